@@ -1,0 +1,1 @@
+"""When, and on which machine: the pipeline, its run folder, its cluster, the command line and the Prefect flows."""

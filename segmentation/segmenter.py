@@ -1,0 +1,158 @@
+"""What every segmenter is: a frozen value that maps a chip to labels.
+
+The same class is the Python API, the JSON schema behind the form, what travels to workers and the record of what was
+done. Weights and other heavy things are loaded once per process behind it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+
+from segmentation.errors import Mistake
+from segmentation.legend import Legend
+
+ENTRY_POINTS = "landweave.segmenters"
+
+
+class Prediction(NamedTuple):
+    """What a segmenter says of one chip."""
+
+    labels: npt.NDArray[np.uint8]
+    """`(y, x)`: a value of the legend on every valid pixel, 0 on every other."""
+    confidence: npt.NDArray[np.uint8] | None = None
+    """`(y, x)`: 0–100 percent; anything where the pixel is not valid."""
+
+
+class Footprint(NamedTuple):
+    """How a segmenter wants a scene cut, in pixels."""
+
+    tile: int
+    """Target length of a core."""
+    margin: int = 0
+    """How far beyond the core it looks."""
+    stride: int = 1
+    """Chips must start at multiples of this."""
+
+
+class Segmenter(BaseModel, ABC):
+    """A method and its settings. Subclasses narrow `kind` to a `Literal` and are registered as entry points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: ClassVar[int] = 1
+    """Raised whenever the same settings give other labels than before, so that no old part is reused."""
+    needs_sample: ClassVar[bool] = False
+    """Whether `fit` looks at pixels."""
+    bytes_per_pixel: ClassVar[int] = 64
+    """Working memory per pixel of a chip, for the plan's projection."""
+
+    kind: str
+
+    @abstractmethod
+    def bands(self, available: Collection[str]) -> tuple[str, ...]:
+        """The bands it will read, in its own order, out of those a scene has; `Mistake` where they do not suffice."""
+
+    @property
+    @abstractmethod
+    def legend(self) -> Legend:
+        """The classes it can say."""
+
+    @property
+    def footprint(self) -> Footprint:
+        """How it wants the scene cut; methods that look at one pixel at a time need no margin."""
+        return Footprint(tile=1024)
+
+    def fit(self, sample: xr.Dataset | None) -> Self:
+        """This segmenter with what must be equal on every tile: computed once, from a sample of the whole scene.
+
+        `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where `needs_sample` is False.
+        """
+        return self
+
+    def runtime(self) -> dict[str, str]:
+        """What, besides settings and pixels, decides the numbers in this process: device, library, precision."""
+        return {"numpy": np.__version__}
+
+    @abstractmethod
+    def __call__(self, chip: xr.Dataset) -> Prediction:
+        """Labels of one chip."""
+
+    def stream(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
+        """Labels of many chips of one shape, in order; networks override this to batch them."""
+        return map(self, chips)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides its labels, as plain JSON: part of every part's key and of the run's record."""
+        return {**self.model_dump(mode="json"), "revision": self.revision}
+
+
+def predict(segmenter: Segmenter, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
+    """Run a segmenter over chips and hold it to its word: a class of its legend exactly where a pixel is valid."""
+    allowed = np.zeros(256, bool)
+    allowed[list(segmenter.legend.values)] = True
+    valids: list[npt.NDArray[np.bool_]] = []
+
+    def noted() -> Iterator[xr.Dataset]:
+        for chip in chips:
+            valids.append(chip["valid"].values)
+            yield chip
+
+    for prediction in segmenter.stream(noted()):
+        valid, labels = valids.pop(0), prediction.labels
+        if labels.shape != valid.shape or labels.dtype != np.uint8:
+            raise RuntimeError(
+                f"segmenter {segmenter.kind} returned labels {labels.dtype}{labels.shape} for a chip of {valid.shape}"
+            )
+        if not np.array_equal(allowed[labels], valid) or np.any(labels[~valid]):
+            strange = sorted(set(np.unique(labels[valid])) - set(segmenter.legend.values))
+            raise RuntimeError(
+                f"segmenter {segmenter.kind} broke its contract: "
+                + (f"values {strange} are not in its legend" if strange else "it labelled pixels that are not valid")
+            )
+        yield prediction
+
+
+@cache
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name)}
+
+
+def kinds() -> tuple[str, ...]:
+    """Names of all installed segmenters; loads none of them."""
+    return tuple(_registered())
+
+
+@cache
+def segmenter_class(kind: str) -> type[Segmenter]:
+    """The class registered under `kind`; `Mistake` for an unknown kind or one whose package does not load."""
+    point = _registered().get(kind)
+    if point is None:
+        raise Mistake(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}")
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        raise Mistake(f"segmenter {kind!r} of {point.value} does not load: {error}") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Segmenter)):
+        raise Mistake(f"segmenter {kind!r} of {point.value} is not a Segmenter")
+    return loaded
+
+
+def _resolve(value: Any) -> Any:
+    if isinstance(value, Segmenter) or not isinstance(value, dict):
+        return value
+    if "kind" not in value:
+        raise Mistake(f"a segmenter needs a kind; installed are {', '.join(kinds())}")
+    return segmenter_class(value["kind"]).model_validate(value)
+
+
+AnySegmenter = Annotated[SerializeAsAny[Segmenter], BeforeValidator(_resolve)]
+"""A field that holds any installed segmenter, resolved by `kind` when it is validated and dumped whole."""

@@ -1,0 +1,140 @@
+"""How a grid is cut: cores that partition it, chips that overlap, shards that travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from tiling.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """What a segmenter sees at once: `core`, the pixels it owns, inside `chip`, those it looks at.
+
+    Cores end at the raster's edge; chips have one shape in the whole lattice and may reach past the edge.
+    """
+
+    core: Window
+    chip: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A block of tiles: the unit that is sent to a worker, written, retried and resumed."""
+
+    row: int
+    col: int
+    core: Window
+    tiles: tuple[Tile, ...]
+
+    @property
+    def name(self) -> str:
+        return f"r{self.row:04d}c{self.col:04d}"
+
+    @property
+    def window(self) -> Window:
+        """Every pixel its tiles look at; may reach past the raster."""
+        window = self.tiles[0].chip
+        for tile in self.tiles[1:]:
+            window |= tile.chip
+        return window
+
+
+def core_size(length: int, target: int, stride: int) -> int:
+    """Length of the cores along one axis: near `target`, equal for all but the last, a multiple of `stride`.
+
+    >>> core_size(4096, 1024, 32), core_size(1500, 1024, 32), core_size(1, 1024, 32)
+    (1024, 1504, 32)
+    """
+    n = max(1, length // target)
+    return -(-length // (n * stride)) * stride
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A raster of `height` × `width` px cut into tiles and shards, anchored at pixel (0, 0).
+
+    The tiles follow from `tile`, `margin` and `stride` alone. `shard` only says how many of them travel together and
+    changes no pixel. `margin` is rounded up to the `stride`, and so is every core: a network is shift-invariant only
+    modulo its stride, so every chip must start at a multiple of it.
+    """
+
+    height: int
+    width: int
+    tile: int
+    margin: int = 0
+    stride: int = 1
+    shard: int = 2048
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.tile, self.stride, self.shard) < 1 or self.margin < 0:
+            raise ValueError(f"no lattice has these sizes: {self}")
+
+    @property
+    def whole(self) -> Window:
+        return Window.of_shape(self.height, self.width)
+
+    @cached_property
+    def core_shape(self) -> tuple[int, int]:
+        return core_size(self.height, self.tile, self.stride), core_size(self.width, self.tile, self.stride)
+
+    @cached_property
+    def chip_shape(self) -> tuple[int, int]:
+        margin = self._margin
+        return self.core_shape[0] + 2 * margin, self.core_shape[1] + 2 * margin
+
+    @property
+    def _margin(self) -> int:
+        return -(-self.margin // self.stride) * self.stride
+
+    @cached_property
+    def tile_grid(self) -> tuple[int, int]:
+        """Number of tiles (down, across)."""
+        return -(-self.height // self.core_shape[0]), -(-self.width // self.core_shape[1])
+
+    @cached_property
+    def _tiles_per_shard(self) -> tuple[int, int]:
+        return max(1, self.shard // self.core_shape[0]), max(1, self.shard // self.core_shape[1])
+
+    @cached_property
+    def shard_grid(self) -> tuple[int, int]:
+        """Number of shards (down, across)."""
+        (tiles_down, tiles_across), (down, across) = self.tile_grid, self._tiles_per_shard
+        return -(-tiles_down // down), -(-tiles_across // across)
+
+    def tile_at(self, row: int, col: int) -> Tile:
+        """The tile in row `row` and column `col` of the tile grid."""
+        (height, width) = self.core_shape
+        full = Window(row * height, col * width, height, width)
+        return Tile(core=full & self.whole, chip=full.grown(self._margin))
+
+    def shard_at(self, row: int, col: int) -> Shard:
+        """The shard in row `row` and column `col` of the shard grid; its tiles are in raster order."""
+        (down, across), (tiles_down, tiles_across) = self._tiles_per_shard, self.tile_grid
+        tiles = tuple(
+            self.tile_at(i, j)
+            for i in range(row * down, min((row + 1) * down, tiles_down))
+            for j in range(col * across, min((col + 1) * across, tiles_across))
+        )
+        return Shard(row, col, core=tiles[0].core | tiles[-1].core, tiles=tiles)
+
+    def shards(self, within: Window | None = None) -> Iterator[Shard]:
+        """The shards in raster order; with `within`, only those whose core meets that window."""
+        (core_height, core_width), (down, across), (rows, cols) = (
+            self.core_shape,
+            self._tiles_per_shard,
+            self.shard_grid,
+        )
+        window = self.whole if within is None else within & self.whole
+        if not window:
+            return
+        height, width = core_height * down, core_width * across
+        for row in range(window.row // height, min(rows, -(-window.row_stop // height))):
+            for col in range(window.col // width, min(cols, -(-window.col_stop // width))):
+                yield self.shard_at(row, col)
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return self.tile_grid[0] * self.tile_grid[1]
