@@ -52,6 +52,8 @@ class Segmenter(BaseModel, ABC):
     """Raised whenever the same settings give other labels than before, so that no old part is reused."""
     needs_sample: ClassVar[bool] = False
     """Whether `fit` looks at pixels."""
+    needs_reflectance: ClassVar[bool] = False
+    """Whether digital numbers of unknown meaning are refused before the work starts."""
     bytes_per_pixel: ClassVar[int] = 64
     """Working memory per pixel of a chip, for the plan's projection."""
 

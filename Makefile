@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint format bench docs clean
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+## make a scene, segment it, say how well that went and where the GeoPackage is
+demo: $(READY)
+	$(BIN)/landweave demo --out demo-run
+
+## the tests that take minutes
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not browser and not qgis"
+
+## all of them: also slow ones, QGIS and a browser
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## end to end and by stage, as ratios to the bare network and to a pure read + write pass
+bench: $(READY)
+	$(BIN)/python -m benchmarks.end_to_end
+
+## the documentation is Markdown; this checks that every link inside it leads somewhere
+docs: $(READY)
+	$(BIN)/python docs/check_links.py
+
+clean:
+	rm -rf $(VENV) demo-run build *.egg-info

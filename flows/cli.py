@@ -1,0 +1,472 @@
+"""The command line: reads what a person typed, calls the pipeline, prints what came out.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.progress import Progress
+    from flows.report import Published
+    from flows.request import Request
+    from segmentation.accuracy import Accuracy
+    from segmentation.segmenter import Segmenter
+
+app = typer.Typer(
+    name="landweave",
+    help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# ---------------------------------------------------------------------------------------------------------- arguments
+
+Sources = Annotated[
+    list[str], typer.Argument(metavar="SCENE…", help="A raster, or its single-band files (also blue=PATH).")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run; made if need be, resumed if it is there.")]
+Chosen = Annotated[
+    str, typer.Option("--segmenter", help="A kind (see `landweave segmenters`), a bundle's folder, or a YAML file.")
+]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the segmenter; repeatable.")
+]
+Bands = Annotated[str, typer.Option("--bands", metavar="NAME=N,…", help="What the bands are: red=1,green=2,…")]
+NoData = Annotated[float | None, typer.Option("--nodata", help="Pixel value that means no data.")]
+Scale = Annotated[float | None, typer.Option("--scale", help="Reflectance = pixel × scale + offset.")]
+Offset = Annotated[float | None, typer.Option("--offset", help="Reflectance = pixel × scale + offset.")]
+Mask = Annotated[
+    str, typer.Option("--mask", metavar="band=N|FILE", help="Band or raster that marks pixels to leave out.")
+]
+MaskValues = Annotated[
+    str, typer.Option("--mask-values", metavar="V,…", help="Its values to leave out; else all but 0.")
+]
+Date = Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="Day of the image.")]
+Aoi = Annotated[str, typer.Option("--aoi", metavar="FILE", help="Polygons that bound the products.")]
+TileSize = Annotated[
+    int | None, typer.Option("--tile", metavar="PX", help="Core of a tile; the segmenter's own by default.")
+]
+Margin = Annotated[int | None, typer.Option("--margin", metavar="PX", help="What a network sees around a tile.")]
+ShardSize = Annotated[
+    int, typer.Option("--shard", metavar="PX", min=1, help="Piece sent to a worker; changes no result.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Worker processes; fitted to the machine by default.")
+]
+Scheduler = Annotated[str, typer.Option("--scheduler", metavar="ADDRESS", help="An existing Dask scheduler.")]
+ProductNames = Annotated[
+    str, typer.Option("--products", help="Of classes,confidence,vectors; the classes always come.")
+]
+Reference = Annotated[str, typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Compute everything again.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output only.")]
+
+
+def request_from(
+    sources: list[str],
+    out: Path,
+    segmenter: str,
+    settings: list[str],
+    bands: str,
+    nodata: float | None,
+    scale: float | None,
+    offset: float | None,
+    mask: str,
+    mask_values: str,
+    date: str,
+    aoi: str,
+    tile: int | None,
+    margin: int | None,
+    shard: int,
+    products: str,
+    reference: str,
+    fresh: bool,
+) -> Request:
+    """The request a person typed."""
+    from flows.request import Request, Source, checked
+
+    source = checked(
+        Source,
+        paths=sources,
+        bands=dict(pairs("--bands", bands, int)),
+        nodata=nodata,
+        scale=scale,
+        offset=offset,
+        mask=mask,
+        mask_values=[number("--mask-values", text, int) for text in mask_values.split(",") if text],
+        date=date or None,
+    )
+    chosen = choose_segmenter(segmenter, settings, tile=tile, margin=margin)
+    wanted = [name.strip() for name in products.split(",") if name.strip()]
+    return checked(
+        Request,
+        source=source,
+        out=out,
+        segmenter=chosen,
+        aoi=aoi,
+        shard=shard,
+        products=wanted,
+        reference=reference,
+        fresh=fresh,
+    )
+
+
+def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Segmenter:
+    """The segmenter a person named: a kind, a bundle's folder, or a YAML file, with settings laid over it."""
+    import yaml
+
+    from flows.request import segmenter_from
+    from segmentation.errors import Mistake
+
+    given: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise Mistake(f"--set {text} has no value; write --set {key}=VALUE")
+        given[key] = yaml.safe_load(value)
+    given |= {key: value for key, value in extra.items() if value is not None}
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise Mistake(
+                f"{name} cannot be read: {error.strerror}; name a segmenter, a bundle or a YAML file"
+            ) from error
+        except yaml.YAMLError as error:
+            raise Mistake(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(loaded, dict) or "kind" not in loaded:
+            raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
+        return segmenter_from(str(loaded["kind"]), {**{k: v for k, v in loaded.items() if k != "kind"}, **given})
+    if path.is_dir():
+        return segmenter_from("network", {"bundle": name, **given})
+    return segmenter_from(name, given)
+
+
+def pairs(option: str, text: str, kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """The entries of NAME=VALUE,NAME=VALUE."""
+    from segmentation.errors import Mistake
+
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise Mistake(f"{option} {text}: {entry!r} is no NAME=VALUE; write for example {option} red=1,green=2")
+        yield name.strip(), number(option, value, kind)
+
+
+def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """One number a person typed."""
+    from segmentation.errors import Mistake
+
+    try:
+        return kind(text.strip())
+    except ValueError as error:
+        raise Mistake(f"{option}: {text.strip()!r} is no number") from error
+
+
+# ----------------------------------------------------------------------------------------------------------- commands
+
+
+@app.command()
+def segment(
+    scene: Sources,
+    out: Out,
+    segmenter: Chosen = "rules",
+    settings: Settings = [],  # noqa: B006 - typer copies it
+    bands: Bands = "",
+    nodata: NoData = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: Mask = "",
+    mask_values: MaskValues = "",
+    date: Date = "",
+    aoi: Aoi = "",
+    tile: TileSize = None,
+    margin: Margin = None,
+    shard: ShardSize = 2048,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
+    products: ProductNames = "classes,confidence,vectors",
+    reference: Reference = "",
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook."""
+    request = request_from(
+        scene, out, segmenter, settings, bands, nodata, scale, offset, mask, mask_values, date, aoi, tile, margin,
+        shard, products, reference, fresh,
+    )  # fmt: skip
+    from flows import pipeline
+
+    with progress_bar(quiet=as_json) as progress:
+        published = pipeline.run(request, workers=workers, scheduler=scheduler, progress=progress)
+    show(published, as_json=as_json)
+
+
+@app.command()
+def plan(
+    scene: Sources,
+    out: Out = Path("landweave-plan"),
+    segmenter: Chosen = "rules",
+    settings: Settings = [],  # noqa: B006 - typer copies it
+    bands: Bands = "",
+    nodata: NoData = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: Mask = "",
+    mask_values: MaskValues = "",
+    date: Date = "",
+    aoi: Aoi = "",
+    tile: TileSize = None,
+    margin: Margin = None,
+    shard: ShardSize = 2048,
+    as_json: Json = False,
+) -> None:
+    """Say what `segment` would do: bands found, tiles, shards, memory. Writes nothing."""
+    request = request_from(
+        scene, out, segmenter, settings, bands, nodata, scale, offset, mask, mask_values, date, aoi, tile, margin,
+        shard, "classes", "", False,
+    )  # fmt: skip
+    from flows.plan import describe, make_plan
+
+    facts = describe(make_plan(request))
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    table([(key, value) for key, value in facts.items()], ("", ""))
+
+
+@app.command()
+def index(
+    scene: Annotated[str, typer.Argument(metavar="SCENE", help="A raster.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME…", help="Indices, such as NDVI; see `landweave indices`.")
+    ],
+    out: Out,
+    bands: Bands = "",
+    nodata: NoData = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: Mask = "",
+    mask_values: MaskValues = "",
+) -> None:
+    """Compute spectral indices, each a float32 COG with NaN as no data."""
+    from flows.indices import write_indices
+    from flows.request import Source, checked
+
+    source = checked(
+        Source,
+        paths=[scene],
+        bands=dict(pairs("--bands", bands, int)),
+        nodata=nodata,
+        scale=scale,
+        offset=offset,
+        mask=mask,
+        mask_values=[number("--mask-values", text, int) for text in mask_values.split(",") if text],
+    )
+    with progress_bar() as progress:
+        written = write_indices(source, names, out, progress)
+    for path in written:
+        print(path)
+
+
+@app.command()
+def indices(
+    scene: Annotated[str, typer.Argument(metavar="[SCENE]", help="Show which indices this raster allows.")] = "",
+    bands: Bands = "",
+) -> None:
+    """List the spectral indices there are, and for a scene what each one lacks."""
+    from flows.indices import list_indices
+    from flows.request import Source, checked
+
+    opened = checked(Source, paths=[scene], bands=dict(pairs("--bands", bands, int))).open() if scene else None
+    table(list_indices(opened), ("index", "what it is", "bands", "missing" if scene else "domain"))
+
+
+@app.command()
+def segmenters() -> None:
+    """List the installed segmenters and their settings."""
+    from segmentation.segmenter import kinds, segmenter_class
+
+    rows = []
+    for kind in kinds():
+        loaded = segmenter_class(kind)
+        fields = [f"{n}={f.default}" for n, f in loaded.model_fields.items() if n not in ("kind", "fitted")]
+        rows.append((kind, (loaded.__doc__ or "").strip().splitlines()[0], ", ".join(fields)))
+    table(rows, ("kind", "what it is", "settings"))
+
+
+@app.command()
+def evaluate(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster to judge.")],
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Class raster that is right.")],
+    mask: Annotated[Path | None, typer.Option("--mask", help="Raster that says where to look.")] = None,
+    mask_value: Annotated[int, typer.Option("--mask-value", help="Its value there.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Compare a class map with a reference: IoU, F1, accuracy, kappa."""
+    from flows.evaluate import evaluate as compare
+    from flows.run import write_whole
+
+    accuracy = compare(map_path, reference, mask=mask, mask_value=mask_value)
+    if json_file:
+        write_whole(json_file, json.dumps(accuracy.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    show_accuracy(accuracy)
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo-run"),
+    size: Annotated[int, typer.Option("--size", metavar="PX", min=64, help="Width and height of the scene.")] = 4096,
+    seed: Annotated[int, typer.Option("--seed", help="Which landscape.")] = 0,
+    segmenter: Chosen = "network",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Make a scene and its truth, segment it, and say how well that went."""
+    from flows import cluster, pipeline
+    from flows.demo import BLOCK, write_demo
+    from flows.request import Request, Source
+
+    chosen = choose_segmenter(segmenter, [])
+    with progress_bar(quiet=as_json) as progress:
+        with cluster.start(workers, shards=(-(-size // BLOCK)) ** 2, worker_bytes=2**30) as pool:
+            scene, truth = write_demo(out, size, seed, pool, progress)
+        request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=chosen, reference=str(truth))
+        published = pipeline.run(request, workers=workers, progress=progress)
+    show(published, as_json=as_json)
+    if not as_json:
+        print("\nThe scene and its truth are synthetic; the network was trained on landscapes of other seeds.")
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the Prefect server.")] = 4200,
+) -> None:
+    """Start a Prefect server on this machine with Landweave's flows ready to run."""
+    from flows.serve import serve as start
+
+    start(port=port)
+
+
+# --------------------------------------------------------------------------------------------------------- what is seen
+
+
+@contextmanager
+def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
+    """A bar per stage on a terminal, a line per stage elsewhere, nothing when quiet."""
+    from flows.progress import silent
+
+    if quiet:
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    bars: dict[str, Any] = {}
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as display:
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = display.add_task(stage, total=total)
+            display.update(bars[stage], completed=done, total=total)
+            if not console.is_terminal and done == total:
+                print(f"{stage}: {done} of {total}", file=sys.stderr)
+
+        yield update
+
+
+def show(published: Published, *, as_json: bool) -> None:
+    """The closing tables of a run."""
+    if as_json:
+        print(json.dumps(published.record, ensure_ascii=False, default=str))
+        return
+    table(
+        [(a.class_name, f"{a.pixels:,}", f"{a.hectares:,.1f}", f"{100 * a.share:.1f} %") for a in published.areas],
+        ("class", "pixels", "hectares", "share"),
+        right=(1, 2, 3),
+    )
+    if published.accuracy:
+        show_accuracy(published.accuracy)
+    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in published.seconds.items())
+    polygons = f"{published.polygons:,} polygons; " if published.polygons is not None else ""
+    print(f"\n{polygons}{took}")
+    for path in published.files:
+        print(f"  {path}")
+    package = published.folder / "landcover.gpkg"
+    look = package if package in published.files else published.folder / "classes.tif"
+    print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {look.resolve()}")
+
+
+def show_accuracy(accuracy: Accuracy) -> None:
+    """How a map fares against a reference."""
+    rows = [
+        (row["name"], *(figure(row[key]) for key in ("iou", "f1", "precision", "recall")), f"{row['support']:,}")
+        for row in accuracy.to_dict()["classes"]
+    ]
+    table(rows, ("class", "IoU", "F1", "precision", "recall", "pixels"), right=(1, 2, 3, 4, 5))
+    print(
+        f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}, kappa {accuracy.kappa:.3f}"
+    )
+
+
+def figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def table(rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int, ...] = ()) -> None:
+    """A plain table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False, show_header=any(header))
+    for position, name in enumerate(header):
+        drawn.add_column(name, justify="right" if position in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    console = Console()
+    Console(width=max(console.width, 100), highlight=False, markup=False).print(drawn)
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
+    try:
+        app()
+    except ValueError as error:
+        # both rooms' Mistake; told by name, so that an early mistake costs no import of either room
+        if type(error).__name__ != "Mistake":
+            raise
+        print(f"landweave: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A scene to try everything on: the generator's landscape and its truth, written block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from affine import Affine
+
+from flows.cluster import Pool
+from flows.progress import Progress, counted, silent
+from segmentation.landscape import BANDS, Landscape
+from segmentation.legend import LAND_COVER
+from tiling.window import Window
+
+BLOCK = 1024
+CRS = "EPSG:32633"
+CORNER = (500_000.0, 5_400_000.0)
+RESOLUTION = 10.0
+
+
+@dataclass(frozen=True)
+class _Block:
+    landscape: Landscape
+    window: Window
+
+
+def _render(block: _Block) -> tuple[Window, Any, Any]:
+    window = block.window
+    return window, *block.landscape.read(window.row, window.col, window.height, window.width)
+
+
+def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progress = silent) -> tuple[Path, Path]:
+    """`scene.tif` (uint16, reflectance × 10000, 0 = no data) and `truth.tif` (uint8 classes), `size` × `size` px.
+
+    Every value follows from the seed and the pixel's position; both files are there whole or not at all.
+    """
+    scene, truth = folder / "scene.tif", folder / "truth.tif"
+    folder.mkdir(parents=True, exist_ok=True)
+    landscape = Landscape(seed=seed, height=size, width=size)
+    blocks = [_Block(landscape, window) for window in Window.of_shape(size, size).blocks(BLOCK)]
+    profile = {
+        "driver": "GTiff",
+        "height": size,
+        "width": size,
+        "crs": CRS,
+        "transform": Affine(RESOLUTION, 0, CORNER[0], 0, -RESOLUTION, CORNER[1]),
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+    }
+    temporary = {path: path.with_name(f".{path.name}.tmp") for path in (scene, truth)}
+    with (
+        rasterio.open(temporary[scene], "w", count=len(BANDS), dtype="uint16", predictor=2, **profile) as pixels,
+        rasterio.open(temporary[truth], "w", count=1, dtype="uint8", **profile) as classes,
+    ):
+        for index, name in enumerate(BANDS, start=1):
+            pixels.set_band_description(index, name)
+        pixels.scales = (1e-4,) * len(BANDS)
+        classes.write_colormap(1, colour_table())
+        for window, image, labels in counted(pool.map(_render, blocks), "draw the scene", len(blocks), progress):
+            there = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+            pixels.write(image, window=there)
+            classes.write(labels, 1, window=there)
+    for path, written in temporary.items():
+        written.replace(path)
+    return scene, truth
+
+
+def colour_table() -> dict[int, tuple[int, int, int, int]]:
+    """The legend as a GeoTIFF colour table; 0, no data, is transparent."""
+    table = {0: (0, 0, 0, 0)}
+    for value, _, colour in LAND_COVER.rows:
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        table[value] = (red, green, blue, 255)
+    return table

@@ -1,0 +1,78 @@
+"""Spectral indices of a scene as rasters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import rasterio
+
+from flows.plan import calibrated
+from flows.progress import Progress, silent
+from flows.request import Source
+from segmentation import indices
+from tiling.lattice import Lattice
+from tiling.mosaic import BLOCK, scratch, write_cog
+from tiling.reading import read_ahead
+from tiling.scene import Scene
+
+SHARD = 2048
+
+
+def write_indices(source: Source, names: Sequence[str], out: Path, progress: Progress = silent) -> list[Path]:
+    """One float32 COG per index in folder `out`, NaN = no data or undefined, overviews by average.
+
+    Each source block is decoded once for all of them; memory follows from a shard, not from the raster.
+    """
+    scene = source.open()
+    chosen = [indices.find(name) for name in names]
+    bands = tuple(dict.fromkeys(b for index in chosen for b in indices.required_bands(index.name, scene.band_names)))
+    scene = calibrated(scene, bands)
+    lattice = Lattice(scene.height, scene.width, tile=SHARD // 2, shard=SHARD)
+    shards = list(lattice.shards())
+    out.mkdir(parents=True, exist_ok=True)
+    with scratch(out) as work:
+        plain = {index.name: work / f"{index.name}.plain.tif" for index in chosen}
+        targets = {
+            name: rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                height=scene.height,
+                width=scene.width,
+                count=1,
+                dtype="float32",
+                nodata=float("nan"),
+                crs=scene.crs.to_wkt(),
+                transform=scene.transform,
+                tiled=True,
+                blockxsize=BLOCK,
+                blockysize=BLOCK,
+                compress="ZSTD",
+                zstd_level=1,
+                predictor=3,
+                bigtiff="IF_SAFER",
+            )
+            for name, path in plain.items()
+        }
+        for done, shard in enumerate(shards, start=1):
+            for tile, chip in zip(shard.tiles, read_ahead(scene, bands, shard.tiles), strict=True):
+                core = tile.core
+                here = rasterio.windows.Window(core.col, core.row, core.width, core.height)
+                for name, target in targets.items():
+                    target.write(indices.compute(name, chip)[core.within(tile.chip)], 1, window=here)
+            progress("index", done, len(shards))
+        for name, target in targets.items():
+            target.set_band_description(1, name)
+            target.close()
+            write_cog(plain[name], out / f"{name}.tif", overviews="average")
+    return [out / f"{name}.tif" for name in targets]
+
+
+def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:
+    """Name, long name, bands and, for a scene, what is missing (else the domain) of every index in the catalogue."""
+    rows = []
+    for index in indices.catalogue().values():
+        last = ", ".join(index.missing(scene.band_names)) or "nothing" if scene else index.domain
+        rows.append((index.name, index.long_name, ", ".join(index.bands + index.parameters), last))
+    return rows

@@ -1,0 +1,96 @@
+"""The way of a scene through the machine: plan ▸ segment ▸ join ▸ vectorise ▸ publish.
+
+Every stage is a plain function; the command line and the Prefect flow are two thin callers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from flows import cluster, report
+from flows.cluster import Pool
+from flows.plan import Plan, make_plan
+from flows.products import Rasters, write_rasters, write_vectors
+from flows.progress import Progress, silent
+from flows.request import Request
+from flows.run import RunFolder, open_run
+from flows.shard import make_part, runtime_of
+from tiling.errors import Mistake
+from tiling.parts import Part
+from tiling.window import Window
+
+
+def run(
+    request: Request, *, workers: int | None = 0, scheduler: str = "", progress: Progress = silent
+) -> report.Published:
+    """The products of `request`. What an earlier run in the same folder finished is not done again.
+
+    `workers=0` works in this process, a number starts that many worker processes, None fits them to the machine;
+    `scheduler` is the address of an existing Dask cluster. Raises `Mistake` for what a person can mend.
+    """
+    with open_run(request.out, fresh=request.fresh) as folder:
+        plan = make_plan(request, folder)
+        with cluster.start(workers, scheduler, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
+            parts = segment(plan, folder, pool, progress)
+            rasters = join(plan, parts, folder, progress)
+            vectors = vectorise(plan, rasters, folder, pool, progress)
+            return publish(plan, parts, rasters, vectors, folder, pool)
+
+
+def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
+    """The parts of every shard, in raster order. A shard that fails does not stop the others, but it fails the run."""
+    with folder.stage("segment"):
+        runtime = cluster.agree(pool.everywhere(partial(runtime_of, plan.segmenter)), "what they compute with")
+        jobs, total = (plan.job(shard, runtime, folder.parts) for shard in plan.shards), len(plan.shards)
+        parts: list[Part] = []
+        failures: list[tuple[Window, Exception]] = []
+        for job, outcome in pool.as_completed(make_part, jobs):
+            if isinstance(outcome, Exception):
+                failures.append((job.shard.core, outcome))
+            else:
+                parts.append(outcome)
+            progress("segment", len(parts) + len(failures), total)
+        if failures:
+            raise failed(plan, failures)
+        return sorted(parts, key=lambda part: part.window)
+
+
+def join(plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent) -> Rasters:
+    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts."""
+    with folder.stage("join"):
+        return write_rasters(plan, parts, folder, progress)
+
+
+def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int | None:
+    """`landcover.gpkg`: the polygons of `classes.tif`, and how many there are; None where they are not asked for."""
+    if "vectors" not in plan.request.products:
+        return None
+    with folder.stage("vectorise"):
+        return write_vectors(plan, rasters, folder, pool, progress)
+
+
+def publish(
+    plan: Plan, parts: list[Part], rasters: Rasters, polygons: int | None, folder: RunFolder, pool: Pool
+) -> report.Published:
+    """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run."""
+    with folder.stage("publish"):
+        areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, pool)
+        accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter.legend)
+        report.write_quicklook(plan, rasters.classes, areas, folder)
+    return report.write_record(plan, parts, polygons, areas, accuracy, folder)
+
+
+def failed(plan: Plan, failures: list[tuple[Window, Exception]]) -> Exception:
+    """One error for the shards that failed: a person's mistake only if each of them was."""
+    window, first = min(failures, key=lambda failure: failure[0])
+    what = (
+        f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, at {window}: {first}"
+    )
+    kind = (
+        Mistake
+        if all(isinstance(error, ValueError) and type(error).__name__ == "Mistake" for _, error in failures)
+        else RuntimeError
+    )
+    error = kind(what)
+    error.__cause__ = first
+    return error

@@ -1,0 +1,230 @@
+"""What will be done, decided before the first pixel moves: every mistake that can be seen early is raised here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from flows.request import Request
+from flows.run import RunFolder, content_key
+from flows.shard import ShardJob
+from segmentation.calibration import infer
+from segmentation.segmenter import Segmenter, kinds
+from tiling.errors import Mistake
+from tiling.lattice import Lattice, Shard
+from tiling.scene import Scene
+from tiling.window import Window
+
+FORMAT = 1
+"""Version of what a part holds; raised when older parts can no longer be read as they are."""
+
+PROCESS_BYTES = 400 * 2**20
+"""What a worker process takes before it holds a pixel, its libraries included."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, decided: scene, fitted segmenter, cut, and the keys under which its parts are kept."""
+
+    request: Request
+    scene: Scene
+    segmenter: Segmenter
+    lattice: Lattice
+    window: Window
+    """The pixels the products show: the whole scene, or the bounds of the area of interest."""
+    outline: Any = None
+    """The area of interest in the scene's CRS, a shapely geometry, if there is one."""
+
+    @cached_property
+    def bands(self) -> tuple[str, ...]:
+        return self.segmenter.bands(self.scene.band_names)
+
+    @cached_property
+    def geobox(self) -> GeoBox:
+        """The grid of the products."""
+        window = self.window
+        return self.scene.geobox[window.row : window.row_stop, window.col : window.col_stop]
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        """The shards to run. An area of interest picks whole shards, so that their parts serve every other area too."""
+        return tuple(self.lattice.shards(self.window))
+
+    @cached_property
+    def _scene_facts(self) -> dict[str, Any]:
+        return scene_facts(self.scene, self.bands)
+
+    def part_key(self, shard: Shard, runtime: dict[str, str]) -> str:
+        """Content key of a shard's part: everything its pixels follow from, and nothing else.
+
+        `runtime` is what the workers compute with; they are asked once, when they are there.
+        """
+        return content_key(
+            {
+                "format": FORMAT,
+                "scene": self._scene_facts,
+                "core": window_facts(shard.core),
+                "chips": [window_facts(tile.chip) for tile in shard.tiles],
+                "segmenter": self.segmenter.identity(),
+                "runtime": runtime,
+            }
+        )
+
+    def job(self, shard: Shard, runtime: dict[str, str], folder: Path) -> ShardJob:
+        """What a worker needs to make the part of `shard` in `folder`."""
+        path = folder / f"{shard.name}-{self.part_key(shard, runtime)[:32]}.tif"
+        return ShardJob(self.scene, self.bands, self.segmenter, shard, path)
+
+    @cached_property
+    def worker_bytes(self) -> int:
+        """Projected peak memory of one worker: it follows from the shard, never from the raster."""
+        shard = self.shards[0]
+        pixel = sum(np.dtype(band.dtype).itemsize for band in self.scene.bands if band.name in self.bands) + 1
+        chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
+        return PROCESS_BYTES + shard.window.area * pixel + 2 * shard.core.area + chip * self.segmenter.bytes_per_pixel
+
+
+def window_facts(window: Window) -> list[int]:
+    return [window.row, window.col, window.height, window.width]
+
+
+def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
+    """What the pixels a segmenter sees follow from: files, grid, band map, calibration, masks."""
+    return {
+        "files": scene.identities(),
+        "grid": [scene.height, scene.width, *map(float, scene.transform[:6]), scene.crs.to_wkt()],
+        "bands": [repr(scene.band(name)) for name in bands],
+        "mask": repr(scene.mask),
+    }
+
+
+def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
+    """Open the scene, find out what its numbers mean, fit the segmenter, cut the grid.
+
+    With a run folder, what was fitted there before is taken from it; without one, nothing is written.
+    """
+    scene = request.source.open()
+    scene, segmenter = fit(scene, request.segmenter, folder)
+    tile, margin, stride = segmenter.footprint
+    lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard)
+    outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
+    return Plan(request, scene, segmenter, lattice, window, outline)
+
+
+def fit(scene: Scene, segmenter: Segmenter, folder: RunFolder | None) -> tuple[Scene, Segmenter]:
+    """The scene with known units, and the segmenter with what must be equal on every tile.
+
+    Both follow from one sample of the scene, have a key of their own, and are never redone on resume.
+    """
+    bands = usable_bands(scene, segmenter)
+    if not (segmenter.needs_sample or unknown_units(scene, bands)):
+        return scene, segmenter.fit(None)
+    key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
+    known = folder.remembered("fit", key) if folder else None
+    if known is None:
+        calibration = infer(scene.sample(bands)) if unknown_units(scene, bands) else None
+        known = {"calibration": calibration, "segmenter": None}
+    if known["calibration"]:
+        scene = scene.calibrated(*known["calibration"])
+    elif segmenter.needs_reflectance and unknown_units(scene, bands):
+        raise uncalibrated(scene, segmenter, bands)
+    if known["segmenter"] is None:
+        fitted = segmenter.fit(scene.sample(bands) if segmenter.needs_sample else None)
+        known["segmenter"] = fitted.model_dump(mode="json")
+        if folder:
+            folder.remember("fit", key, known)
+    return scene, type(segmenter).model_validate(known["segmenter"])
+
+
+def calibrated(scene: Scene, bands: Sequence[str]) -> Scene:
+    """The scene, its digital numbers turned into reflectance where the pixels show how."""
+    calibration = infer(scene.sample(bands)) if unknown_units(scene, bands) else None
+    return scene.calibrated(*calibration) if calibration else scene
+
+
+def unknown_units(scene: Scene, bands: Sequence[str]) -> bool:
+    """Whether any of these bands holds digital numbers."""
+    return any(scene.band(name).units == "dn" for name in bands)
+
+
+def usable_bands(scene: Scene, segmenter: Segmenter) -> tuple[str, ...]:
+    """The bands a segmenter will read; where they do not suffice, the mistake says what would work instead."""
+    try:
+        return segmenter.bands(scene.band_names)
+    except ValueError as error:
+        raise Mistake(f"{scene.name}: {error}. {alternatives(scene, segmenter)}") from error
+
+
+def uncalibrated(scene: Scene, segmenter: Segmenter, bands: Sequence[str]) -> Mistake:
+    dtype = scene.band(bands[0]).dtype
+    return Mistake(
+        f"{scene.name}: {segmenter.kind} needs reflectance, and its {dtype} values are of unknown scale; "
+        f"say how they scale (for example --scale 0.0001). {alternatives(scene, segmenter)}"
+    )
+
+
+def alternatives(scene: Scene, refused: Segmenter) -> str:
+    """Which segmenters would work on a scene, as commands."""
+    usable = []
+    if refused.kind != "otsu":
+        names = set(scene.band_names)
+        if {"red", "nir"} <= names or {"red", "nir08"} <= names:
+            usable.append("--segmenter otsu --set index=NDVI")
+        elif {"green", "nir"} <= names:
+            usable.append("--segmenter otsu --set index=NDWI")
+        else:
+            usable.append(f"--segmenter otsu --set index={scene.band_names[0]}")
+    return f"What works on it as it is: {' or '.join(usable)}" if usable else f"Installed are {', '.join(kinds())}"
+
+
+def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
+    """The polygons of a vector file in the scene's CRS, united, and the smallest window that holds their pixels."""
+    import geopandas
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        frame = geopandas.read_file(path)
+    except (DataSourceError, DataLayerError, OSError) as error:
+        raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
+    if frame.crs is None:
+        raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
+    frame = frame[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+    if frame.empty:
+        raise Mistake(f"{path} holds no polygon; an area of interest is one polygon or several")
+    outline = frame.to_crs(scene.crs.to_wkt()).geometry.make_valid().union_all()
+    west, south, east, north = outline.bounds
+    corners = [~scene.transform * corner for corner in ((west, north), (east, north), (east, south), (west, south))]
+    cols, rows = zip(*corners, strict=True)
+    row, col = int(np.floor(min(rows))), int(np.floor(min(cols)))
+    window = Window(row, col, int(np.ceil(max(rows))) - row, int(np.ceil(max(cols))) - col) & scene.window
+    if not window:
+        raise Mistake(
+            f"{path} lies outside {scene.name}; their bounds are {outline.bounds} and {tuple(scene.geobox.extent.boundingbox)}"
+        )
+    return outline, window
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What a person wants to know before a run."""
+    scene, lattice, first = plan.scene, plan.lattice, plan.shards[0]
+    chips = len(plan.shards) * len(first.tiles) * lattice.chip_shape[0] * lattice.chip_shape[1]
+    used = {band.name: band for band in scene.bands}
+    return {
+        "scene": f"{scene.name}: {scene.width:,} × {scene.height:,} px, {scene.crs.to_string()}",
+        "bands": ", ".join(scene.band_names),
+        "used": ", ".join(
+            f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})" for name in plan.bands
+        ),
+        "segmenter": ", ".join(f"{k}={v}" for k, v in plan.segmenter.model_dump(mode="json").items()),
+        "tiles": f"{len(lattice):,} of {lattice.core_shape[1]} × {lattice.core_shape[0]} px, chips of "
+        f"{lattice.chip_shape[1]} × {lattice.chip_shape[0]} px",
+        "computed": f"about {chips / plan.window.area:.2f} × the pixels of the products",
+        "shards": f"{len(plan.shards):,} of up to {first.core.width} × {first.core.height} px",
+        "memory": f"{plan.worker_bytes / 2**30:.2f} GiB per worker",
+    }

@@ -1,0 +1,180 @@
+"""One picture of a run: the map with legend, scale bar, north and place, beside the scene itself where it can be shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+
+from tiling.scene import Scene
+
+LONGEST = 900
+"""Pixels of the longer side of each panel's image."""
+
+SCENE_LIMIT = 200_000_000
+"""A scene without overviews is shown only up to this many pixels: beyond, a thumbnail would mean reading it all."""
+
+LegendRows = Sequence[tuple[int, str, str]]
+
+
+def draw(
+    classes: Path, legend: LegendRows, shares: dict[int, float], scene: Scene | None, title: str, target: Path
+) -> None:
+    """Write the PNG. `shares` are each class's part of the valid area, 0–1; absent classes are left out of the legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    with rasterio.open(classes) as source:
+        height, width = source.height, source.width
+        shrink = max(1.0, max(height, width) / LONGEST)
+        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
+        labels = source.read(1, out_shape=shape, resampling=Resampling.mode)
+        bounds, crs, transform = source.bounds, source.crs, source.transform
+    natural = natural_colours(scene, bounds, shape) if scene is not None else None
+
+    ratio = pixel_ratio(crs, bounds, transform)
+    panels = 1 if natural is None else 2
+    tall = height * ratio / width
+    panel = 5.6
+    figure = Figure(figsize=(panel * panels + 0.4, min(12.0, max(2.2, panel * tall)) + 1.5), dpi=130, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    palette = np.full((256, 3), 255, np.uint8)
+    for value, _, colour in legend:
+        palette[value] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    images = ([] if natural is None else [natural]) + [palette[labels]]
+    for axis, image in zip(axes, images, strict=True):
+        axis.imshow(image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        for side in axis.spines.values():
+            side.set_color("#999999")
+    last = axes[-1]
+    scale_bar(last, crs, bounds, shape)
+    north_arrow(last, south_up=transform.e > 0)
+    patches = [
+        Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=f"{name}  {100 * shares[value]:.1f} %")
+        for value, name, colour in legend
+        if value in shares
+    ]
+    if patches:
+        figure.legend(handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=11, y=0.985)
+    figure.text(0.5, 0.925 if panels else 0.92, place(crs, bounds), ha="center", fontsize=8, color="#555555")
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.90, bottom=0.16, wspace=0.04)
+    figure.savefig(target, metadata={"Software": "landweave"}, format="png")
+
+
+def natural_colours(scene: Scene, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+    """A picture of the scene, `(y, x, 3) uint8`: true colour, else false colour, else one band; None if it costs too much."""
+    names = scene.band_names
+    choices = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "red"))
+    trio = next((trio for trio in choices if set(trio) <= set(names)), (names[0],) * 3)
+    layers: dict[str, npt.NDArray[np.float32]] = {}
+    for name in dict.fromkeys(trio):
+        band = next(band for band in scene.bands if band.name == name)
+        with rasterio.open(band.path) as source:
+            if not source.overviews(band.index) and source.height * source.width > SCENE_LIMIT:
+                return None
+            window = rasterio.windows.from_bounds(*ordered(bounds, source.transform), transform=source.transform)
+            data = source.read(
+                band.index, out_shape=shape, window=window, boundless=False, resampling=Resampling.nearest, masked=True
+            )
+        pixels = np.ma.filled(data.astype(np.float32), np.nan)
+        if band.nodata is not None:
+            pixels[pixels == np.float32(band.nodata)] = np.nan
+        layers[name] = pixels
+    picture = np.full((*shape, 3), 255, np.uint8)
+    for channel, name in enumerate(trio):
+        pixels = layers[name]
+        seen = np.isfinite(pixels)
+        if not seen.any():
+            continue
+        low, high = np.percentile(pixels[seen], (1, 99))
+        stretched = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** 0.8
+        picture[..., channel] = np.where(seen, stretched * 255, 255)
+    return picture
+
+
+def ordered(bounds: Any, transform: Any) -> tuple[float, float, float, float]:
+    """Bounds as rasterio wants them for a raster whose rows may run from south to north."""
+    south, north = sorted((bounds.bottom, bounds.top))
+    return (bounds.left, north, bounds.right, south) if transform.e > 0 else (bounds.left, south, bounds.right, north)
+
+
+def pixel_ratio(crs: Any, bounds: Any, transform: Any) -> float:
+    """How much taller than wide a pixel is on the ground."""
+    ratio = abs(transform.e / transform.a)
+    if crs and crs.is_geographic:
+        ratio /= max(0.05, math.cos(math.radians((bounds.top + bounds.bottom) / 2)))
+    return float(min(20, max(0.05, ratio)))
+
+
+def metres_across(crs: Any, bounds: Any) -> float:
+    """Ground length of the middle row."""
+    from pyproj import Geod, Transformer
+
+    if crs.is_geographic:
+        west, east, middle = bounds.left, bounds.right, (bounds.top + bounds.bottom) / 2
+        half = (east - west) / 2
+        _, _, length = Geod(ellps="WGS84").inv(west, middle, west + half, middle)
+        return float(2 * length)
+    to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+    middle = (bounds.top + bounds.bottom) / 2
+    (west, east), (south, north) = to_degrees.transform([bounds.left, bounds.right], [middle, middle])
+    _, _, length = Geod(ellps="WGS84").inv(west, south, east, north)
+    return float(length)
+
+
+def scale_bar(axis: Any, crs: Any, bounds: Any, shape: tuple[int, int]) -> None:
+    """A bar of a round length, lower left."""
+    across = metres_across(crs, bounds)
+    if not math.isfinite(across) or across <= 0:
+        return
+    power = 10 ** math.floor(math.log10(across / 4))
+    length = max(step * power for step in (1, 2, 5) if step * power <= across / 4)
+    pixels = shape[1] * length / across
+    row, col = shape[0] * 0.955, shape[1] * 0.03
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    for colour, thick in (("white", 4.5), ("black", 2)):
+        axis.plot([col, col + pixels], [row, row], color=colour, linewidth=thick, solid_capstyle="butt")
+    outlined(axis, col + pixels / 2, row - shape[0] * 0.012, label, va="bottom")
+    axis.set_xlim(-0.5, shape[1] - 0.5)
+    axis.set_ylim(shape[0] - 0.5, -0.5)
+
+
+def north_arrow(axis: Any, *, south_up: bool) -> None:
+    """An N with an arrow, upper right."""
+    tip, tail = ((0.96, 0.87), (0.96, 0.97)) if south_up else ((0.96, 0.97), (0.96, 0.87))
+    style = {"arrowstyle": "-|>", "color": "black", "linewidth": 1.2, "mutation_scale": 11}
+    axis.annotate("", xy=tip, xytext=tail, xycoords="axes fraction", arrowprops=style)
+    outlined(axis, 0.96, 0.855 if not south_up else 0.985, "N", va="top", transform=axis.transAxes)
+
+
+def outlined(axis: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Small black text with a white rim, legible on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    axis.text(
+        x, y, text, ha="center", fontsize=8, path_effects=[withStroke(linewidth=2.5, foreground="white")], **options
+    )
+
+
+def place(crs: Any, bounds: Any) -> str:
+    """Where the map is, in words: the centre in degrees and the CRS."""
+    from pyproj import Transformer
+
+    x, y = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
+    lon, lat = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform(x, y)
+    code = crs.to_epsg()
+    name = f"EPSG:{code}" if code else crs.to_dict().get("proj", "custom CRS")
+    if not (math.isfinite(lat) and math.isfinite(lon)):
+        return name
+    return f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° {'E' if lon >= 0 else 'W'} · {name}"

@@ -1,0 +1,159 @@
+"""What a person looks at: areas per class, a quicklook, accuracy, and the record of the run."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import rasterio
+
+from flows.cluster import Pool
+from flows.evaluate import evaluate
+from flows.plan import Plan
+from flows.run import RunFolder, versions, write_whole
+from flows.shard import peak_memory
+from segmentation.accuracy import Accuracy
+from segmentation.legend import Legend
+from tiling.mosaic import scratch
+from tiling.parts import Part
+from tiling.tally import TallyBlock, tally
+from tiling.window import Window
+
+TALLY_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """How much of the map one class covers."""
+
+    class_id: int
+    class_name: str
+    pixels: int
+    area_m2: float
+    share: float
+    """Of the valid area, 0–1."""
+
+    @property
+    def hectares(self) -> float:
+        return self.area_m2 / 10_000
+
+
+@dataclass(frozen=True)
+class Published:
+    """A finished run: its folder, its figures and its files."""
+
+    folder: Path
+    areas: tuple[ClassArea, ...]
+    accuracy: Accuracy | None
+    polygons: int | None
+    seconds: dict[str, float]
+    files: tuple[Path, ...]
+    record: dict[str, Any]
+
+
+def class_areas(raster: Path, legend: Legend, pool: Pool) -> tuple[ClassArea, ...]:
+    """Pixels and ellipsoidal area of every class on the map, in the legend's order; absent classes are left out."""
+    with rasterio.open(raster) as source:
+        whole = Window.of_shape(source.height, source.width)
+    total = reduce(add, pool.map(tally, (TallyBlock(raster, block) for block in whole.blocks(TALLY_BLOCK))))
+    valid = float(total.square_metres[1:].sum())
+    return tuple(
+        ClassArea(
+            land.value,
+            land.name,
+            int(total.pixels[land.value]),
+            float(total.square_metres[land.value]),
+            float(total.square_metres[land.value]) / valid,
+        )
+        for land in legend.each()
+        if total.pixels[land.value]
+    )
+
+
+def write_areas(raster: Path, legend: Legend, folder: RunFolder, pool: Pool) -> tuple[ClassArea, ...]:
+    """Write `areas.csv`."""
+    areas = class_areas(raster, legend, pool)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["class_id", "class_name", "pixels", "area_m2", "area_ha", "share_percent"])
+    for row in areas:
+        writer.writerow(
+            [
+                row.class_id,
+                row.class_name,
+                row.pixels,
+                f"{row.area_m2:.2f}",
+                f"{row.hectares:.4f}",
+                f"{100 * row.share:.4f}",
+            ]
+        )
+    write_whole(folder.product("areas.csv"), table.getvalue())
+    return areas
+
+
+def compare(raster: Path, reference: str, legend: Legend) -> Accuracy | None:
+    """How the map fares against the reference, where there is one."""
+    return evaluate(raster, reference, legend=legend.rows) if reference else None
+
+
+def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:
+    """Draw `quicklook.png`."""
+    from flows.quicklook import draw
+
+    with scratch(folder.path) as work:
+        day = f", {plan.scene.date}" if plan.scene.date else ""
+        draw(
+            classes,
+            plan.segmenter.legend.rows,
+            {area.class_id: area.share for area in areas},
+            plan.scene,
+            f"{plan.scene.name}{day} · {plan.segmenter.kind}",
+            work / "quicklook.png",
+        )
+        (work / "quicklook.png").replace(folder.product("quicklook.png"))
+
+
+def write_record(
+    plan: Plan,
+    parts: Iterable[Part],
+    polygons: int | None,
+    areas: tuple[ClassArea, ...],
+    accuracy: Accuracy | None,
+    folder: RunFolder,
+) -> Published:
+    """Write `run.json`: what was asked, what it was made from, with what, how long it took, what came out."""
+    notes = [part.note for part in parts]
+    record: dict[str, Any] = {
+        "landweave": versions()["landweave"],
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "request": plan.request.model_dump(mode="json"),
+        "scene": {
+            "name": plan.scene.name,
+            "date": plan.scene.date,
+            "height": plan.scene.height,
+            "width": plan.scene.width,
+            "crs": str(plan.scene.crs),
+            "bands": [asdict(band) for band in plan.scene.bands if band.name in plan.bands],
+            "files": plan.scene.identities(),
+        },
+        "segmenter": plan.segmenter.identity(),
+        "lattice": asdict(plan.lattice),
+        "shards": len(plan.shards),
+        "seconds": folder.seconds,
+        "peak_bytes": {"worker": max((note["peak_bytes"] for note in notes), default=0), "client": peak_memory()},
+        "areas": [asdict(area) for area in areas],
+        "polygons": polygons,
+        "accuracy": accuracy.to_dict() if accuracy else None,
+        "versions": versions(),
+    }
+    folder.record(record)
+    names = ("classes.tif", "confidence.tif", "landcover.gpkg", "areas.csv", "quicklook.png", "run.json")
+    files = tuple(folder.product(name) for name in names if folder.product(name).exists())
+    return Published(folder.path, areas, accuracy, polygons, dict(folder.seconds), files, record)

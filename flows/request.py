@@ -1,0 +1,82 @@
+"""What was asked for: one frozen value that the command line, the Prefect form and Python all make."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segmentation.segmenter import AnySegmenter, Segmenter, segmenter_class
+from tiling.errors import Mistake
+from tiling.scene import Scene, open_scene
+
+Product = Literal["classes", "confidence", "vectors"]
+PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
+
+
+class Source(BaseModel):
+    """A scene as a person names it: files, and what the files themselves do not say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    paths: Annotated[tuple[str, ...], Field(min_length=1, description="One raster, or its single-band files.")]
+    bands: Annotated[dict[str, int], Field(description="Band name to band number, where the file does not say.")] = {}
+    nodata: Annotated[float | None, Field(description="Pixel value that means no data.")] = None
+    scale: Annotated[float | None, Field(description="Reflectance = pixel × scale + offset.")] = None
+    offset: Annotated[float | None, Field(description="Reflectance = pixel × scale + offset.")] = None
+    mask: Annotated[str, Field(description="band=N or a raster whose values mark pixels to leave out.")] = ""
+    mask_values: Annotated[tuple[int, ...], Field(description="Mask values to leave out; none means all but 0.")] = ()
+    date: Annotated[datetime.date | None, Field(description="Day of the image.")] = None
+
+    def open(self) -> Scene:
+        """The scene, checked: every mistake a header can show is raised here."""
+        return open_scene(
+            self.paths,
+            bands=self.bands or None,
+            nodata=self.nodata,
+            scale=self.scale,
+            offset=self.offset,
+            mask=self.mask or None,
+            mask_values=self.mask_values,
+            date=self.date,
+        )
+
+
+class Request(BaseModel):
+    """One run: a source, a segmenter, an output folder, and what to make of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    out: Path
+    segmenter: AnySegmenter
+    aoi: Annotated[str, Field(description="Vector file whose polygons bound the products.")] = ""
+    shard: Annotated[int, Field(ge=1, description="Target length of a shard in pixels; changes no result.")] = 2048
+    products: tuple[Product, ...] = PRODUCTS
+    reference: Annotated[str, Field(description="Class raster to compare the map with.")] = ""
+    fresh: Annotated[bool, Field(description="Compute everything again, reuse no part.")] = False
+
+
+def segmenter_from(kind: str, settings: dict[str, Any]) -> Segmenter:
+    """A segmenter by kind and settings; `Mistake` in one line where they do not fit."""
+    try:
+        return segmenter_class(kind).model_validate({"kind": kind, **settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "settings"
+        fields = ", ".join(field for field in segmenter_class(kind).model_fields if field not in ("kind", "fitted"))
+        raise Mistake(f"segmenter {kind}: {name}: {first['msg']}; its settings are {fields}") from error
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], **values: Any) -> Model:
+    """A request or a part of one; `Mistake` in one line where a value does not fit."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Mistake(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}") from error

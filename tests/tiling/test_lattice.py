@@ -1,0 +1,82 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiling.lattice import Lattice, core_size
+from tiling.window import Window
+
+lattices = st.builds(
+    Lattice,
+    height=st.integers(1, 130),
+    width=st.integers(1, 130),
+    tile=st.integers(8, 60),
+    margin=st.integers(0, 70),
+    stride=st.sampled_from([1, 2, 8, 32]),
+    shard=st.integers(1, 120),
+)
+
+
+@given(lattices)
+def test_cores_partition_the_raster(lattice: Lattice) -> None:
+    tiles = [tile for shard in lattice.shards() for tile in shard.tiles]
+    assert sum(tile.core.area for tile in tiles) == lattice.whole.area
+    assert all(tile.core in lattice.whole and tile.core for tile in tiles)
+    assert len({(tile.core.row, tile.core.col) for tile in tiles}) == len(tiles) == len(lattice)
+
+
+@given(lattices)
+def test_shards_partition_the_raster_and_hold_their_tiles(lattice: Lattice) -> None:
+    shards = list(lattice.shards())
+    assert sum(shard.core.area for shard in shards) == lattice.whole.area
+    assert len({shard.name for shard in shards}) == len(shards)
+    for shard in shards:
+        assert sum(tile.core.area for tile in shard.tiles) == shard.core.area
+        assert all(tile.core in shard.core and tile.chip in shard.window for tile in shard.tiles)
+
+
+@given(lattices)
+def test_chips_have_one_shape_start_on_the_stride_and_see_the_margin(lattice: Lattice) -> None:
+    for shard in lattice.shards():
+        for tile in shard.tiles:
+            assert tile.chip.shape == lattice.chip_shape
+            assert tile.chip.row % lattice.stride == tile.chip.col % lattice.stride == 0
+            assert (
+                tile.core.grown(lattice.margin) in tile.chip
+                or tile.core.row_stop == lattice.height
+                or (tile.core.col_stop == lattice.width)
+            )
+
+
+@given(lattices, st.integers(1, 300))
+def test_tiles_do_not_depend_on_the_shard(lattice: Lattice, shard: int) -> None:
+    other = Lattice(lattice.height, lattice.width, lattice.tile, lattice.margin, lattice.stride, shard)
+    ours, theirs = ({t for s in each.shards() for t in s.tiles} for each in (lattice, other))
+    assert ours == theirs
+
+
+@given(lattices, st.integers(-20, 150), st.integers(-20, 150), st.integers(0, 90), st.integers(0, 90))
+def test_a_window_picks_just_the_shards_it_meets(lattice: Lattice, row: int, col: int, height: int, width: int) -> None:
+    window = Window(row, col, height, width)
+    expected = [shard for shard in lattice.shards() if shard.core & window]
+    assert list(lattice.shards(window)) == expected
+
+
+@given(st.integers(1, 100_000), st.integers(1, 4096), st.sampled_from([1, 32]))
+def test_cores_are_near_the_target_and_waste_little(length: int, target: int, stride: int) -> None:
+    core = core_size(length, target, stride)
+    assert core % stride == 0
+    if length >= target:
+        assert target <= core < 2 * target + stride
+    else:
+        assert core < length + stride
+
+
+def test_a_small_scene_gets_one_small_chip() -> None:
+    lattice = Lattice(height=1, width=1, tile=1024, margin=64, stride=32)
+    assert lattice.chip_shape == (160, 160)
+    assert len(lattice) == 1
+
+
+def test_a_hundred_thousand_squared_is_cut_without_listing_it() -> None:
+    lattice = Lattice(height=100_000, width=100_000, tile=1024, shard=2048)
+    assert len(lattice) == 97 * 97
+    assert next(lattice.shards(Window(99_999, 99_999, 1, 1))).core.row_stop == 100_000

@@ -1,0 +1,163 @@
+"""Parts joined into one raster: a virtual mosaic, then a cloud-optimised GeoTIFF.
+
+The mosaic is a GDAL VRT: it costs a few hundred bytes a part, and the COG driver streams through it block by block, so
+memory does not grow with the raster.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ElementTree, SubElement
+
+import rasterio
+import rasterio.features
+import rasterio.shutil
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from tiling.parts import Part
+from tiling.window import Window
+
+BLOCK = 512
+LegendRows = Sequence[tuple[int, str, str]]
+
+
+def _text(parent: Element, tag: str, text: object, **attributes: object) -> Element:
+    element = SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
+    element.text = str(text)
+    return element
+
+
+def write_mosaic(
+    path: Path, parts: Sequence[Part], geobox: GeoBox, band: int, *, nodata: int, legend: LegendRows = ()
+) -> Path:
+    """Write the VRT at `path` that shows `band` of all `parts` as one uint8 raster on `geobox`.
+
+    Pixels of no part are `nodata`. With a `legend` the band gets its colour table and category names.
+    """
+    height, width = geobox.shape
+    root = Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
+    _text(root, "SRS", geobox.crs.to_wkt() if geobox.crs else "")
+    _text(root, "GeoTransform", ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)))
+    raster = SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
+    _text(raster, "NoDataValue", nodata)
+    if legend:
+        _colours(raster, legend)
+    for part in parts:
+        source = SubElement(raster, "SimpleSource")
+        _text(source, "SourceFilename", part.path.resolve(), relativeToVRT=0)
+        _text(source, "SourceBand", band)
+        window = part.window
+        SubElement(
+            source,
+            "SourceProperties",
+            RasterXSize=str(window.width),
+            RasterYSize=str(window.height),
+            DataType="Byte",
+            BlockXSize=str(BLOCK),
+            BlockYSize=str(BLOCK),
+        )
+        size = {"xSize": str(window.width), "ySize": str(window.height)}
+        SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
+        SubElement(source, "DstRect", xOff=str(window.col), yOff=str(window.row), **size)
+    ElementTree(root).write(path, encoding="utf-8")
+    return path
+
+
+def _colours(raster: Element, legend: LegendRows) -> None:
+    by_value = {value: (name, colour) for value, name, colour in legend}
+    _text(raster, "ColorInterp", "Palette")
+    table, names = SubElement(raster, "ColorTable"), SubElement(raster, "CategoryNames")
+    for value in range(max(by_value) + 1):
+        name, colour = by_value.get(value, ("No data" if value == 0 else "", "#000000"))
+        red, green, blue = (str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
+        SubElement(table, "Entry", c1=red, c2=green, c3=blue, c4="255" if value in by_value else "0")
+        _text(names, "Category", name)
+
+
+def write_cog(source: Path, target: Path, *, overviews: str) -> None:
+    """Copy a raster into a COG: 512-px blocks, DEFLATE, overviews by `overviews` ("mode", "average", "nearest").
+
+    The file and the `.aux.xml` beside it (GeoTIFF itself has no place for category names) appear whole.
+    """
+    with tempfile.TemporaryDirectory(prefix=".cog-", dir=target.parent) as folder:
+        temporary = Path(folder) / target.name
+        with warnings.catch_warnings():
+            # a raster without any overview level or with rows of one pixel is still a COG
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            rasterio.shutil.copy(
+                str(source),
+                str(temporary),
+                driver="COG",
+                BLOCKSIZE=BLOCK,
+                COMPRESS="DEFLATE",
+                LEVEL=6,
+                OVERVIEW_RESAMPLING=overviews.upper(),
+                BIGTIFF="IF_SAFER",
+                NUM_THREADS="ALL_CPUS",
+            )
+        for written in sorted(Path(folder).iterdir(), reverse=True):  # the .aux.xml first, the raster last
+            os.replace(written, target.with_name(written.name))
+
+
+def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Path:
+    """Copy `window` of a raster into a plain GeoTIFF; pixels whose centre is outside `outline` become no data.
+
+    `outline` is a geometry (shapely or GeoJSON) in the raster's CRS. It is burnt on a fixed grid of blocks, so the same
+    pixel always gets the same answer.
+    """
+    with rasterio.open(source) as raster:
+        profile = {
+            "driver": "GTiff",
+            "height": window.height,
+            "width": window.width,
+            "count": 1,
+            "dtype": raster.dtypes[0],
+            "crs": raster.crs,
+            "transform": raster.transform * Affine.translation(window.col, window.row),
+            "nodata": raster.nodata,
+            "tiled": True,
+            "blockxsize": BLOCK,
+            "blockysize": BLOCK,
+            "compress": "ZSTD",
+            "zstd_level": 1,
+            "bigtiff": "IF_SAFER",
+        }
+        with rasterio.open(target, "w", **profile) as masked:
+            for block in window.blocks(4 * BLOCK):
+                fixed = Window(
+                    block.row // (4 * BLOCK) * 4 * BLOCK, block.col // (4 * BLOCK) * 4 * BLOCK, 4 * BLOCK, 4 * BLOCK
+                )
+                inside = rasterio.features.geometry_mask(
+                    [outline],
+                    out_shape=fixed.shape,
+                    transform=raster.transform * Affine.translation(fixed.col, fixed.row),
+                    invert=True,
+                )[block.within(fixed)]
+                pixels = raster.read(1, window=rasterio.windows.Window(block.col, block.row, block.width, block.height))
+                pixels[~inside] = int(raster.nodata)
+                masked.write(
+                    pixels,
+                    1,
+                    window=rasterio.windows.Window(
+                        block.col - window.col, block.row - window.row, block.width, block.height
+                    ),
+                )
+    return target
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`, for what must not appear under a final name."""
+    path = Path(tempfile.mkdtemp(prefix=".work-", dir=folder))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

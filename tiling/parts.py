@@ -1,0 +1,83 @@
+"""What a finished shard leaves: one small GeoTIFF that exists whole or not at all.
+
+Band 1 holds the labels, band 2 (where the segmenter has one) the confidence. A part carries its georeference, so that
+any GIS opens it, and a note: a few plain facts about how it was made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from tiling.window import Window
+
+NO_CONFIDENCE = 255
+_NOTE = "LANDWEAVE"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part on disk: where it is, which pixels of the scene it holds, how many bands, and its note."""
+
+    path: Path
+    window: Window
+    bands: int
+    note: dict[str, Any]
+
+
+def write_part(
+    path: Path,
+    window: Window,
+    geobox: GeoBox,
+    labels: npt.NDArray[np.uint8],
+    confidence: npt.NDArray[np.uint8] | None,
+    note: dict[str, Any],
+) -> Part:
+    """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's `geobox`."""
+    bands = [labels] if confidence is None else [labels, confidence]
+    grid = geobox[window.row : window.row_stop, window.col : window.col_stop]
+    facts = {**note, "window": [window.row, window.col, window.height, window.width]}
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with rasterio.open(
+            temporary,
+            "w",
+            driver="GTiff",
+            height=window.height,
+            width=window.width,
+            count=len(bands),
+            dtype="uint8",
+            crs=grid.crs.to_wkt() if grid.crs else None,
+            transform=grid.transform,
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+            interleave="band",
+            compress="ZSTD",
+            zstd_level=1,
+        ) as target:
+            for index, array in enumerate(bands, start=1):
+                target.write(array, index)
+            target.update_tags(**{_NOTE: json.dumps(facts)})
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Part(path, window, len(bands), facts)
+
+
+def read_part(path: Path) -> Part:
+    """A part written before; reads its header only."""
+    with rasterio.open(path) as source:
+        note = json.loads(source.tags()[_NOTE])
+        return Part(path, Window(*note["window"]), source.count, note)

@@ -1,0 +1,51 @@
+"""Pixels and areas per class of a class raster, exact in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from tiling.area import PixelAreas
+from tiling.window import Window
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of each value 0…255: pixels, and area in units of `unit` m²; tallies of one raster add up."""
+
+    pixels: npt.NDArray[np.int64]
+    units: npt.NDArray[np.int64]
+    unit: float
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.pixels + other.pixels, self.units + other.units, self.unit)
+
+    @property
+    def square_metres(self) -> npt.NDArray[np.float64]:
+        """Ellipsoidal area of each value."""
+        return self.units * self.unit
+
+
+@dataclass(frozen=True)
+class TallyBlock:
+    """One block of a uint8 class raster, to be counted by a worker."""
+
+    raster: Path
+    window: Window
+
+
+def tally(block: TallyBlock) -> Tally:
+    """What one block holds."""
+    window = block.window
+    with rasterio.open(block.raster) as source:
+        values = source.read(1, window=rasterio.windows.Window(window.col, window.row, window.width, window.height))
+        geobox = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
+    areas = PixelAreas(geobox)
+    units = np.zeros(256, np.int64)
+    np.add.at(units, values, areas.read(window))
+    return Tally(np.bincount(values.ravel(), minlength=256).astype(np.int64), units, areas.unit)
