@@ -433,9 +433,8 @@ def show_accuracy(accuracy: Accuracy) -> None:
         for row in accuracy.to_dict()["classes"]
     ]
     table(rows, ("class", "IoU", "F1", "precision", "recall", "pixels"), right=(1, 2, 3, 4, 5))
-    print(
-        f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}, kappa {accuracy.kappa:.3f}"
-    )
+    overall, iou, kappa = accuracy.overall_accuracy, accuracy.mean_iou, accuracy.kappa
+    print(f"overall accuracy {overall:.3f}, mean IoU {iou:.3f}, kappa {kappa:.3f}")
 
 
 def figure(value: float | None) -> str:

@@ -15,6 +15,9 @@ from tiling.errors import Mistake
 if TYPE_CHECKING:
     from distributed import Client
 
+SCHEDULER_TIMEOUT = 15
+"""Seconds an existing scheduler has to answer."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -62,7 +65,7 @@ class DaskPool:
     def _in_flight(self) -> int:
         """Enough that no worker waits for the scheduler, few enough that a cancelled run ends at once."""
         threads = sum(self._client.nthreads().values())
-        return max(2, 2 * threads)
+        return max(2, 2 * int(threads))
 
     def as_completed(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | Exception]]:
         from distributed import as_completed
@@ -168,7 +171,7 @@ def _existing(scheduler: str) -> Iterator[Pool]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=15)
+        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT)
     except (OSError, TimeoutError, ValueError) as error:
         raise Mistake(
             f"no Dask scheduler answers at {scheduler}: {error}; start one or leave --scheduler out"
@@ -190,7 +193,7 @@ def check_memory(workers: int, worker_bytes: int) -> None:
     if workers * worker_bytes > available_memory():
         raise Mistake(
             f"{workers} workers would need {workers * worker_bytes / 2**30:.1f} GiB and "
-            f"{available_memory() / 2**30:.1f} GiB are free; take fewer --workers, a smaller --shard or a smaller --tile"
+            f"{available_memory() / 2**30:.1f} GiB are free; take fewer --workers or a smaller --shard or --tile"
         )
 
 

@@ -64,9 +64,8 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
         pixels.scales = (1e-4,) * len(BANDS)
         classes.write_colormap(1, colour_table())
         for window, image, labels in counted(pool.map(_render, blocks), "draw the scene", len(blocks), progress):
-            there = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-            pixels.write(image, window=there)
-            classes.write(labels, 1, window=there)
+            pixels.write(image, window=window.ranges)
+            classes.write(labels, 1, window=window.ranges)
     for path, written in temporary.items():
         written.replace(path)
     return scene, truth

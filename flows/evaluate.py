@@ -61,7 +61,7 @@ def pairs(
 ) -> Iterator[tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]]:
     """Truth and prediction at the pixels where both have data, block by block, each flat."""
     for block in Window.of_shape(found.height, found.width).blocks(BLOCK):
-        window = rasterio.windows.Window(block.col, block.row, block.width, block.height)
+        window = block.ranges
         valid = (truth.read_masks(1, window=window) > 0) & (found.read_masks(1, window=window) > 0)
         if where is not None:
             valid &= where.read(1, window=window) == mask_value
@@ -92,7 +92,7 @@ def on_grid(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> War
         width=grid.width,
         resampling=Resampling.nearest,
         add_alpha=source.nodata is None,
-        tolerance=0,
+        tolerance=1e-9,  # exact: with 0 rasterio 1.4 makes no WarpedVRT on a given grid
     )
 
 

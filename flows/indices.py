@@ -58,9 +58,8 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
         for done, shard in enumerate(shards, start=1):
             for tile, chip in zip(shard.tiles, read_ahead(scene, bands, shard.tiles), strict=True):
                 core = tile.core
-                here = rasterio.windows.Window(core.col, core.row, core.width, core.height)
                 for name, target in targets.items():
-                    target.write(indices.compute(name, chip)[core.within(tile.chip)], 1, window=here)
+                    target.write(indices.compute(name, chip)[core.within(tile.chip)], 1, window=core.ranges)
             progress("index", done, len(shards))
         for name, target in targets.items():
             target.set_band_description(1, name)

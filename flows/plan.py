@@ -199,13 +199,14 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
         raise Mistake(f"{path} holds no polygon; an area of interest is one polygon or several")
     outline = frame.to_crs(scene.crs.to_wkt()).geometry.make_valid().union_all()
     west, south, east, north = outline.bounds
-    corners = [~scene.transform * corner for corner in ((west, north), (east, north), (east, south), (west, south))]
+    corners = [~scene.transform @ corner for corner in ((west, north), (east, north), (east, south), (west, south))]
     cols, rows = zip(*corners, strict=True)
     row, col = int(np.floor(min(rows))), int(np.floor(min(cols)))
     window = Window(row, col, int(np.ceil(max(rows))) - row, int(np.ceil(max(cols))) - col) & scene.window
     if not window:
         raise Mistake(
-            f"{path} lies outside {scene.name}; their bounds are {outline.bounds} and {tuple(scene.geobox.extent.boundingbox)}"
+            f"{path} lies outside {scene.name}: its bounds there are {outline.bounds}, the scene's are "
+            f"{tuple(scene.geobox.extent.boundingbox)}"
         )
     return outline, window
 
@@ -216,7 +217,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     chips = len(plan.shards) * len(first.tiles) * lattice.chip_shape[0] * lattice.chip_shape[1]
     used = {band.name: band for band in scene.bands}
     return {
-        "scene": f"{scene.name}: {scene.width:,} × {scene.height:,} px, {scene.crs.to_string()}",
+        "scene": f"{scene.name}: {scene.width:,} × {scene.height:,} px, {scene.crs}",
         "bands": ", ".join(scene.band_names),
         "used": ", ".join(
             f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})" for name in plan.bands

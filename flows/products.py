@@ -33,7 +33,7 @@ class Rasters:
 
 
 def write_rasters(plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent) -> Rasters:
-    """`classes.tif` with its colours and names, and `confidence.tif` where it is asked for and the segmenter has one."""
+    """`classes.tif` with its colours and names, and `confidence.tif` where it is wanted and the segmenter has one."""
     from tiling.style import raster_qml
 
     wanted = [("classes", 1, 0, plan.segmenter.legend.rows, "mode")]

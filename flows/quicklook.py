@@ -1,4 +1,4 @@
-"""One picture of a run: the map with legend, scale bar, north and place, beside the scene itself where it can be shown."""
+"""One picture of a run: the map with legend, scale bar, north and place, and the scene itself where it can be shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LegendRows = Sequence[tuple[int, str, str]]
 def draw(
     classes: Path, legend: LegendRows, shares: dict[int, float], scene: Scene | None, title: str, target: Path
 ) -> None:
-    """Write the PNG. `shares` are each class's part of the valid area, 0–1; absent classes are left out of the legend."""
+    """Write the PNG. `shares` are each class's part of the valid area, 0–1; the legend lists only those."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -73,7 +73,7 @@ def draw(
 
 
 def natural_colours(scene: Scene, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-    """A picture of the scene, `(y, x, 3) uint8`: true colour, else false colour, else one band; None if it costs too much."""
+    """The scene, `(y, x, 3) uint8`, in true colour, else false colour, else one band; None if that costs too much."""
     names = scene.band_names
     choices = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "red"))
     trio = next((trio for trio in choices if set(trio) <= set(names)), (names[0],) * 3)
@@ -97,7 +97,7 @@ def natural_colours(scene: Scene, bounds: Any, shape: tuple[int, int]) -> npt.ND
         seen = np.isfinite(pixels)
         if not seen.any():
             continue
-        low, high = np.percentile(pixels[seen], (1, 99))
+        low, high = np.percentile(pixels[seen], (2, 98))
         stretched = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) ** 0.8
         picture[..., channel] = np.where(seen, stretched * 255, 255)
     return picture

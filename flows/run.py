@@ -80,12 +80,12 @@ class RunFolder:
 def open_run(path: Path, *, fresh: bool = False) -> Iterator[RunFolder]:
     """The run folder at `path`, made if need be and held for this process alone while the block lasts.
 
-    `fresh` drops the parts of earlier runs. Raises `Mistake` where the folder cannot be written or another run holds it.
+    `fresh` drops the parts of earlier runs. Raises `Mistake` where the folder cannot be written or is in use.
     """
-    folder = RunFolder(path)
+    folder, known = RunFolder(path), path.exists()
     try:
         folder.parts.mkdir(parents=True, exist_ok=True)
-        lock = open(path / ".lock", "a+", encoding="utf-8")
+        lock = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed by the `with` below
     except OSError as error:
         raise Mistake(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
     with lock:
@@ -100,9 +100,13 @@ def open_run(path: Path, *, fresh: bool = False) -> Iterator[RunFolder]:
         lock.flush()
         for leftover in (*folder.parts.glob(".*.tmp"), *path.glob(".*.tmp")):
             leftover.unlink()
-        for leftover in (*path.glob(".work-*"), *path.glob(".cog-*")):
+        for leftover in path.glob(".work-*"):
             shutil.rmtree(leftover)
         if fresh:
             for part in folder.parts.iterdir():
                 part.unlink()
-        yield folder
+        try:
+            yield folder
+        finally:
+            if not known and not any(folder.parts.iterdir()) and not (path / "run.json").exists():
+                shutil.rmtree(path)  # nothing was done here, so nothing is left behind

@@ -50,8 +50,11 @@ def make_part(job: ShardJob) -> Part:
 
 def peak_memory() -> int:
     """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    if sys.platform == "linux":
+        # Not ru_maxrss: a process started through fork and exec inherits that of the process which started it.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def runtime_of(segmenter: Segmenter) -> dict[str, str]:

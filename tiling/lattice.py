@@ -96,7 +96,7 @@ class Lattice:
 
     @cached_property
     def _tiles_per_shard(self) -> tuple[int, int]:
-        return max(1, self.shard // self.core_shape[0]), max(1, self.shard // self.core_shape[1])
+        return max(1, round(self.shard / self.core_shape[0])), max(1, round(self.shard / self.core_shape[1]))
 
     @cached_property
     def shard_grid(self) -> tuple[int, int]:

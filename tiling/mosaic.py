@@ -6,10 +6,8 @@ memory does not grow with the raster.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,7 @@ from tiling.parts import Part
 from tiling.window import Window
 
 BLOCK = 512
+_BURNT = 4 * BLOCK
 LegendRows = Sequence[tuple[int, str, str]]
 
 
@@ -87,24 +86,19 @@ def write_cog(source: Path, target: Path, *, overviews: str) -> None:
 
     The file and the `.aux.xml` beside it (GeoTIFF itself has no place for category names) appear whole.
     """
-    with tempfile.TemporaryDirectory(prefix=".cog-", dir=target.parent) as folder:
-        temporary = Path(folder) / target.name
-        with warnings.catch_warnings():
-            # a raster without any overview level or with rows of one pixel is still a COG
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            rasterio.shutil.copy(
-                str(source),
-                str(temporary),
-                driver="COG",
-                BLOCKSIZE=BLOCK,
-                COMPRESS="DEFLATE",
-                LEVEL=6,
-                OVERVIEW_RESAMPLING=overviews.upper(),
-                BIGTIFF="IF_SAFER",
-                NUM_THREADS="ALL_CPUS",
-            )
-        for written in sorted(Path(folder).iterdir(), reverse=True):  # the .aux.xml first, the raster last
-            os.replace(written, target.with_name(written.name))
+    with scratch(target.parent) as folder:
+        rasterio.shutil.copy(
+            str(source),
+            str(folder / target.name),
+            driver="COG",
+            BLOCKSIZE=BLOCK,
+            COMPRESS="DEFLATE",
+            OVERVIEW_RESAMPLING=overviews.upper(),
+            BIGTIFF="IF_SAFER",
+            NUM_THREADS="ALL_CPUS",
+        )
+        for written in sorted(folder.iterdir(), reverse=True):  # the .aux.xml first, the raster last
+            written.replace(target.with_name(written.name))
 
 
 def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Path:
@@ -121,7 +115,7 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
             "count": 1,
             "dtype": raster.dtypes[0],
             "crs": raster.crs,
-            "transform": raster.transform * Affine.translation(window.col, window.row),
+            "transform": raster.transform @ Affine.translation(window.col, window.row),
             "nodata": raster.nodata,
             "tiled": True,
             "blockxsize": BLOCK,
@@ -131,25 +125,17 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
             "bigtiff": "IF_SAFER",
         }
         with rasterio.open(target, "w", **profile) as masked:
-            for block in window.blocks(4 * BLOCK):
-                fixed = Window(
-                    block.row // (4 * BLOCK) * 4 * BLOCK, block.col // (4 * BLOCK) * 4 * BLOCK, 4 * BLOCK, 4 * BLOCK
-                )
+            for block in window.blocks(_BURNT):
+                cell = block.on_grid(_BURNT)
                 inside = rasterio.features.geometry_mask(
                     [outline],
-                    out_shape=fixed.shape,
-                    transform=raster.transform * Affine.translation(fixed.col, fixed.row),
+                    out_shape=cell.shape,
+                    transform=raster.transform @ Affine.translation(cell.col, cell.row),
                     invert=True,
-                )[block.within(fixed)]
-                pixels = raster.read(1, window=rasterio.windows.Window(block.col, block.row, block.width, block.height))
+                )[block.within(cell)]
+                pixels = raster.read(1, window=block.ranges)
                 pixels[~inside] = int(raster.nodata)
-                masked.write(
-                    pixels,
-                    1,
-                    window=rasterio.windows.Window(
-                        block.col - window.col, block.row - window.row, block.width, block.height
-                    ),
-                )
+                masked.write(pixels, 1, window=block.moved(-window.row, -window.col).ranges)
     return target
 
 

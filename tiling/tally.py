@@ -10,7 +10,7 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from tiling.area import PixelAreas
+from tiling.area import PixelAreas, sum_by
 from tiling.window import Window
 
 
@@ -43,9 +43,9 @@ def tally(block: TallyBlock) -> Tally:
     """What one block holds."""
     window = block.window
     with rasterio.open(block.raster) as source:
-        values = source.read(1, window=rasterio.windows.Window(window.col, window.row, window.width, window.height))
+        values = source.read(1, window=window.ranges)
         geobox = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
     areas = PixelAreas(geobox)
-    units = np.zeros(256, np.int64)
-    np.add.at(units, values, areas.read(window))
-    return Tally(np.bincount(values.ravel(), minlength=256).astype(np.int64), units, areas.unit)
+    pixels = np.bincount(values.ravel(), minlength=256).astype(np.int64)
+    units = sum_by(values.ravel(), areas.read(window).ravel(), 256)
+    return Tally(pixels, units, areas.unit)

@@ -74,12 +74,26 @@ class Window:
         """This window with `margin` more pixels on each side."""
         return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
+    def moved(self, rows: int, cols: int) -> Window:
+        """This window `rows` further down and `cols` further right."""
+        return Window(self.row + rows, self.col + cols, self.height, self.width)
+
     def within(self, outer: Window) -> tuple[slice, slice]:
         """Index of these pixels in an array that holds the pixels of `outer`: `array[..., *window.within(outer)]`."""
         if self not in outer:
             raise ValueError(f"{self} does not lie in {outer}")
         row, col = self.row - outer.row, self.col - outer.col
         return slice(row, row + self.height), slice(col, col + self.width)
+
+    def on_grid(self, size: int) -> Window:
+        """The smallest window that holds this one and begins and ends on the fixed grid of `size` px from (0, 0)."""
+        row, col = self.row // size * size, self.col // size * size
+        return Window(row, col, -(-self.row_stop // size) * size - row, -(-self.col_stop // size) * size - col)
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """`((row, row_stop), (col, col_stop))`: what rasterio takes as a window."""
+        return (self.row, self.row_stop), (self.col, self.col_stop)
 
     def blocks(self, size: int) -> Iterator[Window]:
         """This window cut along the fixed grid of `size` px that starts at (0, 0), in raster order."""

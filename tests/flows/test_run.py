@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from flows.run import content_key, open_run, write_whole
+from tiling.errors import Mistake
+
+
+def test_a_key_follows_content_and_not_order() -> None:
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    assert content_key({"a": 1}) != content_key({"a": 1.5})
+    assert content_key({"a": [1, 2]}) != content_key({"a": [2, 1]})
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run"), pytest.raises(Mistake, match="in use by process"), open_run(tmp_path / "run"):
+        pass
+    with open_run(tmp_path / "run"):
+        pass
+
+
+def test_a_run_that_did_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(Mistake), open_run(tmp_path / "deep" / "run"):
+        raise Mistake("the scene does not exist")
+    assert not (tmp_path / "deep" / "run").exists()
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with open_run(tmp_path, fresh=True):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_leftovers_of_a_crash_are_cleared(tmp_path: Path) -> None:
+    with open_run(tmp_path) as folder:
+        (folder.parts / ".r0000c0000.tif.123.tmp").touch()
+        (folder.parts / "r0000c0000-abc.tif").touch()
+        (tmp_path / ".work-x").mkdir()
+        (tmp_path / ".work-x" / "mosaic.vrt").touch()
+    with open_run(tmp_path) as folder:
+        assert [path.name for path in folder.parts.iterdir()] == ["r0000c0000-abc.tif"]
+        assert not (tmp_path / ".work-x").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(Mistake, match=r"cannot write to .*file/run: Not a directory"),
+        open_run(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+def test_what_was_remembered_is_known_again(tmp_path: Path) -> None:
+    key = content_key({"a": 1})
+    with open_run(tmp_path) as folder:
+        assert folder.remembered("fit", key) is None
+        folder.remember("fit", key, {"threshold": 0.25})
+    with open_run(tmp_path) as folder:
+        assert folder.remembered("fit", key) == {"threshold": 0.25}
+    with open_run(tmp_path, fresh=True) as folder:
+        assert folder.remembered("fit", key) is None
+
+
+def test_a_text_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt", "one")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "a.txt", "\ud800")
+    assert (tmp_path / "a.txt").read_text() == "one"
