@@ -1,0 +1,130 @@
+"""Two classes by one threshold that the scene itself suggests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+
+from segmentation.chip import values
+from segmentation.errors import Mistake
+from segmentation.indices import compute, find, is_index, required_bands
+from segmentation.legend import LandClass, Legend
+from segmentation.segmenter import Prediction, Segmenter
+
+_GREENNESS = ("NDVI", "EVI", "EVI2", "SAVI", "OSAVI", "MSAVI", "GNDVI")
+_WETNESS = ("NDWI", "MNDWI", "AWEInsh", "AWEIsh")
+_NAMES = {**dict.fromkeys(_GREENNESS, ("Vegetation", "Not vegetation")), **dict.fromkeys(_WETNESS, ("Water", "Land"))}
+_COLOURS = {"Vegetation": "#4c9a4a", "Not vegetation": "#d9cbb0", "Water": "#3b7dd8", "Land": "#d9cbb0"}
+_BAND = "band:"
+
+
+class Split(BaseModel):
+    """What Otsu's method found in a sample, in the units of the index or band."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float
+    below: float
+    """Mean of the sample up to the threshold."""
+    above: float
+    """Mean of the sample beyond it."""
+
+
+class Otsu(Segmenter):
+    """Two classes: where an index or a band is above, and where it is below, the threshold of Otsu (1979),
+    doi:10.1109/TSMC.1979.4310076, the one that makes both classes most uniform.
+
+    The threshold comes from a sample of the whole scene. Where the index is undefined a pixel is below. Confidence is
+    the distance from the threshold, 100 at the mean of the pixel's class and beyond; it is no probability.
+    """
+
+    needs_sample: ClassVar[bool] = True
+
+    kind: Literal["otsu"] = "otsu"
+
+    index: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Index or band",
+            description="An index of the catalogue, or a band (band:NAME where an index is called the same).",
+        ),
+    ] = "NDVI"
+    above: Annotated[
+        str, Field(title="Name above", description="Class above the threshold; if empty, what suits the index.")
+    ] = ""
+    below: Annotated[
+        str, Field(title="Name below", description="Class below the threshold; if empty, what suits the index.")
+    ] = ""
+    fitted: Annotated[Split | None, Field(title="Threshold", description="Found in the scene; leave it empty.")] = None
+
+    def bands(self, available: Collection[str]) -> tuple[str, ...]:
+        if self._reads_index:
+            return required_bands(self.index, available)
+        if self._band not in available:
+            raise Mistake(
+                f"{self.index} is neither an index nor a band; there are {', '.join(available) or 'no bands'}, and "
+                "`landweave indices` lists the indices"
+            )
+        return (self._band,)
+
+    @property
+    def legend(self) -> Legend:
+        above, below = _NAMES.get(find(self.index).name, ("High", "Low")) if self._reads_index else ("High", "Low")
+        above, below = self.above or above, self.below or below
+        if above == below:
+            raise Mistake(f"both classes of otsu are called {above}; give them two names")
+        return Legend(
+            classes=(
+                LandClass(value=1, name=below, colour=_COLOURS.get(below, "#e3ded3")),
+                LandClass(value=2, name=above, colour=_COLOURS.get(above, "#b0503c")),
+            )
+        )
+
+    def fit(self, sample: xr.Dataset | None) -> Self:
+        """With the threshold of the sample's finite values; one level alone is below, a class of its own."""
+        from skimage.filters import threshold_otsu
+
+        if sample is None:
+            raise RuntimeError("otsu is fitted on a sample")
+        measured = self._measure(sample)
+        measured = measured[np.isfinite(measured)].astype(np.float64)
+        if not measured.size:
+            raise Mistake(f"{self.index} is undefined on every valid pixel of the scene; choose another index")
+        # A ratio has a few values far beyond all others, and the histogram would have one full bin and 255 empty ones.
+        measured = np.clip(measured, *np.percentile(measured, (0.1, 99.9)))
+        threshold = float(threshold_otsu(measured))  # type: ignore[no-untyped-call]
+        under = measured <= threshold
+        lower, upper = (float(part.mean()) if part.size else threshold for part in (measured[under], measured[~under]))
+        fitted = Split(threshold=round(threshold, 6), below=round(lower, 6), above=round(upper, 6))
+        return self.model_copy(update={"fitted": fitted})
+
+    def __call__(self, chip: xr.Dataset) -> Prediction:
+        if self.fitted is None:
+            raise RuntimeError("otsu has no threshold yet: fit it on a sample of the scene first")
+        measured, valid, split = self._measure(chip), chip["valid"].values, self.fitted
+        higher = measured > split.threshold
+        labels = (np.uint8(1) + higher) * valid
+        distance = np.abs(measured - np.float32(split.threshold))
+        spread = np.where(higher, split.above - split.threshold, split.threshold - split.below).astype(np.float32)
+        share = np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 0)
+        return Prediction(labels, (100 * np.nan_to_num(np.minimum(share, 1))).astype(np.uint8))
+
+    @property
+    def _reads_index(self) -> bool:
+        return not self.index.startswith(_BAND) and is_index(self.index)
+
+    @property
+    def _band(self) -> str:
+        return self.index.removeprefix(_BAND)
+
+    def _measure(self, chip: xr.Dataset) -> npt.NDArray[np.float32]:
+        """What is compared with the threshold: `(y, x) float32`, NaN where invalid or undefined."""
+        if self._reads_index:
+            return compute(self.index, chip)
+        return values(chip.sel(band=[self._band])).values[0]

@@ -1,0 +1,181 @@
+"""Rules: spectra whose land cover is known, real labelled pixels, and laws that hold for every pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segmentation.errors import Mistake
+from segmentation.rules import BARE, BUILT, CLOUD, CROPS, SNOW, SPARSE, TREES, UNVEGETATED, WATER, Rules
+from segmentation.segmenter import predict, segmenter_class
+from tests.segmentation.chips import make_chip, of_spectra
+
+FIVE = ("blue", "green", "red", "nir", "swir16")
+
+# Textbook spectra: blue, green, red, nir, swir16; what they are with all bands, and what without swir16.
+KNOWN = [
+    ("a clear lake", (0.03, 0.03, 0.02, 0.01, 0.005), WATER, WATER),
+    ("a muddy river", (0.07, 0.10, 0.11, 0.08, 0.02), WATER, WATER),
+    ("a spruce forest", (0.015, 0.03, 0.02, 0.22, 0.10), TREES, TREES),
+    ("a meadow", (0.03, 0.08, 0.05, 0.42, 0.22), CROPS, CROPS),
+    ("dry steppe", (0.06, 0.09, 0.11, 0.22, 0.30), SPARSE, SPARSE),
+    ("a ploughed field", (0.06, 0.09, 0.13, 0.17, 0.29), BARE, UNVEGETATED),
+    ("asphalt", (0.09, 0.10, 0.11, 0.13, 0.15), BUILT, UNVEGETATED),
+    ("cumulus", (0.60, 0.60, 0.60, 0.65, 0.50), CLOUD, CLOUD),
+    ("fresh snow", (0.90, 0.90, 0.88, 0.80, 0.10), SNOW, CLOUD),
+    ("nothing reflected at all", (0.0, 0.0, 0.0, 0.0, 0.0), WATER, WATER),
+    ("overcorrected water", (0.02, 0.01, -0.001, -0.01, -0.02), WATER, WATER),
+]
+
+
+@pytest.mark.parametrize(("what", "spectrum", "with_swir", "without"), KNOWN, ids=[known[0] for known in KNOWN])
+def test_known_spectra_get_their_class(what: str, spectrum: tuple[float, ...], with_swir: int, without: int) -> None:
+    assert Rules()(of_spectra([spectrum], FIVE)).labels[0, 0] == with_swir
+    assert Rules()(of_spectra([spectrum[:4]], FIVE[:4])).labels[0, 0] == without
+
+
+scenes = st.integers(1, 30).flatmap(
+    lambda pixels: arrays(np.float32, (5, 3, pixels), elements=st.floats(-0.5, 2, width=32))
+)
+
+
+@given(scenes, st.sampled_from([FIVE, FIVE[:4], FIVE[1:], FIVE[1:4]]), st.integers(0, 2**32))
+def test_every_valid_pixel_gets_exactly_one_class(
+    scene: npt.NDArray[np.float32], bands: tuple[str, ...], seed: int
+) -> None:
+    valid = np.random.default_rng(seed).random(scene.shape[1:]) < 0.8
+    chip = make_chip(scene[[FIVE.index(band) for band in bands]], bands, valid=valid)
+    (prediction,) = predict(Rules(), [chip])  # raises where a class is missing or too many
+    assert np.array_equal(prediction.labels > 0, valid)
+    assert prediction.confidence is not None
+    assert prediction.confidence.max() <= 100
+
+
+@given(scenes, st.integers(0, 2), st.integers(0, 29))
+def test_a_pixel_gets_the_same_in_every_chip(scene: npt.NDArray[np.float32], row: int, col: int) -> None:
+    whole, col = Rules()(make_chip(scene, FIVE)), col % scene.shape[2]
+    alone = Rules()(make_chip(scene[:, row : row + 1, col : col + 1], FIVE))
+    assert whole.confidence is not None
+    assert alone.confidence is not None
+    assert alone.labels[0, 0] == whole.labels[row, col]
+    assert alone.confidence[0, 0] == whole.confidence[row, col]
+
+
+def test_chips_larger_than_a_block_have_no_block_in_them() -> None:
+    scene = np.random.default_rng(0).uniform(0, 0.6, (5, 300, 257)).astype(np.float32)
+    whole = Rules()(make_chip(scene, FIVE))
+    columns = [Rules()(make_chip(scene[:, :, col : col + 1], FIVE)).labels for col in range(257)]
+    assert np.array_equal(whole.labels, np.hstack(columns))
+
+
+def test_thresholds_lie_where_they_say() -> None:
+    red = np.float32(0.1)
+    ndvi = np.array([0.19, 0.21, 0.49, 0.51], np.float32)
+    nir = red * (1 + ndvi) / (1 - ndvi)
+    chip = make_chip([np.full((1, 4), 0.08, np.float32), np.full((1, 4), red), nir[None]], ["green", "red", "nir"])
+    assert Rules()(chip).labels.tolist() == [[UNVEGETATED, SPARSE, SPARSE, CROPS]]
+    assert Rules(trees_green=0.09)(chip).labels.tolist() == [[UNVEGETATED, SPARSE, SPARSE, TREES]]
+    assert Rules(bare_ndvi=0.2, full_ndvi=0.3)(chip).labels.tolist() == [[UNVEGETATED, SPARSE, CROPS, CROPS]]
+
+
+def test_a_pixel_exactly_on_a_threshold_belongs_to_the_denser_class() -> None:
+    chip = of_spectra([[0.01, 0.25, 0.75], [0.30, 0.25, 0.75]], ["green", "red", "nir"])  # NDVI exactly 0.5
+    prediction = Rules()(chip)
+    assert prediction.labels.tolist() == [[TREES, CROPS]]
+    assert prediction.confidence is not None
+    assert prediction.confidence.tolist() == [[0, 0]]
+
+
+def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
+    red = np.float32(0.1)
+    ndvi = np.linspace(-0.3, 0.19, 50, dtype=np.float32)
+    nir = red * (1 + ndvi) / (1 - ndvi)
+    chip = make_chip([np.full((1, 50), 0.02, np.float32), np.full((1, 50), red), nir[None]], ["green", "red", "nir"])
+    prediction = Rules()(chip)
+    assert np.all(prediction.labels == UNVEGETATED)
+    assert prediction.confidence is not None
+    assert np.all(np.diff(prediction.confidence[0].astype(int)) <= 0)
+    assert prediction.confidence[0, 0] == 100
+    assert prediction.confidence[0, -1] == pytest.approx(100 * 0.01 / 0.25, abs=1)
+
+
+def test_it_reads_what_it_can_use_in_its_own_order() -> None:
+    assert Rules().bands(["swir22", "nir", "red", "scl", "green", "blue"]) == FIVE[:4]
+    assert Rules().bands(["nir08", "swir16", "red", "green"]) == ("green", "red", "nir08", "swir16")
+    with pytest.raises(Mistake, match=r"needs green, red and nir; there are red, green, blue: .*--bands"):
+        Rules().bands(["red", "green", "blue"])
+
+
+def test_the_order_and_names_of_bands_do_not_matter() -> None:
+    spectra = np.random.default_rng(1).uniform(0, 0.6, (200, 5))
+    expected = Rules()(of_spectra(spectra.tolist(), FIVE)).labels
+    turned = of_spectra(spectra[:, ::-1].tolist(), ["swir16", "nir08", "red", "green", "blue"])
+    assert np.array_equal(Rules()(turned).labels, expected)
+
+
+def test_digital_numbers_are_refused_with_the_mend() -> None:
+    chip = make_chip(np.ones((3, 2, 2), np.uint8), ["green", "red", "nir"], units="dn")
+    with pytest.raises(Mistake, match=r"digital numbers.*--scale"):
+        Rules()(chip)
+
+
+def test_thresholds_that_leave_no_room_for_sparse_vegetation_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"bare_ndvi=0.6 must be less than full_ndvi=0.5"):
+        Rules(bare_ndvi=0.6)
+
+
+def test_it_is_registered_and_survives_its_own_json() -> None:
+    rules = Rules(trees_green=0.07)
+    assert segmenter_class("rules") is Rules
+    assert Rules.model_validate_json(rules.model_dump_json()) == rules
+    assert rules.identity() != Rules().identity()
+
+
+def test_labelled_spectra_of_landsat_8(shared_data: Path) -> None:
+    samples = json.loads((shared_data / "spyndex_spectral" / "spectral.json").read_text())
+    spectra = np.array([list(samples[f"SR_B{band}"].values()) for band in range(2, 7)])
+    classes = np.array(list(samples["class"].values()))
+    labels = Rules()(of_spectra(spectra.T.tolist(), FIVE)).labels[0]
+    assert np.mean(labels[classes == "Water"] == WATER) > 0.95
+    assert np.mean(np.isin(labels[classes == "Vegetation"], (TREES, CROPS))) > 0.95
+    assert np.all(np.isin(labels[classes == "Urban"], (SPARSE, BARE, BUILT)))
+
+
+def test_training_polygons_of_chiapas(shared_data: Path) -> None:
+    folder = shared_data / "landsat7_chiapas_polygons"
+    with rasterio.open(folder / "LE70220491999322EDC01_stack.gtif") as source:
+        chip = make_chip(source.read([1, 2, 3, 4, 5]), FIVE, scale=1e-4)
+    with rasterio.open(folder / "training_data.gtif") as source:
+        truth = source.read(1)
+    labels = Rules()(chip).labels
+    assert np.mean(labels[truth == 1] == TREES) > 0.95
+    assert np.mean(labels[truth == 3] == CROPS) > 0.95
+
+
+def test_land_cover_of_maryland(shared_data: Path) -> None:
+    """Chesapeake Conservancy: 2 is tree canopy, 3 low vegetation, from 1 m imagery of another date."""
+    stem = shared_data / "chesapeake_md_multires"
+    with rasterio.open(stem / "m_3907833_nw_17_1_landsat-leaf-on.tif") as source:
+        chip = make_chip(source.read([2, 3, 4, 5, 6]), FIVE, scale=1e-4)
+    with rasterio.open(stem / "m_3907833_nw_17_1_lc.tif") as source:
+        truth = source.read(1)
+    labels = Rules()(chip).labels
+    assert np.mean(labels[truth == 2] == TREES) > 0.85
+    assert np.mean(np.isin(labels[truth == 3], (CROPS, SPARSE))) > 0.75
+
+
+def test_the_danube_is_water(shared_data: Path) -> None:
+    with rasterio.open(shared_data / "s2_ftw_two_window" / "inference-img.tif") as source:
+        chip = make_chip(source.read([3, 2, 1, 4]), FIVE[:4], scale=1e-4)
+    labels = Rules()(chip).labels
+    assert np.mean(labels[340:350, 0:240] == WATER) > 0.99
+    assert np.mean(labels[0:100, 0:80] == TREES) > 0.6
+    assert np.mean(labels == WATER) == pytest.approx(0.125, abs=0.02)
