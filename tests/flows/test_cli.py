@@ -1,0 +1,290 @@
+"""The command line as a person meets it: what is printed, and the status it ends with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+
+from flows import cli
+from tests.scenes import draw_pixels, draw_scene, read, write_scene
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def landweave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process: status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["landweave", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return draw_scene(tmp_path / "scene.tif", 120, 150)
+
+
+def test_help_needs_no_heavy_library() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'prefect', 'distributed', 'rasterio', 'numpy', 'xarray') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_segmenting_by_rules_needs_neither_prefect_nor_torch(scene: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"
+        f"arguments = ['segment', {str(scene)!r}, '--out', {str(tmp_path / 'o')!r}, '--workers', '0']\n"
+        "done = CliRunner().invoke(app, arguments)\n"
+        "assert done.exit_code == 0, done\n"
+        "print([m for m in ('torch', 'prefect') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_segment_says_areas_files_and_how_to_open_them(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    status, out, err = landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0)
+    assert status == 0, err
+    assert "Water" in out
+    assert "polygons" in out
+    for name in ("classes.tif", "confidence.tif", "landcover.gpkg", "areas.csv", "quicklook.png", "run.json"):
+        assert (tmp_path / "run" / name).exists()
+        assert name in out
+    assert f"qgis {tmp_path / 'run' / 'landcover.gpkg'}" in out
+
+
+def test_json_is_the_record_and_nothing_else(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    status, out, err = landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == json.loads((tmp_path / "run" / "run.json").read_text())
+
+
+def test_only_the_products_asked_for_are_made(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    assert landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0, "--products", "classes")[0] == 0
+    assert not (tmp_path / "run" / "landcover.gpkg").exists()
+    assert not (tmp_path / "run" / "confidence.tif").exists()
+
+
+def test_plan_writes_nothing(landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    status, out, _ = landweave("plan", scene, "--shard", 64)
+    assert status == 0
+    assert "150 × 120 px" in out
+    assert "blue, green, red, nir, swir16, swir22" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_yaml_file_describes_a_segmenter_and_set_overrides_it(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("kind: otsu\nindex: NDWI\nabove: Wet\nbelow: Dry\n")
+    arguments = ("segment", scene, "--out", tmp_path / "run", "--workers", 0, "--segmenter", tmp_path / "s.yaml")
+    status, out, err = landweave(*arguments, "--set", "above=Lake", "--json")
+    assert status == 0, err
+    segmenter = json.loads(out)["segmenter"]
+    assert (segmenter["index"], segmenter["above"], segmenter["below"]) == ("NDWI", "Lake", "Dry")
+
+
+def test_index_writes_the_formula(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    status, out, err = landweave("index", scene, "ndvi", "MNDWI", "--out", tmp_path / "indices")
+    assert status == 0, err
+    assert out.split() == [str(tmp_path / "indices" / name) for name in ("NDVI.tif", "MNDWI.tif")]
+    red, nir = (read(scene, band).astype(float) for band in (3, 4))
+    with np.errstate(all="ignore"):
+        expected = np.where(red > 0, (nir - red) / (nir + red), np.nan)
+    assert np.allclose(read(tmp_path / "indices" / "NDVI.tif"), expected, atol=1e-6, equal_nan=True)
+
+
+def test_indices_lists_what_a_scene_lacks(landweave: Run, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "rgb.tif", draw_pixels(20, 20)[:3])
+    status, out, _ = landweave("indices", scene)
+    assert status == 0
+    ndvi = next(line for line in out.splitlines() if line.startswith("NDVI "))
+    assert ndvi.rstrip().endswith("nir")
+
+
+def test_segmenters_lists_every_installed_kind(landweave: Run) -> None:
+    status, out, _ = landweave("segmenters")
+    assert status == 0
+    assert all(kind in out for kind in ("rules", "otsu", "network"))
+
+
+def test_evaluate_prints_and_writes_the_figures(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0)
+    classes = tmp_path / "run" / "classes.tif"
+    status, out, _ = landweave("evaluate", classes, classes, "--json", tmp_path / "figures.json")
+    assert status == 0
+    assert "overall accuracy 1.000" in out
+    assert "Water" in out
+    assert json.loads((tmp_path / "figures.json").read_text())["mean_iou"] == 1
+
+
+def write_plain(path: Path, *, crs: str | None = "EPSG:32633", dtype: str = "uint16", shear: float = 0) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=40, width=40, count=4, dtype=dtype, crs=crs,
+        transform=Affine(10, shear, 500_000, shear, -10, 5_300_000),
+    ) as target:  # fmt: skip
+        target.write(np.ones((4, 40, 40), dtype))
+        target.descriptions = ("blue", "green", "red", "nir")
+    return path
+
+
+def make_missing(folder: Path) -> list[object]:
+    return [folder / "missing.tif"]
+
+
+def make_text(folder: Path) -> list[object]:
+    (folder / "notes.tif").write_text("not a raster at all")
+    return [folder / "notes.tif"]
+
+
+def make_truncated(folder: Path) -> list[object]:
+    whole = draw_scene(folder / "whole.tif", 200, 200).read_bytes()
+    (folder / "short.tif").write_bytes(whole[: len(whole) // 2])
+    return [folder / "short.tif"]
+
+
+def make_wrong_band(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif"), "--bands", "red=1,green=2,nir=9"]
+
+
+def make_unknown_band(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif"), "--bands", "rad=1"]
+
+
+def make_no_number(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif"), "--bands", "red=one"]
+
+
+def make_no_crs(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif", crs=None)]
+
+
+def make_rotated(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif", shear=3)]
+
+
+def make_complex(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif", dtype="complex64")]
+
+
+def make_8_bit(folder: Path) -> list[object]:
+    return [write_plain(folder / "a.tif", dtype="uint8")]
+
+
+def make_aoi_elsewhere(folder: Path) -> list[object]:
+    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:4326").to_file(folder / "aoi.gpkg")
+    return [draw_scene(folder / "a.tif", 40, 40), "--aoi", folder / "aoi.gpkg"]
+
+
+def make_aoi_no_vector(folder: Path) -> list[object]:
+    (folder / "aoi.gpkg").write_text("no")
+    return [draw_scene(folder / "a.tif", 40, 40), "--aoi", folder / "aoi.gpkg"]
+
+
+def make_unknown_kind(folder: Path) -> list[object]:
+    return [draw_scene(folder / "a.tif", 40, 40), "--segmenter", "magic"]
+
+
+def make_unknown_setting(folder: Path) -> list[object]:
+    return [draw_scene(folder / "a.tif", 40, 40), "--set", "watre=0.1"]
+
+
+def make_bad_setting(folder: Path) -> list[object]:
+    return [draw_scene(folder / "a.tif", 40, 40), "--set", "water=wet"]
+
+
+def make_settings_that_clash(folder: Path) -> list[object]:
+    return [draw_scene(folder / "a.tif", 40, 40), "--set", "bare_ndvi=0.9"]
+
+
+def make_unknown_product(folder: Path) -> list[object]:
+    return [draw_scene(folder / "a.tif", 40, 40), "--products", "map"]
+
+
+def make_no_data_at_all(folder: Path) -> list[object]:
+    scene = write_scene(folder / "a.tif", np.zeros((6, 40, 40), np.uint16))
+    return [scene, "--segmenter", "otsu"]
+
+
+BAD_INPUT = [
+    (make_missing, "missing.tif does not exist"),
+    (make_text, "notes.tif is not a raster"),
+    (make_truncated, "short.tif is not a raster that GDAL can read"),
+    (make_wrong_band, "there is no band 9"),
+    (make_unknown_band, "rad is no band name"),
+    (make_no_number, "'one' is no number"),
+    (make_no_crs, "a.tif has no CRS"),
+    (make_rotated, "a.tif"),
+    (make_complex, "complex64"),
+    (make_8_bit, "What works on it as it is: --segmenter otsu --set index=NDVI"),
+    (make_aoi_elsewhere, "lies outside a"),
+    (make_aoi_no_vector, "cannot be read as a vector file"),
+    (make_unknown_kind, "there is no segmenter 'magic'; installed are"),
+    (make_unknown_setting, "watre"),
+    (make_bad_setting, "water"),
+    (make_settings_that_clash, "bare_ndvi=0.9 must be less than full_ndvi=0.5"),
+    (make_unknown_product, "'map'"),
+    (make_no_data_at_all, "a"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), BAD_INPUT, ids=lambda x: getattr(x, "__name__", ""))
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(
+    landweave: Run, tmp_path: Path, make: Callable[[Path], list[object]], says: str
+) -> None:
+    status, out, err = landweave("segment", *make(tmp_path), "--out", tmp_path / "run", "--workers", 0)
+    assert (status, out) == (2, "")
+    assert err.startswith("landweave: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake(landweave: Run, scene: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, _, err = landweave("segment", scene, "--out", tmp_path / "file" / "run", "--workers", 0)
+    assert status == 2
+    assert "cannot write to" in err
+
+
+def test_demo_scores_itself(landweave: Run, tmp_path: Path) -> None:
+    status, out, err = landweave(
+        "demo", "--out", tmp_path / "demo", "--size", 256, "--segmenter", "rules", "--workers", 0
+    )
+    assert status == 0, err
+    assert "overall accuracy" in out
+    assert {"scene.tif", "truth.tif", "landcover.gpkg"} <= {path.name for path in (tmp_path / "demo").iterdir()}
+
+
+def test_the_demo_scene_does_not_depend_on_who_draws_it(tmp_path: Path) -> None:
+    from flows import demo
+    from flows.cluster import ThisProcess
+
+    for name, block in (("a", 1024), ("b", 100)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(demo, "BLOCK", block)
+            demo.write_demo(tmp_path / name, 300, 7, ThisProcess())
+    for product in ("scene.tif", "truth.tif"):
+        for band in (1, 2) if product == "scene.tif" else (1,):
+            assert np.array_equal(read(tmp_path / "a" / product, band), read(tmp_path / "b" / product, band))
