@@ -26,7 +26,7 @@ from tiling.parts import Part
 from tiling.tally import TallyBlock, tally
 from tiling.window import Window
 
-TALLY_BLOCK = 4096
+TALLY_BLOCK = 2048
 
 
 @dataclass(frozen=True)
