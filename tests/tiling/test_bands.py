@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from tiling import bands
+from tiling.bands import (
+    CODES,
+    COMMON_NAMES,
+    LETTERS,
+    ORDERS,
+    WORDS,
+    common_name,
+    given_name,
+    name_in_file_name,
+    sensor_in,
+)
+
+
+def test_examples_hold() -> None:
+    assert doctest.testmod(bands).failed == 0
+    assert doctest.testmod(bands).attempted >= 4
+
+
+def test_every_table_leads_to_a_common_name() -> None:
+    tables = [WORDS, LETTERS, *CODES.values()]
+    assert {name for table in tables for name in table.values()} <= set(COMMON_NAMES)
+    for (_, count), order in ORDERS.items():
+        assert len(order) == len(set(order)) == count
+        assert set(order) <= set(COMMON_NAMES)
+
+
+def test_letters_and_sensor_codes_are_those_of_the_catalogue_of_indices() -> None:
+    import spyndex
+
+    ours = {"sentinel2a": "Sentinel-2", "landsat8": "Landsat 8–9", "landsat7": "Landsat 4–7"}
+    compared = 0
+    for letter, band in spyndex.bands.items():
+        assert common_name(letter) == common_name(band.common_name) == LETTERS[letter.lower()]
+        for platform, sensor in ours.items():
+            if hasattr(band, platform):
+                assert common_name(getattr(band, platform).band, sensor) == LETTERS[letter.lower()]
+                compared += 1
+    assert compared >= 25
+
+
+@pytest.mark.parametrize(
+    ("text", "sensor", "name"),
+    [
+        ("Blue", None, "blue"),
+        ("NIR", None, "nir"),
+        ("Near-Infrared", None, "nir"),
+        ("Red Edge 1", None, "rededge071"),
+        ("SWIR 2", None, "swir22"),
+        ("eo:red", None, None),
+        ("infrared", None, None),
+        ("B8A", None, "nir08"),
+        ("B08", None, "nir"),
+        ("B8", None, None),
+        ("B8", "Sentinel-2", "nir"),
+        ("B5", "Landsat 8–9", "nir08"),
+        ("B5", "Landsat 4–7", "swir16"),
+        ("band 4 reflectance", None, None),
+        ("band 4 reflectance", "Landsat 4–7", "nir"),
+        ("band 6 temperature", "Landsat 4–7", "lwir"),
+        ("B99", "Sentinel-2", None),
+        ("B4", "NAIP", None),
+        ("", None, None),
+    ],
+)
+def test_a_word_or_a_code_stands_for_one_band_or_for_none(text: str, sensor: str | None, name: str | None) -> None:
+    assert common_name(text, sensor) == name
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("2018-10-13, Sentinel-2B L1C, B08", "nir"),
+        ("T33UVP_20180713T100029_B02_10m", "blue"),
+        ("HLS.S30.T33UVP.2021.v2.0.B8A", "nir08"),
+        ("HLS.L30.T33UVP.2021.v2.0.B05", "nir08"),
+        ("LC08_L2SP_022049_20200101_02_T1_SR_B4", "red"),
+        ("LE07_L2SP_022049_20000101_02_T1_SR_B4", "nir"),
+        ("LC08_L2SP_022049_20200101_02_T1_ST_B10", "lwir11"),
+        ("LC08_L2SP_022049_20200101_02_T1_QA_PIXEL", None),
+        ("scene_red_edge_2", "rededge075"),
+        ("red", "red"),
+        ("red_clipped", None),
+        ("tile_N_3", None),
+        ("S2", None),
+        ("cog_world", None),
+    ],
+)
+def test_a_file_name_ends_with_its_band(stem: str, name: str | None) -> None:
+    assert name_in_file_name(stem, sensor_in(stem)) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "sensor"),
+    [
+        ("LC08_L2SP_022049", "Landsat 8–9"),
+        ("LC80220492014", "Landsat 8–9"),
+        ("LT05_L1TP", "Landsat 4–7"),
+        ("Landsat 8", "Landsat 8–9"),
+        ("landsat-leaf-on", None),
+        ("S2A_MSIL2A_20180713T100029", "Sentinel-2"),
+        ("m_4709963_se_14_1_20090818", "NAIP"),
+        ("us2", None),
+        ("landsat 85", None),
+    ],
+)
+def test_a_name_tells_the_sensor_or_does_not(text: str, sensor: str | None) -> None:
+    assert sensor_in(text) == sensor
+
+
+def test_a_full_name_keeps_its_source() -> None:
+    assert given_name("leaf_on.NIR") == "leaf_on.nir"
+    assert given_name("t2.B08") == "t2.nir"
+    assert given_name("a.b.nir") is None
+    assert given_name("2.nir") is None

@@ -1,0 +1,133 @@
+"""How much of the Earth each pixel covers: whole numbers, so that sums are exact however they are cut and ordered.
+
+Tables, polygons, zones and change all add up these integers and multiply by `PixelAreas.unit` once, at the end. Two
+totals of the same pixels are then equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Geod, Transformer
+
+from tiling.errors import Mistake
+from tiling.window import Window
+
+CELL = 64
+"""Side of the lattice cells, in pixels, that share one area: 640 m at 10 m pixels, where a projection's scale hardly
+changes. The lattice starts at pixel (0, 0)."""
+
+PIXEL_BITS = 20
+"""A pixel is 2²⁰ to 2²¹ units: rounding stays below a millionth of it, and int64 holds the sum of 4·10¹² pixels."""
+
+
+def sum_by(groups: npt.NDArray[np.integer], values: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
+    """Sum of the integers `values` in each of the groups 0 … n - 1, exact while no sum reaches 2⁵³."""
+    return np.bincount(groups.ravel(), values.ravel(), n).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class PixelAreas:
+    """Ellipsoidal areas of the pixels of a grid.
+
+    On a geographic grid each row has the closed-form area between its parallels. On any other, each 64-px lattice cell
+    has the geodesic area of its outline, shared equally by its pixels. Either depends on the pixel's place alone, never
+    on the window it is read with. Where the Earth ends inside a cell (world maps), or the CRS has no ellipsoid, a pixel
+    has its area on the map.
+    """
+
+    geobox: GeoBox
+
+    def __post_init__(self) -> None:
+        if self.geobox.crs is None:
+            raise Mistake("a raster without a CRS has no areas; assign one, for example with gdal_edit.py -a_srs")
+
+    @property
+    def unit(self) -> float:
+        """Square metres per integer unit: a power of two, so multiplying by it is exact."""
+        return 2.0 ** (math.floor(math.log2(self._map_area)) - PIXEL_BITS)
+
+    def read(self, window: Window) -> npt.NDArray[np.int64]:
+        """`(y, x) int64` units of each pixel of a window within the grid; read-only, to be multiplied by `unit`."""
+        cells = Window(
+            window.row // CELL,
+            window.col // CELL,
+            -(-window.row_stop // CELL) - window.row // CELL,
+            -(-window.col_stop // CELL) - window.col // CELL,
+        )
+        by_row = self._crs.is_geographic and self.geobox.axis_aligned
+        square_metres = self._row_areas(cells) if by_row else self._cell_areas(cells)
+        units = np.rint(square_metres / self.unit).astype(np.int64)
+        rows = np.arange(window.row, window.row_stop) - cells.row * CELL
+        cols = np.arange(window.col, window.col_stop) // CELL - cells.col
+        picked = units[rows] if by_row else units[np.ix_(rows // CELL, cols)]
+        return np.broadcast_to(picked, window.shape)
+
+    def _row_areas(self, cells: Window) -> npt.NDArray[np.float64]:
+        """`(y, 1)` m² of the pixels of whole cells: numpy's vector loops see the same blocks whatever was asked for.
+
+        The strip between two parallels has the area b²Δλ/2 · [s/(1 - e²s²) + artanh(es)/e] with s = sin φ (Snyder, Map
+        Projections: A Working Manual, eq. 3-12). Both differences are written as products, or small pixels would drown
+        in cancellation.
+        """
+        affine, ellipsoid = self.geobox.affine, self._ellipsoid
+        edges = affine.f + affine.e * np.arange(cells.row * CELL, cells.row_stop * CELL + 1)
+        latitudes = np.clip(edges * self._radians_per_unit, -math.pi / 2, math.pi / 2)
+        south, north = np.sort((latitudes[:-1], latitudes[1:]), axis=0)
+        e2, sin_south, sin_north = ellipsoid.es, np.sin(south), np.sin(north)
+        rise = 2 * np.cos((north + south) / 2) * np.sin((north - south) / 2)
+        strip = rise * (1 + e2 * sin_south * sin_north) / ((1 - e2 * sin_south**2) * (1 - e2 * sin_north**2))
+        e = math.sqrt(e2)
+        slope = rise / (1 - e2 * sin_south * sin_north)
+        strip += np.arctanh(e * slope) / e if e else slope
+        return (abs(affine.a) * self._radians_per_unit * ellipsoid.b**2 / 2 * strip)[:, None]
+
+    def _cell_areas(self, cells: Window) -> npt.NDArray[np.float64]:
+        """`(cell row, cell col)` m² of one pixel of each lattice cell, cut off at the edge of the grid."""
+        if self._crs.ellipsoid is None:
+            return np.full(cells.shape, self._map_area)
+        height, width = self.geobox.shape
+        rows = np.minimum(np.arange(cells.row, cells.row_stop + 1) * CELL, height)
+        cols = np.minimum(np.arange(cells.col, cells.col_stop + 1) * CELL, width)
+        col, row = np.meshgrid(cols, rows)
+        a, b, c, d, e, f = self.geobox.affine[:6]
+        lon, lat = _to_lonlat(self._crs).transform(a * col + b * row + c, d * col + e * row + f)
+        lon, lat = (np.stack([x[:-1, :-1], x[:-1, 1:], x[1:, 1:], x[1:, :-1]], axis=-1) for x in (lon, lat))
+        outlines = zip(lon.reshape(-1, 4), lat.reshape(-1, 4), strict=True)
+        measure = self._ellipsoid.polygon_area_perimeter
+        areas = np.reshape([abs(measure(*outline)[0]) for outline in outlines], cells.shape)
+        areas /= np.outer(np.diff(rows), np.diff(cols))
+        return np.where(np.isfinite(areas), areas, self._map_area)
+
+    @property
+    def _crs(self) -> CRS:
+        assert self.geobox.crs is not None  # checked at the door
+        return self.geobox.crs.proj
+
+    @property
+    def _ellipsoid(self) -> Geod:
+        ellipsoid = self._crs.get_geod()
+        assert ellipsoid is not None
+        return ellipsoid
+
+    @property
+    def _radians_per_unit(self) -> float:
+        return self._crs.axis_info[0].unit_conversion_factor
+
+    @property
+    def _map_area(self) -> float:
+        """m² of a pixel on the map, or at the equator where map units are angles."""
+        affine, metres = self.geobox.affine, self._crs.axis_info[0].unit_conversion_factor
+        if self._crs.is_geographic:
+            metres *= self._ellipsoid.a
+        return abs(affine.determinant) * metres**2
+
+
+@cache
+def _to_lonlat(crs: CRS) -> Transformer:
+    return Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)

@@ -1,0 +1,145 @@
+"""What bands are called: one table from sensors' codes, letters and plain words to common names.
+
+Common names are those of STAC's electro-optical extension, https://github.com/stac-extensions/eo#common-band-names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+COMMON_NAMES = (
+    *("pan", "coastal", "blue", "green05", "green", "yellow", "red"),
+    *("rededge", "rededge071", "rededge075", "rededge078", "nir", "nir08", "nir09"),
+    *("cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12"),
+)
+
+
+def _table(text: str) -> dict[str, str]:
+    """`"a=coastal b=blue"` as a mapping."""
+    return dict(pair.split("=") for pair in text.split())
+
+
+WORDS: Mapping[str, str] = {name: name for name in COMMON_NAMES} | _table(
+    "coastalaerosol=coastal coastalaerosols=coastal coastalblue=coastal ultrablue=coastal aerosol=coastal "
+    "aerosols=coastal panchromatic=pan "
+    "rededge1=rededge071 rededge2=rededge075 rededge3=rededge078 rededge4=nir08 vegetationrededge1=rededge071 "
+    "vegetationrededge2=rededge075 vegetationrededge3=rededge078 vegetationrededge4=nir08 "
+    "nearinfrared=nir nearinfrared1=nir nearir=nir nir1=nir nirnarrow=nir08 narrownir=nir08 nira=nir08 "
+    "watervapour=nir09 watervapor=nir09 "
+    "swir1=swir16 shortwaveinfrared1=swir16 shortwaveir1=swir16 "
+    "swir2=swir22 shortwaveinfrared2=swir22 shortwaveir2=swir22 "
+    "thermal=lwir thermalinfrared=lwir tir=lwir tir1=lwir11 tirs1=lwir11 thermalinfrared1=lwir11 "
+    "tir2=lwir12 tirs2=lwir12 thermalinfrared2=lwir12"
+)
+"""Plain words, lower case without separators."""
+
+LETTERS: Mapping[str, str] = _table(
+    "a=coastal b=blue g1=green05 g=green y=yellow r=red re1=rededge071 re2=rededge075 re3=rededge078 n=nir n2=nir08 "
+    "wv=nir09 s1=swir16 s2=swir22 t=lwir t1=lwir11 t2=lwir12"
+)
+"""Letters of spyndex. Not looked for in file names, where T1 is a Landsat tier and S2 a satellite."""
+
+SENTINEL_2, LANDSAT_OLI, LANDSAT_TM, NAIP = "Sentinel-2", "Landsat 8–9", "Landsat 4–7", "NAIP"
+
+CODES: Mapping[str, Mapping[str, str]] = {
+    SENTINEL_2: _table(
+        "1=coastal 2=blue 3=green 4=red 5=rededge071 6=rededge075 7=rededge078 8=nir 8a=nir08 9=nir09 10=cirrus "
+        "11=swir16 12=swir22"
+    ),
+    LANDSAT_OLI: _table("1=coastal 2=blue 3=green 4=red 5=nir08 6=swir16 7=swir22 8=pan 9=cirrus 10=lwir11 11=lwir12"),
+    LANDSAT_TM: _table("1=blue 2=green 3=red 4=nir 5=swir16 6=lwir 7=swir22 8=pan"),
+}
+"""The number in a sensor's band code, without leading zeros."""
+
+ORDERS: Mapping[tuple[str, int], Sequence[str]] = {
+    (NAIP, 4): ("red", "green", "blue", "nir"),
+    (SENTINEL_2, 13): tuple(CODES[SENTINEL_2].values()),
+    (SENTINEL_2, 12): tuple(name for name in CODES[SENTINEL_2].values() if name != "cirrus"),
+    (LANDSAT_OLI, 7): tuple(CODES[LANDSAT_OLI].values())[:7],
+    (LANDSAT_TM, 6): ("blue", "green", "red", "nir", "swir16", "swir22"),
+    (LANDSAT_TM, 7): ("blue", "green", "red", "nir", "swir16", "lwir", "swir22"),
+}
+"""How a sensor's bands follow each other in a file that holds so many of them."""
+
+# The digits are the satellite's number: LC08, LE7, S2B; a NAIP tile is m_<7 digits>_<quadrant>.
+_SENSORS = (
+    (SENTINEL_2, r"sentinel[-_ ]?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|hls[._]s30"),
+    (LANDSAT_OLI, r"landsat[-_ ]?[89](?!\d)|(?<![a-z0-9])l[co]0?[89](?=\d|_)|hls[._]l30"),
+    (LANDSAT_TM, r"landsat[-_ ]?[457](?!\d)|(?<![a-z0-9])l[te]0?[457](?=\d|_)|(?<![a-z0-9])l[457]_e?tm"),
+    (NAIP, r"naip|^m_\d{7}_(?:ne|nw|se|sw)_"),
+)
+
+_CODE = re.compile(
+    r"(?:sr|st|toa|boa|bt)?(?:band|b)(?P<zeros>0*)(?P<number>[1-9]\d?a?)(?:(?:surface)?reflectance|temperature)?"
+)
+_FULL_NAME = re.compile(r"(?:(?P<source>[A-Za-z]\w*)\.)?(?P<name>[^.]+)")
+
+
+def sensor_in(text: str) -> str | None:
+    """The sensor that a file name or a tag names.
+
+    >>> sensor_in("LE70220491999322EDC01_stack"), sensor_in("2018-10-13, Sentinel-2B L1C, B01"), sensor_in("scene")
+    ('Landsat 4–7', 'Sentinel-2', None)
+    """
+    return next((sensor for sensor, pattern in _SENSORS if re.search(pattern, text.lower())), None)
+
+
+def sensor_of_codes(texts: Sequence[str]) -> str | None:
+    """Sentinel-2 where one of its codes stands that no other sensor has."""
+    numbers = {match["number"] for text in texts if (match := _CODE.fullmatch(_plain(text)))}
+    return SENTINEL_2 if numbers & {"8a", "12"} else None
+
+
+def common_name(text: str, sensor: str | None = None) -> str | None:
+    """The common name that a word, a letter or a code stands for; None where that is not certain.
+
+    Only Sentinel-2 is written B02 or B8A; B2 is blue of one sensor and green of another, so it needs the `sensor`.
+
+    >>> common_name("Near-Infrared"), common_name("B02"), common_name("B2"), common_name("SR_B4", "Landsat 8–9")
+    ('nir', 'blue', None, 'red')
+    """
+    plain = _plain(text)
+    return WORDS.get(plain) or LETTERS.get(plain) or _decoded(plain, sensor)
+
+
+def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
+    """The common name that a single-band file's name ends with, its resolution aside.
+
+    >>> name_in_file_name("T33UVP_20180713T100029_B8A_20m"), name_in_file_name("LC08_L2SP_022049_02_T1_QA_PIXEL")
+    ('nir08', None)
+    """
+    parts = [part for part in re.split(r"[^A-Za-z0-9]+", stem) if part]
+    if parts and re.fullmatch(r"\d+m", parts[-1]):
+        parts.pop()
+    for length in range(min(3, len(parts)), 0, -1):
+        plain = "".join(parts[-length:]).lower()
+        if name := WORDS.get(plain) or _decoded(plain, sensor):
+            return name
+    return None
+
+
+def given_name(text: str, sensor: str | None = None) -> str | None:
+    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3` is a name too.
+
+    >>> given_name("NIR"), given_name("t2.n"), given_name("band_3"), given_name("elevation")
+    ('nir', 't2.nir', 'band_3', None)
+    """
+    match = _FULL_NAME.fullmatch(text.strip())
+    if match is None:
+        return None
+    name = match["name"] if re.fullmatch(r"band_\d+", match["name"]) else common_name(match["name"], sensor)
+    return f"{match['source']}.{name}" if name and match["source"] else name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _decoded(plain: str, sensor: str | None) -> str | None:
+    match = _CODE.fullmatch(plain)
+    if match is None:
+        return None
+    if sensor is None and (match["number"] == "8a" or (match["zeros"] and len(match["number"]) == 1)):
+        sensor = SENTINEL_2
+    return CODES.get(sensor or "", {}).get(match["number"])

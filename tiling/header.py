@@ -1,0 +1,236 @@
+"""What a raster's header says: where it lies, what its pixels are, and which band is which."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
+
+from tiling.bands import COMMON_NAMES, ORDERS, common_name, given_name, name_in_file_name, sensor_in, sensor_of_codes
+from tiling.errors import Mistake
+from tiling.reading import is_local, open_dataset
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a raster's header says."""
+
+    path: str
+    """As a person wrote it."""
+    geobox: GeoBox
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    texts: tuple[tuple[str, ...], ...]
+    """Per band, what may hold its name; the most telling first."""
+    colours: tuple[str, ...]
+    masked: bool
+    about: str
+    """Tags that may name the sensor."""
+
+    @property
+    def count(self) -> int:
+        return len(self.dtypes)
+
+    @property
+    def place(self) -> str:
+        """The path, the same from every folder."""
+        return str(Path(self.path).absolute()) if is_local(self.path) else self.path
+
+    @property
+    def stem(self) -> str:
+        return stem_of(self.path)
+
+    @cached_property
+    def sensor(self) -> str | None:
+        return (
+            sensor_in(self.stem) or sensor_in(self.about) or sensor_of_codes([t for band in self.texts for t in band])
+        )
+
+    @property
+    def contents(self) -> str:
+        """What it holds, for a person to name."""
+        texts = (next(iter(band), "") for band in self.texts)
+        seen = (
+            text or (colour if colour not in ("gray", "undefined") else "")
+            for text, colour in zip(texts, self.colours, strict=True)
+        )
+        return ", ".join(f"{i}{f' ({text})' if text else ''}" for i, text in enumerate(seen, 1))
+
+
+_SENSOR_TAGS = ("SATELLITE", "PLATFORM", "SENSOR", "MISSION", "SPACECRAFT", "SPACECRAFT_ID", "TIFFTAG_IMAGEDESCRIPTION")
+_COLOURS = ("pan", "coastal", "blue", "green", "red", "rededge", "nir")
+"""Colour interpretations that say what a band sees. GDAL's yellow is CMYK's, its swir one of two."""
+
+
+def read_header(path: str) -> Header:
+    """What a raster's header says; `Mistake` where no scene can come of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # refused below, in one sentence
+        dataset = open_dataset(path)
+    with dataset:
+        if not dataset.count:
+            inside = dataset.subdatasets
+            raise Mistake(
+                f"{path} holds no band"
+                + (f"; name one of its parts, for example {inside[0]!r}" if inside else "; give a raster")
+            )
+        _check_place(path, dataset)
+        _check_files(path, dataset)
+        tags = {key.upper(): value for key, value in dataset.tags().items()}
+        return Header(
+            path=path,
+            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs.to_wkt()),
+            dtypes=tuple(dataset.dtypes),
+            nodata=tuple(dataset.nodatavals),
+            scales=tuple(dataset.scales),
+            offsets=tuple(dataset.offsets),
+            texts=tuple(_texts(dataset, index) for index in dataset.indexes),
+            colours=tuple(colour.name for colour in dataset.colorinterp),
+            masked=any(
+                MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
+            ),
+            about=" ".join(tags.get(key, "") for key in _SENSOR_TAGS),
+        )
+
+
+def _texts(dataset: Any, index: int) -> tuple[str, ...]:
+    """What may hold a band's name. "Band 8" on the eighth band says nothing: ENVI writes it on bands without a name."""
+    tags = {key.lower(): value for key, value in dataset.tags(index).items()}
+    texts = (
+        tags.get("eo:common_name"),
+        tags.get("common_name"),
+        dataset.descriptions[index - 1],
+        *(tags.get(key) for key in ("band_name", "description", "long_name", "name")),
+    )
+    return tuple(text for text in texts if text and not re.fullmatch(rf"band[ _]?{index}", text, re.IGNORECASE))
+
+
+def _check_place(path: str, dataset: Any) -> None:
+    transform = dataset.transform
+    if transform == Affine.identity():
+        if dataset.gcps[0] or dataset.rpcs:
+            model = "ground control points" if dataset.gcps[0] else "a camera model (RPC)"
+            raise Mistake(f"{path} is placed by {model}, not by a grid; rectify it first: gdalwarp {path} grid.tif")
+        if dataset.crs is not None:
+            raise Mistake(f"{path} has a CRS but no geotransform; give it its corners: gdal_edit.py -a_ullr … {path}")
+    if dataset.crs is None:
+        raise Mistake(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
+    if transform.b or transform.d:
+        raise Mistake(f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} straight.tif")
+    if not transform.a or not transform.e:
+        raise Mistake(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
+
+
+def _check_files(path: str, dataset: Any) -> None:
+    for file in dataset.files:
+        if is_local(file) and not Path(file).exists():
+            raise Mistake(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
+    if dataset.driver != "GTiff" or not is_local(path) or not Path(path).exists():
+        return
+    # A file cut short has lost its last blocks: https://gdal.org/drivers/raster/gtiff.html, domain TIFF
+    size = Path(path).stat().st_size
+    for index in {1, dataset.count}:
+        height, width = dataset.block_shapes[index - 1]
+        block = f"{(dataset.width - 1) // width}_{(dataset.height - 1) // height}"
+        start, length = (
+            dataset.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=index) for what in ("OFFSET", "SIZE")
+        )
+        if start and length and int(start) + int(length) > size:
+            raise Mistake(
+                f"{path} is cut short: its pixels reach to byte {int(start) + int(length)}, it has {size}; "
+                "fetch or export it again"
+            )
+
+
+def numbered_bands(file: Header, bands: Mapping[str, int]) -> list[tuple[str, int]]:
+    """What a person says the bands are."""
+    holds = f"{file.path} holds {file.count} band{'s' * (file.count > 1)}: {file.contents}"
+    found: dict[str, int] = {}
+    for text, index in bands.items():
+        name = given_name(text, file.sensor)
+        if name is None:
+            raise Mistake(f"{text} is no band name; known are {', '.join(COMMON_NAMES)}; {holds}")
+        if not 1 <= index <= file.count:
+            raise Mistake(f"{text}={index}: there is no band {index}; {holds}")
+        if name in found:
+            raise Mistake(f"{name} is named twice, as band {found[name]} and {index}; {holds}")
+        if index in found.values():
+            raise Mistake(f"band {index} is named twice, {name} the second time; {holds}")
+        found[name] = index
+    return list(found.items())
+
+
+def found_bands(file: Header) -> list[tuple[str, int]]:
+    """What the file itself says the bands are: in words, beside it, by colour, or by a sensor's order.
+
+    A name that two bands claim is nobody's; a band without a name is called by its number. Alpha is not a band.
+    """
+    names: list[str | None] = [None] * file.count
+    if file.count == 1:
+        names = [name_in_file_name(file.stem, file.sensor)]
+    evidence = [[next((n for t in texts if (n := common_name(t, file.sensor))), None) for texts in file.texts]]
+    evidence += [_beside(file), [colour if colour in _COLOURS else None for colour in file.colours]]
+    order = ORDERS.get((file.sensor or "", file.count), ())
+    for claimed in evidence:
+        names = _filled(names, claimed)
+    alpha = alpha_band(file, [i for i, name in enumerate(names, 1) if name])
+    if order and alpha is None and all(known in (None, name) for known, name in zip(names, order, strict=True)):
+        names = list(order)
+    return [(name or f"band_{i}", i) for i, name in enumerate(names, 1) if i != alpha]
+
+
+def _filled(names: Sequence[str | None], claimed: Sequence[str | None]) -> list[str | None]:
+    times = Counter(claimed)
+    return [
+        known or (claim if times[claim] == 1 and claim not in names else None)
+        for known, claim in zip(names, claimed, strict=True)
+    ]
+
+
+def _beside(file: Header) -> list[str | None]:
+    """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1 (`bands`)."""
+    nothing: list[str | None] = [None] * file.count
+    item = Path(file.path).with_suffix(".json")
+    if not is_local(file.path) or not item.is_file():
+        return nothing
+    try:
+        content = json.loads(item.read_text())
+    except ValueError:
+        return nothing  # somebody else's
+    if not isinstance(content, dict):
+        return nothing
+    assets = [
+        asset
+        for asset in content.get("assets", {}).values()
+        if Path(asset.get("href", "")).name == item.with_suffix(Path(file.path).suffix).name
+    ]
+    for holder in (*assets, content, content.get("properties", {})):
+        listed = holder.get("eo:bands") or holder.get("bands") or []
+        if len(listed) == file.count:
+            texts = [(b.get("eo:common_name"), b.get("common_name"), b.get("name")) for b in listed]
+            return [next((n for t in three if t and (n := common_name(t, file.sensor))), None) for three in texts]
+    return nothing
+
+
+def alpha_band(file: Header, named: Sequence[int]) -> int | None:
+    """The alpha band, unless somebody calls it a band of the scene: NAIP's infrared is often stored as alpha."""
+    return next(
+        (i for i, colour in enumerate(file.colours, 1) if colour == ColorInterp.alpha.name and i not in named), None
+    )
+
+
+def stem_of(path: str) -> str:
+    return Path(path.partition("?")[0].rstrip("/")).stem

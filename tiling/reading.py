@@ -1,0 +1,303 @@
+"""How pixels come out of files: open datasets kept for the next reader, windows decoded, shards read ahead."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial, reduce
+from math import lcm
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+
+from tiling.errors import Mistake
+from tiling.lattice import Tile
+from tiling.window import Window
+
+if TYPE_CHECKING:
+    from tiling.scene import Band, Mask, Scene
+
+Pixels = npt.NDArray[Any]
+Valid = npt.NDArray[np.bool_]
+
+_MOST_IDLE = 48
+"""Datasets kept open for the next reader: a scene of 13 files for a few threads."""
+_STRIP = 256
+"""Rows that one task of `read_ahead` decodes, at least."""
+_LONGEST_STRIP = 4096
+_EXACT = 1e-9
+"""Error of a resampled pixel's place, in pixels. rasterio 1.4 makes no WarpedVRT on a given grid with tolerance 0."""
+_REMOTE = {
+    # Nothing is listed or probed beside a remote file; its neighbours may be thousands.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+}
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a file of this machine, not a URL, a GDAL virtual file or a subdataset."""
+    return re.match(r"/vsi|\w[\w+.-]+:", path) is None or Path(path).exists()
+
+
+def _options(path: str) -> dict[str, str]:
+    return {} if is_local(path) else _REMOTE
+
+
+def open_dataset(path: str) -> Any:
+    """An open rasterio dataset; `Mistake` where there is none."""
+    if is_local(path) and not Path(path).exists():
+        raise Mistake(f"{path} does not exist; check the path")
+    try:
+        with rasterio.Env(**_options(path)):
+            return rasterio.open(path)
+    except RasterioError as error:
+        reason = _reason(error)
+    raise Mistake(f"{path} is not a raster that GDAL can read ({reason}); give a GeoTIFF")  # see _at_place
+
+
+@contextmanager
+def _borrowed(path: str, onto: tuple[GeoBox, Resampling, float | None] | None = None) -> Iterator[Any]:
+    """An open dataset nobody else uses meanwhile; resampled where `onto` says (grid, method, no data of the source).
+
+    A dataset is not safe to share between threads, but may wander from one to the next. What is no longer the file
+    that was opened (changed, or inherited through a fork) is not found again, because the key names both.
+    """
+    if is_local(path):
+        if not Path(path).exists():
+            raise Mistake(f"{path} is gone; it was there when the scene was opened")
+        status = Path(path).stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+    else:
+        stamp = (0, 0)
+    grid, method, nodata = onto or (None, None, None)
+    key = (os.getpid(), path, stamp, method, repr(nodata), grid)  # repr: NaN equals nothing
+    with _lock:
+        place = next((i for i, (known, _) in enumerate(_idle) if known == key), None)
+        dataset = None if place is None else _idle.pop(place)[1]
+    if dataset is None:
+        dataset = open_dataset(path)
+        if onto is not None:
+            dataset = _resampled(dataset, *onto)
+    try:
+        yield dataset
+    except BaseException:
+        _close(dataset)  # half a block may be in its cache
+        raise
+    with _lock:
+        _idle.append((key, dataset))
+        old = _idle[:-_MOST_IDLE]
+        del _idle[:-_MOST_IDLE]
+    for _, dataset in old:
+        _close(dataset)
+
+
+_idle: list[tuple[tuple[Any, ...], Any]] = []
+_lock = threading.Lock()
+
+
+def _forget() -> None:
+    global _lock  # another thread may have held the old one at the fork
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _resampled(dataset: Any, grid: GeoBox, method: Resampling, nodata: float | None) -> Any:
+    """Band 1 of a dataset on another grid, and as band 2 whether there is data.
+
+    A pixel does not depend on the window it is read in: GDAL warps fixed blocks of the whole grid.
+    """
+    return WarpedVRT(
+        dataset,
+        crs=str(grid.crs.to_wkt()) if grid.crs else None,
+        transform=grid.affine,
+        height=grid.height,
+        width=grid.width,
+        resampling=method,
+        tolerance=_EXACT,
+        src_nodata=nodata,
+        add_alpha=True,
+    )
+
+
+def _opened(scene: Scene, band: Band) -> AbstractContextManager[Any]:
+    """The dataset that holds a band, on the scene's grid."""
+    return _borrowed(band.path, (scene.geobox, Resampling.bilinear, band.nodata) if band.resampled else None)
+
+
+def _close(dataset: Any) -> None:
+    dataset.close()
+    if isinstance(dataset, WarpedVRT):
+        dataset.src_dataset.close()
+
+
+def _reason(error: BaseException) -> str:
+    """What GDAL said, in its own words but on one line."""
+    return " ".join(str(error.__cause__ or error).split())
+
+
+def decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
+    """Fill `pixels (band, y, x)` and `valid (y, x)` with a window that lies inside the scene."""
+    valid[...] = True
+    together: dict[tuple[str, str], list[int]] = {}  # rasterio reads bands of one type at once
+    for place, band in enumerate(bands):
+        together.setdefault((band.path, band.dtype), []).append(place)
+    for (path, _), places in together.items():
+        _at_place(path, window, partial(_read_bands, scene, window, bands, places, pixels, valid))
+    for band, values in zip(bands, pixels, strict=True):
+        _withdraw(valid, values, band)
+    mask = scene.mask
+    if mask is not None:
+        _at_place(mask.path, window, partial(_read_mask, scene, mask, window, valid))
+
+
+def _at_place(path: str, window: Window, read: Callable[[], None]) -> None:
+    """Decoding errors become mistakes that name the file and the place."""
+    try:
+        with rasterio.Env(**_options(path)):
+            return read()
+    except RasterioError as error:
+        reason = _reason(error)
+    # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both along, and
+    # rasterio's do not unpickle.
+    raise Mistake(
+        f"{path} cannot be read in rows {window.row}–{window.row_stop - 1}, columns {window.col}–"
+        f"{window.col_stop - 1} ({reason}); the file is damaged there: fetch or export it again"
+    )
+
+
+def _read_bands(
+    scene: Scene, window: Window, bands: Sequence[Band], places: list[int], pixels: Pixels, valid: Valid
+) -> None:
+    """Fill the `places` of `bands` that lie in one file."""
+    first, at = bands[places[0]], _rasterio_window(window)
+    with _opened(scene, first) as dataset:
+        if first.resampled:
+            pixels[places[0]], data = dataset.read([1, 2], window=at)
+            valid &= data > 0
+            return
+        indexes = [bands[place].index for place in places]
+        if len(places) == len(bands):
+            dataset.read(indexes, window=at, out=pixels)
+        else:
+            pixels[places] = dataset.read(indexes, window=at)
+        if first.masked:
+            valid &= dataset.read_masks(first.index, window=at) > 0
+        if first.alpha:
+            valid &= dataset.read(first.alpha, window=at) > 0
+
+
+def _read_mask(scene: Scene, mask: Mask, window: Window, valid: Valid) -> None:
+    onto = (scene.geobox, Resampling.nearest, None) if mask.resampled else None
+    at = _rasterio_window(window)
+    with _borrowed(mask.path, onto) as dataset:
+        values = dataset.read(mask.index, window=at)
+        hidden = np.isin(values, mask.values) if mask.values else values != 0
+        if mask.resampled:
+            hidden &= dataset.read(2, window=at) > 0  # beyond its edge a mask says nothing
+    valid &= ~hidden
+
+
+def _rasterio_window(window: Window) -> rasterio.windows.Window:
+    return rasterio.windows.Window(window.col, window.row, window.width, window.height)
+
+
+def _withdraw(valid: Valid, values: Pixels, band: Band) -> None:
+    """Make not valid where one band is NaN, infinite or its no data value, as the file's dtype would store that."""
+    dtype, nodata = np.dtype(band.dtype), band.nodata
+    if dtype.kind == "f":
+        valid &= np.isfinite(values)
+    # Interpolation may arrive at the no data value by chance; where a resampled band has data was asked of GDAL.
+    if nodata is None or band.resampled or not np.isfinite(nodata):
+        return
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            valid &= values != dtype.type(nodata)
+    elif float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:
+        valid &= values != dtype.type(int(nodata))
+
+
+def chip_of(bands: Sequence[Band], pixels: Pixels, valid: Valid) -> xr.Dataset:
+    """A chip around arrays: `pixels (band, y, x)`, `valid (y, x)`; and per band name, scale, offset and units."""
+    return xr.Dataset(
+        {"pixels": (("band", "y", "x"), pixels), "valid": (("y", "x"), valid)},
+        coords={
+            "band": [band.name for band in bands],
+            "scale": ("band", [band.scale for band in bands]),
+            "offset": ("band", [band.offset for band in bands]),
+            "units": ("band", [band.units for band in bands]),
+        },
+    )
+
+
+def blank(bands: Sequence[Band], window: Window) -> tuple[Pixels, Valid]:
+    """Zeros for the pixels of a window and False for their validity."""
+    dtype = np.result_type(*(np.dtype(band.dtype) for band in bands))
+    return np.zeros((len(bands), *window.shape), dtype), np.zeros(window.shape, np.bool_)
+
+
+def read_ahead(scene: Scene, bands: Sequence[str], tiles: Sequence[Tile], *, threads: int = 2) -> Iterator[xr.Dataset]:
+    """The chips of a shard's tiles, in order, each as soon as its rows are decoded.
+
+    Strips of whole block rows are decoded once, by `threads` readers, into one buffer for all tiles; chips are views of
+    it. Closing the iterator stops the readers; what they raise is raised here.
+    """
+    if not tiles:
+        return
+    chosen = [scene.band(name) for name in bands]
+    whole = reduce(or_, (tile.chip for tile in tiles))
+    pixels, valid = blank(chosen, whole)
+    inside = whole & scene.window
+
+    def fill(strip: Window) -> None:
+        at = strip.within(whole)
+        decode(scene, strip, chosen, pixels[:, *at], valid[at])
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
+        strips = {
+            strip: pool.submit(fill, strip)
+            for strip in _strips(inside, _strip_height(scene, chosen))
+            if any(strip & tile.chip for tile in tiles)
+        }
+        try:
+            for tile in tiles:
+                for strip, done in strips.items():
+                    if strip & tile.chip:
+                        done.result()
+                at = tile.chip.within(whole)
+                yield chip_of(chosen, pixels[:, *at], valid[at])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _strips(window: Window, height: int) -> Iterator[Window]:
+    for row in range(window.row // height * height, window.row_stop, height):
+        if strip := Window(row, window.col, height, window.width) & window:
+            yield strip
+
+
+def _strip_height(scene: Scene, bands: Sequence[Band]) -> int:
+    """Rows of a strip that cuts no block of any file in two, where blocks of different height allow that."""
+    heights = set()
+    for band in bands:
+        with _opened(scene, band) as dataset:
+            heights.add(int(dataset.block_shapes[0][0]))
+    common = lcm(*heights)
+    if common > _LONGEST_STRIP:
+        common = max(heights)
+    return -(-_STRIP // common) * common

@@ -1,0 +1,189 @@
+"""Which pixels belong together: 4-connected regions of one class, labelled tile by tile and united across seams.
+
+A region's id is the index `row * width + col` of its first pixel in raster order. A tile knows the first pixel of what
+it sees, the union of seams takes the smallest id of all the pieces: nobody counts, and no cut shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from tiling.window import Window
+
+OUTSIDE = -1
+"""In place of a region id: no data, or beyond the raster. Geometry needs no difference between the two."""
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+Labels: TypeAlias = npt.NDArray[np.int32]
+Classes: TypeAlias = npt.NDArray[np.integer]
+
+
+def label(classes: Classes) -> tuple[Labels, npt.NDArray[np.int64]]:
+    """4-connected regions of equal class: labels `(y, x)` 0 … n - 1, and `(n,)` the flat index of each first pixel.
+
+    Regions are numbered in raster order of their first pixels. Rows are cut into runs of one class; runs that touch in
+    neighbouring rows are the edges of a graph, regions its connected components.
+    """
+    starts = np.ones(classes.shape, bool)
+    np.not_equal(classes[:, 1:], classes[:, :-1], out=starts[:, 1:])
+    run = np.cumsum(starts, dtype=np.int32).reshape(classes.shape) - 1
+    run_start = np.flatnonzero(starts)
+    # Where two runs lie one above the other, one of them starts at the first column they share: one edge for each pair.
+    touching = (classes[1:] == classes[:-1]) & (starts[1:] | starts[:-1])
+    n_regions, region_of_run = _components(run[:-1][touching], run[1:][touching], run_start.size)
+    first_run = np.full(n_regions, run_start.size)
+    np.minimum.at(first_run, region_of_run, np.arange(run_start.size))
+    return region_of_run[run], run_start[first_run]
+
+
+def _components(one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int) -> tuple[int, Labels]:
+    """Connected components of the graph with nodes 0 … n - 1, numbered in the order of their smallest nodes."""
+    graph = coo_array((np.ones(one.size, np.int8), (one, other)), shape=(n, n))
+    return connected_components(csr_array(graph), directed=False)
+
+
+@dataclass(frozen=True)
+class TileRegions:
+    """The regions of one tile, as far as the tile alone can know them."""
+
+    labels: Labels
+    """`(y, x)` local labels 0 … n - 1."""
+    ids: Ids
+    """`(n,)` id of each, ascending but for the `OUTSIDE` of no data."""
+    class_id: Classes
+    """`(n,)` class of each."""
+
+    @classmethod
+    def of(cls, classes: Classes, window: Window, width: int, nodata: int | None) -> TileRegions:
+        """Label the pixels of `window` in a raster of `width` columns."""
+        labels, first = label(classes)
+        class_id = classes.ravel()[first]
+        rows, cols = np.divmod(first, window.width)
+        ids = (window.row + rows) * width + window.col + cols
+        if nodata is not None:
+            ids[class_id == nodata] = OUTSIDE
+        return cls(labels, ids, class_id)
+
+    @property
+    def border(self) -> Border:
+        """What a neighbour has to know."""
+        return Border(*(self._side(self.labels[side]) for side in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])))
+
+    def _side(self, labels: Labels) -> Side:
+        return Side(self.ids[labels], self.class_id[labels])
+
+
+class Side(NamedTuple):
+    """One pixel row or column along the edge of a tile."""
+
+    ids: Ids
+    class_id: Classes
+
+
+class Border(NamedTuple):
+    """The outermost pixels of a tile: what it leaves behind for its neighbours after the first pass."""
+
+    top: Side
+    bottom: Side
+    left: Side
+    right: Side
+
+
+class Frame(NamedTuple):
+    """Final ids of the pixels one step outside a tile; `top` and `bottom` include the corners."""
+
+    top: Ids
+    bottom: Ids
+    left: Ids
+    right: Ids
+
+
+@dataclass(frozen=True)
+class Seams:
+    """Which ids mean one region: pieces that meet across tile seams, and the id they share.
+
+    Ids that are not listed lie within one tile and stay as they are.
+    """
+
+    pieces: Ids
+    """Ascending; contains every id of `regions`."""
+    regions: Ids
+    """The smallest id among the pieces of the same region."""
+
+    @classmethod
+    def between(cls, borders: Mapping[tuple[int, int], Border]) -> Seams:
+        """Unite the pieces that touch across the seams of tiles, keyed by (row, col) in the grid of tiles."""
+        contacts = [np.empty((2, 0), np.int64)]
+        for (row, col), border in borders.items():
+            if below := borders.get((row + 1, col)):
+                contacts.append(_contacts(border.bottom, below.top))
+            if beside := borders.get((row, col + 1)):
+                contacts.append(_contacts(border.right, beside.left))
+        pieces, contact = np.unique(np.concatenate(contacts, axis=1), return_inverse=True)
+        one, other = contact.reshape(2, -1)
+        # Components are numbered by their smallest node and pieces ascend: the first of a component is its region's id.
+        _, component = _components(one, other, pieces.size)
+        _, first = np.unique(component, return_index=True)
+        return cls(pieces, pieces[first][component])
+
+    def cross(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Whether each id belongs to a region that crosses a seam."""
+        return self._find(ids)[1]
+
+    def unite(self, ids: Ids) -> Ids:
+        """The final id of each."""
+        place, found = self._find(ids)
+        final = ids.copy()
+        final[found] = self.regions[place[found]]
+        return final
+
+    def among(self, *ids: Ids) -> Seams:
+        """Only what concerns these ids: what a tile has to be told."""
+        known = np.unique(np.concatenate(ids))
+        place, found = self._find(known)
+        pieces = np.union1d(known[found], self.regions[place[found]])
+        return Seams(pieces, self.unite(pieces))
+
+    def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        place = np.searchsorted(self.pieces, ids)
+        found = place < self.pieces.size
+        found[found] = self.pieces[place[found]] == ids[found]
+        return place, found
+
+
+def _contacts(one: Side, other: Side) -> npt.NDArray[np.int64]:
+    """`(2, n)` pairs of ids that touch across a seam and have one class, repetitions in a row left out."""
+    touching = (one.class_id == other.class_id) & (one.ids != OUTSIDE)
+    pairs = np.stack([one.ids[touching], other.ids[touching]])
+    new = np.ones(pairs.shape[1], bool)
+    new[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(0)
+    return pairs[:, new]
+
+
+def frame_of(tile: tuple[int, int], borders: Mapping[tuple[int, int], Border], seams: Seams) -> Frame:
+    """The pixels around a tile, from what its eight neighbours left behind; `OUTSIDE` beyond the raster."""
+    row, col = tile
+    inner = borders[tile]
+    height, width = inner.left.ids.size, inner.top.ids.size
+
+    def beyond(down: int, across: int, side: str, length: int) -> Ids:
+        neighbour = borders.get((row + down, col + across))
+        return np.full(length, OUTSIDE) if neighbour is None else seams.unite(getattr(neighbour, side).ids)
+
+    def with_corners(down: int, side: str) -> Ids:
+        before, after = beyond(down, -1, side, 1), beyond(down, 1, side, 1)
+        return np.concatenate([before[-1:], beyond(down, 0, side, width), after[:1]])
+
+    return Frame(
+        top=with_corners(-1, "bottom"),
+        bottom=with_corners(1, "top"),
+        left=beyond(0, -1, "right", height),
+        right=beyond(0, 1, "left", height),
+    )

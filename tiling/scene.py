@@ -1,0 +1,430 @@
+"""What a scene is: bands by common name on one grid, whatever files lie behind."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from heapq import nsmallest
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
+
+from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
+from tiling.errors import Mistake
+from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header, stem_of
+from tiling.reading import Pixels, Valid, blank, chip_of, decode, is_local, open_dataset
+from tiling.window import Window
+
+DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
+"""What is looked at in a folder of band files."""
+
+_MOST_BLOCKS = 1024
+"""Blocks a sample tries before it makes do with what it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """One band of a scene: where its pixels lie and what they mean. Physical value = pixel × scale + offset."""
+
+    name: str
+    path: str
+    index: int
+    """Its number in the file, from 1."""
+    dtype: str
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    units: Literal["reflectance", "dn"] = "dn"
+    masked: bool = False
+    """Whether the file has a mask of its own, inside or beside it."""
+    alpha: int | None = None
+    """The number of the file's alpha band; above 0 it shows the pixel."""
+    resampled: bool = False
+    """Whether the file lies on another grid than the scene."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Band) and repr(self) == repr(other)  # no data may be NaN, which equals nothing
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Pixels a person leaves out: those where this band holds one of `values`, or anything but 0 without any."""
+
+    path: str
+    index: int
+    values: tuple[int, ...] = ()
+    resampled: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Bands by common name on one grid. A small value: it travels, and files are opened where it is read."""
+
+    name: str
+    bands: tuple[Band, ...]
+    geobox: GeoBox
+    mask: Mask | None = None
+    date: datetime.date | None = None
+
+    @property
+    def height(self) -> int:
+        return int(self.geobox.height)
+
+    @property
+    def width(self) -> int:
+        return int(self.geobox.width)
+
+    @property
+    def crs(self) -> CRS:
+        assert self.geobox.crs is not None  # no header without one becomes a scene
+        return self.geobox.crs
+
+    @property
+    def transform(self) -> Affine:
+        return self.geobox.affine
+
+    @property
+    def window(self) -> Window:
+        return Window.of_shape(self.height, self.width)
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return tuple(band.name for band in self.bands)
+
+    def band(self, name: str) -> Band:
+        """The band of that full name."""
+        for band in self.bands:
+            if band.name == name:
+                return band
+        raise Mistake(
+            f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: name its bands, "
+            f"for example with --bands {name}=1"
+        )
+
+    def read(self, window: Window, bands: Sequence[str]) -> xr.Dataset:
+        """A chip: `pixels (band, y, x)` in the files' dtype and `valid (y, x)`, see `segmentation.chip`.
+
+        The window may reach past the raster: there pixels are 0 and not valid.
+        """
+        chosen = [self.band(name) for name in bands]
+        return chip_of(chosen, *self._arrays(window, chosen))
+
+    def _arrays(self, window: Window, bands: Sequence[Band]) -> tuple[Pixels, Valid]:
+        pixels, valid = blank(bands, window)
+        if inside := window & self.window:
+            at = inside.within(window)
+            decode(self, inside, bands, pixels[:, *at], valid[at])
+        return pixels, valid
+
+    def sample(self, bands: Sequence[str], *, pixels: int = 4 * 2**20, block: int = 256) -> xr.Dataset:
+        """A chip of full-resolution blocks from all over the scene, stacked along y: `(band, n × block, block)`.
+
+        Blocks are tried in an order that depends on their place alone, until `pixels` valid pixels are there; those
+        without a valid pixel are left out. A scene without any gives a chip of height 0.
+        """
+        chosen = [self.band(name) for name in bands]
+        grid = (Window(w.row // block * block, w.col // block * block, block, block) for w in self.window.blocks(block))
+        found: dict[Window, tuple[Pixels, Valid]] = {}
+        enough = 0
+        for window in nsmallest(_MOST_BLOCKS, grid, key=_lot):
+            values, valid = self._arrays(window, chosen)
+            if count := int(np.count_nonzero(valid)):
+                found[window] = values, valid
+                enough += count
+            if enough >= pixels:
+                break
+        stacked = [found[window] for window in sorted(found)] or [blank(chosen, Window.of_shape(0, block))]
+        return chip_of(
+            chosen,
+            np.concatenate([values for values, _ in stacked], axis=1),
+            np.concatenate([valid for _, valid in stacked]),
+        )
+
+    def calibrated(self, scale: float, offset: float) -> Scene:
+        """The same scene, what was digital numbers now reflectance."""
+        known = (
+            replace(band, scale=scale, offset=offset, units="reflectance") if band.units == "dn" else band
+            for band in self.bands
+        )
+        return replace(self, bands=tuple(known))
+
+    def identities(self) -> list[dict[str, Any]]:
+        """What tells the files' present content from any other: path, size and time of change, or ETag, of each.
+
+        Counts every file GDAL lists for the sources and the mask, sidecars too, and what a VRT refers to.
+        """
+        paths = {band.path for band in self.bands} | ({self.mask.path} if self.mask else set())
+        files = sorted({file for path in paths for file in _files(path)})
+        return [_identity(file) for file in files]
+
+
+def _lot(window: Window) -> bytes:
+    return blake2b(f"{window.row},{window.col}".encode(), digest_size=8).digest()
+
+
+def _files(path: str) -> list[str]:
+    with open_dataset(path) as dataset:
+        files, is_vrt = list(dataset.files) or [path], dataset.driver == "VRT"
+    if is_vrt:
+        # A VRT lists its sources, but not what belongs to them.
+        nested = [_files(file) for file in files if file != path and file.lower().endswith(RASTER_SUFFIXES)]
+        files.extend(file for found in nested for file in found)
+    return files
+
+
+def _identity(file: str) -> dict[str, Any]:
+    if is_local(file):
+        status = Path(file).stat()
+        return {"path": file, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    url = re.sub(r"^/vsicurl/", "", file)
+    if not url.startswith(("http://", "https://")):
+        return {"path": file}
+    # One byte instead of HEAD, which signed addresses refuse.
+    request = urllib.request.Request(url, headers={"Range": "bytes=0-0"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            headers = answer.headers
+    except urllib.error.URLError as error:
+        raise Mistake(f"{url} does not answer ({error}); check the address and the connection") from error
+    tag, size = headers.get("ETag") or headers.get("Last-Modified"), headers.get("Content-Range", "").rpartition("/")[2]
+    return {"path": file, "size": int(size) if size.isdigit() else None, "etag": tag}
+
+
+def open_scene(
+    sources: Sequence[str],
+    *,
+    bands: Mapping[str, int] | None = None,
+    nodata: float | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    mask: str | None = None,
+    mask_values: Sequence[int] = (),
+    date: datetime.date | str | None = None,
+) -> Scene:
+    """The scene that files, and what a person says of them, amount to; reads headers only.
+
+    `sources` is one raster of any number of bands; or single-band files, as paths whose names tell the band or as
+    `"blue=PATH"`; or one folder of such files. `bands` numbers the bands of one raster from 1 and leaves out the rest.
+    `nodata`, `scale` and `offset` hold for every band, before what the files declare. `mask` is `"band=N"` of the one
+    raster, or the path of another: a pixel is not valid where it holds one of `mask_values` (default: anything but 0).
+
+    Raises `Mistake` for everything a header can show to be wrong.
+    """
+    if not sources:
+        raise Mistake("no source was given; name a raster, for example scene.tif")
+    named = _named_sources(sources)
+    if len(named) == 1 and named[0][0] is None:
+        files = [read_header(named[0][1])]
+        numbered = numbered_bands(files[0], bands) if bands else found_bands(files[0])
+        chosen = [(name, files[0], index) for name, index in numbered]
+    else:
+        if bands:
+            raise Mistake(
+                f"--bands numbers the bands of one raster, not of {len(named)} files; "
+                f"write {next(iter(bands))}=PATH instead"
+            )
+        chosen = [_single(name, path) for name, path in named]
+        files = [file for _, file, _ in chosen]
+        _check_once(named, [name for name, _, _ in chosen])
+
+    grid = _finest(files)
+    alphas = {file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file]) for file in files}
+    described = tuple(
+        _band(name, file, index, grid, alphas[file.place], nodata, scale, offset) for name, file, index in chosen
+    )
+    return Scene(
+        name=stem_of(sources[0].rpartition("=")[2] if named[0][0] else sources[0]),
+        bands=described,
+        geobox=grid,
+        mask=_mask(mask, tuple(mask_values), files, grid) if mask else None,
+        date=_date(date, files[0].stem),
+    )
+
+
+def _named_sources(sources: Sequence[str]) -> list[tuple[str | None, str]]:
+    """`(band name or None, path)` of each file."""
+    if len(sources) == 1 and Path(sources[0]).is_dir():
+        return _in_folder(Path(sources[0]))
+    named: list[tuple[str | None, str]] = []
+    for source in sources:
+        name, equals, path = source.partition("=")
+        if not equals or Path(source).exists() or not re.fullmatch(r"[A-Za-z][\w.]*", name):
+            named.append((None, source))
+            continue
+        known = given_name(name, sensor_in(stem_of(path)))
+        if known is None:
+            raise Mistake(f"{source}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
+        named.append((known, path))
+    if len(named) > 1:
+        for _, path in named:
+            if Path(path).is_dir():
+                raise Mistake(f"{path} is a folder among other sources; give one folder, or the files themselves")
+    return named
+
+
+def _in_folder(folder: Path) -> list[tuple[str | None, str]]:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in RASTER_SUFFIXES)
+    if not files:
+        raise Mistake(f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); give the folder of the band files")
+    if len(files) == 1:
+        return [(None, str(files[0]))]
+    named = [(name_in_file_name(file.stem, sensor_in(file.stem)), str(file)) for file in files]
+    if not any(name for name, _ in named):
+        raise Mistake(
+            f"{folder} holds {len(files)} rasters and no name tells a band; say which is which: red={files[0]}"
+        )
+    return [(name, path) for name, path in named if name]
+
+
+def _single(name: str | None, path: str) -> tuple[str, Header, int]:
+    """The band of a single-band file."""
+    file = read_header(path)
+    if file.count > 1:
+        raise Mistake(
+            f"{path} holds {file.count} bands where a single-band file is wanted; give it alone, "
+            "with --bands for its names, and several scenes one by one"
+        )
+    name = name or next((name for name, _ in found_bands(file)))
+    if name == "band_1":
+        raise Mistake(f"{path}: nothing tells which band it is; say so, for example red={path}")
+    return name, file, 1
+
+
+def _check_once(named: Sequence[tuple[str | None, str]], names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            twice = [path for (_, path), known in zip(named, names, strict=True) if known == name]
+            raise Mistake(
+                f"{' and '.join(twice)} are both {name}; give one of them, or say which is which: {name}={twice[0]}"
+            )
+
+
+def _band(
+    name: str,
+    file: Header,
+    index: int,
+    grid: GeoBox,
+    alpha: int | None,
+    nodata: float | None,
+    scale: float | None,
+    offset: float | None,
+) -> Band:
+    dtype, at = file.dtypes[index - 1], index - 1
+    if dtype.startswith("complex"):
+        raise Mistake(f"{file.path} holds complex numbers ({dtype}); write their magnitude to a file first")
+    if dtype not in DTYPES:
+        raise Mistake(
+            f"{file.path} holds {dtype}, which is not supported; "
+            f"convert it: gdal_translate -ot Float32 {file.path} out.tif"
+        )
+    declared = file.scales[at] != 1 or file.offsets[at] != 0
+    resampled = not _same_grid(file.geobox, grid)
+    if resampled:
+        _check_overlap(file, grid)
+    return Band(
+        name=name,
+        path=file.place,
+        index=index,
+        dtype=dtype,
+        nodata=file.nodata[at] if nodata is None else float(nodata),
+        scale=float(file.scales[at] if scale is None else scale),
+        offset=float(file.offsets[at] if offset is None else offset),
+        units="dn" if scale is None and offset is None and not declared else "reflectance",
+        masked=file.masked,
+        alpha=alpha,
+        resampled=resampled,
+    )
+
+
+def _mask(text: str, values: tuple[int, ...], files: Sequence[Header], grid: GeoBox) -> Mask:
+    if match := re.fullmatch(r"band=(\d+)", text):
+        index = int(match[1])
+        if len(files) > 1:
+            raise Mistake(f"--mask {text} is a band of one raster, not of {len(files)} files; give the mask's own path")
+        if not 1 <= index <= files[0].count:
+            raise Mistake(f"--mask {text}: {files[0].path} holds {files[0].count} bands: {files[0].contents}")
+        return Mask(files[0].place, index, values)
+    file = read_header(text)
+    if file.count > 1:
+        raise Mistake(f"--mask {text} holds {file.count} bands; give a raster with one")
+    resampled = not _same_grid(file.geobox, grid)
+    if resampled:
+        _check_overlap(file, grid)
+    return Mask(file.place, 1, values, resampled)
+
+
+def _finest(files: Sequence[Header]) -> GeoBox:
+    """The grid of the smallest pixels, among the files in the CRS of the first."""
+    alike = [file.geobox for file in files if file.geobox.crs == files[0].geobox.crs]
+    return min(alike, key=lambda box: abs(box.affine.a * box.affine.e))
+
+
+def _same_grid(one: GeoBox, other: GeoBox) -> bool:
+    """Whether two grids have the same pixels, to a hundredth of one."""
+    if one.shape != other.shape or one.crs != other.crs:
+        return False
+    return all(
+        abs(here - there) < 0.01 * pixel
+        for here, there, pixel in zip(
+            _edges(one), _edges(other), (abs(one.affine.a), abs(one.affine.e)) * 2, strict=True
+        )
+    )
+
+
+def _edges(box: GeoBox) -> tuple[float, float, float, float]:
+    """Easting and northing of the first and of the last corner."""
+    a = box.affine
+    return a.c, a.f, a.c + box.width * a.a, a.f + box.height * a.e
+
+
+def _check_overlap(file: Header, grid: GeoBox) -> None:
+    """Refuse a file that lies elsewhere. Looks at points: outlines break at the antimeridian and at the poles."""
+    try:
+        apart = not (_reaches(file.geobox, grid) or _reaches(grid, file.geobox))
+    except ProjError as error:
+        raise Mistake(f"{file.path} has a CRS from which PROJ knows no way to the scene's; reproject it") from error
+    if apart:
+        raise Mistake(f"{file.path} lies elsewhere than the scene; give a file of the same place")
+
+
+def _reaches(one: GeoBox, other: GeoBox) -> bool:
+    """Whether some point of a regular set in one grid lies in the other."""
+    west, north, east, south = _edges(one)
+    x, y = np.meshgrid(np.linspace(west, east, 33), np.linspace(north, south, 33))
+    x, y = Transformer.from_crs(one.crs, other.crs, always_xy=True).transform(x, y)
+    west, north, east, south = _edges(other)
+    return bool(np.any(((x - west) * (x - east) <= 0) & ((y - north) * (y - south) <= 0)))
+
+
+def _date(given: datetime.date | str | None, stem: str) -> datetime.date | None:
+    """The day of the image: what a person says, or the first day in the file's name."""
+    if isinstance(given, datetime.date):
+        return given
+    try:
+        if given is not None:
+            return datetime.date.fromisoformat(given)
+    except ValueError as error:
+        raise Mistake(f"{given} is no date; write it like 2024-07-31") from error
+    for year, month, day in re.findall(r"(?<!\d)((?:19|20)\d\d)-?(\d\d)-?(\d\d)(?!\d)", stem):
+        try:
+            return datetime.date(int(year), int(month), int(day))
+        except ValueError:
+            continue
+    return None

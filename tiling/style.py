@@ -1,0 +1,84 @@
+"""How QGIS draws a map: legends as QML, the style format that GeoPackages carry and rasters have beside them.
+
+QGIS takes a GeoPackage's default style from its table `layer_styles`, as QML only: an SLD there is ignored. A raster's
+style is the `.qml` of the same name in the same folder.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterable, Mapping, Sequence
+from xml.etree import ElementTree as ET
+
+LegendRow = tuple[int, str, str]
+"""Value, name, "#rrggbb"."""
+
+HAIRLINE = "0.2"
+"""Outline in the fill's own colour, in mm: without it antialiasing lets a quarter of the background through between
+neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a hundredth (measured in QGIS 3.22)."""
+
+
+def completed(legend: Sequence[LegendRow], values: Iterable[int]) -> tuple[LegendRow, ...]:
+    """The legend with a row for each of `values` it lacks: its number for a name, and a colour that is always the same.
+
+    Hues step by the golden section, which keeps neighbouring values apart.
+    """
+    missing = sorted(set(values) - {value for value, _, _ in legend})
+    colours = (colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.5, 0.85) for value in missing)
+    hexes = ("#" + "".join(f"{round(255 * part):02x}" for part in colour) for colour in colours)
+    return (*legend, *((value, str(value), colour) for value, colour in zip(missing, hexes, strict=True)))
+
+
+def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str) -> str:
+    """QML of a polygon layer, one category for each class of its column `class_id`.
+
+    `aliases` are what a person calls the columns, `label` an expression that names a feature, `map_tip` the HTML shown
+    under the mouse, with expressions in [% %].
+    """
+    root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology|Fields|Forms|MapTips")
+    renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0")
+    categories = ET.SubElement(renderer, "categories")
+    symbols = ET.SubElement(renderer, "symbols")
+    for number, (value, name, colour) in enumerate(legend):
+        ET.SubElement(
+            categories, "category", value=str(value), type="integer", symbol=str(number), label=name, render="true"
+        )
+        symbol = ET.SubElement(symbols, "symbol", type="fill", name=str(number), alpha="1", clip_to_extent="1")
+        fill = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
+        options = ET.SubElement(fill, "Option", type="Map")
+        for option, setting in (
+            ("color", _rgba(colour)),
+            ("style", "solid"),
+            ("outline_color", _rgba(colour)),
+            ("outline_style", "solid"),
+            ("outline_width", HAIRLINE),
+            ("outline_width_unit", "MM"),
+        ):
+            ET.SubElement(options, "Option", type="QString", name=option, value=setting)
+    names = ET.SubElement(root, "aliases")
+    for field, alias in aliases.items():
+        ET.SubElement(names, "alias", field=field, name=alias)
+    ET.SubElement(root, "mapTip").text = map_tip
+    ET.SubElement(root, "previewExpression").text = label
+    ET.SubElement(root, "layerGeometryType").text = "2"
+    return _document(root)
+
+
+def raster_qml(legend: Sequence[LegendRow]) -> str:
+    """QML of a paletted raster: just its classes. QGIS alone would list all 256 entries of the colour table."""
+    root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology")
+    renderer = ET.SubElement(
+        ET.SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
+    )
+    palette = ET.SubElement(renderer, "colorPalette")
+    for value, name, colour in legend:
+        ET.SubElement(palette, "paletteEntry", value=str(value), color=colour, label=name, alpha="255")
+    return _document(root)
+
+
+def _rgba(colour: str) -> str:
+    return ",".join(str(part) for part in (*bytes.fromhex(colour.removeprefix("#")), 255))
+
+
+def _document(root: ET.Element) -> str:
+    return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + ET.tostring(root, encoding="unicode")
