@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -457,6 +458,7 @@ def table(rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int
 
 def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
     try:
         app()
     except ValueError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import segmentation.errors
 from flows import cluster, report
 from flows.cluster import Pool
 from flows.plan import Plan, make_plan
@@ -84,13 +85,10 @@ def failed(plan: Plan, failures: list[tuple[Window, Exception]]) -> Exception:
     """One error for the shards that failed: a person's mistake only if each of them was."""
     window, first = min(failures, key=lambda failure: failure[0])
     what = (
-        f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, at {window}: {first}"
+        f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, {window}: {first}"
     )
-    kind = (
-        Mistake
-        if all(isinstance(error, ValueError) and type(error).__name__ == "Mistake" for _, error in failures)
-        else RuntimeError
-    )
+    a_persons = all(isinstance(error, (Mistake, segmentation.errors.Mistake)) for _, error in failures)
+    kind = Mistake if a_persons else RuntimeError
     error = kind(what)
     error.__cause__ = first
     return error

@@ -135,7 +135,10 @@ def fit(scene: Scene, segmenter: Segmenter, folder: RunFolder | None) -> tuple[S
     elif segmenter.needs_reflectance and unknown_units(scene, bands):
         raise uncalibrated(scene, segmenter, bands)
     if known["segmenter"] is None:
-        fitted = segmenter.fit(scene.sample(bands) if segmenter.needs_sample else None)
+        sample = scene.sample(bands) if segmenter.needs_sample else None
+        if sample is not None and not sample["valid"].values.any():
+            raise Mistake(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
+        fitted = segmenter.fit(sample)
         known["segmenter"] = fitted.model_dump(mode="json")
         if folder:
             folder.remember("fit", key, known)

@@ -22,6 +22,9 @@ class Window:
         if self.height < 0 or self.width < 0:
             raise ValueError(f"a window cannot be {self.height} × {self.width} px")
 
+    def __str__(self) -> str:
+        return f"rows {self.row}–{self.row_stop - 1}, columns {self.col}–{self.col_stop - 1}"
+
     @classmethod
     def of_shape(cls, height: int, width: int) -> Window:
         """The window of a whole raster."""

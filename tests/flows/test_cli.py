@@ -245,7 +245,7 @@ BAD_INPUT = [
     (make_bad_setting, "water"),
     (make_settings_that_clash, "bare_ndvi=0.9 must be less than full_ndvi=0.5"),
     (make_unknown_product, "'map'"),
-    (make_no_data_at_all, "a"),
+    (make_no_data_at_all, "a has no valid pixel to fit otsu on"),
 ]
 
 

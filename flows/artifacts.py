@@ -1,0 +1,154 @@
+"""What Prefect shows of a run: a bar while it works; then a picture, the files, and the area of every class."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.logging import get_run_logger
+
+from flows.report import Published
+
+PAUSE = 2.0
+"""Seconds between two updates of a bar: each one is a request of about 60 ms while workers wait for jobs."""
+
+LONGEST_URI = 300_000
+"""Characters of a picture inside an artifact; pages that hold more become slow."""
+
+FILES = {
+    "landcover.gpkg": "polygons with class, area and confidence; opens coloured, with a legend",
+    "classes.tif": "the class of every pixel; a cloud-optimised GeoTIFF with colours and names",
+    "confidence.tif": "how sure the segmenter is, 0–100",
+    "areas.csv": "area of every class",
+    "quicklook.png": "the picture above, in full size",
+    "run.json": "what was asked, from what, with which versions, how long it took",
+}
+
+
+class Bar:
+    """A `Progress` that Prefect shows as a bar: one artifact a stage, its key the same in every run."""
+
+    def __init__(self, units: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._units, self._clock = units, clock
+        self._began = self._spoke = clock()
+        self._artifact: UUID | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = self._clock()
+        if self._artifact is not None and done < total and now - self._spoke < PAUSE:
+            return
+        self._spoke = now
+        percent, text = 100 * done / total, standing(done, total, self._units, now - self._began)
+        try:
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(percent, key=f"progress-{stage}", description=text)
+            else:
+                update_progress_artifact(self._artifact, percent, text)
+        except httpx.HTTPError as error:  # the run is worth more than its bar
+            get_run_logger().warning("The progress bar could not be drawn: %s", error)
+
+
+def standing(done: int, total: int, units: str, seconds: float) -> str:
+    """Where a stage stands, for example `12/40 shards, 3.1/s, ETA 9 s`."""
+    text = f"{done:,}/{total:,} {units}"
+    if not done or not seconds:
+        return text
+    rate = done / seconds
+    if done == total:
+        return f"{text} in {duration(seconds)}"
+    return f"{text}, {rate:.2g}/s, ETA {duration((total - done) / rate)}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a person says it: `0.4 s`, `9 s`, `4 min 5 s`, `2 h 10 min`."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def publish_artifacts(published: Published) -> None:
+    """Leave the summary and the table of areas with the flow run."""
+    scene = published.record["scene"]
+    title = f"{scene['name']}, {scene['date']}" if scene["date"] else scene["name"]
+    create_markdown_artifact(summary(published), key="land-cover", description=f"{title}: {outcome(published)}")
+    rows = [
+        {
+            "class": area.class_name,
+            "hectares": f"{area.hectares:,.1f}",
+            "share": f"{100 * area.share:.1f} %",
+            "pixels": f"{area.pixels:,}",
+        }
+        for area in published.areas
+    ]
+    create_table_artifact(rows, key="areas", description=f"Area of every class of {title}")
+
+
+def summary(published: Published) -> str:
+    """A finished run on one page of Markdown: the picture, how to open the map, where everything lies."""
+    folder = published.folder.resolve()
+    names = {path.name for path in published.files}
+    look = folder / ("landcover.gpkg" if "landcover.gpkg" in names else "classes.tif")
+    lines = [
+        f"![Map with legend]({data_uri(folder / 'quicklook.png')})",
+        "### Open it in QGIS",
+        f"Drag this file onto the map; it brings its colours and legend:\n\n```\n{look}\n```",
+        f"### Files in `{folder}`",
+        "\n".join(
+            ["| file | what it is | size |", "|---|---|---:|"]
+            + [f"| `{path.name}` | {FILES[path.name]} | {size(path)} |" for path in published.files]
+        ),
+        "Time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in published.seconds.items()),
+    ]
+    return "\n\n".join(lines)
+
+
+def outcome(published: Published) -> str:
+    """What came out, in one sentence."""
+    hectares = sum(area.hectares for area in published.areas)
+    text = f"{hectares:,.0f} ha in {len(published.areas)} classes"
+    if published.polygons is not None:
+        text += f", {published.polygons:,} polygons"
+    if published.accuracy is not None:
+        text += (
+            f"; against the reference: overall accuracy {published.accuracy.overall_accuracy:.3f}, "
+            f"mean IoU {published.accuracy.mean_iou:.3f}"
+        )
+    return text
+
+
+def size(path: Path) -> str:
+    """The size of a file as a person says it."""
+    count = path.stat().st_size
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
+
+
+def data_uri(picture: Path, longest: int = LONGEST_URI) -> str:
+    """A PNG as a data URI of at most `longest` characters: with 256 colours if need be, then with fewer pixels."""
+    from PIL import Image
+
+    data = picture.read_bytes()
+    with Image.open(picture) as opened:
+        image = opened.convert("RGB")
+    full, shrink = image.size, 1.0
+    while len(uri := "data:image/png;base64," + base64.b64encode(data).decode()) > longest:
+        small = image.resize((max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))), Image.Resampling.BOX)
+        buffer = io.BytesIO()
+        small.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        data, shrink = buffer.getvalue(), shrink * 0.85
+    return uri
