@@ -1,0 +1,145 @@
+"""Facts about the GeoPackage; how QGIS shows it is in test_qgis.py."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyogrio
+import pytest
+import shapely
+from pyproj import CRS
+
+from tiling.errors import Mistake
+from tiling.geopackage import write_geopackage
+from tiling.polygons import SCHEMA
+from tiling.style import completed
+
+LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"))
+
+
+def batch(*rows: tuple[int, int, float | None], east: float = 0) -> pa.RecordBatch:
+    """Unit squares beside each other, one for each (region, class, confidence)."""
+    ids, classes, confidence = zip(*rows, strict=True)
+    west = east + np.arange(len(rows))
+    columns = [ids, classes, [1] * len(rows), [100.25] * len(rows), confidence]
+    geometry = shapely.to_wkb(shapely.box(west, 0, west + 1, 1))
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip([*columns, geometry], SCHEMA, strict=True)],
+        schema=SCHEMA,
+    )
+
+
+def write(path: Path, *batches: pa.RecordBatch, **options: Any) -> int:
+    return write_geopackage(path, batches, **{"crs": "EPSG:32633", "legend": LEGEND} | options)
+
+
+def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(sql).fetchall()
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    path, first, second = tmp_path / "a.gpkg", batch((0, 2, 50.5), (7, 1, None)), batch((9, 2, 100.0), east=5)
+    assert write(path, first, second) == 3
+    meta, found = pyogrio.read_arrow(path, layer="landcover")
+    assert CRS(meta["crs"]) == CRS("EPSG:32633")
+    assert found.column_names[:-1] == ["region_id", "class_id", "class_name", "area_m2", "confidence", "n_pixels"]
+    assert found["region_id"].to_pylist() == [0, 7, 9]
+    assert found["class_name"].to_pylist() == ["Trees & <shrubs>", "Water", "Trees & <shrubs>"]
+    assert found["confidence"].to_pylist() == [50.5, None, 100.0]
+    assert found["area_m2"].to_pylist() == [100.25] * 3
+    went_in = first["geometry"].to_pylist() + second["geometry"].to_pylist()
+    assert shapely.equals_exact(shapely.from_wkb(found[meta["geometry_name"]]), shapely.from_wkb(went_in)).all()
+
+
+def test_it_is_a_geopackage_of_version_1_2_with_an_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write(path, batch((0, 1, None), (1, 2, None)), title="Land cover of x", description="By y")
+    assert query(path, "PRAGMA application_id") == [(int.from_bytes(b"GPKG"),)]
+    assert query(path, "PRAGMA user_version") == [(10200,)]
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    assert query(path, "PRAGMA journal_mode") == [("delete",)]
+    assert query(path, "SELECT count(*) FROM rtree_landcover_geom WHERE minx > 0.5") == [(1,)]
+    contents = query(path, "SELECT table_name, data_type, identifier, description FROM gpkg_contents ORDER BY 1")
+    assert contents[0] == ("landcover", "features", "Land cover of x", "By y")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"], "nothing beside it"
+
+
+def test_it_carries_its_style_and_the_names_of_its_classes(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write(path, batch((0, 1, None)), layer="forest")
+    ((table, column, default, qml),) = query(
+        path, "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
+    )
+    assert (table, default) == ("forest", 1)
+    assert (column,) in query(path, "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = 'forest'")
+    assert "Trees &amp; &lt;shrubs&gt;" in qml
+    named = "SELECT constraint_name FROM gpkg_data_columns WHERE table_name = 'forest' AND column_name = 'class_id'"
+    assert query(
+        path, f"SELECT value, description FROM gpkg_data_column_constraints WHERE constraint_name = ({named})"
+    ) == [
+        ("1", "Water"),
+        ("2", "Trees & <shrubs>"),
+    ]
+
+
+def test_classes_that_the_legend_lacks_are_named_and_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write(path, batch((0, 1, None), (1, 40, None)))
+    assert query(path, "SELECT class_name FROM landcover") == [("Water",), ("40",)]
+    assert 'value="40"' in query(path, "SELECT styleQML FROM layer_styles")[0][0]
+    assert completed(LEGEND, [40])[-1][:2] == (40, "40")
+
+
+def test_an_empty_map_is_a_valid_empty_layer(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    assert write(path) == 0
+    info = pyogrio.read_info(path, layer="landcover")
+    assert (info["features"], info["geometry_type"], info["crs"]) == (0, "Polygon", "EPSG:32633")
+    assert list(info["fields"]) == ["region_id", "class_id", "class_name", "area_m2", "confidence", "n_pixels"]
+
+
+def test_geographic_coordinates_keep_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write(path, batch((0, 1, None), east=179.5), crs="EPSG:4326")
+    assert pyogrio.read_info(path, layer="landcover")["total_bounds"] == (179.5, 0.0, 180.5, 1.0)
+    assert query(path, "SELECT srs_id FROM gpkg_geometry_columns") == [(4326,)]
+
+
+def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    for name in ("a.unfinished.gpkg", "a.unfinished.gpkg-journal", "a.unfinished.gpkg-wal"):
+        (tmp_path / name).write_bytes(b"half a file")
+    write(path, batch((0, 1, None)))
+    write(path, batch((0, 1, None), (1, 2, None)))
+    assert query(path, "SELECT count(*) FROM landcover") == [(2,)]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"]
+
+
+@pytest.mark.parametrize("error", [Mistake("scene.tif cannot be read"), OSError("worker lost"), KeyboardInterrupt()])
+def test_what_stops_the_polygons_passes_through_and_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield batch((0, 1, None))
+        raise error
+
+    path = tmp_path / "a.gpkg"
+    write(path, batch((5, 1, None)))
+    with pytest.raises(type(error)) as raised:
+        write_geopackage(path, broken(), crs="EPSG:32633", legend=LEGEND)
+    assert raised.value is error
+    assert query(path, "SELECT region_id FROM landcover") == [(5,)]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"nowhere/a\.gpkg cannot be written"):
+        write(tmp_path / "nowhere" / "a.gpkg", batch((0, 1, None)))
+    (tmp_path / "a.gpkg").mkdir()
+    with pytest.raises(Mistake, match=r"a\.gpkg cannot be written"):
+        write(tmp_path / "a.gpkg", batch((0, 1, None)))

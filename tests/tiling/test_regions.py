@@ -1,0 +1,134 @@
+"""Facts about regions and how they unite across seams."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage import measure
+
+from tiling.regions import OUTSIDE, Border, Seams, TileRegions, frame_of, label
+from tiling.window import Window
+
+shapes = st.tuples(st.integers(1, 16), st.integers(1, 16))
+rasters = hnp.arrays(np.uint8, shapes, elements=st.integers(0, 3), fill=st.nothing()) | hnp.arrays(
+    np.uint8, shapes, elements=st.integers(0, 3)
+)
+tiles = st.integers(1, 17)
+
+
+def ids_of(classes: npt.NDArray[np.uint8], nodata: int | None = None) -> npt.NDArray[np.int64]:
+    """Region id of every pixel, by scikit-image: the index of the first pixel of its region."""
+    regions = measure.label(classes.astype(int) + 1, connectivity=1, background=-1).ravel()
+    _, first, region = np.unique(regions, return_index=True, return_inverse=True)
+    ids = first[region].reshape(classes.shape)
+    return ids if nodata is None else np.where(classes == nodata, OUTSIDE, ids)
+
+
+def cut(
+    classes: npt.NDArray[np.uint8], tile: int, nodata: int | None
+) -> tuple[dict[tuple[int, int], Window], dict[tuple[int, int], TileRegions]]:
+    whole = Window.of_shape(*classes.shape)
+    windows = {(w.row // tile, w.col // tile): w for w in whole.blocks(tile)}
+    regions = {
+        place: TileRegions.of(classes[window.within(whole)], window, classes.shape[1], nodata)
+        for place, window in windows.items()
+    }
+    return windows, regions
+
+
+@given(rasters)
+def test_labels_are_those_of_scikit_image(classes: npt.NDArray[np.uint8]) -> None:
+    labels, first = label(classes)
+    np.testing.assert_array_equal(first[labels], ids_of(classes))
+
+
+@given(rasters)
+def test_labels_count_up_in_raster_order(classes: npt.NDArray[np.uint8]) -> None:
+    labels, first = label(classes)
+    assert np.all(np.diff(first) > 0)
+    assert set(np.unique(labels)) == set(range(first.size))
+
+
+@given(classes=rasters, tile=tiles, nodata=st.sampled_from([None, 0]))
+def test_united_tiles_are_the_whole(classes: npt.NDArray[np.uint8], tile: int, nodata: int | None) -> None:
+    expected, whole = ids_of(classes, nodata), Window.of_shape(*classes.shape)
+    windows, regions = cut(classes, tile, nodata)
+    seams = Seams.between({place: found.border for place, found in regions.items()})
+    for place, found in regions.items():
+        ids = seams.unite(found.ids)[found.labels]
+        np.testing.assert_array_equal(ids, expected[windows[place].within(whole)])
+
+
+@given(classes=rasters, tile=tiles, nodata=st.sampled_from([None, 0]))
+def test_a_region_crosses_a_seam_iff_several_tiles_hold_it(
+    classes: npt.NDArray[np.uint8], tile: int, nodata: int | None
+) -> None:
+    expected = ids_of(classes, nodata)
+    tile_of = np.add.outer(np.arange(classes.shape[0]) // tile * 1000, np.arange(classes.shape[1]) // tile)
+    _, regions = cut(classes, tile, nodata)
+    seams = Seams.between({place: found.border for place, found in regions.items()})
+    for region in set(np.unique(expected)) - {OUTSIDE}:
+        several = np.unique(tile_of[expected == region]).size > 1
+        assert seams.cross(np.array([region]))[0] == several
+
+
+@settings(max_examples=50)
+@given(classes=rasters, tile=tiles)
+def test_a_tile_told_only_what_concerns_it_knows_enough(classes: npt.NDArray[np.uint8], tile: int) -> None:
+    _, regions = cut(classes, tile, None)
+    borders = {place: found.border for place, found in regions.items()}
+    seams = Seams.between(borders)
+    for place, found in regions.items():
+        frame = frame_of(place, borders, seams)
+        told = seams.among(*(side.ids for side in found.border), *frame)
+        np.testing.assert_array_equal(told.unite(found.ids), seams.unite(found.ids))
+        for side in frame:
+            np.testing.assert_array_equal(told.cross(side), seams.cross(side))
+
+
+@given(classes=rasters, tile=tiles, nodata=st.sampled_from([None, 0]))
+def test_the_frame_of_a_tile_is_the_pixels_around_it(
+    classes: npt.NDArray[np.uint8], tile: int, nodata: int | None
+) -> None:
+    padded = np.pad(ids_of(classes, nodata), 1, constant_values=OUTSIDE)
+    windows, regions = cut(classes, tile, nodata)
+    borders = {place: found.border for place, found in regions.items()}
+    seams = Seams.between(borders)
+    for place, window in windows.items():
+        around = padded[window.grown(1).within(Window.of_shape(*classes.shape).grown(1))]
+        frame = frame_of(place, borders, seams)
+        for side, index in zip(frame, (np.s_[0], np.s_[-1], np.s_[1:-1, 0], np.s_[1:-1, -1]), strict=True):
+            np.testing.assert_array_equal(side, around[index])
+
+
+def test_a_horseshoe_is_one_region_though_two_tiles_see_two() -> None:
+    classes = np.array([[1, 0, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
+    _, regions = cut(classes, 2, None)
+    assert sorted(regions[0, 0].ids) == [0, 1]
+    seams = Seams.between({place: found.border for place, found in regions.items()})
+    np.testing.assert_array_equal(seams.unite(np.array([0, 2, 6, 8])), [0, 0, 0, 0])
+    assert not seams.cross(np.array([1]))[0], "the middle lies within one tile"
+
+
+def test_diagonal_pixels_are_two_regions() -> None:
+    assert label(np.eye(2, dtype=np.uint8))[1].size == 4
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32])
+def test_classes_may_be_negative_or_large(dtype: type) -> None:
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    regions = TileRegions.of(np.array([[low, high], [low, 5]], dtype), Window(0, 0, 2, 2), 2, nodata=5)
+    assert regions.class_id.tolist() == [low, high, 5]
+    assert regions.ids.tolist() == [0, 1, OUTSIDE]
+
+
+def test_a_border_is_the_outermost_pixels() -> None:
+    classes = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    border = TileRegions.of(classes, Window(3, 4, 3, 4), 100, None).border
+    assert isinstance(border, Border)
+    assert [side.class_id.tolist() for side in border] == [[0, 1, 2, 3], [8, 9, 10, 11], [0, 4, 8], [3, 7, 11]]
+    assert border.left.ids.tolist() == [304, 404, 504]

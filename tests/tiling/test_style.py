@@ -1,0 +1,55 @@
+"""Facts about styles; what QGIS makes of them is in test_qgis.py."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from tiling.style import completed, raster_qml, vector_qml
+
+LEGEND = ((1, "Water", "#3b7dd8"), (2, 'Crops & "grass" <5 m', "#a8d36a"), (-7, "Été", "#000000"))
+
+
+def vector() -> ET.Element:
+    return ET.fromstring(vector_qml(LEGEND, aliases={"area_m2": "Area (m²)"}, label='"class_name"', map_tip="<b>&</b>"))
+
+
+def test_a_polygon_layer_has_a_category_for_each_class() -> None:
+    root = vector()
+    assert root.find("renderer-v2").get("attr") == "class_id"
+    assert [(c.get("value"), c.get("label")) for c in root.iter("category")] == [(str(v), n) for v, n, _ in LEGEND]
+
+
+def test_each_category_is_filled_and_outlined_in_its_colour() -> None:
+    root = vector()
+    fills = {
+        symbol.get("name"): {o.get("name"): o.get("value") for o in symbol.iter("Option") if o.get("name")}
+        for symbol in root.iter("symbol")
+    }
+    water = fills[root.find(".//category[@value='1']").get("symbol")]
+    assert water["color"] == water["outline_color"] == "59,125,216,255"
+    assert water["outline_style"] == "solid"
+
+
+def test_texts_survive_as_written() -> None:
+    root = vector()
+    assert root.find(".//alias[@field='area_m2']").get("name") == "Area (m²)"
+    assert root.findtext("mapTip") == "<b>&</b>"
+    assert root.findtext("previewExpression") == '"class_name"'
+
+
+def test_a_raster_lists_its_classes_and_no_others() -> None:
+    entries = ET.fromstring(raster_qml(LEGEND)).iter("paletteEntry")
+    assert [(int(e.get("value")), e.get("label"), e.get("color")) for e in entries] == list(LEGEND)
+
+
+def test_a_complete_legend_stays_as_it_is() -> None:
+    assert completed(LEGEND, [1, 2]) == LEGEND
+
+
+def test_missing_classes_are_named_by_their_value_and_each_has_its_own_colour() -> None:
+    rows = completed(LEGEND, [40, 1, 30, 30])[len(LEGEND) :]
+    assert [(value, name) for value, name, _ in rows] == [(30, "30"), (40, "40")]
+    assert rows[1] == completed((), [40])[0], "whatever else is in the legend"
+    colours = {colour for _, _, colour in completed((), range(-50, 200))}
+    assert len(colours) == 250
+    assert all(len(bytes.fromhex(colour[1:])) == 3 for colour in colours)
