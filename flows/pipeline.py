@@ -84,9 +84,7 @@ def publish(
 def failed(plan: Plan, failures: list[tuple[Window, Exception]]) -> Exception:
     """One error for the shards that failed: a person's mistake only if each of them was."""
     window, first = min(failures, key=lambda failure: failure[0])
-    what = (
-        f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, {window}: {first}"
-    )
+    what = f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, {window}: {first}"
     a_persons = all(isinstance(error, (Mistake, segmentation.errors.Mistake)) for _, error in failures)
     kind = Mistake if a_persons else RuntimeError
     error = kind(what)
