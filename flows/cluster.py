@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SCHEDULER_TIMEOUT = 15
 """Seconds an existing scheduler has to answer."""
 
+WORTH_A_PROCESS = 4
+"""Shards below which a worker process takes longer to start and import its libraries than it saves."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -183,8 +186,8 @@ def _existing(scheduler: str) -> Iterator[Pool]:
 
 
 def fitting(shards: int, worker_bytes: int) -> int:
-    """How many local processes suit this machine: one a core, no more than shards or memory; 0 where one would do."""
-    workers = min(available_cores(), shards, available_memory() // max(1, worker_bytes))
+    """How many local processes suit this machine and this work: at most one a core; 0 where one would do."""
+    workers = min(available_cores(), shards // WORTH_A_PROCESS, available_memory() // max(1, worker_bytes))
     return workers if workers > 1 else 0
 
 
