@@ -228,7 +228,7 @@ def _pool() -> tuple[ThreadPoolExecutor, int]:
 
     A 1×1 convolution over many channels adds up in another order when oneDNN shares it out among more cores, and a few
     labels in a million follow. So it is chips that share out the cores: labels then do not depend on how many cores
-    there are, and two chips at once on a core each take less time than two in turn on both.
+    there are, and two chips at once on a core each cost no more than two in turn on both.
     """
     import torch
 
