@@ -119,6 +119,7 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     """Labels by the very model a run uses, on all cores, of chips that lie in memory and do not overlap."""
     import torch
 
+    from flows.cluster import keep_freed_memory
     from flows.plan import make_plan
     from flows.request import Request, Source
     from segmentation.bundle import load
@@ -129,6 +130,7 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     tiles = [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles]
     chips = [torch.from_numpy(normalised(plan.scene.read(tile.chip, plan.bands), opened.card)) for tile in tiles]
     batches = [chip[None].to(memory_format=torch.channels_last) for chip in chips]
+    keep_freed_memory()
     model, measured = trained(opened), Measured()
     with measured.clock(NETWORK), torch.inference_mode():
         for batch in batches:

@@ -23,7 +23,7 @@ import segmentation.errors
 import tiling.errors
 from flows import cluster, pipeline
 from flows.artifacts import Bar, outcome, publish_artifacts
-from flows.plan import describe, make_plan
+from flows.plan import describe
 from flows.report import Published
 from flows.request import PRODUCTS, Product, Request, Source, checked, number, pairs
 from flows.run import open_run
@@ -231,7 +231,7 @@ def run(request: Request, advanced: Advanced) -> Published:
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL remarks on every odd tag, and raises what matters
     logger = get_run_logger()
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = step("plan", "Open the scene, fit the segmenter, cut the grid", partial(make_plan, request, folder))
+        plan = step("plan", "Open the scene, fit the segmenter, cut the grid", partial(pipeline.prepare, request, folder))
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)
         workers, scheduler = advanced.workers or None, advanced.scheduler
