@@ -231,7 +231,9 @@ def run(request: Request, advanced: Advanced) -> Published:
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL remarks on every odd tag, and raises what matters
     logger = get_run_logger()
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = step("plan", "Open the scene, fit the segmenter, cut the grid", partial(pipeline.prepare, request, folder))
+        plan = step(
+            "plan", "Open the scene, fit the segmenter, cut the grid", partial(pipeline.prepare, request, folder)
+        )
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)
         workers, scheduler = advanced.workers or None, advanced.scheduler
