@@ -11,7 +11,7 @@ import segmentation.errors
 from flows import cluster, report
 from flows.cluster import Pool
 from flows.plan import Plan, make_plan
-from flows.products import Rasters, write_rasters, write_vectors
+from flows.products import Rasters, write_project, write_rasters, write_vectors
 from flows.progress import Progress, silent
 from flows.request import Request
 from flows.run import RunFolder, open_run
@@ -78,15 +78,14 @@ def publish(
         areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, pool)
         accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter.legend)
         report.write_quicklook(plan, rasters.classes, areas, folder)
+        write_project(plan, rasters, folder)
     return report.write_record(plan, parts, polygons, areas, accuracy, folder)
 
 
 def failed(plan: Plan, failures: list[tuple[Window, Exception]]) -> Exception:
     """One error for the shards that failed: a person's mistake only if each of them was."""
     window, first = min(failures, key=lambda failure: failure[0])
-    what = (
-        f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, {window}: {first}"
-    )
+    what = f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, {window}: {first}"
     a_persons = all(isinstance(error, (Mistake, segmentation.errors.Mistake)) for _, error in failures)
     kind = Mistake if a_persons else RuntimeError
     error = kind(what)

@@ -1,0 +1,1 @@
+"""What it costs: Landweave beside the least that any program would have to do."""
