@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 import httpx
 from prefect.artifacts import (
@@ -43,7 +43,7 @@ class Bar:
     def __init__(self, units: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._units, self._clock = units, clock
         self._began = self._spoke = clock()
-        self._artifact: UUID | None = None
+        self._artifact: Any = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = self._clock()

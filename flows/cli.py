@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,7 +112,7 @@ def request_from(
     indices: Sequence[str] = (),
 ) -> Request:
     """The request a person typed."""
-    from flows.request import Request, Source, checked
+    from flows.request import Request, Source, checked, number, pairs
 
     source = checked(
         Source,
@@ -174,27 +174,6 @@ def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Seg
     if path.is_dir():
         return segmenter_from("network", {"bundle": name, **given})
     return segmenter_from(name, given)
-
-
-def pairs(option: str, text: str, kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
-    """The entries of NAME=VALUE,NAME=VALUE."""
-    from segmentation.errors import Mistake
-
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise Mistake(f"{option} {text}: {entry!r} is no NAME=VALUE; write for example {option} red=1,green=2")
-        yield name.strip(), number(option, value, kind)
-
-
-def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
-    """One number a person typed."""
-    from segmentation.errors import Mistake
-
-    try:
-        return kind(text.strip())
-    except ValueError as error:
-        raise Mistake(f"{option}: {text.strip()!r} is no number") from error
 
 
 # ----------------------------------------------------------------------------------------------------------- commands
@@ -289,7 +268,7 @@ def index(
 ) -> None:
     """Compute spectral indices, each a float32 COG with NaN as no data."""
     from flows.indices import write_indices
-    from flows.request import Source, checked
+    from flows.request import Source, checked, number, pairs
 
     source = checked(
         Source,
@@ -314,7 +293,7 @@ def indices(
 ) -> None:
     """List the spectral indices there are, and for a scene what each one lacks."""
     from flows.indices import list_indices
-    from flows.request import Source, checked
+    from flows.request import Source, checked, pairs
 
     opened = checked(Source, paths=[scene], bands=dict(pairs("--bands", bands, int))).open() if scene else None
     table(list_indices(opened), ("index", "what it is", "bands", "missing" if scene else "domain"))

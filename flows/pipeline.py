@@ -30,12 +30,18 @@ def run(
     `scheduler` is the address of an existing Dask cluster. Raises `Mistake` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = make_plan(request, folder)
+        plan = prepare(request, folder)
         with cluster.start(workers, scheduler, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)
             return publish(plan, parts, rasters, vectors, folder, pool)
+
+
+def prepare(request: Request, folder: RunFolder) -> Plan:
+    """The plan: scene opened, segmenter fitted, grid cut. What a person can mend is raised here."""
+    with folder.stage("plan"):
+        return make_plan(request, folder)
 
 
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:

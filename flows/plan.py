@@ -214,13 +214,18 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     return outline, window
 
 
+def crs_name(scene: Scene) -> str:
+    """The CRS as a person names it: its EPSG code, else its own name."""
+    return f"EPSG:{scene.crs.epsg}" if scene.crs.epsg else str(scene.crs.proj.name)
+
+
 def describe(plan: Plan) -> dict[str, Any]:
     """What a person wants to know before a run."""
     scene, lattice, first = plan.scene, plan.lattice, plan.shards[0]
     chips = len(plan.shards) * len(first.tiles) * lattice.chip_shape[0] * lattice.chip_shape[1]
     used = {band.name: band for band in scene.bands}
     return {
-        "scene": f"{scene.name}: {scene.width:,} × {scene.height:,} px, {scene.crs}",
+        "scene": f"{scene.name}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
         "bands": ", ".join(scene.band_names),
         "used": ", ".join(
             f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})" for name in plan.bands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -92,3 +93,20 @@ def checked(model: type[Model], **values: Any) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         raise Mistake(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}") from error
+
+
+def pairs(option: str, text: str, kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """The entries of NAME=VALUE,NAME=VALUE."""
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise Mistake(f"{option} {text}: {entry!r} is no NAME=VALUE; write for example {option} red=1,green=2")
+        yield name.strip(), number(option, value, kind)
+
+
+def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """One number a person typed."""
+    try:
+        return kind(text.strip())
+    except ValueError as error:
+        raise Mistake(f"{option}: {text.strip()!r} is no number") from error

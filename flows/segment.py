@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import FailedRun, ParameterTypeError
 from prefect.logging import get_logger
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter
@@ -22,17 +23,16 @@ import segmentation.errors
 import tiling.errors
 from flows import cluster, pipeline
 from flows.artifacts import Bar, outcome, publish_artifacts
-from flows.cli import number, pairs
-from flows.plan import describe, make_plan
+from flows.plan import describe
 from flows.report import Published
-from flows.request import PRODUCTS, Product, Request, Source, checked
+from flows.request import PRODUCTS, Product, Request, Source, checked, number, pairs
 from flows.run import open_run
 from segmentation.rules import Rules
 from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
 
 T = TypeVar("T")
 
-Mistakes = (tiling.errors.Mistake, segmentation.errors.Mistake)
+MISTAKES = (tiling.errors.Mistake, segmentation.errors.Mistake)
 
 
 # --------------------------------------------------------------------------------------------------------------- form
@@ -114,12 +114,12 @@ class _Tabs:
     """Shows a segmenter as a choice of the installed kinds, each with its settings but without what a fit fills in."""
 
     def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        choice = Annotated[Union[installed()], Field(discriminator="kind")]  # noqa: UP007 - known only now
+        choice: Any = Annotated[Union[installed()], Field(discriminator="kind")]  # noqa: UP007 - known only now
         schema = handler(TypeAdapter(choice).core_schema)
         for alternative in schema["oneOf"]:
             settings = handler.resolve_ref_schema(alternative)
             settings["properties"].pop("fitted", None)
-            settings["description"] = " ".join(settings["description"].partition("\n\n")[0].split())
+            settings["description"] = " ".join(settings.get("description", "").partition("\n\n")[0].split())
         return {"anyOf": schema["oneOf"]}  # the classic form knows only this word; of oneOf it shows the JSON
 
 
@@ -143,10 +143,19 @@ else:
 # --------------------------------------------------------------------------------------------------------------- flow
 
 
+def news(record: logging.LogRecord) -> bool:
+    """Whether a log record says more than a state's message: of a mistake Prefect logs 40 lines of its own calls."""
+    return not (record.exc_info and isinstance(record.exc_info[1], (*MISTAKES, FailedRun, ParameterTypeError)))
+
+
+for logger in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(logger).addFilter(news)
+
+
 def run_name() -> str:
     """What the list of runs shows: the scene and the segmenter."""
     given = runtime.flow_run.parameters
-    return f"{Path(given['scene'][0]).stem} · {given['segmenter'].kind}" if given["scene"] else "no scene"
+    return f"{Path(given['scene'][0]).stem} · {given['segmenter'].kind}"
 
 
 @flow(
@@ -157,8 +166,8 @@ def run_name() -> str:
     persist_result=False,
 )
 def segment_scene(
-    scene: list[str],
-    output_folder: str,
+    scene: Annotated[list[str], Field(min_length=1)],
+    output_folder: Annotated[str, Field(min_length=1)],
     segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
@@ -177,7 +186,7 @@ def segment_scene(
     try:
         request = request_from(scene, output_folder, segmenter, bands, output, advanced)
         published = run(request, advanced)
-    except Mistakes as mistake:
+    except MISTAKES as mistake:
         return Failed(message=str(mistake))
     publish_artifacts(published)
     return Completed(
@@ -222,7 +231,9 @@ def run(request: Request, advanced: Advanced) -> Published:
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL remarks on every odd tag, and raises what matters
     logger = get_run_logger()
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = step("plan", "Open the scene, fit the segmenter, cut the grid", partial(make_plan, request, folder))
+        plan = step(
+            "plan", "Open the scene, fit the segmenter, cut the grid", partial(pipeline.prepare, request, folder)
+        )
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)
         workers, scheduler = advanced.workers or None, advanced.scheduler
@@ -251,19 +262,16 @@ def run(request: Request, advanced: Advanced) -> Published:
 
 
 def step(name: str, description: str, work: Callable[[], T]) -> T:
-    """The result of `work`, which Prefect sees as a task run. A mistake fails it in one sentence, without a traceback.
+    """The result of `work`, which Prefect sees as a task run.
 
-    The task takes no arguments: Prefect searches those for futures, down to the last of ten thousand shards.
+    The task takes no arguments: Prefect would search them for futures, down to the last of ten thousand shards.
     """
 
     @task(name=name, task_run_name=name, description=description, cache_policy=NO_CACHE, persist_result=False)
-    def observed() -> Any:
-        try:
-            return work()
-        except Mistakes as mistake:
-            return Failed(message=str(mistake), data=mistake)
+    def observed() -> T:
+        return work()
 
-    return observed(return_state=True).result()
+    return observed()
 
 
 @contextmanager

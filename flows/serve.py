@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -42,20 +43,38 @@ def serve(port: int = 4200) -> None:
     Uses the Prefect server that answers there, or starts one and ends it too. Raises `Mistake` where another program
     holds the port or the server does not start.
     """
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)  # the terminal was closed
+    for number in endings():
+        signal.signal(number, _leave)
     with server(port) as address:
-        # Prefect reads these when it is first imported
-        os.environ |= SETTINGS | {"PREFECT_API_URL": f"{address}/api"}
-        from prefect import serve as run_deployments
-        from prefect.deployments.runner import EntrypointType
+        os.environ |= SETTINGS | {"PREFECT_API_URL": f"{address}/api"}  # read when Prefect is first imported
+        asyncio.run(offer(address))
 
-        from flows.segment import segment_scene
 
-        deployment = segment_scene.to_deployment(name="segment-scene", entrypoint_type=EntrypointType.MODULE_PATH)
-        say(f"Landweave is ready: open {address}/deployments and run segment-scene. Ctrl-C ends it.")
-        # one run at a time: it takes all cores, and its memory was planned on what is free
-        run_deployments(deployment, limit=1, print_starting_message=False)
+async def offer(address: str) -> None:
+    """Run `segment-scene` whenever the server at `address` asks for it, until a signal asks to end.
+
+    A run under way is then cancelled: left to itself, Prefect would kill it and show it as running for ever.
+    """
+    from prefect.runner import Runner
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.segment import segment_scene
+
+    # one run at a time: it takes all cores, and its memory was planned on what is free
+    runner = Runner(name="landweave", limit=1)
+    await runner.aadd_deployment(
+        await segment_scene.ato_deployment("segment-scene", entrypoint_type=EntrypointType.MODULE_PATH)
+    )
+    work, asked = asyncio.create_task(runner.start()), asyncio.Event()
+    while not (runner.started or work.done()):
+        await asyncio.sleep(0.05)
+    for number in endings():  # only now: the runner's start takes SIGTERM
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    say(f"Landweave is ready: open {address}/deployments and run segment-scene. Ctrl-C ends it.")
+    await asyncio.wait({work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        await runner.astop()
+    await work
 
 
 @contextmanager
@@ -115,6 +134,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def endings() -> tuple[signal.Signals, ...]:
+    """The signals that ask to end: Ctrl-C, SIGTERM, and the closing of the terminal unless `nohup` says otherwise."""
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return tuple(number for number in asked if signal.getsignal(number) != signal.SIG_IGN)
 
 
 def say(line: str) -> None:

@@ -64,8 +64,8 @@ def write_mosaic(
             BlockYSize=str(BLOCK),
         )
         size = {"xSize": str(window.width), "ySize": str(window.height)}
-        SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
-        SubElement(source, "DstRect", xOff=str(window.col), yOff=str(window.row), **size)
+        SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
+        SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **size})
     ElementTree(root).write(path, encoding="utf-8")
     return path
 

@@ -28,7 +28,7 @@ class Tally:
     @property
     def square_metres(self) -> npt.NDArray[np.float64]:
         """Ellipsoidal area of each value."""
-        return self.units * self.unit
+        return self.units * np.float64(self.unit)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,353 @@
+"""Landweave end to end and by stage, beside the bare network and a pure read + write pass of the same scene.
+
+Each case runs in a fresh process and the cases take turns, round after round. Ratios are taken within a round, so that
+whatever else the machine does meets both sides alike. Nothing is asserted; `README.md` says how to read the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flows.cluster import Pool
+    from segmentation.segmenter import Segmenter
+    from tiling.scene import Scene
+
+STAGES = ("plan", "segment", "join", "vectorise", "publish")
+ROWS = {
+    "start-up": ("start-up",),
+    **{stage: (stage,) for stage in STAGES},
+    "segment + join": ("segment", "join"),
+    "all stages": STAGES,
+    "with start-up": ("start-up", *STAGES),
+}
+"""Rows of a table, and the stages each adds up. From a file's pixels to a map in a COG is segment + join."""
+
+BANDS = ("blue", "green", "red", "nir")
+"""What the network with random weights sees, and what the read + write pass reads."""
+READ_WRITE, NETWORK = "read + write", "forward"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work took, all its processes together."""
+
+    wall: float
+    cpu: float
+    """Seconds of processor time: others on the machine hardly change it."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.wall + other.wall, self.cpu + other.cpu)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One case, once: what each stage cost, and other figures by name."""
+
+    costs: dict[str, Cost] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def clock(self, stage: str, pools: Iterable[Pool] = ()) -> Iterator[None]:
+        """Add the cost of the block to a stage: of this process, and of the worker processes of `pools`."""
+
+        def cpu() -> float:
+            return time.process_time() + sum(sum(pool.everywhere(time.process_time).values()) for pool in pools)
+
+        cpu_before, began = cpu(), time.perf_counter()
+        yield
+        wall = time.perf_counter() - began
+        self.costs[stage] = self.costs.get(stage, Cost(0, 0)) + Cost(wall, cpu() - cpu_before)
+
+    def total(self, stages: Iterable[str]) -> Cost:
+        return sum((self.costs[stage] for stage in stages), Cost(0, 0))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to measure: a function of a folder it may fill."""
+
+    name: str
+    measure: Callable[[Path], Measured]
+    bare: str = ""
+    """Name of the case that is the bare network of this one."""
+
+
+# --- what is measured, each in its own process: what is imported here is part of start-up ----------------------------
+
+
+def read_write(scene: Path, folder: Path) -> Measured:
+    """A pure pass: windows of the scene read, their mean written as uint8, that copied into a COG."""
+    import rasterio
+    from rasterio.windows import Window
+
+    from tiling.mosaic import BLOCK, write_cog
+    from tiling.scene import open_scene
+
+    indexes = [band.index for band in open_scene([str(scene)]).bands if band.name in BANDS]
+    measured = Measured()
+    with measured.clock(READ_WRITE):
+        with rasterio.open(scene) as source:
+            profile = source.profile | {"count": 1, "dtype": "uint8", "predictor": 1}
+            with rasterio.open(folder / "plain.tif", "w", **profile) as target:
+                for row in range(0, source.height, 2 * BLOCK):
+                    for col in range(0, source.width, 2 * BLOCK):
+                        size = min(2 * BLOCK, source.width - col), min(2 * BLOCK, source.height - row)
+                        pixels = source.read(indexes, window=Window(col, row, *size))
+                        target.write((pixels.mean(axis=0) / 512).astype("uint8"), 1, window=Window(col, row, *size))
+        write_cog(folder / "plain.tif", folder / "cog.tif", overviews="mode")
+    return measured
+
+
+def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
+    """Labels by the very model a run uses, on all cores, of chips that lie in memory and do not overlap."""
+    import torch
+
+    from flows.cluster import keep_freed_memory
+    from flows.plan import make_plan
+    from flows.request import Request, Source
+    from segmentation.bundle import load
+    from segmentation.network import Network, normalised, trained
+
+    request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
+    plan, opened = make_plan(request), load(bundle)
+    tiles = [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles]
+    chips = [torch.from_numpy(normalised(plan.scene.read(tile.chip, plan.bands), opened.card)) for tile in tiles]
+    batches = [chip[None].to(memory_format=torch.channels_last) for chip in chips]
+    keep_freed_memory()
+    model, measured = trained(opened), Measured()
+    with measured.clock(NETWORK), torch.inference_mode():
+        for batch in batches:
+            model(batch).argmax(1).to(torch.uint8)
+    return measured
+
+
+def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folder: Path) -> Measured:
+    """`flows.pipeline.run`, stage by stage; start-up is over when every process has labelled its first pixels."""
+    measured = Measured()
+    others: list[Pool] = []
+    with measured.clock("start-up"):
+        from flows import cluster, pipeline
+        from flows.plan import make_plan
+        from flows.request import Request, Source
+        from flows.run import open_run
+
+    request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=segmenter, shard=shard)
+    with ExitStack() as stack:
+        run = stack.enter_context(open_run(folder))
+        with measured.clock("plan"):
+            plan = make_plan(request, run)
+        with measured.clock("start-up", others):
+            pool = stack.enter_context(cluster.start(workers))
+            if workers:
+                others.append(pool)
+            pool.everywhere(partial(first_pixels, plan.segmenter, plan.scene, plan.bands))
+        with measured.clock("segment", others):
+            parts = pipeline.segment(plan, run, pool)
+        with measured.clock("join", others):
+            rasters = pipeline.join(plan, parts, run)
+        with measured.clock("vectorise", others):
+            polygons = pipeline.vectorise(plan, rasters, run, pool)
+        with measured.clock("publish", others):
+            record = pipeline.publish(plan, parts, rasters, polygons, run, pool).record
+    computed = sum(tile.chip.area for shard in plan.shards for tile in shard.tiles)
+    measured.facts.update(
+        computed=computed / plan.scene.window.area,
+        shards=len(plan.shards),
+        polygons=record["polygons"],
+        projected_bytes=plan.worker_bytes,
+        worker_bytes=record["peak_bytes"]["worker"],
+        client_bytes=record["peak_bytes"]["client"],
+    )
+    return measured
+
+
+def first_pixels(segmenter: Segmenter, scene: Scene, bands: Sequence[str]) -> None:
+    """Whatever a process does only once: libraries imported, weights loaded."""
+    from tiling.window import Window
+
+    segmenter(scene.read(Window.of_shape(64, 64), bands))
+
+
+# --- the bench -------------------------------------------------------------------------------------------------------
+
+
+def random_network(folder: Path) -> str:
+    """A bundle of U-Net on resnet18 with seeded random weights: its labels mean nothing, its cost is a real one's."""
+    import torch
+
+    from segmentation.bundle import Card, save
+    from segmentation.legend import LAND_COVER
+    from segmentation.network import build
+
+    card = Card(
+        name="unet-resnet18",
+        architecture="Unet",
+        encoder="resnet18",
+        bands=BANDS,
+        mean=(0.05, 0.08, 0.08, 0.25),
+        std=(0.03, 0.03, 0.05, 0.1),
+        gsd=10,
+        legend=LAND_COVER,
+        margin=64,
+        support=None,
+        disagreement=1,
+        training={},
+        metrics={},
+        licence="none",
+    )
+    torch.manual_seed(0)
+    return str(save(folder, card, build(card).state_dict()).folder)
+
+
+def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> list[Case]:
+    """Both yardsticks, and landweave with each network and with `rules` on each number of workers."""
+    from segmentation.bundle import names
+    from segmentation.network import Network
+    from segmentation.rules import Rules
+
+    cases = [Case(READ_WRITE, partial(read_write, scene))]
+    for bundle in (random_network(folder / "unet-resnet18"), *names()):
+        name = Path(bundle).name
+        bare = Case(f"bare {name}", partial(bare_network, scene, bundle))
+        cases.append(bare)
+        for number in workers:
+            measure = partial(landweave, scene, Network(bundle=bundle), number, shard)
+            cases.append(Case(f"{name}, workers={number}", measure, bare.name))
+    cases += [Case(f"rules, workers={number}", partial(landweave, scene, Rules(), number, shard)) for number in workers]
+    return cases
+
+
+Round = dict[str, Measured]
+"""Each case by name."""
+
+
+def measure_rounds(cases: Sequence[Case], rounds: int, seconds: float, folder: Path) -> list[Round]:
+    """Every case once a round, each time in a fresh process, each round beginning with another case.
+
+    After the first round, none begins that would not end within `seconds` if it took as long as those before it.
+    """
+    measured: list[Round] = []
+    start = time.perf_counter()
+    for number in range(rounds):
+        if (time.perf_counter() - start) * (number + 1) > seconds * number > 0:
+            break
+        first = number * len(cases) // rounds
+        measured.append({})
+        for case in (*cases[first:], *cases[:first]):
+            began = time.perf_counter()
+            with (
+                tempfile.TemporaryDirectory(dir=folder) as out,
+                ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process,
+            ):
+                measured[-1][case.name] = process.submit(case.measure, Path(out)).result()
+            took = time.perf_counter() - began
+            print(f"round {number + 1} of {rounds}: {case.name} took {took:.0f} s", file=sys.stderr)
+    return measured
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median (least–most)."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+def table(case: Case, rounds: Sequence[Round]) -> Iterator[str]:
+    """One case as Markdown: each stage in seconds and as a ratio to the yardsticks of its round."""
+    facts = {name: max(one[case.name].facts[name] for one in rounds) for name in rounds[0][case.name].facts}
+    worker, projected, client = (facts[f"{name}_bytes"] / 2**30 for name in ("worker", "projected", "client"))
+    yield (
+        f"**{case.name}**: {facts['shards']:.0f} shards, {facts['computed']:.2f} × the scene's pixels computed, "
+        f"{facts['polygons']:,.0f} polygons; peak memory {worker:.2f} GiB in a worker ({projected:.2f} projected), "
+        f"{client:.2f} GiB in the client"
+    )
+    yield ""
+    columns = ["", "seconds", "CPU seconds", "÷ read + write"]
+    if case.bare:
+        columns += ["÷ bare network", "CPU ÷ bare network"]
+    yield f"| {' | '.join(columns)} |"
+    yield "|---" * len(columns) + "|"
+    for row, stages in ROWS.items():
+        costs = [one[case.name].total(stages) for one in rounds]
+        passes = [one[READ_WRITE].costs[READ_WRITE] for one in rounds]
+        cells = [
+            spread([cost.wall for cost in costs]),
+            spread([cost.cpu for cost in costs]),
+            spread([cost.wall / least.wall for cost, least in zip(costs, passes, strict=True)]),
+        ]
+        if case.bare:
+            networks = [one[case.bare].costs[NETWORK] for one in rounds]
+            cells += [
+                spread([cost.wall / bare.wall for cost, bare in zip(costs, networks, strict=True)]),
+                spread([cost.cpu / bare.cpu for cost, bare in zip(costs, networks, strict=True)]),
+            ]
+        yield f"| {row} | {' | '.join(cells)} |"
+    yield ""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
+    parser.add_argument("--size", type=int, default=2048, help="width and height of the scene in pixels")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each case is measured, at most")
+    parser.add_argument("--minutes", type=float, default=5, help="begin no round that would end later than this")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0], help="numbers of worker processes to try")
+    parser.add_argument("--shard", type=int, default=2048, help="target length of a shard in pixels")
+    parser.add_argument("--cases", nargs="+", default=[""], help="only cases whose name holds one of these words")
+    parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
+    given = parser.parse_args()
+
+    from flows.cluster import ThisProcess, available_cores
+    from flows.demo import write_demo
+    from flows.run import versions
+
+    with tempfile.TemporaryDirectory(prefix="landweave-bench-") as temporary:
+        folder = Path(temporary)
+        scene, _ = write_demo(folder / "scene", given.size, 0, ThisProcess())
+        cases = cases_of(scene, folder, given.workers, given.shard)
+        wanted = [case for case in cases if any(word in case.name for word in given.cases)]
+        needed = {READ_WRITE, *(case.name for case in wanted), *(case.bare for case in wanted)}
+        cases = [case for case in cases if case.name in needed]
+        rounds = measure_rounds(cases, given.rounds, 60 * given.minutes, folder)
+
+    machine = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": available_cores(),
+        "load": os.getloadavg()[0],
+        "scene": f"{given.size} × {given.size} px",
+        "rounds": len(rounds),
+        "versions": versions(),
+    }
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n")
+    for case in cases:
+        if "shards" in rounds[0][case.name].facts:
+            print(*table(case, rounds), sep="\n")
+        else:
+            cost = [one[case.name].total(one[case.name].costs) for one in rounds]
+            print(f"**{case.name}**: {spread([c.wall for c in cost])} s, {spread([c.cpu for c in cost])} CPU s\n")
+    if given.out:
+        figures = [{name: asdict(measured) for name, measured in one.items()} for one in rounds]
+        given.out.write_text(json.dumps({"machine": machine, "rounds": figures}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    # Under its own name, not as __main__, so that fresh processes find what is pickled.
+    from benchmarks.end_to_end import main as named_main
+
+    named_main()

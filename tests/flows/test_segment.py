@@ -1,0 +1,276 @@
+"""The Prefect flow: the form an analyst fills in, the run behind it, and what Prefect shows of it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing.spawn import get_preparation_data
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from prefect.artifacts import Artifact
+from prefect.exceptions import FailedRun
+from prefect.settings import PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+from rasterio.transform import from_origin
+
+from flows import artifacts, cli, pipeline
+from flows.artifacts import Bar, data_uri, duration, standing
+from flows.request import Request, Source
+from flows.segment import Advanced, Bands, Output, empty_main, news, request_from, segment_scene
+from segmentation.classical.thresholds import Otsu
+from segmentation.rules import Rules
+from segmentation.segmenter import kinds
+from tiling.errors import Mistake
+
+HEIGHT, WIDTH = 96, 128
+WATER, TREES = (600, 500, 300, 100), (200, 300, 200, 4000)
+"""Blue, green, red and near infrared, reflectance × 10000."""
+
+
+def draw_scene(path: Path) -> Path:
+    """A scene of 96 × 128 px of 10 m: the left quarter is water, the rest trees; its bands have names."""
+    pixels = np.empty((4, HEIGHT, WIDTH), np.uint16)
+    pixels[:] = np.array(TREES)[:, None, None]
+    pixels[:, :, : WIDTH // 4] = np.array(WATER)[:, None, None]
+    profile = {"driver": "GTiff", "width": WIDTH, "height": HEIGHT, "count": 4, "dtype": "uint16", "nodata": 0}
+    place = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_400_000, 10, 10)}
+    with rasterio.open(path, "w", **profile, **place) as raster:
+        raster.write(pixels)
+        raster.descriptions = ("blue", "green", "red", "nir")
+        raster.scales = (0.0001,) * 4
+    return path
+
+
+# --------------------------------------------------------------------------------------------------------------- form
+
+
+@pytest.fixture(scope="module")
+def form() -> dict[str, Any]:
+    return segment_scene.parameters.model_dump_for_openapi()
+
+
+def test_the_form_asks_for_the_scene_and_the_folder_and_knows_the_rest(form: dict[str, Any]) -> None:
+    assert list(form["properties"]) == ["scene", "output_folder", "segmenter", "bands", "output", "advanced"]
+    assert form["required"] == ["scene", "output_folder"]
+    assert all(field["description"] for field in form["properties"].values())
+    assert [form["properties"][name]["$ref"] for name in ("bands", "output", "advanced")] == [
+        "#/definitions/Bands",
+        "#/definitions/Output",
+        "#/definitions/Advanced",
+    ]
+
+
+def test_every_setting_of_a_group_has_a_title_a_description_and_a_default_of_one_type(form: dict[str, Any]) -> None:
+    for group in ("Bands", "Output", "Advanced"):
+        for name, field in form["definitions"][group]["properties"].items():
+            assert {"title", "description", "default", "type"} <= set(field), (group, name)
+
+
+def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(form: dict[str, Any]) -> None:
+    choice = form["properties"]["segmenter"]
+    offered = [form["definitions"][tab["$ref"].rpartition("/")[2]] for tab in choice["anyOf"]]
+    assert {tab["properties"]["kind"]["const"] for tab in offered} == set(kinds())
+    assert choice["default"] == Rules().model_dump(mode="json")
+    otsu = next(tab for tab in offered if tab["title"] == "Otsu")
+    assert otsu["properties"]["index"]["default"] == Otsu().index
+    assert not any("fitted" in tab["properties"] for tab in offered)
+
+
+def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
+    typed = cli.request_from(
+        ["b.tif", "r.tif"], Path("out"), "otsu", ["index=NDWI"], "blue=1, red=2", -9999, 0.0001, 0.0, "band=5", "3,8",
+        "2024-06-30", "aoi.gpkg", None, None, 512, "classes,vectors", "truth.tif", True,
+    )  # fmt: skip
+    filled = request_from(
+        ["b.tif", "r.tif"],
+        "out",
+        Otsu(index="NDWI"),
+        Bands(
+            names="blue=1, red=2", no_data="-9999", scale="0.0001", offset="0", mask="band=5", mask_values=[3, 8],
+            date="2024-06-30",
+        ),
+        Output(products=["classes", "vectors"], area_of_interest="aoi.gpkg", reference="truth.tif"),
+        Advanced(shard=512, start_afresh=True),
+    )  # fmt: skip
+    assert filled == typed
+    assert filled.segmenter == typed.segmenter
+
+
+def test_an_empty_form_is_the_default_request() -> None:
+    filled = request_from(["a.tif"], "out", Rules(), Bands(), Output(), Advanced())
+    assert filled == Request(source=Source(paths=("a.tif",)), out=Path("out"), segmenter=Rules())
+
+
+@pytest.mark.parametrize(
+    ("bands", "fact"),
+    [
+        (Bands(names="blue"), "NAME=VALUE"),
+        (Bands(no_data="none"), "no data: 'none' is no number"),
+        (Bands(date="June"), "date"),
+    ],
+)
+def test_a_slip_in_the_form_is_a_mistake_that_names_the_field(bands: Bands, fact: str) -> None:
+    with pytest.raises(ValueError, match=fact) as caught:
+        request_from(["a.tif"], "out", Rules(), bands, Output(), Advanced())
+    assert type(caught.value).__name__ == "Mistake"
+
+
+# ----------------------------------------------------------------------------------------------------------- progress
+
+
+class Clock:
+    """A clock that stands where it is put."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """What bars send to Prefect."""
+    sent: list[tuple[float, str]] = []
+
+    def create(progress: float, key: str, description: str) -> str:
+        assert key == "progress-segment"
+        sent.append((progress, description))
+        return "the artifact"
+
+    def update(artifact: str, progress: float, description: str) -> None:
+        assert artifact == "the artifact"
+        sent.append((progress, description))
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", create)
+    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
+    return sent
+
+
+def test_a_bar_moves_at_most_every_two_seconds_and_always_reaches_the_end(drawn: list[tuple[float, str]]) -> None:
+    clock = Clock()
+    bar = Bar("shards", clock)
+    for done in range(1, 41):  # four shards a second
+        clock.now = done / 4
+        bar("segment", done, 40)
+    assert [percent for percent, _ in drawn] == [2.5, 22.5, 42.5, 62.5, 82.5, 100]
+    assert drawn[1][1] == "9/40 shards, 4/s, ETA 8 s"
+    assert drawn[-1] == (100, "40/40 shards in 10 s")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "text"),
+    [
+        (0, 40, 3, "0/40 shards"),
+        (12, 40, 3.87, "12/40 shards, 3.1/s, ETA 9 s"),
+        (1, 40_000, 8, "1/40,000 shards, 0.12/s, ETA 88 h 53 min"),
+        (40, 40, 0.42, "40/40 shards in 0.4 s"),
+    ],
+)
+def test_the_bar_says_how_much_how_fast_and_how_long(done: int, total: int, seconds: float, text: str) -> None:
+    assert standing(done, total, "shards", seconds) == text
+
+
+def test_a_length_of_time_is_said_in_one_or_two_units() -> None:
+    assert [duration(seconds) for seconds in (0.04, 0.99, 59.4, 59.6, 245, 7800)] == [
+        "0.0 s",
+        "1.0 s",
+        "59 s",
+        "1 min 0 s",
+        "4 min 5 s",
+        "2 h 10 min",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------ picture
+
+
+def test_a_picture_that_fits_goes_into_the_page_as_it_is(tmp_path: Path) -> None:
+    picture = tmp_path / "small.png"
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(picture)
+    assert base64.b64decode(data_uri(picture).partition(",")[2]) == picture.read_bytes()
+
+
+def test_a_picture_that_does_not_fit_is_made_smaller_until_it_does(tmp_path: Path) -> None:
+    picture = tmp_path / "noise.png"
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    noise[:, :200] = (200, 0, 0)
+    Image.fromarray(noise).save(picture)
+    uri = data_uri(picture, longest=40_000)
+    assert len(uri) <= 40_000
+    with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as shown:
+        assert shown.width / shown.height == pytest.approx(4 / 3, rel=0.02)
+        assert np.abs(np.array(shown.convert("RGB").getpixel((5, 5))) - (200, 0, 0)).max() < 8
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+
+
+def test_workers_of_a_flow_run_do_not_import_its_main_module() -> None:
+    main = sys.modules["__main__"]
+    assert {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
+    with empty_main():
+        assert not {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
+    assert sys.modules["__main__"] is main
+
+
+def test_logs_keep_the_traceback_of_a_fault_and_drop_that_of_a_mistake() -> None:
+    def record(error: Exception) -> logging.LogRecord:
+        return logging.LogRecord("prefect", logging.ERROR, "", 0, "failed", (), (type(error), error, None))
+
+    assert news(record(RuntimeError("ours")))
+    assert not news(record(Mistake("theirs")))
+    assert not news(record(FailedRun("theirs")))
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server for these tests alone."""
+    home = tmp_path_factory.mktemp("prefect")
+    with (
+        temporary_settings({PREFECT_HOME: home, PREFECT_SERVER_ANALYTICS_ENABLED: False}),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect")
+def test_the_flow_makes_the_pipelines_map_and_leaves_it_to_be_looked_at(tmp_path: Path) -> None:
+    scene = draw_scene(tmp_path / "scene.tif")
+    plain = pipeline.run(Request(source=Source(paths=(str(scene),)), out=tmp_path / "plain", segmenter=Rules()))
+
+    state: Any = segment_scene(scene=[str(scene)], output_folder=str(tmp_path / "flow"), return_state=True)
+
+    assert state.is_completed(), state.message
+    assert state.message.endswith(f"ha in 2 classes, 2 polygons; in {tmp_path / 'flow'}")
+    assert (tmp_path / "flow" / "classes.tif").read_bytes() == (plain.folder / "classes.tif").read_bytes()
+
+    left: Callable[[str], Any] = Artifact.get
+    areas = {row["class"]: row for row in json.loads(left("areas").data)}
+    assert areas["Water"]["pixels"] == f"{HEIGHT * WIDTH // 4:,}"
+    assert areas["Water"]["share"] == "25.0 %"
+    page = left("land-cover").data
+    assert page.startswith("![Map with legend](data:image/png;base64,")
+    assert str(tmp_path / "flow" / "landcover.gpkg") in page
+    for stage in ("segment", "join", "vectorise"):
+        assert left(f"progress-{stage}").data == 100
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect")
+def test_a_wrong_path_fails_the_run_with_the_mend_as_its_message(tmp_path: Path) -> None:
+    state: Any = segment_scene(scene=["no-such.tif"], output_folder=str(tmp_path), return_state=True)
+    assert state.is_failed()
+    assert state.message == "no-such.tif does not exist; check the path"

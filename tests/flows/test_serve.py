@@ -1,0 +1,166 @@
+"""`landweave serve`: finds its port, starts what it needs, and ends all of it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.serve import answers, end, server, wait_until_it_answers
+from tiling.errors import Mistake
+
+
+@contextmanager
+def web_server(health: bytes) -> Iterator[int]:
+    """The port of a small server that says `health` to everyone."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(health)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield listening.server_port
+        listening.shutdown()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def call(address: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What Prefect's API answers."""
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(f"{address}/api/{path}", data, {"content-type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.load(answer)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Address and process of `landweave serve`, whose Prefect lives in `folder`."""
+    port = free_port()
+    environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
+    with (
+        open(folder / "serve.log", "w", encoding="utf-8") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "serve", "--port", str(port)],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 200
+            while "Landweave is ready" not in (said := (folder / "serve.log").read_text(encoding="utf-8")):
+                assert process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def run_and_wait(address: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The flow run of these parameters, once it is over."""
+    deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
+    run = call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})
+    deadline = time.monotonic() + 200
+    while run["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        assert time.monotonic() < deadline, run["state"]
+        time.sleep(0.5)
+        run = call(address, f"flow_runs/{run['id']}")
+    return dict(run)
+
+
+def test_a_running_prefect_server_is_used_and_left_running(capsys: pytest.CaptureFixture[str]) -> None:
+    with web_server(b"true") as port:
+        with server(port) as address:
+            assert address == f"http://127.0.0.1:{port}"
+        assert answers(address)
+    assert "already runs" in capsys.readouterr().out
+
+
+def test_a_port_of_another_program_is_a_mistake_that_names_the_mend() -> None:
+    with (
+        web_server(b"<html>hello</html>") as port,
+        pytest.raises(Mistake, match=rf"port {port} is taken .*--port"),
+        server(port),
+    ):
+        pass
+
+
+def test_nobody_at_the_port_is_no_answer() -> None:
+    assert not answers(f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_server_that_dies_is_noticed() -> None:
+    with (
+        subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process,
+        pytest.raises(Mistake, match="ended with code 3"),
+    ):
+        wait_until_it_answers(process, f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_process_is_ended_and_reaped() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        end(process)
+        assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["segment", "no-such.tif", "--out", "out", "--workers", "0"]])
+def test_the_command_line_needs_no_prefect(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('loaded', 'prefect' in sys.modules))\n"
+        "from flows.cli import main\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "loaded False"
+    assert done.returncode == (0 if arguments == ["--help"] else 2)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
+    with serving(tmp_path) as (address, process):
+        deployment = call(address, "deployments/name/segment-scene/segment-scene")
+        assert deployment["entrypoint"] == "flows.segment.segment_scene"
+        assert call(address, "admin/settings")["server"]["analytics_enabled"] is False
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert started
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert not [child for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        assert not answers(address)

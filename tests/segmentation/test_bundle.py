@@ -1,0 +1,205 @@
+"""Bundles on disk: what is written is what is opened, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from segmentation.bundle import CARD, WEIGHTS, Bundle, Card, Support, load, names, save
+from segmentation.errors import Mistake
+from segmentation.legend import LAND_COVER
+from tests.segmentation.networks import a_card
+
+STATE = {
+    "conv.weight": torch.linspace(-3, 3, 24).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last),
+    "norm.running_var": torch.tensor([1e-9, 1e9]),  # neither fits into float16
+    "norm.num_batches_tracked": torch.tensor(7),
+}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return save(tmp_path / "bundle", a_card(), STATE)
+
+
+def test_a_bundle_opens_as_it_was_saved(bundle: Bundle) -> None:
+    opened = load(bundle.folder)
+    assert opened.card == a_card().model_copy(update={"weights_sha256": opened.card.weights_sha256})
+    weights = opened.weights()
+    assert weights.keys() == STATE.keys()
+    for name, tensor in STATE.items():
+        assert torch.equal(weights[name], tensor)
+
+
+def test_half_precision_rounds_kernels_and_leaves_statistics(tmp_path: Path) -> None:
+    weights = save(tmp_path / "half", a_card(), STATE, half=True).weights()
+    assert weights["conv.weight"].dtype == torch.float16
+    assert torch.allclose(weights["conv.weight"].float(), STATE["conv.weight"], rtol=2**-11)
+    assert torch.equal(weights["norm.running_var"], STATE["norm.running_var"])
+
+
+def test_the_digest_follows_content_alone(bundle: Bundle, tmp_path: Path) -> None:
+    assert save(tmp_path / "elsewhere", a_card(), STATE).digest == bundle.digest
+    (bundle.folder / CARD).write_text(json.dumps(json.loads((bundle.folder / CARD).read_text())))
+    assert load(bundle.folder).digest == bundle.digest
+
+    other = STATE | {"norm.num_batches_tracked": torch.tensor(8)}
+    assert save(tmp_path / "other", a_card(), other).digest != bundle.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "else"},
+        {"encoder": "resnet18"},
+        {"options": {"encoder_depth": 4}},
+        {"bands": ("red", "nir", "green")},
+        {"mean": (0.1, 0.2, 0.31)},
+        {"legend": LAND_COVER.subset(1, 3)},
+        {"margin": 96},
+        {"support": Support(1, 2, 3, 4)},
+    ],
+)
+def test_every_field_of_the_card_counts_in_the_digest(
+    bundle: Bundle, tmp_path: Path, change: dict[str, object]
+) -> None:
+    assert save(tmp_path / "changed", a_card(**change), STATE).digest != bundle.digest
+
+
+def test_a_bundle_that_changes_on_disk_is_read_again(bundle: Bundle) -> None:
+    save(bundle.folder, a_card(name="a later one"), STATE)
+    assert load(bundle.folder).card.name == "a later one"
+
+
+def test_tampered_weights_are_refused(bundle: Bundle) -> None:
+    weights = bundle.folder / WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for use in (bundle.check, bundle.weights):
+        with pytest.raises(Mistake, match=rf"{weights} is not the file .* copy the whole bundle again"):
+            use()
+
+
+def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
+    """Even where the card vouches for them."""
+    from hashlib import sha256
+
+    bundle = save(tmp_path / "bundle", a_card(), STATE)
+    content = pickle.dumps({"conv.weight": [0.0]})
+    (bundle.folder / WEIGHTS).write_bytes(content)
+    card = bundle.card.model_copy(update={"weights_sha256": sha256(content).hexdigest()})
+    (bundle.folder / CARD).write_text(card.model_dump_json())
+    with pytest.raises(Mistake, match="is not a safetensors file"):
+        load(bundle.folder).weights()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fact"),
+    [
+        (lambda folder: (folder / CARD).unlink(), f"it has no {CARD}"),
+        (lambda folder: (folder / WEIGHTS).unlink(), f"it has no {WEIGHTS}"),
+        (lambda folder: (folder / CARD).write_text("{"), "is not the card of a bundle"),
+        (lambda folder: (folder / CARD).write_text('{"format": 2}'), "is not the card of a bundle"),
+    ],
+)
+def test_what_is_no_bundle_is_named_in_one_line(bundle: Bundle, spoil: Callable[[Path], None], fact: str) -> None:
+    spoil(bundle.folder)
+    with pytest.raises(Mistake) as mistake:
+        load(bundle.folder)
+    assert str(bundle.folder) in str(mistake.value)
+    assert fact in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+def test_a_missing_folder_is_a_mistake_that_names_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"nowhere is no bundle.*demo"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        {"encoder": "tu-hf-hub:someone/something"},
+        {"encoder": "tu-local-dir:/tmp/something"},
+        {"options": {"checkpoint_path": "/tmp/something.pth"}},
+        {"options": {"encoder_weights": "imagenet"}},
+        {"options": {"pretrained": True}},
+    ],
+)
+def test_a_card_cannot_name_a_file_or_a_download(smuggled: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        a_card(**smuggled)
+
+
+def test_a_card_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ValidationError, match="3 bands need as many means"):
+        a_card(mean=(0.1, 0.2))
+    with pytest.raises(ValidationError, match="margin 40 is no multiple of stride 32"):
+        a_card(margin=40, stride=32)
+
+
+def test_saving_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
+    replaced = save(bundle.folder, a_card(name="new"), STATE)
+    assert load(bundle.folder).card.name == "new" == replaced.card.name
+
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("irreplaceable")
+    with pytest.raises(Mistake, match=r"thesis holds other files"):
+        save(thesis, a_card(), STATE)
+    assert (thesis / "chapter1.tex").read_text() == "irreplaceable"
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "thesis"}
+
+
+def test_a_save_that_fails_leaves_the_old_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(bundle.folder, a_card(name="new"), STATE)
+    assert load(bundle.folder).digest == bundle.digest
+    assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
+
+
+def test_the_demo_bundle_is_whole_and_small() -> None:
+    assert "demo" in names()
+    demo = load("demo")
+    demo.check()
+    assert (demo.folder / WEIGHTS).stat().st_size < 4e6
+    assert demo.card.legend == LAND_COVER.subset(1, 2, 3, 4, 5, 6)
+
+
+def test_the_demo_bundle_keeps_what_its_card_must_promise() -> None:
+    """Few labels differ from the untiled result, and the margin costs little."""
+    card: Card = load("demo").card
+    assert card.disagreement <= 0.001
+    assert (card.tile + 2 * card.margin) ** 2 / card.tile**2 <= 1.35
+    assert card.metrics["network: overall accuracy"] > card.metrics["rules: overall accuracy"]
+    assert card.metrics["network: mean IoU"] > card.metrics["rules: mean IoU"]
+
+
+def test_cards_are_read_without_torch(bundle: Bundle) -> None:
+    program = f"""
+import sys
+from segmentation.bundle import load
+from segmentation.network import Network
+card = load({str(bundle.folder)!r}).card
+network = Network(bundle={str(bundle.folder)!r})
+assert network.footprint == (card.tile, card.margin, card.stride)
+assert network.bands(card.bands) == card.bands
+assert network.legend == card.legend
+assert network.fit(None).fitted
+heavy = {{"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
