@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -73,11 +73,16 @@ MinArea = Annotated[
     float, typer.Option("--min-area", metavar="M2", min=0, help="Smaller regions go to a neighbour; 0 keeps all.")
 ]
 MinAreaRule = Annotated[
-    str, typer.Option("--min-area-rule", metavar="longest-border|largest", help="To which neighbour they go.")
+    Literal["longest-border", "largest"], typer.Option("--min-area-rule", help="To which neighbour they go.")
 ]
 Simplify = Annotated[
     float | None,
-    typer.Option("--simplify", metavar="M", min=0, help="How far boundaries may move; 0 keeps the pixels' outline."),
+    typer.Option(
+        "--simplify",
+        metavar="M",
+        min=0,
+        help="About how far, in metres, boundaries may move to be straight: 0.75 pixel by default, 0 keeps the pixels.",
+    ),
 ]
 IndexMeans = Annotated[
     list[str], typer.Option("--index", metavar="NAME", help="An index whose mean each polygon gets; repeatable.")
@@ -107,7 +112,7 @@ def request_from(
     reference: str,
     fresh: bool,
     min_area: float = 0.0,
-    min_area_rule: str = "longest-border",
+    min_area_rule: Literal["longest-border", "largest"] = "longest-border",
     simplify: float | None = None,
     indices: Sequence[str] = (),
 ) -> Request:
@@ -340,11 +345,13 @@ def vectorise(
     connectivity: Annotated[
         int, typer.Option("--connectivity", metavar="4|8", help="With 8 pixels that touch at a corner belong together.")
     ] = 4,
-    simplify: Simplify = 0.0,
+    min_area: MinArea = 0.0,
+    min_area_rule: MinAreaRule = "longest-border",
+    simplify: Simplify = None,
     smooth: Annotated[int, typer.Option("--smooth", metavar="N", min=0, help="Rounds of cutting corners.")] = 0,
     max_vertices: Annotated[
-        int | None, typer.Option("--max-vertices", metavar="N", min=4, help="Cut polygons that have more.")
-    ] = None,
+        int, typer.Option("--max-vertices", metavar="N", min=4, help="Cut polygons that have more.")
+    ] = 1_000_000,
     dissolve: Annotated[bool, typer.Option("--dissolve", help="One feature for each class.")] = False,
     workers: Workers = None,
 ) -> None:
@@ -354,8 +361,8 @@ def vectorise(
 
     with progress_bar() as progress, cluster.start(workers, worker_bytes=2**30) as pool:
         polygons = write(
-            raster, out, pool, progress, nodata=nodata, connectivity=connectivity, simplify=simplify, smooth=smooth,
-            max_vertices=max_vertices, dissolve=dissolve,
+            raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
+            connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, dissolve=dissolve,
         )  # fmt: skip
     print(f"{polygons:,} {'classes' if dissolve else 'polygons'}\n  {out}")
 

@@ -14,11 +14,14 @@ from flows.cluster import Pool
 from flows.evaluate import open_classes
 from flows.progress import Progress, silent
 from tiling.area import PixelAreas
+from tiling.mosaic import scratch
 from tiling.palette import legend_of
 from tiling.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tiling.sieve import Rule
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +39,8 @@ def vectorise(
     progress: Progress = silent,
     *,
     nodata: int | None = None,
+    min_area: float = 0.0,
+    min_area_rule: Rule = "longest-border",
     dissolve: bool = False,
     connectivity: int = 4,
     simplify: float | None = 0.0,
@@ -43,17 +48,18 @@ def vectorise(
 ) -> int:
     """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve` whole classes.
 
-    `simplify` is in metres (see `polygons`), the other settings are those of `tiling.polygons.polygonise`. Raises
-    `Mistake` for what a person can mend.
+    Regions below `min_area`, in m², go to a neighbour first (see `tiling.sieve`). `simplify` is in metres (see
+    `polygons`), the other settings are those of `tiling.polygons.polygonise`. Raises `Mistake` for what a person can
+    mend.
     """
     from tiling.dissolve import dissolved
     from tiling.layer import Layer
+    from tiling.sieve import sieved
     from tiling.vectors import check_suffix, write_vectors
 
     check_suffix(out)
     with open_classes(raster) as source:
         crs = source.crs.to_wkt()
-    batches = polygons(raster, pool, progress, nodata=nodata, connectivity=connectivity, simplify=simplify, **settings)
     layer = Layer(
         crs=crs,
         legend=legend_of(raster),
@@ -61,7 +67,22 @@ def vectorise(
         description="Polygons of a class raster, made with landweave",
         geometry_type="MultiPolygon" if dissolve or connectivity == 8 else "Polygon",
     )
-    return write_vectors(out, dissolved(batches) if dissolve else batches, layer)
+    with scratch(out.parent) as work:
+        if min_area:
+            raster = sieved(
+                raster, work / "sieved.tif", minimum=min_area, rule=min_area_rule, nodata=nodata, map=pool.map
+            )
+        batches = polygons(
+            raster,
+            pool,
+            progress,
+            nodata=nodata,
+            connectivity=connectivity,
+            simplify=simplify,
+            scratch=work,
+            **settings,
+        )
+        return write_vectors(out, dissolved(batches) if dissolve else batches, layer)
 
 
 def polygons(

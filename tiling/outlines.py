@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from affine import Affine
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
@@ -159,6 +160,12 @@ def _chain(successor: npt.NDArray[np.int32]) -> csr_array:
     """The graph with one edge from each vertex to the next."""
     n = successor.size
     return csr_array((np.ones(n), successor, np.arange(n + 1, dtype=np.int32)), shape=(n, n))
+
+
+def on_the_map(col: npt.NDArray[Any], row: npt.NDArray[Any], affine: Affine) -> npt.NDArray[np.float64]:
+    """`(n, 2)` lattice points, or points between, in map coordinates; the one arithmetic for all who need them."""
+    a, b, c, d, e, f = affine[:6]
+    return np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
 
 
 def wkb(

@@ -39,7 +39,7 @@ from rasterio.errors import RasterioIOError
 
 from tiling.area import PixelAreas, sum_by
 from tiling.errors import Mistake
-from tiling.outlines import CHANGED, Rings, Vertices, connect, find_vertices, wkb
+from tiling.outlines import CHANGED, Rings, Vertices, connect, find_vertices, on_the_map, wkb
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
 from tiling.simplify import Keys, arcs_of, failing, reduce, simplified
 from tiling.spill import Slice, Spilled, bucket_of, fetch, read_whole, slices, spill, write_whole
@@ -652,8 +652,7 @@ def _on_the_map(
     col: npt.NDArray[Any], row: npt.NDArray[Any], rings: npt.NDArray[np.int64], affine: Affine
 ) -> npt.NDArray[np.float64]:
     """`(n, 2)` vertices of rings in map coordinates, exteriors counter-clockwise."""
-    a, b, c, d, e, f = affine[:6]
-    points = np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
+    points = on_the_map(col, row, affine)
     if affine.determinant > 0:  # rows run north: turn the rings back to counter-clockwise
         points = points[np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings)) - np.arange(len(points))]
     return points
@@ -710,7 +709,7 @@ def check(job: Job, levels: Path, finished: Path) -> Keys:
     if changed.size and not np.isin(arcs.key, changed).any():
         return np.empty(0, np.uint64)
     outlines = simplified(arcs, job.tolerance, reduced=reduced, smooth=job.smooth)
-    return failing(outlines, features.rings, arcs, reduced)
+    return failing(outlines, features.rings, arcs, reduced, job.source.areas.geobox.affine)
 
 
 def draw(job: Job, levels: Path, finished: Path) -> pa.RecordBatch:

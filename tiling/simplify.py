@@ -23,8 +23,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 
-from tiling.outlines import Rings
+from tiling.outlines import Rings, on_the_map
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -33,6 +34,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ORIGINAL = 3
 """The last level of an arc: level 0 has the whole tolerance, 1 a half, 2 a quarter, this one nothing."""
+
+PIXELS = Affine.identity()
 
 REACH = 1.0
 """How far from a vertex smoothing cuts its corner off, in pixels: the corner of a large field stays where it is."""
@@ -261,15 +264,17 @@ def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, In
 # --- whether it is right ---------------------------------------------------------------------------------------------
 
 
-def failing(outlines: Outlines, rings: Rings, arcs: Arcs, reduced: Mapping[int, int]) -> Keys:
+def failing(outlines: Outlines, rings: Rings, arcs: Arcs, reduced: Mapping[int, int], affine: Affine = PIXELS) -> Keys:
     """Distinct keys of the arcs that have to come closer to their originals for the faces to become valid.
 
     These are the arcs of a face that cross themselves or each other or, where none does, all arcs of the face. What is
-    found depends on the face alone, so faces may be looked at in any company.
+    found depends on the face alone, so faces may be looked at in any company. Faces are judged as they are written, in
+    map coordinates: a vertex that just touches a line in pixels may lie beyond it once `affine` has rounded both.
     """
     import shapely
 
-    original = np.stack([rings.col, rings.row], axis=1).astype(np.float64)
+    original = on_the_map(rings.col, rings.row, affine)
+    outlines = outlines._replace(xy=on_the_map(outlines.xy[:, 0], outlines.xy[:, 1], affine))
     turned = np.sign(_areas(outlines.xy, outlines.rings)) != np.sign(_areas(original, rings.rings))
     face_of_ring = np.repeat(np.arange(rings.regions.size - 1), np.diff(rings.regions))
     bad = ~shapely.is_valid(
