@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -116,7 +116,7 @@ def read_write(scene: Path, folder: Path) -> Measured:
 
 
 def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
-    """Labels by the very model a run uses, on all cores, of chips that lie in memory and do not overlap."""
+    """Labels by the very model a run uses, a chip on each core, of chips that lie in memory and do not overlap."""
     import torch
 
     from flows.cluster import keep_freed_memory
@@ -127,14 +127,19 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
 
     request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
     plan, opened = make_plan(request), load(bundle)
-    tiles = [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles]
+    model, tiles = trained(opened), [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles]
     chips = [torch.from_numpy(normalised(plan.scene.read(tile.chip, plan.bands), opened.card)) for tile in tiles]
     batches = [chip[None].to(memory_format=torch.channels_last) for chip in chips]
+
+    def label(batch: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(batch).argmax(1).to(torch.uint8)
+
     keep_freed_memory()
-    model, measured = trained(opened), Measured()
-    with measured.clock(NETWORK), torch.inference_mode():
-        for batch in batches:
-            model(batch).argmax(1).to(torch.uint8)
+    measured, cores = Measured(), torch.get_num_threads()
+    with measured.clock(NETWORK), ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for _ in pool.map(label, batches):
+            pass
     return measured
 
 

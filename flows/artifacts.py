@@ -28,6 +28,7 @@ LONGEST_URI = 300_000
 
 FILES = {
     "landcover.gpkg": "polygons with class, area and confidence; opens coloured, with a legend",
+    "landcover.qgs": "a QGIS project with polygons and raster; opens at a click",
     "classes.tif": "the class of every pixel; a cloud-optimised GeoTIFF with colours and names",
     "confidence.tif": "how sure the segmenter is, 0–100",
     "areas.csv": "area of every class",

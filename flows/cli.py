@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -69,6 +69,24 @@ Scheduler = Annotated[str, typer.Option("--scheduler", metavar="ADDRESS", help="
 ProductNames = Annotated[
     str, typer.Option("--products", help="Of classes,confidence,vectors; the classes always come.")
 ]
+MinArea = Annotated[
+    float, typer.Option("--min-area", metavar="M2", min=0, help="Smaller regions go to a neighbour; 0 keeps all.")
+]
+MinAreaRule = Annotated[
+    Literal["longest-border", "largest"], typer.Option("--min-area-rule", help="To which neighbour they go.")
+]
+Simplify = Annotated[
+    float | None,
+    typer.Option(
+        "--simplify",
+        metavar="M",
+        min=0,
+        help="About how far, in metres, boundaries may move to be straight: 0.75 pixel by default, 0 keeps the pixels.",
+    ),
+]
+IndexMeans = Annotated[
+    list[str], typer.Option("--index", metavar="NAME", help="An index whose mean each polygon gets; repeatable.")
+]
 Reference = Annotated[str, typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Compute everything again.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output only.")]
@@ -93,6 +111,10 @@ def request_from(
     products: str,
     reference: str,
     fresh: bool,
+    min_area: float = 0.0,
+    min_area_rule: Literal["longest-border", "largest"] = "longest-border",
+    simplify: float | None = None,
+    indices: Sequence[str] = (),
 ) -> Request:
     """The request a person typed."""
     from flows.request import Request, Source, checked, number, pairs
@@ -120,6 +142,10 @@ def request_from(
         products=wanted,
         reference=reference,
         fresh=fresh,
+        min_area=min_area,
+        min_area_rule=min_area_rule,
+        simplify=simplify,
+        indices=indices,
     )
 
 
@@ -178,6 +204,10 @@ def segment(
     workers: Workers = None,
     scheduler: Scheduler = "",
     products: ProductNames = "classes,confidence,vectors",
+    min_area: MinArea = 0.0,
+    min_area_rule: MinAreaRule = "longest-border",
+    simplify: Simplify = None,
+    index: IndexMeans = [],  # noqa: B006 - typer copies it
     reference: Reference = "",
     fresh: Fresh = False,
     as_json: Json = False,
@@ -185,7 +215,7 @@ def segment(
     """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook."""
     request = request_from(
         scene, out, segmenter, settings, bands, nodata, scale, offset, mask, mask_values, date, aoi, tile, margin,
-        shard, products, reference, fresh,
+        shard, products, reference, fresh, min_area, min_area_rule, simplify, index,
     )  # fmt: skip
     from flows import pipeline
 
@@ -305,6 +335,52 @@ def evaluate(
     if json_file:
         write_whole(json_file, json.dumps(accuracy.to_dict(), indent=2, ensure_ascii=False) + "\n")
     show_accuracy(accuracy)
+
+
+@app.command()
+def vectorise(
+    raster: Annotated[Path, typer.Argument(metavar="MASK", help="Class raster: one band of integers.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="GeoPackage, .parquet or .fgb.")],
+    nodata: Annotated[int | None, typer.Option("--nodata", help="Value to leave out; else what the file says.")] = None,
+    connectivity: Annotated[
+        int, typer.Option("--connectivity", metavar="4|8", help="With 8 pixels that touch at a corner belong together.")
+    ] = 4,
+    min_area: MinArea = 0.0,
+    min_area_rule: MinAreaRule = "longest-border",
+    simplify: Simplify = None,
+    smooth: Annotated[int, typer.Option("--smooth", metavar="N", min=0, help="Rounds of cutting corners.")] = 0,
+    max_vertices: Annotated[
+        int, typer.Option("--max-vertices", metavar="N", min=4, help="Cut polygons that have more.")
+    ] = 1_000_000,
+    dissolve: Annotated[bool, typer.Option("--dissolve", help="One feature for each class.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Turn a class raster into polygons, with the names and colours it carries."""
+    from flows import cluster
+    from flows.vectorise import vectorise as write
+
+    with progress_bar() as progress, cluster.start(workers, worker_bytes=2**30) as pool:
+        polygons = write(
+            raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
+            connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, dissolve=dissolve,
+        )  # fmt: skip
+    print(f"{polygons:,} {'classes' if dissolve else 'polygons'}\n  {out}")
+
+
+@app.command()
+def zones(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")],
+    zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygon layer in any CRS.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="GeoPackage, .parquet or .fgb; a CSV beside it.")],
+    nodata: Annotated[int | None, typer.Option("--nodata", help="Value to leave out; else what the file says.")] = None,
+) -> None:
+    """Measure the area of each class in each zone; pixels on an outline count by their covered part."""
+    from flows.zones import zones as write
+
+    with progress_bar() as progress:
+        written = write(map_path, zones_path, out, progress, nodata=nodata)
+    for path in written:
+        print(path)
 
 
 @app.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from rasterio.vrt import WarpedVRT
 
 from segmentation.accuracy import Accuracy, confusion_matrix
 from tiling.errors import Mistake
+from tiling.palette import legend_of
 from tiling.window import Window
 
 BLOCK = 2048
@@ -48,7 +48,8 @@ def evaluate(
                 f"{map_path} and {reference} share no labelled pixel; check that they show the same place and that "
                 "each declares its no data"
             )
-        rows = {value: (value, name, colour) for value, name, colour in legend or category_names(Path(map_path))}
+        carried = (row for row in legend_of(map_path) if row[1] != str(row[0]))  # those with a name
+        rows = {value: (value, name, colour) for value, name, colour in legend or carried}
         values = sorted(present)
         matrix = np.zeros((len(values), len(values)), np.int64)
         for expected, predicted in pairs(truth, found, where, mask_value):
@@ -93,22 +94,4 @@ def on_grid(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> War
         resampling=Resampling.nearest,
         add_alpha=source.nodata is None,
         tolerance=1e-9,  # exact: with 0 rasterio 1.4 makes no WarpedVRT on a given grid
-    )
-
-
-def category_names(raster: Path) -> LegendRows:
-    """Values, names and colours that a class raster carries in its colour table and its `.aux.xml`; maybe none."""
-    with rasterio.open(raster) as source:
-        try:
-            colours = source.colormap(1)
-        except ValueError:  # it has no colour table
-            colours = {}
-    sidecar = raster.with_name(f"{raster.name}.aux.xml")
-    if not sidecar.exists():
-        return ()
-    names = [node.text or "" for node in ElementTree.parse(sidecar).iterfind(".//CategoryNames/Category")]
-    return tuple(
-        (value, name, "#{:02x}{:02x}{:02x}".format(*colours.get(value, (128, 128, 128))))
-        for value, name in enumerate(names)
-        if name and value > 0
     )

@@ -11,7 +11,7 @@ import segmentation.errors
 from flows import cluster, report
 from flows.cluster import Pool
 from flows.plan import Plan, make_plan
-from flows.products import Rasters, write_rasters, write_vectors
+from flows.products import Rasters, write_project, write_rasters, write_vectors
 from flows.progress import Progress, silent
 from flows.request import Request
 from flows.run import RunFolder, open_run
@@ -33,7 +33,7 @@ def run(
         plan = prepare(request, folder)
         with cluster.start(workers, scheduler, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
             parts = segment(plan, folder, pool, progress)
-            rasters = join(plan, parts, folder, progress)
+            rasters = join(plan, parts, folder, pool, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)
             return publish(plan, parts, rasters, vectors, folder, pool)
 
@@ -62,10 +62,10 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
         return sorted(parts, key=lambda part: part.window)
 
 
-def join(plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent) -> Rasters:
-    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts."""
+def join(plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent) -> Rasters:
+    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the smallest area."""
     with folder.stage("join"):
-        return write_rasters(plan, parts, folder, progress)
+        return write_rasters(plan, parts, folder, progress, map=pool.map)
 
 
 def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int | None:
@@ -84,6 +84,7 @@ def publish(
         areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, pool)
         accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter.legend)
         report.write_quicklook(plan, rasters.classes, areas, folder)
+        write_project(plan, rasters, folder)
     return report.write_record(plan, parts, polygons, areas, accuracy, folder)
 
 

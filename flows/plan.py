@@ -15,6 +15,7 @@ from flows.request import Request
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
 from segmentation.calibration import infer
+from segmentation.indices import required_bands
 from segmentation.segmenter import Segmenter, kinds
 from tiling.errors import Mistake
 from tiling.lattice import Lattice, Shard
@@ -113,6 +114,8 @@ def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
     scene, segmenter = fit(scene, request.segmenter, folder)
     tile, margin, stride = segmenter.footprint
     lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard)
+    for name in request.indices:
+        required_bands(name, scene.band_names)  # said now, not when the polygons are made
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     return Plan(request, scene, segmenter, lattice, window, outline)
 

@@ -1,26 +1,25 @@
-"""The files a GIS user gets: two rasters and a vector layer, each written under a temporary name first."""
+"""The files a GIS user gets: two rasters, a vector layer and a project, each written under a temporary name first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import rasterio
+from typing import TYPE_CHECKING
 
 from flows.cluster import Pool
+from flows.measures import index_columns, index_measures
 from flows.plan import Plan
 from flows.progress import Progress, counted, silent
 from flows.run import RunFolder, write_whole
+from flows.vectorise import polygons
 from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import NO_CONFIDENCE, Part
+from tiling.sieve import Map, sieved
 from tiling.window import Window
 
-T = TypeVar("T")
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from tiling.layer import Layer
 
-POLYGON_TILE = 1024
 LAYER = "landcover"
 
 
@@ -32,9 +31,18 @@ class Rasters:
     confidence: Path | None
 
 
-def write_rasters(plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent) -> Rasters:
-    """`classes.tif` with its colours and names, and `confidence.tif` where it is wanted and the segmenter has one."""
+def write_rasters(
+    plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent, *, map: Map = map
+) -> Rasters:
+    """`classes.tif` with its colours and names, and `confidence.tif` where it is wanted and the segmenter has one.
+
+    Regions below the smallest area asked for go to a neighbour; their pixels keep the confidence they had. `map` works
+    on tiles, and keeps their order.
+    """
     from tiling.style import raster_qml
+
+    def whole(pixels: Path) -> Part:
+        return Part(pixels, Window.of_shape(*plan.window.shape), 1, {})
 
     wanted = [("classes", 1, 0, plan.segmenter.legend.rows, "mode")]
     if "confidence" in plan.request.products and all(part.bands > 1 for part in parts):
@@ -44,9 +52,14 @@ def write_rasters(plan: Plan, parts: list[Part], folder: RunFolder, progress: Pr
             mosaic = write_mosaic(work / f"{name}.vrt", parts, plan.scene.geobox, band, nodata=nodata, legend=legend)
             if plan.outline is not None:
                 masked = write_masked(mosaic, work / f"{name}-masked.tif", plan.outline, plan.window)
-                whole = Part(masked, Window.of_shape(*plan.window.shape), 1, {})
                 mosaic = write_mosaic(
-                    work / f"{name}-masked.vrt", [whole], plan.geobox, 1, nodata=nodata, legend=legend
+                    work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, 1, nodata=nodata, legend=legend
+                )
+            if name == "classes" and plan.request.min_area:
+                minimum, rule = plan.request.min_area, plan.request.min_area_rule
+                large = sieved(mosaic, work / "classes-sieved.tif", minimum=minimum, rule=rule, map=map)
+                mosaic = write_mosaic(
+                    work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, nodata=nodata, legend=legend
                 )
             write_cog(mosaic, folder.product(f"{name}.tif"), overviews=overviews)
     write_whole(folder.product("classes.qml"), raster_qml(plan.segmenter.legend.rows))
@@ -55,26 +68,42 @@ def write_rasters(plan: Plan, parts: list[Part], folder: RunFolder, progress: Pr
 
 def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int:
     """`landcover.gpkg`, and how many polygons it holds."""
-    from tiling.geopackage import write_geopackage
-    from tiling.polygons import polygonise
+    from tiling.vectors import write_vectors as write
 
-    with rasterio.open(rasters.classes) as raster:
-        crs, tiles = raster.crs, -(-raster.height // POLYGON_TILE) * -(-raster.width // POLYGON_TILE)
+    with scratch(folder.path) as work:
+        batches = polygons(
+            rasters.classes,
+            pool,
+            progress,
+            nodata=0,
+            confidence=rasters.confidence,
+            simplify=plan.request.simplify,
+            measures=index_measures(plan.scene, plan.request.indices, plan.window),
+            scratch=work,
+        )
+        return write(folder.product(f"{LAYER}.gpkg"), batches, layer_of(plan))
 
-    passes = 0
 
-    def watched(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        nonlocal passes
-        passes += 1
-        return counted(pool.map(function, items), "vectorise", 2 * tiles, progress, start=(passes - 1) * tiles)
+def write_project(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
+    """`landcover.qgs`: the map in QGIS, at one click."""
+    from tiling.project import project
 
-    batches = polygonise(rasters.classes, nodata=0, confidence=rasters.confidence, tile=POLYGON_TILE, map=watched)
-    return write_geopackage(
-        folder.product(f"{LAYER}.gpkg"),
-        batches,
-        crs=crs,
+    vectors = folder.product(f"{LAYER}.gpkg")
+    shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
+    title = f"Land cover of {plan.scene.name}"
+    write_whole(folder.product(f"{LAYER}.qgs"), project(title, rasters.classes, plan.segmenter.legend.rows, shown))
+
+
+def layer_of(plan: Plan) -> Layer:
+    """The polygons of a run, described."""
+    from tiling.layer import Layer
+    from tiling.polygons import schema_of
+
+    return Layer(
+        crs=plan.scene.crs.to_wkt(),
+        schema=schema_of(index_columns(plan.request.indices)),
         legend=plan.segmenter.legend.rows,
-        layer=LAYER,
+        name=LAYER,
         title=f"Land cover of {plan.scene.name}",
         description=f"Segmented by {plan.segmenter.kind} with landweave",
     )

@@ -154,6 +154,8 @@ def write_record(
         "versions": versions(),
     }
     folder.record(record)
-    names = ("classes.tif", "confidence.tif", "landcover.gpkg", "areas.csv", "quicklook.png", "run.json")
+    names = (
+        "classes.tif", "confidence.tif", "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "run.json"
+    )  # fmt: skip
     files = tuple(folder.product(name) for name in names if folder.product(name).exists())
     return Published(folder.path, areas, accuracy, polygons, dict(folder.seconds), files, record)

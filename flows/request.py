@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from segmentation.segmenter import AnySegmenter, Segmenter, segmenter_class
 from tiling.errors import Mistake
 from tiling.scene import Scene, open_scene
+from tiling.sieve import Rule
 
 Product = Literal["classes", "confidence", "vectors"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
@@ -56,6 +57,17 @@ class Request(BaseModel):
     aoi: Annotated[str, Field(description="Vector file whose polygons bound the products.")] = ""
     shard: Annotated[int, Field(ge=1, description="Target length of a shard in pixels; changes no result.")] = 2048
     products: tuple[Product, ...] = PRODUCTS
+    min_area: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False, description="Smallest region the products show, in m²; 0 shows every pixel."),
+    ] = 0.0
+    min_area_rule: Annotated[Rule, Field(description="Which neighbour absorbs a smaller region.")] = "longest-border"
+    indices: Annotated[tuple[str, ...], Field(description="Indices whose mean each polygon gets.")] = ()
+    simplify: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, description="How far boundaries may move, in m; 0 keeps the pixels' outline."),
+    ] = None
+    """None is 0.75 pixel: the staircase goes, the shapes stay."""
     reference: Annotated[str, Field(description="Class raster to compare the map with.")] = ""
     fresh: Annotated[bool, Field(description="Compute everything again, reuse no part.")] = False
 

@@ -87,6 +87,18 @@ class Output(Group):
         list[Product],
         Field(title="Products", description="The classes always come; vectors are the polygons of the GeoPackage."),
     ] = list(PRODUCTS)
+    smallest_area: Annotated[
+        float,
+        Field(ge=0, title="Smallest area", description="In m²: smaller regions go to a neighbour. 0 keeps them all."),
+    ] = 0
+    simplify: Annotated[
+        bool,
+        Field(title="Straight boundaries", description="Without the pixels' stairs; every polygon keeps its area."),
+    ] = True
+    index_means: Annotated[
+        list[str],
+        Field(title="Index means", description="Indices whose mean each polygon gets, such as NDVI."),
+    ] = []
     area_of_interest: Annotated[
         str, Field(title="Area of interest", description="Path of a vector file whose polygons bound the products.")
     ] = ""
@@ -221,6 +233,9 @@ def request_from(
         aoi=output.area_of_interest,
         shard=advanced.shard,
         products=output.products,
+        min_area=output.smallest_area,
+        simplify=None if output.simplify else 0,
+        indices=output.index_means,
         reference=output.reference,
         fresh=advanced.start_afresh,
     )
@@ -247,7 +262,9 @@ def run(request: Request, advanced: Advanced) -> Published:
                 partial(pipeline.segment, plan, folder, pool, Bar("shards")),
             )
             rasters = step(
-                "join", "One raster out of all shards", partial(pipeline.join, plan, parts, folder, Bar("rasters"))
+                "join",
+                "One raster out of all shards",
+                partial(pipeline.join, plan, parts, folder, pool, Bar("rasters")),
             )
             polygons = step(
                 "vectorise",

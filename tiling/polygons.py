@@ -1,31 +1,32 @@
 """Exact polygons of a class raster of any size, worked tile by tile.
 
-A region made of pixels is fully described by the corners of its outline. Sort them by row: the first and second are
-joined by an edge, so are the third and fourth, and so on. Sort them by column: the same holds for the vertical edges.
-Every corner ends one edge of either kind, so stepping from edge to edge walks round each ring.
-
-Whether a corner lies at a lattice point is decided by the 2 × 2 pixels around it. So a tile that knows the final region
-ids of its own pixels and of those one step outside can name its corners alone, and the outline of a region is the same
-set of corners whoever found them. There are no pieces to glue and no seams to dissolve, and three passes suffice:
+A tile that knows the final region ids of its own pixels and of those one step outside can name the vertices at its own
+lattice points alone, and the outline of a region is the same set of vertices whoever found them (`tiling.outlines`).
+There are no pieces to glue and no seams to dissolve, and three passes suffice:
 
 1. every tile labels its pixels and leaves its border behind; the borders are united into final ids (`tiling.regions`);
-2. every tile names its corners; regions within one tile become polygons there, corners of the others travel on;
-3. the corners that travelled become polygons.
+2. every tile names its vertices; regions within one tile become polygons there, vertices of the others go to buckets on
+   disk (`tiling.spill`);
+3. bucket by bucket, the vertices that travelled become polygons.
 
-Two rules make the result a clean coverage, valid by OGC Simple Features and noded:
+So memory holds a tile, a bucket and, in the calling process, the borders of all tiles. Three ids tell what a pixel is
+part of: its *polygon*, 4-connected; its *feature*, one row of the result; its *region*, the id that row carries. They
+are one and the same unless a feature gathers polygons that touch diagonally, or a region is too large for one feature.
 
-- Where the pixels of one region touch only diagonally, the outline turns around the *foreign* pixel: two rings meet in
-  a point. The other way round one ring would cross itself. Whether the two are one region is known only after pass 1.
-- Where three regions meet, those whose outline runs straight on get a vertex too, so that neighbours share vertices.
+Lines are simplified last (`tiling.simplify`), in rounds over all that is finished: each is a pure function of its own
+vertices, so neighbours agree, and those that spoil a polygon, on whatever machine, go back towards the original.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +34,15 @@ import pyarrow as pa
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.errors import RasterioIOError
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from tiling.area import PixelAreas, sum_by
 from tiling.errors import Mistake
+from tiling.outlines import CHANGED, Rings, Vertices, connect, find_vertices, on_the_map, wkb
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
+from tiling.simplify import Keys, arcs_of, failing, reduce, simplified
+from tiling.spill import Slice, Spilled, bucket_of, fetch, read_whole, slices, spill, write_whole
 from tiling.window import Window
 
 NO_CONFIDENCE = 255
@@ -50,16 +53,51 @@ SCHEMA = pa.schema(
         pa.field("class_id", pa.int32(), nullable=False),
         pa.field("n_pixels", pa.int64(), nullable=False),
         pa.field("area_m2", pa.float64(), nullable=False),
+        pa.field("perimeter_m", pa.float64(), nullable=False),
         pa.field("confidence", pa.float64()),
         pa.field("geometry", pa.large_binary(), nullable=False, metadata={"ARROW:extension:name": "ogc.wkb"}),
     ]
 )
-"""Columns of a batch: one row for each region, its exterior ring first, in the CRS of the raster."""
+"""Columns of a batch, but for those of measures, which come before the geometry: one row for each region, its exterior
+ring first, in the CRS of the raster. `perimeter_m` is the length of the outline as it is drawn."""
 
-BATCH_VERTICES = 1_000_000
-"""How many vertices of the last pass are worked on at once, some 250 B each; a larger region is worked on alone."""
+MAX_VERTICES = 1_000_000
+"""A region with more is cut: 16 MB of well-known binary; a map that redraws it has to go through all of it."""
+
+CUT = 2048
+"""Side of the cells, in pixels from (0, 0), along which a region that is too large is cut."""
+
+BUCKET_VERTICES = 1_000_000
+"""How many vertices a bucket holds, about; they are worked on at once, some 250 B each."""
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+class Measure(Protocol):
+    """Something measured in every pixel, in whole numbers: sums are exact however they are cut."""
+
+    @property
+    def missing(self) -> int:
+        """The value of pixels without one."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """What the whole numbers are divided by to give the measure."""
+        ...
+
+    def __call__(self, window: Window) -> npt.NDArray[np.integer]:
+        """`(y, x)` values of the pixels of a window, of at most 32 bits; the same pixel has the same in any window."""
+        ...
+
+
+NO_MEASURES: Mapping[str, Measure] = MappingProxyType({})
+
+
+def schema_of(measures: Iterable[str] = ()) -> pa.Schema:
+    """`SCHEMA` with a column `{name}_mean` for each measure."""
+    means = [pa.field(f"{name}_mean", pa.float64()) for name in measures]
+    return pa.schema([*list(SCHEMA)[:-1], *means, SCHEMA.field("geometry")])
 
 
 def polygonise(
@@ -69,38 +107,94 @@ def polygonise(
     confidence: str | Path | None = None,
     tile: int = 1024,
     map: Map = map,
+    connectivity: int = 4,
+    max_vertices: int | None = MAX_VERTICES,
+    simplify: float = 0.0,
+    smooth: int = 0,
+    measures: Mapping[str, Measure] = NO_MEASURES,
+    scratch: Path | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The 4-connected regions of a class raster as polygons, in batches of `SCHEMA`; the same for every `tile` size.
+    """The regions of a class raster as polygons, in batches of `schema_of(measures)`; the same for every `tile` size.
 
     Pixels of the value `nodata` are left out; None means the value the file declares. `confidence` is a raster on the
     same grid, 0–100; its no data (255 if it declares none) does not enter the mean. `map` may work elsewhere, as long
-    as results come in order. Raises `Mistake` for rasters that cannot be read or hold no classes.
+    as results come in order and `scratch`, a folder for temporary files (else one of this machine), is there too.
+
+    With `connectivity` 8 pixels that touch diagonally belong together, and regions are multipolygons. A region with
+    more than `max_vertices` is cut along the grid of `CUT` pixels into features with one `region_id`; None cuts
+    nothing. `simplify` is how far, in pixels, boundaries may move, and `smooth` how often their corners are cut; the
+    result stays a coverage without gaps, and every column but the perimeter is that of the pixels.
+
+    Raises `Mistake` for rasters that cannot be read or hold no classes.
     """
-    return _polygonise(ClassRaster.open(raster, nodata, confidence), tile, map)
+    if connectivity not in (4, 8):
+        raise Mistake(f"{raster} cannot be polygonised with a connectivity of {connectivity}; take 4 or 8")
+    source = ClassRaster.open(raster, nodata, confidence, measures, connectivity)
+    if simplify > 0 or smooth > 0:
+        source = replace(source, nodata=None, dropped=source.nodata)
+    job = Job(source, simplify, smooth)
+    return _polygonise(job, tile, max_vertices, scratch, map)
 
 
-def _polygonise(source: ClassRaster, tile: int, map: Map) -> Iterator[pa.RecordBatch]:
+def _polygonise(
+    job: Job, tile: int, max_vertices: int | None, scratch: Path | None, map: Map
+) -> Iterator[pa.RecordBatch]:
+    source = job.source
     height, width = source.areas.geobox.shape
-    windows = {(w.row // tile, w.col // tile): w for w in Window.of_shape(height, width).blocks(tile)}
-    borders: dict[tuple[int, int], Border] = dict(
-        zip(windows, map(partial(find_border, source), windows.values()), strict=True)
+    windows = _windows(height, width, tile)
+    edges: dict[tuple[int, int], Edge] = dict(
+        zip(windows, map(partial(find_edge, source), windows.values()), strict=True)
     )
-    seams = Seams.between(borders)
+    united = United.between(edges, source.connectivity)
+    if max_vertices is not None:
+        united = _cut(source, windows, edges, united, max_vertices, map)
 
-    def with_surroundings() -> Iterator[Surrounded]:
-        for place, window in windows.items():
-            frame, border = frame_of(place, borders, seams), borders[place]
-            yield Surrounded(window, frame, seams.among(*frame, *(side.ids for side in border)))
+    with tempfile.TemporaryDirectory(prefix="polygons-", dir=scratch) as folder:
+        n_buckets = 1 + sum(int(edge.sides.sum()) for edge in edges.values()) // BUCKET_VERTICES
+        job = replace(job, folder=folder, n_buckets=n_buckets)
+        finished: list[Path] = []
+        crossing: list[Crossing] = []
+        for within, rest in map(partial(trace, job), _surrounded(windows, edges, united)):
+            if isinstance(within, pa.RecordBatch):
+                yield within
+            elif within is not None:
+                finished.append(within)
+            if rest is not None:
+                crossing.append(rest)
+        for joined in map(partial(join, job), _buckets(crossing, n_buckets)):
+            if isinstance(joined, pa.RecordBatch):
+                yield joined
+            else:
+                finished.append(joined)
+        if finished:
+            yield from _drawn(job, finished, map)
 
-    crossing = []
-    for batch, rest in map(partial(trace, source), with_surroundings()):
-        if batch.num_rows:
-            yield batch
-        crossing.append(rest)
-    yield from _join(crossing, source)
+
+def _windows(height: int, width: int, tile: int) -> dict[tuple[int, int], Window]:
+    """Tiles by their place, cut along the grid of the cells too: each lies in one."""
+    rows, cols = (
+        enumerate(pairwise(sorted({*range(0, length, tile), *range(0, length, CUT), length})))
+        for length in (height, width)
+    )
+    return {
+        (i, j): Window(row, col, row_stop - row, col_stop - col)
+        for (i, (row, row_stop)), (j, (col, col_stop)) in product(rows, cols)
+    }
 
 
 # --- the passes over tiles -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The raster of confidence, as a measure."""
+
+    path: str
+    missing: int
+    scale: float = 1.0
+
+    def __call__(self, window: Window) -> npt.NDArray[np.integer]:
+        return _read(self.path, window)
 
 
 @dataclass(frozen=True)
@@ -109,12 +203,22 @@ class ClassRaster:
 
     path: str
     nodata: int | None
+    dropped: int | None
+    """A class whose polygons are made, and left out in the end: where lines move, no data has to be checked as well."""
     areas: PixelAreas
-    confidence: str | None = None
-    no_confidence: int = NO_CONFIDENCE
+    connectivity: int
+    confidence: Confidence | None
+    measures: Mapping[str, Measure]
 
     @classmethod
-    def open(cls, raster: str | Path, nodata: int | None, confidence: str | Path | None) -> ClassRaster:
+    def open(
+        cls,
+        raster: str | Path,
+        nodata: int | None,
+        confidence: str | Path | None,
+        measures: Mapping[str, Measure],
+        connectivity: int,
+    ) -> ClassRaster:
         """Check at the door that the files hold what they should."""
         with _opened(raster) as classes:
             if classes.count != 1 or not np.can_cast(classes.dtypes[0], np.int32):
@@ -127,30 +231,39 @@ class ClassRaster:
             areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))
             if nodata is None and classes.nodata is not None:
                 nodata = int(classes.nodata)
+        source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
         if confidence is None:
-            return cls(str(raster), nodata, areas)
+            return source
         with _opened(confidence) as sure:
             if (sure.height, sure.width, sure.dtypes[0]) != (classes.height, classes.width, "uint8"):
                 raise Mistake(
                     f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the confidence of {raster} "
                     f"must be uint8, 0–100, of {classes.height} × {classes.width} px"
                 )
-            no_confidence = NO_CONFIDENCE if sure.nodata is None else int(sure.nodata)
-        return cls(str(raster), nodata, areas, str(confidence), no_confidence)
+            missing = NO_CONFIDENCE if sure.nodata is None else int(sure.nodata)
+        return replace(source, confidence=Confidence(str(confidence), missing))
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of one tile."""
         return TileRegions.of(_read(self.path, window), window, self.areas.geobox.shape[1], self.nodata)
 
+    def groups(self, found: TileRegions) -> Ids:
+        """`(n,)` the feature that each region is in, as far as the tile alone can know."""
+        return found.groups if self.connectivity == 8 else found.ids
+
     def sums(self, labels: Labels, n: int, window: Window) -> npt.NDArray[np.int64]:
-        """`(n, 4)`: pixels, area units, sum of confidence and pixels with confidence of each label."""
-        pixels = np.bincount(labels.ravel(), minlength=n)
-        area = sum_by(labels, self.areas.read(window), n)
-        if self.confidence is None:
-            return np.stack([pixels, area, np.zeros_like(pixels), np.zeros_like(pixels)], axis=1)
-        sure = _read(self.confidence, window)
-        known = sure != self.no_confidence
-        return np.stack([pixels, area, sum_by(labels, np.where(known, sure, 0), n), sum_by(labels, known, n)], axis=1)
+        """`(n, 2 + 2 m)`: pixels and area units of each label; for each measure its sum and the pixels that have it."""
+        columns = [np.bincount(labels.ravel(), minlength=n), sum_by(labels, self.areas.read(window), n)]
+        for measure in self.all_measures:
+            values = measure(window)
+            known = values != measure.missing
+            columns += sum_by(labels, np.where(known, values, 0), n), sum_by(labels, known, n)
+        return np.stack(columns, axis=1)
+
+    @property
+    def all_measures(self) -> list[Measure]:
+        """Confidence, if there is one, then the others."""
+        return [*([self.confidence] if self.confidence else []), *self.measures.values()]
 
 
 def _opened(path: str | Path) -> Any:
@@ -168,80 +281,268 @@ def _read(path: str, window: Window) -> Classes:
             raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
 
 
+class Edge(NamedTuple):
+    """What a tile leaves behind after the first pass."""
+
+    border: Border
+    groups: Border
+    """The same pixels with the features that the tile sees."""
+    ids: Ids
+    """Features on the border."""
+    sides: npt.NDArray[np.int64]
+    """Length of the outline of each within the tile, in sides of pixels: no fewer than its vertices."""
+
+
+@dataclass(frozen=True)
+class United:
+    """What the pieces seen by tiles are part of."""
+
+    polygons: Seams
+    features: Seams
+    regions: Seams
+
+    @classmethod
+    def between(
+        cls,
+        edges: Mapping[tuple[int, int], Edge],
+        connectivity: int,
+        cells: Mapping[tuple[int, int], object] | None = None,
+    ) -> United:
+        """Unite across all seams, or those inside `cells`."""
+        polygons = Seams.between({tile: edge.border for tile, edge in edges.items()}, cells=cells)
+        if connectivity == 4:
+            return cls(polygons, polygons, polygons)
+        groups = {tile: edge.groups for tile, edge in edges.items()}
+        features = Seams.between(groups, connectivity=8, cells=cells)
+        return cls(polygons, features, features)
+
+    def cutting(self, regions: Ids, polygons: Ids, cells: United) -> United:
+        """The same, but these regions, made of these polygons, are united only as far as `cells` does."""
+        return United(
+            self.polygons.except_for(polygons, cells.polygons),
+            self.features.except_for(regions, cells.features),
+            self.regions,
+        )
+
+    def among(self, polygons: Sequence[Ids], features: Sequence[Ids]) -> United:
+        """Only what concerns these."""
+        return United(self.polygons.among(*polygons), self.features.among(*features), self.regions.among(*features))
+
+
 class Surrounded(NamedTuple):
     """What a tile has to know to trace its regions."""
 
     window: Window
-    frame: Frame
-    seams: Seams
+    polygons: Frame
+    features: Frame
+    united: United
 
 
-class RegionTable(NamedTuple):
-    """What is known of regions, or of their pieces in one tile: parallel arrays."""
+class Pieces(NamedTuple):
+    """What tiles know of polygons, each of what it sees: parallel arrays."""
 
-    ids: Ids
-    class_id: npt.NDArray[np.int32]
+    polygon: Ids
+    feature: Ids
+    region: Ids
+    class_id: npt.NDArray[np.int64]
     sums: npt.NDArray[np.int64]
-    """`(n, 4)`: pixels, area units, sum of confidence, pixels with confidence."""
+    """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
 
-    def where(self, chosen: npt.NDArray[Any] | slice) -> RegionTable:
-        """Those chosen by a mask or a slice."""
-        return RegionTable(self.ids[chosen], self.class_id[chosen], self.sums[chosen])
-
-
-class Vertices(NamedTuple):
-    """Vertices of region outlines, in any order: parallel arrays."""
-
-    region: npt.NDArray[np.integer]
-    row: npt.NDArray[np.int32]
-    col: npt.NDArray[np.int32]
-    turn: npt.NDArray[np.uint8]
-    """The arm by which the ring comes in, and 4 × the arm by which it leaves: see `find_vertices`."""
-
-    def where(self, chosen: npt.NDArray[Any] | slice) -> Vertices:
-        """Those chosen by a mask, by index or by a slice."""
-        return Vertices(self.region[chosen], self.row[chosen], self.col[chosen], self.turn[chosen])
+    def where(self, chosen: npt.NDArray[Any]) -> Pieces:
+        """Those chosen by a mask or by index."""
+        return Pieces(
+            self.polygon[chosen], self.feature[chosen], self.region[chosen], self.class_id[chosen], self.sums[chosen]
+        )
 
 
 class Crossing(NamedTuple):
-    """What one tile knows of regions that cross its seams; `vertices.region` holds ids."""
+    """Where a tile left what it knows of features that cross its seams."""
 
-    pieces: RegionTable
-    vertices: Vertices
-
-
-def find_border(source: ClassRaster, window: Window) -> Border:
-    """First pass over a tile: what its neighbours have to know of it."""
-    return source.regions(window).border
+    pieces: Spilled
+    vertices: Spilled
 
 
-def trace(source: ClassRaster, tile: Surrounded) -> tuple[pa.RecordBatch, Crossing]:
-    """Second pass over a tile: the polygons of regions that lie within it, and what it knows of the others."""
-    window, frame, seams = tile
+class Bucket(NamedTuple):
+    """Where all that is known of some features lies."""
+
+    number: int
+    pieces: list[Slice]
+    vertices: list[Slice]
+
+
+def _buckets(crossing: Sequence[Crossing], n: int) -> Iterator[Bucket]:
+    """Those that hold something."""
+    for number in range(n):
+        pieces = slices([tile.pieces for tile in crossing], number)
+        if pieces:
+            yield Bucket(number, pieces, slices([tile.vertices for tile in crossing], number))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the later passes share."""
+
+    source: ClassRaster
+    tolerance: float
+    smooth: int
+    folder: str = ""
+    """For temporary files."""
+    n_buckets: int = 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether lines follow the pixels."""
+        return self.tolerance <= 0 and self.smooth == 0
+
+
+def find_edge(source: ClassRaster, window: Window) -> Edge:
+    """First pass over a tile: what others have to know of it."""
     found = source.regions(window)
-    ids = seams.unite(found.ids)
-    known = _distinct(np.concatenate([ids, *frame]))
+    groups, border = source.groups(found), found.border
+    shared = border if source.connectivity == 4 else replace(found, ids=groups).border
 
+    n, labels = groups.size, found.labels
+    sides = 4 * np.bincount(labels.ravel(), minlength=n)
+    for one, other in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+        sides -= 2 * np.bincount(one[one == other], minlength=n)
+    ids = _distinct(np.concatenate([side.ids for side in shared]))
+    touches = np.isin(groups, ids)
+    return Edge(border, shared, ids, sum_by(np.searchsorted(ids, groups[touches]), sides[touches], ids.size))
+
+
+def _surrounded(
+    windows: Mapping[tuple[int, int], Window], edges: Mapping[tuple[int, int], Edge], united: United
+) -> Iterator[Surrounded]:
+    borders = {tile: edge.border for tile, edge in edges.items()}
+    groups = {tile: edge.groups for tile, edge in edges.items()}
+    for tile, window in windows.items():
+        polygons, features = frame_of(tile, borders, united.polygons), frame_of(tile, groups, united.features)
+        known = [
+            [*frame, *(side.ids for side in border)]
+            for frame, border in ((polygons, borders[tile]), (features, groups[tile]))
+        ]
+        yield Surrounded(window, polygons, features, united.among(*known))
+
+
+def _cut(
+    source: ClassRaster,
+    windows: Mapping[tuple[int, int], Window],
+    edges: Mapping[tuple[int, int], Edge],
+    united: United,
+    max_vertices: int,
+    map: Map,
+) -> United:
+    """The same, but for regions whose outline has more vertices, which are united within cells only.
+
+    Most rasters have none, and the lengths of outlines, known from the first pass, say so; else vertices are counted.
+    """
+    suspects = _above(max_vertices, [(united.features.unite(edge.ids), edge.sides) for edge in edges.values()])
+    if not suspects.size:
+        return united
+    concerned = (
+        tile for tile in _surrounded(windows, edges, united) if np.isin(tile.united.regions.regions, suspects).any()
+    )
+    regions = _above(max_vertices, list(map(partial(count, source), concerned)))
+    if not regions.size:
+        return united
+    cells = {tile: (window.row // CUT, window.col // CUT) for tile, window in windows.items()}
+    polygons = [np.empty(0, np.int64)]
+    for edge in edges.values():
+        for side, group in zip(edge.border, edge.groups, strict=True):
+            polygons.append(_distinct(side.ids[np.isin(united.features.unite(group.ids), regions)]))
+    whole = np.unique(united.polygons.unite(np.concatenate(polygons)))
+    return united.cutting(regions, whole, United.between(edges, source.connectivity, cells))
+
+
+def _above(limit: int, counts: Sequence[tuple[Ids, npt.NDArray[np.int64]]]) -> Ids:
+    """The ids whose counts add up to more than `limit`."""
+    if not counts:
+        return np.empty(0, np.int64)
+    ids, of = np.unique(np.concatenate([ids for ids, _ in counts]), return_inverse=True)
+    return ids[sum_by(of, np.concatenate([n for _, n in counts]), ids.size) > limit]
+
+
+class View(NamedTuple):
+    """What a tile sees: the polygons in it and around it, and the vertices at its lattice points."""
+
+    polygons: Ids
+    """Ascending."""
+    features: Ids
+    """The feature of each."""
+    vertices: Vertices
+    """`region` is an index into `polygons`."""
+    ours: npt.NDArray[np.bool_]
+    """Which vertices belong to this tile and no other."""
+
+
+def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Ids, feature: Ids) -> View:
+    window = tile.window
+    polygons, features = (
+        np.concatenate([ids, *frame]) for ids, frame in ((polygon, tile.polygons), (feature, tile.features))
+    )
+    known = _distinct(polygons)
     rank = partial(_rank, known)
-    around = np.empty((window.height + 2, window.width + 2), np.int32)
-    around[1:-1, 1:-1] = rank(ids)[found.labels]
-    around[0], around[-1], around[1:-1, 0], around[1:-1, -1] = (rank(side) for side in frame)
-    vertices = find_vertices(around, window)
+    inside = polygons != OUTSIDE
+    feature_of = np.empty_like(known)
+    feature_of[rank(polygons[inside])] = features[inside]
 
-    here, crosses = ids != OUTSIDE, seams.cross(ids)
-    within = np.zeros(known.size, bool)
-    within[rank(ids[here & ~crosses])] = True
-    facts = RegionTable(ids, found.class_id.astype(np.int32), source.sums(found.labels, ids.size, window))
-    done, rest = facts.where(here & ~crosses), facts.where(crosses)
-    polygons = _wkb(vertices.where(within[vertices.region]), source.areas.geobox.affine)
+    around = np.empty((window.height + 2, window.width + 2), np.int32)
+    around[1:-1, 1:-1] = rank(polygon)[found.labels]
+    around[0], around[-1], around[1:-1, 0], around[1:-1, -1] = (rank(side) for side in tile.polygons)
+    vertices = find_vertices(around, window)
 
     # Every lattice point belongs to the tile of the pixel to its lower right, or to the last tile before the edge.
     height, width = source.areas.geobox.shape
     ours = (vertices.row < window.row_stop) | (window.row_stop == height)
     ours &= (vertices.col < window.col_stop) | (window.col_stop == width)
-    travelling = vertices.where(ours & seams.cross(known)[vertices.region])
-    return _batch(done, polygons, source.areas.unit), Crossing(
-        rest, travelling._replace(region=known[travelling.region])
+    return View(known, feature_of, vertices, ours)
+
+
+def count(source: ClassRaster, tile: Surrounded) -> tuple[Ids, npt.NDArray[np.int64]]:
+    """The features of a tile that cross its seams, and how many of their vertices are the tile's."""
+    found = source.regions(tile.window)
+    polygon, feature = tile.united.polygons.unite(found.ids), tile.united.features.unite(source.groups(found))
+    view = _view(source, tile, found, polygon, feature)
+    n = np.bincount(view.vertices.region[view.ours], minlength=view.polygons.size)
+    crosses = tile.united.features.cross(view.features)
+    return view.features[crosses], n[crosses]
+
+
+def trace(job: Job, tile: Surrounded) -> tuple[pa.RecordBatch | Path | None, Crossing | None]:
+    """Second pass over a tile: the features that lie within it, and where it left what it knows of the others."""
+    source, united = job.source, tile.united
+    found = source.regions(tile.window)
+    groups = source.groups(found)
+    pieces = Pieces(
+        united.polygons.unite(found.ids),
+        united.features.unite(groups),
+        united.regions.unite(groups),
+        found.class_id.astype(np.int64),
+        source.sums(found.labels, groups.size, tile.window),
+    )
+    known, features, vertices, ours = _view(source, tile, found, pieces.polygon, pieces.feature)
+
+    here, crosses = pieces.polygon != OUTSIDE, united.features.cross(pieces.feature)
+    done = pieces.where(here & ~crosses)
+    within = np.zeros(known.size, bool)
+    within[_rank(known, done.polygon)] = True
+    finished, name = None, f"{tile.window.row}-{tile.window.col}"
+    if done.polygon.size:
+        finished = _finished(job, name, outline(done, known, vertices.where(within[vertices.region])))
+
+    chosen = ours & united.features.cross(features)[vertices.region]
+    if not (crosses.any() or chosen.any()):
+        return finished, None
+    travelling = vertices.where(chosen)
+    rest, n = pieces.where(crosses), job.n_buckets
+    return finished, Crossing(
+        spill(Path(job.folder, f"{name}.pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, n), n),
+        spill(
+            Path(job.folder, f"{name}.vertices.npy"),
+            _records(travelling._replace(region=known[travelling.region])),
+            bucket_of(features[travelling.region], n),
+            n,
+        ),
     )
 
 
@@ -255,183 +556,177 @@ def _rank(known: Ids, ids: Ids) -> Labels:
     return np.where(ids == OUTSIDE, OUTSIDE, np.searchsorted(known, ids)).astype(np.int32)
 
 
-def _join(tiles: list[Crossing], source: ClassRaster) -> Iterator[pa.RecordBatch]:
-    """Last pass: the regions that cross seams, from what all tiles know of them."""
-    if not any(tile.pieces.ids.size for tile in tiles):
-        return
-    pieces = RegionTable(*map(np.concatenate, zip(*(tile.pieces for tile in tiles), strict=True)))
-    vertices = Vertices(*map(np.concatenate, zip(*(tile.vertices for tile in tiles), strict=True)))
-    order = np.argsort(pieces.ids, kind="stable")
-    ids, first = np.unique(pieces.ids[order], return_index=True)
-    regions = RegionTable(ids, pieces.class_id[order][first], np.add.reduceat(pieces.sums[order], first, axis=0))
-
-    rank = np.searchsorted(ids, vertices.region).astype(np.int32)
-    vertices = vertices._replace(region=rank).where(np.argsort(rank, kind="stable"))
-    stops = np.cumsum(np.bincount(rank))
-    start = 0
-    while start < ids.size:
-        begin = stops[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(stops, begin + BATCH_VERTICES, side="right")))
-        some = vertices.where(slice(begin, stops[stop - 1]))
-        polygons = _wkb(some, source.areas.geobox.affine)
-        yield _batch(regions.where(slice(start, stop)), polygons, source.areas.unit)
-        start = stop
+_RECORD = np.dtype([("region", "i8"), ("row", "i4"), ("col", "i4"), ("turn", "u1"), ("node", "?")])
 
 
-def _batch(regions: RegionTable, polygons: pa.Array, unit: float) -> pa.RecordBatch:
-    pixels, area, sure, known = regions.sums.T
-    confidence = pa.array(sure / np.maximum(known, 1), mask=known == 0)
-    columns = [regions.ids, regions.class_id, pixels, area * unit, confidence, polygons]
-    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=SCHEMA)
+def _records(vertices: Vertices) -> npt.NDArray[Any]:
+    records = np.empty(vertices.region.size, _RECORD)
+    for name, column in zip(Vertices._fields, vertices, strict=True):
+        records[name] = column
+    return records
 
 
-# --- the geometry ----------------------------------------------------------------------------------------------------
-
-NORTH, EAST, SOUTH, WEST = range(4)
-CHANGED = "corners of a region do not pair up: did the raster change while it was read?"
-
-
-def find_vertices(around: Labels, window: Window) -> Vertices:
-    """Vertices at the lattice points of a window, from the regions `(y + 2, x + 2)` of its pixels and those around it.
-
-    Four arms leave a lattice point, numbered clockwise from north; an arm is present where the pixels on its two sides
-    differ. Quadrant k is the pixel between arms k and k + 1. A region that fills one, two or three quadrants clockwise
-    from k has an outline which comes in by arm k and leaves by arm k + 1, k + 2 or k + 3: a convex corner, a straight
-    line, a concave corner. Its interior lies on the left, so exteriors run counter-clockwise where north is up.
-    """
-    across, down = around[:, 1:] != around[:, :-1], around[1:] != around[:-1]
-    present = across[:-1], down[:, 1:], across[1:], down[:, :-1]
-    north, east, south, west = present
-    at = np.flatnonzero((north ^ south) | (east ^ west) | (north & east))  # all but blank points and straight lines
-    row, col = np.divmod(at, window.width + 1)
-    arm = [side[row, col] for side in present]
-    quadrant = [around[row, col + 1], around[row + 1, col + 1], around[row + 1, col], around[row, col]]
-    row, col = (row + window.row).astype(np.int32), (col + window.col).astype(np.int32)
-
-    found: list[Vertices] = []
-
-    def add(chosen: npt.NDArray[np.bool_], region: Labels, comes: int, leaves: int) -> None:
-        index = np.flatnonzero(chosen & (region != OUTSIDE))
-        turn = np.full(index.size, comes % 4 + 4 * (leaves % 4), np.uint8)
-        found.append(Vertices(region[index], row[index], col[index], turn))
-
-    for k in range(4):
-        after, opposite, before = (k + 1) % 4, (k + 2) % 4, (k + 3) % 4
-        corner = arm[k] & arm[after]
-        add(corner & (quadrant[k] != quadrant[opposite]), quadrant[k], k, k + 1)
-        add(corner & (quadrant[after] == quadrant[before]), quadrant[after], k + 1, k)
-        # Two other regions meet on the far side of a straight line.
-        add(arm[k] & ~arm[after] & arm[opposite] & arm[before], quadrant[k], k, k + 2)
-    return Vertices(*map(np.concatenate, zip(*found, strict=True)))
+def join(job: Job, bucket: Bucket) -> pa.RecordBatch | Path:
+    """Last pass: the features of a bucket, from what all tiles know of them."""
+    rows, records = fetch(bucket.pieces), fetch(bucket.vertices)
+    polygon, feature, region, class_id = rows[:, :4].T
+    pieces = Pieces(polygon, feature, region, class_id, rows[:, 4:])
+    known = np.unique(pieces.polygon)
+    vertices = Vertices(*(records[name] for name in Vertices._fields))
+    rank = np.searchsorted(known, vertices.region).astype(np.int32)
+    return _finished(job, f"bucket-{bucket.number}", outline(pieces, known, vertices._replace(region=rank)))
 
 
-class Rings(NamedTuple):
-    """Closed rings of regions, in order of region; the first of a region is its exterior."""
-
-    row: npt.NDArray[np.int32]
-    col: npt.NDArray[np.int32]
-    rings: npt.NDArray[np.int64]
-    """Offsets of the rings in `row` and `col`."""
-    regions: npt.NDArray[np.int64]
-    """Offsets of the regions in `rings`."""
+# --- features --------------------------------------------------------------------------------------------------------
 
 
-def connect(vertices: Vertices) -> Rings:
-    """Rings through all vertices of some regions, numbered 0 … n - 1; each ring starts at its first vertex by row.
+class Features(NamedTuple):
+    """Rows of the result, ascending by feature."""
 
-    The first vertex of a region lies on its exterior, since every hole has some of the region above it.
-    """
-    vertices = vertices.where(_sorted(vertices, EAST))
-    by_column = _sorted(vertices, SOUTH)
-    n = vertices.region.size
-    successor, predecessor = np.full((2, n), -1, np.int32)
-    _link(successor, np.arange(n), vertices, EAST)
-    _link(successor, by_column, vertices, SOUTH)
-    predecessor[successor] = np.arange(n, dtype=np.int32)
-    if (predecessor < 0).any():
+    region: Ids
+    class_id: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.int64]
+    """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
+    polygons: npt.NDArray[np.int64]
+    """Offsets of the features in the regions of `rings`."""
+    rings: Rings
+
+
+def outline(pieces: Pieces, known: Ids, vertices: Vertices) -> Features:
+    """The features that some pieces, at least one, make up. `vertices.region` is an index into `known` polygons."""
+    pieces = pieces.where(np.lexsort((pieces.polygon, pieces.feature)))
+    feature, polygon = (np.append(True, ids[1:] != ids[:-1]) for ids in (pieces.feature, pieces.polygon))
+    place = np.empty(known.size, np.int32)
+    place[np.searchsorted(known, pieces.polygon[polygon])] = np.arange(np.count_nonzero(polygon))
+    rings = connect(vertices._replace(region=place[vertices.region]))
+    if rings.regions.size - 1 != np.count_nonzero(polygon):
         raise RuntimeError(CHANGED)
-
-    n_rings, ring = connected_components(_chain(successor), connection="strong")
-    head = np.full(n_rings, n)
-    np.minimum.at(head, ring, np.arange(n))
-    size = np.bincount(ring)
-    head_order = np.argsort(head)
-    head, size = head[head_order], size[head_order]
-
-    # Cut every ring before its head and tie its end to the next ring's head: one chain passes through all vertices.
-    tail = predecessor[head]
-    successor[tail] = np.append(head[1:], tail[-1])
-    walk = breadth_first_order(_chain(successor), head[0], return_predecessors=False)
-
-    closed = np.insert(walk, np.cumsum(size), head)
-    _, first_ring = np.unique(vertices.region[head], return_index=True)
-    return Rings(
-        vertices.row[closed],
-        vertices.col[closed],
-        rings=np.append(0, np.cumsum(size + 1)),
-        regions=np.append(first_ring, n_rings),
+    first = np.flatnonzero(feature)
+    return Features(
+        pieces.region[first],
+        pieces.class_id[first],
+        np.add.reduceat(pieces.sums, first, axis=0),
+        np.append(np.flatnonzero(feature[polygon]), rings.regions.size - 1),
+        rings,
     )
 
 
-def _sorted(vertices: Vertices, opening: int) -> npt.NDArray[np.intp]:
-    """Order along the rows (EAST) or columns (SOUTH) of each region; an edge that ends comes before one that opens."""
-    line, along = (vertices.row, vertices.col) if opening == EAST else (vertices.col, vertices.row)
-    key = vertices.region.astype(np.int64)
-    for part, bits in ((line, int(line.max()).bit_length()), (along, int(along.max()).bit_length())):
-        key = key << bits | part
-    comes, leaves = vertices.turn & 3, vertices.turn >> 2
-    return np.argsort(key << 1 | (comes == opening) | (leaves == opening))
+def _finished(job: Job, name: str, features: Features) -> pa.RecordBatch | Path:
+    """A batch, or a file to draw one from when all is finished."""
+    if job.exact:
+        rings = features.rings
+        return _batch(job.source, features, rings.col, rings.row, rings.rings)
+    path = Path(job.folder, f"{name}.features.npy")
+    write_whole(path, *features[:-1], *features.rings)
+    return path
 
 
-def _link(successor: npt.NDArray[np.int32], order: npt.NDArray[np.intp], vertices: Vertices, opening: int) -> None:
-    """Note each vertex's next one along the edges that open towards `opening`: consecutive pairs in `order`."""
-    comes, leaves = vertices.turn & 3, vertices.turn >> 2
-    n_edges = 2 - ((comes ^ opening) & 1) - ((leaves ^ opening) & 1)  # how many of a vertex's arms lie in this line
-    ends = np.repeat(order, n_edges[order])
-    first, second = ends[0::2], ends[1::2]
-    line = vertices.row if opening == EAST else vertices.col
-    if not all(np.array_equal(column[first], column[second]) for column in (vertices.region, line)):
-        raise RuntimeError(CHANGED)
-    onwards = leaves[first] == opening
-    successor[np.where(onwards, first, second)] = np.where(onwards, second, first)
+def _batch(
+    source: ClassRaster,
+    features: Features,
+    col: npt.NDArray[Any],
+    row: npt.NDArray[Any],
+    rings: npt.NDArray[np.int64],
+) -> pa.RecordBatch:
+    """The features, with their rings drawn through these points of the lattice or between."""
+    geobox, polygons = source.areas.geobox, features.rings.regions
+    assert geobox.crs is not None  # checked at the door
+    points = _on_the_map(col, row, rings, geobox.affine)
+    geometry = wkb(points, rings, polygons, features.polygons if source.connectivity == 8 else None)
+    perimeter = np.add.reduceat(_lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]])
+
+    pixels, area, *of_measures = features.sums.T
+    means = [
+        pa.array(total / np.maximum(n, 1) / measure.scale, mask=n == 0)
+        for measure, total, n in zip(source.all_measures, of_measures[::2], of_measures[1::2], strict=True)
+    ]
+    if source.confidence is None:
+        means.insert(0, pa.nulls(pixels.size, pa.float64()))
+    columns = [features.region, features.class_id.astype(np.int32), pixels, area * source.areas.unit, perimeter]
+    arrays = [*map(pa.array, columns), *means, geometry]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(source.measures))
+    return batch if source.dropped is None else batch.filter(pa.array(features.class_id != source.dropped))
 
 
-def _chain(successor: npt.NDArray[np.int32]) -> csr_array:
-    """The graph with one edge from each vertex to the next."""
-    n = successor.size
-    return csr_array((np.ones(n), successor, np.arange(n + 1, dtype=np.int32)), shape=(n, n))
-
-
-def _wkb(vertices: Vertices, affine: Affine) -> pa.Array:
-    """Well-known binary of the regions that have vertices, in order of region, in map coordinates.
-
-    OGC 06-103r4, 8.2: a polygon is its byte order, its type and the number of its rings; a ring is the number of its
-    points and the points. Written straight into one buffer: as many geometry objects would take half of the time.
-    """
-    if not vertices.region.size:
-        return pa.array([], pa.large_binary())
-    row, col, rings, regions = connect(vertices)
-    a, b, c, d, e, f = affine[:6]
-    points = np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
+def _on_the_map(
+    col: npt.NDArray[Any], row: npt.NDArray[Any], rings: npt.NDArray[np.int64], affine: Affine
+) -> npt.NDArray[np.float64]:
+    """`(n, 2)` vertices of rings in map coordinates, exteriors counter-clockwise."""
+    points = on_the_map(col, row, affine)
     if affine.determinant > 0:  # rows run north: turn the rings back to counter-clockwise
         points = points[np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings)) - np.arange(len(points))]
+    return points
 
-    n_points, n_rings = np.diff(rings), np.diff(regions)
-    headers = np.zeros(n_rings.size, [("order", "u1"), ("type", "<u4"), ("rings", "<u4")])
-    headers["order"], headers["type"], headers["rings"] = 1, 3, n_rings
-    header_size, point_size = headers.itemsize, points[0].nbytes
-    polygon = np.repeat(np.arange(n_rings.size), n_rings)
-    ring_at = header_size * (polygon + 1) + 4 * np.arange(n_points.size) + point_size * rings[:-1]
-    point_at = np.repeat(ring_at + 4 - point_size * rings[:-1], n_points) + point_size * np.arange(len(points))
-    header_at = ring_at[regions[:-1]] - header_size
-    wkb = np.empty(point_at[-1] + point_size, np.uint8)
 
-    def put(at: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-        # Element i of this view is the value that would begin at byte i: records of any size at any place.
-        np.ndarray(wkb.size - values.itemsize + 1, values.dtype, wkb.data, strides=(1,))[at] = values
+def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS) -> npt.NDArray[np.float64]:
+    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where units are angles."""
+    factor = crs.axis_info[0].unit_conversion_factor
+    ellipsoid = crs.get_geod() if crs.is_geographic else None
+    lengths = np.zeros(len(points))
+    if ellipsoid is None:
+        east, north = np.diff(points, axis=0).T
+        lengths[:-1] = factor * np.sqrt(east**2 + north**2)
+    else:
+        lon, lat = np.degrees(factor * points.T)
+        lat = np.clip(lat, -90, 90)
+        _, _, lengths[:-1] = ellipsoid.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
+    lengths[rings[1:] - 1] = 0
+    return lengths
 
-    put(header_at, headers)
-    put(ring_at, n_points.astype("<u4"))
-    put(point_at, points.astype("<f8").view("V16")[:, 0])
-    offsets = np.append(header_at, wkb.size)
-    return pa.Array.from_buffers(pa.large_binary(), n_rings.size, [None, pa.py_buffer(offsets), pa.py_buffer(wkb)])
+
+# --- lines -----------------------------------------------------------------------------------------------------------
+
+
+def _drawn(job: Job, finished: Sequence[Path], map: Map) -> Iterator[pa.RecordBatch]:
+    """The batches of all files, after rounds until no line spoils a polygon; the last level of a line is its original.
+
+    Levels of lines travel as a file: there may be a hundred thousand, and every task of a round needs the same.
+    """
+    reduced: dict[int, int] = {}
+    changed, number = np.empty(0, np.uint64), 0
+    while True:
+        path = Path(job.folder, f"levels-{number}.npy")
+        keys, levels = (
+            np.fromiter(reduced, np.uint64, len(reduced)),
+            np.fromiter(reduced.values(), np.int64, len(reduced)),
+        )
+        write_whole(path, keys, levels, changed)
+        failed = list(map(partial(check, job, path), finished))
+        changed, number = np.unique(np.concatenate(failed)), number + 1
+        if not changed.size:
+            break
+        reduced = reduce(reduced, changed)
+    for batch in map(partial(draw, job, path), finished):
+        if batch.num_rows:
+            yield batch
+
+
+def check(job: Job, levels: Path, finished: Path) -> Keys:
+    """Distinct keys of the lines that spoil polygons of a file, unless none changed since it was seen last."""
+    reduced, changed = _levels(levels)
+    features = _features(finished)
+    arcs = arcs_of(features.rings, features.rings.node)
+    if changed.size and not np.isin(arcs.key, changed).any():
+        return np.empty(0, np.uint64)
+    outlines = simplified(arcs, job.tolerance, reduced=reduced, smooth=job.smooth)
+    return failing(outlines, features.rings, arcs, reduced, job.source.areas.geobox.affine)
+
+
+def draw(job: Job, levels: Path, finished: Path) -> pa.RecordBatch:
+    """The batch of a file."""
+    reduced, _ = _levels(levels)
+    features = _features(finished)
+    arcs = arcs_of(features.rings, features.rings.node)
+    outlines = simplified(arcs, job.tolerance, reduced=reduced, smooth=job.smooth)
+    return _batch(job.source, features, outlines.xy[:, 0], outlines.xy[:, 1], outlines.rings)
+
+
+def _levels(path: Path) -> tuple[dict[int, int], Keys]:
+    """The levels of lines that do not have the first, and which of them changed in the round before."""
+    keys, levels, changed = read_whole(path, 3)
+    return dict(zip(keys.tolist(), levels.tolist(), strict=True)), changed
+
+
+def _features(path: Path) -> Features:
+    region, class_id, sums, polygons, *rings = read_whole(path, 4 + len(Rings._fields))
+    return Features(region, class_id, sums, polygons, Rings(*rings))

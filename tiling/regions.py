@@ -1,4 +1,6 @@
-"""Which pixels belong together: 4-connected regions of one class, labelled tile by tile and united across seams.
+"""Which pixels belong together: regions of one class, labelled tile by tile and united across seams.
+
+Labels are 4-connected; regions that touch diagonally can be gathered into 8-connected groups afterwards.
 
 A region's id is the index `row * width + col` of its first pixel in raster order. A tile knows the first pixel of what
 it sees, the union of seams takes the smallest id of all the pieces: nobody counts, and no cut shows.
@@ -6,7 +8,7 @@ it sees, the union of seams takes the smallest id of all the pieces: nobody coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -72,6 +74,19 @@ class TileRegions:
         return cls(labels, ids, class_id)
 
     @property
+    def groups(self) -> Ids:
+        """`(n,)` id of the 8-connected group that each region is in, as far as the tile alone can know."""
+        classes = self.class_id[self.labels]
+        pairs = []
+        for one, other in ((np.s_[:-1, :-1], np.s_[1:, 1:]), (np.s_[:-1, 1:], np.s_[1:, :-1])):
+            touching = (classes[one] == classes[other]) & (self.labels[one] != self.labels[other])
+            pairs.append(np.stack([self.labels[one][touching], self.labels[other][touching]]))
+        one_label, other_label = np.concatenate(pairs, axis=1)
+        _, group = _components(one_label, other_label, self.ids.size)
+        _, first = np.unique(group, return_index=True)
+        return self.ids[first][group]
+
+    @property
     def border(self) -> Border:
         """What a neighbour has to know."""
         return Border(*(self._side(self.labels[side]) for side in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])))
@@ -85,6 +100,10 @@ class Side(NamedTuple):
 
     ids: Ids
     class_id: Classes
+
+    def part(self, chosen: slice) -> Side:
+        """Some of these pixels."""
+        return Side(self.ids[chosen], self.class_id[chosen])
 
 
 class Border(NamedTuple):
@@ -118,18 +137,26 @@ class Seams:
     """The smallest id among the pieces of the same region."""
 
     @classmethod
-    def between(cls, borders: Mapping[tuple[int, int], Border]) -> Seams:
-        """Unite the pieces that touch across the seams of tiles, keyed by (row, col) in the grid of tiles."""
+    def between(
+        cls,
+        borders: Mapping[tuple[int, int], Border],
+        *,
+        connectivity: int = 4,
+        cells: Mapping[tuple[int, int], object] | None = None,
+    ) -> Seams:
+        """Unite the pieces that touch across the seams of tiles, keyed by (row, col) in the grid of tiles.
+
+        With `cells`, which says where each tile lies, only across seams between tiles of one cell.
+        """
         contacts = [np.empty((2, 0), np.int64)]
-        for (row, col), border in borders.items():
-            if below := borders.get((row + 1, col)):
-                contacts.append(_contacts(border.bottom, below.top))
-            if beside := borders.get((row, col + 1)):
-                contacts.append(_contacts(border.right, beside.left))
+        for tile, border in borders.items():
+            for neighbour, one, other in _meetings(tile, border, borders, connectivity):
+                if cells is None or cells[tile] == cells[neighbour]:
+                    contacts.append(_contacts(one, other))
         pieces, contact = np.unique(np.concatenate(contacts, axis=1), return_inverse=True)
-        one, other = contact.reshape(2, -1)
+        one_end, other_end = contact.reshape(2, -1)
         # Components are numbered by their smallest node and pieces ascend: the first of a component is its region's id.
-        _, component = _components(one, other, pieces.size)
+        _, component = _components(one_end, other_end, pieces.size)
         _, first = np.unique(component, return_index=True)
         return cls(pieces, pieces[first][component])
 
@@ -151,11 +178,35 @@ class Seams:
         pieces = np.union1d(known[found], self.regions[place[found]])
         return Seams(pieces, self.unite(pieces))
 
+    def except_for(self, regions: Ids, others: Seams) -> Seams:
+        """The same, but for these regions, whose pieces are united only as far as `others` unites them."""
+        return Seams(self.pieces, np.where(np.isin(self.regions, regions), others.unite(self.pieces), self.regions))
+
     def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         place = np.searchsorted(self.pieces, ids)
         found = place < self.pieces.size
         found[found] = self.pieces[place[found]] == ids[found]
         return place, found
+
+
+def _meetings(
+    tile: tuple[int, int], border: Border, borders: Mapping[tuple[int, int], Border], connectivity: int
+) -> Iterator[tuple[tuple[int, int], Side, Side]]:
+    """Each neighbour below or beside a tile, and two rows of pixels, one of either, that touch one to one."""
+    row, col = tile
+    for down, across, side, opposite in ((1, 0, "bottom", "top"), (0, 1, "right", "left")):
+        neighbour = row + down, col + across
+        if neighbour in borders:
+            one, other = getattr(border, side), getattr(borders[neighbour], opposite)
+            yield neighbour, one, other
+            if connectivity == 8:
+                yield neighbour, one.part(np.s_[:-1]), other.part(np.s_[1:])
+                yield neighbour, one.part(np.s_[1:]), other.part(np.s_[:-1])
+    if connectivity == 8:
+        for across, last, first in ((1, np.s_[-1:], np.s_[:1]), (-1, np.s_[:1], np.s_[-1:])):
+            neighbour = row + 1, col + across
+            if neighbour in borders:
+                yield neighbour, border.bottom.part(last), borders[neighbour].top.part(first)
 
 
 def _contacts(one: Side, other: Side) -> npt.NDArray[np.int64]:

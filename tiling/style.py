@@ -13,6 +13,9 @@ from xml.etree import ElementTree as ET
 LegendRow = tuple[int, str, str]
 """Value, name, "#rrggbb"."""
 
+QGIS = "3.22.0"
+"""The version whose format styles and projects are written in; later ones read it too."""
+
 HAIRLINE = "0.2"
 """Outline in the fill's own colour, in mm: without it antialiasing lets a quarter of the background through between
 neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a hundredth (measured in QGIS 3.22)."""
@@ -35,8 +38,17 @@ def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label
     `aliases` are what a person calls the columns, `label` an expression that names a feature, `map_tip` the HTML shown
     under the mouse, with expressions in [% %].
     """
-    root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology|Fields|Forms|MapTips")
-    renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0")
+    root = ET.Element("qgis", version=QGIS, styleCategories="Symbology|Fields|Forms|MapTips")
+    add_vector_style(root, legend, aliases=aliases, label=label, map_tip=map_tip)
+    ET.SubElement(root, "layerGeometryType").text = "2"
+    return document(root)
+
+
+def add_vector_style(
+    parent: ET.Element, legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str
+) -> None:
+    """Put a polygon layer's style into a QML document or into a project's layer: the elements are the same."""
+    renderer = ET.SubElement(parent, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0")
     categories = ET.SubElement(renderer, "categories")
     symbols = ET.SubElement(renderer, "symbols")
     for number, (value, name, colour) in enumerate(legend):
@@ -55,30 +67,34 @@ def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label
             ("outline_width_unit", "MM"),
         ):
             ET.SubElement(options, "Option", type="QString", name=option, value=setting)
-    names = ET.SubElement(root, "aliases")
+    names = ET.SubElement(parent, "aliases")
     for field, alias in aliases.items():
         ET.SubElement(names, "alias", field=field, name=alias)
-    ET.SubElement(root, "mapTip").text = map_tip
-    ET.SubElement(root, "previewExpression").text = label
-    ET.SubElement(root, "layerGeometryType").text = "2"
-    return _document(root)
+    ET.SubElement(parent, "mapTip").text = map_tip
+    ET.SubElement(parent, "previewExpression").text = label
 
 
 def raster_qml(legend: Sequence[LegendRow]) -> str:
     """QML of a paletted raster: just its classes. QGIS alone would list all 256 entries of the colour table."""
-    root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology")
+    root = ET.Element("qgis", version=QGIS, styleCategories="Symbology")
+    add_raster_style(root, legend)
+    return document(root)
+
+
+def add_raster_style(parent: ET.Element, legend: Sequence[LegendRow]) -> None:
+    """Put a paletted raster's style into a QML document or into a project's layer."""
     renderer = ET.SubElement(
-        ET.SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
+        ET.SubElement(parent, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
     )
     palette = ET.SubElement(renderer, "colorPalette")
     for value, name, colour in legend:
         ET.SubElement(palette, "paletteEntry", value=str(value), color=colour, label=name, alpha="255")
-    return _document(root)
 
 
 def _rgba(colour: str) -> str:
     return ",".join(str(part) for part in (*bytes.fromhex(colour.removeprefix("#")), 255))
 
 
-def _document(root: ET.Element) -> str:
+def document(root: ET.Element) -> str:
+    """The text of a QML file or a project."""
     return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + ET.tostring(root, encoding="unicode")

@@ -147,7 +147,7 @@ def test_every_valid_pixel_gets_one_class_and_no_data_stays(
 
 
 def test_polygons_are_those_of_the_whole_raster(tmp_path: Path) -> None:
-    out = run(draw_scene(tmp_path / "scene.tif", 300, 260), tmp_path / "out", shard=64)
+    out = run(draw_scene(tmp_path / "scene.tif", 300, 260), tmp_path / "out", shard=64, simplify=0)
     with rasterio.open(out / "classes.tif") as source:
         classes = source.read(1)
         whole = [
@@ -333,7 +333,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [3, 9])
+@pytest.mark.parametrize("after", [1, 3])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, after: int) -> None:
     """kill -9 in the middle costs the shard in hand and nothing else."""
     scene, out = draw_scene(tmp_path / "scene.tif", 3000, 2600), tmp_path / "out"

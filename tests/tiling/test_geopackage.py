@@ -16,27 +16,34 @@ import shapely
 from pyproj import CRS
 
 from tiling.errors import Mistake
-from tiling.geopackage import write_geopackage
+from tiling.layer import Layer
 from tiling.polygons import SCHEMA
 from tiling.style import completed
+from tiling.vectors import write_vectors
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"))
+
+COLUMNS = ["region_id", "class_id", "class_name", "area_m2", "perimeter_m", "confidence", "n_pixels"]
 
 
 def batch(*rows: tuple[int, int, float | None], east: float = 0) -> pa.RecordBatch:
     """Unit squares beside each other, one for each (region, class, confidence)."""
     ids, classes, confidence = zip(*rows, strict=True)
     west = east + np.arange(len(rows))
-    columns = [ids, classes, [1] * len(rows), [100.25] * len(rows), confidence]
-    geometry = shapely.to_wkb(shapely.box(west, 0, west + 1, 1))
-    return pa.RecordBatch.from_arrays(
-        [pa.array(column, field.type) for column, field in zip([*columns, geometry], SCHEMA, strict=True)],
-        schema=SCHEMA,
-    )
+    columns = {
+        "region_id": ids,
+        "class_id": classes,
+        "n_pixels": [1] * len(rows),
+        "area_m2": [100.25] * len(rows),
+        "perimeter_m": [40.0] * len(rows),
+        "confidence": confidence,
+        "geometry": shapely.to_wkb(shapely.box(west, 0, west + 1, 1)),
+    }
+    return pa.RecordBatch.from_arrays([pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
 
 
 def write(path: Path, *batches: pa.RecordBatch, **options: Any) -> int:
-    return write_geopackage(path, batches, **{"crs": "EPSG:32633", "legend": LEGEND} | options)
+    return write_vectors(path, batches, Layer(**{"crs": "EPSG:32633", "legend": LEGEND, "schema": SCHEMA} | options))
 
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -49,7 +56,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert write(path, first, second) == 3
     meta, found = pyogrio.read_arrow(path, layer="landcover")
     assert CRS(meta["crs"]) == CRS("EPSG:32633")
-    assert found.column_names[:-1] == ["region_id", "class_id", "class_name", "area_m2", "confidence", "n_pixels"]
+    assert found.column_names[:-1] == COLUMNS
     assert found["region_id"].to_pylist() == [0, 7, 9]
     assert found["class_name"].to_pylist() == ["Trees & <shrubs>", "Water", "Trees & <shrubs>"]
     assert found["confidence"].to_pylist() == [50.5, None, 100.0]
@@ -73,7 +80,7 @@ def test_it_is_a_geopackage_of_version_1_2_with_an_index(tmp_path: Path) -> None
 
 def test_it_carries_its_style_and_the_names_of_its_classes(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
-    write(path, batch((0, 1, None)), layer="forest")
+    write(path, batch((0, 1, None)), name="forest")
     ((table, column, default, qml),) = query(
         path, "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
     )
@@ -102,7 +109,7 @@ def test_an_empty_map_is_a_valid_empty_layer(tmp_path: Path) -> None:
     assert write(path) == 0
     info = pyogrio.read_info(path, layer="landcover")
     assert (info["features"], info["geometry_type"], info["crs"]) == (0, "Polygon", "EPSG:32633")
-    assert list(info["fields"]) == ["region_id", "class_id", "class_name", "area_m2", "confidence", "n_pixels"]
+    assert list(info["fields"]) == COLUMNS
 
 
 def test_geographic_coordinates_keep_their_order(tmp_path: Path) -> None:
@@ -114,8 +121,10 @@ def test_geographic_coordinates_keep_their_order(tmp_path: Path) -> None:
 
 def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
-    for name in ("a.unfinished.gpkg", "a.unfinished.gpkg-journal", "a.unfinished.gpkg-wal"):
-        (tmp_path / name).write_bytes(b"half a file")
+    unfinished = tmp_path / ".a.gpkg.unfinished"
+    unfinished.mkdir()
+    for name in ("a.gpkg", "a.gpkg-journal", "a.gpkg-wal"):
+        (unfinished / name).write_bytes(b"half a file")
     write(path, batch((0, 1, None)))
     write(path, batch((0, 1, None), (1, 2, None)))
     assert query(path, "SELECT count(*) FROM landcover") == [(2,)]
@@ -131,7 +140,7 @@ def test_what_stops_the_polygons_passes_through_and_leaves_the_old_file(tmp_path
     path = tmp_path / "a.gpkg"
     write(path, batch((5, 1, None)))
     with pytest.raises(type(error)) as raised:
-        write_geopackage(path, broken(), crs="EPSG:32633", legend=LEGEND)
+        write_vectors(path, broken(), Layer(crs="EPSG:32633", legend=LEGEND))
     assert raised.value is error
     assert query(path, "SELECT region_id FROM landcover") == [(5,)]
     assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import rasterio
 from affine import Affine
 from rasterio.shutil import copy
 
-from tiling.geopackage import write_geopackage
+from tiling.layer import Layer
 from tiling.polygons import polygonise
+from tiling.project import project
 from tiling.style import raster_qml
+from tiling.vectors import write_vectors
 
 pytestmark = [
     pytest.mark.qgis,
@@ -27,27 +30,36 @@ PYTHON = "/usr/bin/python3"
 """The interpreter that Debian's python3-qgis belongs to."""
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"), (3, "Bare soil", "#b9a48c"))
-NORTH_UP = Affine(10, 0, 5e5, 0, -10, 5e6)
+
+PLACES = {
+    "north": ("EPSG:32633", Affine(10, 0, 5e5, 0, -10, 5e6)),
+    "south": ("EPSG:32733", Affine(10, 0, 5e5, 0, -10, 2e6)),
+    "degrees": ("EPSG:4326", Affine(0.001, 0, -64, 0, -0.001, -31)),
+    "antimeridian": ("EPSG:4326", Affine(0.01, 0, 179.7, 0, -0.01, 10)),
+    "oblong": ("EPSG:32633", Affine(20, 0, 5e5, 0, -10, 5e6)),
+    "south up": ("EPSG:32633", Affine(10, 0, 5e5, 0, 10, 5e6)),
+}
+"""CRS and geotransform of 60 × 60 px."""
 
 LOOK = r"""
 import json, sys
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 from qgis.core import (
-    QgsApplication, QgsFeatureSource, QgsMapRendererSequentialJob, QgsMapSettings, QgsRasterLayer, QgsVectorLayer
+    QgsApplication, QgsFeatureSource, QgsMapRendererSequentialJob, QgsMapSettings, QgsProject, QgsRasterLayer,
+    QgsVectorLayer
 )
 
 application = QgsApplication([], False)
 application.initQgis()
-vector, raster, folder, size = QgsVectorLayer(sys.argv[1]), QgsRasterLayer(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 
 
-def render(layer, path, size=size):
+def render(layers, crs, extent, path, width, height):
     settings = QgsMapSettings()
-    settings.setLayers([layer])
-    settings.setDestinationCrs(layer.crs())
-    settings.setOutputSize(QSize(size, size))
-    settings.setExtent(layer.extent())
+    settings.setLayers(layers)
+    settings.setDestinationCrs(crs)
+    settings.setOutputSize(QSize(width, height))
+    settings.setExtent(extent)
     settings.setBackgroundColor(QColor("white"))
     job = QgsMapRendererSequentialJob(settings)
     job.start()
@@ -55,27 +67,63 @@ def render(layer, path, size=size):
     job.renderedImage().save(path)
 
 
-render(vector, folder + "/vector.png")
-render(vector, folder + "/between.png", 433)
-render(raster, folder + "/raster.png")
-fields = vector.fields()
-print(json.dumps({
-    "valid": [vector.isValid(), raster.isValid()],
-    "crs": [vector.crs().authid(), raster.crs().authid()],
-    "features": vector.featureCount(),
-    "indexed": vector.hasSpatialIndex() == QgsFeatureSource.SpatialIndexPresent,
-    "vector": [vector.renderer().type(), vector.renderer().classAttribute()],
-    "categories": [(c.value(), c.label(), c.symbol().color().name()) for c in vector.renderer().categories()],
-    "raster": raster.renderer().type(),
-    "classes": [(c.value, c.label, c.color.name()) for c in raster.renderer().classes()],
-    "aliases": {field.name(): field.alias() for field in fields},
-    "class widget": fields.field("class_id").editorWidgetSetup().type(),
-    "title": vector.metadata().title(),
-    "abstract": vector.metadata().abstract(),
-    "map tip": vector.mapTipTemplate(),
-    "display": vector.displayExpression(),
-}))
-del fields, vector, raster  # exitQgis crashes on layers that outlive it
+def categories(layer):
+    return [(c.value(), c.label(), c.symbol().color().name()) for c in layer.renderer().categories()]
+
+
+def classes(layer):
+    return [(c.value, c.label, c.color.name()) for c in layer.renderer().classes()]
+
+
+def look(folder, width, height):
+    vector, raster = QgsVectorLayer(folder + "/landcover.gpkg"), QgsRasterLayer(folder + "/classes.tif")
+    render([vector], vector.crs(), raster.extent(), folder + "/vector.png", width, height)
+    render([vector], vector.crs(), vector.extent(), folder + "/between.png", 433, 433)
+    render([raster], raster.crs(), raster.extent(), folder + "/raster.png", width, height)
+    opened = QgsProject()
+    read = opened.read(folder + "/landcover.qgs")
+    layers = {layer.name(): layer for layer in opened.mapLayers().values()}
+    tree = opened.layerTreeRoot()
+    shown = [node.layer() for node in tree.findLayers() if node.isVisible()]
+    view = opened.viewSettings().defaultViewExtent()
+    render(shown, opened.crs(), view, folder + "/project.png", width, height)
+    render([layers["Raster"]], opened.crs(), view, folder + "/project-raster.png", width, height)
+    (bookmark,) = opened.bookmarkManager().bookmarks()
+    box = bookmark.extent()
+    fields = vector.fields()
+    return {
+        "valid": [vector.isValid(), raster.isValid()],
+        "crs": [vector.crs().authid(), raster.crs().authid()],
+        "features": vector.featureCount(),
+        "indexed": vector.hasSpatialIndex() == QgsFeatureSource.SpatialIndexPresent,
+        "vector": [vector.renderer().type(), vector.renderer().classAttribute()],
+        "categories": categories(vector),
+        "raster": raster.renderer().type(),
+        "classes": classes(raster),
+        "aliases": {field.name(): field.alias() for field in fields},
+        "class widget": fields.field("class_id").editorWidgetSetup().type(),
+        "title": vector.metadata().title(),
+        "abstract": vector.metadata().abstract(),
+        "map tip": vector.mapTipTemplate(),
+        "display": vector.displayExpression(),
+        "project": {
+            "read": [read, opened.error()],
+            "title": opened.title(),
+            "crs": opened.crs().authid(),
+            "layers": {name: [l.isValid(), l.crs().authid(), l.source()] for name, l in layers.items()},
+            "groups": [group.name() for group in tree.findGroups()],
+            "shown": [layer.name() for layer in shown],
+            "categories": categories(layers["Polygons"]),
+            "classes": classes(layers["Raster"]),
+            "aliases": {field.name(): field.alias() for field in layers["Polygons"].fields()},
+            "bookmark": [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()],
+            "view": [view.xMinimum(), view.yMinimum(), view.xMaximum(), view.yMaximum()],
+        },
+    }
+
+
+sizes = json.loads(sys.argv[1])
+print(json.dumps({folder: look(folder, *size) for folder, size in sizes.items()}))
 application.exitQgis()
 """
 
@@ -90,32 +138,41 @@ def scene() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return classes
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GeoPackage, and a COG with its style beside it."""
-    folder = tmp_path_factory.mktemp("qgis")
+def draw(folder: Path, crs: str, transform: Affine) -> None:
+    """A GeoPackage, a COG with its style beside it, and a project."""
     profile = {"height": 60, "width": 60, "count": 1, "dtype": "uint8", "nodata": 0}
-    with rasterio.open(
-        folder / "plain.tif", "w", driver="GTiff", crs="EPSG:32633", transform=NORTH_UP, **profile
-    ) as out:
+    with rasterio.open(folder / "plain.tif", "w", driver="GTiff", crs=crs, transform=transform, **profile) as out:
         out.write(scene(), 1)
         out.write_colormap(1, {value: (*bytes.fromhex(colour[1:]), 255) for value, _, colour in LEGEND})
-    copy(folder / "plain.tif", folder / "classes.tif", driver="COG", overview_resampling="mode")
+    raster = folder / "classes.tif"
+    copy(folder / "plain.tif", raster, driver="COG", overview_resampling="mode")
     (folder / "classes.qml").write_text(raster_qml(LEGEND), encoding="utf-8")
-    write_geopackage(
-        folder / "landcover.gpkg",
-        polygonise(folder / "classes.tif", tile=16),
-        crs="EPSG:32633",
-        legend=LEGEND,
-        title="Land cover of a drawn scene",
-        description="Made in a test",
-    )
+    layer = Layer(crs=crs, legend=LEGEND, title="Land cover of a drawn scene", description="Made in a test")
+    write_vectors(folder / "landcover.gpkg", polygonise(raster, tile=16), layer)
+    text = project("A drawn & painted scene", raster, LEGEND, (folder / "landcover.gpkg", layer))
+    (folder / "landcover.qgs").write_text(text, encoding="utf-8")
+
+
+def scale(transform: Affine) -> tuple[int, int]:
+    """Pixels of the picture for each pixel of the map, across and down."""
+    across, down = abs(transform.a), abs(transform.e)
+    return round(10 * across / min(across, down)), round(10 * down / min(across, down))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each place. They are drawn elsewhere and moved: the project must not mind."""
+    folder = tmp_path_factory.mktemp("qgis")
+    for place, (crs, transform) in PLACES.items():
+        (folder / "first").mkdir()
+        draw(folder / "first", crs, transform)
+        shutil.move(folder / "first", folder / place)
     return folder
 
 
 @pytest.fixture(scope="module")
-def seen(folder: Path) -> dict[str, Any]:
-    """What QGIS says of the two files; it leaves vector.png and raster.png, 10 px of map per pixel."""
+def seen(folder: Path) -> dict[str, dict[str, Any]]:
+    """What QGIS says of each place; it leaves pictures, 10 or more of their pixels for one of the map's."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GDAL", "PROJ"))}
     environment |= {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
 
@@ -125,50 +182,86 @@ def seen(folder: Path) -> dict[str, Any]:
 
     if not Path(PYTHON).exists() or qgis("import qgis.core").returncode:
         pytest.skip(f"{PYTHON} has no qgis: apt-get install python3-qgis")
-    done = qgis(LOOK, str(folder / "landcover.gpkg"), str(folder / "classes.tif"), str(folder), "600")
+    sizes = {str(folder / place): [60 * pixels for pixels in scale(where)] for place, (_, where) in PLACES.items()}
+    done = qgis(LOOK, json.dumps(sizes))
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return {Path(place).name: facts for place, facts in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def test_both_open_in_place(seen: dict[str, Any]) -> None:
-    assert seen["valid"] == [True, True]
-    assert seen["crs"] == ["EPSG:32633"] * 2
-    assert seen["indexed"]
-    assert seen["features"] == 4
+def colours_of(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`(band, y, x)` of classes in the legend's colours; no data is white."""
+    colours = {0: (255, 255, 255)} | {value: tuple(bytes.fromhex(colour[1:])) for value, _, colour in LEGEND}
+    return np.array([colours[value] for value in classes.ravel()]).T.reshape(3, *classes.shape)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_both_open_in_place(seen: dict[str, Any], place: str) -> None:
+    found = seen[place]
+    assert found["valid"] == [True, True]
+    assert found["crs"] == [PLACES[place][0]] * 2
+    assert found["indexed"]
+    assert found["features"] == 4
 
 
 def test_polygons_are_categorised_by_the_legend(seen: dict[str, Any]) -> None:
-    assert seen["vector"] == ["categorizedSymbol", "class_id"]
-    assert [(int(value), name, colour) for value, name, colour in seen["categories"]] == list(LEGEND)
+    found = seen["north"]
+    assert found["vector"] == ["categorizedSymbol", "class_id"]
+    assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(LEGEND)
 
 
 def test_the_raster_lists_just_its_classes(seen: dict[str, Any]) -> None:
-    assert seen["raster"] == "paletted"
-    assert seen["classes"] == [list(row) for row in LEGEND]
+    assert seen["north"]["raster"] == "paletted"
+    assert seen["north"]["classes"] == [list(row) for row in LEGEND]
 
 
 def test_columns_and_layer_speak_to_people(seen: dict[str, Any]) -> None:
-    assert seen["aliases"]["area_m2"] == "Area (m²)"
-    assert seen["class widget"] == "ValueMap"
-    assert (seen["title"], seen["abstract"]) == ("Land cover of a drawn scene", "Made in a test")
-    assert "class_name" in seen["map tip"]
-    assert seen["display"] == '"class_name"'
+    found = seen["north"]
+    assert found["aliases"]["area_m2"] == "Area (m²)"
+    assert found["class widget"] == "ValueMap"
+    assert (found["title"], found["abstract"]) == ("Land cover of a drawn scene", "Made in a test")
+    assert "class_name" in found["map tip"]
+    assert found["display"] == '"class_name"'
 
 
-@pytest.mark.parametrize("picture", ["vector.png", "raster.png"])
-def test_each_pixel_has_the_colour_of_its_class(seen: dict[str, Any], folder: Path, picture: str) -> None:
-    with rasterio.open(folder / picture) as image:
-        drawn = image.read([1, 2, 3])[:, 5::10, 5::10]
-    colours = {0: (255, 255, 255)} | {value: tuple(bytes.fromhex(colour[1:])) for value, _, colour in LEGEND}
-    expected = np.array([colours[value] for value in scene().ravel()]).T.reshape(3, 60, 60)
-    np.testing.assert_array_equal(drawn, expected)
+@pytest.mark.parametrize("place", PLACES)
+def test_the_project_opens_on_the_map_with_valid_layers(seen: dict[str, Any], folder: Path, place: str) -> None:
+    found, (crs, transform) = seen[place]["project"], PLACES[place]
+    assert found["read"] == [True, ""]
+    assert found["crs"] == crs
+    assert found["title"] == "A drawn & painted scene"
+    assert found["layers"] == {
+        "Polygons": [True, crs, f"{folder / place / 'landcover.gpkg'}|layername=landcover"],
+        "Raster": [True, crs, str(folder / place / "classes.tif")],
+    }
+    assert found["groups"] == ["A drawn & painted scene"]
+    assert found["shown"] == ["Polygons"]
+    (west, north), (east, south) = transform @ (0, 0), transform @ (60, 60)
+    bounds = [west, min(south, north), east, max(south, north)]
+    assert found["view"] == found["bookmark"] == pytest.approx(bounds, abs=1e-9)
+
+
+def test_the_project_has_the_legend_and_the_names_of_columns(seen: dict[str, Any]) -> None:
+    found = seen["north"]["project"]
+    assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(LEGEND)
+    assert found["classes"] == [list(row) for row in LEGEND]
+    assert found["aliases"]["area_m2"] == "Area (m²)"
+
+
+@pytest.mark.parametrize("picture", ["vector.png", "raster.png", "project.png", "project-raster.png"])
+@pytest.mark.parametrize("place", PLACES)
+def test_each_pixel_has_the_colour_of_its_class(seen: dict[str, Any], folder: Path, place: str, picture: str) -> None:
+    across, down = scale(PLACES[place][1])
+    with rasterio.open(folder / place / picture) as image:
+        drawn = image.read([1, 2, 3])[:, down // 2 :: down, across // 2 :: across]
+    north_up = scene()[:: -1 if PLACES[place][1].e > 0 else 1]
+    np.testing.assert_array_equal(drawn, colours_of(north_up))
 
 
 def test_no_hairlines_show_between_neighbours(seen: dict[str, Any], folder: Path) -> None:
-    with rasterio.open(folder / "between.png") as image:  # here borders fall between the picture's pixels
+    with rasterio.open(folder / "north" / "between.png") as image:  # here borders fall between the picture's pixels
         green = image.read(2)[400, 212:222].astype(int)
     assert abs(green - 125).max() <= 2, "water and trees are both 125, the background is 255"
 
 
 def test_looking_leaves_nothing_behind(seen: dict[str, Any], folder: Path) -> None:
-    assert not [path.name for path in folder.iterdir() if path.name.startswith("landcover.gpkg-")]
+    assert not [path.name for path in (folder / "north").iterdir() if path.name.startswith("landcover.gpkg-")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -132,3 +134,36 @@ def test_a_border_is_the_outermost_pixels() -> None:
     assert isinstance(border, Border)
     assert [side.class_id.tolist() for side in border] == [[0, 1, 2, 3], [8, 9, 10, 11], [0, 4, 8], [3, 7, 11]]
     assert border.left.ids.tolist() == [304, 404, 504]
+
+
+@settings(max_examples=50)
+@given(classes=rasters, tile=tiles)
+def test_groups_united_across_seams_are_eight_connected(classes: npt.NDArray[np.uint8], tile: int) -> None:
+    expected = measure.label(classes.astype(int) + 1, connectivity=2, background=-1).ravel()
+    _, first, group = np.unique(expected, return_index=True, return_inverse=True)
+    whole = Window.of_shape(*classes.shape)
+    windows, regions = cut(classes, tile, None)
+    seams = Seams.between(
+        {place: replace(found, ids=found.groups).border for place, found in regions.items()}, connectivity=8
+    )
+    for place, found in regions.items():
+        ids = seams.unite(found.groups)[found.labels]
+        np.testing.assert_array_equal(ids, first[group].reshape(classes.shape)[windows[place].within(whole)])
+
+
+@settings(max_examples=50)
+@given(classes=rasters, tile=st.integers(1, 4))
+def test_regions_united_inside_cells_are_those_of_each_cell_alone(classes: npt.NDArray[np.uint8], tile: int) -> None:
+    whole, width = Window.of_shape(*classes.shape), classes.shape[1]
+    windows, regions = cut(classes, tile, None)
+    cells = {(row, col): (row // 3, col // 2) for row, col in windows}
+    seams = Seams.between({place: found.border for place, found in regions.items()}, cells=cells)
+    ids = np.empty(classes.shape, int)
+    for place, found in regions.items():
+        ids[windows[place].within(whole)] = seams.unite(found.ids)[found.labels]
+    for row in range(0, classes.shape[0], 3 * tile):
+        for col in range(0, width, 2 * tile):
+            cell = Window(row, col, 3 * tile, 2 * tile) & whole
+            local = ids_of(classes[cell.within(whole)])
+            expected = (cell.row + local // cell.width) * width + cell.col + local % cell.width
+            np.testing.assert_array_equal(ids[cell.within(whole)], expected)

@@ -1,0 +1,194 @@
+"""Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and numbers.
+
+    python -m benchmarks.vectors [--size 4096] [--mask smooth --mask noisy --mask network] [--simplify 0.75]
+
+Each way runs in a process of its own, so that its peak memory is its own; CPU time and memory are what the operating
+system says of the process and its children (`peak` is that of the largest one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Cost(NamedTuple):
+    """What one way took."""
+
+    wall: float
+    cpu: float
+    peak: int
+    """Bytes of the largest process."""
+    polygons: int
+
+
+def smooth(size: int) -> npt.NDArray[np.uint8]:
+    """Land cover as a classifier with context draws it: patches of some 20 px."""
+    return _field(size, 10)
+
+
+def noisy(size: int) -> npt.NDArray[np.uint8]:
+    """Land cover as a classifier of single pixels draws it."""
+    return _field(size, 1)
+
+
+def network(size: int) -> npt.NDArray[np.uint8]:
+    """One region that winds through the whole raster, and islands in it."""
+    from scipy import ndimage
+
+    rough = ndimage.gaussian_filter(np.random.default_rng(2).standard_normal((size, size)).astype(np.float32), 6)
+    return (abs(rough) > 0.4 * rough.std()).astype(np.uint8) + 1
+
+
+def _field(size: int, sigma: float) -> npt.NDArray[np.uint8]:
+    from scipy import ndimage
+
+    rng = np.random.default_rng(1)
+    fields = [
+        ndimage.gaussian_filter(rng.standard_normal((size, size), np.float32), sigma, mode="wrap") for _ in range(5)
+    ]
+    return (np.argmax(fields, axis=0) + 1).astype(np.uint8)
+
+
+MASKS: dict[str, Callable[[int], npt.NDArray[np.uint8]]] = {"smooth": smooth, "noisy": noisy, "network": network}
+
+
+def write_mask(path: Path, classes: npt.NDArray[np.uint8]) -> None:
+    """As our own products are laid out: 512-px blocks, DEFLATE."""
+    import rasterio
+    from affine import Affine
+
+    profile = {
+        "driver": "GTiff",
+        "height": classes.shape[0],
+        "width": classes.shape[1],
+        "count": 1,
+        "dtype": "uint8",
+        "crs": "EPSG:32633",
+        "transform": Affine(10, 0, 5e5, 0, -10, 5e6),
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "deflate",
+    }
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(classes, 1)
+
+
+# --- the ways --------------------------------------------------------------------------------------------------------
+
+
+def ours(mask: str, out: str, workers: int, simplify: float) -> None:
+    """Our polygons; with one worker in this process."""
+    import pyarrow as pa
+    import pyogrio
+
+    from tiling.polygons import SCHEMA, polygonise
+
+    def write(map_: Any) -> None:
+        batches = polygonise(mask, map=map_, simplify=simplify, scratch=Path(out).parent)
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, batches)
+        options = {"geometry_name": "geometry", "geometry_type": "Polygon", "crs": "EPSG:32633"}
+        pyogrio.write_arrow(reader, out, layer="landcover", driver="GPKG", **options)
+
+    if workers == 1:
+        write(map)
+    else:
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            write(pool.imap)
+            pool.close()
+            pool.join()
+
+
+def rasterio_shapes(mask: str, out: str) -> None:
+    """What most Python tools do."""
+    import geopandas
+    import rasterio
+    import shapely
+    from rasterio import features
+
+    with rasterio.open(mask) as source:
+        classes = source.read(1)
+        found = list(features.shapes(classes, mask=classes != 0, transform=source.transform))
+        crs = source.crs.to_wkt()
+    outlines = [shapely.geometry.shape(outline) for outline, _ in found]
+    frame = geopandas.GeoDataFrame({"class_id": [int(value) for _, value in found]}, geometry=outlines, crs=crs)
+    frame.to_file(out, layer="landcover", driver="GPKG", engine="pyogrio")
+
+
+def commands(mask: Path, out: Path, simplify: float) -> dict[str, list[str]]:
+    """Each way as a command."""
+    this = [sys.executable, "-m", "benchmarks.vectors", "--mask-file", str(mask), "--out", str(out)]
+    ways = {f"ours, {n} worker{'s'[: n - 1]}": [*this, "--way", f"ours-{n}"] for n in (1, 2)}
+    if simplify:
+        ways[f"ours, simplified by {simplify} px"] = [*this, "--way", "ours-1", "--simplify", str(simplify)]
+    ways["rasterio + shapely + pyogrio"] = [*this, "--way", "rasterio"]
+    if polygonize := shutil.which("gdal_polygonize.py"):
+        ways["gdal_polygonize.py"] = [polygonize, "-q", str(mask), "-f", "GPKG", str(out), "landcover", "class_id"]
+    return ways
+
+
+def cost_of(command: list[str], out: Path) -> Cost:
+    """Run a command and say what it took."""
+    import pyogrio
+
+    out.unlink(missing_ok=True)
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    kilobytes = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
+    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, pyogrio.read_info(out)["features"])
+
+
+def main() -> None:
+    """Print a table for each mask."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", type=int, default=4096, help="pixels on a side")
+    parser.add_argument("--mask", action="append", choices=list(MASKS), help="which masks; all unless told")
+    parser.add_argument("--simplify", type=float, default=0.0, help="in pixels, for one more row")
+    for inner in ("--way", "--mask-file", "--out"):
+        parser.add_argument(inner, default="", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way == "rasterio":
+        return rasterio_shapes(arguments.mask_file, arguments.out)
+    if arguments.way:
+        workers = int(arguments.way.removeprefix("ours-"))
+        return ours(arguments.mask_file, arguments.out, workers, arguments.simplify)
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.mask or MASKS:
+            mask, out = Path(folder, f"{name}.tif"), Path(folder, "out.gpkg")
+            write_mask(mask, MASKS[name](arguments.size))
+            first: Cost | None = None
+            print(f"\n{name}, {arguments.size} × {arguments.size} px, {os.cpu_count()} cores")
+            print(f"{'':32} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'polygons':>9} {'wall ×':>7} {'CPU ×':>7}")
+            for way, command in commands(mask, out, arguments.simplify).items():
+                cost = cost_of(command, out)
+                first = first or cost
+                print(
+                    f"{way:32} {cost.wall:8.1f} {cost.cpu:8.1f} {cost.peak / 1e6:8.0f} {cost.polygons:9d} "
+                    f"{cost.wall / first.wall:7.2f} {cost.cpu / first.cpu:7.2f}",
+                    flush=True,
+                )
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""`landweave zones`: area of each class in each zone of a polygon layer, as a layer and as a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.evaluate import open_classes
+from flows.progress import Progress, counted, silent
+from tiling.errors import Mistake
+from tiling.palette import legend_of
+from tiling.style import completed
+
+MAPPED, SHARE = "mapped_m2", "mapped_share"
+
+
+def zones(
+    map_path: Path, zones_path: Path, out: Path, progress: Progress = silent, *, nodata: int | None = None
+) -> tuple[Path, Path]:
+    """The layer written to `out`, in the format of its suffix, and the CSV of the same columns beside it.
+
+    Zones keep their columns, their CRS and their shape; what is added: `mapped_share`, the part of a zone that lies on
+    pixels with data, `mapped_m2`, their area, and `{class}_m2` and `{class}_share` (of `mapped_m2`) for each class.
+    Only vertices are brought into the map's CRS: edges are straight there. `Mistake` for what a person can mend.
+    """
+    import pyarrow as pa
+    import shapely
+
+    from tiling.layer import Layer
+    from tiling.vectors import check_suffix, write_vectors
+    from tiling.zones import zone_areas
+
+    check_suffix(out)
+    with open_classes(map_path) as source:
+        crs = source.crs.to_wkt()
+    frame = read_zones(zones_path)
+    shapes = frame.geometry.to_crs(crs).to_numpy()
+    if not np.isfinite(shapely.bounds(shapes)[~shapely.is_empty(shapes)]).all():
+        raise Mistake(f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to its area")
+
+    def watched(function: Callable[[Any], Any], blocks: Sequence[Any]) -> Iterator[Any]:
+        return counted(map(function, blocks), "zones", len(blocks), progress)
+
+    found = zone_areas(map_path, shapes, nodata=nodata, map=watched)
+    names = {value: name for value, name, _ in completed(legend_of(map_path), found.values)}
+    mapped = found.square_metres.sum(1)
+    columns: dict[str, Any] = {SHARE: found.share, MAPPED: mapped}
+    fields = {
+        SHARE: ("Mapped part", "Part of the zone, 0 to 1, that lies on pixels with data"),
+        MAPPED: ("Mapped area (m²)", "Area of the zone that lies on pixels with data"),
+    }
+    for key, value, metres in zip(slugs(names, found.values), found.values, found.square_metres.T, strict=True):
+        columns[f"{key}_m2"] = metres
+        columns[f"{key}_share"] = np.divide(metres, mapped, out=np.full(mapped.size, np.nan), where=mapped > 0)
+        fields[f"{key}_m2"] = (f"{names[value]} ({value}), m²", f"Area of class {value} in the zone")
+        fields[f"{key}_share"] = (f"{names[value]} ({value}), part", f"Part of the mapped area, class {value}, 0 to 1")
+    attributes = frame.drop(columns=frame.geometry.name)
+    taken = {name.lower() for name in columns} | {"geometry"}
+    attributes = attributes.rename(columns={name: f"zone_{name}" for name in attributes if name.lower() in taken})
+    table = pa.Table.from_pandas(attributes, preserve_index=False).replace_schema_metadata()
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values, from_pandas=True))
+    multi: list[Any] = [
+        shapely.multipolygons(shapely.get_parts(shape)) for shape in shapely.force_2d(frame.geometry.to_numpy())
+    ]
+    whole = table.append_column(
+        pa.field("geometry", pa.large_binary(), metadata={"ARROW:extension:name": "ogc.wkb"}),
+        pa.array(shapely.to_wkb(multi), pa.large_binary()),
+    )
+    layer = Layer(
+        crs=frame.crs.to_wkt(),
+        schema=whole.schema,
+        name="zones",
+        title=f"Classes of {map_path.name} in {zones_path.name}",
+        geometry_type="MultiPolygon",
+        fields=fields,
+    )
+    write_vectors(out, whole.to_batches(), layer)
+    beside = out.with_suffix(".csv")
+    write_table(beside, table.column_names, zip(*(table[n].to_pylist() for n in table.column_names), strict=True))
+    return out, beside
+
+
+def read_zones(path: Path) -> Any:
+    """The polygons of a vector file as a GeoDataFrame; rows without one have an empty polygon."""
+    import geopandas
+    import shapely
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        frame = geopandas.read_file(path)
+    except (DataSourceError, DataLayerError, OSError) as error:
+        raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
+    if not isinstance(frame, geopandas.GeoDataFrame) or frame.empty:
+        raise Mistake(f"{path} holds no features; zones are polygons")
+    if frame.crs is None:
+        raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
+    frame.geometry = frame.geometry.where(frame.geometry.notna(), shapely.Polygon())
+    other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
+    if other:
+        raise Mistake(f"{path} holds {' and '.join(other)}; zones are polygons, so leave the others out")
+    return frame
+
+
+def slugs(names: dict[int, str], values: Sequence[int]) -> list[str]:
+    """A column's name for each class: its own in plain letters, with its value where two would be the same."""
+    plain = {value: re.sub(r"\W+", "_", names[value].lower()).strip("_") for value in values}
+    plain = {value: f"class_{name}" if name.isdecimal() or not name else name for value, name in plain.items()}
+    often = [name for name in plain.values() if list(plain.values()).count(name) > 1]
+    return [f"{name}_{value}" if name in often or name == "mapped" else name for value, name in plain.items()]
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV."""
+    import csv
+    import io
+
+    from flows.run import write_whole
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())

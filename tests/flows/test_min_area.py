@@ -1,0 +1,94 @@
+"""Facts about the smallest region that the products show."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+
+from flows import pipeline
+from flows.cli import request_from
+from flows.request import Request, Source, checked
+from segmentation.rules import Rules
+from tests.scenes import draw_pixels, read, write_scene
+from tiling.errors import Mistake
+from tiling.regions import label
+from tiling.sieve import sieved
+
+PIXEL = 100
+"""m² on the map; on the ground a little more, in the middle of a UTM zone."""
+
+
+def run(scene: Path, out: Path, min_area: float = 0.0, **options: object) -> Path:
+    request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=Rules(), min_area=min_area, **options)
+    pipeline.run(request)
+    return out
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pixels = draw_pixels(96, 120, seed=5)
+    pixels[:, 30:33, 40:44] = pixels[:, 5:6, 5:6]  # 12 px of something else than what is around
+    return write_scene(tmp_path_factory.mktemp("min-area") / "scene.tif", pixels)
+
+
+def test_raster_vectors_and_table_agree_on_what_is_large_enough(scene: Path, tmp_path: Path) -> None:
+    every = run(scene, tmp_path / "every")
+    large = run(scene, tmp_path / "large", 20 * PIXEL)
+    before, after = read(every / "classes.tif"), read(large / "classes.tif")
+    assert label(after)[1].size < label(before)[1].size
+    expected = read(sieved(every / "classes.tif", tmp_path / "sieved.tif", minimum=20 * PIXEL))
+    np.testing.assert_array_equal(after, expected)
+    np.testing.assert_array_equal(after == 0, before == 0)
+    assert (large / "confidence.tif").read_bytes() == (every / "confidence.tif").read_bytes(), "confidence stays"
+
+    frame = geopandas.read_file(large / "landcover.gpkg", layer="landcover")
+    labels, first = label(after)
+    shown = after.ravel()[first] > 0
+    assert sorted(frame.region_id) == sorted(first[shown])
+    assert sorted(frame.n_pixels) == sorted(np.bincount(labels.ravel())[shown])
+    with (large / "areas.csv").open(encoding="utf-8") as table:
+        counted = {int(row["class_id"]): int(row["pixels"]) for row in csv.DictReader(table)}
+    assert counted == {int(value): int((after == value).sum()) for value in np.unique(after[after > 0])}
+    with rasterio.open(large / "classes.tif") as raster:
+        assert raster.colormap(1)[1][3] == 255, "it keeps its colours"
+    record = json.loads((large / "run.json").read_text(encoding="utf-8"))["request"]
+    assert (record["min_area"], record["min_area_rule"]) == (2000, "longest-border")
+
+
+def test_a_minimum_changes_no_part(scene: Path, tmp_path: Path) -> None:
+    out = run(scene, tmp_path / "out", products=("classes",))
+    parts = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("*.tif")}
+    run(scene, out, 50 * PIXEL, min_area_rule="largest", products=("classes",))
+    assert parts == {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("*.tif")}
+
+
+def test_the_minimum_counts_what_the_area_of_interest_leaves(scene: Path, tmp_path: Path) -> None:
+    outline = tmp_path / "half.geojson"
+    west, north = 500_000, 5_300_000
+    corners = [(0, 0), (600, 0), (600, 480), (0, 480), (0, 0)]
+    ring = [[west + x, north - y] for x, y in corners]
+    geopandas.GeoDataFrame.from_features(
+        [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}],
+        crs="EPSG:32633",
+    ).to_file(outline)
+    masked = run(scene, tmp_path / "masked", aoi=str(outline), products=("classes",))
+    large = run(scene, tmp_path / "large", 30 * PIXEL, aoi=str(outline), products=("classes",))
+    expected = read(sieved(masked / "classes.tif", tmp_path / "sieved.tif", minimum=30 * PIXEL))
+    np.testing.assert_array_equal(read(large / "classes.tif"), expected)
+
+
+def test_the_command_line_asks_for_it() -> None:
+    typed = ["rules", [], "", None, None, None, "", "", "", "", None, None, 2048, "classes", "", False]
+    request = request_from(["scene.tif"], Path("out"), *typed, 400, "largest")
+    assert (request.min_area, request.min_area_rule) == (400, "largest")
+
+
+def test_a_rule_that_does_not_exist_is_refused_in_one_sentence() -> None:
+    with pytest.raises(Mistake, match=r"min_area_rule: Input should be 'longest-border' or 'largest', not 'smallest'"):
+        checked(Request, source={"paths": ["a.tif"]}, out="out", segmenter=Rules(), min_area_rule="smallest")

@@ -1,0 +1,108 @@
+"""Facts about polygons and zones from the command line, and about index means in polygons."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+
+from flows.cluster import ThisProcess
+from flows.measures import IndexMeasure, index_columns, index_measures
+from flows.vectorise import pixel_metres, vectorise
+from flows.zones import slugs, zones
+from tests.scenes import draw_scene, read
+from tiling.errors import Mistake
+from tiling.palette import legend_of
+from tiling.scene import open_scene
+from tiling.window import Window
+
+CLASSES = np.array([[0, 0, 7, 7], [0, 7, 0, 7], [300, 300, 300, 0]], np.int16)
+SIDECAR = """<PAMDataset><PAMRasterBand band="1"><CategoryNames>{}</CategoryNames></PAMRasterBand></PAMDataset>"""
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """A foreign class raster: 16 bits, 0 is a class, two of three classes named."""
+    path = tmp_path / "mask.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=3, width=4, count=1, dtype="int16", crs="EPSG:32633",
+        transform=Affine(10, 0, 5e5, 0, -10, 5e6),
+    ) as target:  # fmt: skip
+        target.write(CLASSES, 1)
+    names = ["Sea", *[""] * 6, "Dry land"]
+    text = SIDECAR.format("".join(f"<Category>{name}</Category>" for name in names))
+    path.with_name("mask.tif.aux.xml").write_text(text)
+    return path
+
+
+def test_any_class_raster_becomes_polygons_with_its_names(mask: Path, tmp_path: Path) -> None:
+    assert vectorise(mask, tmp_path / "a.fgb", ThisProcess()) == 6
+    found = geopandas.read_file(tmp_path / "a.fgb")
+    assert sorted(zip(found.class_id, found.class_name, found.n_pixels, strict=True)) == [
+        (0, "Sea", 1), (0, "Sea", 1), (0, "Sea", 3), (7, "Dry land", 1), (7, "Dry land", 3), (300, "300", 3),
+    ]  # fmt: skip
+    assert found.union_all().equals(shapely.box(5e5, 5e6 - 30, 5e5 + 40, 5e6))
+
+
+def test_no_data_connectivity_and_dissolving_are_settings(mask: Path, tmp_path: Path) -> None:
+    assert vectorise(mask, tmp_path / "a.fgb", ThisProcess(), nodata=0) == 3
+    assert vectorise(mask, tmp_path / "b.fgb", ThisProcess(), connectivity=8) == 3
+    assert vectorise(mask, tmp_path / "c.fgb", ThisProcess(), dissolve=True) == 3
+    found = geopandas.read_file(tmp_path / "c.fgb")
+    assert dict(zip(found.class_id, found.n_pixels, strict=True)) == {0: 5, 7: 4, 300: 3}
+
+
+def test_the_legend_leaves_no_data_out_and_keeps_colours(mask: Path) -> None:
+    assert [row[:2] for row in legend_of(mask)] == [(0, "Sea"), (7, "Dry land")]
+
+
+def test_the_side_of_a_pixel_is_measured_on_the_ground(mask: Path) -> None:
+    assert pixel_metres(mask) == pytest.approx(10, rel=1e-3)
+
+
+def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> None:
+    west, north = 5e5, 5e6
+    boxes = [shapely.box(west, north - 20, west + 20, north), shapely.box(west + 30, north - 30, west + 60, north)]
+    frame = geopandas.GeoDataFrame({"fid": [5, 6], "name": ["a", None]}, geometry=boxes, crs="EPSG:32633")
+    frame.to_crs("EPSG:4326").to_file(tmp_path / "zones.geojson")
+    layer, table = zones(mask, tmp_path / "zones.geojson", tmp_path / "out.gpkg")
+    found = geopandas.read_file(layer, layer="zones")
+    assert found.crs == "EPSG:4326"
+    assert (found["name"][0], found["name"].isna()[1]) == ("a", True)
+    assert found["mapped_share"].tolist() == pytest.approx([1, 1 / 3], abs=1e-6)
+    assert found["sea_share"].tolist() == pytest.approx([0.75, 1 / 3], abs=1e-6)
+    assert (found["sea_m2"] + found["dry_land_m2"]).tolist() == pytest.approx(found["mapped_m2"].tolist())
+    with open(table, encoding="utf-8") as text:
+        rows = list(csv.DictReader(text))
+    assert [float(row["sea_m2"]) for row in rows] == found["sea_m2"].tolist()
+
+
+def test_columns_of_classes_never_clash() -> None:
+    assert slugs({1: "Trees & shrubs", 2: "trees, shrubs", 3: "3"}, [1, 2, 3]) == [
+        "trees_shrubs_1", "trees_shrubs_2", "class_3",
+    ]  # fmt: skip
+
+
+def test_a_measure_is_the_index_in_ten_thousandths(tmp_path: Path) -> None:
+    path = draw_scene(tmp_path / "scene.tif", 60, 80)
+    scene = open_scene((str(path),))
+    measure = index_measures(scene, ["ndvi"], Window(10, 20, 30, 40))["ndvi"]
+    red, nir = (read(path, band).astype(float) for band in (3, 4))
+    with np.errstate(all="ignore"):
+        expected = np.rint(1e4 * (nir - red) / (nir + red))
+    expected = np.where(red > 0, expected, IndexMeasure.missing)[15:25, 30:50]
+    found = measure(Window(5, 10, 10, 20))
+    assert found.dtype == np.int32
+    assert (np.abs(found - expected) <= 1).all(), "float32 may round a half the other way"
+
+
+def test_two_indices_that_differ_in_capitals_only_cannot_both_have_a_column() -> None:
+    assert index_columns(["ndvi", "NDWI", "NDVI"]) == ("ndvi", "ndwi")
+    with pytest.raises(Mistake, match="capitals only"):
+        index_columns(["BAI", "BaI"])

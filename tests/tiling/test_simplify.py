@@ -1,0 +1,304 @@
+"""Facts about simplified boundaries: areas stay, neighbours agree, every face is valid, nobody needs to meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+import shapely
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from rasterio import features
+from scipy.ndimage import gaussian_filter
+
+from tiling import simplify
+from tiling.outlines import Rings, connect, find_vertices
+from tiling.regions import OUTSIDE, label
+from tiling.simplify import ORIGINAL, Arcs, Outlines, arcs_of, failing, reduce, simplified
+from tiling.window import Window
+
+Array = npt.NDArray[Any]
+DEFAULT = 0.75
+
+
+def outlined(classes: Array) -> tuple[Rings, Array]:
+    """Rings of all regions of a whole raster, and the class of each; no data is a class like any other."""
+    labels, first = label(classes)
+    around = np.pad(labels, 1, constant_values=OUTSIDE)
+    return connect(find_vertices(around, Window.of_shape(*classes.shape))), classes.ravel()[first]
+
+
+def nodes_of(rings: Rings, classes: Array) -> Array:
+    """Which vertices are on the frame, or where three or four boundaries between pixels meet."""
+    labels = np.pad(label(classes)[0], 1, constant_values=OUTSIDE)
+    found = []
+    for row, col in zip(rings.row, rings.col, strict=True):
+        (a, b), (c, d) = labels[row : row + 2, col : col + 2]
+        found.append(OUTSIDE in (a, b, c, d) or sum([a != b, b != d, d != c, c != a]) > 2)
+    return np.array(found)
+
+
+def polygons(outlines: Outlines, rings: Rings) -> Array:
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions))
+
+
+def pixel_areas(rings: Rings) -> Array:
+    xy = np.stack([rings.col, rings.row], axis=1).astype(float)
+    return shapely.area(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)))
+
+
+def worked(rings: Rings, tolerance: float, smooth: int = 0) -> tuple[Arcs, Outlines, dict[int, int]]:
+    """Rounds until every face is valid."""
+    arcs, reduced = arcs_of(rings, rings.node), dict[int, int]()
+    for _ in range(ORIGINAL * arcs.key.size + 1):
+        outlines = simplified(arcs, tolerance, reduced=reduced, smooth=smooth)
+        keys = failing(outlines, rings, arcs, reduced)
+        if not keys.size:
+            return arcs, outlines, reduced
+        reduced = reduce(reduced, keys)
+        assert max(reduced.values()) <= ORIGINAL
+    raise AssertionError("rounds do not end")
+
+
+def alone(rings: Rings, region: int) -> Rings:
+    """The rings of one region."""
+    first, stop = rings.regions[region : region + 2]
+    begin, end = rings.rings[[first, stop]]
+    return Rings(
+        rings.row[begin:end],
+        rings.col[begin:end],
+        rings.rings[first : stop + 1] - begin,
+        np.array([0, stop - first]),
+        rings.node[begin:end],
+    )
+
+
+def lines(outlines: Outlines, arcs: Arcs) -> list[Array]:
+    """Each arc as its ring passes it, in the order of `arcs.key`."""
+    found = []
+    for ring, (first, stop) in enumerate(zip(arcs.rings[:-1], arcs.rings[1:], strict=True)):
+        ends = [*(outlines.arcs[first + 1 : stop] + 1), outlines.rings[ring + 1]]
+        found += [outlines.xy[a:b] for a, b in zip(outlines.arcs[first:stop], ends, strict=True)]
+    return found
+
+
+def smooth_mask(size: int, coarse: float, seed: int, n: int = 6) -> Array:
+    """Classes whose patches are round and some `coarse` pixels wide."""
+    noise = np.random.default_rng(seed).normal(size=(n, size, size))
+    return np.stack([gaussian_filter(layer, coarse, mode="wrap") for layer in noise]).argmax(0).astype(np.uint8)
+
+
+@st.composite
+def rasters(draw: st.DrawFn) -> Array:
+    """1 to 40 px and 1 to 5 classes: noise, patches, or round shapes."""
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    n = draw(st.integers(1, 5))
+    if draw(st.booleans()):
+        return smooth_mask(40, draw(st.floats(0.7, 3)), draw(st.integers(0, 99)), n)[: shape[0], : shape[1]]
+    patches = draw(st.integers(1, 3))
+    small = tuple(-(-length // patches) for length in shape)
+    values = draw(hnp.arrays(np.uint8, small, elements=st.integers(0, n - 1), fill=st.nothing()))
+    return values.repeat(patches, 0).repeat(patches, 1)[: shape[0], : shape[1]]
+
+
+ONE_PIXEL = np.pad(np.ones((1, 1), np.uint8), 2)
+THREE_DIAGONAL = np.kron(np.eye(3, dtype=np.uint8), np.ones((2, 2), np.uint8))
+SLIVER = np.repeat([[0], [0], [2], [1], [1]], 9, axis=1).astype(np.uint8)
+SLIVER[2, [0, 1, -2, -1]] = 0, 0, 1, 1
+
+tolerances = st.sampled_from([0.3, DEFAULT, 1.0, 1.7, 3.0, 8.0])
+
+
+@settings(max_examples=40)
+@example(ONE_PIXEL, 8.0, 0)
+@example(THREE_DIAGONAL, 8.0, 1)
+@example(SLIVER, 8.0, 0)
+@given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 3))
+def test_faces_are_a_valid_partition_of_the_frame(classes: Array, tolerance: float, smooth: int) -> None:
+    rings, _ = outlined(classes)
+    shapes = polygons(worked(rings, tolerance, smooth)[1], rings)
+    assert shapely.is_valid(shapes).all()
+    assert shapely.coverage_is_valid(shapes)
+    assert shapely.area(shapes).sum() == pytest.approx(classes.size, rel=1e-12)
+    assert shapely.total_bounds(shapes).tolist() == [0, 0, classes.shape[1], classes.shape[0]]
+    if not smooth:
+        np.testing.assert_allclose(shapely.area(shapes), pixel_areas(rings), rtol=0, atol=1e-6)
+
+
+@settings(max_examples=15)
+@given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 2))
+def test_a_region_alone_gets_the_rings_it_gets_in_company(classes: Array, tolerance: float, smooth: int) -> None:
+    rings, _ = outlined(classes)
+    arcs, together, reduced = worked(rings, tolerance, smooth)
+    halfway = dict.fromkeys(arcs.key[::3].tolist(), 1)
+    spoiled = simplified(arcs, tolerance, reduced=halfway, smooth=smooth)
+    keys = set[int]()
+    for region in range(rings.regions.size - 1):
+        own = alone(rings, region)
+        apart = simplified(arcs_of(own, own.node), tolerance, reduced=reduced, smooth=smooth)
+        first, stop = together.rings[rings.regions[region : region + 2]]
+        assert apart.xy.tobytes() == together.xy[first:stop].tobytes()
+        half = simplified(arcs_of(own, own.node), tolerance, reduced=halfway, smooth=smooth)
+        keys |= set(failing(half, own, arcs_of(own, own.node), halfway).tolist())
+    assert keys == set(failing(spoiled, rings, arcs, halfway).tolist())
+
+
+@settings(max_examples=15)
+@given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 2))
+def test_an_arc_is_the_same_to_the_bit_from_both_sides(classes: Array, tolerance: float, smooth: int) -> None:
+    rings, _ = outlined(classes)
+    arcs = arcs_of(rings, rings.node)
+    seen: dict[int, list[tuple[bool, bytes, bytes]]] = {}
+    for key, against, line in zip(
+        arcs.key.tolist(),
+        arcs.against.tolist(),
+        lines(simplified(arcs, tolerance, reduced={}, smooth=smooth), arcs),
+        strict=True,
+    ):
+        seen.setdefault(key, []).append((against, line.tobytes(), line[::-1].tobytes()))
+    for sides in seen.values():
+        if len(sides) == 2:
+            (one, forth, _), (other, _, back) = sides
+            assert one != other
+            assert forth == back
+        else:  # the frame has one side
+            assert len(sides) == 1
+            xy = np.frombuffer(sides[0][1]).reshape(-1, 2)
+            assert ((xy == 0) | (xy == classes.shape[::-1])).any(1).all()
+
+
+@settings(max_examples=15)
+@given(classes=rasters())
+def test_a_key_tells_arcs_apart(classes: Array) -> None:
+    rings, _ = outlined(classes)
+    arcs = arcs_of(rings, rings.node)
+    vertices = np.split(np.stack([arcs.row, arcs.col], axis=1), arcs.offsets[1:-1])
+    contents = [line.tobytes() for line in vertices]
+    assert len(set(contents)) == len(set(arcs.key.tolist())) == len(set(zip(arcs.key.tolist(), contents, strict=True)))
+
+
+@settings(max_examples=15)
+@given(classes=rasters())
+def test_no_tolerance_leaves_the_pixels(classes: Array) -> None:
+    rings, _ = outlined(classes)
+    arcs = arcs_of(rings, rings.node)
+    one, other = (
+        polygons(simplified(arcs, 0, reduced={}), rings),
+        polygons(simplified(arcs, 3, reduced=dict.fromkeys(arcs.key.tolist(), ORIGINAL), smooth=2), rings),
+    )
+    xy = np.stack([rings.col, rings.row], axis=1).astype(float)
+    pixels = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
+    for found in (one, other):
+        assert shapely.equals_exact(shapely.normalize(found), shapely.normalize(pixels), 0).all()
+
+
+def test_a_level_halves_the_tolerance() -> None:
+    rings, _ = outlined(smooth_mask(128, 4, seed=1))
+    arcs = arcs_of(rings, rings.node)
+    for level in (1, 2):
+        reduced = simplified(arcs, 3, reduced=dict.fromkeys(arcs.key.tolist(), level))
+        assert reduced.xy.tobytes() == simplified(arcs, 3 / 2**level, reduced={}).xy.tobytes()
+
+
+def staircase() -> Array:
+    rows, cols = np.indices((30, 30))
+    return (cols > rows).astype(np.uint8)
+
+
+def test_a_staircase_becomes_a_straight_line() -> None:
+    rings, _ = outlined(staircase())
+    shapes = polygons(worked(rings, DEFAULT)[1], rings)
+    assert shapely.get_num_coordinates(shapes).max() <= 8
+
+
+def test_a_field_along_the_pixels_keeps_its_corners() -> None:
+    field = np.pad(np.ones((6, 9), np.uint8), 5)
+    rings, classes = outlined(field)
+    (shape,) = polygons(worked(rings, DEFAULT)[1], rings)[classes == 1]
+    assert shape.equals(shapely.box(5, 5, 14, 11))
+
+
+@pytest.mark.parametrize("height", [1, 2])
+@pytest.mark.parametrize("width", [1, 5])
+def test_small_regions_stay_rectangles(height: int, width: int) -> None:
+    rings, classes = outlined(np.pad(np.ones((height, width), np.uint8), 3))
+    (shape,) = polygons(worked(rings, 8)[1], rings)[classes == 1]
+    assert shape.equals(shapely.box(3, 3, 3 + width, 3 + height))
+
+
+def test_a_wedge_between_two_nodes_stays_between_its_neighbours() -> None:
+    rings, classes = outlined(SLIVER)
+    (shape,) = polygons(worked(rings, 8)[1], rings)[classes == 2]
+    assert shape.area == pytest.approx(5)
+
+
+def crossing() -> tuple[Rings, Arcs, Outlines, dict[int, int]]:
+    """Lines of so great a tolerance that they cross."""
+    rings, _ = outlined(smooth_mask(96, 2, seed=3))
+    arcs = arcs_of(rings, rings.node)
+    return rings, arcs, simplified(arcs, 8, reduced={}), {}
+
+
+def test_of_a_spoiled_face_only_lines_that_cross_go_back() -> None:
+    rings, arcs, outlines, reduced = crossing()
+    shapes = polygons(outlines, rings)
+    keys = failing(outlines, rings, arcs, reduced)
+    region = np.repeat(np.arange(len(shapes)), np.diff(arcs.rings[rings.regions]))
+    spoiled = ~shapely.is_valid(shapes)
+    assert spoiled.any()
+    blamed = np.isin(arcs.key, keys)
+    assert np.isin(np.flatnonzero(spoiled), region[blamed]).all(), "every invalid face has something to mend"
+    assert keys.size < np.unique(arcs.key[spoiled[region]]).size / 2
+
+
+def test_a_ring_that_turned_over_is_noticed() -> None:
+    rings, _ = outlined(ONE_PIXEL)
+    arcs = arcs_of(rings, rings.node)
+    kept = simplified(arcs, 1, reduced={})
+    assert not failing(kept, rings, arcs, {}).size
+    for spoiled in (kept.xy * [[-1, 1]], kept.xy * [[0, 1]]):
+        assert set(failing(kept._replace(xy=spoiled), rings, arcs, {}).tolist()) == set(arcs.key.tolist())
+
+
+@pytest.mark.parametrize("smooth", [0, 2])
+def test_class_areas_stay_on_smooth_land_cover(smooth: int) -> None:
+    rings, classes = outlined(smooth_mask(1024, 12, seed=0))
+    shapes = polygons(worked(rings, DEFAULT, smooth)[1], rings)
+    assert shapely.coverage_is_valid(shapes)
+    found, expected = np.bincount(classes, shapely.area(shapes)), np.bincount(classes, pixel_areas(rings))
+    np.testing.assert_allclose(found, expected, rtol=1e-3 if smooth else 1e-9)
+
+
+def test_smoothing_rounds_corners_and_leaves_the_ends() -> None:
+    line = np.array([[0, 0], [40, 0], [40, 40]], float)
+    xy, offsets = simplify._cut_corners(line, np.array([0, 3]), np.array([True]))
+    np.testing.assert_array_equal(xy, [[0, 0], [39, 0], [40, 1], [40, 40]])
+    assert offsets.tolist() == [0, 4]
+
+
+def test_real_land_cover_against_geos(shared_data: Path) -> None:
+    with rasterio.open(shared_data / "chesapeake_md_multires" / "m_3907833_nw_17_1_lc.tif") as source:
+        raster = features.sieve(source.read(1), 6)
+    rings, classes = outlined(raster)
+    shapes = polygons(worked(rings, DEFAULT)[1], rings)
+    assert shapely.coverage_is_valid(shapes)
+    xy = np.stack([rings.col, rings.row], axis=1).astype(float)
+    pixels = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
+    geos = shapely.coverage_simplify(pixels, 1.0)
+    assert shapely.get_num_coordinates(shapes).sum() < shapely.get_num_coordinates(geos).sum()
+    assert shapely.hausdorff_distance(pixels, shapes).max() < shapely.hausdorff_distance(pixels, geos).max()
+    areas = np.bincount(classes, shapely.area(pixels))
+    change = [abs(np.bincount(classes, shapely.area(found)) - areas).max() for found in (shapes, geos)]
+    assert change[0] < 1e-6 < change[1]
+
+
+def test_node_flags_of_outlines_are_those_the_raster_shows() -> None:
+    for seed in range(3):
+        classes = np.random.default_rng(seed).integers(0, 3, (20, 17)).astype(np.uint8)
+        rings, _ = outlined(classes)
+        np.testing.assert_array_equal(rings.node, nodes_of(rings, classes))

@@ -1,0 +1,127 @@
+"""Facts about vector files, whatever their format; what is special to GeoPackages is in test_geopackage.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import shapely
+from pyproj import CRS
+
+from tests.tiling.test_geopackage import LEGEND, batch
+from tiling import geoparquet
+from tiling.dissolve import dissolved
+from tiling.errors import Mistake
+from tiling.layer import Layer
+from tiling.polygons import schema_of
+from tiling.vectors import WRITERS, write_vectors
+
+LAYER = Layer(crs="EPSG:32633", legend=LEGEND, title="Land cover", description="Drawn")
+
+
+def read(path: Path) -> geopandas.GeoDataFrame:
+    frame = geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    return frame.sort_values("region_id", ignore_index=True)  # FlatGeobuf is in the order of its index
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_format_holds_the_same(tmp_path: Path, suffix: str) -> None:
+    path, batches = tmp_path / f"a{suffix}", [batch((0, 2, 50.5), (7, 1, None)), batch((9, 2, 100.0), east=5)]
+    assert write_vectors(path, batches, LAYER) == 3
+    found = read(path)
+    assert found.crs == CRS("EPSG:32633")
+    assert found["class_name"].tolist() == ["Trees & <shrubs>", "Water", "Trees & <shrubs>"]
+    assert found["confidence"].isna().tolist() == [False, True, False]
+    assert found["area_m2"].tolist() == [100.25] * 3
+    went_in = shapely.from_wkb([wkb for part in batches for wkb in part["geometry"].to_pylist()])
+    assert shapely.equals_exact(found.geometry.to_numpy(), went_in).all()
+    assert [file.name for file in tmp_path.iterdir()] == [path.name], "nothing beside it"
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_what_stops_the_polygons_passes_through_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    def broken() -> Any:
+        yield batch((0, 1, None))
+        raise Mistake("scene.tif cannot be read")
+
+    with pytest.raises(Mistake, match=r"^scene\.tif cannot be read$"):
+        write_vectors(tmp_path / f"a{suffix}", broken(), LAYER)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
+    def worked() -> Any:
+        raise AssertionError
+        yield
+
+    with pytest.raises(Mistake, match=r"end it in \.gpkg, \.parquet, \.fgb"):
+        write_vectors(tmp_path / "a.shp", worked(), LAYER)
+
+
+def test_columns_of_measures_are_kept_and_named(tmp_path: Path) -> None:
+    layer = Layer(crs="EPSG:32633", legend=LEGEND, schema=schema_of(["ndvi"]))
+    plain = batch((0, 1, None), (1, 1, 3.0))
+    whole = plain.append_column("ndvi_mean", pa.array([0.5, None]))
+    write_vectors(tmp_path / "a.gpkg", [whole], layer)
+    assert read(tmp_path / "a.gpkg")["ndvi_mean"].isna().tolist() == [False, True]
+    assert layer.described["ndvi_mean"][0] == "Mean NDVI"
+    assert layer.columns.names[-2:] == ["ndvi_mean", "geometry"]
+
+
+def test_geoparquet_says_what_the_specification_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geoparquet, "ROW_GROUP", 2)
+    path = tmp_path / "a.parquet"
+    write_vectors(path, [batch((0, 2, 1.0), (7, 1, None)), batch((9, 2, 1.0), east=5)], LAYER)
+    file = pq.ParquetFile(path)
+    geo = json.loads(file.metadata.metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    column = geo["columns"]["geometry"]
+    assert (column["encoding"], column["geometry_types"]) == ("WKB", ["Polygon"])
+    assert column["bbox"] == [0, 0, 6, 1]
+    assert CRS.from_json_dict(column["crs"]) == CRS("EPSG:32633")
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    assert column["covering"] == {"bbox": {side: ["bbox", side] for side in sides}}
+    table = file.read()
+    boxes = shapely.bounds(shapely.from_wkb(table["geometry"].to_numpy()))
+    assert [[row[side] for side in sides] for row in table["bbox"].to_pylist()] == boxes.tolist()
+    assert file.metadata.num_row_groups == 2
+    assert {file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)} == {"ZSTD"}
+    found = geopandas.read_parquet(path, bbox=(5.5, 0, 7, 1))
+    assert found["region_id"].tolist() == [9], "readers can pick a place"
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_an_empty_map_is_an_empty_layer(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    assert write_vectors(path, [], LAYER) == 0
+    assert len(read(path)) == 0
+
+
+def test_flatgeobuf_has_an_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.fgb"
+    write_vectors(path, [batch((0, 1, None), (1, 2, None))], LAYER)
+    assert pyogrio.read_info(path)["capabilities"]["fast_spatial_filter"]
+
+
+def test_classes_dissolve_into_one_feature_each() -> None:
+    somewhere = [batch((9, 2, 40.0), (10, 1, None)), batch((3, 2, 60.0), east=4), batch((5, 2, None), east=9)]
+    (whole,) = dissolved(somewhere)
+    assert whole["class_id"].to_pylist() == [1, 2]
+    assert whole["region_id"].to_pylist() == [10, 3]
+    assert whole["n_pixels"].to_pylist() == [1, 3]
+    assert whole["area_m2"].to_pylist() == [100.25, 300.75]
+    assert whole["confidence"].to_pylist() == [None, 50.0]
+    assert shapely.get_num_geometries(shapely.from_wkb(whole["geometry"].to_pylist())).tolist() == [1, 3]
+
+
+def test_pieces_of_one_region_are_united_again() -> None:
+    (whole,) = dissolved([batch((4, 1, 10.0), (4, 1, 30.0))])
+    (shape,) = shapely.from_wkb(whole["geometry"].to_pylist())
+    assert shapely.get_num_geometries(shape) == 1
+    assert shapely.equals(shape, shapely.box(0, 0, 2, 1))

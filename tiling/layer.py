@@ -1,0 +1,116 @@
+"""A vector layer on its way into a file: its columns, what they are called, and the batches that fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyproj import CRS
+
+from tiling.polygons import SCHEMA
+from tiling.style import LegendRow, completed
+
+FIELDS: Mapping[str, tuple[str, str]] = {
+    "region_id": ("Region", "Index, row × width + column, of the region's first pixel"),
+    "class_id": ("Class value", "Value of the class raster"),
+    "class_name": ("Class", "Name of the class"),
+    "area_m2": ("Area (m²)", "Area on the ellipsoid, the sum of the areas of the pixels"),
+    "perimeter_m": ("Perimeter (m)", "Length of the outline on the ground, holes included"),
+    "confidence": ("Confidence (%)", "Mean confidence of the pixels, 0 to 100"),
+    "n_pixels": ("Pixels", "Number of pixels"),
+}
+"""Columns in their order, with what a person calls them and what they hold. Means of measures come after them."""
+
+MEAN = "_mean"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A vector layer, described once for every file format."""
+
+    crs: Any
+    """Anything pyproj understands."""
+    schema: pa.Schema = SCHEMA
+    """Columns of the batches, `geometry` (WKB) among them."""
+    legend: Sequence[LegendRow] = ()
+    """Names and colours of the values of `class_id`. Classes it lacks are named by their number; rows that say no more
+    than that number are listed only where the class occurs."""
+    name: str = "landcover"
+    title: str = ""
+    description: str = ""
+    geometry_type: str = "Polygon"
+    """Of all features: "Polygon" or "MultiPolygon"."""
+    fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Alias and meaning of columns that only this layer has."""
+
+    @property
+    def wkt(self) -> str:
+        return CRS.from_user_input(self.crs).to_wkt()
+
+    @property
+    def classified(self) -> bool:
+        """Whether features have a class, and so a name and a colour."""
+        return "class_id" in self.schema.names
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Columns of the file: those of `FIELDS` first, the class named, the geometry last."""
+        given = {name: self.schema.field(name) for name in self.schema.names}
+        if self.classified:
+            given["class_name"] = pa.field("class_name", pa.string(), nullable=False)
+        geometry = given.pop("geometry")
+        return pa.schema([given.pop(name) for name in FIELDS if name in given] + [*given.values(), geometry])
+
+    @property
+    def described(self) -> dict[str, tuple[str, str]]:
+        """Alias and meaning of each column that has one."""
+        names = self.columns.names[:-1]
+        means = {
+            name: (f"Mean {index}", f"Mean {index} of the pixels")
+            for name in names
+            if self.classified and name.endswith(MEAN) and (index := name.removesuffix(MEAN).upper())
+        }
+        known = {**FIELDS, **means} if self.classified else {}
+        return {name: text for name in names if (text := self.fields.get(name) or known.get(name))}
+
+
+class Stream:
+    """Batches on their way into a file: named by the legend, counted, and with what went wrong in their making."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], layer: Layer) -> None:
+        self.batches, self.layer = batches, layer
+        self.columns = layer.columns
+        self.n_features = 0
+        self.classes: set[int] = set()
+        self.failure: BaseException | None = None
+
+    @property
+    def reader(self) -> pa.RecordBatchReader:
+        """The batches for libraries that speak Arrow."""
+        return pa.RecordBatchReader.from_batches(self.columns, self)
+
+    @property
+    def legend(self) -> tuple[LegendRow, ...]:
+        """The legend of what has passed by."""
+        listed = [row for row in self.layer.legend if row[1] != str(row[0]) or row[0] in self.classes]
+        return completed(listed, self.classes)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self.batches:
+                self.n_features += batch.num_rows
+                whole = self._named(batch) if self.layer.classified else batch
+                yield whole.select(self.columns.names).cast(self.columns)
+        except BaseException as error:
+            self.failure = error  # Arrow's C interface hands on a message, not the exception
+            raise
+
+    def _named(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        values = pc.unique(batch["class_id"])
+        self.classes.update(values.to_pylist())
+        names = {value: name for value, name, _ in completed(self.layer.legend, values.to_pylist())}
+        class_name = pa.array([names[value] for value in values.to_pylist()], pa.string())
+        return batch.append_column("class_name", class_name.take(pc.index_in(batch["class_id"], values)))

@@ -1,0 +1,458 @@
+"""Minimum mapping unit: regions too small for a map go to a neighbour, the same one however the raster is cut.
+
+Which neighbour absorbs a small region is a question about the graph of regions: who touches whom, along how many pixel
+sides, and how large everyone is. Each small region points at one neighbour, and follows the pointers until they end.
+Two rules say where it points:
+
+- `longest-border`: the neighbour with the longest common border (ties: the larger one, then the one met first in
+  raster order), as in the Eliminate tools of GIS. Two small regions may point at each other; then the larger (ties: the
+  first in raster order) absorbs the other and all that follow it. This is repeated on the result until each region
+  is large enough or has no neighbour: what stays small is an island in no data.
+- `largest`: the largest neighbour (ties: the one met first), once, as `gdal_sieve` of GDAL 3.10 does. Small regions
+  that point at each other stay, and with them all that follow them.
+
+No data absorbs nothing and is never absorbed.
+
+A tile decides for the regions that lie inside it. Only the small ones at its border, and those that wait for them, are
+decided where all tiles are known. Four passes: borders and sizes; choices; decisions on what crosses; the new pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioIOError
+
+from tiling.area import PixelAreas, sum_by
+from tiling.errors import Mistake
+from tiling.mosaic import BLOCK, scratch
+from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
+from tiling.window import Window
+
+Rule = Literal["longest-border", "largest"]
+Unit = Literal["m2", "pixels"]
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+Flags = npt.NDArray[np.bool_]
+
+SIDE = 256
+"""A pixel's longer side, in units of border length: so coarse that neighbouring rows tie at almost any latitude."""
+
+
+def sieved(
+    raster: str | Path,
+    target: Path,
+    *,
+    minimum: float,
+    unit: Unit = "m2",
+    rule: Rule = "longest-border",
+    nodata: int | None = 0,
+    tile: int = 1024,
+    map: Map = map,
+) -> Path:
+    """Write a class raster without regions smaller than `minimum` as a plain tiled GeoTIFF; the same for every `tile`.
+
+    Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.area`) or the number of pixels. Pixels of
+    the value `nodata` stay; None means the value the file declares. `map` may work elsewhere, as long as results come
+    in order. Raises `Mistake` for rasters that cannot be read or hold no classes.
+    """
+    with scratch(target.parent) as folder:
+        left, right = folder / "left.tif", folder / "right.tif"
+        source, written = Path(raster), left
+        while True:
+            again = _sieve(Sieve.of(source, minimum, unit, rule, nodata), written, tile, map)
+            if not again or rule == "largest":
+                written.replace(target)
+                return target
+            source, written = written, right if written == left else left
+
+
+def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
+    """Write one round of sieving to `target`; whether small regions that have neighbours may be left."""
+    windows = {(w.row // tile, w.col // tile): w for w in Window.of_shape(*sieve.grid.shape).blocks(tile)}
+    surveys = list(map(partial(survey, sieve), windows.values()))
+    borders = dict(zip(windows, (border for border, _ in surveys), strict=True))
+    seams = Seams.between(borders)
+    crossing = _united([pieces for _, pieces in surveys], seams)
+    sizes = Known(crossing.ids, crossing.size)
+
+    def surrounded(place: tuple[int, int]) -> Surrounded:
+        frame, own = frame_of(place, borders, seams), [side.ids for side in borders[place]]
+        told = seams.among(*frame, *own)
+        return Surrounded(windows[place], frame, told, sizes.among(*frame, seams.unite(np.concatenate(own))))
+
+    verdicts, again = decide(sieve, crossing, list(map(partial(choose, sieve), (surrounded(at) for at in windows))))
+
+    def judged() -> Iterator[tuple[Surrounded, Known]]:
+        for place in windows:
+            known = surrounded(place)
+            yield known, verdicts.among(known.sizes.ids)
+
+    with rasterio.open(sieve.raster) as raster:
+        profile = {
+            "driver": "GTiff",
+            "height": raster.height,
+            "width": raster.width,
+            "count": 1,
+            "dtype": raster.dtypes[0],
+            "crs": raster.crs,
+            "transform": raster.transform,
+            "nodata": raster.nodata,
+            "tiled": True,
+            "blockxsize": BLOCK,
+            "blockysize": BLOCK,
+            "compress": "ZSTD",
+            "zstd_level": 1,
+            "bigtiff": "IF_SAFER",
+        }
+    with rasterio.open(target, "w", **profile) as out:
+        for window, pixels in zip(windows.values(), map(partial(relabel, sieve), judged()), strict=True):
+            out.write(pixels, 1, window=window.ranges)
+    return again
+
+
+# --- what travels ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sieve:
+    """What is asked, of which raster; the same for every tile."""
+
+    raster: Path
+    nodata: int | None
+    grid: GeoBox
+    minimum: int
+    """Regions of a lower size are small."""
+    unit: Unit
+    rule: Rule
+
+    @classmethod
+    def of(cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None) -> Sieve:
+        """Check at the door that the raster holds classes."""
+        with _opened(raster) as source:
+            if source.count != 1 or not np.can_cast(source.dtypes[0], np.int32):
+                raise Mistake(
+                    f"{raster} holds {source.count} × {source.dtypes[0]}; a class raster has one band of integers "
+                    "of at most 32 bits: make one with gdal_translate -b 1 -ot Int32"
+                )
+            grid = GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
+            if nodata is None and source.nodata is not None:
+                nodata = int(source.nodata)
+        if unit == "m2":
+            minimum /= PixelAreas(grid).unit
+        return cls(raster, nodata, grid, math.ceil(minimum), unit, rule)
+
+    @property
+    def settles_pairs(self) -> bool:
+        """Whether, of two small regions that point at each other, one absorbs the other."""
+        return self.rule == "longest-border"
+
+    def regions(self, window: Window) -> TileRegions:
+        """The regions of one tile."""
+        with _opened(self.raster) as source:
+            try:
+                classes = source.read(1, window=window.ranges)
+            except RasterioIOError as error:
+                raise Mistake(
+                    f"{self.raster} cannot be read at {window}: {error}; make or download the file again"
+                ) from error
+        return TileRegions.of(classes, window, self.grid.shape[1], self.nodata)
+
+    def sizes(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
+        """`(n,)` size of each label: area in units of `PixelAreas.unit`, or pixels."""
+        if self.unit == "pixels":
+            return np.bincount(found.labels.ravel(), minlength=found.ids.size)
+        return sum_by(found.labels, PixelAreas(self.grid).read(window), found.ids.size)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return rasterio.open(path)
+    except RasterioIOError as error:
+        raise Mistake(f"{path} cannot be opened as a raster: {error}") from error
+
+
+class Regions(NamedTuple):
+    """Facts about some regions, or about their pieces in one tile: parallel arrays."""
+
+    ids: Ids
+    class_id: npt.NDArray[np.int64]
+    size: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Known:
+    """One number for each of some regions."""
+
+    ids: Ids
+    """Ascending."""
+    values: npt.NDArray[np.int64]
+
+    def among(self, *ids: Ids) -> Known:
+        """Only what concerns these regions."""
+        chosen = np.isin(self.ids, np.concatenate(ids))
+        return Known(self.ids[chosen], self.values[chosen])
+
+    def over(self, ids: Ids, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """`values` of the regions `ids`, replaced where something else is known."""
+        place = np.searchsorted(self.ids, ids)
+        found = self.holds(ids)
+        result = values.copy()
+        result[found] = self.values[place[found]]
+        return result
+
+    def holds(self, ids: Ids) -> Flags:
+        """Whether anything is known of each."""
+        return np.isin(ids, self.ids)
+
+
+class Surrounded(NamedTuple):
+    """What a tile has to know to decide for the regions inside it."""
+
+    window: Window
+    frame: Frame
+    seams: Seams
+    sizes: Known
+    """Of the regions at its border and just beyond it."""
+
+
+class Contacts(NamedTuple):
+    """Common borders of small regions with their neighbours, at most one row for each pair: parallel arrays."""
+
+    small: npt.NDArray[np.int64]
+    neighbour: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    """In units of a pixel's side: see `SIDE`."""
+    first: npt.NDArray[np.int64]
+    """Where the two meet first in raster order: 2 × the lower or right pixel's index, + 1 if they lie side by side."""
+
+    def where(self, chosen: Flags) -> Contacts:
+        """Those chosen by a mask."""
+        return Contacts(*(column[chosen] for column in self))
+
+
+class Choices(NamedTuple):
+    """What one tile leaves to be decided where all tiles are known."""
+
+    contacts: Contacts
+    """Of small regions at its border, by id."""
+    neighbours: Regions
+    """The regions inside the tile that these touch, with the class that whoever follows them will get."""
+    to: Ids
+    """The region at the border for which each of them waits, or itself."""
+    absorbs: Flags
+    """Whether whoever follows them is absorbed."""
+    again: bool
+    """Whether two small regions inside the tile became one that may still be small."""
+
+
+# --- the passes ------------------------------------------------------------------------------------------------------
+
+
+def survey(sieve: Sieve, window: Window) -> tuple[Border, Regions]:
+    """First pass over a tile: its border, and the pieces of regions there."""
+    found = sieve.regions(window)
+    border, size = found.border, sieve.sizes(found, window)
+    labels = found.labels
+    outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    outer = outer[found.ids[outer] != OUTSIDE]
+    return border, Regions(found.ids[outer], found.class_id[outer].astype(np.int64), size[outer])
+
+
+def choose(sieve: Sieve, tile: Surrounded) -> Choices:
+    """Second pass over a tile: what it cannot decide alone."""
+    local = Local.of(sieve, tile)
+    ids, contacts, root = local.ids, local.contacts, local.root
+    contacts = contacts.where(local.crosses[contacts.small])
+    inner = np.unique(contacts.neighbour)
+    inner = inner[~local.crosses[inner]]
+    end = root[inner]
+    waits = local.crosses[end] & (local.size[end] < sieve.minimum)
+    return Choices(
+        contacts._replace(small=ids[contacts.small], neighbour=ids[contacts.neighbour]),
+        Regions(ids[inner], np.where(waits, local.class_id[inner], local.outcome[inner]), local.size[inner]),
+        to=np.where(waits, ids[end], ids[inner]),
+        absorbs=sieve.settles_pairs | (local.size[end] >= sieve.minimum),
+        again=local.again,
+    )
+
+
+def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[Known, bool]:
+    """What becomes of small regions that lie at the border of tiles; and whether sieving has to be repeated.
+
+    The classes are those of the regions that absorb them, or of themselves where others follow them.
+    """
+    ids, class_id, size = map(np.concatenate, zip(crossing, *(tile.neighbours for tile in tiles), strict=True))
+    to = np.concatenate([crossing.ids, *(tile.to for tile in tiles)])
+    large = crossing.size >= sieve.minimum
+    absorbs = np.concatenate([large | sieve.settles_pairs, *(tile.absorbs for tile in tiles)])
+    order = np.argsort(ids)
+    ids, class_id, size, absorbs = ids[order], class_id[order], size[order], absorbs[order]
+    to = np.searchsorted(ids, to[order])
+
+    contacts = Contacts(*map(np.concatenate, zip(*(tile.contacts for tile in tiles), strict=True)))
+    small, neighbour = np.searchsorted(ids, contacts.small), np.searchsorted(ids, contacts.neighbour)
+    _point(to, _merged(contacts._replace(small=small, neighbour=neighbour)), size, sieve.rule)
+    root, again = _roots(to, size, sieve.minimum)
+
+    judged = Known(crossing.ids[~large], crossing.size[~large]).holds(ids) & absorbs[root]
+    return Known(ids[judged], class_id[root[judged]]), again or any(tile.again for tile in tiles)
+
+
+def relabel(sieve: Sieve, tile: tuple[Surrounded, Known]) -> Classes:
+    """Last pass over a tile: `(y, x)` its classes after sieving."""
+    surrounded, verdicts = tile
+    local = Local.of(sieve, surrounded)
+    outcome = verdicts.over(local.ids[local.root], local.outcome)
+    found = local.found
+    inside = local.rank != OUTSIDE
+    classes = found.class_id.copy()
+    classes[inside] = outcome[local.rank[inside]]
+    return classes[found.labels]
+
+
+def _united(pieces: Sequence[Regions], seams: Seams) -> Regions:
+    """The regions that lie at the border of tiles, whole, ascending by id."""
+    ids, class_id, size = map(np.concatenate, zip(*pieces, strict=True))
+    ids, first, region = np.unique(seams.unite(ids), return_index=True, return_inverse=True)
+    whole = np.zeros(ids.size, np.int64)
+    np.add.at(whole, region, size)
+    return Regions(ids, class_id[first], whole)
+
+
+# --- the graph -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Local:
+    """The graph of regions in a tile and around it, as far as the tile alone can decide; regions ascend by id."""
+
+    found: TileRegions
+    rank: Labels
+    """`(labels,)` which region each label is; `OUTSIDE` for no data."""
+    ids: Ids
+    class_id: npt.NDArray[np.int64]
+    size: npt.NDArray[np.int64]
+    crosses: Flags
+    """Whether a region reaches the border of the tile, or lies beyond it: others may know more of it."""
+    contacts: Contacts
+    """Small regions and neighbours are numbers of regions here."""
+    root: npt.NDArray[np.intp]
+    """The region that each one follows in the end; itself, if it crosses or nobody absorbs it."""
+    outcome: npt.NDArray[np.int64]
+    """The class of each region after sieving, if its root does not wait for others."""
+    again: bool
+
+    @classmethod
+    def of(cls, sieve: Sieve, tile: Surrounded) -> Local:
+        """Label the tile and let its regions choose."""
+        window, frame, seams, sizes = tile
+        found = sieve.regions(window)
+        united = seams.unite(found.ids)
+        before = np.empty((window.height + 1, window.width + 1), np.int64)  # the tile, and what lies above and left
+        before[1:, 1:], before[0], before[1:, 0] = united[found.labels], frame.top[:-1], frame.left
+        ids = np.sort(np.concatenate([[OUTSIDE], united, before[0], before[1:, 0]]), kind="stable")  # nearly in order
+        ids = ids[1:][ids[1:] != ids[:-1]]
+        rank = np.where(united == OUTSIDE, OUTSIDE, np.searchsorted(ids, united)).astype(np.int32)
+        inside = rank != OUTSIDE
+
+        class_id, size = np.zeros((2, ids.size), np.int64)
+        class_id[rank[inside]] = found.class_id[inside]
+        size[rank[inside]] = sieve.sizes(found, window)[inside]
+        size, crosses = sizes.over(ids, size), sizes.holds(ids)
+
+        numbers = np.empty(before.shape, np.int32)
+        numbers[1:, 1:] = rank[found.labels]
+        for side in (np.s_[0], np.s_[1:, 0]):
+            numbers[side] = np.where(before[side] == OUTSIDE, OUTSIDE, np.searchsorted(ids, before[side]))
+        small = np.append(size < sieve.minimum, False)  # the last one is that of OUTSIDE
+        contacts = _contacts(numbers, small, window, sieve.grid)
+        to = np.arange(ids.size)
+        _point(to, contacts.where(~crosses[contacts.small]), size, sieve.rule)
+        root, again = _roots(to, size, sieve.minimum)
+        absorbed = sieve.settles_pairs | (size[root] >= sieve.minimum)
+        outcome = np.where(absorbed, class_id[root], class_id)
+        return cls(found, rank, ids, class_id, size, crosses, contacts, root, outcome, again)
+
+
+def _contacts(numbers: Labels, small: Flags, window: Window, grid: GeoBox) -> Contacts:
+    """Who touches whom, from the regions `(y + 1, x + 1)` of a tile and of the pixels above and left of it."""
+    here, above, left = numbers[1:, 1:], numbers[:-1, 1:], numbers[1:, :-1]
+    differs = np.empty((*here.shape, 2), bool)
+    for direction, beside in enumerate((above, left)):
+        differs[..., direction] = (here != beside) & (here != OUTSIDE) & (beside != OUTSIDE)
+        differs[..., direction] &= small[here] | small[beside]
+    row, col, side = np.nonzero(differs)
+    one, other = here[row, col], np.where(side == 0, above[row, col], left[row, col])
+    first = 2 * ((window.row + row) * grid.shape[1] + window.col + col) + side
+    length = _side_lengths(grid, window)[side, row]
+    pairs = _merged(Contacts(np.minimum(one, other), np.maximum(one, other), length, first))
+    both = Contacts(*map(np.append, pairs, pairs._replace(small=pairs.neighbour, neighbour=pairs.small)))
+    return both.where(small[both.small])
+
+
+def _side_lengths(grid: GeoBox, window: Window) -> npt.NDArray[np.int64]:
+    """`(2, y)` lengths of the upper and of the left sides of the pixels of each row; the longer one on the map is
+    `SIDE`.
+
+    On a geographic grid a degree of longitude shrinks with the cosine of the latitude.
+    """
+    a, b, _, d, e, f = grid.affine[:6]
+    across, down = math.hypot(a, d), math.hypot(b, e)
+    shrink = [1.0] * window.height
+    if grid.crs is not None and grid.crs.geographic and grid.axis_aligned:
+        radians = grid.crs.proj.axis_info[0].unit_conversion_factor
+        shrink = [math.cos(radians * (f + e * row)) for row in range(window.row, window.row_stop)]
+    unit = max(across, down) / SIDE
+    return np.array([[round(across * s / unit) for s in shrink], [round(down / unit)] * window.height])
+
+
+def _merged(contacts: Contacts) -> Contacts:
+    """The same, one row for each pair: lengths add up, the earliest meeting counts."""
+    small, neighbour, length, first = contacts
+    if not small.size:
+        return contacts
+    key = small.astype(np.int64) * (int(neighbour.max()) + 1) + neighbour
+    order = np.argsort(key)
+    key = key[order]
+    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    pair = order[starts]
+    return Contacts(
+        small[pair], neighbour[pair], np.add.reduceat(length[order], starts), np.minimum.reduceat(first[order], starts)
+    )
+
+
+def _point(to: npt.NDArray[np.intp], contacts: Contacts, size: npt.NDArray[np.int64], rule: Rule) -> None:
+    """Let every small region point at the neighbour that the rule names."""
+    longest = [lambda rows: rows.length] if rule == "longest-border" else []
+    criteria: list[Callable[[Contacts], npt.NDArray[np.int64]]]
+    criteria = [*longest, lambda rows: size[rows.neighbour], lambda rows: -rows.first]
+    for criterion in criteria:
+        value, best = criterion(contacts), np.full(to.size, np.iinfo(np.int64).min)
+        np.maximum.at(best, contacts.small, value)
+        contacts = contacts.where(value == best[contacts.small])
+    to[contacts.small] = contacts.neighbour
+
+
+def _roots(to: npt.NDArray[np.intp], size: npt.NDArray[np.int64], minimum: int) -> tuple[npt.NDArray[np.intp], bool]:
+    """The region at the end of each one's pointers, and whether two that point at each other are small together.
+
+    Pointers can only run in a circle between two regions: round a longer circle borders and sizes cannot but stay
+    equal, and each region would have met its next one before its last. The larger of two becomes the root of both.
+    """
+    region = np.arange(to.size)
+    pair = (to[to] == region) & (to != region)
+    wins = pair & ((size > size[to]) | ((size == size[to]) & (region < to)))
+    again = bool((size[wins] + size[to[wins]] < minimum).any())
+    root = np.where(wins, region, to)
+    while not np.array_equal(root, onwards := root[root]):
+        root = onwards
+    return root, again

@@ -1,0 +1,328 @@
+"""Shared boundaries simplified once: every arc is a pure function of itself, so neighbours agree without meeting.
+
+An *arc* is the part of a boundary between two nodes, the lattice points where three or more outlines meet or where one
+meets the frame of the raster. It is the same row of vertices for the regions on both its sides; each looks at it in one
+canonical direction and does the same arithmetic with it. No table of arcs, no tile, no order of work enters.
+
+Simplified lines may cross. Going once round every face, no data included, passes each arc once in either direction; so
+the winding numbers of all faces add up to one everywhere within the frame, whatever has become of the arcs. If every
+face is a valid polygon whose rings turn as before, each winding number is zero or one: then there is neither gap nor
+overlap. Hence it is enough to look at each face alone (`failing`), and to go back towards the original line with its
+arcs (`reduce`) until all are valid; the original lines are, so this ends.
+
+The rule is segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020, "Simplification of polylines by
+segment collapse: minimizing areal displacement while preserving area", International Journal of Cartography 6(1)): a
+segment BC in a line A B C D becomes one point E such that the area on either side stays. So every region keeps the area
+of its pixels, and a small one cannot vanish. Douglas–Peucker picks the outermost corners of a staircase instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from tiling.outlines import Rings, on_the_map
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.int64]
+Keys: TypeAlias = npt.NDArray[np.uint64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+ORIGINAL = 3
+"""The last level of an arc: level 0 has the whole tolerance, 1 a half, 2 a quarter, this one nothing."""
+
+PIXELS = Affine.identity()
+
+REACH = 1.0
+"""How far from a vertex smoothing cuts its corner off, in pixels: the corner of a large field stays where it is."""
+
+
+class Arcs(NamedTuple):
+    """Rings cut at their nodes, in the order in which the rings pass them: what both neighbours see alike."""
+
+    row: npt.NDArray[np.int32]
+    """Vertices of all arcs, both ends included, in canonical direction: from the end that is first by row, then column.
+    Where both ends are one point, the neighbour of the end decides in the same way."""
+    col: npt.NDArray[np.int32]
+    offsets: Indices
+    """`(n + 1,)` offsets of the arcs in `row` and `col`."""
+    key: Keys
+    """`(n,)` first vertex and heading: no two arcs leave a lattice point along the same edge."""
+    against: Mask
+    """`(n,)` whether the ring passes the arc against its canonical direction."""
+    rings: Indices
+    """Offsets of the rings in the arcs."""
+
+
+class Outlines(NamedTuple):
+    """Simplified rings, each beginning with its first arc."""
+
+    xy: Floats
+    """`(n, 2)` column and row in pixels, counted from the outer corner of the first pixel; every ring is closed."""
+    rings: Indices
+    """Offsets of the rings in `xy`."""
+    arcs: Indices
+    """Where in `xy` each arc begins; it ends where the next begins, the last of a ring at the closing point."""
+
+
+def arcs_of(rings: Rings, node: Mask) -> Arcs:
+    """Cut rings at their nodes, `(n,)` one flag for each vertex; a ring without any becomes one closed arc.
+
+    Such a ring must start at its first vertex by row, then column, as `connect` leaves it.
+    """
+    size = np.diff(rings.rings) - 1  # without the closing point
+    stop = np.cumsum(size)
+    ring = np.repeat(np.arange(size.size), size)
+    begins = node[np.arange(ring.size) + ring]
+    whole = ~np.logical_or.reduceat(begins, stop - size)
+    begins[(stop - size)[whole]] = True
+    start = np.flatnonzero(begins)
+    per_ring = np.bincount(ring[start])
+    last = np.cumsum(per_ring) - 1
+    end = np.append(start[1:], 0)
+    end[last] = start[last - per_ring + 1] + size
+
+    offsets = np.append(0, np.cumsum(end - start + 1))
+    place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], np.diff(offsets))
+    of = np.repeat(ring[start], np.diff(offsets))
+    place -= np.where(place >= stop[of], size[of], 0)
+    place += of
+
+    code = rings.row[place].astype(np.int64) << 32 | rings.col[place]
+    first, final = offsets[:-1], offsets[1:] - 1
+    against = np.where(code[first] == code[final], code[first + 1] > code[final - 1], code[first] > code[final])
+    place = place[_turned(offsets, against)]
+    row, col = rings.row[place], rings.col[place]
+    down, across = row[first + 1] - row[first], col[first + 1] - col[first]
+    heading = np.where(down == 0, across > 0, 2 + (down > 0)).astype(np.uint64)
+    key = row[first].astype(np.uint64) << 33 | col[first].astype(np.uint64) << 2 | heading
+    return Arcs(row, col, offsets, key, against, np.append(0, np.cumsum(per_ring)))
+
+
+def _turned(offsets: Indices, against: Mask) -> Indices:
+    """Index that turns the arcs chosen round."""
+    size = np.diff(offsets)
+    place, turn = np.arange(offsets[-1]), np.repeat(against, size)
+    return np.where(turn, np.repeat(offsets[:-1] + offsets[1:] - 1, size) - place, place)
+
+
+def simplified(arcs: Arcs, tolerance: float, *, reduced: Mapping[int, int], smooth: int = 0) -> Outlines:
+    """The rings with simplified arcs; `tolerance` in pixels is how far a line may move where a segment collapses.
+
+    That is a limit for each step, not for their sum: lines end up to about twice as far from the pixels. `reduced`
+    holds the level of each arc that has to keep closer to its original. `smooth` is how many times the corners of the
+    simplified arcs are cut; their ends stay, areas change a little.
+    """
+    level = _levels(arcs.key, reduced)
+    xy, offsets = np.stack([arcs.col, arcs.row], axis=1).astype(np.float64), arcs.offsets
+    origin = xy[offsets[:-1]]
+    xy -= np.repeat(origin, np.diff(offsets), axis=0)  # rounding errors grow with the numbers
+    xy, offsets = _collapse(xy, offsets, np.where(level < ORIGINAL, tolerance * 0.5**level, 0))
+    for _ in range(smooth):
+        xy, offsets = _cut_corners(xy, offsets, level < ORIGINAL)
+    xy += np.repeat(origin, np.diff(offsets), axis=0)
+    return _chained(xy[_turned(offsets, arcs.against)], offsets, arcs.rings)
+
+
+def _levels(key: Keys, reduced: Mapping[int, int]) -> npt.NDArray[np.int64]:
+    if not reduced:
+        return np.zeros(key.size, np.int64)
+    known = np.fromiter(reduced, np.uint64, len(reduced))
+    level = np.fromiter(reduced.values(), np.int64, len(reduced))
+    order = np.argsort(known)
+    place = order[np.minimum(np.searchsorted(known, key, sorter=order), known.size - 1)]
+    return np.where(known[place] == key, level[place], 0)
+
+
+def _chained(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
+    """Arcs that follow each other joined into rings: the end of all but the last of a ring is the start of the next."""
+    joined = np.ones(offsets.size - 1, bool)
+    joined[rings[1:] - 1] = False
+    keep = np.ones(len(xy), bool)
+    keep[offsets[1:][joined] - 1] = False
+    starts = np.append(0, np.cumsum(np.diff(offsets) - joined))
+    return Outlines(xy[keep], starts[rings], starts[:-1])
+
+
+# --- one line --------------------------------------------------------------------------------------------------------
+
+NEVER = np.iinfo(np.int64).max
+
+
+def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indices]:
+    """Arcs with their segments collapsed, cheapest of its surroundings first, as long as the `(n,)` tolerances allow.
+
+    The arcs are linked lists; a segment is known by its first vertex. In each round those segments collapse that cost
+    less than the two on either side, which share vertices with them: so all can be done at once, and what becomes of an
+    arc depends on no other.
+    """
+    size = np.diff(offsets)
+    n = len(xy)
+    xy = xy.copy()
+    inner = np.ones(n, bool)
+    inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
+    following, previous = np.arange(n) + 1, np.arange(n) - 1
+    following[offsets[1:] - 1] -= 1
+    previous[offsets[:-1]] += 1
+    alive = np.ones(n, bool)
+    limit = np.repeat(tolerance, size)
+    # Equal costs are common on a lattice. A hash of the place decides, lest long staircases be worked off one by one.
+    place = np.arange(n) - np.repeat(offsets[:-1], size)
+    lot = (place * 2654435761) & 0xFFFFFFFF
+    cost, target, drop = np.full(n, NEVER), np.empty_like(xy), np.zeros(n, bool)
+
+    changed = np.flatnonzero(inner & inner[following] & (limit > 0))
+    waiting, queued = changed, np.zeros(n, bool)
+    queued[changed] = True
+    while waiting.size:
+        b, c = changed, following[changed]
+        away, target[b], drop[b] = _collapsed(xy[previous[b]], xy[b], xy[c], xy[following[c]])
+        # A closed arc keeps four corners: a field of pixels is no triangle.
+        a, d = previous[b], following[c]
+        last = (xy[previous[a]] == xy[d]).all(1) | (xy[a] == xy[following[d]]).all(1)
+        possible = (away <= limit[b]) & ~last
+        cost[b] = NEVER
+        b = b[possible]
+        cost[b] = np.rint(away[possible] * 256).astype(np.int64) << 32 | lot[b]
+
+        kept = cost[waiting] != NEVER
+        queued[waiting[~kept]] = False
+        waiting = waiting[kept]
+        a, c = previous[waiting], following[waiting]
+        beside = np.minimum(np.minimum(cost[a], cost[previous[a]]), np.minimum(cost[c], cost[following[c]]))
+        b = waiting[cost[waiting] < beside]
+        a, c = previous[b], following[b]
+        d = following[c]
+        gone = drop[b]
+        alive[c] = alive[b[gone]] = False
+        cost[a] = cost[b] = cost[c] = cost[d] = NEVER
+        xy[b[~gone]] = target[b[~gone]]
+        following[b], previous[d] = d, b
+        following[a[gone]], previous[d[gone]] = d[gone], a[gone]
+
+        changed = np.unique(np.concatenate([previous[a], a, b[~gone], d]))
+        changed = changed[inner[changed] & inner[following[changed]]]
+        new = changed[~queued[changed]]
+        queued[new] = True
+        waiting = np.concatenate([waiting, new])
+    return xy[alive], np.append(0, np.cumsum(np.add.reduceat(alive, offsets[:-1], dtype=np.int64)))
+
+
+def _collapsed(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[Floats, Floats, Mask]:
+    """For lines A B C D, `(n, 2)` each: how far the line moves if BC becomes a point E, E, and whether E is not needed.
+
+    E lies on the parallel to AD that keeps the area, where it meets AB or CD, whichever moves less.
+    """
+    base = d - a
+    height_b, height_c = _cross(base, b - a), _cross(base, c - a)
+    height = height_c - _cross(b - a, c - a)
+    on_ab = np.where(height_b * height_c > 0, abs(height_b) > abs(height_c), height * height_b > 0)
+    # Seen from the end whose segment E prolongs or shortens, both cases are one.
+    side = on_ab[:, None]
+    a, b, c, d = np.where(side, a, d), np.where(side, b, c), np.where(side, c, b), np.where(side, d, a)
+    needless = abs(height) < 1e-9
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(needless, 0, height / np.where(on_ab, height_b, height_c))
+        e = a + t[:, None] * (b - a)
+        beyond = (t > 1)[:, None]
+        one = _distance(np.where(beyond, e, b), np.where(beyond, b, e), np.where(beyond, c, d))
+        away = np.maximum(one, _distance(c, e, d))
+    return away, e, needless
+
+
+def _cross(one: Floats, other: Floats) -> Floats:
+    return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+
+
+def _distance(point: Floats, start: Floats, end: Floats) -> Floats:
+    """From points to segments."""
+    along, to = end - start, point - start
+    length = np.square(along).sum(1)
+    t = np.clip((along * to).sum(1) / np.where(length > 0, length, 1), 0, 1)
+    return np.sqrt(np.square(to - t[:, None] * along).sum(1))
+
+
+def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, Indices]:
+    """Chaikin's corner cutting (1974), once: two points, a quarter of the way on, in place of each inner vertex."""
+    inner = np.repeat(chosen, np.diff(offsets))
+    inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
+    copies = 1 + inner
+    new = np.repeat(xy, copies, axis=0)
+    vertex = np.flatnonzero(inner)
+    place = (np.cumsum(copies) - copies)[vertex]
+    for shift, neighbour in enumerate((vertex - 1, vertex + 1)):
+        step = xy[neighbour] - xy[vertex]
+        length = np.sqrt(np.square(step).sum(1))
+        new[place + shift] += step * np.minimum(0.25, REACH / length)[:, None]
+    return new, np.append(0, np.cumsum(np.add.reduceat(copies, offsets[:-1])))
+
+
+# --- whether it is right ---------------------------------------------------------------------------------------------
+
+
+def failing(outlines: Outlines, rings: Rings, arcs: Arcs, reduced: Mapping[int, int], affine: Affine = PIXELS) -> Keys:
+    """Distinct keys of the arcs that have to come closer to their originals for the faces to become valid.
+
+    These are the arcs of a face that cross themselves or each other or, where none does, all arcs of the face. What is
+    found depends on the face alone, so faces may be looked at in any company. Faces are judged as they are written, in
+    map coordinates: a vertex that just touches a line in pixels may lie beyond it once `affine` has rounded both.
+    """
+    import shapely
+
+    original = on_the_map(rings.col, rings.row, affine)
+    outlines = outlines._replace(xy=on_the_map(outlines.xy[:, 0], outlines.xy[:, 1], affine))
+    turned = np.sign(_areas(outlines.xy, outlines.rings)) != np.sign(_areas(original, rings.rings))
+    face_of_ring = np.repeat(np.arange(rings.regions.size - 1), np.diff(rings.regions))
+    bad = ~shapely.is_valid(
+        shapely.from_ragged_array(shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions))
+    )
+    bad[face_of_ring[turned]] = True
+    face = np.repeat(face_of_ring, np.diff(arcs.rings))
+    free = _levels(arcs.key, reduced) < ORIGINAL
+    suspect = np.flatnonzero(bad[face])
+    guilty = np.zeros(arcs.key.size, bool)
+    guilty[suspect[_crossing(_lines(outlines, arcs, suspect), face[suspect])]] = True
+    guilty &= free
+    bad[face[guilty]] = False
+    return np.unique(arcs.key[guilty | (bad[face] & free)])
+
+
+def _lines(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.object_]:
+    """Arcs as they are in the outlines."""
+    import shapely
+
+    stop = np.append(outlines.arcs[1:], len(outlines.xy)) + 1
+    stop[arcs.rings[1:] - 1] -= 1  # the last one of a ring ends at the closing point, which nobody else has
+    size = (stop - outlines.arcs)[chosen]
+    place = np.arange(size.sum()) + np.repeat(outlines.arcs[chosen] - np.cumsum(size) + size, size)
+    return shapely.linestrings(outlines.xy[place], indices=np.repeat(np.arange(chosen.size), size))
+
+
+def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Which lines meet themselves, or another one of their face elsewhere than at the ends that both have."""
+    import shapely
+
+    one, other = shapely.STRtree(lines).query(lines, predicate="intersects")
+    pairs = (one < other) & (face[one] == face[other])
+    one, other = one[pairs], other[pairs]
+    ends = np.stack([shapely.get_point(lines, 0), shapely.get_point(lines, -1)], axis=1)
+    first, last = (shapely.intersects(ends[one, k, None], ends[other]).any(1) for k in (0, 1))
+    shared = first.astype(int) + (last & ~shapely.is_closed(lines[one]))
+    meeting = shapely.intersection(lines[one], lines[other])
+    cross = (shapely.get_dimensions(meeting) > 0) | (shapely.get_num_coordinates(meeting) > shared)
+    return np.concatenate([np.flatnonzero(~shapely.is_simple(lines)), one[cross], other[cross]])
+
+
+def _areas(xy: Floats, rings: Indices) -> Floats:
+    """Signed, twice; positive where the ring turns from column to row."""
+    xy = xy - np.repeat(xy[rings[:-1]], np.diff(rings), axis=0)
+    return np.add.reduceat(np.append(_cross(xy[:-1], xy[1:]), 0), rings[:-1])
+
+
+def reduce(reduced: Mapping[int, int], keys: Iterable[int]) -> dict[int, int]:
+    """The levels of the next round: one more for each of the distinct keys."""
+    return dict(reduced) | {int(key): reduced.get(int(key), 0) + 1 for key in keys}

@@ -1,0 +1,69 @@
+"""What is too much for memory, on disk: each task writes its rows once, by bucket; a bucket is read from all files.
+
+The bucket of a key is a fixed hash of it, so tasks that never meet agree, and buckets come out about equally full.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Spilled(NamedTuple):
+    """A file of rows in order of bucket."""
+
+    path: str
+    starts: npt.NDArray[np.int64]
+    """`(n_buckets + 1,)` the row at which each bucket starts."""
+
+
+class Slice(NamedTuple):
+    """The rows of one bucket in one file."""
+
+    path: str
+    start: int
+    stop: int
+
+
+def bucket_of(keys: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """Which of `n` buckets each key goes to: multiplicative hashing (Knuth, TAOCP vol. 3, 6.4) by 2⁶⁴ / φ."""
+    scattered = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(33)
+    return (scattered % np.uint64(n)).astype(np.int64)
+
+
+def spill(path: Path, rows: npt.NDArray[Any], buckets: npt.NDArray[np.int64], n: int) -> Spilled:
+    """Write rows, each for the bucket given beside it, to a file that is there whole or not at all."""
+    starts = np.append(0, np.cumsum(np.bincount(buckets, minlength=n)))
+    write_whole(path, rows[np.argsort(buckets, kind="stable")])
+    return Spilled(str(path), starts)
+
+
+def slices(files: Sequence[Spilled], bucket: int) -> list[Slice]:
+    """Where the rows of a bucket lie."""
+    found = (Slice(path, int(starts[bucket]), int(starts[bucket + 1])) for path, starts in files)
+    return [part for part in found if part.start < part.stop]
+
+
+def fetch(parts: Sequence[Slice]) -> npt.NDArray[Any]:
+    """The rows of some slices, at least one, one after the other."""
+    return np.concatenate([np.load(path, mmap_mode="r")[start:stop] for path, start, stop in parts])
+
+
+def write_whole(path: Path, *arrays: npt.NDArray[Any]) -> None:
+    """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have left once."""
+    handle, unfinished = tempfile.mkstemp(dir=path.parent)
+    with open(handle, "wb") as file:
+        for array in arrays:
+            np.save(file, array)
+    Path(unfinished).replace(path)
+
+
+def read_whole(path: Path, n: int) -> list[npt.NDArray[Any]]:
+    """The `n` arrays of a file that `write_whole` wrote."""
+    with open(path, "rb") as file:
+        return [np.load(file) for _ in range(n)]
