@@ -149,7 +149,6 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
     others: list[Pool] = []
     with measured.clock("start-up"):
         from flows import cluster, pipeline
-        from flows.plan import make_plan
         from flows.request import Request, Source
         from flows.run import open_run
 
@@ -157,7 +156,7 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
     with ExitStack() as stack:
         run = stack.enter_context(open_run(folder))
         with measured.clock("plan"):
-            plan = make_plan(request, run)
+            plan = pipeline.prepare(request, run)
         with measured.clock("start-up", others):
             pool = stack.enter_context(cluster.start(workers))
             if workers:
@@ -166,7 +165,7 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
         with measured.clock("segment", others):
             parts = pipeline.segment(plan, run, pool)
         with measured.clock("join", others):
-            rasters = pipeline.join(plan, parts, run)
+            rasters = pipeline.join(plan, parts, run, pool)
         with measured.clock("vectorise", others):
             polygons = pipeline.vectorise(plan, rasters, run, pool)
         with measured.clock("publish", others):

@@ -177,6 +177,19 @@ def test_hard_masks(name: str, tile: int) -> None:
     check(HARD[name].astype(np.uint8), tile, 0)
 
 
+def test_a_region_may_have_a_hundred_thousand_holes() -> None:
+    values = np.ones((633, 633), np.uint8)
+    values[1:-1:2, 1:-1:2] = 2
+    holes = 316 * 316
+    with raster(values) as path:
+        found = table(path, tile=200, max_vertices=None)
+    outer = shapely.from_wkb(found["geometry"][0].as_py())
+    assert len(found) == 1 + holes
+    assert shapely.get_num_interior_rings(outer) == holes
+    assert shapely.is_valid(outer)
+    assert outer.area == values.size - holes
+
+
 def test_a_spiral_is_one_polygon_and_so_is_a_ring_through_four_tiles() -> None:
     assert check(HARD["spiral"].astype(np.uint8), 8, None)["class_id"].to_pylist().count(2) == 1
     ring = np.pad(np.full((4, 4), 2, np.uint8), 3, constant_values=1)

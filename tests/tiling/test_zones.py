@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import exactextract
+import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from hypothesis import given, settings
@@ -113,3 +116,24 @@ def test_a_raster_of_fractions_is_refused(tmp_path: Path) -> None:
     raster = write(tmp_path / "map.tif", np.ones((4, 4), np.float32))
     with pytest.raises(Mistake, match="holds float32"):
         zone_areas(raster, [shapely.box(0, 0, 1, 1)])
+
+
+def test_areas_are_those_of_exactextract(shared_data: Path) -> None:
+    """On a real map in metres: the same covered fractions, so the same hectares but for the ellipsoid's scale."""
+    raster = shared_data / "chesapeake_md_multires" / "m_3907833_nw_17_1_lc.tif"
+    with rasterio.open(raster) as source:
+        west, south, east, north = source.bounds
+        crs, pixel = source.crs, abs(source.transform.a * source.transform.e)
+        areas = PixelAreas(GeoBox(source.shape, source.transform, crs.to_wkt()))
+    rng = np.random.default_rng(0)
+    centres = np.stack([rng.uniform(west, east, 12), rng.uniform(south, north, 12)], axis=1)
+    shapes = [shapely.Point(centre).buffer(rng.uniform(50, 1500), quad_segs=5) for centre in centres]
+    found = zone_areas(raster, shapes)
+    frame = geopandas.GeoDataFrame(geometry=shapes, crs=crs)
+    expected = exactextract.exact_extract(str(raster), frame, ["unique", "frac", "count"], output="pandas")
+    mean = areas.read(Window(0, 0, 260, 260)).mean() * areas.unit
+    for zone, (values, parts, count) in enumerate(expected[["unique", "frac", "count"]].itertuples(index=False)):
+        shares = dict(zip(np.asarray(values, int).tolist(), parts, strict=True))
+        theirs = np.array([shares.get(value, 0) * count for value in found.values])
+        np.testing.assert_allclose(found.square_metres[zone] / mean, theirs, rtol=1e-4, atol=1e-6)
+        assert found.square_metres[zone].sum() == pytest.approx(count * pixel, rel=2e-3)
