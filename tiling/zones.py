@@ -80,7 +80,8 @@ def edges_of(polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Af
 
     shapes = shapely.transform(shapely.force_2d(np.asarray(polygons, object)), moved)
     invalid = ~shapely.is_valid(shapes)
-    shapes[invalid] = shapely.make_valid(shapes[invalid])
+    # By structure: what a polygon encloses counts. By linework a gap that rounding has closed off would be filled.
+    shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
     parts, zone_of_part = shapely.get_parts(shapes, return_index=True)
     nested, part_of_nested = shapely.get_parts(parts, return_index=True)  # make_valid may nest collections
     flat = shapely.get_type_id(nested) == shapely.GeometryType.POLYGON

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
@@ -45,7 +45,13 @@ def dense(shapes: list[shapely.Geometry], window: Window) -> Any:
     return array
 
 
+CLOSED_GAP = shapely.MultiPolygon(
+    [shapely.Polygon([(0, 2), (2, 0), (0, 1)]), shapely.Polygon([(0, 0), (0, 1), (1, 1e-38), (2, 0)])]
+)
+
+
 @settings(max_examples=40)
+@example([CLOSED_GAP])
 @given(polygons())
 def test_coverage_is_the_area_of_the_intersection(shapes: list[shapely.Geometry]) -> None:
     for found, shape in zip(dense(shapes, HERE), shapes, strict=True):
