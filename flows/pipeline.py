@@ -11,7 +11,7 @@ import segmentation.errors
 from flows import cluster, report
 from flows.cluster import Pool
 from flows.plan import Plan, make_plan
-from flows.products import Rasters, write_project, write_rasters, write_vectors
+from flows.products import Rasters, drop_stale, write_project, write_rasters, write_vectors
 from flows.progress import Progress, silent
 from flows.request import Request
 from flows.run import RunFolder, open_run
@@ -85,6 +85,7 @@ def publish(
         accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter.legend)
         report.write_quicklook(plan, rasters.classes, areas, folder)
         write_project(plan, rasters, folder)
+        drop_stale(plan, rasters, folder)
     return report.write_record(plan, parts, polygons, areas, accuracy, folder)
 
 

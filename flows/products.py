@@ -84,6 +84,14 @@ def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, p
         return write(folder.product(f"{LAYER}.gpkg"), batches, layer_of(plan))
 
 
+def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
+    """Remove what an earlier run with other wishes left: the products of a folder are those of one run."""
+    if rasters.confidence is None:
+        folder.product("confidence.tif").unlink(missing_ok=True)
+    if "vectors" not in plan.request.products:
+        folder.product(f"{LAYER}.gpkg").unlink(missing_ok=True)
+
+
 def write_project(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
     """`landcover.qgs`: the map in QGIS, at one click."""
     from tiling.project import project

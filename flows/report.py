@@ -16,7 +16,7 @@ import rasterio
 
 from flows.cluster import Pool
 from flows.evaluate import evaluate
-from flows.plan import Plan
+from flows.plan import Plan, crs_name
 from flows.run import RunFolder, versions, write_whole
 from flows.shard import peak_memory
 from segmentation.accuracy import Accuracy
@@ -139,7 +139,7 @@ def write_record(
             "date": plan.scene.date,
             "height": plan.scene.height,
             "width": plan.scene.width,
-            "crs": str(plan.scene.crs),
+            "crs": crs_name(plan.scene),
             "bands": [asdict(band) for band in plan.scene.bands if band.name in plan.bands],
             "files": plan.scene.identities(),
         },

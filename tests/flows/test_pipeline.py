@@ -210,6 +210,15 @@ def test_fresh_does_everything_again(tmp_path: Path) -> None:
     assert not set(before.items()) & set(after.items())
 
 
+def test_products_not_asked_for_again_do_not_linger(tmp_path: Path) -> None:
+    scene, out = draw_scene(tmp_path / "scene.tif", 80, 80), tmp_path / "out"
+    run(scene, out)
+    run(scene, out, products=("classes",))
+    assert (out / "classes.tif").exists()
+    assert not (out / "landcover.gpkg").exists()
+    assert not (out / "confidence.tif").exists()
+
+
 def part_keys(scene: Path, segmenter: Segmenter, out: Path, **source: Any) -> set[str]:
     request = Request(source=Source(paths=(str(scene),), **source), out=out, segmenter=segmenter)
     with open_run(out) as folder:
