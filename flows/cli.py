@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -513,6 +514,7 @@ def table(rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int
 
 def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
+    os.environ.setdefault("GDAL_CACHEMAX", "512")  # MB, before GDAL's first use: a twentieth of all memory is too much
     logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
     try:
         app()

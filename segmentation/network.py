@@ -90,7 +90,7 @@ class Network(Segmenter):
         device = self._device()
         return {
             "device": torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # its own type would have whoever unpickles it import torch
             "precision": "bfloat16" if device == "cuda" else "float32",
             "layout": "channels_last",
             "batch": str(_BATCH[device]),
