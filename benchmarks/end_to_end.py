@@ -196,22 +196,19 @@ def random_network(folder: Path) -> str:
     """A bundle of U-Net on resnet18 with seeded random weights: its labels mean nothing, its cost is a real one's."""
     import torch
 
-    from segmentation.bundle import Card, save
+    from segmentation.bundle import BandCard, Card, NetworkModel, save
     from segmentation.legend import LAND_COVER
     from segmentation.network import build
 
     card = Card(
         name="unet-resnet18",
-        architecture="Unet",
-        encoder="resnet18",
-        bands=BANDS,
-        mean=(0.05, 0.08, 0.08, 0.25),
-        std=(0.03, 0.03, 0.05, 0.1),
+        bands=tuple(
+            BandCard(name=name, mean=mean, std=std)
+            for name, mean, std in zip(BANDS, (0.05, 0.08, 0.08, 0.25), (0.03, 0.03, 0.05, 0.1), strict=True)
+        ),
         gsd=10,
         legend=LAND_COVER,
-        margin=64,
-        support=None,
-        disagreement=1,
+        model=NetworkModel(architecture="unet", encoder="resnet18", margin=64, support=None, disagreement=1),
         training={},
         metrics={},
         licence="none",

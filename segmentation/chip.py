@@ -12,6 +12,8 @@ A sample, what `fit` sees, is a chip too: blocks of the scene stacked along y.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -20,8 +22,13 @@ from segmentation.errors import Mistake
 UNITS = ("reflectance", "dn")
 
 
-def values(chip: xr.Dataset) -> xr.DataArray:
-    """Physical values of a chip: `(band, y, x) float32`, NaN = invalid; in whatever units each band has."""
+def values(chip: xr.Dataset, units: Sequence[str] = ()) -> xr.DataArray:
+    """Physical values of a chip: `(band, y, x) float32`, NaN = invalid; in whatever units each band has.
+
+    With `units`, one for each band, it raises `Mistake` where a band has others.
+    """
+    if units:
+        _check_units(chip, units)
     pixels = chip["pixels"].values.astype(np.float32)
     scale, offset = (chip[name].values.astype(np.float32)[:, None, None] for name in ("scale", "offset"))
     if np.any(scale != 1):
@@ -37,9 +44,15 @@ def reflectance(chip: xr.Dataset) -> xr.DataArray:
 
     Raises `Mistake` where a band holds digital numbers.
     """
-    raw = [str(name) for name, unit in zip(chip["band"].values, chip["units"].values, strict=True) if unit == "dn"]
-    if raw:
-        raise Mistake(
-            f"{', '.join(raw)} are digital numbers, not reflectance; say how they scale, for example --scale 0.0001"
-        )
-    return values(chip)
+    return values(chip, ["reflectance"] * chip.sizes["band"])
+
+
+def _check_units(chip: xr.Dataset, wanted: Sequence[str]) -> None:
+    found = zip(chip["band"].values, chip["units"].values, wanted, strict=True)
+    odd = [(str(name), want) for name, has, want in found if has != want]
+    if not odd:
+        return
+    names = ", ".join(name for name, _ in odd)
+    if odd[0][1] == "reflectance":
+        raise Mistake(f"{names} are digital numbers, not reflectance; say how they scale, for example --scale 0.0001")
+    raise Mistake(f"{names} are reflectance, and digital numbers are wanted, as the file holds them; leave --scale out")

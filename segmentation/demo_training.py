@@ -18,7 +18,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from segmentation.accuracy import Accuracy, confusion_matrix
-from segmentation.bundle import PACKAGED, Card, load, save
+from segmentation.bundle import PACKAGED, BandCard, Card, NetworkModel, load, save
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
 from segmentation.network import Network, build, disagreement, normalised, support, trained
@@ -68,8 +68,8 @@ def augmented(
     bands = (len(card.bands), 1, 1)
     gain = rng.normal(1, 0.06) * rng.normal(1, 0.04, bands)
     offset = rng.normal(0, 0.004) + rng.normal(0, 0.002, bands)
-    mean, std = (np.reshape(values, bands) for values in (card.mean, card.std))
-    seen = pixels * (gain * 1e-4 / std).astype(np.float32) + ((offset - mean) / std).astype(np.float32)
+    mean, std = (np.reshape([getattr(band, what) for band in card.bands], bands) for what in ("mean", "std"))
+    seen = np.multiply(pixels, gain * 1e-4 / std, dtype=np.float32) + np.float32((offset - mean) / std)
     if rng.random() < 0.2:
         # What lies beyond the raster or has no data: 0 after normalisation, as in `segmentation.network`.
         beyond = slice(0, int(rng.integers(1, CHIP // 2)))
@@ -150,17 +150,20 @@ def main(out: Path) -> None:
     )
     card = Card(
         name="demo",
-        architecture="Unet",
-        encoder="tu-tf_mobilenetv3_small_minimal_100",
-        options={"decoder_channels": (128, 64, 32, 24, 16)},
-        bands=BANDS,
-        mean=mean,
-        std=std,
+        bands=tuple(
+            BandCard(name=name, dtype="uint16", mean=centre, std=spread)
+            for name, centre, spread in zip(BANDS, mean, std, strict=True)
+        ),
         gsd=10,
         legend=LAND_COVER.subset(1, 2, 3, 4, 5, 6),
-        margin=MARGINS[-1],
-        support=None,
-        disagreement=1,
+        model=NetworkModel(
+            architecture="unet",
+            encoder="tu-tf_mobilenetv3_small_minimal_100",
+            options={"decoder_channels": (128, 64, 32, 24, 16)},
+            margin=MARGINS[-1],
+            support=None,
+            disagreement=1,
+        ),
         training={
             "program": "python -m segmentation.demo_training",
             "data": "synthetic landscapes of segmentation.landscape; no satellite has seen them",
@@ -183,14 +186,17 @@ def main(out: Path) -> None:
 
 def measured(card: Card, folder: Path) -> Card:
     """The card with what the network in `folder` was found to do: its support, its default margin, its accuracy."""
+    network = card.network
     model = trained(load(folder))
     reach = support(model, len(BANDS))
     if reach is None:
-        raise RuntimeError(f"{card.architecture} on {card.encoder} sees the whole chip; the demo network must not")
-    around = -(-max(reach) // card.stride) * card.stride
-    scenes = [scene(seed, card.tile + 2 * around) for seed in HELD_OUT_SEEDS]
+        raise RuntimeError(
+            f"{network.architecture} on {network.encoder} sees the whole chip; the demo network must not"
+        )
+    around = -(-max(reach) // network.stride) * network.stride
+    scenes = [scene(seed, network.tile + 2 * around) for seed in HELD_OUT_SEEDS]
     for margin in MARGINS:
-        differs = float(np.mean([disagreement(model, normalised(c, card), card.tile, margin) for c, _ in scenes]))
+        differs = float(np.mean([disagreement(model, normalised(c, card), network.tile, margin) for c, _ in scenes]))
         print(f"margin {margin}: {differs:.4%} of labels differ from the untiled result", flush=True)
         if differs <= TOLERATED:
             break
@@ -202,9 +208,8 @@ def measured(card: Card, folder: Path) -> Card:
         metrics |= {f"{who}: IoU {one.name}": round(one.iou, 4) for one in found.classes if one.support}
     for what, value in metrics.items():
         print(f"{what} {value:.4f}")
-    return card.model_copy(
-        update={"support": reach, "margin": margin, "disagreement": round(differs, 6), "metrics": metrics}
-    )
+    known = network.model_copy(update={"support": reach, "margin": margin, "disagreement": round(differs, 6)})
+    return card.model_copy(update={"model": known, "metrics": metrics})
 
 
 if __name__ == "__main__":

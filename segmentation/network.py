@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from segmentation.bundle import Bundle, Card, Support, load, names
-from segmentation.chip import reflectance
+from segmentation.bundle import Bundle, Card, Support, load
+from segmentation.bundled import Bundled
+from segmentation.chip import values
 from segmentation.errors import Mistake
-from segmentation.legend import Legend
-from segmentation.segmenter import Footprint, Prediction, Segmenter
+from segmentation.segmenter import Footprint, Prediction
 
 if TYPE_CHECKING:
     import torch
@@ -33,56 +33,24 @@ _MOST_LANES = 2
 """Calls at once: more would want more memory than a shard's few chips repay."""
 
 
-def _absolute(bundle: str) -> str:
-    """Workers may start in another folder; a packaged bundle has only its name."""
-    return bundle if bundle in names() else str(Path(bundle).expanduser().absolute())
-
-
-class Network(Segmenter):
+class Network(Bundled):
     """A trained network: learns shapes and textures as well as colours."""
 
     bytes_per_pixel = 1600  # two chips at once in a U-Net on resnet18, and torch itself, measured
-    needs_reflectance = True
 
     kind: Literal["network"] = "network"
-    bundle: Annotated[
-        str,
-        AfterValidator(_absolute),
-        Field(description="Folder of the trained network, or the name of one that comes with the package."),
-    ] = "demo"
     tile: Annotated[int | None, Field(ge=32, description="Length of a core in pixels; empty: the bundle's.")] = None
     margin: Annotated[int | None, Field(ge=0, description="Pixels seen around a core; empty: the bundle's.")] = None
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")] = "auto"
-    fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
-
-    def bands(self, available: Collection[str]) -> tuple[str, ...]:
-        card = self._bundle.card
-        missing = [band for band in card.bands if band not in available]
-        if missing:
-            raise Mistake(
-                f"network {card.name} also needs {', '.join(missing)}, and the scene has {', '.join(available)}; "
-                f"name its bands with --bands {missing[0]}=1,… or choose another --segmenter"
-            )
-        return card.bands
-
-    @property
-    def legend(self) -> Legend:
-        return self._bundle.card.legend
 
     @property
     def footprint(self) -> Footprint:
-        card = self._bundle.card
+        network = self.opened.card.network
         return Footprint(
-            tile=card.tile if self.tile is None else self.tile,
-            margin=card.margin if self.margin is None else self.margin,
-            stride=card.stride,
+            tile=network.tile if self.tile is None else self.tile,
+            margin=network.margin if self.margin is None else self.margin,
+            stride=network.stride,
         )
-
-    def fit(self, sample: xr.Dataset | None) -> Self:
-        """This network bound to the content of its bundle: a worker that finds another one there refuses."""
-        bundle = self._bundle
-        bundle.check()
-        return self.model_copy(update={"fitted": bundle.digest})
 
     def runtime(self) -> dict[str, str]:
         import torch
@@ -100,7 +68,7 @@ class Network(Segmenter):
         return next(self.stream([chip]))
 
     def stream(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
-        bundle, device = self._bundle, self._device()
+        bundle, device = self.opened, self._device()
         model, remaining = _inference_model(bundle.digest, bundle.folder, device), iter(chips)
         pool, lanes = _pool()
         waiting: deque[Future[list[Prediction]]] = deque()
@@ -110,16 +78,6 @@ class Network(Segmenter):
                 yield from waiting.popleft().result()
         for done in waiting:
             yield from done.result()
-
-    @property
-    def _bundle(self) -> Bundle:
-        bundle = load(self.bundle)
-        if self.fitted not in (None, bundle.digest):
-            raise Mistake(
-                f"bundle {self.bundle} has changed: this run began with {self.fitted} and finds {bundle.digest}; "
-                "bring the old one back or start the run afresh"
-            )
-        return bundle
 
     def _device(self) -> Device:
         import torch
@@ -136,15 +94,22 @@ def build(card: Card) -> torch.nn.Module:
     """
     import segmentation_models_pytorch as smp
 
+    network = card.network
     try:
         # encoder_weights=None: nothing is downloaded.
         return smp.create_model(
-            card.architecture, card.encoder, None, in_channels=len(card.bands), classes=len(card.legend), **card.options
+            network.architecture,
+            network.encoder,
+            None,
+            in_channels=len(card.bands),
+            classes=len(card.legend),
+            **network.options,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Mistake(
-            f"segmentation-models-pytorch {smp.__version__} cannot build the {card.architecture} on {card.encoder} of "
-            f"bundle {card.name} ({error}); install the version it was trained with or train it anew"
+            f"segmentation-models-pytorch {smp.__version__} cannot build the {network.architecture} on "
+            f"{network.encoder} of bundle {card.name} ({error}); install the version it was trained with "
+            "or train it anew"
         ) from error
 
 
@@ -156,19 +121,23 @@ def trained(bundle: Bundle) -> torch.nn.Module:
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in bundle.weights().items()})
     except RuntimeError as error:
+        network = bundle.card.network
         raise Mistake(
-            f"the weights in {bundle.folder} do not fit {bundle.card.architecture} on {bundle.card.encoder}, "
+            f"the weights in {bundle.folder} do not fit {network.architecture} on {network.encoder}, "
             "which its card says they are of; train it anew"
         ) from error
     return _fused(model.eval(), len(bundle.card.bands)).to(memory_format=torch.channels_last)
 
 
 def normalised(chip: xr.Dataset, card: Card) -> npt.NDArray[np.float32]:
-    """What the network sees: `(band, y, x)` in the card's order, (reflectance − mean) / std, and 0 where not valid."""
-    pixels = reflectance(chip.sel(band=list(card.bands))).values
-    for band, mean, std in zip(pixels, card.mean, card.std, strict=True):
-        band -= mean
-        band /= std
+    """What the network sees: `(band, y, x)` in the card's order, (value − mean) / std, and 0 where not valid.
+
+    Raises `Mistake` where a band's values are not in the units the network was trained on.
+    """
+    pixels = values(chip.sel(band=list(card.band_names)), [band.units for band in card.bands]).values
+    for band, trained_on in zip(pixels, card.bands, strict=True):
+        band -= trained_on.mean
+        band /= trained_on.std
     pixels[:, ~chip["valid"].values] = 0
     return pixels
 
@@ -244,14 +213,14 @@ def _predict(model: torch.nn.Module, card: Card, device: Device, chips: list[xr.
     pixels = np.zeros((_BATCH[device], *chips[0]["valid"].shape, len(card.bands)), np.float32)
     for place, chip in enumerate(chips):
         pixels[place] = np.moveaxis(normalised(chip, card), 0, -1)
-    values = torch.tensor(card.legend.values, dtype=torch.uint8, device=device)
+    classes = torch.tensor(card.legend.values, dtype=torch.uint8, device=device)
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
         # Bands last in memory and first by name is what torch calls channels_last.
         logits = model(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)).float()
         best, index = logits.max(1)
         # The softmax of the winner alone; of equal logits the first class wins.
         percent = 100 / (logits - best[:, None]).exp().sum(1)
-        labels, confidence = values[index].cpu().numpy(), percent.round().to(torch.uint8).cpu().numpy()
+        labels, confidence = classes[index].cpu().numpy(), percent.round().to(torch.uint8).cpu().numpy()
     return [
         Prediction(labels=np.where(chip["valid"].values, label, np.uint8(0)), confidence=sure)
         for chip, label, sure in zip(chips, labels, confidence, strict=False)

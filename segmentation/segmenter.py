@@ -52,8 +52,6 @@ class Segmenter(BaseModel, ABC):
     """Raised whenever the same settings give other labels than before, so that no old part is reused."""
     needs_sample: ClassVar[bool] = False
     """Whether `fit` looks at pixels."""
-    needs_reflectance: ClassVar[bool] = False
-    """Whether digital numbers of unknown meaning are refused before the work starts."""
     bytes_per_pixel: ClassVar[int] = 64
     """Working memory per pixel of a chip, for the plan's projection."""
 
@@ -62,6 +60,11 @@ class Segmenter(BaseModel, ABC):
     @abstractmethod
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         """The bands it will read, in its own order, out of those a scene has; `Mistake` where they do not suffice."""
+
+    @property
+    def needs_reflectance(self) -> bool:
+        """Whether digital numbers of unknown meaning are refused before the work starts."""
+        return False
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from segmentation.bundle import Bundle, Card, save
+from segmentation.bundle import BandCard, Bundle, Card, NetworkModel, save
 from segmentation.legend import LAND_COVER
 from segmentation.network import build
 
@@ -17,27 +17,36 @@ DEMO_ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
 
 
 def a_card(**changes: Any) -> Card:
-    """A shallow U-Net of stride 8 with three bands and four classes, unless told otherwise."""
-    fields: dict[str, Any] = {
-        "name": "test",
-        "architecture": "Unet",
+    """A shallow U-Net of stride 8 with three bands and four classes, unless told otherwise.
+
+    `changes` are fields of the card, of its network, or `bands`, `mean` and `std` as plain values for each band.
+    """
+    network: dict[str, Any] = {
+        "architecture": "unet",
         "encoder": DEMO_ENCODER,
         "options": {"encoder_depth": 3, "decoder_channels": (24, 16, 16)},
-        "bands": BANDS,
-        "mean": (0.09, 0.08, 0.3),
-        "std": (0.03, 0.05, 0.1),
-        "gsd": 10,
-        "legend": LAND_COVER.subset(1, 3, 5, 6),
         "tile": 64,
         "margin": 32,
         "stride": 8,
         "support": None,
         "disagreement": 0,
+    }
+    plain = {"bands": BANDS, "mean": (0.09, 0.08, 0.3), "std": (0.03, 0.05, 0.1)}
+    fields: dict[str, Any] = {
+        "name": "test",
+        "gsd": 10,
+        "legend": LAND_COVER.subset(1, 3, 5, 6),
         "training": {},
         "metrics": {},
         "licence": "CC0-1.0",
     }
-    return Card(**fields | changes)
+    for name, value in changes.items():
+        (plain if name in plain else network if name in NetworkModel.model_fields else fields)[name] = value
+    bands = [
+        BandCard(name=band, mean=mean, std=std)
+        for band, mean, std in zip(plain["bands"], plain["mean"], plain["std"], strict=True)
+    ]
+    return Card(bands=tuple(bands), model=NetworkModel(**network), **fields)
 
 
 @cache
@@ -51,7 +60,11 @@ def lively_state(card_json: str) -> dict[str, torch.Tensor]:
                 torch.nn.init.normal_(statistic, std=0.3)
             for statistic in (part.running_var, part.weight):
                 torch.nn.init.uniform_(statistic, 0.5, 2)
-    return model.state_dict()
+    state = model.state_dict()
+    for name in state:
+        if name.startswith("segmentation_head"):
+            state[name] = state[name] / 4  # logits as large as a trained network's, and with them their rounding
+    return state
 
 
 def a_bundle(folder: Path, **changes: Any) -> Bundle:

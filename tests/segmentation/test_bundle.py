@@ -13,7 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from segmentation.bundle import CARD, WEIGHTS, Bundle, Card, Support, load, names, save
+from segmentation.bundle import CARD, BandCard, Bundle, Card, Support, load, names, save
 from segmentation.errors import Mistake
 from segmentation.legend import LAND_COVER
 from tests.segmentation.networks import a_card
@@ -32,7 +32,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def test_a_bundle_opens_as_it_was_saved(bundle: Bundle) -> None:
     opened = load(bundle.folder)
-    assert opened.card == a_card().model_copy(update={"weights_sha256": opened.card.weights_sha256})
+    assert opened.card == a_card().model_copy(update={"sha256": opened.card.sha256})
     weights = opened.weights()
     assert weights.keys() == STATE.keys()
     for name, tensor in STATE.items():
@@ -80,7 +80,7 @@ def test_a_bundle_that_changes_on_disk_is_read_again(bundle: Bundle) -> None:
 
 
 def test_tampered_weights_are_refused(bundle: Bundle) -> None:
-    weights = bundle.folder / WEIGHTS
+    weights = bundle.weights_file
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -95,8 +95,8 @@ def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
 
     bundle = save(tmp_path / "bundle", a_card(), STATE)
     content = pickle.dumps({"conv.weight": [0.0]})
-    (bundle.folder / WEIGHTS).write_bytes(content)
-    card = bundle.card.model_copy(update={"weights_sha256": sha256(content).hexdigest()})
+    bundle.weights_file.write_bytes(content)
+    card = bundle.card.model_copy(update={"sha256": sha256(content).hexdigest()})
     (bundle.folder / CARD).write_text(card.model_dump_json())
     with pytest.raises(Mistake, match="is not a safetensors file"):
         load(bundle.folder).weights()
@@ -106,7 +106,7 @@ def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
     ("spoil", "fact"),
     [
         (lambda folder: (folder / CARD).unlink(), f"it has no {CARD}"),
-        (lambda folder: (folder / WEIGHTS).unlink(), f"it has no {WEIGHTS}"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "it has no model.safetensors"),
         (lambda folder: (folder / CARD).write_text("{"), "is not the card of a bundle"),
         (lambda folder: (folder / CARD).write_text('{"format": 2}'), "is not the card of a bundle"),
     ],
@@ -141,8 +141,8 @@ def test_a_card_cannot_name_a_file_or_a_download(smuggled: dict[str, object]) ->
 
 
 def test_a_card_that_contradicts_itself_is_refused() -> None:
-    with pytest.raises(ValidationError, match="3 bands need as many means"):
-        a_card(mean=(0.1, 0.2))
+    with pytest.raises(ValidationError, match="band red has 2 quantiles instead of 5"):
+        BandCard(name="red", mean=0.1, std=0.1, quantiles=(0.1, 0.2))
     with pytest.raises(ValidationError, match="margin 40 is no multiple of stride 32"):
         a_card(margin=40, stride=32)
 
@@ -175,15 +175,16 @@ def test_the_demo_bundle_is_whole_and_small() -> None:
     assert "demo" in names()
     demo = load("demo")
     demo.check()
-    assert (demo.folder / WEIGHTS).stat().st_size < 4e6
+    assert demo.weights_file.stat().st_size < 4e6
     assert demo.card.legend == LAND_COVER.subset(1, 2, 3, 4, 5, 6)
 
 
 def test_the_demo_bundle_keeps_what_its_card_must_promise() -> None:
     """Few labels differ from the untiled result, and the margin costs little."""
     card: Card = load("demo").card
-    assert card.disagreement <= 0.001
-    assert (card.tile + 2 * card.margin) ** 2 / card.tile**2 <= 1.35
+    network = card.network
+    assert network.disagreement <= 0.001
+    assert (network.tile + 2 * network.margin) ** 2 / network.tile**2 <= 1.35
     assert card.metrics["network: overall accuracy"] > card.metrics["rules: overall accuracy"]
     assert card.metrics["network: mean IoU"] > card.metrics["rules: mean IoU"]
 
@@ -195,8 +196,8 @@ from segmentation.bundle import load
 from segmentation.network import Network
 card = load({str(bundle.folder)!r}).card
 network = Network(bundle={str(bundle.folder)!r})
-assert network.footprint == (card.tile, card.margin, card.stride)
-assert network.bands(card.bands) == card.bands
+assert network.footprint == (card.model.tile, card.model.margin, card.model.stride)
+assert network.bands(card.band_names) == card.band_names
 assert network.legend == card.legend
 assert network.fit(None).fitted
 heavy = {{"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"}} & set(sys.modules)

@@ -75,7 +75,7 @@ def same(a: Prediction, b: Prediction) -> bool:
 
 def assert_tiled_is_untiled(bundle: Bundle, height: int, width: int, tile: int, margin: int) -> None:
     scene = scene_of(height, width, seed=height * width)
-    lattice = Lattice(height, width, tile=tile, margin=margin, stride=bundle.card.stride)
+    lattice = Lattice(height, width, tile=tile, margin=margin, stride=bundle.card.network.stride)
     # One pass over the whole raster, extended by the margin up to whole strides.
     extent = Window(0, 0, *(n * size for n, size in zip(lattice.tile_grid, lattice.core_shape, strict=True)))
     extent = extent.grown(margin)
@@ -331,12 +331,12 @@ def test_fitting_refuses_tampered_weights(tmp_path: Path) -> None:
     [
         ({"architecture": "Unknown"}, "cannot build the Unknown on"),
         ({"encoder": "resnet9000"}, "on resnet9000 of bundle test"),
-        ({"options": {"decoder_taste": "sweet"}}, "cannot build the Unet on"),
-        ({"options": {}}, "do not fit Unet on"),
+        ({"options": {"decoder_taste": "sweet"}}, "cannot build the unet on"),
+        ({"options": {}}, "do not fit unet on"),
     ],
 )
 def test_what_the_library_cannot_build_is_a_mistake(bundle: Bundle, tmp_path: Path, change: Any, fact: str) -> None:
-    other = save(tmp_path / "other", bundle.card.model_copy(update=change), bundle.weights())
+    other = save(tmp_path / "other", a_card(**change), bundle.weights())
     with pytest.raises(Mistake, match=fact):
         trained(other)
 
@@ -344,9 +344,9 @@ def test_what_the_library_cannot_build_is_a_mistake(bundle: Bundle, tmp_path: Pa
 @pytest.mark.parametrize(
     ("architecture", "encoder", "left"),
     [
-        ("Unet", DEMO_ENCODER, 0),
-        ("Unet", "resnet18", 0),
-        ("Unet", "efficientnet-b0", 49),  # its convolutions are of a type of their own
+        ("unet", DEMO_ENCODER, 0),
+        ("unet", "resnet18", 0),
+        ("unet", "efficientnet-b0", 49),  # its convolutions are of a type of their own
         ("Segformer", "mit_b0", 0),
     ],
 )

@@ -1,0 +1,67 @@
+"""What segmenters that were trained have in common: settings beside a bundle, bound to its content."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Self
+
+import xarray as xr
+from pydantic import AfterValidator, Field
+
+from segmentation.bundle import Bundle, load, names
+from segmentation.errors import Mistake
+from segmentation.legend import Legend
+from segmentation.segmenter import Segmenter
+
+
+def _absolute(bundle: str) -> str:
+    """Workers may start in another folder; a packaged bundle has only its name."""
+    return bundle if bundle in names() else str(Path(bundle).expanduser().absolute())
+
+
+class Bundled(Segmenter):
+    """A trained model and the settings it runs with."""
+
+    bundle: Annotated[
+        str,
+        AfterValidator(_absolute),
+        Field(description="Folder of the trained model, or the name of one that comes with the package."),
+    ] = "demo"
+    fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
+
+    @property
+    def needs_reflectance(self) -> bool:
+        """Whether it was trained on reflectance; one that was trained on digital numbers takes them as they are."""
+        return any(band.units == "reflectance" for band in self.opened.card.bands)
+
+    def bands(self, available: Collection[str]) -> tuple[str, ...]:
+        card = self.opened.card
+        missing = [band for band in card.band_names if band not in available]
+        if missing:
+            raise Mistake(
+                f"{card.model.kind} {card.name} also needs {', '.join(missing)}, and the scene has "
+                f"{', '.join(available)}; name its bands with --bands {missing[0]}=1,… or choose another --segmenter"
+            )
+        return card.band_names
+
+    @property
+    def legend(self) -> Legend:
+        return self.opened.card.legend
+
+    def fit(self, sample: xr.Dataset | None) -> Self:
+        """This model bound to the content of its bundle: a worker that finds another one there refuses."""
+        bundle = self.opened
+        bundle.check()
+        return self.model_copy(update={"fitted": bundle.digest})
+
+    @property
+    def opened(self) -> Bundle:
+        """The bundle; `Mistake` where it is not the one this segmenter was fitted to."""
+        bundle = load(self.bundle)
+        if self.fitted not in (None, bundle.digest):
+            raise Mistake(
+                f"bundle {self.bundle} has changed: this run began with {self.fitted} and finds {bundle.digest}; "
+                "bring the old one back or start the run afresh"
+            )
+        return bundle
