@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -221,28 +221,19 @@ def open_scene(
     """The scene that files, and what a person says of them, amount to; reads headers only.
 
     `sources` is one raster of any number of bands; or single-band files, as paths whose names tell the band or as
-    `"blue=PATH"`; or one folder of such files. `bands` numbers the bands of one raster from 1 and leaves out the rest.
-    `nodata`, `scale` and `offset` hold for every band, before what the files declare. `mask` is `"band=N"` of the one
-    raster, or the path of another: a pixel is not valid where it holds one of `mask_values` (default: anything but 0).
+    `"blue=PATH"`; or one folder of such files. Beside any of these may stand further rasters under names of their own:
+    the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on the grid of the smallest pixels. `bands` numbers the
+    bands of a raster from 1 and leaves out its rest. `nodata`, `scale` and `offset` hold for every band, before what
+    the files declare. `mask` is `"band=N"` of the one raster, or the path of another: a pixel is not valid where it
+    holds one of `mask_values` (default: anything but 0).
 
     Raises `Mistake` for everything a header can show to be wrong.
     """
     if not sources:
         raise Mistake("no source was given; name a raster, for example scene.tif")
     named = _named_sources(sources)
-    if len(named) == 1 and named[0][0] is None:
-        files = [read_header(named[0][1])]
-        numbered = numbered_bands(files[0], bands) if bands else found_bands(files[0])
-        chosen = [(name, files[0], index) for name, index in numbered]
-    else:
-        if bands:
-            raise Mistake(
-                f"--bands numbers the bands of one raster, not of {len(named)} files; "
-                f"write {next(iter(bands))}=PATH instead"
-            )
-        chosen = [_single(name, path) for name, path in named]
-        files = [file for _, file, _ in chosen]
-        _check_once(named, [name for name, _, _ in chosen])
+    chosen = _chosen_bands(named, bands or {})
+    files = list({file.place: file for _, file, _ in chosen}.values())
 
     grid = _finest(files)
     alphas = {file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file]) for file in files}
@@ -250,7 +241,7 @@ def open_scene(
         _band(name, file, index, grid, alphas[file.place], nodata, scale, offset) for name, file, index in chosen
     )
     return Scene(
-        name=stem_of(sources[0].rpartition("=")[2] if named[0][0] else sources[0]),
+        name=stem_of(sources[0].rpartition("=")[2] if named[0][0] or named[0][1] else sources[0]),
         bands=described,
         geobox=grid,
         mask=_mask(mask, tuple(mask_values), files, grid) if mask else None,
@@ -258,48 +249,84 @@ def open_scene(
     )
 
 
-def _named_sources(sources: Sequence[str]) -> list[tuple[str | None, str]]:
-    """`(band name or None, path)` of each file."""
-    if len(sources) == 1 and Path(sources[0]).is_dir():
-        return _in_folder(Path(sources[0]))
-    named: list[tuple[str | None, str]] = []
-    for source in sources:
-        name, equals, path = source.partition("=")
-        if not equals or Path(source).exists() or not re.fullmatch(r"[A-Za-z][\w.]*", name):
-            named.append((None, source))
-            continue
-        known = given_name(name, sensor_in(stem_of(path)))
-        if known is None:
-            raise Mistake(f"{source}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
-        named.append((known, path))
-    if len(named) > 1:
-        for _, path in named:
-            if Path(path).is_dir():
-                raise Mistake(f"{path} is a folder among other sources; give one folder, or the files themselves")
+class _Named(NamedTuple):
+    """A file and what a person calls it: a band, or a source of bands."""
+
+    source: str
+    """Prefix of its bands' names, or nothing."""
+    band: str
+    """The one band it holds, or nothing where the file is to say."""
+    path: str
+
+
+def _named_sources(sources: Sequence[str]) -> list[_Named]:
+    named: list[_Named] = []
+    for text in sources:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists() or not re.fullmatch(r"[A-Za-z][\w.]*", name):
+            if len(sources) == 1 and Path(text).is_dir():
+                named.extend(_in_folder(Path(text)))
+            else:
+                named.append(_Named("", "", text))
+        elif known := given_name(name, sensor_in(stem_of(path))):
+            named.append(_Named("", known, path))
+        elif "." in name:
+            raise Mistake(f"{text}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
+        else:
+            named.append(_Named(name, "", path))
+    for one in named:
+        if Path(one.path).is_dir():
+            raise Mistake(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
     return named
 
 
-def _in_folder(folder: Path) -> list[tuple[str | None, str]]:
+def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tuple[str, Header, int]]:
+    """Full name, file and number of every band of the scene."""
+    of_source: dict[str, dict[str, int]] = {}
+    sources = {one.source for one in named if one.source}
+    for text, index in bands.items():
+        source, dot, name = text.partition(".")
+        known = dot and source in sources
+        of_source.setdefault(source if known else "", {})[name if known else text] = index
+    plain = [one for one in named if not one.source]
+    chosen: list[tuple[str, Header, int]] = []
+    for one in named:
+        if one.source or (len(plain) == 1 and not one.band):
+            file, numbers = read_header(one.path), of_source.get(one.source)
+            found = numbered_bands(file, numbers) if numbers else found_bands(file)
+            chosen += [(f"{one.source}.{name}" if one.source else name, file, index) for name, index in found]
+        elif numbers := of_source.get(""):
+            raise Mistake(
+                f"--bands numbers the bands of one raster, not of {len(plain)} files; write {next(iter(numbers))}=PATH "
+                "instead"
+            )
+        else:
+            chosen.append(_single(one.band, one.path))
+    _check_once(chosen)
+    return chosen
+
+
+def _in_folder(folder: Path) -> list[_Named]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in RASTER_SUFFIXES)
     if not files:
         raise Mistake(f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); give the folder of the band files")
     if len(files) == 1:
-        return [(None, str(files[0]))]
+        return [_Named("", "", str(files[0]))]
     named = [(name_in_file_name(file.stem, sensor_in(file.stem)), str(file)) for file in files]
     if not any(name for name, _ in named):
         raise Mistake(
             f"{folder} holds {len(files)} rasters and no name tells a band; say which is which: red={files[0]}"
         )
-    return [(name, path) for name, path in named if name]
+    return [_Named("", name, path) for name, path in named if name]
 
 
-def _single(name: str | None, path: str) -> tuple[str, Header, int]:
+def _single(name: str, path: str) -> tuple[str, Header, int]:
     """The band of a single-band file."""
     file = read_header(path)
     if file.count > 1:
         raise Mistake(
             f"{path} holds {file.count} bands where a single-band file is wanted; give it alone, "
-            "with --bands for its names, and several scenes one by one"
+            f"with --bands for its names, or as a source of its own, later={path}; several scenes go one by one"
         )
     name = name or next((name for name, _ in found_bands(file)))
     if name == "band_1":
@@ -307,10 +334,10 @@ def _single(name: str | None, path: str) -> tuple[str, Header, int]:
     return name, file, 1
 
 
-def _check_once(named: Sequence[tuple[str | None, str]], names: Sequence[str]) -> None:
-    for name, times in Counter(names).items():
+def _check_once(chosen: Sequence[tuple[str, Header, int]]) -> None:
+    for name, times in Counter(name for name, _, _ in chosen).items():
         if times > 1:
-            twice = [path for (_, path), known in zip(named, names, strict=True) if known == name]
+            twice = [file.path for known, file, _ in chosen if known == name]
             raise Mistake(
                 f"{' and '.join(twice)} are both {name}; give one of them, or say which is which: {name}={twice[0]}"
             )

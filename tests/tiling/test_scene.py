@@ -134,6 +134,27 @@ def test_a_folder_of_band_files_is_a_scene(tmp_path: Path) -> None:
     assert (scene.name, scene.band_names) == ("S2_scene", ("red", "nir"))
 
 
+def test_further_rasters_stand_under_names_of_their_own(tmp_path: Path) -> None:
+    """Two years and a terrain model in one scene, the coarse one on the grid of the fine ones."""
+    now, before, height = noise(4, 8, 8), noise(4, 8, 8), np.full((1, 4, 4), 7, np.uint8)
+    names = ("Red", "Green", "Blue", "NIR")
+    first, second = write(tmp_path / "a.tif", now, names=names), write(tmp_path / "b.tif", before, names=names)
+    terrain = write(tmp_path / "c.tif", height, size=20)
+    scene = open_scene([first, f"before={second}", f"terrain={terrain}"])
+    assert (scene.name, scene.height) == ("a", 8)
+    assert scene.band_names[:5] == ("red", "green", "blue", "nir", "before.red")
+    assert scene.band_names[-1] == "terrain.band_1"
+    pixels, _ = whole(scene, "before.nir", "nir", "terrain.band_1")
+    assert np.array_equal(pixels[0], before[3])
+    assert np.array_equal(pixels[1], now[3])
+    assert np.all(pixels[2] == 7)
+
+    numbered = open_scene([first, f"before={second}"], bands={"before.swir16": 2, "nir": 4})
+    assert [(band.name, band.index) for band in numbered.bands] == [("nir", 4), ("before.swir16", 2)]
+    alone = open_scene([f"before={second}"])
+    assert (alone.name, alone.band_names[0]) == ("b", "before.red")
+
+
 def test_sources_that_do_not_make_one_scene_are_refused(tmp_path: Path) -> None:
     stack = write(tmp_path / "stack.tif", noise(3, 8, 8))
     red, other = write(tmp_path / "red.tif", noise(8, 8)), write(tmp_path / "other_red.tif", noise(8, 8))
@@ -142,7 +163,7 @@ def test_sources_that_do_not_make_one_scene_are_refused(tmp_path: Path) -> None:
     assert "holds 3 bands where a single-band file is wanted" in refusal(stack, red)
     assert "are both red" in refusal(red, other)
     assert f"say so, for example red={plain}" in refusal(plain, red)
-    assert "elevation is no band name" in refusal(f"elevation={plain}")
+    assert "t2.elevation is no band name" in refusal(f"t2.elevation={plain}")
     assert "write red=PATH instead" in refusal(red, f"nir={plain}", bands={"red": 1})
     assert "is a folder among other sources" in refusal(red, str(tmp_path / "empty"))
     assert "holds no raster" in refusal(str(tmp_path / "empty"))
