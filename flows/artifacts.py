@@ -107,6 +107,7 @@ def summary(published: Published) -> str:
     look = folder / ("landcover.gpkg" if "landcover.gpkg" in names else "classes.tif")
     lines = [
         f"![Map with legend]({data_uri(folder / 'quicklook.png')})",
+        *(f"> **Warning:** {warning}" for warning in published.record["warnings"]),
         "### Open it in QGIS",
         f"Drag this file onto the map; it brings its colours and legend:\n\n```\n{look}\n```",
         f"### Files in `{folder}`",

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from flows.request import Request
+from flows.request import Preflight, Request
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
 from segmentation.calibration import infer
 from segmentation.indices import required_bands
-from segmentation.segmenter import Segmenter, kinds
+from segmentation.segmenter import Finding, Segmenter, kinds
 from tiling.errors import Mistake
 from tiling.lattice import Lattice, Shard
 from tiling.scene import Scene
 from tiling.window import Window
 
-FORMAT = 1
+FORMAT = 2
 """Version of what a part holds; raised when older parts can no longer be read as they are."""
 
 PROCESS_BYTES = 400 * 2**20
@@ -41,6 +41,8 @@ class Plan:
     """The pixels the products show: the whole scene, or the bounds of the area of interest."""
     outline: Any = None
     """The area of interest in the scene's CRS, a shapely geometry, if there is one."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know of this segmenter on this scene."""
 
     @cached_property
     def bands(self) -> tuple[str, ...]:
@@ -111,52 +113,71 @@ def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
     With a run folder, what was fitted there before is taken from it; without one, nothing is written.
     """
     scene = request.source.open()
-    scene, segmenter = fit(scene, request.segmenter, folder)
+    scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight)
     tile, margin, stride = segmenter.footprint
     lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard)
     for name in request.indices:
         required_bands(name, scene.band_names)  # said now, not when the polygons are made
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
-    return Plan(request, scene, segmenter, lattice, window, outline)
+    return Plan(request, scene, segmenter, lattice, window, outline, warnings)
 
 
-def fit(scene: Scene, segmenter: Segmenter, folder: RunFolder | None) -> tuple[Scene, Segmenter]:
-    """The scene with known units, and the segmenter with what must be equal on every tile.
+def fit(
+    scene: Scene, segmenter: Segmenter, folder: RunFolder | None, preflight: Preflight
+) -> tuple[Scene, Segmenter, tuple[str, ...]]:
+    """The scene with known units, the segmenter with what must be equal on every tile, and warnings.
 
-    Both follow from one sample of the scene, have a key of their own, and are never redone on resume.
+    All follow from one sample of the scene, have a key of their own, and are never redone on resume.
     """
     bands = usable_bands(scene, segmenter)
-    if not (segmenter.needs_sample or unknown_units(scene, bands)):
-        return scene, segmenter.fit(None)
+    unknown = unknown_units(scene, segmenter.calibrates(bands))
+    if not segmenter.needs_sample:
+        segmenter = segmenter.fit(None)
+        if not (segmenter.inspects or unknown):
+            return scene, segmenter, ()
     key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
     known = folder.remembered("fit", key) if folder else None
     if known is None:
-        calibration = infer(scene.sample(bands)) if unknown_units(scene, bands) else None
-        known = {"calibration": calibration, "segmenter": None}
-    if known["calibration"]:
-        scene = scene.calibrated(*known["calibration"])
-    elif segmenter.needs_reflectance and unknown_units(scene, bands):
-        raise uncalibrated(scene, segmenter, bands)
-    if known["segmenter"] is None:
-        sample = scene.sample(bands) if segmenter.needs_sample else None
-        if sample is not None and not sample["valid"].values.any():
+        sample = scene.sample(bands)
+        calibration = infer(sample.sel(band=unknown)) if unknown else None
+        if calibration:
+            scene = scene.calibrated(*calibration, unknown)
+            sample = scene.meaning(sample)
+        elif unknown and segmenter.needs_reflectance:
+            raise uncalibrated(scene, segmenter, unknown)
+        if segmenter.needs_sample and not sample["valid"].values.any():
             raise Mistake(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
-        fitted = segmenter.fit(sample)
-        known["segmenter"] = fitted.model_dump(mode="json")
+        fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
+        findings = fitted.inspect(sample, scene.gsd) if fitted.inspects else ()
+        heeded(scene, findings, preflight)  # before anything is written
+        known = {"calibration": calibration, "segmenter": fitted.model_dump(mode="json"), "findings": findings}
         if folder:
             folder.remember("fit", key, known)
-    return scene, type(segmenter).model_validate(known["segmenter"])
+    elif known["calibration"]:
+        scale, offset = known["calibration"]
+        scene = scene.calibrated(scale, offset, unknown)
+    warnings = heeded(scene, [Finding(*finding) for finding in known["findings"]], preflight)
+    return scene, type(segmenter).model_validate(known["segmenter"]), warnings
+
+
+def heeded(scene: Scene, findings: Sequence[Finding], preflight: Preflight) -> tuple[str, ...]:
+    """The warnings among the findings; what speaks against the work is a `Mistake` unless a person insists."""
+    for severity, message in findings:
+        if severity == "refuse" and preflight == "refuse":
+            raise Mistake(f"{scene.name}: {message}, or insist with --preflight warn")
+    return tuple(message for _, message in findings)
 
 
 def calibrated(scene: Scene, bands: Sequence[str]) -> Scene:
-    """The scene, its digital numbers turned into reflectance where the pixels show how."""
-    calibration = infer(scene.sample(bands)) if unknown_units(scene, bands) else None
-    return scene.calibrated(*calibration) if calibration else scene
+    """The scene, the digital numbers of these bands turned into reflectance where the pixels show how."""
+    unknown = unknown_units(scene, bands)
+    calibration = infer(scene.sample(unknown)) if unknown else None
+    return scene.calibrated(*calibration, unknown) if calibration else scene
 
 
-def unknown_units(scene: Scene, bands: Sequence[str]) -> bool:
-    """Whether any of these bands holds digital numbers."""
-    return any(scene.band(name).units == "dn" for name in bands)
+def unknown_units(scene: Scene, bands: Sequence[str]) -> list[str]:
+    """Those of these bands that hold digital numbers."""
+    return [name for name in bands if scene.band(name).units == "dn"]
 
 
 def usable_bands(scene: Scene, segmenter: Segmenter) -> tuple[str, ...]:
@@ -239,4 +260,5 @@ def describe(plan: Plan) -> dict[str, Any]:
         "computed": f"about {chips / plan.window.area:.2f} × the pixels of the products",
         "shards": f"{len(plan.shards):,} of up to {first.core.width} × {first.core.height} px",
         "memory": f"{plan.worker_bytes / 2**30:.2f} GiB per worker",
+        **({"warnings": "; ".join(plan.warnings)} if plan.warnings else {}),
     }

@@ -144,6 +144,7 @@ def write_record(
             "files": plan.scene.identities(),
         },
         "segmenter": plan.segmenter.identity(),
+        "warnings": list(plan.warnings),
         "lattice": asdict(plan.lattice),
         "shards": len(plan.shards),
         "seconds": folder.seconds,

@@ -17,6 +17,8 @@ from tiling.sieve import Rule
 Product = Literal["classes", "confidence", "vectors"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
 
+Preflight = Literal["refuse", "warn"]
+
 
 class Source(BaseModel):
     """A scene as a person names it: files, and what the files themselves do not say."""
@@ -69,6 +71,9 @@ class Request(BaseModel):
     ] = None
     """None is 0.75 pixel: the staircase goes, the shapes stay."""
     reference: Annotated[str, Field(description="Class raster to compare the map with.")] = ""
+    preflight: Annotated[
+        Preflight, Field(description="What to do where a scene's pixels are not what the model was trained on.")
+    ] = "refuse"
     fresh: Annotated[bool, Field(description="Compute everything again, reuse no part.")] = False
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import xarray as xr
 from pydantic import AfterValidator, Field
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from segmentation.bundle import Bundle, load, names
 from segmentation.errors import Mistake
 from segmentation.legend import Legend
-from segmentation.segmenter import Segmenter
+from segmentation.segmenter import Finding, Segmenter
 
 
 def _absolute(bundle: str) -> str:
@@ -23,6 +23,9 @@ def _absolute(bundle: str) -> str:
 class Bundled(Segmenter):
     """A trained model and the settings it runs with."""
 
+    needs_reflectance: ClassVar[bool] = True
+    inspects: ClassVar[bool] = True
+
     bundle: Annotated[
         str,
         AfterValidator(_absolute),
@@ -30,10 +33,10 @@ class Bundled(Segmenter):
     ] = "demo"
     fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
 
-    @property
-    def needs_reflectance(self) -> bool:
-        """Whether it was trained on reflectance; one that was trained on digital numbers takes them as they are."""
-        return any(band.units == "reflectance" for band in self.opened.card.bands)
+    def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
+        """What it was trained on as reflectance; digital numbers it was trained on stay what they are."""
+        units = {band.name: band.units for band in self.opened.card.bands}
+        return [band for band in bands if units[band] == "reflectance"]
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         card = self.opened.card
@@ -54,6 +57,11 @@ class Bundled(Segmenter):
         bundle = self.opened
         bundle.check()
         return self.model_copy(update={"fitted": bundle.digest})
+
+    def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
+        from segmentation.preflight import inspect
+
+        return inspect(self.opened.card, sample, gsd)
 
     @property
     def opened(self) -> Bundle:

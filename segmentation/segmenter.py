@@ -7,10 +7,10 @@ done. Weights and other heavy things are loaded once per process behind it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,13 @@ class Prediction(NamedTuple):
     """`(y, x)`: a value of the legend on every valid pixel, 0 on every other."""
     confidence: npt.NDArray[np.uint8] | None = None
     """`(y, x)`: 0–100 percent; anything where the pixel is not valid."""
+
+
+class Finding(NamedTuple):
+    """Something a person should know before a segmenter runs on a scene."""
+
+    severity: Literal["refuse", "warn"]
+    message: str
 
 
 class Footprint(NamedTuple):
@@ -52,6 +59,10 @@ class Segmenter(BaseModel, ABC):
     """Raised whenever the same settings give other labels than before, so that no old part is reused."""
     needs_sample: ClassVar[bool] = False
     """Whether `fit` looks at pixels."""
+    needs_reflectance: ClassVar[bool] = False
+    """Whether a scene is refused before the work starts where `calibrates` cannot be done."""
+    inspects: ClassVar[bool] = False
+    """Whether `inspect` has something to say of a sample."""
     bytes_per_pixel: ClassVar[int] = 64
     """Working memory per pixel of a chip, for the plan's projection."""
 
@@ -61,10 +72,9 @@ class Segmenter(BaseModel, ABC):
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         """The bands it will read, in its own order, out of those a scene has; `Mistake` where they do not suffice."""
 
-    @property
-    def needs_reflectance(self) -> bool:
-        """Whether digital numbers of unknown meaning are refused before the work starts."""
-        return False
+    def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
+        """Those of its bands whose digital numbers become reflectance where the pixels show how."""
+        return bands
 
     @property
     @abstractmethod
@@ -82,6 +92,13 @@ class Segmenter(BaseModel, ABC):
         `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where `needs_sample` is False.
         """
         return self
+
+    def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
+        """What speaks against running on a scene, from a sample of it and its resolution in metres.
+
+        Asked only where `inspects` says so.
+        """
+        return ()
 
     def runtime(self) -> dict[str, str]:
         """What, besides settings and pixels, decides the numbers in this process: device, library, precision."""

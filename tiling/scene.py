@@ -7,7 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from heapq import nsmallest
@@ -26,6 +26,7 @@ from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
 from tiling.errors import Mistake
 from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header, stem_of
 from tiling.reading import Pixels, Valid, blank, chip_of, decode, is_local, open_dataset
+from tiling.spacing import PixelSpacing
 from tiling.window import Window
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
@@ -157,13 +158,25 @@ class Scene:
             np.concatenate([valid for _, valid in stacked]),
         )
 
-    def calibrated(self, scale: float, offset: float) -> Scene:
-        """The same scene, what was digital numbers now reflectance."""
+    def calibrated(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
+        """The same scene, what were digital numbers in these bands now reflectance."""
         known = (
-            replace(band, scale=scale, offset=offset, units="reflectance") if band.units == "dn" else band
+            replace(band, scale=scale, offset=offset, units="reflectance") if band.name in bands else band
             for band in self.bands
         )
         return replace(self, bands=tuple(known))
+
+    def meaning(self, chip: xr.Dataset) -> xr.Dataset:
+        """A chip of this scene's pixels with this scene's scales, offsets and units."""
+        bands = [self.band(str(name)) for name in chip["band"].values]
+        return chip_of(bands, chip["pixels"].values, chip["valid"].values)
+
+    @property
+    def gsd(self) -> float:
+        """Ground sampling distance in metres: of a square as large as the pixel in the middle."""
+        height, width = self.height // 2, self.width // 2
+        down, across = PixelSpacing(self.geobox).read(Window(height, width, 1, 1))
+        return float(np.sqrt(down[0, 0] * across[0, 0]))
 
     def identities(self) -> list[dict[str, Any]]:
         """What tells the files' present content from any other: path, size and time of change, or ETag, of each.

@@ -1,0 +1,121 @@
+"""Does a scene hold what a model was trained on? Judged on pixels, before the work starts.
+
+Metadata are not asked: names get mixed up, offsets applied twice and flags are wrong in public catalogues. What counts
+is where the values of a sample lie, compared with the quantiles that the card keeps of the training data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+
+from segmentation.bundle import QUANTILES, BandCard, Card
+from segmentation.chip import values
+from segmentation.segmenter import Finding
+
+COARSER, MUCH_COARSER = 1.5, 4.0
+"""Factors between two ground sampling distances beyond which a model is warned about, and refused."""
+
+DRIFT = 0.5
+"""Mean shift of a band's quantiles, as a share of the range the training data had, that is worth a warning."""
+
+_EXPLAINED = 0.35
+"""Drift that remains when an explanation is right; it also has to be less than half of what there was."""
+
+_ENOUGH = 256
+"""Valid pixels below which nothing is said about values."""
+
+_SCALES = (1e4, 1e-4, 255.0, 1 / 255, 65535.0, 1 / 65535, 1e2, 1e-2)
+_SHIFTS = (0.1, -0.1, 1000.0, -1000.0)
+"""Sentinel-2's offset since processing baseline 04.00, in reflectance and in digital numbers."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def inspect(card: Card, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
+    """What speaks against running a model on a scene, from a sample of its pixels and its resolution in metres.
+
+    `sample` has the card's bands in its units. A wrong offset, scale or order of bands that can be told is refused; a
+    scene merely unlike the training data is warned about.
+    """
+    return (*_resolution(card, gsd), *_values(card, sample))
+
+
+def _resolution(card: Card, gsd: float) -> tuple[Finding, ...]:
+    factor = max(gsd / card.gsd, card.gsd / gsd)
+    if factor <= COARSER:
+        return ()
+    return (
+        Finding(
+            "refuse" if factor > MUCH_COARSER else "warn",
+            f"{card.name} was trained on pixels of {card.gsd:.3g} m and these are {gsd:.3g} m; resample the scene, for "
+            f"example with gdalwarp -tr {card.gsd:.3g} {card.gsd:.3g}, or train on this resolution",
+        ),
+    )
+
+
+def _values(card: Card, sample: xr.Dataset) -> tuple[Finding, ...]:
+    known = [band for band in card.bands if band.quantiles]
+    valid = sample["valid"].values
+    if not known or np.count_nonzero(valid) < _ENOUGH:
+        return ()
+    chip = sample.sel(band=[band.name for band in known])
+    pixels = values(chip, [band.units for band in known]).values[:, valid]
+    found = np.quantile(pixels, QUANTILES, axis=1).T.astype(np.float64)
+    trained = np.array([band.quantiles for band in known], np.float64)
+    drift = drifts(found, trained)
+    odd = np.flatnonzero(drift > DRIFT)
+    if not odd.size:
+        return ()
+    if told := _explanation(known, found, trained, float(drift.mean())):
+        return (Finding("refuse", f"{card.name}: {told}"),)
+    worst = int(drift.argmax())
+    here, there = found[worst], trained[worst]
+    others = f" and {odd.size - 1} more" if odd.size > 1 else ""
+    return (
+        Finding(
+            "warn",
+            f"{known[worst].name}{others} lie elsewhere than in the training data of {card.name}: half of the values "
+            f"are {_span(here)}, there they were {_span(there)}; look closely at the result, or train on such a scene",
+        ),
+    )
+
+
+def drifts(found: Floats, trained: Floats) -> Floats:
+    """How far each band's quantiles `(band, quantile)` lie from those of the training data, in ranges of the latter."""
+    spread = np.maximum(trained[:, -1] - trained[:, 0], 1e-12)
+    return np.abs(found - trained).mean(axis=1) / spread
+
+
+def _explanation(bands: Sequence[BandCard], found: Floats, trained: Floats, before: float) -> str | None:
+    """The one mistake that would explain the values, as a sentence with its mend; None where none does."""
+    candidates: list[tuple[float, str]] = []
+    for scale in _SCALES:
+        sentence = (
+            f"its values would fit if they were multiplied by {scale:g}; correct --scale"
+            if all(band.units == "reflectance" for band in bands)
+            else f"its digital numbers would fit if they were multiplied by {scale:g}; convert the scene"
+        )
+        candidates.append((float(drifts(found * scale, trained).mean()), sentence))
+    for shift in _SHIFTS:
+        sentence = (
+            f"its values lie {abs(shift):g} too {'low' if shift > 0 else 'high'} in every band, as where an offset is "
+            f"{'applied twice' if shift > 0 else 'not applied'}; correct --offset"
+        )
+        candidates.append((float(drifts(found + shift, trained).mean()), sentence))
+    cost = np.array([drifts(np.broadcast_to(here, trained.shape), trained) for here in found])
+    rows, columns = linear_sum_assignment(cost)
+    moved = [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if r != c]
+    if moved:
+        taken = ", ".join(f"{bands[r].name} looks like {bands[c].name}" for r, c in moved)
+        candidates.append((float(cost[rows, columns].mean()), f"bands are mixed up: {taken}; correct --bands"))
+    after, sentence = min(candidates)
+    return sentence if after < _EXPLAINED and after < before / 2 else None
+
+
+def _span(quantiles: Floats) -> str:
+    return f"{quantiles[1]:.3g} to {quantiles[3]:.3g}"

@@ -1,0 +1,75 @@
+"""A model meets a scene: what is wrong is refused before the work, what is odd is said after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows import pipeline
+from flows.plan import make_plan
+from flows.request import Request, Source
+from segmentation.bundle import QUANTILES, BandCard, save
+from segmentation.network import Network
+from tests.scenes import BANDS, draw_pixels, write_scene
+from tests.segmentation.networks import a_card, lively_state
+from tiling.errors import Mistake
+
+USED = ("green", "red", "nir")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network that knows how the values of drawn scenes lie."""
+    pixels = draw_pixels(128, 128)
+    valid = pixels.all(axis=0)
+    bands = [
+        BandCard(
+            name=name,
+            mean=0.1,
+            std=0.1,
+            quantiles=tuple(np.quantile(pixels[BANDS.index(name)][valid] * 1e-4, QUANTILES)),
+        )
+        for name in USED
+    ]
+    card = a_card()
+    return save(
+        tmp_path_factory.mktemp("bundle") / "b",
+        card.model_copy(update={"bands": tuple(bands)}),
+        lively_state(card.model_dump_json()),
+    ).folder
+
+
+def request(scene: Path, out: Path, bundle: Path, **changes: object) -> Request:
+    return Request(
+        source=Source(paths=(str(scene),)), out=out, segmenter=Network(bundle=str(bundle), device="cpu"), **changes
+    )  # type: ignore[arg-type]
+
+
+def test_an_offset_nobody_applied_is_refused_and_nothing_is_written(bundle: Path, tmp_path: Path) -> None:
+    pixels = draw_pixels(96, 96, seed=1)
+    shifted = write_scene(tmp_path / "shifted.tif", np.where(pixels > 0, pixels + 1000, 0).astype(np.uint16))
+    with pytest.raises(Mistake, match=r"^shifted: test: its values lie 0\.1 too high .* insist with --preflight warn$"):
+        pipeline.run(request(shifted, tmp_path / "run", bundle))
+    assert not (tmp_path / "run").exists()
+
+
+def test_whoever_insists_gets_the_map_and_the_warning(bundle: Path, tmp_path: Path) -> None:
+    coarse = write_scene(tmp_path / "coarse.tif", draw_pixels(64, 64, seed=1), resolution=90.0)
+    with pytest.raises(Mistake, match="trained on pixels of 10 m and these are 90 m"):
+        make_plan(request(coarse, tmp_path / "run", bundle))
+    published = pipeline.run(request(coarse, tmp_path / "run", bundle, preflight="warn"))
+    (warning,) = published.record["warnings"]
+    assert "gdalwarp -tr 10 10" in warning
+    assert (tmp_path / "run" / "classes.tif").exists()
+
+
+def test_a_resumed_run_repeats_its_warnings_without_looking_again(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = write_scene(tmp_path / "scene.tif", draw_pixels(64, 64, seed=1), resolution=20.0)
+    first = pipeline.run(request(scene, tmp_path / "run", bundle))
+    monkeypatch.setattr("tiling.scene.Scene.sample", None)
+    again = pipeline.run(request(scene, tmp_path / "run", bundle))
+    assert first.record["warnings"] == again.record["warnings"] != []

@@ -1,0 +1,105 @@
+"""Wrong input is told from pixels: offsets, scales and swapped bands, and scenes unlike the training data."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+
+from segmentation.bundle import QUANTILES, BandCard, Card
+from segmentation.errors import Mistake
+from segmentation.preflight import drifts, inspect
+from tests.segmentation.chips import make_chip
+from tests.segmentation.networks import a_card
+
+NAMES = ("blue", "green", "red", "nir")
+
+
+def spectra(seed: int = 0) -> npt.NDArray[np.float32]:
+    """`(4, 80, 80)` reflectance of water, forest, grass and soil in patches."""
+    rng = np.random.default_rng(seed)
+    means = np.array(
+        [[0.04, 0.03, 0.02, 0.01], [0.03, 0.05, 0.03, 0.3], [0.05, 0.09, 0.07, 0.4], [0.1, 0.14, 0.2, 0.26]]
+    )
+    classes = np.kron(rng.integers(0, 4, (8, 8)), np.ones((10, 10), int))
+    return (means[classes].transpose(2, 0, 1) * rng.normal(1, 0.1, (4, 80, 80))).astype(np.float32)
+
+
+def chip(pixels: npt.NDArray[np.generic], units: str = "reflectance", **options: float) -> xr.Dataset:
+    return make_chip(pixels, NAMES, units=units, **options)
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    """A network trained on such spectra at 10 m."""
+    pixels = spectra().reshape(4, -1)
+    bands = tuple(
+        BandCard(
+            name=name, mean=float(band.mean()), std=float(band.std()), quantiles=tuple(np.quantile(band, QUANTILES))
+        )
+        for name, band in zip(NAMES, pixels, strict=True)
+    )
+    return a_card().model_copy(update={"bands": bands, "gsd": 10.0})
+
+
+def test_a_scene_like_the_training_data_passes(card: Card) -> None:
+    assert inspect(card, chip(spectra(seed=1)), gsd=10.0) == ()
+    assert inspect(card, chip(spectra(seed=2)), gsd=14.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda p: p + np.float32(0.1), "lie 0.1 too high in every band, as where an offset is not applied"),
+        (lambda p: p - np.float32(0.1), "lie 0.1 too low in every band, as where an offset is applied twice"),
+        (lambda p: p * 10_000, "multiplied by 0.0001; correct --scale"),
+        (lambda p: p / 10_000, "multiplied by 10000; correct --scale"),
+        (lambda p: p[[0, 1, 3, 2]], "red looks like nir, nir looks like red; correct --bands"),
+    ],
+)  # fmt: skip
+def test_a_mistake_that_can_be_told_is_refused_with_its_mend(card: Card, change, told: str) -> None:  # type: ignore[no-untyped-def]
+    (finding,) = inspect(card, chip(change(spectra(seed=1))), gsd=10.0)
+    assert finding.severity == "refuse"
+    assert told in finding.message
+
+
+def test_what_counts_is_the_pixels_and_not_how_they_are_stored(card: Card) -> None:
+    stored = np.round(spectra(seed=1) * 10_000 + 1000).astype(np.uint16)
+    assert inspect(card, chip(stored, scale=1e-4, offset=-0.1), gsd=10.0) == ()
+    (finding,) = inspect(card, chip(stored, scale=1e-4), gsd=10.0)
+    assert "0.1 too high" in finding.message
+
+
+def test_another_landscape_is_warned_about(card: Card) -> None:
+    desert = spectra(seed=1) * 0.2 + np.array([0.3, 0.45, 0.1, 0.5], np.float32)[:, None, None]
+    (finding,) = inspect(card, chip(desert), gsd=10.0)
+    assert finding.severity == "warn"
+    assert "lie elsewhere than in the training data of test" in finding.message
+
+
+@pytest.mark.parametrize(("gsd", "severity"), [(20.0, "warn"), (5.0, "warn"), (50.0, "refuse"), (1.0, "refuse")])
+def test_another_resolution_is_warned_about_and_a_far_one_refused(card: Card, gsd: float, severity: str) -> None:
+    (finding,) = inspect(card, chip(spectra(seed=1)), gsd=gsd)
+    assert finding.severity == severity
+    assert "gdalwarp -tr 10 10" in finding.message
+
+
+def test_a_few_pixels_and_a_card_without_quantiles_say_nothing_of_values(card: Card) -> None:
+    wrong = spectra(seed=1) + np.float32(0.1)
+    assert inspect(card, chip(wrong[:, :10, :10]), gsd=10.0) == ()
+    assert inspect(a_card(), chip(wrong).sel(band=["green", "red", "nir"]), gsd=10.0) == ()
+
+
+def test_reflectance_where_digital_numbers_are_wanted_is_a_mistake(card: Card) -> None:
+    photographs = card.model_copy(
+        update={"bands": tuple(band.model_copy(update={"units": "dn"}) for band in card.bands)}
+    )
+    with pytest.raises(Mistake, match="digital numbers are wanted, as the file holds them; leave --scale out"):
+        inspect(photographs, chip(spectra(seed=1)), gsd=10.0)
+
+
+def test_drift_is_a_share_of_the_range_in_training() -> None:
+    trained = np.array([[0.0, 1.0, 2.0, 3.0, 4.0]])
+    assert drifts(trained + 1, trained) == 0.25
+    assert drifts(trained, trained) == 0
