@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.cluster import Pool
+    from flows.pools import Pool
     from segmentation.segmenter import Segmenter
     from tiling.scene import Scene
 
@@ -158,7 +158,7 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
         with measured.clock("plan"):
             plan = pipeline.prepare(request, run)
         with measured.clock("start-up", others):
-            pool = stack.enter_context(cluster.start(workers))
+            pool = stack.enter_context(cluster.start(cluster.Cluster(workers=workers)))
             if workers:
                 others.append(pool)
             pool.everywhere(partial(first_pixels, plan.segmenter, plan.scene, plan.bands))

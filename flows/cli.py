@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.report import Published
     from flows.request import Request
     from segmentation.accuracy import Accuracy
+    from segmentation.estimation import AreaEstimates
     from segmentation.segmenter import Segmenter
 
 app = typer.Typer(
@@ -66,7 +67,17 @@ ShardSize = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=0, help="Worker processes; fitted to the machine by default.")
 ]
-Scheduler = Annotated[str, typer.Option("--scheduler", metavar="ADDRESS", help="An existing Dask scheduler.")]
+ClusterName = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="NAME|ADDRESS|FILE",
+        help="local, a Dask scheduler's tcp:// or tls:// address, cuda, kubernetes, slurm, gateway, or a YAML file.",
+    ),
+]
+ClusterSettings = Annotated[
+    list[str], typer.Option("--cluster-set", metavar="KEY=VALUE", help="A setting of the cluster; repeatable.")
+]
 ProductNames = Annotated[
     str, typer.Option("--products", help="Of classes,confidence,vectors; the classes always come.")
 ]
@@ -89,6 +100,10 @@ IndexMeans = Annotated[
     list[str], typer.Option("--index", metavar="NAME", help="An index whose mean each polygon gets; repeatable.")
 ]
 Reference = Annotated[str, typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.")]
+PreflightOption = Annotated[
+    Literal["refuse", "warn"],
+    typer.Option("--preflight", help="Where the pixels are not what a model was trained on."),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Compute everything again.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output only.")]
 
@@ -116,6 +131,7 @@ def request_from(
     min_area_rule: Literal["longest-border", "largest"] = "longest-border",
     simplify: float | None = None,
     indices: Sequence[str] = (),
+    preflight: Literal["refuse", "warn"] = "refuse",
 ) -> Request:
     """The request a person typed."""
     from flows.request import Request, Source, checked, number, pairs
@@ -147,6 +163,7 @@ def request_from(
         min_area_rule=min_area_rule,
         simplify=simplify,
         indices=indices,
+        preflight=preflight,
     )
 
 
@@ -157,12 +174,7 @@ def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Seg
     from flows.request import segmenter_from
     from segmentation.errors import Mistake
 
-    given: dict[str, Any] = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise Mistake(f"--set {text} has no value; write --set {key}=VALUE")
-        given[key] = yaml.safe_load(value)
+    given = settings_of("--set", settings)
     given |= {key: value for key, value in extra.items() if value is not None}
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
@@ -180,6 +192,24 @@ def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Seg
     if path.is_dir():
         return segmenter_from("network", {"bundle": name, **given})
     return segmenter_from(name, given)
+
+
+def settings_of(option: str, texts: list[str]) -> dict[str, Any]:
+    """The values of a repeatable KEY=VALUE, read as YAML: numbers, lists and switches are what they look like."""
+    import yaml
+
+    from tiling.errors import Mistake
+
+    given: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise Mistake(f"{option} {text} has no value; write {option} {key}=VALUE")
+        try:
+            given[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise Mistake(f"{option} {text} is not valid YAML: {' '.join(str(error).split())}") from error
+    return given
 
 
 # ----------------------------------------------------------------------------------------------------------- commands
@@ -203,25 +233,29 @@ def segment(
     margin: Margin = None,
     shard: ShardSize = 2048,
     workers: Workers = None,
-    scheduler: Scheduler = "",
+    cluster: ClusterName = "local",
+    cluster_set: ClusterSettings = [],  # noqa: B006 - typer copies it
     products: ProductNames = "classes,confidence,vectors",
     min_area: MinArea = 0.0,
     min_area_rule: MinAreaRule = "longest-border",
     simplify: Simplify = None,
     index: IndexMeans = [],  # noqa: B006 - typer copies it
     reference: Reference = "",
+    preflight: PreflightOption = "refuse",
     fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook."""
     request = request_from(
         scene, out, segmenter, settings, bands, nodata, scale, offset, mask, mask_values, date, aoi, tile, margin,
-        shard, products, reference, fresh, min_area, min_area_rule, simplify, index,
+        shard, products, reference, fresh, min_area, min_area_rule, simplify, index, preflight,
     )  # fmt: skip
     from flows import pipeline
+    from flows.cluster import cluster_from
 
+    on = cluster_from(cluster, workers, settings_of("--cluster-set", cluster_set))
     with progress_bar(quiet=as_json) as progress:
-        published = pipeline.run(request, workers=workers, scheduler=scheduler, progress=progress)
+        published = pipeline.run(request, on=on, progress=progress)
     show(published, as_json=as_json)
 
 
@@ -242,12 +276,13 @@ def plan(
     tile: TileSize = None,
     margin: Margin = None,
     shard: ShardSize = 2048,
+    preflight: PreflightOption = "refuse",
     as_json: Json = False,
 ) -> None:
     """Say what `segment` would do: bands found, tiles, shards, memory. Writes nothing."""
     request = request_from(
         scene, out, segmenter, settings, bands, nodata, scale, offset, mask, mask_values, date, aoi, tile, margin,
-        shard, "classes", "", False,
+        shard, "classes", "", False, preflight=preflight,
     )  # fmt: skip
     from flows.plan import describe, make_plan
 
@@ -319,23 +354,164 @@ def segmenters() -> None:
 
 
 @app.command()
+def train(
+    scene: Annotated[
+        list[str],
+        typer.Argument(metavar="SCENE…", help="A scene; several where there are several --labels, see the manual."),
+    ],
+    labels: Annotated[
+        list[str],
+        typer.Option("--labels", metavar="FILE", help="Class raster, polygons or points; one for each scene."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the bundle.")],
+    column: Annotated[str, typer.Option("--column", help="Column of the classes in a vector file.")] = "",
+    classes: Annotated[
+        str, typer.Option("--classes", metavar="1=Water,…", help="Names; what is not named is unlabelled.")
+    ] = "",
+    regroup: Annotated[str, typer.Option("--regroup", metavar="5=4,…", help="Count value 5 as 4.")] = "",
+    labels_nodata: Annotated[
+        float | None, typer.Option("--labels-nodata", help="Value of unlabelled pixels in a class raster.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="HOW|FILE", help="blocks, shapes, scenes, or a raster that marks parts.")
+    ] = "",
+    split_values: Annotated[
+        str, typer.Option("--split-values", metavar="train=1,…", help="Its values; train=1,test=2,validation=3.")
+    ] = "",
+    architecture: Annotated[
+        str, typer.Option("--architecture", help="See `landweave models --architectures`; fits the data by default.")
+    ] = "",
+    encoder: Annotated[str, typer.Option("--encoder", help="A network's encoder, by the library's name.")] = "",
+    weights: Annotated[str, typer.Option("--weights", metavar="BUNDLE|imagenet", help="What to start from.")] = "",
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe, such as loss=ce+dice.")
+    ] = [],  # noqa: B006 - typer copies it
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same bundle.")] = 0,
+    name: Annotated[str, typer.Option("--name", help="What the bundle is called; its folder's name by default.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Under which others may use it.")] = "not stated",
+    bands: Bands = "",
+    nodata: NoData = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: Mask = "",
+    mask_values: MaskValues = "",
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model on scenes and labels; leaves a bundle for `segment --segmenter DIR`."""
+    from flows.request import Source, checked, number, pairs
+    from flows.train import Training, grouped
+    from flows.train import train as run
+
+    sources = [
+        checked(
+            Source,
+            paths=paths,
+            bands=dict(pairs("--bands", bands, int)),
+            nodata=nodata,
+            scale=scale,
+            offset=offset,
+            mask=mask,
+            mask_values=[number("--mask-values", text, int) for text in mask_values.split(",") if text],
+        )
+        for paths in grouped(scene, len(labels))
+    ]
+    recipe = {"architecture": architecture, "encoder": encoder, "seed": seed, **settings_of("--set", settings)}
+    request = checked(
+        Training,
+        sources=sources,
+        labels=labels,
+        out=out,
+        column=column,
+        classes={number("--classes", key, int): text for key, text in pairs("--classes", classes, str)},
+        regroup={number("--regroup", key, int): target for key, target in pairs("--regroup", regroup, int)},
+        labels_nodata=labels_nodata,
+        split=split,
+        split_values=dict(pairs("--split-values", split_values, int)),
+        recipe=recipe,
+        weights=weights,
+        name=name,
+        licence=licence,
+        fresh=fresh,
+    )
+    with progress_bar(quiet=as_json) as progress:
+        finished = run(request, progress)
+    if as_json:
+        print(json.dumps(finished.to_dict(), ensure_ascii=False))
+        return
+    for note in finished.notes:
+        print(note)
+    for what, accuracy in (("validation", finished.validation), ("test", finished.test)):
+        if accuracy:
+            print(f"\n{what}: {finished.judged[what]}")
+            show_accuracy(accuracy)
+    print(f"\n{finished.bundle.folder} in {finished.seconds:.0f} s")
+    for path in finished.files:
+        print(f"  {path}")
+    print(f"\nUse it: landweave segment SCENE --segmenter {finished.bundle.folder} --out DIR")
+
+
+@app.command()
 def evaluate(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster to judge.")],
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Class raster that is right.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="What is right: a class raster, or polygons or points.")
+    ],
+    column: Annotated[str, typer.Option("--column", help="Column of the classes, where the reference is shapes.")] = "",
+    map_classes: Annotated[
+        str, typer.Option("--map-classes", metavar="A=B,…", help="Count A of the map as B; A= leaves it out.")
+    ] = "",
+    reference_classes: Annotated[
+        str, typer.Option("--reference-classes", metavar="A=B,…", help="The same for the reference; A may be a name.")
+    ] = "",
     mask: Annotated[Path | None, typer.Option("--mask", help="Raster that says where to look.")] = None,
     mask_value: Annotated[int, typer.Option("--mask-value", help="Its value there.")] = 1,
+    on: Annotated[
+        Literal["auto", "map", "reference"],
+        typer.Option("--on", help="Whose grid; the map's, unless the reference is more than twice as fine."),
+    ] = "auto",
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", metavar="M", help="How far boundaries may lie apart; two pixels, 0 for none."),
+    ] = None,
+    confidence: Annotated[
+        Path | None, typer.Option("--confidence", metavar="FILE", help="The map's; that beside classes.tif is found.")
+    ] = None,
+    bins: Annotated[int, typer.Option("--bins", help="Bins of confidence for the calibration error.")] = 15,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write tables and pictures into this folder.")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
     ] = None,
+    workers: Workers = None,
 ) -> None:
-    """Compare a class map with a reference: IoU, F1, accuracy, kappa."""
+    """Compare a class map with a reference: IoU, F1, accuracy, boundaries, calibration, estimated areas."""
+    from flows import cluster
     from flows.evaluate import evaluate as compare
-    from flows.run import write_whole
+    from flows.evaluate import pieces
+    from flows.figures import write_accuracy, write_json
+    from flows.request import pairs
 
-    accuracy = compare(map_path, reference, mask=mask, mask_value=mask_value)
+    groups = [
+        dict(pairs(option, text, str))
+        for option, text in (("--map-classes", map_classes), ("--reference-classes", reference_classes))
+    ]
+    shards = pieces(map_path)
+    with (
+        progress_bar() as progress,
+        cluster.start(cluster.Cluster(workers=workers), shards=shards, worker_bytes=2**29) as pool,
+    ):
+        accuracy = compare(
+            map_path, reference, column=column, map_classes=groups[0], reference_classes=groups[1], mask=mask,
+            mask_value=mask_value, on=on, tolerance=tolerance, confidence=confidence, bins=bins, map=pool.map,
+            progress=progress,
+        )  # fmt: skip
     if json_file:
-        write_whole(json_file, json.dumps(accuracy.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_json(accuracy, json_file)
     show_accuracy(accuracy)
+    for path in write_accuracy(accuracy, out) if out else ():
+        print(f"  {path}")
 
 
 @app.command()
@@ -360,7 +536,7 @@ def vectorise(
     from flows import cluster
     from flows.vectorise import vectorise as write
 
-    with progress_bar() as progress, cluster.start(workers, worker_bytes=2**30) as pool:
+    with progress_bar() as progress, cluster.start(cluster.Cluster(workers=workers), worker_bytes=2**30) as pool:
         polygons = write(
             raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
             connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, dissolve=dissolve,
@@ -400,10 +576,12 @@ def demo(
 
     chosen = choose_segmenter(segmenter, [])
     with progress_bar(quiet=as_json) as progress:
-        with cluster.start(workers, shards=(-(-size // BLOCK)) ** 2, worker_bytes=2**30) as pool:
+        with cluster.start(
+            cluster.Cluster(workers=workers), shards=(-(-size // BLOCK)) ** 2, worker_bytes=2**30
+        ) as pool:
             scene, truth = write_demo(out, size, seed, pool, progress)
         request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=chosen, reference=str(truth))
-        published = pipeline.run(request, workers=workers, progress=progress)
+        published = pipeline.run(request, on=cluster.Cluster(workers=workers), progress=progress)
     show(published, as_json=as_json)
     if not as_json:
         print("\nThe scene and its truth are synthetic; the network was trained on landscapes of other seeds.")
@@ -463,6 +641,8 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
 
 def show(published: Published, *, as_json: bool) -> None:
     """The closing tables of a run."""
+    for warning in published.record["warnings"]:
+        print(f"landweave: warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps(published.record, ensure_ascii=False, default=str))
         return
@@ -485,13 +665,52 @@ def show(published: Published, *, as_json: bool) -> None:
 
 def show_accuracy(accuracy: Accuracy) -> None:
     """How a map fares against a reference."""
+    facts = accuracy.to_dict()
+    if accuracy.compared:
+        print(f"\n{accuracy.compared}")
+    keys, header = ["iou", "f1", "precision", "recall"], ["class", "IoU", "F1", "precision", "recall", "pixels"]
+    if accuracy.boundaries:
+        header.insert(5, "boundary F1")
+    drawn = {row["value"]: [row["f1"]] for row in facts.get("boundaries", {}).get("classes", ())}
     rows = [
-        (row["name"], *(figure(row[key]) for key in ("iou", "f1", "precision", "recall")), f"{row['support']:,}")
-        for row in accuracy.to_dict()["classes"]
+        (row["name"], *map(figure, [*(row[key] for key in keys), *drawn.get(row["value"], ())]), f"{row['support']:,}")
+        for row in facts["classes"]
     ]
-    table(rows, ("class", "IoU", "F1", "precision", "recall", "pixels"), right=(1, 2, 3, 4, 5))
-    overall, iou, kappa = accuracy.overall_accuracy, accuracy.mean_iou, accuracy.kappa
-    print(f"overall accuracy {overall:.3f}, mean IoU {iou:.3f}, kappa {kappa:.3f}")
+    table(rows, tuple(header), right=tuple(range(1, len(header))))
+    overall, iou, kappa = (figure(facts[key]) for key in ("overall_accuracy", "mean_iou", "kappa"))
+    print(f"overall accuracy {overall}, mean IoU {iou}, kappa {kappa}")
+    if accuracy.boundaries:
+        mean = figure(facts["boundaries"]["mean_f1"])
+        print(f"boundary F1 within {accuracy.boundaries.tolerance_m:g} m: mean {mean}")
+    if told := accuracy.reliability:
+        print(
+            f"expected calibration error {told.expected_calibration_error:.3f}: on average "
+            f"{100 * told.mean_confidence:.1f} % sure, {100 * told.accuracy:.1f} % right"
+        )
+    if accuracy.areas:
+        show_areas(accuracy.areas)
+    for note in accuracy.notes:
+        print(f"note: {note}")
+
+
+def show_areas(areas: AreaEstimates) -> None:
+    """What a sample says of a map's areas, with 95 % intervals."""
+    from math import isnan
+
+    def percent(part: float, margin: float) -> str:
+        return "–" if isnan(part) else f"{100 * part:.1f} ± {100 * margin:.1f} %"
+
+    print("\nestimated from the sample, with 95 % intervals")
+    rows = [
+        (
+            one.name, f"{one.mapped_m2 / 1e4:,.1f}", f"{one.area_m2 / 1e4:,.1f} ± {one.area_margin_m2 / 1e4:,.1f}",
+            percent(one.users, one.users_margin), percent(one.producers, one.producers_margin), f"{one.samples:,}",
+        )
+        for one in areas.classes
+    ]  # fmt: skip
+    header = ("class", "mapped ha", "estimated ha", "user's accuracy", "producer's accuracy", "samples")
+    table(rows, header, right=(1, 2, 3, 4, 5))
+    print(f"overall accuracy {percent(areas.overall_accuracy, areas.overall_margin)}")
 
 
 def figure(value: float | None) -> str:

@@ -1,23 +1,29 @@
-"""Which machine works: this process, processes beside it, or an existing Dask cluster. The only file that knows.
-
-A `Pool` maps a plain function over plain values. The pipeline is written against it and never learns where it runs.
-"""
+"""Which machine works: this process, processes beside it, or a Dask cluster. The only file that knows."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from flows.pools import GPU, DaskPool, Pool, ThisProcess
 from tiling.errors import Mistake
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Security
 
 SCHEDULER_TIMEOUT = 15
 """Seconds an existing scheduler has to answer."""
+
+WORKERS_TIMEOUT = 600
+"""Seconds a cluster that was asked for workers has to bring the first: queues and image pulls take their time."""
 
 WORTH_A_PROCESS = 4
 """Shards below which a worker process takes longer to start and import its libraries than it saves."""
@@ -33,129 +39,109 @@ Otherwise the kernel maps and zeroes the activations of every layer anew, a fift
 arena, because no other than the first holds blocks that large.
 """
 
+TLS = {"ca_file": "tls_ca_file", "cert": "tls_client_cert", "key": "tls_client_key"}
+"""Settings of an existing cluster whose connections are encrypted, and what Dask calls them."""
+
 T = TypeVar("T")
-R = TypeVar("R")
 
 
-class Pool(Protocol):
-    """Somewhere functions run."""
+@dataclass(frozen=True)
+class Launcher:
+    """A class of Dask's ecosystem that starts workers somewhere."""
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Results in the order of the items; a bounded number is under way at once; the first failure is raised."""
-        ...
-
-    def as_completed(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | Exception]]:
-        """Each item with its result or its failure, as they finish; a bounded number is under way at once."""
-        ...
-
-    def everywhere(self, function: Callable[[], R]) -> dict[str, R]:
-        """The function's result in every worker, by worker name."""
-        ...
+    path: str
+    extra: str = ""
+    """The extra of this package that installs it."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What it is given unless a person says otherwise."""
 
 
-class ThisProcess:
-    """A pool of one: everything runs here, one item after the other."""
-
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        return map(function, items)
-
-    def as_completed(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | Exception]]:
-        for item in items:
-            try:
-                yield item, function(item)
-            except Exception as error:  # the caller decides, as it does for a failure on another machine
-                yield item, error
-
-    def everywhere(self, function: Callable[[], R]) -> dict[str, R]:
-        return {"this process": function()}
+LAUNCHERS: Mapping[str, Launcher] = {
+    "cuda": Launcher(
+        "dask_cuda.LocalCUDACluster",
+        "gpu",
+        {"threads_per_worker": 1, "resources": {GPU: 1}, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    ),
+    "kubernetes": Launcher("dask_kubernetes.operator.KubeCluster", "kubernetes", {"name": "landweave"}),
+    "slurm": Launcher("dask_jobqueue.SLURMCluster", "slurm", {"cores": 1, "processes": 1, "memory": "8GB"}),
+    "gateway": Launcher("dask_gateway.GatewayCluster", "gateway"),
+}
+"""Clusters by a name of their own; any other class is named by its dotted path."""
 
 
-class DaskPool:
-    """The workers of a Dask cluster. Settings and paths travel; pixels do not."""
+class Cluster(BaseModel):
+    """Where the work is done: one setting for every machine."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @property
-    def _in_flight(self) -> int:
-        """Enough that no worker waits for the scheduler, few enough that a cancelled run ends at once."""
-        threads = sum(self._client.nthreads().values())
-        return max(2, 2 * int(threads))
+    kind: Annotated[
+        str,
+        Field(
+            description="local, the address of a scheduler (tcp://… or tls://…), cuda, kubernetes, slurm, gateway, or "
+            "the dotted path of a cluster's class."
+        ),
+    ] = "local"
+    workers: Annotated[
+        int | None, Field(ge=0, description="How many; empty: fitted to machine and work; 0: this process alone.")
+    ] = None
+    settings: Annotated[
+        dict[str, JsonValue], Field(description="Handed to the cluster's class; for an address ca_file, cert and key.")
+    ] = {}
 
-    def as_completed(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | Exception]]:
-        from distributed import as_completed
 
-        waiting, under_way = iter(items), {}
-        finished = as_completed(loop=self._client.loop)
-
-        def submit() -> bool:
-            for item in waiting:
-                future = self._client.submit(function, item, pure=False)
-                under_way[future.key] = item
-                finished.add(future)
-                return True
-            return False
-
-        try:
-            while len(under_way) < self._in_flight and submit():
-                pass
-            while under_way:
-                future = next(finished)
-                item = under_way.pop(future.key)
-                error = future.exception()
-                result = error if error is not None else future.result()
-                future.release()
-                submit()
-                yield item, result
-        finally:
-            finished.clear()
-
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        from collections import deque
-
-        under_way: deque[Any] = deque()
-        waiting = iter(items)
-
-        def refill() -> None:
-            while len(under_way) < self._in_flight:
-                for item in waiting:
-                    under_way.append(self._client.submit(function, item, pure=False))
-                    break
-                else:
-                    return
-
-        refill()
-        while under_way:
-            result = under_way.popleft().result()
-            refill()
-            yield result
-
-    def everywhere(self, function: Callable[[], R]) -> dict[str, R]:
-        return dict(self._client.run(function))
+HERE = Cluster(workers=0)
+"""This process, without Dask."""
 
 
 @contextmanager
-def start(workers: int | None = 0, scheduler: str = "", *, shards: int = 1, worker_bytes: int = 0) -> Iterator[Pool]:
+def start(cluster: Cluster = HERE, *, shards: int = 1, worker_bytes: int = 0) -> Iterator[Pool]:
     """A pool for the time of a `with` block, for `shards` pieces of work of `worker_bytes` each.
 
-    `workers=0` works in this process; a positive number starts that many local worker processes on the loopback
-    interface, with the cores shared out between them; None takes as many as cores, memory and shards allow;
-    `scheduler` is the address of a Dask cluster that exists.
+    Local workers are processes on the loopback interface that share out the cores. Raises `Mistake` where a cluster
+    cannot be reached or started, and where its workers have less memory than a piece of work takes.
     """
-    if scheduler:
-        yield from _existing(scheduler)
-        return
-    if workers is None:
-        workers = fitting(shards, worker_bytes)
-    check_memory(max(1, workers), worker_bytes)
-    if workers > 0:
-        yield from _local(workers)
+    if "://" in cluster.kind:
+        yield from _existing(cluster.kind, cluster.settings, worker_bytes)
+    elif cluster.kind != "local":
+        yield from _launched(cluster, shards, worker_bytes)
     else:
-        keep_freed_memory()
-        yield ThisProcess()
+        workers = fitting(shards, worker_bytes) if cluster.workers is None else cluster.workers
+        check_memory(max(1, workers), worker_bytes)
+        if workers > 0:
+            yield from _local(workers, cluster.settings)
+        else:
+            keep_freed_memory()
+            yield ThisProcess()
 
 
-def _local(workers: int) -> Iterator[Pool]:
+def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) -> Cluster:
+    """The cluster a person named: a kind, an address, a dotted class, or a YAML file of these fields."""
+    import yaml
+
+    from flows.request import checked
+
+    path = Path(name)
+    given: dict[str, Any] = {"kind": name or "local"}
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise Mistake(f"{name} cannot be read as a cluster's settings: {' '.join(str(error).split())}") from error
+        if not isinstance(given, dict):
+            raise Mistake(f"{name} must be a mapping, for example kind: slurm")
+    if workers is not None:
+        given["workers"] = workers
+    given["settings"] = {**(given.get("settings") or {}), **settings}
+    cluster = checked(Cluster, **given)
+    if "://" not in cluster.kind and "." not in cluster.kind and cluster.kind not in ("local", *LAUNCHERS):
+        raise Mistake(
+            f"there is no cluster {cluster.kind!r}; say local, {', '.join(LAUNCHERS)}, the address of a scheduler such "
+            "as tcp://127.0.0.1:8786, or the dotted path of a class"
+        )
+    return cluster
+
+
+def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
     import dask
     from distributed import Client, LocalCluster
 
@@ -168,35 +154,98 @@ def _local(workers: int) -> Iterator[Pool]:
             {
                 "distributed.nanny.pre-spawn-environ": environment,
                 "distributed.scheduler.allowed-failures": 5,
+                "distributed.scheduler.worker-ttl": "60s",  # a worker that is silent for so long is given up
                 "distributed.worker.multiprocessing-method": "spawn",
             }
         ),
         LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
+            **{
+                "n_workers": workers,
+                "threads_per_worker": 1,
+                "processes": True,
+                "host": "127.0.0.1",
+                "dashboard_address": "127.0.0.1:0",
+                "silence_logs": 50,
+                **settings,
+            }
         ) as cluster,
         Client(cluster) as client,
     ):
         yield DaskPool(client)
 
 
-def _existing(scheduler: str) -> Iterator[Pool]:
+def _existing(address: str, settings: Mapping[str, Any], worker_bytes: int) -> Iterator[Pool]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT)
+        client = Client(address, timeout=SCHEDULER_TIMEOUT, security=_security(address, settings))
     except (OSError, TimeoutError, ValueError) as error:
-        raise Mistake(
-            f"no Dask scheduler answers at {scheduler}: {error}; start one or leave --scheduler out"
-        ) from error
+        raise Mistake(f"no Dask scheduler answers at {address}: {error}; start one or leave --cluster out") from error
     with client:
         if not client.nthreads():
-            raise Mistake(f"the Dask scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}")
-        yield DaskPool(client)
+            raise Mistake(f"the Dask scheduler at {address} has no workers; start some with: dask worker {address}")
+        yield _checked(DaskPool(client), worker_bytes)
+
+
+def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
+    """Keys and certificates of a `tls://` address; those of Dask's own configuration where none are given."""
+    from distributed import Security
+
+    if unknown := [name for name in settings if name not in TLS]:
+        raise Mistake(f"{address} takes the settings {', '.join(TLS)}, not {', '.join(unknown)}")
+    for name, file in settings.items():
+        if not Path(str(file)).is_file():
+            raise Mistake(f"{name} {file} of {address} is no file; name the one that the scheduler's owner gave you")
+    if not address.startswith("tls://"):
+        if settings:
+            raise Mistake(f"{address} is not encrypted; write {address.replace('tcp://', 'tls://')} to use {name}")
+        return None
+    named = {TLS[name]: str(file) for name, file in settings.items()}
+    return Security(require_encryption=True, **named)
+
+
+def _launched(cluster: Cluster, shards: int, worker_bytes: int) -> Iterator[Pool]:
+    from distributed import Client
+
+    launcher = LAUNCHERS.get(cluster.kind, Launcher(cluster.kind))
+    settings = {**dict(launcher.settings), **cluster.settings}
+    try:
+        started = _class(launcher)(**settings)
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        what = " ".join(str(error).split())
+        raise Mistake(f"cluster {cluster.kind} does not start: {what}; mend its settings: {settings}") from error
+    with started, Client(started, timeout=SCHEDULER_TIMEOUT) as client:
+        if cluster.workers is not None or cluster.kind not in ("cuda",):
+            started.scale(cluster.workers or min(shards, 8))
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
+        except TimeoutError as error:
+            raise Mistake(
+                f"cluster {cluster.kind} brought no worker within {WORKERS_TIMEOUT // 60} minutes; look at its queue"
+            ) from error
+        yield _checked(DaskPool(client), worker_bytes)
+
+
+def _class(launcher: Launcher) -> Any:
+    module, _, name = launcher.path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        package = f"pip install 'landweave[{launcher.extra}]'" if launcher.extra else f"install {module}"
+        raise Mistake(f"{launcher.path} is not installed here ({error}); {package}") from error
+    except AttributeError as error:
+        raise Mistake(f"{module} has no class {name}; name a cluster's class by its dotted path") from error
+
+
+def _checked(pool: DaskPool, worker_bytes: int) -> DaskPool:
+    """The pool, each of whose workers has the memory for a piece of work."""
+    for address, limit in pool.memory_limits().items():
+        if 0 < limit < worker_bytes:
+            raise Mistake(
+                f"a shard takes {worker_bytes / 2**30:.1f} GiB and worker {address} may use {limit / 2**30:.1f}; "
+                "take a smaller --shard or --tile, or start workers with a higher --memory-limit"
+            )
+    return pool
 
 
 def fitting(shards: int, worker_bytes: int) -> int:
@@ -233,9 +282,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def agree(answers: dict[str, T], what: str) -> T:
-    """The one answer all workers gave; `Mistake` where they differ."""
-    values: Sequence[T] = list(answers.values())
+def agree(answers: Mapping[str, T | Exception], what: str) -> T:
+    """The one answer all workers gave; `Mistake` where they differ or one could not say."""
+    for name, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise Mistake(f"worker {name} cannot say {what}: {answer}")
+    values = list(answers.values())
     odd = {name: value for name, value in answers.items() if value != values[0]}
     if odd:
         name, value = next(iter(odd.items()))
@@ -243,4 +295,4 @@ def agree(answers: dict[str, T], what: str) -> T:
             f"workers differ in {what}: {next(iter(answers))} has {values[0]}, {name} has {value}; "
             "give all workers the same environment"
         )
-    return values[0]
+    return cast(T, values[0])

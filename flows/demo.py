@@ -9,7 +9,7 @@ from typing import Any
 import rasterio
 from affine import Affine
 
-from flows.cluster import Pool
+from flows.pools import Pool
 from flows.progress import Progress, counted, silent
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER

@@ -8,9 +8,10 @@ from __future__ import annotations
 from functools import partial
 
 import segmentation.errors
-from flows import cluster, report
-from flows.cluster import Pool
+from flows import cluster, probe, report
+from flows.cluster import HERE, Cluster
 from flows.plan import Plan, make_plan
+from flows.pools import Pool
 from flows.products import Rasters, drop_stale, write_project, write_rasters, write_vectors
 from flows.progress import Progress, silent
 from flows.request import Request
@@ -21,17 +22,14 @@ from tiling.parts import Part
 from tiling.window import Window
 
 
-def run(
-    request: Request, *, workers: int | None = 0, scheduler: str = "", progress: Progress = silent
-) -> report.Published:
+def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> report.Published:
     """The products of `request`. What an earlier run in the same folder finished is not done again.
 
-    `workers=0` works in this process, a number starts that many worker processes, None fits them to the machine;
-    `scheduler` is the address of an existing Dask cluster. Raises `Mistake` for what a person can mend.
+    `on` says which machines work. Raises `Mistake` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = prepare(request, folder)
-        with cluster.start(workers, scheduler, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
+        with cluster.start(on, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, pool, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)
@@ -47,11 +45,14 @@ def prepare(request: Request, folder: RunFolder) -> Plan:
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
     """The parts of every shard, in raster order. A shard that fails does not stop the others, but it fails the run."""
     with folder.stage("segment"):
-        runtime = cluster.agree(pool.everywhere(partial(runtime_of, plan.segmenter)), "what they compute with")
+        probe.check(pool, plan.sources, folder.path)
+        gpu = plan.segmenter.uses_gpu
+        answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
+        runtime = cluster.agree(answers, "what they compute with")
         jobs, total = (plan.job(shard, runtime, folder.parts) for shard in plan.shards), len(plan.shards)
         parts: list[Part] = []
         failures: list[tuple[Window, Exception]] = []
-        for job, outcome in pool.as_completed(make_part, jobs):
+        for job, outcome in pool.as_completed(make_part, jobs, gpu=gpu):
             if isinstance(outcome, Exception):
                 failures.append((job.shard.core, outcome))
             else:

@@ -59,6 +59,12 @@ class Plan:
         """The shards to run. An area of interest picks whole shards, so that their parts serve every other area too."""
         return tuple(self.lattice.shards(self.window))
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The rasters a worker has to open."""
+        mask = [self.scene.mask.path] if self.scene.mask else []
+        return tuple(sorted({self.scene.band(name).path for name in self.bands} | set(mask)))
+
     @cached_property
     def _scene_facts(self) -> dict[str, Any]:
         return scene_facts(self.scene, self.bands)
@@ -115,6 +121,8 @@ def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
     scene = request.source.open()
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight)
     tile, margin, stride = segmenter.footprint
+    if (margin, stride) == (0, 1):
+        tile = min(tile, request.shard)  # one pixel at a time: tiles change nothing, and small shards are small
     lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard)
     for name in request.indices:
         required_bands(name, scene.band_names)  # said now, not when the polygons are made

@@ -14,9 +14,9 @@ from typing import Any
 
 import rasterio
 
-from flows.cluster import Pool
 from flows.evaluate import evaluate
 from flows.plan import Plan, crs_name
+from flows.pools import Pool
 from flows.run import RunFolder, versions, write_whole
 from flows.shard import peak_memory
 from segmentation.accuracy import Accuracy

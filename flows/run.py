@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.errors import Mistake
+from tiling.files import on_disk, write_file
 
 LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "shapely", "pyogrio", "dask")
 
@@ -30,9 +31,7 @@ def content_key(facts: dict[str, Any]) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_file(path, text.encode())
 
 
 def versions() -> dict[str, str]:
@@ -52,7 +51,8 @@ class RunFolder:
     def stage(self, name: str) -> Iterator[None]:
         """Time the block as a stage of the run."""
         began = time.perf_counter()
-        yield
+        with on_disk(self.path):
+            yield
         self.seconds[name] = round(time.perf_counter() - began, 3)
 
     @property

@@ -114,9 +114,14 @@ class Advanced(Group):
         int, Field(ge=1, title="Shard", description="Pixels along the side of a piece sent to a worker.")
     ] = 2048
     workers: Annotated[int, Field(ge=0, title="Workers", description="Processes; 0 fits them to the machine.")] = 0
-    scheduler: Annotated[
-        str, Field(title="Dask scheduler", description="Address of a cluster, such as tcp://host:8786. Empty: none.")
-    ] = ""
+    cluster: Annotated[
+        str,
+        Field(
+            title="Cluster",
+            description="Which machines work: local, the address of a Dask scheduler such as tcp://host:8786, slurm, "
+            "kubernetes, cuda, gateway, or a YAML file of settings.",
+        ),
+    ] = "local"
     start_afresh: Annotated[
         bool, Field(title="Start afresh", description="Compute everything again, reuse nothing from the folder.")
     ] = False
@@ -251,10 +256,10 @@ def run(request: Request, advanced: Advanced) -> Published:
         )
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)
-        workers, scheduler = advanced.workers or None, advanced.scheduler
+        on = cluster.cluster_from(advanced.cluster, advanced.workers or None, {})
         with (
             empty_main(),
-            cluster.start(workers, scheduler, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool,
+            cluster.start(on, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool,
         ):
             parts = step(
                 "segment",

@@ -1,14 +1,21 @@
-"""How good a map is: from a confusion matrix to overall accuracy, kappa, IoU, F1, user's and producer's accuracy."""
+"""How good a map is: from a confusion matrix to overall accuracy, kappa, IoU, F1, user's and producer's accuracy.
+
+What other measures say of the same map (`boundaries`, `reliability`, `estimation`) hangs on the same value.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from segmentation.boundaries import BoundaryAccuracy
+from segmentation.estimation import AreaEstimates
+from segmentation.reliability import Reliability
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -48,6 +55,8 @@ class ClassAccuracy:
     """Producer's accuracy: how much of what is so the map calls so."""
     support: int
     """Pixels that truly are of this class."""
+    colour: str = ""
+    """What the legend draws it in, "#rrggbb"."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,21 @@ class Accuracy:
     classes: tuple[ClassAccuracy, ...]
     matrix: tuple[tuple[int, ...], ...]
     """The counts themselves, true class along rows."""
+    boundaries: BoundaryAccuracy | None = None
+    """How well boundaries are drawn, where both sides are rasters or polygons."""
+    reliability: Reliability | None = None
+    """Whether confidence means what it says, where the map has one."""
+    areas: AreaEstimates | None = None
+    """Areas and accuracies of the whole map, where the reference is a sample of it."""
+    compared: str = ""
+    """What was laid over what, and how."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know to read the figures."""
 
     @classmethod
     def from_confusion(cls, matrix: npt.NDArray[np.int64], rows: Iterable[tuple[int, str, str]]) -> Accuracy:
         """The accuracy of a matrix whose classes are `rows` `(value, name, colour)` of a legend, in its order."""
-        names = [(value, name) for value, name, _ in rows]
+        names = list(rows)
         if matrix.shape != (len(names), len(names)):
             raise ValueError(f"a confusion matrix of {matrix.shape} is not one of {len(names)} classes")
         total = int(matrix.sum())
@@ -84,8 +103,9 @@ class Accuracy:
                 precision=_ratio(r, s),
                 recall=_ratio(r, t),
                 support=t,
+                colour=colour,
             )
-            for (value, name), r, t, s in zip(names, right, true, said, strict=True)
+            for (value, name, colour), r, t, s in zip(names, right, true, said, strict=True)
         )
         present = [one.iou for one in classes if not isnan(one.iou)]
         return cls(
@@ -97,19 +117,30 @@ class Accuracy:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON; what is undefined is null."""
-        return {
-            "overall_accuracy": _plain(self.overall_accuracy),
-            "kappa": _plain(self.kappa),
-            "mean_iou": _plain(self.mean_iou),
-            "classes": [{field: _plain(value) for field, value in vars(one).items()} for one in self.classes],
-            "matrix": [list(row) for row in self.matrix],
+        """The same as plain JSON; what is undefined is null, what was not measured is not there."""
+        facts: dict[str, Any] = {
+            "overall_accuracy": self.overall_accuracy,
+            "kappa": self.kappa,
+            "mean_iou": self.mean_iou,
+            "classes": self.classes,
+            "matrix": self.matrix,
+            "boundaries": self.boundaries,
+            "reliability": self.reliability,
+            "areas": self.areas,
+            "compared": self.compared,
+            "notes": self.notes,
         }
+        return {name: _plain(value) for name, value in facts.items() if value not in (None, "", ())}
 
 
 def _ratio(above: float, below: float) -> float:
     return above / below if below else nan
 
 
-def _plain(value: float | str) -> float | str | None:
+def _plain(value: Any) -> Any:
+    """Values, tuples and dataclasses as JSON has them."""
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
     return None if isinstance(value, float) and isnan(value) else value

@@ -38,6 +38,8 @@ class Network(Bundled):
 
     bytes_per_pixel = 1600  # two chips at once in a U-Net on resnet18, and torch itself, measured
 
+    uses_gpu = True
+
     kind: Literal["network"] = "network"
     tile: Annotated[int | None, Field(ge=32, description="Length of a core in pixels; empty: the bundle's.")] = None
     margin: Annotated[int | None, Field(ge=0, description="Pixels seen around a core; empty: the bundle's.")] = None

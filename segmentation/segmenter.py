@@ -63,6 +63,8 @@ class Segmenter(BaseModel, ABC):
     """Whether a scene is refused before the work starts where `calibrates` cannot be done."""
     inspects: ClassVar[bool] = False
     """Whether `inspect` has something to say of a sample."""
+    uses_gpu: ClassVar[bool] = False
+    """Whether it computes on a graphics card where there is one."""
     bytes_per_pixel: ClassVar[int] = 64
     """Working memory per pixel of a chip, for the plan's projection."""
 

@@ -7,8 +7,6 @@ any GIS opens it, and a note: a few plain facts about how it was made.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
+from tiling.files import write_file
 from tiling.window import Window
 
 NO_CONFIDENCE = 255
@@ -46,11 +45,9 @@ def write_part(
     bands = [labels] if confidence is None else [labels, confidence]
     grid = geobox[window.row : window.row_stop, window.col : window.col_stop]
     facts = {**note, "window": [window.row, window.col, window.height, window.width]}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with rasterio.open(
-            temporary,
-            "w",
+    # In memory first: of a full disk GDAL makes a thousand remarks and a broken file, Python one error.
+    with rasterio.MemoryFile() as memory:
+        with memory.open(
             driver="GTiff",
             height=window.height,
             width=window.width,
@@ -68,11 +65,7 @@ def write_part(
             for index, array in enumerate(bands, start=1):
                 target.write(array, index)
             target.update_tags(**{_NOTE: json.dumps(facts)})
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_file(path, bytes(memory.getbuffer()))
     return Part(path, window, len(bands), facts)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 import pytest
 
 from flows import cluster
-from flows.cluster import Pool
+from flows.cluster import Cluster
+from flows.pools import DaskPool, Pool
 from tiling.errors import Mistake
 
 
@@ -31,7 +32,7 @@ def processes() -> int:
 
 @pytest.fixture(scope="module", params=[0, 2])
 def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
-    with cluster.start(request.param) as started:
+    with cluster.start(Cluster(workers=request.param)) as started:
         yield started
 
 
@@ -74,7 +75,7 @@ def test_only_a_few_items_are_taken_ahead(pool: Pool) -> None:
 
 def test_everywhere_asks_each_worker(pool: Pool) -> None:
     answers = pool.everywhere(processes)
-    assert len(answers) == len(set(answers.values())) == (2 if isinstance(pool, cluster.DaskPool) else 1)
+    assert len(answers) == len(set(answers.values())) == (2 if isinstance(pool, DaskPool) else 1)
 
 
 def test_workers_that_differ_are_named() -> None:
@@ -84,7 +85,7 @@ def test_workers_that_differ_are_named() -> None:
 
 
 def test_work_that_does_not_fit_is_refused_before_it_starts() -> None:
-    with pytest.raises(Mistake, match="smaller --shard"), cluster.start(1, worker_bytes=10**15):
+    with pytest.raises(Mistake, match="smaller --shard"), cluster.start(Cluster(workers=1), worker_bytes=10**15):
         pass
 
 
@@ -92,7 +93,7 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 1)
     with (
         pytest.raises(Mistake, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
-        cluster.start(None, "tcp://127.0.0.1:9"),
+        cluster.start(Cluster(kind="tcp://127.0.0.1:9")),
     ):
         pass
 

@@ -16,8 +16,8 @@ from flows.cli import request_from
 from flows.request import Request, Source, checked
 from segmentation.rules import Rules
 from tests.scenes import draw_pixels, read, write_scene
+from tests.tiling.rasters import label
 from tiling.errors import Mistake
-from tiling.regions import label
 from tiling.sieve import sieved
 
 PIXEL = 100

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import pipeline
+from flows.cluster import Cluster
 from flows.plan import make_plan
 from flows.request import Request, Source
 from flows.run import open_run
@@ -74,7 +75,7 @@ class TiledRules(Rules):
 
 def run(scene: Path, out: Path, segmenter: Segmenter | None = None, workers: int = 0, **options: Any) -> Path:
     request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=segmenter or Rules(), **options)
-    pipeline.run(request, workers=workers)
+    pipeline.run(request, on=Cluster(workers=workers))
     return out
 
 

@@ -57,7 +57,7 @@ def test_the_deployments_page_offers_the_flow(address: str, tmp_path: Path) -> N
 
 def test_the_form_has_a_tab_for_each_segmenter_and_a_title_for_each_field(address: str, tmp_path: Path) -> None:
     deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
-    seen = page(f"{address}/deployments/deployment/{deployment}/run", "Dask scheduler", tmp_path)
+    seen = page(f"{address}/deployments/deployment/{deployment}/run", "Cluster", tmp_path)
     for text in (
         "Rules",
         "Otsu",
@@ -66,7 +66,7 @@ def test_the_form_has_a_tab_for_each_segmenter_and_a_title_for_each_field(addres
         "Band names",
         "such as blue=1, green=2",
         "Area of interest",
-        "Dask scheduler",
+        "Cluster",
     ):
         assert text in seen
 

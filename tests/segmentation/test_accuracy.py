@@ -71,6 +71,35 @@ def test_every_figure_is_scikit_learns(truth: npt.NDArray[np.uint8], predicted: 
     assert accuracy.mean_iou == pytest.approx(np.mean(present))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_every_figure_is_that_of_torchmetrics(seed: int) -> None:
+    """Large rasters with ignored pixels; torchmetrics numbers classes from 0 and leaves out -1 of the truth alone."""
+    import torch
+    from torchmetrics.functional import classification as scores
+
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 6, (200, 300))  # 0 = no data
+    predicted = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 6, truth.shape))
+    known = (truth > 0) & (predicted > 0)
+    rows = [(value, str(value), "#000000") for value in range(1, 6)]
+    accuracy = Accuracy.from_confusion(confusion_matrix(truth[known], predicted[known], range(1, 6)), rows)
+    t = torch.tensor(np.where(known, truth - 1, -1).ravel())
+    p = torch.tensor(np.where(known, predicted - 1, 0).ravel())
+    settings: Any = {"num_classes": 5, "ignore_index": -1}
+    assert np.array_equal(accuracy.matrix, scores.multiclass_confusion_matrix(p, t, **settings))
+    assert accuracy.kappa == pytest.approx(float(scores.multiclass_cohen_kappa(p, t, **settings)), abs=1e-6)
+    overall = scores.multiclass_accuracy(p, t, average="micro", **settings)
+    assert accuracy.overall_accuracy == pytest.approx(float(overall), abs=1e-6)
+    for name, score in (
+        ("iou", scores.multiclass_jaccard_index),
+        ("f1", scores.multiclass_f1_score),
+        ("precision", scores.multiclass_precision),
+        ("recall", scores.multiclass_recall),
+    ):
+        expected = score(p, t, average="none", **settings).numpy()
+        assert [getattr(one, name) for one in accuracy.classes] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
 @given(rasters, rasters, st.integers(0, 60))
 def test_blocks_add_up_to_the_whole(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], cut: int) -> None:
     parts = [confusion_matrix(truth[part], predicted[part], VALUES) for part in (slice(cut), slice(cut, None))]
@@ -102,9 +131,10 @@ def test_the_dictionary_is_strict_json() -> None:
     accuracy = Accuracy.from_confusion(confusion_matrix(truth, truth, VALUES), ROWS)
     read = json.loads(json.dumps(accuracy.to_dict(), allow_nan=False))
     scores = dict.fromkeys(("iou", "f1", "precision", "recall"), 1.0)
-    assert read["classes"][0] == {"value": 3, "name": "class 3", "support": 2, **scores}
+    assert read["classes"][0] == {"value": 3, "name": "class 3", "support": 2, "colour": "#000000", **scores}
     assert read["classes"][3]["iou"] is None
     assert read["matrix"][0] == [2, 0, 0, 0]
+    assert set(read) == {"overall_accuracy", "kappa", "mean_iou", "classes", "matrix"}
 
 
 def test_a_matrix_of_another_legend_is_refused() -> None:

@@ -1,0 +1,172 @@
+"""Pictures and tables of how good a map is: the confusion matrix, the reliability diagram, and their figures as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.run import write_whole
+from tiling.errors import Mistake
+from tiling.mosaic import scratch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from segmentation.accuracy import Accuracy
+    from segmentation.reliability import Reliability
+
+LEGIBLE = 24
+"""More classes than this are drawn without numbers in the cells."""
+
+
+def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
+    """Write accuracy.json, accuracy.csv, confusion.csv, confusion.png and, with a confidence, reliability.png."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "accuracy.json", json_text(accuracy))
+        write_whole(folder / "accuracy.csv", csv_text(*class_table(accuracy)))
+        write_whole(folder / "confusion.csv", csv_text(*confusion_table(accuracy)))
+        pictures = {"confusion.png": draw_confusion(accuracy)}
+        if accuracy.reliability:
+            pictures["reliability.png"] = draw_reliability(accuracy.reliability)
+        else:
+            (folder / "reliability.png").unlink(missing_ok=True)  # of an earlier comparison
+        with scratch(folder) as work:
+            for name, figure in pictures.items():
+                figure.savefig(work / name, metadata={"Software": "landweave"}, format="png")
+                (work / name).replace(folder / name)
+    except OSError as error:
+        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+    return tuple(folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures))
+
+
+def write_json(accuracy: Accuracy, path: Path) -> None:
+    """Write every figure as JSON."""
+    try:
+        write_whole(path, json_text(accuracy))
+    except OSError as error:
+        raise Mistake(f"cannot write {path}: {error.strerror}; name another file with --json") from error
+
+
+def json_text(accuracy: Accuracy) -> str:
+    return json.dumps(accuracy.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def class_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
+    """One row per class with every figure there is of it; what is undefined is empty."""
+    facts = accuracy.to_dict()
+    rows = {row["value"]: dict(row) for row in facts["classes"]}
+    for row in rows.values():
+        del row["colour"]
+    for row in facts.get("boundaries", {}).get("classes", ()):
+        rows[row["value"]] |= {
+            "boundary_f1": row["f1"],
+            "boundary_precision": row["precision"],
+            "boundary_recall": row["recall"],
+        }
+    for row in facts.get("areas", {}).get("classes", ()):
+        rows.setdefault(row["value"], {"value": row["value"], "name": row["name"]}).update(row)
+    header = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return header, [[row.get(name) for name in header] for row in rows.values()]
+
+
+def confusion_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
+    """The counts, true class along rows."""
+    names = [one.name for one in accuracy.classes]
+    return ["true \\ map", *names], [[name, *row] for name, row in zip(names, accuracy.matrix, strict=True)]
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_confusion(accuracy: Accuracy) -> Figure:
+    """Each row shows where the pixels of a true class went: percent of the row, and their number."""
+    import numpy as np
+    from matplotlib.patches import Rectangle
+
+    matrix = np.array(accuracy.matrix)
+    totals = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    k = len(matrix)
+    side = max(3.2, min(14, 0.85 * k))
+    figure = blank_figure(side + 3, side + 2)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if k <= LEGIBLE:
+        for row, col in np.ndindex(k, k):
+            if matrix[row, col]:
+                axes.text(
+                    col, row, f"{100 * shares[row, col]:.1f} %\n{short(int(matrix[row, col]))}",
+                    ha="center", va="center", fontsize=7, color="white" if shares[row, col] > 0.6 else "black",
+                )  # fmt: skip
+    names = [one.name for one in accuracy.classes]
+    axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(k), names, fontsize=8)
+    axes.tick_params(length=0, pad=14)
+    thick = 0.12 * k / side  # inches, in cells
+    for place, one in enumerate(accuracy.classes):
+        for corner, size in (((place - 0.5, k - 0.5), (1, thick)), ((-0.5 - thick, place - 0.5), (thick, 1))):
+            axes.add_patch(Rectangle(corner, *size, facecolor=one.colour, edgecolor="white", lw=1, clip_on=False))
+    axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel("map")
+    axes.set_ylabel("reference")
+    figure.suptitle(
+        f"overall accuracy {accuracy.overall_accuracy:.3f} · mean IoU {accuracy.mean_iou:.3f} · "
+        f"{short(int(matrix.sum()))} pixels",
+        fontsize=10,
+    )
+    return figure
+
+
+def draw_reliability(reliability: Reliability) -> Figure:
+    """Above, how much of each bin of confidence is right; below, how many pixels it holds."""
+    figure = blank_figure(5, 6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    there = [one for one in reliability.bins if one.pixels]
+    middles, widths = [(one.low + one.high) / 2 for one in there], [one.high - one.low for one in there]
+    right = [one.accuracy for one in there]
+    gaps = [one.confidence - one.accuracy for one in there]
+    upper.bar(middles, right, widths, color="#3b7dd8", edgecolor="white", label="right")
+    upper.bar(middles, gaps, widths, right, color="#d6453d", alpha=0.35, edgecolor="#d6453d", label="gap to confidence")
+    upper.plot([0, 1], [0, 1], color="#555555", linestyle="--", linewidth=1)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="part that is right")
+    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    lower.bar(middles, [one.pixels / reliability.pixels for one in there], widths, color="#999999", edgecolor="white")
+    lower.set(xlabel="confidence", ylabel="part of pixels")
+    figure.suptitle(
+        f"expected calibration error {reliability.expected_calibration_error:.3f}: on average "
+        f"{100 * reliability.mean_confidence:.0f} % sure, {100 * reliability.accuracy:.0f} % right",
+        fontsize=9,
+    )
+    return figure
+
+
+def short(count: int) -> str:
+    """A number a person reads at a glance."""
+    for size, letter in ((10**9, " G"), (10**6, " M"), (10**4, " k")):
+        if count >= size:
+            return f"{count / (1000 if size == 10**4 else size):.3g}{letter}"
+    return str(count)

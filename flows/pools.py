@@ -1,0 +1,217 @@
+"""Somewhere functions run: this process, or the workers of a Dask cluster.
+
+A `Pool` maps a plain function over plain values. The pipeline is written against it and never learns where it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+GPU = "GPU"
+"""The resource that workers with a graphics card declare, as dask-cuda's documentation has it."""
+
+ATTEMPTS = 3
+"""How often a piece of work is tried that fails for reasons which may pass."""
+
+BACKOFF = 2.0
+"""Seconds before the second attempt; each further one waits twice as long."""
+
+FRESH = 3.0
+"""Seconds for which what the scheduler said of its workers is believed."""
+
+PERMANENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
+"""What another attempt does not mend: full disks, folders that may not be written, files that are not there."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Pool(Protocol):
+    """Somewhere functions run."""
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Results in the order of the items; a bounded number is under way at once; the first failure is raised."""
+        ...
+
+    def as_completed(
+        self, function: Callable[[T], R], items: Iterable[T], *, gpu: bool = False
+    ) -> Iterator[tuple[T, R | Exception]]:
+        """Each item with its result or its failure, as they finish; a bounded number is under way at once.
+
+        With `gpu` the work goes to workers with a graphics card, one piece at a time for each, where there are any.
+        """
+        ...
+
+    def everywhere(self, function: Callable[[], R], *, gpu: bool = False) -> dict[str, R | Exception]:
+        """The function's result or failure in every worker, or in each that has a graphics card, by worker name."""
+        ...
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether another attempt could succeed: a lost worker, a connection, a storage that did not answer."""
+    if type(error).__name__ in ("KilledWorker", "CommClosedError"):
+        return True
+    return isinstance(error, OSError | TimeoutError | ConnectionError) and error.errno not in PERMANENT
+
+
+class ThisProcess:
+    """A pool of one: everything runs here, one item after the other."""
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        return map(function, items)
+
+    def as_completed(
+        self, function: Callable[[T], R], items: Iterable[T], *, gpu: bool = False
+    ) -> Iterator[tuple[T, R | Exception]]:
+        for item in items:
+            yield item, self._outcome(function, item)
+
+    def everywhere(self, function: Callable[[], R], *, gpu: bool = False) -> dict[str, R | Exception]:
+        return {"this process": function()}
+
+    def _outcome(self, function: Callable[[T], R], item: T) -> R | Exception:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return function(item)
+            except Exception as error:  # the caller decides, as it does for a failure on another machine
+                if attempt == ATTEMPTS or not may_pass(error):
+                    return error
+            time.sleep(BACKOFF * 2 ** (attempt - 1))
+        raise AssertionError("the last attempt returns")
+
+
+class SchedulerLost(RuntimeError):
+    """The scheduler went away while work was under way."""
+
+
+class DaskPool:
+    """The workers of a Dask cluster. Settings and paths travel; pixels do not."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: dict[str, Any] = {}
+        self._seen = 0.0
+
+    def as_completed(
+        self, function: Callable[[T], R], items: Iterable[T], *, gpu: bool = False
+    ) -> Iterator[tuple[T, R | Exception]]:
+        from distributed import as_completed
+
+        where = self._placed(gpu)
+        waiting, under_way = iter(items), dict[Any, tuple[T, int]]()
+        resting: list[tuple[float, T, int]] = []  # when to try again, what, for the how-manieth time
+        finished = as_completed(loop=self._client.loop)
+
+        def submit(item: T, attempt: int) -> None:
+            future = self._client.submit(function, item, pure=False, **where)
+            under_way[future.key] = item, attempt
+            finished.add(future)
+
+        def fill() -> None:
+            for due in [rest for rest in resting if rest[0] <= time.monotonic()]:
+                resting.remove(due)
+                submit(*due[1:])
+            most = self._in_flight(gpu)
+            while len(under_way) + len(resting) < most:
+                for item in waiting:
+                    submit(item, 1)
+                    break
+                else:
+                    return
+
+        try:
+            fill()
+            while under_way or resting:
+                if not under_way:
+                    time.sleep(max(0.0, min(resting, key=lambda rest: rest[0])[0] - time.monotonic()))
+                    fill()
+                    continue
+                future = next(finished)
+                item, attempt = under_way.pop(future.key)
+                outcome = self._outcome(future)
+                if isinstance(outcome, Exception) and attempt < ATTEMPTS and may_pass(outcome):
+                    resting.append((time.monotonic() + BACKOFF * 2 ** (attempt - 1), item, attempt + 1))
+                    fill()
+                else:
+                    fill()
+                    yield item, outcome
+        finally:
+            finished.clear()
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        where = self._placed(gpu=False)
+        under_way: deque[Future[Any]] = deque()
+        waiting = iter(items)
+
+        def fill() -> None:
+            most = self._in_flight(gpu=False)
+            while len(under_way) < most:
+                for item in waiting:
+                    under_way.append(self._client.submit(function, item, pure=False, **where))
+                    break
+                else:
+                    return
+
+        fill()
+        while under_way:
+            outcome = self._outcome(under_way.popleft())
+            if isinstance(outcome, Exception):
+                raise outcome
+            fill()
+            yield outcome
+
+    def everywhere(self, function: Callable[[], R], *, gpu: bool = False) -> dict[str, R | Exception]:
+        with_gpu = self._with_gpu()
+        return dict(self._client.run(function, workers=list(with_gpu) if gpu and with_gpu else None, on_error="return"))
+
+    def memory_limits(self) -> dict[str, int]:
+        """Bytes each worker may use, by address; 0 where it has no limit."""
+        return {address: int(worker["memory_limit"] or 0) for address, worker in self._workers().items()}
+
+    def _outcome(self, future: Future[Any]) -> Any:
+        """A future's result or its failure; `SchedulerLost` where nobody knows any more."""
+        try:
+            error = future.exception()  # waits
+        except CancelledError as cancelled:
+            raise SchedulerLost(
+                "the Dask scheduler went away; what is finished is kept, and the same command goes on from there"
+            ) from cancelled
+        result = error if error is not None else future.result()
+        future.release()
+        return result
+
+    def _in_flight(self, gpu: bool) -> int:
+        """Enough that no worker waits for the scheduler, few enough that a cancelled run ends at once."""
+        cards = self._with_gpu()
+        if gpu and cards:
+            return max(2, 2 * int(sum(cards.values())))
+        return max(2, 2 * int(sum(self._client.nthreads().values())))
+
+    def _placed(self, gpu: bool) -> dict[str, Any]:
+        """Where pieces of work may run: on a graphics card, or rather on workers without one."""
+        cards = self._with_gpu()
+        if not cards:
+            return {}
+        if gpu:
+            return {"resources": {GPU: 1}}
+        without = [address for address in self._workers() if address not in cards]
+        return {"workers": without, "allow_other_workers": True} if without else {}
+
+    def _with_gpu(self) -> dict[str, float]:
+        """Graphics cards that workers declare, by address."""
+        found = {address: worker.get("resources", {}).get(GPU, 0) for address, worker in self._workers().items()}
+        return {address: cards for address, cards in found.items() if cards}
+
+    def _workers(self) -> dict[str, Any]:
+        """The scheduler's view of its workers, at most a few seconds old."""
+        if time.monotonic() - self._seen > FRESH or not self._known:
+            self._known, self._seen = dict(self._client.scheduler_info(n_workers=-1)["workers"]), time.monotonic()
+        return self._known

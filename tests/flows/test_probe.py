@@ -1,0 +1,94 @@
+"""A worker that cannot do the job is named, with the reason, before any work starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import probe
+from flows.pools import ThisProcess
+from tests.scenes import draw_scene
+from tiling.errors import Mistake
+
+
+class Workers(ThisProcess):
+    """This process, and a worker that gives other answers."""
+
+    def __init__(self, changed: Callable[[Any], Any]) -> None:
+        self.changed = changed
+
+    def everywhere(self, function: Callable[[], Any], *, gpu: bool = False) -> dict[str, Any]:
+        return {"one": function(), "two": self.changed(function())}
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> str:
+    return str(draw_scene(tmp_path / "scene.tif", 8, 8))
+
+
+def test_a_worker_like_this_process_passes_and_leaves_nothing(scene: str, tmp_path: Path) -> None:
+    probe.check(ThisProcess(), [scene], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
+
+
+@pytest.mark.parametrize("library", ["python", "landweave", "numpy", "torch"])
+def test_another_version_is_named(scene: str, tmp_path: Path, library: str) -> None:
+    def older(answer: Any) -> Any:
+        return answer | {library: "0.1"} if isinstance(answer, dict) else answer
+
+    with pytest.raises(Mistake, match=rf"^worker two has {library} 0\.1 and this process .*the same environment$"):
+        probe.check(Workers(older), [scene], tmp_path)
+
+
+def test_a_worker_that_raises_is_named(scene: str, tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="worker two does not answer: no module named zict"):
+        probe.check(Workers(lambda _: ImportError("no module named zict")), [scene], tmp_path)
+
+
+def test_a_source_that_is_not_there_is_named(scene: str, tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"worker one cannot do this work: .*elsewhere\.tif does not open there"):
+        probe.check(Workers(lambda answer: answer), [scene, str(tmp_path / "elsewhere.tif")], tmp_path)
+
+
+def test_a_folder_of_the_same_name_on_another_machine_is_told_apart(scene: str, tmp_path: Path) -> None:
+    task = probe.Task((scene,), tmp_path, "the sign that nobody put there")
+    problem = probe.problem_of(task)
+    assert problem == f"{tmp_path} is another folder there; choose one that all machines share"
+
+
+def test_a_folder_that_cannot_be_written_is_a_problem(
+    scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with probe.sign(tmp_path) as sign:
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        assert probe.problem_of(probe.Task((scene,), tmp_path, sign)) == (
+            f"{tmp_path} cannot be written there: Permission denied"
+        )
+
+
+BARE = """
+import pickle, sys
+class NotInstalled:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("flows", "tiling", "segmentation"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NotInstalled())
+print(pickle.load(sys.stdin.buffer)()["python"])
+"""
+
+
+def test_versions_are_told_where_nothing_of_ours_is_installed() -> None:
+    """The first question travels by value."""
+    import cloudpickle
+
+    question = cloudpickle.dumps(probe._versions(probe.LIBRARIES))
+    told = subprocess.run([sys.executable, "-c", BARE], input=question, capture_output=True, check=True)
+    assert told.stdout.decode().strip() == probe.versions_here()["python"]

@@ -1,0 +1,39 @@
+"""A file is there whole or not at all, and a full disk has a name."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tiling.errors import Mistake
+from tiling.files import on_disk, write_file
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    write_file(tmp_path / "a", b"first")
+    write_file(tmp_path / "a", b"second")
+    assert (tmp_path / "a").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(tmp_path / "a", b"first")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Mistake, match=r"^the disk of .* is full; make room"):
+        write_file(tmp_path / "a", b"second")
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_other_failures_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no disk's fault"), on_disk(tmp_path):
+        raise ValueError("no disk's fault")
+    with pytest.raises(Mistake, match="a person's"), on_disk(tmp_path):
+        raise Mistake("a person's")

@@ -1,0 +1,53 @@
+"""Files that are there whole or not at all, and disks that are full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiling.errors import Mistake
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_NOTHING_LEFT = 2**16
+"""Free bytes at which a failure to write is put down to the disk, whatever the library that wrote says of it."""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, see it on the disk, then give it its own.
+
+    Raises `Mistake` where the disk is full; nothing is left there then.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with on_disk(path.parent):
+        try:
+            with open(temporary, "wb") as target:
+                target.write(content)
+                target.flush()
+                os.fsync(target.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """Turn a failure in the block into a `Mistake` that names the disk, where the disk of `folder` is full."""
+    try:
+        yield
+        return
+    except Mistake:
+        raise
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in FULL
+        if not full and (not folder.exists() or shutil.disk_usage(folder).free >= _NOTHING_LEFT):
+            raise
+    # Outside the handler: what the library raised need not survive the way from a worker to the client.
+    raise Mistake(
+        f"the disk of {folder} is full; make room, or name a folder elsewhere with --out; what is finished is kept"
+    )
