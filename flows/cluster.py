@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distributed import Security
 
 SCHEDULER_TIMEOUT = 15
-"""Seconds an existing scheduler has to answer."""
+"""Seconds an existing scheduler has to answer, and its workers to be there."""
 
 WORKERS_TIMEOUT = 600
 """Seconds a cluster that was asked for workers has to bring the first: queues and image pulls take their time."""
@@ -101,7 +101,7 @@ def start(cluster: Cluster = HERE, *, shards: int = 1, worker_bytes: int = 0) ->
     cannot be reached or started, and where its workers have less memory than a piece of work takes.
     """
     if "://" in cluster.kind:
-        yield from _existing(cluster.kind, cluster.settings, worker_bytes)
+        yield from _existing(cluster, worker_bytes)
     elif cluster.kind != "local":
         yield from _launched(cluster, shards, worker_bytes)
     else:
@@ -174,16 +174,23 @@ def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
         yield DaskPool(client)
 
 
-def _existing(address: str, settings: Mapping[str, Any], worker_bytes: int) -> Iterator[Pool]:
+def _existing(cluster: Cluster, worker_bytes: int) -> Iterator[Pool]:
     from distributed import Client
 
+    address = cluster.kind
     try:
-        client = Client(address, timeout=SCHEDULER_TIMEOUT, security=_security(address, settings))
+        client = Client(address, timeout=SCHEDULER_TIMEOUT, security=_security(address, cluster.settings))
     except (OSError, TimeoutError, ValueError) as error:
         raise Mistake(f"no Dask scheduler answers at {address}: {error}; start one or leave --cluster out") from error
     with client:
-        if not client.nthreads():
-            raise Mistake(f"the Dask scheduler at {address} has no workers; start some with: dask worker {address}")
+        wanted = cluster.workers or 1
+        try:
+            client.wait_for_workers(wanted, timeout=SCHEDULER_TIMEOUT)
+        except TimeoutError as error:
+            raise Mistake(
+                f"the Dask scheduler at {address} has {len(client.nthreads())} workers instead of {wanted}; "
+                f"start some with: dask worker {address}"
+            ) from error
         yield _checked(DaskPool(client), worker_bytes)
 
 

@@ -36,6 +36,9 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
 _MOST_BLOCKS = 1024
 """Blocks a sample tries before it makes do with what it has."""
 
+_MOST_EMPTY = 2**16
+"""Blocks it tries before it gives up on a scene that is nearly all empty."""
+
 
 @dataclass(frozen=True, eq=False)
 class Band:
@@ -144,12 +147,12 @@ class Scene:
         grid = (Window(w.row // block * block, w.col // block * block, block, block) for w in self.window.blocks(block))
         found: dict[Window, tuple[Pixels, Valid]] = {}
         enough = 0
-        for window in nsmallest(_MOST_BLOCKS, grid, key=_lot):
+        for tried, window in enumerate(nsmallest(_MOST_EMPTY, grid, key=_lot), start=1):
             values, valid = self._arrays(window, chosen)
             if count := int(np.count_nonzero(valid)):
                 found[window] = values, valid
                 enough += count
-            if enough >= pixels:
+            if enough >= pixels or (found and tried >= _MOST_BLOCKS):
                 break
         stacked = [found[window] for window in sorted(found)] or [blank(chosen, Window.of_shape(0, block))]
         return chip_of(
