@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.report import Published
     from flows.request import Request
     from segmentation.accuracy import Accuracy
+    from segmentation.card import Card
     from segmentation.estimation import AreaEstimates
     from segmentation.segmenter import Segmenter
 
@@ -40,7 +41,7 @@ Sources = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the run; made if need be, resumed if it is there.")]
 Chosen = Annotated[
-    str, typer.Option("--segmenter", help="A kind (see `landweave segmenters`), a bundle's folder, or a YAML file.")
+    str, typer.Option("--segmenter", help="A kind (see `landweave segmenters`), a bundle's folder or id, a YAML file.")
 ]
 Settings = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the segmenter; repeatable.")
@@ -79,7 +80,10 @@ ClusterSettings = Annotated[
     list[str], typer.Option("--cluster-set", metavar="KEY=VALUE", help="A setting of the cluster; repeatable.")
 ]
 ProductNames = Annotated[
-    str, typer.Option("--products", help="Of classes,confidence,vectors; the classes always come.")
+    str,
+    typer.Option(
+        "--products", help="Of classes,confidence,vectors,probabilities,entropy,margin; the classes always come."
+    ),
 ]
 MinArea = Annotated[
     float, typer.Option("--min-area", metavar="M2", min=0, help="Smaller regions go to a neighbour; 0 keeps all.")
@@ -168,36 +172,33 @@ def request_from(
 
 
 def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Segmenter:
-    """The segmenter a person named: a kind, a bundle's folder, or a YAML file, with settings laid over it."""
-    import yaml
-
+    """The segmenter a person named: a kind, a bundle's folder or id, or a YAML file, with settings laid over it."""
     from flows.request import segmenter_from
+    from flows.settings import read_settings
     from segmentation.errors import Mistake
+    from segmentation.weights import refuse_checkpoint
 
     given = settings_of("--set", settings)
     given |= {key: value for key, value in extra.items() if value is not None}
+    if name.startswith("hf://"):
+        from segmentation.hub import fetched
+
+        name = str(fetched(name))
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise Mistake(
-                f"{name} cannot be read: {error.strerror}; name a segmenter, a bundle or a YAML file"
-            ) from error
-        except yaml.YAMLError as error:
-            raise Mistake(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(loaded, dict) or "kind" not in loaded:
+        loaded = read_settings(path, "kind: rules")
+        if "kind" not in loaded:
             raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
         return segmenter_from(str(loaded["kind"]), {**{k: v for k, v in loaded.items() if k != "kind"}, **given})
     if path.is_dir():
         return segmenter_from("network", {"bundle": name, **given})
+    refuse_checkpoint(path)
     return segmenter_from(name, given)
 
 
 def settings_of(option: str, texts: list[str]) -> dict[str, Any]:
     """The values of a repeatable KEY=VALUE, read as YAML: numbers, lists and switches are what they look like."""
-    import yaml
-
+    from flows.settings import value_of
     from tiling.errors import Mistake
 
     given: dict[str, Any] = {}
@@ -205,10 +206,7 @@ def settings_of(option: str, texts: list[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise Mistake(f"{option} {text} has no value; write {option} {key}=VALUE")
-        try:
-            given[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise Mistake(f"{option} {text} is not valid YAML: {' '.join(str(error).split())}") from error
+        given[key] = value_of(f"{option} {text}", value)
     return given
 
 
@@ -449,6 +447,102 @@ def train(
     for path in finished.files:
         print(f"  {path}")
     print(f"\nUse it: landweave segment SCENE --segmenter {finished.bundle.folder} --out DIR")
+
+
+@app.command()
+def models(
+    where: Annotated[
+        list[str], typer.Argument(metavar="[NAME|DIR|hf://OWNER/NAME]…", help="Bundles, or folders of bundles.")
+    ] = [],  # noqa: B006 - typer copies it
+    architectures: Annotated[bool, typer.Option("--architectures", help="List the networks there are.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List trained models; explain one: what it sees and says, how good it is, what it was trained on."""
+    from flows.models import explained, found, overview, record
+
+    if architectures:
+        from segmentation.architectures import architectures as known
+
+        if as_json:
+            print(json.dumps(known(), ensure_ascii=False))
+        else:
+            table(list(known().items()), ("architecture", "what it is"))
+        return
+    bundles = found(where)
+    if as_json:
+        print(json.dumps([record(bundle) for bundle in bundles], ensure_ascii=False))
+    elif where and len(bundles) == 1:
+        show_model(bundles[0].card, explained(bundles[0]))
+    else:
+        rows = [overview(bundle) for bundle in bundles]
+        table([tuple(row.values()) for row in rows], tuple(rows[0]), right=(3,))
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Weights of PyTorch or Lightning, safetensors, or smp's save_pretrained (a folder or hf://OWNER/NAME).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the bundle.")],
+    like: Annotated[str, typer.Option("--like", metavar="BUNDLE|CARD.json", help="A model of the same nature.")] = "",
+    architecture: Annotated[str, typer.Option("--architecture", help="See `landweave models --architectures`.")] = "",
+    encoder: Annotated[str, typer.Option("--encoder", help="By segmentation-models-pytorch's name.")] = "",
+    option: Annotated[
+        list[str], typer.Option("--option", metavar="KEY=VALUE", help="A setting of the architecture; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
+    bands: Annotated[str, typer.Option("--bands", metavar="NAME,…", help="In the order of the input channels.")] = "",
+    classes: Annotated[
+        str, typer.Option("--classes", metavar="NAME,…", help="In the order of the output channels; also VALUE=NAME.")
+    ] = "",
+    mean: Annotated[str, typer.Option("--mean", metavar="V,…", help="What was subtracted from each band.")] = "",
+    std: Annotated[str, typer.Option("--std", metavar="V,…", help="What each band was then divided by.")] = "",
+    units: Annotated[
+        Literal["reflectance", "dn"] | None, typer.Option("--units", help="Of mean and std: 0–1 or the file's numbers.")
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="Of the files it was trained on, such as uint16.")] = "",
+    gsd: Annotated[float | None, typer.Option("--gsd", metavar="M", help="Pixel size it was trained at.")] = None,
+    name: Annotated[str, typer.Option("--name", help="What the bundle is called.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Under which others may use it.")] = "",
+) -> None:
+    """Make a bundle of weights that another program trained; nothing in them is run."""
+    from flows.models import card_for, explained, source_of
+    from segmentation.convert import convert as make
+
+    source = source_of(checkpoint)
+    card = card_for(
+        source, like=like, architecture=architecture, encoder=encoder, options=settings_of("--option", option),
+        bands=bands, classes=classes, mean=mean, std=std, units=units or "", dtype=dtype, gsd=gsd, name=name,
+        licence=licence,
+    )  # fmt: skip
+    print("measuring how far the network looks …", file=sys.stderr)
+    bundle = make(source, card, out)
+    show_model(bundle.card, explained(bundle))
+
+
+@app.command()
+def export(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name, folder or id.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE.onnx", help="What to write.")],
+    scale: Annotated[float | None, typer.Option("--scale", help="Reflectance = pixel × scale + offset.")] = None,
+    offset: Annotated[float, typer.Option("--offset", help="Reflectance = pixel × scale + offset.")] = 0.0,
+    tile: Annotated[int | None, typer.Option("--tile", metavar="PX", min=1, help="Size of a tile.")] = None,
+) -> None:
+    """Write a network as ONNX, ready for the QGIS plug-in Deepness."""
+    from flows.models import opened
+    from segmentation.export import export as write
+
+    chosen = opened(bundle)
+    written = write(chosen, to, scale=scale, offset=offset, tile=tile)
+    columns = chosen.card.band_names, map("{:g}".format, written.scale), map("{:g}".format, written.offset)
+    table(list(zip(*columns, strict=True)), ("band, in this order", "scale", "offset"), right=(1, 2))
+    print(
+        f"{written.file}\n  tiles of {written.tiling.size} px that overlap by {written.tiling.overlap} %, "
+        f"pixels of {100 * chosen.card.gsd:g} cm; labels equal torch's on {written.agreement:.3%} of a check"
+    )
 
 
 @app.command()
@@ -713,6 +807,32 @@ def show_areas(areas: AreaEstimates) -> None:
     print(f"overall accuracy {percent(areas.overall_accuracy, areas.overall_margin)}")
 
 
+def show_model(card: Card, facts: dict[str, str]) -> None:
+    """A model, for a person."""
+    from rich.text import Text
+
+    table(list(facts.items()), ("", ""))
+    print()
+    table(
+        [
+            (band.name, band.units, band.dtype or "–", f"{band.mean:.4g}", f"{band.std:.4g}")
+            + ((f"{band.quantiles[0]:.4g} … {band.quantiles[-1]:.4g}",) if band.quantiles else ("–",))
+            for band in card.bands
+        ],
+        ("band", "units", "files", "mean", "deviation", "98 % lie within"),
+        right=(3, 4, 5),
+    )
+    print()
+    table(
+        [(one.value, Text("    ", f"on {one.colour}"), one.colour, one.name, one.parent) for one in card.legend.each()],
+        ("value", "", "colour", "class", "part of"),
+        right=(0,),
+    )
+    if card.metrics:
+        print()
+        table([(name, f"{value:.4g}") for name, value in card.metrics.items()], ("measured", ""), right=(1,))
+
+
 def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
@@ -721,12 +841,13 @@ def table(rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int
     """A plain table on standard output."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, show_header=any(header))
     for position, name in enumerate(header):
         drawn.add_column(name, justify="right" if position in right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(str(cell) for cell in row))
+        drawn.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
     console = Console()
     Console(width=max(console.width, 100), highlight=False, markup=False).print(drawn)
 

@@ -116,22 +116,17 @@ def start(cluster: Cluster = HERE, *, shards: int = 1, worker_bytes: int = 0) ->
 
 def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) -> Cluster:
     """The cluster a person named: a kind, an address, a dotted class, or a YAML file of these fields."""
-    import yaml
-
     from flows.request import checked
+    from flows.settings import read_settings
 
     path = Path(name)
     given: dict[str, Any] = {"kind": name or "local"}
     if path.suffix in (".yaml", ".yml"):
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise Mistake(f"{name} cannot be read as a cluster's settings: {' '.join(str(error).split())}") from error
-        if not isinstance(given, dict):
-            raise Mistake(f"{name} must be a mapping, for example kind: slurm")
+        given = read_settings(path, "kind: slurm")
     if workers is not None:
         given["workers"] = workers
-    given["settings"] = {**(given.get("settings") or {}), **settings}
+    told = given.get("settings") or {}
+    given["settings"] = {**told, **settings} if isinstance(told, dict) else told
     cluster = checked(Cluster, **given)
     if "://" not in cluster.kind and "." not in cluster.kind and cluster.kind not in ("local", *LAUNCHERS):
         raise Mistake(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from flows.request import Preflight, Request
+from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
 from segmentation.calibration import infer
@@ -22,7 +22,7 @@ from tiling.lattice import Lattice, Shard
 from tiling.scene import Scene
 from tiling.window import Window
 
-FORMAT = 2
+FORMAT = 3
 """Version of what a part holds; raised when older parts can no longer be read as they are."""
 
 PROCESS_BYTES = 400 * 2**20
@@ -93,10 +93,13 @@ class Plan:
     @cached_property
     def worker_bytes(self) -> int:
         """Projected peak memory of one worker: it follows from the shard, never from the raster."""
-        shard = self.shards[0]
+        segmenter = self.segmenter
+        # One amid others computes more chips than one in a corner, where chips are blended.
+        shard = max((self.shards[0], self.shards[len(self.shards) // 2]), key=lambda shard: shard.window.area)
         pixel = sum(np.dtype(band.dtype).itemsize for band in self.scene.bands if band.name in self.bands) + 1
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
-        return PROCESS_BYTES + shard.window.area * pixel + 2 * shard.core.area + chip * self.segmenter.bytes_per_pixel
+        kept = shard.core.area * segmenter.bytes_kept
+        return PROCESS_BYTES + shard.window.area * pixel + kept + chip * segmenter.bytes_per_pixel
 
 
 def window_facts(window: Window) -> list[int]:
@@ -120,10 +123,11 @@ def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
     """
     scene = request.source.open()
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight)
-    tile, margin, stride = segmenter.footprint
-    if (margin, stride) == (0, 1):
+    segmenter = segmenter.measuring(measures_among(request.products))  # after the fit, which products leave alone
+    tile, margin, stride, blend = segmenter.footprint
+    if (margin, stride, blend) == (0, 1, False):
         tile = min(tile, request.shard)  # one pixel at a time: tiles change nothing, and small shards are small
-    lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard)
+    lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard, blend)
     for name in request.indices:
         required_bands(name, scene.band_names)  # said now, not when the polygons are made
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
@@ -220,15 +224,9 @@ def alternatives(scene: Scene, refused: Segmenter) -> str:
 
 def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     """The polygons of a vector file in the scene's CRS, united, and the smallest window that holds their pixels."""
-    import geopandas
-    from pyogrio.errors import DataLayerError, DataSourceError
+    from tiling.shapes import read_frame
 
-    try:
-        frame = geopandas.read_file(path)
-    except (DataSourceError, DataLayerError, OSError) as error:
-        raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
-    if frame.crs is None:
-        raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
+    frame = read_frame(path)
     frame = frame[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
     if frame.empty:
         raise Mistake(f"{path} holds no polygon; an area of interest is one polygon or several")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
-from flows.cluster import Pool
 from flows.measures import index_columns, index_measures
 from flows.plan import Plan
+from flows.pools import Pool
 from flows.progress import Progress, counted, silent
 from flows.run import RunFolder, write_whole
 from flows.vectorise import polygons
+from segmentation.segmenter import Measure
 from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import NO_CONFIDENCE, Part
 from tiling.sieve import Map, sieved
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 LAYER = "landcover"
 
+PERCENTS = ("confidence", *get_args(Measure))
+"""Rasters of 0–100, 255 where there is no data."""
+
 
 @dataclass(frozen=True)
 class Rasters:
@@ -29,12 +33,14 @@ class Rasters:
 
     classes: Path
     confidence: Path | None
+    measures: tuple[Path, ...] = ()
+    """Percents in one band or several: probabilities, entropy, margin."""
 
 
 def write_rasters(
     plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent, *, map: Map = map
 ) -> Rasters:
-    """`classes.tif` with its colours and names, and `confidence.tif` where it is wanted and the segmenter has one.
+    """`classes.tif` with its colours and names, `confidence.tif` where the segmenter has one, and measures asked for.
 
     Regions below the smallest area asked for go to a neighbour; their pixels keep the confidence they had. `map` works
     on tiles, and keeps their order.
@@ -44,26 +50,32 @@ def write_rasters(
     def whole(pixels: Path) -> Part:
         return Part(pixels, Window.of_shape(*plan.window.shape), 1, {})
 
-    wanted = [("classes", 1, 0, plan.segmenter.legend.rows, "mode")]
-    if "confidence" in plan.request.products and all(part.bands > 1 for part in parts):
-        wanted.append(("confidence", 2, NO_CONFIDENCE, (), "average"))
+    wanted = ["classes", *(name for name in PERCENTS if name in plan.request.products and parts[0].bands_of(name))]
     with scratch(folder.path) as work:
-        for name, band, nodata, legend, overviews in counted(wanted, "join", len(wanted), progress):
-            mosaic = write_mosaic(work / f"{name}.vrt", parts, plan.scene.geobox, band, nodata=nodata, legend=legend)
+        for name in counted(wanted, "join", len(wanted), progress):
+            bands, classes = parts[0].bands_of(name), name == "classes"
+            legend, nodata = (plan.segmenter.legend.rows, 0) if classes else ((), NO_CONFIDENCE)
+            what: dict[str, Any] = {"nodata": nodata, "legend": legend, "names": band_names(plan, name)}
+            mosaic = write_mosaic(work / f"{name}.vrt", parts, plan.scene.geobox, *bands, **what)
             if plan.outline is not None:
                 masked = write_masked(mosaic, work / f"{name}-masked.tif", plan.outline, plan.window)
-                mosaic = write_mosaic(
-                    work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, 1, nodata=nodata, legend=legend
-                )
-            if name == "classes" and plan.request.min_area:
+                every = range(1, len(bands) + 1)
+                mosaic = write_mosaic(work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, *every, **what)
+            if classes and plan.request.min_area:
                 minimum, rule = plan.request.min_area, plan.request.min_area_rule
                 large = sieved(mosaic, work / "classes-sieved.tif", minimum=minimum, rule=rule, map=map)
-                mosaic = write_mosaic(
-                    work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, nodata=nodata, legend=legend
-                )
-            write_cog(mosaic, folder.product(f"{name}.tif"), overviews=overviews)
+                mosaic = write_mosaic(work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, **what)
+            write_cog(mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average")
     write_whole(folder.product("classes.qml"), raster_qml(plan.segmenter.legend.rows))
-    return Rasters(folder.product("classes.tif"), folder.product("confidence.tif") if len(wanted) > 1 else None)
+    paths = {name: folder.product(f"{name}.tif") for name in wanted}
+    return Rasters(paths.pop("classes"), paths.pop("confidence", None), tuple(paths.values()))
+
+
+def band_names(plan: Plan, product: str) -> tuple[str, ...]:
+    """What the bands of a raster of percents are called; those of the classes have no name."""
+    if product == "probabilities":
+        return tuple(name for _, name, _ in plan.segmenter.legend.rows)
+    return () if product == "classes" else (product,)
 
 
 def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int:
@@ -86,8 +98,10 @@ def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, p
 
 def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
     """Remove what an earlier run with other wishes left: the products of a folder are those of one run."""
-    if rasters.confidence is None:
-        folder.product("confidence.tif").unlink(missing_ok=True)
+    for name in PERCENTS:
+        path = folder.product(f"{name}.tif")
+        if path not in (rasters.confidence, *rasters.measures):
+            path.unlink(missing_ok=True)
     if "vectors" not in plan.request.products:
         folder.product(f"{LAYER}.gpkg").unlink(missing_ok=True)
 

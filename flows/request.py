@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from reprlib import Repr
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segmentation.segmenter import AnySegmenter, Segmenter, segmenter_class
+from segmentation.bundle import names
+from segmentation.segmenter import AnySegmenter, Measure, Segmenter, segmenter_class
 from tiling.errors import Mistake
+from tiling.reach import Reach, check_reach
 from tiling.scene import Scene, open_scene
 from tiling.sieve import Rule
 
-Product = Literal["classes", "confidence", "vectors"]
+Product = Literal["classes", "confidence", "vectors", "probabilities", "entropy", "margin"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
+"""What is made unless someone says otherwise."""
 
 Preflight = Literal["refuse", "warn"]
 
@@ -77,6 +82,11 @@ class Request(BaseModel):
     fresh: Annotated[bool, Field(description="Compute everything again, reuse no part.")] = False
 
 
+def measures_among(products: Sequence[Product]) -> tuple[Measure, ...]:
+    """What a segmenter has to say beside labels and confidence, always in the same order."""
+    return tuple(name for name in get_args(Measure) if name in products)
+
+
 def segmenter_from(kind: str, settings: dict[str, Any]) -> Segmenter:
     """A segmenter by kind and settings; `Mistake` in one line where they do not fit."""
     try:
@@ -97,7 +107,37 @@ def checked(model: type[Model], **values: Any) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise Mistake(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}") from error
+        raise Mistake(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {_shown(first['input'])}") from error
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, cut short: a list of lists of lists would fill the memory before the terminal."""
+    short = Repr()
+    short.maxstring = short.maxother = 200
+    return short.repr(value)
+
+
+def reach_of_forms() -> Reach:
+    """How far a request from the web form may lead: what whoever runs the server says in its environment.
+
+    `LANDWEAVE_DATA_ROOTS` lists folders as PATH does, unset means all; `LANDWEAVE_ALLOWED_HOSTS` lists hosts and
+    buckets (s3://name) between commas, unset means none. The command line is the person's own and goes anywhere.
+    """
+    roots, hosts = os.environ.get("LANDWEAVE_DATA_ROOTS", ""), os.environ.get("LANDWEAVE_ALLOWED_HOSTS", "")
+    return Reach(
+        roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) or None,
+        hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
+    )
+
+
+def check_places(request: Request) -> None:
+    """Raise `Mistake` where a request names a place out of reach that no reader would stumble on before work starts."""
+    for path in (*request.source.paths, request.source.mask, request.aoi, request.reference, request.out):
+        name, equals, rest = str(path).partition("=")
+        check_reach(rest if equals and name.replace(".", "_").isidentifier() else str(path))
+    bundle = getattr(request.segmenter, "bundle", None)
+    if bundle is not None and bundle not in names():
+        check_reach(str(bundle))
 
 
 def pairs(option: str, text: str, kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:

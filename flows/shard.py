@@ -5,17 +5,23 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import xarray as xr
 
-from segmentation.segmenter import Segmenter, predict
+from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
+from tiling.blending import summed
 from tiling.lattice import Shard
 from tiling.parts import NO_CONFIDENCE, Part, read_part, write_part
 from tiling.reading import read_ahead
 from tiling.scene import Scene
+from tiling.window import Window
+
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,46 @@ def make_part(job: ShardJob) -> Part:
         return read_part(job.path)
     began, core = time.perf_counter(), job.shard.core
     labels = np.zeros(core.shape, np.uint8)
-    confidence: np.ndarray[Any, np.dtype[np.uint8]] | None = None
-    chips = read_ahead(job.scene, job.bands, job.shard.tiles)
-    for tile, prediction in zip(job.shard.tiles, predict(job.segmenter, chips), strict=True):
-        here, there = tile.core.within(core), tile.core.within(tile.chip)
-        labels[here] = prediction.labels[there]
+    layers: dict[str, Pixels] = {}
+    for window, prediction in (_blended if job.segmenter.footprint.blend else _cut)(job):
+        here = window.within(core)
+        labels[here] = prediction.labels
+        found = dict(prediction.measures)
         if prediction.confidence is not None:
-            if confidence is None:
-                confidence = np.full(core.shape, NO_CONFIDENCE, np.uint8)
-            confidence[here] = np.where(labels[here] > 0, prediction.confidence[there], NO_CONFIDENCE)
+            found = {"confidence": prediction.confidence[None], **found}
+        for name, values in found.items():
+            layer = layers.setdefault(name, np.full((len(values), *core.shape), NO_CONFIDENCE, np.uint8))
+            layer[:, *here] = np.where(prediction.labels > 0, values, NO_CONFIDENCE)
     note = {"seconds": round(time.perf_counter() - began, 3), "peak_bytes": peak_memory()}
-    return write_part(job.path, core, job.scene.geobox, labels, confidence, note)
+    confidence = layers.pop("confidence")[0] if "confidence" in layers else None
+    return write_part(job.path, core, job.scene.geobox, labels, confidence, note, layers)
+
+
+def _cut(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
+    """Each tile's core, and what its chip says of it."""
+    tiles = job.shard.tiles
+    chips = read_ahead(job.scene, job.bands, tiles)
+    for tile, prediction in zip(tiles, predict(job.segmenter, chips), strict=True):
+        at = tile.core.within(tile.chip)
+        measures = {name: values[:, *at] for name, values in prediction.measures.items()}
+        confidence = None if prediction.confidence is None else prediction.confidence[at]
+        yield tile.core, Prediction(prediction.labels[at], confidence, measures)
+
+
+def _blended(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
+    """Rows of the shard's core, and what all chips that reach into them say together."""
+    core, tiles = job.shard.core, job.shard.tiles
+    valid = np.zeros(core.shape, np.bool_)
+
+    def noted() -> Iterator[xr.Dataset]:
+        for tile, chip in zip(tiles, read_ahead(job.scene, job.bands, tiles), strict=True):
+            if here := tile.core & core:
+                valid[here.within(core)] = chip["valid"].values[here.within(tile.chip)]
+            yield chip
+
+    for window, total in summed(core, tiles, job.segmenter.score(noted())):
+        there = valid[window.within(core)]
+        yield window, held_to_its_word(job.segmenter, job.segmenter.settle(total, there), there)
 
 
 def peak_memory() -> int:

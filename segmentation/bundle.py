@@ -1,6 +1,6 @@
 """A trained model on disk: a folder with its weights and the card that says what they are for.
 
-One file holds numbers, `model.json` the card. Opening a bundle runs no code from it.
+One file holds numbers, `model.json` the card, told as a STAC Item. Opening a bundle runs no code from it.
 """
 
 from __future__ import annotations
@@ -12,141 +12,45 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import from_json
 
+from segmentation.card import QUANTILES, BandCard, Card, ForestModel, Model, NetworkModel, Support
 from segmentation.errors import Mistake
-from segmentation.legend import Legend
+from segmentation.mlm import KINDS, card_of, item_of
+from segmentation.weights import LARGEST, refuse_checkpoint, tensor_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CARD = "model.json"
-WEIGHTS = {"network": "model.safetensors", "forest": "model.skops"}
-"""The file of weights, by kind of model."""
+# Who opens a bundle reads its card: it is found here too.
+__all__ = [
+    "CARD",
+    "PACKAGED",
+    "QUANTILES",
+    "BandCard",
+    "Bundle",
+    "Card",
+    "ForestModel",
+    "Model",
+    "NetworkModel",
+    "Support",
+    "load",
+    "names",
+    "save",
+    "write",
+]
 
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
-"""Where a card says how a band's values lay in the training data."""
+CARD = "model.json"
+
+LARGEST_CARD = 4 * 2**20
+"""Bytes."""
 
 PACKAGED = Path(__file__).parent / "bundles"
 """Bundles that come with the package; a folder's name here is the bundle's."""
-
-# What a card may say to the network's constructor: its shape, and nothing that names a file or a download.
-OptionName = Annotated[str, Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|decoder_\w+)$")]
-OptionValue = bool | int | float | str | tuple[int, ...] | None
-
-
-class Support(NamedTuple):
-    """How far a network looks from the pixel it labels, in pixels: exact, found by NaN propagation."""
-
-    up: int
-    down: int
-    left: int
-    right: int
-
-
-class BandCard(BaseModel):
-    """One band as a model wants it, and how its values lay in the training data, in its own units."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, description="Common name, with its source where a scene has several.")]
-    units: Literal["reflectance", "dn"] = "reflectance"
-    dtype: Annotated[str, Field(description="Of the files it was trained on; empty where nobody knows.")] = ""
-    mean: float
-    std: Annotated[float, Field(gt=0)]
-    quantiles: Annotated[
-        tuple[float, ...], Field(description="At QUANTILES, of the training pixels; empty where nobody knows.")
-    ] = ()
-
-    @model_validator(mode="after")
-    def _one_for_each(self) -> BandCard:
-        if self.quantiles and len(self.quantiles) != len(QUANTILES):
-            raise ValueError(f"band {self.name} has {len(self.quantiles)} quantiles instead of {len(QUANTILES)}")
-        return self
-
-
-class NetworkModel(BaseModel):
-    """A convolutional network or transformer: labels from what is around a pixel."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["network"] = "network"
-    architecture: Annotated[str, Field(description="Its name in `segmentation.architectures`, such as unet.")]
-    encoder: Annotated[str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")]
-    options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
-    tile: Annotated[int, Field(ge=1, description="Target length of a core, in pixels.")] = 1024
-    margin: Annotated[int, Field(ge=0, description="Default margin, in pixels; a multiple of the stride.")]
-    stride: Annotated[int, Field(ge=1, description="It is shift-invariant modulo this many pixels.")] = 32
-    support: Annotated[Support | None, Field(description="Null where it looks at the whole chip.")]
-    disagreement: Annotated[
-        float,
-        Field(ge=0, le=1, description="Share of labels unlike the untiled result, at the default tile and margin."),
-    ]
-    temperature: Annotated[
-        float, Field(gt=0, description="Logits are divided by it before the softmax, which makes it a probability.")
-    ] = 1.0
-
-    @model_validator(mode="after")
-    def _on_the_stride(self) -> NetworkModel:
-        if self.margin % self.stride:
-            raise ValueError(f"margin {self.margin} is no multiple of stride {self.stride}")
-        return self
-
-
-class ForestModel(BaseModel):
-    """A forest of decision trees: labels from a pixel's bands, their indices and what lies within a few pixels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["forest"] = "forest"
-    estimator: Annotated[str, Field(description="Its name in `segmentation.forest`, such as random-forest.")]
-    indices: Annotated[tuple[str, ...], Field(description="Spectral indices among its features.")] = ()
-    context: Annotated[
-        tuple[int, ...], Field(description="Lengths, in pixels, of the square windows whose mean and spread it sees.")
-    ] = ()
-    sklearn: Annotated[str, Field(description="Version of scikit-learn it was trained with; another is refused.")]
-
-
-Model = Annotated[NetworkModel | ForestModel, Field(discriminator="kind")]
-
-
-class Card(BaseModel):
-    """What a model is, what it wants to see and what is known about its answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(min_length=1)]
-    bands: Annotated[tuple[BandCard, ...], Field(min_length=1, description="In the order of its channels.")]
-    gsd: Annotated[float, Field(gt=0, description="Ground sampling distance it was trained at, in metres.")]
-    legend: Annotated[Legend, Field(description="Its classes, in the order of its output channels.")]
-    model: Model
-    training: Annotated[dict[str, JsonValue], Field(description="Which data, which seeds, which program.")]
-    metrics: Annotated[dict[str, float], Field(description="Measured on data it was not trained on.")]
-    licence: str
-    sha256: Annotated[
-        str, Field(pattern=r"^([0-9a-f]{64})?$", description="Of the file of weights; filled in by `save`.")
-    ] = ""
-
-    @property
-    def band_names(self) -> tuple[str, ...]:
-        return tuple(band.name for band in self.bands)
-
-    @property
-    def network(self) -> NetworkModel:
-        """What it says of its network; `Mistake` where the model is none."""
-        if self.model.kind != "network":
-            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a network")
-        return self.model
-
-    @property
-    def forest(self) -> ForestModel:
-        """What it says of its forest; `Mistake` where the model is none."""
-        if self.model.kind != "forest":
-            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a forest")
-        return self.model
 
 
 @dataclass(frozen=True)
@@ -164,7 +68,7 @@ class Bundle:
 
     @property
     def weights_file(self) -> Path:
-        return self.folder / WEIGHTS[self.card.model.kind]
+        return self.folder / KINDS[self.card.model.kind].weights
 
     def check(self) -> None:
         """Read the weights and compare them with the card; raises `Mistake` where they are not the card's."""
@@ -172,10 +76,15 @@ class Bundle:
 
     def content(self) -> bytes:
         """The file of weights, checked; `Mistake` where it is not the card's."""
-        content = self.weights_file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.card.sha256:
+        file = self.weights_file
+        # The length first: what is not the card's is not read at all, however long it is.
+        if (
+            file.stat().st_size != self.card.size
+            or self.card.size > LARGEST
+            or hashlib.sha256(content := file.read_bytes()).hexdigest() != self.card.sha256
+        ):
             raise Mistake(
-                f"{self.weights_file} is not the file that {CARD} was written for (its SHA-256 differs); "
+                f"{file} is not the file that {CARD} was written for (its length or SHA-256 differs); "
                 "copy the whole bundle again or train it anew"
             )
         return content
@@ -185,8 +94,10 @@ class Bundle:
         from safetensors import SafetensorError
         from safetensors.torch import load as tensors
 
+        content = self.content()
+        tensor_facts(BytesIO(content), len(content), self.weights_file)
         try:
-            return tensors(self.content())
+            return tensors(content)
         except SafetensorError as error:
             raise Mistake(f"{self.weights_file} is not a safetensors file ({error}); save it as one") from error
 
@@ -202,6 +113,8 @@ def load(where: str | Path) -> Bundle:
     Reads the card alone. Raises `Mistake` where a file is missing or the card is not one.
     """
     folder = PACKAGED / where if str(where) in names() else Path(where)
+    if not folder.is_dir():
+        refuse_checkpoint(folder)
     if not (folder / CARD).is_file():
         raise _no_bundle(folder, CARD)
     stat = (folder / CARD).stat()
@@ -220,12 +133,19 @@ def _no_bundle(folder: Path, missing: str) -> Mistake:
 
 @lru_cache(maxsize=16)
 def _opened(folder: Path, mtime_ns: int, size: int) -> Bundle:
-    file = folder / CARD
+    return Bundle(folder, read_card(folder / CARD))
+
+
+def read_card(file: Path) -> Card:
+    """The card in a `model.json`; `Mistake` where it is none."""
     try:
-        return Bundle(folder, Card.model_validate_json(file.read_bytes()))
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join((".".join(map(str, first["loc"])), first["msg"])) if first["loc"] else first["msg"]
+        if file.stat().st_size > LARGEST_CARD:
+            raise Mistake(f"it is longer than {LARGEST_CARD:,} bytes")
+        return card_of(from_json(file.read_bytes(), allow_inf_nan=False))
+    except OSError as error:
+        raise Mistake(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        what = " ".join(str(error).split())[:300]
         raise Mistake(f"{file} is not the card of a bundle ({what}); mend that or train the bundle anew") from error
 
 
@@ -251,12 +171,13 @@ def write(folder: Path, card: Card, content: bytes) -> Bundle:
     """
     if folder.exists() and not (folder / CARD).is_file() and any(folder.iterdir()):
         raise Mistake(f"{folder} holds other files, not a bundle; choose a new folder")
-    card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     new.mkdir(parents=True)
     try:
-        (new / WEIGHTS[card.model.kind]).write_bytes(content)
-        (new / CARD).write_text(card.model_dump_json(indent=2) + "\n")
+        (new / KINDS[card.model.kind].weights).write_bytes(content)
+        item = json.dumps(item_of(card), indent=2, ensure_ascii=False, allow_nan=False)
+        (new / CARD).write_text(item + "\n", encoding="utf-8")
         if folder.exists():
             folder.replace(old)
         new.replace(folder)

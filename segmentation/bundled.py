@@ -11,12 +11,15 @@ from pydantic import AfterValidator, Field
 
 from segmentation.bundle import Bundle, load, names
 from segmentation.errors import Mistake
+from segmentation.hub import fetched, is_id
 from segmentation.legend import Legend
 from segmentation.segmenter import Finding, Segmenter
 
 
-def _absolute(bundle: str) -> str:
-    """Workers may start in another folder; a packaged bundle has only its name."""
+def _here(bundle: str) -> str:
+    """Workers may start in another folder, and ask no hub; a packaged bundle has only its name."""
+    if is_id(bundle):
+        return str(fetched(bundle))
     return bundle if bundle in names() else str(Path(bundle).expanduser().absolute())
 
 
@@ -28,8 +31,8 @@ class Bundled(Segmenter):
 
     bundle: Annotated[
         str,
-        AfterValidator(_absolute),
-        Field(description="Folder of the trained model, or the name of one that comes with the package."),
+        AfterValidator(_here),
+        Field(description="Folder of the trained model, its hf:// id, or the name of one that comes with the package."),
     ] = "demo"
     fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
 

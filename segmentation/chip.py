@@ -28,7 +28,7 @@ def values(chip: xr.Dataset, units: Sequence[str] = ()) -> xr.DataArray:
     With `units`, one for each band, it raises `Mistake` where a band has others.
     """
     if units:
-        _check_units(chip, units)
+        check_units(chip, units)
     pixels = chip["pixels"].values.astype(np.float32)
     scale, offset = (chip[name].values.astype(np.float32)[:, None, None] for name in ("scale", "offset"))
     if np.any(scale != 1):
@@ -47,7 +47,8 @@ def reflectance(chip: xr.Dataset) -> xr.DataArray:
     return values(chip, ["reflectance"] * chip.sizes["band"])
 
 
-def _check_units(chip: xr.Dataset, wanted: Sequence[str]) -> None:
+def check_units(chip: xr.Dataset, wanted: Sequence[str]) -> None:
+    """Raises `Mistake` where a band's values are not in the units wanted of it, one for each band."""
     found = zip(chip["band"].values, chip["units"].values, wanted, strict=True)
     odd = [(str(name), want) for name, has, want in found if has != want]
     if not odd:

@@ -7,9 +7,10 @@ done. Weights and other heavy things are loaded once per process behind it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -22,6 +23,10 @@ from segmentation.legend import Legend
 
 ENTRY_POINTS = "landweave.segmenters"
 
+Measure = Literal["probabilities", "entropy", "margin"]
+"""What a method that weighs its classes can say of a pixel beside its label: the probability of each class, how evenly
+they share it, and by how much the first leads."""
+
 
 class Prediction(NamedTuple):
     """What a segmenter says of one chip."""
@@ -30,6 +35,8 @@ class Prediction(NamedTuple):
     """`(y, x)`: a value of the legend on every valid pixel, 0 on every other."""
     confidence: npt.NDArray[np.uint8] | None = None
     """`(y, x)`: 0–100 percent; anything where the pixel is not valid."""
+    measures: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({})
+    """`(band, y, x)`: 0–100 percent; anything where the pixel is not valid. Of probabilities a band a class."""
 
 
 class Finding(NamedTuple):
@@ -48,6 +55,8 @@ class Footprint(NamedTuple):
     """How far beyond the core it looks."""
     stride: int = 1
     """Chips must start at multiples of this."""
+    blend: bool = False
+    """Whether a label depends on the whole chip, so that overlapping chips are scored and settled together."""
 
 
 class Segmenter(BaseModel, ABC):
@@ -65,10 +74,18 @@ class Segmenter(BaseModel, ABC):
     """Whether `inspect` has something to say of a sample."""
     uses_gpu: ClassVar[bool] = False
     """Whether it computes on a graphics card where there is one."""
-    bytes_per_pixel: ClassVar[int] = 64
-    """Working memory per pixel of a chip, for the plan's projection."""
 
     kind: str
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Working memory per pixel of a chip, for the plan's projection."""
+        return 64
+
+    @property
+    def bytes_kept(self) -> int:
+        """Memory per pixel of a shard until its part is written."""
+        return 2
 
     @abstractmethod
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
@@ -95,6 +112,15 @@ class Segmenter(BaseModel, ABC):
         """
         return self
 
+    def measuring(self, measures: Sequence[Measure]) -> Self:
+        """This segmenter, saying `measures` too; `Mistake` where it cannot."""
+        if measures:
+            raise Mistake(
+                f"{self.kind} decides without probabilities; leave {', '.join(measures)} out of --products or choose a "
+                "trained model with --segmenter"
+            )
+        return self
+
     def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
         """What speaks against running on a scene, from a sample of it and its resolution in metres.
 
@@ -114,6 +140,17 @@ class Segmenter(BaseModel, ABC):
         """Labels of many chips of one shape, in order; networks override this to batch them."""
         return map(self, chips)
 
+    def score(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
+        """Of a segmenter that blends: what each of many chips adds to the scores of its pixels, in order.
+
+        `(class, y, x) float32`, above 0, to be summed up over all chips that hold a pixel; None where none is valid.
+        """
+        raise NotImplementedError(f"{self.kind} does not blend chips")
+
+    def settle(self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]) -> Prediction:
+        """Of a segmenter that blends: labels from summed scores; None is a sum of nothing."""
+        raise NotImplementedError(f"{self.kind} does not blend chips")
+
     def identity(self) -> dict[str, Any]:
         """Everything that decides its labels, as plain JSON: part of every part's key and of the run's record."""
         return {**self.model_dump(mode="json"), "revision": self.revision}
@@ -121,8 +158,6 @@ class Segmenter(BaseModel, ABC):
 
 def predict(segmenter: Segmenter, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
     """Run a segmenter over chips and hold it to its word: a class of its legend exactly where a pixel is valid."""
-    allowed = np.zeros(256, bool)
-    allowed[list(segmenter.legend.values)] = True
     valids: list[npt.NDArray[np.bool_]] = []
 
     def noted() -> Iterator[xr.Dataset]:
@@ -131,18 +166,25 @@ def predict(segmenter: Segmenter, chips: Iterable[xr.Dataset]) -> Iterator[Predi
             yield chip
 
     for prediction in segmenter.stream(noted()):
-        valid, labels = valids.pop(0), prediction.labels
-        if labels.shape != valid.shape or labels.dtype != np.uint8:
-            raise RuntimeError(
-                f"segmenter {segmenter.kind} returned labels {labels.dtype}{labels.shape} for a chip of {valid.shape}"
-            )
-        if not np.array_equal(allowed[labels], valid) or np.any(labels[~valid]):
-            strange = sorted(set(np.unique(labels[valid])) - set(segmenter.legend.values))
-            raise RuntimeError(
-                f"segmenter {segmenter.kind} broke its contract: "
-                + (f"values {strange} are not in its legend" if strange else "it labelled pixels that are not valid")
-            )
-        yield prediction
+        yield held_to_its_word(segmenter, prediction, valids.pop(0))
+
+
+def held_to_its_word(segmenter: Segmenter, prediction: Prediction, valid: npt.NDArray[np.bool_]) -> Prediction:
+    """The same prediction, if it has a class of the legend exactly where a pixel is valid; else a `RuntimeError`."""
+    labels = prediction.labels
+    if labels.shape != valid.shape or labels.dtype != np.uint8:
+        raise RuntimeError(
+            f"segmenter {segmenter.kind} returned labels {labels.dtype}{labels.shape} for a chip of {valid.shape}"
+        )
+    allowed = np.zeros(256, bool)
+    allowed[list(segmenter.legend.values)] = True
+    if not np.array_equal(allowed[labels], valid) or np.any(labels[~valid]):
+        strange = sorted(set(np.unique(labels[valid])) - set(segmenter.legend.values))
+        raise RuntimeError(
+            f"segmenter {segmenter.kind} broke its contract: "
+            + (f"values {strange} are not in its legend" if strange else "it labelled pixels that are not valid")
+        )
+    return prediction
 
 
 @cache

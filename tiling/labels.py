@@ -271,20 +271,11 @@ def _shapes(path: str, geobox: GeoBox, column: str, classes: dict[int, str], reg
 
 def read_shapes(path: str) -> Any:
     """The polygons and points of a vector file, as a GeoDataFrame; `Mistake` where it holds none or no CRS."""
-    import geopandas
-    from pyogrio.errors import DataLayerError, DataSourceError
+    from tiling.shapes import read_frame
 
-    if not Path(path).exists():
-        raise Mistake(f"{path} does not exist; check the path")
-    try:
-        read = geopandas.read_parquet if path.lower().endswith(".parquet") else geopandas.read_file
-        frame = read(path)
-    except (DataSourceError, DataLayerError, OSError, ValueError) as error:
-        raise Mistake(f"{path} cannot be read as a vector file: {' '.join(str(error).split())}") from error
-    if not isinstance(frame, geopandas.GeoDataFrame) or frame.geometry.isna().all():
+    frame = read_frame(path)
+    if frame.geometry.isna().all():
         raise Mistake(f"{path} holds no shapes; labels are polygons or points")
-    if frame.crs is None:
-        raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
     frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
     other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon", "Point", "MultiPoint"})
     if other:

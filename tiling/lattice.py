@@ -8,6 +8,9 @@ from functools import cached_property
 
 from tiling.window import Window
 
+_BLENDED = 4
+"""Tiles along a shard whose chips are blended, at least: it computes one more at each end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -22,7 +25,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A block of tiles: the unit that is sent to a worker, written, retried and resumed."""
+    """A block of tiles: the unit that is sent to a worker, written, retried and resumed.
+
+    `tiles` are those it computes, in raster order: they own the pixels of `core`, or their chips reach into it.
+    """
 
     row: int
     col: int
@@ -59,6 +65,10 @@ class Lattice:
     The tiles follow from `tile`, `margin` and `stride` alone. `shard` only says how many of them travel together and
     changes no pixel. `margin` is rounded up to the `stride`, and so is every core: a network is shift-invariant only
     modulo its stride, so every chip must start at a multiple of it.
+
+    With `blend` chips are put together where they overlap. All have the size that `tile` and `margin` say, whatever the
+    raster's, and a shard also computes the chips around it that reach into its core; it is no smaller than 4 tiles, or
+    most of its chips would be those.
     """
 
     height: int
@@ -67,6 +77,7 @@ class Lattice:
     margin: int = 0
     stride: int = 1
     shard: int = 2048
+    blend: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.tile, self.stride, self.shard) < 1 or self.margin < 0:
@@ -78,6 +89,9 @@ class Lattice:
 
     @cached_property
     def core_shape(self) -> tuple[int, int]:
+        if self.blend:
+            core = -(-self.tile // self.stride) * self.stride
+            return core, core
         return core_size(self.height, self.tile, self.stride), core_size(self.width, self.tile, self.stride)
 
     @cached_property
@@ -96,7 +110,9 @@ class Lattice:
 
     @cached_property
     def _tiles_per_shard(self) -> tuple[int, int]:
-        return max(1, round(self.shard / self.core_shape[0])), max(1, round(self.shard / self.core_shape[1]))
+        height, width = self.core_shape
+        least = _BLENDED if self.blend else 1
+        return max(least, round(self.shard / height)), max(least, round(self.shard / width))
 
     @cached_property
     def shard_grid(self) -> tuple[int, int]:
@@ -111,14 +127,20 @@ class Lattice:
         return Tile(core=full & self.whole, chip=full.grown(self._margin))
 
     def shard_at(self, row: int, col: int) -> Shard:
-        """The shard in row `row` and column `col` of the shard grid; its tiles are in raster order."""
+        """The shard in row `row` and column `col` of the shard grid."""
         (down, across), (tiles_down, tiles_across) = self._tiles_per_shard, self.tile_grid
-        tiles = tuple(
-            self.tile_at(i, j)
-            for i in range(row * down, min((row + 1) * down, tiles_down))
-            for j in range(col * across, min((col + 1) * across, tiles_across))
-        )
-        return Shard(row, col, core=tiles[0].core | tiles[-1].core, tiles=tiles)
+        rows = range(row * down, min((row + 1) * down, tiles_down))
+        cols = range(col * across, min((col + 1) * across, tiles_across))
+        core = self.tile_at(rows[0], cols[0]).core | self.tile_at(rows[-1], cols[-1]).core
+        if self.blend:
+            rows = self._reaching(rows, self.core_shape[0], tiles_down)
+            cols = self._reaching(cols, self.core_shape[1], tiles_across)
+        return Shard(row, col, core, tuple(self.tile_at(i, j) for i in rows for j in cols))
+
+    def _reaching(self, owned: range, core: int, count: int) -> range:
+        """Those of `count` tiles along one axis whose chips reach into the cores of the `owned` ones."""
+        around = -(-self._margin // core)
+        return range(max(0, owned.start - around), min(count, owned.stop + around))
 
     def shards(self, within: Window | None = None) -> Iterator[Shard]:
         """The shards in raster order; with `within`, only those whose core meets that window."""

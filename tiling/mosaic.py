@@ -35,39 +35,53 @@ def _text(parent: Element, tag: str, text: object, **attributes: object) -> Elem
 
 
 def write_mosaic(
-    path: Path, parts: Sequence[Part], geobox: GeoBox, band: int, *, nodata: int, legend: LegendRows = ()
+    path: Path,
+    parts: Sequence[Part],
+    geobox: GeoBox,
+    *bands: int,
+    nodata: int,
+    legend: LegendRows = (),
+    names: Sequence[str] = (),
 ) -> Path:
-    """Write the VRT at `path` that shows `band` of all `parts` as one uint8 raster on `geobox`.
+    """Write the VRT at `path` that shows `bands` of all `parts` as one uint8 raster on `geobox`.
 
-    Pixels of no part are `nodata`. With a `legend` the band gets its colour table and category names.
+    Pixels of no part are `nodata`. With a `legend` bands get its colour table and category names; `names` are those of
+    the bands themselves.
     """
     height, width = geobox.shape
     root = Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     _text(root, "SRS", geobox.crs.to_wkt() if geobox.crs else "")
     _text(root, "GeoTransform", ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)))
-    raster = SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
-    _text(raster, "NoDataValue", nodata)
-    if legend:
-        _colours(raster, legend)
-    for part in parts:
-        source = SubElement(raster, "SimpleSource")
-        _text(source, "SourceFilename", part.path.resolve(), relativeToVRT=0)
-        _text(source, "SourceBand", band)
-        window = part.window
-        SubElement(
-            source,
-            "SourceProperties",
-            RasterXSize=str(window.width),
-            RasterYSize=str(window.height),
-            DataType="Byte",
-            BlockXSize=str(BLOCK),
-            BlockYSize=str(BLOCK),
-        )
-        size = {"xSize": str(window.width), "ySize": str(window.height)}
-        SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
-        SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **size})
+    for number, band in enumerate(bands, start=1):
+        raster = SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
+        if names:
+            _text(raster, "Description", names[number - 1])
+        _text(raster, "NoDataValue", nodata)
+        if legend:
+            _colours(raster, legend)
+        for part in parts:
+            _source(raster, part, band)
     ElementTree(root).write(path, encoding="utf-8")
     return path
+
+
+def _source(raster: Element, part: Part, band: int) -> None:
+    window = part.window
+    source = SubElement(raster, "SimpleSource")
+    _text(source, "SourceFilename", part.path.resolve(), relativeToVRT=0)
+    _text(source, "SourceBand", band)
+    SubElement(
+        source,
+        "SourceProperties",
+        RasterXSize=str(window.width),
+        RasterYSize=str(window.height),
+        DataType="Byte",
+        BlockXSize=str(BLOCK),
+        BlockYSize=str(BLOCK),
+    )
+    size = {"xSize": str(window.width), "ySize": str(window.height)}
+    SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
+    SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **size})
 
 
 def _colours(raster: Element, legend: LegendRows) -> None:
@@ -112,7 +126,7 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
             "driver": "GTiff",
             "height": window.height,
             "width": window.width,
-            "count": 1,
+            "count": raster.count,
             "dtype": raster.dtypes[0],
             "crs": raster.crs,
             "transform": raster.transform @ Affine.translation(window.col, window.row),
@@ -133,9 +147,9 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
                     transform=raster.transform @ Affine.translation(cell.col, cell.row),
                     invert=True,
                 )[block.within(cell)]
-                pixels = raster.read(1, window=block.ranges)
-                pixels[~inside] = int(raster.nodata)
-                masked.write(pixels, 1, window=block.moved(-window.row, -window.col).ranges)
+                pixels = raster.read(window=block.ranges)
+                pixels[:, ~inside] = int(raster.nodata)
+                masked.write(pixels, window=block.moved(-window.row, -window.col).ranges)
     return target
 
 

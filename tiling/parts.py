@@ -1,14 +1,17 @@
 """What a finished shard leaves: one small GeoTIFF that exists whole or not at all.
 
-Band 1 holds the labels, band 2 (where the segmenter has one) the confidence. A part carries its georeference, so that
+Band 1 holds the labels, band 2 (where the segmenter has one) the confidence, further ones what else was asked of it. A
+part carries its georeference, so that
 any GIS opens it, and a note: a few plain facts about how it was made.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,15 @@ class Part:
     bands: int
     note: dict[str, Any]
 
+    def bands_of(self, layer: str) -> tuple[int, ...]:
+        """Numbers of the bands that hold a layer, such as "confidence"; none where the part has no such layer."""
+        first = 1
+        for name, count in self.note["layers"].items():
+            if name == layer:
+                return tuple(range(first, first + count))
+            first += count
+        return ()
+
 
 def write_part(
     path: Path,
@@ -40,11 +52,20 @@ def write_part(
     labels: npt.NDArray[np.uint8],
     confidence: npt.NDArray[np.uint8] | None,
     note: dict[str, Any],
+    measures: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({}),
 ) -> Part:
-    """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's `geobox`."""
-    bands = [labels] if confidence is None else [labels, confidence]
+    """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's `geobox`.
+
+    `measures` are further layers `(band, height, width) uint8`, by name.
+    """
+    layers = {"classes": labels[None], **({} if confidence is None else {"confidence": confidence[None]}), **measures}
+    bands = [band for layer in layers.values() for band in layer]
     grid = geobox[window.row : window.row_stop, window.col : window.col_stop]
-    facts = {**note, "window": [window.row, window.col, window.height, window.width]}
+    facts = {
+        **note,
+        "window": [window.row, window.col, window.height, window.width],
+        "layers": {name: len(layer) for name, layer in layers.items()},
+    }
     # In memory first: of a full disk GDAL makes a thousand remarks and a broken file, Python one error.
     with rasterio.MemoryFile() as memory:
         with memory.open(

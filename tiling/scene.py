@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +23,8 @@ from pyproj.exceptions import ProjError
 from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
 from tiling.errors import Mistake
 from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header, stem_of
-from tiling.reading import Pixels, Valid, blank, chip_of, decode, is_local, open_dataset
+from tiling.reading import Pixels, Valid, blank, chip_of, decode, open_dataset
+from tiling.remote import identity
 from tiling.spacing import PixelSpacing
 from tiling.window import Window
 
@@ -144,10 +143,11 @@ class Scene:
         without a valid pixel are left out. A scene without any gives a chip of height 0.
         """
         chosen = [self.band(name) for name in bands]
-        grid = (Window(w.row // block * block, w.col // block * block, block, block) for w in self.window.blocks(block))
+        places = ((row, col) for row in range(0, self.height, block) for col in range(0, self.width, block))
         found: dict[Window, tuple[Pixels, Valid]] = {}
         enough = 0
-        for tried, window in enumerate(nsmallest(_MOST_EMPTY, grid, key=_lot), start=1):
+        for tried, place in enumerate(nsmallest(_MOST_EMPTY, places, key=_lot), start=1):
+            window = Window(*place, block, block)
             values, valid = self._arrays(window, chosen)
             if count := int(np.count_nonzero(valid)):
                 found[window] = values, valid
@@ -188,11 +188,11 @@ class Scene:
         """
         paths = {band.path for band in self.bands} | ({self.mask.path} if self.mask else set())
         files = sorted({file for path in paths for file in _files(path)})
-        return [_identity(file) for file in files]
+        return [identity(file) for file in files]
 
 
-def _lot(window: Window) -> bytes:
-    return blake2b(f"{window.row},{window.col}".encode(), digest_size=8).digest()
+def _lot(place: tuple[int, int]) -> bytes:
+    return blake2b(b"%d,%d" % place, digest_size=8).digest()
 
 
 def _files(path: str) -> list[str]:
@@ -203,24 +203,6 @@ def _files(path: str) -> list[str]:
         nested = [_files(file) for file in files if file != path and file.lower().endswith(RASTER_SUFFIXES)]
         files.extend(file for found in nested for file in found)
     return files
-
-
-def _identity(file: str) -> dict[str, Any]:
-    if is_local(file):
-        status = Path(file).stat()
-        return {"path": file, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    url = re.sub(r"^/vsicurl/", "", file)
-    if not url.startswith(("http://", "https://")):
-        return {"path": file}
-    # One byte instead of HEAD, which signed addresses refuse.
-    request = urllib.request.Request(url, headers={"Range": "bytes=0-0"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            headers = answer.headers
-    except urllib.error.URLError as error:
-        raise Mistake(f"{url} does not answer ({error}); check the address and the connection") from error
-    tag, size = headers.get("ETag") or headers.get("Last-Modified"), headers.get("Content-Range", "").rpartition("/")[2]
-    return {"path": file, "size": int(size) if size.isdigit() else None, "etag": tag}
 
 
 def open_scene(

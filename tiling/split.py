@@ -224,23 +224,25 @@ def _counted(drawn: Sequence[Split]) -> Counts:
 def stratified(counts: Counts, share: float, seed: int = 0) -> frozenset[Unit]:
     """Units to hold out, so that about `share` of each class is in them and every class of two units is on both sides.
 
-    Iterative stratification (Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10): the rarest class is shared out
-    first, each unit to the side that lacks most of it. A pure function of the counts and the seed.
+    Iterative stratification (after Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10): the rarest class is shared
+    out first, each unit to the side that lacks most of what is in it. A pure function of the counts and the seed.
     """
     units = sorted(counts, key=lambda unit: _lot(unit, seed))
     if len(units) < 2:
         return frozenset()
     table = np.array([counts[unit] for unit in units], float)
     table = table[:, table.any(axis=0)]
-    want = np.outer((share, 1 - share), table.sum(axis=0))
+    table /= table.sum(axis=0)
+    lacks = np.ones((2, table.shape[1]))  # of each class, how much of what it shall have a side still lacks
     side = np.full(len(units), -1)
     while (free := side < 0).any():
         holders = (table[free] > 0).sum(axis=0).astype(float)
         rarest = int(np.argmin(np.where(holders > 0, holders, np.inf)))
         having = np.flatnonzero(free & (table[:, rarest] > 0))
         for unit in having[np.argsort(-table[having, rarest], kind="stable")]:
-            side[unit] = int(want[1, rarest] >= want[0, rarest])
-            want[side[unit]] -= table[unit]
+            held_out, trains = lacks @ table[unit]
+            side[unit] = int(trains >= held_out)
+            lacks[side[unit]] -= table[unit] / (share, 1 - share)[side[unit]]
     _both_sides(table, side)
     return frozenset(unit for unit, where in zip(units, side, strict=True) if where == 0)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from segmentation.bundle import BandCard, Bundle, Card, NetworkModel, save
+from segmentation.architectures import build
+from segmentation.bundle import BandCard, Bundle, Card, NetworkModel, Support, save
 from segmentation.legend import LAND_COVER
-from segmentation.network import build
 
 BANDS = ("green", "red", "nir")
 DEMO_ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
@@ -28,7 +28,7 @@ def a_card(**changes: Any) -> Card:
         "tile": 64,
         "margin": 32,
         "stride": 8,
-        "support": None,
+        "support": Support(30, 37, 30, 37),
         "disagreement": 0,
     }
     plain = {"bands": BANDS, "mean": (0.09, 0.08, 0.3), "std": (0.03, 0.05, 0.1)}

@@ -7,15 +7,21 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from segmentation.bundle import CARD, BandCard, Bundle, Card, Support, load, names, save
 from segmentation.errors import Mistake
 from segmentation.legend import LAND_COVER
+from segmentation.mlm import FORMAT, item_of
+from segmentation.weights import CHECKPOINTS, LARGEST
 from tests.segmentation.networks import a_card
 
 STATE = {
@@ -30,9 +36,18 @@ def bundle(tmp_path: Path) -> Bundle:
     return save(tmp_path / "bundle", a_card(), STATE)
 
 
+def vouched(bundle: Bundle, content: bytes) -> Bundle:
+    """The bundle with other weights, and a card that was written for them."""
+    card = bundle.card.model_copy(update={"sha256": sha256(content).hexdigest(), "size": len(content)})
+    bundle.weights_file.write_bytes(content)
+    (bundle.folder / CARD).write_text(json.dumps(item_of(card)))
+    return load(bundle.folder)
+
+
 def test_a_bundle_opens_as_it_was_saved(bundle: Bundle) -> None:
     opened = load(bundle.folder)
-    assert opened.card == a_card().model_copy(update={"sha256": opened.card.sha256})
+    content = opened.weights_file.read_bytes()
+    assert opened.card == a_card(sha256=sha256(content).hexdigest(), size=len(content))
     weights = opened.weights()
     assert weights.keys() == STATE.keys()
     for name, tensor in STATE.items():
@@ -91,15 +106,109 @@ def test_tampered_weights_are_refused(bundle: Bundle) -> None:
 
 def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
     """Even where the card vouches for them."""
-    from hashlib import sha256
-
     bundle = save(tmp_path / "bundle", a_card(), STATE)
-    content = pickle.dumps({"conv.weight": [0.0]})
-    bundle.weights_file.write_bytes(content)
-    card = bundle.card.model_copy(update={"sha256": sha256(content).hexdigest()})
-    (bundle.folder / CARD).write_text(card.model_dump_json())
     with pytest.raises(Mistake, match="is not a safetensors file"):
-        load(bundle.folder).weights()
+        vouched(bundle, pickle.dumps({"conv.weight": [0.0]})).weights()
+
+
+def test_weights_are_as_long_as_the_card_says_before_they_are_read(bundle: Bundle) -> None:
+    """A sparse file of a terabyte takes no room on a disk, and would take all the memory there is."""
+    with bundle.weights_file.open("r+b") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(Mistake, match="its length or SHA-256 differs"):
+        bundle.check()
+    card = bundle.card.model_copy(update={"size": 2**40})
+    assert card.size > LARGEST
+    (bundle.folder / CARD).write_text(json.dumps(item_of(card)))
+    with pytest.raises(Mistake, match="its length or SHA-256 differs"):
+        load(bundle.folder).check()
+
+
+def test_a_card_of_a_terabyte_is_not_read(bundle: Bundle) -> None:
+    with (bundle.folder / CARD).open("r+b") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(Mistake, match="it is longer than 4,194,304 bytes"):
+        load(bundle.folder)
+
+
+def in_one_line(act: Callable[[], Any]) -> Any:
+    """What `act` returns, or None where it raised a `Mistake`, and no other error, of one line."""
+    try:
+        return act()
+    except Mistake as mistake:
+        told = str(mistake)
+    assert "\n" not in told
+    return None
+
+
+def header_and_numbers(content: bytes) -> tuple[dict[str, Any], bytes]:
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
+    | st.sampled_from(["F64", "F16", "F4", "BOOL", "I64"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_header_that_was_tampered_with_is_read_or_refused(bundle: Bundle, data: st.DataObject) -> None:
+    """Even where the card vouches for the file."""
+    whole = save(bundle.folder, a_card(), STATE).weights_file.read_bytes()
+    header, numbers = header_and_numbers(whole)
+    for _ in range(data.draw(st.integers(1, 2))):
+        tensor = data.draw(st.sampled_from(sorted(header)))
+        if isinstance(header[tensor], dict) and data.draw(st.booleans()):
+            header[tensor][data.draw(st.sampled_from(["dtype", "shape", "data_offsets", "more"]))] = data.draw(values)
+        else:
+            header[data.draw(st.sampled_from([tensor, "another", "__metadata__"]))] = data.draw(values)
+    told = json.dumps(header).encode()
+    length = data.draw(st.sampled_from([len(told), 0, 1, 2**24, 2**63, len(told) + len(numbers)]))
+    opened = vouched(bundle, length.to_bytes(8, "little") + told + numbers)
+    weights = in_one_line(opened.weights)
+    assert weights is None or sum(tensor.nbytes for tensor in weights.values()) == len(numbers)
+
+
+@given(content=st.binary(max_size=300))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_noise_is_no_bundle(bundle: Bundle, content: bytes) -> None:
+    with pytest.raises(Mistake, match="is not a safetensors file"):
+        vouched(bundle, content).weights()
+    (bundle.folder / CARD).write_bytes(content)
+    with pytest.raises(Mistake, match="is not the card of a bundle"):
+        load(bundle.folder)
+
+
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_card_with_bytes_changed_is_a_card_or_a_mistake(bundle: Bundle, data: st.DataObject) -> None:
+    told = bytearray(json.dumps(item_of(bundle.card)).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(told) - 1))
+        told[place : place + data.draw(st.integers(0, 3))] = data.draw(
+            st.binary(max_size=3) | st.sampled_from([b"[" * 5000, b"9" * 5000, b"1e999", b"NaN", b"\\ud800"])
+        )
+    (bundle.folder / CARD).write_bytes(told)
+    in_one_line(lambda: load(bundle.folder))
+
+
+@pytest.mark.parametrize("suffix", CHECKPOINTS)
+def test_weights_without_a_card_are_refused_with_the_command_that_makes_a_bundle(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"epoch=7{suffix}"
+    file.write_bytes(b"never opened")
+    with pytest.raises(Mistake, match=rf"landweave convert {file} --like BUNDLE --out DIR") as mistake:
+        load(file)
+    assert ("can run code" in str(mistake.value)) == (suffix != ".safetensors")
+
+
+def newer(folder: Path) -> None:
+    item = json.loads((folder / CARD).read_text())
+    item["properties"]["landweave:format"] = FORMAT + 1
+    (folder / CARD).write_text(json.dumps(item))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +217,11 @@ def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
         (lambda folder: (folder / CARD).unlink(), f"it has no {CARD}"),
         (lambda folder: (folder / "model.safetensors").unlink(), "it has no model.safetensors"),
         (lambda folder: (folder / CARD).write_text("{"), "is not the card of a bundle"),
-        (lambda folder: (folder / CARD).write_text('{"format": 2}'), "is not the card of a bundle"),
+        (
+            lambda folder: (folder / CARD).write_text('{"format": 2}'),
+            "is not the card of a bundle (it has no properties)",
+        ),
+        (newer, f"a newer Landweave wrote it (format {FORMAT + 1}, this one reads up to {FORMAT})"),
     ],
 )
 def test_what_is_no_bundle_is_named_in_one_line(bundle: Bundle, spoil: Callable[[Path], None], fact: str) -> None:
@@ -196,7 +309,7 @@ from segmentation.bundle import load
 from segmentation.network import Network
 card = load({str(bundle.folder)!r}).card
 network = Network(bundle={str(bundle.folder)!r})
-assert network.footprint == (card.model.tile, card.model.margin, card.model.stride)
+assert network.footprint[:3] == (card.model.tile, card.model.margin, card.model.stride)
 assert network.bands(card.band_names) == card.band_names
 assert network.legend == card.legend
 assert network.fit(None).fitted

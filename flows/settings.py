@@ -1,0 +1,52 @@
+"""What a person wrote as YAML, in a file or on the command line: plain values of bounded size, or one line why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tiling.errors import Mistake
+
+LARGEST = 2**20
+"""Bytes of a file of settings."""
+
+
+def read_settings(path: Path, example: str) -> dict[str, Any]:
+    """The mapping in a YAML file; `Mistake` where it is none, with what one begins with."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise Mistake(f"{path} has more than {LARGEST:,} bytes; settings are short")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise Mistake(f"{path} is no text in UTF-8; write it again, for example {example}") from error
+    loaded = value_of(str(path), text)
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise Mistake(f"{path} must be a mapping, for example {example}")
+    return loaded
+
+
+def value_of(name: str, text: str) -> Any:
+    """What YAML text says: numbers, lists and switches are what they look like; `Mistake` where it is none."""
+    import yaml
+
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            _refuse_alias(name, event)
+        return yaml.safe_load(text)
+    except Mistake:
+        raise
+    # YAML's own, and of what looks like a date or a number and is none: 2024-13-01, five thousand digits
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise Mistake(f"{name} is not valid YAML: {str(error)[:300]}") from error
+    except RecursionError as error:
+        raise Mistake(f"{name} is nested too deep; settings are flat") from error
+
+
+def _refuse_alias(name: str, event: Any) -> None:
+    """Ten lines of references to references are a thousand million values."""
+    import yaml
+
+    if isinstance(event, yaml.AliasEvent):
+        raise Mistake(f"{name} refers to an anchor (*{event.anchor}); write the value out")

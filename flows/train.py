@@ -1,0 +1,323 @@
+"""`landweave train`: scenes and labels go in, a bundle comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.figures import blank_figure, csv_text, write_accuracy
+from flows.plan import calibrated
+from flows.progress import Progress, silent
+from flows.request import Source
+from flows.run import content_key, versions, write_whole
+from segmentation.accuracy import Accuracy
+from segmentation.bundle import Bundle, load, save
+from segmentation.legend import LandClass, Legend
+from segmentation.samples import PARTS, Labelled, Samples
+from segmentation.training import Look, Recipe, train_network
+from tiling.errors import Mistake
+from tiling.labels import Labels, open_labels
+from tiling.scene import Scene
+from tiling.spacing import PixelSpacing
+from tiling.split import Split, Splitting, split_labels
+from tiling.window import Window
+
+PIECE = 256
+"""Side of the blocks, in pixels, that are read where they hold a label."""
+AROUND = 128
+"""How far beyond them pixels are read: what a network sees around a label."""
+_STRIP = 512
+_IN_MEMORY = 2**29
+"""Bytes of pixels above which they are kept in a file."""
+
+
+class Training(BaseModel):
+    """One training: scenes, their labels, a folder for the bundle; the rest has defaults that follow from the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, description="The scenes.")]
+    labels: Annotated[tuple[str, ...], Field(min_length=1, description="For each scene a class raster or shapes.")]
+    out: Annotated[Path, Field(description="Folder of the bundle.")]
+    column: Annotated[str, Field(description="Column of the classes in a vector file; found by itself.")] = ""
+    classes: Annotated[dict[int, str], Field(description="Value to name; what is not named is unlabelled.")] = {}
+    regroup: Annotated[dict[int, int], Field(description="Value to the value whose class it joins.")] = {}
+    labels_nodata: Annotated[float | None, Field(description="Value of unlabelled pixels in class rasters.")] = None
+    split: Annotated[str, Field(description="blocks, shapes, scenes, or a raster; empty: what suits the labels.")] = ""
+    split_values: Annotated[dict[str, int], Field(description="What the values of a split raster mean.")] = {}
+    recipe: Annotated[Recipe, Field(description="How the model is trained; its defaults follow from the data.")] = (
+        Recipe()
+    )
+    weights: Annotated[str, Field(description="A bundle to start from.")] = ""
+    name: Annotated[str, Field(description="What the bundle is called; its folder's name by default.")] = ""
+    licence: Annotated[str, Field(description="Under which others may use it.")] = "not stated"
+    fresh: Annotated[bool, Field(description="Begin again, go on from nothing.")] = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a training left."""
+
+    bundle: Bundle
+    validation: Accuracy | None
+    """Of the run that was validated."""
+    test: Accuracy | None
+    """Of the bundle, on a test part."""
+    judged: dict[str, str]
+    """What was judged on each of these parts, in words."""
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return {
+            "bundle": str(self.bundle.folder),
+            "digest": self.bundle.digest,
+            "validation": self.validation.to_dict() if self.validation else None,
+            "test": self.test.to_dict() if self.test else None,
+            "notes": list(self.notes),
+            "files": [str(path) for path in self.files],
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def grouped(paths: Sequence[str], scenes: int) -> list[list[str]]:
+    """The paths of each scene: all of them where there is one; else each begins one, and NAME=PATH adds to the last."""
+    if scenes < 2:
+        return [list(paths)]
+    groups: list[list[str]] = []
+    for path in paths:
+        if groups and "=" in path and not Path(path).exists():
+            groups[-1].append(path)
+        else:
+            groups.append([path])
+    return groups
+
+
+def train(request: Training, progress: Progress = silent) -> Finished:
+    """Train a model and write its bundle, with curves and confusion matrix beside the card.
+
+    A training that was killed goes on from where it was when it is asked for again; what it needs for that lies in a
+    hidden folder beside the bundle, and goes when the bundle is there.
+    """
+    began = time.perf_counter()
+    weights = load(request.weights) if request.weights else None
+    _check_out(request.out)
+    scratch = request.out.with_name(f".{request.out.name}.training")
+    samples, notes = samples_of(request, scratch, progress)
+    key = _key(request, samples, weights)
+    if request.fresh or not (scratch / key).exists():
+        for old in (path for path in scratch.glob("*") if path.is_dir()):
+            rmtree(old)
+    (scratch / key).mkdir(parents=True, exist_ok=True)
+    name = request.name or request.out.name
+    trained = train_network(
+        samples, request.recipe, name=name, licence=request.licence, scratch=scratch / key, told=progress,
+        weights=weights,
+    )  # fmt: skip
+    bundle = save(request.out, trained.card, trained.state)
+    files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
+    _write_curves(trained.looks, *files)
+    judged = trained.test or trained.validation
+    if judged:
+        files.extend(write_accuracy(judged, bundle.folder))
+    rmtree(scratch)
+    seconds = time.perf_counter() - began
+    notes = (*notes, *trained.notes)
+    return Finished(bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds)
+
+
+def _check_out(out: Path) -> None:
+    """Say now, not in a quarter of an hour, that the bundle cannot be written."""
+    if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
+        raise Mistake(f"{out} holds other files, not a bundle; choose a new folder with --out")
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        probe = out.with_name(f".{out.name}.probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise Mistake(f"cannot write to {out.parent}: {error.strerror}; name another folder with --out") from error
+
+
+def _key(request: Training, samples: Samples, weights: Bundle | None) -> str:
+    """What a training follows from: another one does not go on from its files."""
+    asked = request.model_dump(mode="json", exclude={"out", "fresh", "name", "licence"})
+    scenes = [source.open().identities() for source in request.sources]
+    counts = [samples.counts(part).tolist() for part in PARTS.values()]
+    facts = {"request": asked, "scenes": scenes, "counts": counts, "versions": versions()}
+    return content_key(facts | {"weights": weights.digest if weights else None})[:32]
+
+
+def samples_of(request: Training, scratch: Path, progress: Progress = silent) -> tuple[Samples, tuple[str, ...]]:
+    """What the training sees, and what a person should know of how its labels were read and split.
+
+    Pixels are kept in memory up to half a gigabyte, else in files in `scratch`, which must outlive the samples. Only
+    blocks that hold labels are read, and what lies around them. Raises `Mistake` where scenes do not go together.
+    """
+    if len(request.labels) != len(request.sources):
+        raise Mistake(f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one for each")
+    scenes = [source.open() for source in request.sources]
+    scenes = [calibrated(scene, scene.band_names) for scene in scenes]
+    _check_alike(scenes)
+    labels = [
+        open_labels(
+            path, scene.geobox, column=request.column, classes=request.classes, regroup=request.regroup,
+            nodata=request.labels_nodata,
+        )
+        for path, scene in zip(request.labels, scenes, strict=True)
+    ]  # fmt: skip
+    rows = _common_rows(labels)
+    if len(rows) < 2:
+        raise Mistake(f"{request.labels[0]} has one class only, {rows[0][1]}; a map needs two to tell apart")
+    splitting = split_labels(labels, request.split, values=request.split_values or None, seed=request.recipe.seed)
+    bands = scenes[0].band_names
+    jobs = [
+        (scene, split, window)
+        for scene, split in zip(scenes, splitting.scenes, strict=True)
+        for window in pieces(split)
+    ]
+    made = []
+    for number, (scene, split, window) in enumerate(jobs):
+        made.append(_labelled(scene, split, window, scratch / f"piece-{number}"))
+        progress("read", number + 1, len(jobs))
+    present = set(np.flatnonzero(sum(np.bincount(np.ravel(piece.labels), minlength=256)[:256] for piece in made)))
+    legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in rows if v in present))
+    samples = Samples(
+        pieces=tuple(made),
+        bands=bands,
+        units=tuple(scenes[0].band(name).units for name in bands),
+        dtype=str(np.result_type(*(scenes[0].band(name).dtype for name in bands))),
+        legend=legend,
+        gsd=round(_gsd(scenes[0]), 3),
+        facts=_facts(request, scenes, splitting),
+    )
+    return samples, (*(note for one in labels for note in one.notes), *splitting.notes)
+
+
+def pieces(split: Split) -> list[Window]:
+    """Windows, apart from each other, that hold every label of a scene and what lies around it."""
+    whole = Window.of_shape(*split.labels.geobox.shape)
+    found: list[Window] = []
+    for outer in split.labels.windows():
+        there = split.labels.read(outer) > 0
+        for block in outer.blocks(PIECE):
+            if there[block.within(outer)].any():
+                _joined(found, block.grown(AROUND) & whole)
+    return sorted(found)
+
+
+def _joined(found: list[Window], window: Window) -> None:
+    """Add a window; those that meet it become one with it."""
+    while touching := [other for other in found if other & window]:
+        for other in touching:
+            found.remove(other)
+            window |= other
+    found.append(window)
+
+
+def _labelled(scene: Scene, split: Split, window: Window, path: Path) -> Labelled:
+    bands = scene.band_names
+    dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for name in bands))
+    pixels = _array(path.with_suffix(".pixels.npy"), (len(bands), *window.shape), dtype)
+    valid, labels, part = (
+        _array(path.with_suffix(f".{what}.npy"), window.shape, np.dtype(kind))
+        for what, kind in (("valid", bool), ("labels", np.uint8), ("part", np.uint8))
+    )
+    for strip in _strips(window):
+        chip, at = scene.read(strip, bands), strip.within(window)
+        pixels[:, *at], valid[at] = chip["pixels"].values, chip["valid"].values
+        classes, parts = split.read(strip)
+        labels[at], part[at] = np.where(valid[at], classes, 0), np.where(valid[at], parts, 0)
+    scales = [(scene.band(name).scale, scene.band(name).offset) for name in bands]
+    scale, offset = zip(*scales, strict=True)
+    return Labelled(pixels, valid, labels, part, scale, offset, scene.name)
+
+
+def _strips(window: Window) -> Iterator[Window]:
+    for row in range(window.row, window.row_stop, _STRIP):
+        yield Window(row, window.col, _STRIP, window.width) & window
+
+
+def _array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Zeros, in memory or, where they are many, in a file."""
+    if np.prod(shape, dtype=float) * dtype.itemsize < _IN_MEMORY:
+        return np.zeros(shape, dtype)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(path, "w+", dtype, shape)
+
+
+def _check_alike(scenes: Sequence[Scene]) -> None:
+    """Scenes that train one model have the same bands in the same units."""
+    first = scenes[0]
+    for scene in scenes[1:]:
+        if scene.band_names != first.band_names:
+            raise Mistake(
+                f"{scene.name} has {', '.join(scene.band_names)} and {first.name} has {', '.join(first.band_names)}; "
+                "give scenes of the same bands, or choose those they share with --bands"
+            )
+        for name in first.band_names:
+            if scene.band(name).units != first.band(name).units:
+                raise Mistake(
+                    f"{name} is {scene.band(name).units} in {scene.name} and {first.band(name).units} in {first.name}; "
+                    "say how the numbers scale, for example --scale 0.0001"
+                )
+
+
+def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
+    """The classes of all scenes; `Mistake` where a value means two things."""
+    rows: dict[int, tuple[int, str, str]] = {}
+    for one in labels:
+        for value, name, colour in one.rows:
+            if rows.setdefault(value, (value, name, colour))[1] != name:
+                raise Mistake(
+                    f"value {value} is {name} in {one.path} and {rows[value][1]} before; say what values mean, "
+                    f"for example --classes {value}={name},…"
+                )
+    return [rows[value] for value in sorted(rows)]
+
+
+def _gsd(scene: Scene) -> float:
+    """Metres between pixels in the middle of a scene."""
+    down, across = PixelSpacing(scene.geobox).read(Window(scene.height // 2, scene.width // 2, 1, 1))
+    return float(np.sqrt(down[0, 0] * across[0, 0]))
+
+
+def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> dict[str, Any]:
+    return {
+        "scenes": [scene.name for scene in scenes],
+        "labels": [Path(path).name for path in request.labels],
+        "split": splitting.how,
+        "seed": request.recipe.seed,
+    }
+
+
+# -------------------------------------------------------------------------------------------------------- what is seen
+
+
+def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
+    """How a run went, as a CSV and as a picture."""
+    write_whole(
+        table, csv_text(Look._fields, ([look.step, *(f"{number:.6g}" for number in look[1:])] for look in looks))
+    )
+    figure = blank_figure(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    steps = [look.step for look in looks]
+    left.plot(steps, [look.loss for look in looks], color="#444444")
+    left.set(title="Loss on training chips", xlabel="step")
+    right.plot(steps, [look.mean_iou for look in looks], color="#2f7d3b", label="mean IoU")
+    right.plot(steps, [look.overall_accuracy for look in looks], color="#3b7dd8", label="overall accuracy")
+    right.set(title="On the validation part", xlabel="step")
+    right.legend(frameon=False)
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.savefig(picture, metadata={"Software": "landweave"}, format="png")

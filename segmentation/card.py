@@ -1,0 +1,153 @@
+"""What a model is, what it wants to see and what is known about its answers: the card of a bundle."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from segmentation.errors import Mistake
+from segmentation.legend import Legend
+
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+"""Where a card says how a band's values lay in the training data."""
+
+# What a card may say to the network's constructor: its shape, and nothing that names a file or a download.
+OptionName = Annotated[str, Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|decoder_[a-z0-9_]+)$")]
+# Bounded, so that no card asks for more memory than any network here needs.
+_OptionNumber = Annotated[int, Field(ge=-1, le=4096)]
+OptionValue = bool | _OptionNumber | float | str | tuple[_OptionNumber, ...] | None
+
+DType = Literal[
+    "", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"
+]
+
+# A name stands in messages of one line.
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+# No NaN and no infinity: JSON has no word for them.
+_VALUE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Support(NamedTuple):
+    """How far a network looks from the pixel it labels, in pixels: exact, found by NaN propagation."""
+
+    up: int
+    down: int
+    left: int
+    right: int
+
+
+class BandCard(BaseModel):
+    """One band as a model wants it, and how its values lay in the training data, in its own units."""
+
+    model_config = _VALUE
+
+    name: Annotated[Name, Field(description="Common name, with its source where a scene has several.")]
+    units: Literal["reflectance", "dn"] = "reflectance"
+    dtype: Annotated[DType, Field(description="Of the files it was trained on; empty where nobody knows.")] = ""
+    mean: float
+    std: Annotated[float, Field(gt=0)]
+    quantiles: Annotated[
+        tuple[float, ...], Field(description="At QUANTILES, of the training pixels; empty where nobody knows.")
+    ] = ()
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> BandCard:
+        if self.quantiles and len(self.quantiles) != len(QUANTILES):
+            raise ValueError(f"band {self.name} has {len(self.quantiles)} quantiles instead of {len(QUANTILES)}")
+        return self
+
+
+class NetworkModel(BaseModel):
+    """A convolutional network or transformer: labels from what is around a pixel."""
+
+    model_config = _VALUE
+
+    kind: Literal["network"] = "network"
+    architecture: Annotated[Name, Field(description="Its name in `segmentation.architectures`, such as unet.")]
+    encoder: Annotated[str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")]
+    options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
+    tile: Annotated[int, Field(ge=1, le=65536, description="Target length of a core, in pixels.")] = 1024
+    margin: Annotated[int, Field(ge=0, le=65536, description="Default margin, in pixels; a multiple of the stride.")]
+    stride: Annotated[int, Field(ge=1, le=4096, description="It is shift-invariant modulo this many pixels.")] = 32
+    support: Annotated[Support | None, Field(description="Null where it looks at the whole chip.")]
+    disagreement: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of labels unlike the untiled result, at the default tile and margin."),
+    ]
+    temperature: Annotated[
+        float, Field(gt=0, description="Logits are divided by it before the softmax, which makes it a probability.")
+    ] = 1.0
+
+    @model_validator(mode="after")
+    def _on_the_stride(self) -> NetworkModel:
+        if self.margin % self.stride:
+            raise ValueError(f"margin {self.margin} is no multiple of stride {self.stride}")
+        return self
+
+
+class ForestModel(BaseModel):
+    """A forest of decision trees: labels from a pixel's bands, their indices and what lies within a few pixels."""
+
+    model_config = _VALUE
+
+    kind: Literal["forest"] = "forest"
+    estimator: Annotated[Name, Field(description="Its name in `segmentation.forest`, such as random-forest.")]
+    indices: Annotated[tuple[str, ...], Field(description="Spectral indices among its features.")] = ()
+    context: Annotated[
+        tuple[int, ...], Field(description="Lengths, in pixels, of the square windows whose mean and spread it sees.")
+    ] = ()
+    sklearn: Annotated[str, Field(description="Version of scikit-learn it was trained with; another is refused.")]
+
+
+Model = Annotated[NetworkModel | ForestModel, Field(discriminator="kind")]
+
+
+class Card(BaseModel):
+    """What a model is, what it wants to see and what is known about its answers."""
+
+    model_config = _VALUE
+
+    name: Name
+    bands: Annotated[tuple[BandCard, ...], Field(min_length=1, description="In the order of its channels.")]
+    gsd: Annotated[float, Field(gt=0, description="Ground sampling distance it was trained at, in metres.")]
+    legend: Annotated[Legend, Field(description="Its classes, in the order of its output channels.")]
+    model: Model
+    training: Annotated[
+        dict[str, JsonValue],
+        Field(
+            description="Which data, which seeds, which program. `bbox` (west, south, east, north in degrees), "
+            "`start_datetime` and `end_datetime` (2024-06-01T00:00:00Z) say where and when, if they are there."
+        ),
+    ]
+    metrics: Annotated[dict[str, float], Field(description="Measured on data it was not trained on.")]
+    licence: Annotated[str, Field(description="An SPDX identifier, or a sentence.")]
+    sha256: Annotated[
+        str, Field(pattern=r"^([0-9a-f]{64})?$", description="Of the file of weights; filled in by `save`.")
+    ] = ""
+    size: Annotated[int, Field(ge=0, description="Bytes in the file of weights; filled in by `save`.")] = 0
+
+    @model_validator(mode="after")
+    def _bands_once(self) -> Card:
+        if len(set(self.band_names)) != len(self.bands):
+            raise ValueError(f"a card names each band once, not {', '.join(self.band_names)}")
+        return self
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return tuple(band.name for band in self.bands)
+
+    @property
+    def network(self) -> NetworkModel:
+        """What it says of its network; `Mistake` where the model is none."""
+        if self.model.kind != "network":
+            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a network")
+        return self.model
+
+    @property
+    def forest(self) -> ForestModel:
+        """What it says of its forest; `Mistake` where the model is none."""
+        if self.model.kind != "forest":
+            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a forest")
+        return self.model

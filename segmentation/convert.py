@@ -1,0 +1,205 @@
+"""Weights that another program trained → a bundle: nothing in them is run, and they must be the card's."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic_core import from_json
+
+from segmentation.bundle import Bundle, save
+from segmentation.card import Card
+from segmentation.errors import Mistake
+from segmentation.weights import CHECKPOINTS, LARGEST, tensor_facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
+"""What segmentation-models-pytorch's `save_pretrained` leaves in a folder."""
+
+_WRAPPINGS = ("state_dict", "model_state_dict", "ema_state_dict", "model", "network", "net")
+"""Under which of these keys training programs keep the parameters, the likeliest first."""
+
+_CORRUPT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
+"""What torch.load raises for a file that is damaged or holds more than tensors."""
+
+
+def convert(source: Path, card: Card, out: Path) -> Bundle:
+    """The bundle, in `out`, of the network whose parameters `source` holds and whose nature `card` tells.
+
+    `source` is a checkpoint of torch.save or Lightning, a safetensors file, or a folder with `config.json` and
+    `model.safetensors`. Stride, support, margin and disagreement are measured; what the card says of them is replaced.
+    Raises `Mistake` in one line where the parameters are not those of the network.
+    """
+    from segmentation.architectures import build, stride_of
+    from segmentation.field import choose_margin, support
+
+    model = build(card)
+    state = fitting(parameters(source), model.state_dict(), source, card)
+    model.load_state_dict(state)
+    model = model.float().eval()
+    stride = stride_of(model)
+    reach = support(model, len(card.bands), stride=stride)
+    chips = stand_ins(len(card.bands), 2, -(-512 // stride) * stride)
+    margin = choose_margin(model, chips, tile=card.network.tile, stride=stride, support=reach)
+    known = {"stride": stride, "support": reach, "margin": margin.margin, "disagreement": round(margin.disagreement, 6)}
+    training = {**card.training, "converted from": source.name, "margin measured on": "random chips with 1/f spectrum"}
+    network = card.network.model_copy(update=known)
+    return save(out, card.model_copy(update={"model": network, "training": training}), state)
+
+
+def smp_settings(folder: Path) -> dict[str, Any]:
+    """What a folder of `save_pretrained` says of its network, in a card's words: architecture, encoder, options.
+
+    `bands` and `classes` are counts. Raises `Mistake` where it says nothing.
+    """
+    file = folder / SMP_CONFIG
+    try:
+        told = from_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Mistake(f"{file} cannot be read as JSON: {' '.join(str(error).split())[:100]}") from error
+    expected = ("_model_class", "encoder_name", "in_channels", "classes")
+    if not isinstance(told, dict) or any(name not in told for name in expected):
+        raise Mistake(f"{file} is not of segmentation-models-pytorch: it does not say {', '.join(expected)}")
+    # Weights to start from, other heads, what comes after the logits: no part of the network as a card tells it.
+    others = {*expected, "encoder_weights", "aux_params", "activation"}
+    return {
+        "architecture": str(told["_model_class"]).lower(),
+        "encoder": told["encoder_name"],
+        "options": {name: value for name, value in told.items() if name not in others},
+        "bands": told["in_channels"],
+        "classes": told["classes"],
+    }
+
+
+def parameters(source: Path) -> dict[str, Tensor]:
+    """Tensors by name, as `source` has them; `Mistake` where it holds none or something that could run."""
+    file = source / SMP_WEIGHTS if source.is_dir() else source
+    if not file.is_file():
+        raise Mistake(
+            f"{file} is not there; name a checkpoint ({', '.join(CHECKPOINTS)}) or a folder with {SMP_WEIGHTS}"
+        )
+    size = file.stat().st_size
+    if size > LARGEST:
+        raise Mistake(f"{file} has {size:,} bytes, more than any network here; {LARGEST:,} is the most that is read")
+    if file.suffix.lower() == ".safetensors":
+        from safetensors.torch import load_file
+
+        with file.open("rb") as stream:
+            tensor_facts(stream, size, file)
+        return load_file(file)
+    return _tensors(_unpickled(file), file)
+
+
+def _unpickled(file: Path) -> Any:
+    """What a checkpoint holds, by torch's unpickler of tensors and plain values, which refuses everything else."""
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats; what cannot be read is said below
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except _CORRUPT as error:
+        first = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
+        if first:
+            raise Mistake(
+                f"{file} holds more than tensors, which could run when opened ({first[:160]}); "
+                "save the parameters alone, torch.save(model.state_dict(), FILE), where you trust it"
+            ) from error
+        raise Mistake(
+            f"{file} is not a checkpoint that torch.save wrote, or damaged ({type(error).__name__}); copy it again"
+        ) from error
+
+
+def _tensors(loaded: Any, file: Path) -> dict[str, Tensor]:
+    import torch
+
+    for key in (None, *_WRAPPINGS):
+        inner = loaded if key is None else loaded.get(key) if isinstance(loaded, Mapping) else None
+        if isinstance(inner, Mapping):
+            tensors = {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)}
+            if tensors and len(tensors) == len(inner):
+                return {str(name): tensor for name, tensor in tensors.items()}
+    keys = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, Mapping) else type(loaded).__name__
+    raise Mistake(f"{file} has no parameters under {', '.join(_WRAPPINGS)}; it holds {keys[:160]}: save its state_dict")
+
+
+def fitting(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path, card: Card) -> dict[str, Tensor]:
+    """The parameters under the network's own names; `Mistake` says in one line which do not fit.
+
+    A prefix that a training program put before each name is taken away, and what lies beside it, such as the weights
+    of a loss, is left out.
+    """
+    import torch
+
+    prefix = _prefix(given, expected)
+    state = {name.removeprefix(prefix): tensor for name, tensor in given.items() if name.startswith(prefix)}
+    # Counters of batch norms decide nothing in a trained network, and old checkpoints have none.
+    state |= {n: t for n, t in expected.items() if n.endswith("num_batches_tracked") and n not in state}
+    missing = [name for name in expected if name not in state]
+    unknown = [name for name in state if name not in expected]
+    shaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    facts = [
+        f"{len(names)} {what} ({names[0]}{', …' if len(names) > 1 else ''})"
+        for names, what in ((shaped, "have another shape"), (missing, "are missing"), (unknown, "are unknown"))
+        if names
+    ]
+    if facts:
+        network = card.network
+        raise Mistake(
+            f"{source} does not fit {network.architecture} on {network.encoder} with {len(card.bands)} bands and "
+            f"{len(card.legend)} classes: of its parameters {', '.join(facts)}; name what it was trained as"
+        )
+    broken = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if broken:
+        raise Mistake(f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an earlier one")
+    return {name: state[name] for name in expected}
+
+
+def _prefix(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """What stands before the names of `expected` in `given`, by majority."""
+    last = list(expected)[-1]
+    found = {name.removesuffix(last) for name in given if name.endswith(last)}
+    candidates = sorted(p for p in found | {""} if not p or p.endswith("."))
+    return max(candidates, key=lambda p: sum(f"{p}{name}" in given for name in expected))
+
+
+def stand_ins(bands: int, count: int, length: int) -> list[npt.NDArray[np.float32]]:
+    """Chips `(band, y, x)` for measuring a network whose scenes nobody has here: as normalised ones are on average.
+
+    Every band has mean 0 and deviation 1, and the 1/f spectrum of natural images (Field 1987); bands agree in most of
+    what they show, as they do on the ground.
+    """
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(length)[:, None], np.fft.rfftfreq(length)[None])
+    frequency[0, 0] = np.inf
+    chips = []
+    for _ in range(count):
+        noise = rng.standard_normal((bands, length, length)) + 2 * rng.standard_normal((1, length, length))
+        seen = np.fft.irfft2(np.fft.rfft2(noise) / frequency, (length, length))
+        seen /= seen.std((1, 2), keepdims=True)
+        chips.append(seen.astype(np.float32))
+    return chips

@@ -1,0 +1,281 @@
+"""A bundle's network as an ONNX file for other programs, with what the QGIS plug-in Deepness wants to know of it.
+
+Deepness (https://github.com/PUTvision/qgis-plugin-deepness, src/deepness/processing/models/model_base.py) hands every
+model `pixels / 255` in float32, whatever the raster's type; 0 is what it puts beyond the raster. All that turns this
+into what the network was trained on is therefore part of the graph, and so is the softmax.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segmentation.bundle import Bundle
+from segmentation.card import BandCard, Card
+from segmentation.convert import stand_ins
+from segmentation.errors import Mistake
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 18
+"""Read by ONNX Runtime 1.14 and later; QGIS comes with old ones."""
+
+ALIKE = 0.9999
+"""Share of labels in which ONNX Runtime must agree with torch before a file is written."""
+
+_CORE = 512
+"""Least length of a tile in pixels, if nobody says otherwise."""
+
+_TWICE = 1.6
+"""How many pixels may be computed for each that Deepness keeps."""
+
+
+class Tiling(NamedTuple):
+    """How Deepness should cut a scene."""
+
+    size: int
+    """Length of a tile in pixels."""
+    overlap: int
+    """Percent of it that neighbours share."""
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    file: Path
+    tiling: Tiling
+    scale: tuple[float, ...]
+    """For each band: what the raster's pixels are multiplied with."""
+    offset: tuple[float, ...]
+    agreement: float
+    """Share of labels in which ONNX Runtime and torch agreed."""
+
+
+def export(
+    bundle: Bundle, file: Path, *, scale: float | None = None, offset: float = 0.0, tile: int | None = None
+) -> Exported:
+    """Write the network of a bundle to `file`, float32 `(batch, band, size, size)` in, probabilities by class out.
+
+    Reflectance = pixel × scale + offset in the rasters it will see; by default as is usual for the type of those it was
+    trained on. `tile` is the size of a tile; by default one that wastes little. The file is there whole, and checked
+    with ONNX Runtime, or not at all. Raises `Mistake` for a network that cannot be exported.
+    """
+    _need_onnx()
+    import onnx
+    import torch
+
+    card = bundle.card
+    network = card.network
+    tiling = tiling_for(network.margin, network.stride, tile)
+    scales = tuple(_scale(card, band, scale) for band in card.bands)
+    offsets = tuple(offset if band.units == "reflectance" else 0.0 for band in card.bands)
+    graph = _graph(bundle, scales, offsets)
+    example = torch.zeros(1, len(card.bands), tiling.size, tiling.size)
+    try:
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            input_names=["pixels"],
+            output_names=["probabilities"],
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise Mistake(
+            f"{network.architecture} on {network.encoder} of bundle {card.name} has parts that ONNX {OPSET} has no "
+            f"word for ({' '.join(str(error).split())[:120]}); export another architecture"
+        ) from error
+    assert program is not None
+    model: Any = program.model_proto
+    # The exporter's own notes, with the folders of this machine in them, are nobody's business.
+    for node in [*model.graph.node, *model.graph.value_info]:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.metadata_props[:]
+    for key, value in _metadata(bundle, tiling, scales, offsets).items():
+        model.metadata_props.add(key=key, value=json.dumps(value))
+    model.doc_string = f"{card.name}. Bands in this order: {', '.join(card.band_names)}. Licence: {card.licence}."
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    agreement = _agreement(graph, content, card, tiling.size, scales, offsets)
+    if agreement < ALIKE:
+        raise Mistake(
+            f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels alone, less than "
+            f"{ALIKE:.2%}; export another architecture"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(file, tiling, scales, offsets, agreement)
+
+
+def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
+    """Tiles that overlap by two margins at least, and start at multiples of the stride as seen from the first one.
+
+    Deepness gives half of an overlap to each neighbour, and takes overlaps in whole percents. Raises `Mistake` where no
+    overlap does for a tile of `size` px.
+    """
+
+    def fitting(length: int) -> list[Tiling]:
+        return [
+            Tiling(length, percent)
+            for percent in range(100)
+            if length * percent >= 200 * margin and length * (100 - percent) % (100 * stride) == 0
+        ]
+
+    if size is not None:
+        if size % stride or not fitting(size):
+            raise Mistake(
+                f"--tile {size}: Deepness cannot cut tiles of {size} px that overlap by {2 * margin} px and start at "
+                f"multiples of {stride}; leave it out, or try {tiling_for(margin, stride).size}"
+            )
+        return fitting(size)[0]
+    least = -(-_CORE // stride) * stride
+    most = 2 * (least + margin) + stride
+    every = [tiling for length in range(least, most, stride) for tiling in fitting(length)[:1]]
+    # The smallest that computes few pixels twice, else the one that computes fewest.
+    thrifty = [tiling for tiling in every if (1 - tiling.overlap / 100) ** -2 <= _TWICE]
+    return thrifty[0] if thrifty else min(every, key=lambda tiling: tiling.overlap)
+
+
+def _scale(card: Card, band: BandCard, given: float | None) -> float:
+    if band.units == "dn":
+        return 1.0
+    if given is not None:
+        return given
+    usual = {"uint8": 1 / 255, "uint16": 1e-4, "int16": 1e-4, "float32": 1.0, "float64": 1.0}
+    if band.dtype not in usual:
+        raise Mistake(
+            f"bundle {card.name} does not say what files it was trained on; say how pixels become reflectance, "
+            "for example --scale 0.0001"
+        )
+    return usual[band.dtype]
+
+
+def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) -> torch.nn.Module:
+    """Pixels / 255 → probabilities, in torch: the reference for what is exported."""
+    import torch
+
+    from segmentation.architectures import build
+
+    card = bundle.card
+    model = build(card)
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in bundle.weights().items()})
+    except RuntimeError as error:
+        raise Mistake(
+            f"the weights in {bundle.folder} do not fit the network its card tells of; train it anew"
+        ) from error
+    mean, std = (np.array([getattr(band, what) for band in card.bands]) for what in ("mean", "std"))
+    # One multiplication and one addition, in double precision until here.
+    factor, summand = np.array(scales) / std, (np.array(offsets) - mean) / std
+    integers = all(band.dtype and not band.dtype.startswith("float") for band in card.bands)
+
+    class Graph(torch.nn.Module):
+        factor: torch.Tensor
+        summand: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model.eval()
+            self.register_buffer("factor", torch.tensor(factor.reshape(1, -1, 1, 1), dtype=torch.float32))
+            self.register_buffer("summand", torch.tensor(summand.reshape(1, -1, 1, 1), dtype=torch.float32))
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            values = pixels * 255
+            if integers:
+                values = values.round()  # exactly what the raster holds, up to 2²⁴
+            # Beyond the raster Deepness says 0 in every band; a network here sees 0 there after normalisation.
+            there = (pixels != 0).any(1, keepdim=True)
+            seen = (values * self.factor + self.summand) * there
+            return (self.model(seen) / card.network.temperature).softmax(1)
+
+    return Graph().eval()
+
+
+def _metadata(bundle: Bundle, tiling: Tiling, scales: Sequence[float], offsets: Sequence[float]) -> dict[str, Any]:
+    """What Deepness reads, by its names, and under ours what a person may ask later."""
+    card = bundle.card
+    return {
+        "model_type": "Segmentor",
+        "class_names": {str(place): one.name for place, one in enumerate(card.legend.each())},
+        "resolution": 100 * card.gsd,  # centimetres
+        "tile_size": tiling.size,
+        "tiles_overlap": tiling.overlap,
+        # Its defaults would turn pixels without a class above one half into the first class, and blur the map.
+        "seg_thresh": 0.0,
+        "seg_small_segment": 0,
+        # Without these, versions that know them assume three bands.
+        "standardization_mean": [0.0] * len(card.bands),
+        "standardization_std": [1.0] * len(card.bands),
+        "landweave": {
+            "bundle": card.name,
+            "digest": bundle.digest,
+            "bands": list(card.band_names),
+            "scale": list(scales),
+            "offset": list(offsets),
+            "classes": {str(one.value): [one.name, one.colour] for one in card.legend.each()},
+            "licence": card.licence,
+        },
+    }
+
+
+def _agreement(
+    graph: torch.nn.Module, content: bytes, card: Card, size: int, scales: Sequence[float], offsets: Sequence[float]
+) -> float:
+    """Share of labels alike in torch and ONNX Runtime, in a batch of two chips like those of the training data."""
+    import torch
+
+    pixels = np.stack([_as_pixels(chip, card, scales, offsets) for chip in stand_ins(len(card.bands), 2, size)])
+    pixels[0, :, : size // 4] = 0  # beyond a raster
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(pixels)).argmax(1).numpy()
+    (found,) = session(content).run(None, {"pixels": pixels})
+    return float(np.mean(np.asarray(found).argmax(1) == expected))
+
+
+def _as_pixels(
+    chip: npt.NDArray[np.float32], card: Card, scales: Sequence[float], offsets: Sequence[float]
+) -> npt.NDArray[np.float32]:
+    """A normalised chip as Deepness would hand it over: `(band, y, x)`, pixels / 255."""
+    facts = [
+        (band.mean, band.std, scale, offset) for band, scale, offset in zip(card.bands, scales, offsets, strict=True)
+    ]
+    mean, std, scale, offset = (np.reshape(column, (-1, 1, 1)) for column in zip(*facts, strict=True))
+    stored = (chip * std + mean - offset) / scale
+    for band, told in zip(stored, card.bands, strict=True):
+        if told.dtype and not told.dtype.startswith("float"):
+            limits = np.iinfo(told.dtype)
+            band[:] = band.round().clip(limits.min, limits.max)
+    return (stored / 255).astype(np.float32)
+
+
+def session(content: bytes) -> Any:
+    """An ONNX Runtime session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _need_onnx() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise Mistake(f"exporting needs {', '.join(missing)}; install them: pip install 'landweave[onnx]'")

@@ -1,0 +1,86 @@
+"""What training sees: pieces of scenes with their labels, and which part of the split each pixel belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from segmentation.legend import Legend
+
+TRAIN, VALIDATION, TEST = 1, 2, 3
+"""Parts of a split; 0 is neither."""
+PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+"""The same by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A rectangle of one scene with its labels. Arrays may be memory-mapped: take windows of them, never the whole."""
+
+    pixels: npt.NDArray[Any]
+    """`(band, y, x)` in the file's own dtype; physical value = pixels × scale + offset."""
+    valid: npt.NDArray[np.bool_]
+    """`(y, x)`: True iff every band has data."""
+    labels: npt.NDArray[np.uint8]
+    """`(y, x)`: a value of the legend, 0 = unlabelled or not valid."""
+    part: npt.NDArray[np.uint8]
+    """`(y, x)`: TRAIN, VALIDATION, TEST, or 0 where nobody may look at the label."""
+    scale: tuple[float, ...]
+    """For each band."""
+    offset: tuple[float, ...]
+    scene: str = ""
+    """The scene it was cut from."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.valid.shape
+
+    def counts(self, part: int, values: Sequence[int]) -> npt.NDArray[np.int64]:
+        """`(class,)`: labelled pixels of that part, for each class value."""
+        found = np.zeros(256, np.int64)
+        for top in range(0, self.shape[0], 1024):
+            rows = slice(top, top + 1024)
+            found += np.bincount(self.labels[rows][self.part[rows] == part], minlength=256)
+        return found[list(values)]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """All that a training sees: pieces whose bands mean the same, in the same order."""
+
+    pieces: tuple[Labelled, ...]
+    bands: tuple[str, ...]
+    units: tuple[str, ...]
+    """For each band, "reflectance" or "dn"."""
+    dtype: str
+    """Of the files."""
+    legend: Legend
+    """The classes that are labelled, in the order of their values."""
+    gsd: float
+    """Ground sampling distance in metres."""
+    facts: dict[str, Any]
+    """Where it comes from, for the card: scenes, labels, split."""
+
+    def counts(self, part: int) -> npt.NDArray[np.int64]:
+        """`(class,)`: labelled pixels of that part, in the legend's order."""
+        return sum((piece.counts(part, self.legend.values) for piece in self.pieces), np.zeros(len(self.legend), int))
+
+    def chip(self, piece: Labelled, rows: slice = slice(None), cols: slice = slice(None)) -> xr.Dataset:
+        """A window of a piece as a segmenter would see it, see `segmentation.chip`."""
+        return xr.Dataset(
+            {
+                "pixels": (("band", "y", "x"), piece.pixels[:, rows, cols]),
+                "valid": (("y", "x"), piece.valid[rows, cols]),
+            },
+            coords={
+                "band": list(self.bands),
+                "scale": ("band", list(piece.scale)),
+                "offset": ("band", list(piece.offset)),
+                "units": ("band", list(self.units)),
+            },
+        )

@@ -1,0 +1,49 @@
+"""The U-Net of full resolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from segmentation.architectures import ARCHITECTURES, build, stride_of
+from segmentation.errors import Mistake
+from segmentation.field import support
+from segmentation.fullunet import FullUNet
+from tests.segmentation.networks import a_card
+
+
+def test_it_is_built_by_name_at_any_depth() -> None:
+    for depth, channels in ((1, (8, 8)), (3, (8, 8, 16, 16)), (4, (8, 8, 8, 8, 8))):
+        card = a_card(
+            architecture="fullunet", encoder="plain", options={"encoder_depth": depth, "decoder_channels": channels}
+        )
+        model = build(card)
+        assert stride_of(model) == 2**depth
+        assert model(torch.zeros(1, 3, 2 * 2**depth, 3 * 2**depth)).shape == (1, 4, 2 * 2**depth, 3 * 2**depth)
+
+
+def test_its_own_encoder_is_the_only_one() -> None:
+    with pytest.raises(Mistake, match="nearest encoder that works is plain"):
+        build(a_card(architecture="fullunet", encoder="resnet18", options={}))
+    assert ARCHITECTURES["fullunet"].encoder == "plain"
+
+
+def test_a_single_pixel_reaches_its_own_label_unblurred() -> None:
+    """A network that knows its pixel alone: what is around it changes nothing."""
+    torch.manual_seed(0)
+    model = FullUNet(in_channels=2, classes=3).eval()
+    with torch.no_grad():
+        model.head[0].weight[:, 32:] = 0  # deaf to the U-Net
+    chip = torch.randn(1, 2, 16, 16)
+    other = torch.randn(1, 2, 16, 16)
+    other[:, :, 5, 7] = chip[:, :, 5, 7]
+    with torch.inference_mode():
+        assert torch.allclose(model(chip)[:, :, 5, 7], model(other)[:, :, 5, 7], atol=1e-6)
+        assert not torch.allclose(model(chip)[:, :, 5, 8], model(other)[:, :, 5, 8], atol=1e-3)
+
+
+def test_it_looks_a_finite_way() -> None:
+    model = FullUNet(in_channels=2, classes=3, encoder_depth=2, decoder_channels=(8, 8, 8)).eval()
+    found = support(model, 2, stride=4)
+    assert found is not None
+    assert max(found) < 32

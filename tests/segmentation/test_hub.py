@@ -1,0 +1,191 @@
+"""Models by id, from a hub on this machine that answers as the real one does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segmentation import hub
+from segmentation.bundle import CARD, load
+from segmentation.errors import Mistake
+from segmentation.mlm import item_of
+from tests.segmentation.hubs import COMMIT, WEIGHTS, FakeHub, serving, with_model
+from tests.segmentation.networks import a_bundle, a_card
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub with the bundle in `made`; nothing is in the cache."""
+    fake = with_model(a_bundle(tmp_path / "made"))
+    with serving(fake) as port:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield fake
+
+
+def left(tmp_path: Path) -> list[str]:
+    return sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "cache").rglob("*") if path.is_file())
+
+
+def test_a_bundle_comes_by_id_whole_and_alone(fake: FakeHub, tmp_path: Path) -> None:
+    folder = hub.fetched("hf://nobody/fields")
+    assert load(folder).card == load(tmp_path / "made").card
+    assert load(folder).digest == load(tmp_path / "made").digest
+    assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
+    # Nothing else was asked for: no code, no pickle.
+    assert [path.rpartition("/")[2] for path in fake.asked] == ["main", CARD, WEIGHTS]
+    assert len(left(tmp_path)) == 2
+
+
+def test_a_revision_is_downloaded_once(fake: FakeHub) -> None:
+    first = hub.fetched("hf://nobody/fields")
+    assert hub.fetched("hf://nobody/fields") == first
+    assert len(fake.asked) == 4, "a branch may have moved: it is asked where it is, and nothing else"
+    assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == first
+    assert len(fake.asked) == 4, "a commit does not move"
+
+    fake.commit = "d" * 40
+    assert hub.fetched("hf://nobody/fields") != first
+    assert load(first).check() is None
+
+
+def test_a_damaged_copy_is_downloaded_again(fake: FakeHub) -> None:
+    folder = hub.fetched("hf://nobody/fields")
+    (folder / WEIGHTS).write_bytes(b"cut")
+    assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == folder
+    load(folder).check()
+
+
+def test_the_cache_works_without_a_hub_by_commit(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = hub.fetched("hf://nobody/fields")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == folder
+    with pytest.raises(Mistake, match=r"cannot be reached \(ConnectError\); .* by its full commit"):
+        hub.fetched("hf://nobody/fields")
+
+
+def test_a_token_comes_from_the_environment_and_is_not_shown(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake.token = "hf_secret"
+    with pytest.raises(Mistake, match=r"not there for you \(401\).* set HF_TOKEN"):
+        hub.fetched("hf://nobody/fields")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(Mistake) as mistake:
+        hub.fetched("hf://nobody/fields")
+    assert "hf_wrong" not in str(mistake.value)
+    monkeypatch.setenv("HF_TOKEN", fake.token)
+    hub.fetched("hf://nobody/fields")
+    assert "hf_" not in "".join(capfd.readouterr())
+
+
+def test_a_token_is_not_sent_on_to_another_host(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files lie on storage elsewhere, which the hub redirects to."""
+    storage = FakeHub(fake.files)
+    with serving(storage) as port:
+        fake.token, fake.redirect = "hf_secret", f"http://localhost:{port}"
+        monkeypatch.setenv("HF_TOKEN", fake.token)
+        load(hub.fetched("hf://nobody/fields")).check()
+    assert len(storage.asked) == 2
+    assert storage.seen_tokens == [None, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf://fields",
+        "hf://nobody/fields/main",
+        "hf://../fields",
+        "hf://nobody/..",
+        "hf://nobody/fields@../../x",
+        "hf://a b/c",
+    ],
+)
+def test_what_is_no_id_is_refused_before_anyone_is_asked(fake: FakeHub, text: str) -> None:
+    with pytest.raises(Mistake, match="names no model; write hf://OWNER/NAME"):
+        hub.fetched(text)
+    assert fake.asked == []
+
+
+def test_a_model_that_is_not_there(fake: FakeHub) -> None:
+    with pytest.raises(Mistake, match=r"hf://nobody/forests is not there for you \(404\)"):
+        hub.fetched("hf://nobody/forests")
+    with pytest.raises(Mistake, match=r"hf://nobody/fields@v9 is not there for you \(404\)"):
+        hub.fetched("hf://nobody/fields@v9")
+
+
+def without(fake: FakeHub, *names: str) -> None:
+    for name in names:
+        del fake.files[name]
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        (lambda fake: without(fake, CARD), "optimizer.pt can run code when opened and is not taken"),
+        (lambda fake: without(fake, CARD, WEIGHTS, "optimizer.pt"), "ask its author for a folder"),
+        (lambda fake: without(fake, WEIGHTS), "has no model.safetensors"),
+        (lambda fake: fake.files.update({CARD: b"{}"}), "is not the card of a bundle"),
+        (lambda fake: fake.files.update({CARD: bytes(5 * 2**20)}), "model.json is longer than 4,194,304 bytes"),
+        (lambda fake: fake.files.update({WEIGHTS: fake.files[WEIGHTS] + b"!"}), "model.safetensors is longer than"),
+        (lambda fake: fake.files.update({WEIGHTS: bytes(9)}), "its length or SHA-256 differs"),
+        (lambda fake: setattr(fake, "endless", True), "model.safetensors is longer than"),
+        (lambda fake: setattr(fake, "commit", "../../x"), "names no commit"),
+    ],
+)
+def test_what_is_not_a_whole_bundle_leaves_nothing(fake: FakeHub, tmp_path: Path, change: object, fact: str) -> None:
+    assert callable(change)
+    change(fake)
+    with pytest.raises(Mistake, match=fact) as mistake:
+        hub.fetched("hf://nobody/fields")
+    assert "\n" not in str(mistake.value)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"sha": 3}', b"[" * 100_000])
+def test_another_kind_of_server_is_named(fake: FakeHub, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setattr(json, "dumps", lambda *_: answer.decode())
+    with pytest.raises(Mistake, match="does not answer as a model hub; see HF_ENDPOINT"):
+        hub.fetched("hf://nobody/fields")
+
+
+def test_a_forest_is_not_taken(fake: FakeHub) -> None:
+    from segmentation.card import ForestModel
+
+    card = a_card().model_copy(update={"model": ForestModel(estimator="random-forest", sklearn="1.9.1")})
+    fake.files[CARD] = json.dumps(item_of(card)).encode()
+    with pytest.raises(Mistake, match="holds a forest; only networks are taken from elsewhere"):
+        hub.fetched("hf://nobody/fields")
+
+
+def test_a_slow_hub_is_given_up(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "SECONDS", -1.0)
+    with pytest.raises(Mistake, match="takes longer than"):
+        hub.fetched("hf://nobody/fields")
+
+
+def test_weights_of_save_pretrained_come_with_their_config(fake: FakeHub, tmp_path: Path) -> None:
+    del fake.files[CARD]
+    fake.files["config.json"] = b'{"_model_class": "Unet"}'
+    with pytest.raises(Mistake, match=r"say them: landweave convert hf://nobody/fields --bands"):
+        hub.fetched("hf://nobody/fields")
+    folder = hub.fetched_foreign("hf://nobody/fields")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS]
+
+
+def test_nothing_heavy_is_needed(fake: FakeHub) -> None:
+    program = """
+import sys
+from segmentation.bundle import load
+from segmentation.hub import fetched
+load(fetched("hf://nobody/fields")).check()
+heavy = {"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,307 @@
+"""Training: what a network sees, that it learns, and that being killed changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segmentation.architectures import build
+from segmentation.bundle import save
+from segmentation.card import QUANTILES, BandCard, Card
+from segmentation.engine import normalised
+from segmentation.errors import Mistake
+from segmentation.legend import LAND_COVER
+from segmentation.losses import IGNORED
+from segmentation.samples import TEST, TRAIN, VALIDATION
+from segmentation.training import (
+    Places,
+    Recipe,
+    Trained,
+    band_cards,
+    batch_of,
+    fit,
+    fit_together,
+    rate_at,
+    seen_of,
+    started_from,
+    targets_of,
+    temperature,
+    train_network,
+    work,
+)
+from tests.segmentation.labelled import BANDS, a_samples, draw
+from tests.segmentation.networks import a_card, lively_state
+
+SMALL = Recipe(
+    architecture="fullunet", options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=24
+)
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def trained(scratch: Path, recipe: Recipe = SMALL, told=silent, samples=None, weights=None) -> Trained:  # type: ignore[no-untyped-def]
+    return train_network(
+        samples or a_samples(), recipe, name="t", licence="CC0-1.0", scratch=scratch, told=told, weights=weights
+    )
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# ------------------------------------------------------------------------------------------------------- what is seen
+
+
+def a_small_card() -> Card:
+    return a_card(bands=BANDS, mean=(0.05, 0.06, 0.2), std=(0.04, 0.03, 0.1), legend=LAND_COVER.subset(1, 3, 5))
+
+
+def test_training_and_inference_see_the_same() -> None:
+    samples, card = a_samples(), a_small_card()
+    piece = samples.pieces[0]
+    expected = normalised(samples.chip(piece, slice(8, 40), slice(0, 32)), card)
+    assert np.allclose(seen_of(piece, card, 8, 0, 32, 32).pixels, expected, atol=1e-5)
+
+
+def test_beyond_a_piece_there_is_nothing() -> None:
+    samples, card = a_samples(), a_small_card()
+    seen = seen_of(samples.pieces[0], card, -8, 80, 32, 32)
+    assert not seen.pixels[:, :8].any()
+    assert not seen.pixels[:, :, 16:].any()
+    assert not seen.valid[:8].any()
+    targets = targets_of(samples.pieces[0], samples, (TRAIN, VALIDATION), -8, 80, 32, 32)
+    assert (targets[:8] == IGNORED).all()
+    assert (targets[8:, :16] != IGNORED).any()
+
+
+def test_only_the_parts_asked_for_are_targets() -> None:
+    samples = a_samples(draw(test=True))
+    piece = samples.pieces[0]
+    for part in (TRAIN, VALIDATION, TEST):
+        targets = targets_of(piece, samples, (part,), 0, 0, 96, 96)
+        assert np.array_equal(targets != IGNORED, piece.part == part)
+        labelled = targets != IGNORED
+        assert np.array_equal(np.array(samples.legend.values)[targets[labelled]], piece.labels[labelled])
+
+
+def test_statistics_are_those_of_the_pixels_nobody_is_judged_by() -> None:
+    samples = a_samples(draw(seed=1), draw(40, 70, seed=2, test=True))
+    seen = [piece.pixels[1][piece.valid & ~np.isin(piece.part, (VALIDATION, TEST))] * 1e-4 for piece in samples.pieces]
+    values = np.concatenate(seen)
+    green = band_cards(samples)[1]
+    assert (green.name, green.units, green.dtype) == ("green", "reflectance", "uint16")
+    assert green.mean == pytest.approx(values.mean(), rel=1e-5)
+    assert green.std == pytest.approx(values.std(), rel=1e-5)
+    assert green.quantiles == pytest.approx(np.quantile(values, QUANTILES), rel=1e-4)
+
+
+@pytest.mark.parametrize(("balance", "expected"), [(0, (0.9, 0.1)), (0.5, (0.75, 0.25)), (1, (0.5, 0.5))])
+def test_chips_lie_on_classes_as_the_balance_says(balance: float, expected: tuple[float, float]) -> None:
+    piece = draw()
+    labels = np.zeros_like(piece.labels)
+    labels[:9, :10], labels[20, :10] = 1, 3
+    samples = a_samples(replace(piece, labels=labels, part=np.where(labels > 0, TRAIN, 0).astype(np.uint8)))
+    places = Places.of(samples, (TRAIN,), balance, 0)
+    assert places.odds == pytest.approx((*expected, 0))
+    rng = np.random.default_rng(0)
+    drawn = [labels[places.draw(rng)[1:]] for _ in range(2000)]
+    assert np.mean(np.array(drawn) == 1) == pytest.approx(expected[0], abs=0.04)
+
+
+def test_every_chip_holds_a_label_and_follows_from_its_key() -> None:
+    samples, card = a_samples(), a_small_card()
+    places = Places.of(samples, (TRAIN,), 0, 0)
+    recipe = SMALL.model_copy(update={"scale": 0.0})
+    pixels, targets = batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 7))
+    assert pixels.shape == (4, 3, 16, 16)
+    assert (targets != IGNORED).any(axis=(1, 2)).all()
+    again, _ = batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 7))
+    other, _ = batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 8))
+    assert np.array_equal(pixels, again)
+    assert not np.array_equal(pixels, other)
+    halves = [batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 7), slice(n, None, 2))[0] for n in (0, 1)]
+    assert np.array_equal(pixels[::2], halves[0])
+    assert np.array_equal(pixels[1::2], halves[1])
+
+
+# ------------------------------------------------------------------------------------------------------------ runs
+
+
+def test_the_rate_rises_to_its_peak_and_ends_near_nothing() -> None:
+    rates = [rate_at(step, 100, 1.0) for step in range(100)]
+    assert np.argmax(rates) == 20
+    assert max(rates) == 1
+    assert rates[-1] < 0.002
+    assert np.all(np.diff(rates[:20]) > 0)
+    assert np.all(np.diff(rates[20:]) < 0)
+
+
+def test_it_learns_and_tells_what_it_found(tmp_path: Path) -> None:
+    found = trained(tmp_path, SMALL.model_copy(update={"steps": 120}), samples=a_samples(draw(test=True)))
+    assert found.validation is not None
+    assert found.test is not None
+    assert found.validation.overall_accuracy > 0.9  # 0.33 by chance
+    assert found.test.overall_accuracy > 0.9
+    card = found.card
+    assert card.metrics["test: overall accuracy"] == round(found.test.overall_accuracy, 4)
+    assert card.network.support is not None
+    assert card.network.margin % card.network.stride == 0
+    assert 0.25 <= card.network.temperature <= 10
+    assert card.training["labelled pixels"]["test"] == int(found.test.classes[0].support) + sum(
+        one.support for one in found.test.classes[1:]
+    )
+    losses = [look.loss for look in found.looks]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> None:
+    one, two = trained(tmp_path / "a"), trained(tmp_path / "b")
+    other = trained(tmp_path / "c", SMALL.model_copy(update={"seed": 1}))
+    assert same(one.state, two.state)
+    assert one.card == two.card
+    assert not same(one.state, other.state)
+
+
+@pytest.mark.parametrize(("stage", "at"), [("train", 1), ("train", 13), ("train on all", 7)])
+def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path: Path, stage: str, at: int) -> None:
+    class Killed(Exception):
+        pass
+
+    def killer(now: str, done: int, total: int) -> None:
+        if (now, done) == (stage, at):
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "a", told=killer)
+    steps: list[int] = []
+    resumed = trained(tmp_path / "a", told=lambda now, done, total: steps.append(done) if now == stage else None)
+    undisturbed = trained(tmp_path / "b")
+    assert same(resumed.state, undisturbed.state)
+    assert resumed.looks == undisturbed.looks
+    assert resumed.card == undisturbed.card
+    assert not steps or steps[0] > at - 3  # of 24 steps, one in two is kept
+
+
+def test_a_run_ends_when_it_no_longer_gets_better(tmp_path: Path) -> None:
+    from segmentation.training import Run
+
+    samples = a_samples()
+    card = trained(tmp_path / "a").card
+    still = SMALL.model_copy(update={"rate": 1e-9, "steps": 400, "averaged": 0.0})
+    run = Run(samples, still, card, (TRAIN,), 400, 16, 0, tmp_path / "run.pt")
+    _, looks, best = fit(run, silent)
+    assert looks[-1].step < 400
+    assert best < looks[-1].step
+    _, again, _ = fit(run, silent)  # it is over, and stays so
+    assert again == looks
+
+
+def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
+    piece = draw()
+    samples = a_samples(replace(piece, part=np.where(piece.part > 0, TRAIN, 0).astype(np.uint8)))
+    found = trained(tmp_path, samples=samples)
+    assert found.validation is None
+    assert found.card.network.temperature == 1
+    assert "validation: mean IoU" not in found.card.metrics
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_run(tmp_path: Path) -> None:
+    from segmentation.training import Run, accuracy
+
+    samples = a_samples()
+    card = trained(tmp_path / "a").card
+    recipe = SMALL.model_copy(update={"steps": 100})
+    run = Run(samples, recipe, card, (TRAIN,), 100, 16, 0, tmp_path / "run.pt")
+    best, looks, _ = fit_together(run, silent, ["cpu", "cpu"])
+    model = build(card)
+    model.load_state_dict(best)
+    assert looks[-1].step >= 50
+    assert accuracy(model, samples, card, VALIDATION).overall_accuracy > 0.85
+
+
+# ------------------------------------------------------------------------------------------------------- calibration
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = (3 * rng.normal(size=(40_000, 4))).astype(np.float32)
+    shares = np.exp(logits / true)
+    shares /= shares.sum(1, keepdims=True)
+    targets = (rng.random((40_000, 1)) > np.cumsum(shares, 1)).sum(1).astype(np.uint8)
+    assert temperature(logits, targets) == pytest.approx(true, rel=0.03)
+
+
+# ------------------------------------------------------------------------------------------------------- fine tuning
+
+
+def old_bundle(folder: Path):  # type: ignore[no-untyped-def]
+    card = a_card()
+    return save(folder, card, lively_state(card.model_dump_json()))
+
+
+def test_bands_in_another_order_give_the_old_answers(tmp_path: Path) -> None:
+    old = old_bundle(tmp_path / "old")
+    order = [2, 0, 1]
+    card = old.card.model_copy(update={"bands": tuple(old.card.bands[n] for n in order)})
+    one, two = build(old.card).eval(), build(card).eval()
+    one.load_state_dict(old.weights())
+    two.load_state_dict(started_from(two, card, old))
+    chip = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(one(chip), two(chip[:, order]), atol=1e-4)
+
+
+def test_a_new_band_starts_from_the_mean_of_the_old(tmp_path: Path) -> None:
+    old = old_bundle(tmp_path / "old")
+    extra = BandCard(name="swir16", mean=0, std=1)
+    card = old.card.model_copy(update={"bands": (old.card.bands[1], extra)})
+    state = started_from(build(card), card, old)
+    first = next(name for name, tensor in state.items() if tensor.ndim == 4)
+    assert torch.equal(state[first][:, 0], old.weights()[first][:, 1])
+    assert torch.allclose(state[first][:, 1], old.weights()[first].mean(1))
+
+
+def test_other_classes_begin_anew_and_all_else_stays(tmp_path: Path) -> None:
+    old = old_bundle(tmp_path / "old")
+    card = old.card.model_copy(update={"legend": LAND_COVER.subset(1, 2, 5)})
+    model = build(card)
+    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = started_from(model, card, old)
+    kept = [name for name in state if state[name].shape == old.weights()[name].shape]
+    assert all(torch.equal(state[name], old.weights()[name]) for name in kept)
+    anew = set(state) - set(kept)
+    assert anew
+    assert all(torch.equal(state[name], fresh[name]) for name in anew)
+
+
+def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Path) -> None:
+    first = trained(tmp_path / "a")
+    old = save(tmp_path / "old", first.card, first.state)
+    samples = a_samples(draw(seed=5))
+    again = trained(tmp_path / "b", SMALL.model_copy(update={"steps": 4, "rate": 1e-5}), samples=samples, weights=old)
+    assert [(b.mean, b.std) for b in again.card.bands] == [(b.mean, b.std) for b in first.card.bands]
+    assert again.validation is not None
+    assert again.validation.overall_accuracy > 0.8  # from the first step on
+
+
+# ---------------------------------------------------------------------------------------------------------- defaults
+
+
+def test_work_is_what_the_layers_multiply() -> None:
+    card = a_card(architecture="fullunet", encoder="plain", options={"encoder_depth": 1, "decoder_channels": (8, 8)})
+    by_hand = 3 * 16 + 16 * 16 + 16 * 8 * 9 + (8 * 8 * 9 * 2) / 4 + 16 * 8 * 9 + 24 * 16 + 16 * 4
+    assert work(card) == pytest.approx(by_hand)
+
+
+def test_a_missing_gpu_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Mistake, match="torch finds no GPU"):
+        trained(tmp_path, SMALL.model_copy(update={"device": "cuda"}))

@@ -1,0 +1,215 @@
+"""Labels: class rasters, polygons and points on a scene's grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+
+from tiling.errors import Mistake
+from tiling.labels import ShapeLabels, class_column, open_labels
+from tiling.window import Window
+
+UTM = "EPSG:32633"
+GRID = GeoBox((40, 60), Affine(10, 0, 500_000, 0, -10, 5_300_000), UTM)
+WHOLE = Window.of_shape(40, 60)
+
+
+def write_classes(path: Path, codes: np.ndarray, *, pixel: float = 10, nodata: float | None = None) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1, dtype=codes.dtype, crs=UTM,
+        transform=Affine(pixel, 0, 500_000, 0, -pixel, 5_300_000), nodata=nodata,
+    ) as target:  # fmt: skip
+        target.write(codes, 1)
+    return path
+
+
+def place(row: float, col: float) -> tuple[float, float]:
+    return GRID.affine @ (col, row)
+
+
+def box(row: int, col: int, height: int, width: int) -> shapely.Polygon:
+    return shapely.box(*place(row + height, col), *place(row, col + width))
+
+
+def write_shapes(path: Path, shapes: list, crs: str = UTM, **columns: list) -> Path:
+    geopandas.GeoDataFrame(columns, geometry=shapes, crs=UTM).to_crs(crs).to_file(path)
+    return path
+
+
+@pytest.fixture
+def codes() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 5, (40, 60)).astype(np.uint8)
+
+
+def test_a_raster_on_the_grid_is_itself(tmp_path: Path, codes: np.ndarray) -> None:
+    labels = open_labels(write_classes(tmp_path / "l.tif", codes), GRID)
+    assert np.array_equal(labels.read(WHOLE), codes)
+    assert [value for value, _, _ in labels.rows] == [1, 2, 3, 4]
+
+
+def test_windows_are_parts_of_the_whole_and_nothing_lies_beyond(tmp_path: Path, codes: np.ndarray) -> None:
+    labels = open_labels(write_classes(tmp_path / "l.tif", codes), GRID)
+    around = labels.read(WHOLE.grown(3))
+    assert np.array_equal(around[3:-3, 3:-3], codes)
+    assert around.sum() == codes.sum(dtype=int)
+
+
+def test_a_coarser_raster_is_laid_on_by_nearest_neighbour(tmp_path: Path, codes: np.ndarray) -> None:
+    labels = open_labels(write_classes(tmp_path / "l.tif", codes[:20, :30], pixel=20), GRID)
+    assert np.array_equal(labels.read(WHOLE), codes[:20, :30].repeat(2, 0).repeat(2, 1))
+
+
+def test_of_a_much_finer_raster_the_most_frequent_class_counts(tmp_path: Path) -> None:
+    fine = np.ones((160, 240), np.uint8)
+    fine[::4] = 2  # a quarter of each pixel, and the nearest to its upper edge
+    fine[:4, :4] = 2
+    labels = open_labels(write_classes(tmp_path / "l.tif", fine, pixel=2.5), GRID).read(WHOLE)
+    assert labels[0, 0] == 2
+    assert (labels == 1).sum() == labels.size - 1
+
+
+def test_values_that_do_not_fit_are_numbered_in_their_order(tmp_path: Path, codes: np.ndarray) -> None:
+    foreign = codes.astype(np.int16) * 1000
+    labels = open_labels(write_classes(tmp_path / "l.tif", foreign), GRID)
+    assert np.array_equal(labels.read(WHOLE), codes)
+    assert [name for _, name, _ in labels.rows] == ["1000", "2000", "3000", "4000"]
+
+
+def test_regrouped_values_join_and_only_named_ones_count(tmp_path: Path, codes: np.ndarray) -> None:
+    path = write_classes(tmp_path / "l.tif", codes)
+    joined = open_labels(path, GRID, regroup={4: 3}).read(WHOLE)
+    assert np.array_equal(joined, np.minimum(codes, 3))
+    named = open_labels(path, GRID, classes={1: "Water", 3: "Trees"}, regroup={4: 3})
+    assert np.array_equal(named.read(WHOLE), np.where(codes == 2, 0, np.minimum(codes, 3)))
+    assert [row[:2] for row in named.rows] == [(1, "Water"), (3, "Trees")]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [((0, 1, 2), (1, 2)), ((0, 1), (0, 1)), ((0, 255), (0, 255)), ((0, 1, 2, 255), (1, 2)), ((0, 1, 255), (0, 1))],
+)
+def test_without_no_data_custom_decides_and_says_so(
+    tmp_path: Path, values: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    codes = np.resize(np.array(values, np.uint8), (40, 60))
+    labels = open_labels(write_classes(tmp_path / "l.tif", codes), GRID)
+    assert np.array_equal(labels.read(WHOLE) > 0, np.isin(codes, kept))
+    assert len(labels.notes) == len(values) - len(kept)
+
+
+def test_declared_no_data_is_unlabelled_and_0_a_class(tmp_path: Path, codes: np.ndarray) -> None:
+    codes[codes == 4] = 0
+    labels = open_labels(write_classes(tmp_path / "l.tif", codes, nodata=3), GRID)
+    assert np.array_equal(labels.read(WHOLE), np.choose(codes, [1, 2, 3, 0]))
+    assert [name for _, name, _ in labels.rows] == ["0", "1", "2"]
+
+
+def test_polygons_are_burnt_as_rasterio_burns_them_whatever_the_window(tmp_path: Path) -> None:
+    shapes = [shapely.Point(place(12, 15)).buffer(73), shapely.Point(place(25, 40)).buffer(91)]
+    path = write_shapes(tmp_path / "s.gpkg", shapes, label=["forest", "water"])
+    labels = open_labels(path, GRID)
+    expected = rasterize(zip(shapes, (1, 2), strict=True), (40, 60), transform=GRID.affine, dtype="uint8")
+    assert np.array_equal(labels.read(WHOLE), expected)
+    for window in WHOLE.blocks(7):
+        assert np.array_equal(labels.read(window), expected[window.within(WHOLE)])
+    assert [row[:2] for row in labels.rows] == [(1, "forest"), (2, "water")]
+
+
+def test_polygons_of_another_crs_land_where_they_lie(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(5, 5, 10, 10), box(20, 30, 8, 4)], "EPSG:4326", lc=[7, 9])
+    found = open_labels(path, GRID).read(WHOLE)
+    expected = np.zeros((40, 60), np.uint8)
+    expected[5:15, 5:15], expected[20:28, 30:34] = 7, 9
+    assert np.array_equal(found, expected)
+
+
+def test_what_two_classes_claim_has_no_label(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 10, 10), box(5, 5, 10, 10), box(5, 5, 3, 3)], kind=[1, 2, 2])
+    found = open_labels(path, GRID, column="kind").read(WHOLE)
+    assert np.all(found[5:10, 5:10] == 0)
+    assert np.all(found[10:15, 10:15] == 2)
+    assert np.all(found[:5, :10] == 1)
+
+
+def test_points_and_specks_label_the_pixel_they_lie_in(tmp_path: Path) -> None:
+    shapes = [shapely.Point(place(3.1, 4.9)), shapely.Point(place(8.8, 2.2)).buffer(1), box(30, 30, 2, 2)]
+    found = open_labels(write_shapes(tmp_path / "s.gpkg", shapes, cls=["a", "b", "c"]), GRID, column="cls").read(WHOLE)
+    assert (found[3, 4], found[8, 2], np.count_nonzero(found)) == (1, 2, 6)
+
+
+def test_each_shape_owns_its_pixels(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), box(10, 10, 5, 5)], **{"class": ["a", "a"], "n": [1, 2]})
+    labels = open_labels(path, GRID, column="class")
+    assert isinstance(labels, ShapeLabels)
+    owners = labels.owners(WHOLE)
+    assert (np.count_nonzero(owners == 1), np.count_nonzero(owners == 2)) == (16, 25)
+
+
+def test_names_give_values_to_words(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), box(9, 9, 4, 4)], label=["Water", "forest"])
+    labels = open_labels(path, GRID, classes={5: "Forest", 1: "water"})
+    assert set(np.unique(labels.read(WHOLE))) == {0, 1, 5}
+    assert labels.read(WHOLE)[9, 9] == 5
+
+
+def frame(**columns: list) -> geopandas.GeoDataFrame:
+    return geopandas.GeoDataFrame(columns, geometry=[shapely.Point(i, i) for i in range(4)], crs=UTM)
+
+
+def test_the_class_column_is_found_where_it_is_obvious() -> None:
+    assert (
+        class_column("f", frame(id=[1, 2, 3, 4], Class_Name=["a", "a", "b", "c"], area=[0.5, 1, 2, 3])) == "Class_Name"
+    )
+    assert class_column("f", frame(fid=[1, 2, 3, 4], kultur=["a", "a", "b", "c"])) == "kultur"
+    assert class_column("f", frame(LULC=[1.0, 2.0, 2.0, 1.0], area=[0.5, 1, 2, 3])) == "LULC"
+
+
+def test_where_none_is_obvious_the_columns_are_named() -> None:
+    with pytest.raises(Mistake, match="one of soil, crop with --column soil"):
+        class_column("f", frame(soil=[1, 1, 2, 2], crop=[2, 1, 2, 1]))
+    with pytest.raises(Mistake, match="no column water; it has soil"):
+        class_column("f", frame(soil=[1, 1, 2, 2]), "water")
+
+
+def test_colours_are_those_a_reader_expects(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), box(9, 9, 4, 4)], label=["Deep water", "Oak forest"])
+    colours = {name: colour for _, name, colour in open_labels(path, GRID).rows}
+    assert colours == {"Deep water": "#3b7dd8", "Oak forest": "#2f7d3b"}
+
+
+def test_mistakes_name_the_file_and_the_mend(tmp_path: Path, codes: np.ndarray) -> None:
+    far = write_shapes(tmp_path / "far.gpkg", [shapely.Point(0, 0)], label=["a"])
+    floats = write_classes(tmp_path / "float.tif", codes.astype(np.float32))
+    plain = write_classes(tmp_path / "plain.tif", codes)
+    empty = write_classes(tmp_path / "empty.tif", np.full((40, 60), 9, np.uint8), nodata=9)
+    for path, options, said in (
+        (far, {"column": "label"}, "far.gpkg lies outside the scene"),
+        (floats, {}, "float.tif holds float32 values"),
+        (plain, {"column": "x"}, "plain.tif is a raster and has no column x"),
+        (plain, {"regroup": {9: 1}}, "--regroup 9=.* it has 1, 2, 3, 4"),
+        (plain, {"classes": {8: "x"}}, "--classes 8=.* it has 1, 2, 3, 4"),
+        (empty, {}, "empty.tif labels no pixel"),
+        (tmp_path / "no.gpkg", {}, "no.gpkg does not exist"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            open_labels(path, GRID, **options)
+
+
+def test_real_polygons_become_the_raster_their_makers_published(shared_data: Path) -> None:
+    folder = shared_data / "landsat7_chiapas_polygons"
+    with rasterio.open(folder / "training_data.gtif") as source:
+        grid = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
+        published = source.read(1)
+    found = open_labels(folder / "training_data.shp", grid).read(Window.of_shape(*published.shape))
+    assert np.array_equal(found > 0, published > 0)
+    # Their columns `id` and `class` contradict each other on two polygons; forest, water and herbaceous agree.
+    for ours, theirs in ((2, 1), (5, 2), (3, 3)):
+        assert np.array_equal(found == ours, published == theirs)
