@@ -1,9 +1,18 @@
+"""Pools give back what they were given, on every kind of cluster; workers get what they are there for."""
+
+from __future__ import annotations
+
+import errno
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows import cluster
+from flows import cluster, pools
 from flows.cluster import Cluster
 from flows.pools import DaskPool, Pool
 from tiling.errors import Mistake
@@ -101,3 +110,165 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_one_shard_needs_no_second_process() -> None:
     assert cluster.fitting(shards=1, worker_bytes=1) == 0
     assert cluster.fitting(shards=1000, worker_bytes=10**15) == 0
+
+
+# ------------------------------------------------------------------------------------------------------ other clusters
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "settings", "kind"),
+    [
+        ("local", None, {}, "local"),
+        ("local", 3, {}, "local"),
+        ("tcp://10.0.0.1:8786", None, {}, "tcp://10.0.0.1:8786"),
+        ("slurm", 4, {"queue": "gpu"}, "slurm"),
+        ("distributed.LocalCluster", 1, {}, "distributed.LocalCluster"),
+    ],
+)
+def test_a_cluster_is_named_in_one_word(name: str, workers: int | None, settings: dict[str, str], kind: str) -> None:
+    found = cluster.cluster_from(name, workers, settings)
+    assert (found.kind, found.workers, found.settings) == (kind, workers, settings)
+
+
+def test_a_file_says_the_same_and_settings_lie_over_it(tmp_path: Path) -> None:
+    file = tmp_path / "hpc.yaml"
+    file.write_text("kind: slurm\nworkers: 8\nsettings:\n  queue: gpu\n  cores: 8\n")
+    found = cluster.cluster_from(str(file), 2, {"queue": "cpu"})
+    assert found == Cluster(kind="slurm", workers=2, settings={"queue": "cpu", "cores": 8})
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("slrm", "there is no cluster 'slrm'; say local, cuda, kubernetes, slurm, gateway"),
+        ("nowhere.yaml", "nowhere.yaml"),
+    ],
+)
+def test_a_cluster_that_does_not_exist_is_a_mistake(name: str, told: str) -> None:
+    with pytest.raises(Mistake, match=told):
+        cluster.cluster_from(name, None, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("no_such_package.Cluster", "no_such_package.Cluster is not installed here"),
+        ("distributed.NoSuchCluster", "distributed has no class NoSuchCluster"),
+        ("gateway", r"dask_gateway\.GatewayCluster is not installed here .* pip install 'landweave\[gateway\]'"),
+    ],
+)
+def test_a_class_that_is_not_there_is_named_with_its_package(kind: str, told: str) -> None:
+    with pytest.raises(Mistake, match=told), cluster.start(Cluster(kind=kind)):
+        pass
+
+
+def test_settings_a_class_does_not_take_are_named() -> None:
+    with (
+        pytest.raises(Mistake, match=r"cluster distributed\.LocalCluster does not start: .*colour"),
+        cluster.start(Cluster(kind="distributed.LocalCluster", settings={"colour": "red"})),
+    ):
+        pass
+
+
+def test_any_class_of_dasks_interface_works() -> None:
+    settings = {"processes": False, "dashboard_address": "127.0.0.1:0", "n_workers": 0}
+    with cluster.start(Cluster(kind="distributed.LocalCluster", workers=2, settings=settings)) as pool:
+        assert list(pool.map(double, range(5))) == [0, 2, 4, 6, 8]
+
+
+SBATCH = """#!/bin/sh
+setsid sh "$1" >/dev/null 2>&1 &
+echo $! >> "$(dirname "$0")/jobs"
+echo Submitted batch job $!
+"""
+QUEUE = {"sbatch": SBATCH, "scancel": '#!/bin/sh\nkill -- "-$1"\n'}
+"""A queue that runs every job at once, in a session of its own."""
+
+
+def test_slurm_starts_workers_through_its_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dask_jobqueue")
+    for name, script in QUEUE.items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    settings: dict[str, Any] = {"interface": "lo", "memory": "1GB", "log_directory": str(tmp_path)}
+    with cluster.start(Cluster(kind="slurm", workers=1, settings=settings)) as pool:
+        assert list(pool.map(double, range(5))) == [0, 2, 4, 6, 8]
+    assert (tmp_path / "jobs").read_text().strip()
+
+
+# ---------------------------------------------------------------------------------------------------- where things run
+
+
+def say_where(_: int) -> str:
+    from distributed import get_worker
+
+    time.sleep(0.02)
+    return str(get_worker().name)
+
+
+@pytest.fixture
+def mixed() -> Iterator[DaskPool]:
+    """Two workers with a graphics card, as they say, and one without."""
+    from distributed import Client, Scheduler, SpecCluster, Worker
+
+    card = {"cls": Worker, "options": {"nthreads": 1, "resources": {"GPU": 1}}}
+    workers = {"gpu-0": card, "gpu-1": card, "cpu-0": {"cls": Worker, "options": {"nthreads": 2}}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
+    with SpecCluster(workers, scheduler=scheduler, silence_logs=50) as started, Client(started) as client:
+        client.wait_for_workers(3)
+        yield DaskPool(client)
+
+
+def test_gpus_get_what_asks_for_them_and_nothing_else(mixed: DaskPool) -> None:
+    networks = {worker for _, worker in mixed.as_completed(say_where, range(12), gpu=True)}
+    assert networks == {"gpu-0", "gpu-1"}
+    assert set(mixed.map(say_where, range(12))) == {"cpu-0"}
+    assert len(mixed.everywhere(processes)) == 3
+    assert len(mixed.everywhere(processes, gpu=True)) == 2
+
+
+def test_workers_with_too_little_memory_are_named(mixed: DaskPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(mixed.memory_limits()) == 3
+    monkeypatch.setattr(mixed, "memory_limits", lambda: {"tcp://10.0.0.7:1": 2**30})
+    assert cluster._checked(mixed, 2**29) is mixed
+    with pytest.raises(Mistake, match=r"a shard takes 2\.0 GiB and worker tcp://10\.0\.0\.7:1 may use 1\.0"):
+        cluster._checked(mixed, 2**31)
+
+
+# --------------------------------------------------------------------------------------------------------- second tries
+
+tries: Counter[int] = Counter()
+
+
+def works_the_second_time(item: int) -> int:
+    tries[item] += 1
+    if tries[item] == 1:
+        raise ConnectionError("the storage did not answer")
+    return item
+
+
+def never_works(item: int) -> int:
+    tries[item] += 1
+    raise OSError(errno.ENOSPC if item else errno.EIO, "what a disk says")
+
+
+@pytest.fixture(params=["this process", "a cluster"])
+def retrying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    monkeypatch.setattr(pools, "BACKOFF", 0.05)
+    tries.clear()
+    settings = {"processes": False, "dashboard_address": "127.0.0.1:0"}
+    kind = "local" if request.param == "this process" else "distributed.LocalCluster"
+    with cluster.start(Cluster(kind=kind, workers=0 if kind == "local" else 1, settings=settings)) as pool:
+        yield pool
+
+
+def test_what_may_pass_is_tried_again(retrying: Pool) -> None:
+    assert sorted(retrying.as_completed(works_the_second_time, range(3))) == [(0, 0), (1, 1), (2, 2)]
+    assert set(tries.values()) == {2}
+
+
+def test_what_stays_is_not_tried_again_and_nothing_for_ever(retrying: Pool) -> None:
+    outcomes = dict(retrying.as_completed(never_works, [0, 1]))
+    assert all(isinstance(outcome, OSError) for outcome in outcomes.values())
+    assert tries == {0: pools.ATTEMPTS, 1: 1}
