@@ -123,7 +123,8 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     from flows.plan import make_plan
     from flows.request import Request, Source
     from segmentation.bundle import load
-    from segmentation.network import Network, normalised, trained
+    from segmentation.engine import normalised, trained
+    from segmentation.network import Network
 
     request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
     plan, opened = make_plan(request), load(bundle)
@@ -196,9 +197,9 @@ def random_network(folder: Path) -> str:
     """A bundle of U-Net on resnet18 with seeded random weights: its labels mean nothing, its cost is a real one's."""
     import torch
 
-    from segmentation.bundle import BandCard, Card, NetworkModel, save
+    from segmentation.architectures import build
+    from segmentation.bundle import BandCard, Card, NetworkModel, Support, save
     from segmentation.legend import LAND_COVER
-    from segmentation.network import build
 
     card = Card(
         name="unet-resnet18",
@@ -208,7 +209,9 @@ def random_network(folder: Path) -> str:
         ),
         gsd=10,
         legend=LAND_COVER,
-        model=NetworkModel(architecture="unet", encoder="resnet18", margin=64, support=None, disagreement=1),
+        model=NetworkModel(
+            architecture="unet", encoder="resnet18", margin=64, support=Support(311, 280, 311, 280), disagreement=1
+        ),
         training={},
         metrics={},
         licence="none",

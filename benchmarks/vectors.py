@@ -1,9 +1,11 @@
 """Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and numbers.
 
-    python -m benchmarks.vectors [--size 4096] [--mask smooth --mask noisy --mask network] [--simplify 0.75]
+    python -m benchmarks.vectors [--size 4096] [--mask smooth --mask noisy] [--simplify 0.75] [--rounds 3]
+    python -m benchmarks.vectors --ours-only --size 32768 --mask smooth
 
-Each way runs in a process of its own, so that its peak memory is its own; CPU time and memory are what the operating
-system says of the process and its children (`peak` is that of the largest one).
+Each way runs in a process of its own, interpreter start and imports included, so that its peak memory is its own; CPU
+time and memory are what the operating system says of the process and its children (`peak` is that of the largest one).
+The ways take turns, and of each the least of all rounds counts: others may be working on the machine.
 """
 
 from __future__ import annotations
@@ -34,46 +36,52 @@ class Cost(NamedTuple):
     polygons: int
 
 
-def smooth(size: int) -> npt.NDArray[np.uint8]:
+def smooth() -> npt.NDArray[np.uint8]:
     """Land cover as a classifier with context draws it: patches of some 20 px."""
-    return _field(size, 10)
+    return _field(10)
 
 
-def noisy(size: int) -> npt.NDArray[np.uint8]:
+def noisy() -> npt.NDArray[np.uint8]:
     """Land cover as a classifier of single pixels draws it."""
-    return _field(size, 1)
+    return _field(1)
 
 
-def network(size: int) -> npt.NDArray[np.uint8]:
+def network() -> npt.NDArray[np.uint8]:
     """One region that winds through the whole raster, and islands in it."""
     from scipy import ndimage
 
-    rough = ndimage.gaussian_filter(np.random.default_rng(2).standard_normal((size, size)).astype(np.float32), 6)
+    rough = np.random.default_rng(2).standard_normal((BLOCK, BLOCK), np.float32)
+    rough = ndimage.gaussian_filter(rough, 6, mode="wrap")
     return (abs(rough) > 0.4 * rough.std()).astype(np.uint8) + 1
 
 
-def _field(size: int, sigma: float) -> npt.NDArray[np.uint8]:
+def _field(sigma: float) -> npt.NDArray[np.uint8]:
     from scipy import ndimage
 
     rng = np.random.default_rng(1)
     fields = [
-        ndimage.gaussian_filter(rng.standard_normal((size, size), np.float32), sigma, mode="wrap") for _ in range(5)
+        ndimage.gaussian_filter(rng.standard_normal((BLOCK, BLOCK), np.float32), sigma, mode="wrap") for _ in range(5)
     ]
     return (np.argmax(fields, axis=0) + 1).astype(np.uint8)
 
 
-MASKS: dict[str, Callable[[int], npt.NDArray[np.uint8]]] = {"smooth": smooth, "noisy": noisy, "network": network}
+BLOCK = 4096
+"""Side of the drawing; it goes on seamlessly where it ends, so a larger mask repeats it."""
+
+MASKS: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {"smooth": smooth, "noisy": noisy, "network": network}
 
 
-def write_mask(path: Path, classes: npt.NDArray[np.uint8]) -> None:
-    """As our own products are laid out: 512-px blocks, DEFLATE."""
+def draw(path: Path, name: str, size: int) -> None:
+    """Write a mask block by block, laid out as our own products are: 512-px blocks, DEFLATE."""
     import rasterio
     from affine import Affine
+    from rasterio.windows import Window
 
+    block = MASKS[name]()
     profile = {
         "driver": "GTiff",
-        "height": classes.shape[0],
-        "width": classes.shape[1],
+        "height": size,
+        "width": size,
         "count": 1,
         "dtype": "uint8",
         "crs": "EPSG:32633",
@@ -85,29 +93,24 @@ def write_mask(path: Path, classes: npt.NDArray[np.uint8]) -> None:
         "compress": "deflate",
     }
     with rasterio.open(path, "w", **profile) as out:
-        out.write(classes, 1)
-
-
-def draw(path: Path, name: str, size: int) -> None:
-    """Write the mask of that name."""
-    write_mask(path, MASKS[name](size))
+        for row in range(0, size, BLOCK):
+            for col in range(0, size, BLOCK):
+                part = block[: size - row, : size - col]
+                out.write(part, 1, window=Window(col, row, part.shape[1], part.shape[0]))
 
 
 # --- the ways --------------------------------------------------------------------------------------------------------
 
 
 def ours(mask: str, out: str, workers: int, simplify: float) -> None:
-    """Our polygons; with one worker in this process."""
-    import pyarrow as pa
-    import pyogrio
-
-    from tiling.polygons import SCHEMA, polygonise
+    """Our polygons with all their attributes; with one worker in this process."""
+    from tiling.layer import Layer
+    from tiling.polygons import polygonise
+    from tiling.vectors import write_vectors
 
     def write(map_: Any) -> None:
         batches = polygonise(mask, map=map_, simplify=simplify, scratch=Path(out).parent)
-        reader = pa.RecordBatchReader.from_batches(SCHEMA, batches)
-        options = {"geometry_name": "geometry", "geometry_type": "Polygon", "crs": "EPSG:32633"}
-        pyogrio.write_arrow(reader, out, layer="landcover", driver="GPKG", **options)
+        write_vectors(out, batches, Layer(crs="EPSG:32633"))
 
     if workers == 1:
         write(map)
@@ -131,15 +134,17 @@ def rasterio_shapes(mask: str, out: str) -> None:
         crs = source.crs.to_wkt()
     outlines = [shapely.geometry.shape(outline) for outline, _ in found]
     frame = geopandas.GeoDataFrame({"class_id": [int(value) for _, value in found]}, geometry=outlines, crs=crs)
-    frame.to_file(out, layer="landcover", driver="GPKG", engine="pyogrio")
+    frame.to_file(out, layer="landcover", driver="GPKG", engine="pyogrio", use_arrow=True)
 
 
-def commands(mask: Path, out: Path, simplify: float) -> dict[str, list[str]]:
+def commands(mask: Path, out: Path, simplify: float, *, ours_only: bool) -> dict[str, list[str]]:
     """Each way as a command."""
     this = [sys.executable, "-m", "benchmarks.vectors", "--mask-file", str(mask), "--out", str(out)]
     ways = {f"ours, {n} worker{'s'[: n - 1]}": [*this, "--way", f"ours-{n}"] for n in (1, 2)}
     if simplify:
         ways[f"ours, simplified by {simplify} px"] = [*this, "--way", "ours-1", "--simplify", str(simplify)]
+    if ours_only:
+        return ways
     ways["rasterio + shapely + pyogrio"] = [*this, "--way", "rasterio"]
     if polygonize := shutil.which("gdal_polygonize.py"):
         ways["gdal_polygonize.py"] = [polygonize, "-q", str(mask), "-f", "GPKG", str(out), "landcover", "class_id"]
@@ -159,7 +164,13 @@ def cost_of(command: list[str], out: Path) -> Cost:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     kilobytes = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
-    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, pyogrio.read_info(out)["features"])
+    features = pyogrio.read_info(out, layer="landcover")["features"]
+    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, features)
+
+
+def least(costs: list[Cost]) -> Cost:
+    """The least of each figure."""
+    return Cost(*(min(figures) for figures in zip(*costs, strict=True)))
 
 
 def main() -> None:
@@ -168,6 +179,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4096, help="pixels on a side")
     parser.add_argument("--mask", action="append", choices=list(MASKS), help="which masks; all unless told")
     parser.add_argument("--simplify", type=float, default=0.0, help="in pixels, for one more row")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each way runs")
+    parser.add_argument("--ours-only", action="store_true", help="leave the others out")
     for inner in ("--way", "--mask-file", "--out"):
         parser.add_argument(inner, default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -184,12 +197,15 @@ def main() -> None:
             drawing = multiprocessing.get_context("spawn").Process(target=draw, args=(mask, name, arguments.size))
             drawing.start()
             drawing.join()
-            first: Cost | None = None
-            print(f"\n{name}, {arguments.size} × {arguments.size} px, {os.cpu_count()} cores")
+            ways = commands(mask, out, arguments.simplify, ours_only=arguments.ours_only)
+            rounds = [{way: cost_of(command, out) for way, command in ways.items()} for _ in range(arguments.rounds)]
+            costs = {way: least([found[way] for found in rounds]) for way in ways}
+            first = next(iter(costs.values()))
+            print(
+                f"\n{name}, {arguments.size} × {arguments.size} px, {os.cpu_count()} cores, {arguments.rounds} rounds"
+            )
             print(f"{'':32} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'polygons':>9} {'wall ×':>7} {'CPU ×':>7}")
-            for way, command in commands(mask, out, arguments.simplify).items():
-                cost = cost_of(command, out)
-                first = first or cost
+            for way, cost in costs.items():
                 print(
                     f"{way:32} {cost.wall:8.1f} {cost.cpu:8.1f} {cost.peak / 1e6:8.0f} {cost.polygons:9d} "
                     f"{cost.wall / first.wall:7.2f} {cost.cpu / first.cpu:7.2f}",

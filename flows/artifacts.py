@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import time
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,10 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
+from flows.catalogue import Catalogue
 from flows.report import Published
+from flows.storage import Remote
+from segmentation.accuracy import Accuracy
 
 PAUSE = 2.0
 """Seconds between two updates of a bar: each one is a request of about 60 ms while workers wait for jobs."""
@@ -26,11 +31,17 @@ PAUSE = 2.0
 LONGEST_URI = 300_000
 """Characters of a picture inside an artifact; pages that hold more become slow."""
 
+MOST_ROWS = 20
+"""Rows of a table on a page of Markdown."""
+
 FILES = {
     "landcover.gpkg": "polygons with class, area and confidence; opens coloured, with a legend",
     "landcover.qgs": "a QGIS project with polygons and raster; opens at a click",
     "classes.tif": "the class of every pixel; a cloud-optimised GeoTIFF with colours and names",
     "confidence.tif": "how sure the segmenter is, 0–100",
+    "probabilities.tif": "the probability of every class, 0–100, a band each",
+    "entropy.tif": "how evenly the classes share a pixel, 0–100",
+    "margin.tif": "by how much the likeliest class leads, 0–100",
     "areas.csv": "area of every class",
     "quicklook.png": "the picture above, in full size",
     "run.json": "what was asked, from what, with which versions, how long it took",
@@ -38,10 +49,13 @@ FILES = {
 
 
 class Bar:
-    """A `Progress` that Prefect shows as a bar: one artifact a stage, its key the same in every run."""
+    """A `Progress` that Prefect shows as a bar: one artifact a stage, its key the same in every run.
 
-    def __init__(self, units: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._units, self._clock = units, clock
+    `of` says of what, where a flow run has many such stages.
+    """
+
+    def __init__(self, units: str, of: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._units, self._of, self._clock = units, of, clock
         self._began = self._spoke = clock()
         self._artifact: Any = None
 
@@ -51,6 +65,7 @@ class Bar:
             return
         self._spoke = now
         percent, text = 100 * done / total, standing(done, total, self._units, now - self._began)
+        text = f"{self._of}: {text}" if self._of else text
         try:
             if self._artifact is None:
                 self._artifact = create_progress_artifact(percent, key=f"progress-{stage}", description=text)
@@ -58,6 +73,17 @@ class Bar:
                 update_progress_artifact(self._artifact, percent, text)
         except httpx.HTTPError as error:  # the run is worth more than its bar
             get_run_logger().warning("The progress bar could not be drawn: %s", error)
+
+
+class Bars:
+    """A `Progress` of work whose stages are known only as they come: a bar for each."""
+
+    def __init__(self, units: str) -> None:
+        self._units = units
+        self._bars: dict[str, Bar] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self._bars.setdefault(stage, Bar(self._units))(stage, done, total)
 
 
 def standing(done: int, total: int, units: str, seconds: float) -> str:
@@ -83,11 +109,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def slug(name: str) -> str:
+    """A name as an artifact's key has it: small letters, digits and dashes."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "unnamed"
+
+
 def publish_artifacts(published: Published) -> None:
-    """Leave the summary and the table of areas with the flow run."""
+    """Leave the summary and the table of areas with the flow run; a scene's have the same keys in every run."""
     scene = published.record["scene"]
     title = f"{scene['name']}, {scene['date']}" if scene["date"] else scene["name"]
-    create_markdown_artifact(summary(published), key="land-cover", description=f"{title}: {outcome(published)}")
+    key = slug(scene["name"])
+    create_markdown_artifact(summary(published), key=f"land-cover-{key}", description=f"{title}: {outcome(published)}")
     rows = [
         {
             "class": area.class_name,
@@ -97,7 +130,90 @@ def publish_artifacts(published: Published) -> None:
         }
         for area in published.areas
     ]
-    create_table_artifact(rows, key="areas", description=f"Area of every class of {title}")
+    create_table_artifact(rows, key=f"areas-{key}", description=f"Area of every class of {title}")
+
+
+def publish_catalogue(catalogue: Catalogue, folder: Path, files: Sequence[Path]) -> None:
+    """Leave a report on many scenes with the flow run: the newest map, what changed, what failed, all areas."""
+    key = slug(folder.resolve().name)
+    create_markdown_artifact(report(catalogue, folder, files), key=f"report-{key}", description=catalogue.title)
+    rows = [
+        {"scene": entry.name, "date": entry.date, "class": row.class_name, "hectares": f"{row.area_m2 / 1e4:,.1f}"}
+        for entry in catalogue.used
+        for row in entry.areas
+    ]
+    create_table_artifact(rows, key=f"areas-{key}", description=f"Area of every class at every date: {catalogue.title}")
+
+
+def report(catalogue: Catalogue, folder: Path, files: Sequence[Path]) -> str:
+    """Many scenes on one page of Markdown."""
+    used = catalogue.used
+    lines = []
+    if used and (picture := folder / catalogue.place(used[-1], "quicklook.png")).exists():
+        lines.append(f"![{used[-1].name}]({data_uri(picture)})")
+    lines += [f"> **Warning:** {warning}" for warning in catalogue.warnings]
+    lines += [f"> **{entry.name}** failed: {entry.message}" for entry in catalogue.entries if entry.status == "failed"]
+    lines += [f"> **{name}** is not used: {why}" for name, why in catalogue.unused.items()]
+    if catalogue.changes:
+        change = catalogue.changes[-1]
+        lines.append(f"### From {change.earlier_date} to {change.later_date}")
+        if change.message:
+            lines.append(f"> **Not compared:** {change.message}")
+        else:
+            lines.append(f"{change.changed_m2 / 1e4:,.1f} of {change.compared_m2 / 1e4:,.1f} ha changed.")
+            moves = [(a, b, m2) for a, b, _, m2 in change.transitions if a != b][:MOST_ROWS]
+            lines.append(
+                "\n".join(
+                    ["| from | to | hectares |", "|---|---|---:|"]
+                    + [f"| {a} | {b} | {m2 / 1e4:,.1f} |" for a, b, m2 in moves]
+                )
+            )
+    lines += [f"### Files in `{folder.resolve()}`", file_table([(path, "") for path in files])]
+    return "\n\n".join(lines)
+
+
+def publish_accuracy(key: str, description: str, accuracy: Accuracy, files: Sequence[Path]) -> None:
+    """Leave the accuracy of a map or a model with the flow run: its pictures, and the figures of every class."""
+    pictures = [path for path in files if path.suffix == ".png"]
+    share = LONGEST_URI // max(1, len(pictures))
+    create_markdown_artifact(
+        "\n\n".join(
+            [
+                f"overall accuracy **{accuracy.overall_accuracy:.3f}**, mean IoU **{accuracy.mean_iou:.3f}**",
+                *(f"> **Note:** {note}" for note in accuracy.notes),
+                *(f"![{path.stem}]({data_uri(path, share)})" for path in pictures),
+                file_table([(path, "") for path in files]),
+            ]
+        ),
+        key=f"accuracy-{key}",
+        description=description,
+    )
+    create_table_artifact(
+        [
+            {"class": row["name"]}
+            | {name: "–" if row[name] is None else f"{row[name]:.3f}" for name in ("iou", "f1", "precision", "recall")}
+            | {"pixels": f"{row['support']:,}"}
+            for row in accuracy.to_dict()["classes"]
+        ],
+        key=f"classes-{key}",
+        description=f"{description}: figures of every class",
+    )
+
+
+def publish_files(key: str, description: str, files: Sequence[Path], notes: Sequence[str] = ()) -> None:
+    """Leave a list of files with the flow run."""
+    notes = [f"> **Note:** {note}" for note in notes]
+    create_markdown_artifact(
+        "\n\n".join([*notes, file_table([(path, "") for path in files])]), key=key, description=description
+    )
+
+
+def file_table(files: Sequence[tuple[Path | Remote, str]]) -> str:
+    """Files with what they are and how large, in Markdown."""
+    return "\n".join(
+        ["| file | what it is | size |", "|---|---|---:|"]
+        + [f"| `{path.name}` | {what or FILES.get(path.name, '')} | {size(path)} |" for path, what in files]
+    )
 
 
 def summary(published: Published) -> str:
@@ -111,10 +227,7 @@ def summary(published: Published) -> str:
         "### Open it in QGIS",
         f"Drag this file onto the map; it brings its colours and legend:\n\n```\n{look}\n```",
         f"### Files in `{folder}`",
-        "\n".join(
-            ["| file | what it is | size |", "|---|---|---:|"]
-            + [f"| `{path.name}` | {FILES[path.name]} | {size(path)} |" for path in published.files]
-        ),
+        file_table([(path, "") for path in published.files]),
         "Time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in published.seconds.items()),
     ]
     return "\n\n".join(lines)
@@ -134,18 +247,18 @@ def outcome(published: Published) -> str:
     return text
 
 
-def size(path: Path) -> str:
+def size(path: Path | Remote) -> str:
     """The size of a file as a person says it."""
-    count = path.stat().st_size
+    count = path.size() if isinstance(path, Remote) else path.stat().st_size
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
 
 
-def data_uri(picture: Path, longest: int = LONGEST_URI) -> str:
+def data_uri(picture: Path | Remote, longest: int = LONGEST_URI) -> str:
     """A PNG as a data URI of at most `longest` characters: with 256 colours if need be, then with fewer pixels."""
     from PIL import Image
 
     data = picture.read_bytes()
-    with Image.open(picture) as opened:
+    with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
     full, shrink = image.size, 1.0
     while len(uri := "data:image/png;base64," + base64.b64encode(data).decode()) > longest:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from flows.catalogue import Entry
+    from flows.change import Change
     from flows.progress import Progress
     from flows.report import Published
     from flows.request import Request
@@ -39,7 +41,27 @@ app = typer.Typer(
 Sources = Annotated[
     list[str], typer.Argument(metavar="SCENE…", help="A raster, or its single-band files (also blue=PATH).")
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the run; made if need be, resumed if it is there.")]
+def on_disk(path: Path) -> Path:
+    """A path that is no address."""
+    if ":/" in str(path):
+        from tiling.errors import Mistake
+
+        raise Mistake(f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a folder")
+    return path
+
+
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="Folder of the run; made if need be, resumed if it is there.", callback=on_disk),
+]
+RunOut = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        metavar="DIR|URL",
+        help="Folder of the run, on a disk or as s3://…, gs://… or az://…; made if need be, resumed if it is there.",
+    ),
+]
 Chosen = Annotated[
     str, typer.Option("--segmenter", help="A kind (see `landweave segmenters`), a bundle's folder or id, a YAML file.")
 ]
@@ -114,7 +136,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable outpu
 
 def request_from(
     sources: list[str],
-    out: Path,
+    out: str,
     segmenter: str,
     settings: list[str],
     bands: str,
@@ -175,6 +197,7 @@ def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Seg
     """The segmenter a person named: a kind, a bundle's folder or id, or a YAML file, with settings laid over it."""
     from flows.request import segmenter_from
     from flows.settings import read_settings
+    from segmentation.bundle import load
     from segmentation.errors import Mistake
     from segmentation.weights import refuse_checkpoint
 
@@ -191,7 +214,7 @@ def choose_segmenter(name: str, settings: list[str], **extra: int | None) -> Seg
             raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
         return segmenter_from(str(loaded["kind"]), {**{k: v for k, v in loaded.items() if k != "kind"}, **given})
     if path.is_dir():
-        return segmenter_from("network", {"bundle": name, **given})
+        return segmenter_from(load(path).card.model.kind, {"bundle": name, **given})
     refuse_checkpoint(path)
     return segmenter_from(name, given)
 
@@ -216,7 +239,7 @@ def settings_of(option: str, texts: list[str]) -> dict[str, Any]:
 @app.command()
 def segment(
     scene: Sources,
-    out: Out,
+    out: RunOut,
     segmenter: Chosen = "rules",
     settings: Settings = [],  # noqa: B006 - typer copies it
     bands: Bands = "",
@@ -260,7 +283,7 @@ def segment(
 @app.command()
 def plan(
     scene: Sources,
-    out: Out = Path("landweave-plan"),
+    out: RunOut = "landweave-plan",
     segmenter: Chosen = "rules",
     settings: Settings = [],  # noqa: B006 - typer copies it
     bands: Bands = "",
@@ -346,7 +369,11 @@ def segmenters() -> None:
     rows = []
     for kind in kinds():
         loaded = segmenter_class(kind)
-        fields = [f"{n}={f.default}" for n, f in loaded.model_fields.items() if n not in ("kind", "fitted")]
+        fields = [
+            n if f.is_required() else f"{n}={f.default}"
+            for n, f in loaded.model_fields.items()
+            if n not in ("kind", "fitted")
+        ]
         rows.append((kind, (loaded.__doc__ or "").strip().splitlines()[0], ", ".join(fields)))
     table(rows, ("kind", "what it is", "settings"))
 
@@ -414,7 +441,9 @@ def train(
         )
         for paths in grouped(scene, len(labels))
     ]
-    recipe = {"architecture": architecture, "encoder": encoder, "seed": seed, **settings_of("--set", settings)}
+    recipe = {"architecture": architecture, "seed": seed, **settings_of("--set", settings)}
+    if encoder:
+        recipe["encoder"] = encoder
     request = checked(
         Training,
         sources=sources,
@@ -454,19 +483,23 @@ def models(
     where: Annotated[
         list[str], typer.Argument(metavar="[NAME|DIR|hf://OWNER/NAME]…", help="Bundles, or folders of bundles.")
     ] = [],  # noqa: B006 - typer copies it
-    architectures: Annotated[bool, typer.Option("--architectures", help="List the networks there are.")] = False,
+    architectures: Annotated[
+        bool, typer.Option("--architectures", help="List the networks and forests there are.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List trained models; explain one: what it sees and says, how good it is, what it was trained on."""
     from flows.models import explained, found, overview, record
 
     if architectures:
-        from segmentation.architectures import architectures as known
+        from segmentation.architectures import architectures as networks
+        from segmentation.forest import FORESTS
 
+        known = networks() | {name: forest.what for name, forest in FORESTS.items()}
         if as_json:
-            print(json.dumps(known(), ensure_ascii=False))
+            print(json.dumps(known, ensure_ascii=False))
         else:
-            table(list(known().items()), ("architecture", "what it is"))
+            table(list(known.items()), ("architecture", "what it is"))
         return
     bundles = found(where)
     if as_json:
@@ -628,9 +661,13 @@ def vectorise(
 ) -> None:
     """Turn a class raster into polygons, with the names and colours it carries."""
     from flows import cluster
+    from flows.vectorise import pieces
     from flows.vectorise import vectorise as write
 
-    with progress_bar() as progress, cluster.start(cluster.Cluster(workers=workers), worker_bytes=2**30) as pool:
+    with (
+        progress_bar() as progress,
+        cluster.start(cluster.Cluster(workers=workers), shards=pieces(raster), worker_bytes=2**30) as pool,
+    ):
         polygons = write(
             raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
             connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, dissolve=dissolve,
@@ -652,6 +689,172 @@ def zones(
         written = write(map_path, zones_path, out, progress, nodata=nodata)
     for path in written:
         print(path)
+
+
+@app.command()
+def change(
+    earlier: Annotated[str, typer.Argument(metavar="EARLIER", help="Folder of a run, or a class raster.")],
+    later: Annotated[str, typer.Argument(metavar="LATER", help="The same of a later day; its pixels are compared.")],
+    out: Out,
+    classes: Annotated[
+        str, typer.Option("--classes", metavar="A=B,…", help="Count A as B on both maps; A= leaves it out.")
+    ] = "",
+    nodata: Annotated[int | None, typer.Option("--nodata", help="No data, beside what each file says.")] = None,
+    min_area: Annotated[
+        float, typer.Option("--min-area", metavar="M2", min=0, help="A smaller patch of change has not happened.")
+    ] = 0.0,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", metavar="PERCENT", min=0, max=100, help="Leave less sure pixels out.")
+    ] = 0.0,
+    simplify: Simplify = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two maps: transition matrix, change raster, polygons, chart."""
+    from flows import cluster
+    from flows.change import ChangeRequest, pieces
+    from flows.change import change as compare
+    from flows.request import checked, pairs
+
+    request = checked(
+        ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes", classes, str)),
+        nodata=nodata, min_area=min_area, min_confidence=min_confidence, simplify=simplify,
+    )  # fmt: skip
+    with (
+        progress_bar(quiet=as_json) as progress,
+        cluster.start(cluster.Cluster(workers=workers), shards=pieces(request), worker_bytes=2**30) as pool,
+    ):
+        result = compare(request, pool, progress)
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        return
+    show_change(result)
+
+
+@app.command()
+def collection(
+    scene: Annotated[
+        list[str], typer.Argument(metavar="SCENE|FOLDER…", help="Rasters, or folders in which each raster is a scene.")
+    ],
+    out: Out,
+    pattern: Annotated[str, typer.Option("--pattern", metavar="GLOB", help="Which files of a folder are scenes.")] = "",
+    title: Annotated[str, typer.Option("--title", help="What the report is called.")] = "",
+    segmenter: Chosen = "rules",
+    settings: Settings = [],  # noqa: B006 - typer copies it
+    bands: Bands = "",
+    nodata: NoData = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: Mask = "",
+    mask_values: MaskValues = "",
+    aoi: Aoi = "",
+    tile: TileSize = None,
+    margin: Margin = None,
+    shard: ShardSize = 2048,
+    workers: Workers = None,
+    cluster: ClusterName = "local",
+    cluster_set: ClusterSettings = [],  # noqa: B006 - typer copies it
+    products: ProductNames = "classes,confidence,vectors",
+    min_area: MinArea = 0.0,
+    min_area_rule: MinAreaRule = "longest-border",
+    simplify: Simplify = None,
+    index: IndexMeans = [],  # noqa: B006 - typer copies it
+    preflight: PreflightOption = "refuse",
+    fresh: Fresh = False,
+) -> None:
+    """Segment many scenes alike, each into a folder of its own, with one report of all."""
+    template = request_from(
+        scene, str(out), segmenter, settings, bands, nodata, scale, offset, mask, mask_values, "", aoi, tile, margin,
+        shard, products, "", fresh, min_area, min_area_rule, simplify, index, preflight,
+    )  # fmt: skip
+    from flows.cluster import cluster_from
+    from flows.collection import CollectionRequest, collect
+    from tiling.errors import Mistake
+
+    on = cluster_from(cluster, workers, settings_of("--cluster-set", cluster_set))
+    with progress_bar() as progress:
+        result = collect(CollectionRequest(template=template, pattern=pattern, title=title), on=on, progress=progress)
+    show_entries(result.entries, {})
+    print(f"\n{len(result.made)} of {len(result.entries)} scenes were done now")
+    for path in result.files:
+        print(f"  {path}")
+    if result.failed:
+        first = result.failed[0]
+        raise Mistake(
+            f"{len(result.failed)} of {len(result.entries)} scenes failed and the others are done; the first, "
+            f"{first.name}: {first.message}"
+        )
+
+
+@app.command()
+def monitor(
+    watch: Annotated[list[str], typer.Argument(metavar="FOLDER…", help="Where new scenes arrive.")],
+    out: Out,
+    title: Annotated[str, typer.Option("--title", help="What is watched.")] = "",
+    pattern: Annotated[str, typer.Option("--pattern", metavar="GLOB", help="Which files of a folder are scenes.")] = "",
+    zones_path: Annotated[
+        str, typer.Option("--zones", metavar="FILE", help="Polygon layer to measure each class in.")
+    ] = "",
+    max_invalid: Annotated[
+        float, typer.Option("--max-invalid", metavar="PART", min=0, max=1, help="Most cloud and no data, 0 to 1.")
+    ] = 0.3,
+    expect_days: Annotated[
+        int, typer.Option("--expect-days", metavar="N", min=0, help="Warn where imagery is older; 0: never.")
+    ] = 0,
+    min_change_area: Annotated[
+        float, typer.Option("--min-change-area", metavar="M2", min=0, help="A smaller patch is no change.")
+    ] = 0.0,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", metavar="PERCENT", min=0, max=100, help="Leave less sure pixels out.")
+    ] = 0.0,
+    settle: Annotated[
+        float, typer.Option("--settle", metavar="S", min=0, help="Seconds a file must lie untouched.")
+    ] = 30.0,
+    segmenter: Chosen = "rules",
+    settings: Settings = [],  # noqa: B006 - typer copies it
+    bands: Bands = "",
+    nodata: NoData = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: Mask = "",
+    mask_values: MaskValues = "",
+    aoi: Aoi = "",
+    tile: TileSize = None,
+    margin: Margin = None,
+    shard: ShardSize = 2048,
+    workers: Workers = None,
+    cluster: ClusterName = "local",
+    cluster_set: ClusterSettings = [],  # noqa: B006 - typer copies it
+    products: ProductNames = "classes,confidence,vectors",
+    min_area: MinArea = 0.0,
+    min_area_rule: MinAreaRule = "longest-border",
+    simplify: Simplify = None,
+    index: IndexMeans = [],  # noqa: B006 - typer copies it
+    preflight: PreflightOption = "refuse",
+) -> None:
+    """Map what is new in a folder, compare it with the map before, publish the series. Call it again at any time."""
+    template = request_from(
+        watch, str(out), segmenter, settings, bands, nodata, scale, offset, mask, mask_values, "", aoi, tile, margin,
+        shard, products, "", False, min_area, min_area_rule, simplify, index, preflight,
+    )  # fmt: skip
+    from flows.cluster import cluster_from
+    from flows.monitor import MonitorRequest
+    from flows.monitor import monitor as catch_up
+    from flows.request import checked
+
+    request = checked(
+        MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path, max_invalid=max_invalid,
+        expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence, settle_seconds=settle,
+    )  # fmt: skip
+    on = cluster_from(cluster, workers, settings_of("--cluster-set", cluster_set))
+    with progress_bar() as progress:
+        watched = catch_up(request, on=on, progress=progress)
+    for warning in watched.series.warnings:
+        print(f"landweave: warning: {warning}", file=sys.stderr)
+    show_entries(watched.series.entries, watched.series.unused)
+    print(f"\nnew: {len(watched.made)} scenes, {len(watched.compared)} changes")
+    for path in watched.files:
+        print(f"  {path}")
 
 
 @app.command()
@@ -735,6 +938,9 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
 
 def show(published: Published, *, as_json: bool) -> None:
     """The closing tables of a run."""
+    from flows.storage import Remote
+    from tiling.remote import gdal_path
+
     for warning in published.record["warnings"]:
         print(f"landweave: warning: {warning}", file=sys.stderr)
     if as_json:
@@ -754,6 +960,9 @@ def show(published: Published, *, as_json: bool) -> None:
         print(f"  {path}")
     package = published.folder / "landcover.gpkg"
     look = package if package in published.files else published.folder / "classes.tif"
+    if isinstance(look, Remote):
+        print(f"\nOpen it in QGIS: fetch the folder, or run: qgis {gdal_path(str(published.folder / 'classes.tif'))}")
+        return
     print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {look.resolve()}")
 
 
@@ -785,6 +994,47 @@ def show_accuracy(accuracy: Accuracy) -> None:
         show_areas(accuracy.areas)
     for note in accuracy.notes:
         print(f"note: {note}")
+
+
+def show_change(result: Change) -> None:
+    """What became of what, for a person."""
+    print(f"\n{result.aligned}")
+    hectares = result.square_metres / 1e4
+    rows = [
+        (name, f"{hectares[k].sum():,.1f}", f"{hectares[:, k].sum():,.1f}", f"{hectares[k, k]:,.1f}",
+         f"{hectares[k].sum() - hectares[k, k]:,.1f}", f"{hectares[:, k].sum() - hectares[k, k]:,.1f}")
+        for k, (_, name, _) in enumerate(result.classes)
+    ]  # fmt: skip
+    table(rows, ("class, in hectares", "before", "now", "unchanged", "lost", "gained"), right=(1, 2, 3, 4, 5))
+    print()
+    largest = [
+        (result.classes[i][1], result.classes[j][1], f"{pixels:,}", f"{metres / 1e4:,.1f}")
+        for i, j, pixels, metres in list(result.transitions())[:10]
+    ]
+    table(largest, ("was", "is", "pixels", "hectares"), right=(2, 3))
+    part = 100 * result.changed_m2 / result.compared_m2
+    print(
+        f"\n{result.changed_m2 / 1e4:,.1f} ha of {result.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %), "
+        f"{result.polygons:,} polygons"
+    )
+    for why, (pixels, metres) in result.left_out.items():
+        print(f"note: {why}: {metres / 1e4:,.1f} ha ({pixels:,} pixels)")
+    for note in result.notes:
+        print(f"note: {note}")
+    for path in result.files:
+        print(f"  {path}")
+
+
+def show_entries(entries: Sequence[Entry], unused: dict[str, str]) -> None:
+    """What came of each scene, for a person."""
+    rows = [
+        (
+            entry.name, entry.date, f"{entry.mapped_m2 / 1e4:,.1f}", f"{100 * entry.invalid:.1f} %",
+            entry.message or unused.get(entry.name, "done"),
+        )
+        for entry in entries
+    ]  # fmt: skip
+    table(rows, ("scene", "date", "hectares", "without data", ""), right=(2, 3))
 
 
 def show_areas(areas: AreaEstimates) -> None:

@@ -36,6 +36,7 @@ from tiling.labels import VECTOR_SUFFIXES, ShapeLabels, open_labels
 from tiling.palette import legend_of
 from tiling.parts import NO_CONFIDENCE
 from tiling.project import sorted_bounds
+from tiling.reading import open_dataset
 from tiling.spacing import PixelSpacing
 from tiling.style import completed
 from tiling.window import Window
@@ -179,8 +180,8 @@ def pieces(map_path: str | Path) -> int:
 def is_raster(path: str | Path) -> bool:
     """Whether GDAL opens a file as a raster, or it looks like none of the vector formats."""
     try:
-        rasterio.open(path).close()
-    except rasterio.errors.RasterioIOError:
+        open_dataset(str(path)).close()
+    except Mistake:
         return Path(path).suffix.lower() not in VECTOR_SUFFIXES and not Path(path).is_dir()
     return True
 
@@ -584,10 +585,7 @@ def count(comparison: Comparison, core: Window) -> Counts:
 
 def open_classes(path: str | Path) -> rasterio.DatasetReader:
     """A class raster, open; `Mistake` where it is none."""
-    try:
-        source = rasterio.open(path)
-    except rasterio.errors.RasterioIOError as error:
-        raise Mistake(f"{path} cannot be read as a class raster: {error}") from error
+    source = open_dataset(str(path))
     if not np.issubdtype(np.dtype(source.dtypes[0]), np.integer):
         raise Mistake(f"{path} holds {source.dtypes[0]} values; a class raster holds integers")
     if source.crs is None:

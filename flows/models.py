@@ -77,8 +77,7 @@ def explained(bundle: Bundle) -> dict[str, str]:
     else:
         forest = card.forest
         told |= {
-            "indices": ", ".join(forest.indices) or "none",
-            "windows": ", ".join(f"{length} px" for length in forest.context) or "none",
+            "features": ", ".join(forest.features),
             "needs": f"scikit-learn {forest.sklearn}",
         }
     told |= {f"trained: {name}": _plain(value) for name, value in training.items()}

@@ -45,11 +45,11 @@ def prepare(request: Request, folder: RunFolder) -> Plan:
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
     """The parts of every shard, in raster order. A shard that fails does not stop the others, but it fails the run."""
     with folder.stage("segment"):
-        probe.check(pool, plan.sources, folder.path)
+        probe.check(pool, plan.sources, folder.path, folder.remote)
         gpu = plan.segmenter.uses_gpu
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
         runtime = cluster.agree(answers, "what they compute with")
-        jobs, total = (plan.job(shard, runtime, folder.parts) for shard in plan.shards), len(plan.shards)
+        jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
         parts: list[Part] = []
         failures: list[tuple[Window, Exception]] = []
         for job, outcome in pool.as_completed(make_part, jobs, gpu=gpu):
@@ -60,13 +60,14 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
             progress("segment", len(parts) + len(failures), total)
         if failures:
             raise failed(plan, failures)
+        folder.gather(part.path.name for part in parts)
         return sorted(parts, key=lambda part: part.window)
 
 
 def join(plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent) -> Rasters:
     """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the smallest area."""
     with folder.stage("join"):
-        return write_rasters(plan, parts, folder, progress, map=pool.map)
+        return write_rasters(plan, parts, folder, progress, map=probe.near(pool, folder).map)
 
 
 def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int | None:
@@ -74,7 +75,7 @@ def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progr
     if "vectors" not in plan.request.products:
         return None
     with folder.stage("vectorise"):
-        return write_vectors(plan, rasters, folder, pool, progress)
+        return write_vectors(plan, rasters, folder, probe.near(pool, folder), progress)
 
 
 def publish(
@@ -82,7 +83,7 @@ def publish(
 ) -> report.Published:
     """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run."""
     with folder.stage("publish"):
-        areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, pool)
+        areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, probe.near(pool, folder))
         accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter.legend)
         report.write_quicklook(plan, rasters.classes, areas, folder)
         write_project(plan, rasters, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from flows.shard import ShardJob
 from segmentation.calibration import infer
 from segmentation.indices import required_bands
 from segmentation.segmenter import Finding, Segmenter, kinds
-from tiling.errors import Mistake
+from tiling.errors import Mistake, redacted
 from tiling.lattice import Lattice, Shard
+from tiling.reading import common_block
 from tiling.scene import Scene
 from tiling.window import Window
 
@@ -85,10 +86,10 @@ class Plan:
             }
         )
 
-    def job(self, shard: Shard, runtime: dict[str, str], folder: Path) -> ShardJob:
+    def job(self, shard: Shard, runtime: dict[str, str], folder: RunFolder) -> ShardJob:
         """What a worker needs to make the part of `shard` in `folder`."""
-        path = folder / f"{shard.name}-{self.part_key(shard, runtime)[:32]}.tif"
-        return ShardJob(self.scene, self.bands, self.segmenter, shard, path)
+        slot = folder.slot(f"{shard.name}-{self.part_key(shard, runtime)[:32]}.tif")
+        return ShardJob(self.scene, self.bands, self.segmenter, shard, slot)
 
     @cached_property
     def worker_bytes(self) -> int:
@@ -111,8 +112,8 @@ def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
     return {
         "files": scene.identities(),
         "grid": [scene.height, scene.width, *map(float, scene.transform[:6]), scene.crs.to_wkt()],
-        "bands": [repr(scene.band(name)) for name in bands],
-        "mask": repr(scene.mask),
+        "bands": [redacted(repr(scene.band(name))) for name in bands],  # signatures are renewed, pixels are not
+        "mask": redacted(repr(scene.mask)),
     }
 
 
@@ -127,11 +128,20 @@ def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
     tile, margin, stride, blend = segmenter.footprint
     if (margin, stride, blend) == (0, 1, False):
         tile = min(tile, request.shard)  # one pixel at a time: tiles change nothing, and small shards are small
+        stride = whole_blocks(scene, segmenter.bands(scene.band_names), request.shard)
     lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard, blend)
     for name in request.indices:
         required_bands(name, scene.band_names)  # said now, not when the polygons are made
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     return Plan(request, scene, segmenter, lattice, window, outline, warnings)
+
+
+def whole_blocks(scene: Scene, bands: Sequence[str], shard: int) -> int:
+    """What shards that cut no block of the source in two are multiples of; 1 where there are none of that size."""
+    if max(scene.height, scene.width) <= shard:
+        return 1
+    sides = [side for side in common_block(scene, bands) if side <= shard]
+    return lcm(*sides) if lcm(*sides) <= shard else max(sides)
 
 
 def fit(

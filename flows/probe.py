@@ -11,10 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.pools import ThisProcess
+from flows.storage import Remote
 from tiling.errors import Mistake
 
 if TYPE_CHECKING:
     from flows.pools import Pool
+    from flows.run import RunFolder
 
 LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "scikit-learn", "distributed")
 """What must be the same everywhere: it decides results, or how machines talk."""
@@ -30,9 +33,11 @@ class Task:
     """Where it must be able to write."""
     sign: str
     """A file that lies in the folder, so that a folder of the same name on another machine is told from it."""
+    remote: Remote | None = None
+    """Where it must be able to write instead, if the run's folder is on an object store."""
 
 
-def check(pool: Pool, sources: Sequence[str], folder: Path) -> None:
+def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | None = None) -> None:
     """Raise `Mistake` for the first worker that cannot do the job, with the reason."""
     here = versions_here()
     for worker, found in pool.everywhere(_versions(LIBRARIES)).items():
@@ -45,9 +50,26 @@ def check(pool: Pool, sources: Sequence[str], folder: Path) -> None:
                 "give both the same environment"
             )
     with sign(folder) as name:
-        for worker, problem in pool.everywhere(partial(problem_of, Task(tuple(sources), folder, name))).items():
+        task = Task(tuple(sources), folder, name, remote)
+        for worker, problem in pool.everywhere(partial(problem_of, task)).items():
             if problem:
                 raise Mistake(f"worker {worker} cannot do this work: {problem}")
+
+
+def near(pool: Pool, folder: RunFolder) -> Pool:
+    """The pool if its workers see the files of the run, else this process.
+
+    Of a run folder on an object store they see the near copy where they share a disk with this process.
+    """
+    if folder.remote is None:
+        return pool  # they were asked before the work began
+    with sign(folder.path) as name:
+        seen = pool.everywhere(partial(_exists, folder.path / name))
+    return pool if all(answer is True for answer in seen.values()) else ThisProcess()
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
 
 
 def versions_here() -> dict[str, str]:
@@ -86,15 +108,24 @@ def sign(folder: Path) -> Iterator[str]:
 
 def problem_of(task: Task) -> str | None:
     """What keeps this process from the task, in one line; None where nothing does."""
-    import rasterio
-    import rasterio.errors
+    from tiling.reading import open_dataset
+    from tiling.remote import identity, is_local
 
     for source in task.sources:
         try:
-            with rasterio.open(source):
+            identity(source)  # what is known there of a remote file is brought up to date
+            with open_dataset(source):
                 pass
-        except rasterio.errors.RasterioError as error:
-            return f"{source} does not open there ({' '.join(str(error).split())}); mount it under the same path"
+        except (Mistake, OSError) as error:
+            mend = "mount it under the same path" if is_local(source) else "give it the same credentials and network"
+            return f"{source} does not open there ({' '.join(str(error).split())}); {mend}"
+    if task.remote is not None:
+        try:
+            (task.remote / task.sign).write_bytes(b"")
+            task.remote.remove([task.sign])
+        except Mistake as error:
+            return str(error)
+        return None
     if not (task.folder / task.sign).exists():
         return f"{task.folder} is another folder there; choose one that all machines share"
     trial = task.folder / f".trial.{platform.node()}.{uuid.uuid4().hex[:12]}.tmp"

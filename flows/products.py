@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from flows.measures import index_columns, index_measures
 from flows.plan import Plan
 from flows.pools import Pool
-from flows.progress import Progress, counted, silent
+from flows.progress import Progress, counted, silent, watched
 from flows.run import RunFolder, write_whole
-from flows.vectorise import polygons
+from flows.vectorise import SIEVE, polygons, tiles_of
 from segmentation.segmenter import Measure
 from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import NO_CONFIDENCE, Part
@@ -63,7 +63,8 @@ def write_rasters(
                 mosaic = write_mosaic(work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, *every, **what)
             if classes and plan.request.min_area:
                 minimum, rule = plan.request.min_area, plan.request.min_area_rule
-                large = sieved(mosaic, work / "classes-sieved.tif", minimum=minimum, rule=rule, map=map)
+                with watched(map, "sieve", SIEVE * tiles_of(mosaic), progress) as counting:
+                    large = sieved(mosaic, work / "classes-sieved.tif", minimum=minimum, rule=rule, map=counting)
                 mosaic = write_mosaic(work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, **what)
             write_cog(mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average")
     write_whole(folder.product("classes.qml"), raster_qml(plan.segmenter.legend.rows))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 Progress = Callable[[str, int, int], None]
 """Told the name of a stage, how much of it is done, and how much there is."""
@@ -20,3 +23,20 @@ def counted(items: Iterable[T], stage: str, total: int, progress: Progress, *, s
     for done, item in enumerate(items, start=start + 1):
         yield item
         progress(stage, done, total)
+
+
+@contextmanager
+def watched(map: Map, stage: str, least: int, progress: Progress) -> Iterator[Map]:
+    """The same map, and progress hears of each of its results; nobody knows how many will come, but no fewer than
+    `least`."""
+    done = 0
+
+    def watching(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        nonlocal done
+        for result in map(function, items):
+            done += 1
+            progress(stage, done, max(least, done + 1))
+            yield result
+
+    yield watching
+    progress(stage, done, done)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
 
+from tiling.reading import environment, open_dataset
+from tiling.remote import is_local
 from tiling.scene import Scene
 
 LONGEST = 900
@@ -19,6 +21,9 @@ LONGEST = 900
 
 SCENE_LIMIT = 200_000_000
 """A scene without overviews is shown only up to this many pixels: beyond, a thumbnail would mean reading it all."""
+
+REMOTE_LIMIT = 4 * LONGEST**2
+"""The same for a scene on another machine, where every byte is fetched once more."""
 
 LegendRows = Sequence[tuple[int, str, str]]
 
@@ -65,8 +70,12 @@ def draw(
         if value in shares
     ]
     if patches:
-        figure.legend(handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=11, y=0.985)
+        listed = figure.legend(
+            handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, fontsize=8
+        )
+        for text in listed.get_texts():
+            text.set_parse_math(False)  # a class may be called "$1" without being a formula
+    figure.suptitle(title, fontsize=11, y=0.985, parse_math=False)
     figure.text(0.5, 0.925 if panels else 0.92, place(crs, bounds), ha="center", fontsize=8, color="#555555")
     figure.subplots_adjust(left=0.02, right=0.98, top=0.90, bottom=0.16, wspace=0.04)
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
@@ -80,8 +89,9 @@ def natural_colours(scene: Scene, bounds: Any, shape: tuple[int, int]) -> npt.ND
     layers: dict[str, npt.NDArray[np.float32]] = {}
     for name in dict.fromkeys(trio):
         band = next(band for band in scene.bands if band.name == name)
-        with rasterio.open(band.path) as source:
-            if not source.overviews(band.index) and source.height * source.width > SCENE_LIMIT:
+        limit = SCENE_LIMIT if is_local(band.path) else REMOTE_LIMIT
+        with environment(band.path), open_dataset(band.path) as source:
+            if not source.overviews(band.index) and source.height * source.width > limit:
                 return None
             window = rasterio.windows.from_bounds(*ordered(bounds, source.transform), transform=source.transform)
             data = source.read(
@@ -119,18 +129,38 @@ def pixel_ratio(crs: Any, bounds: Any, transform: Any) -> float:
 
 def metres_across(crs: Any, bounds: Any) -> float:
     """Ground length of the middle row."""
-    from pyproj import Geod, Transformer
+    from pyproj import CRS, Geod
 
     if crs.is_geographic:
         west, east, middle = bounds.left, bounds.right, (bounds.top + bounds.bottom) / 2
         half = (east - west) / 2
         _, _, length = Geod(ellps="WGS84").inv(west, middle, west + half, middle)
         return float(2 * length)
-    to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+    if (earth := degrees(crs)) is None:
+        axes = CRS.from_wkt(crs.to_wkt()).axis_info
+        return abs(bounds.right - bounds.left) * (axes[0].unit_conversion_factor if axes else 1.0)
+    to_degrees, ellipsoid = earth
     middle = (bounds.top + bounds.bottom) / 2
     (west, east), (south, north) = to_degrees.transform([bounds.left, bounds.right], [middle, middle])
-    _, _, length = Geod(ellps="WGS84").inv(west, south, east, north)
+    _, _, length = ellipsoid.inv(west, south, east, north)
     return float(length)
+
+
+def degrees(crs: Any) -> tuple[Any, Any] | None:
+    """The way from a CRS to longitude and latitude, WGS 84's or of its own planet, and the ellipsoid there.
+
+    None where a CRS lies on no planet, as a building site's.
+    """
+    from pyproj import CRS, Geod, Transformer
+    from pyproj.exceptions import ProjError
+
+    known = CRS.from_wkt(crs.to_wkt())
+    try:
+        return Transformer.from_crs(known, "EPSG:4326", always_xy=True), Geod(ellps="WGS84")
+    except ProjError:
+        if known.geodetic_crs is None:
+            return None
+    return Transformer.from_crs(known, known.geodetic_crs, always_xy=True), known.get_geod()
 
 
 def scale_bar(axis: Any, crs: Any, bounds: Any, shape: tuple[int, int]) -> None:
@@ -169,12 +199,11 @@ def outlined(axis: Any, x: float, y: float, text: str, **options: Any) -> None:
 
 def place(crs: Any, bounds: Any) -> str:
     """Where the map is, in words: the centre in degrees and the CRS."""
-    from pyproj import Transformer
-
-    x, y = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
-    lon, lat = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform(x, y)
-    code = crs.to_epsg()
+    code, earth = crs.to_epsg(), degrees(crs)
     name = f"EPSG:{code}" if code else crs.to_dict().get("proj", "custom CRS")
+    if earth is None:
+        return str(name)
+    lon, lat = earth[0].transform((bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2)
     if not (math.isfinite(lat) and math.isfinite(lon)):
         return name
     return f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° {'E' if lon >= 0 else 'W'} · {name}"

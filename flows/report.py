@@ -19,6 +19,7 @@ from flows.plan import Plan, crs_name
 from flows.pools import Pool
 from flows.run import RunFolder, versions, write_whole
 from flows.shard import peak_memory
+from flows.storage import Remote
 from segmentation.accuracy import Accuracy
 from segmentation.legend import Legend
 from tiling.mosaic import scratch
@@ -49,12 +50,12 @@ class ClassArea:
 class Published:
     """A finished run: its folder, its figures and its files."""
 
-    folder: Path
+    folder: Path | Remote
     areas: tuple[ClassArea, ...]
     accuracy: Accuracy | None
     polygons: int | None
     seconds: dict[str, float]
-    files: tuple[Path, ...]
+    files: tuple[Path | Remote, ...]
     record: dict[str, Any]
 
 
@@ -154,9 +155,10 @@ def write_record(
         "accuracy": accuracy.to_dict() if accuracy else None,
         "versions": versions(),
     }
-    folder.record(record)
+    record = folder.record(record)
     names = (
-        "classes.tif", "confidence.tif", "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "run.json"
+        "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
+        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "run.json",
     )  # fmt: skip
-    files = tuple(folder.product(name) for name in names if folder.product(name).exists())
-    return Published(folder.path, areas, accuracy, polygons, dict(folder.seconds), files, record)
+    files = tuple(folder.place / name for name in names if folder.product(name).exists())
+    return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.storage import Place
 from segmentation.bundle import names
 from segmentation.segmenter import AnySegmenter, Measure, Segmenter, segmenter_class
 from tiling.errors import Mistake
@@ -59,7 +61,7 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Source
-    out: Path
+    out: Place
     segmenter: AnySegmenter
     aoi: Annotated[str, Field(description="Vector file whose polygons bound the products.")] = ""
     shard: Annotated[int, Field(ge=1, description="Target length of a shard in pixels; changes no result.")] = 2048
@@ -128,6 +130,22 @@ def reach_of_forms() -> Reach:
         roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) or None,
         hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
     )
+
+
+def check_machines(name: str) -> None:
+    """Raise `Mistake` where a form names a cluster that only whoever runs the server may choose.
+
+    What a scheduler sends is unpickled by whoever asked it, and a class of any name is code of any kind.
+    """
+    if "://" in name:
+        host = urlsplit(name).hostname or ""
+        if host not in ("127.0.0.1", "::1", "localhost", *(reach_of_forms().hosts or ())):
+            raise Mistake(
+                f"{name}: this server asks no scheduler on {host or 'no host'}; whoever runs it can add the host to "
+                "LANDWEAVE_ALLOWED_HOSTS, or set LANDWEAVE_CLUSTER"
+            )
+    elif "." in name:
+        raise Mistake(f"{name}: a form names local, cuda, slurm, kubernetes, gateway or a scheduler's address")
 
 
 def check_places(request: Request) -> None:

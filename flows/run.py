@@ -7,18 +7,26 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import Mistake
+from flows.storage import Claim, Place, Remote, claimed, near_copy, together
+from tiling.errors import Mistake, redacted
 from tiling.files import on_disk, write_file
+
+PRODUCTS = ".products.json"
+"""Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""
+
+_OURS = re.compile(r"[a-z0-9]+-[0-9a-f]{16,32}\.(tif|json)")
+"""Names of parts and of what is remembered."""
 
 LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "shapely", "pyogrio", "dask")
 
@@ -40,17 +48,61 @@ def versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """A folder that belongs to one run at a time."""
+class Slot:
+    """The place of a part: on a disk, and on an object store where the run's folder is there."""
 
     path: Path
+    remote: Remote | None = None
+    finished: bool = False
+    """Whether an earlier run left it on the object store."""
+
+    @property
+    def near(self) -> bool:
+        """Whether this machine sees the run's folder, or its near copy."""
+        return self.path.parent.is_dir()
+
+    def write(self, content: bytes) -> None:
+        """Keep the content: on the store first, for a part exists if and only if it is there."""
+        if self.remote is not None:
+            self.remote.write_bytes(content)
+        if self.remote is None or self.near:
+            write_file(self.path, content)
+
+    def fetch(self) -> None:
+        """Bring the content from the store to the disk."""
+        assert self.remote is not None
+        write_file(self.path, self.remote.read_bytes())
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that belongs to one run at a time.
+
+    On an object store it has a near copy on this machine. Parts are there as soon as they are finished; products are
+    made in the near copy and go there together, `run.json` last.
+    """
+
+    path: Path
+    """On this machine."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage took."""
+    remote: Remote | None = None
+    """Where the folder really is, if that is an object store."""
+    finished: frozenset[str] = frozenset()
+    """Names of the parts that were there at the start, listed once."""
+    claim: Claim | None = None
+
+    @property
+    def place(self) -> Path | Remote:
+        """Where a person finds the folder."""
+        return self.remote or self.path
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the block as a stage of the run."""
         began = time.perf_counter()
+        if self.claim is not None:
+            self.claim.check()
         with on_disk(self.path):
             yield
         self.seconds[name] = round(time.perf_counter() - began, 3)
@@ -59,54 +111,144 @@ class RunFolder:
     def parts(self) -> Path:
         return self.path / "parts"
 
+    def slot(self, name: str) -> Slot:
+        """The place of a part."""
+        remote = self.remote / "parts" / name if self.remote else None
+        return Slot(self.parts / name, remote, name in self.finished)
+
     def product(self, name: str) -> Path:
         return self.path / name
 
-    def record(self, facts: dict[str, Any]) -> None:
-        """Write `run.json`."""
-        write_whole(self.path / "run.json", json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n")
+    def record(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Write `run.json`, without the secrets of signed addresses; the folder is finished then."""
+        text = redacted(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+        write_whole(self.path / "run.json", text + "\n")
+        if self.remote is not None:
+            self._publish(self.remote)
+        return json.loads(text)
+
+    def _publish(self, remote: Remote) -> None:
+        """Upload the products. While they are on their way there is no `run.json` that would vouch for them."""
+        if self.claim is not None:
+            self.claim.check()
+        made = {file.name for file in self.path.iterdir() if file.is_file() and not file.name.startswith(".")}
+        try:
+            before = set(json.loads((remote / PRODUCTS).read_bytes()))
+        except FileNotFoundError:
+            before = set()
+        remote.remove(["run.json"])
+        (remote / PRODUCTS).write_bytes(json.dumps(sorted(before | made)).encode())
+        together(lambda name: (remote / name).upload(self.path / name), sorted(made - {"run.json"}))
+        remote.remove(before - made)
+        (remote / PRODUCTS).write_bytes(json.dumps(sorted(made)).encode())
+        (remote / "run.json").upload(self.path / "run.json")
+
+    def gather(self, names: Iterable[str]) -> None:
+        """Bring those parts here that were made on other machines."""
+        if self.remote is not None:
+            together(Slot.fetch, [slot for slot in map(self.slot, names) if not slot.path.exists()])
 
     def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
         """What an earlier run wrote down under `key`, if it did."""
-        path = self.path / "parts" / f"{kind}-{key[:16]}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        slot = self.slot(f"{kind}-{key[:16]}.json")
+        if slot.finished:
+            slot.fetch()
+        return json.loads(slot.path.read_text(encoding="utf-8")) if slot.path.exists() else None
 
     def remember(self, kind: str, key: str, facts: dict[str, Any]) -> None:
         """Write down what is costly to find out again and must not change on resume."""
-        write_whole(self.path / "parts" / f"{kind}-{key[:16]}.json", json.dumps(facts, sort_keys=True))
+        self.slot(f"{kind}-{key[:16]}.json").write(json.dumps(facts, sort_keys=True).encode())
 
 
 @contextmanager
-def open_run(path: Path, *, fresh: bool = False) -> Iterator[RunFolder]:
-    """The run folder at `path`, made if need be and held for this process alone while the block lasts.
+def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
+    """The run folder at a place, made if need be and held for this process alone while the block lasts.
 
     `fresh` drops the parts of earlier runs. Raises `Mistake` where the folder cannot be written or is in use.
     """
+    if isinstance(place, Path):
+        with _open_here(place, str(place), fresh) as folder:
+            yield folder
+        return
+    near = near_copy(place)
+    with _open_here(near, str(place), fresh) as folder:
+        _clear(near)  # of a run that was killed: what it finished is on the store
+        try:
+            with claimed(place, near) as claim:
+                finished = (place / "parts").names()
+                if fresh:
+                    (place / "parts").remove(finished)
+                    finished = frozenset()
+                yield replace(folder, remote=place, finished=finished, claim=claim)
+        finally:
+            _clear(near)
+
+
+def _clear(near: Path) -> None:
+    """Empty a near copy, but for its lock and what it is known by."""
+    for entry in near.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in (".lock", ".id"):
+            entry.unlink()
+    (near / "parts").mkdir()
+
+
+@contextmanager
+def _open_here(path: Path, name: str, fresh: bool) -> Iterator[RunFolder]:
+    """The folder at a path of this machine, which a person calls by `name`."""
     folder, known = RunFolder(path), path.exists()
+    with held(path, name):
+        folder.parts.mkdir(exist_ok=True)
+        for leftover in folder.parts.glob(".*.tmp"):
+            leftover.unlink()
+        if fresh:
+            for part in folder.parts.iterdir():
+                if _OURS.fullmatch(part.name):  # a folder called parts may be somebody's
+                    part.unlink()
+        try:
+            yield folder
+        finally:
+            if not known and not any(folder.parts.iterdir()) and not (path / "run.json").exists():
+                shutil.rmtree(path)  # nothing was done here, so nothing is left behind
+
+
+@contextmanager
+def held(path: Path, name: str = "") -> Iterator[None]:
+    """Keep a folder, made if need be, for this process alone while the block lasts; what a crash left there goes.
+
+    A person calls it by `name`, or by its path. Raises `Mistake` where the folder cannot be written or is in use.
+    """
+    name = name or str(path)
     try:
-        folder.parts.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        _check_links(path, name)
         lock = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed by the `with` below
     except OSError as error:
-        raise Mistake(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
+        raise Mistake(f"cannot write to {name}: {error.strerror}; name another folder with --out") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.seek(0)
             owner = lock.read().strip() or "another process"
-            raise Mistake(f"{path} is in use by {owner}; wait for it or name another folder with --out") from error
+            raise Mistake(f"{name} is in use by {owner}; wait for it or name another folder with --out") from error
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
-        for leftover in (*folder.parts.glob(".*.tmp"), *path.glob(".*.tmp")):
+        for leftover in path.glob(".*.tmp"):
             leftover.unlink()
         for leftover in path.glob(".work-*"):
-            shutil.rmtree(leftover)
-        if fresh:
-            for part in folder.parts.iterdir():
-                part.unlink()
-        try:
-            yield folder
-        finally:
-            if not known and not any(folder.parts.iterdir()) and not (path / "run.json").exists():
-                shutil.rmtree(path)  # nothing was done here, so nothing is left behind
+            if not leftover.is_symlink():
+                shutil.rmtree(leftover)
+        yield
+
+
+def _check_links(path: Path, name: str) -> None:
+    """A run folder may be a link; what a run writes through inside may not, or it would write elsewhere.
+
+    Products may: they are replaced, and what they pointed to stays.
+    """
+    for inside in (".lock", "parts"):
+        if (path / inside).is_symlink():
+            raise Mistake(f"{name}/{inside} is a link, and a run writes into its own folder alone; remove the link")

@@ -1,4 +1,4 @@
-"""`landweave serve`: a Prefect server on this machine and the flow on it, ended together."""
+"""`landweave serve`: a Prefect server on this machine and the flows on it, ended together."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ SETTINGS = {
     # the second user interface calls an analytics service from the browser in spite of both; the classic one does not
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # SQLite takes one writer at a time; on a slow machine the others wait longer than the usual 10 s
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
     # a person waits in front of the form
     "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     # otherwise the coming and going of workers buries the five lines about the run
@@ -38,7 +41,7 @@ SETTINGS = {
 
 
 def serve(port: int = 4200) -> None:
-    """Offer `segment-scene` at http://127.0.0.1:`port` until Ctrl-C or SIGTERM.
+    """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM.
 
     Uses the Prefect server that answers there, or starts one and ends it too. Raises `Mistake` where another program
     holds the port or the server does not start.
@@ -51,26 +54,27 @@ def serve(port: int = 4200) -> None:
 
 
 async def offer(address: str) -> None:
-    """Run `segment-scene` whenever the server at `address` asks for it, until a signal asks to end.
+    """Run a flow whenever the server at `address` asks for it, until a signal asks to end.
 
     A run under way is then cancelled: left to itself, Prefect would kill it and show it as running for ever.
     """
     from prefect.runner import Runner
     from prefect.types.entrypoint import EntrypointType
 
-    from flows.segment import segment_scene
+    from flows.offered import OFFERED
 
     # one run at a time: it takes all cores, and its memory was planned on what is free
     runner = Runner(name="landweave", limit=1)
-    await runner.aadd_deployment(
-        await segment_scene.ato_deployment("segment-scene", entrypoint_type=EntrypointType.MODULE_PATH)
-    )
+    for offered in OFFERED:
+        await runner.aadd_deployment(
+            await offered.ato_deployment(offered.name, entrypoint_type=EntrypointType.MODULE_PATH)
+        )
     work, asked = asyncio.create_task(runner.start()), asyncio.Event()
     while not (runner.started or work.done()):
         await asyncio.sleep(0.05)
     for number in endings():  # only now: the runner's start takes SIGTERM
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    say(f"Landweave is ready: open {address}/deployments and run segment-scene. Ctrl-C ends it.")
+    say(f"Landweave is ready: open {address}/deployments and run segment-scene, or another flow. Ctrl-C ends it.")
     await asyncio.wait({work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
         await runner.astop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from tiling.errors import Mistake
 
 LARGEST = 2**20
 """Bytes of a file of settings."""
+
+DEEPEST = 20
+"""Lists in lists."""
 
 
 def read_settings(path: Path, example: str) -> dict[str, Any]:
@@ -32,21 +36,23 @@ def value_of(name: str, text: str) -> Any:
     import yaml
 
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            _refuse_alias(name, event)
+        _check_events(name, yaml.parse(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
     except Mistake:
         raise
     # YAML's own, and of what looks like a date or a number and is none: 2024-13-01, five thousand digits
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise Mistake(f"{name} is not valid YAML: {str(error)[:300]}") from error
-    except RecursionError as error:
-        raise Mistake(f"{name} is nested too deep; settings are flat") from error
 
 
-def _refuse_alias(name: str, event: Any) -> None:
-    """Ten lines of references to references are a thousand million values."""
+def _check_events(name: str, events: Iterable[Any]) -> None:
+    """Refuse what makes much of little: ten lines of references to references, three thousand opening brackets."""
     import yaml
 
-    if isinstance(event, yaml.AliasEvent):
-        raise Mistake(f"{name} refers to an anchor (*{event.anchor}); write the value out")
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise Mistake(f"{name} refers to an anchor (*{event.anchor}); write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise Mistake(f"{name} is nested more than {DEEPEST} deep; settings are flat")

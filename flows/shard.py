@@ -6,13 +6,15 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 import xarray as xr
 
+from flows.run import Slot
 from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
 from tiling.blending import summed
 from tiling.lattice import Shard
@@ -32,13 +34,14 @@ class ShardJob:
     bands: tuple[str, ...]
     segmenter: Segmenter
     shard: Shard
-    path: Path
+    slot: Slot
+    """Where the part goes."""
 
 
 def make_part(job: ShardJob) -> Part:
     """The part of one shard, computed unless it is already there."""
-    if job.path.exists():
-        return read_part(job.path)
+    if (known := found_part(job.slot)) is not None:
+        return known
     began, core = time.perf_counter(), job.shard.core
     labels = np.zeros(core.shape, np.uint8)
     layers: dict[str, Pixels] = {}
@@ -53,7 +56,22 @@ def make_part(job: ShardJob) -> Part:
             layer[:, *here] = np.where(prediction.labels > 0, values, NO_CONFIDENCE)
     note = {"seconds": round(time.perf_counter() - began, 3), "peak_bytes": peak_memory()}
     confidence = layers.pop("confidence")[0] if "confidence" in layers else None
-    return write_part(job.path, core, job.scene.geobox, labels, confidence, note, layers)
+
+
+    def write(path: Path, content: bytes) -> None:
+        job.slot.write(content)
+
+    return write_part(job.slot.path, core, job.scene.geobox, labels, confidence, note, layers, write=write)
+
+
+def found_part(slot: Slot) -> Part | None:
+    """The part an earlier run left, if it did."""
+    if not slot.path.exists() and slot.finished and slot.near:
+        slot.fetch()
+    elif slot.finished and not slot.near and slot.remote is not None:
+        with rasterio.MemoryFile(slot.remote.read_bytes()) as memory:
+            return replace(read_part(Path(memory.name)), path=slot.path)
+    return read_part(slot.path) if slot.path.exists() else None
 
 
 def _cut(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:

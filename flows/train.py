@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from flows.figures import blank_figure, csv_text, write_accuracy
 from flows.plan import calibrated
@@ -19,10 +19,11 @@ from flows.progress import Progress, silent
 from flows.request import Source
 from flows.run import content_key, versions, write_whole
 from segmentation.accuracy import Accuracy
-from segmentation.bundle import Bundle, load, save
+from segmentation.bundle import Bundle, load, save, write
+from segmentation.forest import FORESTS, ForestRecipe, TrainedForest, train_forest
 from segmentation.legend import LandClass, Legend
 from segmentation.samples import PARTS, Labelled, Samples
-from segmentation.training import Look, Recipe, train_network
+from segmentation.training import Look, Recipe, Trained, train_network
 from tiling.errors import Mistake
 from tiling.labels import Labels, open_labels
 from tiling.scene import Scene
@@ -39,6 +40,17 @@ _IN_MEMORY = 2**29
 """Bytes of pixels above which they are kept in a file."""
 
 
+def _kind_of_recipe(recipe: Any) -> str:
+    """By its architecture; forests have names of their own."""
+    name = recipe.get("architecture") if isinstance(recipe, dict) else getattr(recipe, "architecture", "")
+    return "forest" if name in FORESTS else "network"
+
+
+AnyRecipe = Annotated[
+    Annotated[Recipe, Tag("network")] | Annotated[ForestRecipe, Tag("forest")], Discriminator(_kind_of_recipe)
+]
+
+
 class Training(BaseModel):
     """One training: scenes, their labels, a folder for the bundle; the rest has defaults that follow from the data."""
 
@@ -53,10 +65,10 @@ class Training(BaseModel):
     labels_nodata: Annotated[float | None, Field(description="Value of unlabelled pixels in class rasters.")] = None
     split: Annotated[str, Field(description="blocks, shapes, scenes, or a raster; empty: what suits the labels.")] = ""
     split_values: Annotated[dict[str, int], Field(description="What the values of a split raster mean.")] = {}
-    recipe: Annotated[Recipe, Field(description="How the model is trained; its defaults follow from the data.")] = (
+    recipe: Annotated[AnyRecipe, Field(description="How the model is trained; its defaults follow from the data.")] = (
         Recipe()
     )
-    weights: Annotated[str, Field(description="A bundle to start from.")] = ""
+    weights: Annotated[str, Field(description="A bundle to start from, or imagenet.")] = ""
     name: Annotated[str, Field(description="What the bundle is called; its folder's name by default.")] = ""
     licence: Annotated[str, Field(description="Under which others may use it.")] = "not stated"
     fresh: Annotated[bool, Field(description="Begin again, go on from nothing.")] = False
@@ -110,7 +122,11 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     hidden folder beside the bundle, and goes when the bundle is there.
     """
     began = time.perf_counter()
-    weights = load(request.weights) if request.weights else None
+    if request.weights and isinstance(request.recipe, ForestRecipe):
+        raise Mistake(f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out")
+    weights: Bundle | Literal["imagenet"] | None = None
+    if request.weights:
+        weights = "imagenet" if request.weights == "imagenet" else load(request.weights)
     _check_out(request.out)
     scratch = request.out.with_name(f".{request.out.name}.training")
     samples, notes = samples_of(request, scratch, progress)
@@ -120,13 +136,18 @@ def train(request: Training, progress: Progress = silent) -> Finished:
             rmtree(old)
     (scratch / key).mkdir(parents=True, exist_ok=True)
     name = request.name or request.out.name
-    trained = train_network(
-        samples, request.recipe, name=name, licence=request.licence, scratch=scratch / key, told=progress,
-        weights=weights,
-    )  # fmt: skip
-    bundle = save(request.out, trained.card, trained.state)
-    files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
-    _write_curves(trained.looks, *files)
+    trained: Trained | TrainedForest
+    if isinstance(request.recipe, ForestRecipe):
+        trained = train_forest(samples, request.recipe, name=name, licence=request.licence, told=progress)
+        bundle, files = write(request.out, trained.card, trained.content), []
+    else:
+        trained = train_network(
+            samples, request.recipe, name=name, licence=request.licence, scratch=scratch / key, told=progress,
+            weights=weights,
+        )  # fmt: skip
+        bundle = save(request.out, trained.card, trained.state)
+        files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
+        _write_curves(trained.looks, *files)
     judged = trained.test or trained.validation
     if judged:
         files.extend(write_accuracy(judged, bundle.folder))
@@ -149,13 +170,13 @@ def _check_out(out: Path) -> None:
         raise Mistake(f"cannot write to {out.parent}: {error.strerror}; name another folder with --out") from error
 
 
-def _key(request: Training, samples: Samples, weights: Bundle | None) -> str:
+def _key(request: Training, samples: Samples, weights: Bundle | str | None) -> str:
     """What a training follows from: another one does not go on from its files."""
     asked = request.model_dump(mode="json", exclude={"out", "fresh", "name", "licence"})
     scenes = [source.open().identities() for source in request.sources]
     counts = [samples.counts(part).tolist() for part in PARTS.values()]
     facts = {"request": asked, "scenes": scenes, "counts": counts, "versions": versions()}
-    return content_key(facts | {"weights": weights.digest if weights else None})[:32]
+    return content_key(facts | {"weights": weights.digest if isinstance(weights, Bundle) else weights})[:32]
 
 
 def samples_of(request: Training, scratch: Path, progress: Progress = silent) -> tuple[Samples, tuple[str, ...]]:
@@ -293,11 +314,18 @@ def _gsd(scene: Scene) -> float:
 
 
 def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> dict[str, Any]:
+    """Where it comes from, for the card; nothing of the clock, so that the same training has the same card."""
+    boxes = [scene.geobox.extent.to_crs("EPSG:4326").boundingbox for scene in scenes]
+    west, south = min(box.left for box in boxes), min(box.bottom for box in boxes)
+    east, north = max(box.right for box in boxes), max(box.top for box in boxes)
+    days = sorted(scene.date.isoformat() for scene in scenes if scene.date)
+    when = {"start_datetime": f"{days[0]}T00:00:00Z", "end_datetime": f"{days[-1]}T00:00:00Z"} if days else {}
     return {
         "scenes": [scene.name for scene in scenes],
         "labels": [Path(path).name for path in request.labels],
         "split": splitting.how,
-        "seed": request.recipe.seed,
+        "bbox": [round(degrees, 6) for degrees in (west, south, east, north)],
+        **when,
     }
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from flows.cluster import Pool
 from flows.evaluate import open_classes
-from flows.progress import Progress, silent
+from flows.pools import Pool
+from flows.progress import Progress, silent, watched
 from tiling.area import PixelAreas
+from tiling.classes import open_raster
 from tiling.mosaic import scratch
 from tiling.palette import legend_of
 from tiling.window import Window
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
     from tiling.sieve import Rule
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 TILE = 1024
+
+TILES = 16
+"""Tiles that take about as long as a shard: a few seconds."""
+
+SIEVE = 3
+"""Passes of `tiling.sieve` over all tiles, at least."""
 
 STAIRCASE = 0.75
 """Tolerance in pixels that straightens the stairs of slanting boundaries and keeps everything else."""
@@ -69,9 +73,10 @@ def vectorise(
     )
     with scratch(out.parent) as work:
         if min_area:
-            raster = sieved(
-                raster, work / "sieved.tif", minimum=min_area, rule=min_area_rule, nodata=nodata, map=pool.map
-            )
+            with watched(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
+                raster = sieved(
+                    raster, work / "sieved.tif", minimum=min_area, rule=min_area_rule, nodata=nodata, map=map
+                )
         batches = polygons(
             raster,
             pool,
@@ -95,19 +100,20 @@ def polygons(
     from tiling.polygons import polygonise
 
     pixels = STAIRCASE if simplify is None else simplify / pixel_metres(raster)
-    with rasterio.open(raster) as source:
-        tiles = -(-source.height // TILE) * -(-source.width // TILE)
-    done = 0
+    passes = 4 if pixels > 0 or settings.get("smooth") else 2  # what crosses tiles is little
+    with watched(pool.map, "vectorise", passes * tiles_of(raster), progress) as map:
+        yield from polygonise(raster, tile=TILE, map=map, simplify=pixels, **settings)
 
-    def watched(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        nonlocal done
-        for result in pool.map(function, items):
-            done += 1
-            progress("vectorise", done, max(2 * tiles, done + 1))  # what follows the two passes over tiles is short
-            yield result
 
-    yield from polygonise(raster, tile=TILE, map=watched, simplify=pixels, **settings)
-    progress("vectorise", done, done)
+def pieces(raster: Path) -> int:
+    """How many pieces of work a raster makes, each about as much as a shard of an image."""
+    return tiles_of(raster) // TILES
+
+
+def tiles_of(raster: Path) -> int:
+    """How many tiles a pass over a raster has."""
+    with open_raster(raster) as source:
+        return int(-(-source.height // TILE) * -(-source.width // TILE))
 
 
 def pixel_metres(raster: Path) -> float:

@@ -87,18 +87,13 @@ def zones(
 
 def read_zones(path: Path) -> Any:
     """The polygons of a vector file as a GeoDataFrame; rows without one have an empty polygon."""
-    import geopandas
     import shapely
-    from pyogrio.errors import DataLayerError, DataSourceError
 
-    try:
-        frame = geopandas.read_file(path)
-    except (DataSourceError, DataLayerError, OSError) as error:
-        raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
-    if not isinstance(frame, geopandas.GeoDataFrame) or frame.empty:
+    from tiling.shapes import read_frame
+
+    frame = read_frame(path)
+    if frame.empty:
         raise Mistake(f"{path} holds no features; zones are polygons")
-    if frame.crs is None:
-        raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
     frame.geometry = frame.geometry.where(frame.geometry.notna(), shapely.Polygon())
     other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
     if other:

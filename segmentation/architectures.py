@@ -26,7 +26,7 @@ PATIENCE = 5.0
 """Seconds that the place of pretrained weights has to answer."""
 
 _REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What libraries raise where an encoder or a setting does not suit an architecture: nothing is checked at their door."""
+"""What libraries raise where an encoder or a setting does not suit an architecture: their doors check nothing."""
 
 _log = logging.getLogger(__name__)
 

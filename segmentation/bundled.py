@@ -23,17 +23,20 @@ def _here(bundle: str) -> str:
     return bundle if bundle in names() else str(Path(bundle).expanduser().absolute())
 
 
+BundleFolder = Annotated[
+    str,
+    AfterValidator(_here),
+    Field(description="Folder of the trained model, its hf:// id, or the name of one that comes with the package."),
+]
+
+
 class Bundled(Segmenter):
     """A trained model and the settings it runs with."""
 
     needs_reflectance: ClassVar[bool] = True
     inspects: ClassVar[bool] = True
 
-    bundle: Annotated[
-        str,
-        AfterValidator(_here),
-        Field(description="Folder of the trained model, its hf:// id, or the name of one that comes with the package."),
-    ] = "demo"
+    bundle: BundleFolder = "demo"
     fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
 
     def calibrates(self, bands: Sequence[str]) -> Sequence[str]:

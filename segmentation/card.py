@@ -88,16 +88,19 @@ class NetworkModel(BaseModel):
 
 
 class ForestModel(BaseModel):
-    """A forest of decision trees: labels from a pixel's bands, their indices and what lies within a few pixels."""
+    """A forest of decision trees: labels from a pixel's bands, their ratios and what lies within a few pixels."""
 
     model_config = _VALUE
 
     kind: Literal["forest"] = "forest"
     estimator: Annotated[Name, Field(description="Its name in `segmentation.forest`, such as random-forest.")]
-    indices: Annotated[tuple[str, ...], Field(description="Spectral indices among its features.")] = ()
-    context: Annotated[
-        tuple[int, ...], Field(description="Lengths, in pixels, of the square windows whose mean and spread it sees.")
-    ] = ()
+    features: Annotated[
+        tuple[Name, ...],
+        Field(min_length=1, description="What it sees of a pixel, by their names in `segmentation.features`, in order."),
+    ]
+    temperature: Annotated[
+        float, Field(gt=0, description="Logarithms of its votes are divided by it, which makes them probabilities.")
+    ] = 1.0
     sklearn: Annotated[str, Field(description="Version of scikit-learn it was trained with; another is refused.")]
 
 

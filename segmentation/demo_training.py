@@ -18,10 +18,13 @@ import numpy.typing as npt
 import xarray as xr
 
 from segmentation.accuracy import Accuracy, confusion_matrix
+from segmentation.architectures import build
 from segmentation.bundle import PACKAGED, BandCard, Card, NetworkModel, load, save
+from segmentation.engine import normalised, trained
+from segmentation.field import disagreement, support
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
-from segmentation.network import Network, build, disagreement, normalised, support, trained
+from segmentation.network import Network
 from segmentation.rules import Rules
 from segmentation.segmenter import Segmenter
 

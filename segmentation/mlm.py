@@ -78,7 +78,7 @@ def item_of(card: Card) -> dict[str, Any]:
         "mlm:hyperparameters": (
             {"encoder": model.pop("encoder"), **model.pop("options")}
             if network
-            else {name: model.pop(name) for name in ("indices", "context")}
+            else {"features": model.pop("features")}
         ),
         "mlm:input": [_input(card)],
         "mlm:output": [_output(card)],
@@ -211,7 +211,7 @@ def _output(card: Card) -> dict[str, Any]:
         "description": (
             "Logits; divided by landweave:model.temperature, their softmax is a probability. The largest wins."
             if card.model.kind == "network"
-            else "Probabilities. The largest wins."
+            else "Shares of votes; to the power of 1 / landweave:model.temperature they are probabilities."
         ),
         "tasks": ["semantic-segmentation"],
         "result": {

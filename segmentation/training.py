@@ -43,7 +43,9 @@ _MOST_SEEN = 2**21
 _LOOKS = 20
 """How often a run is judged, and can be taken up again."""
 _PATIENCE = 8
-"""Looks without a better one after which a run ends."""
+"""Looks without a better one after which a run ends, if it has become clearly worse."""
+_CLEARLY = 0.02
+"""A difference in mean IoU on the validation part that is not taken for chance."""
 _BLOCK, _AROUND = 128, 32
 """Side of the windows that are judged at once, and what is seen around them, in pixels."""
 _MOST_LOGITS = 200_000
@@ -52,7 +54,7 @@ _MARGIN_CHIP = 1024
 """Side of the chips that the margin is measured on, at most."""
 _FEW_FOR_CHIPS = 100_000
 """Training labels below which chips are short."""
-_STEPS, _LEAST_STEPS = 800, 50
+_STEPS, _LEAST_STEPS = 500, 100
 """Steps of a run on so many labels; they grow with the power 0.3 of them."""
 _MOST_WORK = 2e13
 """Multiplications in a run, at most: about ten minutes on two cores."""
@@ -444,8 +446,8 @@ def _looked(
 def _over(run: Run, now: _State, team: Team) -> bool:
     """Whether the run ends here; all processes are of one mind."""
     waited = (now.step - now.best_step) // run.every
-    late = now.step >= run.steps // 2  # before, the rate is still high and weights restless
-    over = now.step >= run.steps or (now.best_iou >= 0 and late and waited >= _PATIENCE)
+    worse = bool(now.looks) and now.looks[-1].mean_iou < now.best_iou - _CLEARLY
+    over = now.step >= run.steps or (worse and waited >= _PATIENCE)
     if team.size > 1:
         import torch.distributed as dist
 
@@ -577,24 +579,32 @@ def train_network(
     licence: str,
     scratch: Path,
     told: Told,
-    weights: Bundle | None = None,
+    weights: Bundle | Literal["imagenet"] | None = None,
 ) -> Trained:
     """A network trained on the train part, judged on the validation part and, where there is one, on the test part.
 
-    Where labels are few a last run learns from the validation labels too, for as many steps as were best before; what
+    Where labels are few a last run learns from the validation labels too, for as many steps as were good before; what
     the card says of validation is then of the run without them. `scratch` keeps what a killed training goes on from.
     """
     import torch
 
-    from segmentation.architectures import build
+    from segmentation.architectures import build, initial_weights
     from segmentation.field import choose_margin, support
 
     notes: list[str] = []
-    card = _first_card(samples, recipe, name, licence, weights)
+    old = None if weights == "imagenet" else weights
+    card = _first_card(samples, recipe, name, licence, old)
     chip = recipe.chip or chip_length(samples, card.network.stride)
     steps = recipe.steps or steps_for(samples, card, recipe, chip)
-    torch.manual_seed(recipe.seed)
-    start = started_from(build(card), card, weights) if weights else None
+    start = None
+    if weights is not None:
+        torch.manual_seed(recipe.seed)
+        new = build(card)
+        if weights == "imagenet":
+            notes += filter(None, [initial_weights(new, card)])
+            start = new.state_dict()
+        else:
+            start = started_from(new, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), steps, chip, 0, scratch / "run.pt", start)
     best, looks, best_step = _shared(first, told)
     model = build(card)
@@ -607,7 +617,9 @@ def train_network(
         heat = _heat(model, samples, card)
     refit = validated and (samples.counts(TRAIN).sum() < _FEW if recipe.refit is None else recipe.refit)
     if refit:
-        last = Run(samples, recipe, card, (TRAIN, VALIDATION), best_step, chip, 1, scratch / "refit.pt", start)
+        kept_up = looks[-1].step == steps and looks[-1].mean_iou > max(look.mean_iou for look in looks) - _CLEARLY
+        last_steps = steps if kept_up else best_step
+        last = Run(samples, recipe, card, (TRAIN, VALIDATION), last_steps, chip, 1, scratch / "refit.pt", start)
         best, *_ = _shared(last, told)
         model.load_state_dict(best)
         model.eval()
@@ -618,12 +630,12 @@ def train_network(
         model, _chips_for_margin(samples, card), tile=network.tile, stride=network.stride, support=reach
     )
     network = network.model_copy(update={"margin": margin.margin, "disagreement": _brief(margin.disagreement)})
-    metrics = _metrics("validation", validation) | _metrics("test", test)
+    metrics = metrics_of("validation", validation) | metrics_of("test", test)
     facts = {
         **samples.facts,
         "program": "landweave train",
         "labelled pixels": {part: int(samples.counts(n).sum()) for part, n in PARTS.items()},
-        "steps": best_step if refit else steps,
+        "steps": last_steps if refit else best_step,
         "chip": chip,
         "recipe": recipe.model_dump(mode="json", exclude={"device"}),
         "validated": "the run before the last, which learnt from these labels too" if refit else "the bundle itself",
@@ -717,7 +729,7 @@ def _chips_for_margin(samples: Samples, card: Card) -> list[npt.NDArray[np.float
     return made
 
 
-def _metrics(part: str, found: Accuracy | None) -> dict[str, float]:
+def metrics_of(part: str, found: Accuracy | None) -> dict[str, float]:
     if found is None:
         return {}
     plain = {"overall accuracy": found.overall_accuracy, "mean IoU": found.mean_iou}

@@ -54,6 +54,22 @@ class PixelAreas:
 
     def read(self, window: Window) -> npt.NDArray[np.int64]:
         """`(y, x) int64` units of each pixel of a window within the grid; read-only, to be multiplied by `unit`."""
+        units, rows, cols = self._units(window)
+        return np.broadcast_to(units[np.ix_(rows, cols)], window.shape)
+
+    def read_runs(
+        self, window: Window, start: npt.NDArray[np.integer], length: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.int64]:
+        """Units of runs of pixels in the rows of a window, each given by the flat index of its first pixel."""
+        units, rows, cols = self._units(window)
+        before = np.zeros((len(units), window.width + 1), np.int64)
+        np.cumsum(units[:, cols], axis=1, out=before[:, 1:])
+        row = start // window.width
+        col, line = start - row * window.width, rows[row]
+        return before[line, col + length] - before[line, col]
+
+    def _units(self, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Units of pixels that differ, and where among them each row and column of a window finds its own."""
         cells = Window(
             window.row // CELL,
             window.col // CELL,
@@ -65,8 +81,7 @@ class PixelAreas:
         units = np.rint(square_metres / self.unit).astype(np.int64)
         rows = np.arange(window.row, window.row_stop) - cells.row * CELL
         cols = np.arange(window.col, window.col_stop) // CELL - cells.col
-        picked = units[rows] if by_row else units[np.ix_(rows // CELL, cols)]
-        return np.broadcast_to(picked, window.shape)
+        return (units, rows, np.zeros_like(cols)) if by_row else (units, rows // CELL, cols)
 
     def _row_areas(self, cells: Window) -> npt.NDArray[np.float64]:
         """`(y, 1)` m² of the pixels of whole cells: numpy's vector loops see the same blocks whatever was asked for.

@@ -40,13 +40,14 @@ def on_disk(folder: Path) -> Iterator[None]:
     """Turn a failure in the block into a `Mistake` that names the disk, where the disk of `folder` is full."""
     try:
         yield
-        return
     except Mistake:
         raise
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in FULL
         if not full and (not folder.exists() or shutil.disk_usage(folder).free >= _NOTHING_LEFT):
             raise
+    else:
+        return
     # Outside the handler: what the library raised need not survive the way from a worker to the client.
     raise Mistake(
         f"the disk of {folder} is full; make room, or name a folder elsewhere with --out; what is finished is kept"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-
-import pyogrio
 
 from tiling.layer import Layer, Stream
 from tiling.style import vector_qml
@@ -47,30 +45,51 @@ INSERT INTO gpkg_contents (table_name, data_type, identifier, description) VALUE
 """
 
 
+UNGUARDED = {"OGR_SQLITE_SYNCHRONOUS": "OFF", "OGR_SQLITE_PRAGMA": "journal_mode=OFF,page_size=16384"}
+"""How GDAL writes a file that nobody sees before it is whole: without a journal, and without waiting for the disk (the
+tables added at the end do that once). Most polygons of a kilobyte or more then fit into one page."""
+
+
 def write_geopackage(path: Path, stream: Stream) -> None:
     """Write a GeoPackage 1.2 with one layer, its R-tree and, where features have a class, its style."""
+    import pyogrio  # loads pandas
+
     layer = stream.layer
     texts = {"IDENTIFIER": layer.title, "DESCRIPTION": layer.description}
-    pyogrio.write_arrow(
-        stream.reader,
-        path,
-        layer=layer.name,
-        driver="GPKG",
-        geometry_name="geometry",
-        geometry_type=layer.geometry_type,
-        crs=layer.wkt,
-        dataset_options={"VERSION": "1.2"},  # QGIS 3.22 warns of the newer default
-        layer_options={
-            "GEOMETRY_NAME": _free(GEOMETRY, stream.columns.names),
-            "FID": _free("fid", stream.columns.names),
-        }
-        | {name: text for name, text in texts.items() if text},
-    )
+    with _configured(UNGUARDED):
+        pyogrio.write_arrow(
+            stream.reader,
+            path,
+            layer=layer.name,
+            driver="GPKG",
+            geometry_name="geometry",
+            geometry_type=layer.geometry_type,
+            crs=layer.wkt,
+            dataset_options={"VERSION": "1.2"},  # QGIS 3.22 warns of the newer default
+            layer_options={
+                "GEOMETRY_NAME": _free(GEOMETRY, stream.columns.names),
+                "FID": _free("fid", stream.columns.names),
+            }
+            | {name: text for name, text in texts.items() if text},
+        )
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(TABLES)
         if layer.classified:
             _write_style(database, stream)
         _write_names(database, layer)
+
+
+@contextmanager
+def _configured(options: dict[str, str]) -> Iterator[None]:
+    """Settings of the GDAL that pyogrio brings along, for a while."""
+    import pyogrio
+
+    before = {name: pyogrio.get_gdal_config_option(name) for name in options}
+    pyogrio.set_gdal_config_options(options)
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(before)
 
 
 def speech(layer: Layer) -> Any:

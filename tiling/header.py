@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
 from collections import Counter
@@ -18,8 +19,15 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from tiling.bands import COMMON_NAMES, ORDERS, common_name, given_name, name_in_file_name, sensor_in, sensor_of_codes
-from tiling.errors import Mistake
-from tiling.reading import is_local, open_dataset
+from tiling.errors import Mistake, one_line
+from tiling.reach import driver_for
+from tiling.reading import open_dataset
+from tiling.remote import is_local
+
+_BLOCK, _MOST_BLOCKS = 256, 2**22
+"""A scene's sample is chosen among blocks of that many pixels squared; so many are still chosen from in seconds."""
+_LARGEST_ITEM = 16 * 2**20
+"""Bytes of a STAC item."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ def read_header(path: str) -> Header:
                 + (f"; name one of its parts, for example {inside[0]!r}" if inside else "; give a raster")
             )
         _check_place(path, dataset)
+        _check_size(path, dataset)
         _check_files(path, dataset)
         tags = {key.upper(): value for key, value in dataset.tags().items()}
         return Header(
@@ -97,7 +106,7 @@ def read_header(path: str) -> Header:
             nodata=tuple(dataset.nodatavals),
             scales=tuple(dataset.scales),
             offsets=tuple(dataset.offsets),
-            texts=tuple(_texts(dataset, index) for index in dataset.indexes),
+            texts=_texts(dataset),
             colours=tuple(colour.name for colour in dataset.colorinterp),
             masked=any(
                 MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
@@ -106,20 +115,33 @@ def read_header(path: str) -> Header:
         )
 
 
-def _texts(dataset: Any, index: int) -> tuple[str, ...]:
-    """What may hold a band's name. "Band 8" on the eighth band says nothing: ENVI writes it on bands without a name."""
-    tags = {key.lower(): value for key, value in dataset.tags(index).items()}
-    texts = (
-        tags.get("eo:common_name"),
-        tags.get("common_name"),
-        dataset.descriptions[index - 1],
-        *(tags.get(key) for key in ("band_name", "description", "long_name", "name")),
-    )
-    return tuple(text for text in texts if text and not re.fullmatch(rf"band[ _]?{index}", text, re.IGNORECASE))
+def _texts(dataset: Any) -> tuple[tuple[str, ...], ...]:
+    """Per band what may hold its name, each on one line.
+
+    "Band 8" on the eighth band says nothing: ENVI writes it on bands without a name.
+    """
+    try:
+        descriptions = dataset.descriptions
+    except UnicodeDecodeError:  # old programs wrote them in their own alphabet
+        descriptions = (None,) * dataset.count
+    found = []
+    for index, description in enumerate(descriptions, 1):
+        tags = {key.lower(): value for key, value in dataset.tags(index).items()}
+        texts = (
+            tags.get("eo:common_name"),
+            tags.get("common_name"),
+            description,
+            *(tags.get(key) for key in ("band_name", "description", "long_name", "name")),
+        )
+        plain = (one_line(text) for text in texts if text)
+        found.append(tuple(t for t in plain if t and not re.fullmatch(rf"band[ _]?{index}", t, re.IGNORECASE)))
+    return tuple(found)
 
 
 def _check_place(path: str, dataset: Any) -> None:
     transform = dataset.transform
+    if not all(map(math.isfinite, transform[:6])):
+        raise Mistake(f"{path} has a geotransform that is no number; give it corners: gdal_edit.py -a_ullr … {path}")
     if transform == Affine.identity():
         if dataset.gcps[0] or dataset.rpcs:
             model = "ground control points" if dataset.gcps[0] else "a camera model (RPC)"
@@ -134,7 +156,18 @@ def _check_place(path: str, dataset: Any) -> None:
         raise Mistake(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
 
 
+def _check_size(path: str, dataset: Any) -> None:
+    if -(-dataset.height // _BLOCK) * -(-dataset.width // _BLOCK) > _MOST_BLOCKS:
+        raise Mistake(
+            f"{path} declares {dataset.width:,} × {dataset.height:,} pixels, more than one scene may have; if its "
+            f"header is not damaged, cut it: gdal_translate -srcwin 0 0 500000 500000 {path} part.tif"
+        )
+
+
 def _check_files(path: str, dataset: Any) -> None:
+    # A file beside the raster may send GDAL anywhere for its overviews: they are let in by the same door.
+    for overview in dataset.tags(ns="OVERVIEWS").values():
+        driver_for(str(Path(path).with_name(overview.removeprefix(":::BASE:::"))) if ":::" in overview else overview)
     for file in dataset.files:
         if is_local(file) and not Path(file).exists():
             raise Mistake(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
@@ -204,25 +237,31 @@ def _beside(file: Header) -> list[str | None]:
     """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1 (`bands`)."""
     nothing: list[str | None] = [None] * file.count
     item = Path(file.path).with_suffix(".json")
-    if not is_local(file.path) or not item.is_file():
+    if not is_local(file.path) or not item.is_file() or item.stat().st_size > _LARGEST_ITEM:
         return nothing
     try:
-        content = json.loads(item.read_text())
-    except ValueError:
+        content = json.loads(item.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError):
         return nothing  # somebody else's
-    if not isinstance(content, dict):
-        return nothing
     assets = [
         asset
-        for asset in content.get("assets", {}).values()
-        if Path(asset.get("href", "")).name == item.with_suffix(Path(file.path).suffix).name
+        for asset in _mapping(_mapping(content).get("assets")).values()
+        if Path(str(_mapping(asset).get("href", ""))).name == item.with_suffix(Path(file.path).suffix).name
     ]
-    for holder in (*assets, content, content.get("properties", {})):
-        listed = holder.get("eo:bands") or holder.get("bands") or []
-        if len(listed) == file.count:
-            texts = [(b.get("eo:common_name"), b.get("common_name"), b.get("name")) for b in listed]
-            return [next((n for t in three if t and (n := common_name(t, file.sensor))), None) for three in texts]
+    for holder in map(_mapping, (*assets, content, _mapping(content).get("properties"))):
+        listed = holder.get("eo:bands") or holder.get("bands")
+        if isinstance(listed, list) and len(listed) == file.count:
+            texts = [[_mapping(b).get(key) for key in ("eo:common_name", "common_name", "name")] for b in listed]
+            return [
+                next((n for t in three if isinstance(t, str) and (n := common_name(t, file.sensor))), None)
+                for three in texts
+            ]
     return nothing
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object, else an empty one: what lies beside a raster may be anything."""
+    return value if isinstance(value, dict) else {}
 
 
 def alpha_band(file: Header, named: Sequence[int]) -> int | None:

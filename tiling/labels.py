@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +31,9 @@ COLUMNS = (
 """What a column of classes is called, the most telling first; case and signs aside."""
 
 COLOURS: tuple[tuple[str, str], ...] = (
-    ("wetland|marsh|swamp|mangrove", "#6fb3a5"),
     ("water|river|lake|sea|ocean|subtidal", "#3b7dd8"),
     ("tree|forest|wood|canopy", "#2f7d3b"),
+    ("wetland|marsh|swamp|mangrove", "#6fb3a5"),
     ("shrub|bush", "#7da453"),
     ("crop|field|agric|farm|cultivat", "#e0c766"),
     ("grass|herb|meadow|pasture|low veg", "#a8d36a"),
@@ -365,7 +365,7 @@ def _legend(
     names = {ours[target]: classes.get(target) or found.get(target) or str(target) for target in targets}
     plain = {value: colour for value, _, colour in completed((), names)}
     rows = tuple((value, name, _colour(name) or plain[value]) for value, name in sorted(names.items()))
-    return {code: ours[target] for code, target in kept.items()}, _apart(rows, plain)
+    return {code: ours[target] for code, target in kept.items()}, _apart(rows)
 
 
 def _listed(found: Mapping[int, str]) -> str:
@@ -376,11 +376,18 @@ def _colour(name: str) -> str | None:
     return next((colour for pattern, colour in COLOURS if re.search(pattern, name.lower())), None)
 
 
-def _apart(rows: tuple[LegendRow, ...], plain: Mapping[int, str]) -> tuple[LegendRow, ...]:
-    """The same rows; of classes that would share a colour all but the first get one of their own."""
-    seen: set[str] = set()
-    made = []
-    for value, name, colour in rows:
-        made.append((value, name, plain[value] if colour in seen else colour))
-        seen.add(colour)
+def _apart(rows: tuple[LegendRow, ...]) -> tuple[LegendRow, ...]:
+    """The same rows; of classes that would share a colour all but the first get one unlike all others."""
+    others = [colour for _, _, colour in completed((), range(1, 64))]
+    made: list[LegendRow] = []
+    for number, (value, name, colour) in enumerate(rows):
+        taken = [known for _, _, known in (*made, *rows[number + 1 :])]
+        own = colour if colour not in [known for _, _, known in made] else max(others, key=lambda c: _nearest(c, taken))
+        made.append((value, name, own))
     return tuple(made)
+
+
+def _nearest(colour: str, taken: Sequence[str]) -> int:
+    """Distance to the nearest of other colours, in red, green and blue."""
+    channels = [np.array(list(bytes.fromhex(hexes[1:])), int) for hexes in (colour, *taken)]
+    return min((int(np.sum((channels[0] - other) ** 2)) for other in channels[1:]), default=0)

@@ -115,6 +115,26 @@ def write_cog(source: Path, target: Path, *, overviews: str) -> None:
             written.replace(target.with_name(written.name))
 
 
+def plain_profile(raster: Any, window: Window) -> dict[str, Any]:
+    """How a temporary GeoTIFF like `window` of a raster is written: tiled, and packed as fast as can be."""
+    return {
+        "driver": "GTiff",
+        "height": window.height,
+        "width": window.width,
+        "count": raster.count,
+        "dtype": raster.dtypes[0],
+        "crs": raster.crs,
+        "transform": raster.transform @ Affine.translation(window.col, window.row),
+        "nodata": raster.nodata,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "bigtiff": "IF_SAFER",
+    }
+
+
 def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Path:
     """Copy `window` of a raster into a plain GeoTIFF; pixels whose centre is outside `outline` become no data.
 
@@ -122,22 +142,7 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
     pixel always gets the same answer.
     """
     with rasterio.open(source) as raster:
-        profile = {
-            "driver": "GTiff",
-            "height": window.height,
-            "width": window.width,
-            "count": raster.count,
-            "dtype": raster.dtypes[0],
-            "crs": raster.crs,
-            "transform": raster.transform @ Affine.translation(window.col, window.row),
-            "nodata": raster.nodata,
-            "tiled": True,
-            "blockxsize": BLOCK,
-            "blockysize": BLOCK,
-            "compress": "ZSTD",
-            "zstd_level": 1,
-            "bigtiff": "IF_SAFER",
-        }
+        profile = plain_profile(raster, window)
         with rasterio.open(target, "w", **profile) as masked:
             for block in window.blocks(_BURNT):
                 cell = block.on_grid(_BURNT)

@@ -34,4 +34,8 @@ def _names(raster: Path) -> list[str]:
     sidecar = raster.with_name(f"{raster.name}.aux.xml")
     if not sidecar.exists():
         return []
-    return [node.text or "" for node in ElementTree.parse(sidecar).iterfind(".//CategoryNames/Category")]
+    try:
+        root = ElementTree.parse(sidecar)
+    except ElementTree.ParseError:  # GDAL reads the raster without it, too
+        return []
+    return [node.text or "" for node in root.iterfind(".//CategoryNames/Category")]

@@ -8,7 +8,7 @@ any GIS opens it, and a note: a few plain facts about how it was made.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -53,10 +53,12 @@ def write_part(
     confidence: npt.NDArray[np.uint8] | None,
     note: dict[str, Any],
     measures: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({}),
+    *,
+    write: Callable[[Path, bytes], None] = write_file,
 ) -> Part:
     """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's `geobox`.
 
-    `measures` are further layers `(band, height, width) uint8`, by name.
+    `measures` are further layers `(band, height, width) uint8`, by name. `write` puts the file where it belongs.
     """
     layers = {"classes": labels[None], **({} if confidence is None else {"confidence": confidence[None]}), **measures}
     bands = [band for layer in layers.values() for band in layer]
@@ -86,7 +88,7 @@ def write_part(
             for index, array in enumerate(bands, start=1):
                 target.write(array, index)
             target.update_tags(**{_NOTE: json.dumps(facts)})
-        write_file(path, bytes(memory.getbuffer()))
+        write(path, bytes(memory.getbuffer()))
     return Part(path, window, len(bands), facts)
 
 

@@ -1,13 +1,13 @@
 """Exact polygons of a class raster of any size, worked tile by tile.
 
 A tile that knows the final region ids of its own pixels and of those one step outside can name the vertices at its own
-lattice points alone, and the outline of a region is the same set of vertices whoever found them (`tiling.outlines`).
-There are no pieces to glue and no seams to dissolve, and three passes suffice:
+lattice points alone, and walk from one to the next; the outline of a region is the same whoever found its vertices
+(`tiling.outlines`). No seam is dissolved, and three passes suffice:
 
 1. every tile labels its pixels and leaves its border behind; the borders are united into final ids (`tiling.regions`);
-2. every tile names its vertices; regions within one tile become polygons there, vertices of the others go to buckets on
+2. every tile walks its outlines; regions within one tile become polygons there, lines of the others go to buckets on
    disk (`tiling.spill`);
-3. bucket by bucket, the vertices that travelled become polygons.
+3. bucket by bucket, the lines that travelled become polygons.
 
 So memory holds a tile, a bucket and, in the calling process, the borders of all tiles. Three ids tell what a pixel is
 part of: its *polygon*, 4-connected; its *feature*, one row of the result; its *region*, the id that row carries. They
@@ -31,18 +31,28 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
-from rasterio.errors import RasterioIOError
 
 from tiling.area import PixelAreas, sum_by
+from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.errors import Mistake
-from tiling.outlines import CHANGED, Rings, Vertices, connect, find_vertices, on_the_map, wkb
-from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
+from tiling.outlines import CHANGED, Lines, Rings, connect, find_lines, find_vertices, on_the_map, ragged, wkb
+from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Runs, Seams, TileRegions, frame_of
 from tiling.simplify import Keys, arcs_of, failing, reduce, simplified
-from tiling.spill import Slice, Spilled, bucket_of, fetch, read_whole, slices, spill, write_whole
+from tiling.spill import (
+    Slice,
+    Spilled,
+    bucket_of,
+    fetch,
+    read_whole,
+    slices,
+    spill,
+    take_batch,
+    write_batch,
+    write_whole,
+)
 from tiling.window import Window
 
 NO_CONFIDENCE = 255
@@ -139,35 +149,32 @@ def polygonise(
 def _polygonise(
     job: Job, tile: int, max_vertices: int | None, scratch: Path | None, map: Map
 ) -> Iterator[pa.RecordBatch]:
-    source = job.source
-    height, width = source.areas.geobox.shape
+    height, width = job.source.areas.geobox.shape
     windows = _windows(height, width, tile)
-    edges: dict[tuple[int, int], Edge] = dict(
-        zip(windows, map(partial(find_edge, source), windows.values()), strict=True)
-    )
-    united = United.between(edges, source.connectivity)
-    if max_vertices is not None:
-        united = _cut(source, windows, edges, united, max_vertices, map)
-
     with tempfile.TemporaryDirectory(prefix="polygons-", dir=scratch) as folder:
+        job = replace(job, folder=folder)
+        edges: dict[tuple[int, int], Edge] = dict(
+            zip(windows, map(partial(find_edge, job), windows.values()), strict=True)
+        )
+        united = United.between(edges, job.source.connectivity)
+        if max_vertices is not None:
+            united = _cut(job, windows, edges, united, max_vertices, map)
         n_buckets = 1 + sum(int(edge.sides.sum()) for edge in edges.values()) // BUCKET_VERTICES
-        job = replace(job, folder=folder, n_buckets=n_buckets)
-        finished: list[Path] = []
+        job = replace(job, n_buckets=n_buckets)
         crossing: list[Crossing] = []
-        for within, rest in map(partial(trace, job), _surrounded(windows, edges, united)):
-            if isinstance(within, pa.RecordBatch):
-                yield within
-            elif within is not None:
-                finished.append(within)
-            if rest is not None:
-                crossing.append(rest)
-        for joined in map(partial(join, job), _buckets(crossing, n_buckets)):
-            if isinstance(joined, pa.RecordBatch):
-                yield joined
-            else:
-                finished.append(joined)
-        if finished:
-            yield from _drawn(job, finished, map)
+
+        def outlined() -> Iterator[Path]:
+            for within, rest in map(partial(trace, job), _surrounded(windows, edges, united)):
+                if within is not None:
+                    yield within
+                if rest is not None:
+                    crossing.append(rest)
+            yield from map(partial(join, job), _buckets(crossing, n_buckets))
+
+        for drawn in outlined() if job.exact else _drawn(job, list(outlined()), map):
+            batch = take_batch(drawn)
+            if batch.num_rows:
+                yield batch
 
 
 def _windows(height: int, width: int, tile: int) -> dict[tuple[int, int], Window]:
@@ -194,7 +201,7 @@ class Confidence:
     scale: float = 1.0
 
     def __call__(self, window: Window) -> npt.NDArray[np.integer]:
-        return _read(self.path, window)
+        return read_band(self.path, window)
 
 
 @dataclass(frozen=True)
@@ -220,21 +227,15 @@ class ClassRaster:
         connectivity: int,
     ) -> ClassRaster:
         """Check at the door that the files hold what they should."""
-        with _opened(raster) as classes:
-            if classes.count != 1 or not np.can_cast(classes.dtypes[0], np.int32):
-                raise Mistake(
-                    f"{raster} holds {classes.count} × {classes.dtypes[0]}; a class raster has one band of integers "
-                    "of at most 32 bits: make one with gdal_translate -b 1 -ot Int32"
-                )
+        with open_classes(raster) as classes:
             if classes.crs is None:
                 raise Mistake(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
             areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))
-            if nodata is None and classes.nodata is not None:
-                nodata = int(classes.nodata)
+            nodata = nodata_of(classes, nodata)
         source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
         if confidence is None:
             return source
-        with _opened(confidence) as sure:
+        with open_raster(confidence) as sure:
             if (sure.height, sure.width, sure.dtypes[0]) != (classes.height, classes.width, "uint8"):
                 raise Mistake(
                     f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the confidence of {raster} "
@@ -245,40 +246,26 @@ class ClassRaster:
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of one tile."""
-        return TileRegions.of(_read(self.path, window), window, self.areas.geobox.shape[1], self.nodata)
+        return TileRegions.of(read_band(self.path, window), window, self.areas.geobox.shape[1], self.nodata)
 
     def groups(self, found: TileRegions) -> Ids:
         """`(n,)` the feature that each region is in, as far as the tile alone can know."""
         return found.groups if self.connectivity == 8 else found.ids
 
-    def sums(self, labels: Labels, n: int, window: Window) -> npt.NDArray[np.int64]:
-        """`(n, 2 + 2 m)`: pixels and area units of each label; for each measure its sum and the pixels that have it."""
-        columns = [np.bincount(labels.ravel(), minlength=n), sum_by(labels, self.areas.read(window), n)]
+    def sums(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
+        """`(n, 2 + 2 m)`: pixels and area units of each region; of each measure its sum and the pixels that have it."""
+        start, length, _ = found.runs
+        columns = [found.sum_runs(length), found.sum_runs(self.areas.read_runs(window, start, length))]
         for measure in self.all_measures:
             values = measure(window)
             known = values != measure.missing
-            columns += sum_by(labels, np.where(known, values, 0), n), sum_by(labels, known, n)
+            columns += found.sum_pixels(np.where(known, values, 0)), found.sum_pixels(known)
         return np.stack(columns, axis=1)
 
     @property
     def all_measures(self) -> list[Measure]:
         """Confidence, if there is one, then the others."""
         return [*([self.confidence] if self.confidence else []), *self.measures.values()]
-
-
-def _opened(path: str | Path) -> Any:
-    try:
-        return rasterio.open(path)
-    except RasterioIOError as error:
-        raise Mistake(f"{path} cannot be opened as a raster: {error}") from error
-
-
-def _read(path: str, window: Window) -> Classes:
-    with _opened(path) as source:
-        try:
-            return source.read(1, window=rasterio.windows.Window(window.col, window.row, window.width, window.height))
-        except RasterioIOError as error:
-            raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
 
 
 class Edge(NamedTuple):
@@ -359,6 +346,7 @@ class Crossing(NamedTuple):
     """Where a tile left what it knows of features that cross its seams."""
 
     pieces: Spilled
+    lines: Spilled
     vertices: Spilled
 
 
@@ -367,15 +355,16 @@ class Bucket(NamedTuple):
 
     number: int
     pieces: list[Slice]
+    lines: list[Slice]
     vertices: list[Slice]
 
 
 def _buckets(crossing: Sequence[Crossing], n: int) -> Iterator[Bucket]:
     """Those that hold something."""
     for number in range(n):
-        pieces = slices([tile.pieces for tile in crossing], number)
-        if pieces:
-            yield Bucket(number, pieces, slices([tile.vertices for tile in crossing], number))
+        bucket = Bucket(number, *(slices([tile[kind] for tile in crossing], number) for kind in range(3)))
+        if bucket.pieces:
+            yield bucket
 
 
 @dataclass(frozen=True)
@@ -394,20 +383,27 @@ class Job:
         """Whether lines follow the pixels."""
         return self.tolerance <= 0 and self.smooth == 0
 
+    def file(self, name: Window | str, suffix: str) -> Path:
+        """Where something of a tile, or a bucket, waits."""
+        return Path(self.folder, f"{name.row}-{name.col}{suffix}" if isinstance(name, Window) else f"{name}{suffix}")
 
-def find_edge(source: ClassRaster, window: Window) -> Edge:
-    """First pass over a tile: what others have to know of it."""
+    def regions(self, window: Window) -> TileRegions:
+        """The regions of a tile that the first pass has labelled."""
+        start, length, label, ids, class_id, sides = read_whole(self.file(window, ".regions.npy"), 6)
+        return TileRegions(window.shape, Runs(start, length, label), ids, class_id, sides)
+
+
+def find_edge(job: Job, window: Window) -> Edge:
+    """First pass over a tile: what others have to know of it. Its regions are left for the other passes."""
+    source = job.source
     found = source.regions(window)
+    write_whole(job.file(window, ".regions.npy"), *found.runs, found.ids, found.class_id, found.sides)
     groups, border = source.groups(found), found.border
     shared = border if source.connectivity == 4 else replace(found, ids=groups).border
 
-    n, labels = groups.size, found.labels
-    sides = 4 * np.bincount(labels.ravel(), minlength=n)
-    for one, other in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
-        sides -= 2 * np.bincount(one[one == other], minlength=n)
     ids = _distinct(np.concatenate([side.ids for side in shared]))
     touches = np.isin(groups, ids)
-    return Edge(border, shared, ids, sum_by(np.searchsorted(ids, groups[touches]), sides[touches], ids.size))
+    return Edge(border, shared, ids, sum_by(np.searchsorted(ids, groups[touches]), found.sides[touches], ids.size))
 
 
 def _surrounded(
@@ -425,7 +421,7 @@ def _surrounded(
 
 
 def _cut(
-    source: ClassRaster,
+    job: Job,
     windows: Mapping[tuple[int, int], Window],
     edges: Mapping[tuple[int, int], Edge],
     united: United,
@@ -442,7 +438,7 @@ def _cut(
     concerned = (
         tile for tile in _surrounded(windows, edges, united) if np.isin(tile.united.regions.regions, suspects).any()
     )
-    regions = _above(max_vertices, list(map(partial(count, source), concerned)))
+    regions = _above(max_vertices, list(map(partial(count, job), concerned)))
     if not regions.size:
         return united
     cells = {tile: (window.row // CUT, window.col // CUT) for tile, window in windows.items()}
@@ -451,7 +447,7 @@ def _cut(
         for side, group in zip(edge.border, edge.groups, strict=True):
             polygons.append(_distinct(side.ids[np.isin(united.features.unite(group.ids), regions)]))
     whole = np.unique(united.polygons.unite(np.concatenate(polygons)))
-    return united.cutting(regions, whole, United.between(edges, source.connectivity, cells))
+    return united.cutting(regions, whole, United.between(edges, job.source.connectivity, cells))
 
 
 def _above(limit: int, counts: Sequence[tuple[Ids, npt.NDArray[np.int64]]]) -> Ids:
@@ -463,16 +459,19 @@ def _above(limit: int, counts: Sequence[tuple[Ids, npt.NDArray[np.int64]]]) -> I
 
 
 class View(NamedTuple):
-    """What a tile sees: the polygons in it and around it, and the vertices at its lattice points."""
+    """What a tile sees: the polygons in it and around it."""
 
     polygons: Ids
     """Ascending."""
     features: Ids
     """The feature of each."""
-    vertices: Vertices
-    """`region` is an index into `polygons`."""
-    ours: npt.NDArray[np.bool_]
-    """Which vertices belong to this tile and no other."""
+    crosses: npt.NDArray[np.bool_]
+    """Whether that crosses the tile's seams."""
+    around: Labels
+    """`(y + 2, x + 2)` the pixels of the tile and those one step outside, as indices into `polygons`."""
+    last: tuple[bool, bool]
+    """Whether the tile is the last down or across. Every lattice point belongs to the tile of the pixel to its lower
+    right, or to the last tile before the edge."""
 
 
 def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Ids, feature: Ids) -> View:
@@ -487,63 +486,78 @@ def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Id
     feature_of[rank(polygons[inside])] = features[inside]
 
     around = np.empty((window.height + 2, window.width + 2), np.int32)
-    around[1:-1, 1:-1] = rank(polygon)[found.labels]
+    around[1:-1, 1:-1] = found.paint(rank(polygon))
     around[0], around[-1], around[1:-1, 0], around[1:-1, -1] = (rank(side) for side in tile.polygons)
-    vertices = find_vertices(around, window)
-
-    # Every lattice point belongs to the tile of the pixel to its lower right, or to the last tile before the edge.
     height, width = source.areas.geobox.shape
-    ours = (vertices.row < window.row_stop) | (window.row_stop == height)
-    ours &= (vertices.col < window.col_stop) | (window.col_stop == width)
-    return View(known, feature_of, vertices, ours)
+    last = window.row_stop == height, window.col_stop == width
+    return View(known, feature_of, tile.united.features.cross(feature_of), around, last)
 
 
-def count(source: ClassRaster, tile: Surrounded) -> tuple[Ids, npt.NDArray[np.int64]]:
+def count(job: Job, tile: Surrounded) -> tuple[Ids, npt.NDArray[np.int64]]:
     """The features of a tile that cross its seams, and how many of their vertices are the tile's."""
-    found = source.regions(tile.window)
+    source, found = job.source, job.regions(tile.window)
     polygon, feature = tile.united.polygons.unite(found.ids), tile.united.features.unite(source.groups(found))
     view = _view(source, tile, found, polygon, feature)
-    n = np.bincount(view.vertices.region[view.ours], minlength=view.polygons.size)
-    crosses = tile.united.features.cross(view.features)
-    return view.features[crosses], n[crosses]
+    vertices = find_vertices(view.around, tile.window, view.crosses, last=view.last)
+    n = np.bincount(vertices.region, minlength=view.polygons.size)
+    return view.features[view.crosses], n[view.crosses]
 
 
-def trace(job: Job, tile: Surrounded) -> tuple[pa.RecordBatch | Path | None, Crossing | None]:
-    """Second pass over a tile: the features that lie within it, and where it left what it knows of the others."""
+def trace(job: Job, tile: Surrounded) -> tuple[Path | None, Crossing | None]:
+    """Second pass over a tile: where it left the features that lie within it, and what it knows of the others."""
     source, united = job.source, tile.united
-    found = source.regions(tile.window)
+    found = job.regions(tile.window)
     groups = source.groups(found)
     pieces = Pieces(
         united.polygons.unite(found.ids),
         united.features.unite(groups),
         united.regions.unite(groups),
         found.class_id.astype(np.int64),
-        source.sums(found.labels, groups.size, tile.window),
+        source.sums(found, tile.window),
     )
-    known, features, vertices, ours = _view(source, tile, found, pieces.polygon, pieces.feature)
+    view = _view(source, tile, found, pieces.polygon, pieces.feature)
+    known, lines = view.polygons, find_lines(view.around, tile.window, view.crosses, last=view.last)
 
     here, crosses = pieces.polygon != OUTSIDE, united.features.cross(pieces.feature)
     done = pieces.where(here & ~crosses)
     within = np.zeros(known.size, bool)
     within[_rank(known, done.polygon)] = True
-    finished, name = None, f"{tile.window.row}-{tile.window.col}"
+    finished, name = None, tile.window
     if done.polygon.size:
-        finished = _finished(job, name, outline(done, known, vertices.where(within[vertices.region])))
+        finished = _finished(job, name, outline(done, known, lines.where(np.flatnonzero(within[lines.region]))))
 
-    chosen = ours & united.features.cross(features)[vertices.region]
-    if not (crosses.any() or chosen.any()):
+    chosen = np.flatnonzero(view.crosses[lines.region])
+    if not (crosses.any() or chosen.size):
         return finished, None
-    travelling = vertices.where(chosen)
-    rest, n = pieces.where(crosses), job.n_buckets
+    rest, travelling, n = pieces.where(crosses), lines.where(chosen), job.n_buckets
+    size, bucket = np.diff(travelling.offsets), bucket_of(view.features[travelling.region], n)
     return finished, Crossing(
-        spill(Path(job.folder, f"{name}.pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, n), n),
+        spill(job.file(name, ".pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, n), n),
         spill(
-            Path(job.folder, f"{name}.vertices.npy"),
-            _records(travelling._replace(region=known[travelling.region])),
-            bucket_of(features[travelling.region], n),
+            job.file(name, ".lines.npy"),
+            _records(_LINE, known[travelling.region], travelling.comes, travelling.leaves, size),
+            bucket,
+            n,
+        ),
+        spill(
+            job.file(name, ".vertices.npy"),
+            _records(_VERTEX, travelling.row, travelling.col, travelling.node),
+            np.repeat(bucket, size),
             n,
         ),
     )
+
+
+_LINE = np.dtype([("polygon", "i8"), ("comes", "u1"), ("leaves", "u1"), ("size", "i8")])
+_VERTEX = np.dtype([("row", "i4"), ("col", "i4"), ("node", "?")])
+
+
+def _records(kind: np.dtype[Any], *columns: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    assert kind.names is not None
+    records = np.empty(columns[0].size, kind)
+    for name, column in zip(kind.names, columns, strict=True):
+        records[name] = column
+    return records
 
 
 def _distinct(ids: Ids) -> Ids:
@@ -556,25 +570,20 @@ def _rank(known: Ids, ids: Ids) -> Labels:
     return np.where(ids == OUTSIDE, OUTSIDE, np.searchsorted(known, ids)).astype(np.int32)
 
 
-_RECORD = np.dtype([("region", "i8"), ("row", "i4"), ("col", "i4"), ("turn", "u1"), ("node", "?")])
-
-
-def _records(vertices: Vertices) -> npt.NDArray[Any]:
-    records = np.empty(vertices.region.size, _RECORD)
-    for name, column in zip(Vertices._fields, vertices, strict=True):
-        records[name] = column
-    return records
-
-
-def join(job: Job, bucket: Bucket) -> pa.RecordBatch | Path:
-    """Last pass: the features of a bucket, from what all tiles know of them."""
-    rows, records = fetch(bucket.pieces), fetch(bucket.vertices)
+def join(job: Job, bucket: Bucket) -> Path:
+    """Last pass: where the features of a bucket are left, made from what all tiles know of them."""
+    rows, lines, vertices = fetch(bucket.pieces), fetch(bucket.lines), fetch(bucket.vertices)
     polygon, feature, region, class_id = rows[:, :4].T
     pieces = Pieces(polygon, feature, region, class_id, rows[:, 4:])
-    known = np.unique(pieces.polygon)
-    vertices = Vertices(*(records[name] for name in Vertices._fields))
-    rank = np.searchsorted(known, vertices.region).astype(np.int32)
-    return _finished(job, f"bucket-{bucket.number}", outline(pieces, known, vertices._replace(region=rank)))
+    known = _distinct(polygon)
+    found = Lines(
+        np.searchsorted(known, lines["polygon"]),
+        lines["comes"],
+        lines["leaves"],
+        np.append(0, np.cumsum(lines["size"])),
+        *(vertices[name] for name in ("row", "col", "node")),
+    )
+    return _finished(job, f"bucket-{bucket.number}", outline(pieces, known, found))
 
 
 # --- features --------------------------------------------------------------------------------------------------------
@@ -592,13 +601,13 @@ class Features(NamedTuple):
     rings: Rings
 
 
-def outline(pieces: Pieces, known: Ids, vertices: Vertices) -> Features:
-    """The features that some pieces, at least one, make up. `vertices.region` is an index into `known` polygons."""
+def outline(pieces: Pieces, known: Ids, lines: Lines) -> Features:
+    """The features that some pieces, at least one, make up. `lines.region` is an index into `known` polygons."""
     pieces = pieces.where(np.lexsort((pieces.polygon, pieces.feature)))
     feature, polygon = (np.append(True, ids[1:] != ids[:-1]) for ids in (pieces.feature, pieces.polygon))
     place = np.empty(known.size, np.int32)
     place[np.searchsorted(known, pieces.polygon[polygon])] = np.arange(np.count_nonzero(polygon))
-    rings = connect(vertices._replace(region=place[vertices.region]))
+    rings = connect(lines._replace(region=place[lines.region]))
     if rings.regions.size - 1 != np.count_nonzero(polygon):
         raise RuntimeError(CHANGED)
     first = np.flatnonzero(feature)
@@ -611,12 +620,12 @@ def outline(pieces: Pieces, known: Ids, vertices: Vertices) -> Features:
     )
 
 
-def _finished(job: Job, name: str, features: Features) -> pa.RecordBatch | Path:
-    """A batch, or a file to draw one from when all is finished."""
+def _finished(job: Job, name: Window | str, features: Features) -> Path:
+    """A file with a batch, or one to draw it from when all is finished."""
     if job.exact:
         rings = features.rings
-        return _batch(job.source, features, rings.col, rings.row, rings.rings)
-    path = Path(job.folder, f"{name}.features.npy")
+        return write_batch(job.file(name, ".arrow"), _batch(job.source, features, rings.col, rings.row, rings.rings))
+    path = job.file(name, ".features.npy")
     write_whole(path, *features[:-1], *features.rings)
     return path
 
@@ -637,15 +646,22 @@ def _batch(
 
     pixels, area, *of_measures = features.sums.T
     means = [
-        pa.array(total / np.maximum(n, 1) / measure.scale, mask=n == 0)
+        _column(total / np.maximum(n, 1) / measure.scale, n > 0)
         for measure, total, n in zip(source.all_measures, of_measures[::2], of_measures[1::2], strict=True)
     ]
     if source.confidence is None:
         means.insert(0, pa.nulls(pixels.size, pa.float64()))
     columns = [features.region, features.class_id.astype(np.int32), pixels, area * source.areas.unit, perimeter]
-    arrays = [*map(pa.array, columns), *means, geometry]
+    arrays = [*map(_column, columns), *means, geometry]
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(source.measures))
-    return batch if source.dropped is None else batch.filter(pa.array(features.class_id != source.dropped))
+    return batch if source.dropped is None else batch.take(_column(np.flatnonzero(features.class_id != source.dropped)))
+
+
+def _column(values: npt.NDArray[Any], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """An Arrow column; `pa.array` would do, but asks pandas what it is given, and so loads it in every worker."""
+    bits = None if known is None or known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, values.size, [bits, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _on_the_map(
@@ -677,8 +693,8 @@ def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs:
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 
-def _drawn(job: Job, finished: Sequence[Path], map: Map) -> Iterator[pa.RecordBatch]:
-    """The batches of all files, after rounds until no line spoils a polygon; the last level of a line is its original.
+def _drawn(job: Job, finished: Sequence[Path], map: Map) -> Iterable[Path]:
+    """Files with the batches, after rounds until no line spoils a polygon; the last level of a line is its original.
 
     Levels of lines travel as a file: there may be a hundred thousand, and every task of a round needs the same.
     """
@@ -692,33 +708,60 @@ def _drawn(job: Job, finished: Sequence[Path], map: Map) -> Iterator[pa.RecordBa
         )
         write_whole(path, keys, levels, changed)
         failed = list(map(partial(check, job, path), finished))
-        changed, number = np.unique(np.concatenate(failed)), number + 1
+        changed, number = np.unique(np.concatenate([np.empty(0, np.uint64), *failed])), number + 1
         if not changed.size:
-            break
+            return map(partial(draw, job), finished)
         reduced = reduce(reduced, changed)
-    for batch in map(partial(draw, job, path), finished):
-        if batch.num_rows:
-            yield batch
 
 
 def check(job: Job, levels: Path, finished: Path) -> Keys:
-    """Distinct keys of the lines that spoil polygons of a file, unless none changed since it was seen last."""
+    """Distinct keys of the lines that spoil polygons of a file, whose lines are left beside it.
+
+    In the first round all polygons are looked at, then those only whose lines changed in the round before.
+    """
     reduced, changed = _levels(levels)
-    features = _features(finished)
-    arcs = arcs_of(features.rings, features.rings.node)
-    if changed.size and not np.isin(arcs.key, changed).any():
-        return np.empty(0, np.uint64)
+    rings = _features(finished).rings
+    faces, arcs = np.arange(rings.regions.size - 1), arcs_of(rings)
+    if changed.size:
+        face = np.repeat(faces, np.diff(arcs.rings[rings.regions]))
+        faces = _distinct(face[np.isin(arcs.key, changed)])
+        if not faces.size:
+            return np.empty(0, np.uint64)
+        before = read_whole(_lines(finished), 2)
+        ring, rings = ragged(rings.regions, faces), rings.where(faces)
+        arcs = arcs_of(rings)
     outlines = simplified(arcs, job.tolerance, reduced=reduced, smooth=job.smooth)
-    return failing(outlines, features.rings, arcs, reduced, job.source.areas.geobox.affine)
+    xy, offsets = outlines.xy, outlines.rings
+    if changed.size:
+        xy, offsets = _replaced(before[0], before[1], ring, xy, offsets)
+    write_whole(_lines(finished), xy, offsets)
+    return failing(outlines, rings, arcs, reduced, job.source.areas.geobox.affine)
 
 
-def draw(job: Job, levels: Path, finished: Path) -> pa.RecordBatch:
-    """The batch of a file."""
-    reduced, _ = _levels(levels)
-    features = _features(finished)
-    arcs = arcs_of(features.rings, features.rings.node)
-    outlines = simplified(arcs, job.tolerance, reduced=reduced, smooth=job.smooth)
-    return _batch(job.source, features, outlines.xy[:, 0], outlines.xy[:, 1], outlines.rings)
+def draw(job: Job, finished: Path) -> Path:
+    """A file with the batch of a file, with the lines that the last round left."""
+    xy, rings = read_whole(_lines(finished), 2)
+    batch = _batch(job.source, _features(finished), xy[:, 0], xy[:, 1], rings)
+    return write_batch(finished.with_suffix(".arrow"), batch)
+
+
+def _lines(finished: Path) -> Path:
+    return finished.with_suffix(".lines.npy")
+
+
+def _replaced(
+    xy: npt.NDArray[np.float64],
+    rings: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.int64],
+    new_xy: npt.NDArray[np.float64],
+    new_rings: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Vertices and offsets of rings, the chosen ones replaced."""
+    source = np.arange(rings.size - 1)
+    source[chosen] = rings.size - 1 + np.arange(chosen.size)
+    both = np.append(rings, new_rings[1:] + rings[-1])
+    sizes = np.diff(both)[source]
+    return np.concatenate([xy, new_xy])[ragged(both, source)], np.append(0, np.cumsum(sizes))
 
 
 def _levels(path: Path) -> tuple[dict[int, int], Keys]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -17,7 +19,23 @@ POLYGONS, RASTER = "landcover_polygons", "landcover_raster"
 """Ids of the layers. QGIS 3.22 replaces ids of ten letters and fewer, and the tree of layers then names nobody."""
 
 
-def project(title: str, raster: Path, legend: Sequence[LegendRow], vector: tuple[Path, Layer] | None = None) -> str:
+@dataclass(frozen=True)
+class Backdrop:
+    """A class raster that lies below the others, unchecked, wherever its file is."""
+
+    name: str
+    path: Path
+    legend: Sequence[LegendRow]
+
+
+def project(
+    title: str,
+    raster: Path,
+    legend: Sequence[LegendRow],
+    vector: tuple[Path, Layer] | None = None,
+    *,
+    backdrops: Sequence[Backdrop] = (),
+) -> str:
     """Text of a `.qgs` that shows a class raster and, above it, the polygons made from it, if there are any.
 
     Files are named relative to the project, which belongs into the raster's folder: the folder can be moved. The map
@@ -43,6 +61,14 @@ def project(title: str, raster: Path, legend: Sequence[LegendRow], vector: tuple
         add_vector_style(drawn, legend, **speech(layer))
     drawn = _add_layer(layers, group, "raster", RASTER, "Raster", f"./{raster.name}", "gdal", crs, shown=vector is None)
     add_raster_style(drawn, legend)
+    for number, below in enumerate(backdrops):
+        with rasterio.open(below.path) as source:
+            system = CRS.from_wkt(source.crs.to_wkt())
+        place = Path(os.path.relpath(below.path, raster.parent)).as_posix()
+        key = f"{RASTER}_below_{number}"
+        add_raster_style(
+            _add_layer(layers, group, "raster", key, below.name, place, "gdal", system, shown=False), below.legend
+        )
     properties = ET.SubElement(root, "properties")
     # Without this the project has no CRS, whatever stands in projectCrs.
     enabled = ET.SubElement(ET.SubElement(properties, "SpatialRefSys"), "ProjectionsEnabled", type="int")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
-import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, reduce
 from math import lcm
 from operator import or_
@@ -19,12 +20,15 @@ import numpy.typing as npt
 import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
+from rasterio.enums import Interleaving, Resampling
 from rasterio.errors import RasterioError
+from rasterio.session import DummySession
 from rasterio.vrt import WarpedVRT
 
 from tiling.errors import Mistake
 from tiling.lattice import Tile
+from tiling.reach import driver_for, is_there
+from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, last_seen, small_content
 from tiling.window import Window
 
 if TYPE_CHECKING:
@@ -40,33 +44,66 @@ _STRIP = 256
 _LONGEST_STRIP = 4096
 _EXACT = 1e-9
 """Error of a resampled pixel's place, in pixels. rasterio 1.4 makes no WarpedVRT on a given grid with tolerance 0."""
-_REMOTE = {
-    # Nothing is listed or probed beside a remote file; its neighbours may be thousands.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-}
-
-
-def is_local(path: str) -> bool:
-    """Whether a path names a file of this machine, not a URL, a GDAL virtual file or a subdataset."""
-    return re.match(r"/vsi|\w[\w+.-]+:", path) is None or Path(path).exists()
-
-
-def _options(path: str) -> dict[str, str]:
-    return {} if is_local(path) else _REMOTE
+LARGEST_BLOCK = 128 * 2**20
+"""Bytes of a source's block, decoded."""
+_STORED = {"complex_int16": "complex64"}
+"""numpy has no word for GDAL's complex integers."""
+_SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
+"""A VRT's pixel functions in Python stay unread even where a person's environment allows them."""
 
 
 def open_dataset(path: str) -> Any:
-    """An open rasterio dataset; `Mistake` where there is none."""
-    if is_local(path) and not Path(path).exists():
+    """An open rasterio dataset of a file or a URL; `Mistake` where there is none, or none that may be opened."""
+    driver = driver_for(path)
+    if is_local(path) and not is_there(path):
         raise Mistake(f"{path} does not exist; check the path")
-    try:
-        with rasterio.Env(**_options(path)):
-            return rasterio.open(path)
-    except RasterioError as error:
-        reason = _reason(error)
+    reason = ""
+    for left in reversed(range(_attempts(path))):
+        try:
+            with environment(path):
+                content = None if is_local(path) else small_content(path)
+                place = gdal_path(path) if content is None else io.BytesIO(content)
+                dataset = rasterio.open(place, driver=driver)
+        except (RasterioError, UnicodeDecodeError) as error:  # the latter of a CRS whose name is not UTF-8
+            reason = _reason(error)
+        else:
+            _check_block(path, dataset)
+            return dataset
+        if left:
+            time.sleep(BACKOFF)
     raise Mistake(f"{path} is not a raster that GDAL can read ({reason}); give a GeoTIFF")  # see _at_place
+
+
+def _check_block(path: str, dataset: Any) -> None:
+    """Refuse what a header declares to be decoded at once and no memory may hold."""
+    together = dataset.count if dataset.interleaving is Interleaving.pixel else 1
+    for dtype, (height, width) in zip(dataset.dtypes, dataset.block_shapes, strict=True):
+        size = height * width * np.dtype(_STORED.get(dtype, dtype)).itemsize * together
+        if size > LARGEST_BLOCK:
+            dataset.close()
+            raise Mistake(
+                f"{path} declares blocks of {width:,} × {height:,} pixels, {size / 2**20:,.0f} MiB each, and up to "
+                f"{LARGEST_BLOCK >> 20} are read; tile it: gdal_translate -co TILED=YES {path} tiled.tif"
+            )
+
+
+@contextmanager
+def environment(path: str) -> Iterator[None]:
+    """GDAL set up to read that file, wherever it lies; one thread at a time reads from other machines.
+
+    GDAL 3.10 has been seen to wait for ever where two threads fetch blocks of the same file. It fetches the blocks of
+    a window in parallel itself.
+    """
+    # Without a session: with boto3 installed rasterio would ask it for credentials each time, GDAL finds them itself.
+    with (
+        nullcontext() if is_local(path) else _turn,
+        rasterio.Env(session=DummySession(), **gdal_options(path), **_SAFE),
+    ):
+        yield
+
+
+def _attempts(path: str) -> int:
+    return 1 if is_local(path) else ATTEMPTS
 
 
 @contextmanager
@@ -74,20 +111,26 @@ def _borrowed(path: str, onto: tuple[GeoBox, Resampling, float | None] | None = 
     """An open dataset nobody else uses meanwhile; resampled where `onto` says (grid, method, no data of the source).
 
     A dataset is not safe to share between threads, but may wander from one to the next. What is no longer the file
-    that was opened (changed, or inherited through a fork) is not found again, because the key names both.
+    that was opened (changed, or inherited through a fork) is not found again, because the key names both. Of a remote
+    file counts what `identity` found when it was last asked here.
     """
+    stamp: Any
     if is_local(path):
         if not Path(path).exists():
             raise Mistake(f"{path} is gone; it was there when the scene was opened")
         status = Path(path).stat()
         stamp = (status.st_mtime_ns, status.st_size)
     else:
-        stamp = (0, 0)
+        stamp = last_seen(path)
     grid, method, nodata = onto or (None, None, None)
     key = (os.getpid(), path, stamp, method, repr(nodata), grid)  # repr: NaN equals nothing
     with _lock:
         place = next((i for i, (known, _) in enumerate(_idle) if known == key), None)
         dataset = None if place is None else _idle.pop(place)[1]
+        outdated = [entry for entry in _idle if entry[0][1] == path and entry[0][2] != stamp]
+        _idle[:] = [entry for entry in _idle if entry not in outdated]
+    for _, other in outdated:
+        _close(other)  # what GDAL holds of a remote file goes with the last who has it open
     if dataset is None:
         dataset = open_dataset(path)
         if onto is not None:
@@ -107,11 +150,12 @@ def _borrowed(path: str, onto: tuple[GeoBox, Resampling, float | None] | None = 
 
 _idle: list[tuple[tuple[Any, ...], Any]] = []
 _lock = threading.Lock()
+_turn = threading.RLock()
 
 
 def _forget() -> None:
-    global _lock  # another thread may have held the old one at the fork
-    _lock = threading.Lock()
+    global _lock, _turn  # another thread may have held the old ones at the fork
+    _lock, _turn = threading.Lock(), threading.RLock()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -138,6 +182,16 @@ def _resampled(dataset: Any, grid: GeoBox, method: Resampling, nodata: float | N
 def _opened(scene: Scene, band: Band) -> AbstractContextManager[Any]:
     """The dataset that holds a band, on the scene's grid."""
     return _borrowed(band.path, (scene.geobox, Resampling.bilinear, band.nodata) if band.resampled else None)
+
+
+def common_block(scene: Scene, bands: Sequence[str]) -> tuple[int, int]:
+    """Rows and columns of the least window that cuts no block of these bands in two, where they agree so far."""
+    shapes = set()
+    for name in bands:
+        with _opened(scene, scene.band(name)) as dataset:
+            shapes.add(dataset.block_shapes[0])
+    heights, widths = zip(*shapes, strict=True)
+    return lcm(*heights), lcm(*widths)
 
 
 def _close(dataset: Any) -> None:
@@ -167,17 +221,25 @@ def decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, 
 
 
 def _at_place(path: str, window: Window, read: Callable[[], None]) -> None:
-    """Decoding errors become mistakes that name the file and the place."""
-    try:
-        with rasterio.Env(**_options(path)):
-            return read()
-    except RasterioError as error:
-        reason = _reason(error)
+    """Decoding errors become mistakes that name the file and the place; of a remote file, once they do not pass."""
+    for left in reversed(range(_attempts(path))):
+        try:
+            with environment(path):
+                return read()
+        except RasterioError as error:
+            reason = _reason(error)
+        if left:
+            time.sleep(BACKOFF * 2 ** (ATTEMPTS - 1 - left))
     # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both along, and
     # rasterio's do not unpickle.
+    mend = (
+        "the file is damaged there: fetch or export it again"
+        if is_local(path)
+        else f"tried {ATTEMPTS} times: its server fails or the file is damaged there"
+    )
     raise Mistake(
         f"{path} cannot be read in rows {window.row}–{window.row_stop - 1}, columns {window.col}–"
-        f"{window.col_stop - 1} ({reason}); the file is damaged there: fetch or export it again"
+        f"{window.col_stop - 1} ({reason}); {mend}"
     )
 
 

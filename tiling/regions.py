@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from tiling.window import Window
@@ -25,53 +26,95 @@ OUTSIDE = -1
 Ids: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int32]
 Classes: TypeAlias = npt.NDArray[np.integer]
+T = TypeVar("T", bound=np.generic)
 
 
-def label(classes: Classes) -> tuple[Labels, npt.NDArray[np.int64]]:
-    """4-connected regions of equal class: labels `(y, x)` 0 … n - 1, and `(n,)` the flat index of each first pixel.
+class Runs(NamedTuple):
+    """Stretches of one class along the rows of a tile, in raster order: parallel arrays."""
 
-    Regions are numbered in raster order of their first pixels. Rows are cut into runs of one class; runs that touch in
-    neighbouring rows are the edges of a graph, regions its connected components.
+    start: npt.NDArray[np.int32]
+    """Flat index of the first pixel."""
+    length: npt.NDArray[np.int32]
+    label: Labels
+    """The region it is part of."""
+
+
+def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The runs of pixels `(y, x)`, by 4-connected region 0 … n - 1, and of each region the flat index of its first
+    pixel and the length of its outline in sides of pixels.
+
+    Regions are numbered in raster order of their first pixels. Runs that touch in neighbouring rows are the edges of a
+    graph, regions its connected components. Few pixels begin a run, so little is done for each pixel.
     """
-    starts = np.ones(classes.shape, bool)
-    np.not_equal(classes[:, 1:], classes[:, :-1], out=starts[:, 1:])
-    run = np.cumsum(starts, dtype=np.int32).reshape(classes.shape) - 1
-    run_start = np.flatnonzero(starts)
+    begins = np.ones(classes.shape, bool)
+    np.not_equal(classes[:, 1:], classes[:, :-1], out=begins[:, 1:])
+    start = np.flatnonzero(begins).astype(np.int32)
+    n, stop = start.size, np.append(start[1:], np.int32(classes.size))
+    length = stop - start
+    run = np.repeat(np.arange(n, dtype=np.int32), length)
     # Where two runs lie one above the other, one of them starts at the first column they share: one edge for each pair.
-    touching = (classes[1:] == classes[:-1]) & (starts[1:] | starts[:-1])
-    n_regions, region_of_run = _components(run[:-1][touching], run[1:][touching], run_start.size)
-    first_run = np.full(n_regions, run_start.size)
-    np.minimum.at(first_run, region_of_run, np.arange(run_start.size))
-    return region_of_run[run], run_start[first_run]
+    meet = np.flatnonzero((classes[1:] == classes[:-1]) & (begins[1:] | begins[:-1]))
+    above, below = run[meet], run[meet + classes.shape[1]]
+    n_regions, region = _components(above, below, n)
+    first = np.empty(n_regions, np.int64)
+    first[region[::-1]] = start[::-1]  # the last one written stays
+
+    shared = np.minimum(stop[above], stop[below] - classes.shape[1]) - meet
+    sides = 2 * np.bincount(region, length + 1, n_regions) - 2 * np.bincount(region[above], shared, n_regions)
+    return Runs(start, length, region), first, sides.astype(np.int64)
 
 
 def _components(one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int) -> tuple[int, Labels]:
-    """Connected components of the graph with nodes 0 … n - 1, numbered in the order of their smallest nodes."""
-    graph = coo_array((np.ones(one.size, np.int8), (one, other)), shape=(n, n))
-    return connected_components(csr_array(graph), directed=False)
+    """Connected components of the graph with nodes 0 … n - 1, numbered in the order of their smallest nodes.
+
+    `one` ascends.
+    """
+    offsets = np.zeros(n + 1, np.int32)
+    np.cumsum(np.bincount(one, minlength=n), out=offsets[1:])
+    return connected_components(csr_array((np.ones(one.size), other, offsets), shape=(n, n)), directed=False)
 
 
 @dataclass(frozen=True)
 class TileRegions:
     """The regions of one tile, as far as the tile alone can know them."""
 
-    labels: Labels
-    """`(y, x)` local labels 0 … n - 1."""
+    shape: tuple[int, int]
+    runs: Runs
+    """All pixels, by region 0 … n - 1."""
     ids: Ids
     """`(n,)` id of each, ascending but for the `OUTSIDE` of no data."""
     class_id: Classes
     """`(n,)` class of each."""
+    sides: npt.NDArray[np.int64]
+    """`(n,)` length of the outline of each within the tile, in sides of pixels."""
 
     @classmethod
     def of(cls, classes: Classes, window: Window, width: int, nodata: int | None) -> TileRegions:
         """Label the pixels of `window` in a raster of `width` columns."""
-        labels, first = label(classes)
+        runs, first, sides = find_runs(classes)
         class_id = classes.ravel()[first]
         rows, cols = np.divmod(first, window.width)
         ids = (window.row + rows) * width + window.col + cols
         if nodata is not None:
             ids[class_id == nodata] = OUTSIDE
-        return cls(labels, ids, class_id)
+        return cls(window.shape, runs, ids, class_id, sides)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """`(y, x)` the region of each pixel."""
+        return self.paint(np.arange(self.ids.size, dtype=np.int32))
+
+    def paint(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
+        """`(y, x)` pixels with the `(n,)` value of their region."""
+        return np.repeat(values[self.runs.label], self.runs.length).reshape(self.shape)
+
+    def sum_runs(self, values: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """`(n,)` the sum of one value for each run, exact while no sum reaches 2⁵³."""
+        return np.bincount(self.runs.label, values, self.ids.size).astype(np.int64)
+
+    def sum_pixels(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """`(n,)` the sum of one whole number for each pixel `(y, x)`, exact while no sum reaches 2⁵³."""
+        return self.sum_runs(np.add.reduceat(values.ravel(), self.runs.start, dtype=np.int64))
 
     @property
     def groups(self) -> Ids:
@@ -82,7 +125,8 @@ class TileRegions:
             touching = (classes[one] == classes[other]) & (self.labels[one] != self.labels[other])
             pairs.append(np.stack([self.labels[one][touching], self.labels[other][touching]]))
         one_label, other_label = np.concatenate(pairs, axis=1)
-        _, group = _components(one_label, other_label, self.ids.size)
+        order = np.argsort(one_label, kind="stable")
+        _, group = _components(one_label[order], other_label[order], self.ids.size)
         _, first = np.unique(group, return_index=True)
         return self.ids[first][group]
 
@@ -156,7 +200,8 @@ class Seams:
         pieces, contact = np.unique(np.concatenate(contacts, axis=1), return_inverse=True)
         one_end, other_end = contact.reshape(2, -1)
         # Components are numbered by their smallest node and pieces ascend: the first of a component is its region's id.
-        _, component = _components(one_end, other_end, pieces.size)
+        order = np.argsort(one_end, kind="stable")
+        _, component = _components(one_end[order], other_end[order], pieces.size)
         _, first = np.unique(component, return_index=True)
         return cls(pieces, pieces[first][component])
 

@@ -23,8 +23,9 @@ from pyproj.exceptions import ProjError
 from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
 from tiling.errors import Mistake
 from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header, stem_of
+from tiling.reach import is_there
 from tiling.reading import Pixels, Valid, blank, chip_of, decode, open_dataset
-from tiling.remote import identity
+from tiling.remote import identity, is_local
 from tiling.spacing import PixelSpacing
 from tiling.window import Window
 
@@ -196,6 +197,8 @@ def _lot(place: tuple[int, int]) -> bytes:
 
 
 def _files(path: str) -> list[str]:
+    if not is_local(path):
+        return [path]  # nothing beside it is looked at, and remote VRTs are not opened
     with open_dataset(path) as dataset:
         files, is_vrt = list(dataset.files) or [path], dataset.driver == "VRT"
     if is_vrt:
@@ -261,8 +264,8 @@ def _named_sources(sources: Sequence[str]) -> list[_Named]:
     named: list[_Named] = []
     for text in sources:
         name, equals, path = text.partition("=")
-        if not equals or Path(text).exists() or not re.fullmatch(r"[A-Za-z][\w.]*", name):
-            if len(sources) == 1 and Path(text).is_dir():
+        if not equals or is_there(text) or not re.fullmatch(r"[A-Za-z][\w.]*", name):
+            if len(sources) == 1 and is_there(text) and Path(text).is_dir():
                 named.extend(_in_folder(Path(text)))
             else:
                 named.append(_Named("", "", text))
@@ -273,7 +276,7 @@ def _named_sources(sources: Sequence[str]) -> list[_Named]:
         else:
             named.append(_Named(name, "", path))
     for one in named:
-        if Path(one.path).is_dir():
+        if is_there(one.path) and Path(one.path).is_dir():
             raise Mistake(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
     return named
 

@@ -30,11 +30,10 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioIOError
 
-from tiling.area import PixelAreas, sum_by
-from tiling.errors import Mistake
-from tiling.mosaic import BLOCK, scratch
+from tiling.area import PixelAreas
+from tiling.classes import nodata_of, open_classes, open_raster, read_band
+from tiling.mosaic import plain_profile, scratch
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
 from tiling.window import Window
 
@@ -96,23 +95,8 @@ def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
             known = surrounded(place)
             yield known, verdicts.among(known.sizes.ids)
 
-    with rasterio.open(sieve.raster) as raster:
-        profile = {
-            "driver": "GTiff",
-            "height": raster.height,
-            "width": raster.width,
-            "count": 1,
-            "dtype": raster.dtypes[0],
-            "crs": raster.crs,
-            "transform": raster.transform,
-            "nodata": raster.nodata,
-            "tiled": True,
-            "blockxsize": BLOCK,
-            "blockysize": BLOCK,
-            "compress": "ZSTD",
-            "zstd_level": 1,
-            "bigtiff": "IF_SAFER",
-        }
+    with open_raster(sieve.raster) as raster:
+        profile = plain_profile(raster, Window.of_shape(*raster.shape))
     with rasterio.open(target, "w", **profile) as out:
         for window, pixels in zip(windows.values(), map(partial(relabel, sieve), judged()), strict=True):
             out.write(pixels, 1, window=window.ranges)
@@ -137,15 +121,9 @@ class Sieve:
     @classmethod
     def of(cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None) -> Sieve:
         """Check at the door that the raster holds classes."""
-        with _opened(raster) as source:
-            if source.count != 1 or not np.can_cast(source.dtypes[0], np.int32):
-                raise Mistake(
-                    f"{raster} holds {source.count} × {source.dtypes[0]}; a class raster has one band of integers "
-                    "of at most 32 bits: make one with gdal_translate -b 1 -ot Int32"
-                )
+        with open_classes(raster) as source:
             grid = GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
-            if nodata is None and source.nodata is not None:
-                nodata = int(source.nodata)
+            nodata = nodata_of(source, nodata)
         if unit == "m2":
             minimum /= PixelAreas(grid).unit
         return cls(raster, nodata, grid, math.ceil(minimum), unit, rule)
@@ -157,27 +135,13 @@ class Sieve:
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of one tile."""
-        with _opened(self.raster) as source:
-            try:
-                classes = source.read(1, window=window.ranges)
-            except RasterioIOError as error:
-                raise Mistake(
-                    f"{self.raster} cannot be read at {window}: {error}; make or download the file again"
-                ) from error
-        return TileRegions.of(classes, window, self.grid.shape[1], self.nodata)
+        return TileRegions.of(read_band(self.raster, window), window, self.grid.shape[1], self.nodata)
 
     def sizes(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
         """`(n,)` size of each label: area in units of `PixelAreas.unit`, or pixels."""
         if self.unit == "pixels":
-            return np.bincount(found.labels.ravel(), minlength=found.ids.size)
-        return sum_by(found.labels, PixelAreas(self.grid).read(window), found.ids.size)
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return rasterio.open(path)
-    except RasterioIOError as error:
-        raise Mistake(f"{path} cannot be opened as a raster: {error}") from error
+            return found.sum_runs(found.runs.length)
+        return found.sum_runs(PixelAreas(self.grid).read_runs(window, found.runs.start, found.runs.length))
 
 
 class Regions(NamedTuple):
@@ -316,7 +280,7 @@ def relabel(sieve: Sieve, tile: tuple[Surrounded, Known]) -> Classes:
     inside = local.rank != OUTSIDE
     classes = found.class_id.copy()
     classes[inside] = outcome[local.rank[inside]]
-    return classes[found.labels]
+    return found.paint(classes)
 
 
 def _united(pieces: Sequence[Regions], seams: Seams) -> Regions:
@@ -358,7 +322,7 @@ class Local:
         found = sieve.regions(window)
         united = seams.unite(found.ids)
         before = np.empty((window.height + 1, window.width + 1), np.int64)  # the tile, and what lies above and left
-        before[1:, 1:], before[0], before[1:, 0] = united[found.labels], frame.top[:-1], frame.left
+        before[1:, 1:], before[0], before[1:, 0] = found.paint(united), frame.top[:-1], frame.left
         ids = np.sort(np.concatenate([[OUTSIDE], united, before[0], before[1:, 0]]), kind="stable")  # nearly in order
         ids = ids[1:][ids[1:] != ids[:-1]]
         rank = np.where(united == OUTSIDE, OUTSIDE, np.searchsorted(ids, united)).astype(np.int32)
@@ -370,7 +334,7 @@ class Local:
         size, crosses = sizes.over(ids, size), sizes.holds(ids)
 
         numbers = np.empty(before.shape, np.int32)
-        numbers[1:, 1:] = rank[found.labels]
+        numbers[1:, 1:] = found.paint(rank)
         for side in (np.s_[0], np.s_[1:, 0]):
             numbers[side] = np.where(before[side] == OUTSIDE, OUTSIDE, np.searchsorted(ids, before[side]))
         small = np.append(size < sieve.minimum, False)  # the last one is that of OUTSIDE

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from tiling.outlines import Rings, on_the_map
+from tiling.outlines import Rings, on_the_map, ragged
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -69,15 +69,15 @@ class Outlines(NamedTuple):
     """Where in `xy` each arc begins; it ends where the next begins, the last of a ring at the closing point."""
 
 
-def arcs_of(rings: Rings, node: Mask) -> Arcs:
-    """Cut rings at their nodes, `(n,)` one flag for each vertex; a ring without any becomes one closed arc.
+def arcs_of(rings: Rings) -> Arcs:
+    """Cut rings at their nodes; a ring without any becomes one closed arc.
 
     Such a ring must start at its first vertex by row, then column, as `connect` leaves it.
     """
     size = np.diff(rings.rings) - 1  # without the closing point
     stop = np.cumsum(size)
     ring = np.repeat(np.arange(size.size), size)
-    begins = node[np.arange(ring.size) + ring]
+    begins = rings.node[np.arange(ring.size) + ring]
     whole = ~np.logical_or.reduceat(begins, stop - size)
     begins[(stop - size)[whole]] = True
     start = np.flatnonzero(begins)
@@ -95,7 +95,7 @@ def arcs_of(rings: Rings, node: Mask) -> Arcs:
     code = rings.row[place].astype(np.int64) << 32 | rings.col[place]
     first, final = offsets[:-1], offsets[1:] - 1
     against = np.where(code[first] == code[final], code[first + 1] > code[final - 1], code[first] > code[final])
-    place = place[_turned(offsets, against)]
+    place = place[_lined_up(offsets, np.arange(against.size), against)]
     row, col = rings.row[place], rings.col[place]
     down, across = row[first + 1] - row[first], col[first + 1] - col[first]
     heading = np.where(down == 0, across > 0, 2 + (down > 0)).astype(np.uint64)
@@ -103,11 +103,13 @@ def arcs_of(rings: Rings, node: Mask) -> Arcs:
     return Arcs(row, col, offsets, key, against, np.append(0, np.cumsum(per_ring)))
 
 
-def _turned(offsets: Indices, against: Mask) -> Indices:
-    """Index that turns the arcs chosen round."""
-    size = np.diff(offsets)
-    place, turn = np.arange(offsets[-1]), np.repeat(against, size)
-    return np.where(turn, np.repeat(offsets[:-1] + offsets[1:] - 1, size) - place, place)
+def _lined_up(offsets: Indices, chosen: Indices, turned: Mask) -> Indices:
+    """Index of the vertices of some arcs, one after the other, some of them turned round."""
+    size = np.diff(offsets)[chosen]
+    stop = np.cumsum(size)
+    step = np.where(turned, -1, 1)
+    start = np.where(turned, offsets[1:][chosen] - 1, offsets[:-1][chosen])
+    return np.repeat(start - step * (stop - size), size) + np.repeat(step, size) * np.arange(size.sum())
 
 
 def simplified(arcs: Arcs, tolerance: float, *, reduced: Mapping[int, int], smooth: int = 0) -> Outlines:
@@ -117,15 +119,20 @@ def simplified(arcs: Arcs, tolerance: float, *, reduced: Mapping[int, int], smoo
     holds the level of each arc that has to keep closer to its original. `smooth` is how many times the corners of the
     simplified arcs are cut; their ends stay, areas change a little.
     """
-    level = _levels(arcs.key, reduced)
-    xy, offsets = np.stack([arcs.col, arcs.row], axis=1).astype(np.float64), arcs.offsets
+    # Most arcs lie between two of the regions, and are passed by both.
+    key, chosen, distinct = np.unique(arcs.key, return_index=True, return_inverse=True)
+    level = _levels(key, reduced)
+    place = ragged(arcs.offsets, chosen)
+    offsets = np.append(0, np.cumsum(np.diff(arcs.offsets)[chosen]))
+    xy = np.stack([arcs.col[place], arcs.row[place]], axis=1).astype(np.float64)
     origin = xy[offsets[:-1]]
     xy -= np.repeat(origin, np.diff(offsets), axis=0)  # rounding errors grow with the numbers
     xy, offsets = _collapse(xy, offsets, np.where(level < ORIGINAL, tolerance * 0.5**level, 0))
     for _ in range(smooth):
         xy, offsets = _cut_corners(xy, offsets, level < ORIGINAL)
     xy += np.repeat(origin, np.diff(offsets), axis=0)
-    return _chained(xy[_turned(offsets, arcs.against)], offsets, arcs.rings)
+    passed = np.append(0, np.cumsum(np.diff(offsets)[distinct]))
+    return _chained(xy[_lined_up(offsets, distinct, arcs.against)], passed, arcs.rings)
 
 
 def _levels(key: Keys, reduced: Mapping[int, int]) -> npt.NDArray[np.int64]:
@@ -152,6 +159,9 @@ def _chained(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
 
 NEVER = np.iinfo(np.int64).max
 
+Points: TypeAlias = tuple[Floats, Floats]
+"""x and y of each, apart: arithmetic on rows of two numbers takes several times as long."""
+
 
 def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indices]:
     """Arcs with their segments collapsed, cheapest of its surroundings first, as long as the `(n,)` tolerances allow.
@@ -162,7 +172,7 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
     """
     size = np.diff(offsets)
     n = len(xy)
-    xy = xy.copy()
+    x, y = np.ascontiguousarray(xy.T)
     inner = np.ones(n, bool)
     inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
     following, previous = np.arange(n) + 1, np.arange(n) - 1
@@ -173,21 +183,27 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
     # Equal costs are common on a lattice. A hash of the place decides, lest long staircases be worked off one by one.
     place = np.arange(n) - np.repeat(offsets[:-1], size)
     lot = (place * 2654435761) & 0xFFFFFFFF
-    cost, target, drop = np.full(n, NEVER), np.empty_like(xy), np.zeros(n, bool)
+    cost, drop = np.full(n, NEVER), np.zeros(n, bool)
+    target_x, target_y = np.empty_like(x), np.empty_like(y)
 
-    changed = np.flatnonzero(inner & inner[following] & (limit > 0))
-    waiting, queued = changed, np.zeros(n, bool)
-    queued[changed] = True
-    while waiting.size:
+    marked, queued = inner & inner[following] & (limit > 0), np.zeros(n, bool)
+    waiting = np.empty(0, np.intp)
+    while (changed := np.flatnonzero(marked)).size or waiting.size:
+        marked[changed] = False
+        new = changed[~queued[changed]]
+        queued[new] = True
+        waiting = np.concatenate([waiting, new])
+
         b, c = changed, following[changed]
-        away, target[b], drop[b] = _collapsed(xy[previous[b]], xy[b], xy[c], xy[following[c]])
-        # A closed arc keeps four corners: a field of pixels is no triangle.
         a, d = previous[b], following[c]
-        last = (xy[previous[a]] == xy[d]).all(1) | (xy[a] == xy[following[d]]).all(1)
-        possible = (away <= limit[b]) & ~last
+        away, target_x[b], target_y[b], drop[b] = _collapsed((x[a], y[a]), (x[b], y[b]), (x[c], y[c]), (x[d], y[d]))
         cost[b] = NEVER
-        b = b[possible]
-        cost[b] = np.rint(away[possible] * 256).astype(np.int64) << 32 | lot[b]
+        possible = np.flatnonzero(away <= limit[b])
+        a, b, d, away = a[possible], b[possible], d[possible], away[possible]
+        # A closed arc keeps four corners: a field of pixels is no triangle.
+        before, after = previous[a], following[d]
+        last = (x[before] == x[d]) & (y[before] == y[d]) | (x[a] == x[after]) & (y[a] == y[after])
+        cost[b] = np.where(last, NEVER, np.rint(away * 256).astype(np.int64) << 32 | lot[b])
 
         kept = cost[waiting] != NEVER
         queued[waiting[~kept]] = False
@@ -198,52 +214,59 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
         a, c = previous[b], following[b]
         d = following[c]
         gone = drop[b]
+        stays = b[~gone]
         alive[c] = alive[b[gone]] = False
         cost[a] = cost[b] = cost[c] = cost[d] = NEVER
-        xy[b[~gone]] = target[b[~gone]]
+        x[stays], y[stays] = target_x[stays], target_y[stays]
         following[b], previous[d] = d, b
         following[a[gone]], previous[d[gone]] = d[gone], a[gone]
 
-        changed = np.unique(np.concatenate([previous[a], a, b[~gone], d]))
-        changed = changed[inner[changed] & inner[following[changed]]]
-        new = changed[~queued[changed]]
-        queued[new] = True
-        waiting = np.concatenate([waiting, new])
-    return xy[alive], np.append(0, np.cumsum(np.add.reduceat(alive, offsets[:-1], dtype=np.int64)))
+        for some in (previous[a], a, stays, d):
+            marked[some] = inner[some] & inner[following[some]]
+    kept = np.add.reduceat(alive, offsets[:-1], dtype=np.int64)
+    return np.stack([x[alive], y[alive]], axis=1), np.append(0, np.cumsum(kept))
 
 
-def _collapsed(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[Floats, Floats, Mask]:
-    """For lines A B C D, `(n, 2)` each: how far the line moves if BC becomes a point E, E, and whether E is not needed.
+def _collapsed(a: Points, b: Points, c: Points, d: Points) -> tuple[Floats, Floats, Floats, Mask]:
+    """For lines A B C D: how far the line moves if BC becomes a point E, E's x and y, and whether E is not needed.
 
     E lies on the parallel to AD that keeps the area, where it meets AB or CD, whichever moves less.
     """
-    base = d - a
-    height_b, height_c = _cross(base, b - a), _cross(base, c - a)
-    height = height_c - _cross(b - a, c - a)
+    base, side = _minus(d, a), _minus(b, a)
+    across = _minus(c, a)
+    height_b, height_c = _cross(base, side), _cross(base, across)
+    height = height_c - _cross(side, across)
     on_ab = np.where(height_b * height_c > 0, abs(height_b) > abs(height_c), height * height_b > 0)
     # Seen from the end whose segment E prolongs or shortens, both cases are one.
-    side = on_ab[:, None]
-    a, b, c, d = np.where(side, a, d), np.where(side, b, c), np.where(side, c, b), np.where(side, d, a)
+    a, b, c, d = _either(on_ab, a, d), _either(on_ab, b, c), _either(on_ab, c, b), _either(on_ab, d, a)
     needless = abs(height) < 1e-9
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(needless, 0, height / np.where(on_ab, height_b, height_c))
-        e = a + t[:, None] * (b - a)
-        beyond = (t > 1)[:, None]
-        one = _distance(np.where(beyond, e, b), np.where(beyond, b, e), np.where(beyond, c, d))
+        e = a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])
+        beyond = t > 1
+        one = _distance(_either(beyond, e, b), _either(beyond, b, e), _either(beyond, c, d))
         away = np.maximum(one, _distance(c, e, d))
-    return away, e, needless
+    return away, *e, needless
 
 
-def _cross(one: Floats, other: Floats) -> Floats:
-    return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+def _minus(one: Points, other: Points) -> Points:
+    return one[0] - other[0], one[1] - other[1]
 
 
-def _distance(point: Floats, start: Floats, end: Floats) -> Floats:
+def _either(chosen: Mask, one: Points, other: Points) -> Points:
+    return np.where(chosen, one[0], other[0]), np.where(chosen, one[1], other[1])
+
+
+def _cross(one: Points, other: Points) -> Floats:
+    return one[0] * other[1] - one[1] * other[0]
+
+
+def _distance(point: Points, start: Points, end: Points) -> Floats:
     """From points to segments."""
-    along, to = end - start, point - start
-    length = np.square(along).sum(1)
-    t = np.clip((along * to).sum(1) / np.where(length > 0, length, 1), 0, 1)
-    return np.sqrt(np.square(to - t[:, None] * along).sum(1))
+    along, to = _minus(end, start), _minus(point, start)
+    length = np.square(along[0]) + np.square(along[1])
+    t = np.clip((along[0] * to[0] + along[1] * to[1]) / np.where(length > 0, length, 1), 0, 1)
+    return np.sqrt(np.square(to[0] - t * along[0]) + np.square(to[1] - t * along[1]))
 
 
 def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, Indices]:
@@ -256,7 +279,7 @@ def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, In
     place = (np.cumsum(copies) - copies)[vertex]
     for shift, neighbour in enumerate((vertex - 1, vertex + 1)):
         step = xy[neighbour] - xy[vertex]
-        length = np.sqrt(np.square(step).sum(1))
+        length = np.sqrt(np.square(step[:, 0]) + np.square(step[:, 1]))
         new[place + shift] += step * np.minimum(0.25, REACH / length)[:, None]
     return new, np.append(0, np.cumsum(np.add.reduceat(copies, offsets[:-1])))
 
@@ -319,8 +342,8 @@ def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt
 
 def _areas(xy: Floats, rings: Indices) -> Floats:
     """Signed, twice; positive where the ring turns from column to row."""
-    xy = xy - np.repeat(xy[rings[:-1]], np.diff(rings), axis=0)
-    return np.add.reduceat(np.append(_cross(xy[:-1], xy[1:]), 0), rings[:-1])
+    x, y = (xy - np.repeat(xy[rings[:-1]], np.diff(rings), axis=0)).T
+    return np.add.reduceat(np.append(_cross((x[:-1], y[:-1]), (x[1:], y[1:])), 0), rings[:-1])
 
 
 def reduce(reduced: Mapping[int, int], keys: Iterable[int]) -> dict[int, int]:

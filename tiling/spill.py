@@ -1,17 +1,21 @@
 """What is too much for memory, on disk: each task writes its rows once, by bucket; a bucket is read from all files.
 
+Finished rows of the result wait there too: between processes only names of files travel.
+
 The bucket of a key is a fixed hash of it, so tasks that never meet agree, and buckets come out about equally full.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 
 class Spilled(NamedTuple):
@@ -56,14 +60,34 @@ def fetch(parts: Sequence[Slice]) -> npt.NDArray[Any]:
 
 def write_whole(path: Path, *arrays: npt.NDArray[Any]) -> None:
     """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have left once."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent)
-    with open(handle, "wb") as file:
+    with _replacing(path) as file:
         for array in arrays:
             np.save(file, array)
-    Path(unfinished).replace(path)
 
 
 def read_whole(path: Path, n: int) -> list[npt.NDArray[Any]]:
     """The `n` arrays of a file that `write_whole` wrote."""
     with open(path, "rb") as file:
         return [np.load(file) for _ in range(n)]
+
+
+def write_batch(path: Path, batch: pa.RecordBatch) -> Path:
+    """A batch as an Arrow file, there whole or not at all."""
+    with _replacing(path) as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    return path
+
+
+def take_batch(path: Path) -> pa.RecordBatch:
+    """The batch of a file, which is removed."""
+    batch = pa.ipc.open_file(path.read_bytes()).get_batch(0)
+    path.unlink()
+    return batch
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    handle, unfinished = tempfile.mkstemp(dir=path.parent)
+    with open(handle, "wb") as file:
+        yield file
+    Path(unfinished).replace(path)

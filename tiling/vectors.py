@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyogrio
-import pyogrio.errors
 
 from tiling.errors import Mistake
 from tiling.geopackage import write_geopackage
@@ -19,6 +17,8 @@ from tiling.layer import Layer, Stream
 
 def write_flatgeobuf(path: Path, stream: Stream) -> None:
     """Write a FlatGeobuf file with its spatial index, a packed Hilbert R-tree."""
+    import pyogrio  # loads pandas
+
     layer = stream.layer
     texts = {"TITLE": layer.title, "DESCRIPTION": layer.description}
     pyogrio.write_arrow(
@@ -54,6 +54,8 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     `batches` have the columns of `layer.schema` and are taken one at a time. Raises `Mistake` for a suffix without a
     format and where the file cannot be written; what `batches` raises passes through.
     """
+    from pyogrio.errors import DataLayerError, DataSourceError
+
     check_suffix(path)
     path, stream = Path(path), Stream(batches, layer)
     # A folder for the unfinished file, for SQLite's journal and whatever else a driver puts beside it.
@@ -63,7 +65,7 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
         work.mkdir()
         WRITERS[path.suffix.lower()](work / path.name, stream)
         (work / path.name).replace(path)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error, OSError) as error:
+    except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
         if stream.failure is not None:
             raise stream.failure from None
         raise Mistake(f"{path} cannot be written: {error}; is its folder there, writable and not full?") from error

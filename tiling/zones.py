@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -27,6 +26,7 @@ from rasterio.errors import RasterioIOError
 
 from tiling.area import PixelAreas
 from tiling.errors import Mistake
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 UNIT = 1 << 40
@@ -206,11 +206,7 @@ def zone_areas(
     `nodata` is what the file declares unless it is given. Memory follows from a block and the polygons, never from the
     raster; `map` may watch the blocks go by. Raises `Mistake` for rasters that cannot be read or hold no classes.
     """
-    try:
-        source = rasterio.open(raster)
-    except RasterioIOError as error:
-        raise Mistake(f"{raster} cannot be opened as a raster: {error}") from error
-    with source:
+    with open_dataset(str(raster)) as source:
         if not np.can_cast(source.dtypes[0], np.int32):
             raise Mistake(f"{raster} holds {source.dtypes[0]}; a class raster holds integers of at most 32 bits")
         if source.crs is None:

@@ -87,10 +87,10 @@ def test_a_model_is_explained(landweave: Run) -> None:
 
 
 def test_a_forest_is_explained(landweave: Run, tmp_path: Path) -> None:
-    forest = ForestModel(estimator="random-forest", indices=("NDVI",), context=(3, 9), sklearn="1.9.1")
+    forest = ForestModel(estimator="random-forest", features=("nir/red", "mean(nir, 9)"), sklearn="1.9.1")
     write(tmp_path / "forest", a_card(name="hedges").model_copy(update={"model": forest}), b"bytes")
     _, out, _ = landweave("models", tmp_path / "forest")
-    for fact in ("hedges", "random-forest", "NDVI", "3 px, 9 px", "scikit-learn 1.9.1", "5 bytes"):
+    for fact in ("hedges", "random-forest", "nir/red", "mean(nir, 9)", "scikit-learn 1.9.1", "5 bytes"):
         assert fact in out
 
 

@@ -19,16 +19,16 @@ from PIL import Image
 from prefect.artifacts import Artifact
 from prefect.exceptions import FailedRun
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.states import Failed
 from prefect.testing.utilities import prefect_test_harness
 from rasterio.transform import from_origin
 
-from flows import artifacts, cli, pipeline
-from flows.artifacts import Bar, data_uri, duration, standing
+from flows import artifacts, pipeline
+from flows.artifacts import Bar, data_uri, duration, slug, standing
+from flows.observed import asset, empty_main, news, worth_another
 from flows.request import Request, Source
-from flows.segment import Advanced, Bands, Output, empty_main, news, request_from, segment_scene
-from segmentation.classical.thresholds import Otsu
+from flows.segment import segment_scene
 from segmentation.rules import Rules
-from segmentation.segmenter import kinds
 from tiling.errors import Mistake
 
 HEIGHT, WIDTH = 96, 128
@@ -48,80 +48,6 @@ def draw_scene(path: Path) -> Path:
         raster.descriptions = ("blue", "green", "red", "nir")
         raster.scales = (0.0001,) * 4
     return path
-
-
-# --------------------------------------------------------------------------------------------------------------- form
-
-
-@pytest.fixture(scope="module")
-def form() -> dict[str, Any]:
-    return segment_scene.parameters.model_dump_for_openapi()
-
-
-def test_the_form_asks_for_the_scene_and_the_folder_and_knows_the_rest(form: dict[str, Any]) -> None:
-    assert list(form["properties"]) == ["scene", "output_folder", "segmenter", "bands", "output", "advanced"]
-    assert form["required"] == ["scene", "output_folder"]
-    assert all(field["description"] for field in form["properties"].values())
-    assert [form["properties"][name]["$ref"] for name in ("bands", "output", "advanced")] == [
-        "#/definitions/Bands",
-        "#/definitions/Output",
-        "#/definitions/Advanced",
-    ]
-
-
-def test_every_setting_of_a_group_has_a_title_a_description_and_a_default_of_one_type(form: dict[str, Any]) -> None:
-    for group in ("Bands", "Output", "Advanced"):
-        for name, field in form["definitions"][group]["properties"].items():
-            assert {"title", "description", "default", "type"} <= set(field), (group, name)
-
-
-def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(form: dict[str, Any]) -> None:
-    choice = form["properties"]["segmenter"]
-    offered = [form["definitions"][tab["$ref"].rpartition("/")[2]] for tab in choice["anyOf"]]
-    assert {tab["properties"]["kind"]["const"] for tab in offered} == set(kinds())
-    assert choice["default"] == Rules().model_dump(mode="json")
-    otsu = next(tab for tab in offered if tab["title"] == "Otsu")
-    assert otsu["properties"]["index"]["default"] == Otsu().index
-    assert not any("fitted" in tab["properties"] for tab in offered)
-
-
-def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
-    typed = cli.request_from(
-        ["b.tif", "r.tif"], Path("out"), "otsu", ["index=NDWI"], "blue=1, red=2", -9999, 0.0001, 0.0, "band=5", "3,8",
-        "2024-06-30", "aoi.gpkg", None, None, 512, "classes,vectors", "truth.tif", True,
-    )  # fmt: skip
-    filled = request_from(
-        ["b.tif", "r.tif"],
-        "out",
-        Otsu(index="NDWI"),
-        Bands(
-            names="blue=1, red=2", no_data="-9999", scale="0.0001", offset="0", mask="band=5", mask_values=[3, 8],
-            date="2024-06-30",
-        ),
-        Output(products=["classes", "vectors"], area_of_interest="aoi.gpkg", reference="truth.tif"),
-        Advanced(shard=512, start_afresh=True),
-    )  # fmt: skip
-    assert filled == typed
-    assert filled.segmenter == typed.segmenter
-
-
-def test_an_empty_form_is_the_default_request() -> None:
-    filled = request_from(["a.tif"], "out", Rules(), Bands(), Output(), Advanced())
-    assert filled == Request(source=Source(paths=("a.tif",)), out=Path("out"), segmenter=Rules())
-
-
-@pytest.mark.parametrize(
-    ("bands", "fact"),
-    [
-        (Bands(names="blue"), "NAME=VALUE"),
-        (Bands(no_data="none"), "no data: 'none' is no number"),
-        (Bands(date="June"), "date"),
-    ],
-)
-def test_a_slip_in_the_form_is_a_mistake_that_names_the_field(bands: Bands, fact: str) -> None:
-    with pytest.raises(ValueError, match=fact) as caught:
-        request_from(["a.tif"], "out", Rules(), bands, Output(), Advanced())
-    assert type(caught.value).__name__ == "Mistake"
 
 
 # ----------------------------------------------------------------------------------------------------------- progress
@@ -157,7 +83,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
 
 def test_a_bar_moves_at_most_every_two_seconds_and_always_reaches_the_end(drawn: list[tuple[float, str]]) -> None:
     clock = Clock()
-    bar = Bar("shards", clock)
+    bar = Bar("shards", clock=clock)
     for done in range(1, 41):  # four shards a second
         clock.now = done / 4
         bar("segment", done, 40)
@@ -231,6 +157,33 @@ def test_logs_keep_the_traceback_of_a_fault_and_drop_that_of_a_mistake() -> None
     assert not news(record(FailedRun("theirs")))
 
 
+def test_a_task_is_tried_again_only_where_its_failure_may_pass() -> None:
+    def again(error: Exception) -> bool:
+        return worth_another(None, None, Failed(data=error))
+
+    assert again(ConnectionResetError("the storage went away"))
+    assert not again(Mistake("no-such.tif does not exist"))
+    assert not again(RuntimeError("ours"))
+    several = RuntimeError("3 of 40 shards failed")
+    several.__cause__ = TimeoutError("the storage did not answer")
+    assert again(several)
+
+
+def test_an_asset_is_known_by_its_address_in_characters_that_prefect_takes(tmp_path: Path) -> None:
+    known = asset(tmp_path / "my run" / "classes.tif", "the class of every pixel")
+    assert known.key == f"file://{tmp_path}/my_run/classes.tif"
+    assert known.properties is not None
+    assert known.properties.name == "classes.tif"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("S2B_32TQM_20240630", "s2b-32tqm-20240630"), ("Forêt d'Eu", "foret-d-eu"), ("…", "unnamed")],
+)
+def test_a_name_becomes_a_key_of_small_letters_digits_and_dashes(name: str, key: str) -> None:
+    assert slug(name) == key
+
+
 # --------------------------------------------------------------------------------------------------------------- runs
 
 
@@ -258,10 +211,10 @@ def test_the_flow_makes_the_pipelines_map_and_leaves_it_to_be_looked_at(tmp_path
     assert (tmp_path / "flow" / "classes.tif").read_bytes() == (plain.folder / "classes.tif").read_bytes()
 
     left: Callable[[str], Any] = Artifact.get
-    areas = {row["class"]: row for row in json.loads(left("areas").data)}
+    areas = {row["class"]: row for row in json.loads(left("areas-scene").data)}
     assert areas["Water"]["pixels"] == f"{HEIGHT * WIDTH // 4:,}"
     assert areas["Water"]["share"] == "25.0 %"
-    page = left("land-cover").data
+    page = left("land-cover-scene").data
     assert page.startswith("![Map with legend](data:image/png;base64,")
     assert str(tmp_path / "flow" / "landcover.gpkg") in page
     for stage in ("segment", "join", "vectorise"):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ import pytest
 
 from flows.serve import answers, end, server, wait_until_it_answers
 from tiling.errors import Mistake
+
+ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @contextmanager
@@ -55,8 +58,15 @@ def call(address: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """What Prefect's API answers."""
     data = None if body is None else json.dumps(body).encode()
     asked = urllib.request.Request(f"{address}/api/{path}", data, {"content-type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        return json.load(answer)
+    for attempt in range(6):
+        try:
+            with urllib.request.urlopen(asked, timeout=90) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:  # of a busy database Prefect says 503, and its own clients ask again
+            if error.code != 503 or attempt == 5:
+                raise
+        time.sleep(2)
+    raise AssertionError("the last attempt returns")
 
 
 @contextmanager
@@ -91,16 +101,24 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
                 process.kill()
 
 
-def run_and_wait(address: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The flow run of these parameters, once it is over."""
-    deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
-    run = call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})
-    deadline = time.monotonic() + 200
-    while run["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+def started(address: str, flow: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """A new flow run of these parameters."""
+    deployment = call(address, f"deployments/name/{flow}/{flow}")["id"]
+    return dict(call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters}))
+
+
+def over(address: str, run: dict[str, Any]) -> dict[str, Any]:
+    """The flow run, once it is over."""
+    deadline = time.monotonic() + 280
+    while (run := call(address, f"flow_runs/{run['id']}"))["state_type"] not in ENDS:
         assert time.monotonic() < deadline, run["state"]
         time.sleep(0.5)
-        run = call(address, f"flow_runs/{run['id']}")
     return dict(run)
+
+
+def run_and_wait(address: str, parameters: dict[str, Any], flow: str = "segment-scene") -> dict[str, Any]:
+    """The flow run of these parameters, once it is over."""
+    return over(address, started(address, flow, parameters))
 
 
 def test_a_running_prefect_server_is_used_and_left_running(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,8 +173,15 @@ def test_the_command_line_needs_no_prefect(arguments: list[str], tmp_path: Path)
 @pytest.mark.slow
 def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, process):
-        deployment = call(address, "deployments/name/segment-scene/segment-scene")
-        assert deployment["entrypoint"] == "flows.segment.segment_scene"
+        offered = {one["name"]: one["entrypoint"] for one in call(address, "deployments/filter", {})}
+        assert offered == {
+            "segment-scene": "flows.segment.segment_scene",
+            "segment-collection": "flows.offered.segment_collection",
+            "land-use-monitor": "flows.offered.land_use_monitor",
+            "train-network": "flows.offered.train_network",
+            "evaluate-map": "flows.offered.evaluate_map",
+            "compute-indices": "flows.offered.compute_indices",
+        }
         assert call(address, "admin/settings")["server"]["analytics_enabled"] is False
         started = psutil.Process(process.pid).children(recursive=True)
         assert started

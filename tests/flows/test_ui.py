@@ -1,33 +1,27 @@
-"""What an analyst sees in a browser: the form, a finished run's picture, and a mistake's mend."""
+"""What an analyst does in a browser: fills in the form, watches the bar, looks at the map, cancels another run."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.flows.test_segment import draw_scene
-from tests.flows.test_serve import call, run_and_wait, serving
+from tests.flows.test_serve import call, over, run_and_wait, serving, started
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(580)]
 
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,2600",
-    "--virtual-time-budget=15000",
-    "--dump-dom",
-]
+PATIENCE = 120_000
+"""Milliseconds a page may take to show something: servers are slow while a run takes all cores."""
 
 
 @pytest.fixture(scope="module")
@@ -36,63 +30,37 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def page(url: str, awaited: str, folder: Path) -> str:
-    """The page at `url` as Chromium holds it once it shows `awaited`; as it last was if it never does."""
+@pytest.fixture(scope="module")
+def requests_of_the_browser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chromium's own log of all that it asked the network for."""
+    return tmp_path_factory.mktemp("browser") / "net.json"
+
+
+@pytest.fixture(scope="module")
+def browser(requests_of_the_browser: Path) -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium")
-    seen = ""
-    for attempt in range(2):  # virtual time may run out before a busy server answers
-        profile = folder / f"profile-{attempt}"
-        command = [chromium, *QUIET, f"--user-data-dir={profile}", url]
-        seen = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-        if awaited in seen:
-            break
-    return seen
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", f"--log-net-log={requests_of_the_browser}", "--disable-component-update"]
+        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield opened
+        opened.close()
 
 
-def test_the_deployments_page_offers_the_flow(address: str, tmp_path: Path) -> None:
-    assert "segment-scene" in page(f"{address}/deployments", "segment-scene", tmp_path)
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1300, "height": 1500})
+    page.set_default_timeout(PATIENCE)
+    yield page
+    page.close()
 
 
-def test_the_form_has_a_tab_for_each_segmenter_and_a_title_for_each_field(address: str, tmp_path: Path) -> None:
-    deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
-    seen = page(f"{address}/deployments/deployment/{deployment}/run", "Cluster", tmp_path)
-    for text in (
-        "Rules",
-        "Otsu",
-        "Network",
-        "NDVI of full cover",
-        "Band names",
-        "such as blue=1, green=2",
-        "Area of interest",
-        "Cluster",
-    ):
-        assert text in seen
-
-
-def test_a_finished_run_shows_its_map_and_how_to_open_it(address: str, tmp_path: Path) -> None:
-    scene, out = draw_scene(tmp_path / "scene.tif"), tmp_path / "out"
-    run = run_and_wait(
-        address, {"scene": [str(scene)], "output_folder": str(out), "advanced": {"shard": 64, "workers": 2}}
-    )
-    assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    artifact = left_by(address, run, "land-cover")
-    seen = page(f"{address}/artifacts/artifact/{artifact}", "Open it in QGIS", tmp_path)
-    assert 'src="data:image/png;base64,' in seen
-    assert "Open it in QGIS" in seen
-    assert str(out / "landcover.gpkg") in seen
-    seen = page(f"{address}/artifacts/artifact/{left_by(address, run, 'areas')}", "Water", tmp_path)
-    assert "Water" in seen
-    assert "25.0 %" in seen
-
-
-def test_a_wrong_path_shows_the_mend_and_no_traceback(address: str, tmp_path: Path) -> None:
-    run = run_and_wait(address, {"scene": ["no-such.tif"], "output_folder": str(tmp_path / "out")})
-    assert run["state_type"] == "FAILED"
-    seen = page(f"{address}/runs/flow-run/{run['id']}", "does not exist", tmp_path)
-    assert "no-such.tif does not exist; check the path" in seen
-    assert "Traceback" not in seen
+def keep(page: Page, name: str) -> None:
+    """Leave a picture of the page where `LANDWEAVE_SCREENSHOTS` says, if it does."""
+    if folder := os.environ.get("LANDWEAVE_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def left_by(address: str, run: dict[str, Any], key: str) -> str:
@@ -100,3 +68,88 @@ def left_by(address: str, run: dict[str, Any], key: str) -> str:
     wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}, "artifacts": {"key": {"any_": [key]}}}
     (artifact,) = call(address, "artifacts/filter", wanted)
     return str(artifact["id"])
+
+
+def test_the_deployments_page_offers_every_flow(address: str, page: Page) -> None:
+    page.goto(f"{address}/deployments")
+    for flow in ("segment-scene", "segment-collection", "land-use-monitor", "train-network", "evaluate-map"):
+        expect(page.get_by_text(flow, exact=True).first).to_be_visible()
+    keep(page, "deployments")
+
+
+def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path: Path) -> None:
+    scene, out = draw_scene(tmp_path / "scene.tif"), tmp_path / "out"
+    deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
+    page.goto(f"{address}/deployments/deployment/{deployment}/run")
+    for text in ("Rules", "Otsu", "Network", "NDVI of full cover", "Band names", "Area of interest", "Cluster"):
+        expect(page.get_by_text(text, exact=True).or_(page.get_by_text(f"{text} (Optional)")).first).to_be_visible()
+    keep(page, "form")
+    page.get_by_role("button", name="Add item").first.click()
+    page.locator("textarea").nth(0).fill(str(scene))
+    page.locator("textarea").nth(1).fill(str(out))
+    page.get_by_role("button", name="Submit").click()
+
+    page.wait_for_url(re.compile(r"/runs/flow-run/"))
+    run = over(address, {"id": re.search(r"flow-run/([0-9a-f-]+)", page.url)[1]})  # type: ignore[index]
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert run["parameters"]["scene"] == [str(scene)]
+    page.goto(f"{address}/runs/flow-run/{run['id']}")
+    expect(page.get_by_text("Completed").first).to_be_visible()
+    keep(page, "run")
+
+    page.goto(f"{address}/artifacts/artifact/{left_by(address, run, 'land-cover-scene')}")
+    expect(page.get_by_text("Open it in QGIS")).to_be_visible()
+    expect(page.get_by_text(str(out / "landcover.gpkg")).first).to_be_visible()
+    shown = page.locator("img[src^='data:image/png']").evaluate("image => image.naturalWidth")
+    assert shown > 100
+    keep(page, "map")
+    page.goto(f"{address}/artifacts/artifact/{left_by(address, run, 'areas-scene')}")
+    expect(page.get_by_text("Water").first).to_be_visible()
+    expect(page.get_by_text("25.0 %").first).to_be_visible()
+    keep(page, "areas")
+
+
+def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path: Path) -> None:
+    from tests.scenes import draw_scene as draw_large_scene
+
+    parameters = {
+        "scene": [str(draw_large_scene(tmp_path / "large.tif", 2048, 2048))],
+        "output_folder": str(tmp_path / "out"),
+        "segmenter": {"kind": "network", "tile": 128},
+        "advanced": {"shard": 128, "workers": 2},
+    }
+    run = started(address, "segment-scene", parameters)
+    wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}, "artifacts": {"key": {"any_": ["progress-segment"]}}}
+    deadline = time.monotonic() + 200
+    while not (bars := call(address, "artifacts/filter", wanted)):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    page.goto(f"{address}/artifacts/artifact/{bars[0]['id']}")
+    expect(page.get_by_text(re.compile(r"\d+/256 shards")).first).to_be_visible()
+    keep(page, "progress")
+
+    page.goto(f"{address}/runs/flow-run/{run['id']}")
+    page.get_by_role("button", name="Cancel").first.click()
+    page.locator(".p-modal").get_by_role("button", name="Cancel").last.click()
+    asked = time.monotonic()
+    assert over(address, run)["state_type"] == "CANCELLED"
+    assert time.monotonic() - asked < 60
+    expect(page.get_by_text("Cancelled").first).to_be_visible()
+    keep(page, "cancelled")
+
+
+def test_a_wrong_path_shows_the_mend_and_no_traceback(address: str, page: Page, tmp_path: Path) -> None:
+    run = run_and_wait(address, {"scene": ["no-such.tif"], "output_folder": str(tmp_path / "out")})
+    assert run["state_type"] == "FAILED"
+    page.goto(f"{address}/runs/flow-run/{run['id']}")
+    expect(page.get_by_text("no-such.tif does not exist; check the path").first).to_be_visible()
+    assert "Traceback" not in page.content()
+    keep(page, "mistake")
+
+
+def test_the_pages_ask_no_other_host(browser: Browser, requests_of_the_browser: Path) -> None:
+    browser.close()  # which completes the log; the last test of this file
+    log = json.loads(requests_of_the_browser.read_text(encoding="utf-8"))
+    asked = {event["params"]["url"] for event in log["events"] if "url" in event.get("params", {})}
+    hosts = {urlsplit(url).hostname for url in asked if url.startswith(("http", "ws"))}
+    assert hosts == {"127.0.0.1"}

@@ -6,11 +6,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 
 from segmentation.architectures import build
 from segmentation.bundle import BandCard, Bundle, Card, NetworkModel, Support, save
 from segmentation.legend import LAND_COVER
+from segmentation.segmenter import Prediction
+from tests.segmentation.chips import make_chip
+from tiling.window import Window
 
 BANDS = ("green", "red", "nir")
 DEMO_ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
@@ -71,3 +76,25 @@ def a_bundle(folder: Path, **changes: Any) -> Bundle:
     """A bundle of random weights in `folder`."""
     card = a_card(**changes)
     return save(folder, card, lively_state(card.model_dump_json()))
+
+
+def scene_of(height: int, width: int, seed: int = 0) -> xr.Dataset:
+    """A raster of digital numbers with a scale, a tenth of it invalid."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(100, 5000, (len(BANDS), height, width)).astype(np.uint16)
+    return make_chip(pixels, BANDS, scale=1e-4, valid=rng.random((height, width)) > 0.1)
+
+
+def chip_of(scene: xr.Dataset, window: Window) -> xr.Dataset:
+    """The pixels of a window that may reach past the raster, where nothing is valid."""
+    rows, cols = (np.arange(start, start + n) for start, n in ((window.row, window.height), (window.col, window.width)))
+    height, width = scene["valid"].shape
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
+    at = np.ix_(rows.clip(0, height - 1), cols.clip(0, width - 1))
+    return make_chip(scene["pixels"].values[:, *at], BANDS, scale=1e-4, valid=scene["valid"].values[at] & inside)
+
+
+def same(a: Prediction, b: Prediction) -> bool:
+    assert a.confidence is not None
+    assert b.confidence is not None
+    return np.array_equal(a.labels, b.labels) and np.array_equal(a.confidence, b.confidence)

@@ -123,8 +123,8 @@ networks = st.builds(
 forests = st.builds(
     ForestModel,
     estimator=lines,
-    indices=st.lists(texts, max_size=3).map(tuple),
-    context=st.lists(st.integers(1, 99), max_size=3).map(tuple),
+    features=st.lists(lines, min_size=1, max_size=3).map(tuple),
+    temperature=positive,
     sklearn=texts | st.sampled_from(["1.9.1", "1.10.0rc1"]),
 )
 cards = st.builds(

@@ -20,6 +20,7 @@ from segmentation.samples import TEST, TRAIN, VALIDATION
 from segmentation.training import (
     Places,
     Recipe,
+    Run,
     Trained,
     band_cards,
     batch_of,
@@ -188,18 +189,20 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path: Path, s
     assert not steps or steps[0] > at - 3  # of 24 steps, one in two is kept
 
 
-def test_a_run_ends_when_it_no_longer_gets_better(tmp_path: Path) -> None:
-    from segmentation.training import Run
-
-    samples = a_samples()
+def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path) -> None:
+    piece = draw()
+    judged = piece.part == VALIDATION
+    other = np.array([0, 3, 0, 5, 0, 1], np.uint8)[piece.labels]  # what is learnt is wrong there
+    samples = a_samples(replace(piece, labels=np.where(judged, other, piece.labels)))
     card = trained(tmp_path / "a").card
-    still = SMALL.model_copy(update={"rate": 1e-9, "steps": 400, "averaged": 0.0})
-    run = Run(samples, still, card, (TRAIN,), 400, 16, 0, tmp_path / "run.pt")
-    _, looks, best = fit(run, silent)
-    assert looks[-1].step < 400
-    assert best < looks[-1].step
-    _, again, _ = fit(run, silent)  # it is over, and stays so
-    assert again == looks
+    run = Run(samples, SMALL, card, (TRAIN,), 200, 16, 0, tmp_path / "run.pt")
+    best, looks, step = fit(run, silent)
+    assert looks[-1].step < 200
+    assert step < looks[-1].step
+    assert max(look.mean_iou for look in looks) == looks[step // run.every - 1].mean_iou
+    again, same_looks, _ = fit(run, silent)  # it is over, and stays so
+    assert same_looks == looks
+    assert same(again, best)
 
 
 def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
@@ -213,7 +216,7 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_share_a_run(tmp_path: Path) -> None:
-    from segmentation.training import Run, accuracy
+    from segmentation.training import accuracy
 
     samples = a_samples()
     card = trained(tmp_path / "a").card

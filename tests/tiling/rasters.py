@@ -11,6 +11,9 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
+from tiling.regions import TileRegions
+from tiling.window import Window
+
 UTM = "EPSG:32633"
 
 
@@ -60,3 +63,9 @@ def write(
 def noise(*shape: int, seed: int = 0, low: int = 1, high: int = 200, dtype: str = "uint8") -> Any:
     """Pixels without two alike neighbours, none 0."""
     return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+
+
+def label(classes: Any) -> tuple[Any, Any]:
+    """4-connected regions of equal class: labels `(y, x)` 0 … n - 1, and the flat index of each first pixel."""
+    found = TileRegions.of(classes, Window.of_shape(*classes.shape), classes.shape[1], None)
+    return found.labels, found.ids

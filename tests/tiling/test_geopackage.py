@@ -78,6 +78,33 @@ def test_it_is_a_geopackage_of_version_1_2_with_an_index(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"], "nothing beside it"
 
 
+def test_it_is_as_gdal_makes_them(tmp_path: Path) -> None:
+    """What is special to how we write it stays on the way; nothing is missing for those who edit the file later."""
+    ours, theirs = tmp_path / "a.gpkg", tmp_path / "b.gpkg"
+    write(ours, batch((0, 1, None), (1, 2, None)))
+    pyogrio.write_dataframe(pyogrio.read_dataframe(ours, layer="landcover"), theirs, layer="landcover", VERSION="1.2")
+    triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'landcover' ORDER BY name"
+    assert query(ours, triggers) == query(theirs, triggers) != []
+    extensions = "SELECT table_name, extension_name FROM gpkg_extensions WHERE table_name = 'landcover'"
+    assert query(ours, extensions) == query(theirs, extensions) == [("landcover", "gpkg_rtree_index")]
+    assert query(ours, "SELECT rtreecheck('rtree_landcover_geom')") == [("ok",)]
+
+
+def test_it_opens_where_nothing_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write(path, batch((0, 1, None), (1, 2, None)))
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            assert database.execute("SELECT count(*) FROM landcover").fetchone() == (2,)
+            assert database.execute("SELECT count(*) FROM rtree_landcover_geom").fetchone() == (2,)
+        assert len(pyogrio.read_dataframe(path, layer="landcover", IMMUTABLE="YES")) == 2
+        assert [file.name for file in tmp_path.iterdir()] == ["a.gpkg"], "no lock, no journal"
+    finally:
+        tmp_path.chmod(0o755)
+
+
 def test_it_carries_its_style_and_the_names_of_its_classes(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
     write(path, batch((0, 1, None)), name="forest")

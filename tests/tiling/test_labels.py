@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import geopandas
@@ -183,6 +184,18 @@ def test_colours_are_those_a_reader_expects(tmp_path: Path) -> None:
     path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), box(9, 9, 4, 4)], label=["Deep water", "Oak forest"])
     colours = {name: colour for _, name, colour in open_labels(path, GRID).rows}
     assert colours == {"Deep water": "#3b7dd8", "Oak forest": "#2f7d3b"}
+
+
+def test_classes_that_would_share_a_colour_get_their_own(tmp_path: Path) -> None:
+    names = ["grass A", "grass B", "herbs", "forested wetland", "emergent wetland", "x", "y"]
+    path = write_shapes(tmp_path / "s.gpkg", [box(5 * n, 0, 4, 4) for n in range(len(names))], label=names)
+    colours = {name: bytes.fromhex(colour[1:]) for _, name, colour in open_labels(path, GRID).rows}
+    assert colours["grass A"] == bytes.fromhex("a8d36a")
+    assert colours["forested wetland"] == bytes.fromhex("2f7d3b")
+    apart = [
+        sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) for one, other in combinations(colours.values(), 2)
+    ]
+    assert min(apart) > 30**2
 
 
 def test_mistakes_name_the_file_and_the_mend(tmp_path: Path, codes: np.ndarray) -> None:

@@ -91,6 +91,7 @@ def look(folder, width, height):
     (bookmark,) = opened.bookmarkManager().bookmarks()
     box = bookmark.extent()
     fields = vector.fields()
+    plain = QgsVectorLayer(folder + "/landcover.fgb")
     return {
         "valid": [vector.isValid(), raster.isValid()],
         "crs": [vector.crs().authid(), raster.crs().authid()],
@@ -102,6 +103,10 @@ def look(folder, width, height):
         "classes": classes(raster),
         "aliases": {field.name(): field.alias() for field in fields},
         "class widget": fields.field("class_id").editorWidgetSetup().type(),
+        "flatgeobuf": [
+            plain.isValid(), plain.crs().authid(), plain.featureCount(), [f.name() for f in plain.fields()],
+            sorted(feature["class_id"] for feature in plain.getFeatures()),
+        ],
         "title": vector.metadata().title(),
         "abstract": vector.metadata().abstract(),
         "map tip": vector.mapTipTemplate(),
@@ -148,7 +153,8 @@ def draw(folder: Path, crs: str, transform: Affine) -> None:
     copy(folder / "plain.tif", raster, driver="COG", overview_resampling="mode")
     (folder / "classes.qml").write_text(raster_qml(LEGEND), encoding="utf-8")
     layer = Layer(crs=crs, legend=LEGEND, title="Land cover of a drawn scene", description="Made in a test")
-    write_vectors(folder / "landcover.gpkg", polygonise(raster, tile=16), layer)
+    for suffix in (".gpkg", ".fgb"):  # Debian's GDAL reads no Parquet
+        write_vectors(folder / f"landcover{suffix}", polygonise(raster, tile=16), layer)
     text = project("A drawn & painted scene", raster, LEGEND, (folder / "landcover.gpkg", layer))
     (folder / "landcover.qgs").write_text(text, encoding="utf-8")
 
@@ -201,6 +207,14 @@ def test_both_open_in_place(seen: dict[str, Any], place: str) -> None:
     assert found["crs"] == [PLACES[place][0]] * 2
     assert found["indexed"]
     assert found["features"] == 4
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_flatgeobuf_opens_too(seen: dict[str, Any], place: str) -> None:
+    valid, crs, features, names, classes = seen[place]["flatgeobuf"]
+    assert (valid, crs, features) == (True, PLACES[place][0], 4)
+    assert names[:3] == ["region_id", "class_id", "class_name"]
+    assert classes == [1, 1, 2, 3]
 
 
 def test_polygons_are_categorised_by_the_legend(seen: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
 
-from tiling.regions import OUTSIDE, Border, Seams, TileRegions, frame_of, label
+from tests.tiling.rasters import label
+from tiling.regions import OUTSIDE, Border, Seams, TileRegions, frame_of
 from tiling.window import Window
 
 shapes = st.tuples(st.integers(1, 16), st.integers(1, 16))

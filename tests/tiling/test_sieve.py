@@ -20,10 +20,9 @@ from rasterio import features
 from scipy.ndimage import uniform_filter
 
 from tests.scenes import read
-from tests.tiling.rasters import write
+from tests.tiling.rasters import label, write
 from tiling.area import PixelAreas
 from tiling.errors import Mistake
-from tiling.regions import label
 from tiling.sieve import Rule, sieved
 from tiling.window import Window
 

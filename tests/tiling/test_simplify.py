@@ -16,9 +16,10 @@ from hypothesis.extra import numpy as hnp
 from rasterio import features
 from scipy.ndimage import gaussian_filter
 
+from tests.tiling.rasters import label
 from tiling import simplify
-from tiling.outlines import Rings, connect, find_vertices
-from tiling.regions import OUTSIDE, label
+from tiling.outlines import Rings, connect, find_lines
+from tiling.regions import OUTSIDE
 from tiling.simplify import ORIGINAL, Arcs, Outlines, arcs_of, failing, reduce, simplified
 from tiling.window import Window
 
@@ -30,7 +31,7 @@ def outlined(classes: Array) -> tuple[Rings, Array]:
     """Rings of all regions of a whole raster, and the class of each; no data is a class like any other."""
     labels, first = label(classes)
     around = np.pad(labels, 1, constant_values=OUTSIDE)
-    return connect(find_vertices(around, Window.of_shape(*classes.shape))), classes.ravel()[first]
+    return connect(find_lines(around, Window.of_shape(*classes.shape))), classes.ravel()[first]
 
 
 def nodes_of(rings: Rings, classes: Array) -> Array:
@@ -54,7 +55,7 @@ def pixel_areas(rings: Rings) -> Array:
 
 def worked(rings: Rings, tolerance: float, smooth: int = 0) -> tuple[Arcs, Outlines, dict[int, int]]:
     """Rounds until every face is valid."""
-    arcs, reduced = arcs_of(rings, rings.node), dict[int, int]()
+    arcs, reduced = arcs_of(rings), dict[int, int]()
     for _ in range(ORIGINAL * arcs.key.size + 1):
         outlines = simplified(arcs, tolerance, reduced=reduced, smooth=smooth)
         keys = failing(outlines, rings, arcs, reduced)
@@ -140,11 +141,11 @@ def test_a_region_alone_gets_the_rings_it_gets_in_company(classes: Array, tolera
     keys = set[int]()
     for region in range(rings.regions.size - 1):
         own = alone(rings, region)
-        apart = simplified(arcs_of(own, own.node), tolerance, reduced=reduced, smooth=smooth)
+        apart = simplified(arcs_of(own), tolerance, reduced=reduced, smooth=smooth)
         first, stop = together.rings[rings.regions[region : region + 2]]
         assert apart.xy.tobytes() == together.xy[first:stop].tobytes()
-        half = simplified(arcs_of(own, own.node), tolerance, reduced=halfway, smooth=smooth)
-        keys |= set(failing(half, own, arcs_of(own, own.node), halfway).tolist())
+        half = simplified(arcs_of(own), tolerance, reduced=halfway, smooth=smooth)
+        keys |= set(failing(half, own, arcs_of(own), halfway).tolist())
     assert keys == set(failing(spoiled, rings, arcs, halfway).tolist())
 
 
@@ -152,7 +153,7 @@ def test_a_region_alone_gets_the_rings_it_gets_in_company(classes: Array, tolera
 @given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 2))
 def test_an_arc_is_the_same_to_the_bit_from_both_sides(classes: Array, tolerance: float, smooth: int) -> None:
     rings, _ = outlined(classes)
-    arcs = arcs_of(rings, rings.node)
+    arcs = arcs_of(rings)
     seen: dict[int, list[tuple[bool, bytes, bytes]]] = {}
     for key, against, line in zip(
         arcs.key.tolist(),
@@ -176,7 +177,7 @@ def test_an_arc_is_the_same_to_the_bit_from_both_sides(classes: Array, tolerance
 @given(classes=rasters())
 def test_a_key_tells_arcs_apart(classes: Array) -> None:
     rings, _ = outlined(classes)
-    arcs = arcs_of(rings, rings.node)
+    arcs = arcs_of(rings)
     vertices = np.split(np.stack([arcs.row, arcs.col], axis=1), arcs.offsets[1:-1])
     contents = [line.tobytes() for line in vertices]
     assert len(set(contents)) == len(set(arcs.key.tolist())) == len(set(zip(arcs.key.tolist(), contents, strict=True)))
@@ -186,7 +187,7 @@ def test_a_key_tells_arcs_apart(classes: Array) -> None:
 @given(classes=rasters())
 def test_no_tolerance_leaves_the_pixels(classes: Array) -> None:
     rings, _ = outlined(classes)
-    arcs = arcs_of(rings, rings.node)
+    arcs = arcs_of(rings)
     one, other = (
         polygons(simplified(arcs, 0, reduced={}), rings),
         polygons(simplified(arcs, 3, reduced=dict.fromkeys(arcs.key.tolist(), ORIGINAL), smooth=2), rings),
@@ -199,7 +200,7 @@ def test_no_tolerance_leaves_the_pixels(classes: Array) -> None:
 
 def test_a_level_halves_the_tolerance() -> None:
     rings, _ = outlined(smooth_mask(128, 4, seed=1))
-    arcs = arcs_of(rings, rings.node)
+    arcs = arcs_of(rings)
     for level in (1, 2):
         reduced = simplified(arcs, 3, reduced=dict.fromkeys(arcs.key.tolist(), level))
         assert reduced.xy.tobytes() == simplified(arcs, 3 / 2**level, reduced={}).xy.tobytes()
@@ -240,7 +241,7 @@ def test_a_wedge_between_two_nodes_stays_between_its_neighbours() -> None:
 def crossing() -> tuple[Rings, Arcs, Outlines, dict[int, int]]:
     """Lines of so great a tolerance that they cross."""
     rings, _ = outlined(smooth_mask(96, 2, seed=3))
-    arcs = arcs_of(rings, rings.node)
+    arcs = arcs_of(rings)
     return rings, arcs, simplified(arcs, 8, reduced={}), {}
 
 
@@ -258,7 +259,7 @@ def test_of_a_spoiled_face_only_lines_that_cross_go_back() -> None:
 
 def test_a_ring_that_turned_over_is_noticed() -> None:
     rings, _ = outlined(ONE_PIXEL)
-    arcs = arcs_of(rings, rings.node)
+    arcs = arcs_of(rings)
     kept = simplified(arcs, 1, reduced={})
     assert not failing(kept, rings, arcs, {}).size
     for spoiled in (kept.xy * [[-1, 1]], kept.xy * [[0, 1]]):

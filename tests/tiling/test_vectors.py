@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import geopandas
+import jsonschema
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
+import pyproj.datadir
 import pytest
+import referencing
 import shapely
 from pyproj import CRS
 
+from tests.tiling.rasters import noise, write
 from tests.tiling.test_geopackage import LEGEND, batch
 from tiling import geoparquet
 from tiling.dissolve import dissolved
 from tiling.errors import Mistake
 from tiling.layer import Layer
-from tiling.polygons import schema_of
+from tiling.polygons import polygonise, schema_of
 from tiling.vectors import WRITERS, write_vectors
 
 LAYER = Layer(crs="EPSG:32633", legend=LEGEND, title="Land cover", description="Drawn")
@@ -94,6 +100,43 @@ def test_geoparquet_says_what_the_specification_asks_for(tmp_path: Path, monkeyp
     assert {file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)} == {"ZSTD"}
     found = geopandas.read_parquet(path, bbox=(5.5, 0, 7, 1))
     assert found["region_id"].tolist() == [9], "readers can pick a place"
+
+
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+
+
+def geoparquet_errors(geo: dict[str, Any]) -> list[str]:
+    """What the published schema, and that of PROJ for a CRS, find wrong with a file's key `geo`."""
+    schema = json.loads((SCHEMAS / "geoparquet-1.1.0-dev.json").read_text(encoding="utf-8"))
+    crs = json.loads(Path(pyproj.datadir.get_data_dir(), "projjson.schema.json").read_text(encoding="utf-8"))
+    known = referencing.Registry().with_resource(
+        "https://proj.org/schemas/v0.5/projjson.schema.json", referencing.Resource.from_contents(crs)
+    )
+    validator = jsonschema.Draft7Validator(schema, registry=known)
+    return [error.json_path for error in validator.iter_errors({**geo, "version": geo["version"] + "-dev"})]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:4326", "+proj=laea +lat_0=52 +lon_0=10 +datum=WGS84"])
+@pytest.mark.parametrize("batches", [[], [batch((0, 2, 1.0), (7, 1, None))]], ids=["empty", "two squares"])
+def test_geoparquet_is_valid_by_the_published_schema(tmp_path: Path, crs: str, batches: list[Any]) -> None:
+    write_vectors(tmp_path / "a.parquet", batches, Layer(crs=crs, legend=LEGEND))
+    geo = json.loads(pq.read_metadata(tmp_path / "a.parquet").metadata[b"geo"])
+    assert geo["version"] == "1.1.0"
+    assert not geoparquet_errors(geo)
+    geo["columns"]["geometry"]["crs"]["type"] = "a place"
+    del geo["columns"]["geometry"]["covering"]["bbox"]["ymax"]
+    assert len(geoparquet_errors(geo)) == 2, "it does look"
+
+
+def test_worker_processes_give_the_same_file_to_the_byte(tmp_path: Path) -> None:
+    patches = noise(40, 40, high=5).repeat(4, 0).repeat(4, 1)
+    mask = write(tmp_path / "classes.tif", np.where(patches == 4, 1, patches))
+    layer = Layer(crs="EPSG:32633", legend=LEGEND)
+    options: dict[str, Any] = {"tile": 64, "simplify": 0.75}
+    write_vectors(tmp_path / "one.parquet", polygonise(mask, **options), layer)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        write_vectors(tmp_path / "two.parquet", polygonise(mask, map=pool.imap, **options), layer)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

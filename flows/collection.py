@@ -1,0 +1,353 @@
+"""Many scenes, one request: each is segmented into a folder of its own, and one report tells of all.
+
+A scene that fails does not stop the others. A scene that is done is known by the content key in its entry, which is
+written last: whatever happens, the next call does what is missing and nothing else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import rasterio
+import rasterio.features
+from affine import Affine
+from pydantic import BaseModel, ConfigDict, Field
+
+import segmentation.errors
+from flows import catalogue, pipeline
+from flows.catalogue import Catalogue, ClassRow, Entry
+from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, start
+from flows.plan import FORMAT, area_of_interest
+from flows.progress import Progress, silent
+from flows.report import Published
+from flows.request import Request
+from flows.run import content_key, held
+from tiling.errors import Mistake
+from tiling.scene import RASTER_SUFFIXES, Scene
+from tiling.window import Window
+
+MISTAKES = (Mistake, segmentation.errors.Mistake)
+
+SCENE_BYTES = 2**31
+"""What a process takes for a scene of a few shards, about."""
+
+Run = Callable[[Request], Published]
+"""Makes the products of one request: the pipeline, or whatever watches it at work."""
+
+
+class CollectionRequest(BaseModel):
+    """Scenes to segment alike, and where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template: Annotated[
+        Request,
+        Field(
+            title="What to make of each scene",
+            description="A request whose files are the scenes, or folders of scenes; its output folder holds them all.",
+        ),
+    ]
+    pattern: Annotated[
+        str, Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.")
+    ] = ""
+    title: Annotated[str, Field(title="Title", description="What the report is called.")] = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scene that was found: its files, and its day where the finder knows it."""
+
+    paths: tuple[str, ...]
+    date: datetime.date | None = None
+    name: str = ""
+    """What its folder is called; from its file otherwise."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What came of a collection."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    """Every scene, in the order of dates."""
+    made: tuple[str, ...]
+    """Names of the scenes done this time; the others were there."""
+    files: tuple[Path, ...]
+
+    @property
+    def failed(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.status == "failed")
+
+
+def collect(
+    request: CollectionRequest,
+    scenes: Iterable[Found] | None = None,
+    *,
+    on: Cluster = HERE,
+    progress: Progress = silent,
+    run: Run | None = None,
+) -> Collected:
+    """Segment every scene and report on all; what failed is in the entries, and what is done is not done again.
+
+    `scenes` are those of the template's files unless others are given. Raises `Mistake` where there are none.
+    """
+    template = request.template
+    found = list(find_scenes(template.source.paths, request.pattern) if scenes is None else scenes)
+    if not found:
+        raise Mistake(f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds rasters")
+    out = folder_of(template)
+    with held(out):
+        entries, made = segment_each(found, template, out, on=on, progress=progress, run=run)
+        title = request.title or f"Collection {out.resolve().name}"
+        files = catalogue.write(Catalogue(title, in_order(entries)), out)
+    return Collected(out, in_order(entries), tuple(made), files)
+
+
+def folder_of(template: Request) -> Path:
+    """The folder that holds the runs; `Mistake` where it is on no disk."""
+    if not isinstance(template.out, Path):
+        raise Mistake(f"{template.out} is on no disk; a folder of many runs is kept on one and copied from there")
+    return template.out
+
+
+def in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """By date; those without one come first."""
+    return tuple(sorted(entries, key=lambda entry: (entry.date, entry.name)))
+
+
+def find_scenes(places: Sequence[str], pattern: str = "") -> Iterator[Found]:
+    """The scenes at some places: a raster is a scene; in a folder each raster is one, and each folder of rasters."""
+    for place in places:
+        path = Path(place)
+        if not path.is_dir():
+            yield Found((place,))
+            continue
+        for inner in sorted(path.iterdir()):
+            if inner.name.startswith("."):
+                continue
+            if inner.is_dir():
+                if any(is_raster_name(file.name, pattern) for file in inner.iterdir()):
+                    yield Found((str(inner),))
+            elif is_raster_name(inner.name, pattern):
+                yield Found((str(inner),))
+
+
+def is_raster_name(name: str, pattern: str) -> bool:
+    """Whether a file looks like a scene: by the pattern, else by its suffix."""
+    path = Path(name)
+    if name.startswith("."):
+        return False
+    return path.match(pattern) if pattern else path.suffix.lower() in RASTER_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene to segment: a small value that travels."""
+
+    name: str
+    scene: Found
+    template: Request
+    folder: Path
+
+    def failed(self, error: Exception) -> Entry:
+        """The entry of a scene that failed."""
+        key, opened = self.known()
+        mistake = isinstance(error, MISTAKES)
+        message = str(error) if mistake else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        day = _day(self.scene, opened)
+        return Entry(self.name, key, "failed", self.scene.paths, day, message, mistake=mistake)
+
+    def before(self) -> Entry | None:
+        """The entry an earlier call left, if there is nothing to do any more."""
+        entry = Entry.read(self.folder)
+        if entry is None or self.template.fresh or entry.key != self.known()[0]:
+            return None
+        there = (self.folder / "run.json").exists() if entry.status == "done" else entry.mistake
+        return entry if there else None
+
+    def small(self) -> bool:
+        """Whether a scene is too small for several workers; one that does not open takes no work at all."""
+        _, opened = self.known()
+        pieces = -(-opened.height // self.template.shard) * -(-opened.width // self.template.shard) if opened else 0
+        return pieces < 2 * WORTH_A_PROCESS
+
+    def known(self) -> tuple[str, Scene | None]:
+        """Content key of the scene, and the scene if it opens."""
+        try:
+            opened = request_for(self.scene, self.template, self.folder).source.open()
+        except MISTAKES:
+            opened = None
+        return key_of(self.scene, opened, self.template), opened
+
+
+def segment_each(
+    found: Sequence[Found],
+    template: Request,
+    runs: Path,
+    *,
+    on: Cluster = HERE,
+    progress: Progress = silent,
+    run: Run | None = None,
+) -> tuple[list[Entry], list[str]]:
+    """An entry for each scene, its run in a folder of `runs`; and the names of those that were not there before.
+
+    On this machine small scenes are shared out whole among its workers; the workers share the shards of a large one.
+    """
+    jobs = [Job(name, scene, template, runs / name) for name, scene in named(found, runs).items()]
+    entries = {job.name: entry for job in jobs if (entry := job.before())}
+    missing = [job for job in jobs if job.name not in entries]
+    made = [job.name for job in missing]
+    shared = [job for job in missing if job.small()] if run is None and on.kind == "local" and on.workers != 0 else []
+    total = len(jobs)
+    if shared:
+        gpu = template.segmenter.uses_gpu
+        with start(on, shards=len(shared), worker_bytes=SCENE_BYTES) as pool:
+            for job, outcome in pool.as_completed(segment_one, shared, gpu=gpu):
+                entries[job.name] = outcome if isinstance(outcome, Entry) else _told(job, outcome)
+                progress("scenes", len(entries), total)
+    for job in missing:
+        if job.name not in entries:
+            entries[job.name] = segment_one(job, run or partial(pipeline.run, on=on))
+            progress("scenes", len(entries), total)
+    return [entries[job.name] for job in jobs], made
+
+
+def segment_one(job: Job, run: Run = pipeline.run) -> Entry:
+    """The entry of one scene, after its run. A failure is an entry too."""
+    try:
+        key, _ = job.known()
+        request = request_for(job.scene, job.template, job.folder)
+        request.source.open()  # what does not open is told at once
+        (job.folder / catalogue.ENTRY).unlink(missing_ok=True)  # of products that are about to change
+        entry = entry_of(job.name, key, job.scene, request, run(request), job.folder)
+    except Exception as error:  # whatever happens to one scene is no reason to leave the others
+        return _told(job, error)
+    entry.write(job.folder)
+    return entry
+
+
+def _told(job: Job, error: Exception) -> Entry:
+    entry = job.failed(error)
+    entry.write(job.folder)
+    return entry
+
+
+def request_for(scene: Found, template: Request, folder: Path) -> Request:
+    """The template, made out for one scene."""
+    source = template.source.model_copy(update={"paths": scene.paths, "date": scene.date or template.source.date})
+    return template.model_copy(update={"source": source, "out": folder})
+
+
+def key_of(scene: Found, opened: Scene | None, template: Request) -> str:
+    """Content key of all that a scene's products follow from."""
+    source = template.source.model_dump(mode="json", exclude={"paths"})
+    wishes = template.model_dump(mode="json", exclude={"source", "out", "fresh", "shard", "segmenter"})
+    extra = [_stat(path) for path in (template.aoi, template.reference) if path]
+    return content_key(
+        {
+            "format": FORMAT,
+            "files": opened.identities() if opened else [_stat(path) for path in scene.paths],
+            "date": str(scene.date or ""),
+            "source": source,
+            "wishes": wishes,
+            "segmenter": template.segmenter.identity(),
+            "other": extra,
+        }
+    )
+
+
+def _stat(path: str) -> list[Any]:
+    """What tells a local file, or the files of a folder, from what they were before."""
+    here = Path(path)
+    files = sorted(here.iterdir()) if here.is_dir() else [here]
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()] or [path]
+
+
+def _day(scene: Found, opened: Scene | None) -> str:
+    day = scene.date or (opened.date if opened else None)
+    return str(day) if day else ""
+
+
+def named(found: Sequence[Found], runs: Path) -> dict[str, Found]:
+    """A folder's name for each scene: the one it has had before, else its file's, with a mark where that is taken."""
+    taken: dict[str, tuple[str, ...]] = {}
+    for file in sorted(runs.glob(f"*/{catalogue.ENTRY}")):
+        taken[file.parent.name] = tuple(json.loads(file.read_text(encoding="utf-8"))["paths"])
+    known = {paths: name for name, paths in taken.items()}
+    result: dict[str, Found] = {}
+    for scene in found:
+        name = known.get(scene.paths)
+        if name is None:
+            name = scene.name or re.sub(r"[^\w.-]+", "_", Path(scene.paths[0].rpartition("=")[2]).stem)
+            if taken.get(name, scene.paths) != scene.paths:
+                name = f"{name}-{hashlib.sha256(' '.join(scene.paths).encode()).hexdigest()[:6]}"
+            taken[name] = scene.paths
+        result[name] = scene
+    return result
+
+
+def entry_of(name: str, key: str, scene: Found, request: Request, published: Published, folder: Path) -> Entry:
+    """What a finished run says."""
+    classes = folder / "classes.tif"
+    colours = {value: colour for value, _, colour in request.segmenter.legend.rows}
+    seen = published.record["scene"]
+    valid = sum(area.pixels for area in published.areas)
+    total = pixels_asked(request, classes)
+    day = seen["date"]
+    return Entry(
+        name,
+        key,
+        "done",
+        scene.paths,
+        str(day) if day else "",
+        segmenter=request.segmenter.kind,
+        crs=seen["crs"],
+        invalid=round(1 - valid / total, 6) if total else 1.0,
+        areas=tuple(
+            ClassRow(a.class_id, a.class_name, colours.get(a.class_id, "#000000"), a.pixels, a.area_m2, a.share)
+            for a in published.areas
+        ),
+        warnings=tuple(published.record["warnings"]),
+        footprint=footprint_of(classes),
+    )
+
+
+def footprint_of(raster: Path) -> dict[str, Any]:
+    """The outline of a raster in degrees, as GeoJSON; edges have vertices enough to be followed on the globe."""
+    import shapely
+    from pyproj import Transformer
+
+    with rasterio.open(raster) as source:
+        height, width = source.shape
+        corners = [source.transform @ corner for corner in ((0, 0), (0, height), (width, height), (width, 0))]
+        to_degrees = Transformer.from_crs(source.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    outline = shapely.Polygon(corners)
+    dense = shapely.segmentize(outline, outline.length / 64)
+    degrees = shapely.transform(dense, lambda xy: np.stack(to_degrees.transform(*xy.T), axis=1))
+    outcome: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(degrees)))
+    return outcome
+
+
+def pixels_asked(request: Request, classes: Path) -> int:
+    """How many pixels the map could show: those whose centre lies in the area of interest, or all."""
+    with rasterio.open(classes) as source:
+        whole = Window.of_shape(*source.shape)
+        if not request.aoi:
+            return whole.area
+        outline, _ = area_of_interest(request.aoi, request.source.open())
+        count = 0
+        for block in whole.blocks(2048):
+            inside = rasterio.features.geometry_mask(
+                [outline], block.shape, source.transform @ Affine.translation(block.col, block.row), invert=True
+            )
+            count += int(inside.sum())
+    return count

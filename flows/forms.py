@@ -1,0 +1,410 @@
+"""The forms an analyst fills in: groups of settings in a GIS person's words, and the requests they become."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+
+import segmentation.errors
+from flows.cluster import Cluster, cluster_from
+from flows.collection import CollectionRequest
+from flows.monitor import MonitorRequest
+from flows.request import PRODUCTS, Product, Request, Source, check_machines, check_places, checked, number, pairs
+from flows.train import Training, grouped
+from segmentation.architectures import architectures
+from segmentation.forest import FORESTS
+from segmentation.indices import catalogue
+from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
+from tiling.reach import check_reach
+
+
+class Group(BaseModel):
+    """A part of the form. Text, numbers, lists and switches only: of an optional value it would ask the type first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bands(Group):
+    """What the files do not say of themselves."""
+
+    names: Annotated[
+        str,
+        Field(
+            title="Band names",
+            description="What each band is, such as blue=1, green=2, red=3, nir=4. Empty: the names in the file.",
+        ),
+    ] = ""
+    no_data: Annotated[
+        str, Field(title="No data", description="Pixel value that means no data. Empty: what the file declares.")
+    ] = ""
+    scale: Annotated[
+        str, Field(title="Scale", description="Reflectance = pixel × scale + offset. Empty: found in the file.")
+    ] = ""
+    offset: Annotated[
+        str, Field(title="Offset", description="Reflectance = pixel × scale + offset. Empty: found in the file.")
+    ] = ""
+    mask: Annotated[
+        str,
+        Field(
+            title="Mask",
+            description="What marks clouds and other pixels to leave out: band=5 for a band of the scene, or the path "
+            "of a raster. Empty: none.",
+        ),
+    ] = ""
+    mask_values: Annotated[
+        list[int],
+        Field(title="Mask values", description="Values of the mask to leave out. None: everything but 0."),
+    ] = []
+    date: Annotated[
+        str, Field(title="Date", description="Day of the image, such as 2024-06-30. Empty: what the file says.")
+    ] = ""
+
+
+class Output(Group):
+    """What is made of the scene."""
+
+    products: Annotated[
+        list[Product],
+        Field(title="Products", description="The classes always come; vectors are the polygons of the GeoPackage."),
+    ] = list(PRODUCTS)
+    smallest_area: Annotated[
+        float,
+        Field(ge=0, title="Smallest area", description="In m²: smaller regions go to a neighbour. 0 keeps them all."),
+    ] = 0
+    simplify: Annotated[
+        bool,
+        Field(title="Straight boundaries", description="Without the pixels' stairs; every polygon keeps its area."),
+    ] = True
+    index_means: Annotated[
+        list[str],
+        Field(title="Index means", description="Indices whose mean each polygon gets, such as NDVI."),
+    ] = []
+    area_of_interest: Annotated[
+        str, Field(title="Area of interest", description="Path of a vector file whose polygons bound the products.")
+    ] = ""
+    reference: Annotated[
+        str, Field(title="Reference", description="Path of a class raster to compare the map with.")
+    ] = ""
+
+
+class Advanced(Group):
+    """How the work is done; nothing here changes a result."""
+
+    shard: Annotated[
+        int, Field(ge=1, title="Shard", description="Pixels along the side of a piece sent to a worker.")
+    ] = 2048
+    workers: Annotated[int, Field(ge=0, title="Workers", description="Processes; 0 fits them to the machine.")] = 0
+    cluster: Annotated[
+        str,
+        Field(
+            title="Cluster",
+            description="Which machines work. Empty: those that whoever runs this has set up. Else local, cuda, slurm, "
+            "kubernetes, gateway, or the address of a Dask scheduler such as tcp://host:8786.",
+        ),
+    ] = ""
+    start_afresh: Annotated[
+        bool, Field(title="Start afresh", description="Compute everything again, reuse nothing from the folder.")
+    ] = False
+
+
+class Labels(Group):
+    """What the labels mean, and which of them are kept for judging."""
+
+    column: Annotated[
+        str, Field(title="Column", description="Column of the classes in a vector file. Empty: found by itself.")
+    ] = ""
+    classes: Annotated[
+        str,
+        Field(
+            title="Class names",
+            description="What the values mean, such as 1=Water, 2=Forest; others are unlabelled. Empty: all, by the "
+            "names in the file.",
+        ),
+    ] = ""
+    regroup: Annotated[
+        str, Field(title="Regroup", description="Values to count as others, such as 5=4, 6=4. Empty: none.")
+    ] = ""
+    no_data: Annotated[
+        str, Field(title="Unlabelled", description="Value of unlabelled pixels in class rasters. Empty: from the file.")
+    ] = ""
+    split: Annotated[
+        str,
+        Field(
+            title="Kept for judging",
+            description="How labels are parted into those to learn from and those to judge by: blocks, shapes, scenes, "
+            "or the path of a raster that marks the parts. Empty: what suits the labels.",
+        ),
+    ] = ""
+
+
+class Model(Group):
+    """Which network or forest, and how long it learns. Whatever is empty or 0 follows from the data."""
+
+    architecture: Annotated[
+        str,
+        Field(
+            title="Architecture",
+            description="Kind of network, or of forest. Empty: the one that suits the data.",
+            json_schema_extra={"enum": ["", *architectures(), *FORESTS]},
+        ),
+    ] = ""
+    encoder: Annotated[
+        str, Field(title="Encoder", description="Its encoder, such as resnet34. Empty: the architecture's own.")
+    ] = ""
+    start_from: Annotated[
+        str, Field(title="Start from", description="Folder of a bundle to go on from. Empty: from nothing.")
+    ] = ""
+    steps: Annotated[int, Field(ge=0, title="Steps", description="How long it learns; 0: from the data.")] = 0
+    seed: Annotated[int, Field(ge=0, title="Seed", description="The same seed gives the same network.")] = 0
+    name: Annotated[str, Field(title="Name", description="What the model is called. Empty: as its folder.")] = ""
+    licence: Annotated[str, Field(title="Licence", description="Under which others may use it.")] = "not stated"
+    start_afresh: Annotated[
+        bool, Field(title="Start afresh", description="Begin again, do not go on with an interrupted training.")
+    ] = False
+
+
+class Comparison(Group):
+    """What is compared with what."""
+
+    column: Annotated[
+        str, Field(title="Column", description="Column of the classes, where the reference is a vector file.")
+    ] = ""
+    map_classes: Annotated[
+        str,
+        Field(
+            title="Map classes",
+            description="Classes of the map that count as others, such as 5=4; 9= leaves class 9 out. Empty: none.",
+        ),
+    ] = ""
+    reference_classes: Annotated[
+        str, Field(title="Reference classes", description="The same for the reference. Empty: none.")
+    ] = ""
+    mask: Annotated[
+        str, Field(title="Mask", description="Path of a raster that says where to compare. Empty: everywhere.")
+    ] = ""
+    mask_value: Annotated[int, Field(title="Mask value", description="Its value where pixels are compared.")] = 1
+    grid: Annotated[
+        Literal["auto", "map", "reference"],
+        Field(
+            title="Grid",
+            description="Whose pixels are compared. Auto: the map's, unless the reference is more than twice as fine.",
+        ),
+    ] = "auto"
+    tolerance: Annotated[
+        str,
+        Field(
+            title="Tolerance",
+            description="How many metres boundaries may lie apart and be the same. Empty: two pixels; 0: not compared.",
+        ),
+    ] = ""
+
+
+class Series(Group):
+    """Which files are scenes, and what their report is called."""
+
+    file_names: Annotated[
+        str, Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.")
+    ] = ""
+    title: Annotated[str, Field(title="Title", description="What the report is called. Empty: as the folder.")] = ""
+
+
+class Watch(Series):
+    """What counts as an image, and what counts as a change."""
+
+    most_cloud: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            title="Most cloud",
+            description="Part of the area, 0 to 1, that may be cloud or without data; a worse image is not used.",
+        ),
+    ] = 0.3
+    smallest_change: Annotated[
+        float, Field(ge=0, title="Smallest change", description="In m²: a smaller patch is no change. 0 counts all.")
+    ] = 0
+    lowest_confidence: Annotated[
+        float,
+        Field(ge=0, le=100, title="Lowest confidence", description="In percent: less sure pixels are not compared."),
+    ] = 0
+    zones: Annotated[
+        str,
+        Field(
+            title="Zones",
+            description="Path of a polygon layer, such as parcels or districts: each class is measured in each. "
+            "Empty: none.",
+        ),
+    ] = ""
+    expected_every: Annotated[
+        int,
+        Field(ge=0, title="Expected every", description="Days after which a warning says imagery is late. 0: never."),
+    ] = 0
+
+
+class _Tabs:
+    """Shows a segmenter as a choice of the installed kinds, each with its settings but without what a fit fills in."""
+
+    def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        choice: Any = Annotated[Union[installed()], Field(discriminator="kind")]  # noqa: UP007 - known only now
+        schema = handler(TypeAdapter(choice).core_schema)
+        for alternative in schema["oneOf"]:
+            settings = handler.resolve_ref_schema(alternative)
+            settings["properties"].pop("fitted", None)
+            settings["description"] = " ".join(settings.get("description", "").partition("\n\n")[0].split())
+        return {"anyOf": schema["oneOf"]}  # the classic form knows only this word; of oneOf it shows the JSON
+
+
+def installed() -> tuple[type[Segmenter], ...]:
+    """The classes of all segmenters that load; one that does not fails with its reason where it is asked for."""
+    found = []
+    for kind in kinds():
+        try:
+            found.append(segmenter_class(kind))
+        except segmentation.errors.Mistake as mistake:
+            logging.getLogger("landweave").warning("%s", mistake)
+    return tuple(found)
+
+
+class _Chips:
+    """Shows a list of indices as chips to choose from the catalogue."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(core) | {"items": {"type": "string", "enum": list(catalogue())}}
+
+
+if TYPE_CHECKING:
+    Chosen = AnySegmenter
+    Indices = list[str]
+else:
+    Chosen = Annotated[AnySegmenter, _Tabs()]
+    Indices = Annotated[list[str], Field(min_length=1), _Chips()]
+
+Text = Annotated[str, Field(min_length=1)]
+Paths = Annotated[list[str], Field(min_length=1)]
+
+
+# ------------------------------------------------------------------------------------------------------------ requests
+
+
+def within_reach(*paths: str | Path) -> None:
+    """Raise `Mistake` where one of these leads farther than whoever runs this allows; an empty path leads nowhere.
+
+    For what is written, or read late: whatever opens a scene looks by itself.
+    """
+    for path in filter(None, map(str, paths)):
+        check_reach(path)
+
+
+def source_from(paths: list[str], bands: Bands) -> Source:
+    """A scene as the form says it."""
+    return checked(
+        Source,
+        paths=paths,
+        bands=dict(pairs("band names", bands.names, int)),
+        nodata=_figure("no data", bands.no_data),
+        scale=_figure("scale", bands.scale),
+        offset=_figure("offset", bands.offset),
+        mask=bands.mask,
+        mask_values=bands.mask_values,
+        date=bands.date or None,
+    )
+
+
+def request_from(
+    scene: list[str], output_folder: str, segmenter: AnySegmenter, bands: Bands, output: Output, advanced: Advanced
+) -> Request:
+    """The request that the form of a scene, or of many alike, says."""
+    request = checked(
+        Request,
+        source=source_from(scene, bands),
+        out=output_folder,
+        segmenter=segmenter,
+        aoi=output.area_of_interest,
+        shard=advanced.shard,
+        products=output.products,
+        min_area=output.smallest_area,
+        simplify=None if output.simplify else 0,
+        indices=output.index_means,
+        reference=output.reference,
+        fresh=advanced.start_afresh,
+    )
+    check_places(request)
+    return request
+
+
+def collection_from(template: Request, series: Series) -> CollectionRequest:
+    """The request that the form of a collection says."""
+    return checked(CollectionRequest, template=template, pattern=series.file_names, title=series.title)
+
+
+def monitor_from(template: Request, watch: Watch) -> MonitorRequest:
+    """The request that the form of a place to watch says."""
+    within_reach(watch.zones)
+    return checked(
+        MonitorRequest,
+        template=template,
+        title=watch.title,
+        pattern=watch.file_names,
+        zones=watch.zones,
+        max_invalid=watch.most_cloud,
+        min_change_area=watch.smallest_change,
+        min_confidence=watch.lowest_confidence,
+        expect_days=watch.expected_every,
+    )
+
+
+def training_from(
+    scenes: list[str], labels: list[str], output_folder: str, meaning: Labels, model: Model, bands: Bands
+) -> Training:
+    """The training that the form says."""
+    sources = [source_from(paths, bands) for paths in grouped(scenes, len(labels))]
+    within_reach(*labels, output_folder, model.start_from)
+    return checked(
+        Training,
+        sources=sources,
+        labels=labels,
+        out=output_folder,
+        column=meaning.column,
+        classes={number("class names", value, int): name for value, name in pairs("class names", meaning.classes, str)},
+        regroup={number("regroup", value, int): to for value, to in pairs("regroup", meaning.regroup, int)},
+        labels_nodata=_figure("unlabelled", meaning.no_data),
+        split=meaning.split,
+        recipe={
+            name: value
+            for name in ("architecture", "encoder", "steps", "seed")
+            if (value := getattr(model, name))  # the rest follows from the data, or is not for a forest to say
+        },
+        weights=model.start_from,
+        name=model.name,
+        licence=model.licence,
+        fresh=model.start_afresh,
+    )
+
+
+def comparison_from(comparison: Comparison) -> dict[str, Any]:
+    """The settings of `evaluate` that the form says."""
+    return {
+        "column": comparison.column,
+        "map_classes": dict(pairs("map classes", comparison.map_classes, str)),
+        "reference_classes": dict(pairs("reference classes", comparison.reference_classes, str)),
+        "mask": comparison.mask or None,
+        "mask_value": comparison.mask_value,
+        "on": comparison.grid,
+        "tolerance": _figure("tolerance", comparison.tolerance),
+    }
+
+
+def cluster_for(advanced: Advanced) -> Cluster:
+    """The machines that the form names, or those `LANDWEAVE_CLUSTER` does, or this one."""
+    check_machines(advanced.cluster)
+    chosen = advanced.cluster or os.environ.get("LANDWEAVE_CLUSTER", "local")
+    return cluster_from(chosen, advanced.workers or None, {})
+
+
+def _figure(name: str, text: str) -> float | None:
+    return number(name, text, float) if text.strip() else None

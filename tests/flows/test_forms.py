@@ -1,0 +1,193 @@
+"""The forms: what an analyst is asked, in which words, and the request it becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from flows import cli
+from flows.forms import (
+    Advanced,
+    Bands,
+    Comparison,
+    Labels,
+    Model,
+    Output,
+    Series,
+    Watch,
+    cluster_for,
+    collection_from,
+    comparison_from,
+    monitor_from,
+    request_from,
+    training_from,
+)
+from flows.offered import OFFERED
+from flows.request import Request, Source
+from flows.segment import segment_scene
+from segmentation.architectures import architectures
+from segmentation.classical.thresholds import Otsu
+from segmentation.forest import FORESTS
+from segmentation.indices import catalogue
+from segmentation.rules import Rules
+from segmentation.segmenter import kinds
+
+GROUPS = (Bands, Output, Advanced, Labels, Model, Comparison, Series, Watch)
+
+
+def asked(name: str) -> dict[str, Any]:
+    """The schema of a flow's form."""
+    (flow,) = [flow for flow in OFFERED if flow.name == name]
+    return flow.parameters.model_dump_for_openapi()
+
+
+def fits(name: str, values: dict[str, Any]) -> bool:
+    """Whether the server takes these values at Submit."""
+    form = asked(name)
+    return bool(jsonschema.Draft202012Validator(form).is_valid(values))
+
+
+@pytest.fixture(scope="module")
+def form() -> dict[str, Any]:
+    return segment_scene.parameters.model_dump_for_openapi()
+
+
+def test_the_form_asks_for_the_scene_and_the_folder_and_knows_the_rest(form: dict[str, Any]) -> None:
+    assert list(form["properties"]) == ["scene", "output_folder", "segmenter", "bands", "output", "advanced"]
+    assert form["required"] == ["scene", "output_folder"]
+    assert all(field["description"] for field in form["properties"].values())
+    assert [form["properties"][name]["$ref"] for name in ("bands", "output", "advanced")] == [
+        "#/definitions/Bands",
+        "#/definitions/Output",
+        "#/definitions/Advanced",
+    ]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_setting_of_a_group_has_a_title_a_description_and_a_default_of_one_type(group: Any) -> None:
+    for name, field in group.model_json_schema()["properties"].items():
+        assert {"title", "description", "default", "type"} <= set(field), (group, name)
+
+
+@pytest.mark.parametrize("flow", OFFERED, ids=lambda flow: flow.name)
+def test_a_form_asks_at_most_three_things_and_explains_every_one(flow: Any) -> None:
+    form = flow.parameters.model_dump_for_openapi()
+    assert len(form["required"]) <= 3
+    assert len(form["properties"]) <= 7
+    assert all(field["description"] for field in form["properties"].values())
+    assert flow.description
+
+
+def test_the_server_refuses_at_submit_what_cannot_be() -> None:
+    whole = {"scene": ["a.tif"], "output_folder": "out"}
+    assert fits("segment-scene", whole)
+    assert not fits("segment-scene", {"scene": ["a.tif"]})
+    assert not fits("segment-scene", whole | {"scene": []})
+    assert not fits("segment-scene", whole | {"output": {"products": ["clases"]}})
+    assert not fits("segment-scene", whole | {"advanced": {"shard": 0}})
+    assert not fits("segment-scene", whole | {"bands": {"nmes": "red=1"}})
+    assert fits("compute-indices", whole | {"indices": ["NDVI"]})
+    assert not fits("compute-indices", whole | {"indices": ["NDIV"]})
+    assert not fits("land-use-monitor", {"folders": ["in"], "output_folder": "out", "watch": {"most_cloud": 30}})
+
+
+def test_indices_and_architectures_are_chosen_from_what_there_is() -> None:
+    assert asked("compute-indices")["properties"]["indices"]["items"]["enum"] == list(catalogue())
+    assert Model.model_json_schema()["properties"]["architecture"]["enum"][1:] == [*architectures(), *FORESTS]
+
+
+def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(form: dict[str, Any]) -> None:
+    choice = form["properties"]["segmenter"]
+    offered = [form["definitions"][tab["$ref"].rpartition("/")[2]] for tab in choice["anyOf"]]
+    assert {tab["properties"]["kind"]["const"] for tab in offered} == set(kinds())
+    assert choice["default"] == Rules().model_dump(mode="json")
+    otsu = next(tab for tab in offered if tab["title"] == "Otsu")
+    assert otsu["properties"]["index"]["default"] == Otsu().index
+    assert not any("fitted" in tab["properties"] for tab in offered)
+
+
+def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
+    typed = cli.request_from(
+        ["b.tif", "r.tif"], Path("out"), "otsu", ["index=NDWI"], "blue=1, red=2", -9999, 0.0001, 0.0, "band=5", "3,8",
+        "2024-06-30", "aoi.gpkg", None, None, 512, "classes,vectors", "truth.tif", True,
+    )  # fmt: skip
+    filled = request_from(
+        ["b.tif", "r.tif"],
+        "out",
+        Otsu(index="NDWI"),
+        Bands(
+            names="blue=1, red=2", no_data="-9999", scale="0.0001", offset="0", mask="band=5", mask_values=[3, 8],
+            date="2024-06-30",
+        ),
+        Output(products=["classes", "vectors"], area_of_interest="aoi.gpkg", reference="truth.tif"),
+        Advanced(shard=512, start_afresh=True),
+    )  # fmt: skip
+    assert filled == typed
+    assert filled.segmenter == typed.segmenter
+
+
+def test_an_empty_form_is_the_default_request() -> None:
+    filled = request_from(["a.tif"], "out", Rules(), Bands(), Output(), Advanced())
+    assert filled == Request(source=Source(paths=("a.tif",)), out=Path("out"), segmenter=Rules())
+
+
+@pytest.mark.parametrize(
+    ("bands", "fact"),
+    [
+        (Bands(names="blue"), "NAME=VALUE"),
+        (Bands(no_data="none"), "no data: 'none' is no number"),
+        (Bands(date="June"), "date"),
+    ],
+)
+def test_a_slip_in_the_form_is_a_mistake_that_names_the_field(bands: Bands, fact: str) -> None:
+    with pytest.raises(ValueError, match=fact) as caught:
+        request_from(["a.tif"], "out", Rules(), bands, Output(), Advanced())
+    assert type(caught.value).__name__ == "Mistake"
+
+
+def test_a_collection_and_a_monitor_share_the_request_of_a_scene(tmp_path: Path) -> None:
+    template = request_from([str(tmp_path)], str(tmp_path / "out"), Rules(), Bands(), Output(), Advanced())
+    collection = collection_from(template, Series(file_names="*_SR.tif", title="Upper valley"))
+    assert (collection.template, collection.pattern, collection.title) == (template, "*_SR.tif", "Upper valley")
+    monitor = monitor_from(template, Watch(most_cloud=0.1, smallest_change=5000, expected_every=10))
+    assert (monitor.max_invalid, monitor.min_change_area, monitor.expect_days) == (0.1, 5000, 10)
+    assert monitor.template == template
+
+
+def test_an_empty_watch_is_the_monitors_own_default() -> None:
+    template = request_from(["in"], "out", Rules(), Bands(), Output(), Advanced())
+    assert monitor_from(template, Watch()) == type(monitor_from(template, Watch()))(template=template)
+
+
+def test_a_training_gets_names_regrouping_and_recipe() -> None:
+    training = training_from(
+        ["a.tif", "b.tif"],
+        ["a.gpkg", "b.gpkg"],
+        "out",
+        Labels(column="kind", classes="1=Water, 2=Forest", regroup="3=2", no_data="255"),
+        Model(architecture="unet", steps=40),
+        Bands(names="red=1"),
+    )
+    assert training.classes == {1: "Water", 2: "Forest"}
+    assert training.regroup == {3: 2}
+    assert training.labels_nodata == 255
+    assert [source.paths for source in training.sources] == [("a.tif",), ("b.tif",)]
+    assert (training.recipe.architecture, training.recipe.steps) == ("unet", 40)
+
+
+def test_a_comparison_becomes_the_settings_of_evaluate() -> None:
+    settings = comparison_from(Comparison(map_classes="5=4, 9=", tolerance="30"))
+    assert settings["map_classes"] == {"5": "4", "9": ""}
+    assert settings["tolerance"] == 30
+    assert comparison_from(Comparison())["tolerance"] is None
+
+
+def test_an_empty_cluster_is_the_one_that_was_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANDWEAVE_CLUSTER", raising=False)
+    assert cluster_for(Advanced()).kind == "local"
+    monkeypatch.setenv("LANDWEAVE_CLUSTER", "tcp://scheduler:8786")
+    assert cluster_for(Advanced()).kind == "tcp://scheduler:8786"
+    assert cluster_for(Advanced(cluster="local", workers=3)).workers == 3

@@ -1,0 +1,315 @@
+"""A place watched over time: each call does what is missing, once, whatever happened to the call before."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from PIL import Image
+from typer.testing import CliRunner
+
+from flows import pipeline
+from flows.cli import app
+from flows.collection import Found
+from flows.monitor import MonitorRequest, Watched, monitor, neighbours
+from flows.report import Published
+from flows.request import Request, Source
+from segmentation.rules import Rules
+from tests.scenes import draw_pixels, draw_scene, write_scene
+from tiling.errors import Mistake
+
+DAYS = ("20240501", "20240601", "20240701")
+KILLS = 12
+
+
+def request(inbox: Path, out: Path, **settings: Any) -> MonitorRequest:
+    template = Request(
+        source=Source(paths=(str(inbox),)), out=out, segmenter=Rules(), products=("classes", "confidence")
+    )
+    return MonitorRequest(**{"template": template, "title": "The valley", "settle_seconds": 0.0, **settings})
+
+
+def arrive(inbox: Path, *days: str) -> None:
+    inbox.mkdir(exist_ok=True)
+    for day in days:
+        draw_scene(inbox / f"valley_{day}.tif", 50, 60, int(day) % 97)
+
+
+@pytest.fixture(autouse=True)
+def _plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time here, and are looked at elsewhere."""
+
+    def draw(*arguments: Any) -> None:
+        Image.new("RGB", (1, 1)).save(arguments[-1])
+
+    for name in ("flows.quicklook.draw", *(f"flows.transitions.draw_{what}" for what in ("flows", "maps", "series"))):
+        monkeypatch.setattr(name, draw)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    return tmp_path / "inbox"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with open(folder / name, encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def between(watched: Watched) -> list[tuple[str, str]]:
+    return [(change.earlier_date, change.later_date) for change in watched.series.changes]
+
+
+def assert_consistent(folder: Path) -> None:
+    """Whatever the catalogue names is there, whole."""
+    if not (folder / "collection.json").exists():
+        return
+    found = pystac.Collection.from_file(str(folder / "collection.json"))
+    for item in found.get_items():
+        assert Path(str(item.self_href)).exists()
+        for asset in item.assets.values():
+            assert Path(str(asset.get_absolute_href())).exists(), asset.href
+    for asset in found.assets.values():
+        assert Path(str(asset.get_absolute_href())).exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- the series
+
+
+def test_a_call_does_what_is_new_and_nothing_twice(inbox: Path, out: Path) -> None:
+    done: list[str] = []
+
+    def counting(one: Request) -> Published:
+        done.append(Path(one.source.paths[0]).stem)
+        return pipeline.run(one)
+
+    arrive(inbox, DAYS[0])
+    first = monitor(request(inbox, out), run=counting)
+    assert (first.made, first.compared) == (("valley_20240501",), ())
+    assert monitor(request(inbox, out), run=counting).made == ()
+    arrive(inbox, DAYS[1], DAYS[2])
+    second = monitor(request(inbox, out), run=counting)
+    assert second.made == ("valley_20240601", "valley_20240701")
+    assert between(second) == [("2024-05-01", "2024-06-01"), ("2024-06-01", "2024-07-01")]
+    third = monitor(request(inbox, out), run=counting)
+    assert (third.made, third.compared) == ((), ())
+    assert sorted(done) == ["valley_20240501", "valley_20240601", "valley_20240701"]
+    assert_consistent(out)
+
+
+def test_an_image_that_comes_late_takes_its_place(inbox: Path, out: Path, tmp_path: Path) -> None:
+    arrive(inbox, DAYS[0], DAYS[2])
+    assert between(monitor(request(inbox, out))) == [("2024-05-01", "2024-07-01")]
+    arrive(inbox, DAYS[1])
+    late = monitor(request(inbox, out))
+    assert late.made == ("valley_20240601",)
+    assert between(late) == [("2024-05-01", "2024-06-01"), ("2024-06-01", "2024-07-01")]
+    assert sorted(folder.name for folder in (out / "changes").iterdir()) == [
+        "valley_20240501--valley_20240601", "valley_20240601--valley_20240701",
+    ]  # fmt: skip
+    at_once = monitor(request(inbox, tmp_path / "at_once"))
+    assert between(at_once) == between(late)
+    for name in ("areas.csv", "changes.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+
+
+def test_cloudy_scenes_are_told_of_and_skipped_over(inbox: Path, out: Path) -> None:
+    arrive(inbox, DAYS[0], DAYS[2])
+    pixels = draw_pixels(50, 60, 5)
+    pixels[:, :30] = 0  # a cloud mask took them
+    write_scene(inbox / f"valley_{DAYS[1]}.tif", pixels)
+    watched = monitor(request(inbox, out, max_invalid=0.4))
+    assert watched.series.unused.keys() == {"valley_20240601"}
+    assert between(watched) == [("2024-05-01", "2024-07-01")]
+    assert {row["date"] for row in table(out, "areas.csv")} == {"2024-05-01", "2024-07-01"}
+    kinder = monitor(request(inbox, out, max_invalid=0.9))
+    assert kinder.made == ()  # the map was there
+    assert len(between(kinder)) == 2
+    assert_consistent(out)
+
+
+def test_clouds_are_no_change(inbox: Path, out: Path) -> None:
+    """The bright corner of the second scene is called cloud by the rules."""
+    inbox.mkdir()
+    land = np.broadcast_to(np.array([400, 700, 500, 3500, 1500, 700], np.uint16)[:, None, None], (6, 40, 40)).copy()
+    write_scene(inbox / f"a_{DAYS[0]}.tif", land)
+    land[:, :10, :10] = np.array([7000, 7000, 7000, 7200, 5000, 4000], np.uint16)[:, None, None]
+    write_scene(inbox / f"b_{DAYS[1]}.tif", land)
+    watched = monitor(request(inbox, out))
+    assert "Cloud" in {row["class_name"] for row in table(out, "areas.csv")}
+    assert watched.series.changes[0].changed_m2 == 0
+    strict = monitor(request(inbox, out, max_invalid=0.05))
+    assert "6 % is cloud" in strict.series.unused[f"b_{DAYS[1]}"]
+
+
+def test_what_is_missing_is_said(inbox: Path, out: Path) -> None:
+    inbox.mkdir()
+    empty = monitor(request(inbox, out))
+    assert empty.series.warnings == ("there is no usable scene yet",)
+    arrive(inbox, DAYS[0])
+    (inbox / f"broken_{DAYS[1]}.tif").write_bytes(b"half of it")
+    draw_scene(inbox / "undated.tif", 50, 60)
+    told = monitor(request(inbox, out, expect_days=30), today=datetime.date(2024, 7, 1)).series
+    assert "the newest usable scene is 61 days old, and one is expected every 30" in told.warnings
+    assert any(warning.startswith(f"broken_{DAYS[1]} failed: ") for warning in told.warnings)
+    assert told.unused == {"undated": "nothing tells its date; put it into the file's name, like 2024-06-30"}
+    punctual = monitor(request(inbox, out, expect_days=30), today=datetime.date(2024, 5, 20)).series
+    assert not any("days old" in warning for warning in punctual.warnings)
+    page = (out / "index.md").read_text()
+    assert f"broken_{DAYS[1]} failed" in page
+
+
+def test_a_file_still_being_copied_waits(inbox: Path, out: Path) -> None:
+    arrive(inbox, *DAYS[:2])
+    before = time.time() - 100
+    os.utime(inbox / f"valley_{DAYS[0]}.tif", (before, before))
+    watched = monitor(request(inbox, out, settle_seconds=60.0))
+    assert watched.made == ("valley_20240501",)
+
+
+def test_maps_stay_when_their_images_go(inbox: Path, out: Path) -> None:
+    arrive(inbox, *DAYS[:2])
+    monitor(request(inbox, out))
+    (inbox / f"valley_{DAYS[0]}.tif").unlink()
+    watched = monitor(request(inbox, out))
+    assert (watched.made, len(watched.series.used)) == ((), 2)
+
+
+def test_only_maps_of_one_place_are_compared(tmp_path: Path, out: Path) -> None:
+    scenes = []
+    for day, (where, shift) in zip(DAYS, (("west", 0), ("east", 600), ("west", 100)), strict=True):
+        path = draw_scene(tmp_path / f"{where}_{day}.tif", 50, 60)
+        with rasterio.open(path, "r+") as source:
+            source.transform = Affine.translation(shift, 0) @ source.transform
+        scenes.append(Found((str(path),)))
+    watched = monitor(request(tmp_path, out), lambda: scenes)
+    assert [(c.earlier, c.later) for c in watched.series.changes] == [("west_20240501", "west_20240701")]
+    assert len(list(neighbours(watched.series.used))) == 1
+
+
+def test_zones_are_measured_at_every_date(inbox: Path, out: Path, tmp_path: Path) -> None:
+    arrive(inbox, *DAYS[:2])
+    west, north = 500_000, 5_300_000
+    boxes = [shapely.box(west, north - 500, west + 300, north), shapely.box(west + 300, north - 500, west + 600, north)]
+    layer = tmp_path / "zones.gpkg"
+    geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=boxes, crs="EPSG:32633").to_file(layer)
+    monitor(request(inbox, out, zones=str(layer)))
+    rows = table(out, "zones.csv")
+    assert [(row["date"], row["name"]) for row in rows] == [
+        ("2024-05-01", "a"), ("2024-05-01", "b"), ("2024-06-01", "a"), ("2024-06-01", "b"),
+    ]  # fmt: skip
+    for day in ("2024-05-01", "2024-06-01"):
+        mapped = sum(float(row["mapped_m2"]) for row in rows if row["date"] == day)
+        assert mapped == pytest.approx(sum(float(r["area_m2"]) for r in table(out, "areas.csv") if r["date"] == day))
+    assert (out / "runs" / "valley_20240501" / "zones.gpkg").exists()
+    monitor(request(inbox, out))
+    assert not (out / "zones.csv").exists()
+    with pytest.raises(Mistake, match=r"nowhere\.gpkg is not there"):
+        monitor(request(inbox, out, zones="nowhere.gpkg"))
+
+
+def test_changes_over_time_say_what_each_change_says(inbox: Path, out: Path) -> None:
+    arrive(inbox, *DAYS)
+    monitor(request(inbox, out))
+    rows = table(out, "changes.csv")
+    for folder in (out / "changes").iterdir():
+        own = [row for row in table(folder, "transition.csv") if row["from_id"] != row["to_id"]]
+        earlier, _, later = folder.name.partition("--")
+        here = [row for row in rows if (row["earlier"], row["later"]) == (earlier, later)]
+        assert {(r["from_name"], r["to_name"], r["pixels"], r["area_m2"]) for r in here} == {
+            (r["from_name"], r["to_name"], r["pixels"], r["area_m2"]) for r in own
+        }
+
+
+def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(Mistake, match="name the folder that new scenes arrive in"):
+        monitor(request(tmp_path / "nowhere", out))
+
+
+# -------------------------------------------------------------------------------------------------------------- kill -9
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.flows.test_monitor import request
+from flows.monitor import monitor
+print("ready", flush=True)
+monitor(request(Path(sys.argv[1]), Path(sys.argv[2])))
+print("done", flush=True)
+"""
+
+
+def start(inbox: Path, out: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(inbox), str(out)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def published(folder: Path, names: Sequence[str] = ("areas.csv", "changes.csv", "scenes.csv")) -> dict[str, bytes]:
+    files = {name: (folder / name).read_bytes() for name in names}
+    rasters = sorted(folder.glob("runs/*/classes.tif")) + sorted(folder.glob("changes/*/change.tif"))
+    return files | {str(path.relative_to(folder)): path.read_bytes() for path in rasters}
+
+
+@pytest.mark.slow
+def test_killed_anywhere_the_next_call_catches_up(inbox: Path, out: Path, tmp_path: Path) -> None:
+    arrive(inbox, *DAYS)
+    began = time.monotonic()
+    whole = start(inbox, tmp_path / "undisturbed")
+    assert whole.wait() == 0
+    seconds = time.monotonic() - began
+    expected = published(tmp_path / "undisturbed")
+    lot, killed = random.Random(1), 0
+    for attempt in range(KILLS):
+        if attempt % 4 == 0:
+            shutil.rmtree(out, ignore_errors=True)
+        process = start(inbox, out)
+        time.sleep(lot.uniform(0, 0.7 * seconds))
+        if process.poll() is None:
+            killed += 1
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert_consistent(out)
+        for entry in out.glob("*/*/entry.json"):
+            json.loads(entry.read_text(encoding="utf-8"))
+    assert killed >= KILLS // 2
+    last = start(inbox, out)
+    assert last.wait() == 0
+    assert published(out) == expected
+    assert_consistent(out)
+    assert not list(out.rglob(".work-*"))
+    assert monitor(request(inbox, out)).made == ()
+
+
+def test_the_command_line_catches_up(inbox: Path, out: Path) -> None:
+    arrive(inbox, *DAYS[:2])
+    command = ["monitor", str(inbox), "--out", str(out), "--workers", "0", "--settle", "0", "--products", "classes"]
+    assert "new: 2 scenes, 1 changes" in CliRunner().invoke(app, command).output
+    again = CliRunner().invoke(app, command)
+    assert (again.exit_code, "new: 0 scenes, 0 changes" in again.output) == (0, True)

@@ -1,0 +1,127 @@
+"""What a worker does: networks that see their whole chip give one map, however it is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows import pipeline
+from flows.plan import make_plan
+from flows.request import Request, Source
+from segmentation import engine
+from segmentation.bundle import Bundle, Support, save
+from segmentation.field import taper
+from segmentation.network import Network
+from tests.scenes import draw_scene, read
+from tests.segmentation.networks import DEMO_ENCODER, a_bundle
+from tiling.reading import read_ahead
+
+WHOLE_CHIP: dict[str, dict[str, Any]] = {
+    "fpn": {
+        "architecture": "fpn",
+        "encoder": DEMO_ENCODER,
+        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    },
+    "mit": {"architecture": "segformer", "encoder": "mit_b0", "options": {"decoder_segmentation_channels": 16}},
+}
+TILE, MARGIN, STRIDE = 64, 32, 32
+
+
+@pytest.fixture(scope="module", params=WHOLE_CHIP)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A network that sees its whole chip."""
+    return a_bundle(
+        tmp_path_factory.mktemp("whole") / "b",
+        **WHOLE_CHIP[request.param],
+        support=None,
+        tile=TILE,
+        margin=MARGIN,
+        stride=STRIDE,
+    )
+
+
+def run(scene: Path, out: Path, bundle: Bundle, *, settings: dict[str, Any] | None = None, **options: Any) -> Path:
+    network = Network(bundle=str(bundle.folder), device="cpu", **settings or {})
+    options = {"products": ("classes", "confidence"), **options}
+    pipeline.run(Request(source=Source(paths=(str(scene),)), out=out, segmenter=network, preflight="warn", **options))
+    return out
+
+
+@settings(max_examples=4)
+@given(height=st.integers(1, 420), width=st.integers(1, 420), shard=st.integers(1, 400))
+def test_a_blended_map_does_not_depend_on_the_shard(
+    tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, height: int, width: int, shard: int
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    scene = draw_scene(folder / "scene.tif", height, width)
+    whole, cut = (run(scene, folder / name, bundle, shard=size) for name, size in (("whole", 4096), ("cut", shard)))
+    for name in ("classes.tif", "confidence.tif"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+
+
+def test_nor_on_the_area_of_interest(tmp_path: Path, bundle: Bundle) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 150, 600)
+    outline = shapely.box(504_500, 5_298_700, 505_100, 5_299_900)
+    geopandas.GeoDataFrame(geometry=[outline], crs="EPSG:32633").to_file(tmp_path / "aoi.gpkg")
+    whole = run(scene, tmp_path / "whole", bundle, shard=4096)
+    part = run(scene, tmp_path / "part", bundle, shard=1, aoi=str(tmp_path / "aoi.gpkg"))
+    for name in ("classes.tif", "confidence.tif"):
+        with rasterio.open(part / name) as clipped, rasterio.open(whole / name) as full:
+            window = rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
+            assert np.array_equal(clipped.read(1), full.read(1, window=window.round_offsets().round_lengths()))
+            assert clipped.width < full.width / 3
+
+
+def test_blending_is_a_weighted_mean_of_all_chips(tmp_path: Path, bundle: Bundle) -> None:
+    """Against sums in float64 over the whole raster, by hand."""
+    scene = draw_scene(tmp_path / "scene.tif", 150, 130)
+    network = Network(bundle=str(bundle.folder), device="cpu")
+    plan = make_plan(
+        Request(source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=network, preflight="warn")
+    )
+    (shard,) = plan.shards
+    total = np.zeros((4, 150, 130))
+    weights = np.multiply.outer(*[taper(TILE + 2 * MARGIN, MARGIN).astype(float)] * 2)
+    ready = engine.engine(bundle, "cpu", "torch")
+    for tile, chip in zip(shard.tiles, read_ahead(plan.scene, plan.bands, shard.tiles), strict=True):
+        shares = engine._probabilities(ready, engine.Wish(), [chip])[0].numpy()
+        here = tile.chip & shard.core
+        total[:, *here.within(shard.core)] += (shares * weights)[:, *here.within(tile.chip)]
+    mean = total / total.sum(0)
+    out = run(scene, tmp_path / "out", bundle)
+    classes, confidence = read(out / "classes.tif"), read(out / "confidence.tif")
+    valid = classes > 0
+    assert np.mean(classes[valid] != np.array([1, 3, 5, 6])[mean.argmax(0)][valid]) < 1e-4
+    assert np.abs(confidence - 100 * mean.max(0))[valid].max() < 0.51
+    assert (confidence[~valid] == 255).all()
+
+
+def changes_on_lines(classes: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """Share of neighbours with different labels across tile lines, and across all other lines of pixels."""
+    on, off = [], []
+    for grid in (classes, classes.T):
+        both = (grid[1:] > 0) & (grid[:-1] > 0)
+        changed = [np.mean(row[valid]) for row, valid in zip(grid[1:] != grid[:-1], both, strict=True)]
+        lines = np.arange(1, len(grid)) % TILE == 0
+        on += [share for share, line in zip(changed, lines, strict=True) if line]
+        off += [share for share, line in zip(changed, lines, strict=True) if not line]
+    return float(np.mean(on)), float(np.mean(off))
+
+
+def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: Bundle) -> None:
+    """With random weights, of which each chip makes something else; of a trained network's lines nothing is left."""
+    scene = draw_scene(tmp_path / "scene.tif", 384, 384)
+    blended = changes_on_lines(read(run(scene, tmp_path / "blended", bundle) / "classes.tif"))
+    finite = bundle.card.network.model_copy(update={"support": Support(1, 1, 1, 1)})  # as if it looked no further
+    cut_bundle = save(tmp_path / "cut-bundle", bundle.card.model_copy(update={"model": finite}), bundle.weights())
+    cut = changes_on_lines(read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"))
+    assert blended[0] / blended[1] < 0.8 * cut[0] / cut[1]

@@ -1,0 +1,391 @@
+"""Sources and run folders on an object store: moto's server, behind a proxy that counts and misbehaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import obstore
+import pyogrio
+import pytest
+import rasterio
+import rasterio.shutil
+
+from flows import pipeline, probe, storage
+from flows.pools import ThisProcess
+from flows.request import Request, Source, checked
+from flows.run import RunFolder, open_run
+from flows.storage import Claim, Remote, near_copy, place_of
+from segmentation.classical.thresholds import Otsu
+from segmentation.rules import Rules
+from segmentation.segmenter import Segmenter
+from tests.s3 import BUCKET, Proxy, s3
+from tests.scenes import draw_scene
+from tiling import remote
+from tiling.errors import Mistake, redacted
+from tiling.scene import open_scene
+
+LENGTH, SHARD = 320, 96
+RULES = Rules()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Proxy]:
+    with s3() as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LANDWEAVE_SCRATCH", str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COG of 64-px blocks."""
+    folder = tmp_path_factory.mktemp("scene")
+    drawn = draw_scene(folder / "drawn.tif", LENGTH, LENGTH)
+    rasterio.shutil.copy(drawn, folder / "scene.tif", driver="COG", blocksize=128, compress="DEFLATE")
+    return folder / "scene.tif"
+
+
+@pytest.fixture(scope="module")
+def source(scene: Path, store: Proxy) -> str:
+    """The scene on the store."""
+    there = Remote(f"s3://{BUCKET}/in/scene.tif")
+    there.upload(scene)
+    return str(there)
+
+
+@pytest.fixture(scope="module")
+def local(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("local") / "run"
+    pipeline.run(request(scene, folder))
+    return folder
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as a large one, read in ranges."""
+    monkeypatch.setattr(remote, "SMALL", 0)
+
+
+def request(scene: Path | str, out: Path | str, segmenter: Segmenter = RULES, **more: Any) -> Request:
+    source = Source(paths=(str(scene),))
+    return checked(Request, source=source, out=out, segmenter=segmenter, shard=SHARD, **more)
+
+
+def assert_same_products(folder: str, local: Path, scratch: Path) -> None:
+    place = Remote(folder)
+    for name in ("classes.tif", "confidence.tif", "classes.tif.aux.xml", "classes.qml", "areas.csv"):
+        assert (place / name).read_bytes() == (local / name).read_bytes(), name
+    fetched = scratch / "fetched.gpkg"
+    fetched.write_bytes((place / "landcover.gpkg").read_bytes())
+    found, wanted = (pyogrio.read_dataframe(file, layer="landcover") for file in (fetched, local / "landcover.gpkg"))
+    assert found.geometry.to_wkb().tolist() == wanted.geometry.to_wkb().tolist()
+    assert found.drop(columns="geometry").equals(wanted.drop(columns="geometry"))
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
+    source: str, local: Path, store: Proxy, scratch: Path
+) -> None:
+    store.traffic.clear()
+    published = pipeline.run(request(source, f"s3://{BUCKET}/run"))
+    assert_same_products(f"s3://{BUCKET}/run", local, scratch)
+    written = [path.partition("?")[0] for method, path, _ in store.traffic.requests if method == "PUT"]
+    parts = {part.name for part in (local / "parts").glob("*.tif")}
+    assert len([name for name in written if "/parts/" in name]) == len(parts)
+    assert written[-1] == f"/{BUCKET}/run/run.json"
+    assert str(published.files[0]) == f"s3://{BUCKET}/run/classes.tif"
+    assert Remote(f"s3://{BUCKET}/run").names() >= {path.name for path in published.files}
+    assert storage.CLAIM not in Remote(f"s3://{BUCKET}/run").names()
+    left = sorted(path.name for path in near_copy(Remote(f"s3://{BUCKET}/run")).rglob("*"))
+    assert left == [".id", ".lock", "parts"]
+
+    # Once more: parts are listed once, fetched and not made again.
+    store.traffic.clear()
+    pipeline.run(request(source, f"s3://{BUCKET}/run", products=("classes",)))
+    assert store.traffic.count("PUT", "/run/parts/") == 0
+    assert store.traffic.count("HEAD", "/run/parts/") == 0
+    assert store.traffic.count("GET", "list-type=2.*run%2Fparts") == 1
+    assert store.traffic.count("GET", "/run/parts/") == len(parts)
+    # The products of a folder are those of one run.
+    assert not Remote(f"s3://{BUCKET}/run").names() & {"landcover.gpkg", "confidence.tif"}
+
+
+def test_a_store_that_fails_now_and_then_costs_time_and_no_pixel(
+    source: str, local: Path, store: Proxy, scratch: Path, large: None
+) -> None:
+    seed = int(os.environ.get("LANDWEAVE_CHAOS_SEED", secrets.randbelow(10**6)))
+    store.traffic.clear()
+    with store.misbehaving(seed, 0.15):
+        pipeline.run(request(source, f"s3://{BUCKET}/faults"))
+    print(store.traffic.faults)
+    assert store.traffic.faults.total()
+    assert_same_products(f"s3://{BUCKET}/faults", local, scratch)
+
+
+def test_what_is_uploaded_in_part_has_no_record(
+    source: str, local: Path, store: Proxy, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Remote(f"s3://{BUCKET}/half")
+    pipeline.run(request(source, str(out), products=("classes",)))
+    assert "run.json" in out.names()
+    upload = Remote.upload
+
+    def fail(self: Remote, file: Path) -> None:
+        if file.name == "landcover.gpkg":
+            raise Mistake("the store went away")
+        upload(self, file)
+
+    monkeypatch.setattr(Remote, "upload", fail)
+    with pytest.raises(Mistake, match="went away"):
+        pipeline.run(request(source, str(out)))
+    assert "run.json" not in out.names()
+    monkeypatch.undo()
+    monkeypatch.setenv("LANDWEAVE_SCRATCH", str(scratch))
+    pipeline.run(request(source, str(out)))
+    assert_same_products(str(out), local, scratch)
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_a_store_goes_on_where_it_was(source: str, local: Path, scratch: Path) -> None:
+    out = Remote(f"s3://{BUCKET}/killed")
+    command = [sys.executable, "-m", "flows.cli", "segment", source, "--out", str(out), "--shard", str(SHARD)]
+    command += ["--workers", "0"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not (done := (out / "parts").names()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert done
+    assert "run.json" not in out.names()
+    assert storage.CLAIM in out.names()  # which holds nobody up: the lock of the near copy is free
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert_same_products(str(out), local, scratch)
+
+
+def test_what_was_fitted_is_remembered_and_forgotten_on_the_store(store: Proxy) -> None:
+    place = Remote(f"s3://{BUCKET}/memory")
+    key = "0" * 64
+    with open_run(place) as folder:
+        assert folder.remembered("fit", key) is None
+        folder.remember("fit", key, {"threshold": 0.25})
+        assert folder.remembered("fit", key) == {"threshold": 0.25}
+    with open_run(place) as folder:
+        assert folder.remembered("fit", key) == {"threshold": 0.25}
+    with open_run(place, fresh=True) as folder:
+        assert folder.remembered("fit", key) is None
+    assert (place / "parts").names() == frozenset()
+
+
+class Far(ThisProcess):
+    """A worker that sees no file of this machine."""
+
+    def everywhere(self, function: Callable[[], Any], *, gpu: bool = False) -> dict[str, Any]:
+        return {"far away": False}
+
+
+def test_work_on_the_near_copy_stays_here_where_workers_do_not_see_it(tmp_path: Path) -> None:
+    pool, here = Far(), ThisProcess()
+    folder = RunFolder(tmp_path, remote=Remote("s3://bucket/run"))
+    assert probe.near(here, folder) is here
+    assert isinstance(probe.near(pool, folder), ThisProcess)
+    assert probe.near(pool, folder) is not pool
+    assert probe.near(pool, RunFolder(tmp_path)) is pool
+    assert not list(tmp_path.iterdir())
+
+
+# -------------------------------------------------------------------------------------------------------------- claims
+
+
+def test_two_runs_do_not_share_a_folder(store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Remote(f"s3://{BUCKET}/claimed")
+    with open_run(place):
+        with pytest.raises(Mistake, match=rf"^s3://{BUCKET}/claimed is in use by process {os.getpid()} on"):
+            open_run(place).__enter__()
+        monkeypatch.setenv("LANDWEAVE_SCRATCH", str(tmp_path / "another machine"))
+        with pytest.raises(Mistake, match=rf"claimed is in use by process {os.getpid()} on .* since .*with --out"):
+            open_run(place).__enter__()
+    with open_run(place):
+        pass
+    assert place.names() == frozenset()
+
+
+def test_a_dead_owners_claim_is_taken_over_and_its_owner_told(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Remote(f"s3://{BUCKET}/lapsed")
+    first, second, third = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
+    first.take()
+    with pytest.raises(Mistake, match="in use by process 0"):
+        second.take()
+    first.renew()
+    first.check()
+    Claim(place, "process 3", "near 0").take()  # holds the lock that the dead one held
+    first.renew()
+    with pytest.raises(RuntimeError, match="another run may have taken over"):
+        first.check()
+    monkeypatch.setattr(storage, "LAPSE", -1.0)
+    third.take()
+    first.release()
+    assert json.loads((place / storage.CLAIM).read_bytes())["owner"] == "process 2"
+    third.release()
+    assert place.names() == frozenset()
+
+
+def test_a_claim_is_taken_once_however_often_the_answer_is_lost(store: Proxy) -> None:
+    place = Remote(f"s3://{BUCKET}/lost-answers")
+    with store.misbehaving(4, 0.5):
+        claim = Claim(place, "process 0", "near")
+        claim.take()
+        claim.renew()
+        claim.check()
+        claim.release()
+    assert place.names() == frozenset()
+
+
+# ------------------------------------------------------------------------------------------------------------- sources
+
+
+@pytest.mark.parametrize("segmenter", [RULES, Otsu(index="NDVI")], ids=lambda one: one.kind)
+def test_a_remote_cog_is_fetched_once(
+    source: str, scene: Path, store: Proxy, tmp_path: Path, segmenter: Segmenter
+) -> None:
+    remote._small.clear()
+    store.traffic.clear()
+    pipeline.run(request(source, tmp_path / "run", segmenter, products=("classes",)))
+    assert store.traffic.bytes_of("scene.tif") <= 1.15 * scene.stat().st_size
+    assert store.traffic.count("GET", "scene.tif") == 1
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_an_overwritten_object_is_noticed(
+    store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    monkeypatch.setattr(remote, "SMALL", 0 if size == "large" else 2**20)
+    there = Remote(f"s3://{BUCKET}/in/changing-{size}.tif")
+    seen = []
+    for seed in (1, 2):
+        there.upload(draw_scene(tmp_path / "drawn.tif", 64, 64, seed))
+        scene = open_scene([str(there)])
+        seen.append(scene.identities())
+        chip = scene.read(scene.window, ["red", "nir"])
+        with rasterio.open(tmp_path / "drawn.tif") as drawn:
+            np.testing.assert_array_equal(chip["pixels"], drawn.read([3, 4]))
+    (first,), (second,) = seen
+    assert first["path"] == second["path"] == str(there)
+    assert first["size"] == second["size"]
+    assert first["etag"] != second["etag"]
+
+
+def test_what_is_wrong_with_an_address_is_said_in_one_line(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "BACKOFF", 0.01)
+    with pytest.raises(Mistake, match=rf"^s3://{BUCKET}/in/none\.tif does not exist; check the address$"):
+        open_scene([f"s3://{BUCKET}/in/none.tif"])
+    Remote(f"s3://{BUCKET}/in/text.tif").write_bytes(b"no raster at all")
+    with pytest.raises(Mistake, match=rf"^s3://{BUCKET}/in/text\.tif is not a raster that GDAL can read"):
+        open_scene([f"s3://{BUCKET}/in/text.tif"])
+    with pytest.raises(Mistake, match=r"^s3://nobodys-bucket/run.* does not (exist|answer)"):
+        open_run(Remote("s3://nobodys-bucket/run")).__enter__()
+
+
+# ------------------------------------------------------------------------------------------------------ names, secrets
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("s3://bucket/a/b.tif", "/vsis3/bucket/a/b.tif"),
+        ("gs://bucket/b.tif", "/vsigs/bucket/b.tif"),
+        ("az://container/b.tif", "/vsiaz/container/b.tif"),
+        ("abfss://container@account.dfs.core.windows.net/b.tif", "/vsiaz/container/b.tif"),
+        ("https://host/b.tif?x=1", "/vsicurl/https://host/b.tif?x=1"),
+        ("/data/b.tif", "/data/b.tif"),
+        ("b.tif", "b.tif"),
+        ("GTIFF_DIR:2:b.tif", "GTIFF_DIR:2:b.tif"),
+    ],
+)
+def test_urls_become_virtual_files(path: str, expected: str) -> None:
+    assert remote.gdal_path(path) == expected
+
+
+def test_gdal_learns_the_endpoint_and_people_go_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000/")
+    monkeypatch.delenv("AWS_S3_ENDPOINT", raising=False)
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "9")
+    options = remote.gdal_options("s3://bucket/b.tif")
+    assert (options["AWS_S3_ENDPOINT"], options["AWS_HTTPS"]) == ("127.0.0.1:9000", "NO")
+    assert options["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
+    assert "GDAL_HTTP_MAX_RETRY" not in options
+    assert remote.gdal_options(__file__) == {}
+
+
+@pytest.mark.parametrize("out", ["https://host/run", "s3://key:secret@bucket/run", "s3://bucket/run?sig=1", "s3://"])
+def test_a_place_that_cannot_be_written_to_is_refused(out: str) -> None:
+    with pytest.raises(Mistake):
+        place_of(out)
+
+
+def test_a_place_survives_json() -> None:
+    asked = request("scene.tif", "s3://bucket/run/")
+    assert asked.out == Remote("s3://bucket/run")
+    assert Request.model_validate_json(asked.model_dump_json()) == asked
+    assert request("scene.tif", "run").out == Path("run")
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://h/a.tif?X-Amz-Credential=AKIA%2Fx&X-Amz-Signature=5ecre7&v=1", "5ecre7"),
+        ("https://h/a.tif?X-Amz-Credential=AKIA%2Fx&X-Amz-Signature=5ecre7&v=1", "AKIA"),
+        ("https://acc.blob.core.windows.net/c/a.tif?sv=2024&sig=5ecre7%3D", "5ecre7"),
+        ("https://h/a.tif?token=5ecre7", "5ecre7"),
+        ("https://storage.googleapis.com/b/a.tif?X-Goog-Signature=5ecre7", "5ecre7"),
+        ("https://h/a.tif?Key-Pair-Id=AB&Signature=5ecre7~", "5ecre7"),
+        ("https://user:5ecre7@h/a.tif", "5ecre7"),
+        ("/vsicurl/https://user:5ecre7@h/a.tif", "5ecre7"),
+    ],
+)
+def test_secrets_of_addresses_are_left_out(url: str, secret: str) -> None:
+    for said in (redacted(f"cannot read {url} twice: {url}"), str(Mistake(f"{url} is broken"))):
+        assert secret not in said
+        assert "/a.tif" in said
+    assert redacted("abfs://container@account/a.tif?version=3") == "abfs://container@account/a.tif?version=3"
+
+
+def test_a_signed_address_is_read_and_nowhere_written_down(
+    source: str, store: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signed, renewed = (
+        obstore.sign(remote.object_store(f"s3://{BUCKET}"), "GET", "in/scene.tif", timedelta(minutes=minutes))
+        for minutes in (5, 6)
+    )
+    signature = signed.rpartition("X-Amz-Signature=")[2]
+    assert len(signature) == 64
+    assert signature not in renewed
+    published = pipeline.run(request(signed, tmp_path / "run", Otsu(index="NDVI"), products=("classes",)))
+    (file,) = published.record["scene"]["files"]
+    assert file["path"].startswith(f"{store.address}/{BUCKET}/in/scene.tif?")
+    for written in (tmp_path / "run").rglob("*"):
+        assert not written.is_file() or signature.encode() not in written.read_bytes(), written
+    parts = {part.name for part in (tmp_path / "run" / "parts").iterdir()}
+    pipeline.run(request(renewed, tmp_path / "run", Otsu(index="NDVI"), products=("classes",)))
+    assert {part.name for part in (tmp_path / "run" / "parts").iterdir()} == parts  # signed anew, the same file
+    with pytest.raises(Mistake) as caught:
+        open_scene([signed.replace("scene.tif", "none.tif")])
+    assert signature not in str(caught.value)
+    assert signature not in "".join(capfd.readouterr())

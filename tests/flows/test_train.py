@@ -1,0 +1,197 @@
+"""`landweave train`, from files to a bundle that segments."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+
+from flows.request import Source
+from flows.train import Training, grouped, samples_of, train
+from segmentation.bundle import load
+from segmentation.errors import Mistake as NoBundle
+from segmentation.samples import TEST, TRAIN, VALIDATION
+from segmentation.training import Recipe
+from tests.scenes import UTM, draw_pixels, write_scene
+from tiling.errors import Mistake
+
+QUICK = Recipe(options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=40)
+PLACE = Affine(10, 0, 500_000, 0, -10, 5_300_000)
+
+
+def write_labels(path: Path, codes: np.ndarray) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1, dtype="uint8", crs=UTM,
+        transform=PLACE, nodata=0,
+    ) as target:  # fmt: skip
+        target.write(codes.astype(np.uint8), 1)
+    return path
+
+
+def truth_of(pixels: np.ndarray) -> np.ndarray:
+    """Vegetation, water and the rest, by thresholds; 0 where there is no data."""
+    red, nir = pixels[2].astype(float), pixels[3].astype(float)
+    index = (nir - red) / np.maximum(nir + red, 1)
+    return np.where(np.all(pixels > 0, axis=0), np.select([index > 0.4, index < 0], [2, 1], 3), 0)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return write_scene(tmp_path / "scene.tif", draw_pixels(96, 128))
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    return write_labels(tmp_path / "labels.tif", truth_of(draw_pixels(96, 128)))
+
+
+def asked(scene: Path, labels: Path, out: Path, **more) -> Training:  # type: ignore[no-untyped-def]
+    return Training(sources=(Source(paths=(str(scene),)),), labels=(str(labels),), out=out, **{"recipe": QUICK, **more})
+
+
+def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: Path, labels: Path) -> None:
+    from flows import pipeline
+    from flows.request import Request, segmenter_from
+
+    finished = train(asked(scene, labels, tmp_path / "bundle", classes={1: "Water", 2: "Plants", 3: "Bare"}))
+    card = load(tmp_path / "bundle").card
+    assert card.band_names == ("blue", "green", "red", "nir", "swir16", "swir22")
+    assert [one.name for one in card.legend.classes] == ["Water", "Plants", "Bare"]
+    assert card.gsd == pytest.approx(10, rel=0.01)
+    assert finished.validation is not None
+    assert {path.name for path in finished.files} >= {"curves.csv", "curves.png", "confusion.png"}
+    assert all(path.exists() for path in finished.files)
+    assert not list(tmp_path.glob(".bundle*"))
+
+    network = segmenter_from("network", {"bundle": str(tmp_path / "bundle"), "device": "cpu"})
+    run = pipeline.run(Request(source=Source(paths=(str(scene),)), out=tmp_path / "run", segmenter=network))
+    with rasterio.open(run.folder / "classes.tif") as made:
+        found = made.read(1)
+    truth = truth_of(draw_pixels(96, 128))
+    assert np.mean(found[truth > 0] == truth[truth > 0]) > 0.9
+
+
+def test_polygons_of_another_crs_will_do(tmp_path: Path, scene: Path) -> None:
+    truth = truth_of(draw_pixels(96, 128))
+    rows, cols = (n.ravel() for n in np.mgrid[4:90:8, 4:120:8])
+    boxes = [shapely.box(*(PLACE @ (c - 2, r + 2)), *(PLACE @ (c + 2, r - 2))) for r, c in zip(rows, cols, strict=True)]
+    names = np.array(["", "water", "plants", "bare"])[truth[rows, cols]]
+    frame = geopandas.GeoDataFrame({"kind_of": names}, geometry=boxes, crs=UTM)[names != ""]
+    frame.to_crs("EPSG:4326").to_file(tmp_path / "s.gpkg")
+    samples, _ = samples_of(asked(scene, tmp_path / "s.gpkg", tmp_path / "bundle"), tmp_path / "scratch")
+    assert {one.name for one in samples.legend.classes} == {"water", "plants", "bare"}
+    assert samples.counts(TRAIN).sum() > samples.counts(VALIDATION).sum() > 0
+    assert "shapes validate" in samples.facts["split"]
+
+
+def test_pieces_hold_every_label_and_what_is_around(tmp_path: Path) -> None:
+    pixels, codes = draw_pixels(1200, 900), np.zeros((1200, 900))
+    codes[10:20, 10:30], codes[700:720, 800:830], codes[12, 15] = 1, 2, 2
+    scene, labels = write_scene(tmp_path / "s.tif", pixels), write_labels(tmp_path / "l.tif", codes)
+    samples, _ = samples_of(asked(scene, labels, tmp_path / "b"), tmp_path)
+    assert len(samples.pieces) == 2
+    assert samples.pieces[0].shape == (256 + 128, 256 + 128)
+    valid = np.all(pixels > 0, axis=0)
+    assert sum(np.count_nonzero(p.labels) for p in samples.pieces) == np.count_nonzero((codes > 0) & valid)
+
+
+def test_much_is_kept_in_files(tmp_path: Path, scene: Path, labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(scene, labels, tmp_path / "bundle")
+    plain, _ = samples_of(request, tmp_path / "scratch")
+    monkeypatch.setattr("flows.train._IN_MEMORY", 1)
+    kept, _ = samples_of(request, tmp_path / "scratch")
+    assert isinstance(kept.pieces[0].pixels, np.memmap)
+    assert np.array_equal(kept.pieces[0].pixels, plain.pieces[0].pixels)
+    assert np.array_equal(kept.pieces[0].labels, plain.pieces[0].labels)
+
+
+def test_a_split_raster_is_obeyed_to_the_pixel(tmp_path: Path, scene: Path, labels: Path) -> None:
+    given = np.zeros((96, 128))
+    given[:, :60], given[:, 70:] = 1, 2
+    path = write_labels(tmp_path / "split.tif", given)
+    samples, _ = samples_of(asked(scene, labels, tmp_path / "bundle", split=str(path)), tmp_path / "scratch")
+    piece = samples.pieces[0]
+    assert np.array_equal(piece.part == TEST, (given == 2) & (piece.labels > 0))
+    assert not piece.part[given == 0].any()
+
+
+def test_several_scenes_train_one_model(tmp_path: Path, scene: Path, labels: Path) -> None:
+    other = write_scene(tmp_path / "other.tif", draw_pixels(96, 128, seed=1))
+    marks = write_labels(tmp_path / "marks.tif", truth_of(draw_pixels(96, 128, seed=1)))
+    source, second = (Source(paths=(str(path),)) for path in (scene, other))
+    request = Training(sources=(source, second), labels=(str(labels), str(marks)), out=tmp_path / "b", split="scenes")
+    samples, _ = samples_of(request, tmp_path / "scratch")
+    assert [piece.scene for piece in samples.pieces] == ["scene", "other"]
+    parts = [set(np.unique(piece.part)) - {0} for piece in samples.pieces]
+    assert sorted(map(tuple, parts)) == [(TRAIN,), (VALIDATION,)]
+
+
+def test_arguments_are_grouped_into_scenes() -> None:
+    assert grouped(["a.tif", "leaf_on=b.tif"], 1) == [["a.tif", "leaf_on=b.tif"]]
+    assert grouped(["a.tif", "on=b.tif", "c.tif", "on=d.tif"], 2) == [["a.tif", "on=b.tif"], ["c.tif", "on=d.tif"]]
+
+
+def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.doc").touch()
+    other = write_scene(tmp_path / "other.tif", draw_pixels(96, 128)[:4])
+    one = write_labels(tmp_path / "one.tif", np.ones((96, 128)))
+    two = Training(
+        sources=tuple(Source(paths=(str(path),)) for path in (scene, other)),
+        labels=(str(labels),) * 2,
+        out=tmp_path / "c",
+    )
+    missing = two.model_copy(update={"labels": (str(labels),)})
+    for request, said in (
+        (asked(scene, labels, full), "full holds other files"),
+        (asked(scene, one, tmp_path / "b"), "one.tif has one class only"),
+        (asked(scene, labels, tmp_path / "b", split="random"), "--split random is refused"),
+        (asked(scene, labels, tmp_path / "b", weights=str(tmp_path / "no")), "is no bundle"),
+        (two, "other has blue, green, red, nir and scene has"),
+        (missing, "2 scenes and 1 files of labels"),
+    ):
+        with pytest.raises((Mistake, NoBundle), match=said):
+            train(request)
+
+
+COMMAND = (sys.executable, "-m", "flows.cli", "train")
+
+
+def command(scene: Path, labels: Path, out: Path) -> list[str]:
+    given = ["--set", "options={encoder_depth: 1, decoder_channels: [8, 8]}", "--set", "chip=16", "--set", "steps=400"]
+    return [*COMMAND, str(scene), "--labels", str(labels), "--out", str(out), "--json", *given]
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_changes_no_bit(tmp_path: Path, scene: Path, labels: Path) -> None:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    undisturbed = subprocess.run(
+        command(scene, labels, tmp_path / "a"), env=env, capture_output=True, text=True, check=True
+    )
+    killed = subprocess.Popen(command(scene, labels, tmp_path / "b"), env=env, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 200
+    while not list(tmp_path.glob(".b.training/*/run.pt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "b").exists()
+    resumed = subprocess.run(
+        command(scene, labels, tmp_path / "b"), env=env, capture_output=True, text=True, check=True
+    )
+    said = [json.loads(run.stdout) for run in (undisturbed, resumed)]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+    assert said[0]["validation"] == said[1]["validation"]
+    assert not list(tmp_path.glob(".b*"))

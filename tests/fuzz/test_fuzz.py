@@ -1,0 +1,72 @@
+"""What other people's files may do: be taken, or be refused in one line."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.targets import TARGETS, check
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_seeds_are_taken(name: str) -> None:
+    target = TARGETS[name]
+    for content in target.seeds():
+        assert check(target, content) is None
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_was_changed_a_little_is_taken_or_refused(name: str) -> None:
+    """A taste of the long runs below, without their tool: the same few changes everywhere."""
+    target, dice = TARGETS[name], random.Random(name)
+    for content in target.seeds():
+        for _ in range(12):
+            changed = bytearray(target.mutate(content, dice) if target.mutate else content)
+            for _ in range(dice.randint(0, 4)):
+                changed[dice.randrange(len(changed))] = dice.randrange(256)
+            check(target, bytes(changed))
+
+
+# Found by the long runs
+
+
+def test_a_crs_whose_name_is_in_latin_1_is_refused() -> None:
+    """rasterio 1.4 cannot read the CRS; it raised UnicodeDecodeError."""
+    target = TARGETS["raster"]
+    told = target.seeds()[0]
+    assert b"WGS 84 / UTM zone 33N|" in told
+    changed = told.replace(b"WGS 84 / UTM zone 33N|", b"WGS 84 / UTM zone \xd6\xffN|")
+    sentence = check(target, changed)
+    assert sentence is None or "is not a raster that GDAL can read" in sentence
+
+
+@pytest.mark.parametrize("bracket", [b"[", b"{"])
+def test_yaml_of_brackets_is_refused_at_once(bracket: bytes) -> None:
+    """PyYAML's time grows with the square of the depth; at 3000 it was a quarter of a minute."""
+    assert "is nested more than 20 deep" in str(check(TARGETS["segmenter"], bracket * 1_000_000))
+
+
+# The long runs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed: pip install -e '.[fuzz]', on Linux")
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_input_found_in_some_seconds_does_harm(name: str, tmp_path: Path) -> None:
+    """`LANDWEAVE_FUZZ_SECONDS` gives each target longer, `LANDWEAVE_FUZZ_SEED` repeats a run."""
+    seconds = int(os.environ.get("LANDWEAVE_FUZZ_SECONDS", "20"))
+    seed = int(os.environ.get("LANDWEAVE_FUZZ_SEED", random.SystemRandom().randrange(1, 2**31)))
+    print(f"seed {seed}")
+    command = [sys.executable, "-m", "tests.fuzz.run", name, "--seconds", seconds, "--seed", seed, "--folder", tmp_path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=seconds + 400)
+    found = [path for path in tmp_path.iterdir() if path.name.startswith(("crash", "timeout", "oom", "leak"))]
+    told = {path.name: path.read_bytes()[:4000] for path in found}
+    assert done.returncode == 0, (seed, told, done.stderr[-3000:])
+    assert "Done " in done.stderr

@@ -1,0 +1,97 @@
+"""The command line in processes of its own, each bounded in time and memory: `python -m tests.isolated`.
+
+Reads one JSON list of arguments a line, answers one JSON object a line. A process that imported everything once forks
+for each, so that a crash, a hang or a hunger for memory ends one of them and is told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+SECONDS = 60
+ADDRESS_SPACE = 6 * 2**30
+"""Bytes; a process that has imported everything and read nothing has mapped half of it."""
+
+
+class Outcome(NamedTuple):
+    """How one call of the command line ended."""
+
+    status: int
+    """As the shell sees it; negative: the signal that ended it, -SIGALRM where its time was over."""
+    out: str
+    err: str
+    seconds: float
+    peak_bytes: int
+    """Largest resident size, what was imported included."""
+
+
+def run_isolated(calls: Sequence[Sequence[object]]) -> Iterator[Outcome]:
+    """The outcome of each call of `landweave`."""
+    lines = "".join(json.dumps([str(word) for word in call]) + "\n" for call in calls)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as given:
+        given.write(lines)
+        given.seek(0)
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.isolated"], stdin=given, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield Outcome(*json.loads(line))
+
+
+def one(arguments: list[str]) -> Outcome:
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if (child := os.fork()) == 0:
+            os._exit(_in_child(arguments, out.fileno(), err.fileno()))
+        _, status, usage = os.wait4(child, 0)
+        said = []
+        for stream in (out, err):
+            stream.seek(0)
+            said.append(stream.read(100_000).decode(errors="replace"))
+    return Outcome(os.waitstatus_to_exitcode(status), *said, round(time.monotonic() - began, 2), usage.ru_maxrss * 1024)
+
+
+def _in_child(arguments: list[str], out: int, err: int) -> int:
+    from flows import cli
+
+    signal.alarm(SECONDS)  # its default is to end the process, whatever C code it is in
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    sys.argv = ["landweave", *arguments]
+    status = 0
+    try:
+        cli.main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def main() -> None:
+    import flows.pipeline
+    import flows.quicklook  # noqa: F401 - what every call would import
+
+    for line in sys.stdin:
+        answer: Any = one(json.loads(line))
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""How a network's numbers come about: the same ones whatever computes them, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import xarray as xr
+
+from segmentation import engine
+from segmentation.architectures import build
+from segmentation.bundle import Bundle
+from segmentation.engine import Wish, agreement, fused, normalised, settle, trained
+from segmentation.errors import Mistake
+from segmentation.field import taper
+from segmentation.network import Network
+from segmentation.segmenter import Prediction, predict
+from tests.segmentation.chips import make_chip
+from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
+
+DEEP: dict[str, Any] = {"encoder_depth": 5, "decoder_channels": (64, 32, 16, 16, 16)}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A shallow U-Net of stride 8, whose probabilities are not just those of its logits."""
+    return a_bundle(tmp_path_factory.mktemp("engine") / "shallow", temperature=1.7)
+
+
+@pytest.fixture
+def network(bundle: Bundle) -> Network:
+    return Network(bundle=str(bundle.folder), device="cpu")
+
+
+def shares_of(bundle: Bundle, chip: xr.Dataset, *, symmetries: bool = False) -> npt.NDArray[np.float32]:
+    """`(class, y, x)`."""
+    ready = engine.engine(bundle, "cpu", "torch")
+    return engine._probabilities(ready, Wish(symmetries=symmetries), [chip])[0].numpy()
+
+
+# ------------------------------------------------------------------------------------------------------ what it sees
+
+
+def test_the_network_sees_standardised_reflectance_and_zero_where_there_is_none() -> None:
+    card = a_card(mean=(0.1, 0.2, 0.4), std=(0.05, 0.1, 0.2))
+    chip = make_chip(
+        np.array([[[4000, 9999]], [[1500, 9999]], [[3000, 9999]]], np.uint16),
+        ("nir", "green", "red"),  # not the card's order
+        scale=1e-4,
+        offset=-0.1,
+        valid=np.array([[True, False]]),
+    )
+    # (0.15 - 0.1 - 0.1) / 0.05, (0.3 - 0.1 - 0.2) / 0.1, (0.4 - 0.1 - 0.4) / 0.2
+    assert np.allclose(normalised(chip, card), [[[-1, 0]], [[0, 0]], [[-0.5, 0]]], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
+def test_pixels_of_every_type_mean_what_they_say(dtype: str) -> None:
+    values = np.arange(12).reshape(3, 2, 2).astype(dtype)
+    card = a_card(mean=(1, 2, 3), std=(2, 2, 2))
+    seen = normalised(make_chip(values, BANDS, scale=0.5), card)
+    assert np.allclose(seen, (values * 0.5 - np.array([1, 2, 3])[:, None, None]) / 2)
+
+
+def test_what_is_not_a_number_is_not_seen() -> None:
+    pixels = np.full((3, 2, 2), np.nan, np.float32)
+    pixels[:, 0] = 0.09
+    assert np.isfinite(normalised(make_chip(pixels, BANDS), a_card())).all()
+
+
+# ------------------------------------------------------------------------------------------------------ who computes
+
+
+@pytest.fixture
+def threads() -> Iterator[Any]:
+    """Sets how many threads torch is given, as the environment of a worker would."""
+    before = torch.get_num_threads()
+
+    def give(count: int) -> None:
+        torch.set_num_threads(count)
+        engine._pool.cache_clear()
+
+    yield give
+    give(before)
+
+
+def test_numbers_do_not_depend_on_how_many_threads_there_are(tmp_path: Path, threads: Any) -> None:
+    """Nor on who else computes at that moment. On a single thread of oneDNN the logits are equal to the last bit."""
+    deep = a_bundle(tmp_path / "deep", stride=32, margin=64, options=DEEP)
+    network = Network(bundle=str(deep.folder), device="cpu")
+    chips = [scene_of(192, 192, seed) for seed in range(5)]
+    logits: dict[float, npt.NDArray[np.float32]] = {}
+
+    def note(_: object, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        logits[float(inputs[0].double().abs().sum())] = output.numpy().copy()
+
+    model: Any = engine.engine(deep, "cpu", "torch").logits
+    found: list[tuple[list[Prediction], list[npt.NDArray[np.float32]]]] = []
+    with model.register_forward_hook(note):
+        for count in (1, 2, 4):
+            threads(count)
+            predictions = list(network.stream(chips))
+            assert torch.get_num_threads() == count
+            found.append((predictions, [logits[key] for key in sorted(logits)]))
+            logits.clear()
+    for predictions, values in found[1:]:
+        assert all(map(same, predictions, found[0][0]))
+        assert len(values) == len(chips)
+        assert all(map(np.array_equal, values, found[0][1]))
+
+
+def test_batches_say_what_single_chips_say(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels, that is: the last bit of a probability may differ, and the batch size is part of the runtime.
+
+    A batch is filled across chips that have nothing to say, and the last one is short.
+    """
+    chips = [scene_of(64, 64, seed) for seed in range(7)]
+    for empty in (0, 2, 3, 6):
+        chips[empty]["valid"].values[:] = False
+    alone = [network(chip) for chip in chips]
+    seen: list[int] = []
+    compute = engine._on_device
+    monkeypatch.setattr(engine, "_on_device", lambda taken, *rest: seen.append(len(taken)) or compute(taken, *rest))
+    monkeypatch.setitem(engine._BATCH, "cpu", 2)
+    together = list(network.stream(chips))
+    assert seen == [2, 1]
+    assert len(together) == len(alone)
+    for one, other in zip(alone, together, strict=True):
+        assert np.mean(one.labels != other.labels) <= 1e-3
+    assert network.runtime()["batch"] == "2"
+
+
+def test_chips_without_a_valid_pixel_are_not_computed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring = network.measuring(("probabilities", "margin"))
+    empty = scene_of(32, 48)
+    empty["valid"].values[:] = False
+    monkeypatch.setattr(engine, "_probabilities", None)
+    (found,) = predict(measuring, [empty])
+    assert not found.labels.any()
+    assert {name: values.shape for name, values in found.measures.items()} == {
+        "probabilities": (4, 32, 48),
+        "margin": (1, 32, 48),
+    }
+
+
+def test_a_mistake_in_a_lane_is_raised_where_the_answer_is_asked_for(network: Network) -> None:
+    good, odd = scene_of(32, 32), make_chip(np.ones((3, 32, 32)), BANDS, units="dn")
+    answers = network.stream([good, odd])
+    assert same(next(answers), network(good))
+    with pytest.raises(Mistake, match="are digital numbers, not reflectance"):
+        next(answers)
+
+
+def test_lanes_follow_the_threads_as_far_as_chips_are_small() -> None:
+    assert [engine.lanes(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [1, 2, 3, 4, 4]
+    assert engine.lanes(320**2, 64) > 16
+    assert engine.lanes(5000**2, 64) == 2
+
+
+RUNTIMES = [
+    pytest.param("openvino", marks=pytest.mark.skipif("not __import__('importlib.util').util.find_spec('openvino')")),
+    pytest.param("onnx", marks=pytest.mark.skipif("not __import__('importlib.util').util.find_spec('onnxruntime')")),
+]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_other_runtimes_give_the_same_labels(bundle: Bundle, network: Network, runtime: Any) -> None:
+    other = network.model_copy(update={"engine": runtime})
+    chips = [scene_of(128, 96, seed) for seed in range(3)]
+    for one, another in zip(network.stream(chips), other.stream(chips), strict=True):
+        assert np.mean(one.labels != another.labels) <= 1e-4
+        assert one.confidence is not None
+        assert another.confidence is not None
+        assert np.abs(one.confidence.astype(int) - another.confidence).max() <= 1
+    assert other.runtime() != network.runtime()
+    assert other.runtime()["runtime"].startswith(f"{runtime} 2" if runtime == "openvino" else "onnx 1")
+
+
+def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    engine._made.cache_clear()
+    monkeypatch.setattr(engine, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    with pytest.raises(Mistake, match=r"^engine openvino gives \d+\.\d+% other labels than torch with bundle test; "):
+        network.model_copy(update={"engine": "openvino"}).runtime()
+    engine._made.cache_clear()
+
+
+def test_a_runtime_that_is_not_installed_is_named(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engine._PACKAGES, "onnx", ("surely-not-installed",))
+    engine._made.cache_clear()
+    with pytest.raises(Mistake, match=r"pip install 'landweave\[onnx\]' or leave engine out"):
+        network.model_copy(update={"engine": "onnx"}).runtime()
+
+
+def test_agreement_counts_labels(bundle: Bundle) -> None:
+    model = trained(bundle)
+    assert agreement(model, model, bundle.card) == 1
+    assert agreement(model, lambda pixels: -model(pixels), bundle.card) == 0
+
+
+# ------------------------------------------------------------------------------------------------- what follows from it
+
+
+def test_confidence_is_the_probability_at_the_models_temperature(bundle: Bundle, network: Network) -> None:
+    chip = scene_of(64, 64)
+    with torch.inference_mode():
+        logits = trained(bundle)(torch.from_numpy(normalised(chip, bundle.card))[None])[0].numpy()
+    share = np.exp(logits / 1.7) / np.exp(logits / 1.7).sum(0)
+    found = network(chip)
+    assert found.confidence is not None
+    assert np.abs(found.confidence - 100 * share.max(0)).max() <= 0.501
+
+
+def test_measures_of_a_pixel() -> None:
+    """Four classes: one certain, two alike, all alike, and one of three quarters."""
+    shares = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25] * 4, [0.75, 0.25, 0, 0]], np.float32).T[:, None]
+    valid = np.ones((1, 4), bool)
+    found = settle(a_card(), ("probabilities", "entropy", "margin"), 3 * shares, valid)  # sums of scores, any weight
+    assert found.labels.tolist() == [[1, 1, 1, 1]]
+    assert found.confidence is not None
+    assert found.confidence.tolist() == [[100, 50, 25, 75]]
+    assert np.array_equal(found.measures["probabilities"], np.round(100 * shares))
+    # In units of log 4: 0, log 2, log 4, and that of a quarter and three quarters.
+    assert found.measures["entropy"].tolist() == [[[0, 50, 100, 41]]]
+    assert found.measures["margin"].tolist() == [[[100, 0, 0, 50]]]
+
+
+def test_nothing_settles_to_nothing() -> None:
+    found = settle(a_card(), ("entropy",), None, np.zeros((2, 3), bool))
+    assert not found.labels.any()
+    assert found.measures["entropy"].shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 96)])
+def test_eight_looks_are_averaged(bundle: Bundle, shape: tuple[int, int]) -> None:
+    """Each turn and mirror image, undone and averaged, by numpy."""
+    chip = scene_of(*shape)
+    chip["valid"].values[:] = True
+    expected = []
+    for turns in range(4):
+        for mirrored in (False, True):
+            pixels = np.rot90(chip["pixels"].values, turns, (1, 2))
+            pixels = pixels[:, :, ::-1] if mirrored else pixels
+            found = shares_of(bundle, make_chip(pixels.copy(), BANDS, scale=1e-4))
+            found = found[:, :, ::-1] if mirrored else found
+            expected.append(np.rot90(found, -turns, (1, 2)))
+    averaged = shares_of(bundle, chip, symmetries=True)
+    assert np.abs(averaged - np.mean(expected, axis=0)).max() < 1e-6
+    assert np.abs(averaged - expected[0]).max() > 0.05
+
+
+def test_eight_looks_see_no_up_nor_down(bundle: Bundle, network: Network) -> None:
+    """A turned chip has the turned labels."""
+    looking = network.model_copy(update={"tta": True})
+    chip = scene_of(64, 64)
+    turned = make_chip(
+        np.rot90(chip["pixels"].values, 1, (1, 2)).copy(),
+        BANDS,
+        scale=1e-4,
+        valid=np.rot90(chip["valid"].values).copy(),
+    )
+    assert np.mean(looking(turned).labels != np.rot90(looking(chip).labels)) < 1e-3
+    assert np.mean(network(turned).labels != np.rot90(network(chip).labels)) > 0.1
+
+
+def test_scores_are_probabilities_times_weights(bundle: Bundle, network: Network) -> None:
+    chips = [scene_of(64, 96, seed) for seed in range(3)]
+    chips[1]["valid"].values[:] = False
+    first, nothing, last = network.score(chips)
+    assert nothing is None
+    assert first is not None
+    weights = np.multiply.outer(taper(64, 32), taper(96, 32))
+    assert np.allclose(first, shares_of(bundle, chips[0]) * weights, atol=1e-7)
+    alone, settled = network(chips[2]), network.settle(last, chips[2]["valid"].values)
+    assert np.array_equal(alone.labels, settled.labels)
+
+
+# --------------------------------------------------------------------------------------------------------- folded norms
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "left"),
+    [
+        ("unet", DEMO_ENCODER, 0),
+        ("unet", "resnet18", 0),
+        ("unet", "efficientnet-b0", 49),  # its convolutions are of a type of their own
+        ("segformer", "mit_b0", 0),
+        ("pan", DEMO_ENCODER, 0),
+        ("fcn", "resnet18", 0),
+    ],
+)
+def test_folding_norms_into_convolutions_changes_nothing(
+    tmp_path: Path, architecture: str, encoder: str, left: int
+) -> None:
+    deep = a_bundle(tmp_path / "deep", architecture=architecture, encoder=encoder, options={}, stride=32)
+    plain, folded = build(deep.card).eval(), trained(deep)
+    plain.load_state_dict(deep.weights())
+    pixels = torch.from_numpy(normalised(scene_of(128, 128), deep.card))[None]
+    with torch.inference_mode():
+        expected = plain(pixels)
+        assert (folded(pixels) - expected).abs().max() <= 1e-4 * max(1, expected.abs().max())
+    assert sum(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules()) == left
+
+
+class FCN(torch.nn.Module):
+    """A convolution that is heard by its norm and, as it is, by somebody else. It has the name of one that is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder: Any = torch.nn.Identity()
+        self.encoder.output_stride = 4
+        self.conv, self.norm = torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2)
+        torch.nn.init.constant_(self.norm.weight, 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        seen = self.conv(pixels)
+        return self.norm(seen) + seen
+
+
+def test_a_norm_that_cannot_be_folded_stays() -> None:
+    model = FCN().eval()
+    assert fused(model, 1) is model

@@ -1,0 +1,29 @@
+"""Samples: what is counted, and what a window of them is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segmentation.chip import reflectance
+from segmentation.samples import PARTS, TEST, TRAIN, VALIDATION
+from tests.segmentation.labelled import a_samples, draw
+
+
+def test_counts_are_of_one_part_in_the_legends_order() -> None:
+    pieces = draw(70, 50, seed=1, test=True), draw(1100, 30, seed=2)
+    samples = a_samples(*pieces)
+    for part in (TRAIN, VALIDATION, TEST):
+        expected = [sum(np.count_nonzero((p.labels == v) & (p.part == part)) for p in pieces) for v in (1, 3, 5)]
+        assert samples.counts(part).tolist() == expected
+    assert sum(samples.counts(part).sum() for part in PARTS.values()) == sum(np.count_nonzero(p.part) for p in pieces)
+
+
+def test_a_window_is_a_chip_of_the_same_pixels() -> None:
+    piece = draw()
+    chip = a_samples(piece).chip(piece, slice(3, 20), slice(5, 9))
+    assert np.array_equal(chip["pixels"], piece.pixels[:, 3:20, 5:9])
+    assert chip["units"].values.tolist() == ["reflectance"] * 3
+    seen = reflectance(chip).values
+    assert np.array_equal(np.isfinite(seen[0]), piece.valid[3:20, 5:9])
+    assert np.nanmax(np.abs(seen - piece.pixels[:, 3:20, 5:9] * 1e-4)) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,114 @@
+"""Regions too small to be believed take another value, which a table names; the same ones however the raster is cut.
+
+Unlike the sieve of `tiling.sieve` nothing is absorbed by a neighbour: what a small region becomes follows from its own
+value alone. Two passes over tiles: sizes at the seams; the new pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from tiling.area import PixelAreas, sum_by
+from tiling.mosaic import BLOCK
+from tiling.regions import OUTSIDE, Border, Classes, Ids, Seams, TileRegions
+from tiling.window import Window
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Which regions of a raster are looked at, and below which area they change; what travels to workers."""
+
+    raster: Path
+    minimum: float
+    """Regions of a smaller ellipsoidal area, in m², are small."""
+    becomes: Mapping[int, int]
+    """What the pixels of a small region of each value become; regions of other values stay, however small."""
+
+    def find(self, window: Window) -> tuple[Classes, TileRegions, npt.NDArray[np.int64], int]:
+        """Pixels of a tile, its regions, the area of each in units, and the units of the smallest that stays."""
+        with rasterio.open(self.raster) as source:
+            values = source.read(1, window=window.ranges)
+            areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
+            width = source.width
+        values = values.astype(np.int32)
+        other = np.iinfo(np.int32).min
+        looked_at = np.where(np.isin(values, list(self.becomes)), values, other)
+        found = TileRegions.of(looked_at, window, width, other)
+        sizes = sum_by(found.labels, areas.read(window), found.ids.size)
+        return values, found, sizes, math.ceil(self.minimum / areas.unit)
+
+
+class Piece(NamedTuple):
+    """Regions that reach the edge of a tile, and how large they are there: parallel arrays."""
+
+    ids: Ids
+    size: npt.NDArray[np.int64]
+
+
+def replaced(patches: Patches, target: Path, *, tile: int = 1024, map: Map = map) -> Path:
+    """Write the raster with its small regions replaced as a plain tiled GeoTIFF; the same for every `tile`.
+
+    Regions are 4-connected. `map` may work elsewhere, as long as results come in order.
+    """
+    with rasterio.open(patches.raster) as source:
+        whole, profile = Window.of_shape(*source.shape), source.profile
+    windows = {(w.row // tile, w.col // tile): w for w in whole.blocks(tile)}
+    surveys = list(map(partial(survey, patches), windows.values()))
+    seams = Seams.between({place: border for place, (border, _) in zip(windows, surveys, strict=True)})
+    sizes = _united([piece for _, piece in surveys], seams)
+
+    def told() -> Iterator[tuple[Window, Seams, Piece]]:
+        for window, (_, piece) in zip(windows.values(), surveys, strict=True):
+            known = np.isin(sizes.ids, seams.unite(piece.ids))
+            yield window, seams.among(piece.ids), Piece(sizes.ids[known], sizes.size[known])
+
+    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "ZSTD", "zstd_level": 1}
+    with rasterio.open(target, "w", **profile) as out:
+        for window, pixels in zip(windows.values(), map(partial(replace_small, patches), told()), strict=True):
+            out.write(pixels, 1, window=window.ranges)
+    return target
+
+
+def survey(patches: Patches, window: Window) -> tuple[Border, Piece]:
+    """First pass over a tile: its border, and the sizes of the pieces of regions there."""
+    _, found, sizes, _ = patches.find(window)
+    labels = found.labels
+    outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    outer = outer[found.ids[outer] != OUTSIDE]
+    return found.border, Piece(found.ids[outer], sizes[outer])
+
+
+def replace_small(patches: Patches, told: tuple[Window, Seams, Piece]) -> Classes:
+    """Second pass over a tile: `(y, x)` its pixels, in the raster's type."""
+    window, seams, whole = told
+    values, found, sizes, minimum = patches.find(window)
+    ids = seams.unite(found.ids)
+    place = np.minimum(np.searchsorted(whole.ids, ids), max(0, whole.ids.size - 1))
+    crosses = whole.ids[place] == ids if whole.ids.size else np.zeros(ids.size, bool)
+    sizes[crosses] = whole.size[place[crosses]]
+    small = np.flatnonzero((sizes < minimum) & (found.ids != OUTSIDE))
+    outcome = found.class_id.astype(np.int64)
+    outcome[small] = [patches.becomes[value] for value in outcome[small].tolist()]
+    inside = found.ids[found.labels] != OUTSIDE
+    with rasterio.open(patches.raster) as source:
+        dtype = source.dtypes[0]
+    return np.where(inside, outcome[found.labels], values).astype(dtype)
+
+
+def _united(pieces: list[Piece], seams: Seams) -> Piece:
+    """The regions that lie at the border of tiles, whole, ascending by id."""
+    ids = np.concatenate([piece.ids for piece in pieces])
+    ids, region = np.unique(seams.unite(ids), return_inverse=True)
+    return Piece(ids, sum_by(region, np.concatenate([piece.size for piece in pieces]), ids.size))

@@ -1,0 +1,289 @@
+"""Files on other machines: how a person names them and how GDAL does, how they are asked for, what tells them apart."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from email.message import Message
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tiling.errors import Mistake, redacted
+from tiling.reach import is_there
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+T = TypeVar("T")
+
+STORES: Mapping[str, str] = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/"}
+"""Object stores, by the scheme of their URLs, and what GDAL calls each."""
+
+ATTEMPTS = 4
+"""How often a request is made that the other side does not answer as it should."""
+
+BACKOFF = 0.5
+"""Seconds before the second attempt; each further one waits twice as long."""
+
+SMALL = 32 * 2**20
+"""Bytes up to which a remote file is fetched whole."""
+
+_MOST_SMALL = 4 * SMALL
+"""Bytes of such files that a process keeps."""
+
+GDAL = {
+    # Nothing is listed or probed beside a remote file; its neighbours may be thousands.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # One request brings the header and the index of most COGs.
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    # Neighbouring blocks come in one request.
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    # What was fetched is kept for the next reader of the process, but not beyond the last closing of the file: whoever
+    # opens it anew sees what is there then.
+    "CPL_VSIL_CURL_CACHE_SIZE": str(64 * 2**20),
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(sorted({*STORES.values(), "/vsicurl/"})),
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+}
+"""How GDAL reads from other machines. A variable of that name in the environment goes before."""
+
+
+CLIENT: Any = {"allow_http": True, "connect_timeout": "10s", "read_timeout": "30s", "timeout": "15m"}
+"""How long requests to object stores may take."""
+
+RETRIES: Any = {"max_retries": 6, "backoff": {"init_backoff": timedelta(seconds=0.2), "base": 2}}
+"""How often the client of object stores asks again before it raises what was wrong."""
+
+_NO = ("NO", "FALSE", "OFF", "0")
+
+
+def gdal_path(path: str) -> str:
+    """What GDAL calls a file that a person names by URL; any other path as it is."""
+    scheme, colon, rest = path.partition("://")
+    if not colon:
+        return path
+    if scheme in ("http", "https"):
+        return f"/vsicurl/{path}"
+    if scheme.startswith("abfs"):
+        rest = re.sub(r"^([^/@]+)@[^/]+", r"\1", rest)  # container@account.host: the account is in the environment
+    return STORES[scheme] + rest if scheme in STORES else path
+
+
+def url_of(path: str) -> str | None:
+    """The URL of what GDAL calls by `path`, or of a URL; None where there is none."""
+    if path.startswith(("/vsicurl/http://", "/vsicurl/https://")):
+        return path.removeprefix("/vsicurl/")
+    for scheme, prefix in STORES.items():
+        if path.startswith(prefix):
+            return f"{scheme}://{path.removeprefix(prefix)}"
+    return path if re.match(rf"({'|'.join(STORES)}|https?)://", path) else None
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a file of this machine, not a URL, a GDAL virtual file or a subdataset."""
+    return re.match(r"/vsi|\w[\w+.-]+:", path) is None or is_there(path)
+
+
+def gdal_options(path: str) -> dict[str, str]:
+    """GDAL's options for a file: those for other machines where it lies there, or may refer there."""
+    if is_local(path):
+        return _connection() if path.lower().endswith(".vrt") else {}
+    return {name: value for name, value in GDAL.items() if name not in os.environ} | _connection()
+
+
+def _connection() -> dict[str, str]:
+    """What AWS's own tools read from the environment and GDAL calls by other names."""
+    found = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "AWS_S3_ENDPOINT" not in os.environ:
+        scheme, _, host = endpoint.rpartition("://")
+        found = {
+            "AWS_S3_ENDPOINT": host.rstrip("/"),
+            "AWS_HTTPS": "NO" if scheme == "http" else "YES",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    return found
+
+
+def object_store(url: str) -> ObjectStore:
+    """The store whose root is the bucket or container of that URL. Credentials are those of the environment."""
+    names = ("AWS_", "AZURE_", "GOOGLE_", "GS_", "GCP_")
+    return _object_store(url, frozenset((name, os.environ[name]) for name in os.environ if name.startswith(names)))
+
+
+@lru_cache(maxsize=8)
+def _object_store(url: str, credentials: frozenset[tuple[str, str]]) -> ObjectStore:
+    """A store's client, kept with its connections until the environment names other credentials."""
+    from obstore.store import from_url
+
+    known, config = dict(credentials), dict[str, Any]()
+    if url.startswith("s3:"):
+        if (host := known.get("AWS_S3_ENDPOINT")) and "AWS_ENDPOINT_URL" not in known:
+            secure = known.get("AWS_HTTPS", "YES").upper() not in _NO
+            config["endpoint"] = host if "://" in host else f"http{'s' * secure}://{host}"
+        if known.get("AWS_NO_SIGN_REQUEST", "NO").upper() not in _NO:
+            config["skip_signature"] = True
+    elif "AZURE_STORAGE_ACCOUNT" in known and url.startswith("a"):
+        config["account_name"] = known["AZURE_STORAGE_ACCOUNT"]
+    return from_url(url, config=config, client_options=CLIENT, retry_config=RETRIES)
+
+
+def attempt(work: Callable[[], T]) -> T:
+    """What `work` gives, tried again while the other side fails in a way that may pass."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return work()
+        except Exception as error:
+            if not left or not _may_pass(error):
+                raise
+            time.sleep(BACKOFF * 2 ** (ATTEMPTS - 1 - left))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    from obstore.exceptions import GenericError
+
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code == 429 or error.code >= 500
+    # obstore has asked again itself; of a body that ends too soon it makes a GenericError.
+    return isinstance(error, GenericError | OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+
+
+def identity(file: str) -> dict[str, Any]:
+    """What tells a file's present content from any other: its path, size and time of change, or ETag where it has one.
+
+    Raises `Mistake` where it is not there or may not be read.
+    """
+    if is_local(file):
+        status = Path(file).stat()
+        return {"path": file, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    url = url_of(file)
+    if url is None:
+        return {"path": file}
+    found = _of_page(url) if url.startswith("http") else _of_object(url)
+    _seen[url] = found
+    return {"path": redacted(url), **found}  # a signature is renewed, the file is the same
+
+
+def last_seen(file: str) -> str:
+    """What `identity` last found of a remote file in this process; nothing where it was not asked."""
+    return str(_seen.get(url_of(file) or file, ""))
+
+
+_seen: dict[str, dict[str, Any]] = {}
+
+
+def small_content(file: str) -> bytes | None:
+    """The bytes of a small remote file, which one request brings sooner than ranges; None for a large one.
+
+    Fetched once in a process, however many readers it has, and again where `identity` has found it changed. Raises
+    `Mistake` like `identity`.
+    """
+    url = url_of(file)
+    if url is None:
+        return None
+    if url not in _seen:
+        identity(url)
+    facts = _seen[url]
+    if not facts["size"] or facts["size"] > SMALL:
+        return None
+    with _fetching:
+        known = _small.pop(url, None)
+        if known is None or known[0] != facts:
+            known = facts, _whole(url, facts["size"])
+        _small[url] = known  # the youngest is the last
+        while len(_small) > 1 and sum(len(content) for _, content in _small.values()) > _MOST_SMALL:
+            del _small[next(iter(_small))]
+    return known[1]
+
+
+_small: dict[str, tuple[dict[str, Any], bytes]] = {}
+_fetching = threading.Lock()
+
+
+def _whole(url: str, size: int) -> bytes:
+    import obstore
+
+    def fetch() -> bytes:
+        if url.startswith("http"):
+            with urllib.request.urlopen(_request(url), timeout=30) as answer:
+                content: bytes = answer.read()
+        else:
+            root, key = split(url)
+            content = bytes(obstore.get(object_store(root), key).bytes())
+        if len(content) != size:
+            raise ConnectionError(f"{len(content)} of {size} bytes arrived")
+        return content
+
+    try:
+        return attempt(fetch)
+    except Exception as error:
+        raise refused(url, error) from None
+
+
+def _of_object(url: str) -> dict[str, Any]:
+    import obstore
+
+    root, key = split(url)
+    try:
+        meta = attempt(lambda: obstore.head(object_store(root), key))
+    except Exception as error:
+        raise refused(url, error) from None  # obstore's errors may hold what was signed
+    return {"size": meta["size"], "etag": meta["e_tag"] or meta["last_modified"].isoformat()}
+
+
+def _of_page(url: str) -> dict[str, Any]:
+    def headers() -> Message:
+        # One byte instead of HEAD, which signed addresses refuse.
+        with urllib.request.urlopen(_request(url, {"Range": "bytes=0-0"}), timeout=30) as answer:
+            return answer.headers
+
+    try:
+        found = attempt(headers)
+    except (urllib.error.URLError, OSError) as error:
+        raise refused(url, error) from None
+    tag, size = found.get("ETag") or found.get("Last-Modified"), found.get("Content-Range", "").rpartition("/")[2]
+    return {"size": int(size) if size.isdigit() else None, "etag": tag}
+
+
+def _request(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> urllib.request.Request:
+    """A request for a page; user and password of its address go where they belong."""
+    match = re.match(r"(https?://)([^/@]+)@(.*)", url)
+    request = urllib.request.Request(match[1] + match[3] if match else url, headers=dict(headers))
+    if match:
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(match[2].encode()).decode()}")
+    return request
+
+
+def split(url: str) -> tuple[str, str]:
+    """The URL of a bucket or container, and the key in it."""
+    match = re.fullmatch(r"(\w+://[^/]+)/*(.*)", url)
+    if match is None:
+        raise Mistake(f"{url} names no bucket; write it like s3://bucket/folder/file.tif")
+    return match[1], match[2].strip("/")
+
+
+def refused(url: str, error: Exception) -> Mistake:
+    """What a person can do about an error of a store or a server, in one line that tells no secret."""
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+    code = error.code if isinstance(error, urllib.error.HTTPError) else 0
+    if code in (404, 410) or isinstance(error, FileNotFoundError):
+        return Mistake(f"{url} does not exist; check the address")
+    if code in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+        return Mistake(f"{url} may not be read or written with these credentials; see the variables in docs/storage.md")
+    what = str(error).partition("\n")[0].strip()
+    return Mistake(f"{url} does not answer ({what}); check the address and the connection")

@@ -1,0 +1,54 @@
+"""Vector files that others made: the one door they come in by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tiling.errors import Mistake
+from tiling.reach import check_reach, is_there
+
+_MAGIC = (b"SQLite format 3\0", b"\0\0\x27\x0a", b"\x66\x67\x62\x03", b"PAR1")
+"""GeoPackage, shapefile, FlatGeobuf, Parquet. Beside them what begins like GeoJSON or is KML."""
+
+
+def read_frame(path: str | Path) -> Any:
+    """What a vector file holds, as a GeoDataFrame with a CRS; `Mistake` where it is none, or of no format that is read.
+
+    Read are GeoPackage, shapefile, GeoJSON, FlatGeobuf, KML and GeoParquet: none of them fetches or runs what it names.
+    """
+    import geopandas
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    path = str(path)
+    check_reach(path)
+    if not is_there(path):
+        raise Mistake(f"{path} does not exist on this machine; vector files are read from here alone")
+    _check_format(path)
+    read = geopandas.read_parquet if path.lower().endswith(".parquet") else geopandas.read_file
+    try:
+        frame = read(path)
+    except (DataSourceError, DataLayerError, OSError, ValueError) as error:
+        raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise Mistake(f"{path} cannot be read as a vector file: it holds a table without shapes")
+    if frame.crs is None:
+        raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
+    return frame
+
+
+def _check_format(path: str) -> None:
+    """Raise `Mistake` for what OGR would open and a vector file need not be: a VRT, GML, which asks for its schema on
+    the web, a database elsewhere, an archive.
+    """
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(1024)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read as a vector file: {error.strerror}") from error
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not (head.startswith(_MAGIC) or text.startswith(b"{") or (text.startswith(b"<") and b"<kml" in head)):
+        raise Mistake(
+            f"{path} cannot be read as a vector file: it is no GeoPackage, shapefile, GeoJSON, FlatGeobuf, KML or "
+            "GeoParquet; convert it: ogr2ogr shapes.gpkg FILE"
+        )
