@@ -41,6 +41,8 @@ app = typer.Typer(
 Sources = Annotated[
     list[str], typer.Argument(metavar="SCENE…", help="A raster, or its single-band files (also blue=PATH).")
 ]
+
+
 def on_disk(path: Path) -> Path:
     """A path that is no address."""
     if ":/" in str(path):

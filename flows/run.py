@@ -125,7 +125,8 @@ class RunFolder:
         write_whole(self.path / "run.json", text + "\n")
         if self.remote is not None:
             self._publish(self.remote)
-        return json.loads(text)
+        written: dict[str, Any] = json.loads(text)
+        return written
 
     def _publish(self, remote: Remote) -> None:
         """Upload the products. While they are on their way there is no `run.json` that would vouch for them."""

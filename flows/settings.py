@@ -46,13 +46,19 @@ def value_of(name: str, text: str) -> Any:
 
 
 def _check_events(name: str, events: Iterable[Any]) -> None:
-    """Refuse what makes much of little: ten lines of references to references, three thousand opening brackets."""
+    """Refuse what plain settings have no use for.
+
+    References to references make ten lines a thousand million values, time grows with the square of the depth, and a
+    tag (!!timestamp x) has PyYAML make of a text what it is not.
+    """
     import yaml
 
     depth = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):
             raise Mistake(f"{name} refers to an anchor (*{event.anchor}); write the value out")
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise Mistake(f"{name} holds a tag ({event.tag[:60]}); write the value alone")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise Mistake(f"{name} is nested more than {DEEPEST} deep; settings are flat")

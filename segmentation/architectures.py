@@ -25,6 +25,9 @@ RED_GREEN_BLUE = ("red", "green", "blue")
 PATIENCE = 5.0
 """Seconds that the place of pretrained weights has to answer."""
 
+_SMALL = 64
+"""Pixels across the chip a network is tried on, at least: mit_* attends to squares of 32."""
+
 _REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What libraries raise where an encoder or a setting does not suit an architecture: their doors check nothing."""
 
@@ -123,7 +126,9 @@ def _tried(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
     model = ARCHITECTURES[network.architecture].make(
         network.encoder, None, in_channels=bands, classes=classes, **network.options
     )
-    height, width = 2 * stride_of(model), 3 * stride_of(model)
+    stride = stride_of(model)
+    height = -(-_SMALL // stride) * stride
+    width = height + stride
     was_training = model.training
     with torch.inference_mode():
         shape = tuple(model.eval()(torch.zeros(1, bands, height, width)).shape)

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -64,7 +65,12 @@ FORBIDDEN = {
 """Calls that can run what they read."""
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def calls() -> list[tuple[str, ast.Call]]:
+    return list(_calls())
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
     """Every call in the three rooms, by its full name as far as the import lines tell it, with its place."""
     for file in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -152,11 +158,8 @@ def test_no_file_of_a_bundle_runs(landweave: Run, scene: Path, tmp_path: Path, n
     bundle.mkdir()
     (bundle / "model.json").write_bytes((ROOT / "segmentation/bundles/demo/model.json").read_bytes())
     (bundle / "model.safetensors").write_bytes((ROOT / "segmentation/bundles/demo/model.safetensors").read_bytes())
-    (bundle / name).write_bytes(
-        f"import os; os.mkdir({str(tmp_path / 'ran')!r})".encode()
-        if name.endswith("py")
-        else bomb(tmp_path / "ran", ".pt")
-    )
+    program = f"import os; os.mkdir({str(tmp_path / 'ran')!r})".encode()
+    (bundle / name).write_bytes(program if name.endswith("py") else bomb(tmp_path / "ran", ".pt"))
     status, _ = landweave("plan", scene, "--segmenter", bundle, "--preflight", "warn")
     assert status == (2 if name == "model.safetensors" else 0)
     assert not (tmp_path / "ran").exists()
@@ -191,7 +194,7 @@ def test_what_a_file_says_moves_no_cursor(landweave: Run, tmp_path: Path) -> Non
     assert said.rstrip("\n").isprintable()
 
 
-# ------------------------------------------------------------------------------------------------- what is written where
+# ------------------------------------------------------------------------------------------------ what is written where
 
 
 def everything_under(folder: Path) -> set[Path]:
@@ -261,7 +264,7 @@ def test_starting_afresh_removes_parts_and_nothing_else(tmp_path: Path) -> None:
         assert [path.name for path in parts.iterdir()] == ["wheel.tif"]
 
 
-# ------------------------------------------------------------------------------------------------- requests from the form
+# ----------------------------------------------------------------------------------------------- requests from a form
 
 
 def request(**given: object) -> Request:

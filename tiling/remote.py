@@ -129,7 +129,8 @@ def _object_store(url: str, credentials: frozenset[tuple[str, str]]) -> ObjectSt
     """A store's client, kept with its connections until the environment names other credentials."""
     from obstore.store import from_url
 
-    known, config = dict(credentials), dict[str, Any]()
+    config: Any = {}
+    known = dict(credentials)
     if url.startswith("s3:"):
         if (host := known.get("AWS_S3_ENDPOINT")) and "AWS_ENDPOINT_URL" not in known:
             secure = known.get("AWS_HTTPS", "YES").upper() not in _NO

@@ -313,10 +313,8 @@ def test_the_processes_that_compose_starts_make_a_map_together(tmp_path: Path) -
         dask_worker = [BIN / "dask", "worker", cluster, "--nthreads=1", "--nworkers=2", f"--local-directory={tmp_path}"]
         stack.enter_context(running(dask_worker, logs["cpu-worker"], env=environment))
         wait_for("Check out the dashboard", logs["server"])
-        how: dict[str, Any] = {"env": environment, "cwd": ROOT, "timeout": 300}
-        done = subprocess.run(
-            setup, env=environment, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300
-        )
+        setup = ["sh", str(DEPLOY / "setup.sh"), "process"]
+        done = subprocess.run(setup, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         worker = [word for word in command("worker") if word != "--with-healthcheck"]  # its port may be taken
         stack.enter_context(running(worker, logs["worker"], env=environment, cwd=tmp_path))

@@ -86,7 +86,7 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         ) as process,
     ):
         try:
-            deadline = time.monotonic() + 200
+            deadline = time.monotonic() + 280
             while "Landweave is ready" not in (said := (folder / "serve.log").read_text(encoding="utf-8")):
                 assert process.poll() is None, said
                 assert time.monotonic() < deadline, said

@@ -89,8 +89,9 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
     page.locator("textarea").nth(1).fill(str(out))
     page.get_by_role("button", name="Submit").click()
 
-    page.wait_for_url(re.compile(r"/runs/flow-run/"))
-    run = over(address, {"id": re.search(r"flow-run/([0-9a-f-]+)", page.url)[1]})  # type: ignore[index]
+    page.wait_for_url(re.compile(rf"/deployments/deployment/{deployment}(\?|$)"))
+    runs = call(address, "flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}})
+    run = over(address, next(run for run in runs if run["parameters"]["scene"] == [str(scene)]))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert run["parameters"]["scene"] == [str(scene)]
     page.goto(f"{address}/runs/flow-run/{run['id']}")

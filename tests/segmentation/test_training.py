@@ -119,14 +119,14 @@ def test_every_chip_holds_a_label_and_follows_from_its_key() -> None:
     samples, card = a_samples(), a_small_card()
     places = Places.of(samples, (TRAIN,), 0, 0)
     recipe = SMALL.model_copy(update={"scale": 0.0})
-    pixels, targets = batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 7))
+    pixels, targets = batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
     assert pixels.shape == (4, 3, 16, 16)
     assert (targets != IGNORED).any(axis=(1, 2)).all()
-    again, _ = batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 7))
-    other, _ = batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 8))
+    again, _ = batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
+    other, _ = batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 8))
     assert np.array_equal(pixels, again)
     assert not np.array_equal(pixels, other)
-    halves = [batch_of(samples, places, recipe, card, (TRAIN,), 16, (0, 2, 0, 7), slice(n, None, 2))[0] for n in (0, 1)]
+    halves = [batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7), slice(n, None, 2))[0] for n in (0, 1)]
     assert np.array_equal(pixels[::2], halves[0])
     assert np.array_equal(pixels[1::2], halves[1])
 
@@ -195,7 +195,7 @@ def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path
     other = np.array([0, 3, 0, 5, 0, 1], np.uint8)[piece.labels]  # what is learnt is wrong there
     samples = a_samples(replace(piece, labels=np.where(judged, other, piece.labels)))
     card = trained(tmp_path / "a").card
-    run = Run(samples, SMALL, card, (TRAIN,), 200, 16, 0, tmp_path / "run.pt")
+    run = Run(samples, SMALL.model_copy(update={"steps": 200}), card, (TRAIN,), 0, tmp_path / "run.pt")
     best, looks, step = fit(run, silent)
     assert looks[-1].step < 200
     assert step < looks[-1].step
@@ -221,7 +221,7 @@ def test_two_processes_share_a_run(tmp_path: Path) -> None:
     samples = a_samples()
     card = trained(tmp_path / "a").card
     recipe = SMALL.model_copy(update={"steps": 100})
-    run = Run(samples, recipe, card, (TRAIN,), 100, 16, 0, tmp_path / "run.pt")
+    run = Run(samples, recipe, card, (TRAIN,), 0, tmp_path / "run.pt")
     best, looks, _ = fit_together(run, silent, ["cpu", "cpu"])
     model = build(card)
     model.load_state_dict(best)

@@ -269,7 +269,7 @@ def test_a_scene_is_read_over_http_and_known_by_its_etag(tmp_path: Path) -> None
         assert identity["size"] == (tmp_path / "scene_B04.tif").stat().st_size
         write(tmp_path / "scene_B04.tif", noise(90, 70, seed=1), nodata=3)
         assert remote.identities()[0]["etag"] != identity["etag"]
-        with pytest.raises(Mistake, match=f"{address}/none.tif is not a raster"):
+        with pytest.raises(Mistake, match=f"{address}/none.tif does not exist"):
             open_scene([f"{address}/none.tif"])
         server.shutdown()
 
