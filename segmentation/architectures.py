@@ -25,8 +25,8 @@ RED_GREEN_BLUE = ("red", "green", "blue")
 PATIENCE = 5.0
 """Seconds that the place of pretrained weights has to answer."""
 
-_SMALL = 64
-"""Pixels across the chip a network is tried on, at least: mit_* attends to squares of 32."""
+SMALLEST = 64
+"""Pixels across the smallest chip that every network here takes, or two strides: mit_* attends to squares of 32."""
 
 _REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What libraries raise where an encoder or a setting does not suit an architecture: their doors check nothing."""
@@ -127,7 +127,7 @@ def _tried(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
         network.encoder, None, in_channels=bands, classes=classes, **network.options
     )
     stride = stride_of(model)
-    height = -(-_SMALL // stride) * stride
+    height = max(2, -(-SMALLEST // stride)) * stride
     width = height + stride
     was_training = model.training
     with torch.inference_mode():

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.architectures import build, stride_of
+from segmentation.architectures import SMALLEST, build, stride_of
 from segmentation.bundle import Bundle, load
 from segmentation.card import Card
 from segmentation.chip import check_units
@@ -510,7 +510,8 @@ def fused(model: torch.nn.Module, bands: int) -> torch.nn.Module:
     """
     import torch
 
-    length = 2 * stride_of(model)
+    stride = stride_of(model)
+    length = max(2, -(-SMALLEST // stride)) * stride
     chip = torch.randn(1, bands, length, length, generator=torch.Generator().manual_seed(0))
     folded = _folded(copy.deepcopy(model), chip)
     with torch.inference_mode():
