@@ -138,7 +138,7 @@ def metres_across(crs: Any, bounds: Any) -> float:
         return float(2 * length)
     if (earth := degrees(crs)) is None:
         axes = CRS.from_wkt(crs.to_wkt()).axis_info
-        return abs(bounds.right - bounds.left) * (axes[0].unit_conversion_factor if axes else 1.0)
+        return float(abs(bounds.right - bounds.left) * (axes[0].unit_conversion_factor if axes else 1))
     to_degrees, ellipsoid = earth
     middle = (bounds.top + bounds.bottom) / 2
     (west, east), (south, north) = to_degrees.transform([bounds.left, bounds.right], [middle, middle])

@@ -57,7 +57,6 @@ def make_part(job: ShardJob) -> Part:
     note = {"seconds": round(time.perf_counter() - began, 3), "peak_bytes": peak_memory()}
     confidence = layers.pop("confidence")[0] if "confidence" in layers else None
 
-
     def write(path: Path, content: bytes) -> None:
         job.slot.write(content)
 

@@ -96,7 +96,9 @@ class ForestModel(BaseModel):
     estimator: Annotated[Name, Field(description="Its name in `segmentation.forest`, such as random-forest.")]
     features: Annotated[
         tuple[Name, ...],
-        Field(min_length=1, description="What it sees of a pixel, by their names in `segmentation.features`, in order."),
+        Field(
+            min_length=1, description="What it sees of a pixel, by their names in `segmentation.features`, in order."
+        ),
     ]
     temperature: Annotated[
         float, Field(gt=0, description="Logarithms of its votes are divided by it, which makes them probabilities.")

@@ -57,7 +57,7 @@ class Feature(BaseModel):
             raise Mistake(
                 f"{name!r} is no feature; features look like nir, nir/red, mean(nir, 9) or spread(nir/red, 3)"
             )
-        return cls(bands=tuple(bands), what=found["what"] or "value", window=window)  # type: ignore[arg-type]
+        return cls(bands=tuple(bands), what=found["what"] or "value", window=window)
 
     def __str__(self) -> str:
         base = "/".join(self.bands)
@@ -176,10 +176,11 @@ class _Chip:
         lowest, step = self.levels(bands)
         count = np.maximum(_box(self.counts, window), 1)
         total = _box(sums, window)
-        mean = total.astype(np.float32) / count.astype(np.float32)
+        mean: Plane = np.divide(total.astype(np.float32), count.astype(np.float32), dtype=np.float32)
         # n Σx² − (Σx)² in whole numbers: no cancellation.
         scatter = count.astype(np.int64) * _box(squares, window) - total.astype(np.int64) ** 2
-        spread = np.sqrt(scatter.astype(np.float64)).astype(np.float32) / count.astype(np.float32)
+        root = np.sqrt(scatter.astype(np.float64)).astype(np.float32)
+        spread: Plane = np.divide(root, count.astype(np.float32), dtype=np.float32)
         return mean * np.float32(step) + np.float32(lowest), spread * np.float32(step)
 
 

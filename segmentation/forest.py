@@ -274,8 +274,8 @@ def _check_boosted(estimator: Any, features: int, classes: int) -> None:
             _demand(nodes.dtype == PREDICTOR_RECORD_DTYPE and nodes.ndim == 1, "the nodes of a tree are none")
             _demand(not nodes["is_categorical"].any(), "it sees categories")
             leaf = nodes["is_leaf"].astype(bool)
-            steps = (nodes[name].astype(np.int64) for name in ("left", "right", "feature_idx"))
-            _check_steps(*steps, leaf, features)
+            left, right, which = (nodes[name].astype(np.int64) for name in ("left", "right", "feature_idx"))
+            _check_steps(left, right, which, leaf, features)
 
 
 def _check_classes(estimator: Any, features: int, classes: int) -> int:

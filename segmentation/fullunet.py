@@ -7,6 +7,7 @@ reach the classifier unblurred; what lies around it says the rest.
 
 from __future__ import annotations
 
+import itertools
 from typing import cast
 
 import torch
@@ -42,7 +43,7 @@ class FullUNet(torch.nn.Module):
         self.encoder = _Encoder(alone, decoder_channels)
         self.decoder = torch.nn.ModuleList(
             torch.nn.Sequential(*_layer(coarse + fine, fine, 3))
-            for fine, coarse in zip(decoder_channels[:-1], decoder_channels[1:], strict=True)
+            for fine, coarse in itertools.pairwise(decoder_channels)
         )
         self.head = torch.nn.Sequential(
             *_layer(alone + decoder_channels[0], alone, 1), torch.nn.Conv2d(alone, classes, 1)
@@ -66,7 +67,7 @@ class _Encoder(torch.nn.Module):
         self.first = torch.nn.Sequential(*_layer(in_channels, channels[0], 3))
         self.deeper = torch.nn.ModuleList(
             torch.nn.Sequential(*_layer(fine, coarse, 3), *_layer(coarse, coarse, 3))
-            for fine, coarse in zip(channels[:-1], channels[1:], strict=True)
+            for fine, coarse in itertools.pairwise(channels)
         )
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:

@@ -54,8 +54,8 @@ _MARGIN_CHIP = 1024
 """Side of the chips that the margin is measured on, at most."""
 _CHIP = 32
 """Side of the training chips, in pixels, unless the network is coarse."""
-_STEPS, _LEAST_STEPS = 500, 100
-"""Steps of a run on 100 000 labels, growing with the power 0.3 of them; and on the fewest."""
+_STEPS, _LEAST_STEPS = 600, 200
+"""Steps of a run on 30 000 labels, growing with their square root; and on the fewest."""
 _MOST_WORK = 2e13
 """Multiplications in a run, at most: about ten minutes on two cores."""
 _FEW = 500_000
@@ -771,7 +771,7 @@ def settled(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     stride = card.network.stride
     chip = -(-(recipe.chip or max(_CHIP, 4 * stride)) // stride) * stride
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
-    wanted = round(_STEPS * (max(1, int(samples.counts(TRAIN).sum())) / 100_000) ** 0.3)
+    wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
     affordable = int(_MOST_WORK / (3 * work(card) * batch * chip**2))  # backwards costs twice as much as forwards
     steps = recipe.steps or max(_LEAST_STEPS, min(wanted, affordable))
     return recipe.model_copy(update={"chip": chip, "batch": batch, "steps": steps})

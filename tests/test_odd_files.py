@@ -511,7 +511,7 @@ def real_files(data: Path) -> list[Path]:
     return [path for path in sorted(data.rglob("*")) if path.is_file() and path.suffix.lower() in kinds]
 
 
-@pytest.mark.parametrize(("folder", "maps"), zip(FOLDERS, (24, 22, 2), strict=True))
+@pytest.mark.parametrize(("folder", "maps"), list(zip(FOLDERS, (24, 22, 2), strict=True)))
 def test_every_odd_real_file_is_planned_or_refused_in_one_line(
     shared_data: Path, landweave: Callable[..., Outcome], folder: str, maps: int
 ) -> None:

@@ -158,7 +158,9 @@ def test_another_kind_of_server_is_named(fake: FakeHub, monkeypatch: pytest.Monk
 def test_a_forest_is_not_taken(fake: FakeHub) -> None:
     from segmentation.card import ForestModel
 
-    card = a_card().model_copy(update={"model": ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")})
+    card = a_card().model_copy(
+        update={"model": ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")}
+    )
     fake.files[CARD] = json.dumps(item_of(card)).encode()
     with pytest.raises(Mistake, match="holds a forest; only networks are taken from elsewhere"):
         hub.fetched("hf://nobody/fields")
