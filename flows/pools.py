@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -90,6 +91,19 @@ class ThisProcess:
 
 class SchedulerLost(RuntimeError):
     """The scheduler went away while work was under way."""
+
+
+@contextmanager
+def alive() -> Iterator[None]:
+    """Turn what Dask says when the scheduler is gone into `SchedulerLost`."""
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except (CancelledError, CommClosedError) as lost:
+        raise SchedulerLost(
+            "the Dask scheduler went away; what is finished is kept, and the same command goes on from there"
+        ) from lost
 
 
 class DaskPool:
@@ -178,13 +192,9 @@ class DaskPool:
 
     def _outcome(self, future: Future[Any]) -> Any:
         """A future's result or its failure; `SchedulerLost` where nobody knows any more."""
-        try:
+        with alive():
             error = future.exception()  # waits
-        except CancelledError as cancelled:
-            raise SchedulerLost(
-                "the Dask scheduler went away; what is finished is kept, and the same command goes on from there"
-            ) from cancelled
-        result = error if error is not None else future.result()
+            result = error if error is not None else future.result()
         future.release()
         return result
 
@@ -213,5 +223,6 @@ class DaskPool:
     def _workers(self) -> dict[str, Any]:
         """The scheduler's view of its workers, at most a few seconds old."""
         if time.monotonic() - self._seen > FRESH or not self._known:
-            self._known, self._seen = dict(self._client.scheduler_info(n_workers=-1)["workers"]), time.monotonic()
+            with alive():
+                self._known, self._seen = dict(self._client.scheduler_info(n_workers=-1)["workers"]), time.monotonic()
         return self._known

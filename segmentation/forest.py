@@ -363,6 +363,9 @@ def unpacked(content: bytes, card: Card) -> Any:
         _demand(not strange, f"it holds {', '.join(strange)}")
         estimator = skops.io.loads(content, trusted=list(_TRUSTED))
         FORESTS[card.forest.estimator].check(estimator, len(card.forest.features), len(card.legend))
+        # Nothing that votes at all can now stray; what does not fit together is seen from one vote.
+        said = votes(estimator, np.zeros((1, len(card.forest.features)), np.float32), len(card.legend))
+        _demand(abs(float(said.sum()) - 1) < 1e-3, "its votes are none")
     except _Unsafe:
         raise
     except Exception as error:  # a file of anyone's making: what zipfile, numpy and skops raise on it has no end

@@ -29,7 +29,7 @@ Draw = Callable[[Path], "Path | str"]
 
 FOLDERS = ("odd_tiffs_rasterio", "odd_tiffs_cog_fixtures", "odd_tiffs_image_tiff")
 LARGE = ("cog_world.tif", "cog_cmap.tif")
-"""Hundreds of megapixels in a few megabytes: planned, and segmented in the slow suite."""
+"""Hundreds of megapixels in a few megabytes: planned alone."""
 
 
 # ---------------------------------------------------------------------------------------------------------- the oracle

@@ -14,7 +14,7 @@ import rasterio
 from tests.flows.test_serve import call, over, serving, started
 from tests.scenes import draw_scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.slow, pytest.mark.trial, pytest.mark.timeout(580)]
 
 SIZE, SHARD = 1024, 128
 SHARDS = (SIZE // SHARD) ** 2

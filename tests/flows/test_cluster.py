@@ -177,7 +177,8 @@ def test_any_class_of_dasks_interface_works() -> None:
 
 
 SBATCH = """#!/bin/sh
-setsid sh "$1" >/dev/null 2>&1 &
+cp "$1" "$1.job"  # the script goes when this one returns
+setsid sh "$1.job" >/dev/null 2>&1 &
 echo $! >> "$(dirname "$0")/jobs"
 echo Submitted batch job $!
 """

@@ -208,6 +208,7 @@ def test_every_flow_that_is_offered_is_deployed_from_where_it_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.trial
 def test_a_schedule_fires_and_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     (tmp_path / "incoming").mkdir()
     draw_scene(tmp_path / "incoming" / "S2_20240630.tif", 96, 96)
@@ -277,6 +278,7 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.trial
 @pytest.mark.timeout(580)
 def test_the_processes_that_compose_starts_make_a_map_together(tmp_path: Path) -> None:
     port, scheduler = free_port(), free_port()

@@ -175,6 +175,7 @@ def command(scene: Path, labels: Path, out: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kill_9_in_the_middle_changes_no_bit(tmp_path: Path, scene: Path, labels: Path) -> None:
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     undisturbed = subprocess.run(

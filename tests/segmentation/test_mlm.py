@@ -39,7 +39,7 @@ def uri(file: Path) -> str:
 @cache
 def validators() -> dict[str, Draft7Validator]:
     """A validator of STAC Items and one for each extension that our items declare; nothing is fetched."""
-    known = get_local_schema_cache() | {uri(file): json.loads(file.read_text()) for file in SCHEMAS.glob("*.json")}
+    known = get_local_schema_cache() | {uri(file): json.loads(file.read_text()) for file in SCHEMAS.glob("*-v*.json")}
     registry: Registry[Any] = Registry().with_resources(
         # The base of a schema's own references is where it was published, whatever its $id says.
         (where, Resource({k: v for k, v in schema.items() if k != "$id"}, DRAFT7))

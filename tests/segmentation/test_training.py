@@ -28,6 +28,7 @@ from segmentation.training import (
     fit_together,
     rate_at,
     seen_of,
+    settled,
     started_from,
     targets_of,
     temperature,
@@ -302,6 +303,18 @@ def test_work_is_what_the_layers_multiply() -> None:
     card = a_card(architecture="fullunet", encoder="plain", options={"encoder_depth": 1, "decoder_channels": (8, 8)})
     by_hand = 3 * 16 + 16 * 16 + 16 * 8 * 9 + (8 * 8 * 9 * 2) / 4 + 16 * 8 * 9 + 24 * 16 + 16 * 4
     assert work(card) == pytest.approx(by_hand)
+
+
+def test_what_is_left_to_the_data_follows_from_counts() -> None:
+    samples = a_samples()
+    labels = samples.counts(TRAIN).sum()
+    small = a_card(architecture="fullunet", encoder="plain", options={})
+    found = settled(Recipe(), samples, small)
+    assert (found.chip, found.batch, found.steps) == (32, 32, max(200, round(600 * (labels / 30_000) ** 0.5)))
+    asked = Recipe(chip=20, batch=3, steps=7)
+    assert settled(asked, samples, small) == asked.model_copy(update={"chip": 24})  # whole strides of 8
+    coarse = a_card(stride=32, options={})
+    assert (settled(Recipe(), samples, coarse).chip, settled(Recipe(), samples, coarse).batch) == (128, 8)
 
 
 def test_a_missing_gpu_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
