@@ -19,6 +19,7 @@ def read_frame(path: str | Path) -> Any:
     """
     import geopandas
     from pyogrio.errors import DataLayerError, DataSourceError
+    from shapely.errors import ShapelyError
 
     path = str(path)
     check_reach(path)
@@ -28,7 +29,7 @@ def read_frame(path: str | Path) -> Any:
     read = geopandas.read_parquet if path.lower().endswith(".parquet") else geopandas.read_file
     try:
         frame = read(path)
-    except (DataSourceError, DataLayerError, OSError, ValueError) as error:
+    except (DataSourceError, DataLayerError, OSError, ValueError, ShapelyError) as error:
         raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise Mistake(f"{path} cannot be read as a vector file: it holds a table without shapes")

@@ -77,6 +77,7 @@ def test_the_deployments_page_offers_every_flow(address: str, page: Page) -> Non
     keep(page, "deployments")
 
 
+@pytest.mark.trial
 def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path: Path) -> None:
     scene, out = draw_scene(tmp_path / "scene.tif"), tmp_path / "out"
     deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
@@ -110,6 +111,7 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
     keep(page, "areas")
 
 
+@pytest.mark.trial
 def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path: Path) -> None:
     from tests.scenes import draw_scene as draw_large_scene
 
@@ -148,6 +150,7 @@ def test_a_wrong_path_shows_the_mend_and_no_traceback(address: str, page: Page, 
     keep(page, "mistake")
 
 
+@pytest.mark.trial
 def test_the_pages_ask_no_other_host(browser: Browser, requests_of_the_browser: Path) -> None:
     browser.close()  # which completes the log; the last test of this file
     log = json.loads(requests_of_the_browser.read_text(encoding="utf-8"))

@@ -155,10 +155,19 @@ def items() -> list[bytes]:
 
 
 def meet_shapes(path: Path) -> None:
-    from tiling.shapes import read_frame
+    """An area of interest on a scene."""
+    from affine import Affine
 
-    frame = read_frame(path)
-    assert frame.crs is not None
+    from flows.plan import area_of_interest
+    from tests.tiling.rasters import noise, write
+    from tiling.scene import open_scene
+
+    scene = open_scene(
+        [write(path.with_suffix(".tif"), noise(8, 8), crs="EPSG:4326", transform=Affine(1, 0, 10, 0, -1, 54))]
+    )
+    outline, window = area_of_interest(str(path), scene)
+    assert outline.is_valid
+    assert scene.window & window == window
 
 
 def shapes() -> list[bytes]:

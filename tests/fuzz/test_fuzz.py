@@ -52,6 +52,16 @@ def test_yaml_of_brackets_is_refused_at_once(bracket: bytes) -> None:
     assert "is nested more than 20 deep" in str(check(TARGETS["segmenter"], bracket * 1_000_000))
 
 
+@pytest.mark.parametrize(
+    "ring", ["[[2,50],[14,50],[14,51],[13,50]]", "[[1e999,50],[14,50],[14,51],[1e999,50]]", "[]", "[[13,50]]"]
+)
+def test_a_ring_that_is_none_is_refused(ring: str) -> None:
+    """GEOS raised, of the one that is not closed."""
+    told = TARGETS["shapes"].seeds()[0].replace(b"[[13, 50], [14, 50], [14, 51], [13, 50]]", ring.encode())
+    assert ring.encode() in told
+    assert check(TARGETS["shapes"], told)
+
+
 # The long runs
 
 
