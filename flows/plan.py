@@ -241,6 +241,8 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     if frame.empty:
         raise Mistake(f"{path} holds no polygon; an area of interest is one polygon or several")
     outline = frame.to_crs(scene.crs.to_wkt()).geometry.make_valid().union_all()
+    if not np.all(np.isfinite(outline.bounds)):
+        raise Mistake(f"{path} has corners that are nowhere in {crs_name(scene)}; check its coordinates and its CRS")
     west, south, east, north = outline.bounds
     corners = [~scene.transform @ corner for corner in ((west, north), (east, north), (east, south), (west, south))]
     cols, rows = zip(*corners, strict=True)

@@ -96,7 +96,7 @@ class SchedulerLost(RuntimeError):
 @contextmanager
 def alive() -> Iterator[None]:
     """Turn what Dask says when the scheduler is gone into `SchedulerLost`."""
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     try:
         yield
