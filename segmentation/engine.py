@@ -408,7 +408,8 @@ def _made(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine
                 f"pip install 'landweave[{runtime}]' or leave engine out"
             ) from error
     plain = _made(digest, folder, device, "torch")
-    logits: Logits = _PerShape(plain.logits, _openvino if runtime == "openvino" else _onnx)
+    # a copy: tracing puts stand-ins in place of the weights, which a lane of the torch engine would meet
+    logits: Logits = _PerShape(copy.deepcopy(plain.logits), _openvino if runtime == "openvino" else _onnx)
     share = agreement(plain.logits, logits, card)
     if share < _AGREEING:
         raise Mistake(
@@ -430,17 +431,19 @@ def agreement(one: Logits, other: Logits, card: Card) -> float:
         return float((labels[0] == labels[1]).float().mean())
 
 
+_tracing = threading.Lock()  # torch traces with state of the whole process
+
+
 class _PerShape:
     """Logits from a graph that is made for each shape of chips when it first comes."""
 
     def __init__(self, model: Any, make: Callable[[Any, torch.Tensor], Logits]) -> None:
         self._model, self._make = model, make
         self._made: dict[tuple[int, ...], Logits] = {}
-        self._making = threading.Lock()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         shape = tuple(pixels.shape)
-        with self._making:
+        with _tracing:
             if shape not in self._made:
                 self._made[shape] = self._make(self._model, pixels)
         return self._made[shape](pixels)
