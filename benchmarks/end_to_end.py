@@ -68,7 +68,8 @@ class Measured:
         """Add the cost of the block to a stage: of this process, and of the worker processes of `pools`."""
 
         def cpu() -> float:
-            return time.process_time() + sum(sum(pool.everywhere(time.process_time).values()) for pool in pools)
+            workers = [found for pool in pools for found in pool.everywhere(time.process_time).values()]
+            return time.process_time() + sum(found for found in workers if isinstance(found, float))
 
         cpu_before, began = cpu(), time.perf_counter()
         yield
@@ -316,8 +317,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
     given = parser.parse_args()
 
-    from flows.cluster import ThisProcess, available_cores
+    from flows.cluster import available_cores
     from flows.demo import write_demo
+    from flows.pools import ThisProcess
     from flows.run import versions
 
     with tempfile.TemporaryDirectory(prefix="landweave-bench-") as temporary:

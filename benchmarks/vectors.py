@@ -1,18 +1,22 @@
 """Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and numbers.
 
-    python -m benchmarks.vectors [--size 4096] [--mask smooth --mask noisy] [--simplify 0.75] [--rounds 3]
+    python -m benchmarks.vectors [--size 4096] [--mask smooth --mask noisy] [--simplify 0.75] [--rounds 3] [--warm]
     python -m benchmarks.vectors --ours-only --size 32768 --mask smooth
 
 Each way runs in a process of its own, interpreter start and imports included, so that its peak memory is its own; CPU
 time and memory are what the operating system says of the process and its children (`peak` is that of the largest one).
-The ways take turns, and of each the least of all rounds counts: others may be working on the machine.
+With `--warm` the Python ways work twice in their process and the second time counts too, as it does in a service whose
+libraries are loaded. The ways take turns, and of each the least of all rounds counts: others may be working on the
+machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -34,6 +38,8 @@ class Cost(NamedTuple):
     peak: int
     """Bytes of the largest process."""
     polygons: int
+    again: float
+    """CPU seconds of the second time in one process; NaN where there was none."""
 
 
 def smooth() -> npt.NDArray[np.uint8]:
@@ -151,7 +157,7 @@ def commands(mask: Path, out: Path, simplify: float, *, ours_only: bool) -> dict
     return ways
 
 
-def cost_of(command: list[str], out: Path) -> Cost:
+def cost_of(command: list[str], out: Path, warm: bool) -> Cost:
     """Run a command and say what it took."""
     import pyogrio
 
@@ -165,12 +171,47 @@ def cost_of(command: list[str], out: Path) -> Cost:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     kilobytes = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
     features = pyogrio.read_info(out, layer="landcover")["features"]
-    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, features)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, features, again_of(command, out, warm))
+
+
+def costs_of(ways: dict[str, list[str]], out: Path, warm: bool) -> dict[str, Cost]:
+    """What each way took, one after the other."""
+    return {way: cost_of(command, out, warm) for way, command in ways.items()}
+
+
+def again_of(command: list[str], out: Path, warm: bool) -> float:
+    """CPU seconds of the second time in one process, if it is one of ours and asked for."""
+    if not warm or command[0] != sys.executable:
+        return math.nan
+    subprocess.run([*command, "--warm"], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    return float(out.with_suffix(".cpu").read_text())
 
 
 def least(costs: list[Cost]) -> Cost:
     """The least of each figure."""
     return Cost(*(min(figures) for figures in zip(*costs, strict=True)))
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """One way, once or twice; the CPU seconds of the second time are left beside the product."""
+    out = Path(arguments.out)
+    for turn in range(2 if arguments.warm else 1):
+        before = cpu()
+        out.unlink(missing_ok=True)
+        if arguments.way == "rasterio":
+            rasterio_shapes(arguments.mask_file, str(out))
+        else:
+            ours(arguments.mask_file, str(out), int(arguments.way.removeprefix("ours-")), arguments.simplify)
+        if turn:
+            out.with_suffix(".cpu").write_text(str(cpu() - before))
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def main() -> None:
@@ -181,14 +222,12 @@ def main() -> None:
     parser.add_argument("--simplify", type=float, default=0.0, help="in pixels, for one more row")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way runs")
     parser.add_argument("--ours-only", action="store_true", help="leave the others out")
+    parser.add_argument("--warm", action="store_true", help="time each Python way a second time in its process")
     for inner in ("--way", "--mask-file", "--out"):
         parser.add_argument(inner, default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.way == "rasterio":
-        return rasterio_shapes(arguments.mask_file, arguments.out)
     if arguments.way:
-        workers = int(arguments.way.removeprefix("ours-"))
-        return ours(arguments.mask_file, arguments.out, workers, arguments.simplify)
+        return work(arguments)
 
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.mask or MASKS:
@@ -198,17 +237,18 @@ def main() -> None:
             drawing.start()
             drawing.join()
             ways = commands(mask, out, arguments.simplify, ours_only=arguments.ours_only)
-            rounds = [{way: cost_of(command, out) for way, command in ways.items()} for _ in range(arguments.rounds)]
+            rounds = [costs_of(ways, out, arguments.warm) for _ in range(arguments.rounds)]
             costs = {way: least([found[way] for found in rounds]) for way in ways}
             first = next(iter(costs.values()))
             print(
                 f"\n{name}, {arguments.size} × {arguments.size} px, {os.cpu_count()} cores, {arguments.rounds} rounds"
             )
-            print(f"{'':32} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'polygons':>9} {'wall ×':>7} {'CPU ×':>7}")
+            heads = ("wall s", "CPU s", "again", "peak MB", "polygons", "wall ×", "CPU ×", "again ×")
+            print(f"{'':32}" + "".join(f"{head:>9}" for head in heads))
             for way, cost in costs.items():
                 print(
-                    f"{way:32} {cost.wall:8.1f} {cost.cpu:8.1f} {cost.peak / 1e6:8.0f} {cost.polygons:9d} "
-                    f"{cost.wall / first.wall:7.2f} {cost.cpu / first.cpu:7.2f}",
+                    f"{way:32}{cost.wall:9.1f}{cost.cpu:9.1f}{cost.again:9.1f}{cost.peak / 1e6:9.0f}{cost.polygons:9d}"
+                    f"{cost.wall / first.wall:9.2f}{cost.cpu / first.cpu:9.2f}{cost.again / first.again:9.2f}",
                     flush=True,
                 )
     return None
