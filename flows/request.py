@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.settings import read_settings
 from flows.storage import Place
-from segmentation.bundle import names
+from segmentation.bundle import load, names
 from segmentation.segmenter import AnySegmenter, Measure, Segmenter, segmenter_class
+from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
 from tiling.reach import Reach, check_reach
 from tiling.scene import Scene, open_scene
@@ -98,6 +100,25 @@ def segmenter_from(kind: str, settings: dict[str, Any]) -> Segmenter:
         name = ".".join(map(str, first["loc"])) or "settings"
         fields = ", ".join(field for field in segmenter_class(kind).model_fields if field not in ("kind", "fitted"))
         raise Mistake(f"segmenter {kind}: {name}: {first['msg']}; its settings are {fields}") from error
+
+
+def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
+    """The segmenter a person named: a kind, a bundle's folder or id, or a YAML file, with settings laid over it."""
+    if name.startswith("hf://"):
+        from segmentation.hub import fetched
+
+        name = str(fetched(name))
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        loaded = read_settings(path, "kind: rules")
+        if "kind" not in loaded:
+            raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
+        kind = str(loaded.pop("kind"))
+        return segmenter_from(kind, {**loaded, **settings})
+    if path.is_dir():
+        return segmenter_from(load(path).card.model.kind, {"bundle": name, **settings})
+    refuse_checkpoint(path)
+    return segmenter_from(name, dict(settings))
 
 
 Model = TypeVar("Model", bound=BaseModel)

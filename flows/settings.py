@@ -31,6 +31,17 @@ def read_settings(path: Path, example: str) -> dict[str, Any]:
     return loaded
 
 
+def settings_of(option: str, texts: Iterable[str]) -> dict[str, Any]:
+    """The values of a repeatable KEY=VALUE, read as YAML: numbers, lists and switches are what they look like."""
+    given: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise Mistake(f"{option} {text} has no value; write {option} {key}=VALUE")
+        given[key] = value_of(f"{option} {text}", value)
+    return given
+
+
 def value_of(name: str, text: str) -> Any:
     """What YAML text says: numbers, lists and switches are what they look like; `Mistake` where it is none."""
     import yaml

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from flows import cli
+
+Run = Callable[..., tuple[int, str, str]]
+"""What `landweave` gives a test: the command line, to be called with what a person types."""
 
 # A change is judged on the same examples everywhere; whoever runs the tests by hand explores others each time.
 settings.register_profile(
@@ -27,3 +34,20 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"real imagery is not at {data}")
     return data
+
+
+@pytest.fixture
+def landweave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process: status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["landweave", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 from rasterio.transform import Affine, from_origin
 
-from flows import cli
+from tests.conftest import Run
 from tests.isolated import Outcome, run_isolated
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
@@ -70,20 +69,9 @@ def check_map(path: Path | str, out: Path) -> None:
 
 
 @pytest.fixture
-def landweave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def landweave(landweave: Run) -> Callable[..., Outcome]:
     """The command line in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["landweave", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return Outcome(status, printed.out, printed.err, 0.0, 0)
-
-    return run
+    return lambda *arguments: Outcome(*landweave(*arguments), 0.0, 0)
 
 
 def check_refusal(outcome: Outcome, fact: str = "") -> None:

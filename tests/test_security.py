@@ -8,7 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import psutil
 import pytest
 import yaml
 
-from flows import cli, cluster
+from flows import cluster
 from flows.cluster import Cluster
 from flows.request import Request, Source, check_machines, check_places, reach_of_forms
 from flows.run import open_run
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as ModelMistake
+from tests.conftest import Run
 from tests.scenes import draw_scene
 from tiling.errors import Mistake
 from tiling.reach import confined
@@ -29,23 +30,6 @@ from tiling.scene import open_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("tiling", "segmentation", "flows")
-Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def landweave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process: status and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["landweave", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        return status, capsys.readouterr().err
-
-    return run
 
 
 @pytest.fixture
@@ -140,7 +124,7 @@ def test_the_bombs_go_off_where_they_are_opened_carelessly(tmp_path: Path) -> No
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".skops"])
 def test_no_file_given_as_a_segmenter_runs(landweave: Run, scene: Path, tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"model{suffix}").write_bytes(bomb(tmp_path / "ran", suffix))
-    status, said = landweave("plan", scene, "--segmenter", tmp_path / f"model{suffix}")
+    status, _, said = landweave("plan", scene, "--segmenter", tmp_path / f"model{suffix}")
     assert (status, said.count("\n")) == (2, 1)
     assert not (tmp_path / "ran").exists()
 
@@ -160,7 +144,7 @@ def test_no_file_of_a_bundle_runs(landweave: Run, scene: Path, tmp_path: Path, n
     (bundle / "model.safetensors").write_bytes((ROOT / "segmentation/bundles/demo/model.safetensors").read_bytes())
     program = f"import os; os.mkdir({str(tmp_path / 'ran')!r})".encode()
     (bundle / name).write_bytes(program if name.endswith("py") else bomb(tmp_path / "ran", ".pt"))
-    status, _ = landweave("plan", scene, "--segmenter", bundle, "--preflight", "warn")
+    status, *_ = landweave("plan", scene, "--segmenter", bundle, "--preflight", "warn")
     assert status == (2 if name == "model.safetensors" else 0)
     assert not (tmp_path / "ran").exists()
 
@@ -170,14 +154,14 @@ def test_settings_that_grow_when_they_are_read_are_refused(
     landweave: Run, scene: Path, tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "s.yaml").write_text(text)
-    status, said = landweave("plan", scene, "--segmenter", tmp_path / "s.yaml")
+    status, _, said = landweave("plan", scene, "--segmenter", tmp_path / "s.yaml")
     assert status == 2
     assert "refers to an anchor" in said
 
 
 @pytest.mark.parametrize("value", ["2024-13-45", "9" * 5000, "[" * 5000, "\x00", "!!binary '*'", "!!timestamp x"])
 def test_settings_that_only_look_like_values_are_refused_in_one_line(landweave: Run, scene: Path, value: str) -> None:
-    status, said = landweave("plan", scene, "--segmenter", "otsu", "--set", f"index={value}")
+    status, _, said = landweave("plan", scene, "--segmenter", "otsu", "--set", f"index={value}")
     assert (status, said.count("\n")) == (2, 1)
     assert len(said) < 6000
 
@@ -189,7 +173,7 @@ def test_what_a_file_says_moves_no_cursor(landweave: Run, tmp_path: Path) -> Non
     path = draw_scene(tmp_path / "scene.tif", 20, 20)
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = ["\x1b[2J\x1b]0;owned\x07\nlandweave: all is well"] * 6
-    status, said = landweave("plan", path, "--bands", "red=99")
+    status, _, said = landweave("plan", path, "--bands", "red=99")
     assert status == 2
     assert said.rstrip("\n").isprintable()
 
@@ -207,7 +191,7 @@ def test_names_from_files_and_settings_stay_in_the_run_folder(landweave: Run, tm
     data.mkdir()
     path = draw_scene(data / "..evil..%2e%2e$(touch x).tif", 60, 60)
     before = everything_under(tmp_path)
-    status, said = landweave(
+    status, _, said = landweave(
         "segment", path, "--out", tmp_path / "run", "--workers", 0, "--segmenter", "otsu",
         "--set", "above=../../evil", "--set", "below=/tmp/evil", "--index", "NDVI",
     )  # fmt: skip
@@ -232,7 +216,7 @@ def test_a_run_writes_through_no_link(landweave: Run, scene: Path, tmp_path: Pat
     else:
         victim.write_text("precious")
     (run / link).symlink_to(victim)
-    status, said = landweave("segment", scene, "--out", run, "--workers", 0, "--fresh")
+    status, _, said = landweave("segment", scene, "--out", run, "--workers", 0, "--fresh")
     assert status == 2
     assert f"{run}/{link} is a link" in said
     kept = victim / "r0000c0000-0123456789abcdef.tif" if victim.is_dir() else victim
@@ -246,7 +230,7 @@ def test_a_product_that_is_a_link_is_replaced_and_its_target_kept(landweave: Run
     for name in names:
         (tmp_path / f"victim-{name}").write_text("precious")
         (run / name).symlink_to(tmp_path / f"victim-{name}")
-    status, said = landweave("segment", scene, "--out", run, "--workers", 0)
+    status, _, said = landweave("segment", scene, "--out", run, "--workers", 0)
     assert status == 0, said
     for name in names:
         assert (tmp_path / f"victim-{name}").read_text() == "precious", name

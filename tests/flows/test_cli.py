@@ -6,36 +6,24 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 import shapely
+import typer
 from affine import Affine
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from flows import cli
+from flows.cli.options import spread
+from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def landweave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process: status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["landweave", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -50,6 +38,76 @@ def test_help_needs_no_heavy_library() -> None:
         "print([m for m in ('torch', 'prefect', 'distributed', 'rasterio', 'numpy', 'xarray') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def options_of(name: str) -> set[str]:
+    """The options of a command, as a person types them."""
+    command = get_command(cli.app).commands[name]
+    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+
+
+def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
+    scene = {"--bands", "--nodata", "--scale", "--offset", "--mask", "--mask-values"}
+    how = {"--segmenter", "--set", "--tile", "--margin", "--preflight", "--aoi", "--shard", "--products", "--index"}
+    shapes = {"--min-area", "--min-area-rule", "--simplify"}
+    where = {"--workers", "--cluster", "--cluster-set"}
+    for name in ("segment", "plan", "collection", "monitor"):
+        assert scene | how | shapes <= options_of(name)
+    for name in ("segment", "collection", "monitor"):
+        assert where <= options_of(name)
+    for name in ("index", "train"):
+        assert scene <= options_of(name)
+    assert options_of("index") == scene | {"--out"}
+
+
+@dataclass(frozen=True)
+class Weather:
+    """A group of options to spread."""
+
+    rain: Annotated[bool, typer.Option("--rain")] = False
+    winds: Annotated[list[str], typer.Option("--wind")] = field(default_factory=list)
+
+
+def test_a_group_is_typed_as_options_and_arrives_as_a_value() -> None:
+    seen: list[object] = []
+
+    def walk(where: Annotated[str, typer.Argument()], *, weather: Weather, far: Annotated[int, typer.Option()]) -> None:
+        """Go."""
+        seen.append((where, weather, far))
+
+    app = typer.Typer()
+    app.command()(spread(walk))
+    said = CliRunner().invoke(app, ["up", "--wind", "north", "--rain", "--wind", "east", "--far", "3"])
+    assert said.exit_code == 0, said.output
+    assert CliRunner().invoke(app, ["home", "--far", "1"]).exit_code == 0
+    assert seen == [("up", Weather(True, ["north", "east"]), 3), ("home", Weather(), 1)]
+    assert CliRunner().invoke(app, ["home"]).exit_code == 2  # what has no default is still asked for
+    assert "Go." in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_two_groups_with_one_option_are_refused_when_the_command_is_made() -> None:
+    def walk(*, today: Weather, tomorrow: Weather) -> None: ...
+
+    with pytest.raises(ValueError, match="duplicate parameter name: 'rain'"):
+        spread(walk)
+
+
+def test_plan_counts_the_memory_of_the_products_asked_for(landweave: Run, tmp_path: Path) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 1024, 1024)
+
+    def memory(*arguments: str) -> float:
+        status, out, err = landweave("plan", scene, "--segmenter", "network", "--json", *arguments)
+        assert status == 0, err
+        return float(json.loads(out)["memory"].split()[0])
+
+    assert memory("--products", "classes,probabilities") > memory("--products", "classes")
+
+
+def test_the_module_is_the_command() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "plan", "x.tif", "--set", "a"], capture_output=True, text=True
+    )
+    assert (said.returncode, said.stderr) == (2, "landweave: --set a has no value; write --set a=VALUE\n")
 
 
 def test_segmenting_by_rules_needs_neither_prefect_nor_torch(scene: Path, tmp_path: Path) -> None:

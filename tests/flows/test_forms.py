@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from flows import cli
+from flows.cli.options import MapOptions
 from flows.forms import (
     Advanced,
     Bands,
@@ -110,10 +110,11 @@ def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(fo
 
 
 def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
-    typed = cli.request_from(
-        ["b.tif", "r.tif"], Path("out"), "otsu", ["index=NDWI"], "blue=1, red=2", -9999, 0.0001, 0.0, "band=5", "3,8",
-        "2024-06-30", "aoi.gpkg", None, None, 512, "classes,vectors", "truth.tif", True,
+    options = MapOptions(
+        bands="blue=1, red=2", nodata=-9999, scale=0.0001, offset=0.0, mask="band=5", mask_values="3,8",
+        segmenter="otsu", settings=["index=NDWI"], aoi="aoi.gpkg", shard=512, products="classes,vectors",
     )  # fmt: skip
+    typed = options.request(["b.tif", "r.tif"], Path("out"), date="2024-06-30", reference="truth.tif", fresh=True)
     filled = request_from(
         ["b.tif", "r.tif"],
         "out",

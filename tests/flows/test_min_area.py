@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from flows import pipeline
-from flows.cli import request_from
+from flows.cli.options import MapOptions
 from flows.request import Request, Source, checked
 from segmentation.rules import Rules
 from tests.scenes import draw_pixels, read, write_scene
@@ -84,8 +84,7 @@ def test_the_minimum_counts_what_the_area_of_interest_leaves(scene: Path, tmp_pa
 
 
 def test_the_command_line_asks_for_it() -> None:
-    typed = ["rules", [], "", None, None, None, "", "", "", "", None, None, 2048, "classes", "", False]
-    request = request_from(["scene.tif"], Path("out"), *typed, 400, "largest")
+    request = MapOptions(min_area=400, min_area_rule="largest").request(["scene.tif"], "out")
     assert (request.min_area, request.min_area_rule) == (400, "largest")
 
 

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from flows import cli
 from flows.models import card_for
+from flows.request import choose_segmenter
 from segmentation.bundle import CARD, Bundle, ForestModel, load, names, write
 from segmentation.legend import LAND_COVER
 from segmentation.mlm import card_of
+from tests.conftest import Run
 from tests.segmentation.hubs import COMMIT, FakeHub, serving, with_model
 from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card, lively_state
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def landweave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process: status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["landweave", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -130,11 +111,11 @@ def test_a_segmenter_by_id_is_a_folder_here(fake: FakeHub, tmp_path: Path, how: 
     """Wherever the id is typed, what goes to the workers is a path, and a hash of what lies there."""
     if how == "YAML":
         (tmp_path / "fields.yaml").write_text("kind: network\nbundle: hf://nobody/fields\n")
-        chosen = cli.choose_segmenter(str(tmp_path / "fields.yaml"), [])
+        chosen = choose_segmenter(str(tmp_path / "fields.yaml"), {})
     elif how == "--set":
-        chosen = cli.choose_segmenter("network", ["bundle=hf://nobody/fields"])
+        chosen = choose_segmenter("network", {"bundle": "hf://nobody/fields"})
     else:
-        chosen = cli.choose_segmenter("hf://nobody/fields", [])
+        chosen = choose_segmenter("hf://nobody/fields", {})
     fitted = chosen.fit(None).model_dump()
     assert Path(fitted["bundle"]).is_relative_to(tmp_path / "cache")
     assert fitted["fitted"] == load(tmp_path / "made").digest

@@ -223,9 +223,9 @@ def weights() -> list[bytes]:
 
 
 def meet_segmenter(path: Path) -> None:
-    from flows.cli import choose_segmenter
+    from flows.request import choose_segmenter
 
-    choose_segmenter(str(path), []).identity()
+    choose_segmenter(str(path), {}).identity()
 
 
 def segmenters() -> list[bytes]:

@@ -1,0 +1,62 @@
+"""The command line: reads what a person typed, calls the pipeline, prints what came out.
+
+A command is a plain function; nothing heavy is imported before one runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from flows.cli import maps, models, rasters
+from flows.cli.options import spread
+
+app = typer.Typer(
+    name="landweave",
+    help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+COMMANDS = (
+    maps.segment,
+    maps.plan,
+    rasters.index,
+    rasters.indices,
+    models.segmenters,
+    models.train,
+    models.models,
+    models.convert,
+    models.export,
+    rasters.evaluate,
+    rasters.vectorise,
+    rasters.zones,
+    rasters.change,
+    maps.collection,
+    maps.monitor,
+    maps.demo,
+    maps.serve,
+)
+"""In the order in which `--help` lists them."""
+
+for command in COMMANDS:
+    app.command()(spread(command))
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
+    os.environ.setdefault("GDAL_CACHEMAX", "512")  # MB, before GDAL's first use: a twentieth of all memory is too much
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
+    try:
+        app()
+    except ValueError as error:
+        # both rooms' Mistake; told by name, so that an early mistake costs no import of either room
+        if type(error).__name__ != "Mistake":
+            raise
+        print(f"landweave: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,238 @@
+"""What a person sees: a bar while it works, and tables when it is done."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.catalogue import Entry
+    from flows.change import Change
+    from flows.progress import Progress
+    from flows.report import Published
+    from flows.storage import Place
+    from segmentation.accuracy import Accuracy
+    from segmentation.card import Card
+    from segmentation.estimation import AreaEstimates
+
+
+@contextmanager
+def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
+    """A bar per stage on a terminal, a line per stage elsewhere, nothing when quiet."""
+    from flows.progress import silent
+
+    if quiet:
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    bars: dict[str, Any] = {}
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as display:
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = display.add_task(stage, total=total)
+            display.update(bars[stage], completed=done, total=total)
+            if not console.is_terminal and done == total:
+                print(f"{stage}: {done} of {total}", file=sys.stderr)
+
+        yield update
+
+
+def print_json(facts: Any) -> None:
+    """One line for a program; what JSON has no word for, a path or a day, as text."""
+    print(json.dumps(facts, ensure_ascii=False, default=str))
+
+
+def show_files(files: Iterable[Place]) -> None:
+    """What was written, a path a line."""
+    for path in files:
+        print(f"  {path}")
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """What a person should know, apart from what a program reads."""
+    for warning in warnings:
+        print(f"landweave: warning: {warning}", file=sys.stderr)
+
+
+def show_run(published: Published, *, as_json: bool) -> None:
+    """The closing tables of a run."""
+    from flows.storage import Remote
+    from tiling.remote import gdal_path
+
+    show_warnings(published.record["warnings"])
+    if as_json:
+        print_json(published.record)
+        return
+    table(
+        [(a.class_name, f"{a.pixels:,}", f"{a.hectares:,.1f}", f"{100 * a.share:.1f} %") for a in published.areas],
+        ("class", "pixels", "hectares", "share"),
+        right=(1, 2, 3),
+    )
+    if published.accuracy:
+        show_accuracy(published.accuracy)
+    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in published.seconds.items())
+    polygons = f"{published.polygons:,} polygons; " if published.polygons is not None else ""
+    print(f"\n{polygons}{took}")
+    show_files(published.files)
+    package = published.folder / "landcover.gpkg"
+    look = package if package in published.files else published.folder / "classes.tif"
+    if isinstance(look, Remote):
+        print(f"\nOpen it in QGIS: fetch the folder, or run: qgis {gdal_path(str(published.folder / 'classes.tif'))}")
+        return
+    print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {look.resolve()}")
+
+
+def show_accuracy(accuracy: Accuracy) -> None:
+    """How a map fares against a reference."""
+    facts = accuracy.to_dict()
+    if accuracy.compared:
+        print(f"\n{accuracy.compared}")
+    keys, header = ["iou", "f1", "precision", "recall"], ["class", "IoU", "F1", "precision", "recall", "pixels"]
+    if accuracy.boundaries:
+        header.insert(5, "boundary F1")
+    drawn = {row["value"]: [row["f1"]] for row in facts.get("boundaries", {}).get("classes", ())}
+    rows = [
+        (row["name"], *map(figure, [*(row[key] for key in keys), *drawn.get(row["value"], ())]), f"{row['support']:,}")
+        for row in facts["classes"]
+    ]
+    table(rows, tuple(header), right=tuple(range(1, len(header))))
+    overall, iou, kappa = (figure(facts[key]) for key in ("overall_accuracy", "mean_iou", "kappa"))
+    print(f"overall accuracy {overall}, mean IoU {iou}, kappa {kappa}")
+    if accuracy.boundaries:
+        mean = figure(facts["boundaries"]["mean_f1"])
+        print(f"boundary F1 within {accuracy.boundaries.tolerance_m:g} m: mean {mean}")
+    if told := accuracy.reliability:
+        print(
+            f"expected calibration error {told.expected_calibration_error:.3f}: on average "
+            f"{100 * told.mean_confidence:.1f} % sure, {100 * told.accuracy:.1f} % right"
+        )
+    if accuracy.areas:
+        show_areas(accuracy.areas)
+    for note in accuracy.notes:
+        print(f"note: {note}")
+
+
+def show_change(result: Change) -> None:
+    """What became of what, for a person."""
+    print(f"\n{result.aligned}")
+    hectares = result.square_metres / 1e4
+    rows = [
+        (name, f"{hectares[k].sum():,.1f}", f"{hectares[:, k].sum():,.1f}", f"{hectares[k, k]:,.1f}",
+         f"{hectares[k].sum() - hectares[k, k]:,.1f}", f"{hectares[:, k].sum() - hectares[k, k]:,.1f}")
+        for k, (_, name, _) in enumerate(result.classes)
+    ]  # fmt: skip
+    table(rows, ("class, in hectares", "before", "now", "unchanged", "lost", "gained"), right=(1, 2, 3, 4, 5))
+    print()
+    largest = [
+        (result.classes[i][1], result.classes[j][1], f"{pixels:,}", f"{metres / 1e4:,.1f}")
+        for i, j, pixels, metres in list(result.transitions())[:10]
+    ]
+    table(largest, ("was", "is", "pixels", "hectares"), right=(2, 3))
+    part = 100 * result.changed_m2 / result.compared_m2
+    print(
+        f"\n{result.changed_m2 / 1e4:,.1f} ha of {result.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %), "
+        f"{result.polygons:,} polygons"
+    )
+    for why, (pixels, metres) in result.left_out.items():
+        print(f"note: {why}: {metres / 1e4:,.1f} ha ({pixels:,} pixels)")
+    for note in result.notes:
+        print(f"note: {note}")
+    show_files(result.files)
+
+
+def show_entries(entries: Sequence[Entry], unused: dict[str, str]) -> None:
+    """What came of each scene, for a person."""
+    rows = [
+        (
+            entry.name, entry.date, f"{entry.mapped_m2 / 1e4:,.1f}", f"{100 * entry.invalid:.1f} %",
+            entry.message or unused.get(entry.name, "done"),
+        )
+        for entry in entries
+    ]  # fmt: skip
+    table(rows, ("scene", "date", "hectares", "without data", ""), right=(2, 3))
+
+
+def show_areas(areas: AreaEstimates) -> None:
+    """What a sample says of a map's areas, with 95 % intervals."""
+    from math import isnan
+
+    def percent(part: float, margin: float) -> str:
+        return "–" if isnan(part) else f"{100 * part:.1f} ± {100 * margin:.1f} %"
+
+    print("\nestimated from the sample, with 95 % intervals")
+    rows = [
+        (
+            one.name, f"{one.mapped_m2 / 1e4:,.1f}", f"{one.area_m2 / 1e4:,.1f} ± {one.area_margin_m2 / 1e4:,.1f}",
+            percent(one.users, one.users_margin), percent(one.producers, one.producers_margin), f"{one.samples:,}",
+        )
+        for one in areas.classes
+    ]  # fmt: skip
+    header = ("class", "mapped ha", "estimated ha", "user's accuracy", "producer's accuracy", "samples")
+    table(rows, header, right=(1, 2, 3, 4, 5))
+    print(f"overall accuracy {percent(areas.overall_accuracy, areas.overall_margin)}")
+
+
+def show_model(card: Card, facts: dict[str, str]) -> None:
+    """A model, for a person."""
+    from rich.text import Text
+
+    table(list(facts.items()), ("", ""))
+    print()
+    table(
+        [
+            (band.name, band.units, band.dtype or "–", f"{band.mean:.4g}", f"{band.std:.4g}")
+            + ((f"{band.quantiles[0]:.4g} … {band.quantiles[-1]:.4g}",) if band.quantiles else ("–",))
+            for band in card.bands
+        ],
+        ("band", "units", "files", "mean", "deviation", "98 % lie within"),
+        right=(3, 4, 5),
+    )
+    print()
+    table(
+        [(one.value, Text("    ", f"on {one.colour}"), one.colour, one.name, one.parent) for one in card.legend.each()],
+        ("value", "", "colour", "class", "part of"),
+        right=(0,),
+    )
+    if card.metrics:
+        print()
+        table([(name, f"{value:.4g}") for name, value in card.metrics.items()], ("measured", ""), right=(1,))
+
+
+def figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def table(rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int, ...] = ()) -> None:
+    """A plain table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, show_header=any(header))
+    for position, name in enumerate(header):
+        drawn.add_column(name, justify="right" if position in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+    console = Console()
+    Console(width=max(console.width, 100), highlight=False, markup=False).print(drawn)
