@@ -8,6 +8,7 @@ reach the classifier unblurred; what lies around it says the rest.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import cast
 
 import torch
@@ -20,8 +21,10 @@ ENCODER = "plain"
 class FullUNet(torch.nn.Module):
     """Pixel by pixel through two 1×1 layers, through a U-Net (Ronneberger et al. 2015, arXiv:1505.04597), and together.
 
-    `decoder_channels` are the features at each resolution, the full one first; one fewer than `encoder_depth` + 1 are
-    not enough.
+    `decoder_channels` are the features at each resolution, the full one first; there is one more of them than
+    `encoder_depth` says. With several `members` as many networks, each begun and trained on its own, give the mean of
+    their probabilities: what one of them learnt by chance the others outvote (Lakshminarayanan et al. 2017,
+    arXiv:1612.01474).
     """
 
     def __init__(
@@ -32,25 +35,49 @@ class FullUNet(torch.nn.Module):
         classes: int = 1,
         encoder_depth: int = 3,
         decoder_channels: tuple[int, ...] = (16, 32, 64, 96),
+        members: int = 1,
     ) -> None:
         super().__init__()
         if encoder_name != ENCODER:
             raise ValueError(f"it has but its own encoder, {ENCODER}")
         if len(decoder_channels) != encoder_depth + 1:
             raise ValueError(f"a depth of {encoder_depth} takes {encoder_depth + 1} decoder_channels")
-        alone = 2 * decoder_channels[0]
-        self.pixel = torch.nn.Sequential(*_layer(in_channels, alone, 1), *_layer(alone, alone, 1))
-        self.encoder = _Encoder(alone, decoder_channels)
-        self.decoder = torch.nn.ModuleList(
-            torch.nn.Sequential(*_layer(coarse + fine, fine, 3))
-            for fine, coarse in itertools.pairwise(decoder_channels)
-        )
-        self.head = torch.nn.Sequential(
-            *_layer(alone + decoder_channels[0], alone, 1), torch.nn.Conv2d(alone, classes, 1)
-        )
+        if members < 1:
+            raise ValueError("it has at least one of members")
+        self.members = torch.nn.ModuleList(_Member(in_channels, classes, decoder_channels) for _ in range(members))
+
+    @property
+    def encoder(self) -> torch.nn.Module:
+        """That of the first member; all are alike."""
+        return cast(_Member, self.members[0]).encoder
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits `(batch, class, y, x)` of `(batch, band, y, x)`."""
+        """Logits `(batch, class, y, x)` of `(batch, band, y, x)`.
+
+        In training `(members × batch, class, y, x)`, one member after the other: each answers for itself.
+        """
+        each = [member(pixels) for member in self.members]
+        if self.training:
+            return torch.cat(each)
+        if len(each) == 1:
+            return cast(torch.Tensor, each[0])
+        return torch.stack([logits.log_softmax(1) for logits in each]).logsumexp(0) - math.log(len(each))
+
+
+class _Member(torch.nn.Module):
+    """One of them."""
+
+    def __init__(self, in_channels: int, classes: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        alone = 2 * channels[0]
+        self.pixel = torch.nn.Sequential(*_layer(in_channels, alone, 1), *_layer(alone, alone, 1))
+        self.encoder = _Encoder(alone, channels)
+        self.decoder = torch.nn.ModuleList(
+            torch.nn.Sequential(*_layer(coarse + fine, fine, 3)) for fine, coarse in itertools.pairwise(channels)
+        )
+        self.head = torch.nn.Sequential(*_layer(alone + channels[0], alone, 1), torch.nn.Conv2d(alone, classes, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         alone = self.pixel(pixels)
         *finer, around = self.encoder(alone)
         for features, join in zip(reversed(finer), reversed(self.decoder), strict=True):

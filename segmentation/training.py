@@ -60,6 +60,8 @@ _MOST_WORK = 2e13
 """Multiplications in a run, at most: about ten minutes on two cores."""
 _FEW = 500_000
 """Training labels below which a last run learns from the validation labels too."""
+_FEWER, _MEMBERS = 100_000, 3
+"""Training labels below which the network has several members, and how many."""
 
 
 class Recipe(BaseModel):
@@ -362,7 +364,9 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
             seen = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
                 logits = model(seen)
-            loss = loss_of(logits, torch.from_numpy(targets).to(device))
+            # A network of several members gives the logits of each: all are to say the same.
+            wanted = torch.from_numpy(targets).repeat(len(logits) // len(targets), 1, 1)
+            loss = loss_of(logits, wanted.to(device))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -746,10 +750,13 @@ def network_for(samples: Samples, recipe: Recipe) -> NetworkModel:
     architecture = recipe.architecture or "fullunet"
     known = ARCHITECTURES.get(architecture)
     encoder = recipe.encoder or (known.encoder if known else "plain")
+    options = recipe.options
+    if not recipe.architecture and "members" not in options and samples.counts(TRAIN).sum() < _FEWER:
+        options = {**options, "members": _MEMBERS}  # what few labels teach depends on chance; three outvote it
     shape = NetworkModel(
         architecture=architecture,
         encoder=encoder,
-        options=recipe.options,
+        options=options,
         margin=0,
         stride=1,
         support=None,

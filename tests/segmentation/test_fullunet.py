@@ -33,7 +33,7 @@ def test_a_single_pixel_reaches_its_own_label_unblurred() -> None:
     torch.manual_seed(0)
     model = FullUNet(in_channels=2, classes=3).eval()
     with torch.no_grad():
-        model.head[0].weight[:, 32:] = 0  # deaf to the U-Net
+        model.members[0].head[0].weight[:, 32:] = 0  # deaf to the U-Net
     chip = torch.randn(1, 2, 16, 16)
     other = torch.randn(1, 2, 16, 16)
     other[:, :, 5, 7] = chip[:, :, 5, 7]
@@ -47,3 +47,29 @@ def test_it_looks_a_finite_way() -> None:
     found = support(model, 2, stride=4)
     assert found is not None
     assert max(found) < 32
+
+
+def test_several_members_give_the_mean_of_their_probabilities() -> None:
+    torch.manual_seed(0)
+    model = FullUNet(in_channels=2, classes=3, members=3).eval()
+    chip = torch.randn(2, 2, 16, 16)
+    with torch.inference_mode():
+        each = [member(chip).softmax(1) for member in model.members]
+        assert torch.allclose(model(chip).softmax(1), torch.stack(each).mean(0), atol=1e-6)
+        assert not torch.allclose(each[0], each[1], atol=1e-2)
+        model.train()
+        assert model(chip).shape == (6, 3, 16, 16)
+        model.eval()
+    assert stride_of(model) == stride_of(FullUNet(in_channels=2, classes=3))
+
+
+def test_a_member_learns_for_itself() -> None:
+    """The loss of all at once moves each as its own loss would."""
+    torch.manual_seed(0)
+    model = FullUNet(in_channels=2, classes=3, members=2, encoder_depth=1, decoder_channels=(4, 4)).train()
+    chip, targets = torch.randn(2, 2, 8, 8), torch.randint(0, 3, (2, 8, 8))
+    torch.nn.functional.cross_entropy(model(chip), targets.repeat(2, 1, 1)).backward()
+    together = model.members[1].head[1].weight.grad.clone()
+    model.zero_grad()
+    torch.nn.functional.cross_entropy(model.members[1](chip), targets).backward()
+    assert torch.allclose(together, model.members[1].head[1].weight.grad / 2, atol=1e-6)
