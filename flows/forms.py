@@ -17,9 +17,9 @@ from flows.monitor import MonitorRequest
 from flows.request import PRODUCTS, Product, Request, Source, check_machines, check_places, checked, number, pairs
 from flows.train import Training, grouped
 from segmentation.architectures import architectures
-from segmentation.forest import FORESTS
 from segmentation.indices import catalogue
 from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
+from segmentation.trees import FORESTS
 from tiling.reach import check_reach
 
 
@@ -90,6 +90,14 @@ class Output(Group):
     reference: Annotated[
         str, Field(title="Reference", description="Path of a class raster to compare the map with.")
     ] = ""
+    despite_doubts: Annotated[
+        bool,
+        Field(
+            title="Despite doubts",
+            description="Map a scene, with a warning, even where its pixels are not what the network was trained on. "
+            "The same as --preflight warn.",
+        ),
+    ] = False
 
 
 class Advanced(Group):
@@ -331,6 +339,7 @@ def request_from(
         simplify=None if output.simplify else 0,
         indices=output.index_means,
         reference=output.reference,
+        preflight="warn" if output.despite_doubts else "refuse",
         fresh=advanced.start_afresh,
     )
     check_places(request)

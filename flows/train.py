@@ -20,10 +20,13 @@ from flows.request import Source
 from flows.run import content_key, versions, write_whole
 from segmentation.accuracy import Accuracy
 from segmentation.bundle import Bundle, load, save, write
-from segmentation.forest import FORESTS, ForestRecipe, TrainedForest, train_forest
+from segmentation.fitting import Look
+from segmentation.growing import ForestRecipe, TrainedForest, train_forest
 from segmentation.legend import LandClass, Legend
+from segmentation.recipe import Recipe
 from segmentation.samples import PARTS, Labelled, Samples
-from segmentation.training import Look, Recipe, Trained, train_network
+from segmentation.training import Trained, train_network
+from segmentation.trees import FORESTS
 from tiling.errors import Mistake
 from tiling.labels import Labels, open_labels
 from tiling.scene import Scene

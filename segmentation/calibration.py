@@ -11,10 +11,11 @@ import xarray as xr
 
 _DARK_IN_NATURE = ("nir", "nir08", "nir09", "swir16", "swir22")
 """Haze hardly reaches these, and water and deep shadow reflect next to nothing in them."""
-_REFLECTIVE = (
+REFLECTIVE = (
     *("coastal", "blue", "green05", "green", "yellow", "red", "rededge071", "rededge075", "rededge078"),
     *_DARK_IN_NATURE,
 )
+"""Bands that measure reflected light; the others are not spoken of."""
 
 _ENOUGH = 1024
 """Valid pixels below which nothing is inferred."""
@@ -38,7 +39,7 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
     use = [
         place
         for place, (name, unit) in enumerate(zip(names, sample["units"].values, strict=True))
-        if unit == "dn" and name in _REFLECTIVE
+        if unit == "dn" and name in REFLECTIVE
     ]
     pixels = sample["pixels"].values
     if not use or pixels.dtype.itemsize == 1:

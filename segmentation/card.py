@@ -13,7 +13,9 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Where a card says how a band's values lay in the training data."""
 
 # What a card may say to the network's constructor: its shape, and nothing that names a file or a download.
-OptionName = Annotated[str, Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|decoder_[a-z0-9_]+)$")]
+OptionName = Annotated[
+    str, Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|members|decoder_[a-z0-9_]+)$")
+]
 # Bounded, so that no card asks for more memory than any network here needs.
 _OptionNumber = Annotated[int, Field(ge=-1, le=4096)]
 OptionValue = bool | _OptionNumber | float | str | tuple[_OptionNumber, ...] | None
@@ -27,6 +29,11 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 
 # No NaN and no infinity: JSON has no word for them.
 _VALUE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def brief(number: float) -> float:
+    """A measured number as a card holds it: six digits say all there is to say."""
+    return float(f"{number:.6g}")
 
 
 class Support(NamedTuple):
@@ -93,7 +100,7 @@ class ForestModel(BaseModel):
     model_config = _VALUE
 
     kind: Literal["forest"] = "forest"
-    estimator: Annotated[Name, Field(description="Its name in `segmentation.forest`, such as random-forest.")]
+    estimator: Annotated[Name, Field(description="Its name in `segmentation.trees`, such as random-forest.")]
     features: Annotated[
         tuple[Name, ...],
         Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import Annotated, Literal
 
@@ -62,6 +62,12 @@ class Feature(BaseModel):
     def __str__(self) -> str:
         base = "/".join(self.bands)
         return base if self.what == "value" else f"{self.what}({base}, {self.window})"
+
+
+@cache
+def parsed(names: tuple[str, ...]) -> tuple[Feature, ...]:
+    """The features of these names."""
+    return tuple(Feature.named(name) for name in names)
 
 
 def candidates(bands: Sequence[str], windows: Sequence[int]) -> tuple[Feature, ...]:

@@ -17,6 +17,8 @@ from torch.nn.functional import interpolate, max_pool2d
 ENCODER = "plain"
 """The one encoder it has: its own."""
 
+MOST_MEMBERS = 16
+
 
 class FullUNet(torch.nn.Module):
     """Pixel by pixel through two 1×1 layers, through a U-Net (Ronneberger et al. 2015, arXiv:1505.04597), and together.
@@ -42,8 +44,8 @@ class FullUNet(torch.nn.Module):
             raise ValueError(f"it has but its own encoder, {ENCODER}")
         if len(decoder_channels) != encoder_depth + 1:
             raise ValueError(f"a depth of {encoder_depth} takes {encoder_depth + 1} decoder_channels")
-        if members < 1:
-            raise ValueError("it has at least one of members")
+        if not 1 <= members <= MOST_MEMBERS:
+            raise ValueError(f"it has 1 to {MOST_MEMBERS} members")
         self.members = torch.nn.ModuleList(_Member(in_channels, classes, decoder_channels) for _ in range(members))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from segmentation.card import QUANTILES, BandCard, brief
 from segmentation.legend import Legend
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 """Parts of a split; 0 is neither."""
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 """The same by name."""
+
+_MOST_SEEN = 2**21
+"""Pixels that the statistics of bands are taken from, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,29 @@ class Samples:
     def counts(self, part: int) -> npt.NDArray[np.int64]:
         """`(class,)`: labelled pixels of that part, in the legend's order."""
         return sum((piece.counts(part, self.legend.values) for piece in self.pieces), np.zeros(len(self.legend), int))
+
+    def band_cards(self) -> tuple[BandCard, ...]:
+        """Mean, spread and quantiles of each band where pixels are valid and no validation or test label lies."""
+        total = sum(piece.valid.size for piece in self.pieces)
+        step = max(1, round(math.sqrt(total / _MOST_SEEN)))
+        seen = []
+        for piece in self.pieces:
+            at = (slice(None, None, step),) * 2
+            use = piece.valid[at] & (piece.part[at] != VALIDATION) & (piece.part[at] != TEST)
+            scale, offset = (np.reshape(numbers, (-1, 1)) for numbers in (piece.scale, piece.offset))
+            seen.append(piece.pixels[:, *at][:, use] * scale + offset)
+        values = np.concatenate(seen, axis=1)
+        return tuple(
+            BandCard(
+                name=name,
+                units=units,
+                dtype=self.dtype,
+                mean=brief(band.mean()),
+                std=brief(band.std()) or 1.0,
+                quantiles=tuple(brief(q) for q in np.quantile(band, QUANTILES)),
+            )
+            for name, units, band in zip(self.bands, self.units, values, strict=True)
+        )
 
     def chip(self, piece: Labelled, rows: slice = slice(None), cols: slice = slice(None)) -> xr.Dataset:
         """A window of a piece as a segmenter would see it, see `segmentation.chip`."""

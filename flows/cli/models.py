@@ -125,7 +125,7 @@ def models(
 
     if architectures:
         from segmentation.architectures import architectures as networks
-        from segmentation.forest import FORESTS
+        from segmentation.trees import FORESTS
 
         known = networks() | {name: forest.what for name, forest in FORESTS.items()}
         if as_json:

@@ -30,10 +30,10 @@ from flows.request import Request, Source
 from flows.segment import segment_scene
 from segmentation.architectures import architectures
 from segmentation.classical.thresholds import Otsu
-from segmentation.forest import FORESTS
 from segmentation.indices import catalogue
 from segmentation.rules import Rules
 from segmentation.segmenter import kinds
+from segmentation.trees import FORESTS
 
 GROUPS = (Bands, Output, Advanced, Labels, Model, Comparison, Series, Watch)
 

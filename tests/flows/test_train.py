@@ -21,8 +21,8 @@ from flows.request import Source
 from flows.train import Training, grouped, samples_of, train
 from segmentation.bundle import load
 from segmentation.errors import Mistake as NoBundle
+from segmentation.recipe import Recipe
 from segmentation.samples import TEST, TRAIN, VALIDATION
-from segmentation.training import Recipe
 from tests.scenes import UTM, draw_pixels, write_scene
 from tiling.errors import Mistake
 

@@ -17,14 +17,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import forest
+from segmentation import features, forest, growing, trees
 from segmentation.bundle import Bundle, write
 from segmentation.card import ForestModel
 from segmentation.errors import Mistake
-from segmentation.forest import FORESTS, Forest, ForestRecipe, TrainedForest, packed, pixels_of, train_forest, unpacked
+from segmentation.forest import Forest
+from segmentation.growing import ForestRecipe, TrainedForest, pixels_of, train_forest
 from segmentation.samples import TEST, TRAIN, VALIDATION, Samples
 from segmentation.segmenter import predict
-from segmentation.training import band_cards
+from segmentation.trees import FORESTS, Unsafe, opened, packed, unpacked
 from tests.segmentation.labelled import a_samples, draw
 
 KINDS = tuple(FORESTS)
@@ -113,7 +114,7 @@ def test_windows_are_those_that_validate_best() -> None:
         valid=np.ones(codes.shape, bool),
     )  # fmt: skip
     found = trained(a_samples(piece), windows=None, features=30)
-    assert forest.margin_of(forest._features(found.card)) == 13
+    assert features.margin_of(features.parsed(found.card.forest.features)) == 13
     assert found.validation is not None
     assert found.validation.overall_accuracy > 0.8
 
@@ -146,8 +147,8 @@ def test_without_validation_it_says_so() -> None:
 def test_drawn_pixels_stand_for_all(per_class: int) -> None:
     samples = a_samples(draw(40, 300), draw(30, 20, seed=3))
     recipe = ForestRecipe(per_class=per_class, rarity=0)
-    cards = band_cards(samples)
-    tried = forest.candidates(samples.bands, (3,))
+    cards = samples.band_cards()
+    tried = features.candidates(samples.bands, (3,))
     drawn = pixels_of(samples, (TRAIN,), tried, cards, recipe)
     counts = samples.counts(TRAIN)
     assert np.array_equal(np.bincount(drawn.classes), np.minimum(counts, per_class))
@@ -155,7 +156,7 @@ def test_drawn_pixels_stand_for_all(per_class: int) -> None:
     known = {
         (samples.legend.values[index], seen.tobytes())
         for piece in samples.pieces
-        for chip in [forest.compute(samples.chip(piece), tried, cards)]
+        for chip in [features.compute(samples.chip(piece), tried, cards)]
         for index in range(3)
         for seen in chip[:, (piece.labels == samples.legend.values[index]) & (piece.part == TRAIN)].T.copy()
     }
@@ -165,7 +166,7 @@ def test_drawn_pixels_stand_for_all(per_class: int) -> None:
 
 @given(st.integers(0, 5000), st.integers(1, 300), st.integers(0, 9))
 def test_draws_are_spread_out(count: int, most: int, seed: int) -> None:
-    drawn = forest._drawn(count, most, np.random.default_rng(seed))
+    drawn = growing._drawn(count, most, np.random.default_rng(seed))
     assert np.all(np.diff(drawn) > 0)
     assert len(drawn) <= most
     if count:
@@ -214,7 +215,7 @@ def test_tiled_equals_whole_to_the_bit(bundle: Bundle) -> None:
 
 
 def test_threads_change_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    trees, chip = forest.opened(bundle), whole_chip()
+    trees, chip = opened(bundle), whole_chip()
     made = []
     for count in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", count)
@@ -228,7 +229,7 @@ def test_threads_change_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
 def test_its_votes_are_scikit_learn_s(voters: TrainedForest) -> None:
     trees, card, chip = unpacked(voters.content, voters.card), voters.card, whole_chip()
     card = card.model_copy(update={"model": card.forest.model_copy(update={"temperature": 1.0})})
-    seen = forest.compute(chip, forest._features(card), card.bands)
+    seen = features.compute(chip, features.parsed(card.forest.features), card.bands)
     valid = chip["valid"].values
     expected = trees.predict_proba(seen[:, valid].T)
     assert np.allclose(forest.probabilities(trees, card, chip)[:, valid].T, expected, atol=1e-7)
@@ -251,7 +252,7 @@ def test_measures_are_what_they_are_called(voters: TrainedForest, tmp_path: Path
     chip = whole_chip()
     said = Forest(bundle=str(written.folder)).measuring(("probabilities", "entropy", "margin"))(chip)
     valid = chip["valid"].values
-    shares = forest.probabilities(forest.opened(written), written.card, chip)[:, valid].astype(float)
+    shares = forest.probabilities(opened(written), written.card, chip)[:, valid].astype(float)
     ordered = np.sort(shares, axis=0)
     logs = np.log(np.where(shares > 0, shares, 1))
     assert np.allclose(said.measures["probabilities"][:, valid], 100 * shares, atol=0.51)
@@ -399,7 +400,7 @@ def test_a_file_for_other_features_or_classes_is_refused(voters: TrainedForest, 
 def test_a_file_that_unpacks_to_more_than_any_forest_is_not_unpacked(
     voters: TrainedForest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forest, "_LARGEST", 10_000)
+    monkeypatch.setattr(trees, "_LARGEST", 10_000)
     assert "too large" in refused(voters.card, voters.content, tmp_path)
 
 
@@ -418,7 +419,7 @@ def test_a_broken_file_is_refused_or_votes(voters: TrainedForest, data: st.DataO
 
     try:
         trees = unpacked(rewritten(voters.content, change), voters.card)
-    except forest._Unsafe:
+    except Unsafe:
         return
     forest.probabilities(trees, voters.card, whole_chip(a_samples(draw(16, 16))))
 

@@ -10,31 +10,18 @@ import pytest
 import torch
 
 from segmentation.architectures import build
+from segmentation.batches import Places, batch_of, seen_of, targets_of
 from segmentation.bundle import save
 from segmentation.card import QUANTILES, BandCard, Card
 from segmentation.engine import normalised
 from segmentation.errors import Mistake
+from segmentation.fitting import Run, fit, fit_together, rate_at
+from segmentation.judging import accuracy, temperature
 from segmentation.legend import LAND_COVER
 from segmentation.losses import IGNORED
+from segmentation.recipe import Recipe, settled, work
 from segmentation.samples import TEST, TRAIN, VALIDATION
-from segmentation.training import (
-    Places,
-    Recipe,
-    Run,
-    Trained,
-    band_cards,
-    batch_of,
-    fit,
-    fit_together,
-    rate_at,
-    seen_of,
-    settled,
-    started_from,
-    targets_of,
-    temperature,
-    train_network,
-    work,
-)
+from segmentation.training import Trained, started_from, train_network
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.networks import a_card, lively_state
 
@@ -96,7 +83,7 @@ def test_statistics_are_those_of_the_pixels_nobody_is_judged_by() -> None:
     samples = a_samples(draw(seed=1), draw(40, 70, seed=2, test=True))
     seen = [piece.pixels[1][piece.valid & ~np.isin(piece.part, (VALIDATION, TEST))] * 1e-4 for piece in samples.pieces]
     values = np.concatenate(seen)
-    green = band_cards(samples)[1]
+    green = samples.band_cards()[1]
     assert (green.name, green.units, green.dtype) == ("green", "reflectance", "uint16")
     assert green.mean == pytest.approx(values.mean(), rel=1e-5)
     assert green.std == pytest.approx(values.std(), rel=1e-5)
@@ -217,8 +204,6 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_share_a_run(tmp_path: Path) -> None:
-    from segmentation.training import accuracy
-
     samples = a_samples()
     card = trained(tmp_path / "a").card
     recipe = SMALL.model_copy(update={"steps": 100})

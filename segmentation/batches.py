@@ -1,0 +1,122 @@
+"""Chips to learn from: laid around labels drawn by chance, changed by chance, and all of it decided by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segmentation.augment import relit, resized, turned, wider
+from segmentation.card import Card
+from segmentation.losses import IGNORED
+from segmentation.recipe import Recipe
+from segmentation.samples import Labelled, Samples
+
+_MOST_PLACES = 200_000
+"""Pixels of each class that chips are laid on, at most: positions are kept in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Labelled pixels of some parts, by class: what chips are laid on."""
+
+    by_class: tuple[npt.NDArray[np.int32], ...]
+    """`(n, 3)` piece, row, column for each class of the legend."""
+    odds: npt.NDArray[np.float64]
+    """How likely each class is to be the one a chip is laid on."""
+
+    @classmethod
+    def of(cls, samples: Samples, parts: Sequence[int], balance: float, seed: int) -> Places:
+        """`balance` 0 draws pixels alike, 1 classes; a class's odds are its frequency to the power of 1 − balance."""
+        rng = np.random.default_rng((seed, 1))
+        found: list[list[npt.NDArray[np.int32]]] = [[] for _ in samples.legend.values]
+        for number, piece in enumerate(samples.pieces):
+            for top in range(0, piece.shape[0], 1024):
+                labels = np.where(np.isin(piece.part[top : top + 1024], parts), piece.labels[top : top + 1024], 0)
+                for places, value in zip(found, samples.legend.values, strict=True):
+                    rows, cols = np.nonzero(labels == value)
+                    places.append(np.stack((np.full(len(rows), number), rows + top, cols), 1).astype(np.int32))
+        whole = [np.concatenate(places) for places in found]
+        counts = np.array([len(places) for places in whole], float)
+        odds = np.where(counts > 0, counts ** (1 - balance), 0)
+        few = tuple(
+            places if len(places) <= _MOST_PLACES else places[np.sort(rng.permutation(len(places))[:_MOST_PLACES])]
+            for places in whole
+        )
+        return cls(few, odds / odds.sum())
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Piece, row and column of one pixel."""
+        places = self.by_class[rng.choice(len(self.odds), p=self.odds)]
+        piece, row, col = places[rng.integers(len(places))].tolist()
+        return piece, row, col
+
+
+class Seen(NamedTuple):
+    """What a network sees."""
+
+    pixels: npt.NDArray[np.float32]
+    """`(band, y, x)`: normalised, 0 where not valid."""
+    valid: npt.NDArray[np.bool_]
+
+
+def window_of(array: npt.NDArray[Any], row: int, col: int, height: int, width: int) -> npt.NDArray[Any]:
+    """A window of `(…, y, x)` that may reach past it: there it is 0."""
+    window = np.zeros((*array.shape[:-2], height, width), array.dtype)
+    inside = array[..., max(0, row) : max(0, row + height), max(0, col) : max(0, col + width)]
+    top, left = max(0, -row), max(0, -col)
+    window[..., top : top + inside.shape[-2], left : left + inside.shape[-1]] = inside
+    return window
+
+
+def seen_of(piece: Labelled, card: Card, row: int, col: int, height: int, width: int) -> Seen:
+    """A window of a piece as the card's network sees it, as `segmentation.network.normalised` would make it."""
+    bands = (len(card.bands), 1, 1)
+    scale, offset = (np.reshape(np.asarray(numbers, np.float32), bands) for numbers in (piece.scale, piece.offset))
+    mean = np.reshape(np.array([band.mean for band in card.bands], np.float32), bands)
+    std = np.reshape(np.array([band.std for band in card.bands], np.float32), bands)
+    valid = window_of(piece.valid, row, col, height, width)
+    pixels = (window_of(piece.pixels, row, col, height, width).astype(np.float32) * scale + offset - mean) / std
+    return Seen(np.where(valid, pixels, np.float32(0)), valid)
+
+
+def targets_of(
+    piece: Labelled, samples: Samples, parts: Sequence[int], row: int, col: int, height: int, width: int
+) -> npt.NDArray[np.uint8]:
+    """`(y, x)`: the index in the legend of the labels of some parts, IGNORED elsewhere."""
+    index = np.full(256, IGNORED, np.uint8)
+    index[list(samples.legend.values)] = np.arange(len(samples.legend))
+    part = window_of(piece.part, row, col, height, width)
+    targets = index[window_of(piece.labels, row, col, height, width)]
+    return np.where(np.isin(part, parts), targets, np.uint8(IGNORED))
+
+
+def batch_of(
+    samples: Samples,
+    places: Places,
+    recipe: Recipe,
+    card: Card,
+    parts: Sequence[int],
+    key: Sequence[int],
+    mine: slice = slice(None),
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """`(batch, band, y, x)` and `(batch, y, x)`: chips around drawn pixels, changed by chance, as `key` decides.
+
+    The recipe is settled. `mine` is the share of one of several processes: each chip follows from key and number alone.
+    """
+    made = []
+    for number in range(recipe.batch)[mine]:
+        rng = np.random.default_rng((*key, number))
+        piece_number, row, col = places.draw(rng)
+        piece, length = samples.pieces[piece_number], wider(recipe.chip, recipe.augmentation, rng)
+        row, col = (int(at - rng.integers(length)) for at in (row, col))
+        pixels, valid = seen_of(piece, card, row, col, length, length)
+        targets = targets_of(piece, samples, parts, row, col, length, length)
+        symmetry = int(rng.integers(8))
+        pixels, valid, targets = (turned(resized(each, recipe.chip), symmetry) for each in (pixels, valid, targets))
+        made.append((relit(pixels, valid, recipe.augmentation, rng), targets))
+    pixels, targets = (np.stack(column) for column in zip(*made, strict=True))
+    return pixels, targets

@@ -1,0 +1,336 @@
+"""The loop in which a network learns: it can be killed at any step and goes on as if nothing had happened.
+
+Every step's chips follow from the seed and the step's number alone, and so does the rate. What a run has become is one
+file, written whole: whoever finds it goes on from there, and ends with the same weights as an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from segmentation.batches import Places, batch_of
+from segmentation.card import Card
+from segmentation.errors import Mistake
+from segmentation.judging import AROUND, BLOCK, accuracy
+from segmentation.losses import loss_named, weights_of
+from segmentation.recipe import Recipe
+from segmentation.samples import VALIDATION, Samples
+
+if TYPE_CHECKING:
+    import torch
+
+Told = Callable[[str, int, int], None]
+"""Hears the name of a stage, how much of it is done, and how much there is."""
+
+_LOOKS = 20
+"""How often a run is judged, and can be taken up again."""
+_PATIENCE = 8
+"""Looks without a better one after which a run ends, if it has become clearly worse."""
+CLEARLY = 0.02
+"""A difference in mean IoU on the validation part that is not taken for chance."""
+
+
+class Look(NamedTuple):
+    """How a run stood at some step."""
+
+    step: int
+    loss: float
+    """Mean since the last look."""
+    rate: float
+    mean_iou: float
+    """On the validation part; NaN where there is none."""
+    overall_accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run, decided: a network goes in, a better one comes out."""
+
+    samples: Samples
+    recipe: Recipe
+    """Settled: nothing in it is left to the data."""
+    card: Card
+    parts: tuple[int, ...]
+    """Parts of the split that it learns from."""
+    number: int
+    """Tells the runs of one training apart."""
+    file: Path
+    """Where it keeps what it has become."""
+    start: dict[str, torch.Tensor] | None = None
+    """Weights to begin with, for layers of the same name and shape."""
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks."""
+        return max(1, -(-self.recipe.steps // _LOOKS))
+
+    @property
+    def windows(self) -> int:
+        """Windows that a look judges, at most: it shall cost less than a third of the steps before it."""
+        trained = 3 * self.every * self.recipe.batch * self.recipe.chip**2
+        return max(8, round(0.3 * trained / (BLOCK + 2 * AROUND) ** 2))
+
+
+class Team(NamedTuple):
+    """The processes that share a run out among them, as one of them sees it."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+
+@dataclass
+class _State:
+    """What a run has become."""
+
+    step: int = 0
+    best_step: int = 0
+    best_iou: float = -1.0
+    looks: list[Look] = field(default_factory=list)
+
+
+def learnt(run: Run, told: Told) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+    """`fit` on the device asked for; where there are several GPUs, a process for each."""
+    import torch
+
+    wanted = run.recipe.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Mistake("device cuda was asked for, and torch finds no GPU here; leave --device out")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return fit(run, told)
+    gpus = min(torch.cuda.device_count(), run.recipe.batch)
+    if gpus < 2:
+        return fit(run, told, Team(device="cuda"))
+    return fit_together(run, told, [f"cuda:{n}" for n in range(gpus)])
+
+
+def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+    """The best weights, how the run went, and the step at which they were best.
+
+    Best is the highest mean IoU of the averaged weights on the validation part; without one the last are. Goes on from
+    the run's file if it is there.
+    """
+    import torch
+    from torch.optim.swa_utils import AveragedModel
+
+    from segmentation.architectures import build
+
+    team = team or Team()
+    device, recipe = torch.device(team.device), run.recipe
+    torch.manual_seed(recipe.seed)
+    model = build(run.card)
+    if run.start is not None:
+        model.load_state_dict(run.start)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    if team.size > 1:
+        if device.type == "cuda":
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        model = torch.nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+    bare: torch.nn.Module = getattr(model, "module", model)
+    averaged = AveragedModel(bare, multi_avg_fn=_averaging(recipe.averaged), use_buffers=True)
+    shrinks = [p for p in bare.parameters() if p.ndim > 1]
+    stays = [p for p in bare.parameters() if p.ndim <= 1]  # norms and biases
+    optimiser = torch.optim.AdamW(
+        [{"params": shrinks, "weight_decay": recipe.decay}, {"params": stays, "weight_decay": 0.0}], lr=recipe.rate
+    )
+    now, best = _State(), {name: tensor.clone() for name, tensor in bare.state_dict().items()}
+    if run.file.exists():
+        now, best = _taken_up(run.file, bare, averaged, optimiser, device)
+        if _over(run, now, team):
+            return best, now.looks, now.best_step
+    counts = sum((run.samples.counts(part) for part in run.parts), np.zeros(len(run.card.legend), np.int64))
+    loss_of = loss_named(recipe.loss, weights_of(counts.tolist(), recipe.class_weights), recipe.boundary)
+    precise = device.type == "cpu" or not torch.cuda.is_bf16_supported()
+    losses: list[float] = []
+    model.train()
+    with _batches(run, now.step, team) as batches:
+        for pixels, targets in batches:
+            rate = rate_at(now.step, run.recipe.steps, recipe.rate)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            # Whatever chance there is in the network (dropout) follows from the step too.
+            torch.manual_seed(hash((recipe.seed, run.number, now.step, team.rank)) % 2**63)
+            seen = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
+                logits = model(seen)
+            # A network of several members gives the logits of each: all are to say the same.
+            wanted = torch.from_numpy(targets).repeat(len(logits) // len(targets), 1, 1)
+            loss = loss_of(logits, wanted.to(device))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            averaged.update_parameters(bare)
+            losses.append(float(loss.detach()))
+            now.step += 1
+            if team.rank == 0:
+                told("train" if run.number == 0 else "train on all", now.step, run.recipe.steps)
+            if now.step % run.every == 0 or now.step == run.recipe.steps:
+                if team.rank == 0:
+                    best = _looked(run, now, averaged.module, best, rate, losses)
+                    _kept(run.file, now, bare, averaged, optimiser, best)
+                losses = []
+                if _over(run, now, team):
+                    break
+                model.train()
+    return best, now.looks, now.best_step
+
+
+def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential average that forgets faster at first: else it would be of untrained weights for long."""
+    from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+    def average(kept: Any, now: Any, steps: Any) -> None:
+        early = (1 + float(steps)) / (10 + float(steps))
+        get_ema_multi_avg_fn(min(decay, early))(kept, now, steps)  # type: ignore[no-untyped-call]
+
+    return average
+
+
+def rate_at(step: int, steps: int, peak: float) -> float:
+    """The learning rate of a step: up to the peak in the first fifth, then down to nearly nothing, along cosines."""
+    up = 0.2 * steps
+    if step < up:
+        return peak * (0.04 + 0.96 * (0.5 - 0.5 * math.cos(math.pi * step / up)))
+    return peak * max(1e-4, 0.5 + 0.5 * math.cos(math.pi * (step - up) / max(1.0, steps - up)))
+
+
+@contextmanager
+def _batches(run: Run, start: int, team: Team) -> Iterator[Iterator[tuple[Any, Any]]]:
+    """Batches of the steps from `start` on, made a few ahead; the threads end with the block."""
+    places = Places.of(run.samples, run.parts, run.recipe.balance, run.recipe.seed)
+    pool = ThreadPoolExecutor(2, "chips")
+
+    def make(step: int) -> tuple[Any, Any]:
+        key = (run.recipe.seed, 2, run.number, step)
+        mine = slice(team.rank, None, team.size)
+        return batch_of(run.samples, places, run.recipe, run.card, run.parts, key, mine)
+
+    def ordered() -> Iterator[tuple[Any, Any]]:
+        waiting: deque[Future[tuple[Any, Any]]] = deque()
+        for step in range(start, run.recipe.steps):
+            waiting.append(pool.submit(make, step))
+            if len(waiting) > 3:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield ordered()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _looked(
+    run: Run, now: _State, model: torch.nn.Module, best: dict[str, torch.Tensor], rate: float, losses: list[float]
+) -> dict[str, torch.Tensor]:
+    """Judge the averaged weights; returns the best so far and notes how it stands."""
+    judged = VALIDATION not in run.parts and bool(run.samples.counts(VALIDATION).any())
+    found = accuracy(model, run.samples, run.card, VALIDATION, run.windows) if judged else None
+    iou, overall = (found.mean_iou, found.overall_accuracy) if found else (math.nan, math.nan)
+    now.looks.append(Look(now.step, float(np.mean(losses)), rate, iou, overall))
+    if found is None or iou > now.best_iou:
+        now.best_iou, now.best_step = (-1.0 if found is None else iou), now.step
+        best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    return best
+
+
+def _over(run: Run, now: _State, team: Team) -> bool:
+    """Whether the run ends here; all processes are of one mind."""
+    waited = (now.step - now.best_step) // run.every
+    worse = bool(now.looks) and now.looks[-1].mean_iou < now.best_iou - CLEARLY
+    over = now.step >= run.recipe.steps or (worse and waited >= _PATIENCE)
+    if team.size > 1:
+        import torch.distributed as dist
+
+        said = [over]
+        dist.broadcast_object_list(said, src=0)
+        over = bool(said[0])
+    return over
+
+
+def _kept(
+    file: Path, now: _State, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
+    best: dict[str, torch.Tensor],
+) -> None:  # fmt: skip
+    """Write what the run has become, whole or not at all."""
+    import torch
+
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {
+            "step": now.step,
+            "best_step": now.best_step,
+            "best_iou": now.best_iou,
+            "looks": [tuple(look) for look in now.looks],
+            "model": model.state_dict(),
+            "averaged": averaged.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "best": best,
+        },
+        temporary,
+    )
+    temporary.replace(file)
+
+
+def _taken_up(
+    file: Path, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
+    device: torch.device,
+) -> tuple[_State, dict[str, torch.Tensor]]:  # fmt: skip
+    """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it is run."""
+    import torch
+
+    kept = torch.load(file, map_location=device, weights_only=True)
+    model.load_state_dict(kept["model"])
+    averaged.load_state_dict(kept["averaged"])
+    optimiser.load_state_dict(kept["optimiser"])
+    looks = [Look(*look) for look in kept["looks"]]
+    return _State(kept["step"], kept["best_step"], kept["best_iou"], looks), kept["best"]
+
+
+def fit_together(run: Run, told: Told, devices: Sequence[str]) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+    """`fit` by one process for each device; this one is the first. A batch is shared out among them."""
+    import torch.distributed as dist
+    import torch.multiprocessing as processes
+
+    store = run.file.with_name(f".{run.file.name}.{os.getpid()}.store")
+    run.file.parent.mkdir(parents=True, exist_ok=True)
+    store.unlink(missing_ok=True)
+    context = processes.get_context("spawn")
+    others = [
+        context.Process(target=_join, args=(run, str(store), rank, list(devices)), daemon=True)
+        for rank in range(1, len(devices))
+    ]
+    for process in others:
+        process.start()
+    try:
+        return _join(run, str(store), 0, list(devices), told)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for process in others:
+            process.join(30)
+        store.unlink(missing_ok=True)
+
+
+def _join(
+    run: Run, store: str, rank: int, devices: list[str], told: Told | None = None
+) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+    import torch
+    import torch.distributed as dist
+
+    backend = "nccl" if devices[rank].startswith("cuda") else "gloo"
+    if backend == "nccl":
+        torch.cuda.set_device(devices[rank])
+    dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=len(devices))
+    return fit(run, told or (lambda stage, done, total: None), Team(rank, len(devices), devices[rank]))

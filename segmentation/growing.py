@@ -1,0 +1,260 @@
+"""How forests are grown: from labelled pixels, with features and windows that validation chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from segmentation.accuracy import Accuracy, confusion_matrix
+from segmentation.card import BandCard, Card, ForestModel
+from segmentation.errors import Mistake
+from segmentation.features import LARGEST_WINDOW, Feature, candidates, compute, margin_of, parsed
+from segmentation.fitting import Told
+from segmentation.forest import threads
+from segmentation.judging import metrics_of, temperature
+from segmentation.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples
+from segmentation.trees import FORESTS, packed, votes
+
+_BLOCK = 256
+"""Side of the windows in which training looks at its pixels."""
+_MOST_PIXELS = 120_000
+"""Pixels that trees are grown from, all classes together, at most."""
+_WINDOWS = ((3,), (3, 9), (3, 9, 27))
+"""Windows that validation chooses among; without one, the first."""
+_LEAST_SHARE = 1e-4
+"""What a class without a single vote counts as, where a logarithm is taken."""
+
+
+class ForestRecipe(BaseModel):
+    """How a forest is trained. What is empty or 0 follows from the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["random-forest", "extra-trees", "gradient-boosting"] = "random-forest"
+    trees: Annotated[int, Field(ge=0, le=2000, description="How many; 0: what the kind has by default.")] = 0
+    windows: Annotated[
+        tuple[Annotated[int, Field(ge=3, le=LARGEST_WINDOW)], ...] | None,
+        Field(description="Odd lengths, in pixels, of the windows around a pixel; empty: what validates best."),
+    ] = None
+    features: Annotated[int, Field(ge=1, le=512, description="Of all candidates, how many are kept.")] = 80
+    per_class: Annotated[int, Field(ge=10, description="Pixels of one class that trees grow from, at most.")] = 20_000
+    rarity: Annotated[
+        float, Field(ge=0, le=1, description="0: all pixels count alike; 1: all classes do, however rare.")
+    ] = 0.15
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="The same seed gives the same forest.")] = 0
+
+
+@dataclass(frozen=True)
+class TrainedForest:
+    """What came of it."""
+
+    card: Card
+    content: bytes
+    """The file of weights."""
+    validation: Accuracy | None
+    """Of a forest that had not seen the validation labels."""
+    test: Accuracy | None
+    """Of the bundle's own, on a test part that nobody looked at before."""
+    judged: dict[str, str]
+    """What was judged on each of these parts, in words."""
+    notes: tuple[str, ...] = ()
+
+
+def train_forest(samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, told: Told) -> TrainedForest:
+    """A forest grown on the train part, judged on the validation part and, where there is one, on the test part.
+
+    Windows are those whose small forest validates best, features those that such a forest made most of. The last
+    forest learns from the validation labels too; what the card says of validation is of the one before. At most
+    `per_class` pixels of a class are in memory; equal seeds give equal bytes.
+    """
+    import sklearn
+
+    cards, classes = samples.band_cards(), len(samples.legend)
+    trees = recipe.trees or FORESTS[recipe.architecture].trees
+    counts = samples.counts(TRAIN)
+    if np.count_nonzero(counts) < 2:
+        raise Mistake("the training part has one class only; label another, or split otherwise with --split")
+    validated = bool(samples.counts(VALIDATION).any())
+    options = _WINDOWS if recipe.windows is None else (recipe.windows,)
+    if recipe.windows is None and not validated:
+        options = _WINDOWS[:1]
+    stages = 4 + len(options)
+
+    tried = candidates(samples.bands, sorted({window for option in options for window in option}))
+    told("grow", 0, stages)
+    grown_from = pixels_of(samples, (TRAIN,), tried, cards, recipe)
+    judged_on = pixels_of(samples, (VALIDATION,), tried, cards, recipe) if validated else None
+    told("grow", 1, stages)
+    best: tuple[float, tuple[int, ...]] | None = None
+    for number, option in enumerate(options):
+        use = np.array([feature.window == 1 or feature.window in option for feature in tried])
+        loss, ranked = _tried(grown_from.only(use), judged_on.only(use) if judged_on else None, classes, recipe)
+        if best is None or loss < best[0]:
+            best = loss, tuple(np.flatnonzero(use)[ranked][: recipe.features].tolist())
+        told("grow", 2 + number, stages)
+    assert best is not None
+    kept = sorted(best[1])  # in the candidates' order, which says nothing of how useful each is but reads well
+    features = tuple(tried[place] for place in kept)
+    model = ForestModel(
+        estimator=recipe.architecture, features=tuple(map(str, features)), sklearn=str(sklearn.__version__)
+    )
+    card = Card(
+        name=name, bands=cards, gsd=samples.gsd, legend=samples.legend, model=model, training={}, metrics={},
+        licence=licence,
+    )  # fmt: skip
+
+    estimator = _grown(grown_from.only(kept), classes, recipe, trees)
+    validation = None
+    if judged_on:
+        shares = np.maximum(votes(estimator, judged_on.only(kept).seen, classes), _LEAST_SHARE)
+        heat = temperature(np.log(shares), judged_on.classes.astype(np.uint8))
+        card = card.model_copy(update={"model": model.model_copy(update={"temperature": heat})})
+        validation = accuracy(estimator, samples, card, VALIDATION)
+        told("grow", stages - 2, stages)
+        del grown_from, judged_on
+        everything = pixels_of(samples, (TRAIN, VALIDATION), features, cards, recipe)
+        estimator = _grown(everything, classes, recipe, trees)
+    told("grow", stages - 1, stages)
+    test = accuracy(estimator, samples, card, TEST) if samples.counts(TEST).any() else None
+    told("grow", stages, stages)
+    judged = {
+        "validation": "a forest that had not seen these labels; the bundle's has" if validated else "nothing",
+        "test": "the bundle itself",
+    }
+    facts = {
+        **samples.facts,
+        "program": "landweave train",
+        "labelled pixels": {part: int(samples.counts(number).sum()) for part, number in PARTS.items()},
+        "trees": trees,
+        "recipe": recipe.model_dump(mode="json"),
+        "validated": judged["validation"],
+    }
+    card = card.model_copy(
+        update={"training": facts, "metrics": metrics_of("validation", validation) | metrics_of("test", test)}
+    )
+    notes = () if validated else ("no labels were left to validate on: nobody knows how good it is, nor how sure",)
+    return TrainedForest(card, packed(estimator), validation, test, judged, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Labelled pixels, as trees are grown from them."""
+
+    seen: npt.NDArray[np.float32]
+    """`(n, feature)`."""
+    classes: npt.NDArray[np.intp]
+    """`(n,)`: the index in the legend."""
+    weights: npt.NDArray[np.float64]
+    """`(n,)`: so that the drawn pixels stand for all."""
+
+    def only(self, features: npt.NDArray[np.bool_] | Sequence[int]) -> Pixels:
+        """The same with some of the features."""
+        return Pixels(self.seen[:, features], self.classes, self.weights)
+
+
+def pixels_of(
+    samples: Samples,
+    parts: Sequence[int],
+    features: Sequence[Feature],
+    cards: Sequence[BandCard],
+    recipe: ForestRecipe,
+) -> Pixels:
+    """Pixels of some parts: all of a rare class, of a frequent one so many, drawn evenly from where it lies."""
+    counts = sum((samples.counts(part) for part in parts), np.zeros(len(samples.legend), np.int64))
+    most = min(recipe.per_class, _MOST_PIXELS // len(counts))
+    rng = np.random.default_rng((recipe.seed, 3))
+    drawn = [_drawn(int(count), most, rng) for count in counts]
+    passed = np.zeros(len(counts), np.int64)
+    seen, classes = [], []
+    for piece, rows, cols, index in _labels(samples, parts):
+        places = []
+        for number in np.flatnonzero(np.bincount(index[index >= 0], minlength=len(counts))):
+            here = np.flatnonzero(index == number)
+            start, stop = np.searchsorted(drawn[number], (passed[number], passed[number] + len(here)))
+            places.append(here[drawn[number][start:stop] - passed[number]])
+            passed[number] += len(here)
+        if places and (chosen := np.concatenate(places)).size:
+            seen.append(_looked(samples, piece, rows, cols, features, cards).reshape(len(features), -1)[:, chosen].T)
+            classes.append(index.ravel()[chosen])
+    found = np.concatenate(classes).astype(np.intp)
+    each = np.maximum(np.bincount(found, minlength=len(counts)), 1)
+    share = counts / each * np.maximum(counts, 1.0) ** -recipe.rarity
+    weights = share[found]
+    return Pixels(np.concatenate(seen), found, weights / weights.mean())
+
+
+def _drawn(count: int, most: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """At most `most` of the numbers below `count`, ascending: one from each stretch of equal length."""
+    if count <= most:
+        return np.arange(count, dtype=np.int64)
+    return np.unique(((np.arange(most) + rng.random(most)) * (count / most)).astype(np.int64))
+
+
+def _labels(samples: Samples, parts: Sequence[int]) -> Iterator[tuple[Labelled, slice, slice, npt.NDArray[np.int16]]]:
+    """The blocks that hold labels of some parts, and `(y, x)` the index of each label in the legend, −1 elsewhere."""
+    lookup = np.full(256, -1, np.int16)
+    lookup[list(samples.legend.values)] = np.arange(len(samples.legend))
+    for piece in samples.pieces:
+        for top in range(0, piece.shape[0], _BLOCK):
+            for left in range(0, piece.shape[1], _BLOCK):
+                rows, cols = slice(top, top + _BLOCK), slice(left, left + _BLOCK)
+                index = np.where(np.isin(piece.part[rows, cols], parts), lookup[piece.labels[rows, cols]], np.int16(-1))
+                if (index >= 0).any():
+                    yield piece, rows, cols, index
+
+
+def _looked(
+    samples: Samples, piece: Labelled, rows: slice, cols: slice, features: Sequence[Feature], cards: Sequence[BandCard]
+) -> npt.NDArray[np.float32]:
+    """The features of a block, `(feature, y, x)`, with what lies around it in sight."""
+    margin = margin_of(features)
+    top, left = max(0, rows.start - margin), max(0, cols.start - margin)
+    chip = samples.chip(piece, slice(top, rows.stop + margin), slice(left, cols.stop + margin))
+    seen = compute(chip, features, cards)
+    height, width = piece.labels[rows, cols].shape
+    above, before = rows.start - top, cols.start - left
+    return seen[:, above : above + height, before : before + width]
+
+
+def _tried(
+    grown_from: Pixels, judged_on: Pixels | None, classes: int, recipe: ForestRecipe
+) -> tuple[float, npt.NDArray[np.intp]]:
+    """How unlikely a small forest finds the validation labels, and its features, most useful first."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    small = ExtraTreesClassifier(32, min_samples_leaf=5, max_features=0.3, random_state=recipe.seed, n_jobs=threads())
+    small.fit(grown_from.seen, grown_from.classes, grown_from.weights)
+    ranked = np.argsort(-small.feature_importances_, kind="stable")
+    if judged_on is None:
+        return 0.0, ranked
+    shares = np.maximum(votes(small, judged_on.seen, classes), _LEAST_SHARE)
+    own = shares[np.arange(len(shares)), judged_on.classes].astype(np.float64)
+    return float(-np.average(np.log(own), weights=judged_on.weights)), ranked
+
+
+def _grown(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) -> Any:
+    """An estimator, fitted; each tree has its own seed, so threads change nothing."""
+    estimator = FORESTS[recipe.architecture].make(trees, recipe.seed)
+    if "n_jobs" in estimator.get_params():
+        estimator.set_params(n_jobs=threads())
+    estimator.fit(pixels.seen, pixels.classes, sample_weight=pixels.weights)
+    if "n_jobs" in estimator.get_params():
+        estimator.set_params(n_jobs=None)
+    return estimator
+
+
+def accuracy(trees: Any, samples: Samples, card: Card, part: int) -> Accuracy:
+    """How trees fare on all labels of a part."""
+    values, features = np.array(samples.legend.values), parsed(card.forest.features)
+    matrix = np.zeros((len(values), len(values)), np.int64)
+    for piece, rows, cols, index in _labels(samples, (part,)):
+        at = index >= 0
+        seen = _looked(samples, piece, rows, cols, features, card.bands)[:, at].T
+        said = votes(trees, seen, len(values)).argmax(1)
+        matrix += confusion_matrix(values[index[at]], values[said], samples.legend.values)
+    return Accuracy.from_confusion(matrix, samples.legend.rows)

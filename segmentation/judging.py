@@ -1,0 +1,98 @@
+"""How good a model is on labels it has not learnt from, and how sure it may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from segmentation.accuracy import Accuracy, confusion_matrix
+from segmentation.batches import seen_of, targets_of
+from segmentation.card import Card, brief
+from segmentation.losses import IGNORED
+from segmentation.samples import Samples
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK, AROUND = 128, 32
+"""Side of the windows that are judged at once, and what is seen around them, in pixels."""
+
+
+def accuracy(model: torch.nn.Module, samples: Samples, card: Card, part: int, most: int = 0) -> Accuracy:
+    """How a network fares on the labels of a part, or on `most` windows of them."""
+    values = samples.legend.values
+    index = np.array(values)
+    matrix = np.zeros((len(values), len(values)), np.int64)
+    for logits, targets in logits_on(model, samples, card, part, most):
+        matrix += confusion_matrix(index[targets], index[logits.argmax(1)], values)
+    return Accuracy.from_confusion(matrix, samples.legend.rows)
+
+
+def logits_on(
+    model: torch.nn.Module, samples: Samples, card: Card, part: int, most: int = 0
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
+    """`(n, class)` logits and `(n,)` indices of the true classes at the labels of a part, window by window.
+
+    With `most`, only so many windows, spread over all.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    stride = card.network.stride
+    around = -(-AROUND // stride) * stride
+    block = -(-BLOCK // stride) * stride
+    places = list(_windows_of(samples, part, block))
+    chosen = places if not most or len(places) <= most else [places[n * len(places) // most] for n in range(most)]
+    length = block + 2 * around
+    model.eval()
+    for number, row, col in chosen:
+        piece = samples.pieces[number]
+        targets = targets_of(piece, samples, (part,), row, col, block, block)
+        pixels, _ = seen_of(piece, card, row - around, col - around, length, length)
+        with torch.inference_mode():
+            chip = torch.from_numpy(pixels)[None].to(device, memory_format=torch.channels_last)
+            logits = model(chip)[0, :, around : around + block, around : around + block].float().cpu().numpy()
+        labelled = targets != IGNORED
+        yield logits[:, labelled].T, targets[labelled]
+
+
+def _windows_of(samples: Samples, part: int, block: int) -> Iterator[tuple[int, int, int]]:
+    """Piece, row and column of the windows that hold a label of a part."""
+    for number, piece in enumerate(samples.pieces):
+        for row in range(0, piece.shape[0], block):
+            rows = slice(row, row + block)
+            there = (piece.part[rows] == part).any(0)
+            for col in range(0, piece.shape[1], block):
+                if there[col : col + block].any():
+                    yield number, row, col
+
+
+def temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.uint8]) -> float:
+    """What logits `(n, class)` are divided by so that their softmax is how often they are right.
+
+    Guo et al. 2017, arXiv:1706.04599: the one with the least negative log likelihood, between 0.25 and 10.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
+    rows = np.arange(len(targets))
+    exact = logits.astype(np.float64)
+
+    def unlikely(power: float) -> float:
+        cooled = exact / math.exp(power)
+        return float(np.mean(logsumexp(cooled, axis=1) - cooled[rows, targets]))
+
+    found = minimize_scalar(unlikely, bounds=(math.log(0.25), math.log(10)), method="bounded")
+    return brief(math.exp(found.x))
+
+
+def metrics_of(part: str, found: Accuracy | None) -> dict[str, float]:
+    if found is None:
+        return {}
+    plain = {"overall accuracy": found.overall_accuracy, "mean IoU": found.mean_iou}
+    plain |= {f"IoU {one.name}": one.iou for one in found.classes if one.support}
+    return {f"{part}: {what}": round(value, 4) for what, value in plain.items()}
