@@ -19,7 +19,8 @@ import xarray as xr
 
 from segmentation.accuracy import Accuracy, confusion_matrix
 from segmentation.architectures import build
-from segmentation.bundle import PACKAGED, BandCard, Card, NetworkModel, load, save
+from segmentation.bundle import PACKAGED, load, save
+from segmentation.card import QUANTILES, BandCard, Card, NetworkModel
 from segmentation.engine import normalised, trained
 from segmentation.field import disagreement, support
 from segmentation.landscape import BANDS, Landscape
@@ -154,8 +155,8 @@ def main(out: Path) -> None:
     card = Card(
         name="demo",
         bands=tuple(
-            BandCard(name=name, dtype="uint16", mean=centre, std=spread)
-            for name, centre, spread in zip(BANDS, mean, std, strict=True)
+            BandCard(name=name, dtype="uint16", mean=centre, std=spread, quantiles=lay)
+            for name, centre, spread, lay in zip(BANDS, mean, std, quantiles_of(made), strict=True)
         ),
         gsd=10,
         legend=LAND_COVER.subset(1, 2, 3, 4, 5, 6),
@@ -185,6 +186,12 @@ def main(out: Path) -> None:
         card = measured(card, bundle.folder)
     bundle = save(out, card, state, half=True)
     print(f"{bundle.folder}: {bundle.digest}")
+
+
+def quantiles_of(made: Examples) -> list[tuple[float, ...]]:
+    """How the reflectances of each band lie."""
+    levels = np.quantile(made.pixels, QUANTILES, axis=(0, 2, 3)) * 1e-4
+    return [tuple(round(float(level), 4) for level in band) for band in levels.T]
 
 
 def measured(card: Card, folder: Path) -> Card:
