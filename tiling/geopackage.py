@@ -45,9 +45,14 @@ INSERT INTO gpkg_contents (table_name, data_type, identifier, description) VALUE
 """
 
 
-UNGUARDED = {"OGR_SQLITE_SYNCHRONOUS": "OFF", "OGR_SQLITE_PRAGMA": "journal_mode=OFF,page_size=16384"}
+UNGUARDED = {
+    "OGR_SQLITE_SYNCHRONOUS": "OFF",
+    "OGR_SQLITE_PRAGMA": "journal_mode=OFF,page_size=16384",
+    "OGR_GPKG_MAX_RAM_USAGE_RTREE": "268435456",
+}
 """How GDAL writes a file that nobody sees before it is whole: without a journal, and without waiting for the disk (the
-tables added at the end do that once). Most polygons of a kilobyte or more then fit into one page."""
+tables added at the end do that once). Most polygons of a kilobyte or more then fit into one page. The R-tree gets
+256 MiB, enough for eight million polygons; left alone, GDAL asks how much memory happens to be free."""
 
 
 def write_geopackage(path: Path, stream: Stream) -> None:

@@ -445,7 +445,8 @@ def _cut(
     polygons = [np.empty(0, np.int64)]
     for edge in edges.values():
         for side, group in zip(edge.border, edge.groups, strict=True):
-            polygons.append(_distinct(side.ids[np.isin(united.features.unite(group.ids), regions)]))
+            inside = np.repeat(np.isin(united.features.unite(group.ids), regions), group.length)
+            polygons.append(_distinct(side.pixels.ids[inside]))
     whole = np.unique(united.polygons.unite(np.concatenate(polygons)))
     return united.cutting(regions, whole, United.between(edges, job.source.connectivity, cells))
 

@@ -136,18 +136,34 @@ class TileRegions:
         return Border(*(self._side(self.labels[side]) for side in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])))
 
     def _side(self, labels: Labels) -> Side:
-        return Side(self.ids[labels], self.class_id[labels])
+        starts = np.append(0, 1 + np.flatnonzero(labels[1:] != labels[:-1]))
+        label = labels[starts]
+        return Side(self.ids[label], self.class_id[label], np.diff(starts, append=labels.size).astype(np.int32))
 
 
 class Side(NamedTuple):
-    """One pixel row or column along the edge of a tile."""
+    """One pixel row or column along the edge of a tile, by stretches: those of all tiles are in memory at once."""
+
+    ids: Ids
+    class_id: Classes
+    length: npt.NDArray[np.int32]
+    """Pixels in each stretch of one region."""
+
+    @property
+    def pixels(self) -> Row:
+        """The same pixel by pixel."""
+        return Row(np.repeat(self.ids, self.length), np.repeat(self.class_id, self.length))
+
+
+class Row(NamedTuple):
+    """Pixels in a row or column: parallel arrays."""
 
     ids: Ids
     class_id: Classes
 
-    def part(self, chosen: slice) -> Side:
+    def part(self, chosen: slice) -> Row:
         """Some of these pixels."""
-        return Side(self.ids[chosen], self.class_id[chosen])
+        return Row(self.ids[chosen], self.class_id[chosen])
 
 
 class Border(NamedTuple):
@@ -236,13 +252,13 @@ class Seams:
 
 def _meetings(
     tile: tuple[int, int], border: Border, borders: Mapping[tuple[int, int], Border], connectivity: int
-) -> Iterator[tuple[tuple[int, int], Side, Side]]:
+) -> Iterator[tuple[tuple[int, int], Row, Row]]:
     """Each neighbour below or beside a tile, and two rows of pixels, one of either, that touch one to one."""
     row, col = tile
     for down, across, side, opposite in ((1, 0, "bottom", "top"), (0, 1, "right", "left")):
         neighbour = row + down, col + across
         if neighbour in borders:
-            one, other = getattr(border, side), getattr(borders[neighbour], opposite)
+            one, other = getattr(border, side).pixels, getattr(borders[neighbour], opposite).pixels
             yield neighbour, one, other
             if connectivity == 8:
                 yield neighbour, one.part(np.s_[:-1]), other.part(np.s_[1:])
@@ -251,10 +267,10 @@ def _meetings(
         for across, last, first in ((1, np.s_[-1:], np.s_[:1]), (-1, np.s_[:1], np.s_[-1:])):
             neighbour = row + 1, col + across
             if neighbour in borders:
-                yield neighbour, border.bottom.part(last), borders[neighbour].top.part(first)
+                yield neighbour, border.bottom.pixels.part(last), borders[neighbour].top.pixels.part(first)
 
 
-def _contacts(one: Side, other: Side) -> npt.NDArray[np.int64]:
+def _contacts(one: Row, other: Row) -> npt.NDArray[np.int64]:
     """`(2, n)` pairs of ids that touch across a seam and have one class, repetitions in a row left out."""
     touching = (one.class_id == other.class_id) & (one.ids != OUTSIDE)
     pairs = np.stack([one.ids[touching], other.ids[touching]])
@@ -267,11 +283,14 @@ def frame_of(tile: tuple[int, int], borders: Mapping[tuple[int, int], Border], s
     """The pixels around a tile, from what its eight neighbours left behind; `OUTSIDE` beyond the raster."""
     row, col = tile
     inner = borders[tile]
-    height, width = inner.left.ids.size, inner.top.ids.size
+    height, width = int(inner.left.length.sum()), int(inner.top.length.sum())
 
     def beyond(down: int, across: int, side: str, length: int) -> Ids:
         neighbour = borders.get((row + down, col + across))
-        return np.full(length, OUTSIDE) if neighbour is None else seams.unite(getattr(neighbour, side).ids)
+        if neighbour is None:
+            return np.full(length, OUTSIDE)
+        found: Side = getattr(neighbour, side)
+        return np.repeat(seams.unite(found.ids), found.length)
 
     def with_corners(down: int, side: str) -> Ids:
         before, after = beyond(down, -1, side, 1), beyond(down, 1, side, 1)
