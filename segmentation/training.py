@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segmentation.accuracy import Accuracy
 from segmentation.batches import seen_of
-from segmentation.card import Card, brief
+from segmentation.card import Card, NetworkModel, brief
 from segmentation.fitting import CLEARLY, Look, Run, Told, learnt
 from segmentation.judging import accuracy, logits_on, metrics_of, temperature
 from segmentation.legend import LandClass, Legend
@@ -66,7 +66,6 @@ def train_network(
     import torch
 
     from segmentation.architectures import build, initial_weights
-    from segmentation.field import choose_margin, support
 
     notes: list[str] = []
     old = None if weights == "imagenet" else weights
@@ -101,12 +100,7 @@ def train_network(
         model.load_state_dict(best)
         model.eval()
     test = accuracy(model, samples, card, TEST) if samples.counts(TEST).any() else None
-    reach = support(model, len(card.bands), stride=card.network.stride)
-    network = card.network.model_copy(update={"support": reach, "temperature": heat})
-    margin = choose_margin(
-        model, _chips_for_margin(samples, card), tile=network.tile, stride=network.stride, support=reach
-    )
-    network = network.model_copy(update={"margin": margin.margin, "disagreement": brief(margin.disagreement)})
+    network = _reaching(model, samples, card, recipe).model_copy(update={"temperature": heat})
     metrics = metrics_of("validation", validation) | metrics_of("test", test)
     facts = {
         **samples.facts,
@@ -193,6 +187,21 @@ def _heat(model: torch.nn.Module, samples: Samples, card: Card) -> float:
     return temperature(
         np.concatenate([logits[::step] for logits, _ in pairs]), np.concatenate([t[::step] for _, t in pairs])
     )
+
+
+def _reaching(model: torch.nn.Module, samples: Samples, card: Card, recipe: Recipe) -> NetworkModel:
+    """The network's shape with how far it looks, its tile and its margin.
+
+    What looks at the whole chip knows chips as long as those it learnt from: larger tiles would show it other sights.
+    """
+    from segmentation.field import choose_margin, support
+
+    network = card.network
+    reach = support(model, len(card.bands), stride=network.stride)
+    tile = recipe.chip if reach is None else network.tile
+    margin = choose_margin(model, _chips_for_margin(samples, card), tile=tile, stride=network.stride, support=reach)
+    measured = {"margin": margin.margin, "disagreement": brief(margin.disagreement)}
+    return network.model_copy(update={"support": reach, "tile": tile, **measured})
 
 
 def _chips_for_margin(samples: Samples, card: Card) -> list[npt.NDArray[np.float32]]:

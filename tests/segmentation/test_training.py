@@ -19,7 +19,7 @@ from segmentation.fitting import Run, fit, fit_together, rate_at
 from segmentation.judging import accuracy, temperature
 from segmentation.legend import LAND_COVER
 from segmentation.losses import IGNORED
-from segmentation.recipe import Recipe, settled, work
+from segmentation.recipe import Recipe, network_for, settled, work
 from segmentation.samples import TEST, TRAIN, VALIDATION
 from segmentation.training import Trained, started_from, train_network
 from tests.segmentation.labelled import BANDS, a_samples, draw
@@ -300,6 +300,21 @@ def test_what_is_left_to_the_data_follows_from_counts() -> None:
     assert settled(asked, samples, small) == asked.model_copy(update={"chip": 24})  # whole strides of 8
     coarse = a_card(stride=32, options={})
     assert (settled(Recipe(), samples, coarse).chip, settled(Recipe(), samples, coarse).batch) == (128, 8)
+
+
+def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path: Path) -> None:
+    card = trained(tmp_path, Recipe(architecture="pspnet", encoder="resnet18", chip=48, batch=2, steps=2)).card
+    assert card.network.support is None
+    assert card.network.tile == 48
+
+
+def test_from_few_labels_several_networks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = a_samples()
+    assert network_for(samples, Recipe()).options == {"members": 3}
+    assert network_for(samples, Recipe(options={"members": 1})).options == {"members": 1}
+    assert network_for(samples, Recipe(architecture="fullunet")).options == {}
+    monkeypatch.setattr("segmentation.recipe._FEWER", 10)
+    assert network_for(samples, Recipe()).options == {}
 
 
 def test_a_missing_gpu_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
