@@ -46,6 +46,9 @@ COLOURS: tuple[tuple[str, str], ...] = (
 )
 """Colours that a reader expects, by what a class is called; the first pattern that is in the name counts."""
 
+_ALIKE = 3 * 20**2
+"""Squared distance of two colours, in red, green and blue, below which a reader takes one for the other."""
+
 _BLOCK = 1024
 """Side of the windows that are looked at, in pixels."""
 
@@ -377,12 +380,13 @@ def _colour(name: str) -> str | None:
 
 
 def _apart(rows: tuple[LegendRow, ...]) -> tuple[LegendRow, ...]:
-    """The same rows; of classes that would share a colour all but the first get one unlike all others."""
+    """The same rows; of classes whose colours are hard to tell apart all but the first get one unlike all others."""
     others = [colour for _, _, colour in completed((), range(1, 64))]
     made: list[LegendRow] = []
     for number, (value, name, colour) in enumerate(rows):
-        taken = [known for _, _, known in (*made, *rows[number + 1 :])]
-        own = colour if colour not in [known for _, _, known in made] else max(others, key=lambda c: _nearest(c, taken))
+        before, after = ([known for _, _, known in some] for some in (made, rows[number + 1 :]))
+        alike = bool(before) and _nearest(colour, before) < _ALIKE
+        own = max(others, key=lambda c: _nearest(c, [*before, *after])) if alike else colour
         made.append((value, name, own))
     return tuple(made)
 

@@ -198,6 +198,13 @@ def test_classes_that_would_share_a_colour_get_their_own(tmp_path: Path) -> None
     assert min(apart) > 30**2
 
 
+def test_a_class_without_a_name_that_says_its_colour_is_told_from_the_named(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(5 * n, 0, 4, 4) for n in range(2)], label=["grass", "something"])
+    one, other = (bytes.fromhex(colour[1:]) for _, _, colour in open_labels(path, GRID).rows)
+    assert one == bytes.fromhex("a8d36a")
+    assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) > 30**2
+
+
 def test_mistakes_name_the_file_and_the_mend(tmp_path: Path, codes: np.ndarray) -> None:
     far = write_shapes(tmp_path / "far.gpkg", [shapely.Point(0, 0)], label=["a"])
     floats = write_classes(tmp_path / "float.tif", codes.astype(np.float32))
