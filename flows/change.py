@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,34 +23,25 @@ import rasterio
 import rasterio.errors
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.coding import BASE, CODES, Coding, Found, changed, code, count_codes, look, unite
 from flows.evaluate import (
     BLOCK,
-    TWICE,
-    LegendRows,
-    confidence_of,
     geobox_of,
-    is_whole,
-    named_rows,
-    on_grid,
     open_classes,
-    overlap,
-    read_confidence,
-    same_grid,
-    side,
 )
 from flows.evaluate import (
     pieces as pieces_of,
 )
+from flows.pairs import Pair, Side, align
 from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
 from flows.run import held, versions, write_whole
-from tiling.area import PixelAreas, sum_by
+from tiling.area import PixelAreas
 from tiling.errors import Mistake
 from tiling.files import on_disk
 from tiling.mosaic import scratch, write_cog
 from tiling.parts import NO_CONFIDENCE
 from tiling.patches import Patches, replaced
-from tiling.style import completed
 from tiling.window import Window
 
 if TYPE_CHECKING:
@@ -58,13 +49,7 @@ if TYPE_CHECKING:
 
     from tiling.layer import Layer
 
-BASE = 100
-"""A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5; 202 stayed 2."""
-
 LAYER = "change"
-CODES = BASE * BASE
-DENSE = 1 << 20
-"""So many different pairs of values are counted in a table; more are sorted."""
 
 
 class ChangeRequest(BaseModel):
@@ -113,404 +98,6 @@ class ChangeRequest(BaseModel):
         float | None,
         Field(ge=0, allow_inf_nan=False, description="How far boundaries may move, in m; 0 keeps the pixels' outline."),
     ] = None
-
-
-# ----------------------------------------------------------------------------------------------------- what is compared
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of two maps."""
-
-    path: str
-    name: str
-    confidence: str = ""
-    rows: LegendRows = ()
-    """Values that have a name, with it."""
-    date: str = ""
-
-    @classmethod
-    def of(cls, given: str) -> Side:
-        """The map in a run's folder, or a class raster; `Mistake` where it is neither."""
-        path, name, date = Path(given), Path(given).stem, ""
-        if path.is_dir():
-            record, path = path / "run.json", path / "classes.tif"
-            if not path.exists():
-                raise Mistake(f"{given} holds no classes.tif; name the folder of a finished run, or a class raster")
-            if record.exists():
-                scene = json.loads(record.read_text(encoding="utf-8"))["scene"]
-                name, date = scene["name"], scene["date"] or ""
-        open_classes(path).close()
-        return cls(str(path), name, str(confidence_of(path, None) or ""), tuple(named_rows(path)), date)
-
-    @property
-    def title(self) -> str:
-        return f"{self.name}, {self.date}" if self.date else self.name
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How the earlier map is laid on the later one's pixels."""
-
-    how: Literal["same", "shift", "nearest"]
-    said: str
-    rows: int = 0
-    cols: int = 0
-    """Where the pixels of a shifted map lie: that at (0, 0) of the later one is at (rows, cols) of the earlier."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two maps, how they are laid on each other, and what is left out: all that is needed to read a block."""
-
-    earlier: Side
-    later: Side
-    alignment: Alignment
-    nodata: int | None = None
-    min_confidence: float = 0.0
-
-
-def align(earlier: Side, later: Side) -> Alignment:
-    """How the pixels of two maps find each other, on the later one's grid.
-
-    Where the grids are parallel with pixels of one size, each pixel of the earlier map has exactly one partner, at most
-    half a pixel away along either axis: that is a shift. Anything else is resampled by nearest neighbour.
-    """
-    with open_classes(earlier.path) as before, open_classes(later.path) as now:
-        if not overlap(before, now):
-            raise Mistake(f"{earlier.path} and {later.path} lie apart; give two maps of one place")
-        if same_grid(before, now):
-            return Alignment("same", f"{earlier.name} and {later.name} share one grid")
-        fine, coarse = side(before), side(now)
-        if shift := _shift(before, now):
-            rows, cols, down, across = shift
-            metres = float(np.hypot(down, across)) * coarse
-            return Alignment(
-                "shift",
-                f"on the grid of {later.name}: pixels of {earlier.name} pair one to one, moved by {metres:.2g} m "
-                f"({abs(across):.2f} pixel across, {abs(down):.2f} down)",
-                rows,
-                cols,
-                (f"along boundaries a shift of {metres:.2g} m alone looks like change; --min-area removes slivers",)
-                if metres > 0.1 * coarse
-                else (),
-            )
-        if fine < TWICE * coarse:
-            raise Mistake(
-                f"{earlier.path} has pixels of {fine:.3g} m and {later.path} of {coarse:.3g} m, so most of the former "
-                "would never be looked at; make them alike first, for example with gdalwarp -r mode"
-            )
-        notes = []
-        if coarse < TWICE * fine:
-            notes.append(f"each pixel of {earlier.name} counts about {(fine / coarse) ** 2:.0f} times")
-        return Alignment(
-            "nearest",
-            f"on the grid of {later.name} ({coarse:.3g} m), {earlier.name} ({fine:.3g} m) resampled by nearest "
-            "neighbour",
-            notes=tuple(notes),
-        )
-
-
-def _shift(before: Any, now: Any) -> tuple[int, int, float, float] | None:
-    """Rows and columns between the pixels of two grids, and the rest, in pixels, by which their centres miss."""
-    if before.crs != now.crs:
-        return None
-    height, width = now.shape
-    corners = [(0.5, 0.5), (width - 0.5, 0.5), (0.5, height - 0.5), (width - 0.5, height - 0.5)]
-    found = [np.subtract(~before.transform @ (now.transform @ corner), corner) for corner in corners]
-    cols, rows = np.floor(np.array(found) + 0.5 + 1e-6).astype(int).T  # a tie is no matter of the last bit
-    if len(set(rows)) > 1 or len(set(cols)) > 1:
-        return None
-    across, down = max(np.array(found) - (cols[0], rows[0]), key=lambda miss: float(np.hypot(*miss)))
-    return int(rows[0]), int(cols[0]), float(down), float(across)
-
-
-# -------------------------------------------------------------------------------------------------------------- reading
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A block of both maps, on the later one's grid: arrays `(y, x)`."""
-
-    before: npt.NDArray[np.integer]
-    now: npt.NDArray[np.integer]
-    had: npt.NDArray[np.bool_]
-    """Where the earlier map holds a class."""
-    has: npt.NDArray[np.bool_]
-    sure: npt.NDArray[np.bool_]
-    """Where both maps are sure enough."""
-    confidence: npt.NDArray[np.uint8] | None
-    """The lower of both maps', 255 where one has none; None without the rasters."""
-
-
-def read(pair: Pair, window: Window) -> Seen:
-    """The pixels of a window of the later map's grid."""
-    with ExitStack() as stack:
-        now = stack.enter_context(open_classes(pair.later.path))
-
-        def laid(path: str, *, earlier: bool) -> Any:
-            source = stack.enter_context(open_classes(path))
-            if not earlier or pair.alignment.how == "same":
-                return source
-            if pair.alignment.how == "shift":
-                return Shifted(source, pair.alignment.rows, pair.alignment.cols)
-            return stack.enter_context(on_grid(source, now))
-
-        before, had = _classes(laid(pair.earlier.path, earlier=True), window, pair.nodata)
-        after, has = _classes(now, window, pair.nodata)
-        lower = None
-        if pair.earlier.confidence and pair.later.confidence:
-            one = read_confidence(laid(pair.earlier.confidence, earlier=True), window)
-            other = read_confidence(laid(pair.later.confidence, earlier=False), window)
-            lower = np.where((one == NO_CONFIDENCE) | (other == NO_CONFIDENCE), NO_CONFIDENCE, np.minimum(one, other))
-    sure = np.ones(window.shape, bool)
-    if pair.min_confidence and lower is not None:
-        sure = (lower >= pair.min_confidence) & (lower != NO_CONFIDENCE)
-    return Seen(before, after, had, has, sure, lower)
-
-
-class Shifted:
-    """A raster read as if its pixels lay `rows` further up and `cols` further left; beyond it there is no data."""
-
-    def __init__(self, source: rasterio.DatasetReader, rows: int, cols: int) -> None:
-        self.src_dataset, self._rows, self._cols = source, rows, cols
-        self.name, self.nodata = source.name, source.nodata
-
-    def read(self, band: int, *, window: Any) -> npt.NDArray[Any]:
-        return self._filled(window, self.src_dataset.dtypes[band - 1], partial(self.src_dataset.read, band))
-
-    def read_masks(self, band: int, *, window: Any) -> npt.NDArray[np.uint8]:
-        return self._filled(window, "uint8", partial(self.src_dataset.read_masks, band))
-
-    def _filled(self, ranges: Any, dtype: str, read: Any) -> npt.NDArray[Any]:
-        (row, row_stop), (col, col_stop) = ranges
-        wanted = Window(row, col, row_stop - row, col_stop - col).moved(self._rows, self._cols)
-        there = wanted & Window.of_shape(*self.src_dataset.shape)
-        values = np.zeros(wanted.shape, dtype)
-        if there:
-            values[there.within(wanted)] = read(window=there.ranges)
-        return values
-
-
-def _classes(source: Any, window: Window, nodata: int | None) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Values as they are, and where they hold."""
-    try:
-        values = source.read(1, window=window.ranges)
-        valid = source.read_masks(1, window=window.ranges) > 0
-        return values, valid if nodata is None else valid & (values != nodata)
-    except rasterio.errors.RasterioIOError as error:
-        path = getattr(source, "src_dataset", source).name
-        raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
-
-
-# ------------------------------------------------------------------------------------------------------------- counting
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the first pass saw: pixels and units of `PixelAreas`, Python's integers, exact in any order."""
-
-    pairs: Mapping[tuple[int, int], tuple[int, int]]
-    """Of each pair of values, earlier and later, where both are sure."""
-    unsure: tuple[int, int] = (0, 0)
-    only_earlier: tuple[int, int] = (0, 0)
-    only_later: tuple[int, int] = (0, 0)
-
-    def __add__(self, other: Found) -> Found:
-        pairs = dict(self.pairs)
-        for key, counts in other.pairs.items():
-            pairs[key] = _plus(pairs.get(key, (0, 0)), counts)
-        return Found(
-            pairs,
-            _plus(self.unsure, other.unsure),
-            _plus(self.only_earlier, other.only_earlier),
-            _plus(self.only_later, other.only_later),
-        )
-
-
-def _plus(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    return one[0] + other[0], one[1] + other[1]
-
-
-def look(pair: Pair, window: Window) -> Found:
-    """First pass over a block: which values meet, and on how much of the Earth."""
-    seen = read(pair, window)
-    with open_classes(pair.later.path) as now:
-        units = PixelAreas(geobox_of(now)).read(window)
-
-    def measured(where: npt.NDArray[np.bool_]) -> tuple[int, int]:
-        return int(np.count_nonzero(where)), int(units[where].sum())
-
-    both = seen.had & seen.has
-    counted = both & seen.sure
-    return Found(
-        _pairs(seen.before[counted], seen.now[counted], units[counted]),
-        measured(both & ~seen.sure),
-        measured(seen.had & ~seen.has),
-        measured(seen.has & ~seen.had),
-    )
-
-
-def _pairs(
-    before: npt.NDArray[np.integer], now: npt.NDArray[np.integer], units: npt.NDArray[np.int64]
-) -> dict[tuple[int, int], tuple[int, int]]:
-    if not before.size:
-        return {}
-    one, other = before.astype(np.int64), now.astype(np.int64)
-    low, lowest = int(one.min()), int(other.min())
-    span = int(other.max()) - lowest + 1
-    key = (one - low) * span + (other - lowest)
-    if int(key.max()) < DENSE:
-        pixels, square = np.bincount(key), sum_by(key, units, int(key.max()) + 1)
-        keys = np.flatnonzero(pixels)
-        pixels, square = pixels[keys], square[keys]
-    else:
-        keys, place = np.unique(key, return_inverse=True)
-        pixels, square = np.bincount(place), sum_by(place, units, keys.size)
-    return {
-        (int(k) // span + low, int(k) % span + lowest): (int(n), int(a))
-        for k, n, a in zip(keys, pixels, square, strict=True)
-    }
-
-
-# -------------------------------------------------------------------------------------------------------------- classes
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes that both maps are compared in, and what the values of either become."""
-
-    rows: tuple[tuple[int, str, str], ...]
-    """Number 1 … 99, name and colour of each."""
-    earlier: Mapping[int, int]
-    """The number of each value; a value without one is left out."""
-    later: Mapping[int, int]
-    notes: tuple[str, ...] = ()
-
-
-def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Found) -> Classes:
-    """The classes of two maps, brought together by name.
-
-    A map without names takes the other's, value by value. Raises `Mistake` where one map shows a class that the other
-    does not know. Classes keep the later map's values where these are 1 … 99, else they are numbered.
-    """
-    notes = []
-    rows, sides = {"earlier": list(earlier.rows), "later": list(later.rows)}, {"earlier": earlier, "later": later}
-    for one, other in (("earlier", "later"), ("later", "earlier")):
-        if rows[other] and not rows[one]:
-            rows[one] = rows[other]
-            notes.append(f"{sides[one].name} names no classes; its values are taken for those of {sides[other].name}")
-    values = {"earlier": {a for a, _ in found.pairs}, "later": {b for _, b in found.pairs}}
-    known = {which: {value: name for value, name, _ in rows[which]} for which in rows}
-    names = {which: {v: known[which].get(v, str(v)) for v in values[which] | set(known[which])} for which in rows}
-    counted_as = _regrouped(regrouping, names)
-    for which, called in names.items():
-        names[which] = {v: new for v, name in called.items() if (new := counted_as(v, name))}
-    for one, other in (("earlier", "later"), ("later", "earlier")):
-        theirs = {name.casefold() for name in names[other].values()}
-        shown = {names[one][value] for value in values[one] if value in names[one]}
-        if strange := sorted(name for name in shown if name.casefold() not in theirs):
-            knows = ", ".join(dict.fromkeys(names[other].values())) or "no classes"
-            raise Mistake(
-                f"{sides[one].path} shows {', '.join(strange)}, which {sides[other].path} does not know (it has "
-                f"{knows}); say what they count as on both maps: --classes '{strange[0]}=NAME', or leave them out: "
-                f"'{strange[0]}='"
-            )
-    # Only what occurs, in the later map's order.
-    shown_keys = {names[w][v].casefold() for w in names for v in values[w] if v in names[w]}
-    spelt: dict[str, str] = {}
-    for which in ("later", "earlier"):
-        for value in sorted(names[which]):
-            spelt.setdefault(names[which][value].casefold(), names[which][value])
-    order = [key for key in spelt if key in shown_keys]
-    own = {key: next((v for v in sorted(names["later"]) if names["later"][v].casefold() == key), 0) for key in order}
-    kept = all(0 < value < BASE for value in own.values())
-    number = own if kept else {key: place for place, key in enumerate(order, start=1)}
-    if len(order) >= BASE:
-        raise Mistake(f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with --classes")
-    coloured = {names[w][v].casefold(): c for w in ("earlier", "later") for v, _, c in rows[w] if v in names[w]}
-    spare = {value: colour for value, _, colour in completed((), number.values())}
-
-    def numbers_of(which: str) -> dict[int, int]:
-        return {v: number[name.casefold()] for v, name in names[which].items() if name.casefold() in number}
-
-    return Classes(
-        tuple(sorted((number[key], spelt[key], coloured.get(key, spare[number[key]])) for key in order)),
-        numbers_of("earlier"),
-        numbers_of("later"),
-        tuple(notes),
-    )
-
-
-def _regrouped(regrouping: Mapping[str, str], names: Mapping[str, Mapping[int, str]]) -> Callable[[int, str], str]:
-    """A function from a class, by value and name, to the name it counts as; empty where it is left out."""
-    by_name: dict[str, str] = {}
-    by_value: dict[int, str] = {}
-    everyone = {name.casefold() for called in names.values() for name in called.values()}
-    later = names["later"]
-    for key, given in regrouping.items():
-        new = given.strip()
-        if is_whole(new) and int(new) in later:
-            new = later[int(new)]
-        if key.strip().casefold() in everyone:
-            by_name[key.strip().casefold()] = new
-        elif is_whole(key) and any(int(key) in called for called in names.values()):
-            by_value[int(key)] = new
-        else:
-            has = ", ".join(dict.fromkeys(name for called in names.values() for name in called.values()))
-            raise Mistake(f"--classes: neither map has a class {key}; there are {has or 'none'}")
-    return lambda value, name: by_name.get(name.casefold(), by_value.get(value, name))
-
-
-# ------------------------------------------------------------------------------------------------------------ the codes
-
-
-@dataclass(frozen=True)
-class Coding:
-    """What the second pass has to know."""
-
-    pair: Pair
-    classes: Classes
-
-
-def code(coding: Coding, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8] | None]:
-    """Second pass over a block: the code of each pixel, 0 where it is not compared; and the lower confidence."""
-    seen = read(coding.pair, window)
-    before = _numbers(seen.before, coding.classes.earlier)
-    now = _numbers(seen.now, coding.classes.later)
-    there = seen.had & seen.has & seen.sure & (before > 0) & (now > 0)
-    codes = np.where(there, before * BASE + now, 0).astype(np.uint16)
-    confidence = None
-    if seen.confidence is not None:
-        confidence = np.where(changed(codes), seen.confidence, NO_CONFIDENCE).astype(np.uint8)
-    return codes, confidence
-
-
-def _numbers(values: npt.NDArray[np.integer], number: Mapping[int, int]) -> npt.NDArray[np.int32]:
-    known = np.array(sorted(number), np.int64)
-    numbers = np.array([number[value] for value in known.tolist()], np.int32)
-    place = np.minimum(np.searchsorted(known, values), known.size - 1)
-    return np.where(known[place] == values, numbers[place], 0).astype(np.int32)
-
-
-def changed(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Where a code tells of a change."""
-    differs: npt.NDArray[np.bool_] = codes % (BASE + 1) != 0
-    return differs
-
-
-def count_codes(raster: Path, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The codes that occur in a block, and `(2, codes)` pixels and area units of each."""
-    with rasterio.open(raster) as source:
-        codes = source.read(1, window=window.ranges)
-        units = PixelAreas(geobox_of(source)).read(window)
-    counts = np.stack([np.bincount(codes.ravel(), minlength=CODES), sum_by(codes.ravel(), units.ravel(), CODES)])
-    there = np.flatnonzero(counts[0])
-    return there, counts[:, there]
-
-
-# --------------------------------------------------------------------------------------------------------------- result
 
 
 @dataclass(frozen=True, eq=False)

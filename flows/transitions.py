@@ -183,7 +183,7 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from matplotlib.patches import Patch
     from rasterio.enums import Resampling
 
-    from flows.change import BASE
+    from flows.coding import BASE
     from flows.evaluate import on_grid, open_classes
     from flows.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
 
