@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.optimize import linear_sum_assignment
 
 from segmentation.bundle import QUANTILES, BandCard, Card
 from segmentation.chip import values
@@ -29,6 +28,9 @@ _EXPLAINED = 0.35
 _ENOUGH = 256
 """Valid pixels below which nothing is said about values."""
 
+_BANDS_TO_TELL, _MUCH = 3, 0.01
+"""Bands that have to agree on a pixel, and the share of such pixels, for it to look like no data."""
+
 _SCALES = (1e4, 1e-4, 255.0, 1 / 255, 65535.0, 1 / 65535, 1e2, 1e-2)
 _SHIFTS = (0.1, -0.1, 1000.0, -1000.0)
 """Sentinel-2's offset since processing baseline 04.00, in reflectance and in digital numbers."""
@@ -43,6 +45,29 @@ def inspect(card: Card, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
     scene merely unlike the training data is warned about.
     """
     return (*_resolution(card, gsd), *_values(card, sample))
+
+
+def unmarked(sample: xr.Dataset) -> tuple[Finding, ...]:
+    """A warning where much of a scene seems to be no image, and nothing says so: one and the same extreme everywhere.
+
+    Of three bands or more, in the file's own numbers: fewer may well be 0 in places.
+    """
+    pixels, valid = sample["pixels"].values, sample["valid"].values
+    if len(pixels) < _BANDS_TO_TELL or np.count_nonzero(valid) < _ENOUGH:
+        return ()
+    seen = pixels[:, valid]
+    alike = seen[0][(seen == seen[:1]).all(0)]
+    value, count = max(((v, np.count_nonzero(alike == v)) for v in (seen.min(), seen.max())), key=lambda pair: pair[1])
+    share = count / seen.shape[1]
+    if share < _MUCH or share > 1 - _MUCH:
+        return ()
+    return (
+        Finding(
+            "warn",
+            f"{share:.0%} of the pixels are {value:g} in all {len(pixels)} bands, which looks like no image; "
+            f"if so, say --nodata {value:g}",
+        ),
+    )
 
 
 def _resolution(card: Card, gsd: float) -> tuple[Finding, ...]:
@@ -93,6 +118,8 @@ def drifts(found: Floats, trained: Floats) -> Floats:
 
 def _explanation(bands: Sequence[BandCard], found: Floats, trained: Floats, before: float) -> str | None:
     """The one mistake that would explain the values, as a sentence with its mend; None where none does."""
+    from scipy.optimize import linear_sum_assignment
+
     candidates: list[tuple[float, str]] = []
     for scale in _SCALES:
         sentence = (

@@ -9,7 +9,7 @@ import xarray as xr
 
 from segmentation.bundle import QUANTILES, BandCard, Card
 from segmentation.errors import Mistake
-from segmentation.preflight import drifts, inspect
+from segmentation.preflight import drifts, inspect, unmarked
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import a_card
 
@@ -103,3 +103,17 @@ def test_drift_is_a_share_of_the_range_in_training() -> None:
     trained = np.array([[0.0, 1.0, 2.0, 3.0, 4.0]])
     assert drifts(trained + 1, trained) == 0.25
     assert drifts(trained, trained) == 0
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_what_seems_to_be_no_image_is_told(value: int) -> None:
+    pixels = np.random.default_rng(0).integers(20, 200, (3, 80, 80)).astype(np.uint8)
+    assert unmarked(make_chip(pixels, NAMES[:3], units="dn")) == ()
+    pixels[:, :, :20] = value
+    (found,) = unmarked(make_chip(pixels, NAMES[:3], units="dn"))
+    assert found.severity == "warn"
+    assert f"25% of the pixels are {value} in all 3 bands" in found.message
+    assert found.message.endswith(f"say --nodata {value}")
+    assert unmarked(make_chip(pixels[:2], NAMES[:2], units="dn")) == ()  # a band or two may well be 0 in places
+    pixels[0, :, :20] = 100
+    assert unmarked(make_chip(pixels, NAMES[:3], units="dn")) == ()
