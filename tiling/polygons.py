@@ -39,7 +39,7 @@ from tiling.area import PixelAreas, sum_by
 from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.errors import Mistake
 from tiling.outlines import CHANGED, Lines, Rings, connect, find_lines, find_vertices, on_the_map, ragged, wkb
-from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Runs, Seams, TileRegions, frame_of
+from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Runs, Seams, TileRegions, frame_of
 from tiling.simplify import Keys, arcs_of, failing, reduce, simplified
 from tiling.spill import (
     Slice,
@@ -159,7 +159,7 @@ def _polygonise(
         united = United.between(edges, job.source.connectivity)
         if max_vertices is not None:
             united = _cut(job, windows, edges, united, max_vertices, map)
-        n_buckets = 1 + sum(int(edge.sides.sum()) for edge in edges.values()) // BUCKET_VERTICES
+        n_buckets = 1 + sum(int(edge.outlines.sides.sum()) for edge in edges.values()) // BUCKET_VERTICES
         job = replace(job, n_buckets=n_buckets)
         crossing: list[Crossing] = []
 
@@ -276,8 +276,8 @@ class Edge(NamedTuple):
     """The same pixels with the features that the tile sees."""
     ids: Ids
     """Features on the border."""
-    sides: npt.NDArray[np.int64]
-    """Length of the outline of each within the tile, in sides of pixels: no fewer than its vertices."""
+    outlines: Outlines
+    """What is known of the outline of each."""
 
 
 @dataclass(frozen=True)
@@ -389,21 +389,22 @@ class Job:
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of a tile that the first pass has labelled."""
-        start, length, label, ids, class_id, sides = read_whole(self.file(window, ".regions.npy"), 6)
-        return TileRegions(window.shape, Runs(start, length, label), ids, class_id, sides)
+        start, length, label, ids, class_id, *outlines = read_whole(self.file(window, ".regions.npy"), 7)
+        return TileRegions(window.shape, Runs(start, length, label), ids, class_id, Outlines(*outlines))
 
 
 def find_edge(job: Job, window: Window) -> Edge:
     """First pass over a tile: what others have to know of it. Its regions are left for the other passes."""
     source = job.source
     found = source.regions(window)
-    write_whole(job.file(window, ".regions.npy"), *found.runs, found.ids, found.class_id, found.sides)
+    write_whole(job.file(window, ".regions.npy"), *found.runs, found.ids, found.class_id, *found.outlines)
     groups, border = source.groups(found), found.border
     shared = border if source.connectivity == 4 else replace(found, ids=groups).border
 
     ids = _distinct(np.concatenate([side.ids for side in shared]))
     touches = np.isin(groups, ids)
-    return Edge(border, shared, ids, sum_by(np.searchsorted(ids, groups[touches]), found.sides[touches], ids.size))
+    place = np.searchsorted(ids, groups[touches])
+    return Edge(border, shared, ids, Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)))
 
 
 def _surrounded(
@@ -430,15 +431,19 @@ def _cut(
 ) -> United:
     """The same, but for regions whose outline has more vertices, which are united within cells only.
 
-    Most rasters have none, and the lengths of outlines, known from the first pass, say so; else vertices are counted.
+    What the first pass knows of outlines decides of most regions; of the others vertices are counted.
     """
-    suspects = _above(max_vertices, [(united.features.unite(edge.ids), edge.sides) for edge in edges.values()])
-    if not suspects.size:
-        return united
-    concerned = (
-        tile for tile in _surrounded(windows, edges, united) if np.isin(tile.united.regions.regions, suspects).any()
+    ids = [united.features.unite(edge.ids) for edge in edges.values()]
+    most, least = (
+        _above(max_vertices, [(own, edge.outlines[n]) for own, edge in zip(ids, edges.values(), strict=True)])
+        for n in range(2)
     )
-    regions = _above(max_vertices, list(map(partial(count, job), concerned)))
+    doubtful = np.setdiff1d(most, least)
+    concerned = (
+        tile for tile in _surrounded(windows, edges, united) if np.isin(tile.united.regions.regions, doubtful).any()
+    )
+    counted = _above(max_vertices, list(map(partial(count, job), concerned))) if doubtful.size else doubtful
+    regions = np.union1d(least, counted)
     if not regions.size:
         return united
     cells = {tile: (window.row // CUT, window.col // CUT) for tile, window in windows.items()}

@@ -39,9 +39,18 @@ class Runs(NamedTuple):
     """The region it is part of."""
 
 
-def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+class Outlines(NamedTuple):
+    """What is known of the outlines of regions within a tile before they are walked: `(n,)` each."""
+
+    sides: npt.NDArray[np.int64]
+    """Their length in sides of pixels: no fewer than their vertices."""
+    bends: npt.NDArray[np.int64]
+    """Corners that are certainly theirs: no more than their vertices."""
+
+
+def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
     """The runs of pixels `(y, x)`, by 4-connected region 0 … n - 1, and of each region the flat index of its first
-    pixel and the length of its outline in sides of pixels.
+    pixel and what is known of its outline.
 
     Regions are numbered in raster order of their first pixels. Runs that touch in neighbouring rows are the edges of a
     graph, regions its connected components. Few pixels begin a run, so little is done for each pixel.
@@ -59,9 +68,15 @@ def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], npt.NDArra
     first = np.empty(n_regions, np.int64)
     first[region[::-1]] = start[::-1]  # the last one written stays
 
-    shared = np.minimum(stop[above], stop[below] - classes.shape[1]) - meet
+    width = classes.shape[1]
+    shared = np.minimum(stop[above], stop[below] - width) - meet
     sides = 2 * np.bincount(region, length + 1, n_regions) - 2 * np.bincount(region[above], shared, n_regions)
-    return Runs(start, length, region), first, sides.astype(np.int64)
+    # A side on the left of a region that does not go on upwards ends in a corner, and so does its other end somewhere.
+    left = np.flatnonzero((start >= width) & (start % width > 0))
+    over = start[left] - width
+    upwards = begins.ravel()[over] & (classes.ravel()[over] == classes.ravel()[start[left]])
+    bends = 2 * np.bincount(region[left[~upwards]], minlength=n_regions)
+    return Runs(start, length, region), first, Outlines(sides.astype(np.int64), bends)
 
 
 def _components(one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int) -> tuple[int, Labels]:
@@ -85,19 +100,18 @@ class TileRegions:
     """`(n,)` id of each, ascending but for the `OUTSIDE` of no data."""
     class_id: Classes
     """`(n,)` class of each."""
-    sides: npt.NDArray[np.int64]
-    """`(n,)` length of the outline of each within the tile, in sides of pixels."""
+    outlines: Outlines
 
     @classmethod
     def of(cls, classes: Classes, window: Window, width: int, nodata: int | None) -> TileRegions:
         """Label the pixels of `window` in a raster of `width` columns."""
-        runs, first, sides = find_runs(classes)
+        runs, first, outlines = find_runs(classes)
         class_id = classes.ravel()[first]
         rows, cols = np.divmod(first, window.width)
         ids = (window.row + rows) * width + window.col + cols
         if nodata is not None:
             ids[class_id == nodata] = OUTSIDE
-        return cls(window.shape, runs, ids, class_id, sides)
+        return cls(window.shape, runs, ids, class_id, outlines)
 
     @cached_property
     def labels(self) -> Labels:

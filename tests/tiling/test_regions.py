@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from skimage import measure
 
 from tests.tiling.rasters import label
+from tiling.outlines import find_vertices
 from tiling.regions import OUTSIDE, Border, Seams, TileRegions, frame_of
 from tiling.window import Window
 
@@ -54,6 +55,21 @@ def test_labels_count_up_in_raster_order(classes: npt.NDArray[np.uint8]) -> None
     labels, first = label(classes)
     assert np.all(np.diff(first) > 0)
     assert set(np.unique(labels)) == set(range(first.size))
+
+
+@given(classes=rasters, tile=tiles)
+def test_outlines_have_vertices_between_what_is_known_beforehand(classes: npt.NDArray[np.uint8], tile: int) -> None:
+    labels, first = label(classes)
+    vertices = find_vertices(np.pad(labels, 1, constant_values=OUTSIDE), Window.of_shape(*classes.shape))
+    exact = dict(zip(first.tolist(), np.bincount(vertices.region, minlength=first.size).tolist(), strict=True))
+    _, regions = cut(classes, tile, None)
+    seams = Seams.between({place: found.border for place, found in regions.items()})
+    sides, bends = dict.fromkeys(exact, 0), dict.fromkeys(exact, 0)
+    for found in regions.values():
+        for region, most, least in zip(seams.unite(found.ids).tolist(), *found.outlines, strict=True):
+            sides[region] += most
+            bends[region] += least
+    assert all(bends[region] <= exact[region] <= sides[region] for region in exact)
 
 
 @given(classes=rasters, tile=tiles, nodata=st.sampled_from([None, 0]))
