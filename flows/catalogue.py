@@ -15,23 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.figures import csv_text
+from flows.items import ASSETS, ITEM, item_of, slug
 from flows.run import versions, write_whole
 from tiling.errors import Mistake
 from tiling.mosaic import scratch
 
 ENTRY = "entry.json"
 Status = Literal["done", "failed"]
-
-ASSETS = {
-    "classes.tif": ("Classes", "image/tiff; application=geotiff; profile=cloud-optimized", "data"),
-    "confidence.tif": ("Confidence", "image/tiff; application=geotiff; profile=cloud-optimized", "data"),
-    "landcover.gpkg": ("Polygons", "application/geopackage+sqlite3", "data"),
-    "areas.csv": ("Area of every class", "text/csv", "metadata"),
-    "zones.gpkg": ("Area of every class in every zone", "application/geopackage+sqlite3", "metadata"),
-    "quicklook.png": ("Picture", "image/png", "overview"),
-    "run.json": ("Record of the run", "application/json", "metadata"),
-}
-"""Files of a run that its STAC item lists: title, media type and role."""
 
 COLLECTED = {
     "areas.csv": ("Area of every class at every date", "text/csv"),
@@ -184,16 +174,14 @@ def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
         for name in ("runs.gpkg", "runs.parquet"):
             write_footprints(catalogue, folder / name)
         _draw_series(catalogue, folder)
-        for entry in catalogue.dated:
-            write_whole(folder / catalogue.place(entry, "item.json"), _json(item(catalogue, entry, folder)))
+        for entry in catalogue.entries:
+            if (folder / catalogue.place(entry, "run.json")).exists():
+                write_whole(folder / catalogue.place(entry, ITEM), _json(item(catalogue, entry, folder)))
         write_whole(folder / "report.html", page(catalogue, folder))
         write_whole(folder / "index.md", index(catalogue, folder))
         write_whole(folder / "collection.json", _json(collection(catalogue, folder)))
     except OSError as error:
         raise Mistake(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
-    for entry in catalogue.entries:
-        if entry not in catalogue.dated:  # nobody points at it any more
-            (folder / catalogue.place(entry, "item.json")).unlink(missing_ok=True)
     names = ("index.md", "report.html", *list(COLLECTED)[:-1], "collection.json")
     return tuple(folder / name for name in names if (folder / name).exists())
 
@@ -312,8 +300,8 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
         "without_data": ("Without data", "Part of the area, 0 to 1, that the map shows nothing of"),
         "mapped_ha": ("Mapped (ha)", "Area with a class"),
     }
-    for slug, name in zip(slugs(names, list(names)), names.values(), strict=True):
-        column = f"{slug}_ha"
+    for word, name in zip(slugs(names, list(names)), names.values(), strict=True):
+        column = f"{word}_ha"
         columns[column] = [sum(r.area_m2 for r in entry.areas if r.class_name == name) / 1e4 for entry in used]
         fields[column] = (f"{name} (ha)", f"Area of {name}")
     table = pa.table(columns)
@@ -334,54 +322,26 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
 
 
 def item(catalogue: Catalogue, entry: Entry, folder: Path) -> dict[str, Any]:
-    """The STAC item of a run, which lies in its folder."""
+    """The STAC item of a run, in the series if it is part of that."""
     here = folder / catalogue.runs / entry.name
+    found = item_of(json.loads((here / "run.json").read_text(encoding="utf-8")), here)
+    if entry not in catalogue.dated:
+        return found
     up = "/".join([".."] * (1 + len([part for part in Path(catalogue.runs).parts if part != "."])))
-    assets: dict[str, Any] = {
-        Path(name).stem: {"href": f"./{name}", "title": title, "type": kind, "roles": [role]}
-        for name, (title, kind, role) in ASSETS.items()
-        if (here / name).exists()
-    }
-    if "classes" in assets:
-        assets["classes"]["classification:classes"] = [
-            {
-                "value": row.class_id,
-                "name": _slug(row.class_name),
-                "title": row.class_name,
-                "color_hint": row.colour[1:],
-            }
-            for row in entry.areas
-        ]
     for change in catalogue.changes:
         if change.later == entry.name and not change.message:
-            assets["change"] = {
+            found["assets"]["change"] = {
                 "href": f"{up}/changes/{change.name}/change.tif",
                 "title": f"Change since {change.earlier_date or change.earlier}",
                 "type": "image/tiff; application=geotiff; profile=cloud-optimized",
                 "roles": ["data"],
             }
-    properties = {
-        "datetime": f"{entry.date}T00:00:00Z",
-        "title": entry.name,
-        "landweave:segmenter": entry.segmenter,
-        "landweave:without_data": entry.invalid,
-        "landweave:areas_m2": {row.class_name: row.area_m2 for row in entry.areas},
-    }
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": ["https://stac-extensions.github.io/classification/v2.0.0/schema.json"],
-        "id": entry.name,
-        "collection": _slug(catalogue.title),
-        "geometry": entry.footprint,
-        "bbox": list(_bounds([entry])),
-        "properties": properties,
-        "links": [
-            {"rel": rel, "href": f"{up}/collection.json", "type": "application/json"}
-            for rel in ("root", "parent", "collection")
-        ],
-        "assets": assets,
-    }
+    found["properties"]["landweave:without_data"] = entry.invalid
+    found["links"] += [
+        {"rel": rel, "href": f"{up}/collection.json", "type": "application/json"}
+        for rel in ("root", "parent", "collection")
+    ]
+    return {**found, "id": entry.name, "collection": slug(catalogue.title)}
 
 
 def collection(catalogue: Catalogue, folder: Path) -> dict[str, Any]:
@@ -392,7 +352,7 @@ def collection(catalogue: Catalogue, folder: Path) -> dict[str, Any]:
     return {
         "type": "Collection",
         "stac_version": "1.1.0",
-        "id": _slug(catalogue.title),
+        "id": slug(catalogue.title),
         "title": catalogue.title,
         "description": f"Land cover of {len(used)} scenes, segmented with landweave {versions()['landweave']}",
         "license": "other",
@@ -405,7 +365,7 @@ def collection(catalogue: Catalogue, folder: Path) -> dict[str, Any]:
             *(
                 {
                     "rel": "item",
-                    "href": f"./{catalogue.place(entry, 'item.json')}",
+                    "href": f"./{catalogue.place(entry, ITEM)}",
                     "type": "application/geo+json",
                     "title": f"{entry.name} {entry.date}",
                 }
@@ -426,12 +386,6 @@ def _bounds(entries: Sequence[Entry]) -> tuple[float, float, float, float]:
     shapes = [shapely.from_geojson(json.dumps(entry.footprint)) for entry in entries]
     west, south, east, north = shapely.total_bounds(shapes).tolist()
     return west, south, east, north
-
-
-def _slug(text: str) -> str:
-    import re
-
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "landweave"
 
 
 # ---------------------------------------------------------------------------------------------------------------- pages

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from flows.pools import GPU, DaskPool, Pool, ThisProcess
+from tiling.cache import CACHE
 from tiling.errors import Mistake
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
 
     threads = str(max(1, available_cores() // workers))
     libraries = ("OMP", "MKL", "OPENBLAS", "GDAL")
-    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | {"GDAL_CACHEMAX": "256"}
+    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | {"GDAL_CACHEMAX": str(CACHE >> 20)}
     environment |= {variable: str(value) for variable, _, value in KEEP_FREED_MEMORY}
     with (
         dask.config.set(

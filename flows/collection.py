@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import rasterio
 import rasterio.features
 from affine import Affine
@@ -26,11 +25,13 @@ import segmentation.errors
 from flows import catalogue, pipeline
 from flows.catalogue import Catalogue, ClassRow, Entry
 from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, start
+from flows.items import footprint_of
 from flows.plan import FORMAT, area_of_interest
 from flows.progress import Progress, silent
 from flows.report import Published
-from flows.request import Request
+from flows.request import Request, Source
 from flows.run import content_key, held
+from flows.stac import by_day
 from tiling.errors import Mistake
 from tiling.scene import RASTER_SUFFIXES, Scene
 from tiling.window import Window
@@ -87,6 +88,15 @@ class Collected:
     def failed(self) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.status == "failed")
 
+    def check(self) -> None:
+        """Raise `Mistake` where a scene failed."""
+        if self.failed:
+            first = self.failed[0]
+            raise Mistake(
+                f"{len(self.failed)} of {len(self.entries)} scenes failed and the others are done; the first, "
+                f"{first.name}: {first.message}"
+            )
+
 
 def collect(
     request: CollectionRequest,
@@ -101,7 +111,7 @@ def collect(
     `scenes` are those of the template's files unless others are given. Raises `Mistake` where there are none.
     """
     template = request.template
-    found = list(find_scenes(template.source.paths, request.pattern) if scenes is None else scenes)
+    found = list(scenes_of(template.source, request.pattern) if scenes is None else scenes)
     if not found:
         raise Mistake(f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds rasters")
     out = folder_of(template)
@@ -122,6 +132,15 @@ def folder_of(template: Request) -> Path:
 def in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """By date; those without one come first."""
     return tuple(sorted(entries, key=lambda entry: (entry.date, entry.name)))
+
+
+def scenes_of(source: Source, pattern: str = "") -> Iterator[Found]:
+    """The scenes at a source's places; or of its search, each day one."""
+    if source.search is None:
+        yield from find_scenes(source.paths, pattern)
+        return
+    for day, places in by_day(source.search, source.bbox).items():
+        yield Found(places, day, str(day))
 
 
 def find_scenes(places: Sequence[str], pattern: str = "") -> Iterator[Found]:
@@ -243,13 +262,14 @@ def _told(job: Job, error: Exception) -> Entry:
 
 def request_for(scene: Found, template: Request, folder: Path) -> Request:
     """The template, made out for one scene."""
-    source = template.source.model_copy(update={"paths": scene.paths, "date": scene.date or template.source.date})
+    about = {"paths": scene.paths, "search": None, "date": scene.date or template.source.date}
+    source = template.source.model_copy(update=about)
     return template.model_copy(update={"source": source, "out": folder})
 
 
 def key_of(scene: Found, opened: Scene | None, template: Request) -> str:
     """Content key of all that a scene's products follow from."""
-    source = template.source.model_dump(mode="json", exclude={"paths"})
+    source = template.source.model_dump(mode="json", exclude={"paths", "search"})
     wishes = template.model_dump(mode="json", exclude={"source", "out", "fresh", "shard", "segmenter"})
     extra = [_stat(path) for path in (template.aoi, template.reference) if path]
     return content_key(
@@ -319,22 +339,6 @@ def entry_of(name: str, key: str, scene: Found, request: Request, published: Pub
         warnings=tuple(published.record["warnings"]),
         footprint=footprint_of(classes),
     )
-
-
-def footprint_of(raster: Path) -> dict[str, Any]:
-    """The outline of a raster in degrees, as GeoJSON; edges have vertices enough to be followed on the globe."""
-    import shapely
-    from pyproj import Transformer
-
-    with rasterio.open(raster) as source:
-        height, width = source.shape
-        corners = [source.transform @ corner for corner in ((0, 0), (0, height), (width, height), (width, 0))]
-        to_degrees = Transformer.from_crs(source.crs.to_wkt(), "EPSG:4326", always_xy=True)
-    outline = shapely.Polygon(corners)
-    dense = shapely.segmentize(outline, outline.length / 64)
-    degrees = shapely.transform(dense, lambda xy: np.stack(to_degrees.transform(*xy.T), axis=1))
-    outcome: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(degrees)))
-    return outcome
 
 
 def pixels_asked(request: Request, classes: Path) -> int:

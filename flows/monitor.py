@@ -25,7 +25,7 @@ from flows import catalogue
 from flows.catalogue import Catalogue, ChangeEntry, Entry
 from flows.change import ChangeRequest, change
 from flows.cluster import HERE, Cluster
-from flows.collection import MISTAKES, Found, Run, find_scenes, folder_of, in_order, segment_each
+from flows.collection import MISTAKES, Found, Run, folder_of, in_order, scenes_of, segment_each
 from flows.figures import csv_text
 from flows.progress import Progress, silent
 from flows.request import Request
@@ -154,7 +154,7 @@ def look(request: MonitorRequest, find: Find | None) -> list[Found]:
     for place in request.template.source.paths:
         if not Path(place).exists():
             raise Mistake(f"{place} is not there; name the folder that new scenes arrive in")
-    return list(find_scenes(request.template.source.paths, request.pattern))
+    return list(scenes_of(request.template.source, request.pattern))
 
 
 def settled(scene: Found, seconds: float) -> bool:

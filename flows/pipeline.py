@@ -51,15 +51,15 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
         runtime = cluster.agree(answers, "what they compute with")
         jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
         parts: list[Part] = []
-        failures: list[tuple[Window, Exception]] = []
+        failures = Failures()
         for job, outcome in pool.as_completed(make_part, jobs, gpu=gpu):
             if isinstance(outcome, Exception):
-                failures.append((job.shard.core, outcome))
+                failures.add(job.shard.core, outcome)
             else:
                 parts.append(outcome)
-            progress("segment", len(parts) + len(failures), total)
-        if failures:
-            raise failed(plan, failures)
+            progress("segment", len(parts) + failures.count, total)
+        if failures.count:
+            raise failures.error(total)
         folder.gather(part.path.name for part in parts)
         return sorted(parts, key=lambda part: part.window)
 
@@ -91,12 +91,26 @@ def publish(
     return report.write_record(plan, parts, polygons, areas, accuracy, folder)
 
 
-def failed(plan: Plan, failures: list[tuple[Window, Exception]]) -> Exception:
-    """One error for the shards that failed: a person's mistake only if each of them was."""
-    window, first = min(failures, key=lambda failure: failure[0])
-    what = f"{len(failures)} of {len(plan.shards)} shards failed and the others are kept; the first, {window}: {first}"
-    a_persons = all(isinstance(error, (Mistake, segmentation.errors.Mistake)) for _, error in failures)
-    kind = Mistake if a_persons else RuntimeError
-    error = kind(what)
-    error.__cause__ = first
-    return error
+class Failures:
+    """The shards that failed: how many, and the first in raster order. No other is kept: errors hold on to pixels."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._a_persons = True
+        self._first: tuple[Window, Exception] | None = None
+
+    def add(self, window: Window, error: Exception) -> None:
+        """Count the shard of that window."""
+        self.count += 1
+        self._a_persons &= isinstance(error, Mistake | segmentation.errors.Mistake)
+        if self._first is None or window < self._first[0]:
+            self._first = window, error
+
+    def error(self, shards: int) -> Exception:
+        """One error for all of them, of so many shards: a person's mistake only if each of them was."""
+        assert self._first is not None
+        window, first = self._first
+        kind = Mistake if self._a_persons else RuntimeError
+        error = kind(f"{self.count} of {shards} shards failed and the others are kept; the first, {window}: {first}")
+        error.__cause__ = first
+        return error

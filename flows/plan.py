@@ -9,22 +9,31 @@ from math import lcm
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
-from segmentation.calibration import infer
+from segmentation.calibration import REFLECTIVE, infer
 from segmentation.indices import required_bands
+from segmentation.preflight import unmarked
 from segmentation.segmenter import Finding, Segmenter, kinds
 from tiling.errors import Mistake, redacted
-from tiling.lattice import Lattice, Shard
+from tiling.images import covered
+from tiling.lattice import Lattice, Shard, Shards
 from tiling.reading import common_block
 from tiling.scene import Scene
 from tiling.window import Window
 
 FORMAT = 3
 """Version of what a part holds; raised when older parts can no longer be read as they are."""
+
+RESAMPLING_BYTES = 96 * 2**20
+"""What the readers of a worker take beside that where they bring pixels onto another grid."""
+
+_LISTED = 20
+"""Images of a catalogue that a plan lists by name."""
 
 PROCESS_BYTES = 400 * 2**20
 """What a worker process takes before it holds a pixel, its libraries included."""
@@ -55,16 +64,17 @@ class Plan:
         window = self.window
         return self.scene.geobox[window.row : window.row_stop, window.col : window.col_stop]
 
-    @cached_property
-    def shards(self) -> tuple[Shard, ...]:
+    @property
+    def shards(self) -> Shards:
         """The shards to run. An area of interest picks whole shards, so that their parts serve every other area too."""
-        return tuple(self.lattice.shards(self.window))
+        return self.lattice.shards(self.window)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The rasters a worker has to open."""
         mask = [self.scene.mask.path] if self.scene.mask else []
-        return tuple(sorted({self.scene.band(name).path for name in self.bands} | set(mask)))
+        below = {layer.band(self.bands[0]).path for layer in self.scene.beneath}  # one of each image tells enough
+        return tuple(sorted({self.scene.band(name).path for name in self.bands} | set(mask) | below))
 
     @cached_property
     def _scene_facts(self) -> dict[str, Any]:
@@ -96,11 +106,15 @@ class Plan:
         """Projected peak memory of one worker: it follows from the shard, never from the raster."""
         segmenter = self.segmenter
         # One amid others computes more chips than one in a corner, where chips are blended.
-        shard = max((self.shards[0], self.shards[len(self.shards) // 2]), key=lambda shard: shard.window.area)
+        shards = self.shards
+        shard = max((shards[0], shards[len(shards) // 2]), key=lambda shard: shard.window.area)
         pixel = sum(np.dtype(band.dtype).itemsize for band in self.scene.bands if band.name in self.bands) + 1
+        pixel *= 2 if self.scene.beneath else 1  # a layer is read beside what it fills
+        moved = any(layer.band(name).resampled for layer in self.scene.layers for name in self.bands)
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
         kept = shard.core.area * segmenter.bytes_kept
-        return PROCESS_BYTES + shard.window.area * pixel + kept + chip * segmenter.bytes_per_pixel
+        fixed = PROCESS_BYTES + RESAMPLING_BYTES * moved
+        return fixed + shard.window.area * pixel + kept + chip * segmenter.bytes_per_pixel
 
 
 def window_facts(window: Window) -> list[int]:
@@ -112,8 +126,12 @@ def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
     return {
         "files": scene.identities(),
         "grid": [scene.height, scene.width, *map(float, scene.transform[:6]), scene.crs.to_wkt()],
-        "bands": [redacted(repr(scene.band(name))) for name in bands],  # signatures are renewed, pixels are not
+        # Signatures are renewed, pixels are not.
+        "bands": [redacted(repr(scene.band(name))) for name in bands],
         "mask": redacted(repr(scene.mask)),
+        "beneath": [
+            redacted(repr(([layer.band(name) for name in bands], layer.mask, layer.extent))) for layer in scene.beneath
+        ],
     }
 
 
@@ -152,32 +170,34 @@ def fit(
     All follow from one sample of the scene, have a key of their own, and are never redone on resume.
     """
     bands = usable_bands(scene, segmenter)
-    unknown = unknown_units(scene, segmenter.calibrates(bands))
+    unknown, claimed = units_to_ask(scene, segmenter.calibrates(bands))
+    asked = [*unknown, *claimed]
     if not segmenter.needs_sample:
         segmenter = segmenter.fit(None)
-        if not (segmenter.inspects or unknown):
+        if not (segmenter.inspects or asked):
             return scene, segmenter, ()
     key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
     known = folder.remembered("fit", key) if folder else None
     if known is None:
         sample = scene.sample(bands)
-        calibration = infer(sample.sel(band=unknown)) if unknown else None
+        calibration = shown(sample, asked)
+        doubts = contradicted(scene, claimed, calibration)
         if calibration:
-            scene = scene.calibrated(*calibration, unknown)
+            scene = scene.calibrated(*calibration, asked)
             sample = scene.meaning(sample)
         elif unknown and segmenter.needs_reflectance:
             raise uncalibrated(scene, segmenter, unknown)
         if segmenter.needs_sample and not sample["valid"].values.any():
             raise Mistake(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
         fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
-        findings = fitted.inspect(sample, scene.gsd) if fitted.inspects else ()
+        findings = [*doubts, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
         heeded(scene, findings, preflight)  # before anything is written
         known = {"calibration": calibration, "segmenter": fitted.model_dump(mode="json"), "findings": findings}
         if folder:
             folder.remember("fit", key, known)
     elif known["calibration"]:
         scale, offset = known["calibration"]
-        scene = scene.calibrated(scale, offset, unknown)
+        scene = scene.calibrated(scale, offset, asked)
     warnings = heeded(scene, [Finding(*finding) for finding in known["findings"]], preflight)
     return scene, type(segmenter).model_validate(known["segmenter"]), warnings
 
@@ -192,14 +212,41 @@ def heeded(scene: Scene, findings: Sequence[Finding], preflight: Preflight) -> t
 
 def calibrated(scene: Scene, bands: Sequence[str]) -> Scene:
     """The scene, the digital numbers of these bands turned into reflectance where the pixels show how."""
-    unknown = unknown_units(scene, bands)
-    calibration = infer(scene.sample(unknown)) if unknown else None
-    return scene.calibrated(*calibration, unknown) if calibration else scene
+    unknown, claimed = units_to_ask(scene, bands)
+    asked = [*unknown, *claimed]
+    calibration = shown(scene.sample(asked), asked) if asked else None
+    return scene.calibrated(*calibration, asked) if calibration else scene
 
 
-def unknown_units(scene: Scene, bands: Sequence[str]) -> list[str]:
-    """Those of these bands that hold digital numbers."""
-    return [name for name in bands if scene.band(name).units == "dn"]
+def units_to_ask(scene: Scene, bands: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of these bands that hold digital numbers; and those whose scale a catalogue says and pixels can confirm."""
+    known = [scene.band(name) for name in bands]
+    return (
+        [band.name for band in known if band.units == "dn"],
+        [band.name for band in known if band.claimed and band.name.rpartition(".")[2] in REFLECTIVE],
+    )
+
+
+def shown(sample: xr.Dataset, bands: Sequence[str]) -> tuple[float, float] | None:
+    """The scale and offset that the pixels of these bands show, whatever they are said to be."""
+    if not bands:
+        return None
+    return infer(sample.sel(band=list(bands)).assign_coords(units=("band", ["dn"] * len(bands))))
+
+
+def contradicted(scene: Scene, claimed: Sequence[str], calibration: tuple[float, float] | None) -> list[Finding]:
+    """A warning where pixels show another scale or offset than a catalogue says."""
+    said = {(scene.band(name).scale, scene.band(name).offset) for name in claimed}
+    if calibration is None or all(np.allclose(claim, calibration, rtol=1e-6, atol=0) for claim in said):
+        return []
+    words = " and ".join(f"× {scale:g} {offset:+g}" for scale, offset in sorted(said))
+    return [
+        Finding(
+            "warn",
+            f"its catalogue says that reflectance is the pixel {words}, the pixels show × {calibration[0]:g} "
+            f"{calibration[1]:+g}, and are believed; insist on the former with --scale and --offset",
+        )
+    ]
 
 
 def usable_bands(scene: Scene, segmenter: Segmenter) -> tuple[str, ...]:
@@ -256,6 +303,25 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     return outline, window
 
 
+def described_images(plan: Plan) -> dict[str, str]:
+    """Which images of a catalogue the scene shows, on which grid, and how much of the area they cover."""
+    import shapely
+
+    scene, layers, window = plan.scene, plan.scene.layers, plan.window
+    listed = [f"{layer.name} ({layer.date})" if layer.date else layer.name for layer in layers[:_LISTED]]
+    listed += [f"and {len(layers) - _LISTED} more"] if len(layers) > _LISTED else []
+    west, north = scene.transform @ (window.col, window.row)
+    east, south = scene.transform @ (window.col_stop, window.row_stop)
+    area = plan.outline or shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
+    return {
+        "images": f"{len(layers)}, the first that has a pixel shows it: {', '.join(listed)}",
+        "grid": f"pixels of {abs(scene.transform.a):g} × {abs(scene.transform.e):g} in {crs_name(scene)}, the first at "
+        f"{scene.transform.c:.10g}, {scene.transform.f:.10g}",
+        "covered": f"{100 * covered(scene, area):.1f} % of the {'area of interest' if plan.outline else 'scene'}, by "
+        "the catalogue's footprints",
+    }
+
+
 def crs_name(scene: Scene) -> str:
     """The CRS as a person names it: its EPSG code, else its own name."""
     return f"EPSG:{scene.crs.epsg}" if scene.crs.epsg else str(scene.crs.proj.name)
@@ -263,11 +329,12 @@ def crs_name(scene: Scene) -> str:
 
 def describe(plan: Plan) -> dict[str, Any]:
     """What a person wants to know before a run."""
-    scene, lattice, first = plan.scene, plan.lattice, plan.shards[0]
-    chips = len(plan.shards) * len(first.tiles) * lattice.chip_shape[0] * lattice.chip_shape[1]
+    scene, lattice, shards, first = plan.scene, plan.lattice, plan.shards, plan.shards[0]
+    chips = len(shards) * len(first.tiles) * lattice.chip_shape[0] * lattice.chip_shape[1]
     used = {band.name: band for band in scene.bands}
     return {
-        "scene": f"{scene.name}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
+        "scene": f"{scene.title}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
+        **(described_images(plan) if scene.origin else {}),
         "bands": ", ".join(scene.band_names),
         "used": ", ".join(
             f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})" for name in plan.bands
@@ -276,7 +343,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "tiles": f"{len(lattice):,} of {lattice.core_shape[1]} × {lattice.core_shape[0]} px, chips of "
         f"{lattice.chip_shape[1]} × {lattice.chip_shape[0]} px",
         "computed": f"about {chips / plan.window.area:.2f} × the pixels of the products",
-        "shards": f"{len(plan.shards):,} of up to {first.core.width} × {first.core.height} px",
+        "shards": f"{len(shards):,} of up to {first.core.width} × {first.core.height} px",
         "memory": f"{plan.worker_bytes / 2**30:.2f} GiB per worker",
         **({"warnings": "; ".join(plan.warnings)} if plan.warnings else {}),
     }

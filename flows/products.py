@@ -48,7 +48,7 @@ def write_rasters(
     from tiling.style import raster_qml
 
     def whole(pixels: Path) -> Part:
-        return Part(pixels, Window.of_shape(*plan.window.shape), 1, {})
+        return Part(pixels, Window.of_shape(*plan.window.shape))
 
     wanted = ["classes", *(name for name in PERCENTS if name in plan.request.products and parts[0].bands_of(name))]
     with scratch(folder.path) as work:

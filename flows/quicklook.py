@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioIOError
 
 from tiling.reading import environment, open_dataset
-from tiling.remote import is_local
-from tiling.scene import Scene
+from tiling.remote import attempt, is_local
+from tiling.scene import Band, Scene
+from tiling.window import Window
 
 LONGEST = 900
 """Pixels of the longer side of each panel's image."""
@@ -24,6 +27,12 @@ SCENE_LIMIT = 200_000_000
 
 REMOTE_LIMIT = 4 * LONGEST**2
 """The same for a scene on another machine, where every byte is fetched once more."""
+
+COMPOSED_LIMIT = 25_000_000
+"""The same for a scene whose pixels are resampled or laid over each other as they are read."""
+
+_STRIP = 256
+"""Rows of such a scene that are read at once."""
 
 LegendRows = Sequence[tuple[int, str, str]]
 
@@ -82,28 +91,66 @@ def draw(
 
 
 def natural_colours(scene: Scene, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-    """The scene, `(y, x, 3) uint8`, in true colour, else false colour, else one band; None if that costs too much."""
+    """The scene, `(y, x, 3) uint8`, in true colour, else false colour, else one band; None if that costs too much
+    or cannot be read.
+    """
     names = scene.band_names
     choices = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "red"))
     trio = next((trio for trio in choices if set(trio) <= set(names)), (names[0],) * 3)
-    layers: dict[str, npt.NDArray[np.float32]] = {}
-    for name in dict.fromkeys(trio):
-        band = next(band for band in scene.bands if band.name == name)
-        limit = SCENE_LIMIT if is_local(band.path) else REMOTE_LIMIT
-        with environment(band.path), open_dataset(band.path) as source:
-            if not source.overviews(band.index) and source.height * source.width > limit:
-                return None
-            window = rasterio.windows.from_bounds(*ordered(bounds, source.transform), transform=source.transform)
-            data = source.read(
-                band.index, out_shape=shape, window=window, boundless=False, resampling=Resampling.nearest, masked=True
-            )
-        pixels = np.ma.filled(data.astype(np.float32), np.nan)
-        if band.nodata is not None:
-            pixels[pixels == np.float32(band.nodata)] = np.nan
-        layers[name] = pixels
-    picture = np.full((*shape, 3), 255, np.uint8)
-    for channel, name in enumerate(trio):
-        pixels = layers[name]
+    bands = [scene.band(name) for name in dict.fromkeys(trio)]
+    if scene.beneath or any(band.resampled or band.at != (0, 0) for band in bands):
+        found = composed(scene, [band.name for band in bands], bounds, shape)
+        return None if found is None else coloured([found[name] for name in trio])
+    layers: dict[str, npt.NDArray[np.float32] | None] = {}
+    for band in bands:
+        read = partial(thumbnail, band, bounds, shape)
+        try:
+            layers[band.name] = read() if is_local(band.path) else attempt(read)
+        except RasterioIOError:  # the map is made, and is worth more than what it is shown beside
+            return None
+    channels = [layer for name in trio if (layer := layers[name]) is not None]
+    return coloured(channels) if len(channels) == len(trio) else None
+
+
+def thumbnail(band: Band, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:
+    """The nearest pixels of a band, NaN where it has none; None if that costs too much."""
+    limit = SCENE_LIMIT if is_local(band.path) else REMOTE_LIMIT
+    with environment(band.path), open_dataset(band.path) as source:
+        if not source.overviews(band.index) and source.height * source.width > limit:
+            return None
+        window = rasterio.windows.from_bounds(*ordered(bounds, source.transform), transform=source.transform)
+        data = source.read(
+            band.index, out_shape=shape, window=window, boundless=False, resampling=Resampling.nearest, masked=True
+        )
+    pixels: npt.NDArray[np.float32] = np.ma.filled(data.astype(np.float32), np.nan)
+    if band.nodata is not None:
+        pixels[pixels == np.float32(band.nodata)] = np.nan
+    return pixels
+
+
+def composed(
+    scene: Scene, names: Sequence[str], bounds: Any, shape: tuple[int, int]
+) -> dict[str, npt.NDArray[np.float32]] | None:
+    """The nearest pixels of a scene that is put together as it is read, NaN where not valid; None if it is large."""
+    corners = [~scene.transform @ corner for corner in ((bounds.left, bounds.top), (bounds.right, bounds.bottom))]
+    (left, right), (top, bottom) = (sorted(round(value) for value in ends) for ends in zip(*corners, strict=True))
+    if (bottom - top) * (right - left) > COMPOSED_LIMIT:
+        return None
+    rows = top + ((np.arange(shape[0]) + 0.5) * (bottom - top) / shape[0]).astype(int)
+    cols = ((np.arange(shape[1]) + 0.5) * (right - left) / shape[1]).astype(int)
+    found = np.full((len(names), *shape), np.nan, np.float32)
+    for start in range(top, bottom, _STRIP):
+        here = (rows >= start) & (rows < start + _STRIP)
+        chip = scene.read(Window(start, left, _STRIP, right - left), names)
+        at = np.ix_(rows[here] - start, cols)
+        found[:, here] = np.where(chip["valid"].values[at], chip["pixels"].values[:, *at], np.nan)
+    return dict(zip(names, found, strict=True))
+
+
+def coloured(channels: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.uint8]:
+    """Red, green and blue `(y, x)`, NaN = no data, each stretched to what most of it spans; no data is white."""
+    picture = np.full((*channels[0].shape, 3), 255, np.uint8)
+    for channel, pixels in enumerate(channels):
         seen = np.isfinite(pixels)
         if not seen.any():
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import reduce
@@ -15,6 +16,7 @@ from typing import Any
 import rasterio
 
 from flows.evaluate import evaluate
+from flows.items import ITEM, item_of
 from flows.plan import Plan, crs_name
 from flows.pools import Pool
 from flows.run import RunFolder, versions, write_whole
@@ -22,6 +24,7 @@ from flows.shard import peak_memory
 from flows.storage import Remote
 from segmentation.accuracy import Accuracy
 from segmentation.legend import Legend
+from tiling.errors import redacted
 from tiling.mosaic import scratch
 from tiling.parts import Part
 from tiling.tally import TallyBlock, tally
@@ -115,7 +118,7 @@ def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], fol
             plan.segmenter.legend.rows,
             {area.class_id: area.share for area in areas},
             plan.scene,
-            f"{plan.scene.name}{day} · {plan.segmenter.kind}",
+            f"{plan.scene.title}{day} · {plan.segmenter.kind}",
             work / "quicklook.png",
         )
         (work / "quicklook.png").replace(folder.product("quicklook.png"))
@@ -130,7 +133,6 @@ def write_record(
     folder: RunFolder,
 ) -> Published:
     """Write `run.json`: what was asked, what it was made from, with what, how long it took, what came out."""
-    notes = [part.note for part in parts]
     record: dict[str, Any] = {
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -141,24 +143,33 @@ def write_record(
             "height": plan.scene.height,
             "width": plan.scene.width,
             "crs": crs_name(plan.scene),
+            "images": [
+                {"name": layer.name, "date": layer.date, "item": layer.origin}
+                for layer in plan.scene.layers
+                if layer.origin
+            ],
             "bands": [asdict(band) for band in plan.scene.bands if band.name in plan.bands],
             "files": plan.scene.identities(),
         },
         "segmenter": plan.segmenter.identity(),
+        "legend": plan.segmenter.legend.rows,
         "warnings": list(plan.warnings),
         "lattice": asdict(plan.lattice),
         "shards": len(plan.shards),
         "seconds": folder.seconds,
-        "peak_bytes": {"worker": max((note["peak_bytes"] for note in notes), default=0), "client": peak_memory()},
+        "peak_bytes": {"worker": max((part.peak_bytes for part in parts), default=0), "client": peak_memory()},
         "areas": [asdict(area) for area in areas],
         "polygons": polygons,
         "accuracy": accuracy.to_dict() if accuracy else None,
         "versions": versions(),
     }
+    # The record is written last: it vouches for the rest.
+    item = json.dumps(item_of(record, folder.path), indent=1, ensure_ascii=False, default=str)
+    write_whole(folder.product(ITEM), redacted(item) + "\n")
     record = folder.record(record)
     names = (
         "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
-        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "run.json",
+        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", ITEM, "run.json",
     )  # fmt: skip
     files = tuple(folder.place / name for name in names if folder.product(name).exists())
     return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)

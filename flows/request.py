@@ -13,14 +13,17 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.settings import read_settings
+from flows.stac import Search, find
 from flows.storage import Place
 from segmentation.bundle import load, names
 from segmentation.segmenter import AnySegmenter, Measure, Segmenter, segmenter_class
 from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
+from tiling.images import Wishes, open_items
 from tiling.reach import Reach, check_reach
 from tiling.scene import Scene, open_scene
 from tiling.sieve import Rule
+from tiling.stac import Item, is_item, read_items
 
 Product = Literal["classes", "confidence", "vectors", "probabilities", "entropy", "margin"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
@@ -34,17 +37,44 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    paths: Annotated[tuple[str, ...], Field(min_length=1, description="One raster, or its single-band files.")]
+    paths: Annotated[
+        tuple[str, ...], Field(description="One raster, its single-band files, or STAC items; none where one searches.")
+    ] = ()
+    search: Annotated[Search | None, Field(description="What to look for in a STAC catalogue.")] = None
+    bbox: Annotated[
+        tuple[float, float, float, float] | None,
+        Field(description="West, south, east, north in degrees: where a scene of STAC items ends."),
+    ] = None
+    assets: Annotated[
+        tuple[str, ...], Field(description="Bands, or keys of assets, of STAC items to read; none means all.")
+    ] = ()
     bands: Annotated[dict[str, int], Field(description="Band name to band number, where the file does not say.")] = {}
     nodata: Annotated[float | None, Field(description="Pixel value that means no data.")] = None
     scale: Annotated[float | None, Field(description="Reflectance = pixel × scale + offset.")] = None
     offset: Annotated[float | None, Field(description="Reflectance = pixel × scale + offset.")] = None
-    mask: Annotated[str, Field(description="band=N or a raster whose values mark pixels to leave out.")] = ""
+    mask: Annotated[
+        str,
+        Field(
+            description="band=N or a raster whose values mark pixels to leave out. Of STAC items also an asset's key, "
+            "or none; the asset that tells clouds by default."
+        ),
+    ] = ""
     mask_values: Annotated[tuple[int, ...], Field(description="Mask values to leave out; none means all but 0.")] = ()
+    mask_bits: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=31)], ...],
+        Field(description="Bits of the mask that leave a pixel out where one is set, counted from 0."),
+    ] = ()
     date: Annotated[datetime.date | None, Field(description="Day of the image.")] = None
 
     def open(self) -> Scene:
-        """The scene, checked: every mistake a header can show is raised here."""
+        """The scene, checked: every mistake a header or a catalogue can show is raised here."""
+        if self.search is not None or any(map(is_item, self.paths)):
+            return open_items(self.items(), self._wishes)
+        if not self.paths:
+            raise Mistake("no scene was given; name a raster or a STAC item, or search for some with --stac")
+        for option, given in (("--bbox", self.bbox), ("--assets", self.assets)):
+            if given:
+                raise Mistake(f"{option} is for STAC items; bound the products of a raster with --aoi")
         return open_scene(
             self.paths,
             bands=self.bands or None,
@@ -53,7 +83,35 @@ class Source(BaseModel):
             offset=self.offset,
             mask=self.mask or None,
             mask_values=self.mask_values,
+            mask_bits=self.mask_bits,
             date=self.date,
+        )
+
+    def items(self) -> list[Item]:
+        """The STAC items that are named or found, the uppermost first."""
+        if self.search is None:
+            for path in self.paths:
+                if not is_item(path):
+                    raise Mistake(f"{path} stands among STAC items; give items alone, or the rasters themselves")
+            return [item for path in self.paths for item in read_items(path)]
+        if self.paths:
+            raise Mistake(f"{self.paths[0]} and a search: give a scene, or what to look for in --stac")
+        return find(self.search, self.bbox)
+
+    @property
+    def _wishes(self) -> Wishes:
+        """What is said of the items, in the words of `open_items`."""
+        return Wishes(
+            bands=self.bands,
+            nodata=self.nodata,
+            scale=self.scale,
+            offset=self.offset,
+            mask=self.mask,
+            mask_values=self.mask_values,
+            mask_bits=self.mask_bits,
+            date=self.date,
+            bbox=self.bbox,
+            assets=self.assets,
         )
 
 
@@ -171,9 +229,10 @@ def check_machines(name: str) -> None:
 
 def check_places(request: Request) -> None:
     """Raise `Mistake` where a request names a place out of reach that no reader would stumble on before work starts."""
-    for path in (*request.source.paths, request.source.mask, request.aoi, request.reference, request.out):
-        name, equals, rest = str(path).partition("=")
-        check_reach(rest if equals and name.replace(".", "_").isidentifier() else str(path))
+    named = (*request.source.paths, request.source.mask, request.aoi, request.reference, request.out)
+    for path in filter(None, map(str, named)):  # an empty one is none at all
+        name, equals, rest = path.partition("=")
+        check_reach(rest if equals and name.replace(".", "_").isidentifier() else path)
     bundle = getattr(request.segmenter, "bundle", None)
     if bundle is not None and bundle not in names():
         check_reach(str(bundle))

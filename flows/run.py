@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.storage import Claim, Place, Remote, claimed, near_copy, together
+from tiling.cache import keep_cache_small
 from tiling.errors import Mistake, redacted
 from tiling.files import on_disk, write_file
 
@@ -147,7 +148,7 @@ class RunFolder:
     def gather(self, names: Iterable[str]) -> None:
         """Bring those parts here that were made on other machines."""
         if self.remote is not None:
-            together(Slot.fetch, [slot for slot in map(self.slot, names) if not slot.path.exists()])
+            together(Slot.fetch, (slot for slot in map(self.slot, names) if not slot.path.exists()))
 
     def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
         """What an earlier run wrote down under `key`, if it did."""
@@ -167,6 +168,7 @@ def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
 
     `fresh` drops the parts of earlier runs. Raises `Mistake` where the folder cannot be written or is in use.
     """
+    keep_cache_small()
     if isinstance(place, Path):
         with _open_here(place, str(place), fresh) as folder:
             yield folder

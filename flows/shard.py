@@ -17,6 +17,7 @@ import xarray as xr
 from flows.run import Slot
 from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
 from tiling.blending import summed
+from tiling.cache import keep_cache_small
 from tiling.lattice import Shard
 from tiling.parts import NO_CONFIDENCE, Part, read_part, write_part
 from tiling.reading import read_ahead
@@ -42,6 +43,7 @@ def make_part(job: ShardJob) -> Part:
     """The part of one shard, computed unless it is already there."""
     if (known := found_part(job.slot)) is not None:
         return known
+    keep_cache_small()
     began, core = time.perf_counter(), job.shard.core
     labels = np.zeros(core.shape, np.uint8)
     layers: dict[str, Pixels] = {}

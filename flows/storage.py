@@ -12,11 +12,12 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -39,6 +40,9 @@ RENEWAL = 60.0
 
 AT_ONCE = 8
 """Objects on their way at the same time."""
+
+_MOST_WAITING = 256
+"""Objects that wait for their turn: a pool holds all it was given, and a large scene has a hundred thousand."""
 
 T = TypeVar("T")
 
@@ -165,11 +169,13 @@ Place = Annotated[
 """Where a run's folder is: on a disk, or on an object store."""
 
 
-def together(work: Callable[[T], object], items: Sequence[T]) -> None:
+def together(work: Callable[[T], object], items: Iterable[T]) -> None:
     """Do `work` for each item, several at once; the first failure is raised."""
+    waiting = iter(items)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="transfer") as pool:
-        for _ in pool.map(work, items):
-            pass
+        while some := list(islice(waiting, _MOST_WAITING)):
+            for _ in pool.map(work, some):
+                pass
 
 
 def near_copy(place: Remote) -> Path:

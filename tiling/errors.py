@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_SECRET = r"(?:[\w.%-]*(?:sig|token|secret|password|passwd|credential|key|auth)[\w.%-]*|x-(?:amz|goog|ms)-[\w.%-]+)"
+_SECRET = (
+    r"(?:[\w.%-]*(?:sig|token|secret|password|passwd|credential|key|auth)[\w.%-]*|x-(?:amz|goog|ms)-[\w.%-]+"
+    r"|expires|policy|s[eprtv]|sk(?:e|s|t|v|oid|tid)|spr|sip)"  # of signatures by CloudFront and Azure
+)
 # In abfs://container@account nothing is secret.
 _USER = re.compile(r"(\b(?!abfss?:)[a-z][\w+.-]*://)[^/\s@\"'<>]+@", re.IGNORECASE)
 _SIGNED = re.compile(rf"([?&]{_SECRET}=)[^&\s\"'<>)]+", re.IGNORECASE)
@@ -23,6 +26,10 @@ class Mistake(ValueError):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(one_line(redacted(sentence)))
+
+
+class Away(Mistake):
+    """Another machine does not hand out what it has. Asked again later, it may."""
 
 
 def one_line(text: str) -> str:

@@ -58,6 +58,28 @@ def core_size(length: int, target: int, stride: int) -> int:
     return -(-length // (n * stride)) * stride
 
 
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """Some rows and columns of a lattice's shards, in raster order, each made when it is asked for.
+
+    However many they are, this is a few numbers.
+    """
+
+    lattice: Lattice
+    rows: range
+    cols: range
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+    def __getitem__(self, index: int) -> Shard:
+        row, col = divmod(range(len(self))[index], len(self.cols))
+        return self.lattice.shard_at(self.rows[row], self.cols[col])
+
+    def __iter__(self) -> Iterator[Shard]:
+        return map(self.__getitem__, range(len(self)))
+
+
 @dataclass(frozen=True)
 class Lattice:
     """A raster of `height` × `width` px cut into tiles and shards, anchored at pixel (0, 0).
@@ -142,7 +164,7 @@ class Lattice:
         around = -(-self._margin // core)
         return range(max(0, owned.start - around), min(count, owned.stop + around))
 
-    def shards(self, within: Window | None = None) -> Iterator[Shard]:
+    def shards(self, within: Window | None = None) -> Shards:
         """The shards in raster order; with `within`, only those whose core meets that window."""
         (core_height, core_width), (down, across), (rows, cols) = (
             self.core_shape,
@@ -151,11 +173,13 @@ class Lattice:
         )
         window = self.whole if within is None else within & self.whole
         if not window:
-            return
+            return Shards(self, range(0), range(0))
         height, width = core_height * down, core_width * across
-        for row in range(window.row // height, min(rows, -(-window.row_stop // height))):
-            for col in range(window.col // width, min(cols, -(-window.col_stop // width))):
-                yield self.shard_at(row, col)
+        return Shards(
+            self,
+            range(window.row // height, min(rows, -(-window.row_stop // height))),
+            range(window.col // width, min(cols, -(-window.col_stop // width))),
+        )
 
     def __len__(self) -> int:
         """Number of tiles."""

@@ -1,7 +1,6 @@
 """Parts joined into one raster: a virtual mosaic, then a cloud-optimised GeoTIFF.
 
-The mosaic is a GDAL VRT: it costs a few hundred bytes a part, and the COG driver streams through it block by block, so
-memory does not grow with the raster.
+The mosaic is a GDAL VRT, and the COG driver streams through it block by block, so memory does not grow with the raster.
 """
 
 from __future__ import annotations
@@ -10,21 +9,27 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from itertools import groupby
+from operator import or_
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element, ElementTree, SubElement
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 import rasterio
 import rasterio.features
 import rasterio.shutil
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.session import DummySession
 
 from tiling.parts import Part
 from tiling.window import Window
 
 BLOCK = 512
 _BURNT = 4 * BLOCK
+_OPEN_PARTS = 16
+"""Parts that GDAL keeps open at once. Each takes two or three megabytes, and GDAL's own limit is 450."""
 LegendRows = Sequence[tuple[int, str, str]]
 
 
@@ -32,6 +37,14 @@ def _text(parent: Element, tag: str, text: object, **attributes: object) -> Elem
     element = SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
     element.text = str(text)
     return element
+
+
+class _Shown(NamedTuple):
+    """What a VRT shows at a place: all of a raster, and which of its bands."""
+
+    path: Path
+    window: Window
+    bands: Sequence[int]
 
 
 def write_mosaic(
@@ -43,32 +56,64 @@ def write_mosaic(
     legend: LegendRows = (),
     names: Sequence[str] = (),
 ) -> Path:
-    """Write the VRT at `path` that shows `bands` of all `parts` as one uint8 raster on `geobox`.
+    """Write the VRT at `path` that shows `bands` of `parts`, in raster order, as one uint8 raster on `geobox`.
 
     Pixels of no part are `nodata`. With a `legend` bands get its colour table and category names; `names` are those of
-    the bands themselves.
+    the bands themselves. Each row of parts is a VRT of its own beside it, which GDAL opens when it comes to it: of a
+    hundred thousand parts it knows a few hundred at a time.
     """
-    height, width = geobox.shape
-    root = Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
-    _text(root, "SRS", geobox.crs.to_wkt() if geobox.crs else "")
-    _text(root, "GeoTransform", ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)))
-    for number, band in enumerate(bands, start=1):
-        raster = SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
-        if names:
-            _text(raster, "Description", names[number - 1])
-        _text(raster, "NoDataValue", nodata)
-        if legend:
-            _colours(raster, legend)
-        for part in parts:
-            _source(raster, part, band)
-    ElementTree(root).write(path, encoding="utf-8")
+    rows = []
+    for row, members in groupby(parts, key=lambda part: part.window.row):
+        shown = [_Shown(part.path, part.window, bands) for part in members]
+        if len(shown) > 1:
+            window = reduce(or_, (each.window for each in shown))
+            file = path.with_name(f"{path.stem}-{row}{path.suffix}")
+            inside = [each._replace(window=each.window.moved(-window.row, -window.col)) for each in shown]
+            _write_vrt(file, window.shape, [_band(number, nodata) for number, _ in enumerate(bands, 1)], inside)
+            shown = [_Shown(file, window, range(1, len(bands) + 1))]
+        rows += shown
+    described = [_band(number, nodata, legend, names) for number, _ in enumerate(bands, 1)]
+    _write_vrt(path, (geobox.height, geobox.width), described, rows, geobox)
     return path
 
 
-def _source(raster: Element, part: Part, band: int) -> None:
-    window = part.window
-    source = SubElement(raster, "SimpleSource")
-    _text(source, "SourceFilename", part.path.resolve(), relativeToVRT=0)
+def _band(number: int, nodata: int, legend: LegendRows = (), names: Sequence[str] = ()) -> Element:
+    band = Element("VRTRasterBand", dataType="Byte", band=str(number))
+    if names:
+        _text(band, "Description", names[number - 1])
+    _text(band, "NoDataValue", nodata)
+    if legend:
+        _colours(band, legend)
+    return band
+
+
+def _write_vrt(
+    path: Path, shape: tuple[int, int], bands: Sequence[Element], shown: Sequence[_Shown], geobox: GeoBox | None = None
+) -> None:
+    """Write the VRT of that height and width source by source: as a tree the sources would take kilobytes each."""
+    root = Element("VRTDataset", rasterXSize=str(shape[1]), rasterYSize=str(shape[0]))
+    if geobox is not None:
+        _text(root, "SRS", geobox.crs.to_wkt() if geobox.crs else "")
+        _text(root, "GeoTransform", ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(_opened(root))
+        for place, band in enumerate(bands):
+            file.write(_opened(band))
+            for each in shown:
+                file.write(tostring(_source(each, each.bands[place]), encoding="unicode"))
+            file.write(f"</{band.tag}>")
+        file.write(f"</{root.tag}>")
+
+
+def _opened(element: Element) -> str:
+    """An element with its children, not yet closed."""
+    return tostring(element, encoding="unicode", short_empty_elements=False).removesuffix(f"</{element.tag}>")
+
+
+def _source(shown: _Shown, band: int) -> Element:
+    window = shown.window
+    source = Element("SimpleSource")
+    _text(source, "SourceFilename", shown.path.absolute(), relativeToVRT=0)
     _text(source, "SourceBand", band)
     SubElement(
         source,
@@ -82,6 +127,7 @@ def _source(raster: Element, part: Part, band: int) -> None:
     size = {"xSize": str(window.width), "ySize": str(window.height)}
     SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
     SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **size})
+    return source
 
 
 def _colours(raster: Element, legend: LegendRows) -> None:
@@ -100,7 +146,7 @@ def write_cog(source: Path, target: Path, *, overviews: str) -> None:
 
     The file and the `.aux.xml` beside it (GeoTIFF itself has no place for category names) appear whole.
     """
-    with scratch(target.parent) as folder:
+    with scratch(target.parent) as folder, rasterio.Env(session=DummySession(), GDAL_MAX_DATASET_POOL_SIZE=_OPEN_PARTS):
         rasterio.shutil.copy(
             str(source),
             str(folder / target.name),

@@ -26,19 +26,22 @@ NO_CONFIDENCE = 255
 _NOTE = "LANDWEAVE"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A part on disk: where it is, which pixels of the scene it holds, how many bands, and its note."""
+    """A part on disk, in a few hundred bytes: whoever joins the parts of a run holds one for each shard."""
 
     path: Path
     window: Window
-    bands: int
-    note: dict[str, Any]
+    """The pixels of the scene that it holds."""
+    peak_bytes: int = 0
+    """Largest resident size of the process that made it, until then."""
 
     def bands_of(self, layer: str) -> tuple[int, ...]:
         """Numbers of the bands that hold a layer, such as "confidence"; none where the part has no such layer."""
+        with rasterio.open(self.path) as source:
+            layers = _note_of(source)["layers"]
         first = 1
-        for name, count in self.note["layers"].items():
+        for name, count in layers.items():
             if name == layer:
                 return tuple(range(first, first + count))
             first += count
@@ -89,11 +92,19 @@ def write_part(
                 target.write(array, index)
             target.update_tags(**{_NOTE: json.dumps(facts)})
         write(path, bytes(memory.getbuffer()))
-    return Part(path, window, len(bands), facts)
+    return _described(path, facts)
 
 
 def read_part(path: Path) -> Part:
     """A part written before; reads its header only."""
     with rasterio.open(path) as source:
-        note = json.loads(source.tags()[_NOTE])
-        return Part(path, Window(*note["window"]), source.count, note)
+        return _described(path, _note_of(source))
+
+
+def _described(path: Path, note: dict[str, Any]) -> Part:
+    return Part(path, Window(*note["window"]), note.get("peak_bytes", 0))
+
+
+def _note_of(source: Any) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads(source.tags()[_NOTE])
+    return note

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial, reduce
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache, partial, reduce
 from math import lcm
 from operator import or_
 from pathlib import Path
@@ -19,16 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import xarray as xr
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Interleaving, Resampling
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
-from rasterio.vrt import WarpedVRT
 
-from tiling.errors import Mistake
+from tiling.errors import Away, Mistake
 from tiling.lattice import Tile
 from tiling.reach import driver_for, is_there
 from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, last_seen, small_content
+from tiling.resample import resample
 from tiling.window import Window
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ _MOST_IDLE = 48
 _STRIP = 256
 """Rows that one task of `read_ahead` decodes, at least."""
 _LONGEST_STRIP = 4096
-_EXACT = 1e-9
-"""Error of a resampled pixel's place, in pixels. rasterio 1.4 makes no WarpedVRT on a given grid with tolerance 0."""
 LARGEST_BLOCK = 128 * 2**20
 """Bytes of a source's block, decoded."""
 _STORED = {"complex_int16": "complex64"}
@@ -91,8 +90,9 @@ def _check_block(path: str, dataset: Any) -> None:
 def environment(path: str) -> Iterator[None]:
     """GDAL set up to read that file, wherever it lies; one thread at a time reads from other machines.
 
-    GDAL 3.10 has been seen to wait for ever where two threads fetch blocks of the same file. It fetches the blocks of
-    a window in parallel itself.
+    Otherwise two may wait for each other for ever. rasterio 1.4 looks for masks at the start of each read while it
+    holds Python's lock; where that takes a piece of the header which another thread is fetching, GDAL waits for that
+    thread. If the server makes the other ask again, GDAL warns, and rasterio's handler of warnings wants Python's lock.
     """
     # Without a session: with boto3 installed rasterio would ask it for credentials each time, GDAL finds them itself.
     with (
@@ -107,8 +107,8 @@ def _attempts(path: str) -> int:
 
 
 @contextmanager
-def _borrowed(path: str, onto: tuple[GeoBox, Resampling, float | None] | None = None) -> Iterator[Any]:
-    """An open dataset nobody else uses meanwhile; resampled where `onto` says (grid, method, no data of the source).
+def _borrowed(path: str) -> Iterator[Any]:
+    """An open dataset nobody else uses meanwhile.
 
     A dataset is not safe to share between threads, but may wander from one to the next. What is no longer the file
     that was opened (changed, or inherited through a fork) is not found again, because the key names both. Of a remote
@@ -122,30 +122,27 @@ def _borrowed(path: str, onto: tuple[GeoBox, Resampling, float | None] | None = 
         stamp = (status.st_mtime_ns, status.st_size)
     else:
         stamp = last_seen(path)
-    grid, method, nodata = onto or (None, None, None)
-    key = (os.getpid(), path, stamp, method, repr(nodata), grid)  # repr: NaN equals nothing
+    key = (os.getpid(), path, stamp)
     with _lock:
         place = next((i for i, (known, _) in enumerate(_idle) if known == key), None)
         dataset = None if place is None else _idle.pop(place)[1]
         outdated = [entry for entry in _idle if entry[0][1] == path and entry[0][2] != stamp]
         _idle[:] = [entry for entry in _idle if entry not in outdated]
     for _, other in outdated:
-        _close(other)  # what GDAL holds of a remote file goes with the last who has it open
+        other.close()  # what GDAL holds of a remote file goes with the last who has it open
     if dataset is None:
         dataset = open_dataset(path)
-        if onto is not None:
-            dataset = _resampled(dataset, *onto)
     try:
         yield dataset
     except BaseException:
-        _close(dataset)  # half a block may be in its cache
+        dataset.close()  # half a block may be in its cache
         raise
     with _lock:
         _idle.append((key, dataset))
         old = _idle[:-_MOST_IDLE]
         del _idle[:-_MOST_IDLE]
     for _, dataset in old:
-        _close(dataset)
+        dataset.close()
 
 
 _idle: list[tuple[tuple[Any, ...], Any]] = []
@@ -161,43 +158,16 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def _resampled(dataset: Any, grid: GeoBox, method: Resampling, nodata: float | None) -> Any:
-    """Band 1 of a dataset on another grid, and as band 2 whether there is data.
-
-    A pixel does not depend on the window it is read in: GDAL warps fixed blocks of the whole grid.
-    """
-    return WarpedVRT(
-        dataset,
-        crs=str(grid.crs.to_wkt()) if grid.crs else None,
-        transform=grid.affine,
-        height=grid.height,
-        width=grid.width,
-        resampling=method,
-        tolerance=_EXACT,
-        src_nodata=nodata,
-        add_alpha=True,
-    )
-
-
-def _opened(scene: Scene, band: Band) -> AbstractContextManager[Any]:
-    """The dataset that holds a band, on the scene's grid."""
-    return _borrowed(band.path, (scene.geobox, Resampling.bilinear, band.nodata) if band.resampled else None)
-
-
 def common_block(scene: Scene, bands: Sequence[str]) -> tuple[int, int]:
     """Rows and columns of the least window that cuts no block of these bands in two, where they agree so far."""
-    shapes = set()
+    shapes = {(1, 1)}
     for name in bands:
-        with _opened(scene, scene.band(name)) as dataset:
-            shapes.add(dataset.block_shapes[0])
+        band = scene.band(name)
+        if not band.resampled:  # its blocks are those of another grid
+            with _borrowed(band.path) as dataset:
+                shapes.add(dataset.block_shapes[0])
     heights, widths = zip(*shapes, strict=True)
     return lcm(*heights), lcm(*widths)
-
-
-def _close(dataset: Any) -> None:
-    dataset.close()
-    if isinstance(dataset, WarpedVRT):
-        dataset.src_dataset.close()
 
 
 def _reason(error: BaseException) -> str:
@@ -206,7 +176,27 @@ def _reason(error: BaseException) -> str:
 
 
 def decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
-    """Fill `pixels (band, y, x)` and `valid (y, x)` with a window that lies inside the scene."""
+    """Fill `pixels (band, y, x)`, which are 0, and `valid (y, x)` with a window that lies inside the scene.
+
+    Of a mosaic's layers each pixel comes with all its bands from the uppermost that has it.
+    """
+    valid[...] = False
+    for depth, layer in enumerate(scene.layers):
+        inside = window if layer.extent is None else window & layer.extent
+        if not inside or valid[at := inside.within(window)].all():
+            continue
+        chosen = [layer.band(band.name) for band in bands]
+        if depth == 0:
+            _decode(layer, inside, chosen, pixels[:, *at], valid[at])
+            continue
+        values, there = np.zeros_like(pixels[:, *at]), np.zeros_like(valid[at])
+        _decode(layer, inside, chosen, values, there)
+        np.copyto(pixels[:, *at], values, where=there & ~valid[at])
+        valid[at] |= there
+
+
+def _decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
+    """The same of one layer."""
     valid[...] = True
     together: dict[tuple[str, str], list[int]] = {}  # rasterio reads bands of one type at once
     for place, band in enumerate(bands):
@@ -214,7 +204,8 @@ def decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, 
     for (path, _), places in together.items():
         _at_place(path, window, partial(_read_bands, scene, window, bands, places, pixels, valid))
     for band, values in zip(bands, pixels, strict=True):
-        _withdraw(valid, values, band)
+        if not band.resampled:
+            _withdraw(valid, values, band)
     mask = scene.mask
     if mask is not None:
         _at_place(mask.path, window, partial(_read_mask, scene, mask, window, valid))
@@ -232,12 +223,12 @@ def _at_place(path: str, window: Window, read: Callable[[], None]) -> None:
             time.sleep(BACKOFF * 2 ** (ATTEMPTS - 1 - left))
     # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both along, and
     # rasterio's do not unpickle.
-    mend = (
-        "the file is damaged there: fetch or export it again"
+    kind, mend = (
+        (Mistake, "the file is damaged there: fetch or export it again")
         if is_local(path)
-        else f"tried {ATTEMPTS} times: its server fails or the file is damaged there"
+        else (Away, f"tried {ATTEMPTS} times: its server fails or the file is damaged there")
     )
-    raise Mistake(
+    raise kind(
         f"{path} cannot be read in rows {window.row}–{window.row_stop - 1}, columns {window.col}–"
         f"{window.col_stop - 1} ({reason}); {mend}"
     )
@@ -247,32 +238,87 @@ def _read_bands(
     scene: Scene, window: Window, bands: Sequence[Band], places: list[int], pixels: Pixels, valid: Valid
 ) -> None:
     """Fill the `places` of `bands` that lie in one file."""
-    first, at = bands[places[0]], _rasterio_window(window)
-    with _opened(scene, first) as dataset:
+    first = bands[places[0]]
+    with _borrowed(first.path) as dataset:
         if first.resampled:
-            pixels[places[0]], data = dataset.read([1, 2], window=at)
-            valid &= data > 0
+            source = grid_of(dataset)
+            for place in places:
+                read, dtype = partial(_stored, dataset, bands[place]), bands[place].dtype
+                pixels[place], data = resample(read, source, scene.geobox, window, dtype, smooth=True)
+                valid &= data
+            return
+        inside, at = _part(dataset, window, first.at)
+        here = inside.within(window)
+        if inside != window:
+            there = np.zeros_like(valid)
+            there[here] = True
+            valid &= there
+        if not inside:
             return
         indexes = [bands[place].index for place in places]
-        if len(places) == len(bands):
+        if len(places) == len(bands) and inside == window:
             dataset.read(indexes, window=at, out=pixels)
         else:
-            pixels[places] = dataset.read(indexes, window=at)
+            for place, values in zip(places, dataset.read(indexes, window=at), strict=True):
+                pixels[place][here] = values
         if first.masked:
-            valid &= dataset.read_masks(first.index, window=at) > 0
+            valid[here] &= dataset.read_masks(first.index, window=at) > 0
         if first.alpha:
-            valid &= dataset.read(first.alpha, window=at) > 0
+            valid[here] &= dataset.read(first.alpha, window=at) > 0
 
 
 def _read_mask(scene: Scene, mask: Mask, window: Window, valid: Valid) -> None:
-    onto = (scene.geobox, Resampling.nearest, None) if mask.resampled else None
-    at = _rasterio_window(window)
-    with _borrowed(mask.path, onto) as dataset:
-        values = dataset.read(mask.index, window=at)
-        hidden = np.isin(values, mask.values) if mask.values else values != 0
+    """Make not valid what a mask hides; beyond its edge it says nothing."""
+    with _borrowed(mask.path) as dataset:
         if mask.resampled:
-            hidden &= dataset.read(2, window=at) > 0  # beyond its edge a mask says nothing
-    valid &= ~hidden
+            read, dtype = partial(_marked, dataset, mask), dataset.dtypes[mask.index - 1]
+            values, there = resample(read, grid_of(dataset), scene.geobox, window, dtype, smooth=False)
+            valid &= ~(_hidden(mask, values) & there)
+            return
+        inside, at = _part(dataset, window, mask.at)
+        if inside:
+            valid[inside.within(window)] &= ~_hidden(mask, dataset.read(mask.index, window=at))
+
+
+def _hidden(mask: Mask, values: Pixels) -> Valid:
+    """Where a mask's values hide what lies under them."""
+    hidden: Valid = np.isin(values, mask.values) if mask.values or mask.bits else values != 0
+    if mask.bits:
+        hidden |= (values & np.array(sum(1 << bit for bit in mask.bits)).astype(values.dtype)) != 0
+    return hidden
+
+
+def _stored(dataset: Any, band: Band, window: Window) -> tuple[Pixels, Valid]:
+    """A band's pixels as they are stored, and which of them hold data."""
+    at = _rasterio_window(window)
+    values: Pixels = dataset.read(band.index, window=at)
+    valid = np.ones(window.shape, np.bool_)
+    if band.masked:
+        valid &= dataset.read_masks(band.index, window=at) > 0
+    if band.alpha:
+        valid &= dataset.read(band.alpha, window=at) > 0
+    _withdraw(valid, values, band)
+    return values, valid
+
+
+def _marked(dataset: Any, mask: Mask, window: Window) -> tuple[Pixels, Valid]:
+    return dataset.read(mask.index, window=_rasterio_window(window)), np.ones(window.shape, np.bool_)
+
+
+def grid_of(dataset: Any) -> GeoBox:
+    """The grid of an open dataset."""
+    return GeoBox((dataset.height, dataset.width), dataset.transform, _crs(dataset.crs.to_wkt()))
+
+
+@lru_cache(maxsize=64)
+def _crs(wkt: str) -> CRS:
+    return CRS(wkt)
+
+
+def _part(dataset: Any, window: Window, at: tuple[int, int]) -> tuple[Window, rasterio.windows.Window]:
+    """What a file whose first pixel is `at` in the scene covers of a window; and where that is in the file."""
+    inside = window & Window(*at, dataset.height, dataset.width)
+    return inside, _rasterio_window(inside.moved(-at[0], -at[1]))
 
 
 def _rasterio_window(window: Window) -> rasterio.windows.Window:
@@ -284,8 +330,7 @@ def _withdraw(valid: Valid, values: Pixels, band: Band) -> None:
     dtype, nodata = np.dtype(band.dtype), band.nodata
     if dtype.kind == "f":
         valid &= np.isfinite(values)
-    # Interpolation may arrive at the no data value by chance; where a resampled band has data was asked of GDAL.
-    if nodata is None or band.resampled or not np.isfinite(nodata):
+    if nodata is None or not np.isfinite(nodata):
         return
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -355,10 +400,11 @@ def _strips(window: Window, height: int) -> Iterator[Window]:
 
 def _strip_height(scene: Scene, bands: Sequence[Band]) -> int:
     """Rows of a strip that cuts no block of any file in two, where blocks of different height allow that."""
-    heights = set()
+    heights = {1}
     for band in bands:
-        with _opened(scene, band) as dataset:
-            heights.add(int(dataset.block_shapes[0][0]))
+        if not band.resampled:
+            with _borrowed(band.path) as dataset:
+                heights.add(int(dataset.block_shapes[0][0]))
     common = lcm(*heights)
     if common > _LONGEST_STRIP:
         common = max(heights)

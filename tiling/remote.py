@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiling.errors import Mistake, redacted
-from tiling.reach import is_there
+from tiling.reach import check_reach, is_there
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -97,11 +97,15 @@ def is_local(path: str) -> bool:
     return re.match(r"/vsi|\w[\w+.-]+:", path) is None or is_there(path)
 
 
+_ALWAYS = {"GDAL_NUM_THREADS": "1"}
+"""With more, GDAL 3.10 raises nothing for blocks without compression that did not come: their pixels are anything."""
+
+
 def gdal_options(path: str) -> dict[str, str]:
     """GDAL's options for a file: those for other machines where it lies there, or may refer there."""
     if is_local(path):
-        return _connection() if path.lower().endswith(".vrt") else {}
-    return {name: value for name, value in GDAL.items() if name not in os.environ} | _connection()
+        return _ALWAYS | _connection() if path.lower().endswith(".vrt") else {}
+    return {name: value for name, value in GDAL.items() if name not in os.environ} | _ALWAYS | _connection()
 
 
 def _connection() -> dict[str, str]:
@@ -220,7 +224,7 @@ def _whole(url: str, size: int) -> bytes:
 
     def fetch() -> bytes:
         if url.startswith("http"):
-            with urllib.request.urlopen(_request(url), timeout=30) as answer:
+            with _opened(url) as answer:
                 content: bytes = answer.read()
         else:
             root, key = split(url)
@@ -249,7 +253,7 @@ def _of_object(url: str) -> dict[str, Any]:
 def _of_page(url: str) -> dict[str, Any]:
     def headers() -> Message:
         # One byte instead of HEAD, which signed addresses refuse.
-        with urllib.request.urlopen(_request(url, {"Range": "bytes=0-0"}), timeout=30) as answer:
+        with _opened(url, {"Range": "bytes=0-0"}) as answer:
             return answer.headers
 
     try:
@@ -258,6 +262,42 @@ def _of_page(url: str) -> dict[str, Any]:
         raise refused(url, error) from None
     tag, size = found.get("ETag") or found.get("Last-Modified"), found.get("Content-Range", "").rpartition("/")[2]
     return {"size": int(size) if size.isdigit() else None, "etag": tag}
+
+
+class _Door(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection only to where this process may go."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        check_reach(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opened(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
+    return urllib.request.build_opener(_Door).open(_request(url, headers), timeout=30)
+
+
+def document(url: str, most: int) -> bytes:
+    """The bytes of a document, fetched anew; raises `Mistake` like `identity`, and where it has more than `most`."""
+    import obstore
+
+    def fetch() -> bytes:
+        if url.startswith("http"):
+            with _opened(url, {"Accept": "application/json, application/geo+json, */*;q=0.1"}) as answer:
+                content: bytes = answer.read(most + 1)
+            return content
+        root, key = split(url)
+        found = obstore.get(object_store(root), key)
+        return bytes(found.bytes()) if found.meta["size"] <= most else bytes(most + 1)
+
+    try:
+        content = attempt(fetch)
+    except Mistake:
+        raise
+    except Exception as error:
+        raise refused(url, error) from None
+    if len(content) > most:
+        raise Mistake(f"{url} has more than {most >> 20} MiB, too much for a document; check the address")
+    return content
 
 
 def _request(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> urllib.request.Request:

@@ -6,6 +6,7 @@ import datetime
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from heapq import nsmallest
@@ -17,11 +18,10 @@ import xarray as xr
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
-from pyproj.exceptions import ProjError
 
 from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
 from tiling.errors import Mistake
+from tiling.grids import check_overlap, finest, place_on
 from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header, stem_of
 from tiling.reach import is_there
 from tiling.reading import Pixels, Valid, blank, chip_of, decode, open_dataset
@@ -35,6 +35,9 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
 
 _MOST_BLOCKS = 1024
 """Blocks a sample tries before it makes do with what it has."""
+
+_ASKED_AT_ONCE = 8
+"""Remote files whose identity is asked for at once: a mosaic may have hundreds."""
 
 _MOST_EMPTY = 2**16
 """Blocks it tries before it gives up on a scene that is nearly all empty."""
@@ -58,7 +61,11 @@ class Band:
     alpha: int | None = None
     """The number of the file's alpha band; above 0 it shows the pixel."""
     resampled: bool = False
-    """Whether the file lies on another grid than the scene."""
+    """Whether the file's pixels are not those of the scene's grid."""
+    at: tuple[int, int] = (0, 0)
+    """Row and column of the scene that the file's first pixel is, where they are."""
+    claimed: bool = False
+    """Whether scale and offset are the word of a catalogue, which pixels may contradict."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Band) and repr(self) == repr(other)  # no data may be NaN, which equals nothing
@@ -69,12 +76,16 @@ class Band:
 
 @dataclass(frozen=True)
 class Mask:
-    """Pixels a person leaves out: those where this band holds one of `values`, or anything but 0 without any."""
+    """Pixels to leave out: where this band holds one of `values`, has one of `bits` set, or without either is not 0."""
 
     path: str
     index: int
     values: tuple[int, ...] = ()
     resampled: bool = False
+    bits: tuple[int, ...] = ()
+    """Numbers of bits; that of 1 is 0."""
+    at: tuple[int, int] = (0, 0)
+    """Row and column of the scene that its first pixel is, where it is not resampled."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,29 @@ class Scene:
     """Bands by common name on one grid. A small value: it travels, and files are opened where it is read."""
 
     name: str
+    """Of a mosaic the name of its uppermost image."""
     bands: tuple[Band, ...]
     geobox: GeoBox
     mask: Mask | None = None
     date: datetime.date | None = None
+    extent: Window | None = None
+    """Pixels beyond which its own files have none; None where they may be anywhere."""
+    beneath: tuple[Scene, ...] = ()
+    """Scenes on the same grid that show where this one has no valid pixel, the upper ones first: a mosaic."""
+    footprint: str = ""
+    """Where a catalogue says that it has pixels: WKT in degrees. Decides nothing."""
+    origin: str = ""
+    """Where the STAC item is that it was made from. Decides nothing."""
+
+    @property
+    def layers(self) -> tuple[Scene, ...]:
+        """Each scene of a mosaic for itself, the uppermost first; of any other scene itself."""
+        return (replace(self, beneath=()), *self.beneath) if self.beneath else (self,)
+
+    @property
+    def title(self) -> str:
+        """What it is called where people read."""
+        return f"{self.name} and {len(self.beneath)} more" if self.beneath else self.name
 
     @property
     def height(self) -> int:
@@ -165,7 +195,9 @@ class Scene:
     def calibrated(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
         """The same scene, what were digital numbers in these bands now reflectance."""
         known = (
-            replace(band, scale=scale, offset=offset, units="reflectance") if band.name in bands else band
+            replace(band, scale=scale, offset=offset, units="reflectance", claimed=False)
+            if band.name in bands
+            else band
             for band in self.bands
         )
         return replace(self, bands=tuple(known))
@@ -187,9 +219,13 @@ class Scene:
 
         Counts every file GDAL lists for the sources and the mask, sidecars too, and what a VRT refers to.
         """
-        paths = {band.path for band in self.bands} | ({self.mask.path} if self.mask else set())
+        paths = {band.path for layer in self.layers for band in layer.bands}
+        paths |= {layer.mask.path for layer in self.layers if layer.mask}
         files = sorted({file for path in paths for file in _files(path)})
-        return [identity(file) for file in files]
+        if all(map(is_local, files)):
+            return [identity(file) for file in files]
+        with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="identity") as pool:
+            return list(pool.map(identity, files))
 
 
 def _lot(place: tuple[int, int]) -> bytes:
@@ -217,6 +253,7 @@ def open_scene(
     offset: float | None = None,
     mask: str | None = None,
     mask_values: Sequence[int] = (),
+    mask_bits: Sequence[int] = (),
     date: datetime.date | str | None = None,
 ) -> Scene:
     """The scene that files, and what a person says of them, amount to; reads headers only.
@@ -226,7 +263,7 @@ def open_scene(
     the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on the grid of the smallest pixels. `bands` numbers the
     bands of a raster from 1 and leaves out its rest. `nodata`, `scale` and `offset` hold for every band, before what
     the files declare. `mask` is `"band=N"` of the one raster, or the path of another: a pixel is not valid where it
-    holds one of `mask_values` (default: anything but 0).
+    holds one of `mask_values` or has one of `mask_bits` set (default: anything but 0).
 
     Raises `Mistake` for everything a header can show to be wrong.
     """
@@ -236,16 +273,18 @@ def open_scene(
     chosen = _chosen_bands(named, bands or {})
     files = list({file.place: file for _, file, _ in chosen}.values())
 
-    grid = _finest(files)
+    grid = finest([file.geobox for file in files])
+    for file in files:
+        check_overlap(file.path, file.geobox, grid)
     alphas = {file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file]) for file in files}
     described = tuple(
-        _band(name, file, index, grid, alphas[file.place], nodata, scale, offset) for name, file, index in chosen
+        band_on(grid, name, file, index, alphas[file.place], nodata, scale, offset) for name, file, index in chosen
     )
     return Scene(
         name=stem_of(sources[0].rpartition("=")[2] if named[0][0] or named[0][1] else sources[0]),
         bands=described,
         geobox=grid,
-        mask=_mask(mask, tuple(mask_values), files, grid) if mask else None,
+        mask=_mask(mask, tuple(mask_values), tuple(mask_bits), files, grid) if mask else None,
         date=_date(date, files[0].stem),
     )
 
@@ -344,16 +383,17 @@ def _check_once(chosen: Sequence[tuple[str, Header, int]]) -> None:
             )
 
 
-def _band(
+def band_on(
+    grid: GeoBox,
     name: str,
     file: Header,
     index: int,
-    grid: GeoBox,
     alpha: int | None,
-    nodata: float | None,
-    scale: float | None,
-    offset: float | None,
+    nodata: float | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
 ) -> Band:
+    """A band of a file as part of a scene on that grid; what is not None goes before what the file declares."""
     dtype, at = file.dtypes[index - 1], index - 1
     if dtype.startswith("complex"):
         raise Mistake(f"{file.path} holds complex numbers ({dtype}); write their magnitude to a file first")
@@ -363,9 +403,6 @@ def _band(
             f"convert it: gdal_translate -ot Float32 {file.path} out.tif"
         )
     declared = file.scales[at] != 1 or file.offsets[at] != 0
-    resampled = not _same_grid(file.geobox, grid)
-    if resampled:
-        _check_overlap(file, grid)
     return Band(
         name=name,
         path=file.place,
@@ -377,68 +414,37 @@ def _band(
         units="dn" if scale is None and offset is None and not declared else "reflectance",
         masked=file.masked,
         alpha=alpha,
-        resampled=resampled,
+        **_placed(file, grid),
     )
 
 
-def _mask(text: str, values: tuple[int, ...], files: Sequence[Header], grid: GeoBox) -> Mask:
+def _placed(file: Header, grid: GeoBox) -> dict[str, Any]:
+    """How a file lies on a scene's grid."""
+    at = place_on(file.geobox, grid)
+    return {"resampled": at is None, "at": at or (0, 0)}
+
+
+def mask_on(grid: GeoBox, file: Header, index: int, values: tuple[int, ...], bits: tuple[int, ...]) -> Mask:
+    """A band of a file as the mask of a scene on that grid."""
+    dtype = file.dtypes[index - 1]
+    if bits and not dtype.startswith(("int", "uint")):
+        raise Mistake(f"{file.path} holds {dtype}, which has no bits; name the values to leave out with --mask-values")
+    return Mask(file.place, index, values, bits=bits, **_placed(file, grid))
+
+
+def _mask(text: str, values: tuple[int, ...], bits: tuple[int, ...], files: Sequence[Header], grid: GeoBox) -> Mask:
     if match := re.fullmatch(r"band=(\d+)", text):
         index = int(match[1])
         if len(files) > 1:
             raise Mistake(f"--mask {text} is a band of one raster, not of {len(files)} files; give the mask's own path")
         if not 1 <= index <= files[0].count:
             raise Mistake(f"--mask {text}: {files[0].path} holds {files[0].count} bands: {files[0].contents}")
-        return Mask(files[0].place, index, values)
+        return mask_on(grid, files[0], index, values, bits)
     file = read_header(text)
     if file.count > 1:
         raise Mistake(f"--mask {text} holds {file.count} bands; give a raster with one")
-    resampled = not _same_grid(file.geobox, grid)
-    if resampled:
-        _check_overlap(file, grid)
-    return Mask(file.place, 1, values, resampled)
-
-
-def _finest(files: Sequence[Header]) -> GeoBox:
-    """The grid of the smallest pixels, among the files in the CRS of the first."""
-    alike = [file.geobox for file in files if file.geobox.crs == files[0].geobox.crs]
-    return min(alike, key=lambda box: abs(box.affine.a * box.affine.e))
-
-
-def _same_grid(one: GeoBox, other: GeoBox) -> bool:
-    """Whether two grids have the same pixels, to a hundredth of one."""
-    if one.shape != other.shape or one.crs != other.crs:
-        return False
-    return all(
-        abs(here - there) < 0.01 * pixel
-        for here, there, pixel in zip(
-            _edges(one), _edges(other), (abs(one.affine.a), abs(one.affine.e)) * 2, strict=True
-        )
-    )
-
-
-def _edges(box: GeoBox) -> tuple[float, float, float, float]:
-    """Easting and northing of the first and of the last corner."""
-    a = box.affine
-    return a.c, a.f, a.c + box.width * a.a, a.f + box.height * a.e
-
-
-def _check_overlap(file: Header, grid: GeoBox) -> None:
-    """Refuse a file that lies elsewhere. Looks at points: outlines break at the antimeridian and at the poles."""
-    try:
-        apart = not (_reaches(file.geobox, grid) or _reaches(grid, file.geobox))
-    except ProjError as error:
-        raise Mistake(f"{file.path} has a CRS from which PROJ knows no way to the scene's; reproject it") from error
-    if apart:
-        raise Mistake(f"{file.path} lies elsewhere than the scene; give a file of the same place")
-
-
-def _reaches(one: GeoBox, other: GeoBox) -> bool:
-    """Whether some point of a regular set in one grid lies in the other."""
-    west, north, east, south = _edges(one)
-    x, y = np.meshgrid(np.linspace(west, east, 33), np.linspace(north, south, 33))
-    x, y = Transformer.from_crs(one.crs, other.crs, always_xy=True).transform(x, y)
-    west, north, east, south = _edges(other)
-    return bool(np.any(((x - west) * (x - east) <= 0) & ((y - north) * (y - south) <= 0)))
+    check_overlap(file.path, file.geobox, grid)
+    return mask_on(grid, file, 1, values, bits)
 
 
 def _date(given: datetime.date | str | None, stem: str) -> datetime.date | None:

@@ -50,7 +50,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
-    os.environ.setdefault("GDAL_CACHEMAX", "512")  # MB, before GDAL's first use: a twentieth of all memory is too much
+    os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB; before GDAL's first use, see there
     logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
     try:
         app()

@@ -19,17 +19,19 @@ from flows.cli.options import (
     Pattern,
     Reference,
     RunOut,
-    Sources,
+    SearchOptions,
+    SourcesOrItems,
     Workers,
 )
 from flows.cli.show import print_json, progress_bar, show_entries, show_files, show_run, show_warnings, table
 
 
 def segment(
-    scene: Sources,
-    out: RunOut,
     *,
+    scene: SourcesOrItems = [],  # noqa: B006 - typer copies it
+    out: RunOut,
     date: Date = "",
+    looked: SearchOptions,
     options: MapOptions,
     where: ClusterOptions,
     reference: Reference = "",
@@ -39,7 +41,7 @@ def segment(
     """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook."""
     from flows import pipeline
 
-    request = options.request(scene, out, date=date, reference=reference, fresh=fresh)
+    request = options.request(scene, out, looked, date=date, reference=reference, fresh=fresh)
     on = where.cluster()
     with progress_bar(quiet=as_json) as progress:
         published = pipeline.run(request, on=on, progress=progress)
@@ -47,17 +49,18 @@ def segment(
 
 
 def plan(
-    scene: Sources,
-    out: RunOut = "landweave-plan",
     *,
+    scene: SourcesOrItems = [],  # noqa: B006 - typer copies it
+    out: RunOut = "landweave-plan",
     date: Date = "",
+    looked: SearchOptions,
     options: MapOptions,
     as_json: Json = False,
 ) -> None:
-    """Say what `segment` would do: bands found, tiles, shards, memory. Writes nothing."""
+    """Say what `segment` would do: images and bands found, tiles, shards, memory. Writes nothing."""
     from flows.plan import describe, make_plan
 
-    facts = describe(make_plan(options.request(scene, out, date=date)))
+    facts = describe(make_plan(options.request(scene, out, looked, date=date)))
     if as_json:
         print_json(facts)
         return
@@ -65,38 +68,42 @@ def plan(
 
 
 def collection(
+    *,
     scene: Annotated[
-        list[str], typer.Argument(metavar="SCENE|FOLDER…", help="Rasters, or folders in which each raster is a scene.")
-    ],
+        list[str],
+        typer.Argument(
+            metavar="SCENE|FOLDER…",
+            help="Rasters or STAC items, or folders in which each raster is a scene; none with --stac, where each day "
+            "is a scene.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     out: Out,
     pattern: Pattern = "",
     title: Annotated[str, typer.Option("--title", help="What the report is called.")] = "",
-    *,
+    looked: SearchOptions,
     options: MapOptions,
     where: ClusterOptions,
     fresh: Fresh = False,
 ) -> None:
     """Segment many scenes alike, each into a folder of its own, with one report of all."""
     from flows.collection import CollectionRequest, collect
-    from tiling.errors import Mistake
 
-    template = options.request(scene, out, fresh=fresh)
+    template = options.request(scene, out, looked, fresh=fresh)
     on = where.cluster()
     with progress_bar() as progress:
         result = collect(CollectionRequest(template=template, pattern=pattern, title=title), on=on, progress=progress)
     show_entries(result.entries, {})
     print(f"\n{len(result.made)} of {len(result.entries)} scenes were done now")
     show_files(result.files)
-    if result.failed:
-        first = result.failed[0]
-        raise Mistake(
-            f"{len(result.failed)} of {len(result.entries)} scenes failed and the others are done; the first, "
-            f"{first.name}: {first.message}"
-        )
+    result.check()
 
 
 def monitor(
-    watch: Annotated[list[str], typer.Argument(metavar="FOLDER…", help="Where new scenes arrive.")],
+    *,
+    watch: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER…", help="Where new scenes arrive; none with --stac, where each day is one."),
+    ] = [],  # noqa: B006 - typer copies it
     out: Out,
     title: Annotated[str, typer.Option("--title", help="What is watched.")] = "",
     pattern: Pattern = "",
@@ -116,7 +123,7 @@ def monitor(
     settle: Annotated[
         float, typer.Option("--settle", metavar="S", min=0, help="Seconds a file must lie untouched.")
     ] = 30.0,
-    *,
+    looked: SearchOptions,
     options: MapOptions,
     where: ClusterOptions,
 ) -> None:
@@ -125,7 +132,7 @@ def monitor(
     from flows.monitor import monitor as catch_up
     from flows.request import checked
 
-    template = options.request(watch, out)
+    template = options.request(watch, out, looked)
     request = checked(
         MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path, max_invalid=max_invalid,
         expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence, settle_seconds=settle,

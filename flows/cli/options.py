@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 Sources = Annotated[
     list[str], typer.Argument(metavar="SCENE…", help="A raster, or its single-band files (also blue=PATH).")
 ]
+SourcesOrItems = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SCENE…",
+        help="A raster, its single-band files (also blue=PATH), or STAC items (item.json); none with --stac.",
+    ),
+]
 
 
 def on_disk(path: Path) -> Path:
@@ -89,27 +96,89 @@ class SceneOptions:
     scale: Scale = None
     offset: Annotated[float | None, typer.Option("--offset", help="Reflectance = pixel × scale + offset.")] = None
     mask: Annotated[
-        str, typer.Option("--mask", metavar="band=N|FILE", help="Band or raster that marks pixels to leave out.")
+        str,
+        typer.Option(
+            "--mask",
+            metavar="band=N|FILE",
+            help="Band or raster that marks pixels to leave out. Of STAC items an asset, the cloud mask by default, "
+            "or none.",
+        ),
     ] = ""
     mask_values: Annotated[
         str, typer.Option("--mask-values", metavar="V,…", help="Its values to leave out; else all but 0.")
     ] = ""
+    mask_bits: Annotated[
+        str, typer.Option("--mask-bits", metavar="N,…", help="Its bits, from 0, that leave a pixel out where set.")
+    ] = ""
 
-    def source(self, paths: list[str], date: str = "") -> Source:
-        """The scene of these files."""
+    def source(self, paths: list[str], date: str = "", looked: SearchOptions | None = None, aoi: str = "") -> Source:
+        """The scene of these files, or of what is looked for."""
         from flows.request import Source, checked, number, pairs
 
         return checked(
             Source,
             paths=paths,
+            **(looked.told(aoi) if looked else {}),
             bands=dict(pairs("--bands", self.bands, int)),
             nodata=self.nodata,
             scale=self.scale,
             offset=self.offset,
             mask=self.mask,
             mask_values=[number("--mask-values", text, int) for text in self.mask_values.split(",") if text],
+            mask_bits=[number("--mask-bits", text, int) for text in self.mask_bits.split(",") if text],
             date=date or None,
         )
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What is looked for in a STAC catalogue, and what of its items is read."""
+
+    stac: Annotated[
+        str, typer.Option("--stac", metavar="URL|FILE", help="STAC API or catalogue to search instead of a SCENE.")
+    ] = ""
+    stac_collection: Annotated[
+        list[str], typer.Option("--collection", metavar="ID", help="Collection to search in; repeatable.")
+    ] = field(default_factory=list)
+    when: Annotated[
+        str, typer.Option("--datetime", metavar="FROM/TO", help="Dates to search: 2024-05/2024-06, 2024-05-03, 2024.")
+    ] = ""
+    bbox: Annotated[
+        str, typer.Option("--bbox", metavar="W,S,E,N", help="Degrees to search in; a scene of STAC items ends there.")
+    ] = ""
+    max_cloud: Annotated[
+        float | None, typer.Option("--max-cloud", metavar="PERCENT", min=0, max=100, help="Most cloud of an item.")
+    ] = None
+    max_items: Annotated[int, typer.Option("--max-items", min=1, help="More items found than this are refused.")] = 100
+    assets: Annotated[
+        str, typer.Option("--assets", metavar="NAME,…", help="Bands or assets of STAC items to read; all by default.")
+    ] = ""
+
+    def told(self, aoi: str) -> dict[str, Any]:
+        """What a source is told of this; where there is no bbox, the area of interest is searched."""
+        from flows.request import number
+        from flows.stac import Search
+        from tiling.errors import Mistake
+
+        bbox = tuple(number("--bbox", text, float) for text in self.bbox.split(",")) if self.bbox else None
+        if bbox is not None and len(bbox) != 4:
+            raise Mistake(f"--bbox {self.bbox} has {len(bbox)} numbers; write west,south,east,north")
+        if not self.stac:
+            for option, given in (
+                ("--collection", self.stac_collection), ("--datetime", self.when), ("--max-cloud", self.max_cloud)
+            ):  # fmt: skip
+                if given:
+                    raise Mistake(f"{option} is for a search; say where with --stac")
+        search = Search(
+            catalogue=self.stac,
+            collections=tuple(self.stac_collection),
+            when=self.when,
+            aoi=aoi,
+            max_cloud=self.max_cloud,
+            most=self.max_items,
+        ) if self.stac else None  # fmt: skip
+        assets = [name.strip() for name in self.assets.split(",") if name.strip()]
+        return {"search": search, "bbox": bbox, "assets": assets}
 
 
 @dataclass(frozen=True)
@@ -148,13 +217,20 @@ class MapOptions(SceneOptions):
     ] = field(default_factory=list)
 
     def request(
-        self, paths: list[str], out: Path | str, *, date: str = "", reference: str = "", fresh: bool = False
+        self,
+        paths: list[str],
+        out: Path | str,
+        looked: SearchOptions | None = None,
+        *,
+        date: str = "",
+        reference: str = "",
+        fresh: bool = False,
     ) -> Request:
-        """What was asked for of these files."""
+        """What was asked for of these files, or of what is looked for."""
         from flows.request import Request, checked, choose_segmenter
         from flows.settings import settings_of
 
-        source = self.source(paths, date)
+        source = self.source(paths, date, looked, self.aoi)
         sizes = {"tile": self.tile, "margin": self.margin}
         given = settings_of("--set", self.settings) | {name: px for name, px in sizes.items() if px is not None}
         return checked(

@@ -47,7 +47,7 @@ def options_of(name: str) -> set[str]:
 
 
 def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
-    scene = {"--bands", "--nodata", "--scale", "--offset", "--mask", "--mask-values"}
+    scene = {"--bands", "--nodata", "--scale", "--offset", "--mask", "--mask-values", "--mask-bits"}
     how = {"--segmenter", "--set", "--tile", "--margin", "--preflight", "--aoi", "--shard", "--products", "--index"}
     shapes = {"--min-area", "--min-area-rule", "--simplify"}
     where = {"--workers", "--cluster", "--cluster-set"}

@@ -29,7 +29,7 @@ from flows.observed import asset, empty_main, news, worth_another
 from flows.request import Request, Source
 from flows.segment import segment_scene
 from segmentation.rules import Rules
-from tiling.errors import Mistake
+from tiling.errors import Away, Mistake
 
 HEIGHT, WIDTH = 96, 128
 WATER, TREES = (600, 500, 300, 100), (200, 300, 200, 4000)
@@ -90,6 +90,18 @@ def test_a_bar_moves_at_most_every_two_seconds_and_always_reaches_the_end(drawn:
     assert [percent for percent, _ in drawn] == [2.5, 22.5, 42.5, 62.5, 82.5, 100]
     assert drawn[1][1] == "9/40 shards, 4/s, ETA 8 s"
     assert drawn[-1] == (100, "40/40 shards in 10 s")
+
+
+def test_the_start_of_workers_does_not_make_the_rest_look_long(drawn: list[tuple[float, str]]) -> None:
+    clock = Clock()
+    bar = Bar("shards", clock=clock)
+    for clock.now, done in ((24, 1), (26, 5), (44, 41)):  # two shards a second after 24 s of imports
+        bar("segment", done, 101)
+    assert [text for _, text in drawn] == [
+        "1/101 shards",
+        "5/101 shards, 2/s, ETA 48 s",
+        "41/101 shards, 2/s, ETA 30 s",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +176,12 @@ def test_a_task_is_tried_again_only_where_its_failure_may_pass() -> None:
     assert again(ConnectionResetError("the storage went away"))
     assert not again(Mistake("no-such.tif does not exist"))
     assert not again(RuntimeError("ours"))
+    failed = Mistake("1 of 40 shards failed")
+    failed.__cause__ = Away("the scene cannot be read; its server fails")
+    assert again(failed)
+    unwritable = Mistake("cannot write to out")
+    unwritable.__cause__ = TimeoutError("the mistake says it all")
+    assert not again(unwritable)
     several = RuntimeError("3 of 40 shards failed")
     several.__cause__ = TimeoutError("the storage did not answer")
     assert again(several)

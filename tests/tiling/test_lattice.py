@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,14 @@ def test_shards_partition_the_raster_and_hold_their_tiles(lattice: Lattice) -> N
     for shard in shards:
         assert sum(tile.core.area for tile in shard.tiles) == shard.core.area
         assert all(tile.core in shard.core and tile.chip in shard.window for tile in shard.tiles)
+
+
+@given(lattices, st.integers(-20, 150), st.integers(0, 150))
+def test_shards_are_counted_and_found_without_being_made(lattice: Lattice, row: int, height: int) -> None:
+    shards = lattice.shards(Window(row, 0, height, 90))
+    assert [shards[i] for i in range(len(shards))] == list(shards)
+    with pytest.raises(IndexError):
+        shards[len(shards)]
 
 
 @given(lattices)
@@ -79,4 +88,4 @@ def test_a_small_scene_gets_one_small_chip() -> None:
 def test_a_hundred_thousand_squared_is_cut_without_listing_it() -> None:
     lattice = Lattice(height=100_000, width=100_000, tile=1024, shard=2048)
     assert len(lattice) == 97 * 97
-    assert next(lattice.shards(Window(99_999, 99_999, 1, 1))).core.row_stop == 100_000
+    assert lattice.shards(Window(99_999, 99_999, 1, 1))[0].core.row_stop == 100_000

@@ -104,9 +104,9 @@ def test_a_mask_keeps_the_pixels_whose_centre_is_inside(tmp_path: Path, labels: 
 
 def test_a_part_remembers_its_place_and_its_note(tmp_path: Path) -> None:
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    written = write_part(tmp_path / "p.tif", Window(7, 9, 3, 4), GRID, labels, labels + 100, {"seconds": 1.5})
-    assert read_part(tmp_path / "p.tif") == written
-    assert written.note["seconds"] == 1.5
+    written = write_part(tmp_path / "p.tif", Window(7, 9, 3, 4), GRID, labels, labels + 100, {"peak_bytes": 5})
+    assert read_part(tmp_path / "p.tif") == written == Part(tmp_path / "p.tif", Window(7, 9, 3, 4), 5)
+    assert [written.bands_of(layer) for layer in ("classes", "confidence", "entropy")] == [(1,), (2,), ()]
     assert np.array_equal(read(tmp_path / "p.tif", 2), labels + 100)
     with rasterio.open(tmp_path / "p.tif") as part:
         assert part.transform @ (0, 0) == (500_090, 5_299_930)

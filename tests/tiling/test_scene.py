@@ -271,7 +271,7 @@ def test_what_a_person_says_of_the_scale_goes_before_what_the_file_says(tmp_path
 def test_calibration_turns_digital_numbers_and_nothing_else_into_reflectance(tmp_path: Path) -> None:
     sources = [write(tmp_path / "red.tif", noise(8, 8)), write(tmp_path / "nir.tif", noise(8, 8), scale=0.5)]
     before = open_scene(sources)
-    after = before.calibrated(0.0001, -0.1)
+    after = before.calibrated(0.0001, -0.1, ["red"])
     assert [(b.scale, b.offset, b.units) for b in after.bands] == [
         (0.0001, -0.1, "reflectance"),
         (0.5, 0, "reflectance"),
@@ -456,6 +456,44 @@ def test_a_mask_inside_a_resampled_file_hides_pixels(tmp_path: Path) -> None:
     _, valid = whole(open_scene([red, nir]), "nir")
     assert valid[:, :8].all()
     assert not valid[:, 8:].any()
+
+
+@pytest.mark.parametrize("shown_by", ["nodata", "mask", "alpha"])
+def test_each_band_of_a_resampled_file_is_itself_with_its_own_no_data(tmp_path: Path, shown_by: str) -> None:
+    """Four bands, as of an aerial image: GDAL would warp them together, and take the fourth for transparency."""
+    coarse = np.stack([np.full((8, 8), value, "uint8") for value in (10, 20, 30, 40)])
+    how: dict[str, Any] = {"names": ("red", "green", "blue", "nir")}
+    if shown_by == "nodata":
+        coarse[2, 2:4, 2:4] = 0  # of one band alone
+        how["nodata"] = 0
+    elif shown_by == "mask":
+        how["mask"] = ~((np.mgrid[:8, :8] >= 2) & (np.mgrid[:8, :8] < 4)).all(axis=0)
+    else:
+        coarse[3] = 255
+        coarse[3, 2:4, 2:4] = 0
+        how |= {"names": ("red", "green", "blue", ""), "colours": ("red", "green", "blue", "alpha")}
+    before = write(tmp_path / "before.tif", coarse, size=20, **how)
+    scene = open_scene([f"red={write(tmp_path / 'red.tif', noise(16, 16))}", f"before={before}"])
+    for name, value, hidden in (("red", 10, shown_by != "nodata"), ("blue", 30, True)):
+        pixels, valid = whole(scene, f"before.{name}")
+        assert (pixels[0][valid] == value).all()
+        assert valid[4:8, 4:8].any() != hidden
+        assert valid.sum() >= 16 * 16 - 36
+    pixels, _ = whole(scene, *(f"before.{name}" for name in ("blue", "red", "green")))
+    assert np.array_equal(pixels[:, 0, 0], [30, 10, 20])
+
+
+def test_a_source_that_lies_some_pixels_away_is_read_as_it_is(tmp_path: Path) -> None:
+    near = noise(2, 10, 12, seed=3)
+    place = from_origin(500_000 + 30, 5_000_000 - 40, 10, 10)
+    path = write(tmp_path / "near.tif", near, transform=place, names=("green", "nir"), nodata=5)
+    scene = open_scene([f"red={write(tmp_path / 'red.tif', noise(12, 11))}", f"near={path}"])
+    assert [(band.resampled, band.at) for band in scene.bands] == [(False, (0, 0)), (False, (4, 3)), (False, (4, 3))]
+    pixels, valid = whole(scene, "near.nir", "near.green")
+    assert np.array_equal(pixels[:, 4:12, 3:11], near[::-1, :8, :8])
+    assert np.array_equal(valid[4:12, 3:11], (near[:, :8, :8] != 5).all(axis=0))
+    assert not valid[:4].any()
+    assert not valid[:, :3].any()
 
 
 def test_files_of_another_crs_are_brought_to_the_grid(tmp_path: Path) -> None:
