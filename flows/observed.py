@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,8 @@ import segmentation.errors
 import tiling.errors
 from flows.pools import may_pass
 from flows.request import reach_of_forms
+from tiling.cache import CACHE
+from tiling.errors import Away
 from tiling.reach import confined
 
 if TYPE_CHECKING:
@@ -79,14 +82,18 @@ def step(
 
 def worth_another(_: Any, __: Any, state: State[Any]) -> bool:
     """Whether another attempt at a task could succeed: a mistake stays one, a storage may come back."""
-    error = state.result(raise_on_failure=False)
+    chain = list(causes(state.result(raise_on_failure=False)))
+    if any(isinstance(error, Away) for error in chain):  # below the mistake that counts the shards it failed
+        return True
+    causes_of_ours = takewhile(lambda error: not isinstance(error, MISTAKES), chain)
+    return any(map(may_pass, causes_of_ours))
+
+
+def causes(error: object) -> Iterator[BaseException]:
+    """An error, what it came from, what that came from."""
     while isinstance(error, BaseException):
-        if isinstance(error, MISTAKES):
-            return False
-        if may_pass(error):
-            return True
+        yield error
         error = error.__cause__
-    return False
 
 
 def asset(file: Path | Remote, description: str) -> Asset:
@@ -120,4 +127,4 @@ def news(record: logging.LogRecord) -> bool:
 for logger in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(logger).addFilter(news)
 logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL remarks on every odd tag, and raises what matters
-os.environ.setdefault("GDAL_CACHEMAX", "512")  # MB, before GDAL's first use, as on the command line
+os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB, before GDAL's first use, as on the command line

@@ -13,6 +13,7 @@ import typer
 
 from flows.cli import maps, models, rasters
 from flows.cli.options import spread
+from tiling.cache import CACHE
 
 app = typer.Typer(
     name="landweave",
