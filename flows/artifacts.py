@@ -44,6 +44,7 @@ FILES = {
     "margin.tif": "by how much the likeliest class leads, 0–100",
     "areas.csv": "area of every class",
     "quicklook.png": "the picture above, in full size",
+    "item.json": "the run as a STAC item: where, when, which files and classes",
     "run.json": "what was asked, from what, with which versions, how long it took",
 }
 
@@ -57,18 +58,22 @@ class Bar:
     def __init__(self, units: str, of: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self._units, self._of, self._clock = units, of, clock
         self._began = self._spoke = clock()
+        self._first: tuple[float, int] | None = None
         self._artifact: Any = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = self._clock()
+        if self._first is None:  # until then workers started, which says nothing of the time that is left
+            self._first = now, done
         if self._artifact is not None and done < total and now - self._spoke < PAUSE:
             return
         self._spoke = now
-        percent, text = 100 * done / total, standing(done, total, self._units, now - self._began)
+        since, before = (self._began, 0) if done == total else self._first
+        percent, text = 100 * done / total, standing(done, total, self._units, now - since, before)
         text = f"{self._of}: {text}" if self._of else text
         try:
             if self._artifact is None:
-                self._artifact = create_progress_artifact(percent, key=f"progress-{stage}", description=text)
+                self._artifact = create_progress_artifact(percent, key=f"progress-{slug(stage)}", description=text)
             else:
                 update_progress_artifact(self._artifact, percent, text)
         except httpx.HTTPError as error:  # the run is worth more than its bar
@@ -86,14 +91,14 @@ class Bars:
         self._bars.setdefault(stage, Bar(self._units))(stage, done, total)
 
 
-def standing(done: int, total: int, units: str, seconds: float) -> str:
-    """Where a stage stands, for example `12/40 shards, 3.1/s, ETA 9 s`."""
+def standing(done: int, total: int, units: str, seconds: float, before: int = 0) -> str:
+    """Where a stage stands, for example `12/40 shards, 3.1/s, ETA 9 s`; so many were done `before` these seconds."""
     text = f"{done:,}/{total:,} {units}"
-    if not done or not seconds:
+    if done == before or not seconds:
         return text
-    rate = done / seconds
     if done == total:
         return f"{text} in {duration(seconds)}"
+    rate = (done - before) / seconds
     return f"{text}, {rate:.2g}/s, ETA {duration((total - done) / rate)}"
 
 

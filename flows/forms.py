@@ -20,6 +20,7 @@ from segmentation.architectures import architectures
 from segmentation.indices import catalogue
 from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
 from segmentation.trees import FORESTS
+from tiling.errors import Mistake
 from tiling.reach import check_reach
 
 
@@ -219,6 +220,40 @@ class Series(Group):
         str, Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.")
     ] = ""
     title: Annotated[str, Field(title="Title", description="What the report is called. Empty: as the folder.")] = ""
+    search: Annotated[
+        bool,
+        Field(
+            title="Search",
+            description="The path above is the address of a STAC API or catalogue; what is found there is mapped, day "
+            "by day.",
+        ),
+    ] = False
+    collections: Annotated[
+        list[str], Field(title="Collections", description="Ids of the collections to search in. None: all.")
+    ] = []
+    dates: Annotated[
+        str, Field(title="Dates", description="What days to search, such as 2024-05/2024-09, or 2024. Empty: all.")
+    ] = ""
+    bounds: Annotated[
+        str,
+        Field(
+            title="Bounds",
+            description="West, south, east and north in degrees, such as 9.1, 46, 9.6, 46.4, of the search and of each "
+            "map. Empty: the area of interest is searched.",
+        ),
+    ] = ""
+    most_items: Annotated[
+        int, Field(ge=1, title="Most items", description="If a search finds more, nothing is done.")
+    ] = 1000
+    cloudiest: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            title="Cloudiest",
+            description="In percent: items of more cloud are left out, and below 100 those that do not tell.",
+        ),
+    ] = 100
 
 
 class Watch(Series):
@@ -346,8 +381,34 @@ def request_from(
     return request
 
 
+def searched(template: Request, series: Series) -> Request:
+    """The request whose scenes are looked for, where the form says so."""
+    from flows.stac import Search
+
+    if not series.search:
+        return template
+    paths = template.source.paths
+    if len(paths) != 1:
+        raise Mistake(f"a search is in one STAC catalogue and {len(paths)} paths are given; leave one")
+    bounds = tuple(number("bounds", part, float) for part in series.bounds.split(",")) if series.bounds else None
+    if bounds is not None and len(bounds) != 4:
+        raise Mistake(f"bounds: {series.bounds} has {len(bounds)} numbers; write west, south, east, north")
+    search = checked(
+        Search,
+        catalogue=paths[0],
+        collections=series.collections,
+        when=series.dates,
+        aoi=template.aoi,
+        max_cloud=series.cloudiest if series.cloudiest < 100 else None,
+        most=series.most_items,
+    )
+    about = template.source.model_dump() | {"paths": (), "search": search, "bbox": bounds}
+    return template.model_copy(update={"source": checked(Source, **about)})
+
+
 def collection_from(template: Request, series: Series) -> CollectionRequest:
     """The request that the form of a collection says."""
+    template = searched(template, series)
     return checked(CollectionRequest, template=template, pattern=series.file_names, title=series.title)
 
 
@@ -356,7 +417,7 @@ def monitor_from(template: Request, watch: Watch) -> MonitorRequest:
     within_reach(watch.zones)
     return checked(
         MonitorRequest,
-        template=template,
+        template=searched(template, watch),
         title=watch.title,
         pattern=watch.file_names,
         zones=watch.zones,

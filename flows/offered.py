@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import Flow, flow, runtime
 
 from flows import cluster, segment
 from flows.artifacts import (
@@ -46,7 +47,7 @@ from flows.forms import (
 )
 from flows.indices import write_indices
 from flows.monitor import monitor
-from flows.observed import ON_GPU, empty_main, ended, step
+from flows.observed import ON_GPU, asset, empty_main, ended, step
 from flows.report import Published
 from flows.request import Request
 from flows.segment import segment_scene
@@ -72,6 +73,21 @@ def watched(request: Request, advanced: Advanced) -> Published:
     published = segment.run(request, cluster_for(advanced), of=Path(str(request.out)).name)
     publish_artifacts(published)
     return published
+
+
+def report(series: Catalogue, folder: Path, files: Sequence[Path], news: Sequence[str]) -> None:
+    """Publish what many scenes came to; the report and the layer of runs are made anew only where there is news."""
+    made = [
+        asset(file, what)
+        for file in files
+        if (what := {"report.html": series.title, "runs.gpkg": f"Footprints and areas: {series.title}"}.get(file.name))
+    ]
+    step(
+        "report",
+        "Newest map, change and all areas on one page",
+        partial(publish_catalogue, series, folder, files),
+        assets=made if news else [],
+    )
 
 
 @flow(
@@ -106,9 +122,9 @@ def segment_collection(
         request = collection_from(template, series)
         collected = collect(request, progress=Bar("scenes"), run=partial(watched, advanced=advanced))
         title = series.title or f"Collection {collected.folder.resolve().name}"
-        publish_catalogue(Catalogue(title, collected.entries), collected.folder, collected.files)
-        failed = f", {len(collected.failed)} failed" if collected.failed else ""
-        message = f"{len(collected.entries)} scenes, {len(collected.made)} done now{failed}; in {collected.folder}"
+        report(Catalogue(title, collected.entries), collected.folder, collected.files, news=collected.made)
+        collected.check()
+        message = f"{len(collected.entries)} scenes, {len(collected.made)} done now; in {collected.folder.resolve()}"
         return message, collected.files
 
     return ended(work)
@@ -145,7 +161,7 @@ def land_use_monitor(
         template = request_from(folders, output_folder, segmenter, bands, output, advanced)
         request = monitor_from(template, watch)
         seen = monitor(request, progress=Bars("done"), run=partial(watched, advanced=advanced))
-        publish_catalogue(seen.series, seen.folder, seen.files)
+        report(seen.series, seen.folder, seen.files, news=[*seen.made, *seen.compared])
         message = f"{len(seen.made)} new scenes, {len(seen.compared)} new changes; in {seen.folder.resolve()}"
         return message, seen.files
 
@@ -180,7 +196,11 @@ def train_network(
     def work() -> tuple[str, Any]:
         request = training_from(scenes, labels, output_folder, meaning, model, bands)
         finished = step(
-            "train", "Learn from the labels, judge by those kept", partial(train, request, Bars("done")), tags=[ON_GPU]
+            "train",
+            "Learn from the labels, judge by those kept",
+            partial(train, request, Bars("done")),
+            tags=[ON_GPU],
+            assets=[asset(request.out, "a model for segment-scene")],
         )
         key, judged = slug(request.out.name), finished.test or finished.validation
         if judged:
@@ -256,14 +276,25 @@ def compute_indices(
     def work() -> tuple[str, Any]:
         source = source_from(scene, bands)
         within_reach(output_folder)
+        folder = Path(output_folder)
         files = step(
-            "index", "Compute every index", partial(write_indices, source, indices, Path(output_folder), Bar("shards"))
+            "index",
+            "Compute every index",
+            partial(write_indices, source, indices, folder, Bar("shards")),
+            assets=[asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices],
         )
         publish_files(f"indices-{slug(Path(scene[0]).stem)}", f"Indices of {Path(scene[0]).stem}", files)
-        return f"{', '.join(indices)}; in {Path(output_folder).resolve()}", files
+        return f"{', '.join(indices)}; in {folder.resolve()}", files
 
     return ended(work)
 
 
-OFFERED = (segment_scene, segment_collection, land_use_monitor, train_network, evaluate_map, compute_indices)
-"""Each is deployed under its own name."""
+OFFERED: dict[Flow[..., Any], str] = {
+    segment_scene: "map",
+    segment_collection: "map",
+    land_use_monitor: "monitor",
+    train_network: "model",
+    evaluate_map: "accuracy",
+    compute_indices: "map",
+}
+"""Each is deployed under its own name, and tagged by what it makes: that is what automations ask for."""

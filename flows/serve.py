@@ -65,9 +65,9 @@ async def offer(address: str) -> None:
 
     # one run at a time: it takes all cores, and its memory was planned on what is free
     runner = Runner(name="landweave", limit=1)
-    for offered in OFFERED:
+    for flow, tag in OFFERED.items():
         await runner.aadd_deployment(
-            await offered.ato_deployment(offered.name, entrypoint_type=EntrypointType.MODULE_PATH)
+            await flow.ato_deployment(flow.name, tags=["landweave", tag], entrypoint_type=EntrypointType.MODULE_PATH)
         )
     work, asked = asyncio.create_task(runner.start()), asyncio.Event()
     while not (runner.started or work.done()):

@@ -12,18 +12,33 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from tests.flows.test_serve import ENDS, call, free_port, over, serving
+from flows.serve import answers
 from tests.scenes import draw_scene
+from tests.server import (
+    ENDS,
+    call,
+    completed,
+    free_port,
+    over,
+    run_and_wait,
+    settles,
+    started,
+    task_runs,
+    wait_until,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -186,10 +201,15 @@ def test_the_slurm_files_are_read_by_what_they_are_for() -> None:
     subprocess.run(["bash", "-n", DEPLOY / "slurm" / "landweave.sbatch"], check=True)
 
 
-def test_the_automations_are_prefects() -> None:
+def automations(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))["automations"])
+
+
+@pytest.mark.parametrize("file", ["automations.yaml", "dead-runs.yaml"])
+def test_the_automations_are_prefects(file: str) -> None:
     from prefect.events.schemas.automations import AutomationCore
 
-    written = yaml.safe_load((DEPLOY / "automations.yaml").read_text(encoding="utf-8"))["automations"]
+    written = automations(file)
     read = TypeAdapter(list[AutomationCore]).validate_python(written)
     assert [one.name for one in read] == [one["name"] for one in written]
 
@@ -200,33 +220,12 @@ def test_every_flow_that_is_offered_is_deployed_from_where_it_is() -> None:
     from flows.offered import OFFERED
 
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert {one["name"] for one in deployments} == {flow.name for flow in OFFERED}
+    tags = {one["name"]: one["tags"] for one in deployments}
+    assert tags == {flow.name: ["landweave", tag] for flow, tag in OFFERED.items()}
     for one in deployments:
         assert load_flow_from_entrypoint(one["entrypoint"]).name == one["name"]
         known = load_flow_from_entrypoint(one["entrypoint"]).parameters.properties
         assert set(one.get("parameters", {})) <= set(known)
-
-
-@pytest.mark.slow
-@pytest.mark.trial
-def test_a_schedule_fires_and_what_is_done_is_not_done_again(tmp_path: Path) -> None:
-    (tmp_path / "incoming").mkdir()
-    draw_scene(tmp_path / "incoming" / "S2_20240630.tif", 96, 96)
-    with serving(tmp_path) as (address, _):
-        deployment = call(address, "deployments/name/land-use-monitor/land-use-monitor")["id"]
-        parameters = {"folders": [str(tmp_path / "incoming")], "output_folder": str(tmp_path / "watched")}
-        schedule = {"schedule": {"interval": 20}, "active": True, "parameters": parameters}
-        call(address, f"deployments/{deployment}/schedules", [schedule])
-        done: list[dict[str, Any]] = []
-        deadline = time.monotonic() + 270
-        while len(done) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(2)
-            wanted = {"flow_runs": {"state": {"type": {"any_": list(ENDS)}}}, "sort": "END_TIME_DESC"}
-            done = call(address, "flow_runs/filter", wanted)[::-1]
-        assert all(run["auto_scheduled"] for run in done)
-        assert [run["state_type"] for run in done[:2]] == ["COMPLETED"] * 2, [run["state"]["message"] for run in done]
-        assert done[1]["state"]["message"].startswith("0 new scenes, 0 new changes")
 
 
 # ------------------------------------------------------------------------------------------------------ all together
@@ -277,60 +276,248 @@ def postgresql(folder: Path) -> Iterator[str]:
     shutil.rmtree(home)
 
 
-@pytest.mark.slow
-@pytest.mark.trial
-@pytest.mark.timeout(580)
-def test_the_processes_that_compose_starts_make_a_map_together(tmp_path: Path) -> None:
-    port, scheduler = free_port(), free_port()
-    address, cluster = f"http://127.0.0.1:{port}", f"tcp://127.0.0.1:{scheduler}"
-    commands = {name: service.get("command") for name, service in compose()["services"].items()}
-    place = {
-        "0.0.0.0": "127.0.0.1",
-        "4200": port,
-        "8786": scheduler,
-        ":8787": "127.0.0.1:0",
-        "tcp://scheduler:8786": cluster,
-    }
+class Fleet:
+    """The processes that compose starts, by service, each with its own command but the addresses of this machine."""
 
-    def command(service: str) -> list[Any]:
-        """The service's own command, with the addresses of this machine."""
-        program, *rest = [place.get(word, word) for word in commands[service]]
-        return [BIN / str(program), *rest]
+    def __init__(self, folder: Path, database: str, stack: ExitStack) -> None:
+        self.folder, self._stack = folder, stack
+        port, scheduler = free_port(), free_port()
+        self.address, cluster = f"http://127.0.0.1:{port}", f"tcp://127.0.0.1:{scheduler}"
+        self._places: dict[str, Any] = {
+            "0.0.0.0": "127.0.0.1",
+            "4200": port,
+            "8786": scheduler,
+            ":8787": "127.0.0.1:0",
+            "tcp://scheduler:8786": cluster,
+            "--nworkers=${WORKERS:-2}": "--nworkers=2",
+            "--memory-limit=${WORKER_MEMORY:-4GiB}": "--memory-limit=4GiB",
+            "--dashboard-address=:8788": "--dashboard-address=127.0.0.1:0",
+            "--local-directory=/scratch": f"--local-directory={folder}",
+            "--with-healthcheck": "--name=worker",  # the port of its health may be taken
+        }
+        self.environment = os.environ | {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "DO_NOT_TRACK": "1",
+            "OMP_NUM_THREADS": "1",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": f"{self.address}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            "LANDWEAVE_DATA_ROOTS": str(folder),
+            "LANDWEAVE_CLUSTER": cluster,
+        }
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    environment = os.environ | {
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"{address}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "LANDWEAVE_DATA_ROOTS": str(tmp_path),
-        "LANDWEAVE_CLUSTER": cluster,
-    }
-    logs = {name: tmp_path / f"{name}.log" for name in ("server", "scheduler", "cpu-worker", "worker")}
+    def log(self, service: str) -> Path:
+        return self.folder / f"{service}.log"
+
+    def start(self, service: str, ready: str = "") -> None:
+        """Start a service, and wait until its log says so."""
+        program, *rest = [self._places.get(word, word) for word in compose()["services"][service]["command"]]
+        self.log(service).unlink(missing_ok=True)
+        process = running([BIN / str(program), *rest], self.log(service), env=self.environment, cwd=self.folder)
+        self.running[service] = self._stack.enter_context(process)
+        wait_for(ready, self.log(service))
+
+    def start_server(self) -> None:
+        self.start("server")
+        wait_until(lambda: answers(self.address), 150)  # its log says so before the database is made
+
+    def start_worker(self) -> None:
+        self.start("worker", "started!")
+
+    def kill(self, service: str) -> None:
+        """End a service and all that it started as the failure of its machine would."""
+        process = self.running[service]
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+
+    def restart_server(self) -> None:
+        self.running["server"].terminate()
+        self.running["server"].wait(60)
+        self.start_server()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
     with ExitStack() as stack:
-        database = stack.enter_context(postgresql(tmp_path))
-        at_database = environment | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database}
-        stack.enter_context(running(command("server"), logs["server"], env=at_database))
-        stack.enter_context(running(command("scheduler"), logs["scheduler"], env=environment))
-        dask_worker = [BIN / "dask", "worker", cluster, "--nthreads=1", "--nworkers=2", f"--local-directory={tmp_path}"]
-        stack.enter_context(running(dask_worker, logs["cpu-worker"], env=environment))
-        wait_for("Check out the dashboard", logs["server"])
+        fleet = Fleet(folder, stack.enter_context(postgresql(folder)), stack)
+        fleet.start_server()
+        fleet.start("scheduler", "Scheduler at")
+        fleet.start("cpu-worker", "Registered to")
         setup = ["sh", str(DEPLOY / "setup.sh"), "process"]
-        done = subprocess.run(setup, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(setup, env=fleet.environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        worker = [word for word in command("worker") if word != "--with-healthcheck"]  # its port may be taken
-        stack.enter_context(running(worker, logs["worker"], env=environment, cwd=tmp_path))
+        hasten(fleet.address)
+        fleet.start_worker()
+        yield fleet
 
-        scene = draw_scene(tmp_path / "scene.tif", 300, 400)
-        deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
-        parameters = {"scene": [str(scene)], "output_folder": str(tmp_path / "out"), "advanced": {"shard": 128}}
-        run = call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})
-        run = over(address, run)
-        assert run["state_type"] == "COMPLETED", run["state"]["message"]
-        assert (tmp_path / "out" / "landcover.gpkg").exists()
-        assert (tmp_path / "out" / "quicklook.png").exists()
 
-        outside = {"scene": ["/etc/hostname"], "output_folder": str(tmp_path / "out-2")}
-        run = over(address, call(address, f"deployments/{deployment}/create_flow_run", {"parameters": outside}))
-        assert run["state_type"] == "FAILED"
-        assert "/etc/hostname" in run["state"]["message"]
+def hasten(address: str) -> None:
+    """Have dead runs found within seconds: nobody waits for nine minutes here."""
+    (watching,) = call(address, "automations/filter", {})
+    assert watching["name"] == automations("dead-runs.yaml")[0]["name"]
+    watching["trigger"]["within"] = 75
+    settings = {name: watching[name] for name in ("name", "description", "enabled", "trigger", "actions")}
+    call(address, f"automations/{watching['id']}", settings, method="PUT")
+
+
+@pytest.fixture
+def at_work(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A run of 64 shards that is in the middle of them, and its folder."""
+    out = fleet.folder / tmp_path_factory.mktemp("run").name
+    run = started(fleet.address, "segment-scene", {**LONG, "scene": [large(fleet)], "output_folder": str(out)})
+    wait_until(lambda: len(parts(out)) >= 4, 200)
+    return run, out
+
+
+LONG = {
+    "segmenter": {"kind": "network", "tile": 128},
+    "output": {"products": ["classes"]},
+    "advanced": {"shard": 128},
+}
+
+
+def large(fleet: Fleet) -> str:
+    """A scene that a network takes a while for."""
+    path = fleet.folder / "large.tif"
+    return str(path if path.exists() else draw_scene(path, 1024, 1024))
+
+
+def parts(folder: Path) -> dict[str, int]:
+    """Finished parts and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "parts").glob("r*.tif")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_the_processes_that_compose_starts_make_a_map_together(fleet: Fleet) -> None:
+    scene = draw_scene(fleet.folder / "scene.tif", 300, 400)
+    out = fleet.folder / "out"
+    completed(
+        fleet.address,
+        "segment-scene",
+        {"scene": [str(scene)], "output_folder": str(out), "advanced": {"shard": 128}},
+    )
+    assert (out / "landcover.gpkg").exists()
+    assert (out / "quicklook.png").exists()
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["shards"] > 1
+
+    outside = {"scene": ["/etc/hostname"], "output_folder": str(fleet.folder / "out-2")}
+    run = run_and_wait(fleet.address, outside)
+    assert run["state_type"] == "FAILED"
+    assert "/etc/hostname" in run["state"]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_a_run_survives_a_restart_of_the_server(fleet: Fleet, at_work: tuple[dict[str, Any], Path]) -> None:
+    run, out = at_work
+    fleet.restart_server()
+    run = over(fleet.address, run)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert run["run_count"] == 1
+    assert len(parts(out)) == 64
+    settles(lambda: set(task_runs(fleet.address, run).values()), {"COMPLETED"})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_a_run_whose_machine_died_goes_on_in_a_new_one(fleet: Fleet, at_work: tuple[dict[str, Any], Path]) -> None:
+    run, out = at_work
+    fleet.kill("worker")
+    time.sleep(5)  # the scheduler lets go of the shards of a client that is gone
+    kept = parts(out)
+    assert len(kept) < 64
+    assert not (out / "run.json").exists()
+    fleet.start_worker()
+    parameters = {**LONG, "scene": [large(fleet)]}
+    completed(fleet.address, "segment-scene", parameters | {"output_folder": str(out)})
+    assert {name: parts(out)[name] for name in kept} == kept
+    undisturbed = fleet.folder / "undisturbed"
+    completed(fleet.address, "segment-scene", parameters | {"output_folder": str(undisturbed)})
+    assert (out / "classes.tif").read_bytes() == (undisturbed / "classes.tif").read_bytes()
+    assert over(fleet.address, run)["state_type"] == "CRASHED"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_people_are_told_of_a_map_that_is_ready_and_of_a_run_that_failed(fleet: Fleet) -> None:
+    with inbox() as (url, messages):
+        wanted = automations("automations.yaml")
+        block = webhook(fleet.address, url)
+        for one in wanted:
+            for action in one["actions"]:
+                assert action["block_document_id"] == "00000000-0000-0000-0000-000000000000"
+                action["block_document_id"] = block
+            call(fleet.address, "automations/", one)
+        scene = draw_scene(fleet.folder / "told.tif", 64, 64)
+        completed(fleet.address, "segment-scene", {"scene": [str(scene)], "output_folder": str(fleet.folder / "told")})
+        run_and_wait(fleet.address, {"scene": [str(fleet.folder / "no.tif")], "output_folder": str(fleet.folder)})
+        wait_until(lambda: len(messages) >= 2, 60)
+    told = {message["subject"]: message["body"] for message in messages}
+    assert set(told) == {"told · rules is ready", "no · rules failed"}
+    assert f"; in {fleet.folder / 'told'}" in told["told · rules is ready"]
+    assert "no.tif does not exist; check the path" in told["no · rules failed"]
+
+
+@contextmanager
+def inbox() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """An address that takes messages, and those that came."""
+    messages: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", messages
+        server.shutdown()
+
+
+def webhook(address: str, url: str) -> str:
+    """The id of a block that sends messages to an address."""
+    kind = call(address, "block_types/slug/custom-webhook")["id"]
+    (schema, *_) = call(address, "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
+    data = {"name": "people", "url": url, "json_data": {"subject": "{{subject}}", "body": "{{body}}"}}
+    block = {"name": "people", "block_type_id": kind, "block_schema_id": schema["id"], "data": data}
+    return str(call(address, "block_documents/", block)["id"])
+
+
+MANY = 30
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_many_scenes_are_a_few_task_runs_each_and_the_server_stays_well(fleet: Fleet) -> None:
+    folder = fleet.folder / "many"
+    folder.mkdir()
+    many = int(os.environ.get("LANDWEAVE_MANY_SCENES", MANY))
+    for number in range(many):
+        draw_scene(folder / f"scene-{number:03}.tif", 64, 64 + number % 3, seed=number)
+    out = fleet.folder / "atlas"
+    health: list[bool] = []
+    began = time.monotonic()
+    run = started(fleet.address, "segment-collection", {"scenes": [str(folder)], "output_folder": str(out)})
+    while call(fleet.address, f"flow_runs/{run['id']}")["state_type"] not in ENDS:
+        assert time.monotonic() - began < 500
+        health.append(answers(fleet.address))
+        time.sleep(1)
+    print(f"{many} scenes in {time.monotonic() - began:.0f} s")
+    run = over(fleet.address, run)
+    assert run["state"]["message"] == f"{many} scenes, {many} done now; in {out}"
+    assert len(health) > 5
+    assert all(health)
+    counted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    settles(lambda: call(fleet.address, "task_runs/count", counted), 5 * many + 1)
+    assert len(list(out.glob("*/landcover.gpkg"))) == many

@@ -28,12 +28,15 @@ from flows.forms import (
 from flows.offered import OFFERED
 from flows.request import Request, Source
 from flows.segment import segment_scene
+from flows.stac import Search
 from segmentation.architectures import architectures
 from segmentation.classical.thresholds import Otsu
 from segmentation.indices import catalogue
 from segmentation.rules import Rules
 from segmentation.segmenter import kinds
 from segmentation.trees import FORESTS
+from tiling.errors import Mistake
+from tiling.reach import Reach, confined
 
 GROUPS = (Bands, Output, Advanced, Labels, Model, Comparison, Series, Watch)
 
@@ -135,6 +138,15 @@ def test_an_empty_form_is_the_default_request() -> None:
     assert filled == Request(source=Source(paths=("a.tif",)), out=Path("out"), segmenter=Rules())
 
 
+def test_where_folders_are_bounded_what_is_left_empty_leads_nowhere(tmp_path: Path) -> None:
+    with confined(Reach(roots=(tmp_path,))):
+        request_from([str(tmp_path / "a.tif")], str(tmp_path / "out"), Rules(), Bands(), Output(), Advanced())
+        with pytest.raises(Mistake, match=r"/etc/mask\.tif lies outside"):
+            request_from(
+                [str(tmp_path / "a.tif")], str(tmp_path), Rules(), Bands(mask="/etc/mask.tif"), Output(), Advanced()
+            )
+
+
 @pytest.mark.parametrize(
     ("bands", "fact"),
     [
@@ -161,6 +173,25 @@ def test_a_collection_and_a_monitor_share_the_request_of_a_scene(tmp_path: Path)
 def test_an_empty_watch_is_the_monitors_own_default() -> None:
     template = request_from(["in"], "out", Rules(), Bands(), Output(), Advanced())
     assert monitor_from(template, Watch()) == type(monitor_from(template, Watch()))(template=template)
+
+
+def test_a_series_is_searched_for_where_the_form_says_so() -> None:
+    template = request_from(
+        ["https://stac.example/v1"], "out", Rules(), Bands(), Output(area_of_interest="a.gpkg"), Advanced()
+    )
+    series = Series(search=True, collections=["s2"], dates="2024", bounds="9.1, 46, 9.6, 46.4", cloudiest=20)
+    source = collection_from(template, series).template.source
+    assert (source.paths, source.bbox) == ((), (9.1, 46.0, 9.6, 46.4))
+    assert source.search == Search(
+        catalogue="https://stac.example/v1", collections=("s2",), when="2024", aoi="a.gpkg", max_cloud=20, most=1000
+    )
+    watched = monitor_from(template, Watch(search=True)).template.source
+    assert watched.search == Search(catalogue="https://stac.example/v1", aoi="a.gpkg", most=1000)
+    assert collection_from(template, Series()).template == template
+    with pytest.raises(Mistake, match=r"bounds: 9\.1, 46 has 2 numbers"):
+        collection_from(template, Series(search=True, bounds="9.1, 46"))
+    with pytest.raises(Mistake, match="2 paths are given"):
+        collection_from(request_from(["a", "b"], "out", Rules(), Bands(), Output(), Advanced()), Series(search=True))
 
 
 def test_a_training_gets_names_regrouping_and_recipe() -> None:

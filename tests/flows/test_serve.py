@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import http.server
-import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +16,8 @@ import psutil
 import pytest
 
 from flows.serve import answers, end, server, wait_until_it_answers
+from tests.server import call, free_port, serving
 from tiling.errors import Mistake
-
-ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @contextmanager
@@ -46,79 +39,6 @@ def web_server(health: bytes) -> Iterator[int]:
         yield listening.server_port
         listening.shutdown()
         thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def call(address: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """What Prefect's API answers."""
-    data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(f"{address}/api/{path}", data, {"content-type": "application/json"})
-    for attempt in range(6):
-        try:
-            with urllib.request.urlopen(asked, timeout=90) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:  # of a busy database Prefect says 503, and its own clients ask again
-            if error.code != 503 or attempt == 5:
-                raise
-        time.sleep(2)
-    raise AssertionError("the last attempt returns")
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Address and process of `landweave serve`, whose Prefect lives in `folder`."""
-    port = free_port()
-    environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
-    with (
-        open(folder / "serve.log", "w", encoding="utf-8") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve", "--port", str(port)],
-            env=environment,
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process,
-    ):
-        try:
-            deadline = time.monotonic() + 280
-            while "Landweave is ready" not in (said := (folder / "serve.log").read_text(encoding="utf-8")):
-                assert process.poll() is None, said
-                assert time.monotonic() < deadline, said
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}", process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def started(address: str, flow: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """A new flow run of these parameters."""
-    deployment = call(address, f"deployments/name/{flow}/{flow}")["id"]
-    return dict(call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters}))
-
-
-def over(address: str, run: dict[str, Any]) -> dict[str, Any]:
-    """The flow run, once it is over."""
-    deadline = time.monotonic() + 280
-    while (run := call(address, f"flow_runs/{run['id']}"))["state_type"] not in ENDS:
-        assert time.monotonic() < deadline, run["state"]
-        time.sleep(0.5)
-    return dict(run)
-
-
-def run_and_wait(address: str, parameters: dict[str, Any], flow: str = "segment-scene") -> dict[str, Any]:
-    """The flow run of these parameters, once it is over."""
-    return over(address, started(address, flow, parameters))
 
 
 def test_a_running_prefect_server_is_used_and_left_running(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,306 @@
+"""Every flow that is offered, from its form to its products, on a real server: what it leaves in the pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+from flows.offered import OFFERED
+from tests.flows.test_train import truth_of, write_labels
+from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
+from tests.server import (
+    ENDS,
+    call,
+    completed,
+    left_by,
+    run_and_wait,
+    settles,
+    started,
+    task_runs,
+    wait_until,
+)
+from tests.stac import asset, catalogue, item
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+
+STAGES = ("plan", "segment", "join", "vectorise", "publish")
+PICTURE = "](data:image/png;base64,"
+
+
+def of_scene(name: str) -> list[str]:
+    """The task runs of one scene of many."""
+    return [f"{stage} · {name}" for stage in STAGES]
+
+
+def assets(address: str, run: dict[str, Any]) -> set[str]:
+    """Paths of what a run made, as its events say."""
+    wanted = {
+        "event": {"name": ["prefect.asset.materialization.succeeded"]},
+        "related": {"id": [f"prefect.flow-run.{run['id']}"]},
+    }
+    events = call(address, "events/filter", {"filter": wanted, "limit": 50})["events"]
+    return {event["resource"]["prefect.resource.id"].removeprefix("file://") for event in events}
+
+
+def makes(address: str, run: dict[str, Any], *files: Path) -> None:
+    """Assert that these are the run's assets."""
+    settles(lambda: assets(address, run), set(map(str, files)))
+
+
+def bars(left: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Where each bar stands, by stage."""
+    return {key.removeprefix("progress-"): one["data"] for key, one in left.items() if one["type"] == "progress"}
+
+
+def arrived(path: Path) -> Path:
+    """The file, as if it had been there for a while."""
+    os.utime(path, (time.time() - 100,) * 2)
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two scenes of a valley in `inbox`."""
+    place = tmp_path_factory.mktemp("offered")
+    (place / "inbox").mkdir()
+    for month in (5, 6):
+        arrived(draw_scene(place / "inbox" / f"valley_20240{month}01.tif", 256, 320, seed=month))
+    return place
+
+
+@pytest.fixture(scope="module")
+def mapped(address: str, place: Path) -> tuple[dict[str, Any], Path]:
+    """A run of segment-scene and its folder."""
+    parameters = {
+        "scene": [str(place / "inbox" / "valley_20240501.tif")],
+        "output_folder": str(place / "map"),
+        "advanced": {"shard": 128, "workers": 2},
+    }
+    return completed(address, "segment-scene", parameters), place / "map"
+
+
+def test_segment_scene_leaves_bars_a_picture_areas_and_assets(
+    address: str, mapped: tuple[dict[str, Any], Path]
+) -> None:
+    run, out = mapped
+    assert run["name"] == "valley_20240501 · rules"
+    assert run["state"]["message"].endswith(f"; in {out}")
+    settles(lambda: task_runs(address, run), dict.fromkeys(STAGES, "COMPLETED"))
+    left = left_by(address, run)
+    assert bars(left) == {"segment": 100, "join": 100, "vectorise": 100}
+    assert left["progress-segment"]["description"].startswith("4/4 shards in")
+    page = left["land-cover-valley-20240501"]["data"]
+    assert PICTURE in page
+    assert str(out / "landcover.gpkg") in page
+    table = json.loads(left["areas-valley-20240501"]["data"])
+    with rasterio.open(out / "classes.tif") as raster:
+        mapped_pixels = int(np.count_nonzero(raster.read(1)))
+    assert sum(int(row["pixels"].replace(",", "")) for row in table) == mapped_pixels
+    makes(address, run, out / "classes.tif", out / "landcover.gpkg")
+
+
+def test_segment_collection_maps_every_scene_and_reports_on_all(address: str, place: Path) -> None:
+    out = place / "atlas"
+    run = completed(address, "segment-collection", {"scenes": [str(place / "inbox")], "output_folder": str(out)})
+    names = ("valley_20240501", "valley_20240601")
+    assert run["state"]["message"] == f"2 scenes, 2 done now; in {out}"
+    wanted = [*of_scene(names[0]), *of_scene(names[1]), "report"]
+    settles(lambda: task_runs(address, run), dict.fromkeys(wanted, "COMPLETED"))
+    left = left_by(address, run)
+    assert bars(left)["scenes"] == 100
+    assert PICTURE in left["report-atlas"]["data"]
+    assert {row["date"] for row in json.loads(left["areas-atlas"]["data"])} == {"2024-05-01", "2024-06-01"}
+    assert {f"land-cover-{slug}" for slug in ("valley-20240501", "valley-20240601")} < set(left)
+    maps = [out / name / file for name in names for file in ("classes.tif", "landcover.gpkg")]
+    makes(address, run, *maps, out / "report.html", out / "runs.gpkg")
+
+
+def test_a_collection_with_a_broken_scene_fails_with_its_name_and_keeps_the_others(address: str, place: Path) -> None:
+    (place / "mixed").mkdir()
+    draw_scene(place / "mixed" / "good.tif", 64, 64)
+    (place / "mixed" / "torn.tif").write_bytes(b"II*\0 and then nothing")
+    out = place / "kept"
+    run = run_and_wait(address, {"scenes": [str(place / "mixed")], "output_folder": str(out)}, "segment-collection")
+    assert run["state_type"] == "FAILED"
+    assert "1 of 2 scenes failed and the others are done; the first, torn: " in run["state"]["message"]
+    assert "**torn** failed" in left_by(address, run)["report-kept"]["data"]
+    assert (out / "good" / "landcover.gpkg").exists()
+
+
+def test_a_collection_is_searched_for_in_a_stac_catalogue(address: str, place: Path) -> None:
+    scenes = [place / "inbox" / f"valley_20240{month}01.tif" for month in (5, 6)]
+    items = [
+        item(scene.stem, {"all": asset(scene, BANDS, nodata=0, scale=1e-4)}, day=f"2024-0{month}-01")
+        for month, scene in zip((5, 6), scenes, strict=True)
+    ]
+    parameters = {
+        "scenes": [catalogue(place / "stac", items)],
+        "output_folder": str(place / "searched"),
+        "series": {"search": True, "dates": "2024-06"},
+    }
+    run = completed(address, "segment-collection", parameters)
+    assert run["state"]["message"].startswith("1 scenes, 1 done now")
+    assert (place / "searched" / "2024-06-01" / "landcover.gpkg").exists()
+
+
+@contextmanager
+def scheduled(address: str, flow: str, seconds: int, parameters: dict[str, Any]) -> Iterator[str]:
+    """A deployment that runs every so many seconds."""
+    deployment = call(address, f"deployments/name/{flow}/{flow}")["id"]
+    wanted = {"schedule": {"interval": seconds}, "active": True, "parameters": parameters}
+    (schedule,) = call(address, f"deployments/{deployment}/schedules", [wanted])
+    try:
+        yield deployment
+    finally:
+        call(address, f"deployments/{deployment}/schedules/{schedule['id']}", method="DELETE")
+        for run in fired(address, deployment):
+            if run["state_type"] not in ENDS:
+                call(address, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
+def fired(address: str, deployment: str) -> list[dict[str, Any]]:
+    """Runs that a schedule started, in the order of their start."""
+    wanted = {"deployments": {"id": {"any_": [deployment]}}, "sort": "START_TIME_ASC"}
+    return [run for run in call(address, "flow_runs/filter", wanted) if run["auto_scheduled"]]
+
+
+def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twice(
+    address: str, place: Path, tmp_path: Path
+) -> None:
+    inbox, out = tmp_path / "incoming", tmp_path / "valley"
+    inbox.mkdir()
+    arrived(draw_scene(inbox / "valley_20240501.tif", 256, 256, seed=5))
+    with scheduled(address, "land-use-monitor", 6, {"folders": [str(inbox)], "output_folder": str(out)}) as deployment:
+
+        def over_with(text: str) -> dict[str, Any] | None:
+            """The first scheduled run that ended so."""
+            runs = [run for run in fired(address, deployment) if run["state_type"] in ENDS]
+            assert all(run["state_type"] == "COMPLETED" for run in runs), [run["state"]["message"] for run in runs]
+            return next((run for run in runs if run["state"]["message"].startswith(text)), None)
+
+        first = wait_until(lambda: over_with("1 new scenes, 0 new changes"), 120)
+        wait_until(lambda: over_with("0 new scenes, 0 new changes"), 120)
+        arrived(draw_scene(inbox / "valley_20240601.tif", 256, 256, seed=6))
+        second = wait_until(lambda: over_with("1 new scenes, 1 new changes"), 120)
+        made = {path: path.stat().st_mtime_ns for path in out.rglob("classes.tif")}
+        assert len(made) == 2
+        quiet = wait_until(
+            lambda: next(
+                (
+                    run
+                    for run in fired(address, deployment)
+                    if run["state_type"] == "COMPLETED" and run["start_time"] > second["end_time"]
+                ),
+                None,
+            ),
+            120,
+        )
+    assert quiet["state"]["message"].startswith("0 new scenes, 0 new changes")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("classes.tif")} == made
+    settles(lambda: task_runs(address, quiet), {"report": "COMPLETED"})
+    assert assets(address, quiet) == set()
+    settles(lambda: task_runs(address, first), dict.fromkeys([*of_scene("valley_20240501"), "report"], "COMPLETED"))
+    settles(lambda: task_runs(address, second), dict.fromkeys([*of_scene("valley_20240601"), "report"], "COMPLETED"))
+    left = left_by(address, second)
+    assert bars(left)["changes"] == 100
+    page = left["report-valley"]["data"]
+    assert "### From 2024-05-01 to 2024-06-01" in page
+    assert PICTURE in page
+    assert {row["date"] for row in json.loads(left["areas-valley"]["data"])} == {"2024-05-01", "2024-06-01"}
+
+
+def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_told(address: str, place: Path) -> None:
+    pixels = draw_pixels(64, 80)
+    scene = write_scene(place / "field.tif", pixels)
+    labels = write_labels(place / "labels.tif", truth_of(pixels))
+    model = place / "model"
+    parameters = {
+        "scenes": [str(scene)],
+        "labels": [str(labels)],
+        "output_folder": str(model),
+        "meaning": {"classes": "1=Water, 2=Plants, 3=Bare"},
+        "model": {"steps": 2},
+    }
+    run = completed(address, "train-network", parameters)
+    assert f"; in {model}" in run["state"]["message"]
+    settles(lambda: task_runs(address, run), {"train": "COMPLETED"})
+    left = left_by(address, run)
+    assert set(bars(left).values()) == {100}
+    assert "mean IoU" in left["accuracy-model"]["data"]
+    assert PICTURE in left["accuracy-model"]["data"]
+    assert {row["class"] for row in json.loads(left["classes-model"]["data"])} == {"Water", "Plants", "Bare"}
+    assert "model-model" in left
+    makes(address, run, model)
+
+    coarse = write_scene(place / "coarse.tif", pixels, resolution=60)
+    asked = {
+        "scene": [str(coarse)],
+        "output_folder": str(place / "coarse"),
+        "segmenter": {"kind": "network", "bundle": str(model)},
+    }
+    refused = run_and_wait(address, asked)
+    assert refused["state_type"] == "FAILED"
+    assert "was trained on pixels of 10 m and these are 60 m" in refused["state"]["message"]
+    insisted = completed(address, "segment-scene", asked | {"output": {"despite_doubts": True}})
+    assert "> **Warning:** " in left_by(address, insisted)["land-cover-coarse"]["data"]
+
+
+def test_evaluate_map_finds_a_map_equal_to_itself(
+    address: str, place: Path, mapped: tuple[dict[str, Any], Path]
+) -> None:
+    classes = str(mapped[1] / "classes.tif")
+    out = place / "judged"
+    run = completed(address, "evaluate-map", {"map": classes, "reference": classes, "output_folder": str(out)})
+    assert run["state"]["message"] == f"overall accuracy 1.000, mean IoU 1.000; in {out}"
+    settles(lambda: task_runs(address, run), {"evaluate": "COMPLETED"})
+    left = left_by(address, run)
+    assert bars(left) == {"evaluate": 100}
+    assert PICTURE in left["accuracy-map"]["data"]
+    assert {row["iou"] for row in json.loads(left["classes-map"]["data"])} == {"1.000"}
+
+
+def test_compute_indices_leaves_a_raster_for_each(address: str, place: Path) -> None:
+    scene, out = place / "inbox" / "valley_20240501.tif", place / "indices"
+    parameters = {"scene": [str(scene)], "indices": ["NDVI", "NDWI"], "output_folder": str(out)}
+    run = completed(address, "compute-indices", parameters)
+    assert run["state"]["message"] == f"NDVI, NDWI; in {out}"
+    settles(lambda: task_runs(address, run), {"index": "COMPLETED"})
+    left = left_by(address, run)
+    assert bars(left) == {"index": 100}
+    assert "NDWI.tif" in left["indices-valley-20240501"]["data"]
+    with rasterio.open(scene) as source, rasterio.open(out / "NDVI.tif") as made:
+        red, nir = source.read([3, 4]).astype(np.float32)
+        found = made.read(1)
+    there = red > 0
+    assert np.allclose(found[there], ((nir - red)[there] / (nir + red)[there]), atol=1e-5)
+    assert np.isnan(found[~there]).all()
+    makes(address, run, out / "NDVI.tif", out / "NDWI.tif")
+
+
+def test_a_wrong_path_fails_in_seconds_and_says_how_to_mend_it(address: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    run = run_and_wait(address, {"scene": ["no-such.tif"], "output_folder": str(tmp_path / "out")})
+    assert time.monotonic() - began < 60  # most of it Python's imports
+    assert run["total_run_time"] < 5
+    assert run["state_type"] == "FAILED"
+    assert run["state"]["message"] == "no-such.tif does not exist; check the path"
+    settles(lambda: task_runs(address, run), {"plan": "FAILED"})
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize("flow", OFFERED, ids=lambda flow: flow.name)
+def test_what_the_form_forbids_is_refused_at_submit(address: str, flow: Any) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        started(address, flow.name, {"output_folder": ""})
+    assert refused.value.code == 409
+    assert "validat" in refused.value.read().decode().lower()
