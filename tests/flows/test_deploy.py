@@ -494,7 +494,7 @@ def webhook(address: str, url: str) -> str:
     return str(call(address, "block_documents/", block)["id"])
 
 
-MANY = 30
+MANY = 15
 
 
 @pytest.mark.slow
