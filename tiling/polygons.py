@@ -39,7 +39,7 @@ from tiling.area import PixelAreas, sum_by
 from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.errors import Mistake
 from tiling.outlines import CHANGED, Lines, Rings, connect, find_lines, find_vertices, on_the_map, ragged, wkb
-from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Runs, Seams, TileRegions, frame_of
+from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Runs, Seams, Side, TileRegions, frame_of
 from tiling.simplify import Keys, arcs_of, failing, reduce, simplified
 from tiling.spill import (
     Slice,
@@ -77,7 +77,7 @@ MAX_VERTICES = 1_000_000
 CUT = 2048
 """Side of the cells, in pixels from (0, 0), along which a region that is too large is cut."""
 
-BUCKET_VERTICES = 1_000_000
+BUCKET_VERTICES = 250_000
 """How many vertices a bucket holds, about; they are worked on at once, some 250 B each."""
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -153,9 +153,9 @@ def _polygonise(
     windows = _windows(height, width, tile)
     with tempfile.TemporaryDirectory(prefix="polygons-", dir=scratch) as folder:
         job = replace(job, folder=folder)
-        edges: dict[tuple[int, int], Edge] = dict(
-            zip(windows, map(partial(find_edge, job), windows.values()), strict=True)
-        )
+        for _ in map(partial(find_edge, job), windows.values()):
+            pass
+        edges = {tile: job.edge(window) for tile, window in windows.items()}
         united = United.between(edges, job.source.connectivity)
         if max_vertices is not None:
             united = _cut(job, windows, edges, united, max_vertices, map)
@@ -279,6 +279,22 @@ class Edge(NamedTuple):
     outlines: Outlines
     """What is known of the outline of each."""
 
+    def packed(self) -> npt.NDArray[np.int64]:
+        """All of it in one array: how many arrays, their lengths, and they themselves."""
+        borders = (self.border,) if self.groups is self.border else (self.border, self.groups)
+        arrays = [array for border in borders for side in border for array in side]
+        arrays += [self.ids, *self.outlines]
+        return np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64)
+
+    @classmethod
+    def unpacked(cls, packed: npt.NDArray[np.int64]) -> Edge:
+        """What `packed` was made of; the arrays are parts of it."""
+        n = int(packed[0])
+        _, *arrays = np.split(packed, np.cumsum(np.append(n + 1, packed[1:n])))
+        *columns, ids, most, least = arrays
+        sides = [Side(*columns[at : at + 3]) for at in range(0, len(columns), 3)]
+        return cls(Border(*sides[:4]), Border(*sides[-4:]), ids, Outlines(most, least))
+
 
 @dataclass(frozen=True)
 class United:
@@ -387,14 +403,22 @@ class Job:
         """Where something of a tile, or a bucket, waits."""
         return Path(self.folder, f"{name.row}-{name.col}{suffix}" if isinstance(name, Window) else f"{name}{suffix}")
 
+    def edge(self, window: Window) -> Edge:
+        """What the first pass over a tile left."""
+        return Edge.unpacked(*read_whole(self.file(window, ".edge.npy"), 1))
+
     def regions(self, window: Window) -> TileRegions:
         """The regions of a tile that the first pass has labelled."""
         start, length, label, ids, class_id, *outlines = read_whole(self.file(window, ".regions.npy"), 7)
         return TileRegions(window.shape, Runs(start, length, label), ids, class_id, Outlines(*outlines))
 
 
-def find_edge(job: Job, window: Window) -> Edge:
-    """First pass over a tile: what others have to know of it. Its regions are left for the other passes."""
+def find_edge(job: Job, window: Window) -> None:
+    """First pass over a tile: leaves its regions for the other passes, and its `Edge`, what others have to know of it.
+
+    In a file: kept as they come, the small arrays of all edges would lie scattered among what the tiles need, and no
+    memory between them would be used again.
+    """
     source = job.source
     found = source.regions(window)
     write_whole(job.file(window, ".regions.npy"), *found.runs, found.ids, found.class_id, *found.outlines)
@@ -404,7 +428,8 @@ def find_edge(job: Job, window: Window) -> Edge:
     ids = _distinct(np.concatenate([side.ids for side in shared]))
     touches = np.isin(groups, ids)
     place = np.searchsorted(ids, groups[touches])
-    return Edge(border, shared, ids, Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)))
+    edge = Edge(border, shared, ids, Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)))
+    write_whole(job.file(window, ".edge.npy"), edge.packed())
 
 
 def _surrounded(

@@ -160,7 +160,7 @@ class Side(NamedTuple):
 
     ids: Ids
     class_id: Classes
-    length: npt.NDArray[np.int32]
+    length: npt.NDArray[np.integer]
     """Pixels in each stretch of one region."""
 
     @property

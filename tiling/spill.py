@@ -22,8 +22,8 @@ class Spilled(NamedTuple):
     """A file of rows in order of bucket."""
 
     path: str
-    starts: npt.NDArray[np.int64]
-    """`(n_buckets + 1,)` the row at which each bucket starts."""
+    starts: tuple[int, ...]
+    """The row at which each bucket starts, and where the last ends. Plain numbers: see `tiling.polygons.find_edge`."""
 
 
 class Slice(NamedTuple):
@@ -44,12 +44,12 @@ def spill(path: Path, rows: npt.NDArray[Any], buckets: npt.NDArray[np.int64], n:
     """Write rows, each for the bucket given beside it, to a file that is there whole or not at all."""
     starts = np.append(0, np.cumsum(np.bincount(buckets, minlength=n)))
     write_whole(path, rows[np.argsort(buckets, kind="stable")])
-    return Spilled(str(path), starts)
+    return Spilled(str(path), tuple(starts.tolist()))
 
 
 def slices(files: Sequence[Spilled], bucket: int) -> list[Slice]:
     """Where the rows of a bucket lie."""
-    found = (Slice(path, int(starts[bucket]), int(starts[bucket + 1])) for path, starts in files)
+    found = (Slice(path, starts[bucket], starts[bucket + 1]) for path, starts in files)
     return [part for part in found if part.start < part.stop]
 
 
