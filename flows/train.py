@@ -14,12 +14,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from flows.figures import blank_figure, csv_text, write_accuracy
+from flows.models import opened
 from flows.plan import calibrated
 from flows.progress import Progress, silent
 from flows.request import Source
 from flows.run import content_key, versions, write_whole
 from segmentation.accuracy import Accuracy
-from segmentation.bundle import Bundle, load, save, write
+from segmentation.bundle import Bundle, save, write
 from segmentation.fitting import Look
 from segmentation.growing import ForestRecipe, TrainedForest, train_forest
 from segmentation.legend import LandClass, Legend
@@ -71,7 +72,9 @@ class Training(BaseModel):
     recipe: Annotated[AnyRecipe, Field(description="How the model is trained; its defaults follow from the data.")] = (
         Recipe()
     )
-    weights: Annotated[str, Field(description="A bundle to start from, or imagenet.")] = ""
+    weights: Annotated[
+        str, Field(description="A bundle's folder, name or hub id to start from, imagenet, or none.")
+    ] = ""
     name: Annotated[str, Field(description="What the bundle is called; its folder's name by default.")] = ""
     licence: Annotated[str, Field(description="Under which others may use it.")] = "not stated"
     fresh: Annotated[bool, Field(description="Begin again, go on from nothing.")] = False
@@ -125,11 +128,13 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     hidden folder beside the bundle, and goes when the bundle is there.
     """
     began = time.perf_counter()
-    if request.weights and isinstance(request.recipe, ForestRecipe):
-        raise Mistake(f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out")
     weights: Bundle | Literal["imagenet"] | None = None
-    if request.weights:
-        weights = "imagenet" if request.weights == "imagenet" else load(request.weights)
+    if request.weights not in ("", "none"):
+        if isinstance(request.recipe, ForestRecipe):
+            raise Mistake(
+                f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out"
+            )
+        weights = "imagenet" if request.weights == "imagenet" else opened(request.weights)
     _check_out(request.out)
     scratch = request.out.with_name(f".{request.out.name}.training")
     samples, notes = samples_of(request, scratch, progress)

@@ -56,7 +56,7 @@ def train(
         str, typer.Option("--architecture", help="See `landweave models --architectures`; fits the data by default.")
     ] = "",
     encoder: Annotated[str, typer.Option("--encoder", help="A network's encoder, by the library's name.")] = "",
-    weights: Annotated[str, typer.Option("--weights", metavar="BUNDLE|imagenet", help="What to start from.")] = "",
+    weights: Annotated[str, typer.Option("--weights", metavar="BUNDLE|imagenet|none", help="What to start from.")] = "",
     settings: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe, such as loss=ce+dice.")
     ] = [],  # noqa: B006 - typer copies it

@@ -21,6 +21,7 @@ from flows.request import Source
 from flows.train import Training, grouped, samples_of, train
 from segmentation.bundle import load
 from segmentation.errors import Mistake as NoBundle
+from segmentation.growing import ForestRecipe
 from segmentation.recipe import Recipe
 from segmentation.samples import TEST, TRAIN, VALIDATION
 from tests.scenes import UTM, draw_pixels, write_scene
@@ -164,6 +165,15 @@ def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: 
     ):
         with pytest.raises((Mistake, NoBundle), match=said):
             train(request)
+
+
+def test_a_forest_starts_from_nothing_and_says_so(tmp_path: Path, scene: Path, labels: Path) -> None:
+    recipe = ForestRecipe(trees=4, windows=(3,), features=8)
+    finished = train(asked(scene, labels, tmp_path / "forest", recipe=recipe, weights="none"))
+    assert load(tmp_path / "forest").card.model.kind == "forest"
+    assert finished.validation is not None
+    with pytest.raises(Mistake, match="grows from labels alone; leave --weights imagenet out"):
+        train(asked(scene, labels, tmp_path / "other", recipe=recipe, weights="imagenet"))
 
 
 COMMAND = (sys.executable, "-m", "flows.cli", "train")
