@@ -30,6 +30,7 @@ from flows.figures import csv_text
 from flows.progress import Progress, silent
 from flows.request import Request
 from flows.run import content_key, held, write_whole
+from flows.stac import NothingFound
 from tiling.errors import Mistake
 from tiling.palette import legend_of
 
@@ -154,7 +155,10 @@ def look(request: MonitorRequest, find: Find | None) -> list[Found]:
     for place in request.template.source.paths:
         if not Path(place).exists():
             raise Mistake(f"{place} is not there; name the folder that new scenes arrive in")
-    return list(scenes_of(request.template.source, request.pattern))
+    try:
+        return list(scenes_of(request.template.source, request.pattern))
+    except NothingFound:
+        return []
 
 
 def settled(scene: Found, seconds: float) -> bool:

@@ -65,8 +65,15 @@ _ALWAYS = _Period(
 )
 
 
+class NothingFound(Mistake):
+    """A search that matches nothing: to whoever waits for images no mistake."""
+
+
 def find(search: Search, bbox: Bounds | None = None) -> list[Item]:
-    """The items that match: the least cloudy first, then the newest; `Mistake` where there are none, or too many."""
+    """The items that match: the least cloudy first, then the newest.
+
+    Raises `NothingFound` where there are none, and `Mistake` where there are too many.
+    """
     check_reach(search.catalogue)
     place = search.catalogue.removeprefix("file://")
     bounds = bbox or (_bounds_of(search.aoi) if search.aoi else None)
@@ -90,7 +97,7 @@ def find(search: Search, bbox: Bounds | None = None) -> list[Item]:
             )
     if not found:
         clouds = f"; {cloudier} are cloudier or do not tell" if cloudier else ""
-        raise Mistake(f"nothing was found in {_told(search, bounds)}{clouds}; widen the search")
+        raise NothingFound(f"nothing was found in {_told(search, bounds)}{clouds}; widen the search")
     return sorted(found.values(), key=_order)
 
 
