@@ -45,7 +45,6 @@ FILES = {
     "areas.csv": "area of every class",
     "quicklook.png": "the picture above, in full size",
     "item.json": "the run as a STAC item: where, when, which files and classes",
-    "item.json": "the map as a STAC item, for catalogues",
     "run.json": "what was asked, from what, with which versions, how long it took",
 }
 
