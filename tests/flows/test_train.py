@@ -180,7 +180,8 @@ COMMAND = (sys.executable, "-m", "flows.cli", "train")
 
 
 def command(scene: Path, labels: Path, out: Path) -> list[str]:
-    given = ["--set", "options={encoder_depth: 1, decoder_channels: [8, 8]}", "--set", "chip=16", "--set", "steps=400"]
+    small = {"options": "{encoder_depth: 1, decoder_channels: [8, 8]}", "chip": 16, "batch": 8, "steps": 120}
+    given = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
     return [*COMMAND, str(scene), "--labels", str(labels), "--out", str(out), "--json", *given]
 
 
