@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise, product
+from itertools import chain, count, pairwise, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -40,14 +40,15 @@ from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.errors import Mistake
 from tiling.outlines import CHANGED, Lines, Rings, connect, find_lines, find_vertices, on_the_map, ragged, wkb
 from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Runs, Seams, Side, TileRegions, frame_of
-from tiling.simplify import Keys, arcs_of, failing, reduce, simplified
+from tiling.simplify import Keys, Mask, arcs_of, failing, simplified
 from tiling.spill import (
     Slice,
     Spilled,
     bucket_of,
+    by_bucket,
+    divided,
     fetch,
     read_whole,
-    slices,
     spill,
     take_batch,
     write_batch,
@@ -159,8 +160,7 @@ def _polygonise(
         united = United.between(edges, job.source.connectivity)
         if max_vertices is not None:
             united = _cut(job, windows, edges, united, max_vertices, map)
-        n_buckets = 1 + sum(int(edge.outlines.sides.sum()) for edge in edges.values()) // BUCKET_VERTICES
-        job = replace(job, n_buckets=n_buckets)
+        job = replace(job, cuts=_cuts(edges, united))
         crossing: list[Crossing] = []
 
         def outlined() -> Iterator[Path]:
@@ -169,7 +169,7 @@ def _polygonise(
                     yield within
                 if rest is not None:
                     crossing.append(rest)
-            yield from map(partial(join, job), _buckets(crossing, n_buckets))
+            yield from map(partial(join, job), _buckets(crossing))
 
         for drawn in outlined() if job.exact else _drawn(job, list(outlined()), map):
             batch = take_batch(drawn)
@@ -375,12 +375,19 @@ class Bucket(NamedTuple):
     vertices: list[Slice]
 
 
-def _buckets(crossing: Sequence[Crossing], n: int) -> Iterator[Bucket]:
+def _cuts(edges: Mapping[tuple[int, int], Edge], united: United) -> Ids:
+    """Where the features that may cross seams are cut into buckets."""
+    ids = np.concatenate([united.features.unite(edge.ids) for edge in edges.values()])
+    features, of = np.unique(ids, return_inverse=True)
+    sides = np.concatenate([edge.outlines.sides for edge in edges.values()])
+    return divided(features, sum_by(of, sides, features.size), BUCKET_VERTICES)
+
+
+def _buckets(crossing: Sequence[Crossing]) -> Iterator[Bucket]:
     """Those that hold something."""
-    for number in range(n):
-        bucket = Bucket(number, *(slices([tile[kind] for tile in crossing], number) for kind in range(3)))
-        if bucket.pieces:
-            yield bucket
+    pieces, lines, vertices = (by_bucket(tile[kind] for tile in crossing) for kind in range(3))
+    for number in sorted(pieces):
+        yield Bucket(number, pieces[number], lines[number], vertices[number])
 
 
 @dataclass(frozen=True)
@@ -392,7 +399,8 @@ class Job:
     smooth: int
     folder: str = ""
     """For temporary files."""
-    n_buckets: int = 1
+    cuts: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    """Features at which buckets begin: see `tiling.spill`."""
 
     @property
     def exact(self) -> bool:
@@ -467,7 +475,7 @@ def _cut(
     concerned = (
         tile for tile in _surrounded(windows, edges, united) if np.isin(tile.united.regions.regions, doubtful).any()
     )
-    counted = _above(max_vertices, list(map(partial(count, job), concerned))) if doubtful.size else doubtful
+    counted = _above(max_vertices, list(map(partial(count_vertices, job), concerned))) if doubtful.size else doubtful
     regions = np.union1d(least, counted)
     if not regions.size:
         return united
@@ -524,7 +532,7 @@ def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Id
     return View(known, feature_of, tile.united.features.cross(feature_of), around, last)
 
 
-def count(job: Job, tile: Surrounded) -> tuple[Ids, npt.NDArray[np.int64]]:
+def count_vertices(job: Job, tile: Surrounded) -> tuple[Ids, npt.NDArray[np.int64]]:
     """The features of a tile that cross its seams, and how many of their vertices are the tile's."""
     source, found = job.source, job.regions(tile.window)
     polygon, feature = tile.united.polygons.unite(found.ids), tile.united.features.unite(source.groups(found))
@@ -560,21 +568,19 @@ def trace(job: Job, tile: Surrounded) -> tuple[Path | None, Crossing | None]:
     chosen = np.flatnonzero(view.crosses[lines.region])
     if not (crosses.any() or chosen.size):
         return finished, None
-    rest, travelling, n = pieces.where(crosses), lines.where(chosen), job.n_buckets
-    size, bucket = np.diff(travelling.offsets), bucket_of(view.features[travelling.region], n)
+    rest, travelling = pieces.where(crosses), lines.where(chosen)
+    size, bucket = np.diff(travelling.offsets), bucket_of(view.features[travelling.region], job.cuts)
     return finished, Crossing(
-        spill(job.file(name, ".pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, n), n),
+        spill(job.file(name, ".pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, job.cuts)),
         spill(
             job.file(name, ".lines.npy"),
             _records(_LINE, known[travelling.region], travelling.comes, travelling.leaves, size),
             bucket,
-            n,
         ),
         spill(
             job.file(name, ".vertices.npy"),
             _records(_VERTEX, travelling.row, travelling.col, travelling.node),
             np.repeat(bucket, size),
-            n,
         ),
     )
 
@@ -727,51 +733,60 @@ def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs:
 def _drawn(job: Job, finished: Sequence[Path], map: Map) -> Iterable[Path]:
     """Files with the batches, after rounds until no line spoils a polygon; the last level of a line is its original.
 
-    Levels of lines travel as a file: there may be a hundred thousand, and every task of a round needs the same.
+    What travels from round to round are the lines that have to go back by a level, in a file: every task of a round
+    looks for its own.
     """
-    reduced: dict[int, int] = {}
-    changed, number = np.empty(0, np.uint64), 0
-    while True:
-        path = Path(job.folder, f"levels-{number}.npy")
-        keys, levels = (
-            np.fromiter(reduced, np.uint64, len(reduced)),
-            np.fromiter(reduced.values(), np.int64, len(reduced)),
-        )
-        write_whole(path, keys, levels, changed)
-        failed = list(map(partial(check, job, path), finished))
-        changed, number = np.unique(np.concatenate([np.empty(0, np.uint64), *failed])), number + 1
-        if not changed.size:
-            return map(partial(draw, job), finished)
-        reduced = reduce(reduced, changed)
+    changed: Path | None = None
+    for number in count():
+        failed = chain.from_iterable(map(partial(check, job, changed), finished))
+        keys = np.unique(np.fromiter(failed, np.uint64))
+        if not keys.size:
+            break
+        changed = Path(job.folder, f"changed-{number}.npy")
+        write_whole(changed, keys)
+    return map(partial(draw, job), finished)
 
 
-def check(job: Job, levels: Path, finished: Path) -> Keys:
-    """Distinct keys of the lines that spoil polygons of a file, whose lines are left beside it.
+def check(job: Job, changed: Path | None, finished: Path) -> Keys:
+    """Distinct keys of the lines that spoil polygons of a file; its lines and their levels are left beside it.
 
     In the first round all polygons are looked at, then those only whose lines changed in the round before.
     """
-    reduced, changed = _levels(levels)
     rings = _features(finished).rings
-    faces, arcs = np.arange(rings.regions.size - 1), arcs_of(rings)
-    if changed.size:
-        face = np.repeat(faces, np.diff(arcs.rings[rings.regions]))
-        faces = _distinct(face[np.isin(arcs.key, changed)])
-        if not faces.size:
-            return np.empty(0, np.uint64)
-        before = read_whole(_lines(finished), 2)
-        ring, rings = ragged(rings.regions, faces), rings.where(faces)
-        arcs = arcs_of(rings)
-    outlines = simplified(arcs, job.tolerance, reduced=reduced, smooth=job.smooth)
-    xy, offsets = outlines.xy, outlines.rings
-    if changed.size:
-        xy, offsets = _replaced(before[0], before[1], ring, xy, offsets)
-    write_whole(_lines(finished), xy, offsets)
-    return failing(outlines, rings, arcs, reduced, job.source.areas.geobox.affine)
+    arcs = arcs_of(rings)
+    if changed is None:
+        levels = np.zeros(arcs.key.size, np.int8)
+        outlines = simplified(arcs, job.tolerance, levels, smooth=job.smooth)
+        write_whole(_lines(finished), outlines.xy, outlines.rings, levels)
+        return failing(outlines, rings, arcs, levels, job.source.areas.geobox.affine)
+
+    mine = _among(np.load(changed, mmap_mode="r"), arcs.key)
+    if not mine.any():
+        return np.empty(0, np.uint64)
+    xy, offsets, levels = read_whole(_lines(finished), 3)
+    levels[mine] += 1
+    face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
+    faces = _distinct(face[mine])
+    ring = ragged(rings.regions, faces)
+    theirs, some = levels[ragged(arcs.rings, ring)], rings.where(faces)
+    arcs = arcs_of(some)
+    outlines = simplified(arcs, job.tolerance, theirs, smooth=job.smooth)
+    write_whole(_lines(finished), *_replaced(xy, offsets, ring, outlines.xy, outlines.rings), levels)
+    return failing(outlines, some, arcs, theirs, job.source.areas.geobox.affine)
+
+
+def _among(known: Keys, keys: Keys) -> Mask:
+    """Whether each key is among the known ones, which ascend; few of them are near, and only those are looked at."""
+    near = known[np.searchsorted(known, keys.min()) : np.searchsorted(known, keys.max(), side="right")]
+    place = np.searchsorted(near, keys)
+    found = place < near.size
+    found[found] = near[place[found]] == keys[found]
+    return found
 
 
 def draw(job: Job, finished: Path) -> Path:
     """A file with the batch of a file, with the lines that the last round left."""
-    xy, rings = read_whole(_lines(finished), 2)
+    xy, rings, _ = read_whole(_lines(finished), 3)
     batch = _batch(job.source, _features(finished), xy[:, 0], xy[:, 1], rings)
     return write_batch(finished.with_suffix(".arrow"), batch)
 
@@ -793,12 +808,6 @@ def _replaced(
     both = np.append(rings, new_rings[1:] + rings[-1])
     sizes = np.diff(both)[source]
     return np.concatenate([xy, new_xy])[ragged(both, source)], np.append(0, np.cumsum(sizes))
-
-
-def _levels(path: Path) -> tuple[dict[int, int], Keys]:
-    """The levels of lines that do not have the first, and which of them changed in the round before."""
-    keys, levels, changed = read_whole(path, 3)
-    return dict(zip(keys.tolist(), levels.tolist(), strict=True)), changed
 
 
 def _features(path: Path) -> Features:

@@ -8,7 +8,7 @@ Simplified lines may cross. Going once round every face, no data included, passe
 the winding numbers of all faces add up to one everywhere within the frame, whatever has become of the arcs. If every
 face is a valid polygon whose rings turn as before, each winding number is zero or one: then there is neither gap nor
 overlap. Hence it is enough to look at each face alone (`failing`), and to go back towards the original line with its
-arcs (`reduce`) until all are valid; the original lines are, so this ends.
+arcs, level by level, until all are valid; the original lines are, so this ends.
 
 The rule is segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020, "Simplification of polylines by
 segment collapse: minimizing areal displacement while preserving area", International Journal of Cartography 6(1)): a
@@ -18,7 +18,6 @@ of its pixels, and a small one cannot vanish. Douglas–Peucker picks the outerm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -30,6 +29,7 @@ from tiling.outlines import Rings, on_the_map, ragged
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
 Keys: TypeAlias = npt.NDArray[np.uint64]
+Levels: TypeAlias = npt.NDArray[np.int8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ORIGINAL = 3
@@ -112,16 +112,16 @@ def _lined_up(offsets: Indices, chosen: Indices, turned: Mask) -> Indices:
     return np.repeat(start - step * (stop - size), size) + np.repeat(step, size) * np.arange(size.sum())
 
 
-def simplified(arcs: Arcs, tolerance: float, *, reduced: Mapping[int, int], smooth: int = 0) -> Outlines:
+def simplified(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int = 0) -> Outlines:
     """The rings with simplified arcs; `tolerance` in pixels is how far a line may move where a segment collapses.
 
-    That is a limit for each step, not for their sum: lines end up to about twice as far from the pixels. `reduced`
-    holds the level of each arc that has to keep closer to its original. `smooth` is how many times the corners of the
-    simplified arcs are cut; their ends stay, areas change a little.
+    That is a limit for each step, not for their sum: lines end up to about twice as far from the pixels. `levels (n,)`
+    are those of the arcs: the higher, the closer one keeps to its original. `smooth` is how many times the corners of
+    the simplified arcs are cut; their ends stay, areas change a little.
     """
     # Most arcs lie between two of the regions, and are passed by both.
-    key, chosen, distinct = np.unique(arcs.key, return_index=True, return_inverse=True)
-    level = _levels(key, reduced)
+    _, chosen, distinct = np.unique(arcs.key, return_index=True, return_inverse=True)
+    level = levels[chosen]
     place = ragged(arcs.offsets, chosen)
     offsets = np.append(0, np.cumsum(np.diff(arcs.offsets)[chosen]))
     xy = np.stack([arcs.col[place], arcs.row[place]], axis=1).astype(np.float64)
@@ -133,16 +133,6 @@ def simplified(arcs: Arcs, tolerance: float, *, reduced: Mapping[int, int], smoo
     xy += np.repeat(origin, np.diff(offsets), axis=0)
     passed = np.append(0, np.cumsum(np.diff(offsets)[distinct]))
     return _chained(xy[_lined_up(offsets, distinct, arcs.against)], passed, arcs.rings)
-
-
-def _levels(key: Keys, reduced: Mapping[int, int]) -> npt.NDArray[np.int64]:
-    if not reduced:
-        return np.zeros(key.size, np.int64)
-    known = np.fromiter(reduced, np.uint64, len(reduced))
-    level = np.fromiter(reduced.values(), np.int64, len(reduced))
-    order = np.argsort(known)
-    place = order[np.minimum(np.searchsorted(known, key, sorter=order), known.size - 1)]
-    return np.where(known[place] == key, level[place], 0)
 
 
 def _chained(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
@@ -287,8 +277,8 @@ def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, In
 # --- whether it is right ---------------------------------------------------------------------------------------------
 
 
-def failing(outlines: Outlines, rings: Rings, arcs: Arcs, reduced: Mapping[int, int], affine: Affine = PIXELS) -> Keys:
-    """Distinct keys of the arcs that have to come closer to their originals for the faces to become valid.
+def failing(outlines: Outlines, rings: Rings, arcs: Arcs, levels: Levels, affine: Affine = PIXELS) -> Keys:
+    """Distinct keys of the arcs that have to come closer to their originals, by a level, for the faces to become valid.
 
     These are the arcs of a face that cross themselves or each other or, where none does, all arcs of the face. What is
     found depends on the face alone, so faces may be looked at in any company. Faces are judged as they are written, in
@@ -305,7 +295,7 @@ def failing(outlines: Outlines, rings: Rings, arcs: Arcs, reduced: Mapping[int, 
     )
     bad[face_of_ring[turned]] = True
     face = np.repeat(face_of_ring, np.diff(arcs.rings))
-    free = _levels(arcs.key, reduced) < ORIGINAL
+    free = levels < ORIGINAL
     suspect = np.flatnonzero(bad[face])
     guilty = np.zeros(arcs.key.size, bool)
     guilty[suspect[_crossing(_lines(outlines, arcs, suspect), face[suspect])]] = True
@@ -344,8 +334,3 @@ def _areas(xy: Floats, rings: Indices) -> Floats:
     """Signed, twice; positive where the ring turns from column to row."""
     x, y = (xy - np.repeat(xy[rings[:-1]], np.diff(rings), axis=0)).T
     return np.add.reduceat(np.append(_cross((x[:-1], y[:-1]), (x[1:], y[1:])), 0), rings[:-1])
-
-
-def reduce(reduced: Mapping[int, int], keys: Iterable[int]) -> dict[int, int]:
-    """The levels of the next round: one more for each of the distinct keys."""
-    return dict(reduced) | {int(key): reduced.get(int(key), 0) + 1 for key in keys}

@@ -2,7 +2,8 @@
 
 Finished rows of the result wait there too: between processes only names of files travel.
 
-The bucket of a key is a fixed hash of it, so tasks that never meet agree, and buckets come out about equally full.
+Buckets are stretches of keys, cut where each has about as much to hold. Keys grow from one row of a raster to the next,
+so what lies together goes to one bucket, and a task has rows for a few of them only, however many there are.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -24,8 +26,10 @@ class Spilled(NamedTuple):
     """A file of rows in order of bucket."""
 
     path: str
+    buckets: tuple[int, ...]
+    """Those that have rows here, ascending. Plain numbers: see `tiling.polygons.find_edge`."""
     starts: tuple[int, ...]
-    """The row at which each bucket starts, and where the last ends. Plain numbers: see `tiling.polygons.find_edge`."""
+    """The row at which each of them starts, and where the last ends."""
 
 
 class Slice(NamedTuple):
@@ -36,23 +40,35 @@ class Slice(NamedTuple):
     stop: int
 
 
-def bucket_of(keys: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Which of `n` buckets each key goes to: multiplicative hashing (Knuth, TAOCP vol. 3, 6.4) by 2⁶⁴ / φ."""
-    scattered = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(33)
-    return (scattered % np.uint64(n)).astype(np.int64)
+def divided(keys: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.int64]:
+    """The first key of each bucket but the first, where distinct ascending keys of these weights fill `capacity`.
+
+    No bucket weighs more than that and its heaviest key.
+    """
+    filled = np.cumsum(weights) // capacity
+    return keys[1:][filled[1:] > filled[:-1]]
 
 
-def spill(path: Path, rows: npt.NDArray[Any], buckets: npt.NDArray[np.int64], n: int) -> Spilled:
+def bucket_of(keys: npt.NDArray[np.int64], cuts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The bucket that each key goes to; `cuts` are those of `divided`."""
+    return np.searchsorted(cuts, keys, side="right")
+
+
+def spill(path: Path, rows: npt.NDArray[Any], buckets: npt.NDArray[np.int64]) -> Spilled:
     """Write rows, each for the bucket given beside it, to a file that is there whole or not at all."""
-    starts = np.append(0, np.cumsum(np.bincount(buckets, minlength=n)))
-    write_whole(path, rows[np.argsort(buckets, kind="stable")])
-    return Spilled(str(path), tuple(starts.tolist()))
+    order = np.argsort(buckets, kind="stable")
+    there, starts = np.unique(buckets[order], return_index=True)
+    write_whole(path, rows[order])
+    return Spilled(str(path), tuple(there.tolist()), (*starts.tolist(), len(rows)))
 
 
-def slices(files: Sequence[Spilled], bucket: int) -> list[Slice]:
-    """Where the rows of a bucket lie."""
-    found = (Slice(path, starts[bucket], starts[bucket + 1]) for path, starts in files)
-    return [part for part in found if part.start < part.stop]
+def by_bucket(files: Iterable[Spilled]) -> dict[int, list[Slice]]:
+    """Where the rows of each bucket lie, in the order of the files."""
+    found: dict[int, list[Slice]] = {}
+    for path, buckets, starts in files:
+        for bucket, (start, stop) in zip(buckets, pairwise(starts), strict=True):
+            found.setdefault(bucket, []).append(Slice(path, start, stop))
+    return found
 
 
 def fetch(parts: Sequence[Slice]) -> npt.NDArray[Any]:

@@ -20,7 +20,7 @@ from tests.tiling.rasters import label
 from tiling import simplify
 from tiling.outlines import Rings, connect, find_lines
 from tiling.regions import OUTSIDE
-from tiling.simplify import ORIGINAL, Arcs, Outlines, arcs_of, failing, reduce, simplified
+from tiling.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, failing, simplified
 from tiling.window import Window
 
 Array = npt.NDArray[Any]
@@ -53,17 +53,23 @@ def pixel_areas(rings: Rings) -> Array:
     return shapely.area(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)))
 
 
-def worked(rings: Rings, tolerance: float, smooth: int = 0) -> tuple[Arcs, Outlines, dict[int, int]]:
+def worked(rings: Rings, tolerance: float, smooth: int = 0) -> tuple[Arcs, Outlines, Levels]:
     """Rounds until every face is valid."""
-    arcs, reduced = arcs_of(rings), dict[int, int]()
+    arcs = arcs_of(rings)
+    levels = untouched(arcs)
     for _ in range(ORIGINAL * arcs.key.size + 1):
-        outlines = simplified(arcs, tolerance, reduced=reduced, smooth=smooth)
-        keys = failing(outlines, rings, arcs, reduced)
+        outlines = simplified(arcs, tolerance, levels, smooth=smooth)
+        keys = failing(outlines, rings, arcs, levels)
         if not keys.size:
-            return arcs, outlines, reduced
-        reduced = reduce(reduced, keys)
-        assert max(reduced.values()) <= ORIGINAL
+            return arcs, outlines, levels
+        levels[np.isin(arcs.key, keys)] += 1
+        assert levels.max() <= ORIGINAL
     raise AssertionError("rounds do not end")
+
+
+def untouched(arcs: Arcs) -> Levels:
+    """All arcs have the whole tolerance."""
+    return np.zeros(arcs.key.size, np.int8)
 
 
 def alone(rings: Rings, region: int) -> Rings:
@@ -135,17 +141,18 @@ def test_faces_are_a_valid_partition_of_the_frame(classes: Array, tolerance: flo
 @given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 2))
 def test_a_region_alone_gets_the_rings_it_gets_in_company(classes: Array, tolerance: float, smooth: int) -> None:
     rings, _ = outlined(classes)
-    arcs, together, reduced = worked(rings, tolerance, smooth)
-    halfway = dict.fromkeys(arcs.key[::3].tolist(), 1)
-    spoiled = simplified(arcs, tolerance, reduced=halfway, smooth=smooth)
+    arcs, together, levels = worked(rings, tolerance, smooth)
+    halfway = np.isin(arcs.key, arcs.key[::3]).astype(np.int8)
+    spoiled = simplified(arcs, tolerance, halfway, smooth=smooth)
     keys = set[int]()
     for region in range(rings.regions.size - 1):
         own = alone(rings, region)
-        apart = simplified(arcs_of(own), tolerance, reduced=reduced, smooth=smooth)
+        its = slice(*arcs.rings[rings.regions[region : region + 2]])
+        apart = simplified(arcs_of(own), tolerance, levels[its], smooth=smooth)
         first, stop = together.rings[rings.regions[region : region + 2]]
         assert apart.xy.tobytes() == together.xy[first:stop].tobytes()
-        half = simplified(arcs_of(own), tolerance, reduced=halfway, smooth=smooth)
-        keys |= set(failing(half, own, arcs_of(own), halfway).tolist())
+        half = simplified(arcs_of(own), tolerance, halfway[its], smooth=smooth)
+        keys |= set(failing(half, own, arcs_of(own), halfway[its]).tolist())
     assert keys == set(failing(spoiled, rings, arcs, halfway).tolist())
 
 
@@ -158,7 +165,7 @@ def test_an_arc_is_the_same_to_the_bit_from_both_sides(classes: Array, tolerance
     for key, against, line in zip(
         arcs.key.tolist(),
         arcs.against.tolist(),
-        lines(simplified(arcs, tolerance, reduced={}, smooth=smooth), arcs),
+        lines(simplified(arcs, tolerance, untouched(arcs), smooth=smooth), arcs),
         strict=True,
     ):
         seen.setdefault(key, []).append((against, line.tobytes(), line[::-1].tobytes()))
@@ -189,8 +196,8 @@ def test_no_tolerance_leaves_the_pixels(classes: Array) -> None:
     rings, _ = outlined(classes)
     arcs = arcs_of(rings)
     one, other = (
-        polygons(simplified(arcs, 0, reduced={}), rings),
-        polygons(simplified(arcs, 3, reduced=dict.fromkeys(arcs.key.tolist(), ORIGINAL), smooth=2), rings),
+        polygons(simplified(arcs, 0, untouched(arcs)), rings),
+        polygons(simplified(arcs, 3, untouched(arcs) + np.int8(ORIGINAL), smooth=2), rings),
     )
     xy = np.stack([rings.col, rings.row], axis=1).astype(float)
     pixels = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
@@ -202,8 +209,8 @@ def test_a_level_halves_the_tolerance() -> None:
     rings, _ = outlined(smooth_mask(128, 4, seed=1))
     arcs = arcs_of(rings)
     for level in (1, 2):
-        reduced = simplified(arcs, 3, reduced=dict.fromkeys(arcs.key.tolist(), level))
-        assert reduced.xy.tobytes() == simplified(arcs, 3 / 2**level, reduced={}).xy.tobytes()
+        closer = simplified(arcs, 3, untouched(arcs) + np.int8(level))
+        assert closer.xy.tobytes() == simplified(arcs, 3 / 2**level, untouched(arcs)).xy.tobytes()
 
 
 def staircase() -> Array:
@@ -238,17 +245,17 @@ def test_a_wedge_between_two_nodes_stays_between_its_neighbours() -> None:
     assert shape.area == pytest.approx(5)
 
 
-def crossing() -> tuple[Rings, Arcs, Outlines, dict[int, int]]:
+def crossing() -> tuple[Rings, Arcs, Outlines]:
     """Lines of so great a tolerance that they cross."""
     rings, _ = outlined(smooth_mask(96, 2, seed=3))
     arcs = arcs_of(rings)
-    return rings, arcs, simplified(arcs, 8, reduced={}), {}
+    return rings, arcs, simplified(arcs, 8, untouched(arcs))
 
 
 def test_of_a_spoiled_face_only_lines_that_cross_go_back() -> None:
-    rings, arcs, outlines, reduced = crossing()
+    rings, arcs, outlines = crossing()
     shapes = polygons(outlines, rings)
-    keys = failing(outlines, rings, arcs, reduced)
+    keys = failing(outlines, rings, arcs, untouched(arcs))
     region = np.repeat(np.arange(len(shapes)), np.diff(arcs.rings[rings.regions]))
     spoiled = ~shapely.is_valid(shapes)
     assert spoiled.any()
@@ -260,10 +267,11 @@ def test_of_a_spoiled_face_only_lines_that_cross_go_back() -> None:
 def test_a_ring_that_turned_over_is_noticed() -> None:
     rings, _ = outlined(ONE_PIXEL)
     arcs = arcs_of(rings)
-    kept = simplified(arcs, 1, reduced={})
-    assert not failing(kept, rings, arcs, {}).size
+    kept = simplified(arcs, 1, untouched(arcs))
+    assert not failing(kept, rings, arcs, untouched(arcs)).size
     for spoiled in (kept.xy * [[-1, 1]], kept.xy * [[0, 1]]):
-        assert set(failing(kept._replace(xy=spoiled), rings, arcs, {}).tolist()) == set(arcs.key.tolist())
+        keys = failing(kept._replace(xy=spoiled), rings, arcs, untouched(arcs))
+        assert set(keys.tolist()) == set(arcs.key.tolist())
 
 
 @pytest.mark.parametrize("smooth", [0, 2])

@@ -7,34 +7,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiling.spill import bucket_of, fetch, read_whole, slices, spill, write_whole
+from tiling.spill import bucket_of, by_bucket, divided, fetch, read_whole, spill, write_whole
 
 
-@pytest.mark.parametrize("n", [1, 2, 7])
-def test_buckets_partition_the_rows(tmp_path: Path, n: int) -> None:
+@pytest.mark.parametrize("capacity", [1, 2, 60, 1000])
+def test_buckets_partition_the_rows(tmp_path: Path, capacity: int) -> None:
     keys = np.random.default_rng(0).integers(0, 2**40, 500)
+    cuts = divided(np.sort(keys), np.ones(500, np.int64), capacity)
     files = [
-        spill(tmp_path / f"{i}.npy", np.stack([part, part + 1], axis=1), bucket_of(part, n), n)
+        spill(tmp_path / f"{i}.npy", np.stack([part, part + 1], axis=1), bucket_of(part, cuts))
         for i, part in enumerate(np.split(keys, [0, 3, 200]))
     ]
-    found = [fetch(slices(files, bucket)) for bucket in range(n)]
-    for bucket, rows in enumerate(found):
-        assert (bucket_of(rows[:, 0], n) == bucket).all()
-    everything = np.concatenate(found)
+    found = {bucket: fetch(parts) for bucket, parts in by_bucket(files).items()}
+    for bucket, rows in found.items():
+        assert (bucket_of(rows[:, 0], cuts) == bucket).all()
+        assert len(rows) <= capacity
+    everything = np.concatenate(list(found.values()))
     np.testing.assert_array_equal(np.sort(everything[:, 0]), np.sort(keys))
     np.testing.assert_array_equal(everything[:, 1], everything[:, 0] + 1)
 
 
 def test_a_bucket_without_rows_has_no_slices(tmp_path: Path) -> None:
-    file = spill(tmp_path / "a.npy", np.arange(3), np.array([2, 0, 2]), 4)
-    assert [len(slices([file], bucket)) for bucket in range(4)] == [1, 0, 1, 0]
-    assert fetch(slices([file], 2)).tolist() == [0, 2]
+    parts = by_bucket([spill(tmp_path / "a.npy", np.arange(3), np.array([2, 0, 2]))])
+    assert sorted(parts) == [0, 2]
+    assert fetch(parts[2]).tolist() == [0, 2]
+    assert not by_bucket([spill(tmp_path / "b.npy", np.arange(0), np.arange(0))])
 
 
-def test_ids_spread_evenly_even_where_they_are_neighbours_or_in_one_column() -> None:
-    for keys in (np.arange(100_000), np.arange(100_000) * 65_536):
-        share = np.bincount(bucket_of(keys, 16), minlength=16) / keys.size
-        assert abs(share - 1 / 16).max() < 0.005
+def test_buckets_are_few_and_none_holds_more_than_its_capacity_and_its_heaviest_key() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        keys = np.unique(rng.integers(0, 10**6, 300))
+        weights = rng.integers(0, 20, keys.size) ** 3
+        held = bucket_of(keys, divided(keys, weights, 5000))
+        assert (np.diff(held) >= 0).all()
+        for bucket in np.unique(held):
+            inside = weights[held == bucket]
+            assert inside.sum() <= 5000 + inside.max()
+        assert held[-1] <= weights.sum() // 5000
 
 
 def test_arrays_come_back_and_nothing_else_is_left(tmp_path: Path) -> None:
