@@ -317,9 +317,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
     given = parser.parse_args()
 
-    from flows.cluster import available_cores
     from flows.demo import write_demo
-    from flows.pools import ThisProcess
+    from flows.pools import ThisProcess, available_cores
     from flows.run import versions
 
     with tempfile.TemporaryDirectory(prefix="landweave-bench-") as temporary:

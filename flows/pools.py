@@ -6,10 +6,12 @@ A `Pool` maps a plain function over plain values. The pipeline is written agains
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -31,8 +33,16 @@ FRESH = 3.0
 PERMANENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
 """What another attempt does not mend: full disks, folders that may not be written, files that are not there."""
 
+MOST_THREADS = 4
+"""Threads of one process that map at once: numpy, GDAL and GEOS let go of Python's lock for much of their work."""
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pool(Protocol):
@@ -64,10 +74,23 @@ def may_pass(error: BaseException) -> bool:
 
 
 class ThisProcess:
-    """A pool of one: everything runs here, one item after the other."""
+    """Everything runs here: what is mapped on a few threads, shards one after the other, as they use all cores."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = min(MOST_THREADS, available_cores()) if threads is None else threads
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        return map(function, items)
+        under_way: deque[ThreadFuture[R]] = deque()
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="map")
+        try:
+            for item in items:
+                under_way.append(pool.submit(function, item))
+                if len(under_way) > self._threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def as_completed(
         self, function: Callable[[T], R], items: Iterable[T], *, gpu: bool = False

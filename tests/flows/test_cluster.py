@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from flows import cluster, pools
 from flows.cluster import Cluster
-from flows.pools import DaskPool, Pool
+from flows.pools import DaskPool, Pool, ThisProcess
 from tiling.errors import Mistake
 
 
@@ -80,6 +81,20 @@ def test_only_a_few_items_are_taken_ahead(pool: Pool) -> None:
     results = pool.map(double, items())
     assert next(results) == 0
     assert len(taken) < 20
+
+
+def test_threads_of_this_process_work_at_once() -> None:
+    meeting = threading.Barrier(2, timeout=20)  # one alone would wait there in vain
+    assert list(ThisProcess(2).map(lambda item: (meeting.wait(), item)[1], range(4))) == [0, 1, 2, 3]
+
+
+def test_whoever_stops_listening_stops_the_threads() -> None:
+    begun: list[int] = []
+    results = ThisProcess(2).map(begun.append, range(100))
+    next(results)
+    results.close()
+    assert len(begun) < 10
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("map")]
 
 
 def test_everywhere_asks_each_worker(pool: Pool) -> None:
