@@ -1,7 +1,7 @@
 """Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and numbers.
 
-    python -m benchmarks.vectors [--size 4096] [--mask smooth --mask noisy] [--simplify 0.75] [--rounds 3] [--warm]
-    python -m benchmarks.vectors --ours-only --size 32768 --mask smooth
+    python -m benchmarks.vectors smooth:4096 smooth:8192 noisy:2048 [--simplify 0.75] [--rounds 3] [--warm]
+    python -m benchmarks.vectors smooth:32768 --ours-only
 
 Each way runs in a process of its own, interpreter start and imports included, so that its peak memory is its own; CPU
 time and memory are what the operating system says of the process and its children (`peak` is that of the largest one).
@@ -39,7 +39,8 @@ class Cost(NamedTuple):
     """Bytes of the largest process."""
     polygons: int
     again: float
-    """CPU seconds of the second time in one process; NaN where there was none."""
+    """Wall seconds of the second time in one process; NaN where there was none."""
+    again_cpu: float
 
 
 def smooth() -> npt.NDArray[np.uint8]:
@@ -108,26 +109,32 @@ def draw(path: Path, name: str, size: int) -> None:
 # --- the ways --------------------------------------------------------------------------------------------------------
 
 
-def ours(mask: str, out: str, workers: int, simplify: float) -> None:
-    """Our polygons with all their attributes; with one worker in this process."""
+def threads(mask: str, out: str, simplify: float, n: int) -> None:
+    """Our polygons with all their attributes, in one process."""
+    from flows.pools import ThisProcess
+
+    write(mask, out, simplify, ThisProcess(n).map)
+
+
+def processes(mask: str, out: str, simplify: float, n: int) -> None:
+    """The same by worker processes."""
+    with multiprocessing.get_context("spawn").Pool(n) as pool:
+        write(mask, out, simplify, pool.imap)
+        pool.close()
+        pool.join()
+
+
+def write(mask: str, out: str, simplify: float, map_: Any) -> None:
+    """The way of our own commands."""
     from tiling.layer import Layer
     from tiling.polygons import polygonise
     from tiling.vectors import write_vectors
 
-    def write(map_: Any) -> None:
-        batches = polygonise(mask, map=map_, simplify=simplify, scratch=Path(out).parent)
-        write_vectors(out, batches, Layer(crs="EPSG:32633"))
-
-    if workers == 1:
-        write(map)
-    else:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            write(pool.imap)
-            pool.close()
-            pool.join()
+    batches = polygonise(mask, map=map_, simplify=simplify, scratch=Path(out).parent)
+    write_vectors(out, batches, Layer(crs="EPSG:32633"))
 
 
-def rasterio_shapes(mask: str, out: str) -> None:
+def rasterio_shapes(mask: str, out: str, simplify: float, n: int) -> None:
     """What most Python tools do."""
     import geopandas
     import rasterio
@@ -143,12 +150,28 @@ def rasterio_shapes(mask: str, out: str) -> None:
     frame.to_file(out, layer="landcover", driver="GPKG", engine="pyogrio", use_arrow=True)
 
 
+WAYS: dict[str, Callable[[str, str, float, int], None]] = {
+    "threads": threads,
+    "processes": processes,
+    "rasterio": rasterio_shapes,
+}
+"""Those in Python: from a mask to a file, simplified by so many pixels, on so many threads or processes."""
+
+
 def commands(mask: Path, out: Path, simplify: float, *, ours_only: bool) -> dict[str, list[str]]:
     """Each way as a command."""
     this = [sys.executable, "-m", "benchmarks.vectors", "--mask-file", str(mask), "--out", str(out)]
-    ways = {f"ours, {n} worker{'s'[: n - 1]}": [*this, "--way", f"ours-{n}"] for n in (1, 2)}
+    ways = {
+        "ours, 1 thread": [*this, "--way", "threads", "--n", "1"],
+        "ours, 2 threads": [*this, "--way", "threads", "--n", "2"],
+        "ours, 2 processes": [*this, "--way", "processes", "--n", "2"],
+    }
     if simplify:
-        ways[f"ours, simplified by {simplify} px"] = [*this, "--way", "ours-1", "--simplify", str(simplify)]
+        ways |= {
+            f"{way}, simplified": [*command, "--simplify", str(simplify)]
+            for way, command in ways.items()
+            if "thread" in way
+        }
     if ours_only:
         return ways
     ways["rasterio + shapely + pyogrio"] = [*this, "--way", "rasterio"]
@@ -171,7 +194,7 @@ def cost_of(command: list[str], out: Path, warm: bool) -> Cost:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     kilobytes = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
     features = pyogrio.read_info(out, layer="landcover")["features"]
-    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, features, again_of(command, out, warm))
+    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, features, *again_of(command, out, warm))
 
 
 def costs_of(ways: dict[str, list[str]], out: Path, warm: bool) -> dict[str, Cost]:
@@ -179,12 +202,13 @@ def costs_of(ways: dict[str, list[str]], out: Path, warm: bool) -> dict[str, Cos
     return {way: cost_of(command, out, warm) for way, command in ways.items()}
 
 
-def again_of(command: list[str], out: Path, warm: bool) -> float:
-    """CPU seconds of the second time in one process, if it is one of ours and asked for."""
+def again_of(command: list[str], out: Path, warm: bool) -> tuple[float, float]:
+    """Wall and CPU seconds of the second time in one process, where it is Python's and asked for."""
     if not warm or command[0] != sys.executable:
-        return math.nan
+        return math.nan, math.nan
     subprocess.run([*command, "--warm"], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
-    return float(out.with_suffix(".cpu").read_text())
+    wall, cpu = out.with_suffix(".again").read_text().split()
+    return float(wall), float(cpu)
 
 
 def least(costs: list[Cost]) -> Cost:
@@ -193,17 +217,15 @@ def least(costs: list[Cost]) -> Cost:
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """One way, once or twice; the CPU seconds of the second time are left beside the product."""
+    """One way, once or twice; what the second time took is left beside the product."""
     out = Path(arguments.out)
     for turn in range(2 if arguments.warm else 1):
         before = cpu()
         out.unlink(missing_ok=True)
-        if arguments.way == "rasterio":
-            rasterio_shapes(arguments.mask_file, str(out))
-        else:
-            ours(arguments.mask_file, str(out), int(arguments.way.removeprefix("ours-")), arguments.simplify)
+        began = time.perf_counter()
+        WAYS[arguments.way](arguments.mask_file, str(out), arguments.simplify, arguments.n)
         if turn:
-            out.with_suffix(".cpu").write_text(str(cpu() - before))
+            out.with_suffix(".again").write_text(f"{time.perf_counter() - began} {cpu() - before}")
 
 
 def cpu() -> float:
@@ -217,38 +239,39 @@ def cpu() -> float:
 def main() -> None:
     """Print a table for each mask."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=int, default=4096, help="pixels on a side")
-    parser.add_argument("--mask", action="append", choices=list(MASKS), help="which masks; all unless told")
-    parser.add_argument("--simplify", type=float, default=0.0, help="in pixels, for one more row")
+    parser.add_argument("masks", nargs="*", default=[f"{name}:4096" for name in MASKS], help="NAME:PIXELS ON A SIDE")
+    parser.add_argument("--simplify", type=float, default=0.0, help="in pixels, for more rows")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way runs")
     parser.add_argument("--ours-only", action="store_true", help="leave the others out")
     parser.add_argument("--warm", action="store_true", help="time each Python way a second time in its process")
     for inner in ("--way", "--mask-file", "--out"):
         parser.add_argument(inner, default="", help=argparse.SUPPRESS)
+    parser.add_argument("--n", type=int, default=1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         return work(arguments)
 
     with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.mask or MASKS:
+        for drawn in arguments.masks:
+            name, _, size = drawn.partition(":")
             mask, out = Path(folder, f"{name}.tif"), Path(folder, "out.gpkg")
             # In a process of its own: on Linux a process inherits the peak of the one that starts it.
-            drawing = multiprocessing.get_context("spawn").Process(target=draw, args=(mask, name, arguments.size))
+            drawing = multiprocessing.get_context("spawn").Process(target=draw, args=(mask, name, int(size)))
             drawing.start()
             drawing.join()
             ways = commands(mask, out, arguments.simplify, ours_only=arguments.ours_only)
             rounds = [costs_of(ways, out, arguments.warm) for _ in range(arguments.rounds)]
             costs = {way: least([found[way] for found in rounds]) for way in ways}
             first = next(iter(costs.values()))
-            print(
-                f"\n{name}, {arguments.size} × {arguments.size} px, {os.cpu_count()} cores, {arguments.rounds} rounds"
-            )
-            heads = ("wall s", "CPU s", "again", "peak MB", "polygons", "wall ×", "CPU ×", "again ×")
-            print(f"{'':32}" + "".join(f"{head:>9}" for head in heads))
+            print(f"\n{name}, {size} × {size} px, {os.cpu_count()} cores, {arguments.rounds} rounds")
+            heads = ("wall s", "CPU s", "wall ×", "CPU ×", "again s", "again ×", "CPU ×", "peak MiB", "polygons")
+            print(f"{'':32}" + "".join(f"{head:>10}" for head in heads))
             for way, cost in costs.items():
                 print(
-                    f"{way:32}{cost.wall:9.1f}{cost.cpu:9.1f}{cost.again:9.1f}{cost.peak / 1e6:9.0f}{cost.polygons:9d}"
-                    f"{cost.wall / first.wall:9.2f}{cost.cpu / first.cpu:9.2f}{cost.again / first.again:9.2f}",
+                    f"{way:32}{cost.wall:10.1f}{cost.cpu:10.1f}"
+                    f"{cost.wall / first.wall:10.2f}{cost.cpu / first.cpu:10.2f}"
+                    f"{cost.again:10.2f}{cost.again / first.again:10.2f}{cost.again_cpu / first.again_cpu:10.2f}"
+                    f"{cost.peak / 2**20:10.0f}{cost.polygons:10d}",
                     flush=True,
                 )
     return None
