@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tiling.window import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tiling.layer import GeoPackageVersion, Layer
     from tiling.sieve import Rule
 
 TILE = 1024
@@ -45,16 +47,19 @@ def vectorise(
     nodata: int | None = None,
     min_area: float = 0.0,
     min_area_rule: Rule = "longest-border",
+    zones: Path | None = None,
     dissolve: bool = False,
     connectivity: int = 4,
     simplify: float | None = 0.0,
+    geopackage: GeoPackageVersion = "1.2",
     **settings: Any,
 ) -> int:
     """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve` whole classes.
 
-    Regions below `min_area`, in m², go to a neighbour first (see `tiling.sieve`). `simplify` is in metres (see
-    `polygons`), the other settings are those of `tiling.polygons.polygonise`. Raises `Mistake` for what a person can
-    mend.
+    Regions below `min_area`, in m², go to a neighbour first (see `tiling.sieve`). Those that are left are cut along the
+    polygons of `zones`, and carry their columns; with `dissolve` there is one feature for each class in each zone.
+    `simplify` is in metres (see `polygons`), the other settings are those of `tiling.polygons.polygonise`. Raises
+    `Mistake` for what a person can mend.
     """
     from tiling.dissolve import dissolved
     from tiling.layer import Layer
@@ -70,13 +75,18 @@ def vectorise(
         title=f"Classes of {raster.name}",
         description="Polygons of a class raster, made with landweave",
         geometry_type="MultiPolygon" if dissolve or connectivity == 8 else "Polygon",
+        geopackage=geopackage,
     )
+    told: Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] = iter
     with scratch(out.parent) as work:
         if min_area:
             with watched(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
                 raster = sieved(
                     raster, work / "sieved.tif", minimum=min_area, rule=min_area_rule, nodata=nodata, map=map
                 )
+        if zones:
+            raster, layer, told = zoned(raster, zones, work, layer, nodata)
+            nodata = 0
         batches = polygons(
             raster,
             pool,
@@ -87,7 +97,37 @@ def vectorise(
             scratch=work,
             **settings,
         )
-        return write_vectors(out, dissolved(batches) if dissolve else batches, layer)
+        return write_vectors(out, told(dissolved(batches) if dissolve else batches), layer)
+
+
+def zoned(
+    raster: Path, zones: Path, work: Path, layer: Layer, nodata: int | None
+) -> tuple[Path, Layer, Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]]:
+    """The raster cut along zones, the layer with their columns, and what turns its batches into batches with these."""
+    import pyarrow as pa
+
+    from flows.zones import attributes_of, read_zones, shapes_on
+    from tiling.overlay import cut_by_zones
+
+    frame = read_zones(zones)
+    cut = work / "zones.tif"
+    pairs = cut_by_zones(raster, cut, shapes_on(raster, frame, zones), nodata=nodata)
+    attributes = attributes_of(frame, layer.columns.names)
+    *columns, geometry = layer.schema
+    schema = pa.schema([*columns, *attributes.schema, geometry])
+    place = schema.get_field_index("class_id")
+
+    def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            pair = batch["class_id"].to_numpy() - 1
+            arrays = batch.columns
+            arrays[place] = pa.array(pairs.class_id[pair])
+            of_zones = attributes.take(pa.array(pairs.zone[pair])).combine_chunks()
+            added = [column.chunk(0) if column.num_chunks else pa.nulls(0, column.type) for column in of_zones.columns]
+            yield pa.RecordBatch.from_arrays([*arrays[:-1], *added, arrays[-1]], schema=schema)
+
+    description = f"{layer.description}, cut along {zones.name}"
+    return cut, replace(layer, schema=schema, description=description), told
 
 
 def polygons(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.evaluate import open_classes
 from flows.progress import Progress, counted, silent
 from tiling.errors import Mistake
 from tiling.palette import legend_of
 from tiling.style import completed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAPPED, SHARE = "mapped_m2", "mapped_share"
 
@@ -35,12 +39,8 @@ def zones(
     from tiling.zones import zone_areas
 
     check_suffix(out)
-    with open_classes(map_path) as source:
-        crs = source.crs.to_wkt()
     frame = read_zones(zones_path)
-    shapes = frame.geometry.to_crs(crs).to_numpy()
-    if not np.isfinite(shapely.bounds(shapes)[~shapely.is_empty(shapes)]).all():
-        raise Mistake(f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to its area")
+    shapes = shapes_on(map_path, frame, zones_path)
 
     def watched(function: Callable[[Any], Any], blocks: Sequence[Any]) -> Iterator[Any]:
         return counted(map(function, blocks), "zones", len(blocks), progress)
@@ -58,10 +58,7 @@ def zones(
         columns[f"{key}_share"] = np.divide(metres, mapped, out=np.full(mapped.size, np.nan), where=mapped > 0)
         fields[f"{key}_m2"] = (f"{names[value]} ({value}), m²", f"Area of class {value} in the zone")
         fields[f"{key}_share"] = (f"{names[value]} ({value}), part", f"Part of the mapped area, class {value}, 0 to 1")
-    attributes = frame.drop(columns=frame.geometry.name)
-    taken = {name.lower() for name in columns} | {"geometry"}
-    attributes = attributes.rename(columns={name: f"zone_{name}" for name in attributes if name.lower() in taken})
-    table = pa.Table.from_pandas(attributes, preserve_index=False).replace_schema_metadata()
+    table = attributes_of(frame, columns)
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, from_pandas=True))
     multi: list[Any] = [
@@ -99,6 +96,27 @@ def read_zones(path: Path) -> Any:
     if other:
         raise Mistake(f"{path} holds {' and '.join(other)}; zones are polygons, so leave the others out")
     return frame
+
+
+def shapes_on(map_path: Path, frame: Any, zones_path: Path) -> npt.NDArray[Any]:
+    """The zones in the CRS of a map; only vertices are moved, edges are straight there."""
+    import shapely
+
+    with open_classes(map_path) as source:
+        shapes: npt.NDArray[Any] = frame.geometry.to_crs(source.crs.to_wkt()).to_numpy()
+    if not np.isfinite(shapely.bounds(shapes)[~shapely.is_empty(shapes)]).all():
+        raise Mistake(f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to its area")
+    return shapes
+
+
+def attributes_of(frame: Any, taken: Iterable[str]) -> pa.Table:
+    """The columns of the zones; `zone_` stands before the names that are `taken`, or reserved."""
+    import pyarrow as pa
+
+    attributes = frame.drop(columns=frame.geometry.name)
+    taken = {name.lower() for name in taken} | {"geometry"}
+    attributes = attributes.rename(columns={name: f"zone_{name}" for name in attributes if name.lower() in taken})
+    return pa.Table.from_pandas(attributes, preserve_index=False).replace_schema_metadata()
 
 
 def slugs(names: dict[int, str], values: Sequence[int]) -> list[str]:

@@ -56,7 +56,7 @@ tables added at the end do that once). Most polygons of a kilobyte or more then 
 
 
 def write_geopackage(path: Path, stream: Stream) -> None:
-    """Write a GeoPackage 1.2 with one layer, its R-tree and, where features have a class, its style."""
+    """Write a GeoPackage with one layer, its R-tree and, where features have a class, its style."""
     import pyogrio  # loads pandas
 
     layer = stream.layer
@@ -70,7 +70,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
             geometry_name="geometry",
             geometry_type=layer.geometry_type,
             crs=layer.wkt,
-            dataset_options={"VERSION": "1.2"},  # QGIS 3.22 warns of the newer default
+            dataset_options={"VERSION": layer.geopackage},
             layer_options={
                 "GEOMETRY_NAME": _free(GEOMETRY, stream.columns.names),
                 "FID": _free("fid", stream.columns.names),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,8 @@ FIELDS: Mapping[str, tuple[str, str]] = {
 
 MEAN = "_mean"
 
+GeoPackageVersion = Literal["1.2", "1.3", "1.4"]
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -45,6 +47,8 @@ class Layer:
     """Of all features: "Polygon" or "MultiPolygon"."""
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Alias and meaning of columns that only this layer has."""
+    geopackage: GeoPackageVersion = "1.2"
+    """Version of the standard, if it becomes a GeoPackage; QGIS 3.22 warns of newer ones."""
 
     @property
     def wkt(self) -> str:

@@ -128,7 +128,14 @@ def vectorise(
     max_vertices: Annotated[
         int, typer.Option("--max-vertices", metavar="N", min=4, help="Cut polygons that have more.")
     ] = 1_000_000,
-    dissolve: Annotated[bool, typer.Option("--dissolve", help="One feature for each class.")] = False,
+    zones: Annotated[
+        Path | None,
+        typer.Option("--zones", metavar="FILE", help="Cut along these polygons; features carry their columns."),
+    ] = None,
+    dissolve: Annotated[bool, typer.Option("--dissolve", help="One feature for each class, in each zone.")] = False,
+    geopackage: Annotated[
+        Literal["1.2", "1.3", "1.4"], typer.Option("--geopackage", help="Version of the GeoPackage.")
+    ] = "1.2",
     workers: Workers = None,
 ) -> None:
     """Turn a class raster into polygons, with the names and colours it carries."""
@@ -142,9 +149,10 @@ def vectorise(
     ):
         polygons = write(
             raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
-            connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, dissolve=dissolve,
+            connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, zones=zones,
+            dissolve=dissolve, geopackage=geopackage,
         )  # fmt: skip
-    print(f"{polygons:,} {'classes' if dissolve else 'polygons'}\n  {out}")
+    print(f"{polygons:,} {'features' if dissolve else 'polygons'}\n  {out}")
 
 
 def zones(

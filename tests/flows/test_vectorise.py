@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import geopandas
@@ -81,6 +83,33 @@ def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> N
     with open(table, encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
     assert [float(row["sea_m2"]) for row in rows] == found["sea_m2"].tolist()
+
+
+def test_regions_are_cut_along_zones_and_carry_their_columns(mask: Path, tmp_path: Path) -> None:
+    west, north = 5e5, 5e6
+    boxes = [shapely.box(west + 20, north - 30, west + 40, north), shapely.box(west, north - 30, west + 30, north)]
+    frame = geopandas.GeoDataFrame({"name": ["east", None], "class_id": [8, 9]}, geometry=boxes, crs="EPSG:32633")
+    frame.to_file(tmp_path / "zones.gpkg")
+    assert vectorise(mask, tmp_path / "a.gpkg", ThisProcess(), zones=tmp_path / "zones.gpkg") == 7
+    found = geopandas.read_file(tmp_path / "a.gpkg", layer="landcover")
+    rows = zip(found["zone_class_id"], found["class_id"], found["class_name"], found["n_pixels"], strict=True)
+    assert sorted(rows) == [
+        (8, 0, "Sea", 1), (8, 0, "Sea", 1), (8, 7, "Dry land", 3), (8, 300, "300", 1),
+        (9, 0, "Sea", 3), (9, 7, "Dry land", 1), (9, 300, "300", 2),
+    ]  # fmt: skip
+    assert set(found["name"].dropna()) == {"east"}
+    assert found[found["zone_class_id"] == 8].union_all().equals(boxes[0])
+    dissolved = {"zones": tmp_path / "zones.gpkg", "dissolve": True, "geopackage": "1.4"}
+    assert vectorise(mask, tmp_path / "b.gpkg", ThisProcess(), **dissolved) == 6
+    found = geopandas.read_file(tmp_path / "b.gpkg", layer="landcover")
+    assert found.groupby("zone_class_id")["n_pixels"].sum().to_dict() == {8: 6, 9: 6}
+    assert version_of(tmp_path / "a.gpkg") == 10_200
+    assert version_of(tmp_path / "b.gpkg") == 10_400
+
+
+def version_of(geopackage: Path) -> int:
+    with closing(sqlite3.connect(geopackage)) as database:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def test_columns_of_classes_never_clash() -> None:
