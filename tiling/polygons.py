@@ -39,7 +39,7 @@ from tiling.area import PixelAreas, sum_by
 from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.errors import Mistake
 from tiling.outlines import CHANGED, Lines, Rings, connect, find_lines, find_vertices, on_the_map, ragged, wkb
-from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Runs, Seams, Side, TileRegions, frame_of
+from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Seams, TileRegions, frame_of
 from tiling.simplify import Keys, Mask, arcs_of, failing, simplified
 from tiling.spill import (
     Slice,
@@ -48,10 +48,12 @@ from tiling.spill import (
     by_bucket,
     divided,
     fetch,
+    read_together,
     read_whole,
     spill,
     take_batch,
     write_batch,
+    write_together,
     write_whole,
 )
 from tiling.window import Window
@@ -279,21 +281,16 @@ class Edge(NamedTuple):
     outlines: Outlines
     """What is known of the outline of each."""
 
-    def packed(self) -> npt.NDArray[np.int64]:
-        """All of it in one array: how many arrays, their lengths, and they themselves."""
-        borders = (self.border,) if self.groups is self.border else (self.border, self.groups)
-        arrays = [array for border in borders for side in border for array in side]
-        arrays += [self.ids, *self.outlines]
-        return np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64)
+    def write(self, path: Path) -> None:
+        """To a file, where it waits for those of the other tiles."""
+        groups = () if self.groups is self.border else self.groups.arrays
+        write_together(path, [*self.border.arrays, *groups, self.ids, *self.outlines])
 
     @classmethod
-    def unpacked(cls, packed: npt.NDArray[np.int64]) -> Edge:
-        """What `packed` was made of; the arrays are parts of it."""
-        n = int(packed[0])
-        _, *arrays = np.split(packed, np.cumsum(np.append(n + 1, packed[1:n])))
-        *columns, ids, most, least = arrays
-        sides = [Side(*columns[at : at + 3]) for at in range(0, len(columns), 3)]
-        return cls(Border(*sides[:4]), Border(*sides[-4:]), ids, Outlines(most, least))
+    def read(cls, path: Path) -> Edge:
+        """What `write` wrote."""
+        *borders, ids, sides, bends = read_together(path)
+        return cls(Border.from_arrays(borders[:12]), Border.from_arrays(borders[-12:]), ids, Outlines(sides, bends))
 
 
 @dataclass(frozen=True)
@@ -413,23 +410,18 @@ class Job:
 
     def edge(self, window: Window) -> Edge:
         """What the first pass over a tile left."""
-        return Edge.unpacked(*read_whole(self.file(window, ".edge.npy"), 1))
+        return Edge.read(self.file(window, ".edge.npy"))
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of a tile that the first pass has labelled."""
-        start, length, label, ids, class_id, *outlines = read_whole(self.file(window, ".regions.npy"), 7)
-        return TileRegions(window.shape, Runs(start, length, label), ids, class_id, Outlines(*outlines))
+        return TileRegions.from_arrays(window.shape, read_whole(self.file(window, ".regions.npy"), 7))
 
 
 def find_edge(job: Job, window: Window) -> None:
-    """First pass over a tile: leaves its regions for the other passes, and its `Edge`, what others have to know of it.
-
-    In a file: kept as they come, the small arrays of all edges would lie scattered among what the tiles need, and no
-    memory between them would be used again.
-    """
+    """First pass over a tile: leaves its regions and its `Edge`, what others have to know of it."""
     source = job.source
     found = source.regions(window)
-    write_whole(job.file(window, ".regions.npy"), *found.runs, found.ids, found.class_id, *found.outlines)
+    write_whole(job.file(window, ".regions.npy"), *found.arrays)
     groups, border = source.groups(found), found.border
     shared = border if source.connectivity == 4 else replace(found, ids=groups).border
 
@@ -437,7 +429,7 @@ def find_edge(job: Job, window: Window) -> None:
     touches = np.isin(groups, ids)
     place = np.searchsorted(ids, groups[touches])
     edge = Edge(border, shared, ids, Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)))
-    write_whole(job.file(window, ".edge.npy"), edge.packed())
+    edge.write(job.file(window, ".edge.npy"))
 
 
 def _surrounded(

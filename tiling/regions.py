@@ -8,7 +8,7 @@ it sees, the union of seams takes the smallest id of all the pieces: nobody coun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -113,6 +113,17 @@ class TileRegions:
             ids[class_id == nodata] = OUTSIDE
         return cls(window.shape, runs, ids, class_id, outlines)
 
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All there is to know but the shape, for a file."""
+        return *self.runs, self.ids, self.class_id, *self.outlines
+
+    @classmethod
+    def from_arrays(cls, shape: tuple[int, int], arrays: Sequence[npt.NDArray[Any]]) -> TileRegions:
+        """The regions that had these `arrays`."""
+        start, length, label, ids, class_id, *outlines = arrays
+        return cls(shape, Runs(start, length, label), ids, class_id, Outlines(*outlines))
+
     @cached_property
     def labels(self) -> Labels:
         """`(y, x)` the region of each pixel."""
@@ -187,6 +198,16 @@ class Border(NamedTuple):
     bottom: Side
     left: Side
     right: Side
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Those of all sides, for a file."""
+        return tuple(array for side in self for array in side)
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[npt.NDArray[Any]]) -> Border:
+        """The border that had these `arrays`."""
+        return cls(*(Side(*arrays[at : at + 3]) for at in range(0, 12, 3)))
 
 
 class Frame(NamedTuple):

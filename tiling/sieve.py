@@ -15,6 +15,7 @@ No data absorbs nothing and is never absorbed.
 
 A tile decides for the regions that lie inside it. Only the small ones at its border, and those that wait for them, are
 decided where all tiles are known. Four passes: borders and sizes; choices; decisions on what crosses; the new pixels.
+The first reads and labels the pixels; what a pass finds of a tile waits for the next in a file (`tiling.spill`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tiling.area import PixelAreas
 from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.mosaic import plain_profile, scratch
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
+from tiling.spill import read_together, read_whole, write_together, write_whole
 from tiling.window import Window
 
 Rule = Literal["longest-border", "largest"]
@@ -61,13 +63,14 @@ def sieved(
 
     Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.area`) or the number of pixels. Pixels of
     the value `nodata` stay; None means the value the file declares. `map` may work elsewhere, as long as results come
-    in order. Raises `Mistake` for rasters that cannot be read or hold no classes.
+    in order and the folder of `target` is there too. Raises `Mistake` for rasters that cannot be read or hold no
+    classes.
     """
     with scratch(target.parent) as folder:
         left, right = folder / "left.tif", folder / "right.tif"
         source, written = Path(raster), left
         while True:
-            again = _sieve(Sieve.of(source, minimum, unit, rule, nodata), written, tile, map)
+            again = _sieve(Sieve.of(source, minimum, unit, rule, nodata, folder), written, tile, map)
             if not again or rule == "largest":
                 written.replace(target)
                 return target
@@ -77,10 +80,12 @@ def sieved(
 def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
     """Write one round of sieving to `target`; whether small regions that have neighbours may be left."""
     windows = {(w.row // tile, w.col // tile): w for w in Window.of_shape(*sieve.grid.shape).blocks(tile)}
-    surveys = list(map(partial(survey, sieve), windows.values()))
-    borders = dict(zip(windows, (border for border, _ in surveys), strict=True))
+    for _ in map(partial(survey, sieve), windows.values()):
+        pass
+    surveys = {place: Survey.read(sieve.file(window, ".survey.npy")) for place, window in windows.items()}
+    borders = {place: survey.border for place, survey in surveys.items()}
     seams = Seams.between(borders)
-    crossing = _united([pieces for _, pieces in surveys], seams)
+    crossing = _united([survey.pieces for survey in surveys.values()], seams)
     sizes = Known(crossing.ids, crossing.size)
 
     def surrounded(place: tuple[int, int]) -> Surrounded:
@@ -88,12 +93,14 @@ def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
         told = seams.among(*frame, *own)
         return Surrounded(windows[place], frame, told, sizes.among(*frame, seams.unite(np.concatenate(own))))
 
-    verdicts, again = decide(sieve, crossing, list(map(partial(choose, sieve), (surrounded(at) for at in windows))))
+    for _ in map(partial(choose, sieve), (surrounded(place) for place in windows)):
+        pass
+    choices = [Choices.read(sieve.file(window, ".choices.npy")) for window in windows.values()]
+    verdicts, again = decide(sieve, crossing, choices)
 
-    def judged() -> Iterator[tuple[Surrounded, Known]]:
-        for place in windows:
-            known = surrounded(place)
-            yield known, verdicts.among(known.sizes.ids)
+    def judged() -> Iterator[tuple[Window, Known]]:
+        for place, window in windows.items():
+            yield window, verdicts.among(surrounded(place).sizes.ids)
 
     with open_raster(sieve.raster) as raster:
         profile = plain_profile(raster, Window.of_shape(*raster.shape))
@@ -117,25 +124,27 @@ class Sieve:
     """Regions of a lower size are small."""
     unit: Unit
     rule: Rule
+    folder: Path
+    """For what waits."""
 
     @classmethod
-    def of(cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None) -> Sieve:
+    def of(cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None, folder: Path) -> Sieve:
         """Check at the door that the raster holds classes."""
         with open_classes(raster) as source:
             grid = GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
             nodata = nodata_of(source, nodata)
         if unit == "m2":
             minimum /= PixelAreas(grid).unit
-        return cls(raster, nodata, grid, math.ceil(minimum), unit, rule)
+        return cls(raster, nodata, grid, math.ceil(minimum), unit, rule, folder)
+
+    def file(self, window: Window, suffix: str) -> Path:
+        """Where something of a tile waits."""
+        return self.folder / f"{window.row}-{window.col}{suffix}"
 
     @property
     def settles_pairs(self) -> bool:
         """Whether, of two small regions that point at each other, one absorbs the other."""
         return self.rule == "longest-border"
-
-    def regions(self, window: Window) -> TileRegions:
-        """The regions of one tile."""
-        return TileRegions.of(read_band(self.raster, window), window, self.grid.shape[1], self.nodata)
 
     def sizes(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
         """`(n,)` size of each label: area in units of `PixelAreas.unit`, or pixels."""
@@ -150,6 +159,24 @@ class Regions(NamedTuple):
     ids: Ids
     class_id: npt.NDArray[np.int64]
     size: npt.NDArray[np.int64]
+
+
+class Survey(NamedTuple):
+    """What a tile leaves after the first pass."""
+
+    border: Border
+    pieces: Regions
+    """Of the regions at its border, what lies in the tile."""
+
+    def write(self, path: Path) -> None:
+        """To a file, where it waits for those of the other tiles."""
+        write_together(path, [*self.border.arrays, *self.pieces])
+
+    @classmethod
+    def read(cls, path: Path) -> Survey:
+        """What `write` wrote."""
+        arrays = read_together(path)
+        return cls(Border.from_arrays(arrays[:12]), Regions(*arrays[12:]))
 
 
 @dataclass(frozen=True)
@@ -217,36 +244,51 @@ class Choices(NamedTuple):
     again: bool
     """Whether two small regions inside the tile became one that may still be small."""
 
+    def write(self, path: Path) -> None:
+        """To a file, where it waits for those of the other tiles."""
+        arrays = [*self.contacts, *self.neighbours, self.to, self.absorbs, np.array([self.again])]
+        write_together(path, arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> Choices:
+        """What `write` wrote."""
+        *arrays, to, absorbs, again = read_together(path)
+        return cls(Contacts(*arrays[:4]), Regions(*arrays[4:]), to, absorbs.astype(bool), bool(again[0]))
+
 
 # --- the passes ------------------------------------------------------------------------------------------------------
 
 
-def survey(sieve: Sieve, window: Window) -> tuple[Border, Regions]:
-    """First pass over a tile: its border, and the pieces of regions there."""
-    found = sieve.regions(window)
-    border, size = found.border, sieve.sizes(found, window)
+def survey(sieve: Sieve, window: Window) -> None:
+    """First pass over a tile: leaves its regions with their sizes, and its `Survey`."""
+    found = TileRegions.of(read_band(sieve.raster, window), window, sieve.grid.shape[1], sieve.nodata)
+    size = sieve.sizes(found, window)
+    write_whole(sieve.file(window, ".regions.npy"), *found.arrays, size)
     labels = found.labels
     outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     outer = outer[found.ids[outer] != OUTSIDE]
-    return border, Regions(found.ids[outer], found.class_id[outer].astype(np.int64), size[outer])
+    pieces = Regions(found.ids[outer], found.class_id[outer].astype(np.int64), size[outer])
+    Survey(found.border, pieces).write(sieve.file(window, ".survey.npy"))
 
 
-def choose(sieve: Sieve, tile: Surrounded) -> Choices:
-    """Second pass over a tile: what it cannot decide alone."""
+def choose(sieve: Sieve, tile: Surrounded) -> None:
+    """Second pass over a tile: leaves what becomes of its regions, and `Choices`, what it cannot decide alone."""
     local = Local.of(sieve, tile)
+    write_whole(sieve.file(tile.window, ".outcome.npy"), local.rank, local.ids[local.root], local.outcome)
     ids, contacts, root = local.ids, local.contacts, local.root
     contacts = contacts.where(local.crosses[contacts.small])
     inner = np.unique(contacts.neighbour)
     inner = inner[~local.crosses[inner]]
     end = root[inner]
     waits = local.crosses[end] & (local.size[end] < sieve.minimum)
-    return Choices(
+    choices = Choices(
         contacts._replace(small=ids[contacts.small], neighbour=ids[contacts.neighbour]),
         Regions(ids[inner], np.where(waits, local.class_id[inner], local.outcome[inner]), local.size[inner]),
         to=np.where(waits, ids[end], ids[inner]),
         absorbs=sieve.settles_pairs | (local.size[end] >= sieve.minimum),
         again=local.again,
     )
+    choices.write(sieve.file(tile.window, ".choices.npy"))
 
 
 def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[Known, bool]:
@@ -271,16 +313,22 @@ def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[K
     return Known(ids[judged], class_id[root[judged]]), again or any(tile.again for tile in tiles)
 
 
-def relabel(sieve: Sieve, tile: tuple[Surrounded, Known]) -> Classes:
+def relabel(sieve: Sieve, tile: tuple[Window, Known]) -> Classes:
     """Last pass over a tile: `(y, x)` its classes after sieving."""
-    surrounded, verdicts = tile
-    local = Local.of(sieve, surrounded)
-    outcome = verdicts.over(local.ids[local.root], local.outcome)
-    found = local.found
-    inside = local.rank != OUTSIDE
+    window, verdicts = tile
+    found, _ = regions_of(sieve, window)
+    rank, root, outcome = read_whole(sieve.file(window, ".outcome.npy"), 3)
+    outcome = verdicts.over(root, outcome)
+    inside = rank != OUTSIDE
     classes = found.class_id.copy()
-    classes[inside] = outcome[local.rank[inside]]
+    classes[inside] = outcome[rank[inside]]
     return found.paint(classes)
+
+
+def regions_of(sieve: Sieve, window: Window) -> tuple[TileRegions, npt.NDArray[np.int64]]:
+    """The regions of a tile that the first pass has labelled, and `(n,)` their sizes."""
+    *arrays, size = read_whole(sieve.file(window, ".regions.npy"), 8)
+    return TileRegions.from_arrays(window.shape, arrays), size
 
 
 def _united(pieces: Sequence[Regions], seams: Seams) -> Regions:
@@ -299,7 +347,6 @@ def _united(pieces: Sequence[Regions], seams: Seams) -> Regions:
 class Local:
     """The graph of regions in a tile and around it, as far as the tile alone can decide; regions ascend by id."""
 
-    found: TileRegions
     rank: Labels
     """`(labels,)` which region each label is; `OUTSIDE` for no data."""
     ids: Ids
@@ -317,9 +364,9 @@ class Local:
 
     @classmethod
     def of(cls, sieve: Sieve, tile: Surrounded) -> Local:
-        """Label the tile and let its regions choose."""
+        """Let the regions of a tile choose."""
         window, frame, seams, sizes = tile
-        found = sieve.regions(window)
+        found, own = regions_of(sieve, window)
         united = seams.unite(found.ids)
         before = np.empty((window.height + 1, window.width + 1), np.int64)  # the tile, and what lies above and left
         before[1:, 1:], before[0], before[1:, 0] = found.paint(united), frame.top[:-1], frame.left
@@ -330,7 +377,7 @@ class Local:
 
         class_id, size = np.zeros((2, ids.size), np.int64)
         class_id[rank[inside]] = found.class_id[inside]
-        size[rank[inside]] = sieve.sizes(found, window)[inside]
+        size[rank[inside]] = own[inside]
         size, crosses = sizes.over(ids, size), sizes.holds(ids)
 
         numbers = np.empty(before.shape, np.int32)
@@ -344,21 +391,30 @@ class Local:
         root, again = _roots(to, size, sieve.minimum)
         absorbed = sieve.settles_pairs | (size[root] >= sieve.minimum)
         outcome = np.where(absorbed, class_id[root], class_id)
-        return cls(found, rank, ids, class_id, size, crosses, contacts, root, outcome, again)
+        return cls(rank, ids, class_id, size, crosses, contacts, root, outcome, again)
 
 
 def _contacts(numbers: Labels, small: Flags, window: Window, grid: GeoBox) -> Contacts:
     """Who touches whom, from the regions `(y + 1, x + 1)` of a tile and of the pixels above and left of it."""
-    here, above, left = numbers[1:, 1:], numbers[:-1, 1:], numbers[1:, :-1]
-    differs = np.empty((*here.shape, 2), bool)
-    for direction, beside in enumerate((above, left)):
-        differs[..., direction] = (here != beside) & (here != OUTSIDE) & (beside != OUTSIDE)
-        differs[..., direction] &= small[here] | small[beside]
-    row, col, side = np.nonzero(differs)
-    one, other = here[row, col], np.where(side == 0, above[row, col], left[row, col])
-    first = 2 * ((window.row + row) * grid.shape[1] + window.col + col) + side
-    length = _side_lengths(grid, window)[side, row]
-    pairs = _merged(Contacts(np.minimum(one, other), np.maximum(one, other), length, first))
+    width, lengths = window.width, _side_lengths(grid, window)
+    rows, left = np.ascontiguousarray(numbers[:, 1:]), numbers[1:, :-1]
+    begins = np.ones(rows.shape, bool)
+    np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
+    # Between two places where a run begins, in a row or in the one above, both rows show one region each.
+    stretch = np.flatnonzero(begins[1:] | begins[:-1])
+    pixels = np.diff(stretch, append=window.area)
+    side = np.flatnonzero(rows[1:] != left)
+    found = []
+    for at, one, other, direction, n in (
+        (stretch, rows[1:].ravel()[stretch], rows.ravel()[stretch], 0, pixels),
+        (side, rows[1:].ravel()[side], left[np.divmod(side, width)], 1, np.ones_like(side)),
+    ):
+        met = (one != other) & (one != OUTSIDE) & (other != OUTSIDE) & (small[one] | small[other])
+        at, one, other = at[met], one[met], other[met]
+        row, col = np.divmod(at, width)
+        first = 2 * ((window.row + row) * grid.shape[1] + window.col + col) + direction
+        found.append(Contacts(np.minimum(one, other), np.maximum(one, other), n[met] * lengths[direction, row], first))
+    pairs = _merged(Contacts(*map(np.append, *found)))
     both = Contacts(*map(np.append, pairs, pairs._replace(small=pairs.neighbour, neighbour=pairs.small)))
     return both.where(small[both.small])
 

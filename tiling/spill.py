@@ -27,7 +27,7 @@ class Spilled(NamedTuple):
 
     path: str
     buckets: tuple[int, ...]
-    """Those that have rows here, ascending. Plain numbers: see `tiling.polygons.find_edge`."""
+    """Those that have rows here, ascending. Plain numbers: see `write_together`."""
     starts: tuple[int, ...]
     """The row at which each of them starts, and where the last ends."""
 
@@ -97,6 +97,22 @@ def read_whole(path: Path, n: int) -> list[npt.NDArray[Any]]:
     """The `n` arrays of a file that `write_whole` wrote."""
     with open(path, "rb") as file:
         return [np.load(file) for _ in range(n)]
+
+
+def write_together(path: Path, arrays: Sequence[npt.NDArray[np.integer]]) -> None:
+    """Small arrays of whole numbers as one int64 array: how many, their lengths, and they themselves.
+
+    So wait facts that a pass gathers from every tile: kept as they come, they would lie scattered between what the
+    tiles need, and no memory between them would be used again.
+    """
+    write_whole(path, np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64))
+
+
+def read_together(path: Path) -> list[npt.NDArray[np.int64]]:
+    """The arrays of a file that `write_together` wrote; they are parts of one."""
+    (packed,) = read_whole(path, 1)
+    n = int(packed[0])
+    return np.split(packed, np.cumsum(np.append(n + 1, packed[1 : n + 1])))[1:-1]
 
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> Path:
