@@ -49,6 +49,7 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
         gpu = plan.segmenter.uses_gpu
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
         runtime = cluster.agree(answers, "what they compute with")
+        folder.runtime.update(runtime)
         jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
         parts: list[Part] = []
         failures = Failures()

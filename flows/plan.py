@@ -167,14 +167,14 @@ def fit(
 ) -> tuple[Scene, Segmenter, tuple[str, ...]]:
     """The scene with known units, the segmenter with what must be equal on every tile, and warnings.
 
-    All follow from one sample of the scene, have a key of their own, and are never redone on resume.
+    All follow from one sample of the scene and its size, have a key of their own, and are never redone on resume.
     """
     bands = usable_bands(scene, segmenter)
     unknown, claimed = units_to_ask(scene, segmenter.calibrates(bands))
     asked = [*unknown, *claimed]
     if not segmenter.needs_sample:
         segmenter = segmenter.fit(None)
-        if not (segmenter.inspects or asked):
+        if not (segmenter.inspects or segmenter.undecided or asked):
             return scene, segmenter, ()
     key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
     known = folder.remembered("fit", key) if folder else None
@@ -192,6 +192,10 @@ def fit(
         fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
         findings = [*doubts, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
         heeded(scene, findings, preflight)  # before anything is written
+        if fitted.undecided:
+            # The whole scene's, whatever the area of interest: parts serve every other area too.
+            fitted, told = fitted.decided(scene.window.area)
+            findings += told
         known = {"calibration": calibration, "segmenter": fitted.model_dump(mode="json"), "findings": findings}
         if folder:
             folder.remember("fit", key, known)

@@ -152,6 +152,7 @@ def write_record(
             "files": plan.scene.identities(),
         },
         "segmenter": plan.segmenter.identity(),
+        "runtime": folder.runtime,
         "legend": plan.segmenter.legend.rows,
         "warnings": list(plan.warnings),
         "lattice": asdict(plan.lattice),

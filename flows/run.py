@@ -87,6 +87,8 @@ class RunFolder:
     """On this machine."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage took."""
+    runtime: dict[str, str] = field(default_factory=dict)
+    """What the workers compute with, once they were asked."""
     remote: Remote | None = None
     """Where the folder really is, if that is an object store."""
     finished: frozenset[str] = frozenset()

@@ -51,6 +51,14 @@ _AT_ONCE = 4 * 1152**2
 _GPU_LANES = 2
 """One chip is prepared while another is computed."""
 
+REPAYS = 400_000_000
+"""Pixels of a scene from which another runtime than torch is worth its start.
+
+OpenVINO takes some 6 s of a core to start in each process, and saves 0.12 s a megapixel with the demo network and more
+with larger ones: a process repays it in 50 megapixels. Here eight do, the planning one among them. How many there are
+is not asked, for what computes must not follow from it.
+"""
+
 _AGREEING = 0.9999
 """Share of labels in which another runtime must equal torch."""
 
@@ -64,7 +72,14 @@ _PACKAGES: dict[Runtime, tuple[str, ...]] = {
 }
 """What each runtime needs, itself first."""
 
+_STAND_INS: tuple[Runtime, ...] = ("openvino", "onnx")
+"""What computes sooner than torch on a CPU, the fastest first."""
+
 R = TypeVar("R")
+
+
+class _UnfitError(Exception):
+    """A runtime cannot stand in for torch. Its words go on where the runtime's name ends."""
 
 
 class Wish(NamedTuple):
@@ -100,10 +115,7 @@ def lanes(chip_pixels: int, threads: int) -> int:
 
 
 def facts(bundle: Bundle, device: Device, wish: Wish) -> dict[str, str]:
-    """What decides the numbers: device, runtime with its version, precision, layout, batch.
-
-    Raises `Mistake` where the runtime is not installed, or disagrees with torch.
-    """
+    """What decides the numbers: device, runtime with its version, precision, layout, batch. `Mistake` as `engine`."""
     import torch
 
     engine(bundle, device, wish.runtime)
@@ -377,8 +389,41 @@ _lane = threading.local()
 
 
 def engine(bundle: Bundle, device: Device, runtime: Runtime) -> Engine:
-    """The bundle's network, ready to run: made once per process and content."""
-    return _engine(bundle.digest, bundle.folder, device, runtime)
+    """The bundle's network, ready to run: made once per process and content.
+
+    Raises `Mistake` where the runtime is not installed, or cannot stand in for torch.
+    """
+    try:
+        return _engine(bundle.digest, bundle.folder, device, runtime)
+    except _UnfitError as fact:
+        raise Mistake(f"engine {runtime} {fact}; leave engine out") from fact
+
+
+def chosen(bundle: Bundle, device: Literal["auto", "cpu", "cuda"], pixels: int) -> tuple[Runtime, tuple[str, ...]]:
+    """What computes a scene of so many pixels soonest, and what speaks against those that are installed and do not."""
+    if pixels < REPAYS or device_of(device) == "cuda":
+        return "torch", ()
+    against: list[str] = []
+    for runtime in _STAND_INS:
+        if _lacking(runtime):
+            continue
+        try:
+            _engine(bundle.digest, bundle.folder, "cpu", runtime)
+        except _UnfitError as fact:
+            against.append(f"engine {runtime} {fact}, and is not used")
+        else:
+            return runtime, tuple(against)
+    return "torch", tuple(against)
+
+
+def _lacking(runtime: Runtime) -> str | None:
+    """A package which that runtime needs and that is not installed."""
+    for package in _PACKAGES[runtime]:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            return package
+    return None
 
 
 _making = threading.RLock()
@@ -397,24 +442,21 @@ def _made(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine
     card = load(folder).card
     if runtime == "torch":
         return Engine(card, device, trained(load(folder)).to(device))
-    if device == "cuda":
-        raise Mistake(f"engine {runtime} computes on the CPU; use --set device=cpu, or leave engine out")
-    for package in _PACKAGES[runtime]:
-        try:
-            version(package)
-        except PackageNotFoundError as error:
-            raise Mistake(
-                f"engine {runtime} needs {package}, which is not installed; "
-                f"pip install 'landweave[{runtime}]' or leave engine out"
-            ) from error
+    if package := _lacking(runtime):
+        raise Mistake(
+            f"engine {runtime} needs {package}, which is not installed; "
+            f"pip install 'landweave[{runtime}]' or leave engine out"
+        )
     plain = _made(digest, folder, device, "torch")
     # a copy: tracing puts stand-ins in place of the weights, which a lane of the torch engine would meet
     logits: Logits = _PerShape(copy.deepcopy(plain.logits), _openvino if runtime == "openvino" else _onnx)
-    share = agreement(plain.logits, logits, card)
+    try:
+        share = agreement(plain.logits, logits, card)
+    except Exception as error:  # what translates a network fails with whatever happens inside it
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise _UnfitError(f"cannot run bundle {card.name} ({first})") from error
     if share < _AGREEING:
-        raise Mistake(
-            f"engine {runtime} gives {1 - share:.2%} other labels than torch with bundle {card.name}; leave engine out"
-        )
+        raise _UnfitError(f"gives {1 - share:.2%} other labels than torch with bundle {card.name}")
     return Engine(card, device, logits)
 
 

@@ -9,14 +9,16 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segmentation.bundled import Bundled
 from segmentation.engine import (
     BYTES_PER_PIXEL,
+    Device,
     Runtime,
     Wish,
     answers,
+    chosen,
     device_of,
     facts,
     lanes,
@@ -24,7 +26,8 @@ from segmentation.engine import (
     settle,
     threads,
 )
-from segmentation.segmenter import Footprint, Measure, Prediction
+from segmentation.errors import Mistake
+from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 
 
 class Network(Bundled):
@@ -37,11 +40,20 @@ class Network(Bundled):
     tile: Annotated[int | None, Field(ge=32, description="Length of a core in pixels; empty: the bundle's.")] = None
     margin: Annotated[int | None, Field(ge=0, description="Pixels seen around a core; empty: the bundle's.")] = None
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")] = "auto"
-    engine: Annotated[Runtime, Field(description="What computes; openvino and onnx do so on a CPU.")] = "torch"
+    engine: Annotated[
+        Literal["auto", Runtime],
+        Field(description="What computes on a CPU; auto: what suits the scene's size. On a GPU it is torch."),
+    ] = "torch"
     tta: Annotated[
         bool, Field(description="Look at each chip in its 8 turns and mirror images: better, 8 × slower.")
     ] = False
     measures: Annotated[tuple[Measure, ...], Field(description="Filled in from the products asked for.")] = ()
+
+    @model_validator(mode="after")
+    def _has_no_other_on_a_gpu(self) -> Self:
+        if self.device == "cuda" and self.engine not in ("auto", "torch"):
+            raise Mistake(f"engine {self.engine} computes on a CPU; use device=cpu, or leave engine out")
+        return self
 
     @property
     def footprint(self) -> Footprint:
@@ -63,28 +75,38 @@ class Network(Bundled):
         measured = sum(classes if name == "probabilities" else 1 for name in self.measures)
         return 2 + measured + 4 * classes * self.footprint.blend
 
+    @property
+    def undecided(self) -> bool:
+        return self.engine == "auto"
+
+    def decided(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
+        runtime, against = chosen(self.opened, self.device, pixels)
+        return self.model_copy(update={"engine": runtime}), tuple(Finding("warn", fact) for fact in against)
+
     def measuring(self, measures: Sequence[Measure]) -> Self:
         return self.model_copy(update={"measures": tuple(measures)})
 
     def runtime(self) -> dict[str, str]:
-        return facts(self.opened, device_of(self.device), self._wish)
+        return facts(self.opened, *self._computing)
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
         return next(self.stream([chip]))
 
     def stream(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
-        return answers(self.opened, device_of(self.device), self._wish, chips, self._lanes(threads()) + 1)
+        return answers(self.opened, *self._computing, chips, self._lanes(threads()) + 1)
 
     def score(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
-        device, at_once, margin = device_of(self.device), self._lanes(threads()) + 1, self.footprint.margin
-        return scores(self.opened, device, self._wish, chips, at_once, margin)
+        return scores(self.opened, *self._computing, chips, self._lanes(threads()) + 1, self.footprint.margin)
 
     def settle(self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]) -> Prediction:
         return settle(self.opened.card, self.measures, total, valid)
 
     @property
-    def _wish(self) -> Wish:
-        return Wish(self.engine, self.tta, self.measures)
+    def _computing(self) -> tuple[Device, Wish]:
+        """On which device of this process, and how."""
+        device = device_of(self.device)
+        runtime = "torch" if device == "cuda" or self.engine == "auto" else self.engine
+        return device, Wish(runtime, self.tta, self.measures)
 
     def _lanes(self, threads: int) -> int:
         tile, margin, *_ = self.footprint

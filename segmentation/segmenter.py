@@ -78,6 +78,11 @@ class Segmenter(BaseModel, ABC):
     kind: str
 
     @property
+    def undecided(self) -> bool:
+        """Whether a setting is left for `decided` to choose."""
+        return False
+
+    @property
     def bytes_per_pixel(self) -> int:
         """Working memory per pixel of a chip, for the plan's projection."""
         return 64
@@ -111,6 +116,14 @@ class Segmenter(BaseModel, ABC):
         `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where `needs_sample` is False.
         """
         return self
+
+    def decided(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
+        """This segmenter with nothing left open, for a scene of so many pixels, and what a person should know of that.
+
+        Asked once a run, where it is planned, if `undecided` says so. What it chooses is kept with what was fitted: it
+        stands for every worker, and on resume.
+        """
+        return self, ()
 
     def measuring(self, measures: Sequence[Measure]) -> Self:
         """This segmenter, saying `measures` too; `Mistake` where it cannot."""

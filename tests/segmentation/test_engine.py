@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,10 +198,102 @@ def test_a_runtime_that_is_not_installed_is_named(network: Network, monkeypatch:
         network.model_copy(update={"engine": "onnx"}).runtime()
 
 
+def test_a_runtime_that_cannot_translate_a_network_is_refused(
+    bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: Any, example: Any) -> Any:
+        raise RuntimeError("no such operation: roll\nin line 12")
+
+    monkeypatch.setattr(engine, "_onnx", fail)
+    engine._made.cache_clear()
+    with pytest.raises(
+        Mistake, match=r"^engine onnx cannot run bundle test \(no such operation: roll\); leave engine out$"
+    ):
+        network.model_copy(update={"engine": "onnx"}).runtime()
+
+
 def test_agreement_counts_labels(bundle: Bundle) -> None:
     model = trained(bundle)
     assert agreement(model, model, bundle.card) == 1
     assert agreement(model, lambda pixels: -model(pixels), bundle.card) == 0
+
+
+# ------------------------------------------------------------------------------------------------------- who is chosen
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Pixels of the smallest scene that repays another runtime. Both are there, of whatever make."""
+    monkeypatch.setitem(engine._PACKAGES, "openvino", ("torch",))
+    monkeypatch.setitem(engine._PACKAGES, "onnx", ("torch",))
+    for make in ("_openvino", "_onnx"):
+        monkeypatch.setattr(engine, make, lambda model, example: model)
+    engine._made.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return engine.REPAYS
+
+
+@pytest.fixture
+def undecided(bundle: Bundle) -> Iterator[Network]:
+    yield Network(bundle=str(bundle.folder), engine="auto")
+    engine._made.cache_clear()  # what the tests made of the runtimes
+
+
+def test_large_scenes_repay_another_runtime_and_small_ones_do_not(undecided: Network, large: int) -> None:
+    assert undecided.undecided
+    chosen, against = undecided.decided(large)
+    assert (chosen.engine, against) == ("openvino", ())
+    assert not chosen.undecided
+    assert chosen == undecided.model_copy(update={"engine": "openvino"})
+    assert undecided.decided(large - 1)[0].engine == "torch"
+
+
+def test_small_scenes_start_no_runtime(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_made", None)
+    assert undecided.decided(large - 1)[0].engine == "torch"
+
+
+def test_what_is_not_installed_is_not_chosen(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engine._PACKAGES, "openvino", ("surely-not-installed",))
+    assert (undecided.decided(large)[0].engine, undecided.decided(large)[1]) == ("onnx", ())
+    monkeypatch.setitem(engine._PACKAGES, "onnx", ("torch", "surely-not-installed"))
+    assert (undecided.decided(large)[0].engine, undecided.decided(large)[1]) == ("torch", ())
+
+
+def test_what_disagrees_is_not_chosen_and_named(
+    undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    chosen, (finding,) = undecided.decided(large)
+    assert chosen.engine == "onnx"
+    assert finding.severity == "warn"
+    fact = r"engine openvino gives \d+\.\d+% other labels than torch with bundle test, and is not used"
+    assert re.fullmatch(fact, finding.message)
+    monkeypatch.setattr(engine, "_onnx", lambda model, example: 1 / 0)
+    engine._made.cache_clear()
+    chosen, findings = undecided.decided(large)
+    assert chosen.engine == "torch"
+    assert [finding.message for finding in findings][1:] == [
+        "engine onnx cannot run bundle test (division by zero), and is not used"
+    ]
+
+
+def test_a_gpu_is_used_whatever_computes_elsewhere(
+    bundle: Bundle, undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan chose OpenVINO where there was no GPU; a worker that has one computes with torch."""
+    planned = undecided.decided(large)[0]
+    assert planned._computing == ("cpu", Wish("openvino"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert planned._computing == ("cuda", Wish("torch"))
+    assert undecided.decided(large)[0].engine == "torch"
+    assert undecided.model_copy(update={"device": "cpu"}).decided(large)[0].engine == "openvino"
+    with pytest.raises(ValueError, match="engine onnx computes on a CPU; use device=cpu, or leave engine out"):
+        Network(bundle=str(bundle.folder), device="cuda", engine="onnx")
+
+
+def test_where_nobody_plans_undecided_is_torch(undecided: Network, network: Network, large: int) -> None:
+    assert undecided.model_copy(update={"device": "cpu"}).runtime() == network.runtime()
 
 
 # ------------------------------------------------------------------------------------------------- what follows from it
