@@ -144,12 +144,13 @@ def choose_margin(
     """The smallest margin that changes no more than the `tolerated` share of labels, or else the largest allowed.
 
     Measured by cutting `chips (band, y, x)`, normalised and of any size, into squares: at least two a side, so that
-    there is a cut to see; the share is then that of a cut every `tile` px. No margin exceeds the support, nor `most`,
-    by default an eighth of the tile. Networks without `support` blend their chips.
+    there is a cut to see; the share is then that of a cut every `tile` px. No margin exceeds the support, nor `most`.
+    Networks without `support` blend their chips; for these `most` is an eighth of the tile unless it is given.
     """
-    most = max(stride, (tile // 8 if most is None else most) // stride * stride)
     whole_chip = support is None
-    around = most if support is None else -(-max(support) // stride) * stride
+    enough = tile // 8 if support is None else -(-max(support) // stride) * stride
+    most = max(stride, (enough if most is None else most) // stride * stride)
+    around = most if whole_chip else enough
     most = min(most, around)
     cores = [min(tile, -(-max(chip.shape[1:]) // (2 * stride)) * stride) for chip in chips]
     wholes = [np.pad(chip, ((0, 0), (around, around), (around, around))) for chip in chips]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from segmentation.accuracy import Accuracy
 from segmentation.batches import seen_of
 from segmentation.card import Card, NetworkModel, brief
+from segmentation.errors import Mistake
 from segmentation.fitting import CLEARLY, Look, Run, Told, learnt
 from segmentation.judging import accuracy, logits_on, metrics_of, temperature
 from segmentation.legend import LandClass, Legend
@@ -128,6 +129,7 @@ def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weigh
             for band in bands
         )
         shape = weights.card.network
+        _check_the_same(recipe, shape, weights)
     else:
         shape = network_for(samples, recipe)
     model = shape.model_copy(update={"support": None, "disagreement": 1.0, "temperature": 1.0, "margin": 0})
@@ -143,6 +145,19 @@ def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weigh
     )
 
 
+def _check_the_same(recipe: Recipe, shape: NetworkModel, weights: Bundle) -> None:
+    """Raise `Mistake` where a network is asked for that is not the one whose weights are given."""
+    named = {"architecture": recipe.architecture, "encoder": recipe.encoder}
+    asked = {name: value for name, value in named.items() if value} | recipe.options
+    there = {"architecture": shape.architecture, "encoder": shape.encoder, **shape.options}
+    for name, value in asked.items():
+        if value != there.get(name):
+            raise Mistake(
+                f"{name} {value} was asked for, and of bundle {weights.card.name} it is "
+                f"{there.get(name, 'the default')}; leave {name} or --weights out"
+            )
+
+
 def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[str, torch.Tensor]:
     """The state of a new network with what an old one of the same architecture has learnt.
 
@@ -153,10 +168,11 @@ def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[st
 
     old, state = weights.weights(), model.state_dict()
     looking, saying = _shapes_that_follow(card, state)
+    same_classes = [one.name for one in weights.card.legend.classes] == [one.name for one in card.legend.classes]
     places = {name: n for n, name in enumerate(weights.card.band_names)}
     for name, fresh in state.items():
         given = old[name].to(fresh.dtype)
-        if name in saying and weights.card.legend.rows != card.legend.rows:
+        if name in saying and not same_classes:
             continue
         if name in looking:
             mean = given.mean(1)

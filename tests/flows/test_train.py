@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from PIL import Image
 
 from flows.request import Source
 from flows.train import Training, grouped, samples_of, train
@@ -73,6 +75,12 @@ def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: P
     assert finished.validation is not None
     assert {path.name for path in finished.files} >= {"curves.csv", "curves.png", "confusion.png"}
     assert all(path.exists() for path in finished.files)
+    curves = list(csv.DictReader((tmp_path / "bundle" / "curves.csv").open()))
+    assert [int(row["step"]) for row in curves] == list(range(2, 41, 2))
+    assert float(curves[-1]["loss"]) < float(curves[0]["loss"])
+    assert max(float(row["mean_iou"]) for row in curves) > 0.5
+    with Image.open(tmp_path / "bundle" / "curves.png") as picture:
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
     assert not list(tmp_path.glob(".bundle*"))
 
     network = segmenter_from("network", {"bundle": str(tmp_path / "bundle"), "device": "cpu"})
@@ -165,6 +173,40 @@ def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: 
     ):
         with pytest.raises((Mistake, NoBundle), match=said):
             train(request)
+
+
+def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(tmp_path: Path, scene: Path, labels: Path) -> None:
+    train(asked(scene, labels, tmp_path / "old", classes={1: "Water", 2: "Plants", 3: "Bare"}))
+    pixels = draw_pixels(96, 128, seed=1)
+    four = write_scene(tmp_path / "four.tif", pixels[:4])
+    two = write_labels(tmp_path / "two.tif", np.array([0, 7, 9, 9])[truth_of(pixels)])
+    tuned = train(
+        asked(
+            four, two, tmp_path / "new", weights=str(tmp_path / "old"), classes={7: "Water", 9: "Land"},
+            recipe=QUICK.model_copy(update={"options": {}, "steps": 8}),
+        )
+    )  # fmt: skip
+    old, new = (load(tmp_path / name).card for name in ("old", "new"))
+    assert new.band_names == ("blue", "green", "red", "nir")
+    assert [one.name for one in new.legend.classes] == ["Water", "Land"]
+    assert (new.network.architecture, new.network.options) == (old.network.architecture, old.network.options)
+    assert [(band.mean, band.std) for band in new.bands] == [(band.mean, band.std) for band in old.bands[:4]]
+    assert tuned.validation is not None
+    assert tuned.validation.overall_accuracy > 0.9
+
+
+def test_points_will_do(tmp_path: Path, scene: Path) -> None:
+    truth = truth_of(draw_pixels(96, 128))
+    rows, cols = (n.ravel() for n in np.mgrid[2:94:3, 2:126:3])
+    names = np.array(["", "water", "plants", "bare"])[truth[rows, cols]]
+    points = [shapely.Point(*(PLACE @ (c + 0.5, r + 0.5))) for r, c in zip(rows, cols, strict=True)]
+    frame = geopandas.GeoDataFrame({"class": names}, geometry=points, crs=UTM)[names != ""]
+    frame.to_crs("EPSG:4326").to_file(tmp_path / "points.gpkg")
+    finished = train(asked(scene, tmp_path / "points.gpkg", tmp_path / "bundle"))
+    assert sum(load(tmp_path / "bundle").card.training["labelled pixels"].values()) <= len(frame)
+    assert {one.name for one in load(tmp_path / "bundle").card.legend.classes} == {"water", "plants", "bare"}
+    assert finished.validation is not None
+    assert finished.validation.overall_accuracy > 0.8
 
 
 def test_a_forest_starts_from_nothing_and_says_so(tmp_path: Path, scene: Path, labels: Path) -> None:

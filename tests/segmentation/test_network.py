@@ -113,6 +113,13 @@ def assert_tiled_is_untiled_with_its_support(bundle: Bundle) -> None:
     assert_tiled_is_untiled(bundle, 100, 190, tile=96, margin=around)
 
 
+@pytest.mark.parametrize("options", [{}, {"members": 3}])
+def test_tiled_equals_untiled_for_what_train_makes_by_default(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert_tiled_is_untiled_with_its_support(
+        a_bundle(tmp_path / "b", architecture="fullunet", encoder="plain", options=options)
+    )
+
+
 def test_a_margin_below_the_support_shows(bundle: Bundle, reach: Support) -> None:
     """The support is no larger than need be: a stride less, and the probabilities are others."""
     margin = max(reach) // 8 * 8 - 8

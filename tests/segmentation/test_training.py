@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from segmentation.bundle import save
 from segmentation.card import QUANTILES, BandCard, Card
 from segmentation.engine import normalised
 from segmentation.errors import Mistake
+from segmentation.field import TOLERATED
 from segmentation.fitting import Run, fit, fit_together, rate_at
 from segmentation.judging import accuracy, temperature
-from segmentation.legend import LAND_COVER
+from segmentation.legend import LAND_COVER, Legend
 from segmentation.losses import IGNORED
 from segmentation.recipe import Recipe, network_for, settled, work
 from segmentation.samples import TEST, TRAIN, VALIDATION
@@ -141,6 +143,7 @@ def test_it_learns_and_tells_what_it_found(tmp_path: Path) -> None:
     assert card.metrics["test: overall accuracy"] == round(found.test.overall_accuracy, 4)
     assert card.network.support is not None
     assert card.network.margin % card.network.stride == 0
+    assert card.network.disagreement <= TOLERATED
     assert 0.25 <= card.network.temperature <= 10
     assert card.training["labelled pixels"]["test"] == int(found.test.classes[0].support) + sum(
         one.support for one in found.test.classes[1:]
@@ -269,6 +272,32 @@ def test_other_classes_begin_anew_and_all_else_stays(tmp_path: Path) -> None:
     anew = set(state) - set(kept)
     assert anew
     assert all(torch.equal(state[name], fresh[name]) for name in anew)
+
+
+def test_classes_of_the_same_names_stay_whatever_their_values_and_colours(tmp_path: Path) -> None:
+    old = old_bundle(tmp_path / "old")
+    classes = [one.model_copy(update={"value": one.value + 20, "colour": "#123456"}) for one in old.card.legend.classes]
+    card = old.card.model_copy(update={"legend": Legend(classes=tuple(classes))})
+    assert same(started_from(build(card), card, old), old.weights())
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            {"architecture": "unet"},
+            "architecture unet was asked for, and of bundle t it is fullunet; leave architecture",
+        ),
+        ({"encoder": "resnet18"}, "encoder resnet18 was asked for, and of bundle t it is plain"),
+        ({"options": {"encoder_depth": 2}}, "encoder_depth 2 was asked for, and of bundle t it is 1"),
+        ({"options": {"members": 3}}, "members 3 was asked for, and of bundle t it is the default"),
+    ],
+)
+def test_another_network_than_that_of_the_weights_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
+    first = trained(tmp_path / "a", SMALL.model_copy(update={"steps": 2}))
+    old = save(tmp_path / "old", first.card, first.state)
+    with pytest.raises(Mistake, match=said):
+        trained(tmp_path / "b", Recipe(chip=16, batch=4, steps=2, **asked), weights=old)
 
 
 def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Path) -> None:
