@@ -15,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import pipeline
+from flows.cluster import HERE, Cluster
 from flows.plan import make_plan
 from flows.request import Request, Source
 from segmentation import engine
+from segmentation.architectures import build, stride_of
 from segmentation.bundle import Bundle, Support, save
-from segmentation.field import taper
+from segmentation.engine import trained
+from segmentation.field import support, taper
 from segmentation.network import Network
 from tests.scenes import draw_scene, read
-from tests.segmentation.networks import DEMO_ENCODER, a_bundle
+from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.reading import read_ahead
 
 WHOLE_CHIP: dict[str, dict[str, Any]] = {
@@ -36,23 +39,22 @@ WHOLE_CHIP: dict[str, dict[str, Any]] = {
 TILE, MARGIN, STRIDE = 64, 32, 32
 
 
+def whole_chip(folder: Path, name: str) -> Bundle:
+    shape = {"tile": TILE, "margin": MARGIN, "stride": STRIDE}
+    return a_bundle(folder, **WHOLE_CHIP[name], support=None, **shape)
+
+
 @pytest.fixture(scope="module", params=WHOLE_CHIP)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A network that sees its whole chip."""
-    return a_bundle(
-        tmp_path_factory.mktemp("whole") / "b",
-        **WHOLE_CHIP[request.param],
-        support=None,
-        tile=TILE,
-        margin=MARGIN,
-        stride=STRIDE,
-    )
+    return whole_chip(tmp_path_factory.mktemp("whole") / "b", request.param)
 
 
-def run(scene: Path, out: Path, bundle: Bundle, *, settings: dict[str, Any] | None = None, **options: Any) -> Path:
-    network = Network(bundle=str(bundle.folder), device="cpu", **settings or {})
+def run(scene: Path, out: Path, bundle: Bundle, *, on: Cluster = HERE, **options: Any) -> Path:
+    network = Network(bundle=str(bundle.folder), device="cpu")
     options = {"products": ("classes", "confidence"), **options}
-    pipeline.run(Request(source=Source(paths=(str(scene),)), out=out, segmenter=network, preflight="warn", **options))
+    request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=network, preflight="warn", **options)
+    pipeline.run(request, on=on)
     return out
 
 
@@ -79,6 +81,64 @@ def test_nor_on_the_area_of_interest(tmp_path: Path, bundle: Bundle) -> None:
             window = rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
             assert np.array_equal(clipped.read(1), full.read(1, window=window.round_offsets().round_lengths()))
             assert clipped.width < full.width / 3
+
+
+OTHERS = ("manet", "fpn", "pspnet", "pan", "deeplabv3", "deeplabv3plus", "upernet", "dpt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_neither_does_the_map_of_any_network_that_sees_its_whole_chip(tmp_path: Path, architecture: str) -> None:
+    encoder = "tu-vit_tiny_patch16_224" if architecture == "dpt" else DEMO_ENCODER
+    stride = stride_of(build(a_card(architecture=architecture, encoder=encoder, options={})))
+    shape = {"stride": stride, "tile": max(64, stride), "margin": max(32, stride)}
+    bundle = a_bundle(tmp_path / "b", architecture=architecture, encoder=encoder, options={}, support=None, **shape)
+    assert support(trained(bundle), 3, stride=stride) is None
+    scene = draw_scene(tmp_path / "scene.tif", 90, 9 * shape["tile"])
+    whole, cut = (run(scene, tmp_path / name, bundle, shard=size) for name, size in (("whole", 4096), ("cut", 1)))
+    for name in ("classes.tif", "confidence.tif"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+    parts = [len(list((folder / "parts").glob("*.tif"))) for folder in (whole, cut)]
+    assert parts[0] == 1 < parts[1]
+
+
+# ------------------------------------------------------------------------------------------- networks that look so far
+
+
+@pytest.fixture(scope="module")
+def finite(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return a_bundle(tmp_path_factory.mktemp("finite") / "b")
+
+
+@settings(max_examples=4)
+@given(height=st.integers(1, 420), width=st.integers(1, 420), shard=st.integers(1, 400))
+def test_a_map_of_cut_chips_does_not_depend_on_the_shard(
+    tmp_path_factory: pytest.TempPathFactory, finite: Bundle, height: int, width: int, shard: int
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    scene = draw_scene(folder / "scene.tif", height, width)
+    options: dict[str, Any] = {"products": ("classes", "confidence", "probabilities")}
+    whole, cut = (
+        run(scene, folder / name, finite, shard=size, **options) for name, size in (("whole", 4096), ("cut", shard))
+    )
+    for name in ("classes.tif", "confidence.tif", "probabilities.tif"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["finite", *WHOLE_CHIP])
+def test_nor_on_who_computes_it(tmp_path: Path, finite: Bundle, kind: str) -> None:
+    """Two processes, each with half the threads, and shards in whatever order they finish."""
+    bundle = finite if kind == "finite" else whole_chip(tmp_path / "b", kind)
+    scene = draw_scene(tmp_path / "scene.tif", 300, 560)
+    alone = run(scene, tmp_path / "alone", bundle, shard=4096)
+    together = run(scene, tmp_path / "together", bundle, shard=128, on=Cluster(workers=2))
+    assert len(list((together / "parts").glob("*.tif"))) > 2
+    for name in ("classes.tif", "confidence.tif"):
+        assert (alone / name).read_bytes() == (together / name).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------------ blending
 
 
 def test_blending_is_a_weighted_mean_of_all_chips(tmp_path: Path, bundle: Bundle) -> None:
