@@ -268,7 +268,9 @@ def _fetched(repository: str, revision: str | None) -> Path:
     address = hf_hub_url(repository, name, revision=revision, endpoint=hub)
     try:
         # The library itself would ask again and again.
-        httpx.head(address, timeout=PATIENCE).raise_for_status()
+        answer = httpx.head(address, timeout=PATIENCE)
+        if answer.is_error:  # large files are elsewhere, and to be sent on is no error
+            answer.raise_for_status()
         return Path(hf_hub_download(repository, name, revision=revision, endpoint=hub, etag_timeout=PATIENCE))
     except httpx.HTTPError as error:
         raise OSError(f"{httpx.URL(address).host} does not hand them out ({error})") from error

@@ -139,22 +139,27 @@ def test_bands_get_the_filters_of_their_names() -> None:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A model hub that has one file."""
+    """A model hub that has one file. As on the real one it lies elsewhere, where whoever asks is sent."""
 
     content: ClassVar[bytes] = b""
     asked: ClassVar[list[str]] = []
 
     def do_HEAD(self) -> None:
         self.asked.append(f"{self.command} {self.path}")
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
+        here = self.path.startswith("/store/")
+        self.send_response(200 if here else 302)
+        if not here:
+            self.send_header("Location", "/store/model.safetensors")
+        self.send_header("Content-Length", str(len(self.content) if here else 0))
+        self.send_header("X-Linked-Size", str(len(self.content)))
         self.send_header("ETag", '"0123456789abcdef0123456789abcdef"')
         self.send_header("X-Repo-Commit", "f" * 40)
         self.end_headers()
 
     def do_GET(self) -> None:
         self.do_HEAD()
-        self.wfile.write(self.content)
+        if self.path.startswith("/store/"):
+            self.wfile.write(self.content)
 
     def log_message(self, *_: object) -> None:
         """Nothing: tests are quiet."""
@@ -218,6 +223,15 @@ def test_where_no_weights_can_be_had_a_line_says_so(
     assert not hub.asked
     never = a_card(encoder="tu-lcnet_035", options={})
     assert initial_weights(build(never), never).endswith("nobody has published any from ImageNet for it")
+
+
+def test_a_hub_that_does_not_answer_is_given_up(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segmentation.architectures.PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        said = initial_weights(build(a_card()), a_card())
+    assert said.startswith(f"{DEMO_ENCODER} starts from random weights: ")
+    assert "timed out" in said
 
 
 def test_a_network_is_built_without_asking_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
