@@ -23,8 +23,14 @@ from segmentation.architectures import build, stride_of
 from segmentation.bundle import Bundle, Support, save
 from segmentation.engine import trained
 from segmentation.field import support, taper
+from segmentation.landscape import BANDS as LANDSCAPE
+from segmentation.landscape import Landscape
+from segmentation.legend import LAND_COVER
 from segmentation.network import Network
-from tests.scenes import draw_scene, read
+from segmentation.recipe import Recipe
+from segmentation.samples import TRAIN, Labelled, Samples
+from segmentation.training import train_network
+from tests.scenes import draw_scene, read, write_scene
 from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.reading import read_ahead
 
@@ -165,13 +171,13 @@ def test_blending_is_a_weighted_mean_of_all_chips(tmp_path: Path, bundle: Bundle
     assert (confidence[~valid] == 255).all()
 
 
-def changes_on_lines(classes: npt.NDArray[np.uint8]) -> tuple[float, float]:
+def changes_on_lines(classes: npt.NDArray[np.uint8], tile: int = TILE) -> tuple[float, float]:
     """Share of neighbours with different labels across tile lines, and across all other lines of pixels."""
     on, off = [], []
     for grid in (classes, classes.T):
         both = (grid[1:] > 0) & (grid[:-1] > 0)
         changed = [np.mean(row[valid]) for row, valid in zip(grid[1:] != grid[:-1], both, strict=True)]
-        lines = np.arange(1, len(grid)) % TILE == 0
+        lines = np.arange(1, len(grid)) % tile == 0
         on += [share for share, line in zip(changed, lines, strict=True) if line]
         off += [share for share, line in zip(changed, lines, strict=True) if not line]
     return float(np.mean(on)), float(np.mean(off))
@@ -185,3 +191,35 @@ def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: B
     cut_bundle = save(tmp_path / "cut-bundle", bundle.card.model_copy(update={"model": finite}), bundle.weights())
     cut = changes_on_lines(read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"))
     assert blended[0] / blended[1] < 0.8 * cut[0] / cut[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "steps"), [("fpn", DEMO_ENCODER, 180), ("segformer", "mit_b0", 80)]
+)
+def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
+    tmp_path: Path, architecture: str, encoder: str, steps: int
+) -> None:
+    """At most 1.2 times as many changes as elsewhere; where the same chips are cut there are more."""
+    learnt, truth = Landscape(5).read(0, 0, 512, 512)
+    labelled = Labelled(
+        learnt, np.ones(truth.shape, bool), truth, np.full(truth.shape, TRAIN, np.uint8), (1e-4,) * 6, (0.0,) * 6
+    )
+    legend = LAND_COVER.subset(*np.unique(truth).tolist())
+    found = train_network(
+        Samples((labelled,), LANDSCAPE, ("reflectance",) * 6, "uint16", legend, 10, {}),
+        Recipe(architecture=architecture, encoder=encoder, chip=128, batch=4, steps=steps),
+        name="lines", licence="CC0-1.0", scratch=tmp_path, told=lambda stage, done, total: None,
+    )  # fmt: skip
+    network, (pixels, truth) = found.card.network, Landscape(6).read(0, 0, 768, 768)
+    assert network.support is None
+    scene = write_scene(tmp_path / "scene.tif", pixels)
+    classes = read(run(scene, tmp_path / "blended", save(tmp_path / "b", found.card, found.state)) / "classes.tif")
+    assert np.mean(classes == truth) > 0.7
+    on, off = changes_on_lines(classes, network.tile)
+    assert on <= 1.2 * off
+    finite = network.model_copy(update={"support": Support(1, 1, 1, 1)})
+    cut_bundle = save(tmp_path / "c", found.card.model_copy(update={"model": finite}), found.state)
+    on, off = changes_on_lines(read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"), network.tile)
+    assert on > 1.2 * off
