@@ -88,6 +88,11 @@ class Cluster(BaseModel):
         dict[str, JsonValue], Field(description="Handed to the cluster's class; for an address ca_file, cert and key.")
     ] = {}
 
+    @property
+    def here(self) -> bool:
+        """Whether the work is surely done on this machine."""
+        return self.kind in ("local", "cuda")
+
 
 HERE = Cluster(workers=0)
 """This process, without Dask."""

@@ -28,7 +28,7 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
     `on` says which machines work. Raises `Mistake` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = prepare(request, folder)
+        plan = prepare(request, folder, on)
         with cluster.start(on, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, pool, progress)
@@ -36,10 +36,10 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
             return publish(plan, parts, rasters, vectors, folder, pool)
 
 
-def prepare(request: Request, folder: RunFolder) -> Plan:
+def prepare(request: Request, folder: RunFolder, on: Cluster = HERE) -> Plan:
     """The plan: scene opened, segmenter fitted, grid cut. What a person can mend is raised here."""
     with folder.stage("plan"):
-        return make_plan(request, folder)
+        return make_plan(request, folder, ahead=on.here)
 
 
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:

@@ -22,7 +22,7 @@ from segmentation.segmenter import Finding, Segmenter, kinds
 from tiling.errors import Mistake, redacted
 from tiling.images import covered
 from tiling.lattice import Lattice, Shard, Shards
-from tiling.reading import common_block
+from tiling.reading import common_block, fetch_ahead
 from tiling.scene import Scene
 from tiling.window import Window
 
@@ -135,22 +135,26 @@ def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def make_plan(request: Request, folder: RunFolder | None = None) -> Plan:
+def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool = False) -> Plan:
     """Open the scene, find out what its numbers mean, fit the segmenter, cut the grid.
 
-    With a run folder, what was fitted there before is taken from it; without one, nothing is written.
+    With a run folder, what was fitted there before is taken from it; without one, nothing is written. With `ahead`
+    remote files are fetched whole where that costs fewer bytes than sample and shards would one by one.
     """
     scene = request.source.open()
-    scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight)
+    outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
+    to_read = window if ahead else None
+    scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
     segmenter = segmenter.measuring(measures_among(request.products))  # after the fit, which products leave alone
     tile, margin, stride, blend = segmenter.footprint
     if (margin, stride, blend) == (0, 1, False):
         tile = min(tile, request.shard)  # one pixel at a time: tiles change nothing, and small shards are small
         stride = whole_blocks(scene, segmenter.bands(scene.band_names), request.shard)
     lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard, blend)
-    for name in request.indices:
-        required_bands(name, scene.band_names)  # said now, not when the polygons are made
-    outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
+    # What is missing is said now, not when the polygons are made and their bands read a second time.
+    again = [band for name in request.indices for band in required_bands(name, scene.band_names)]
+    if to_read and again:
+        fetch_ahead(scene, tuple({*segmenter.bands(scene.band_names), *again}), to_read)
     return Plan(request, scene, segmenter, lattice, window, outline, warnings)
 
 
@@ -163,11 +167,16 @@ def whole_blocks(scene: Scene, bands: Sequence[str], shard: int) -> int:
 
 
 def fit(
-    scene: Scene, segmenter: Segmenter, folder: RunFolder | None, preflight: Preflight
+    scene: Scene,
+    segmenter: Segmenter,
+    folder: RunFolder | None,
+    preflight: Preflight,
+    to_read: Window | None = None,
 ) -> tuple[Scene, Segmenter, tuple[str, ...]]:
     """The scene with known units, the segmenter with what must be equal on every tile, and warnings.
 
     All follow from one sample of the scene and its size, have a key of their own, and are never redone on resume.
+    `to_read` is what processes of this machine will read besides.
     """
     bands = usable_bands(scene, segmenter)
     unknown, claimed = units_to_ask(scene, segmenter.calibrates(bands))
@@ -179,6 +188,8 @@ def fit(
     key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
     known = folder.remembered("fit", key) if folder else None
     if known is None:
+        if to_read:
+            fetch_ahead(scene, bands, to_read)
         sample = scene.sample(bands)
         calibration = shown(sample, asked)
         doubts = contradicted(scene, claimed, calibration)

@@ -22,6 +22,7 @@ from flows.storage import Claim, Place, Remote, claimed, near_copy, together
 from tiling.cache import keep_cache_small
 from tiling.errors import Mistake, redacted
 from tiling.files import on_disk, write_file
+from tiling.reading import copies_kept
 
 PRODUCTS = ".products.json"
 """Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""
@@ -168,15 +169,16 @@ class RunFolder:
 def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
     """The run folder at a place, made if need be and held for this process alone while the block lasts.
 
-    `fresh` drops the parts of earlier runs. Raises `Mistake` where the folder cannot be written or is in use.
+    `fresh` drops the parts of earlier runs. Whole copies of remote files that the run made go with it. Raises `Mistake`
+    where the folder cannot be written or is in use.
     """
     keep_cache_small()
     if isinstance(place, Path):
-        with _open_here(place, str(place), fresh) as folder:
+        with copies_kept(), _open_here(place, str(place), fresh) as folder:
             yield folder
         return
     near = near_copy(place)
-    with _open_here(near, str(place), fresh) as folder:
+    with copies_kept(), _open_here(near, str(place), fresh) as folder:
         _clear(near)  # of a run that was killed: what it finished is on the store
         try:
             with claimed(place, near) as claim:

@@ -70,7 +70,9 @@ def run(request: Request, on: Cluster, of: str = "") -> Published:
 
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = step(
-            stage("plan"), "Open the scene, fit the segmenter, cut the grid", partial(pipeline.prepare, request, folder)
+            stage("plan"),
+            "Open the scene, fit the segmenter, cut the grid",
+            partial(pipeline.prepare, request, folder, on),
         )
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)

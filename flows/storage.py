@@ -8,7 +8,6 @@ import mimetypes
 import os
 import platform
 import re
-import tempfile
 import threading
 import time
 import uuid
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from tiling.errors import Mistake
+from tiling.files import own_scratch
 from tiling.reach import check_reach
 from tiling.remote import STORES, attempt, object_store, refused, split
 
@@ -179,19 +179,12 @@ def together(work: Callable[[T], object], items: Iterable[T]) -> None:
 
 
 def near_copy(place: Remote) -> Path:
-    """The folder of this machine where a run on an object store keeps what it is working with: the same each time.
-
-    `LANDWEAVE_SCRATCH` names another place for such folders than the system's for temporary files.
-    """
-    base = Path(os.environ.get("LANDWEAVE_SCRATCH") or tempfile.gettempdir()) / f"landweave-{os.getuid()}"
+    """The folder of this machine where a run on an object store keeps what it is working with: the same each time."""
+    near = own_scratch() / hashlib.sha256(place.url.encode()).hexdigest()[:16]
     try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if base.is_symlink() or base.stat().st_uid != os.getuid():
-            raise Mistake(f"{base} is somebody else's; name a folder of your own in LANDWEAVE_SCRATCH")
-        near = base / hashlib.sha256(place.url.encode()).hexdigest()[:16]
         near.mkdir(exist_ok=True)
     except OSError as error:
-        raise Mistake(f"cannot write to {base}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
+        raise Mistake(f"cannot write to {near.parent}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
     return near
 
 

@@ -26,6 +26,12 @@ settings.register_profile(
 settings.load_profile("landweave")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def scratch_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept for a while, such as copies of remote files, is not kept among a person's own."""
+    os.environ["LANDWEAVE_SCRATCH"] = str(tmp_path_factory.mktemp("scratch"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real imagery beside the checkout; `LANDWEAVE_TEST_DATA` names another place."""

@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,8 @@ class Ranges(ThreadingHTTPServer):
     def __init__(self, folder: Path, busy: float = 0.0, pause: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.busy, self.pause, self.rng = folder, busy, pause, random.Random(0)
+        self.tag = uuid.uuid4().hex
+        """What tells the files from any others, and is the same for as long as the server lasts."""
         self.served = 0
         """Bytes of answers so far."""
         self.most_at_once = 0
@@ -71,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         self.send_header("Content-Length", str(length))
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", '"one"')
+        self.send_header("ETag", f'"{self.server.tag}"')
         if span and code == 206:
             self.send_header("Content-Range", f"bytes {span}")
         self.end_headers()

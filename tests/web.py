@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 def serving_in_part(file: Path, there: int) -> Iterator[tuple[str, threading.Event]]:
     """The address of a file of which only the first `there` bytes can be had until the event."""
     content, back = file.read_bytes(), threading.Event()
+    tag = f'"{hashlib.sha256(content).hexdigest()}"'
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -33,7 +35,7 @@ def serving_in_part(file: Path, there: int) -> Iterator[tuple[str, threading.Eve
 
         def answer(self, code: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(code)
-            for name, value in (headers | {"Accept-Ranges": "bytes", "ETag": '"one"'}).items():
+            for name, value in (headers | {"Accept-Ranges": "bytes", "ETag": tag}).items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,3 +53,21 @@ def on_disk(folder: Path) -> Iterator[None]:
     raise Mistake(
         f"the disk of {folder} is full; make room, or name a folder elsewhere with --out; what is finished is kept"
     )
+
+
+def own_scratch() -> Path:
+    """The folder of this machine for what does not last, made if need be; nobody else enters it.
+
+    `LANDWEAVE_SCRATCH` names another place for it than the system's for temporary files. Raises `Mistake` where it
+    cannot be made or is somebody else's.
+    """
+    base = Path(os.environ.get("LANDWEAVE_SCRATCH") or tempfile.gettempdir()) / f"landweave-{os.getuid()}"
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if base.is_symlink() or base.stat().st_uid != os.getuid():
+            raise Mistake(f"{base} is somebody else's; name a folder of your own in LANDWEAVE_SCRATCH")
+        if base.stat().st_mode & 0o077:
+            base.chmod(0o700)
+    except OSError as error:
+        raise Mistake(f"cannot write to {base}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
+    return base

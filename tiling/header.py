@@ -168,7 +168,8 @@ def _check_files(path: str, dataset: Any) -> None:
     # A file beside the raster may send GDAL anywhere for its overviews: they are let in by the same door.
     for overview in dataset.tags(ns="OVERVIEWS").values():
         driver_for(str(Path(path).with_name(overview.removeprefix(":::BASE:::"))) if ":::" in overview else overview)
-    for file in dataset.files:
+    # Of a remote one GDAL would ask its server what there is, here without the options that name the server.
+    for file in dataset.files if is_local(path) else ():
         if is_local(file) and not Path(file).exists():
             raise Mistake(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
     if dataset.driver != "GTiff" or not is_local(path) or not Path(path).exists():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial, reduce
 from math import lcm
 from operator import or_
@@ -25,10 +25,11 @@ from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
+from tiling import copies
 from tiling.errors import Away, Mistake
 from tiling.lattice import Tile
 from tiling.reach import driver_for, is_there
-from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, last_seen, small_content
+from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, known
 from tiling.resample import resample
 from tiling.window import Window
 
@@ -58,13 +59,13 @@ def open_dataset(path: str) -> Any:
         raise Mistake(f"{path} does not exist; check the path")
     reason = ""
     for left in reversed(range(_attempts(path))):
+        copy = None if is_local(path) else copies.fetched(path, copies.SMALL)
+        place = gdal_path(path) if copy is None else str(copy)
         try:
-            with environment(path):
-                content = None if is_local(path) else small_content(path)
-                place = gdal_path(path) if content is None else io.BytesIO(content)
+            with environment(place):
                 dataset = rasterio.open(place, driver=driver)
         except (RasterioError, UnicodeDecodeError) as error:  # the latter of a CRS whose name is not UTF-8
-            reason = _reason(error)
+            reason = _reason(path, error)
         else:
             _check_block(path, dataset)
             return dataset
@@ -108,23 +109,24 @@ def _attempts(path: str) -> int:
 
 @contextmanager
 def _borrowed(path: str) -> Iterator[Any]:
-    """An open dataset nobody else uses meanwhile.
+    """An open dataset nobody else uses meanwhile, and GDAL set up to read from it.
 
     A dataset is not safe to share between threads, but may wander from one to the next. What is no longer the file
     that was opened (changed, or inherited through a fork) is not found again, because the key names both. Of a remote
-    file counts what `identity` found when it was last asked here.
+    file counts what `identity` found when it was last asked here, and whether it is read from a copy.
     """
-    stamp: Any
+    stamp: tuple[Any, ...]
     if is_local(path):
         if not Path(path).exists():
             raise Mistake(f"{path} is gone; it was there when the scene was opened")
         status = Path(path).stat()
         stamp = (status.st_mtime_ns, status.st_size)
     else:
-        stamp = last_seen(path)
+        facts = str(known(path))
+        stamp = (facts, str(copies.copy_of(path) or gdal_path(path)))
     key = (os.getpid(), path, stamp)
     with _lock:
-        place = next((i for i, (known, _) in enumerate(_idle) if known == key), None)
+        place = next((i for i, (other, _) in enumerate(_idle) if other == key), None)
         dataset = None if place is None else _idle.pop(place)[1]
         outdated = [entry for entry in _idle if entry[0][1] == path and entry[0][2] != stamp]
         _idle[:] = [entry for entry in _idle if entry not in outdated]
@@ -132,11 +134,14 @@ def _borrowed(path: str) -> Iterator[Any]:
         other.close()  # what GDAL holds of a remote file goes with the last who has it open
     if dataset is None:
         dataset = open_dataset(path)
-    try:
-        yield dataset
-    except BaseException:
-        dataset.close()  # half a block may be in its cache
-        raise
+        if not is_local(path):
+            key = (os.getpid(), path, (facts, dataset.name))
+    with environment(dataset.name):  # not `path`, which may be read from a copy
+        try:
+            yield dataset
+        except BaseException:
+            dataset.close()  # half a block may be in its cache
+            raise
     with _lock:
         _idle.append((key, dataset))
         old = _idle[:-_MOST_IDLE]
@@ -148,6 +153,43 @@ def _borrowed(path: str) -> Iterator[Any]:
 _idle: list[tuple[tuple[Any, ...], Any]] = []
 _lock = threading.Lock()
 _turn = threading.RLock()
+
+
+@contextmanager
+def copies_kept() -> Iterator[None]:
+    """Remote files that are fetched whole while the block lasts stay so until its end."""
+    before = copies.made()
+    try:
+        yield
+    finally:
+        gone = copies.made() - before
+        copies.drop(gone)
+        with _lock:
+            closed = [entry for entry in _idle if Path(entry[1].name) in gone]
+            _idle[:] = [entry for entry in _idle if entry not in closed]
+        for _, dataset in closed:
+            dataset.close()  # the disk has its room again with the last who has it open
+
+
+def fetch_ahead(scene: Scene, bands: Sequence[str], window: Window) -> None:
+    """Fetch whole those remote files of which a sample of the scene, and then a window of it, are about to be read.
+
+    In ranges some blocks would be fetched for both; so a file is fetched of which half or more is wanted. Where that
+    does not succeed it is read in ranges after all. A mosaic's files are, since what shows of each is not known yet.
+    """
+    if scene.beneath:
+        return
+    wanted = Counter(scene.band(name).path for name in bands)
+    if scene.mask:
+        wanted[scene.mask.path] += 1
+    for path, count in wanted.items():
+        if is_local(path) or copies.copy_of(path):
+            continue
+        with _borrowed(path) as dataset:
+            bands_read = 1.0 if dataset.interleaving is Interleaving.pixel else min(1.0, count / dataset.count)
+        if 2 * bands_read * window.area >= scene.window.area:
+            with suppress(Away):
+                copies.fetched(path, copies.LARGE)
 
 
 def _forget() -> None:
@@ -170,9 +212,10 @@ def common_block(scene: Scene, bands: Sequence[str]) -> tuple[int, int]:
     return lcm(*heights), lcm(*widths)
 
 
-def _reason(error: BaseException) -> str:
-    """What GDAL said, in its own words but on one line."""
-    return " ".join(str(error.__cause__ or error).split())
+def _reason(path: str, error: BaseException) -> str:
+    """What GDAL said of a file, in its own words but on one line."""
+    said = " ".join(str(error.__cause__ or error).split())
+    return said if is_local(path) else copies.in_words(said, path)
 
 
 def decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
@@ -215,10 +258,9 @@ def _at_place(path: str, window: Window, read: Callable[[], None]) -> None:
     """Decoding errors become mistakes that name the file and the place; of a remote file, once they do not pass."""
     for left in reversed(range(_attempts(path))):
         try:
-            with environment(path):
-                return read()
+            return read()
         except RasterioError as error:
-            reason = _reason(error)
+            reason = _reason(path, error)
         if left:
             time.sleep(BACKOFF * 2 ** (ATTEMPTS - 1 - left))
     # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both along, and

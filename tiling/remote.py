@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from email.message import Message
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,12 +33,6 @@ ATTEMPTS = 4
 
 BACKOFF = 0.5
 """Seconds before the second attempt; each further one waits twice as long."""
-
-SMALL = 32 * 2**20
-"""Bytes up to which a remote file is fetched whole."""
-
-_MOST_SMALL = 4 * SMALL
-"""Bytes of such files that a process keeps."""
 
 GDAL = {
     # Nothing is listed or probed beside a remote file; its neighbours may be thousands.
@@ -163,8 +157,10 @@ def _may_pass(error: Exception) -> bool:
 
     if isinstance(error, urllib.error.HTTPError):
         return error.code == 429 or error.code >= 500
-    # obstore has asked again itself; of a body that ends too soon it makes a GenericError.
-    return isinstance(error, GenericError | OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+    # Of a body that ends too soon obstore makes a GenericError, and http.client an HTTPException. The former has asked
+    # again itself.
+    passing = isinstance(error, GenericError | OSError | HTTPException)
+    return passing and not isinstance(error, FileNotFoundError | PermissionError)
 
 
 def identity(file: str) -> dict[str, Any]:
@@ -183,60 +179,33 @@ def identity(file: str) -> dict[str, Any]:
     return {"path": redacted(url), **found}  # a signature is renewed, the file is the same
 
 
-def last_seen(file: str) -> str:
-    """What `identity` last found of a remote file in this process; nothing where it was not asked."""
-    return str(_seen.get(url_of(file) or file, ""))
+def known(file: str) -> Mapping[str, Any]:
+    """What `identity` last found of a remote file in this process: size and ETag; nothing where it was not asked."""
+    return _seen.get(url_of(file) or file, {})
 
 
 _seen: dict[str, dict[str, Any]] = {}
 
 
-def small_content(file: str) -> bytes | None:
-    """The bytes of a small remote file, which one request brings sooner than ranges; None for a large one.
-
-    Fetched once in a process, however many readers it has, and again where `identity` has found it changed. Raises
-    `Mistake` like `identity`.
-    """
-    url = url_of(file)
-    if url is None:
-        return None
-    if url not in _seen:
-        identity(url)
-    facts = _seen[url]
-    if not facts["size"] or facts["size"] > SMALL:
-        return None
-    with _fetching:
-        known = _small.pop(url, None)
-        if known is None or known[0] != facts:
-            known = facts, _whole(url, facts["size"])
-        _small[url] = known  # the youngest is the last
-        while len(_small) > 1 and sum(len(content) for _, content in _small.values()) > _MOST_SMALL:
-            del _small[next(iter(_small))]
-    return known[1]
-
-
-_small: dict[str, tuple[dict[str, Any], bytes]] = {}
-_fetching = threading.Lock()
-
-
-def _whole(url: str, size: int) -> bytes:
+def read_range(url: str, first: int, length: int) -> bytes:
+    """Bytes of a remote file that is still the one which `identity` found; `Mistake` where it is another by now."""
     import obstore
 
     def fetch() -> bytes:
         if url.startswith("http"):
-            with _opened(url) as answer:
-                content: bytes = answer.read()
+            with _opened(url, {"Range": f"bytes={first}-{first + length - 1}"}) as answer:
+                content, etag = answer.read(), _tag_of_page(answer.headers)
         else:
             root, key = split(url)
-            content = bytes(obstore.get(object_store(root), key).bytes())
-        if len(content) != size:
-            raise ConnectionError(f"{len(content)} of {size} bytes arrived")
+            found = obstore.get(object_store(root), key, options={"range": (first, first + length)})
+            content, etag = bytes(found.bytes()), _tag_of_object(found.meta)
+        if etag != known(url)["etag"]:
+            raise Mistake(f"{url} was overwritten while it was read; start again")
+        if len(content) != length:
+            raise ConnectionError(f"{len(content)} of {length} bytes arrived")
         return content
 
-    try:
-        return attempt(fetch)
-    except Exception as error:
-        raise refused(url, error) from None
+    return attempt(fetch)
 
 
 def _of_object(url: str) -> dict[str, Any]:
@@ -247,7 +216,11 @@ def _of_object(url: str) -> dict[str, Any]:
         meta = attempt(lambda: obstore.head(object_store(root), key))
     except Exception as error:
         raise refused(url, error) from None  # obstore's errors may hold what was signed
-    return {"size": meta["size"], "etag": meta["e_tag"] or meta["last_modified"].isoformat()}
+    return {"size": meta["size"], "etag": _tag_of_object(meta)}
+
+
+def _tag_of_object(meta: Any) -> str:
+    return str(meta["e_tag"] or meta["last_modified"].isoformat())
 
 
 def _of_page(url: str) -> dict[str, Any]:
@@ -258,10 +231,14 @@ def _of_page(url: str) -> dict[str, Any]:
 
     try:
         found = attempt(headers)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, HTTPException) as error:
         raise refused(url, error) from None
-    tag, size = found.get("ETag") or found.get("Last-Modified"), found.get("Content-Range", "").rpartition("/")[2]
-    return {"size": int(size) if size.isdigit() else None, "etag": tag}
+    size = found.get("Content-Range", "").rpartition("/")[2]
+    return {"size": int(size) if size.isdigit() else None, "etag": _tag_of_page(found)}
+
+
+def _tag_of_page(headers: Message) -> str | None:
+    return headers.get("ETag") or headers.get("Last-Modified")
 
 
 class _Door(urllib.request.HTTPRedirectHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -14,14 +15,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import geopandas
 import obstore
 import pyogrio
 import pytest
 import rasterio
 import rasterio.shutil
+import shapely
 
 from flows import pipeline, probe, storage
+from flows.cluster import HERE, Cluster
+from flows.plan import make_plan
 from flows.pools import ThisProcess
 from flows.request import Request, Source, checked
 from flows.run import RunFolder, open_run
@@ -31,7 +35,7 @@ from segmentation.rules import Rules
 from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
-from tiling import remote
+from tiling import copies, remote
 from tiling.errors import Mistake, redacted
 from tiling.scene import open_scene
 
@@ -75,15 +79,24 @@ def local(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file counts as a large one, read in ranges."""
-    monkeypatch.setattr(remote, "SMALL", 0)
-
-
 def request(scene: Path | str, out: Path | str, segmenter: Segmenter = RULES, **more: Any) -> Request:
     source = Source(paths=(str(scene),))
     return checked(Request, source=source, out=out, segmenter=segmenter, shard=SHARD, **more)
+
+
+def elsewhere(function: Callable[..., None], *arguments: object) -> tuple[str, str]:
+    """What a function of this file prints and logs in another process, where every file counts as a large one.
+
+    There, for rasterio holds Python's lock while it reads headers, and a server in this process could not answer.
+    """
+    program = (
+        "import logging, sys; from tiling import copies; from tests.flows import test_storage as here; "
+        f"logging.basicConfig(); copies.SMALL = 0; here.{function.__name__}(*sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 def assert_same_products(folder: str, local: Path, scratch: Path) -> None:
@@ -127,13 +140,18 @@ def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
     assert not Remote(f"s3://{BUCKET}/run").names() & {"landcover.gpkg", "confidence.tif"}
 
 
+def segment_in_ranges(source: str, out: str) -> None:
+    copies.LARGE = 0
+    pipeline.run(request(source, out))
+
+
 def test_a_store_that_fails_now_and_then_costs_time_and_no_pixel(
-    source: str, local: Path, store: Proxy, scratch: Path, large: None
+    source: str, local: Path, store: Proxy, scratch: Path
 ) -> None:
     seed = int(os.environ.get("LANDWEAVE_CHAOS_SEED", secrets.randbelow(10**6)))
     store.traffic.clear()
     with store.misbehaving(seed, 0.15):
-        pipeline.run(request(source, f"s3://{BUCKET}/faults"))
+        elsewhere(segment_in_ranges, source, f"s3://{BUCKET}/faults")
     print(store.traffic.faults)
     assert store.traffic.faults.total()
     assert_same_products(f"s3://{BUCKET}/faults", local, scratch)
@@ -265,31 +283,85 @@ def test_a_claim_is_taken_once_however_often_the_answer_is_lost(store: Proxy) ->
 def test_a_remote_cog_is_fetched_once(
     source: str, scene: Path, store: Proxy, tmp_path: Path, segmenter: Segmenter
 ) -> None:
-    remote._small.clear()
     store.traffic.clear()
     pipeline.run(request(source, tmp_path / "run", segmenter, products=("classes",)))
     assert store.traffic.bytes_of("scene.tif") <= 1.15 * scene.stat().st_size
     assert store.traffic.count("GET", "scene.tif") == 1
 
 
-@pytest.mark.parametrize("size", ["small", "large"])
-def test_an_overwritten_object_is_noticed(
-    store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
-) -> None:
-    monkeypatch.setattr(remote, "SMALL", 0 if size == "large" else 2**20)
-    there = Remote(f"s3://{BUCKET}/in/changing-{size}.tif")
-    seen = []
-    for seed in (1, 2):
-        there.upload(draw_scene(tmp_path / "drawn.tif", 64, 64, seed))
-        scene = open_scene([str(there)])
-        seen.append(scene.identities())
-        chip = scene.read(scene.window, ["red", "nir"])
-        with rasterio.open(tmp_path / "drawn.tif") as drawn:
-            np.testing.assert_array_equal(chip["pixels"], drawn.read([3, 4]))
-    (first,), (second,) = seen
-    assert first["path"] == second["path"] == str(there)
-    assert first["size"] == second["size"]
-    assert first["etag"] != second["etag"]
+def look_at(source: str) -> None:
+    scene = open_scene([source])
+    print(scene.read(scene.window, ["red"])["pixels"].values.sum())
+
+
+def test_only_the_store_that_is_meant_is_asked(source: str, scene: Path) -> None:
+    """GDAL looked for what may lie beside a file, and without being told the endpoint, at Amazon's."""
+    said, logged = elsewhere(look_at, source)
+    drawn = open_scene([str(scene)])
+    assert said == f"{drawn.read(drawn.window, ['red'])['pixels'].values.sum()}\n"
+    assert "amazonaws" not in logged
+
+
+def plan_runs(source: str, folder: str) -> None:
+    """Say of some requests whether a plan, a run under way, and a run that is over keep a copy of their source."""
+    scene, aside = open_scene([source]), Cluster(kind="tcp://127.0.0.1:8786")
+    west, north = scene.transform @ (0, 0)
+    for part in (80, 60):
+        east, south = scene.transform @ (part * LENGTH // 100, part * LENGTH // 100)
+        area = geopandas.GeoSeries([shapely.box(west, south, east, north)], crs=scene.crs.to_wkt())
+        area.to_file(Path(folder) / f"{part}.gpkg")
+    otsu = Otsu(index="NDVI")
+    requests: dict[str, tuple[Request, Cluster]] = {
+        "all of it": (request(source, f"{folder}/a", otsu), HERE),
+        "64 % of it": (request(source, f"{folder}/b", otsu, aoi=f"{folder}/80.gpkg"), HERE),
+        "36 % of it": (request(source, f"{folder}/c", otsu, aoi=f"{folder}/60.gpkg"), HERE),
+        "workers elsewhere": (request(source, f"{folder}/d", otsu), aside),
+        "no sample": (request(source, f"{folder}/e", RULES), HERE),
+        "means of an index": (request(source, f"{folder}/f", RULES, indices=("NDVI",)), HERE),
+        "a sample, once more": (request(source, f"{folder}/a", otsu), HERE),
+    }
+    for name, (asked, on) in requests.items():
+        make_plan(asked)
+        kept = [copies.copy_of(source) is not None]
+        with open_run(asked.out) as run:
+            pipeline.prepare(asked, run, on)
+            kept.append(copies.copy_of(source) is not None)
+            (run.parts / "something").touch()  # or the folder is removed
+        print(name, *kept, copies.copy_of(source) is not None, sep=", ")
+
+
+def test_a_run_fetches_a_large_file_whole_where_it_would_read_it_twice(source: str, tmp_path: Path) -> None:
+    said, _ = elsewhere(plan_runs, source, tmp_path)
+    assert said.splitlines() == [
+        "all of it, False, True, False",
+        "64 % of it, False, True, False",
+        "36 % of it, False, False, False",
+        "workers elsewhere, False, False, False",
+        "no sample, False, False, False",
+        "means of an index, False, True, False",
+        "a sample, once more, False, False, False",
+    ]
+
+
+def overwrite_and_read(source: str, large: str, *drawn: str) -> None:
+    """Upload each raster and read it."""
+    copies.SMALL = 0 if large == "True" else 2**20
+    for path in drawn:
+        Remote(source).upload(Path(path))
+        scene = open_scene([source])
+        print(scene.identities(), scene.read(scene.window, ["red", "nir"])["pixels"].values.sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_overwritten_object_is_noticed(store: Proxy, tmp_path: Path, large: bool) -> None:
+    there = Remote(f"s3://{BUCKET}/in/changing-{large}.tif")
+    drawn = [draw_scene(tmp_path / f"{seed}.tif", 64, 64, seed) for seed in (1, 2)]
+    said = elsewhere(overwrite_and_read, there, large, *drawn)[0].splitlines()
+    for line, file in zip(said, drawn, strict=True):
+        etag = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        known = [{"path": str(there), "size": file.stat().st_size, "etag": f'"{etag}"'}]
+        with rasterio.open(file) as source:
+            assert line == f"{known} {source.read([3, 4]).sum(axis=(1, 2))}"
 
 
 def test_what_is_wrong_with_an_address_is_said_in_one_line(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import rasterio.shutil
 
 from tests.scenes import draw_scene
 from tests.web import serving_in_part
-from tiling import reading, remote
+from tiling import copies, reading
 from tiling.errors import Away
 from tiling.scene import open_scene
 from tiling.window import Window
@@ -21,7 +21,7 @@ def test_blocks_that_do_not_come_are_an_error_however_many_threads_decode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: str
 ) -> None:
     monkeypatch.setenv("GDAL_NUM_THREADS", threads)
-    monkeypatch.setattr(remote, "SMALL", 0)
+    monkeypatch.setattr(copies, "SMALL", 0)
     monkeypatch.setattr(reading, "BACKOFF", 0.0)
     drawn, scene = draw_scene(tmp_path / "drawn.tif", 512, 512), tmp_path / "scene.tif"
     rasterio.shutil.copy(drawn, scene, driver="COG", compress="none", overviews="none", blocksize=128)
