@@ -46,6 +46,8 @@ _STRIP = 256
 _LONGEST_STRIP = 4096
 LARGEST_BLOCK = 128 * 2**20
 """Bytes of a source's block, decoded."""
+MOST_BANDS = 4096
+"""Bands of a source: imaging spectrometers have hundreds, and GDAL takes its time for each."""
 _STORED = {"complex_int16": "complex64"}
 """numpy has no word for GDAL's complex integers."""
 _SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
@@ -67,15 +69,21 @@ def open_dataset(path: str) -> Any:
         except (RasterioError, UnicodeDecodeError) as error:  # the latter of a CRS whose name is not UTF-8
             reason = _reason(path, error)
         else:
-            _check_block(path, dataset)
+            _check_shape(path, dataset)
             return dataset
         if left:
             time.sleep(BACKOFF)
     raise Mistake(f"{path} is not a raster that GDAL can read ({reason}); give a GeoTIFF")  # see _at_place
 
 
-def _check_block(path: str, dataset: Any) -> None:
-    """Refuse what a header declares to be decoded at once and no memory may hold."""
+def _check_shape(path: str, dataset: Any) -> None:
+    """Refuse what a header declares and nobody has time for, or to be decoded at once and no memory may hold."""
+    if (count := dataset.count) > MOST_BANDS:
+        dataset.close()
+        raise Mistake(
+            f"{path} declares {count:,} bands, and up to {MOST_BANDS:,} are read; if its header is not damaged, take "
+            f"some of them: gdal_translate -b 1 -b 2 {path} some.tif"
+        )
     together = dataset.count if dataset.interleaving is Interleaving.pixel else 1
     for dtype, (height, width) in zip(dataset.dtypes, dataset.block_shapes, strict=True):
         size = height * width * np.dtype(_STORED.get(dtype, dtype)).itemsize * together
