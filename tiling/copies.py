@@ -10,10 +10,11 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tiling.errors import Away, Mistake, redacted
 from tiling.files import own_scratch
@@ -48,8 +49,9 @@ _unkept: set[Path] = set()
 
 def copy_of(path: str) -> Path | None:
     """The copy of a remote file as `identity` last found it; None where there is none. Asks no other machine."""
-    place = _place(path)
-    return place if place is not None and _is_whole(place, known(path)["size"]) else None
+    facts = known(path)
+    place = _place(path, facts)
+    return place if place is not None and _is_whole(place, facts["size"]) else None
 
 
 def fetched(path: str, most: int) -> Path | None:
@@ -60,7 +62,8 @@ def fetched(path: str, most: int) -> Path | None:
     """
     if not known(path):
         identity(path)
-    copy, size = _place(path), known(path).get("size") or 0
+    facts = known(path)  # as they are now: another thread may find the file overwritten meanwhile
+    copy, size = _place(path, facts), facts.get("size") or 0
     if copy is None or _is_whole(copy, size):
         return copy
     if size > most or copy in _unkept:
@@ -69,7 +72,7 @@ def fetched(path: str, most: int) -> Path | None:
         _sweep(copy.parent)
         if shutil.disk_usage(copy.parent).free < ROOM * size:
             return None
-        _fetch(path, copy, size)
+        _fetch(path, facts, copy)
     except OSError:  # of this disk: those of the other machine are told as mistakes
         _unkept.add(copy)
         return None
@@ -90,16 +93,16 @@ def drop(copies: Collection[Path]) -> None:
 
 def in_words(text: str, path: str) -> str:
     """What GDAL said of a remote file's copy, said of the file."""
-    place = _place(path)
+    place = _place(path, known(path))
     return text if place is None else text.replace(str(place), path).replace(place.name, path)
 
 
-def _place(path: str) -> Path | None:
+def _place(path: str, facts: Mapping[str, Any]) -> Path | None:
     """Where the copy of a remote file lies, if there is one; None where there can be none.
 
     Its name holds what tells the content from any other, so that a file which was overwritten has another copy.
     """
-    facts, url = known(path), url_of(path)
+    url = url_of(path)
     if url is None or not facts.get("size") or not facts.get("etag"):
         return None
     try:
@@ -119,9 +122,9 @@ def _is_whole(copy: Path, size: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
-def _fetch(path: str, copy: Path, size: int) -> None:
+def _fetch(path: str, facts: Mapping[str, Any], copy: Path) -> None:
     """Make a copy, or wait for whoever is making it."""
-    unfinished = copy.with_suffix(".part")
+    size, unfinished = facts["size"], copy.with_suffix(".part")
     while not _is_whole(copy, size):
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -130,7 +133,7 @@ def _fetch(path: str, copy: Path, size: int) -> None:
                 continue  # it was finished, or given up, by whoever held it
             try:
                 if not _is_whole(copy, size):
-                    _fill(path, size, descriptor)
+                    _fill(path, facts, descriptor)
                     unfinished.replace(copy)
                     _made.add(copy)
             finally:
@@ -146,15 +149,15 @@ def _still_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _fill(path: str, size: int, descriptor: int) -> None:
+def _fill(path: str, facts: Mapping[str, Any], descriptor: int) -> None:
     """Write a remote file's bytes, piece by piece, several at once; see them on the disk."""
-    url = url_of(path) or path
+    url, size = url_of(path) or path, facts["size"]
     os.ftruncate(descriptor, 0)
 
     def bring(first: int) -> None:
         length = min(PIECE, size - first)
         try:
-            content = memoryview(read_range(url, first, length))
+            content = memoryview(read_range(url, facts["etag"], first, length))
         except Mistake:
             raise
         except Exception as error:

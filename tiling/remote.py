@@ -187,19 +187,19 @@ def known(file: str) -> Mapping[str, Any]:
 _seen: dict[str, dict[str, Any]] = {}
 
 
-def read_range(url: str, first: int, length: int) -> bytes:
-    """Bytes of a remote file that is still the one which `identity` found; `Mistake` where it is another by now."""
+def read_range(url: str, etag: str, first: int, length: int) -> bytes:
+    """Bytes of a remote file that is still the one of that ETag; `Mistake` where it is another by now."""
     import obstore
 
     def fetch() -> bytes:
         if url.startswith("http"):
             with _opened(url, {"Range": f"bytes={first}-{first + length - 1}"}) as answer:
-                content, etag = answer.read(), _tag_of_page(answer.headers)
+                content, found = answer.read(), _tag_of_page(answer.headers)
         else:
             root, key = split(url)
-            found = obstore.get(object_store(root), key, options={"range": (first, first + length)})
-            content, etag = bytes(found.bytes()), _tag_of_object(found.meta)
-        if etag != known(url)["etag"]:
+            answer = obstore.get(object_store(root), key, options={"range": (first, first + length)})
+            content, found = bytes(answer.bytes()), _tag_of_object(answer.meta)
+        if found != etag:
             raise Mistake(f"{url} was overwritten while it was read; start again")
         if len(content) != length:
             raise ConnectionError(f"{len(content)} of {length} bytes arrived")

@@ -126,3 +126,12 @@ def test_a_large_file_is_fetched_once_though_a_sample_is_looked_at_before(
     assert not list(tmp_path.glob("landweave-*/copies/*"))  # it goes with the run
     process("-m", "flows.cli", "segment", large, "--out", tmp_path / "local", *OTSU, "--products", "classes")
     assert (tmp_path / "run" / "classes.tif").read_bytes() == (tmp_path / "local" / "classes.tif").read_bytes()
+
+
+def test_a_small_file_is_fetched_once_though_workers_are_other_processes(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 4000, (2, 1024, 1024), np.uint16)
+    small = write_scene(tmp_path / "scene.tif", pixels, names=("red", "nir"))
+    with ranges(tmp_path) as server:
+        command = ("-m", "flows.cli", "segment", f"{server.address}/{small.name}", "--out", tmp_path / "run", *OTSU)
+        process(*command, "--products", "classes", "--workers", "2", LANDWEAVE_SCRATCH=str(tmp_path))
+        assert small.stat().st_size <= server.served < small.stat().st_size + 100  # who it is was asked now and then

@@ -125,6 +125,27 @@ def test_a_file_overwritten_under_way_is_no_copy(served: tuple[Ranges, str], scr
     assert fetched(url, 2**20) is not None
 
 
+def test_a_copy_is_not_put_together_of_two_versions(
+    served: tuple[Ranges, str], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = served
+    identity(url)
+    original, pieces = copies.read_range, []
+
+    def and_overwritten(*arguments: Any) -> bytes:
+        pieces.append(original(*arguments))
+        server.tag = "another"
+        identity(url)  # by another thread, say
+        return pieces[-1]
+
+    monkeypatch.setattr(copies, "read_range", and_overwritten)
+    monkeypatch.setattr(copies, "AT_ONCE", 1)
+    with pytest.raises(Mistake, match="was overwritten while it was read"):
+        fetched(url, 2**20)
+    assert len(pieces) == 1
+    assert not list(scratch.iterdir())
+
+
 def test_a_server_that_fails_now_and_then_costs_time_and_no_byte(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,7 +373,7 @@ def test_a_signature_is_part_of_no_name(tmp_path: Path, scratch: Path) -> None:
     for signature in ("one", "two"):
         url = f"https://host/a.tif?X-Amz-Signature={signature}&version=1"
         remote._seen[url] = {"size": 5, "etag": '"tag"'}
-        places.append(copies._place(url))
+        places.append(copies._place(url, remote.known(url)))
     assert places[0] == places[1]
     remote._seen[url] = {"size": 5, "etag": '"other"'}
-    assert copies._place(url) != places[0]
+    assert copies._place(url, remote.known(url)) != places[0]
