@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from flows import cluster, pools
 from flows.cluster import Cluster
 from flows.pools import DaskPool, Pool, ThisProcess
+from tests.server import wait_until
 from tiling.errors import Mistake
 
 
@@ -250,6 +253,49 @@ def test_workers_with_too_little_memory_are_named(mixed: DaskPool, monkeypatch: 
     assert cluster._checked(mixed, 2**29) is mixed
     with pytest.raises(Mistake, match=r"a shard takes 2\.0 GiB and worker tcp://10\.0\.0\.7:1 may use 1\.0"):
         cluster._checked(mixed, 2**31)
+
+
+# ------------------------------------------------------------------------------------------- workers that are not well
+
+
+def slow_where_first(mark: Path) -> int:
+    """The first process that gets here takes its time, from then on."""
+    with suppress(FileExistsError), mark.open("x") as file:
+        file.write(str(os.getpid()))
+    time.sleep(1.5 if mark.read_text() == str(os.getpid()) else 0.01)
+    return os.getpid()
+
+
+def dies_the_first_time(item: tuple[int, Path]) -> int:
+    number, mark = item
+    if number == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Pool]:
+    """Processes of this machine, each watched by Dask's nanny."""
+    with cluster.start(Cluster(workers=2)) as started:
+        yield started
+
+
+def test_a_slow_worker_holds_up_nobody(two_workers: Pool, tmp_path: Path) -> None:
+    done = Counter(pid for _, pid in two_workers.as_completed(slow_where_first, [tmp_path / "mark"] * 40))
+    assert done.total() == 40
+    slow = int((tmp_path / "mark").read_text())
+    assert done[slow] <= 10, "the other one takes what it does not come to"
+
+
+def test_a_worker_that_dies_comes_back_and_its_work_is_done(two_workers: Pool, tmp_path: Path) -> None:
+    before = set(two_workers.everywhere(os.getpid).values())
+    items = [(number, tmp_path / "mark") for number in range(8)]
+    outcomes = [outcome for _, outcome in two_workers.as_completed(dies_the_first_time, items)]
+    assert sorted(outcomes) == list(range(8))
+    wait_until(lambda: len(set(two_workers.everywhere(os.getpid).values())) == 2, 60)
+    after = set(two_workers.everywhere(os.getpid).values())
+    assert len(after & before) == 1, "one was started anew"
 
 
 # --------------------------------------------------------------------------------------------------------- second tries
