@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiling.spill import bucket_of, by_bucket, divided, fetch, read_whole, spill, write_whole
+from tiling.spill import (
+    bucket_of,
+    by_bucket,
+    divided,
+    fetch,
+    read_together,
+    read_whole,
+    spill,
+    write_together,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 60, 1000])
@@ -55,3 +65,12 @@ def test_arrays_come_back_and_nothing_else_is_left(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == expected.dtype
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_small_arrays_lie_together_and_come_back_one_by_one(tmp_path: Path) -> None:
+    arrays = [np.arange(3, dtype=np.uint8), np.empty(0, np.int32), np.array([-(2**40)]), np.array([True, False])]
+    write_together(tmp_path / "a.npy", arrays)
+    found = read_together(tmp_path / "a.npy")
+    assert [array.tolist() for array in found] == [[0, 1, 2], [], [-(2**40)], [1, 0]]
+    assert len({id(array.base) for array in found}) == 1, "parts of one"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.npy"]
