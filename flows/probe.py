@@ -118,6 +118,8 @@ def problem_of(task: Task) -> str | None:
                 pass
         except (Mistake, OSError) as error:
             mend = "mount it under the same path" if is_local(source) else "give it the same credentials and network"
+            if is_local(source) and not Path(source).is_absolute():
+                mend = "give its whole path, as workers may start in another folder"
             return f"{source} does not open there ({' '.join(str(error).split())}); {mend}"
     if task.remote is not None:
         try:
@@ -127,7 +129,10 @@ def problem_of(task: Task) -> str | None:
             return str(error)
         return None
     if not (task.folder / task.sign).exists():
-        return f"{task.folder} is another folder there; choose one that all machines share"
+        mend = "choose one that all machines share"
+        if not task.folder.is_absolute():
+            mend = "give its whole path, as workers may start in another folder"
+        return f"{task.folder} is another folder there; {mend}"
     trial = task.folder / f".trial.{platform.node()}.{uuid.uuid4().hex[:12]}.tmp"
     try:
         trial.write_bytes(b"\0")

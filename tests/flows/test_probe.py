@@ -61,6 +61,15 @@ def test_a_folder_of_the_same_name_on_another_machine_is_told_apart(scene: str, 
     assert problem == f"{tmp_path} is another folder there; choose one that all machines share"
 
 
+def test_relative_paths_that_lead_elsewhere_there_are_to_be_given_whole(scene: str) -> None:
+    whole = "give its whole path, as workers may start in another folder"
+    problem = probe.problem_of(probe.Task((scene,), Path("run"), "the sign that nobody put there"))
+    assert problem == f"run is another folder there; {whole}"
+    problem = probe.problem_of(probe.Task(("nowhere.tif",), Path("run"), ""))
+    assert problem is not None
+    assert problem.endswith(whole)
+
+
 def test_a_folder_that_cannot_be_written_is_a_problem(
     scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
