@@ -152,7 +152,7 @@ def _check_place(path: str, dataset: Any) -> None:
         raise Mistake(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
     if transform.b or transform.d:
         raise Mistake(f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} straight.tif")
-    if not transform.a or not transform.e:
+    if not transform.determinant:  # 0 also where pixels are so small that their area is nothing
         raise Mistake(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
 
 
