@@ -20,7 +20,7 @@ from tests.scenes import draw_scene
 from tests.segmentation.networks import a_bundle
 from tiling.errors import Mistake
 
-pytest.importorskip("openvino")
+pytest.importorskip("openvino", reason="what may be chosen instead of torch; the dev dependencies have it")
 
 
 @pytest.fixture(scope="module")

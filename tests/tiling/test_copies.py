@@ -306,13 +306,14 @@ def test_a_copy_that_vanishes_is_not_missed(tmp_path: Path, scratch: Path) -> No
             text=True,
         ) as reader,
     ):
-        assert reader.stdin
-        assert reader.stdout
+        asked, answered = reader.stdin, reader.stdout
+        assert asked
+        assert answered
 
         def read() -> str:
-            reader.stdin.write("\n")  # type: ignore[union-attr]
-            reader.stdin.flush()  # type: ignore[union-attr]
-            return reader.stdout.readline().strip()  # type: ignore[union-attr]
+            asked.write("\n")
+            asked.flush()
+            return answered.readline().strip()
 
         assert read() == f"{expected} True"
         (copy,) = scratch.iterdir()
@@ -321,7 +322,7 @@ def test_a_copy_that_vanishes_is_not_missed(tmp_path: Path, scratch: Path) -> No
         with open(next(scratch.iterdir()), "r+b") as cut:
             cut.truncate(1000)
         assert read() == f"{expected} True"
-        reader.stdin.close()
+        asked.close()
     assert not list(scratch.iterdir())  # it goes with its process
 
 
