@@ -71,11 +71,14 @@ def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
     width = classes.shape[1]
     shared = np.minimum(stop[above], stop[below] - width) - meet
     sides = 2 * np.bincount(region, length + 1, n_regions) - 2 * np.bincount(region[above], shared, n_regions)
-    # A side on the left of a region that does not go on upwards ends in a corner, and so does its other end somewhere.
-    left = np.flatnonzero((start >= width) & (start % width > 0))
-    over = start[left] - width
-    upwards = begins.ravel()[over] & (classes.ravel()[over] == classes.ravel()[start[left]])
-    bends = 2 * np.bincount(region[left[~upwards]], minlength=n_regions)
+    # A side that does not go on upwards, between a run and the one before it, ends in a corner of the region on either
+    # side of it that does not go on, and so does its other end somewhere.
+    right = np.flatnonzero((start >= width) & (start % width > 0))
+    begin, flat = start[right], classes.ravel()
+    ends = ~begins.ravel()[begin - width]
+    bends = np.zeros(n_regions, np.int64)
+    for beside, pixel in ((right, begin), (right - 1, begin - 1)):
+        bends += 2 * np.bincount(region[beside[ends | (flat[pixel - width] != flat[pixel])]], minlength=n_regions)
     return Runs(start, length, region), first, Outlines(sides.astype(np.int64), bends)
 
 
@@ -158,12 +161,21 @@ class TileRegions:
     @property
     def border(self) -> Border:
         """What a neighbour has to know."""
-        return Border(*(self._side(self.labels[side]) for side in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])))
+        (start, length, label), (height, width) = self.runs, self.shape
+        first = np.searchsorted(start, width * np.arange(height + 1))  # runs end with their rows
+        top, bottom = np.s_[: first[1]], np.s_[first[-2] :]
+        return Border(
+            self._side(label[top], length[top]),
+            self._side(label[bottom], length[bottom]),
+            self._side(label[first[:-1]], np.ones(height, np.int32)),
+            self._side(label[first[1:] - 1], np.ones(height, np.int32)),
+        )
 
-    def _side(self, labels: Labels) -> Side:
+    def _side(self, labels: Labels, lengths: npt.NDArray[np.int32]) -> Side:
+        """Stretches of a region each, from some that may be shorter."""
         starts = np.append(0, 1 + np.flatnonzero(labels[1:] != labels[:-1]))
         label = labels[starts]
-        return Side(self.ids[label], self.class_id[label], np.diff(starts, append=labels.size).astype(np.int32))
+        return Side(self.ids[label], self.class_id[label], np.add.reduceat(lengths, starts, dtype=np.int32))
 
 
 class Side(NamedTuple):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -54,10 +57,14 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     `batches` have the columns of `layer.schema` and are taken one at a time. Raises `Mistake` for a suffix without a
     format and where the file cannot be written; what `batches` raises passes through.
     """
+    check_suffix(path)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(import_module, "pyogrio")  # loads pandas; the first batch takes about as long
+        batches = iter(batches)
+        first = list(islice(batches, 1))
     from pyogrio.errors import DataLayerError, DataSourceError
 
-    check_suffix(path)
-    path, stream = Path(path), Stream(batches, layer)
+    path, stream = Path(path), Stream(chain(first, batches), layer)
     # A folder for the unfinished file, for SQLite's journal and whatever else a driver puts beside it.
     work = path.with_name(f".{path.name}.unfinished")
     try:
