@@ -399,8 +399,8 @@ def layer_of(result: Change) -> Layer:
     """The polygons of change, described."""
     import pyarrow as pa
 
+    from tiling.features import SCHEMA
     from tiling.layer import Layer
-    from tiling.polygons import SCHEMA
 
     added = [("from_id", pa.int32()), ("from_name", pa.string()), ("to_id", pa.int32()), ("to_name", pa.string())]
     schema = SCHEMA

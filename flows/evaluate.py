@@ -7,7 +7,7 @@ blocks may be counted anywhere and in any order: their counts are whole numbers 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -25,7 +25,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
-from flows.progress import Progress, counted, silent
+from flows.progress import Map, Progress, counted, silent
 from segmentation.accuracy import Accuracy, confusion_matrix
 from segmentation.boundaries import BoundaryAccuracy, Spacing, count_boundaries, reach
 from segmentation.estimation import AreaEstimates
@@ -62,7 +62,6 @@ Groups = tuple[tuple[int, int | None], ...]
 Regrouping = Mapping[Any, int | str | None]
 """What classes, by value or name, become, by value or name; None or nothing leaves them out."""
 On = Literal["auto", "map", "reference"]
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 def evaluate(

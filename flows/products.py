@@ -15,7 +15,8 @@ from flows.vectorise import SIEVE, polygons, tiles_of
 from segmentation.segmenter import Measure
 from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import NO_CONFIDENCE, Part
-from tiling.sieve import Map, sieved
+from tiling.sieve import sieved
+from tiling.spill import Map
 from tiling.window import Window
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ def write_project(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
 
 def layer_of(plan: Plan) -> Layer:
     """The polygons of a run, described."""
+    from tiling.features import schema_of
     from tiling.layer import Layer
-    from tiling.polygons import schema_of
 
     return Layer(
         crs=plan.scene.crs.to_wkt(),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
-from tiling.polygons import SCHEMA
+from tiling.features import SCHEMA
 from tiling.style import LegendRow, completed
 
 FIELDS: Mapping[str, tuple[str, str]] = {

@@ -7,11 +7,11 @@ value alone. Two passes over tiles: sizes at the seams; the new pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,8 @@ from odc.geo.geobox import GeoBox
 from tiling.area import PixelAreas, sum_by
 from tiling.mosaic import BLOCK
 from tiling.regions import OUTSIDE, Border, Classes, Ids, Seams, TileRegions
+from tiling.spill import Map
 from tiling.window import Window
-
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)

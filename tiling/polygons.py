@@ -20,28 +20,26 @@ vertices, so neighbours agree, and those that spoil a polygon, on whatever machi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, count, pairwise, product
+from itertools import pairwise, product
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from affine import Affine
-from odc.geo.geobox import GeoBox
-from pyproj import CRS
 
-from tiling.area import PixelAreas, sum_by
-from tiling.classes import nodata_of, open_classes, open_raster, read_band
+from tiling.area import sum_by
 from tiling.errors import Mistake
-from tiling.outlines import CHANGED, Lines, Rings, connect, find_lines, find_vertices, on_the_map, ragged, wkb
-from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Seams, TileRegions, frame_of
-from tiling.simplify import Keys, Mask, arcs_of, failing, simplified
+from tiling.features import Features, Pieces, batch_of, outline
+from tiling.measured import NO_MEASURES, ClassRaster, Measure
+from tiling.outlines import Lines, find_lines, find_vertices
+from tiling.redraw import Redraw, redrawn
+from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Seams, TileRegions, distinct, frame_of
 from tiling.spill import (
+    Map,
     Slice,
     Spilled,
     bucket_of,
@@ -58,22 +56,6 @@ from tiling.spill import (
 )
 from tiling.window import Window
 
-NO_CONFIDENCE = 255
-
-SCHEMA = pa.schema(
-    [
-        pa.field("region_id", pa.int64(), nullable=False),
-        pa.field("class_id", pa.int32(), nullable=False),
-        pa.field("n_pixels", pa.int64(), nullable=False),
-        pa.field("area_m2", pa.float64(), nullable=False),
-        pa.field("perimeter_m", pa.float64(), nullable=False),
-        pa.field("confidence", pa.float64()),
-        pa.field("geometry", pa.large_binary(), nullable=False, metadata={"ARROW:extension:name": "ogc.wkb"}),
-    ]
-)
-"""Columns of a batch, but for those of measures, which come before the geometry: one row for each region, its exterior
-ring first, in the CRS of the raster. `perimeter_m` is the length of the outline as it is drawn."""
-
 MAX_VERTICES = 1_000_000
 """A region with more is cut: 16 MB of well-known binary; a map that redraws it has to go through all of it."""
 
@@ -82,35 +64,6 @@ CUT = 2048
 
 BUCKET_VERTICES = 250_000
 """How many vertices a bucket holds, about; they are worked on at once, some 250 B each."""
-
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-
-
-class Measure(Protocol):
-    """Something measured in every pixel, in whole numbers: sums are exact however they are cut."""
-
-    @property
-    def missing(self) -> int:
-        """The value of pixels without one."""
-        ...
-
-    @property
-    def scale(self) -> float:
-        """What the whole numbers are divided by to give the measure."""
-        ...
-
-    def __call__(self, window: Window) -> npt.NDArray[np.integer]:
-        """`(y, x)` values of the pixels of a window, of at most 32 bits; the same pixel has the same in any window."""
-        ...
-
-
-NO_MEASURES: Mapping[str, Measure] = MappingProxyType({})
-
-
-def schema_of(measures: Iterable[str] = ()) -> pa.Schema:
-    """`SCHEMA` with a column `{name}_mean` for each measure."""
-    means = [pa.field(f"{name}_mean", pa.float64()) for name in measures]
-    return pa.schema([*list(SCHEMA)[:-1], *means, SCHEMA.field("geometry")])
 
 
 def polygonise(
@@ -143,10 +96,11 @@ def polygonise(
     if connectivity not in (4, 8):
         raise Mistake(f"{raster} cannot be polygonised with a connectivity of {connectivity}; take 4 or 8")
     source = ClassRaster.open(raster, nodata, confidence, measures, connectivity)
+    redraw = None
     if simplify > 0 or smooth > 0:
         source = replace(source, nodata=None, dropped=source.nodata)
-    job = Job(source, simplify, smooth)
-    return _polygonise(job, tile, max_vertices, scratch, map)
+        redraw = Redraw(source, simplify, smooth)
+    return _polygonise(Job(source, redraw), tile, max_vertices, scratch, map)
 
 
 def _polygonise(
@@ -173,7 +127,7 @@ def _polygonise(
                     crossing.append(rest)
             yield from map(partial(join, job), _buckets(crossing))
 
-        for drawn in outlined() if job.exact else _drawn(job, list(outlined()), map):
+        for drawn in outlined() if job.redraw is None else redrawn(job.redraw, list(outlined()), Path(folder), map):
             batch = take_batch(drawn)
             if batch.num_rows:
                 yield batch
@@ -192,82 +146,6 @@ def _windows(height: int, width: int, tile: int) -> dict[tuple[int, int], Window
 
 
 # --- the passes over tiles -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Confidence:
-    """The raster of confidence, as a measure."""
-
-    path: str
-    missing: int
-    scale: float = 1.0
-
-    def __call__(self, window: Window) -> npt.NDArray[np.integer]:
-        return read_band(self.path, window)
-
-
-@dataclass(frozen=True)
-class ClassRaster:
-    """Where the classes come from; what travels to workers in place of pixels."""
-
-    path: str
-    nodata: int | None
-    dropped: int | None
-    """A class whose polygons are made, and left out in the end: where lines move, no data has to be checked as well."""
-    areas: PixelAreas
-    connectivity: int
-    confidence: Confidence | None
-    measures: Mapping[str, Measure]
-
-    @classmethod
-    def open(
-        cls,
-        raster: str | Path,
-        nodata: int | None,
-        confidence: str | Path | None,
-        measures: Mapping[str, Measure],
-        connectivity: int,
-    ) -> ClassRaster:
-        """Check at the door that the files hold what they should."""
-        with open_classes(raster) as classes:
-            if classes.crs is None:
-                raise Mistake(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
-            areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))
-            nodata = nodata_of(classes, nodata)
-        source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
-        if confidence is None:
-            return source
-        with open_raster(confidence) as sure:
-            if (sure.height, sure.width, sure.dtypes[0]) != (classes.height, classes.width, "uint8"):
-                raise Mistake(
-                    f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the confidence of {raster} "
-                    f"must be uint8, 0–100, of {classes.height} × {classes.width} px"
-                )
-            missing = NO_CONFIDENCE if sure.nodata is None else int(sure.nodata)
-        return replace(source, confidence=Confidence(str(confidence), missing))
-
-    def regions(self, window: Window) -> TileRegions:
-        """The regions of one tile."""
-        return TileRegions.of(read_band(self.path, window), window, self.areas.geobox.shape[1], self.nodata)
-
-    def groups(self, found: TileRegions) -> Ids:
-        """`(n,)` the feature that each region is in, as far as the tile alone can know."""
-        return found.groups if self.connectivity == 8 else found.ids
-
-    def sums(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
-        """`(n, 2 + 2 m)`: pixels and area units of each region; of each measure its sum and the pixels that have it."""
-        start, length, _ = found.runs
-        columns = [found.sum_runs(length), found.sum_runs(self.areas.read_runs(window, start, length))]
-        for measure in self.all_measures:
-            values = measure(window)
-            known = values != measure.missing
-            columns += found.sum_pixels(np.where(known, values, 0)), found.sum_pixels(known)
-        return np.stack(columns, axis=1)
-
-    @property
-    def all_measures(self) -> list[Measure]:
-        """Confidence, if there is one, then the others."""
-        return [*([self.confidence] if self.confidence else []), *self.measures.values()]
 
 
 class Edge(NamedTuple):
@@ -338,23 +216,6 @@ class Surrounded(NamedTuple):
     united: United
 
 
-class Pieces(NamedTuple):
-    """What tiles know of polygons, each of what it sees: parallel arrays."""
-
-    polygon: Ids
-    feature: Ids
-    region: Ids
-    class_id: npt.NDArray[np.int64]
-    sums: npt.NDArray[np.int64]
-    """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
-
-    def where(self, chosen: npt.NDArray[Any]) -> Pieces:
-        """Those chosen by a mask or by index."""
-        return Pieces(
-            self.polygon[chosen], self.feature[chosen], self.region[chosen], self.class_id[chosen], self.sums[chosen]
-        )
-
-
 class Crossing(NamedTuple):
     """Where a tile left what it knows of features that cross its seams."""
 
@@ -392,17 +253,12 @@ class Job:
     """What the later passes share."""
 
     source: ClassRaster
-    tolerance: float
-    smooth: int
+    redraw: Redraw | None
+    """None where lines follow the pixels."""
     folder: str = ""
     """For temporary files."""
     cuts: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     """Features at which buckets begin: see `tiling.spill`."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether lines follow the pixels."""
-        return self.tolerance <= 0 and self.smooth == 0
 
     def file(self, name: Window | str, suffix: str) -> Path:
         """Where something of a tile, or a bucket, waits."""
@@ -425,7 +281,7 @@ def find_edge(job: Job, window: Window) -> None:
     groups, border = source.groups(found), found.border
     shared = border if source.connectivity == 4 else replace(found, ids=groups).border
 
-    ids = _distinct(np.concatenate([side.ids for side in shared]))
+    ids = distinct(np.concatenate([side.ids for side in shared]))
     touches = np.isin(groups, ids)
     place = np.searchsorted(ids, groups[touches])
     edge = Edge(border, shared, ids, Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)))
@@ -476,7 +332,7 @@ def _cut(
     for edge in edges.values():
         for side, group in zip(edge.border, edge.groups, strict=True):
             inside = np.repeat(np.isin(united.features.unite(group.ids), regions), group.length)
-            polygons.append(_distinct(side.pixels.ids[inside]))
+            polygons.append(distinct(side.pixels.ids[inside]))
     whole = np.unique(united.polygons.unite(np.concatenate(polygons)))
     return united.cutting(regions, whole, United.between(edges, job.source.connectivity, cells))
 
@@ -510,7 +366,7 @@ def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Id
     polygons, features = (
         np.concatenate([ids, *frame]) for ids, frame in ((polygon, tile.polygons), (feature, tile.features))
     )
-    known = _distinct(polygons)
+    known = distinct(polygons)
     rank = partial(_rank, known)
     inside = polygons != OUTSIDE
     feature_of = np.empty_like(known)
@@ -589,12 +445,6 @@ def _records(kind: np.dtype[Any], *columns: npt.NDArray[Any]) -> npt.NDArray[Any
     return records
 
 
-def _distinct(ids: Ids) -> Ids:
-    """The ids that are there, ascending; sorting beats the hash table of `np.unique` tenfold on ids nearly in order."""
-    ids = np.sort(ids[ids != OUTSIDE], kind="stable")
-    return ids[np.append(True, ids[1:] != ids[:-1])] if ids.size else ids
-
-
 def _rank(known: Ids, ids: Ids) -> Labels:
     return np.where(ids == OUTSIDE, OUTSIDE, np.searchsorted(known, ids)).astype(np.int32)
 
@@ -604,7 +454,7 @@ def join(job: Job, bucket: Bucket) -> Path:
     rows, lines, vertices = fetch(bucket.pieces), fetch(bucket.lines), fetch(bucket.vertices)
     polygon, feature, region, class_id = rows[:, :4].T
     pieces = Pieces(polygon, feature, region, class_id, rows[:, 4:])
-    known = _distinct(polygon)
+    known = distinct(polygon)
     found = Lines(
         np.searchsorted(known, lines["polygon"]),
         lines["comes"],
@@ -618,190 +468,11 @@ def join(job: Job, bucket: Bucket) -> Path:
 # --- features --------------------------------------------------------------------------------------------------------
 
 
-class Features(NamedTuple):
-    """Rows of the result, ascending by feature."""
-
-    region: Ids
-    class_id: npt.NDArray[np.int64]
-    sums: npt.NDArray[np.int64]
-    """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
-    polygons: npt.NDArray[np.int64]
-    """Offsets of the features in the regions of `rings`."""
-    rings: Rings
-
-
-def outline(pieces: Pieces, known: Ids, lines: Lines) -> Features:
-    """The features that some pieces, at least one, make up. `lines.region` is an index into `known` polygons."""
-    pieces = pieces.where(np.lexsort((pieces.polygon, pieces.feature)))
-    feature, polygon = (np.append(True, ids[1:] != ids[:-1]) for ids in (pieces.feature, pieces.polygon))
-    place = np.empty(known.size, np.int32)
-    place[np.searchsorted(known, pieces.polygon[polygon])] = np.arange(np.count_nonzero(polygon))
-    rings = connect(lines._replace(region=place[lines.region]))
-    if rings.regions.size - 1 != np.count_nonzero(polygon):
-        raise RuntimeError(CHANGED)
-    first = np.flatnonzero(feature)
-    return Features(
-        pieces.region[first],
-        pieces.class_id[first],
-        np.add.reduceat(pieces.sums, first, axis=0),
-        np.append(np.flatnonzero(feature[polygon]), rings.regions.size - 1),
-        rings,
-    )
-
-
 def _finished(job: Job, name: Window | str, features: Features) -> Path:
-    """A file with a batch, or one to draw it from when all is finished."""
-    if job.exact:
+    """A file with a batch, or with what is redrawn when all is finished."""
+    if job.redraw is None:
         rings = features.rings
-        return write_batch(job.file(name, ".arrow"), _batch(job.source, features, rings.col, rings.row, rings.rings))
+        return write_batch(job.file(name, ".arrow"), batch_of(job.source, features, rings.col, rings.row, rings.rings))
     path = job.file(name, ".features.npy")
-    write_whole(path, *features[:-1], *features.rings)
+    features.write(path)
     return path
-
-
-def _batch(
-    source: ClassRaster,
-    features: Features,
-    col: npt.NDArray[Any],
-    row: npt.NDArray[Any],
-    rings: npt.NDArray[np.int64],
-) -> pa.RecordBatch:
-    """The features, with their rings drawn through these points of the lattice or between."""
-    geobox, polygons = source.areas.geobox, features.rings.regions
-    assert geobox.crs is not None  # checked at the door
-    points = _on_the_map(col, row, rings, geobox.affine)
-    geometry = wkb(points, rings, polygons, features.polygons if source.connectivity == 8 else None)
-    perimeter = np.add.reduceat(_lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]])
-
-    pixels, area, *of_measures = features.sums.T
-    means = [
-        _column(total / np.maximum(n, 1) / measure.scale, n > 0)
-        for measure, total, n in zip(source.all_measures, of_measures[::2], of_measures[1::2], strict=True)
-    ]
-    if source.confidence is None:
-        means.insert(0, pa.nulls(pixels.size, pa.float64()))
-    columns = [features.region, features.class_id.astype(np.int32), pixels, area * source.areas.unit, perimeter]
-    arrays = [*map(_column, columns), *means, geometry]
-    batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(source.measures))
-    return batch if source.dropped is None else batch.take(_column(np.flatnonzero(features.class_id != source.dropped)))
-
-
-def _column(values: npt.NDArray[Any], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """An Arrow column; `pa.array` would do, but asks pandas what it is given, and so loads it in every worker."""
-    bits = None if known is None or known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
-    kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, values.size, [bits, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def _on_the_map(
-    col: npt.NDArray[Any], row: npt.NDArray[Any], rings: npt.NDArray[np.int64], affine: Affine
-) -> npt.NDArray[np.float64]:
-    """`(n, 2)` vertices of rings in map coordinates, exteriors counter-clockwise."""
-    points = on_the_map(col, row, affine)
-    if affine.determinant > 0:  # rows run north: turn the rings back to counter-clockwise
-        points = points[np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings)) - np.arange(len(points))]
-    return points
-
-
-def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS) -> npt.NDArray[np.float64]:
-    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where units are angles."""
-    factor = crs.axis_info[0].unit_conversion_factor
-    ellipsoid = crs.get_geod() if crs.is_geographic else None
-    lengths = np.zeros(len(points))
-    if ellipsoid is None:
-        east, north = np.diff(points, axis=0).T
-        lengths[:-1] = factor * np.sqrt(east**2 + north**2)
-    else:
-        lon, lat = np.degrees(factor * points.T)
-        lat = np.clip(lat, -90, 90)
-        _, _, lengths[:-1] = ellipsoid.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
-    lengths[rings[1:] - 1] = 0
-    return lengths
-
-
-# --- lines -----------------------------------------------------------------------------------------------------------
-
-
-def _drawn(job: Job, finished: Sequence[Path], map: Map) -> Iterable[Path]:
-    """Files with the batches, after rounds until no line spoils a polygon; the last level of a line is its original.
-
-    What travels from round to round are the lines that have to go back by a level, in a file: every task of a round
-    looks for its own.
-    """
-    changed: Path | None = None
-    for number in count():
-        failed = chain.from_iterable(map(partial(check, job, changed), finished))
-        keys = np.unique(np.fromiter(failed, np.uint64))
-        if not keys.size:
-            break
-        changed = Path(job.folder, f"changed-{number}.npy")
-        write_whole(changed, keys)
-    return map(partial(draw, job), finished)
-
-
-def check(job: Job, changed: Path | None, finished: Path) -> Keys:
-    """Distinct keys of the lines that spoil polygons of a file; its lines and their levels are left beside it.
-
-    In the first round all polygons are looked at, then those only whose lines changed in the round before.
-    """
-    rings = _features(finished).rings
-    arcs = arcs_of(rings)
-    if changed is None:
-        levels = np.zeros(arcs.key.size, np.int8)
-        outlines = simplified(arcs, job.tolerance, levels, smooth=job.smooth)
-        write_whole(_lines(finished), outlines.xy, outlines.rings, levels)
-        return failing(outlines, rings, arcs, levels, job.source.areas.geobox.affine)
-
-    mine = _among(np.load(changed, mmap_mode="r"), arcs.key)
-    if not mine.any():
-        return np.empty(0, np.uint64)
-    xy, offsets, levels = read_whole(_lines(finished), 3)
-    levels[mine] += 1
-    face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
-    faces = _distinct(face[mine])
-    ring = ragged(rings.regions, faces)
-    theirs, some = levels[ragged(arcs.rings, ring)], rings.where(faces)
-    arcs = arcs_of(some)
-    outlines = simplified(arcs, job.tolerance, theirs, smooth=job.smooth)
-    write_whole(_lines(finished), *_replaced(xy, offsets, ring, outlines.xy, outlines.rings), levels)
-    return failing(outlines, some, arcs, theirs, job.source.areas.geobox.affine)
-
-
-def _among(known: Keys, keys: Keys) -> Mask:
-    """Whether each key is among the known ones, which ascend; few of them are near, and only those are looked at."""
-    near = known[np.searchsorted(known, keys.min()) : np.searchsorted(known, keys.max(), side="right")]
-    place = np.searchsorted(near, keys)
-    found = place < near.size
-    found[found] = near[place[found]] == keys[found]
-    return found
-
-
-def draw(job: Job, finished: Path) -> Path:
-    """A file with the batch of a file, with the lines that the last round left."""
-    xy, rings, _ = read_whole(_lines(finished), 3)
-    batch = _batch(job.source, _features(finished), xy[:, 0], xy[:, 1], rings)
-    return write_batch(finished.with_suffix(".arrow"), batch)
-
-
-def _lines(finished: Path) -> Path:
-    return finished.with_suffix(".lines.npy")
-
-
-def _replaced(
-    xy: npt.NDArray[np.float64],
-    rings: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.int64],
-    new_xy: npt.NDArray[np.float64],
-    new_rings: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Vertices and offsets of rings, the chosen ones replaced."""
-    source = np.arange(rings.size - 1)
-    source[chosen] = rings.size - 1 + np.arange(chosen.size)
-    both = np.append(rings, new_rings[1:] + rings[-1])
-    sizes = np.diff(both)[source]
-    return np.concatenate([xy, new_xy])[ragged(both, source)], np.append(0, np.cumsum(sizes))
-
-
-def _features(path: Path) -> Features:
-    region, class_id, sums, polygons, *rings = read_whole(path, 4 + len(Rings._fields))
-    return Features(region, class_id, sums, polygons, Rings(*rings))

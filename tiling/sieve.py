@@ -21,11 +21,11 @@ The first reads and labels the pixels; what a pass finds of a tile waits for the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +36,11 @@ from tiling.area import PixelAreas
 from tiling.classes import nodata_of, open_classes, open_raster, read_band
 from tiling.mosaic import plain_profile, scratch
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
-from tiling.spill import read_together, read_whole, write_together, write_whole
+from tiling.spill import Map, read_together, read_whole, write_together, write_whole
 from tiling.window import Window
 
 Rule = Literal["longest-border", "largest"]
 Unit = Literal["m2", "pixels"]
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 Flags = npt.NDArray[np.bool_]
 
 SIDE = 256

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""`map`, or something that works elsewhere and keeps the order."""
 
 
 class Spilled(NamedTuple):

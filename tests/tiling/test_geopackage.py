@@ -16,8 +16,8 @@ import shapely
 from pyproj import CRS
 
 from tiling.errors import Mistake
+from tiling.features import SCHEMA
 from tiling.layer import Layer
-from tiling.polygons import SCHEMA
 from tiling.style import completed
 from tiling.vectors import write_vectors
 

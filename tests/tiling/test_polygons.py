@@ -29,7 +29,8 @@ from skimage import measure
 from tiling import polygons
 from tiling.area import PixelAreas
 from tiling.errors import Mistake
-from tiling.polygons import SCHEMA, polygonise, schema_of
+from tiling.features import SCHEMA, schema_of
+from tiling.polygons import polygonise
 from tiling.window import Window
 
 UTM = "EPSG:32633"

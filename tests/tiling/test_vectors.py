@@ -24,8 +24,9 @@ from tests.tiling.test_geopackage import LEGEND, batch
 from tiling import geoparquet
 from tiling.dissolve import dissolved
 from tiling.errors import Mistake
+from tiling.features import schema_of
 from tiling.layer import Layer
-from tiling.polygons import polygonise, schema_of
+from tiling.polygons import polygonise
 from tiling.vectors import WRITERS, write_vectors
 
 LAYER = Layer(crs="EPSG:32633", legend=LEGEND, title="Land cover", description="Drawn")

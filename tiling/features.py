@@ -1,0 +1,156 @@
+"""Rows of the result: from what tiles know of them to Arrow batches with their attributes and geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from affine import Affine
+from pyproj import CRS
+
+from tiling.measured import ClassRaster
+from tiling.outlines import CHANGED, Lines, Rings, connect, on_the_map, wkb
+from tiling.regions import Ids
+from tiling.spill import read_whole, write_whole
+
+SCHEMA = pa.schema(
+    [
+        pa.field("region_id", pa.int64(), nullable=False),
+        pa.field("class_id", pa.int32(), nullable=False),
+        pa.field("n_pixels", pa.int64(), nullable=False),
+        pa.field("area_m2", pa.float64(), nullable=False),
+        pa.field("perimeter_m", pa.float64(), nullable=False),
+        pa.field("confidence", pa.float64()),
+        pa.field("geometry", pa.large_binary(), nullable=False, metadata={"ARROW:extension:name": "ogc.wkb"}),
+    ]
+)
+"""Columns of a batch, but for those of measures, which come before the geometry: one row for each region, its exterior
+ring first, in the CRS of the raster. `perimeter_m` is the length of the outline as it is drawn."""
+
+
+def schema_of(measures: Iterable[str] = ()) -> pa.Schema:
+    """`SCHEMA` with a column `{name}_mean` for each measure."""
+    means = [pa.field(f"{name}_mean", pa.float64()) for name in measures]
+    return pa.schema([*list(SCHEMA)[:-1], *means, SCHEMA.field("geometry")])
+
+
+class Pieces(NamedTuple):
+    """What tiles know of polygons, each of what it sees: parallel arrays."""
+
+    polygon: Ids
+    feature: Ids
+    region: Ids
+    class_id: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.int64]
+    """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
+
+    def where(self, chosen: npt.NDArray[Any]) -> Pieces:
+        """Those chosen by a mask or by index."""
+        return Pieces(
+            self.polygon[chosen], self.feature[chosen], self.region[chosen], self.class_id[chosen], self.sums[chosen]
+        )
+
+
+class Features(NamedTuple):
+    """Rows of the result, ascending by feature."""
+
+    region: Ids
+    class_id: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.int64]
+    """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
+    polygons: npt.NDArray[np.int64]
+    """Offsets of the features in the regions of `rings`."""
+    rings: Rings
+
+    def write(self, path: Path) -> None:
+        """To a file."""
+        write_whole(path, *self[:-1], *self.rings)
+
+    @classmethod
+    def read(cls, path: Path) -> Features:
+        """What `write` wrote."""
+        region, class_id, sums, polygons, *rings = read_whole(path, 4 + len(Rings._fields))
+        return cls(region, class_id, sums, polygons, Rings(*rings))
+
+
+def outline(pieces: Pieces, known: Ids, lines: Lines) -> Features:
+    """The features that some pieces, at least one, make up. `lines.region` is an index into `known` polygons."""
+    pieces = pieces.where(np.lexsort((pieces.polygon, pieces.feature)))
+    feature, polygon = (np.append(True, ids[1:] != ids[:-1]) for ids in (pieces.feature, pieces.polygon))
+    place = np.empty(known.size, np.int32)
+    place[np.searchsorted(known, pieces.polygon[polygon])] = np.arange(np.count_nonzero(polygon))
+    rings = connect(lines._replace(region=place[lines.region]))
+    if rings.regions.size - 1 != np.count_nonzero(polygon):
+        raise RuntimeError(CHANGED)
+    first = np.flatnonzero(feature)
+    return Features(
+        pieces.region[first],
+        pieces.class_id[first],
+        np.add.reduceat(pieces.sums, first, axis=0),
+        np.append(np.flatnonzero(feature[polygon]), rings.regions.size - 1),
+        rings,
+    )
+
+
+def batch_of(
+    source: ClassRaster,
+    features: Features,
+    col: npt.NDArray[Any],
+    row: npt.NDArray[Any],
+    rings: npt.NDArray[np.int64],
+) -> pa.RecordBatch:
+    """The features, with their rings drawn through these points of the lattice or between."""
+    geobox, polygons = source.areas.geobox, features.rings.regions
+    assert geobox.crs is not None  # checked at the door
+    points = _on_the_map(col, row, rings, geobox.affine)
+    geometry = wkb(points, rings, polygons, features.polygons if source.connectivity == 8 else None)
+    perimeter = np.add.reduceat(_lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]])
+
+    pixels, area, *of_measures = features.sums.T
+    means = [
+        _column(total / np.maximum(n, 1) / measure.scale, n > 0)
+        for measure, total, n in zip(source.all_measures, of_measures[::2], of_measures[1::2], strict=True)
+    ]
+    if source.confidence is None:
+        means.insert(0, pa.nulls(pixels.size, pa.float64()))
+    columns = [features.region, features.class_id.astype(np.int32), pixels, area * source.areas.unit, perimeter]
+    arrays = [*map(_column, columns), *means, geometry]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(source.measures))
+    return batch if source.dropped is None else batch.take(_column(np.flatnonzero(features.class_id != source.dropped)))
+
+
+def _column(values: npt.NDArray[Any], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """An Arrow column; `pa.array` would do, but asks pandas what it is given, and so loads it in every worker."""
+    bits = None if known is None or known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, values.size, [bits, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _on_the_map(
+    col: npt.NDArray[Any], row: npt.NDArray[Any], rings: npt.NDArray[np.int64], affine: Affine
+) -> npt.NDArray[np.float64]:
+    """`(n, 2)` vertices of rings in map coordinates, exteriors counter-clockwise."""
+    points = on_the_map(col, row, affine)
+    if affine.determinant > 0:  # rows run north: turn the rings back to counter-clockwise
+        points = points[np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings)) - np.arange(len(points))]
+    return points
+
+
+def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS) -> npt.NDArray[np.float64]:
+    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where units are angles."""
+    factor = crs.axis_info[0].unit_conversion_factor
+    ellipsoid = crs.get_geod() if crs.is_geographic else None
+    lengths = np.zeros(len(points))
+    if ellipsoid is None:
+        east, north = np.diff(points, axis=0).T
+        lengths[:-1] = factor * np.sqrt(east**2 + north**2)
+    else:
+        lon, lat = np.degrees(factor * points.T)
+        lat = np.clip(lat, -90, 90)
+        _, _, lengths[:-1] = ellipsoid.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
+    lengths[rings[1:] - 1] = 0
+    return lengths
