@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import xarray as xr
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Interleaving
@@ -34,6 +33,8 @@ from tiling.resample import resample
 from tiling.window import Window
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from tiling.scene import Band, Mask, Scene
 
 Pixels = npt.NDArray[Any]
@@ -391,6 +392,8 @@ def _withdraw(valid: Valid, values: Pixels, band: Band) -> None:
 
 def chip_of(bands: Sequence[Band], pixels: Pixels, valid: Valid) -> xr.Dataset:
     """A chip around arrays: `pixels (band, y, x)`, `valid (y, x)`; and per band name, scale, offset and units."""
+    import xarray as xr  # slow to load, and many commands make no chip
+
     return xr.Dataset(
         {"pixels": (("band", "y", "x"), pixels), "valid": (("y", "x"), valid)},
         coords={
