@@ -119,6 +119,15 @@ def stride_of(model: torch.nn.Module) -> int:
     return int(encoder.output_stride) * ARCHITECTURES[type(model).__name__.lower()].coarser
 
 
+def undilated_stride(model: torch.nn.Module) -> int:
+    """The stride that a network built here would have if its encoder halved where it dilates instead.
+
+    A dilated layer looks as far as the halved one, and wants chips as long to learn from.
+    """
+    channels = getattr(model.encoder, "out_channels", ())  # of the pixels and of each halving
+    return max(stride_of(model), 2 ** len(channels) // 2)
+
+
 def _tried(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
     """The network, once it has turned a small chip into classes for each pixel; else one of `_REFUSALS`."""
     import torch

@@ -156,9 +156,10 @@ def answers(
 def scores(
     bundle: Bundle, device: Device, wish: Wish, chips: Iterable[xr.Dataset], at_once: int, margin: int
 ) -> Iterator[npt.NDArray[np.float32] | None]:
-    """Each chip's probabilities times its weights, `(class, y, x) float32`, for `settle`; None where no pixel is valid.
+    """What each chip adds to the sums that `settle` reads, `(class, y, x) float32`; None where no pixel is valid.
 
-    Weights fall towards the edges of a chip, over the margin on both sides of each core's edge.
+    Logarithms of its probabilities, shifted so that their mean over the classes is 1, times its weights, which fall
+    towards the edges of a chip, over the margin on both sides of each core's edge.
     """
     import torch
 
@@ -170,7 +171,8 @@ def scores(
 
     def compute(batch: Sequence[xr.Dataset]) -> list[npt.NDArray[np.float32]]:
         with torch.inference_mode():
-            weighted = _probabilities(ready, wish, batch) * weights(*batch[0]["valid"].shape)
+            logs = _probabilities(ready, wish, batch).clamp(np.finfo(np.float32).tiny).log()
+            weighted = (logs - logs.mean(1, keepdim=True) + 1) * weights(*batch[0]["valid"].shape)
             return list(weighted.contiguous().cpu().numpy()[: len(batch)])
 
     return _in_order(chips, compute, lambda chip: None, device, at_once)
@@ -185,9 +187,21 @@ def settle(
     if total is None:
         total = np.ones((len(card.legend), *valid.shape), np.float32)
     with torch.inference_mode():
-        # Probabilities add up to 1, so that scores add up to the weights.
-        shares = torch.from_numpy(total / np.maximum(total.sum(0), np.finfo(np.float32).tiny))
-        return _settled(card, measures, shares[None], [valid])[0]
+        return _settled(card, measures, torch.from_numpy(agreed(total))[None], [valid])[0]
+
+
+def agreed(total: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities `(class, y, x)` from sums of scores: the weighted geometric mean of what all chips say.
+
+    With an arithmetic mean, two chips that are sure of different things change places where their weights do: along a
+    line. With this one it is nearer to the less sure of them, at another place for every pixel, and it follows from
+    logits alone: no temperature moves it.
+    """
+    # Scores have a mean of 1 times their weight, so that of their sum is the sum of the weights.
+    logs = total / np.maximum(total.mean(0), np.finfo(np.float32).tiny)
+    # Not by torch: the last bit of its softmax depends on where in an array a pixel lies, and so on the shard.
+    powers = np.exp(logs - logs.max(0))
+    return powers / powers.sum(0)
 
 
 def _in_order(

@@ -88,8 +88,10 @@ def settled(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     Many short chips teach more than few long ones: on three data sets 32 × 32 px beat 8 × 64 px and 2 × 128 px of the
     same cost by 0.01–0.1 of mean IoU. Steps grow with the labels, within a given amount of computing.
     """
+    from segmentation.architectures import build, undilated_stride
+
     stride = card.network.stride
-    chip = -(-(recipe.chip or max(_CHIP, 4 * stride)) // stride) * stride
+    chip = -(-(recipe.chip or max(_CHIP, 4 * undilated_stride(build(card)))) // stride) * stride
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
     wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
     affordable = int(_MOST_WORK / (3 * work(card) * batch * chip**2))  # backwards costs twice as much as forwards

@@ -156,7 +156,7 @@ class Segmenter(BaseModel, ABC):
     def score(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
         """Of a segmenter that blends: what each of many chips adds to the scores of its pixels, in order.
 
-        `(class, y, x) float32`, above 0, to be summed up over all chips that hold a pixel; None where none is valid.
+        `(class, y, x) float32`, to be summed up over all chips that hold a pixel; None where none is valid.
         """
         raise NotImplementedError(f"{self.kind} does not blend chips")
 

@@ -147,7 +147,7 @@ def test_nor_on_who_computes_it(tmp_path: Path, finite: Bundle, kind: str) -> No
 # ------------------------------------------------------------------------------------------------------------ blending
 
 
-def test_blending_is_a_weighted_mean_of_all_chips(tmp_path: Path, bundle: Bundle) -> None:
+def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bundle: Bundle) -> None:
     """Against sums in float64 over the whole raster, by hand."""
     scene = draw_scene(tmp_path / "scene.tif", 150, 130)
     network = Network(bundle=str(bundle.folder), device="cpu")
@@ -155,14 +155,16 @@ def test_blending_is_a_weighted_mean_of_all_chips(tmp_path: Path, bundle: Bundle
         Request(source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=network, preflight="warn")
     )
     (shard,) = plan.shards
-    total = np.zeros((4, 150, 130))
+    total, weight = np.zeros((4, 150, 130)), np.zeros((150, 130))
     weights = np.multiply.outer(*[taper(TILE + 2 * MARGIN, MARGIN).astype(float)] * 2)
     ready = engine.engine(bundle, "cpu", "torch")
     for tile, chip in zip(shard.tiles, read_ahead(plan.scene, plan.bands, shard.tiles), strict=True):
         shares = engine._probabilities(ready, engine.Wish(), [chip])[0].numpy()
         here = tile.chip & shard.core
-        total[:, *here.within(shard.core)] += (shares * weights)[:, *here.within(tile.chip)]
-    mean = total / total.sum(0)
+        total[:, *here.within(shard.core)] += (np.log(shares.astype(float)) * weights)[:, *here.within(tile.chip)]
+        weight[here.within(shard.core)] += weights[here.within(tile.chip)]
+    mean = np.exp(total / weight)
+    mean /= mean.sum(0)
     out = run(scene, tmp_path / "out", bundle)
     classes, confidence = read(out / "classes.tif"), read(out / "confidence.tif")
     valid = classes > 0

@@ -16,7 +16,7 @@ import xarray as xr
 from segmentation import engine
 from segmentation.architectures import build
 from segmentation.bundle import Bundle
-from segmentation.engine import Wish, agreement, fused, normalised, settle, trained
+from segmentation.engine import Wish, agreed, agreement, fused, normalised, settle, trained
 from segmentation.errors import Mistake
 from segmentation.field import taper
 from segmentation.network import Network
@@ -310,10 +310,12 @@ def test_confidence_is_the_probability_at_the_models_temperature(bundle: Bundle,
 
 
 def test_measures_of_a_pixel() -> None:
-    """Four classes: one certain, two alike, all alike, and one of three quarters."""
+    """Four classes: one certain, two alike, all alike, and one of three quarters, of any sum of weights."""
     shares = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25] * 4, [0.75, 0.25, 0, 0]], np.float32).T[:, None]
     valid = np.ones((1, 4), bool)
-    found = settle(a_card(), ("probabilities", "entropy", "margin"), 3 * shares, valid)  # sums of scores, any weight
+    logs = np.log(np.maximum(shares, 1e-30))
+    total = np.array([3, 1, 0.3, 0.01], np.float32) * (logs - logs.mean(0) + 1)
+    found = settle(a_card(), ("probabilities", "entropy", "margin"), total, valid)
     assert found.labels.tolist() == [[1, 1, 1, 1]]
     assert found.confidence is not None
     assert found.confidence.tolist() == [[100, 50, 25, 75]]
@@ -361,16 +363,30 @@ def test_eight_looks_see_no_up_nor_down(bundle: Bundle, network: Network) -> Non
     assert np.mean(network(turned).labels != np.rot90(network(chip).labels)) > 0.1
 
 
-def test_scores_are_probabilities_times_weights(bundle: Bundle, network: Network) -> None:
+def test_scores_are_logarithms_of_probabilities_times_weights(bundle: Bundle, network: Network) -> None:
+    """Shifted so that the mean of the classes is the weight."""
     chips = [scene_of(64, 96, seed) for seed in range(3)]
     chips[1]["valid"].values[:] = False
     first, nothing, last = network.score(chips)
     assert nothing is None
     assert first is not None
+    assert last is not None
     weights = np.multiply.outer(taper(64, 32), taper(96, 32))
-    assert np.allclose(first, shares_of(bundle, chips[0]) * weights, atol=1e-7)
+    logs = np.log(shares_of(bundle, chips[0]).astype(float))
+    assert np.allclose(first.mean(0), weights, atol=1e-5)
+    assert np.allclose(first - first[0], (logs - logs[0]) * weights, atol=1e-5)
     alone, settled = network(chips[2]), network.settle(last, chips[2]["valid"].values)
     assert np.array_equal(alone.labels, settled.labels)
+
+
+def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> None:
+    """To the last bit: percents are rounded from it, and every shard has other strips."""
+    logs = 8 * np.random.default_rng(0).normal(size=(4, 37, 301))
+    total = (logs - logs.mean(0) + 1).astype(np.float32)
+    whole = agreed(total)
+    for rows, cols in ((slice(0, 1), slice(3, 300)), (slice(5, 22), slice(0, 17)), (slice(36, 37), slice(300, 301))):
+        assert np.array_equal(agreed(np.ascontiguousarray(total[:, rows, cols])), whole[:, rows, cols])
+        assert np.array_equal(agreed(total[:, rows, cols]), whole[:, rows, cols])
 
 
 # --------------------------------------------------------------------------------------------------------- folded norms
