@@ -171,7 +171,7 @@ def scores(
 
     def compute(batch: Sequence[xr.Dataset]) -> list[npt.NDArray[np.float32]]:
         with torch.inference_mode():
-            logs = _probabilities(ready, wish, batch).clamp(np.finfo(np.float32).tiny).log()
+            logs = _probabilities(ready, wish, batch).clamp(torch.finfo(torch.float32).tiny).log()
             weighted = (logs - logs.mean(1, keepdim=True) + 1) * weights(*batch[0]["valid"].shape)
             return list(weighted.contiguous().cpu().numpy()[: len(batch)])
 

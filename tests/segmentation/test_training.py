@@ -329,6 +329,8 @@ def test_what_is_left_to_the_data_follows_from_counts() -> None:
     assert settled(asked, samples, small) == asked.model_copy(update={"chip": 24})  # whole strides of 8
     coarse = a_card(stride=32, options={})
     assert (settled(Recipe(), samples, coarse).chip, settled(Recipe(), samples, coarse).batch) == (128, 8)
+    dilated = a_card(architecture="deeplabv3", stride=8, options={})  # looks as far, with a stride of 8
+    assert settled(Recipe(), samples, dilated).chip == 128
 
 
 def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path: Path) -> None:
