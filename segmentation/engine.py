@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -197,11 +197,13 @@ def agreed(total: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     line. With this one it is nearer to the less sure of them, at another place for every pixel, and it follows from
     logits alone: no temperature moves it.
     """
+    # To the last bit the same wherever in an array a pixel lies, and so for every shard: classes are added up one after
+    # the other, while `sum` takes another order for a single pixel; torch's softmax has another last bit at its ends.
     # Scores have a mean of 1 times their weight, so that of their sum is the sum of the weights.
-    logs = total / np.maximum(total.mean(0), np.finfo(np.float32).tiny)
-    # Not by torch: the last bit of its softmax depends on where in an array a pixel lies, and so on the shard.
+    weights = reduce(np.add, total) / np.float32(len(total))
+    logs = total / np.maximum(weights, np.finfo(np.float32).tiny)
     powers = np.exp(logs - logs.max(0))
-    return powers / powers.sum(0)
+    return powers / reduce(np.add, powers)
 
 
 def _in_order(
@@ -326,8 +328,8 @@ def _entropy(shares: torch.Tensor) -> torch.Tensor:
     """`(batch, 1, y, x)`: 0 where one class is certain, 1 where all are equally likely."""
     import torch
 
-    classes = shares.shape[1]
-    return torch.special.entr(shares).sum(1, keepdim=True).clamp(0, None) / math.log(max(2, classes))
+    classes = torch.special.entr(shares).split(1, dim=1)
+    return reduce(torch.add, classes).clamp(0, None) / math.log(max(2, len(classes)))  # added as in `agreed`
 
 
 def _lead(shares: torch.Tensor) -> torch.Tensor:

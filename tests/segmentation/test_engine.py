@@ -16,7 +16,7 @@ import xarray as xr
 from segmentation import engine
 from segmentation.architectures import build
 from segmentation.bundle import Bundle
-from segmentation.engine import Wish, agreed, agreement, fused, normalised, settle, trained
+from segmentation.engine import _MEASURES, Wish, agreed, agreement, fused, normalised, settle, trained
 from segmentation.errors import Mistake
 from segmentation.field import taper
 from segmentation.network import Network
@@ -381,12 +381,21 @@ def test_scores_are_logarithms_of_probabilities_times_weights(bundle: Bundle, ne
 
 def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> None:
     """To the last bit: percents are rounded from it, and every shard has other strips."""
-    logs = 8 * np.random.default_rng(0).normal(size=(4, 37, 301))
+    logs = 8 * np.random.default_rng(0).normal(size=(11, 37, 301))
     total = (logs - logs.mean(0) + 1).astype(np.float32)
-    whole = agreed(total)
-    for rows, cols in ((slice(0, 1), slice(3, 300)), (slice(5, 22), slice(0, 17)), (slice(36, 37), slice(300, 301))):
-        assert np.array_equal(agreed(np.ascontiguousarray(total[:, rows, cols])), whole[:, rows, cols])
-        assert np.array_equal(agreed(total[:, rows, cols]), whole[:, rows, cols])
+
+    def found(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        shares = torch.from_numpy(agreed(scores))[None]
+        return torch.cat([shares, *(_MEASURES[name](shares) for name in ("entropy", "margin"))], 1)[0].numpy()
+
+    whole, strips = (
+        found(total),
+        [(slice(0, 1), slice(3, 300)), (slice(5, 22), slice(0, 17)), (slice(3, 9), slice(7, 8))],
+    )
+    pixels = [(slice(row, row + 1), slice(col, col + 1)) for row, col in np.ndindex(4, 301)]
+    for rows, cols in (*strips, *pixels):
+        assert np.array_equal(found(np.ascontiguousarray(total[:, rows, cols])), whole[:, rows, cols])
+        assert np.array_equal(found(total[:, rows, cols]), whole[:, rows, cols])
 
 
 # --------------------------------------------------------------------------------------------------------- folded norms
