@@ -9,18 +9,20 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from tiling.bands import COMMON_NAMES, ORDERS, common_name, given_name, name_in_file_name, sensor_in, sensor_of_codes
 from tiling.errors import Mistake, one_line
-from tiling.reach import driver_for
+from tiling.reach import driver_for, is_there
 from tiling.reading import open_dataset
 from tiling.remote import is_local
 
@@ -150,10 +152,27 @@ def _check_place(path: str, dataset: Any) -> None:
             raise Mistake(f"{path} has a CRS but no geotransform; give it its corners: gdal_edit.py -a_ullr … {path}")
     if dataset.crs is None:
         raise Mistake(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
+    if not _leads_to_degrees(dataset.crs.to_wkt()):
+        raise Mistake(
+            f"{path} has a CRS that PROJ cannot convert to longitude and latitude; if it is the wrong one, say which "
+            f"it is: rio edit-info --crs EPSG:… {path}"
+        )
     if transform.b or transform.d:
         raise Mistake(f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} straight.tif")
     if not transform.determinant:  # 0 also where pixels are so small that their area is nothing
         raise Mistake(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
+
+
+@lru_cache(maxsize=64)
+def _leads_to_degrees(wkt: str) -> bool:
+    """Whether places in a CRS can be found on its planet; True of one that lies on none, as a building site's."""
+    try:
+        crs = CRS.from_wkt(wkt)
+        if crs.geodetic_crs is not None:
+            Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    except ProjError:
+        return False
+    return True
 
 
 def _check_size(path: str, dataset: Any) -> None:
@@ -170,7 +189,7 @@ def _check_files(path: str, dataset: Any) -> None:
         driver_for(str(Path(path).with_name(overview.removeprefix(":::BASE:::"))) if ":::" in overview else overview)
     # Of a remote one GDAL would ask its server what there is, here without the options that name the server.
     for file in dataset.files if is_local(path) else ():
-        if is_local(file) and not Path(file).exists():
+        if is_local(file) and not is_there(file):
             raise Mistake(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
     if dataset.driver != "GTiff" or not is_local(path) or not Path(path).exists():
         return
@@ -238,7 +257,7 @@ def _beside(file: Header) -> list[str | None]:
     """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1 (`bands`)."""
     nothing: list[str | None] = [None] * file.count
     item = Path(file.path).with_suffix(".json")
-    if not is_local(file.path) or not item.is_file() or item.stat().st_size > _LARGEST_ITEM:
+    if not is_local(file.path) or not is_there(str(item)) or not item.is_file() or item.stat().st_size > _LARGEST_ITEM:
         return nothing
     try:
         content = json.loads(item.read_text(encoding="utf-8"))

@@ -20,6 +20,7 @@ from rasterio.vrt import WarpedVRT
 from tiling.errors import Mistake
 from tiling.header import read_header
 from tiling.palette import legend_of
+from tiling.reach import is_there
 from tiling.reading import open_dataset
 from tiling.style import LegendRow, completed
 from tiling.window import Window
@@ -158,7 +159,7 @@ def open_labels(
     declares. `column` names the classes of a vector file. Raises `Mistake` where no class is found on the scene.
     """
     classes, regroup = dict(classes or {}), dict(regroup or {})
-    if Path(path).suffix.lower() in VECTOR_SUFFIXES or Path(path).is_dir():
+    if Path(path).suffix.lower() in VECTOR_SUFFIXES or (is_there(str(path)) and Path(path).is_dir()):
         return _shapes(str(path), geobox, column, classes, regroup)
     if column:
         raise Mistake(f"{path} is a raster and has no column {column}; leave --column out")

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import rasterio
 
+from tiling.reach import is_there
 from tiling.style import LegendRow, completed
 
 
@@ -32,7 +33,7 @@ def legend_of(raster: str | Path) -> tuple[LegendRow, ...]:
 def _names(raster: Path) -> list[str]:
     """GDAL's category names, by value: a GeoTIFF itself has no place for them."""
     sidecar = raster.with_name(f"{raster.name}.aux.xml")
-    if not sidecar.exists():
+    if not is_there(str(sidecar)):
         return []
     try:
         root = ElementTree.parse(sidecar)

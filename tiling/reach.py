@@ -146,7 +146,7 @@ def _driver(path: str, reach: Reach, depth: int) -> str:
 
 def _is_envi(file: Path) -> bool:
     for header in (file.with_suffix(".hdr"), file.with_name(f"{file.name}.hdr")):
-        if header.is_file() and header != file:
+        if is_there(str(header)) and header.is_file() and header != file:
             with header.open("rb") as stream:
                 return stream.read(4) == b"ENVI"
     return False
@@ -180,7 +180,7 @@ def _local(path: str) -> Path:
 
 
 def _resolved(path: str) -> Path:
-    return _local(path).expanduser().resolve()
+    return _local(path).resolve()
 
 
 # ----------------------------------------------------------------------------------------------------------------- VRT

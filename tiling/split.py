@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tiling.errors import Mistake
 from tiling.labels import Classes, Labels, ShapeLabels, codes_on_grid
+from tiling.reach import is_there
 from tiling.window import Window
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
@@ -130,7 +131,7 @@ def split_labels(
             "a model by what it has seen; use blocks, shapes, scenes or a split raster"
         )
     given = how if how and how not in ("blocks", "shapes", "scenes") else ""
-    if given and not Path(given).exists():
+    if given and not is_there(given):
         raise Mistake(f"--split {how} is neither a file nor one of blocks, shapes, scenes")
     if given and len(labels) > 1:
         raise Mistake(f"--split {how} is a raster of one scene, and there are {len(labels)}; use blocks or scenes")

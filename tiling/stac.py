@@ -116,8 +116,8 @@ def read_json(path: str) -> Any:
     check_reach(path)
     if is_local(path):
         file = Path(path)
-        if not file.is_file():
-            raise Mistake(f"{path} {'is no file' if file.exists() else 'does not exist'}; check the path")
+        if not is_there(path) or not file.is_file():
+            raise Mistake(f"{path} {'is no file' if is_there(path) else 'does not exist'}; check the path")
         if file.stat().st_size > LARGEST:
             raise Mistake(f"{path} has more than {LARGEST >> 20} MiB, too much for a document; split it")
         raw = file.read_bytes()

@@ -5,6 +5,7 @@ A command is a plain function; nothing heavy is imported before one runs, so tha
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -60,4 +61,9 @@ def main() -> None:
         if type(error).__name__ != "Mistake":
             raise
         print(f"landweave: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"landweave: {str(error.filename)[:80]!r}… is too long for a path on this machine", file=sys.stderr)
         sys.exit(2)

@@ -319,6 +319,31 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "segment NAME.json --out run",
+        "segment SCENE --out NAME",
+        "segment SCENE --out run --segmenter NAME",
+        "train SCENE --labels NAME.tif --out run",
+        "models NAME",
+        "evaluate SCENE NAME.tif",
+        "collection NAME --out run",
+        "monitor NAME --out run",
+    ],
+)
+def test_a_name_that_no_file_system_takes_is_a_mistake(
+    landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = [word.replace("SCENE", str(scene)).replace("NAME", "x" * 300) for word in command.split()]
+    status, _, err = landweave(*told)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "xxx" in err
+    assert "is too long" in err or "does not exist" in err
+
+
 def test_a_folder_that_cannot_be_written_is_a_mistake(landweave: Run, scene: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, _, err = landweave("segment", scene, "--out", tmp_path / "file" / "run", "--workers", 0)

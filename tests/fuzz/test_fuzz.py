@@ -86,6 +86,24 @@ def test_a_raster_whose_pixels_are_next_to_nothing_is_refused() -> None:
     assert "pixels without extent" in str(check(target, changed))
 
 
+@pytest.mark.parametrize("relative", [b"0", b"1"])
+def test_a_vrt_that_names_a_file_at_great_length_is_refused(relative: bytes) -> None:
+    """No file system takes such a name, and `Path.exists` raises OSError where it is asked."""
+    target = TARGETS["vrt"]
+    told, name = target.seeds()[0], b'relativeToVRT="1">a.tif<'
+    assert told.count(name) == 1
+    changed = told.replace(name, b'relativeToVRT="%b">a.t%bif<' % (relative, b"9" * 300))
+    assert "which does not exist" in str(check(target, changed))
+
+
+@pytest.mark.parametrize("authority", ["EPSG:2218", "ESRI:102470"])
+def test_a_crs_that_leads_nowhere_is_refused(authority: str) -> None:
+    """One has a projection without a method, one a scale of 0: PROJ knows both and converts neither."""
+    target = TARGETS["vrt"]
+    told = target.seeds()[0].replace(b"EPSG:32633", authority.encode())
+    assert "a CRS that PROJ cannot convert" in str(check(target, told))
+
+
 # The long runs
 
 

@@ -95,6 +95,16 @@ def test_a_name_like_an_address_is_a_file_where_there_is_one(tmp_path: Path, mon
     assert driver_for("WMS:x.tif") == "GTiff"
 
 
+def test_a_name_to_which_nothing_can_be_added_is_read(tmp_path: Path) -> None:
+    """What may lie beside a file has a longer name, and no file system takes one of more than 255 bytes."""
+    for name in (f"{'x' * 251}.tif", "x" * 255):
+        path = tmp_path / name
+        write(path, noise(1, 16, 16))
+        assert open_scene([str(path)]).width == 16
+        path.write_text("no raster")
+        assert "is not a raster that GDAL can read" in refusal(path)
+
+
 # VRT
 
 
@@ -257,6 +267,7 @@ def test_roots_bound_what_is_opened_with_links_and_dots_followed(tmp_path: Path)
         f"file://{secret}",
         f"GTIFF_DIR:1:{secret}",
         outside / "is-not-there.tif",
+        "~nobody-of-that-name/a.tif",
         write_vrt(inside, shown(secret, 0), name="absolute.vrt"),
         write_vrt(inside, shown("../private/a.tif"), name="relative.vrt"),
         write_vrt(inside, shown("link.tif"), name="linked.vrt"),
