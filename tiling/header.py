@@ -90,31 +90,40 @@ def read_header(path: str) -> Header:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # refused below, in one sentence
         dataset = open_dataset(path)
-    with dataset:
-        if not dataset.count:
-            inside = dataset.subdatasets
-            raise Mistake(
-                f"{path} holds no band"
-                + (f"; name one of its parts, for example {inside[0]!r}" if inside else "; give a raster")
-            )
-        _check_place(path, dataset)
-        _check_size(path, dataset)
-        _check_files(path, dataset)
-        tags = {key.upper(): value for key, value in dataset.tags().items()}
-        return Header(
-            path=path,
-            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs.to_wkt()),
-            dtypes=tuple(dataset.dtypes),
-            nodata=tuple(dataset.nodatavals),
-            scales=tuple(dataset.scales),
-            offsets=tuple(dataset.offsets),
-            texts=_texts(dataset),
-            colours=tuple(colour.name for colour in dataset.colorinterp),
-            masked=any(
-                MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
-            ),
-            about=" ".join(tags.get(key, "") for key in _SENSOR_TAGS),
+    try:
+        with dataset:
+            return _header(path, dataset)
+    except UnicodeDecodeError as error:  # rasterio 1.4 takes all texts for UTF-8, also the CRS of control points
+        raise Mistake(
+            f"{path} holds text that is not UTF-8 where GDAL's should be; write it anew: gdalwarp {path} new.tif"
+        ) from error
+
+
+def _header(path: str, dataset: Any) -> Header:
+    if not dataset.count:
+        inside = dataset.subdatasets
+        raise Mistake(
+            f"{path} holds no band"
+            + (f"; name one of its parts, for example {inside[0]!r}" if inside else "; give a raster")
         )
+    _check_place(path, dataset)
+    _check_size(path, dataset)
+    _check_files(path, dataset)
+    tags = {key.upper(): value for key, value in dataset.tags().items()}
+    return Header(
+        path=path,
+        geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs.to_wkt()),
+        dtypes=tuple(dataset.dtypes),
+        nodata=tuple(dataset.nodatavals),
+        scales=tuple(dataset.scales),
+        offsets=tuple(dataset.offsets),
+        texts=_texts(dataset),
+        colours=tuple(colour.name for colour in dataset.colorinterp),
+        masked=any(
+            MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
+        ),
+        about=" ".join(tags.get(key, "") for key in _SENSOR_TAGS),
+    )
 
 
 def _texts(dataset: Any) -> tuple[tuple[str, ...], ...]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
+import re
 import struct
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
 
 from tests.fuzz.targets import TARGETS, check
 
@@ -104,22 +107,111 @@ def test_a_crs_that_leads_nowhere_is_refused(authority: str) -> None:
     assert "a CRS that PROJ cannot convert" in str(check(target, told))
 
 
+def test_ground_control_points_in_a_crs_named_in_latin_1_are_refused(tmp_path: Path) -> None:
+    """rasterio 1.4 raised UnicodeDecodeError where it was asked for them."""
+    path, name = tmp_path / "a.tif", "WGS 84 / UTM zone 33N"
+    points = [GroundControlPoint(row, col, 5e5 + col, 5e6 - row, 0) for row in (0, 20) for col in (0, 20)]
+    with rasterio.open(
+        path, "w", driver="GTiff", height=20, width=20, count=1, dtype="uint8", gcps=points, crs="EPSG:32633"
+    ):
+        pass
+    told = path.read_bytes()
+    known, unknown = (struct.pack("<4H", 3072, 0, 1, code) for code in (32633, 32767))  # ProjectedCRSGeoKey
+    assert told.count(known) == told.count(f"{name}|".encode()) == 1
+    changed = told.replace(known, unknown).replace(f"{name}|".encode(), b"WGS 84 / UTM zone \xf3\xffN|")
+    assert "holds text that is not UTF-8" in str(check(TARGETS["raster"], changed))
+
+
 # The long runs
 
+HAS_ATHERIS = sys.platform == "linux" and platform.machine() == "x86_64"
+needs_atheris = pytest.mark.skipif(not HAS_ATHERIS, reason="atheris has wheels for Linux on x86-64 alone")
 
+SEED, RUNS = 1, 1000
+"""Of the run that judges a change. The same tree meets the same inputs."""
+
+DEADLINE = 120
+"""Seconds that one of them may take on a machine that is busy with something else; alone they take hundredths."""
+
+
+@needs_atheris
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has wheels for Linux on x86-64 alone")
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_input_of_the_same_thousand_does_harm(name: str, tmp_path: Path) -> None:
+    ended = fuzz(name, tmp_path, "--runs", RUNS, "--seed", SEED, "--deadline", DEADLINE)
+    assert f"#{RUNS}\tDONE" in ended.stdout
+
+
+@needs_atheris
+@pytest.mark.slow
+def test_the_same_seed_meets_the_same_inputs(tmp_path: Path) -> None:
+    """Whatever the folder is called and wherever in memory things lie."""
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "a folder of another length"):
+        ended = fuzz("raster", folder, "--runs", 300, "--seed", 7)
+        facts = re.findall(r"^#\d+\t\w+ +cov: \d+ ft: \d+ corp: \S+", ended.stdout, re.MULTILINE)
+        assert facts[-1].startswith("#300\tDONE")
+        made.append((facts, sorted(path.read_bytes() for path in (folder / "corpus").iterdir())))
+    assert made[0] == made[1]
+    assert len(made[0][1]) > len(TARGETS["raster"].seeds())
+
+
+@needs_atheris
+@pytest.mark.slow
+def test_what_is_found_is_written_however_long_python_takes_to_end(tmp_path: Path) -> None:
+    """The alarm of the deadline, here once a second, killed the process before, and what it had met was lost."""
+    program = f"""
+import sys, time
+from pathlib import Path
+from tests.fuzz import run, targets
+
+class Slow:
+    def __del__(self):
+        time.sleep(3)
+
+def meet(path):
+    if b"lost" in path.read_bytes():
+        raise RuntimeError("harm")
+
+sys.modules["slow"] = Slow()
+targets.TARGETS["lost"] = targets.Target(meet, ".x", lambda: [b"found"], lambda content, chance: b"lost")
+run.fuzz("lost", Path({str(tmp_path)!r}), ["-runs=100", "-seed=1", "-timeout=1"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert "RuntimeError: harm" in done.stdout
+    assert done.returncode == 77, done
+    assert [path.read_bytes() for path in tmp_path.glob("crash-*")] == [b"lost"]
+
+
+@needs_atheris
+@pytest.mark.slow
+@pytest.mark.timeout(0)
 @pytest.mark.skipif("LANDWEAVE_FUZZ_SECONDS" not in os.environ, reason="it tries other inputs each time: set a time")
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_found_in_some_seconds_does_harm(name: str, tmp_path: Path) -> None:
     """`LANDWEAVE_FUZZ_SECONDS` is how long for each target, `LANDWEAVE_FUZZ_SEED` repeats a run."""
     seconds = int(os.environ["LANDWEAVE_FUZZ_SECONDS"])
     seed = int(os.environ.get("LANDWEAVE_FUZZ_SEED", random.SystemRandom().randrange(1, 2**31)))
-    print(f"seed {seed}")
-    command = [sys.executable, "-m", "tests.fuzz.run", name, "--seconds", seconds, "--seed", seed, "--folder", tmp_path]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=seconds + 400)
-    found = [path for path in tmp_path.iterdir() if path.name.startswith(("crash", "timeout", "oom", "leak"))]
-    told = {path.name: path.read_bytes()[:4000] for path in found}
-    assert done.returncode == 0, (seed, told, done.stderr[-3000:])
-    assert "Done " in done.stderr
+    ended = fuzz(name, tmp_path, "--seconds", seconds, "--seed", seed)
+    assert re.search(r"^#\d+\tDONE", ended.stdout, re.MULTILINE)
+
+
+def fuzz(name: str, folder: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    """Fuzz a target in a process of its own; where harm is done, fail with all that it takes to look into it."""
+    command = list(map(str, ("-m", "tests.fuzz.run", name, *options, "--folder", folder)))
+    done = subprocess.run(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # libFuzzer speaks there, Python's exceptions do not
+        text=True,
+        errors="replace",
+        env=os.environ | {"PYTHONHASHSEED": "0"},
+    )
+    if done.returncode:
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        reasons = re.findall(r"=== Uncaught Python exception: ===\n.{0,500}|ERROR: libFuzzer.{0,500}", done.stdout)
+        pytest.fail(
+            f"{name} ended with {done.returncode}; again with: PYTHONHASHSEED=0 python {' '.join(command)}\n"
+            f"{reasons}\n{ {key: content[:4000] for key, content in found.items()} }\n{done.stdout[-6000:]}"
+        )
+    return done
