@@ -6,6 +6,7 @@ for each, so that a crash, a hang or a hunger for memory ends one of them and is
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -17,10 +18,21 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from flows import cli
+
 CPU_SECONDS, SECONDS = 60, 300
 """Computing, and waiting at most: on a machine that others use the clock says little."""
 ADDRESS_SPACE = 6 * 2**30
 """Bytes; a process that has imported everything and read nothing has mapped half of it."""
+
+WANTED = (
+    *("flows.pipeline", "flows.quicklook", "flows.report", "flows.products", "tiling.vectors", "tiling.project"),
+    *("segmentation.classical.thresholds", "skimage.filters", "scipy.ndimage", "geopandas", "pyogrio", "dask.array"),
+    *("pyarrow.pandas_compat", "matplotlib.figure", "matplotlib.patheffects", "matplotlib.backends.backend_agg"),
+    *("PIL.Image", "rich.progress", "rich.table"),
+)
+"""What every map would import, two seconds of computing. Not by making one: threads of C libraries would be left, and a
+process that is forked beside them may wait for ever for what they held."""
 
 
 class Outcome(NamedTuple):
@@ -64,8 +76,6 @@ def one(arguments: list[str]) -> Outcome:
 
 
 def _in_child(arguments: list[str], out: int, err: int) -> int:
-    from flows import cli
-
     signal.alarm(SECONDS)  # its default is to end the process, whatever C code it is in
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
@@ -87,9 +97,8 @@ def _in_child(arguments: list[str], out: int, err: int) -> int:
 
 
 def main() -> None:
-    import flows.pipeline
-    import flows.quicklook  # noqa: F401 - what every call would import
-
+    for name in WANTED:
+        importlib.import_module(name)
     for line in sys.stdin:
         answer: Any = one(json.loads(line))
         print(json.dumps(answer), flush=True)
