@@ -15,6 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flows import pipeline
+from flows.request import Request, Source
+from segmentation.network import Network
+
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -113,6 +117,20 @@ def completed(address: str, flow: str, parameters: dict[str, Any]) -> dict[str, 
     run = run_and_wait(address, parameters, flow)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     return run
+
+
+def at_home(scene: Path, out: Path, shard: int) -> Path:
+    """What the small network makes of a scene where nobody disturbs it: a run in this process, without a server."""
+    pipeline.run(
+        Request(
+            source=Source(paths=(str(scene),)),
+            out=out,
+            segmenter=Network(tile=shard),
+            shard=shard,
+            products=("classes",),
+        )
+    )
+    return out
 
 
 def of_run(run: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import rasterio
 import rasterio.shutil
 
 from tests.scenes import draw_scene
-from tests.server import call, completed, over, started, tasks_of, wait_until
+from tests.server import at_home, call, completed, over, started, tasks_of, wait_until
 from tests.web import serving_in_part
 from tiling.copies import SMALL
 
@@ -76,8 +76,8 @@ def test_a_cancelled_run_stops_at_once_and_goes_on_later(
     assert {name: parts(out)[name] for name in after_five} == after_five  # not done again
     assert len(parts(out)) == SHARDS
 
-    completed(address, "segment-scene", parameters | {"output_folder": str(tmp_path / "undisturbed")})
-    assert (out / "classes.tif").read_bytes() == (tmp_path / "undisturbed" / "classes.tif").read_bytes()
+    undisturbed = at_home(Path(parameters["scene"][0]), tmp_path / "undisturbed", SHARD)
+    assert (out / "classes.tif").read_bytes() == (undisturbed / "classes.tif").read_bytes()
 
 
 def test_a_run_whose_process_is_killed_has_crashed(address: str, parameters: dict[str, Any]) -> None:

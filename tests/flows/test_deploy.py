@@ -29,6 +29,7 @@ from flows.serve import answers
 from tests.scenes import draw_scene
 from tests.server import (
     ENDS,
+    at_home,
     call,
     completed,
     free_port,
@@ -355,6 +356,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         hasten(fleet.address)
         fleet.start_worker()
         yield fleet
+        for service, process in fleet.running.items():  # waits for nobody, as an orderly end would for half a minute
+            if process.poll() is None:
+                fleet.kill(service)
 
 
 def hasten(address: str) -> None:
@@ -438,8 +442,7 @@ def test_a_run_whose_machine_died_goes_on_in_a_new_one(fleet: Fleet, at_work: tu
     parameters = {**LONG, "scene": [large(fleet)]}
     completed(fleet.address, "segment-scene", parameters | {"output_folder": str(out)})
     assert {name: parts(out)[name] for name in kept} == kept
-    undisturbed = fleet.folder / "undisturbed"
-    completed(fleet.address, "segment-scene", parameters | {"output_folder": str(undisturbed)})
+    undisturbed = at_home(Path(large(fleet)), fleet.folder / "undisturbed", 128)
     assert (out / "classes.tif").read_bytes() == (undisturbed / "classes.tif").read_bytes()
     assert over(fleet.address, run)["state_type"] == "CRASHED"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import secrets
@@ -31,6 +30,7 @@ from flows.cluster import Cluster
 from flows.pools import SchedulerLost
 from flows.request import Request, Source
 from segmentation.rules import Rules
+from tests.forks import forks
 from tests.scenes import draw_scene
 from tiling.errors import Mistake
 
@@ -63,11 +63,6 @@ def assert_same_products(folder: Path, expected: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- processes
-
-
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload([__name__, "distributed", "flows.shard"])
-"""A process that has imported everything forks the workers: one begins to work in a tenth of a second, not in three."""
 
 
 def work(address: str, folder: str) -> None:
@@ -141,14 +136,14 @@ def wait_for_workers(address: str, count: int) -> None:
 
 
 class Chaos(threading.Thread):
-    """Kills workers at random moments and replaces them, until it is told to stop."""
+    """Kills so many workers at random moments and replaces them, unless it is told to stop."""
 
-    def __init__(self, herd: Herd, seed: int) -> None:
+    def __init__(self, herd: Herd, seed: int, most: int) -> None:
         super().__init__(daemon=True)
-        self.herd, self.rng, self.over, self.kills = herd, random.Random(seed), threading.Event(), 0
+        self.herd, self.rng, self.over, self.kills, self.most = herd, random.Random(seed), threading.Event(), 0, most
 
     def run(self) -> None:
-        while not self.over.wait(self.rng.uniform(0.05, 0.8)):
+        while self.kills < self.most and not self.over.wait(self.rng.uniform(0.05, 0.8)):
             self.herd.kill_one(self.rng)
             self.herd.add_worker()
             self.kills += 1
@@ -167,7 +162,7 @@ def test_killed_workers_cost_time_and_no_pixel(scene: Path, undisturbed: Path, t
     with herd(tmp_path) as started:
         while kills < KILLS:
             folder = tmp_path / f"run-{runs}"
-            chaos = Chaos(started, seed + runs)
+            chaos = Chaos(started, seed + runs, KILLS - kills)
             chaos.start()
             try:
                 pipeline.run(request(scene, folder), on=Cluster(kind=started.address))
