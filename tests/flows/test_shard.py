@@ -199,19 +199,19 @@ def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: B
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("architecture", "encoder", "options", "steps"),
+    ("architecture", "encoder", "options", "steps", "accuracy", "errors"),
     [
-        ("fpn", DEMO_ENCODER, {"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64}, 180),
-        ("segformer", "mit_b0", {"decoder_segmentation_channels": 64}, 80),
-        ("deeplabv3", DEMO_ENCODER, {"decoder_channels": 64}, 160),
+        ("fpn", DEMO_ENCODER, {}, 180, 0.7, 0),
+        ("segformer", "mit_b0", {}, 80, 0.7, 0),
+        ("deeplabv3", DEMO_ENCODER, {"decoder_channels": 64}, 160, 0.6, 1),
     ],
 )
 def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
-    tmp_path: Path, architecture: str, encoder: str, options: dict[str, Any], steps: int
+    tmp_path: Path, architecture: str, encoder: str, options: dict[str, Any], steps: int, accuracy: float, errors: int
 ) -> None:
-    """At most 1.2 times as many changes as elsewhere, as far as ten lines tell; where the same chips are cut, more.
+    """At most 1.2 times as many changes as elsewhere; where the same chips are cut there are more.
 
-    What is learnt differs from one kind of processor to the next, and so do the lines.
+    DeepLabV3, whose maps hold a fifth of the changes, so that ten lines tell little, is allowed their standard error.
     """
     learnt, truth = Landscape(5).read(0, 0, 512, 512)
     labelled = Labelled(
@@ -227,10 +227,10 @@ def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
     assert (network.support, network.tile, network.margin) == (None, 128, 32)
     scene = write_scene(tmp_path / "scene.tif", pixels)
     classes = read(run(scene, tmp_path / "blended", save(tmp_path / "b", found.card, found.state)) / "classes.tif")
-    assert np.mean(classes == truth) > 0.6
+    assert np.mean(classes == truth) > accuracy
     on, off, error = changes_on_lines(classes, network.tile)
-    assert on - error <= 1.2 * off
+    assert on - errors * error <= 1.2 * off
     finite = network.model_copy(update={"support": Support(1, 1, 1, 1)})
     cut_bundle = save(tmp_path / "c", found.card.model_copy(update={"model": finite}), found.state)
     on, off, error = changes_on_lines(read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"), network.tile)
-    assert on - error > 1.2 * off
+    assert on - errors * error > 1.2 * off
