@@ -54,7 +54,8 @@ def check_map(path: Path | str, out: Path) -> None:
     with rasterio.open(path) as source:
         pixels, shown = source.read(band["index"]), source.read_masks(band["index"]) > 0
         if any(colour == ColorInterp.alpha for colour in source.colorinterp):
-            shown &= source.read(band["alpha"]) > 0
+            # GDAL calls the last of four bands of 8 bits alpha, whatever it holds, and rasterio takes it for a mask
+            shown = shown & (source.read(band["alpha"]) > 0) if band["alpha"] else np.ones_like(shown)
         place = source.transform, source.crs.to_wkt()
     measured = pixels.astype(np.float32) * np.float32(band["scale"]) + np.float32(band["offset"])
     if pixels.dtype.kind == "f":

@@ -13,6 +13,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -23,11 +25,13 @@ from rasterio.errors import NotGeoreferencedWarning
 from tiling.bands import COMMON_NAMES, ORDERS, common_name, given_name, name_in_file_name, sensor_in, sensor_of_codes
 from tiling.errors import Mistake, one_line
 from tiling.reach import driver_for, is_there
-from tiling.reading import open_dataset
+from tiling.reading import glimpse, open_dataset
 from tiling.remote import is_local
 
 _BLOCK, _MOST_BLOCKS = 256, 2**22
 """A scene's sample is chosen among blocks of that many pixels squared; so many are still chosen from in seconds."""
+_FEW_VALUES = 16
+"""Values of a band declared alpha that cannot tell it from a mask with soft edges."""
 _LARGEST_ITEM = 16 * 2**20
 """Bytes of a STAC item."""
 
@@ -46,6 +50,7 @@ class Header:
     texts: tuple[tuple[str, ...], ...]
     """Per band, what may hold its name; the most telling first."""
     colours: tuple[str, ...]
+    """Per band, GDAL's name of what it shows; alpha is what can be a mask."""
     masked: bool
     about: str
     """Tags that may name the sensor."""
@@ -118,12 +123,24 @@ def _header(path: str, dataset: Any) -> Header:
         scales=tuple(dataset.scales),
         offsets=tuple(dataset.offsets),
         texts=_texts(dataset),
-        colours=tuple(colour.name for colour in dataset.colorinterp),
+        colours=tuple(_colour(path, dataset, index) for index in range(1, dataset.count + 1)),
         masked=any(
             MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
         ),
         about=" ".join(tags.get(key, "") for key in _SENSOR_TAGS),
     )
+
+
+def _colour(path: str, dataset: Any, index: int) -> str:
+    """What the file says that a band shows; not alpha where its pixels are no mask, as NAIP's infrared often is."""
+    colour: str = dataset.colorinterp[index - 1].name
+    return colour if colour != ColorInterp.alpha.name or _veils(glimpse(path, dataset, index)) else "undefined"
+
+
+def _veils(values: npt.NDArray[Any]) -> bool:
+    """Whether pixels may be those of a mask: of few values, or half of them one, hidden or shown. A light has many."""
+    counts = np.unique(values, return_counts=True)[1]
+    return len(counts) <= _FEW_VALUES or 2 * counts.max() >= counts.sum()
 
 
 def _texts(dataset: Any) -> tuple[tuple[str, ...], ...]:
@@ -294,7 +311,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def alpha_band(file: Header, named: Sequence[int]) -> int | None:
-    """The alpha band, unless somebody calls it a band of the scene: NAIP's infrared is often stored as alpha."""
+    """The alpha band, unless somebody calls it a band of the scene."""
     return next(
         (i for i, colour in enumerate(file.colours, 1) if colour == ColorInterp.alpha.name and i not in named), None
     )

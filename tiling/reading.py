@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial, reduce
+from itertools import product
 from math import lcm
 from operator import or_
 from pathlib import Path
@@ -49,6 +50,8 @@ LARGEST_BLOCK = 128 * 2**20
 """Bytes of a source's block, decoded."""
 MOST_BANDS = 4096
 """Bands of a source: imaging spectrometers have hundreds, and GDAL takes its time for each."""
+_PATCH, _PATCHES = 64, 4
+"""Side of the patches at which a band is glimpsed, and how many of them there are in each direction."""
 _STORED = {"complex_int16": "complex64"}
 """numpy has no word for GDAL's complex integers."""
 _SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
@@ -225,6 +228,24 @@ def _reason(path: str, error: BaseException) -> str:
     """What GDAL said of a file, in its own words but on one line."""
     said = " ".join(str(error.__cause__ or error).split())
     return said if is_local(path) else copies.in_words(said, path)
+
+
+def glimpse(path: str, dataset: Any, index: int) -> Pixels:
+    """`(value,)` of a band in patches here and there, always the same: what shows what kind of numbers it holds.
+
+    Raises `Mistake` or `Away` where they cannot be read.
+    """
+    starts = product(*([size * n // _PATCHES for n in range(_PATCHES)] for size in dataset.shape))
+    windows = [Window(row, col, _PATCH, _PATCH) & Window.of_shape(*dataset.shape) for row, col in starts]
+    found: list[Pixels] = []
+
+    def read(window: Window) -> None:
+        found.append(dataset.read(index, window=window.ranges).ravel())
+
+    with environment(dataset.name):  # not `path`, which may be read from a copy
+        for window in windows:
+            _at_place(path, window, partial(read, window))
+    return np.concatenate(found)
 
 
 def decode(scene: Scene, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:

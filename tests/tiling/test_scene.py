@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from tests.tiling.rasters import noise, write
@@ -188,7 +189,7 @@ def test_a_band_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path)
             "blue green red nir swir16 swir22 lwir band_8",
         ),
         ("naip_nd_multiyear/m_4709963_se_14_1_20090818.tif", "red green blue nir"),
-        ("chesapeake_md_multires/m_3907833_nw_17_1_naip-new.tif", "red green blue"),
+        ("chesapeake_md_multires/m_3907833_nw_17_1_naip-new.tif", "red green blue nir"),
         ("s2_l2a_openeo_sample/S2_L2A_sample.tif", "red green blue nir band_5"),
         ("landsat_peru_series/1985.tif", "band_1 band_2 band_3 band_4"),
         ("odd_tiffs_cog_fixtures/cog_tags.tif", "green"),
@@ -211,16 +212,36 @@ def test_vegetation_is_brightest_in_what_is_called_near_infrared(shared_data: Pa
     assert red[soil].mean() > green[soil].mean() > blue[soil].mean()
 
 
-def test_naips_infrared_declared_as_alpha_is_a_band_once_it_is_named(shared_data: Path) -> None:
+def test_naips_infrared_declared_as_alpha_is_a_band(shared_data: Path) -> None:
     path = str(shared_data / "chesapeake_md_multires/m_3907833_nw_17_1_naip-new.tif")
     with rasterio.open(path) as dataset:
+        assert dataset.colorinterp[3] == ColorInterp.alpha
         stored = dataset.read()
     assert (stored[3] == 0).any()
-    _, shown = whole(open_scene([path]))
-    assert np.array_equal(shown, stored[3] > 0)
-    pixels, valid = whole(open_scene([path], bands={"red": 1, "green": 2, "blue": 3, "nir": 4}))
-    assert np.array_equal(pixels, stored)
-    assert valid.all()
+    for bands in (None, {"red": 1, "green": 2, "blue": 3, "nir": 4}):
+        scene = open_scene([path], bands=bands)
+        assert scene.band_names == ("red", "green", "blue", "nir")
+        pixels, valid = whole(scene)
+        assert np.array_equal(pixels, stored)
+        assert valid.all()
+
+
+@pytest.mark.parametrize("edge", [0, 30])
+def test_what_is_declared_alpha_hides_pixels_unless_its_values_show_that_it_is_no_mask(
+    tmp_path: Path, edge: int
+) -> None:
+    """A mask may have soft edges: some pixels of many values, most shown or hidden."""
+    colours, seen = ("red", "green", "blue", "alpha"), noise(3, 300, 400, low=1, high=255)
+    soft = np.full((300, 400), 255, "uint8")
+    soft[:100], soft[100 : 100 + edge] = 0, np.linspace(0, 255, edge)[:, None].astype("uint8")
+    masked = open_scene([write(tmp_path / "masked.tif", [*seen, soft], colours=colours)])
+    assert masked.band_names == ("red", "green", "blue")
+    assert np.array_equal(whole(masked)[1], soft > 0)
+    light = np.where(noise(300, 400, seed=5) < 60, 0, noise(300, 400, seed=4)).astype("uint8")
+    lit = open_scene([write(tmp_path / "lit.tif", [*seen, light], colours=colours)])
+    assert lit.band_names == ("red", "green", "blue", "band_4")
+    assert np.array_equal(whole(lit)[0][3], light)
+    assert whole(lit)[1].all()
 
 
 def test_every_real_raster_is_read_as_rasterio_reads_it_or_refused_in_one_sentence(shared_data: Path) -> None:
@@ -239,6 +260,9 @@ def test_every_real_raster_is_read_as_rasterio_reads_it_or_refused_in_one_senten
             numbers = [band.index for band in scene.bands]
             expected = dataset.read(numbers)
             shown = (dataset.read_masks(numbers) > 0).all(axis=0)
+            if "naip" in path.name and path.parent.name.startswith("chesapeake"):
+                assert len(numbers) == 4  # infrared, which rasterio takes for its mask
+                shown[:] = True
         np.testing.assert_array_equal(pixels, expected)
         assert np.array_equal(valid, shown & np.isfinite(expected).all(axis=0)), path
         read += 1
