@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from segmentation.estimation import AreaEstimates
 
 
+LINE_EVERY = 60.0
+"""Seconds after which a long stage says how far it is where there is no terminal: in the log of a batch job."""
+
+
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
-    """A bar per stage on a terminal, a line per stage elsewhere, nothing when quiet."""
+    """A bar per stage on a terminal; elsewhere a line at its end, and one a minute before; nothing when quiet."""
     from flows.progress import silent
 
     if quiet:
@@ -37,7 +42,7 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console, last = Console(stderr=True), time.monotonic()
     bars: dict[str, Any] = {}
     columns = (
         TextColumn("{task.description:<14}"),
@@ -49,11 +54,13 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as display:
 
         def update(stage: str, done: int, total: int) -> None:
+            nonlocal last
             if stage not in bars:
                 bars[stage] = display.add_task(stage, total=total)
             display.update(bars[stage], completed=done, total=total)
-            if not console.is_terminal and done == total:
-                print(f"{stage}: {done} of {total}", file=sys.stderr)
+            if not console.is_terminal and (done == total or time.monotonic() - last >= LINE_EVERY):
+                last = time.monotonic()
+                print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
 
         yield update
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from flows import cli
+from flows.cli import show
 from flows.cli.options import spread
 from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
@@ -38,6 +40,19 @@ def test_help_needs_no_heavy_library() -> None:
         "print([m for m in ('torch', 'prefect', 'distributed', 'rasterio', 'numpy', 'xarray') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_in_a_log_a_stage_says_that_it_ended_and_once_a_minute_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with show.progress_bar() as progress:
+        for done in range(1, 101):
+            now += 2
+            progress("train", done, 100)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"train: {done} of 100" for done in (30, 60, 90, 100)]
 
 
 def options_of(name: str) -> set[str]:
