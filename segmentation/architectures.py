@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segmentation.card import Card, NetworkModel
+from segmentation.card import Card, NetworkModel, OptionValue
 from segmentation.errors import Mistake
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Architecture:
     """Settings without which it does not work here."""
     coarser: int = 1
     """How many times its encoder's stride its own is."""
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Settings that suit `encoder`, given to what is trained anew on it."""
 
     def make(self, encoder: str, weights: str | bool | None, **settings: Any) -> torch.nn.Module:
         """A network; with `weights` None nothing is downloaded."""
@@ -80,6 +82,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         encoder="tu-vit_tiny_patch16_224",
         fixed={"dynamic_img_size": True},  # else it takes chips of the size it was pretrained with, and no other
         coarser=2,
+        # The library's decoder is made for an encoder four times as wide; these are Depth Anything's for its small one
+        # (Yang et al. 2024, arXiv:2406.09414).
+        options={"decoder_fusion_channels": 64, "decoder_intermediate_channels": (48, 96, 192, 384)},
     ),
     "fcn": Architecture("torchvision's plain head on dilated features: the simplest there is", "segmentation.fcn:FCN"),
 }

@@ -13,6 +13,8 @@ from segmentation.samples import TRAIN, Samples
 
 _CHIP = 32
 """Side of the training chips, in pixels, unless the network is coarse."""
+_LONG_CHIP = 256
+"""Side of the chips above which two strides of a coarse network are enough, not four."""
 _STEPS, _LEAST_STEPS = 600, 200
 """Steps of a run on 30 000 labels, growing with their square root; and on the fewest."""
 _MOST_WORK = 2e13
@@ -63,7 +65,8 @@ def network_for(samples: Samples, recipe: Recipe) -> NetworkModel:
     architecture = recipe.architecture or "fullunet"
     known = ARCHITECTURES.get(architecture)
     encoder = recipe.encoder or (known.encoder if known else "plain")
-    options = recipe.options
+    suited = known.options if known and encoder == known.encoder else {}
+    options = {**suited, **recipe.options}
     if not recipe.architecture and "members" not in options and samples.counts(TRAIN).sum() < _FEWER:
         options = {**options, "members": _MEMBERS}  # what few labels teach depends on chance; three outvote it
     shape = NetworkModel(
@@ -91,7 +94,9 @@ def settled(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     from segmentation.architectures import build, undilated_stride
 
     stride = card.network.stride
-    chip = -(-(recipe.chip or max(_CHIP, 4 * undilated_stride(build(card)))) // stride) * stride
+    coarse = undilated_stride(build(card))
+    enough = max(_CHIP, min(4 * coarse, max(_LONG_CHIP, 2 * coarse)))
+    chip = -(-(recipe.chip or enough) // stride) * stride
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
     wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
     affordable = int(_MOST_WORK / (3 * work(card) * batch * chip**2))  # backwards costs twice as much as forwards

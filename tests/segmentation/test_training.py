@@ -331,6 +331,8 @@ def test_what_is_left_to_the_data_follows_from_counts() -> None:
     assert (settled(Recipe(), samples, coarse).chip, settled(Recipe(), samples, coarse).batch) == (128, 8)
     dilated = a_card(architecture="deeplabv3", stride=8, options={})  # looks as far, with a stride of 8
     assert settled(Recipe(), samples, dilated).chip == 128
+    coarsest = a_card(architecture="pan", stride=128, margin=0, options={})
+    assert settled(Recipe(), samples, coarsest).chip == 256
 
 
 def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path: Path) -> None:
@@ -346,6 +348,16 @@ def test_from_few_labels_several_networks_are_made(monkeypatch: pytest.MonkeyPat
     assert network_for(samples, Recipe(architecture="fullunet")).options == {}
     monkeypatch.setattr("segmentation.recipe._FEWER", 10)
     assert network_for(samples, Recipe()).options == {}
+
+
+def test_a_decoder_fits_the_encoder_that_an_architecture_brings() -> None:
+    samples = a_samples()
+    brought = network_for(samples, Recipe(architecture="dpt"))
+    assert brought.options["decoder_fusion_channels"] == 64
+    asked = network_for(samples, Recipe(architecture="dpt", options={"decoder_fusion_channels": 32}))
+    assert asked.options == {**brought.options, "decoder_fusion_channels": 32}
+    assert network_for(samples, Recipe(architecture="dpt", encoder="tu-vit_small_patch16_224")).options == {}
+    assert network_for(samples, Recipe(architecture="unet")).options == {}
 
 
 def test_a_missing_gpu_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
