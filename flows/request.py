@@ -188,7 +188,10 @@ def checked(model: type[Model], **values: Any) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise Mistake(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {_shown(first['input'])}") from error
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise Mistake(f"there is no setting {name}; there are {', '.join(model.model_fields)}") from error
+        raise Mistake(f"{name}: {first['msg']}, not {_shown(first['input'])}") from error
 
 
 def _shown(value: Any) -> str:
@@ -239,11 +242,15 @@ def check_places(request: Request) -> None:
 
 
 def pairs(option: str, text: str, kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
-    """The entries of NAME=VALUE,NAME=VALUE."""
+    """The entries of NAME=VALUE,NAME=VALUE; no name stands for two."""
+    seen = set()
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = entry.partition("=")
         if not equals:
             raise Mistake(f"{option} {text}: {entry!r} is no NAME=VALUE; write for example {option} red=1,green=2")
+        if name.strip() in seen:
+            raise Mistake(f"{option} {text} says two things of {name.strip()}; leave one out")
+        seen.add(name.strip())
         yield name.strip(), number(option, value, kind)
 
 

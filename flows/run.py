@@ -34,8 +34,8 @@ LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pyt
 
 
 def content_key(facts: dict[str, Any]) -> str:
-    """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits."""
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits; a no-data value may be NaN."""
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

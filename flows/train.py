@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -17,15 +19,15 @@ from flows.figures import blank_figure, csv_text, write_accuracy
 from flows.models import opened
 from flows.plan import calibrated
 from flows.progress import Progress, silent
-from flows.request import Source
+from flows.request import Source, checked
 from flows.run import content_key, versions, write_whole
 from segmentation.accuracy import Accuracy
-from segmentation.bundle import Bundle, save, write
+from segmentation.bundle import Bundle, check_folder, save, write
 from segmentation.fitting import Look
 from segmentation.growing import ForestRecipe, TrainedForest, train_forest
 from segmentation.legend import LandClass, Legend
 from segmentation.recipe import Recipe
-from segmentation.samples import PARTS, Labelled, Samples
+from segmentation.samples import Labelled, Samples
 from segmentation.training import Trained, train_network
 from segmentation.trees import FORESTS
 from tiling.errors import Mistake
@@ -108,6 +110,13 @@ class Finished:
         }
 
 
+def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
+    """A recipe of settings that a person named; `Mistake` in one line where they are none."""
+    if settings.get("architecture") in FORESTS:
+        return checked(ForestRecipe, **settings)
+    return checked(Recipe, **settings)
+
+
 def grouped(paths: Sequence[str], scenes: int) -> list[list[str]]:
     """The paths of each scene: all of them where there is one; else each begins one, and NAME=PATH adds to the last."""
     if scenes < 2:
@@ -136,30 +145,25 @@ def train(request: Training, progress: Progress = silent) -> Finished:
             )
         weights = "imagenet" if request.weights == "imagenet" else opened(request.weights)
     _check_out(request.out)
-    scratch = request.out.with_name(f".{request.out.name}.training")
-    samples, notes = samples_of(request, scratch, progress)
-    key = _key(request, samples, weights)
-    if request.fresh or not (scratch / key).exists():
-        for old in (path for path in scratch.glob("*") if path.is_dir()):
-            rmtree(old)
-    (scratch / key).mkdir(parents=True, exist_ok=True)
     name = request.name or request.out.name
     trained: Trained | TrainedForest
-    if isinstance(request.recipe, ForestRecipe):
-        trained = train_forest(samples, request.recipe, name=name, licence=request.licence, told=progress)
-        bundle, files = write(request.out, trained.card, trained.content), []
-    else:
-        trained = train_network(
-            samples, request.recipe, name=name, licence=request.licence, scratch=scratch / key, told=progress,
-            weights=weights,
-        )  # fmt: skip
-        bundle = save(request.out, trained.card, trained.state)
-        files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
-        _write_curves(trained.looks, *files)
-    judged = trained.test or trained.validation
-    if judged:
-        files.extend(write_accuracy(judged, bundle.folder))
-    rmtree(scratch)
+    with _scratch(request.out) as scratch:
+        samples, notes = samples_of(request, scratch, progress)
+        if isinstance(request.recipe, ForestRecipe):
+            trained = train_forest(samples, request.recipe, name=name, licence=request.licence, told=progress)
+            bundle, files = write(request.out, trained.card, trained.content), []
+        else:
+            kept = _kept(scratch, _key(request, samples, weights), fresh=request.fresh)
+            trained = train_network(
+                samples, request.recipe, name=name, licence=request.licence, scratch=kept, told=progress,
+                weights=weights,
+            )  # fmt: skip
+            bundle = save(request.out, trained.card, trained.state)
+            files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
+            _write_curves(trained.looks, *files)
+        judged = trained.test or trained.validation
+        if judged:
+            files.extend(write_accuracy(judged, bundle.folder))
     seconds = time.perf_counter() - began
     notes = (*notes, *trained.notes)
     return Finished(bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds)
@@ -167,9 +171,8 @@ def train(request: Training, progress: Progress = silent) -> Finished:
 
 def _check_out(out: Path) -> None:
     """Say now, not in a quarter of an hour, that the bundle cannot be written."""
-    if out.exists() and not (out / "model.json").is_file() and any(out.iterdir()):
-        raise Mistake(f"{out} holds other files, not a bundle; choose a new folder with --out")
     try:
+        check_folder(out)
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         probe = out.with_name(f".{out.name}.probe")
         probe.touch()
@@ -178,12 +181,37 @@ def _check_out(out: Path) -> None:
         raise Mistake(f"cannot write to {out.parent}: {error.strerror}; name another folder with --out") from error
 
 
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A hidden folder beside the bundle. It stays where the training in it was stopped and can go on."""
+    folder = out.with_name(f".{out.name}.training")
+    try:
+        yield folder
+    except BaseException:
+        if not any(folder.glob("*/*.pt")):
+            rmtree(folder, ignore_errors=True)
+        raise
+    rmtree(folder, ignore_errors=True)
+
+
+def _kept(scratch: Path, key: str, *, fresh: bool) -> Path:
+    """The folder of what the training of that key has become; that of any other goes."""
+    if fresh or not (scratch / key).exists():
+        for old in (path for path in scratch.glob("*") if path.is_dir()):
+            rmtree(old)
+    (scratch / key).mkdir(parents=True, exist_ok=True)
+    return scratch / key
+
+
 def _key(request: Training, samples: Samples, weights: Bundle | str | None) -> str:
     """What a training follows from: another one does not go on from its files."""
     asked = request.model_dump(mode="json", exclude={"out", "fresh", "name", "licence"})
     scenes = [source.open().identities() for source in request.sources]
-    counts = [samples.counts(part).tolist() for part in PARTS.values()]
-    facts = {"request": asked, "scenes": scenes, "counts": counts, "versions": versions()}
+    taught = hashlib.sha256()
+    for piece in samples.pieces:
+        for array in (piece.labels, piece.part):
+            taught.update(array.data)
+    facts = {"request": asked, "scenes": scenes, "labels": taught.hexdigest(), "versions": versions()}
     return content_key(facts | {"weights": weights.digest if isinstance(weights, Bundle) else weights})[:32]
 
 
@@ -217,20 +245,31 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
     ]
     made = []
     for number, (scene, split, window) in enumerate(jobs):
-        made.append(_labelled(scene, split, window, scratch / f"piece-{number}"))
+        made.append(_labelled(scene, bands, split, window, scratch / f"piece-{number}"))
         progress("read", number + 1, len(jobs))
     present = set(np.flatnonzero(sum(np.bincount(np.ravel(piece.labels), minlength=256)[:256] for piece in made)))
-    legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in rows if v in present))
+    seen = [row for row in rows if row[0] in present]
+    if len(seen) < 2:
+        only = f"nothing but {seen[0][1]}" if seen else "no pixel"
+        raise Mistake(
+            f"{request.labels[0]} labels {only} where the scene has data; label more there, or look at the scene's "
+            "no-data value and mask"
+        )
+    legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in seen))
+    unseen = ", ".join(name for value, name, _ in rows if value not in present)
+    notes = [note for one in labels for note in one.notes]
+    if unseen:
+        notes.append(f"left out, as no pixel of it has data in the scene: {unseen}")
     samples = Samples(
         pieces=tuple(made),
         bands=bands,
         units=tuple(scenes[0].band(name).units for name in bands),
-        dtype=str(np.result_type(*(scenes[0].band(name).dtype for name in bands))),
+        dtype=str(np.result_type(*(band.dtype for scene in scenes for band in scene.bands))),
         legend=legend,
         gsd=round(_gsd(scenes[0]), 3),
         facts=_facts(request, scenes, splitting),
     )
-    return samples, (*(note for one in labels for note in one.notes), *splitting.notes)
+    return samples, (*notes, *splitting.notes)
 
 
 def pieces(split: Split) -> list[Window]:
@@ -254,8 +293,8 @@ def _joined(found: list[Window], window: Window) -> None:
     found.append(window)
 
 
-def _labelled(scene: Scene, split: Split, window: Window, path: Path) -> Labelled:
-    bands = scene.band_names
+def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, path: Path) -> Labelled:
+    """A window of a scene, its bands in the order of `bands`."""
     dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for name in bands))
     pixels = _array(path.with_suffix(".pixels.npy"), (len(bands), *window.shape), dtype)
     valid, labels, part = (
@@ -289,7 +328,7 @@ def _check_alike(scenes: Sequence[Scene]) -> None:
     """Scenes that train one model have the same bands in the same units."""
     first = scenes[0]
     for scene in scenes[1:]:
-        if scene.band_names != first.band_names:
+        if set(scene.band_names) != set(first.band_names):
             raise Mistake(
                 f"{scene.name} has {', '.join(scene.band_names)} and {first.name} has {', '.join(first.band_names)}; "
                 "give scenes of the same bands, or choose those they share with --bands"
@@ -303,7 +342,7 @@ def _check_alike(scenes: Sequence[Scene]) -> None:
 
 
 def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
-    """The classes of all scenes; `Mistake` where a value means two things."""
+    """The classes of all scenes; `Mistake` where a value means two things, or two values one."""
     rows: dict[int, tuple[int, str, str]] = {}
     for one in labels:
         for value, name, colour in one.rows:
@@ -312,6 +351,13 @@ def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
                     f"value {value} is {name} in {one.path} and {rows[value][1]} before; say what values mean, "
                     f"for example --classes {value}={name},…"
                 )
+    values: dict[str, int] = {}
+    for value, name, _ in rows.values():
+        if values.setdefault(name, value) != value:
+            raise Mistake(
+                f"{labels[0].path}: {values[name]} and {value} are both called {name}; make one class of them with "
+                f"--regroup {value}={values[name]}, or give them names of their own with --classes"
+            )
     return [rows[value] for value in sorted(rows)]
 
 

@@ -46,6 +46,12 @@ __all__ = [
 
 CARD = "model.json"
 
+BESIDE = (
+    *("curves.csv", "curves.png", "accuracy.json", "accuracy.csv"),
+    *("confusion.csv", "confusion.png", "reliability.png"),
+)
+"""What a training leaves beside the card and the weights."""
+
 LARGEST_CARD = 4 * 2**20
 """Bytes."""
 
@@ -83,10 +89,7 @@ class Bundle:
             or self.card.size > LARGEST
             or hashlib.sha256(content := file.read_bytes()).hexdigest() != self.card.sha256
         ):
-            raise Mistake(
-                f"{file} is not the file that {CARD} was written for (its length or SHA-256 differs); "
-                "copy the whole bundle again or train it anew"
-            )
+            raise _not_the_cards(file)
         return content
 
     def weights(self) -> dict[str, Tensor]:
@@ -102,6 +105,23 @@ class Bundle:
             raise Mistake(f"{self.weights_file} is not a safetensors file ({error}); save it as one") from error
 
 
+def check_folder(folder: Path) -> None:
+    """Raise `Mistake` where a bundle cannot be written without something else being lost: it replaces the folder."""
+    if folder.absolute() == Path.cwd():
+        raise Mistake(f"{folder} is the folder you are in, which a bundle replaces; name a new one")
+    if folder.exists() and not folder.is_dir():
+        raise Mistake(f"{folder} is a file, and a bundle is a folder; name a new one")
+    inside = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    ours = {CARD, *BESIDE, *(kind.weights for kind in KINDS.values())}
+    if foreign := [name for name in inside if name not in ours or not (folder / name).is_file()]:
+        raise Mistake(f"{folder} holds other files than a bundle's, {foreign[0]} for one; name a new folder")
+    if inside:
+        try:
+            read_card(folder / CARD)
+        except Mistake as mistake:
+            raise Mistake(f"{folder} holds other files, not a bundle; name a new folder") from mistake
+
+
 def names() -> tuple[str, ...]:
     """The bundles that come with the package."""
     return tuple(sorted(card.parent.name for card in PACKAGED.glob(f"*/{CARD}")))
@@ -110,7 +130,8 @@ def names() -> tuple[str, ...]:
 def load(where: str | Path) -> Bundle:
     """The bundle of that name, if it comes with the package, else the one in that folder.
 
-    Reads the card alone. Raises `Mistake` where a file is missing or the card is not one.
+    Reads the card alone. Raises `Mistake` where a file is missing, the card is not one, or the weights are longer or
+    shorter than it says.
     """
     folder = PACKAGED / where if str(where) in names() else Path(where)
     if not folder.is_dir():
@@ -121,7 +142,16 @@ def load(where: str | Path) -> Bundle:
     bundle = _opened(folder, stat.st_mtime_ns, stat.st_size)
     if not bundle.weights_file.is_file():
         raise _no_bundle(folder, bundle.weights_file.name)
+    if bundle.weights_file.stat().st_size != bundle.card.size:
+        raise _not_the_cards(bundle.weights_file)
     return bundle
+
+
+def _not_the_cards(file: Path) -> Mistake:
+    return Mistake(
+        f"{file} is not the file that {CARD} was written for (its length or SHA-256 differs); "
+        "copy the whole bundle again or train it anew"
+    )
 
 
 def _no_bundle(folder: Path, missing: str) -> Mistake:
@@ -169,8 +199,7 @@ def write(folder: Path, card: Card, content: bytes) -> Bundle:
 
     `content` is the file of weights. Raises `Mistake` rather than replace a folder that holds anything else.
     """
-    if folder.exists() and not (folder / CARD).is_file() and any(folder.iterdir()):
-        raise Mistake(f"{folder} holds other files, not a bundle; choose a new folder")
+    check_folder(folder)
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     new.mkdir(parents=True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
-from segmentation.bundle import Bundle, save
+from segmentation.bundle import Bundle, check_folder, save
 from segmentation.card import Card
 from segmentation.errors import Mistake
 from segmentation.weights import CHECKPOINTS, LARGEST, tensor_facts
@@ -53,6 +53,7 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     from segmentation.architectures import build, stride_of
     from segmentation.field import choose_margin, support
 
+    check_folder(out)
     model = build(card)
     state = fitting(parameters(source), model.state_dict(), source, card)
     model.load_state_dict(state)

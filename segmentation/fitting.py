@@ -161,8 +161,14 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
             # Whatever chance there is in the network (dropout) follows from the step too.
             torch.manual_seed(hash((recipe.seed, run.number, now.step, team.rank)) % 2**63)
             seen = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
-                logits = model(seen)
+            try:
+                with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
+                    logits = model(seen)
+            except ValueError as error:  # torch's batch norm, of a single value
+                raise Mistake(
+                    f"{run.card.network.architecture} cannot learn from {recipe.batch} chips of {recipe.chip} px in a "
+                    f"step ({' '.join(str(error).split())}); raise batch or chip with --set"
+                ) from error
             # A network of several members gives the logits of each: all are to say the same.
             wanted = torch.from_numpy(targets).repeat(len(logits) // len(targets), 1, 1)
             loss = loss_of(logits, wanted.to(device))
@@ -233,7 +239,15 @@ def _batches(run: Run, start: int, team: Team) -> Iterator[Iterator[tuple[Any, A
 def _looked(
     run: Run, now: _State, model: torch.nn.Module, best: dict[str, torch.Tensor], rate: float, losses: list[float]
 ) -> dict[str, torch.Tensor]:
-    """Judge the averaged weights; returns the best so far and notes how it stands."""
+    """Judge the averaged weights; returns the best so far and notes how it stands.
+
+    Raises `Mistake` where they have run away.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise Mistake(
+            f"the weights have run away by step {now.step}: some are no number; lower the rate, for example "
+            f"--set rate={run.recipe.rate / 10:g}"
+        )
     judged = VALIDATION not in run.parts and bool(run.samples.counts(VALIDATION).any())
     found = accuracy(model, run.samples, run.card, VALIDATION, run.windows) if judged else None
     iou, overall = (found.mean_iou, found.overall_accuracy) if found else (math.nan, math.nan)

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.accuracy import Accuracy, confusion_matrix
 from segmentation.card import BandCard, Card, ForestModel
-from segmentation.errors import Mistake
 from segmentation.features import LARGEST_WINDOW, Feature, candidates, compute, margin_of, parsed
 from segmentation.fitting import Told
 from segmentation.forest import threads
@@ -76,9 +75,7 @@ def train_forest(samples: Samples, recipe: ForestRecipe, *, name: str, licence: 
 
     cards, classes = samples.band_cards(), len(samples.legend)
     trees = recipe.trees or FORESTS[recipe.architecture].trees
-    counts = samples.counts(TRAIN)
-    if np.count_nonzero(counts) < 2:
-        raise Mistake("the training part has one class only; label another, or split otherwise with --split")
+    samples.check_taught()
     validated = bool(samples.counts(VALIDATION).any())
     options = _WINDOWS if recipe.windows is None else (recipe.windows,)
     if recipe.windows is None and not validated:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from segmentation.card import QUANTILES, BandCard, brief
+from segmentation.errors import Mistake
 from segmentation.legend import Legend
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
@@ -74,6 +75,14 @@ class Samples:
     def counts(self, part: int) -> npt.NDArray[np.int64]:
         """`(class,)`: labelled pixels of that part, in the legend's order."""
         return sum((piece.counts(part, self.legend.values) for piece in self.pieces), np.zeros(len(self.legend), int))
+
+    def check_taught(self) -> None:
+        """Raise `Mistake` where no two classes are there to be told apart."""
+        if np.count_nonzero(self.counts(TRAIN)) < 2:
+            raise Mistake(
+                "the training part has one class only where the scene has data; label another, or split otherwise with "
+                "--split"
+            )
 
     def band_cards(self) -> tuple[BandCard, ...]:
         """Mean, spread and quantiles of each band where pixels are valid and no validation or test label lies."""

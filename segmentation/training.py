@@ -68,6 +68,7 @@ def train_network(
 
     from segmentation.architectures import build, initial_weights
 
+    samples.check_taught()
     notes: list[str] = []
     old = None if weights == "imagenet" else weights
     card = _first_card(samples, recipe, name, licence, old)

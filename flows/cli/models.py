@@ -71,7 +71,7 @@ def train(
     """Train a model on scenes and labels; leaves a bundle for `segment --segmenter DIR`."""
     from flows.request import checked, number, pairs
     from flows.settings import settings_of
-    from flows.train import Training, grouped
+    from flows.train import Training, grouped, recipe_from
     from flows.train import train as run
 
     sources = [options.source(paths) for paths in grouped(scene, len(labels))]
@@ -89,7 +89,7 @@ def train(
         labels_nodata=labels_nodata,
         split=split,
         split_values=dict(pairs("--split-values", split_values, int)),
-        recipe=recipe,
+        recipe=recipe_from(recipe),
         weights=weights,
         name=name,
         licence=licence,

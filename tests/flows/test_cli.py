@@ -24,8 +24,10 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.cli import show
 from flows.cli.options import spread
+from flows.request import pairs
 from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
+from tiling.errors import Mistake
 
 
 @pytest.fixture
@@ -53,6 +55,11 @@ def test_in_a_log_a_stage_says_that_it_ended_and_once_a_minute_how_far_it_is(
             progress("train", done, 100)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"train: {done} of 100" for done in (30, 60, 90, 100)]
+
+
+def test_nothing_is_named_twice() -> None:
+    with pytest.raises(Mistake, match="--classes 1=Water,1=Trees says two things of 1; leave one out"):
+        dict(pairs("--classes", "1=Water,1=Trees", str))
 
 
 def options_of(name: str) -> set[str]:

@@ -20,13 +20,13 @@ from affine import Affine
 from PIL import Image
 
 from flows.request import Source
-from flows.train import Training, grouped, samples_of, train
+from flows.train import Training, _key, grouped, recipe_from, samples_of, train
 from segmentation.bundle import load
 from segmentation.errors import Mistake as NoBundle
 from segmentation.growing import ForestRecipe
 from segmentation.recipe import Recipe
 from segmentation.samples import TEST, TRAIN, VALIDATION
-from tests.scenes import UTM, draw_pixels, write_scene
+from tests.scenes import BANDS, UTM, draw_pixels, write_scene
 from tiling.errors import Mistake
 
 QUICK = Recipe(options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=40)
@@ -173,6 +173,76 @@ def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: 
     ):
         with pytest.raises((Mistake, NoBundle), match=said):
             train(request)
+
+
+def test_what_has_no_data_is_not_taught(tmp_path: Path, scene: Path) -> None:
+    """The left half of the scene has none: a class that lies there alone is told of, and two are needed elsewhere."""
+    with rasterio.open(scene, "r+") as opened:
+        pixels = opened.read()
+        pixels[:, :, :64] = 0
+        opened.write(pixels)
+    codes = np.tile(np.array([[1, 2], [2, 3]], np.uint8).repeat(8, 0).repeat(8, 1), (6, 8))
+    codes[:, :64] = 4
+    samples, notes = samples_of(asked(scene, write_labels(tmp_path / "a.tif", codes), tmp_path / "b"), tmp_path / "w")
+    assert samples.legend.values == (1, 2, 3)
+    assert "left out, as no pixel of it has data in the scene: 4" in notes
+    for right, said in ((1, "a.tif labels nothing but 1 where the scene has data"), (0, "a.tif labels no pixel where")):
+        codes[:, :64], codes[:, 64:] = np.where(np.arange(64) < 32, 1, 2), right
+        with pytest.raises(Mistake, match=said):
+            train(asked(scene, write_labels(tmp_path / "a.tif", codes), tmp_path / "b"))
+    assert not list(tmp_path.glob(".b*"))
+
+
+def test_two_values_of_one_name_are_a_mistake_that_names_regroup(tmp_path: Path, scene: Path, labels: Path) -> None:
+    with pytest.raises(Mistake, match="1 and 2 are both called Water; make one class of them with --regroup 2=1"):
+        train(asked(scene, labels, tmp_path / "b", classes={1: "Water", 2: "Water", 3: "Bare"}))
+
+
+def test_bands_in_another_order_are_the_same_bands(tmp_path: Path, scene: Path, labels: Path) -> None:
+    turned = write_scene(tmp_path / "turned.tif", draw_pixels(96, 128)[::-1], names=BANDS[::-1])
+    two = Training(
+        sources=tuple(Source(paths=(str(path),)) for path in (scene, turned)),
+        labels=(str(labels),) * 2,
+        out=tmp_path / "c",
+    )
+    samples, _ = samples_of(two, tmp_path / "w")
+    one, other = samples.pieces
+    assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_labels_that_were_mended_begin_a_training_anew(tmp_path: Path, scene: Path, labels: Path) -> None:
+    request = asked(scene, labels, tmp_path / "b")
+
+    def key() -> str:
+        return _key(request, samples_of(request, tmp_path / "w")[0], None)
+
+    first = key()
+    assert key() == first
+    codes = truth_of(draw_pixels(96, 128))
+    codes[10, 10], codes[40, 40] = codes[40, 40], codes[10, 10]
+    swapped = np.argwhere(codes == 1)[0], np.argwhere(codes == 2)[0]
+    codes[tuple(swapped[0])], codes[tuple(swapped[1])] = 2, 1  # as many pixels of each class as before
+    write_labels(labels, codes)
+    assert key() != first
+
+
+def test_no_data_may_be_nan(tmp_path: Path, labels: Path) -> None:
+    pixels = draw_pixels(96, 128).astype("float32")
+    pixels[pixels == 0] = np.nan
+    scene = write_scene(tmp_path / "nan.tif", pixels)
+    request = Training(
+        sources=(Source(paths=(str(scene),), nodata=np.nan),), labels=(str(labels),), out=tmp_path / "b", recipe=QUICK
+    )
+    assert train(request).bundle.card.legend.values == (1, 2, 3)
+
+
+def test_settings_that_are_none_are_told_which_there_are() -> None:
+    with pytest.raises(Mistake, match="there is no setting stesp; there are architecture, encoder, options, loss"):
+        recipe_from({"stesp": 3})
+    with pytest.raises(Mistake, match="there is no setting steps; there are architecture, trees"):
+        recipe_from({"architecture": "random-forest", "steps": 3})
+    with pytest.raises(Mistake, match="chip: Input should be less than or equal to 4096"):
+        recipe_from({"chip": 100_000})
 
 
 def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(tmp_path: Path, scene: Path, labels: Path) -> None:

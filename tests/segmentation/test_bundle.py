@@ -104,6 +104,13 @@ def test_tampered_weights_are_refused(bundle: Bundle) -> None:
             use()
 
 
+def test_weights_cut_short_are_noticed_before_they_are_needed(bundle: Bundle) -> None:
+    content = bundle.weights_file.read_bytes()
+    bundle.weights_file.write_bytes(content[:100])
+    with pytest.raises(Mistake, match=r"model\.safetensors is not the file"):
+        load(bundle.folder)
+
+
 def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
     """Even where the card vouches for them."""
     bundle = save(tmp_path / "bundle", a_card(), STATE)
@@ -271,6 +278,43 @@ def test_saving_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Pat
         save(thesis, a_card(), STATE)
     assert (thesis / "chapter1.tex").read_text() == "irreplaceable"
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "thesis"}
+
+
+@pytest.mark.parametrize("beside", ["weights.h5", "notes/draft.txt", "model.onnx"])
+def test_a_bundle_with_other_files_beside_it_is_not_replaced(bundle: Bundle, beside: str) -> None:
+    (bundle.folder / beside).parent.mkdir(exist_ok=True)
+    (bundle.folder / beside).write_text("irreplaceable")
+    with pytest.raises(Mistake, match=rf"bundle holds other files than a bundle's, {beside.split('/')[0]} for one"):
+        save(bundle.folder, a_card(name="new"), STATE)
+    assert (bundle.folder / beside).read_text() == "irreplaceable"
+    assert load(bundle.folder).digest == bundle.digest
+
+
+def test_nor_is_a_model_json_of_another_program(tmp_path: Path) -> None:
+    keras = tmp_path / "keras"
+    keras.mkdir()
+    (keras / "model.json").write_text('{"class_name": "Sequential"}')
+    with pytest.raises(Mistake, match="keras holds other files, not a bundle"):
+        save(keras, a_card(), STATE)
+    assert [path.name for path in keras.iterdir()] == ["model.json"]
+
+
+def test_what_a_training_left_beside_the_card_is_replaced_with_it(bundle: Bundle) -> None:
+    (bundle.folder / "curves.csv").write_text("old")
+    save(bundle.folder, a_card(name="new"), STATE)
+    assert not (bundle.folder / "curves.csv").exists()
+
+
+def test_neither_a_file_nor_the_folder_one_is_in_becomes_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "map.tif").write_text("map")
+    with pytest.raises(Mistake, match=r"map\.tif is a file"):
+        save(tmp_path / "map.tif", a_card(), STATE)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(Mistake, match="is the folder you are in"):
+        save(Path(), a_card(), STATE)
 
 
 def test_a_save_that_fails_leaves_the_old_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,6 +196,24 @@ def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path
     assert same(again, best)
 
 
+def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"the weights have run away by step \d+.*--set rate="):
+        trained(tmp_path, SMALL.model_copy(update={"rate": 1e12}))
+
+
+def test_a_step_too_small_for_a_norm_is_a_mistake(tmp_path: Path) -> None:
+    recipe = Recipe(architecture="fullunet", options={"encoder_depth": 2, "decoder_channels": (8, 8, 8)}, steps=2)
+    with pytest.raises(Mistake, match="cannot learn from 1 chips of 4 px in a step"):
+        trained(tmp_path, recipe.model_copy(update={"batch": 1, "chip": 4}))
+
+
+def test_one_class_to_learn_from_is_a_mistake(tmp_path: Path) -> None:
+    piece = draw()
+    piece.part[(piece.part == TRAIN) & (piece.labels != 1)] = VALIDATION
+    with pytest.raises(Mistake, match="the training part has one class only"):
+        trained(tmp_path, samples=a_samples(piece))
+
+
 def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
     piece = draw()
     samples = a_samples(replace(piece, part=np.where(piece.part > 0, TRAIN, 0).astype(np.uint8)))
