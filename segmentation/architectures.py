@@ -47,6 +47,8 @@ class Architecture:
     """Settings without which it does not work here."""
     coarser: int = 1
     """How many times its encoder's stride its own is."""
+    patches: bool = False
+    """Whether it changes class along the edges of the squares that it sees an image as, one or two to a stride."""
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     """Settings that suit `encoder`, given to what is trained anew on it."""
 
@@ -82,6 +84,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         encoder="tu-vit_tiny_patch16_224",
         fixed={"dynamic_img_size": True},  # else it takes chips of the size it was pretrained with, and no other
         coarser=2,
+        patches=True,
         # The library's decoder is made for an encoder four times as wide; these are Depth Anything's for its small one
         # (Yang et al. 2024, arXiv:2406.09414).
         options={"decoder_fusion_channels": 64, "decoder_intermediate_channels": (48, 96, 192, 384)},

@@ -76,7 +76,10 @@ class NetworkModel(BaseModel):
     encoder: Annotated[str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")]
     options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
     tile: Annotated[int, Field(ge=1, le=65536, description="Target length of a core, in pixels.")] = 1024
-    margin: Annotated[int, Field(ge=0, le=65536, description="Default margin, in pixels; a multiple of the stride.")]
+    margin: Annotated[
+        int,
+        Field(ge=0, le=65536, description="Default margin, in pixels; a multiple of the stride where chips are cut."),
+    ]
     stride: Annotated[int, Field(ge=1, le=4096, description="It is shift-invariant modulo this many pixels.")] = 32
     support: Annotated[Support | None, Field(description="Null where it looks at the whole chip.")]
     disagreement: Annotated[
@@ -89,7 +92,7 @@ class NetworkModel(BaseModel):
 
     @model_validator(mode="after")
     def _on_the_stride(self) -> NetworkModel:
-        if self.margin % self.stride:
+        if self.support is not None and self.margin % self.stride:
             raise ValueError(f"margin {self.margin} is no multiple of stride {self.stride}")
         return self
 

@@ -146,14 +146,17 @@ def choose_margin(
 
     Measured by cutting `chips (band, y, x)`, normalised and of any size, into squares: at least two a side, so that
     there is a cut to see; the share is then that of a cut every `tile` px. No margin exceeds the support, nor `most`.
-    Networks without `support` blend their chips; for these `most` is a quarter of the tile unless it is given.
+    Networks without `support` blend their chips; for these `most` is a quarter of the tile unless it is given, and a
+    margin is such that tile and two margins are whole strides, of which the tile may be half a one short.
     """
     whole_chip = support is None
     enough = tile // 4 if support is None else -(-max(support) // stride) * stride
-    most = max(stride, (enough if most is None else most) // stride * stride)
+    odd = tile % stride if whole_chip else 0
+    least = (2 * stride - odd) // 2 if odd else 0
+    most = max(least or stride, least + ((enough if most is None else most) - least) // stride * stride)
     around = most if whole_chip else enough
     most = min(most, around)
-    cores = [min(tile, -(-max(chip.shape[1:]) // (2 * stride)) * stride) for chip in chips]
+    cores = [min(tile, odd + -(-(max(chip.shape[1:]) - 2 * odd) // (2 * stride)) * stride) for chip in chips]
     wholes = [np.pad(chip, ((0, 0), (around, around), (around, around))) for chip in chips]
     expected = [_untiled(model, whole, stride, around) for whole in wholes]
 
@@ -165,12 +168,12 @@ def choose_margin(
         return float(sum(changed) / (tile * sum(labels.size for labels in expected)))
 
     seen = effective_field(model, [_whole_strides(chip, stride) for chip in chips], stride=stride)
-    found = min(most, -(-seen // stride) * stride)
+    found = min(most, least + -(-max(0, seen - least) // stride) * stride)
     share = measured(found)
     while share > tolerated and found < most:
         found += stride
         share = measured(found)
-    while share <= tolerated and found and (less := measured(found - stride)) <= tolerated:
+    while share <= tolerated and found > least and (less := measured(found - stride)) <= tolerated:
         found, share = found - stride, less
     return Margin(found, share)
 

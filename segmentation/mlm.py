@@ -188,8 +188,8 @@ def _input(card: Card) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": "chip",
         "description": (
-            "A window of a scene whose origin and lengths are multiples of the stride; pixels without data and beyond "
-            "the scene are 0 after scaling."
+            "A window of a scene whose lengths, and where there is a support its origin, are multiples of the stride; "
+            "pixels without data and beyond the scene are 0 after scaling."
             if network
             else "A window of a scene; what lies beyond it or has no data is left out."
         ),

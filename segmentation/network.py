@@ -33,7 +33,7 @@ from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 class Network(Bundled):
     """A trained network: learns shapes and textures as well as colours."""
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     uses_gpu: ClassVar[bool] = True
 
     kind: Literal["network"] = "network"

@@ -210,12 +210,16 @@ def _reaching(model: torch.nn.Module, samples: Samples, card: Card, recipe: Reci
     """The network's shape with how far it looks, its tile and its margin.
 
     What looks at the whole chip knows chips as long as those it learnt from: larger tiles would show it other sights.
+    Tiles of what sees patches end in the middle of one, and no chip has the patches of the next: else all their edges
+    would lie on tile lines.
     """
+    from segmentation.architectures import ARCHITECTURES
     from segmentation.field import choose_margin, support
 
     network = card.network
     reach = support(model, len(card.bands), stride=network.stride)
-    tile = recipe.chip if reach is None else network.tile
+    longer = network.stride // 2 if ARCHITECTURES[network.architecture].patches else 0
+    tile = recipe.chip + longer if reach is None else network.tile
     margin = choose_margin(model, _chips_for_margin(samples, card), tile=tile, stride=network.stride, support=reach)
     measured = {"margin": margin.margin, "disagreement": brief(margin.disagreement)}
     return network.model_copy(update={"support": reach, "tile": tile, **measured})

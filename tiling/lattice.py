@@ -90,7 +90,8 @@ class Lattice:
 
     With `blend` chips are put together where they overlap. All have the size that `tile` and `margin` say, whatever the
     raster's, and a shard also computes the chips around it that reach into its core; it is no smaller than 4 tiles, or
-    most of its chips would be those.
+    most of its chips would be those. They may begin anywhere, but their length is whole strides: `margin` is what is
+    rounded up.
     """
 
     height: int
@@ -112,7 +113,7 @@ class Lattice:
     @cached_property
     def core_shape(self) -> tuple[int, int]:
         if self.blend:
-            core = -(-self.tile // self.stride) * self.stride
+            core = self.tile + (self.tile % 2 if self.stride % 2 == 0 else 0)  # else no margin makes whole strides
             return core, core
         return core_size(self.height, self.tile, self.stride), core_size(self.width, self.tile, self.stride)
 
@@ -121,8 +122,11 @@ class Lattice:
         margin = self._margin
         return self.core_shape[0] + 2 * margin, self.core_shape[1] + 2 * margin
 
-    @property
+    @cached_property
     def _margin(self) -> int:
+        if self.blend:
+            longer = range(self.margin, self.margin + self.stride)
+            return next(margin for margin in longer if (self.core_shape[0] + 2 * margin) % self.stride == 0)
         return -(-self.margin // self.stride) * self.stride
 
     @cached_property

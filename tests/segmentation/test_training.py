@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from segmentation.samples import TEST, TRAIN, VALIDATION
 from segmentation.training import Trained, started_from, train_network
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.networks import a_card, lively_state
+from tiling.lattice import Lattice
 
 SMALL = Recipe(
     architecture="fullunet", options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=24
@@ -357,6 +359,18 @@ def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path
     card = trained(tmp_path, Recipe(architecture="pspnet", encoder="resnet18", chip=48, batch=2, steps=2)).card
     assert card.network.support is None
     assert card.network.tile == 48
+
+
+def test_tiles_of_what_sees_patches_end_within_one(tmp_path: Path) -> None:
+    """Neighbouring chips begin half a stride apart: their patches have no edges in common, and none on a tile line."""
+    small = {"decoder_fusion_channels": 8, "decoder_intermediate_channels": (8, 8, 8, 8)}
+    network = trained(tmp_path, Recipe(architecture="dpt", options=small, chip=64, batch=2, steps=2)).card.network
+    assert (network.support, network.stride, network.tile, network.margin) == (None, 32, 80, 24)
+    lattice = Lattice(400, 400, network.tile, network.margin, network.stride, blend=True)
+    assert lattice.chip_shape == (128, 128)
+    starts = [lattice.tile_at(0, col).chip.col for col in range(5)]
+    assert {(later - start) % 32 for start, later in itertools.pairwise(starts)} == {16}
+    assert all((lattice.tile_at(0, col).core.col - start) % 16 == 8 for col, start in enumerate(starts))
 
 
 def test_from_few_labels_several_networks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:

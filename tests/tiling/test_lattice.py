@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,23 @@ def test_chips_have_one_shape_start_on_the_stride_and_see_the_margin(lattice: La
                 or tile.core.row_stop == lattice.height
                 or (tile.core.col_stop == lattice.width)
             )
+
+
+@given(lattices)
+def test_blended_chips_have_one_shape_of_whole_strides_and_begin_anywhere(lattice: Lattice) -> None:
+    blended = replace(lattice, blend=True)
+    (height, width), (length, _) = blended.chip_shape, blended.core_shape
+    assert height == width
+    assert height % lattice.stride == 0
+    assert lattice.tile <= length <= lattice.tile + 1
+    assert lattice.margin <= (height - length) // 2 < lattice.margin + lattice.stride
+    owned = [tile.core for shard in blended.shards() for tile in shard.tiles if tile.core in shard.core]
+    assert sum(core.area for core in owned) == lattice.whole.area
+    for shard in blended.shards():
+        for tile in shard.tiles:
+            assert tile.chip.shape == blended.chip_shape
+            assert tile.core.grown(lattice.margin) in tile.chip
+            assert tile.chip & shard.core
 
 
 @given(lattices, st.integers(1, 300))
