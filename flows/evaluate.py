@@ -382,7 +382,8 @@ def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> Gro
     """
     known: dict[str, int | None] = {name.casefold(): value for value, name, _ in own}
     for key, value in given.items():
-        known[str(key).strip().casefold()] = value_of("--reference-classes", value, own)
+        word = str(int(key)) if is_whole(key) else str(key).strip().casefold()  # 01 in a column of text is 1
+        known[word] = value_of("--reference-classes", value, own)
     found: dict[int, int | None] = {}
     lost = []
     for value, name, _ in labels.rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,9 @@ COLOURS: tuple[tuple[str, str], ...] = (
 
 _ALIKE = 3 * 20**2
 """Squared distance of two colours, in red, green and blue, below which a reader takes one for the other."""
+
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
+"""An integer of at most 64 bits, written out."""
 
 _BLOCK = 1024
 """Side of the windows that are looked at, in pixels."""
@@ -241,25 +245,17 @@ def _pixels_per_pixel(fine: GeoBox, coarse: GeoBox) -> float:
 
 
 def _shapes(path: str, geobox: GeoBox, column: str, classes: dict[int, str], regroup: dict[int, int]) -> ShapeLabels:
-    import pandas
     import shapely
 
     frame = read_shapes(path)
     column = class_column(path, frame, column)
-    texts = frame[column]
-    frame, texts = frame[texts.notna()], texts[texts.notna()]
-    if pandas.api.types.is_numeric_dtype(texts):
-        codes = texts.to_numpy().astype(np.int64)
-        found = {int(code): str(code) for code in np.unique(codes)}
-    else:
-        words = texts.astype(str).str.strip()
-        wanted = {name.casefold(): value for value, name in classes.items()}
-        free = (number for number in range(1, len(set(words)) + len(wanted) + 1) if number not in wanted.values())
-        found_codes = {
-            word: wanted[word.casefold()] if word.casefold() in wanted else next(free) for word in sorted(set(words))
-        }
-        codes = words.map(found_codes).to_numpy().astype(np.int64)
-        found = {code: word for word, code in found_codes.items()}
+    blank = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
+    if blank.all():
+        raise Mistake(f"{path}: column {column} is empty; name another with --column, or fill it in")
+    frame = frame[~blank]
+    codes, found, notes = _codes(path, frame[column], classes)
+    if blank.any():
+        notes = (f"{path}: {_left_out(int(blank.sum()), 'class')}", *notes)
     assert geobox.crs is not None  # a scene's grid has one
     shapes = frame.geometry.to_crs(geobox.crs.to_wkt()).make_valid().to_numpy()
     bounds = shapely.box(*geobox.extent.boundingbox)
@@ -268,19 +264,66 @@ def _shapes(path: str, geobox: GeoBox, column: str, classes: dict[int, str], reg
         raise Mistake(f"{path} lies outside the scene; give labels of the same place")
     shapes, codes = _no_smaller_than_a_pixel(shapes[here], geobox), codes[here]
     values, rows = _legend(path, {code: found[code] for code in sorted(set(codes.tolist()))}, classes, regroup)
-    notes = () if here.all() else (f"{path}: {np.count_nonzero(~here)} of {here.size} shapes lie outside the scene",)
+    if not here.all():
+        notes = (*notes, f"{path}: {np.count_nonzero(~here)} of {here.size} shapes lie outside the scene")
     classed = np.array([values.get(int(code), 0) for code in codes], np.uint8)
     return ShapeLabels(path, geobox, rows, notes, shapes, classed)
 
 
+def _left_out(count: int, lacking: str) -> str:
+    return f"{count} {f'shapes without a {lacking} are' if count > 1 else f'shape without a {lacking} is'} left out"
+
+
+def _codes(
+    path: str, texts: Any, classes: Mapping[int, str]
+) -> tuple[npt.NDArray[np.int64], dict[int, str], tuple[str, ...]]:
+    """The code of each shape, what the codes are called, and what a person should know of it.
+
+    Numbers, also those kept as text, are codes themselves. Words get the value that `classes` gives to their name, else
+    are numbered in their order; those that differ in capitals alone are one, called as it is most often written.
+    """
+    import pandas
+
+    if not pandas.api.types.is_numeric_dtype(texts):
+        words = [word.strip() for word in texts.astype(str)]
+        if not all(map(_WHOLE.fullmatch, words)):
+            return _numbered(path, words, classes)
+        texts = np.array([int(word) for word in words])
+    codes = np.asarray(texts).astype(np.int64)
+    return codes, {int(code): str(code) for code in np.unique(codes)}, ()
+
+
+def _numbered(
+    path: str, words: Sequence[str], classes: Mapping[int, str]
+) -> tuple[npt.NDArray[np.int64], dict[int, str], tuple[str, ...]]:
+    spellings: dict[str, Counter[str]] = {}
+    for word in words:
+        spellings.setdefault(word.casefold(), Counter())[word] += 1
+    names = {key: times.most_common(1)[0][0] for key, times in spellings.items()}  # of equals the first
+    wanted = {name.casefold(): value for value, name in classes.items()}
+    free = (number for number in range(1, len(names) + len(wanted) + 1) if number not in wanted.values())
+    code_of = {key: wanted[key] if key in wanted else next(free) for key in sorted(names, key=names.__getitem__)}
+    notes = tuple(
+        f"{path}: {', '.join(times)} differ in capitals alone and count as one class, {names[key]}"
+        for key, times in spellings.items()
+        if len(times) > 1
+    )
+    codes = np.array([code_of[word.casefold()] for word in words], np.int64)
+    return codes, {code: names[key] for key, code in code_of.items()}, notes
+
+
 def read_shapes(path: str) -> Any:
     """The polygons and points of a vector file, as a GeoDataFrame; `Mistake` where it holds none or no CRS."""
+    import shapely
+
     from tiling.shapes import read_frame
 
     frame = read_frame(path)
-    if frame.geometry.isna().all():
+    shapes = frame.geometry.to_numpy()
+    there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))  # GeoPandas' own test warns of empty ones
+    if not there.any():
         raise Mistake(f"{path} holds no shapes; labels are polygons or points")
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
+    frame = frame[there]
     other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon", "Point", "MultiPoint"})
     if other:
         raise Mistake(f"{path} holds {' and '.join(other)}; labels are polygons or points, so leave the others out")

@@ -288,6 +288,16 @@ def test_every_point_counts_once(tmp_path: Path) -> None:
     assert accuracy.boundaries is None
 
 
+def test_shapes_without_a_class_are_no_reference_and_numbers_may_be_text(tmp_path: Path) -> None:
+    found = write_classes(tmp_path / "map.tif", np.array([[1, 2, 1, 1]], np.uint8))
+    spots = [shapely.Point(col + 0.5, 0.5) for col in range(4)]
+    truth = write_shapes(tmp_path / "truth.gpkg", spots, ["01", "02", " ", None])
+    accuracy = evaluate(found, truth)
+    assert confusion(accuracy) == {(1, 1): 1, (2, 2): 1}
+    assert f"{truth}: 2 shapes without a class are left out" in accuracy.notes
+    assert confusion(evaluate(found, truth, reference_classes={"02": 3})) == {(1, 1): 1, (3, 2): 1}
+
+
 def test_a_sample_tells_how_much_there_is(tmp_path: Path) -> None:
     """The map calls a tenth of class 1 class 2. 800 points find out, within their interval; the map does not."""
     rng = np.random.default_rng(5)

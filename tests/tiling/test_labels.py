@@ -161,6 +161,45 @@ def test_names_give_values_to_words(tmp_path: Path) -> None:
     assert labels.read(WHOLE)[9, 9] == 5
 
 
+def test_numbers_kept_as_text_are_the_numbers(tmp_path: Path) -> None:
+    shapes = [box(0, 10 * n, 4, 4) for n in range(5)]
+    path = write_shapes(tmp_path / "s.gpkg", shapes, label=["1", " 2", "3", "10", "012"])
+    labels = open_labels(path, GRID, classes={1: "One", 3: "Three", 10: "Ten", 12: "Twelve"}, regroup={2: 1})
+    assert labels.read(WHOLE)[0, ::10].tolist() == [1, 1, 3, 10, 12, 0]
+    assert [row[:2] for row in labels.rows] == [(1, "One"), (3, "Three"), (10, "Ten"), (12, "Twelve")]
+
+
+@pytest.mark.parametrize("classes", [["b", None, "", "  ", "a"], [2.0, None, None, None, 1.0]])
+def test_shapes_without_a_class_are_left_out_and_counted(tmp_path: Path, classes: list) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 10 * n, 4, 4) for n in range(5)], label=classes)
+    labels = open_labels(path, GRID)
+    assert labels.read(WHOLE)[0, ::10].tolist() == [2, 0, 0, 0, 1, 0]
+    assert labels.notes == (f"{path}: 3 shapes without a class are left out",)
+    none = write_shapes(tmp_path / "none.gpkg", [box(0, 0, 4, 4)], label=[" "])
+    with pytest.raises(Mistake, match=r"none\.gpkg: column label is empty; name another"):
+        open_labels(none, GRID, column="label")
+
+
+def test_words_that_differ_in_capitals_alone_are_one_class_named_as_most_often(tmp_path: Path) -> None:
+    words = ["Forest", "forest", "water", "forest ", "WATER"]
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 10 * n, 4, 4) for n in range(5)], label=words)
+    labels = open_labels(path, GRID)
+    assert labels.read(WHOLE)[0, ::10].tolist() == [1, 1, 2, 1, 2, 0]
+    assert [row[:2] for row in labels.rows] == [(1, "forest"), (2, "water")]
+    assert labels.notes == (
+        f"{path}: Forest, forest differ in capitals alone and count as one class, forest",
+        f"{path}: water, WATER differ in capitals alone and count as one class, water",
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_empty_geometries_are_left_out_without_a_warning(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), shapely.Polygon(), None], label=["a", "b", "b"])
+    assert [row[:2] for row in open_labels(path, GRID, column="label").rows] == [(1, "a")]
+    with pytest.raises(Mistake, match=r"none\.gpkg holds no shapes"):
+        open_labels(write_shapes(tmp_path / "none.gpkg", [shapely.Polygon(), None], label=["a", "b"]), GRID)
+
+
 def frame(**columns: list) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(columns, geometry=[shapely.Point(i, i) for i in range(4)], crs=UTM)
 
