@@ -32,7 +32,7 @@ from segmentation.estimation import AreaEstimates
 from segmentation.reliability import BINS, Reliability, count_confidence
 from tiling.area import PixelAreas, sum_by
 from tiling.errors import Mistake
-from tiling.labels import VECTOR_SUFFIXES, ShapeLabels, open_labels
+from tiling.labels import VECTOR_SUFFIXES, ShapeLabels, has_alpha, open_labels
 from tiling.palette import legend_of
 from tiling.parts import NO_CONFIDENCE
 from tiling.project import sorted_bounds
@@ -348,7 +348,8 @@ def confidence_of(map_path: str | Path, given: str | Path | None) -> Path | None
     try:
         with rasterio.open(path) as sure, rasterio.open(map_path) as found:
             if not given:
-                return path if sure.dtypes[0] == "uint8" and same_grid(sure, found) else None
+                return path if sure.dtypes == ("uint8",) and same_grid(sure, found) else None
+            has_alpha(path, sure)
             if sure.dtypes[0] != "uint8":
                 raise Mistake(f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for none")
     except rasterio.errors.RasterioIOError as error:
@@ -584,8 +585,9 @@ def count(comparison: Comparison, core: Window) -> Counts:
 
 
 def open_classes(path: str | Path) -> rasterio.DatasetReader:
-    """A class raster, open; `Mistake` where it is none."""
+    """A class raster, open, of one band or one and alpha; `Mistake` where it is none."""
     source = open_dataset(str(path))
+    has_alpha(path, source)
     if not np.issubdtype(np.dtype(source.dtypes[0]), np.integer):
         raise Mistake(f"{path} holds {source.dtypes[0]} values; a class raster holds integers")
     if source.crs is None:
@@ -604,7 +606,7 @@ def on_grid(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Any
         height=grid.height,
         width=grid.width,
         resampling=Resampling.nearest,
-        add_alpha=source.nodata is None,
+        add_alpha=source.nodata is None and source.count == 1,  # GDAL refuses a second alpha
         tolerance=1e-9,  # exact: with 0 rasterio 1.4 makes no WarpedVRT on a given grid
     )
 

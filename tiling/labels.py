@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 
@@ -215,6 +215,9 @@ def _meaningless(codes: set[int], dtype: str) -> set[int]:
 def codes_on_grid(path: str, geobox: GeoBox, nodata: float | None, window: Window) -> tuple[npt.NDArray[Any], Any]:
     """The file's values in a window of the grid, and where it has any."""
     with open_dataset(path) as source:
+        veiled = has_alpha(path, source)
+        if source.crs is None:
+            raise Mistake(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
         own = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
         finer = _pixels_per_pixel(own, geobox) > 2
         with WarpedVRT(
@@ -226,10 +229,22 @@ def codes_on_grid(path: str, geobox: GeoBox, nodata: float | None, window: Windo
             resampling=Resampling.mode if finer else Resampling.nearest,
             tolerance=1e-9,  # exact: rasterio 1.4 makes no WarpedVRT on a given grid with 0
             src_nodata=nodata,
-            add_alpha=True,
+            add_alpha=not veiled,
         ) as grid:
             codes, data = grid.read([1, 2], window=window.ranges)
     return codes, data > 0
+
+
+def has_alpha(path: str | Path, source: Any) -> bool:
+    """Whether beside its one band a raster has an alpha band; `Mistake` where it has several, or others."""
+    if source.count == 1:
+        return False
+    if source.count == 2 and source.colorinterp[1] == ColorInterp.alpha:
+        return True
+    raise Mistake(
+        f"{path} holds {source.count} bands, and only one can be meant; take it alone: "
+        f"gdal_translate -b 1 {path} one.tif"
+    )
 
 
 def _pixels_per_pixel(fine: GeoBox, coarse: GeoBox) -> float:

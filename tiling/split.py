@@ -38,6 +38,9 @@ _FEW_SHAPES = 500
 _CELLS = 1024
 """Cells along the longer side of a scene in which labels are counted before the blocks are chosen, at most."""
 
+_LOOK = 1024
+"""Side of the windows in which a given raster is looked for, in pixels."""
+
 How = Literal["blocks", "shapes", "scenes"]
 Unit = tuple[int, int]
 """Number of the scene, number of the block or shape in it; scenes count from 0."""
@@ -135,9 +138,16 @@ def split_labels(
         raise Mistake(f"--split {how} is neither a file nor one of blocks, shapes, scenes")
     if given and len(labels) > 1:
         raise Mistake(f"--split {how} is a raster of one scene, and there are {len(labels)}; use blocks or scenes")
+    if values and not given:
+        said = ",".join(f"{part}={value}" for part, value in values.items())
+        raise Mistake(f"--split-values {said}: there is no split raster whose values these are; give one with --split")
+    if odd := sorted(set(values or ()) - set(PARTS)):
+        raise Mistake(f"--split-values {odd[0]}=…: there is no such part; there are {', '.join(PARTS)}")
     drawn = [Split(one, 0, given=given, values=dict(values or GIVEN)) for one in labels]
     known = _known_parts(drawn[0]) if given else {TRAIN}
     if given and TRAIN not in known:
+        if not _reaches(drawn[0]):
+            raise Mistake(f"--split {given} lies outside the scene, or is no data there; give one of the same place")
         raise Mistake(
             f"--split {given} marks no labelled pixel for training; say what its values mean, "
             "for example --split-values train=1,test=2"
@@ -174,6 +184,13 @@ def _known_parts(split: Split) -> set[int]:
     for window in split.labels.windows():
         found.update(np.unique(split.parts(window)[split.labels.read(window) > 0]).tolist())
     return found
+
+
+def _reaches(split: Split) -> bool:
+    """Whether the given raster says anything of the scene."""
+    grid = split.labels.geobox
+    windows = Window.of_shape(*grid.shape).blocks(_LOOK)
+    return any(codes_on_grid(split.given, grid, None, window)[1].any() for window in windows)
 
 
 def _units(drawn: Sequence[Split], kind: How, buffer: int | None) -> tuple[list[Split], Counts, str, int]:

@@ -36,12 +36,16 @@ def write_classes(
     nodata: int | None = 0,
     crs: str = UTM,
     transform: Affine | None = None,
+    beside: tuple[np.ndarray, ...] = (),
+    **options: str,
 ) -> Path:
+    bands = np.stack([values, *beside])
     with rasterio.open(
-        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=1, dtype=values.dtype,
+        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=len(bands), dtype=values.dtype,
         crs=crs, transform=transform or Affine(pixel, 0, 500_000 + west, 0, -pixel, 5_300_000), nodata=nodata,
+        **options,
     ) as target:  # fmt: skip
-        target.write(values, 1)
+        target.write(bands)
     return path
 
 
@@ -391,6 +395,34 @@ def test_settings_that_mean_nothing_are_refused(tmp_path: Path, settings: dict[s
     with pytest.raises(Mistake, match=says) as caught:
         evaluate(found, found, **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_of_several_bands_none_is_judged_silently(tmp_path: Path) -> None:
+    ones = np.ones((2, 2), np.uint8)
+    one = write_classes(tmp_path / "one.tif", ones)
+    three = write_classes(tmp_path / "three.tif", ones, beside=(ones, ones))
+    says = r"three\.tif holds 3 bands, .*: gdal_translate -b 1 \S+three\.tif one\.tif$"
+    for arguments, settings in (
+        ((three, one), {}),
+        ((one, three), {}),
+        ((one, one), {"mask": three}),
+        ((one, one), {"confidence": three}),
+    ):
+        with pytest.raises(Mistake, match=says):
+            evaluate(*arguments, **settings)
+    found = write_classes(tmp_path / "classes.tif", ones)
+    write_classes(tmp_path / "confidence.tif", ones, beside=(ones,))
+    assert evaluate(found, one).reliability is None
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_raster_with_alpha_holds_where_that_says(tmp_path: Path, shift: float) -> None:
+    alpha = np.array([[255, 255, 255, 0]], np.uint8)
+    values = np.array([[1, 2, 1, 2]], np.uint8)
+    found = write_classes(tmp_path / "map.tif", values, nodata=None, beside=(alpha,), ALPHA="YES")
+    truth = write_classes(tmp_path / "truth.tif", values, west=shift, nodata=None, beside=(alpha,), ALPHA="YES")
+    for one, other in ((found, truth), (truth, found)):
+        assert confusion(evaluate(one, other)) == {(1, 1): 2, (2, 2): 1}
 
 
 def test_a_raster_of_measurements_is_no_class_raster(tmp_path: Path) -> None:

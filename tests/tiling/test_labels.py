@@ -23,12 +23,22 @@ GRID = GeoBox((40, 60), Affine(10, 0, 500_000, 0, -10, 5_300_000), UTM)
 WHOLE = Window.of_shape(40, 60)
 
 
-def write_classes(path: Path, codes: np.ndarray, *, pixel: float = 10, nodata: float | None = None) -> Path:
+def write_classes(
+    path: Path,
+    codes: np.ndarray,
+    *,
+    pixel: float = 10,
+    nodata: float | None = None,
+    west: float = 500_000,
+    second: np.ndarray | None = None,
+    **options: str | None,
+) -> Path:
+    bands = [codes] if second is None else [codes, second]
     with rasterio.open(
-        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1, dtype=codes.dtype, crs=UTM,
-        transform=Affine(pixel, 0, 500_000, 0, -pixel, 5_300_000), nodata=nodata,
+        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=len(bands), dtype=codes.dtype,
+        transform=Affine(pixel, 0, west, 0, -pixel, 5_300_000), nodata=nodata, **{"crs": UTM} | options,
     ) as target:  # fmt: skip
-        target.write(codes, 1)
+        target.write(np.stack(bands))
     return path
 
 

@@ -148,6 +148,37 @@ def test_a_split_raster_without_training_is_refused(tmp_path: Path, labels: Labe
         split_labels([labels], str(path))
 
 
+def test_a_split_raster_has_one_band_and_a_place(tmp_path: Path, labels: Labels) -> None:
+    given = np.ones((40, 60), np.uint8)
+    two = write_classes(tmp_path / "two.tif", given, second=given)
+    lost = write_classes(tmp_path / "lost.tif", given, crs=None)
+    away = write_classes(tmp_path / "away.tif", given, west=900_000)
+    for path, said in (
+        (two, r"two\.tif holds 2 bands, .*: gdal_translate -b 1 "),
+        (lost, r"lost\.tif has no CRS; say which it is: rio edit-info --crs"),
+        (away, r"away\.tif lies outside the scene"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            split_labels([labels], str(path))
+
+
+def test_an_alpha_band_beside_the_split_says_where_it_holds(tmp_path: Path, labels: Labels) -> None:
+    alpha = np.zeros((40, 60), np.uint8)
+    alpha[:, :30] = 255
+    path = write_classes(tmp_path / "split.tif", np.ones((40, 60), np.uint8), second=alpha, ALPHA="YES")
+    part = split_labels([labels], str(path)).scenes[0].parts(WHOLE)
+    assert np.array_equal(part == TRAIN, alpha > 0)
+
+
+def test_split_values_name_parts_of_a_split_raster(tmp_path: Path, labels: Labels) -> None:
+    path = write_classes(tmp_path / "split.tif", np.full((40, 60), 9, np.uint8))
+    with pytest.raises(Mistake, match=r"--split-values tset=…: there is no such part; .* train, validation, test$"):
+        split_labels([labels], str(path), values={"train": 9, "tset": 18})
+    for how in ("", "blocks"):
+        with pytest.raises(Mistake, match=r"--split-values train=9: there is no split raster .* --split$"):
+            split_labels([labels], how, values={"train": 9})
+
+
 def test_many_points_are_split_by_block(tmp_path: Path) -> None:
     import geopandas
 
