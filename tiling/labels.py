@@ -54,6 +54,9 @@ _ALIKE = 3 * 20**2
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 """An integer of at most 64 bits, written out."""
 
+_POLYGONAL = (3, 6)
+"""GEOS' numbers of Polygon and MultiPolygon."""
+
 _BLOCK = 1024
 """Side of the windows that are looked at, in pixels."""
 
@@ -270,11 +273,16 @@ def _shapes(path: str, geobox: GeoBox, column: str, classes: dict[int, str], reg
     frame = frame[~blank]
     codes, found, notes = _codes(path, frame[column], classes)
     if blank.any():
-        notes = (f"{path}: {_left_out(int(blank.sum()), 'class')}", *notes)
+        notes = (f"{path}: {_left_out(int(blank.sum()), 'a class')}", *notes)
     assert geobox.crs is not None  # a scene's grid has one
-    shapes = frame.geometry.to_crs(geobox.crs.to_wkt()).make_valid().to_numpy()
+    shapes = _valid(frame.geometry.to_crs(geobox.crs.to_wkt()).to_numpy())
+    if (flat := shapely.is_empty(shapes)).any():
+        notes = (*notes, f"{path}: {_left_out(int(flat.sum()), 'an area')}")
+        shapes, codes = shapes[~flat], codes[~flat]
     bounds = shapely.box(*geobox.extent.boundingbox)
     here = shapely.intersects(shapes, bounds)
+    if not here.size:
+        raise Mistake(f"{path} holds polygons that have no area; draw them anew, or give points")
     if not here.any():
         raise Mistake(f"{path} lies outside the scene; give labels of the same place")
     shapes, codes = _no_smaller_than_a_pixel(shapes[here], geobox), codes[here]
@@ -285,8 +293,20 @@ def _shapes(path: str, geobox: GeoBox, column: str, classes: dict[int, str], reg
     return ShapeLabels(path, geobox, rows, notes, shapes, classed)
 
 
+def _valid(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """The same shapes, valid; of polygons their area alone, not the lines that spikes become."""
+    import shapely
+
+    polygons = shapely.get_dimensions(shapes) == 2
+    made: npt.NDArray[np.object_] = shapely.make_valid(shapes)
+    for number in np.flatnonzero(polygons & ~np.isin(shapely.get_type_id(made), _POLYGONAL)):
+        parts = shapely.get_parts(shapely.get_parts(made[number]))
+        made[number] = shapely.multipolygons(parts[shapely.get_dimensions(parts) == 2])
+    return made
+
+
 def _left_out(count: int, lacking: str) -> str:
-    return f"{count} {f'shapes without a {lacking} are' if count > 1 else f'shape without a {lacking} is'} left out"
+    return f"{count} shapes without {lacking} are left out" if count > 1 else f"1 shape without {lacking} is left out"
 
 
 def _codes(

@@ -202,6 +202,19 @@ def test_words_that_differ_in_capitals_alone_are_one_class_named_as_most_often(t
     )
 
 
+def test_of_a_polygon_with_a_spike_its_area_alone_is_burnt(tmp_path: Path) -> None:
+    ring = [place(*corner) for corner in ((5, 5), (5, 15), (10, 15), (10, 50), (10, 15), (15, 15), (15, 5))]
+    flat = shapely.Polygon([place(30, 5), place(30, 50), place(30, 20)])
+    path = write_shapes(tmp_path / "s.gpkg", [shapely.Polygon(ring), box(20, 5, 4, 4), flat], label=["a", "b", "b"])
+    labels = open_labels(path, GRID, column="label")
+    expected = np.zeros((40, 60), np.uint8)
+    expected[5:15, 5:15], expected[20:24, 5:9] = 1, 2
+    assert np.array_equal(labels.read(WHOLE), expected)
+    assert labels.notes == (f"{path}: 1 shape without an area is left out",)
+    with pytest.raises(Mistake, match=r"flat\.gpkg holds polygons that have no area; draw them anew"):
+        open_labels(write_shapes(tmp_path / "flat.gpkg", [flat], label=["a"]), GRID, column="label")
+
+
 @pytest.mark.filterwarnings("error")
 def test_empty_geometries_are_left_out_without_a_warning(tmp_path: Path) -> None:
     path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), shapely.Polygon(), None], label=["a", "b", "b"])
