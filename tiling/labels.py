@@ -189,6 +189,13 @@ def _raster(
         raise Mistake(
             f"{path} holds {header.dtypes[0]} values; labels are integers: gdal_translate -ot Int16 {path} labels.tif"
         )
+    if nodata is not None:
+        lowest, highest = np.iinfo(header.dtypes[0]).min, np.iinfo(header.dtypes[0]).max
+        if not (lowest <= nodata <= highest and nodata % 1 == 0):
+            raise Mistake(
+                f"--labels-nodata {nodata:g}: {path} holds {header.dtypes[0]}, integers from {lowest} to {highest}; "
+                "give the value of its unlabelled pixels, or leave it out"
+            )
     nodata = header.nodata[0] if nodata is None else nodata
     codes: set[int] = set()
     for window in Window.of_shape(*geobox.shape).blocks(_BLOCK):
@@ -381,13 +388,14 @@ def class_column(path: str, frame: Any, column: str = "") -> str:
         for name in columns
         if not pandas.api.types.is_float_dtype(frame[name]) or _whole(frame[name].dropna())
     }
-    for known in COLUMNS:
-        for name, plain in fit.items():
-            if plain == known and frame[name].nunique() > 1:
-                return name
+    plainly = [name for known in COLUMNS for name, plain in fit.items() if plain == known and frame[name].nunique()]
+    if several := [name for name in plainly if frame[name].nunique() > 1]:
+        return several[0]
     repeated = [name for name in fit if 1 < frame[name].nunique() < len(frame) and fit[name] not in ("id", "fid")]
     if len(repeated) == 1:
         return repeated[0]
+    if plainly and not repeated:
+        return plainly[0]  # one class is enough to judge a map by; training says that it needs two
     raise Mistake(
         f"{path}: no column is plainly that of the classes; name one of {', '.join(columns) or 'none at all'}"
         f"{f' with --column {columns[0]}' if columns else ''}"

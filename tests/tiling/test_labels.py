@@ -235,6 +235,13 @@ def test_the_class_column_is_found_where_it_is_obvious() -> None:
     assert class_column("f", frame(LULC=[1.0, 2.0, 2.0, 1.0], area=[0.5, 1, 2, 3])) == "LULC"
 
 
+def test_a_column_of_one_class_is_found_where_no_other_tells_shapes_apart() -> None:
+    assert class_column("f", frame(id=[1, 1, 1, 1], area=[0.5, 1, 2, 3], **{"class": ["a"] * 4})) == "class"
+    assert class_column("f", frame(type=["a"] * 4, soil=[1, 1, 2, 2])) == "soil"
+    with pytest.raises(Mistake, match="no column is plainly"):
+        class_column("f", frame(type=["a"] * 4, soil=[1, 1, 2, 2], crop=[2, 1, 2, 1]))
+
+
 def test_where_none_is_obvious_the_columns_are_named() -> None:
     with pytest.raises(Mistake, match="one of soil, crop with --column soil"):
         class_column("f", frame(soil=[1, 1, 2, 2], crop=[2, 1, 2, 1]))
@@ -280,6 +287,9 @@ def test_mistakes_name_the_file_and_the_mend(tmp_path: Path, codes: np.ndarray) 
         (plain, {"classes": {8: "x"}}, "--classes 8=.* it has 1, 2, 3, 4"),
         (empty, {}, "empty.tif labels no pixel"),
         (tmp_path / "no.gpkg", {}, "no.gpkg does not exist"),
+        (plain, {"nodata": 300}, "--labels-nodata 300: .*plain.tif holds uint8, integers from 0 to 255; give"),
+        (plain, {"nodata": float("nan")}, "--labels-nodata nan: .*plain.tif holds uint8"),
+        (plain, {"nodata": 1.5}, "--labels-nodata 1.5: .*plain.tif holds uint8"),
     ):
         with pytest.raises(Mistake, match=said):
             open_labels(path, GRID, **options)
