@@ -48,6 +48,9 @@ PIECE = 2 * BLOCK
 MOST_PIXELS = 256
 """Beyond this many pixels a tolerance would need more memory than a block should take, and is none."""
 
+MOST_NAMED = 20
+"""An error lists so many classes, at most."""
+
 MOST_CLASSES = 1024
 """More values than this are measurements, and their matrix would need more memory than it tells."""
 
@@ -107,8 +110,11 @@ def evaluate(
         confidence=str(confidence_of(map_path, confidence) or ""),
         map_groups=groups("--map-classes", map_classes, own, own),
     )
+    check_held("--map-classes", map_path, comparison.map_groups, own)
     with tempfile.TemporaryDirectory(prefix="landweave-") as work:
         if is_raster(reference):
+            if column:
+                raise Mistake(f"{reference} is a raster and has no column {column}; leave --column out")
             decision = rasters_decided(comparison, reference_classes, own, on, tolerance)
         else:
             decision = shapes_decided(comparison, reference_classes, own, column, on, tolerance, Path(work))
@@ -209,6 +215,7 @@ def rasters_decided(
     """
     theirs = named_rows(comparison.reference)
     comparison = replace(comparison, reference_groups=groups("--reference-classes", regrouping, theirs, own))
+    check_held("--reference-classes", comparison.reference, comparison.reference_groups, theirs)
     notes = names_that_differ(own, theirs, comparison)
     with open_classes(comparison.map) as found, open_classes(comparison.reference) as truth:
         sources = {"map": found, "reference": truth}
@@ -376,14 +383,44 @@ def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) 
     return tuple(found.items())
 
 
+def check_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> None:
+    """Refuse to regroup a class that a raster has neither in its legend nor in its pixels.
+
+    Pixels are looked at for what the legend does not know, and only until all of it is found.
+    """
+    missing, held = {old for old, _ in given} - {value for value, _, _ in legend}, set[int]()
+    if not missing:
+        return
+    with open_classes(path) as source:
+        missing -= {old for old, new in given if new is None and old == source.nodata}  # is left out as it is
+        for window in Window.of_shape(*source.shape).blocks(BLOCK):
+            if not missing:
+                return
+            values, valid = read_classes(source, window, ())
+            held.update(np.unique(values[valid]).tolist())
+            missing -= held
+    if missing:
+        raise no_class(option, min(missing), path, map(str, sorted({value for value, _, _ in legend} | held)))
+
+
+def no_class(option: str, asked: int | str, path: str | Path, held: Iterable[str]) -> Mistake:
+    """What to say of a class to regroup that a file does not have."""
+    names = list(held)
+    listed = ", ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else [])]) or "none"
+    return Mistake(f"{option} {asked}=…: {path} has no such class; it has {listed}")
+
+
 def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> Groups:
     """What the values of shapes become. Theirs are numbers of their own: what counts is what stands in the column.
 
     A number there is the class itself, a word the class of the map with that name, unless `given` says otherwise.
     """
     known: dict[str, int | None] = {name.casefold(): value for value, name, _ in own}
+    names = [name for _, name, _ in labels.rows]
     for key, value in given.items():
         word = str(int(key)) if is_whole(key) else str(key).strip().casefold()  # 01 in a column of text is 1
+        if word not in map(str.casefold, names):
+            raise no_class("--reference-classes", key, labels.path, names)
         known[word] = value_of("--reference-classes", value, own)
     found: dict[int, int | None] = {}
     lost = []

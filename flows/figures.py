@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 LEGIBLE = 24
 """More classes than this are drawn without numbers in the cells."""
+
+
+def check_folder(folder: Path) -> None:
+    """Say before anything is counted that a folder cannot be written to; nothing is made yet."""
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    if not there.is_dir():
+        raise Mistake(f"cannot write to {folder}: {there} is a file; name another folder with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise Mistake(f"cannot write to {folder}: {there} may not be written to; name another folder with --out")
 
 
 def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:

@@ -90,13 +90,15 @@ def evaluate(
     from flows import cluster
     from flows.evaluate import evaluate as compare
     from flows.evaluate import pieces
-    from flows.figures import write_accuracy, write_json
+    from flows.figures import check_folder, write_accuracy, write_json
     from flows.request import pairs
 
     groups = [
         dict(pairs(option, text, str))
         for option, text in (("--map-classes", map_classes), ("--reference-classes", reference_classes))
     ]
+    if out:
+        check_folder(out)
     shards = pieces(map_path)
     with (
         progress_bar() as progress,

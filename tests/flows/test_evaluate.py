@@ -397,6 +397,26 @@ def test_settings_that_mean_nothing_are_refused(tmp_path: Path, settings: dict[s
     assert "\n" not in str(caught.value)
 
 
+def test_what_cannot_be_regrouped_is_refused(tmp_path: Path) -> None:
+    """A class is there where pixels or the legend have it; what is declared no data may be left out once more."""
+    values = np.array([[1, 2, 3, 255]], np.uint8)
+    found = write_classes(tmp_path / "map.tif", values, nodata=255)
+    truth = write_shapes(tmp_path / "truth.gpkg", [shapely.box(0, 0, 1, 1), shapely.box(1, 0, 2, 1)], ["1", "wood"])
+    known: dict[str, Any] = {"legend": [(9, "Moor", "#112233")]}
+    for reference, settings, says in (
+        (found, {"map_classes": {9: 1}}, r"--map-classes 9=…: .*map\.tif has no such class; it has 1, 2, 3$"),
+        (found, {"map_classes": {1: 2, 9: None}}, r"--map-classes 9=…"),
+        (found, {"map_classes": {255: 1}}, r"--map-classes 255=…"),
+        (found, {"reference_classes": {9: 1}} | known, r"--reference-classes 9=…: .*map\.tif .* it has 1, 2, 3$"),
+        (truth, {"reference_classes": {"wod": 2}}, r"--reference-classes wod=…: .*truth\.gpkg .* it has 1, wood$"),
+        (found, {"column": "class"}, r"map\.tif is a raster and has no column class; leave --column out"),
+    ):
+        with pytest.raises(Mistake, match=says):
+            evaluate(found, reference, **settings)
+    moved = evaluate(found, found, map_classes={9: 1, 3: 2, 255: None}, reference_classes={3: 2}, **known)
+    assert confusion(moved) == {(1, 1): 1, (2, 2): 2}
+
+
 def test_of_several_bands_none_is_judged_silently(tmp_path: Path) -> None:
     ones = np.ones((2, 2), np.uint8)
     one = write_classes(tmp_path / "one.tif", ones)
@@ -490,6 +510,17 @@ def test_the_command_shows_estimated_areas(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "compared at 12 points of truth.gpkg" in done.stdout
     assert "overall accuracy 91.7 ± 16.3 %" in done.stdout  # 1.96 × √(¼ · (5/6 · 1/6) / 5)
+
+
+def test_the_command_says_before_it_counts_that_its_folder_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
+    monkeypatch.setattr("flows.evaluate.evaluate", lambda *_, **__: pytest.fail("it was counted"))
+    for out in (found, found / "deeper"):
+        done = landweave(found, found, "--out", out, "--workers", 0)
+        assert isinstance(done.exception, Mistake)
+        assert str(done.exception) == f"cannot write to {out}: {found} is a file; name another folder with --out"
 
 
 @pytest.mark.parametrize(
