@@ -110,7 +110,7 @@ def evaluate(
         confidence=str(confidence_of(map_path, confidence) or ""),
         map_groups=groups("--map-classes", map_classes, own, own),
     )
-    check_held("--map-classes", map_path, comparison.map_groups, own)
+    notes = not_held("--map-classes", map_path, comparison.map_groups, own)
     with tempfile.TemporaryDirectory(prefix="landweave-") as work:
         if is_raster(reference):
             if column:
@@ -118,6 +118,7 @@ def evaluate(
             decision = rasters_decided(comparison, reference_classes, own, on, tolerance)
         else:
             decision = shapes_decided(comparison, reference_classes, own, column, on, tolerance, Path(work))
+        decision = replace(decision, notes=(*notes, *decision.notes))
         blocks = [window for window in decision.where.blocks(block) if window]
         parts = counted(map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress)
         total = reduce(add, parts, Counts.none())
@@ -215,8 +216,8 @@ def rasters_decided(
     """
     theirs = named_rows(comparison.reference)
     comparison = replace(comparison, reference_groups=groups("--reference-classes", regrouping, theirs, own))
-    check_held("--reference-classes", comparison.reference, comparison.reference_groups, theirs)
-    notes = names_that_differ(own, theirs, comparison)
+    unheld = not_held("--reference-classes", comparison.reference, comparison.reference_groups, theirs)
+    notes = [*unheld, *names_that_differ(own, theirs, comparison)]
     with open_classes(comparison.map) as found, open_classes(comparison.reference) as truth:
         sources = {"map": found, "reference": truth}
         names = {"map": Path(comparison.map).name, "reference": Path(comparison.reference).name}
@@ -265,7 +266,7 @@ def shapes_decided(
         grid = geobox_of(found)
     labels = open_labels(comparison.reference, grid, column=column)
     assert isinstance(labels, ShapeLabels)  # whatever is no raster
-    becomes = shape_groups(labels, regrouping, own)
+    becomes, unheld = shape_groups(labels, regrouping, own)
     name, reference = Path(comparison.map).name, Path(comparison.reference).name
     points, of = shapely.get_parts(labels.shapes, return_index=True)
     if (shapely.get_type_id(points) == shapely.GeometryType.POINT).all():
@@ -284,7 +285,7 @@ def shapes_decided(
     known = {old: new for old, new in becomes if new is not None}
     theirs = [(known[v], word, colour) for v, word, colour in labels.rows if v in known and not is_whole(word)]
     whole = Window.of_shape(*grid.shape)  # the map's own areas are those of all of it
-    return Decision(replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, labels.notes)
+    return Decision(replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, (*unheld, *labels.notes))
 
 
 def burnt(labels: ShapeLabels, path: Path) -> Path:
@@ -383,45 +384,55 @@ def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) 
     return tuple(found.items())
 
 
-def check_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> None:
-    """Refuse to regroup a class that a raster has neither in its legend nor in its pixels.
+def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> tuple[str, ...]:
+    """A note on classes to regroup that a raster has neither in its legend nor in its pixels.
 
-    Pixels are looked at for what the legend does not know, and only until all of it is found.
+    Pixels are looked at for what the legend does not know, and only until all of it is found. Raises `Mistake` where
+    none of the classes is there: one table may serve many maps, but not be of none.
     """
     missing, held = {old for old, _ in given} - {value for value, _, _ in legend}, set[int]()
     if not missing:
-        return
+        return ()
     with open_classes(path) as source:
         missing -= {old for old, new in given if new is None and old == source.nodata}  # is left out as it is
         for window in Window.of_shape(*source.shape).blocks(BLOCK):
             if not missing:
-                return
+                return ()
             values, valid = read_classes(source, window, ())
             held.update(np.unique(values[valid]).tolist())
             missing -= held
-    if missing:
-        raise no_class(option, min(missing), path, map(str, sorted({value for value, _, _ in legend} | held)))
+    there = map(str, sorted({value for value, _, _ in legend} | held))
+    return no_class(option, path, map(str, sorted(missing)), list(there), len(given))
 
 
-def no_class(option: str, asked: int | str, path: str | Path, held: Iterable[str]) -> Mistake:
-    """What to say of a class to regroup that a file does not have."""
-    names = list(held)
-    listed = ", ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else [])]) or "none"
-    return Mistake(f"{option} {asked}=…: {path} has no such class; it has {listed}")
+def no_class(option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int) -> tuple[str, ...]:
+    """A note on the classes to regroup that a file does not have; `Mistake` where they are all that was `given`."""
+    named = list(missing)
+    if not named:
+        return ()
+    listed = ", ".join([*held[:MOST_NAMED], *(["…"] if len(held) > MOST_NAMED else [])]) or "none"
+    said = (
+        f"{option} {', '.join(f'{name}=…' for name in named[:MOST_NAMED])}: {path} has no such class; it has {listed}"
+    )
+    if len(named) == given:
+        raise Mistake(said)
+    return (said,)
 
 
-def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> Groups:
-    """What the values of shapes become. Theirs are numbers of their own: what counts is what stands in the column.
+def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> tuple[Groups, tuple[str, ...]]:
+    """What the values of shapes become, and notes. Theirs are numbers of their own: what stands in the column counts.
 
     A number there is the class itself, a word the class of the map with that name, unless `given` says otherwise.
     """
     known: dict[str, int | None] = {name.casefold(): value for value, name, _ in own}
     names = [name for _, name, _ in labels.rows]
+    missing = []
     for key, value in given.items():
         word = str(int(key)) if is_whole(key) else str(key).strip().casefold()  # 01 in a column of text is 1
         if word not in map(str.casefold, names):
-            raise no_class("--reference-classes", key, labels.path, names)
+            missing.append(str(key))
         known[word] = value_of("--reference-classes", value, own)
+    notes = no_class("--reference-classes", labels.path, missing, names, len(given))
     found: dict[int, int | None] = {}
     lost = []
     for value, name, _ in labels.rows:
@@ -438,7 +449,7 @@ def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> Gro
             f"{f', which has {has}' if has else ''}; say which they are with --reference-classes "
             + ",".join(f"'{name}=VALUE'" if " " in name else f"{name}=VALUE" for name in lost)
         )
-    return tuple(found.items())
+    return tuple(found.items()), notes
 
 
 def value_of(option: str, given: int | str | None, target: LegendRows) -> int | None:

@@ -22,7 +22,7 @@ from flows.artifacts import (
 from flows.catalogue import Catalogue
 from flows.collection import collect
 from flows.evaluate import evaluate, pieces
-from flows.figures import write_accuracy
+from flows.figures import check_folder, write_accuracy
 from flows.forms import (
     Advanced,
     Bands,
@@ -237,6 +237,7 @@ def evaluate_map(
 
     def work() -> tuple[str, Any]:
         within_reach(output_folder)
+        check_folder(Path(output_folder))
         settings, shards = comparison_from(comparison), pieces(map)
         with empty_main(), cluster.start(cluster_for(advanced), shards=shards, worker_bytes=PIECE_BYTES) as pool:
             accuracy = step(

@@ -405,7 +405,7 @@ def test_what_cannot_be_regrouped_is_refused(tmp_path: Path) -> None:
     known: dict[str, Any] = {"legend": [(9, "Moor", "#112233")]}
     for reference, settings, says in (
         (found, {"map_classes": {9: 1}}, r"--map-classes 9=…: .*map\.tif has no such class; it has 1, 2, 3$"),
-        (found, {"map_classes": {1: 2, 9: None}}, r"--map-classes 9=…"),
+        (found, {"map_classes": {8: 2, 9: None}}, r"--map-classes 8=…, 9=…"),
         (found, {"map_classes": {255: 1}}, r"--map-classes 255=…"),
         (found, {"reference_classes": {9: 1}} | known, r"--reference-classes 9=…: .*map\.tif .* it has 1, 2, 3$"),
         (truth, {"reference_classes": {"wod": 2}}, r"--reference-classes wod=…: .*truth\.gpkg .* it has 1, wood$"),
@@ -415,6 +415,16 @@ def test_what_cannot_be_regrouped_is_refused(tmp_path: Path) -> None:
             evaluate(found, reference, **settings)
     moved = evaluate(found, found, map_classes={9: 1, 3: 2, 255: None}, reference_classes={3: 2}, **known)
     assert confusion(moved) == {(1, 1): 1, (2, 2): 2}
+
+
+def test_a_table_of_classes_may_know_more_than_one_map_holds(tmp_path: Path) -> None:
+    found = write_classes(tmp_path / "map.tif", np.array([[1, 2, 3]], np.uint8))
+    truth = write_shapes(tmp_path / "truth.gpkg", [shapely.box(0, 0, 1, 1)], ["wood"])
+    of_map = evaluate(found, found, map_classes={3: 2, 9: 1}, reference_classes={3: 2, 8: 1})
+    assert confusion(of_map) == {(1, 1): 1, (2, 2): 2}
+    assert [note.partition(":")[0] for note in of_map.notes] == ["--map-classes 9=…", "--reference-classes 8=…"]
+    of_shapes = evaluate(found, truth, reference_classes={"wood": 1, "moor": 2})
+    assert any(note.startswith("--reference-classes moor=…: ") for note in of_shapes.notes)
 
 
 def test_of_several_bands_none_is_judged_silently(tmp_path: Path) -> None:
