@@ -68,7 +68,8 @@ def explained(bundle: Bundle) -> dict[str, str]:
             "sees": "the whole chip"
             if reach is None
             else f"{reach.up} px up, {reach.down} down, {reach.left} left, {reach.right} right",
-            "tile": f"{network.tile} px and {network.margin} px around it, at multiples of {network.stride}",
+            "tile": f"{network.tile} px and {network.margin} px around it, "
+            + ("blended with its neighbours" if reach is None else f"at multiples of {network.stride}"),
             "disagreement": f"{network.disagreement:.3%} of labels unlike those of the scene in one piece",
             "confidence": "not calibrated"
             if network.temperature == 1
