@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -349,7 +350,7 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(
         "segment SCENE --out run --segmenter NAME",
         "train SCENE --labels NAME.tif --out run",
         "models NAME",
-        "evaluate SCENE NAME.tif",
+        "evaluate MAP NAME.tif",
         "collection NAME --out run",
         "monitor NAME --out run",
     ],
@@ -358,7 +359,9 @@ def test_a_name_that_no_file_system_takes_is_a_mistake(
     landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = [word.replace("SCENE", str(scene)).replace("NAME", "x" * 300) for word in command.split()]
+    write_scene(tmp_path / "map.tif", np.ones((1, 16, 16), np.uint8))
+    words = {"SCENE": str(scene), "MAP": "map.tif", "NAME": "x" * 300}
+    told = [reduce(lambda word, name: word.replace(name, words[name]), words, word) for word in command.split()]
     status, _, err = landweave(*told)
     assert status == 2
     assert err.count("\n") == 1
