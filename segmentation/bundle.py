@@ -107,7 +107,7 @@ class Bundle:
 
 def check_folder(folder: Path) -> None:
     """Raise `Mistake` where a bundle cannot be written without something else being lost: it replaces the folder."""
-    if folder.absolute() == Path.cwd():
+    if folder.resolve() == Path.cwd():
         raise Mistake(f"{folder} is the folder you are in, which a bundle replaces; name a new one")
     if folder.exists() and not folder.is_dir():
         raise Mistake(f"{folder} is a file, and a bundle is a folder; name a new one")

@@ -151,8 +151,11 @@ def choose_margin(
     """
     whole_chip = support is None
     enough = tile // 4 if support is None else -(-max(support) // stride) * stride
-    odd = tile % stride if whole_chip else 0
-    least = (2 * stride - odd) // 2 if odd else 0
+    if whole_chip and stride % 2 == 0:
+        tile += tile % 2  # as the lattice does
+    odd, least = tile % stride if whole_chip else 0, 0
+    if odd:
+        least = next(margin for margin in range(stride // 2, 2 * stride) if (tile + 2 * margin) % stride == 0)
     most = max(least or stride, least + ((enough if most is None else most) - least) // stride * stride)
     around = most if whole_chip else enough
     most = min(most, around)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from segmentation.bundle import Support
 from segmentation.field import choose_margin, disagreement, effective_field, support, taper
+from tiling.lattice import Lattice
 
 
 def test_support_is_what_the_kernels_add_up_to() -> None:
@@ -127,3 +128,19 @@ def test_networks_that_see_the_whole_chip_are_measured_blended() -> None:
     assert margin == 4
     assert 0.01 < share < 0.5
     assert share == disagreement(Centred(), np.pad(chips[0], ((0, 0), (4, 4), (4, 4))), 32, 4, 4, blend=True)
+
+
+@pytest.mark.parametrize(("tile", "stride"), [(32, 8), (36, 8), (33, 8), (144, 32), (40, 32), (50, 5), (7, 2)])
+def test_chips_that_are_blended_are_whole_strides_long_whatever_the_tile(tile: int, stride: int) -> None:
+    lengths = set()
+
+    class Strict(Centred):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            lengths.update(pixels.shape[-2:])
+            return super().forward(pixels)
+
+    chips = [np.random.default_rng(0).normal(size=(2, size, 96)).astype(np.float32) for size in (20, 96)]
+    margin = choose_margin(Strict(), chips, tile=tile, stride=stride, support=None).margin
+    assert {length % stride for length in lengths} == {0}
+    lattice = Lattice(500, 500, tile, margin, stride, blend=True)
+    assert lattice.chip_shape == (lattice.core_shape[0] + 2 * margin,) * 2  # it rounds nothing up
