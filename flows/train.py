@@ -31,7 +31,7 @@ from segmentation.samples import Labelled, Samples
 from segmentation.training import Trained, train_network
 from segmentation.trees import FORESTS
 from tiling.errors import Mistake
-from tiling.labels import Labels, open_labels
+from tiling.labels import Labels, is_vector, open_labels
 from tiling.scene import Scene
 from tiling.spacing import PixelSpacing
 from tiling.split import Split, Splitting, split_labels
@@ -226,13 +226,7 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
     scenes = [source.open() for source in request.sources]
     scenes = [calibrated(scene, scene.band_names) for scene in scenes]
     _check_alike(scenes)
-    labels = [
-        open_labels(
-            path, scene.geobox, column=request.column, classes=request.classes, regroup=request.regroup,
-            nodata=request.labels_nodata,
-        )
-        for path, scene in zip(request.labels, scenes, strict=True)
-    ]  # fmt: skip
+    labels = _opened(request, scenes)
     rows = _common_rows(labels)
     if len(rows) < 2:
         raise Mistake(f"{request.labels[0]} has one class only, {rows[0][1]}; a map needs two to tell apart")
@@ -270,6 +264,28 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
         facts=_facts(request, scenes, splitting),
     )
     return samples, (*notes, *splitting.notes)
+
+
+def _opened(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
+    """The labels of each scene. Words are the same class in all files, and numbered in the order of all of them."""
+
+    def opened(classes: dict[int, str], regroup: dict[int, int]) -> list[Labels]:
+        return [
+            open_labels(
+                path, scene.geobox, column=request.column, classes=classes, regroup=regroup,
+                nodata=request.labels_nodata,
+            )
+            for path, scene in zip(request.labels, scenes, strict=True)
+        ]  # fmt: skip
+
+    classes = request.classes
+    if len(scenes) > 1 and not classes and all(map(is_vector, request.labels)):
+        words: dict[str, str] = {}
+        for _, name, _ in (row for one in opened({}, {}) for row in one.rows):
+            words.setdefault(name.casefold(), name)
+        if not any(word.lstrip("+-").isdecimal() for word in words):
+            classes = dict(enumerate(sorted(words.values()), 1))
+    return opened(classes, request.regroup)
 
 
 def pieces(split: Split) -> list[Window]:

@@ -166,11 +166,16 @@ def open_labels(
     declares. `column` names the classes of a vector file. Raises `Mistake` where no class is found on the scene.
     """
     classes, regroup = dict(classes or {}), dict(regroup or {})
-    if Path(path).suffix.lower() in VECTOR_SUFFIXES or (is_there(str(path)) and Path(path).is_dir()):
+    if is_vector(path):
         return _shapes(str(path), geobox, column, classes, regroup)
     if column:
         raise Mistake(f"{path} is a raster and has no column {column}; leave --column out")
     return _raster(str(path), geobox, classes, regroup, nodata)
+
+
+def is_vector(path: str | Path) -> bool:
+    """Whether a file of labels holds shapes, by its name; a folder is one of shapefiles."""
+    return Path(path).suffix.lower() in VECTOR_SUFFIXES or (is_there(str(path)) and Path(path).is_dir())
 
 
 VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".parquet", ".fgb", ".kml", ".gml", ".sqlite", ".zip")

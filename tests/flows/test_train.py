@@ -146,6 +146,25 @@ def test_several_scenes_train_one_model(tmp_path: Path, scene: Path, labels: Pat
     assert sorted(map(tuple, parts)) == [(TRAIN,), (VALIDATION,)]
 
 
+def test_words_are_the_same_class_in_all_files(tmp_path: Path, scene: Path) -> None:
+    """Numbered file by file, urban would be 2 in the second, as water is in the first."""
+    boxes = [shapely.box(*(PLACE @ (c, 60)), *(PLACE @ (c + 12, 20))) for c in (5, 30, 55, 80)]
+    files = [
+        (tmp_path / f"{n}.gpkg", names)
+        for n, names in enumerate((["forest", "water"] * 2, ["Forest", "urban", "urban", "bare"]))
+    ]
+    for path, names in files:
+        geopandas.GeoDataFrame({"class": names}, geometry=boxes, crs=UTM).to_file(path)
+    request = Training(
+        sources=(Source(paths=(str(scene),)),) * 2, labels=tuple(str(path) for path, _ in files), out=tmp_path / "b"
+    )
+    samples, _ = samples_of(request, tmp_path / "w")
+    assert [(one.value, one.name) for one in samples.legend.classes] == [
+        (1, "bare"), (2, "forest"), (3, "urban"), (4, "water"),
+    ]  # fmt: skip
+    assert [sorted(set(np.unique(piece.labels).tolist()) - {0}) for piece in samples.pieces] == [[2, 4], [1, 2, 3]]
+
+
 def test_arguments_are_grouped_into_scenes() -> None:
     assert grouped(["a.tif", "leaf_on=b.tif"], 1) == [["a.tif", "leaf_on=b.tif"]]
     assert grouped(["a.tif", "on=b.tif", "c.tif", "on=d.tif"], 2) == [["a.tif", "on=b.tif"], ["c.tif", "on=d.tif"]]
