@@ -118,12 +118,10 @@ class SchedulerLost(RuntimeError):
 
 @contextmanager
 def alive() -> Iterator[None]:
-    """Turn what Dask says when the scheduler is gone into `SchedulerLost`."""
-    from distributed.comm.core import CommClosedError
-
+    """Turn what Dask says when the scheduler is gone into `SchedulerLost`; a closed connection is an `OSError`."""
     try:
         yield
-    except (CancelledError, CommClosedError) as lost:
+    except (CancelledError, OSError) as lost:
         raise SchedulerLost(
             "the Dask scheduler went away; what is finished is kept, and the same command goes on from there"
         ) from lost
@@ -207,7 +205,9 @@ class DaskPool:
 
     def everywhere(self, function: Callable[[], R], *, gpu: bool = False) -> dict[str, R | Exception]:
         with_gpu = self._with_gpu()
-        return dict(self._client.run(function, workers=list(with_gpu) if gpu and with_gpu else None, on_error="return"))
+        chosen = list(with_gpu) if gpu and with_gpu else None
+        with alive():
+            return dict(self._client.run(function, workers=chosen, on_error="return"))
 
     def memory_limits(self) -> dict[str, int]:
         """Bytes each worker may use, by address; 0 where it has no limit."""
@@ -226,7 +226,8 @@ class DaskPool:
         cards = self._with_gpu()
         if gpu and cards:
             return max(2, 2 * int(sum(cards.values())))
-        return max(2, 2 * int(sum(self._client.nthreads().values())))
+        with alive():
+            return max(2, 2 * int(sum(self._client.nthreads().values())))
 
     def _placed(self, gpu: bool) -> dict[str, Any]:
         """Where pieces of work may run: on a graphics card, or rather on workers without one."""

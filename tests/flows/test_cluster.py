@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed.comm import CommClosedError
 
 from flows import cluster, pools
 from flows.cluster import Cluster
-from flows.pools import DaskPool, Pool, ThisProcess
+from flows.pools import DaskPool, Pool, SchedulerLost, ThisProcess
 from tests.server import wait_until
 from tiling.errors import Mistake
 
@@ -334,3 +335,28 @@ def test_what_stays_is_not_tried_again_and_nothing_for_ever(retrying: Pool) -> N
     outcomes = dict(retrying.as_completed(never_works, [0, 1]))
     assert all(isinstance(outcome, OSError) for outcome in outcomes.values())
     assert tries == {0: pools.ATTEMPTS, 1: 1}
+
+
+@pytest.mark.parametrize("asked", ["nthreads", "scheduler_info", "run"])
+@pytest.mark.parametrize("said", [CommClosedError("reset by peer"), OSError("timed out trying to connect")])
+def test_whatever_is_asked_of_a_scheduler_that_is_gone_the_run_is_told_so(asked: str, said: Exception) -> None:
+    class Client:
+        loop = None
+
+        def scheduler_info(self, **_: object) -> dict[str, Any]:
+            return self.answer("scheduler_info", {"workers": {"tcp://1": {}}})
+
+        def nthreads(self) -> dict[str, Any]:
+            return self.answer("nthreads", {"tcp://1": 1})
+
+        def run(self, *_: object, **__: object) -> dict[str, Any]:
+            return self.answer("run", {})
+
+        def answer(self, name: str, answer: dict[str, Any]) -> dict[str, Any]:
+            if name == asked:
+                raise said
+            return answer
+
+    pool = DaskPool(Client())  # type: ignore[arg-type]
+    with pytest.raises(SchedulerLost, match="the same command goes on from there"):
+        pool.everywhere(processes), list(pool.map(double, []))
