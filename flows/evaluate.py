@@ -32,7 +32,7 @@ from segmentation.estimation import AreaEstimates
 from segmentation.reliability import BINS, Reliability, count_confidence
 from tiling.area import PixelAreas, sum_by
 from tiling.errors import Mistake
-from tiling.labels import VECTOR_SUFFIXES, ShapeLabels, has_alpha, open_labels
+from tiling.labels import ShapeLabels, has_alpha, is_vector, open_labels
 from tiling.palette import legend_of
 from tiling.parts import NO_CONFIDENCE
 from tiling.project import sorted_bounds
@@ -188,7 +188,7 @@ def is_raster(path: str | Path) -> bool:
     try:
         open_dataset(str(path)).close()
     except Mistake:
-        return Path(path).suffix.lower() not in VECTOR_SUFFIXES and not Path(path).is_dir()
+        return not is_vector(path)
     return True
 
 

@@ -184,14 +184,13 @@ def _check_out(out: Path) -> None:
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
     """A hidden folder beside the bundle. It stays where the training in it was stopped and can go on."""
-    folder = out.with_name(f".{out.name}.training")
+    folder, done = out.with_name(f".{out.name}.training"), False
     try:
         yield folder
-    except BaseException:
-        if not any(folder.glob("*/*.pt")):
+        done = True
+    finally:
+        if done or not any(folder.glob("*/*.pt")):
             rmtree(folder, ignore_errors=True)
-        raise
-    rmtree(folder, ignore_errors=True)
 
 
 def _kept(scratch: Path, key: str, *, fresh: bool) -> Path:

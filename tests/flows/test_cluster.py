@@ -357,6 +357,6 @@ def test_whatever_is_asked_of_a_scheduler_that_is_gone_the_run_is_told_so(asked:
                 raise said
             return answer
 
-    pool = DaskPool(Client())  # type: ignore[arg-type]
+    pool = DaskPool(Client())  # type: ignore[arg-type] # it has all that is asked of a client here
     with pytest.raises(SchedulerLost, match="the same command goes on from there"):
         pool.everywhere(processes), list(pool.map(double, []))
