@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-import rasterio
-
 from tiling.reach import is_there
+from tiling.reading import open_dataset
 from tiling.style import LegendRow, completed
 
 
 def legend_of(raster: str | Path) -> tuple[LegendRow, ...]:
     """A row for each value with a name or a colour, without the raster's no data; no rows where it carries neither.
 
-    A value without a name is named by its number, one without a colour gets that of `tiling.style.completed`.
+    A value without a name is named by its number, one without a colour gets that of `tiling.style.completed`. `Mistake`
+    where there is no raster.
     """
-    with rasterio.open(raster) as source:
+    with open_dataset(str(raster)) as source:
         try:
             table = source.colormap(1)
         except ValueError:  # it has none

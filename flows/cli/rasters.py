@@ -90,7 +90,7 @@ def evaluate(
     from flows import cluster
     from flows.evaluate import evaluate as compare
     from flows.evaluate import pieces
-    from flows.figures import check_folder, write_accuracy, write_json
+    from flows.figures import check_file, check_folder, write_accuracy, write_json
     from flows.request import pairs
 
     groups = [
@@ -99,6 +99,8 @@ def evaluate(
     ]
     if out:
         check_folder(out)
+    if json_file:
+        check_file(json_file)
     shards = pieces(map_path)
     with (
         progress_bar() as progress,

@@ -522,15 +522,34 @@ def test_the_command_shows_estimated_areas(tmp_path: Path) -> None:
     assert "overall accuracy 91.7 ± 16.3 %" in done.stdout  # 1.96 × √(¼ · (5/6 · 1/6) / 5)
 
 
-def test_the_command_says_before_it_counts_that_its_folder_is_a_file(
+def test_the_command_says_before_it_counts_that_it_could_not_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
     monkeypatch.setattr("flows.evaluate.evaluate", lambda *_, **__: pytest.fail("it was counted"))
+    for file, why in ((tmp_path, "it is a folder"), (found / "a.json", "there is no folder")):
+        done = landweave(found, found, "--json", file, "--workers", 0)
+        assert isinstance(done.exception, Mistake)
+        assert str(done.exception).startswith(f"cannot write {file}: {why}")
     for out in (found, found / "deeper"):
         done = landweave(found, found, "--out", out, "--workers", 0)
         assert isinstance(done.exception, Mistake)
         assert str(done.exception) == f"cannot write to {out}: {found} is a file; name another folder with --out"
+
+
+@pytest.mark.parametrize("broken", ["map.tif", "truth.tif"])
+@pytest.mark.parametrize(("content", "says"), [(None, "does not exist"), (b"no raster", "is not a raster")])
+def test_a_raster_that_is_none_is_named(tmp_path: Path, broken: str, content: bytes | None, says: str) -> None:
+    for name in ("map.tif", "truth.tif"):
+        write_classes(tmp_path / name, np.ones((2, 2), np.uint8))
+    (tmp_path / broken).unlink()
+    if content:
+        (tmp_path / broken).write_bytes(content)
+    with pytest.raises(Mistake, match=rf"{broken} {says}"):
+        evaluate(tmp_path / "map.tif", tmp_path / "truth.tif")
+    done = landweave(tmp_path / "map.tif", tmp_path / "truth.tif", "--workers", 0)
+    assert isinstance(done.exception, Mistake)
+    assert f"{broken} {says}" in str(done.exception)
 
 
 @pytest.mark.parametrize(
