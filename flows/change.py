@@ -24,19 +24,15 @@ import rasterio.errors
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.coding import BASE, CODES, Coding, Found, changed, code, count_codes, look, unite
-from flows.evaluate import (
-    BLOCK,
-    geobox_of,
-    open_classes,
-)
-from flows.evaluate import (
-    pieces as pieces_of,
-)
+from flows.evaluate import BLOCK
+from flows.evaluate import pieces as pieces_of
 from flows.pairs import Pair, Side, align
 from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
 from flows.run import held, versions, write_whole
+from tiling.alignment import geobox_of
 from tiling.area import PixelAreas
+from tiling.classes import open_classes
 from tiling.errors import Mistake
 from tiling.files import on_disk
 from tiling.mosaic import scratch, write_cog

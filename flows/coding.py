@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
-from flows.evaluate import geobox_of, is_whole, open_classes
 from flows.pairs import Pair, Side, read
+from flows.regroup import is_whole
+from tiling.alignment import geobox_of
 from tiling.area import PixelAreas, sum_by
+from tiling.classes import open_classes
 from tiling.errors import Mistake
 from tiling.parts import NO_CONFIDENCE
 from tiling.style import completed

@@ -7,38 +7,33 @@ blocks may be counted anywhere and in any order: their counts are whole numbers 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
-import rasterio.errors
 import shapely
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
 
+from flows.counting import Comparison, Counts, Points, count
 from flows.progress import Map, Progress, counted, silent
-from segmentation.accuracy import Accuracy, confusion_matrix
-from segmentation.boundaries import BoundaryAccuracy, Spacing, count_boundaries, reach
+from flows.regroup import LegendRows, Regrouping, groups, is_whole, named, named_rows, not_held, shape_groups
+from segmentation.accuracy import Accuracy
+from segmentation.boundaries import BoundaryAccuracy
 from segmentation.estimation import AreaEstimates
-from segmentation.reliability import BINS, Reliability, count_confidence
-from tiling.area import PixelAreas, sum_by
+from segmentation.reliability import BINS, Reliability
+from tiling.alignment import TWICE, geobox_of, overlap, same_grid, side
+from tiling.area import PixelAreas
+from tiling.classes import has_alpha, open_classes
 from tiling.errors import Mistake
-from tiling.labels import ShapeLabels, has_alpha, is_vector, open_labels
-from tiling.palette import legend_of
-from tiling.parts import NO_CONFIDENCE
-from tiling.project import sorted_bounds
+from tiling.labels import ShapeLabels, is_vector, open_labels
+from tiling.reach import reaching
 from tiling.reading import open_dataset
 from tiling.spacing import PixelSpacing
-from tiling.style import completed
 from tiling.window import Window
 
 BLOCK = 1024
@@ -48,22 +43,7 @@ PIECE = 2 * BLOCK
 MOST_PIXELS = 256
 """Beyond this many pixels a tolerance would need more memory than a block should take, and is none."""
 
-MOST_NAMED = 20
-"""An error lists so many classes, at most."""
-
-MOST_CLASSES = 1024
-"""More values than this are measurements, and their matrix would need more memory than it tells."""
-
-TWICE = 0.495
-"""A raster is much finer than another where its pixels are less than half as long, a percent forgiven."""
-
 NO_CLASS = np.iinfo(np.int64).min
-LegendRows = Sequence[tuple[int, str, str]]
-Groups = tuple[tuple[int, int | None], ...]
-"""Pairs of a class and the one it becomes; None leaves its pixels out."""
-
-Regrouping = Mapping[Any, int | str | None]
-"""What classes, by value or name, become, by value or name; None or nothing leaves them out."""
 On = Literal["auto", "map", "reference"]
 
 
@@ -111,7 +91,7 @@ def evaluate(
         map_groups=groups("--map-classes", map_classes, own, own),
     )
     notes = not_held("--map-classes", map_path, comparison.map_groups, own)
-    with tempfile.TemporaryDirectory(prefix="landweave-") as work:
+    with tempfile.TemporaryDirectory(prefix="landweave-") as work, reaching(Path(work)):
         if is_raster(reference):
             if column:
                 raise Mistake(f"{reference} is a raster and has no column {column}; leave --column out")
@@ -301,30 +281,17 @@ def burnt(labels: ShapeLabels, path: Path) -> Path:
     return path
 
 
-def side(source: rasterio.DatasetReader) -> float:
-    """Metres along a side of the pixel in the middle; of a square as large where it is none."""
-    down, across = PixelSpacing(geobox_of(source)).read(Window(source.height // 2, source.width // 2, 1, 1))
-    return float(np.sqrt(down * across)[0, 0])
-
-
-def overlap(other: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Window:
-    """The pixels of `grid` that `other` may reach; all of them where that cannot be told."""
-    whole = Window.of_shape(*grid.shape)
-    if same_grid(other, grid):
-        return whole
-    try:
-        bounds = transform_bounds(other.crs, grid.crs, *sorted_bounds(other), densify_pts=64)
-    except rasterio.errors.CRSError:
-        return whole
-    if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:  # beyond the Earth, or across the antimeridian
-        return whole
-    west, south, east, north = bounds
-    cols, rows = zip(
-        *(~grid.transform @ corner for corner in ((west, north), (east, north), (east, south), (west, south))),
-        strict=True,
-    )
-    row, col = int(np.floor(min(rows))) - 2, int(np.floor(min(cols))) - 2
-    return Window(row, col, int(np.ceil(max(rows))) + 2 - row, int(np.ceil(max(cols))) + 2 - col) & whole
+def names_that_differ(own: LegendRows, theirs: LegendRows, comparison: Comparison) -> list[str]:
+    """A warning for each value that is compared as it is, though map and reference call it differently."""
+    moved = {old for old, _ in (*comparison.map_groups, *comparison.reference_groups)}
+    called = {value: name for value, name, _ in own}
+    map_name, reference = Path(comparison.map).name, Path(comparison.reference).name
+    return [
+        f"{value} is {called[value]} in {map_name} and {name} in {reference}; if they are not the same, regroup with "
+        "--reference-classes"
+        for value, name, _ in theirs
+        if value in called and value not in moved and called[value].casefold() != name.casefold()
+    ]
 
 
 def tolerance_of(grid: GeoBox, other: GeoBox, given: float | None) -> float:
@@ -353,354 +320,10 @@ def confidence_of(map_path: str | Path, given: str | Path | None) -> Path | None
     path = Path(given) if given else Path(map_path).with_name("confidence.tif")
     if not given and (Path(map_path).name != "classes.tif" or not path.exists()):
         return None
-    try:
-        with rasterio.open(path) as sure, rasterio.open(map_path) as found:
-            if not given:
-                return path if sure.dtypes == ("uint8",) and same_grid(sure, found) else None
-            has_alpha(path, sure)
-            if sure.dtypes[0] != "uint8":
-                raise Mistake(f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for none")
-    except rasterio.errors.RasterioIOError as error:
-        raise Mistake(f"{path} cannot be read as a raster of confidence: {error}") from error
+    with open_dataset(str(path)) as sure, open_dataset(str(map_path)) as found:
+        if not given:
+            return path if sure.dtypes == ("uint8",) and same_grid(sure, found) else None
+        has_alpha(path, sure)
+        if sure.dtypes[0] != "uint8":
+            raise Mistake(f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for none")
     return path
-
-
-# -------------------------------------------------------------------------------------------------------------- classes
-
-
-def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) -> Groups:
-    """What classes become: keys are values or names of the legend `own`, values those of `target` or None."""
-    values = {name.casefold(): value for value, name, _ in own}
-    found = {}
-    for key, value in given.items():
-        if is_whole(key):
-            old = int(key)
-        elif str(key).casefold() in values:
-            old = values[str(key).casefold()]
-        else:
-            has = ", ".join(f"{v}={name}" for v, name, _ in own)
-            raise Mistake(f"{option}: there is no class {key}; {f'known are {has}' if has else 'give its value'}")
-        found[old] = value_of(option, value, target)
-    return tuple(found.items())
-
-
-def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> tuple[str, ...]:
-    """A note on classes to regroup that a raster has neither in its legend nor in its pixels.
-
-    Pixels are looked at for what the legend does not know, and only until all of it is found. Raises `Mistake` where
-    none of the classes is there: one table may serve many maps, but not be of none.
-    """
-    missing, held = {old for old, _ in given} - {value for value, _, _ in legend}, set[int]()
-    if not missing:
-        return ()
-    with open_classes(path) as source:
-        missing -= {old for old, new in given if new is None and old == source.nodata}  # is left out as it is
-        for window in Window.of_shape(*source.shape).blocks(BLOCK):
-            if not missing:
-                return ()
-            values, valid = read_classes(source, window, ())
-            held.update(np.unique(values[valid]).tolist())
-            missing -= held
-    there = map(str, sorted({value for value, _, _ in legend} | held))
-    return no_class(option, path, map(str, sorted(missing)), list(there), len(given))
-
-
-def no_class(option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int) -> tuple[str, ...]:
-    """A note on the classes to regroup that a file does not have; `Mistake` where they are all that was `given`."""
-    named = list(missing)
-    if not named:
-        return ()
-    listed = ", ".join([*held[:MOST_NAMED], *(["…"] if len(held) > MOST_NAMED else [])]) or "none"
-    said = (
-        f"{option} {', '.join(f'{name}=…' for name in named[:MOST_NAMED])}: {path} has no such class; it has {listed}"
-    )
-    if len(named) == given:
-        raise Mistake(said)
-    return (said,)
-
-
-def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> tuple[Groups, tuple[str, ...]]:
-    """What the values of shapes become, and notes. Theirs are numbers of their own: what stands in the column counts.
-
-    A number there is the class itself, a word the class of the map with that name, unless `given` says otherwise.
-    """
-    known: dict[str, int | None] = {name.casefold(): value for value, name, _ in own}
-    names = [name for _, name, _ in labels.rows]
-    missing = []
-    for key, value in given.items():
-        word = str(int(key)) if is_whole(key) else str(key).strip().casefold()  # 01 in a column of text is 1
-        if word not in map(str.casefold, names):
-            missing.append(str(key))
-        known[word] = value_of("--reference-classes", value, own)
-    notes = no_class("--reference-classes", labels.path, missing, names, len(given))
-    found: dict[int, int | None] = {}
-    lost = []
-    for value, name, _ in labels.rows:
-        if name.casefold() in known:
-            found[value] = known[name.casefold()]
-        elif is_whole(name):
-            found[value] = int(name)
-        else:
-            lost.append(name)
-    if lost:
-        has = ", ".join(f"{value}={name}" for value, name, _ in own)
-        raise Mistake(
-            f"{labels.path}: {', '.join(lost)} {'are no classes' if len(lost) > 1 else 'is no class'} of the map"
-            f"{f', which has {has}' if has else ''}; say which they are with --reference-classes "
-            + ",".join(f"'{name}=VALUE'" if " " in name else f"{name}=VALUE" for name in lost)
-        )
-    return tuple(found.items()), notes
-
-
-def value_of(option: str, given: int | str | None, target: LegendRows) -> int | None:
-    """The class that a value or a name of a legend means; None for none."""
-    if given is None or str(given).strip() == "":
-        return None
-    if is_whole(given):
-        return int(given)
-    named = next((value for value, name, _ in target if name.casefold() == str(given).strip().casefold()), None)
-    if named is None:
-        has = ", ".join(f"{v}={name}" for v, name, _ in target)
-        raise Mistake(f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}")
-    return named
-
-
-def is_whole(text: int | str) -> bool:
-    """Whether something names a class by its value."""
-    return str(text).strip().lstrip("-").isdecimal()
-
-
-def named_rows(path: str | Path) -> LegendRows:
-    """The rows of a raster's own legend that give a name."""
-    return [row for row in legend_of(path) if row[1] != str(row[0])]
-
-
-def named(values: Iterable[int], legend: LegendRows) -> LegendRows:
-    """A row for each value, by its number where the legend does not know it."""
-    rows = {value: (value, name, colour) for value, name, colour in legend}
-    colours = {value: colour for value, _, colour in completed((), values)}
-    return [rows.get(value, (value, f"Class {value}", colours[value])) for value in values]
-
-
-def names_that_differ(own: LegendRows, theirs: LegendRows, comparison: Comparison) -> list[str]:
-    """A warning for each value that is compared as it is, though map and reference call it differently."""
-    moved = {old for old, _ in (*comparison.map_groups, *comparison.reference_groups)}
-    called = {value: name for value, name, _ in own}
-    map_name, reference = Path(comparison.map).name, Path(comparison.reference).name
-    return [
-        f"{value} is {called[value]} in {map_name} and {name} in {reference}; if they are not the same, regroup with "
-        "--reference-classes"
-        for value, name, _ in theirs
-        if value in called and value not in moved and called[value].casefold() != name.casefold()
-    ]
-
-
-# ---------------------------------------------------------------------------------------------------------- comparison
-
-
-@dataclass(frozen=True)
-class Points:
-    """Reference samples on the map's pixels: three arrays of one length."""
-
-    row: npt.NDArray[np.int64]
-    col: npt.NDArray[np.int64]
-    value: npt.NDArray[np.int64]
-
-    def within(self, window: Window) -> tuple[Any, npt.NDArray[np.int64]]:
-        """Index of those in an array that holds the pixels of `window`, and their values."""
-        row, col = self.row - window.row, self.col - window.col
-        inside = (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
-        return (row[inside], col[inside]), self.value[inside]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Which rasters are compared, on whose grid, and what is counted."""
-
-    map: str
-    reference: str
-    """A class raster; unused where there are points."""
-    on: Literal["map", "reference"] = "map"
-    points: Points | None = None
-    mask: str = ""
-    mask_value: int = 1
-    confidence: str = ""
-    map_groups: Groups = ()
-    reference_groups: Groups = ()
-    tolerance: float = 0.0
-    """Metres within which boundaries are the same; 0 where none are compared."""
-    areas: bool = False
-    """Whether the map's own area of each class is wanted."""
-
-
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """What was counted of some blocks; counts of different blocks add up."""
-
-    values: tuple[int, ...] = ()
-    """The k classes found, ascending."""
-    matrix: Any = None
-    """`(k, k) int64`, true class along rows."""
-    boundaries: Any = None
-    """`(k, 4) int64`, see `count_boundaries`."""
-    mapped: Any = None
-    """`(k,) int64` units of `PixelAreas`."""
-    confidence: Any = None
-    """`(101, 2) int64`, see `count_confidence`."""
-
-    @classmethod
-    def none(cls, values: Sequence[int] = ()) -> Counts:
-        k = len(values)
-        if k > MOST_CLASSES:
-            raise Mistake(
-                f"map and reference hold more than {MOST_CLASSES} classes between them; are both class rasters?"
-            )
-        zeros = [np.zeros(shape, np.int64) for shape in ((k, k), (k, 4), (k,), (101, 2))]
-        return cls(tuple(values), *zeros)
-
-    def on(self, values: Sequence[int]) -> Counts:
-        """The same counts with classes of which there is nothing."""
-        wider, here = Counts.none(values), np.searchsorted(values, self.values)
-        wider.matrix[np.ix_(here, here)] = self.matrix
-        wider.boundaries[here] = self.boundaries
-        wider.mapped[here] = self.mapped
-        return replace(wider, confidence=self.confidence)
-
-    def __add__(self, other: Counts) -> Counts:
-        values = sorted({*self.values, *other.values})
-        one, two = self.on(values), other.on(values)
-        return Counts(
-            tuple(values),
-            one.matrix + two.matrix,
-            one.boundaries + two.boundaries,
-            one.mapped + two.mapped,
-            one.confidence + two.confidence,
-        )
-
-
-def count(comparison: Comparison, core: Window) -> Counts:
-    """What one block of the grid holds."""
-    with ExitStack() as stack:
-        grid = stack.enter_context(open_classes(comparison.map if comparison.on == "map" else comparison.reference))
-
-        def layer(path: str) -> Any:
-            return stack.enter_context(on_grid(stack.enter_context(open_classes(path)), grid))
-
-        spacing = PixelSpacing(geobox_of(grid))
-        window = core
-        if comparison.tolerance:
-            rows, cols = reach(Spacing(*spacing.read(core)), comparison.tolerance)
-            # and one, because what a boundary is depends on the pixel beyond
-            sides = core.moved(-rows - 1, -cols - 1) | core.moved(rows + 1, cols + 1)
-            window = sides & Window.of_shape(*grid.shape)
-        inside = core.within(window)
-        if comparison.points is None:
-            truth, counts = read_classes(layer(comparison.reference), window, comparison.reference_groups)
-            if not (counts[inside].any() or comparison.areas):
-                return Counts.none()
-        found, mapped = read_classes(layer(comparison.map), window, comparison.map_groups)
-        if comparison.mask:
-            mapped &= is_value(layer(comparison.mask), window, comparison.mask_value)
-        if comparison.points is None:
-            counts &= mapped
-            chosen: Any = counts[inside]
-            expected = truth[inside][chosen]
-        else:
-            chosen, expected = comparison.points.within(core)
-            there = mapped[inside][chosen]
-            chosen, expected = tuple(places[there] for places in chosen), expected[there]
-        predicted = found[inside][chosen]
-        held = found[inside][mapped[inside]] if comparison.areas else predicted
-        values = np.union1d(expected, held).tolist()
-        tally = Counts.none(values)
-        if expected.size:
-            tally = replace(tally, matrix=confusion_matrix(expected, predicted, values))
-        if comparison.tolerance and expected.size:
-            apart = Spacing(*spacing.read(window))
-            tally = replace(
-                tally, boundaries=count_boundaries(truth, found, counts, inside, apart, values, comparison.tolerance)
-            )
-        if comparison.areas and values:
-            units = PixelAreas(spacing.geobox).read(core)[mapped[inside]]
-            tally = replace(tally, mapped=sum_by(np.searchsorted(values, held), units, len(values)))
-        if comparison.confidence and expected.size:
-            percent = read_confidence(layer(comparison.confidence), core)[chosen]
-            tally = replace(tally, confidence=count_confidence(percent, expected == predicted))
-        return tally
-
-
-# ------------------------------------------------------------------------------------------------------------- reading
-
-
-def open_classes(path: str | Path) -> rasterio.DatasetReader:
-    """A class raster, open, of one band or one and alpha; `Mistake` where it is none."""
-    source = open_dataset(str(path))
-    has_alpha(path, source)
-    if not np.issubdtype(np.dtype(source.dtypes[0]), np.integer):
-        raise Mistake(f"{path} holds {source.dtypes[0]} values; a class raster holds integers")
-    if source.crs is None:
-        raise Mistake(f"{path} has no CRS, so it cannot be laid over another map; add one with rio edit-info --crs")
-    return source
-
-
-def on_grid(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Any:
-    """`source` on the pixels of `grid`, nearest neighbour; pixels it does not reach have no data."""
-    if same_grid(source, grid):
-        return source
-    return WarpedVRT(
-        source,
-        crs=grid.crs,
-        transform=grid.transform,
-        height=grid.height,
-        width=grid.width,
-        resampling=Resampling.nearest,
-        add_alpha=source.nodata is None and source.count == 1,  # GDAL refuses a second alpha
-        tolerance=1e-9,  # exact: with 0 rasterio 1.4 makes no WarpedVRT on a given grid
-    )
-
-
-def same_grid(one: rasterio.DatasetReader, other: rasterio.DatasetReader) -> bool:
-    """Whether two rasters have the same pixels."""
-    return bool(
-        one.shape == other.shape and one.crs == other.crs and one.transform.almost_equals(other.transform, 1e-12)
-    )
-
-
-def read_classes(source: Any, window: Window, groups: Groups) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Classes `(y, x)`, regrouped, and where they hold."""
-    try:
-        values, valid = source.read(1, window=window.ranges), source.read_masks(1, window=window.ranges) > 0
-    except rasterio.errors.RasterioIOError as error:
-        path = getattr(source, "src_dataset", source).name
-        raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
-    if not groups:
-        return values, valid
-    regrouped = values.astype(np.int64)
-    for old, new in groups:
-        here = values == old
-        if new is None:
-            valid &= ~here
-        else:
-            regrouped[here] = new
-    return regrouped, valid
-
-
-def is_value(source: Any, window: Window, value: int) -> npt.NDArray[np.bool_]:
-    """`(y, x)`: where a mask holds `value`."""
-    held: npt.NDArray[np.bool_] = source.read(1, window=window.ranges) == value
-    return held & (source.read_masks(1, window=window.ranges) > 0) if source.nodata is None else held
-
-
-def read_confidence(source: Any, window: Window) -> npt.NDArray[np.uint8]:
-    """Percent `(y, x)`, 255 where there is none."""
-    percent: npt.NDArray[np.uint8] = source.read(1, window=window.ranges)
-    percent[source.read_masks(1, window=window.ranges) == 0] = NO_CONFIDENCE
-    odd = percent[(percent > 100) & (percent != NO_CONFIDENCE)]
-    if odd.size:
-        path = getattr(source, "src_dataset", source).name
-        raise Mistake(f"{path} holds {odd[0]} at {window}; a confidence is 0 to 100, or 255 for none")
-    return percent
-
-
-def geobox_of(source: rasterio.DatasetReader) -> GeoBox:
-    return GeoBox(source.shape, source.transform, source.crs.to_wkt())

@@ -14,18 +14,10 @@ import numpy.typing as npt
 import rasterio
 import rasterio.errors
 
-from flows.evaluate import (
-    TWICE,
-    LegendRows,
-    confidence_of,
-    named_rows,
-    on_grid,
-    open_classes,
-    overlap,
-    read_confidence,
-    same_grid,
-    side,
-)
+from flows.evaluate import confidence_of
+from flows.regroup import LegendRows, named_rows
+from tiling.alignment import TWICE, on_grid, overlap, same_grid, side
+from tiling.classes import open_classes, read_confidence
 from tiling.errors import Mistake
 from tiling.parts import NO_CONFIDENCE
 from tiling.window import Window

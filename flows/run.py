@@ -22,6 +22,7 @@ from flows.storage import Claim, Place, Remote, claimed, near_copy, together
 from tiling.cache import keep_cache_small
 from tiling.errors import Mistake, redacted
 from tiling.files import on_disk, write_file
+from tiling.reach import reaching
 from tiling.reading import copies_kept
 
 PRODUCTS = ".products.json"
@@ -178,7 +179,7 @@ def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
             yield folder
         return
     near = near_copy(place)
-    with copies_kept(), _open_here(near, str(place), fresh) as folder:
+    with copies_kept(), reaching(near), _open_here(near, str(place), fresh) as folder:
         _clear(near)  # of a run that was killed: what it finished is on the store
         try:
             with claimed(place, near) as claim:

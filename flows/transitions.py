@@ -184,8 +184,9 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from rasterio.enums import Resampling
 
     from flows.coding import BASE
-    from flows.evaluate import on_grid, open_classes
     from flows.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
+    from tiling.alignment import on_grid
+    from tiling.classes import open_classes
 
     with rasterio.open(codes) as source:
         height, width = source.shape

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from flows.evaluate import open_classes
 from flows.pools import Pool
 from flows.progress import Progress, silent, watched
 from tiling.area import PixelAreas
-from tiling.classes import open_raster
+from tiling.classes import open_classes, open_raster
 from tiling.mosaic import scratch
 from tiling.palette import legend_of
 from tiling.window import Window

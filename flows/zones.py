@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.evaluate import open_classes
 from flows.progress import Progress, counted, silent
+from tiling.classes import open_classes
 from tiling.errors import Mistake
 from tiling.palette import legend_of
 from tiling.style import completed

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 
+from tiling.classes import has_alpha
 from tiling.errors import Mistake
 from tiling.header import read_header
 from tiling.palette import legend_of
@@ -248,18 +249,6 @@ def codes_on_grid(path: str, geobox: GeoBox, nodata: float | None, window: Windo
         ) as grid:
             codes, data = grid.read([1, 2], window=window.ranges)
     return codes, data > 0
-
-
-def has_alpha(path: str | Path, source: Any) -> bool:
-    """Whether beside its one band a raster has an alpha band; `Mistake` where it has several, or others."""
-    if source.count == 1:
-        return False
-    if source.count == 2 and source.colorinterp[1] == ColorInterp.alpha:
-        return True
-    raise Mistake(
-        f"{path} holds {source.count} bands, and only one can be meant; take it alone: "
-        f"gdal_translate -b 1 {path} one.tif"
-    )
 
 
 def _pixels_per_pixel(fine: GeoBox, coarse: GeoBox) -> float:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from tiling.area import PixelAreas
-from tiling.classes import nodata_of, open_classes, open_raster, read_band
+from tiling.classes import nodata_of, open_raster, open_regions, read_band
 from tiling.errors import Mistake
 from tiling.parts import NO_CONFIDENCE
 from tiling.regions import Ids, TileRegions
@@ -76,7 +76,7 @@ class ClassRaster:
         connectivity: int,
     ) -> ClassRaster:
         """Check at the door that the files hold what they should."""
-        with open_classes(raster) as classes:
+        with open_regions(raster) as classes:
             if classes.crs is None:
                 raise Mistake(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
             areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))

@@ -13,7 +13,7 @@ import shapely
 from affine import Affine
 from rasterio import features
 
-from tiling.classes import nodata_of, open_classes, read_band
+from tiling.classes import nodata_of, open_regions, read_band
 from tiling.mosaic import plain_profile
 from tiling.window import Window
 
@@ -35,7 +35,7 @@ def cut_by_zones(raster: str | Path, target: Path, zones: npt.NDArray[Any], *, n
     `zones` are polygons in the CRS of the raster; where some overlap, the first of them has the pixel. Pixels of the
     value `nodata` have no class; None means the value the file declares.
     """
-    with open_classes(raster) as source:
+    with open_regions(raster) as source:
         whole, nodata = Window.of_shape(*source.shape), nodata_of(source, nodata)
         profile = plain_profile(source, whole) | {"dtype": "int32", "nodata": 0}
     known: dict[int, int] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -85,6 +85,19 @@ def confined(reach: Reach) -> Iterator[None]:
     """Within the block this process, all its threads, opens sources only within `reach`."""
     global _reach
     before, _reach = _reach, reach
+    try:
+        yield
+    finally:
+        _reach = before
+
+
+@contextmanager
+def reaching(folder: Path) -> Iterator[None]:
+    """Within the block a folder of this program's own, whose files nobody names, is within reach too."""
+    global _reach
+    before = _reach
+    if before.roots is not None:
+        _reach = replace(before, roots=(*before.roots, folder))
     try:
         yield
     finally:

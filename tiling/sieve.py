@@ -33,7 +33,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.area import PixelAreas
-from tiling.classes import nodata_of, open_classes, open_raster, read_band
+from tiling.classes import nodata_of, open_raster, open_regions, read_band
 from tiling.mosaic import plain_profile, scratch
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
 from tiling.spill import Map, read_together, read_whole, write_together, write_whole
@@ -129,7 +129,7 @@ class Sieve:
     @classmethod
     def of(cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None, folder: Path) -> Sieve:
         """Check at the door that the raster holds classes."""
-        with open_classes(raster) as source:
+        with open_regions(raster) as source:
             grid = GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
             nodata = nodata_of(source, nodata)
         if unit == "m2":

@@ -23,6 +23,7 @@ from flows.figures import write_accuracy
 from segmentation.accuracy import Accuracy
 from segmentation.boundaries import boundary
 from tiling.errors import Mistake
+from tiling.reach import Reach, confined
 
 UTM = "EPSG:32633"
 
@@ -280,6 +281,16 @@ def test_polygons_count_the_same_in_any_blocks(tmp_path: Path, block: int) -> No
     assert evaluate(found, truth, block=block) == evaluate(found, truth)
 
 
+def test_a_server_that_opens_some_places_alone_compares_polygons(tmp_path: Path) -> None:
+    """What they are burnt into lies with the system's temporary files."""
+    found = write_classes(tmp_path / "map.tif", np.ones((8, 8), np.uint8))
+    truth = write_shapes(tmp_path / "truth.gpkg", [shapely.box(1, 1, 5, 5)], [1])
+    with confined(Reach(roots=(tmp_path,))):
+        assert confusion(evaluate(found, truth)) == {(1, 1): 16}
+    with confined(Reach(roots=(tmp_path / "elsewhere",))), pytest.raises(Mistake, match="outside the folders"):
+        evaluate(found, truth)
+
+
 def test_every_point_counts_once(tmp_path: Path) -> None:
     """Two of them in one pixel, one without data, one beyond the map."""
     found = write_classes(tmp_path / "map.tif", np.array([[1, 2, 0]], np.uint8))
@@ -387,7 +398,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, values: np.ndarray, wes
         ({"tolerance": 1e5}, "more than 256 pixels of 10 m"),
         ({"bins": 0}, "--bins 0"),
         ({"map_classes": {"Moor": 1}}, "--map-classes: there is no class Moor"),
-        ({"confidence": "map.tif.missing"}, "cannot be read as a raster of confidence"),
+        ({"confidence": "missing.tif"}, "missing.tif does not exist; check the path"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(tmp_path: Path, settings: dict[str, Any], says: str) -> None:

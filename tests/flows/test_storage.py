@@ -37,6 +37,7 @@ from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
 from tiling import copies, remote
 from tiling.errors import Mistake, redacted
+from tiling.reach import Reach, confined
 from tiling.scene import open_scene
 
 LENGTH, SHARD = 320, 96
@@ -61,6 +62,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scene")
     drawn = draw_scene(folder / "drawn.tif", LENGTH, LENGTH)
     rasterio.shutil.copy(drawn, folder / "scene.tif", driver="COG", blocksize=128, compress="DEFLATE")
+    with rasterio.open(drawn) as source:
+        frame = geopandas.GeoDataFrame({"class": [1]}, geometry=[shapely.box(*source.bounds)], crs=source.crs)
+    frame.to_file(folder / "truth.gpkg")
     return folder / "scene.tif"
 
 
@@ -138,6 +142,17 @@ def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
     assert store.traffic.count("GET", "/run/parts/") == len(parts)
     # The products of a folder are those of one run.
     assert not Remote(f"s3://{BUCKET}/run").names() & {"landcover.gpkg", "confidence.tif"}
+
+
+def test_a_server_that_opens_some_places_alone_works_on_its_own_near_copy(
+    source: str, scene: Path, local: Path, scratch: Path
+) -> None:
+    """The scratch folder lies outside the roots; nobody but the run names what is in it."""
+    with confined(Reach(roots=(scene.parent,), hosts=(f"s3://{BUCKET}",))):
+        pipeline.run(request(source, f"s3://{BUCKET}/confined", reference=str(scene.parent / "truth.gpkg")))
+        with pytest.raises(Mistake, match="outside the folders"):
+            open_scene([str(scratch / "other.tif")])
+    assert_same_products(f"s3://{BUCKET}/confined", local, scratch)
 
 
 def segment_in_ranges(source: str, out: str) -> None:

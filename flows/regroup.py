@@ -1,0 +1,140 @@
+"""Classes that count as others: by value or name, of class rasters and of shapes, and what tables name in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiling.classes import Groups, open_classes, read_classes
+from tiling.errors import Mistake
+from tiling.labels import ShapeLabels
+from tiling.palette import legend_of
+from tiling.style import completed
+from tiling.window import Window
+
+_BLOCK = 1024
+"""Pixels of a side that are looked at together."""
+
+MOST_NAMED = 20
+"""An error lists so many classes, at most."""
+
+LegendRows = Sequence[tuple[int, str, str]]
+Regrouping = Mapping[Any, int | str | None]
+"""What classes, by value or name, become, by value or name; None or nothing leaves them out."""
+
+
+def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) -> Groups:
+    """What classes become: keys are values or names of the legend `own`, values those of `target` or None."""
+    values = {name.casefold(): value for value, name, _ in own}
+    found = {}
+    for key, value in given.items():
+        if is_whole(key):
+            old = int(key)
+        elif str(key).casefold() in values:
+            old = values[str(key).casefold()]
+        else:
+            has = ", ".join(f"{v}={name}" for v, name, _ in own)
+            raise Mistake(f"{option}: there is no class {key}; {f'known are {has}' if has else 'give its value'}")
+        found[old] = value_of(option, value, target)
+    return tuple(found.items())
+
+
+def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> tuple[str, ...]:
+    """A note on classes to regroup that a raster has neither in its legend nor in its pixels.
+
+    Pixels are looked at for what the legend does not know, and only until all of it is found. Raises `Mistake` where
+    none of the classes is there: one table may serve many maps, but not be of none.
+    """
+    missing, held = {old for old, _ in given} - {value for value, _, _ in legend}, set[int]()
+    if not missing:
+        return ()
+    with open_classes(path) as source:
+        missing -= {old for old, new in given if new is None and old == source.nodata}  # is left out as it is
+        for window in Window.of_shape(*source.shape).blocks(_BLOCK):
+            if not missing:
+                return ()
+            values, valid = read_classes(source, window, ())
+            held.update(np.unique(values[valid]).tolist())
+            missing -= held
+    there = map(str, sorted({value for value, _, _ in legend} | held))
+    return no_class(option, path, map(str, sorted(missing)), list(there), len(given))
+
+
+def no_class(option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int) -> tuple[str, ...]:
+    """A note on the classes to regroup that a file does not have; `Mistake` where they are all that was `given`."""
+    named = list(missing)
+    if not named:
+        return ()
+    listed = ", ".join([*held[:MOST_NAMED], *(["…"] if len(held) > MOST_NAMED else [])]) or "none"
+    said = (
+        f"{option} {', '.join(f'{name}=…' for name in named[:MOST_NAMED])}: {path} has no such class; it has {listed}"
+    )
+    if len(named) == given:
+        raise Mistake(said)
+    return (said,)
+
+
+def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> tuple[Groups, tuple[str, ...]]:
+    """What the values of shapes become, and notes. Theirs are numbers of their own: what stands in the column counts.
+
+    A number there is the class itself, a word the class of the map with that name, unless `given` says otherwise.
+    """
+    known: dict[str, int | None] = {name.casefold(): value for value, name, _ in own}
+    names = [name for _, name, _ in labels.rows]
+    missing = []
+    for key, value in given.items():
+        word = str(int(key)) if is_whole(key) else str(key).strip().casefold()  # 01 in a column of text is 1
+        if word not in map(str.casefold, names):
+            missing.append(str(key))
+        known[word] = value_of("--reference-classes", value, own)
+    notes = no_class("--reference-classes", labels.path, missing, names, len(given))
+    found: dict[int, int | None] = {}
+    lost = []
+    for value, name, _ in labels.rows:
+        if name.casefold() in known:
+            found[value] = known[name.casefold()]
+        elif is_whole(name):
+            found[value] = int(name)
+        else:
+            lost.append(name)
+    if lost:
+        has = ", ".join(f"{value}={name}" for value, name, _ in own)
+        raise Mistake(
+            f"{labels.path}: {', '.join(lost)} {'are no classes' if len(lost) > 1 else 'is no class'} of the map"
+            f"{f', which has {has}' if has else ''}; say which they are with --reference-classes "
+            + ",".join(f"'{name}=VALUE'" if " " in name else f"{name}=VALUE" for name in lost)
+        )
+    return tuple(found.items()), notes
+
+
+def value_of(option: str, given: int | str | None, target: LegendRows) -> int | None:
+    """The class that a value or a name of a legend means; None for none."""
+    if given is None or str(given).strip() == "":
+        return None
+    if is_whole(given):
+        return int(given)
+    named = next((value for value, name, _ in target if name.casefold() == str(given).strip().casefold()), None)
+    if named is None:
+        has = ", ".join(f"{v}={name}" for v, name, _ in target)
+        raise Mistake(f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}")
+    return named
+
+
+def is_whole(text: int | str) -> bool:
+    """Whether something names a class by its value."""
+    return str(text).strip().lstrip("-").isdecimal()
+
+
+def named_rows(path: str | Path) -> LegendRows:
+    """The rows of a raster's own legend that give a name."""
+    return [row for row in legend_of(path) if row[1] != str(row[0])]
+
+
+def named(values: Iterable[int], legend: LegendRows) -> LegendRows:
+    """A row for each value, by its number where the legend does not know it."""
+    rows = {value: (value, name, colour) for value, name, colour in legend}
+    colours = {value: colour for value, _, colour in completed((), values)}
+    return [rows.get(value, (value, f"Class {value}", colours[value])) for value in values]
