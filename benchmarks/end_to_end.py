@@ -124,8 +124,9 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     from flows.plan import make_plan
     from flows.request import Request, Source
     from segmentation.bundle import load
-    from segmentation.engine import normalised, trained
+    from segmentation.engine import normalised
     from segmentation.network import Network
+    from segmentation.runtimes import trained
 
     request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
     plan, opened = make_plan(request), load(bundle)

@@ -21,12 +21,13 @@ from segmentation.accuracy import Accuracy, confusion_matrix
 from segmentation.architectures import build
 from segmentation.bundle import PACKAGED, load, save
 from segmentation.card import QUANTILES, BandCard, Card, NetworkModel
-from segmentation.engine import normalised, trained
+from segmentation.engine import normalised
 from segmentation.field import disagreement, support
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
 from segmentation.network import Network
 from segmentation.rules import Rules
+from segmentation.runtimes import trained
 from segmentation.segmenter import Segmenter
 
 if TYPE_CHECKING:

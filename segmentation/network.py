@@ -12,21 +12,9 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from segmentation.bundled import Bundled
-from segmentation.engine import (
-    BYTES_PER_PIXEL,
-    Device,
-    Runtime,
-    Wish,
-    answers,
-    chosen,
-    device_of,
-    facts,
-    lanes,
-    scores,
-    settle,
-    threads,
-)
+from segmentation.engine import BYTES_PER_PIXEL, Wish, answers, facts, lanes, scores, settle
 from segmentation.errors import Mistake
+from segmentation.runtimes import Device, Runtime, chosen, device_of, threads
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 
 

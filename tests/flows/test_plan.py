@@ -14,7 +14,7 @@ from flows.plan import Plan, describe, make_plan
 from flows.pools import ThisProcess
 from flows.request import Request, Source
 from flows.run import open_run
-from segmentation import engine
+from segmentation import runtimes
 from segmentation.network import Network
 from tests.scenes import draw_scene
 from tests.segmentation.networks import a_bundle
@@ -38,7 +38,7 @@ def repaid(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets from how many pixels another runtime is worth its start; from those of the scene unless it is called."""
 
     def from_(pixels: int) -> None:
-        monkeypatch.setattr(engine, "REPAYS", pixels)
+        monkeypatch.setattr(runtimes, "REPAYS", pixels)
 
     from_(96 * 80)
     return from_
@@ -108,9 +108,9 @@ def test_the_choice_does_not_follow_from_how_a_scene_is_cut(
 def test_what_speaks_against_an_engine_is_a_warning(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
-    monkeypatch.setitem(engine._PACKAGES, "onnx", ("surely-not-installed",))
-    engine._made.cache_clear()
+    monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
+    runtimes._made.cache_clear()
     for _ in range(2):  # again on resume
         record = pipeline.run(request(scene, tmp_path / "run", bundle)).record
         assert record["segmenter"]["engine"] == "torch"
@@ -126,8 +126,8 @@ class TwoWorkers(ThisProcess):
     def everywhere(self, function: Callable[[], Any], *, gpu: bool = False) -> dict[str, Any]:
         answers = {"one": function()}
         with self.elsewhere.context() as there:
-            there.setitem(engine._PACKAGES, "openvino", ("surely-not-installed",))
-            engine._made.cache_clear()
+            there.setitem(runtimes.PACKAGES, "openvino", ("surely-not-installed",))
+            runtimes._made.cache_clear()
             try:
                 answers["two"] = function()
             except Exception as error:  # as Dask hands it over

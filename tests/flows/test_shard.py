@@ -18,16 +18,16 @@ from flows import pipeline
 from flows.cluster import HERE, Cluster
 from flows.plan import make_plan
 from flows.request import Request, Source
-from segmentation import engine
+from segmentation import engine, runtimes
 from segmentation.architectures import build, stride_of
 from segmentation.bundle import Bundle, Support, save
-from segmentation.engine import trained
 from segmentation.field import support, taper
 from segmentation.landscape import BANDS as LANDSCAPE
 from segmentation.landscape import Landscape
 from segmentation.legend import LAND_COVER
 from segmentation.network import Network
 from segmentation.recipe import Recipe
+from segmentation.runtimes import trained
 from segmentation.samples import TRAIN, Labelled, Samples
 from segmentation.training import train_network
 from tests.scenes import draw_scene, read, write_scene
@@ -157,7 +157,7 @@ def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bund
     (shard,) = plan.shards
     total, weight = np.zeros((4, 150, 130)), np.zeros((150, 130))
     weights = np.multiply.outer(*[taper(TILE + 2 * MARGIN, MARGIN).astype(float)] * 2)
-    ready = engine.engine(bundle, "cpu", "torch")
+    ready = runtimes.engine(bundle, "cpu", "torch")
     for tile, chip in zip(shard.tiles, read_ahead(plan.scene, plan.bands, shard.tiles), strict=True):
         shares = engine._probabilities(ready, engine.Wish(), [chip])[0].numpy()
         here = tile.chip & shard.core

@@ -13,13 +13,14 @@ import pytest
 import torch
 import xarray as xr
 
-from segmentation import engine
+from segmentation import engine, runtimes
 from segmentation.architectures import build
 from segmentation.bundle import Bundle
-from segmentation.engine import _MEASURES, Wish, agreed, agreement, fused, normalised, settle, trained
+from segmentation.engine import _MEASURES, Wish, agreed, normalised, settle
 from segmentation.errors import Mistake
 from segmentation.field import taper
 from segmentation.network import Network
+from segmentation.runtimes import agreement, fused, trained
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
@@ -40,7 +41,7 @@ def network(bundle: Bundle) -> Network:
 
 def shares_of(bundle: Bundle, chip: xr.Dataset, *, symmetries: bool = False) -> npt.NDArray[np.float32]:
     """`(class, y, x)`."""
-    ready = engine.engine(bundle, "cpu", "torch")
+    ready = runtimes.engine(bundle, "cpu", "torch")
     return engine._probabilities(ready, Wish(symmetries=symmetries), [chip])[0].numpy()
 
 
@@ -84,7 +85,7 @@ def threads() -> Iterator[Any]:
 
     def give(count: int) -> None:
         torch.set_num_threads(count)
-        engine._pool.cache_clear()
+        runtimes.pool_of.cache_clear()
 
     yield give
     give(before)
@@ -100,7 +101,7 @@ def test_numbers_do_not_depend_on_how_many_threads_there_are(tmp_path: Path, thr
     def note(_: object, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         logits[float(inputs[0].double().abs().sum())] = output.numpy().copy()
 
-    model: Any = engine.engine(deep, "cpu", "torch").logits
+    model: Any = runtimes.engine(deep, "cpu", "torch").logits
     found: list[tuple[list[Prediction], list[npt.NDArray[np.float32]]]] = []
     with model.register_forward_hook(note):
         for count in (1, 2, 4):
@@ -184,16 +185,16 @@ def test_other_runtimes_give_the_same_labels(bundle: Bundle, network: Network, r
 
 def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    engine._made.cache_clear()
-    monkeypatch.setattr(engine, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    runtimes._made.cache_clear()
+    monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
     with pytest.raises(Mistake, match=r"^engine openvino gives \d+\.\d+% other labels than torch with bundle test; "):
         network.model_copy(update={"engine": "openvino"}).runtime()
-    engine._made.cache_clear()
+    runtimes._made.cache_clear()
 
 
 def test_a_runtime_that_is_not_installed_is_named(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(engine._PACKAGES, "onnx", ("surely-not-installed",))
-    engine._made.cache_clear()
+    monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
+    runtimes._made.cache_clear()
     with pytest.raises(Mistake, match=r"pip install 'landweave\[onnx\]' or leave engine out"):
         network.model_copy(update={"engine": "onnx"}).runtime()
 
@@ -204,8 +205,8 @@ def test_a_runtime_that_cannot_translate_a_network_is_refused(
     def fail(model: Any, example: Any) -> Any:
         raise RuntimeError("no such operation: roll\nin line 12")
 
-    monkeypatch.setattr(engine, "_onnx", fail)
-    engine._made.cache_clear()
+    monkeypatch.setattr(runtimes, "_onnx", fail)
+    runtimes._made.cache_clear()
     with pytest.raises(
         Mistake, match=r"^engine onnx cannot run bundle test \(no such operation: roll\); leave engine out$"
     ):
@@ -224,19 +225,19 @@ def test_agreement_counts_labels(bundle: Bundle) -> None:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> int:
     """Pixels of the smallest scene that repays another runtime. Both are there, of whatever make."""
-    monkeypatch.setitem(engine._PACKAGES, "openvino", ("torch",))
-    monkeypatch.setitem(engine._PACKAGES, "onnx", ("torch",))
+    monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("torch",))
+    monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch",))
     for make in ("_openvino", "_onnx"):
-        monkeypatch.setattr(engine, make, lambda model, example: model)
-    engine._made.cache_clear()
+        monkeypatch.setattr(runtimes, make, lambda model, example: model)
+    runtimes._made.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    return engine.REPAYS
+    return runtimes.REPAYS
 
 
 @pytest.fixture
 def undecided(bundle: Bundle) -> Iterator[Network]:
     yield Network(bundle=str(bundle.folder), engine="auto")
-    engine._made.cache_clear()  # what the tests made of the runtimes
+    runtimes._made.cache_clear()  # what the tests made of the runtimes
 
 
 def test_large_scenes_repay_another_runtime_and_small_ones_do_not(undecided: Network, large: int) -> None:
@@ -249,28 +250,28 @@ def test_large_scenes_repay_another_runtime_and_small_ones_do_not(undecided: Net
 
 
 def test_small_scenes_start_no_runtime(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_made", None)
+    monkeypatch.setattr(runtimes, "_made", None)
     assert undecided.decided(large - 1)[0].engine == "torch"
 
 
 def test_what_is_not_installed_is_not_chosen(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(engine._PACKAGES, "openvino", ("surely-not-installed",))
+    monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("surely-not-installed",))
     assert (undecided.decided(large)[0].engine, undecided.decided(large)[1]) == ("onnx", ())
-    monkeypatch.setitem(engine._PACKAGES, "onnx", ("torch", "surely-not-installed"))
+    monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch", "surely-not-installed"))
     assert (undecided.decided(large)[0].engine, undecided.decided(large)[1]) == ("torch", ())
 
 
 def test_what_disagrees_is_not_chosen_and_named(
     undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
     chosen, (finding,) = undecided.decided(large)
     assert chosen.engine == "onnx"
     assert finding.severity == "warn"
     fact = r"engine openvino gives \d+\.\d+% other labels than torch with bundle test, and is not used"
     assert re.fullmatch(fact, finding.message)
-    monkeypatch.setattr(engine, "_onnx", lambda model, example: 1 / 0)
-    engine._made.cache_clear()
+    monkeypatch.setattr(runtimes, "_onnx", lambda model, example: 1 / 0)
+    runtimes._made.cache_clear()
     chosen, findings = undecided.decided(large)
     assert chosen.engine == "torch"
     assert [finding.message for finding in findings][1:] == [

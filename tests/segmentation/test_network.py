@@ -14,14 +14,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import engine
+from segmentation import engine, runtimes
 from segmentation.architectures import build, stride_of
 from segmentation.bundle import Bundle, Support, load, save
-from segmentation.engine import Wish, normalised, trained
+from segmentation.engine import Wish, normalised
 from segmentation.errors import Mistake
 from segmentation.field import support
 from segmentation.legend import LAND_COVER
 from segmentation.network import Network
+from segmentation.runtimes import trained
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, chip_of, lively_state, same, scene_of
@@ -48,7 +49,7 @@ def network(bundle: Bundle) -> Network:
 
 
 def probabilities(bundle: Bundle, chip: xr.Dataset) -> npt.NDArray[np.float32]:
-    ready = engine.engine(bundle, "cpu", "torch")
+    ready = runtimes.engine(bundle, "cpu", "torch")
     return engine._probabilities(ready, Wish(), [chip])[0].numpy()
 
 
