@@ -43,7 +43,9 @@ AROUND = 128
 """How far beyond them pixels are read: what a network sees around a label."""
 _STRIP = 512
 _IN_MEMORY = 2**29
-"""Bytes of pixels above which they are kept in a file."""
+"""Bytes of all samples above which they are kept in files."""
+_LABEL_BYTES = 3
+"""Of a pixel, beside its bands: validity, label and part."""
 
 
 def _kind_of_recipe(recipe: Any) -> str:
@@ -217,7 +219,7 @@ def _key(request: Training, samples: Samples, weights: Bundle | str | None) -> s
 def samples_of(request: Training, scratch: Path, progress: Progress = silent) -> tuple[Samples, tuple[str, ...]]:
     """What the training sees, and what a person should know of how its labels were read and split.
 
-    Pixels are kept in memory up to half a gigabyte, else in files in `scratch`, which must outlive the samples. Only
+    Up to half a gigabyte is kept in memory, more in files in `scratch`, which must outlive the samples. Only
     blocks that hold labels are read, and what lies around them. Raises `Mistake` where scenes do not go together.
     """
     if len(request.labels) != len(request.sources):
@@ -236,11 +238,13 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
         for scene, split in zip(scenes, splitting.scenes, strict=True)
         for window in pieces(split)
     ]
+    dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for scene in scenes for name in bands))
+    many = sum(window.area for *_, window in jobs) * (len(bands) * dtype.itemsize + _LABEL_BYTES) > _IN_MEMORY
     made = []
     for number, (scene, split, window) in enumerate(jobs):
-        made.append(_labelled(scene, bands, split, window, scratch / f"piece-{number}"))
+        made.append(_labelled(scene, bands, split, window, scratch / f"piece-{number}" if many else None))
         progress("read", number + 1, len(jobs))
-    present = set(np.flatnonzero(sum(np.bincount(np.ravel(piece.labels), minlength=256)[:256] for piece in made)))
+    present = set().union(*(piece.values() for piece in made))
     seen = [row for row in rows if row[0] in present]
     if len(seen) < 2:
         only = f"nothing but {seen[0][1]}" if seen else "no pixel"
@@ -257,7 +261,7 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
         pieces=tuple(made),
         bands=bands,
         units=tuple(scenes[0].band(name).units for name in bands),
-        dtype=str(np.result_type(*(band.dtype for scene in scenes for band in scene.bands))),
+        dtype=str(dtype),
         legend=legend,
         gsd=round(_gsd(scenes[0]), 3),
         facts=_facts(request, scenes, splitting),
@@ -308,14 +312,18 @@ def _joined(found: list[Window], window: Window) -> None:
     found.append(window)
 
 
-def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, path: Path) -> Labelled:
-    """A window of a scene, its bands in the order of `bands`."""
+def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, path: Path | None) -> Labelled:
+    """A window of a scene, its bands in the order of `bands`; in files that are called as `path`, or in memory."""
     dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for name in bands))
-    pixels = _array(path.with_suffix(".pixels.npy"), (len(bands), *window.shape), dtype)
-    valid, labels, part = (
-        _array(path.with_suffix(f".{what}.npy"), window.shape, np.dtype(kind))
-        for what, kind in (("valid", bool), ("labels", np.uint8), ("part", np.uint8))
-    )
+
+    def empty(what: str, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
+        if path is None:
+            return np.zeros(shape, kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return np.lib.format.open_memmap(path.with_suffix(f".{what}.npy"), "w+", np.dtype(kind), shape)
+
+    pixels, valid = empty("pixels", (len(bands), *window.shape), dtype), empty("valid", window.shape, bool)
+    labels, part = (empty(what, window.shape, np.uint8) for what in ("labels", "part"))
     for strip in _strips(window):
         chip, at = scene.read(strip, bands), strip.within(window)
         pixels[:, *at], valid[at] = chip["pixels"].values, chip["valid"].values
@@ -329,14 +337,6 @@ def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, 
 def _strips(window: Window) -> Iterator[Window]:
     for row in range(window.row, window.row_stop, _STRIP):
         yield Window(row, window.col, _STRIP, window.width) & window
-
-
-def _array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Zeros, in memory or, where they are many, in a file."""
-    if np.prod(shape, dtype=float) * dtype.itemsize < _IN_MEMORY:
-        return np.zeros(shape, dtype)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
 def _check_alike(scenes: Sequence[Scene]) -> None:

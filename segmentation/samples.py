@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,17 @@ class Labelled:
     def counts(self, part: int, values: Sequence[int]) -> npt.NDArray[np.int64]:
         """`(class,)`: labelled pixels of that part, for each class value."""
         found = np.zeros(256, np.int64)
-        for top in range(0, self.shape[0], 1024):
-            rows = slice(top, top + 1024)
+        for rows in self._strips():
             found += np.bincount(self.labels[rows][self.part[rows] == part], minlength=256)
         return found[list(values)]
+
+    def values(self) -> set[int]:
+        """The classes there are, whatever part their pixels belong to."""
+        return set().union(*(np.unique(self.labels[rows]).tolist() for rows in self._strips())) - {0}
+
+    def _strips(self) -> Iterator[slice]:
+        for top in range(0, self.shape[0], 1024):
+            yield slice(top, top + 1024)
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,6 +125,20 @@ def test_much_is_kept_in_files(tmp_path: Path, scene: Path, labels: Path, monkey
     assert np.array_equal(kept.pieces[0].labels, plain.pieces[0].labels)
 
 
+def test_what_is_kept_in_memory_is_counted_over_all_scenes(
+    tmp_path: Path, scene: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = asked(scene, labels, tmp_path / "bundle")
+    both = request.model_copy(update={"sources": request.sources * 2, "labels": request.labels * 2})
+    (piece,) = samples_of(request, tmp_path / "scratch")[0].pieces
+    monkeypatch.setattr(
+        "flows.train._IN_MEMORY", sum(a.nbytes for a in (piece.pixels, piece.valid, piece.labels, piece.part))
+    )
+    for asked_for, mapped in ((request, False), (both, True)):
+        samples, _ = samples_of(asked_for, tmp_path / "scratch")
+        assert [isinstance(one.labels, np.memmap) for one in samples.pieces] == [mapped] * len(samples.pieces)
+
+
 def test_a_split_raster_is_obeyed_to_the_pixel(tmp_path: Path, scene: Path, labels: Path) -> None:
     given = np.zeros((96, 128))
     given[:, :60], given[:, 70:] = 1, 2
