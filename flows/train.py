@@ -30,6 +30,7 @@ from segmentation.recipe import Recipe
 from segmentation.samples import Labelled, Samples
 from segmentation.training import Trained, train_network
 from segmentation.trees import FORESTS
+from tiling.cache import keep_cache_small
 from tiling.errors import Mistake
 from tiling.labels import Labels, is_vector, open_labels
 from tiling.scene import Scene
@@ -41,7 +42,8 @@ PIECE = 256
 """Side of the blocks, in pixels, that are read where they hold a label."""
 AROUND = 128
 """How far beyond them pixels are read: what a network sees around a label."""
-_STRIP = 512
+_STRIP, _LONGEST = 512, 4096
+"""Rows and columns that are read at once, at most: long, for files that keep whole rows together."""
 _IN_MEMORY = 2**29
 """Bytes of all samples above which they are kept in files."""
 _LABEL_BYTES = 3
@@ -139,6 +141,7 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     hidden folder beside the bundle, and goes when the bundle is there.
     """
     began = time.perf_counter()
+    keep_cache_small()
     weights: Bundle | Literal["imagenet"] | None = None
     if request.weights not in ("", "none"):
         if isinstance(request.recipe, ForestRecipe):
@@ -336,7 +339,8 @@ def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, 
 
 def _strips(window: Window) -> Iterator[Window]:
     for row in range(window.row, window.row_stop, _STRIP):
-        yield Window(row, window.col, _STRIP, window.width) & window
+        for col in range(window.col, window.col_stop, _LONGEST):
+            yield Window(row, col, _STRIP, _LONGEST) & window
 
 
 def _check_alike(scenes: Sequence[Scene]) -> None:

@@ -32,21 +32,25 @@ class Places:
     def of(cls, samples: Samples, parts: Sequence[int], balance: float, seed: int) -> Places:
         """`balance` 0 draws pixels alike, 1 classes; a class's odds are its frequency to the power of 1 − balance."""
         rng = np.random.default_rng((seed, 1))
-        found: list[list[npt.NDArray[np.int32]]] = [[] for _ in samples.legend.values]
+        counts = np.sum([samples.counts(part) for part in parts], axis=0)
+        chosen = [
+            np.arange(n) if n <= _MOST_PLACES else np.sort(rng.choice(n, _MOST_PLACES, replace=False, shuffle=False))
+            for n in counts.tolist()
+        ]
+        found: list[list[npt.NDArray[np.int32]]] = [[np.empty((0, 3), np.int32)] for _ in counts]
+        passed = [0] * len(counts)
         for number, piece in enumerate(samples.pieces):
-            for top in range(0, piece.shape[0], 1024):
-                labels = np.where(np.isin(piece.part[top : top + 1024], parts), piece.labels[top : top + 1024], 0)
-                for places, value in zip(found, samples.legend.values, strict=True):
-                    rows, cols = np.nonzero(labels == value)
-                    places.append(np.stack((np.full(len(rows), number), rows + top, cols), 1).astype(np.int32))
-        whole = [np.concatenate(places) for places in found]
-        counts = np.array([len(places) for places in whole], float)
-        odds = np.where(counts > 0, counts ** (1 - balance), 0)
-        few = tuple(
-            places if len(places) <= _MOST_PLACES else places[np.sort(rng.permutation(len(places))[:_MOST_PLACES])]
-            for places in whole
-        )
-        return cls(few, odds / odds.sum())
+            for strip in piece.strips():
+                labels = np.where(np.isin(piece.part[strip], parts), piece.labels[strip], 0)
+                for index, value in enumerate(samples.legend.values):
+                    here = np.flatnonzero(labels == value)
+                    first, last = np.searchsorted(chosen[index], (passed[index], passed[index] + len(here)))
+                    rows, cols = np.divmod(here[chosen[index][first:last] - passed[index]], piece.shape[1])
+                    places = np.stack((np.full(len(rows), number), rows + strip.start, cols), 1)
+                    found[index].append(places.astype(np.int32))
+                    passed[index] += len(here)
+        odds = np.where(counts > 0, counts.astype(float) ** (1 - balance), 0)
+        return cls(tuple(map(np.concatenate, found)), odds / odds.sum())
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
         """Piece, row and column of one pixel."""

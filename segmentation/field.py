@@ -87,11 +87,12 @@ def effective_field(
     import torch
 
     within = np.zeros(1)
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}  # no gradient of theirs is needed
     for turn, pixels in enumerate(chips):
         height, width = pixels.shape[1:]
         row, col = height // 2 + turn % stride, width // 2 + turn % stride  # each phase counts
         chip = torch.from_numpy(pixels)[None].to(memory_format=torch.channels_last).requires_grad_()
-        first, second = model(chip)[0, :, row, col].topk(2).values
+        first, second = torch.func.functional_call(model, weights, chip)[0, :, row, col].topk(2).values
         (gradient,) = torch.autograd.grad(first - second, chip)
         down, across = np.ogrid[-row : height - row, -col : width - col]
         far = np.maximum(np.abs(down), np.abs(across))
@@ -170,7 +171,9 @@ def choose_margin(
         ]
         return float(sum(changed) / (tile * sum(labels.size for labels in expected)))
 
-    seen = effective_field(model, [_whole_strides(chip, stride) for chip in chips], stride=stride)
+    seen_whole = [_whole_strides(chip, stride) for chip in chips]
+    looked_at = seen_whole if whole_chip else [_middle(chip, around + stride, stride) for chip in seen_whole]
+    seen = effective_field(model, looked_at, stride=stride)
     found = min(most, least + -(-max(0, seen - least) // stride) * stride)
     share = measured(found)
     while share > tolerated and found < most:
@@ -179,6 +182,12 @@ def choose_margin(
     while share <= tolerated and found > least and (less := measured(found - stride)) <= tolerated:
         found, share = found - stride, less
     return Margin(found, share)
+
+
+def _middle(pixels: npt.NDArray[np.float32], around: int, stride: int) -> npt.NDArray[np.float32]:
+    """The middle of a chip, `around` px or more to each side; its sides are whole strides before and after."""
+    rows, cols = (max(0, size // 2 - around) // stride * stride for size in pixels.shape[1:])
+    return pixels[:, rows : pixels.shape[1] - rows, cols : pixels.shape[2] - cols]
 
 
 def _whole_strides(pixels: npt.NDArray[np.float32], stride: int) -> npt.NDArray[np.float32]:

@@ -20,6 +20,9 @@ TRAIN, VALIDATION, TEST = 1, 2, 3
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 """The same by name."""
 
+_STRIP = 2**22
+"""Pixels that are looked at together, about."""
+
 _MOST_SEEN = 2**21
 """Pixels that the statistics of bands are taken from, about."""
 
@@ -49,17 +52,19 @@ class Labelled:
     def counts(self, part: int, values: Sequence[int]) -> npt.NDArray[np.int64]:
         """`(class,)`: labelled pixels of that part, for each class value."""
         found = np.zeros(256, np.int64)
-        for rows in self._strips():
+        for rows in self.strips():
             found += np.bincount(self.labels[rows][self.part[rows] == part], minlength=256)
         return found[list(values)]
 
     def values(self) -> set[int]:
         """The classes there are, whatever part their pixels belong to."""
-        return set().union(*(np.unique(self.labels[rows]).tolist() for rows in self._strips())) - {0}
+        return set().union(*(np.unique(self.labels[rows]).tolist() for rows in self.strips())) - {0}
 
-    def _strips(self) -> Iterator[slice]:
-        for top in range(0, self.shape[0], 1024):
-            yield slice(top, top + 1024)
+    def strips(self) -> Iterator[slice]:
+        """Rows to look at together: so many that what is made of them stays small."""
+        rows = max(1, _STRIP // self.shape[1])
+        for top in range(0, self.shape[0], rows):
+            yield slice(top, min(top + rows, self.shape[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ Neighbouring pixels are alike, so a pixel drawn at random from among the trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import sqrt
@@ -45,7 +45,9 @@ How = Literal["blocks", "shapes", "scenes"]
 Unit = tuple[int, int]
 """Number of the scene, number of the block or shape in it; scenes count from 0."""
 Counts = dict[Unit, npt.NDArray[np.int64]]
-"""`(256,)` labelled pixels by class value, of each unit."""
+"""`(class value,)` labelled pixels of each unit; all of one length."""
+Tally = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""The same of one scene where units are many: `256 × unit + class value`, ascending, and how many pixels each has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,23 +202,19 @@ def _units(drawn: Sequence[Split], kind: How, buffer: int | None) -> tuple[list[
             raise Mistake(f"--split shapes: {drawn[0].labels.path} is a raster; use blocks")
         # The whole scene is unit 0.
         whole = [Split(one.labels, max(one.labels.geobox.shape), given=one.given, values=one.values) for one in drawn]
-        return whole, _counted(whole), "scenes", 0
+        return whole, _counts(map(_tally, whole)), "scenes", 0
     if kind == "shapes":
-        return list(drawn), _counted(drawn), "shapes", 2 if buffer is None else buffer
+        return list(drawn), _counts(map(_tally, drawn)), "shapes", 2 if buffer is None else buffer
     longest = max(max(one.labels.geobox.shape) for one in drawn)
     cell = 8
     while longest > cell * _CELLS:
         cell *= 2
-    fine = [Split(one.labels, cell, given=one.given, values=one.values) for one in drawn]
-    cells = _counted(fine)
-    block = cell * min(max(1, round(sqrt(len(cells) / _BLOCKS))), max(1, _LONGEST_BLOCK // cell))
+    fine = [_tally(Split(one.labels, cell, given=one.given, values=one.values)) for one in drawn]
+    cells = sum(len(np.unique(keys // 256)) for keys, _ in fine)
+    times = min(max(1, round(sqrt(cells / _BLOCKS))), max(1, _LONGEST_BLOCK // cell))
+    block = cell * times
     coarse = [Split(one.labels, block, given=one.given, values=one.values) for one in drawn]
-    counts: Counts = {}
-    for (scene, unit), found in cells.items():
-        row, col = divmod(unit, _across(drawn[scene].labels, cell))
-        times = block // cell
-        number = (row // times) * _across(drawn[scene].labels, block) + col // times
-        counts[scene, number] = counts.get((scene, number), 0) + found
+    counts = _counts(_coarser(tally, one.labels, cell, times) for tally, one in zip(fine, drawn, strict=True))
     return coarse, counts, f"blocks of {block} px", max(1, block // 8) if buffer is None else buffer
 
 
@@ -225,17 +223,42 @@ def _across(labels: Labels, block: int) -> int:
     return -(-int(labels.geobox.width) // block) + 2  # a margin may reach past the raster
 
 
-def _counted(drawn: Sequence[Split]) -> Counts:
-    """Labelled training pixels of each class in each unit."""
+def _tally(split: Split) -> Tally:
+    """Labelled training pixels of each class in each unit of a scene."""
+    found: list[Tally] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for window in split.labels.windows():
+        classes = split.labels.read(window)
+        use = (classes > 0) & (split.parts(window) == TRAIN)
+        found.append(np.unique(split.units(window)[use] * 256 + classes[use], return_counts=True))
+    return _merged(found)
+
+
+def _merged(tallies: Sequence[Tally]) -> Tally:
+    """One tally of several, in which a key may be found more than once."""
+    keys, pixels = (np.concatenate(arrays) for arrays in zip(*tallies, strict=True))
+    order = np.argsort(keys, kind="stable")
+    keys, pixels = keys[order], pixels[order]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[first], np.add.reduceat(pixels, first) if len(first) else pixels
+
+
+def _coarser(tally: Tally, labels: Labels, cell: int, times: int) -> Tally:
+    """The tally of blocks of `times` × `times` cells, from that of the cells."""
+    keys, pixels = tally
+    units, values = keys // 256, keys % 256
+    rows, cols = units // _across(labels, cell), units % _across(labels, cell)
+    return _merged([((rows // times * _across(labels, cell * times) + cols // times) * 256 + values, pixels)])
+
+
+def _counts(tallies: Iterable[Tally]) -> Counts:
+    """The tallies of all scenes, unit by unit."""
+    of_scenes = list(tallies)
+    length = 1 + max((int((keys % 256).max()) for keys, _ in of_scenes if len(keys)), default=0)
     counts: Counts = {}
-    for scene, one in enumerate(drawn):
-        for window in one.labels.windows():
-            classes = one.labels.read(window)
-            use = (classes > 0) & (one.parts(window) == TRAIN)
-            keys, times = np.unique(one.units(window)[use] * 256 + classes[use], return_counts=True)
-            for key, pixels in zip(keys.tolist(), times.tolist(), strict=True):
-                unit, value = divmod(key, 256)
-                counts.setdefault((scene, unit), np.zeros(256, np.int64))[value] += pixels
+    for scene, (keys, pixels) in enumerate(of_scenes):
+        for key, number in zip(keys.tolist(), pixels.tolist(), strict=True):
+            unit, value = divmod(key, 256)
+            counts.setdefault((scene, unit), np.zeros(length, np.int64))[value] = number
     return counts
 
 
@@ -282,9 +305,8 @@ def _both_sides(table: npt.NDArray[np.float64], side: npt.NDArray[np.int_]) -> N
 
 def _alone(counts: Counts, held: frozenset[Unit]) -> list[int]:
     """Class values that are on one side only."""
-    zero = np.zeros(256, np.int64)
-    inside = sum((counts[unit] for unit in held), zero)
-    outside = sum((found for unit, found in counts.items() if unit not in held), zero)
+    inside = sum(counts[unit] for unit in held)
+    outside = sum(found for unit, found in counts.items() if unit not in held)
     return np.flatnonzero((inside > 0) != (outside > 0)).tolist()
 
 

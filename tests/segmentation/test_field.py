@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmentation.bundle import Support
-from segmentation.field import choose_margin, disagreement, effective_field, support, taper
+from segmentation.field import _middle, choose_margin, disagreement, effective_field, support, taper
 from tiling.lattice import Lattice
 
 
@@ -68,6 +68,25 @@ def test_the_effective_field_holds_its_share_of_the_gradient() -> None:
     chips = [np.ones((1, 32, 32), np.float32)]
     found = [effective_field(kernel, chips, stride=4, share=share) for share in (0.5, 0.93, 0.99)]
     assert found == [0, 3, 4]
+
+
+@pytest.mark.parametrize("shape", [(96, 104), (72, 200), (24, 16)])
+def test_the_middle_holds_all_that_the_gradient_reaches(shape: tuple[int, int]) -> None:
+    """Two convolutions under a stride of 8 reach 13 px: what lies farther from the middle is not computed."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 11, padding=5),
+        torch.nn.AvgPool2d(8),
+        torch.nn.Conv2d(4, 3, 1),
+        torch.nn.Upsample(scale_factor=8),
+    )
+    chips = [np.random.default_rng(n).normal(size=(2, *shape)).astype(np.float32) for n in range(8)]
+    middles = [_middle(chip, 16 + 8, 8) for chip in chips]
+    assert all(middle.shape[1:] == tuple(min(size, size % 16 + 48) for size in shape) for middle in middles)
+    for share in (0.3, 0.6, 0.9, 0.999):
+        assert effective_field(model, middles, stride=8, share=share) == effective_field(
+            model, chips, stride=8, share=share
+        )
 
 
 def test_disagreement_counts_the_labels_a_margin_changes() -> None:
