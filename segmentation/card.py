@@ -157,12 +157,12 @@ class Card(BaseModel):
     def network(self) -> NetworkModel:
         """What it says of its network; `Mistake` where the model is none."""
         if self.model.kind != "network":
-            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a network")
+            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does")
         return self.model
 
     @property
     def forest(self) -> ForestModel:
         """What it says of its forest; `Mistake` where the model is none."""
         if self.model.kind != "forest":
-            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a forest")
+            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does")
         return self.model

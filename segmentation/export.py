@@ -73,6 +73,7 @@ def export(
 
     card = bundle.card
     network = card.network
+    _check_file(file)
     tiling = tiling_for(network.margin, network.stride, tile)
     scales = tuple(_scale(card, band, scale) for band in card.bands)
     offsets = tuple(offset if band.units == "reflectance" else 0.0 for band in card.bands)
@@ -113,14 +114,37 @@ def export(
             f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels alone, less than "
             f"{ALIKE:.2%}; export another architecture"
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = _beside(file)
     try:
         temporary.write_bytes(content)
         temporary.replace(file)
+    except OSError as error:
+        raise _unwritten(file, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     return Exported(file, tiling, scales, offsets, agreement)
+
+
+def _check_file(file: Path) -> None:
+    """Say before the network is translated that its file cannot be written."""
+    if file.is_dir():
+        raise Mistake(f"cannot write {file}: it is a folder; name a file with --to, such as {file / 'model.onnx'}")
+    try:
+        if not file.parent.exists():
+            file.parent.mkdir(parents=True)
+        _beside(file).touch()
+        _beside(file).unlink()
+    except OSError as error:
+        raise _unwritten(file, error) from error
+
+
+def _beside(file: Path) -> Path:
+    """What is written before it takes the file's name."""
+    return file.with_name(f".{file.name}.{os.getpid()}.tmp")
+
+
+def _unwritten(file: Path, error: OSError) -> Mistake:
+    return Mistake(f"cannot write {file}: {error.strerror}; name another file with --to")
 
 
 def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
@@ -170,16 +194,9 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
     """Pixels / 255 → probabilities, in torch: the reference for what is exported."""
     import torch
 
-    from segmentation.architectures import build
+    from segmentation.runtimes import restored
 
-    card = bundle.card
-    model = build(card)
-    try:
-        model.load_state_dict({name: tensor.float() for name, tensor in bundle.weights().items()})
-    except RuntimeError as error:
-        raise Mistake(
-            f"the weights in {bundle.folder} do not fit the network its card tells of; train it anew"
-        ) from error
+    card, model = bundle.card, restored(bundle)
     mean, std = (np.array([getattr(band, what) for band in card.bands]) for what in ("mean", "std"))
     # One multiplication and one addition, in double precision until here.
     factor, summand = np.array(scales) / std, (np.array(offsets) - mean) / std

@@ -105,7 +105,7 @@ def learnt(run: Run, told: Told) -> tuple[dict[str, torch.Tensor], list[Look], i
 
     wanted = run.recipe.device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise Mistake("device cuda was asked for, and torch finds no GPU here; leave --device out")
+        raise Mistake("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
     if wanted == "cpu" or not torch.cuda.is_available():
         return fit(run, told)
     gpus = min(torch.cuda.device_count(), run.recipe.batch)

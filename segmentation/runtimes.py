@@ -250,6 +250,11 @@ def trained(bundle: Bundle) -> torch.nn.Module:
     """The bundle's network in float32, ready for inference on the CPU."""
     import torch
 
+    return fused(restored(bundle).eval(), len(bundle.card.bands)).to(memory_format=torch.channels_last)
+
+
+def restored(bundle: Bundle) -> torch.nn.Module:
+    """The bundle's network in float32, part by part as it was trained; `Mistake` where its weights are of another."""
     model = build(bundle.card)
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in bundle.weights().items()})
@@ -259,7 +264,7 @@ def trained(bundle: Bundle) -> torch.nn.Module:
             f"the weights in {bundle.folder} do not fit {network.architecture} on {network.encoder}, "
             "which its card says they are of; train it anew"
         ) from error
-    return fused(model.eval(), len(bundle.card.bands)).to(memory_format=torch.channels_last)
+    return model
 
 
 def fused(model: torch.nn.Module, bands: int) -> torch.nn.Module:

@@ -163,11 +163,14 @@ def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[st
     """The state of a new network with what an old one of the same architecture has learnt.
 
     A convolution that looks at the bands takes over their filters by name; a new band starts from the mean of the old
-    ones. Layers that say classes start anew where the classes differ, all others are taken over.
+    ones. Layers that say classes start anew where the classes differ, all others are taken over. Raises `Mistake` where
+    the weights are not those of the old one's card.
     """
     import torch
 
-    old, state = weights.weights(), model.state_dict()
+    from segmentation.runtimes import restored
+
+    old, state = restored(weights).state_dict(), model.state_dict()
     looking, saying = _shapes_that_follow(card, state)
     same_classes = [one.name for one in weights.card.legend.classes] == [one.name for one in card.legend.classes]
     places = {name: n for n, name in enumerate(weights.card.band_names)}

@@ -301,6 +301,14 @@ def test_classes_of_the_same_names_stay_whatever_their_values_and_colours(tmp_pa
     assert same(started_from(build(card), card, old), old.weights())
 
 
+def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path: Path) -> None:
+    old = old_bundle(tmp_path / "old")
+    network = old.card.network.model_copy(update={"options": {}})
+    other = save(tmp_path / "other", old.card.model_copy(update={"model": network}), old.weights())
+    with pytest.raises(Mistake, match=r"the weights in .*other do not fit unet on"):
+        started_from(build(other.card), other.card, other)
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -318,6 +326,12 @@ def test_another_network_than_that_of_the_weights_is_refused(tmp_path: Path, ask
     old = save(tmp_path / "old", first.card, first.state)
     with pytest.raises(Mistake, match=said):
         trained(tmp_path / "b", Recipe(chip=16, batch=4, steps=2, **asked), weights=old)
+
+
+def test_a_gpu_that_is_not_there_is_a_setting_to_leave_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Mistake, match="torch finds no GPU here; use --set device=cpu"):
+        trained(tmp_path, SMALL.model_copy(update={"device": "cuda"}))
 
 
 def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Path) -> None:
