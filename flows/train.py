@@ -149,7 +149,7 @@ def train(request: Training, progress: Progress = silent) -> Finished:
                 f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out"
             )
         weights = "imagenet" if request.weights == "imagenet" else opened(request.weights)
-    _check_out(request.out)
+    check_folder(request.out)
     name = request.name or request.out.name
     trained: Trained | TrainedForest
     with _scratch(request.out) as scratch:
@@ -172,18 +172,6 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     seconds = time.perf_counter() - began
     notes = (*notes, *trained.notes)
     return Finished(bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds)
-
-
-def _check_out(out: Path) -> None:
-    """Say now, not in a quarter of an hour, that the bundle cannot be written."""
-    try:
-        check_folder(out)
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        probe = out.with_name(f".{out.name}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise Mistake(f"cannot write to {out.parent}: {error.strerror}; name another folder with --out") from error
 
 
 @contextmanager

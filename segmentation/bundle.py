@@ -106,7 +106,26 @@ class Bundle:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `Mistake` where a bundle cannot be written without something else being lost: it replaces the folder."""
+    """Raise `Mistake` where a bundle cannot be written, or not without something else being lost.
+
+    It replaces the folder. To be asked before the work that ends in a bundle, which may take hours.
+    """
+    try:
+        _check_replaceable(folder)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        probe = folder.with_name(f".{folder.name}.probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+
+
+def _unwritten(folder: Path, error: OSError) -> Mistake:
+    return Mistake(f"cannot write to {folder.parent}: {error.strerror}; name another folder with --out")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise `Mistake` where there is anything in a folder's place but a bundle."""
     if folder.resolve() == Path.cwd():
         raise Mistake(f"{folder} is the folder you are in, which a bundle replaces; name a new one")
     if folder.exists() and not folder.is_dir():
@@ -202,15 +221,19 @@ def write(folder: Path, card: Card, content: bytes) -> Bundle:
     check_folder(folder)
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
-    new.mkdir(parents=True)
     try:
+        new.mkdir(parents=True)
         (new / KINDS[card.model.kind].weights).write_bytes(content)
         item = json.dumps(item_of(card), indent=2, ensure_ascii=False, allow_nan=False)
         (new / CARD).write_text(item + "\n", encoding="utf-8")
         if folder.exists():
             folder.replace(old)
         new.replace(folder)
+    except OSError as error:
+        raise _unwritten(folder, error) from error
     finally:
+        if old.exists() and not folder.exists():
+            old.replace(folder)  # stopped between the two: there is no new one in its place
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
     return load(folder)

@@ -174,10 +174,26 @@ def fitting(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source:
             f"{source} does not fit {network.architecture} on {network.encoder} with {len(card.bands)} bands and "
             f"{len(card.legend)} classes: of its parameters {', '.join(facts)}; name what it was trained as"
         )
+    if odd := [name for name, tensor in expected.items() if not _is_plain(state[name], tensor)]:
+        what = f"{state[odd[0]].dtype}, {state[odd[0]].layout}, on {state[odd[0]].device}".replace("torch.", "")
+        raise Mistake(
+            f"{source} holds no plain numbers of 16 to 64 bits in {odd[0]} ({what}); save the network as it was "
+            "trained, neither quantised nor sparse"
+        )
     broken = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:
         raise Mistake(f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an earlier one")
     return {name: state[name] for name in expected}
+
+
+def _is_plain(given: Tensor, expected: Tensor) -> bool:
+    """Whether a network can take over these numbers, and a bundle hold them, as they are."""
+    import torch
+
+    if given.layout != torch.strided or given.is_quantized or given.is_meta or given.is_complex():
+        return False
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return given.dtype in floats or not expected.is_floating_point()
 
 
 def _prefix(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

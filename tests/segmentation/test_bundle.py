@@ -322,10 +322,33 @@ def test_a_save_that_fails_leaves_the_old_bundle(bundle: Bundle, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Mistake, match=r"cannot write to .*: No space left on device; name another folder with --out"):
         save(bundle.folder, a_card(name="new"), STATE)
     assert load(bundle.folder).digest == bundle.digest
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_save_that_is_stopped_between_old_and_new_leaves_the_old_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def stopped(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        save(bundle.folder, a_card(name="new"), STATE)
+    assert load(bundle.folder).digest == bundle.digest
+    assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Mistake, match=r"cannot write to .*file: .*; name another folder with --out"):
+        save(tmp_path / "file" / "bundle", a_card(), STATE)
 
 
 def test_the_demo_bundle_is_whole_and_small() -> None:

@@ -90,6 +90,27 @@ def test_a_converted_bundle_is_the_network_and_says_how_far_it_looks(converted: 
     assert opened.card.training["converted from"] == "epoch=3.ckpt"
 
 
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "float8_e4m3fn, strided, on cpu"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64, strided, on cpu"),
+        (lambda tensor: (100 * tensor).to(torch.int8), "int8, strided, on cpu"),
+        (lambda tensor: tensor.to_sparse(), "float32, sparse_coo, on cpu"),
+        (lambda tensor: tensor.to("meta"), "float32, strided, on meta"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "qint8, strided, on cpu"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantiz.*:UserWarning")  # what is deprecated are the ways to make such a file
+def test_numbers_that_a_bundle_cannot_hold_are_refused(
+    changed: Callable[[torch.Tensor], torch.Tensor], what: str
+) -> None:
+    name = next(name for name, tensor in STATE.items() if tensor.ndim == 4)
+    state = STATE | {name: changed(STATE[name])}
+    with pytest.raises(Mistake, match=rf"best\.ckpt holds no plain numbers of 16 to 64 bits in {name} \({what}\)"):
+        fitting(state, STATE, Path("best.ckpt"), CARD)
+
+
 def test_a_folder_of_save_pretrained_says_itself_what_it_is(tmp_path: Path) -> None:
     network = smp.FPN("tu-tf_mobilenetv3_small_minimal_100", encoder_weights=None, in_channels=3, classes=4)
     network.save_pretrained(str(tmp_path))
