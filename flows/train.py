@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from flows.models import opened
 from flows.plan import calibrated
 from flows.progress import Progress, silent
 from flows.request import Source, checked
-from flows.run import content_key, versions, write_whole
+from flows.run import content_key, held, versions, write_whole
 from segmentation.accuracy import Accuracy
 from segmentation.bundle import Bundle, check_folder, save, write
 from segmentation.fitting import Look
@@ -176,14 +177,18 @@ def train(request: Training, progress: Progress = silent) -> Finished:
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """A hidden folder beside the bundle. It stays where the training in it was stopped and can go on."""
+    """A hidden folder beside the bundle, held for this training alone: another would write over its pixels.
+
+    It stays where the training in it was stopped and can go on.
+    """
     folder, done = out.with_name(f".{out.name}.training"), False
-    try:
-        yield folder
-        done = True
-    finally:
-        if done or not any(folder.glob("*/*.pt")):
-            rmtree(folder, ignore_errors=True)
+    with held(folder, str(out)):
+        try:
+            yield folder
+            done = True
+        finally:
+            if done or not any(folder.glob("*/*.pt")):
+                rmtree(folder, ignore_errors=True)
 
 
 def _kept(scratch: Path, key: str, *, fresh: bool) -> Path:
@@ -308,10 +313,7 @@ def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, 
     dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for name in bands))
 
     def empty(what: str, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-        if path is None:
-            return np.zeros(shape, kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return np.lib.format.open_memmap(path.with_suffix(f".{what}.npy"), "w+", np.dtype(kind), shape)
+        return np.zeros(shape, kind) if path is None else _in_file(path.with_suffix(f".{what}.npy"), shape, kind)
 
     pixels, valid = empty("pixels", (len(bands), *window.shape), dtype), empty("valid", window.shape, bool)
     labels, part = (empty(what, window.shape, np.uint8) for what in ("labels", "part"))
@@ -329,6 +331,22 @@ def _strips(window: Window) -> Iterator[Window]:
     for row in range(window.row, window.row_stop, _STRIP):
         for col in range(window.col, window.col_stop, _LONGEST):
             yield Window(row, col, _STRIP, _LONGEST) & window
+
+
+def _in_file(path: Path, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros in a file that has room for all that will take their place; `Mistake` where the disk has not."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+        # A page that finds no room when it is written ends the process without a word.
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise Mistake(
+            f"cannot keep pixels in {path}: {error.strerror}; make room there, or name another folder with --out"
+        ) from error
+    return array
 
 
 def _check_alike(scenes: Sequence[Scene]) -> None:
@@ -395,9 +413,7 @@ def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> 
 
 def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
     """How a run went, as a CSV and as a picture."""
-    write_whole(
-        table, csv_text(Look._fields, ([look.step, *(f"{number:.6g}" for number in look[1:])] for look in looks))
-    )
+    rows = ([look.step, *(f"{number:.6g}" for number in look[1:])] for look in looks)
     figure = blank_figure(8, 3.4)
     left, right = figure.subplots(1, 2)
     steps = [look.step for look in looks]
@@ -409,4 +425,10 @@ def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
     right.legend(frameon=False)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    figure.savefig(picture, metadata={"Software": "landweave"}, format="png")
+    try:
+        write_whole(table, csv_text(Look._fields, rows))
+        figure.savefig(picture, metadata={"Software": "landweave"}, format="png")
+    except OSError as error:
+        raise Mistake(
+            f"cannot write to {table.parent}: {error.strerror}; make room and give the command again"
+        ) from error

@@ -281,20 +281,25 @@ def _kept(
 
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {
-            "step": now.step,
-            "best_step": now.best_step,
-            "best_iou": now.best_iou,
-            "looks": [tuple(look) for look in now.looks],
-            "model": model.state_dict(),
-            "averaged": averaged.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "best": best,
-        },
-        temporary,
-    )
-    temporary.replace(file)
+    state = {
+        "step": now.step,
+        "best_step": now.best_step,
+        "best_iou": now.best_iou,
+        "looks": [tuple(look) for look in now.looks],
+        "model": model.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "best": best,
+    }
+    try:
+        torch.save(state, temporary)
+        temporary.replace(file)
+    except (OSError, RuntimeError) as error:  # the latter is torch's, of a full disk
+        temporary.unlink(missing_ok=True)
+        raise Mistake(
+            f"cannot keep in {file.parent} what the training has become ({' '.join(str(error).split())[:160]}); is its "
+            "disk full? make room there and give the same command again"
+        ) from error
 
 
 def _taken_up(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -319,6 +320,38 @@ def test_a_forest_starts_from_nothing_and_says_so(tmp_path: Path, scene: Path, l
     assert finished.validation is not None
     with pytest.raises(Mistake, match="grows from labels alone; leave --weights imagenet out"):
         train(asked(scene, labels, tmp_path / "other", recipe=recipe, weights="imagenet"))
+
+
+def test_a_second_training_of_the_same_bundle_is_refused_and_harms_nothing(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
+    request = asked(scene, labels, tmp_path / "bundle")
+
+    def meanwhile(stage: str, done: int, total: int) -> None:
+        if stage == "train" and done == total:
+            kept = sorted(tmp_path.glob(".bundle.training/**/*"))
+            with pytest.raises(Mistake, match=r"bundle is in use by process \d+ on .*; wait for it or name another"):
+                train(request.model_copy(update={"fresh": True}))
+            assert sorted(tmp_path.glob(".bundle.training/**/*")) == kept
+
+    train(request, meanwhile)
+    assert load(tmp_path / "bundle").card.name == "bundle"
+    assert not list(tmp_path.glob(".bundle*"))
+
+
+def test_pixels_that_find_no_room_are_told_of_before_they_are_read(
+    tmp_path: Path, scene: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("flows.train._IN_MEMORY", 0)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(
+        Mistake, match=r"cannot keep pixels in .*piece-0\.pixels\.npy: No space left on device; make room"
+    ):
+        train(asked(scene, labels, tmp_path / "bundle"))
+    assert not list(tmp_path.glob(".bundle*"))
 
 
 COMMAND = (sys.executable, "-m", "flows.cli", "train")

@@ -344,6 +344,25 @@ def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Pat
     assert again.validation.overall_accuracy > 0.8  # from the first step on
 
 
+def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_as_ever, times = torch.save, itertools.count()
+
+    def full(state: object, file: Path) -> None:
+        save_as_ever(state, file)
+        if next(times) == 2:
+            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576576 vs 576472")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        Mistake, match=r"cannot keep in .* what the training has become .* is its disk full\? make room"
+    ):
+        trained(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+    assert same(trained(tmp_path).state, trained(tmp_path / "undisturbed").state)
+
+
 # ---------------------------------------------------------------------------------------------------------- defaults
 
 
