@@ -15,7 +15,7 @@ from flows.cluster import Cluster, cluster_from
 from flows.collection import CollectionRequest
 from flows.monitor import MonitorRequest
 from flows.request import PRODUCTS, Product, Request, Source, check_machines, check_places, checked, number, pairs
-from flows.train import Training, grouped
+from flows.train import Training, grouped, recipe_from
 from segmentation.architectures import architectures
 from segmentation.indices import catalogue
 from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
@@ -444,11 +444,13 @@ def training_from(
         regroup={number("regroup", value, int): to for value, to in pairs("regroup", meaning.regroup, int)},
         labels_nodata=_figure("unlabelled", meaning.no_data),
         split=meaning.split,
-        recipe={
-            name: value
-            for name in ("architecture", "encoder", "steps", "seed")
-            if (value := getattr(model, name))  # the rest follows from the data, or is not for a forest to say
-        },
+        recipe=recipe_from(
+            {
+                name: value
+                for name in ("architecture", "encoder", "steps", "seed")
+                if (value := getattr(model, name))  # the rest follows from the data, or is not for a forest to say
+            }
+        ),
         weights=model.start_from,
         name=model.name,
         licence=model.licence,

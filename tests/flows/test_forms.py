@@ -210,6 +210,11 @@ def test_a_training_gets_names_regrouping_and_recipe() -> None:
     assert (training.recipe.architecture, training.recipe.steps) == ("unet", 40)
 
 
+def test_what_a_forest_has_no_setting_for_is_told_as_on_the_command_line() -> None:
+    with pytest.raises(Mistake, match="there is no setting steps; there are architecture, trees"):
+        training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(architecture="random-forest", steps=40), Bands())
+
+
 def test_a_comparison_becomes_the_settings_of_evaluate() -> None:
     settings = comparison_from(Comparison(map_classes="5=4, 9=", tolerance="30"))
     assert settings["map_classes"] == {"5": "4", "9": ""}
