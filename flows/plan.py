@@ -202,6 +202,8 @@ def fit(
             raise Mistake(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
         fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
         findings = [*doubts, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
+        if not sample["valid"].values.any():
+            findings.append(Finding("warn", f"{scene.name} shows no valid pixel; check its no data and mask"))
         heeded(scene, findings, preflight)  # before anything is written
         if fitted.undecided:
             # The whole scene's, whatever the area of interest: parts serve every other area too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
+from rasterio.errors import NodataShadowWarning, RasterioIOError
 
 from tiling.reading import environment, open_dataset
 from tiling.remote import attempt, is_local
@@ -119,9 +120,11 @@ def thumbnail(band: Band, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np
         if not source.overviews(band.index) and source.height * source.width > limit:
             return None
         window = rasterio.windows.from_bounds(*ordered(bounds, source.transform), transform=source.transform)
-        data = source.read(
-            band.index, out_shape=shape, window=window, boundless=False, resampling=Resampling.nearest, masked=True
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NodataShadowWarning)  # where there is alpha too: it is only a picture
+            data = source.read(
+                band.index, out_shape=shape, window=window, boundless=False, resampling=Resampling.nearest, masked=True
+            )
     pixels: npt.NDArray[np.float32] = np.ma.filled(data.astype(np.float32), np.nan)
     if band.nodata is not None:
         pixels[pixels == np.float32(band.nodata)] = np.nan

@@ -65,6 +65,12 @@ def test_whoever_insists_gets_the_map_and_the_warning(bundle: Path, tmp_path: Pa
     assert (tmp_path / "run" / "classes.tif").exists()
 
 
+def test_a_scene_without_a_valid_pixel_is_told_of_beside_its_empty_map(bundle: Path, tmp_path: Path) -> None:
+    empty = write_scene(tmp_path / "empty.tif", np.zeros((len(BANDS), 64, 64), np.uint16))
+    plan = make_plan(request(empty, tmp_path / "run", bundle))
+    assert plan.warnings == ("empty shows no valid pixel; check its no data and mask",)
+
+
 def test_a_resumed_run_repeats_its_warnings_without_looking_again(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
