@@ -50,8 +50,12 @@ class Source(BaseModel):
     ] = ()
     bands: Annotated[dict[str, int], Field(description="Band name to band number, where the file does not say.")] = {}
     nodata: Annotated[float | None, Field(description="Pixel value that means no data.")] = None
-    scale: Annotated[float | None, Field(description="Reflectance = pixel × scale + offset.")] = None
-    offset: Annotated[float | None, Field(description="Reflectance = pixel × scale + offset.")] = None
+    scale: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False, description="Reflectance = pixel × scale + offset.")
+    ] = None
+    offset: Annotated[float | None, Field(allow_inf_nan=False, description="Reflectance = pixel × scale + offset.")] = (
+        None
+    )
     mask: Annotated[
         str,
         Field(

@@ -8,6 +8,7 @@ into what the network was trained on is therefore part of the graph, and so is t
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,6 +75,10 @@ def export(
     card = bundle.card
     network = card.network
     _check_file(file)
+    if not (scale is None or 0 < scale < math.inf) or not math.isfinite(offset):
+        raise Mistake(
+            f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an --offset, or neither"
+        )
     tiling = tiling_for(network.margin, network.stride, tile)
     scales = tuple(_scale(card, band, scale) for band in card.bands)
     offsets = tuple(offset if band.units == "reflectance" else 0.0 for band in card.bands)

@@ -215,6 +215,19 @@ def test_what_a_forest_has_no_setting_for_is_told_as_on_the_command_line() -> No
         training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(architecture="random-forest", steps=40), Bands())
 
 
+@pytest.mark.parametrize(
+    ("bands", "fact"),
+    [
+        (Bands(scale="0"), "scale: Input should be greater than 0, not 0"),
+        (Bands(scale="nan"), "scale: Input should be a finite number, not nan"),
+        (Bands(offset="inf"), "offset: Input should be a finite number, not inf"),
+    ],
+)
+def test_numbers_that_make_no_reflectance_are_refused(bands: Bands, fact: str) -> None:
+    with pytest.raises(Mistake, match=fact):
+        training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(), bands)
+
+
 def test_a_comparison_becomes_the_settings_of_evaluate() -> None:
     settings = comparison_from(Comparison(map_classes="5=4, 9=", tolerance="30"))
     assert settings["map_classes"] == {"5": "4", "9": ""}

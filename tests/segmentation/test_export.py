@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,10 @@ def test_a_file_that_cannot_be_written_is_told_before_the_network_is_translated(
     with pytest.raises(Mistake, match=r"it is a folder; name a file with --to, such as .*model\.onnx"):
         export(load("demo"), tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("numbers", [{"scale": 0}, {"scale": math.nan}, {"scale": math.inf}, {"offset": math.nan}])
+def test_what_makes_no_reflectance_is_refused(tmp_path: Path, numbers: dict[str, float]) -> None:
+    with pytest.raises(Mistake, match=r"is no reflectance; say a --scale above 0"):
+        export(load("demo"), tmp_path / "demo.onnx", **numbers)
+    assert not (tmp_path / "demo.onnx").exists()
