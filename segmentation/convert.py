@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,7 @@ from pydantic_core import from_json
 from segmentation.bundle import Bundle, check_folder, save
 from segmentation.card import Card
 from segmentation.errors import Mistake
-from segmentation.weights import CHECKPOINTS, LARGEST, tensor_facts
+from segmentation.weights import CHECKPOINTS, CORRUPT, LARGEST, tensor_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,21 +24,6 @@ SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "ema_state_dict", "model", "network", "net")
 """Under which of these keys training programs keep the parameters, the likeliest first."""
-
-_CORRUPT = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-)
-"""What torch.load raises for a file that is damaged or holds more than tensors."""
 
 
 def convert(source: Path, card: Card, out: Path) -> Bundle:
@@ -119,7 +102,7 @@ def _unpickled(file: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats; what cannot be read is said below
             return torch.load(file, map_location="cpu", weights_only=True)
-    except _CORRUPT as error:
+    except CORRUPT as error:
         first = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
         if first:
             raise Mistake(

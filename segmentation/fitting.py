@@ -25,6 +25,7 @@ from segmentation.judging import AROUND, BLOCK, accuracy
 from segmentation.losses import loss_named, weights_of
 from segmentation.recipe import Recipe
 from segmentation.samples import VALIDATION, Samples
+from segmentation.weights import CORRUPT
 
 if TYPE_CHECKING:
     import torch
@@ -306,13 +307,22 @@ def _taken_up(
     file: Path, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
     device: torch.device,
 ) -> tuple[_State, dict[str, torch.Tensor]]:  # fmt: skip
-    """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it is run."""
+    """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it is run.
+
+    Raises `Mistake` where the file is damaged.
+    """
     import torch
 
-    kept = torch.load(file, map_location=device, weights_only=True)
-    model.load_state_dict(kept["model"])
-    averaged.load_state_dict(kept["averaged"])
-    optimiser.load_state_dict(kept["optimiser"])
+    try:
+        kept = torch.load(file, map_location=device, weights_only=True)
+        model.load_state_dict(kept["model"])
+        averaged.load_state_dict(kept["averaged"])
+        optimiser.load_state_dict(kept["optimiser"])
+    except CORRUPT as error:
+        raise Mistake(
+            f"{file}, from which the training would go on, is damaged ({type(error).__name__}); "
+            "begin again with --fresh"
+        ) from error
     looks = [Look(*look) for look in kept["looks"]]
     return _State(kept["step"], kept["best_step"], kept["best_iou"], looks), kept["best"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import struct
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -15,6 +17,21 @@ PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 
 CHECKPOINTS = (*PICKLES, ".safetensors")
 """Endings of files of weights that have no card."""
+
+CORRUPT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
+"""What torch.load raises for a file that is damaged or holds more than tensors."""
 
 LARGEST = 4 * 2**30
 """Bytes; more than any network here has."""

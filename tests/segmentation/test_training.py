@@ -363,6 +363,15 @@ def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
     assert same(trained(tmp_path).state, trained(tmp_path / "undisturbed").state)
 
 
+@pytest.mark.parametrize("left", [b"", b"noise", 0.5])
+def test_a_damaged_file_to_go_on_from_is_named_with_what_to_do(tmp_path: Path, left: bytes | float) -> None:
+    trained(tmp_path)
+    whole = (tmp_path / "run.pt").read_bytes()
+    (tmp_path / "run.pt").write_bytes(left if isinstance(left, bytes) else whole[: int(left * len(whole))])
+    with pytest.raises(Mistake, match=r"run\.pt, from which the training would go on, is damaged .* with --fresh"):
+        trained(tmp_path)
+
+
 # ---------------------------------------------------------------------------------------------------------- defaults
 
 
