@@ -91,6 +91,8 @@ def fetched_foreign(text: str) -> Path:
 
     def download(hub: _Hub, folder: Path) -> None:
         if not {SMP_CONFIG, SMP_WEIGHTS} <= hub.files:
+            if CARD in hub.files:
+                raise Mistake(f"{model} is a bundle as it is; name it wherever a bundle is asked for")
             raise _no_bundle(model, hub.files)
         hub.get(SMP_CONFIG, folder, most=LARGEST_CARD)
         hub.get(SMP_WEIGHTS, folder, most=LARGEST)

@@ -181,6 +181,11 @@ def test_weights_of_save_pretrained_come_with_their_config(fake: FakeHub, tmp_pa
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS]
 
 
+def test_a_bundle_is_not_converted(fake: FakeHub) -> None:
+    with pytest.raises(Mistake, match="hf://nobody/fields is a bundle as it is"):
+        hub.fetched_foreign("hf://nobody/fields")
+
+
 def test_nothing_heavy_is_needed(fake: FakeHub) -> None:
     program = """
 import sys
