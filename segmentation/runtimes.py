@@ -156,7 +156,13 @@ def _made(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     card = load(folder).card
     if runtime == "torch":
-        return Engine(card, device, trained(load(folder)).to(device))
+        model, network = trained(load(folder)), card.network
+        if network.stride % (stride := stride_of(model)):
+            raise Mistake(
+                f"{network.architecture} on {network.encoder} takes chips of multiples of {stride} px, and the card in "
+                f"{folder} says stride {network.stride}; mend that or train it anew"
+            )
+        return Engine(card, device, model.to(device))
     if package := _lacking(runtime):
         raise Mistake(
             f"engine {runtime} needs {package}, which is not installed; "

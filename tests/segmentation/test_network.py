@@ -261,6 +261,13 @@ def test_what_the_library_cannot_build_is_a_mistake(bundle: Bundle, tmp_path: Pa
         trained(other)
 
 
+def test_a_card_with_a_stride_that_is_not_the_networks_is_a_mistake(bundle: Bundle, tmp_path: Path) -> None:
+    other = save(tmp_path / "other", a_card(stride=1), bundle.weights())
+    fact = r"unet on .* takes chips of multiples of 8 px, and the card in .*other says stride 1; mend that"
+    with pytest.raises(Mistake, match=fact):
+        Network(bundle=str(other.folder)).runtime()
+
+
 def test_training_sees_on_average_what_inference_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Augmentation moves single examples, not what they are all about."""
     from segmentation import demo_training
