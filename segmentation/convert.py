@@ -37,6 +37,12 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     from segmentation.field import choose_margin, support
 
     check_folder(out)
+    if len(card.legend) < 2:
+        (only,) = card.legend.each()
+        raise Mistake(
+            f"{source} has one channel, {only.name}, and in a bundle's network the likeliest of several wins; train it "
+            f"with two and name both: --classes Other,{only.name}"
+        )
     model = build(card)
     state = fitting(parameters(source), model.state_dict(), source, card)
     model.load_state_dict(state)

@@ -219,6 +219,13 @@ def test_a_config_that_says_nothing_is_refused(tmp_path: Path, config: str) -> N
         smp_settings(tmp_path)
 
 
+def test_a_network_of_one_channel_is_refused_with_the_mend(tmp_path: Path) -> None:
+    card = CARD.model_copy(update={"legend": CARD.legend.subset(1)})
+    with pytest.raises(Mistake, match=r"has one channel, Water, .* name both: --classes Other,Water"):
+        convert(save_as("a state_dict", STATE, tmp_path / "binary.pt"), card, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_stand_ins_are_normalised_and_smooth() -> None:
     (chip,) = stand_ins(4, 1, 256)
     assert np.allclose(chip.mean((1, 2)), 0, atol=1e-5)
