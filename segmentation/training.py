@@ -112,6 +112,8 @@ def train_network(
         "recipe": recipe.model_dump(mode="json", exclude={"device"}),
         "validated": "the run before the last, which learnt from these labels too" if refit else "the bundle itself",
     }
+    if old is not None:
+        facts["started from"] = {"model": old.card.name, "digest": old.digest}
     card = card.model_copy(update={"model": network, "metrics": metrics, "training": facts})
     judged = {"validation": facts["validated"], "test": "the bundle itself"}
     return Trained(card, best, tuple(looks), validation, test, judged, tuple(notes))

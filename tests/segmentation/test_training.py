@@ -340,6 +340,8 @@ def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Pat
     samples = a_samples(draw(seed=5))
     again = trained(tmp_path / "b", SMALL.model_copy(update={"steps": 4, "rate": 1e-5}), samples=samples, weights=old)
     assert [(b.mean, b.std) for b in again.card.bands] == [(b.mean, b.std) for b in first.card.bands]
+    assert again.card.training["started from"] == {"model": "t", "digest": old.digest}
+    assert "started from" not in first.card.training
     assert again.validation is not None
     assert again.validation.overall_accuracy > 0.8  # from the first step on
 
