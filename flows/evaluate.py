@@ -103,8 +103,9 @@ def evaluate(
         parts = counted(map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress)
         total = reduce(add, parts, Counts.none())
     if not total.matrix.any():
+        where = f" where {mask} is {mask_value}" if mask else ""
         raise Mistake(
-            f"{map_path} and {reference} share no labelled pixel; check that they show the same place and that "
+            f"{map_path} and {reference} share no labelled pixel{where}; check that they show the same place and that "
             "each declares its no data"
         )
     return accuracy_of(total, decision, bins)

@@ -200,6 +200,8 @@ def test_a_mask_says_where_to_look(tmp_path: Path) -> None:
     mask = write_classes(tmp_path / "mask.tif", np.array([[2, 1, 2]], np.uint8))
     assert evaluate(found, truth, mask=mask, mask_value=2).overall_accuracy == 1
     assert evaluate(found, truth, mask=mask, mask_value=1).overall_accuracy == 0
+    with pytest.raises(Mistake, match=r"share no labelled pixel where .*mask\.tif is 3; check"):
+        evaluate(found, truth, mask=mask, mask_value=3)
 
 
 def test_classes_are_regrouped_before_anything_is_counted(tmp_path: Path) -> None:
