@@ -73,6 +73,11 @@ def train_network(
     old = None if weights == "imagenet" else weights
     card = _first_card(samples, recipe, name, licence, old)
     recipe = settled(recipe, samples, card)
+    if old is not None and _meet(old.card.training.get("bbox"), samples.facts.get("bbox")):
+        notes.append(
+            f"{old.card.name}, which it starts from, was trained where these scenes lie: it may know labels that judge "
+            "here, and then the figures are too good"
+        )
     start = None
     if weights is not None:
         torch.manual_seed(recipe.seed)
@@ -146,6 +151,15 @@ def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weigh
         metrics={},
         licence=licence,
     )
+
+
+def _meet(one: object, other: object) -> bool:
+    """Whether two boxes share a place: west, south, east and north, as `landweave train` writes them into a card."""
+    match one, other:
+        case [float(), float(), float(), float()], [float(), float(), float(), float()]:
+            (w, s, e, n), (west, south, east, north) = one, other
+            return max(w, west) < min(e, east) and max(s, south) < min(n, north)
+    return False
 
 
 def _check_the_same(recipe: Recipe, shape: NetworkModel, weights: Bundle) -> None:

@@ -23,7 +23,7 @@ from segmentation.judging import accuracy, temperature
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.losses import IGNORED
 from segmentation.recipe import Recipe, network_for, settled, work
-from segmentation.samples import TEST, TRAIN, VALIDATION
+from segmentation.samples import TEST, TRAIN, VALIDATION, Samples
 from segmentation.training import Trained, started_from, train_network
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.networks import a_card, lively_state
@@ -372,6 +372,22 @@ def test_a_damaged_file_to_go_on_from_is_named_with_what_to_do(tmp_path: Path, l
     (tmp_path / "run.pt").write_bytes(left if isinstance(left, bytes) else whole[: int(left * len(whole))])
     with pytest.raises(Mistake, match=r"run\.pt, from which the training would go on, is damaged .* with --fresh"):
         trained(tmp_path)
+
+
+def in_place(west: float, east: float) -> Samples:
+    """Samples of a scene that lies between two meridians."""
+    samples = a_samples()
+    return replace(samples, facts={**samples.facts, "bbox": [west, 46.0, east, 47.0]})
+
+
+def test_a_start_from_what_learnt_in_the_same_place_casts_doubt_on_the_figures(tmp_path: Path) -> None:
+    quick = SMALL.model_copy(update={"steps": 2})
+    first = trained(tmp_path / "a", quick, samples=in_place(10.0, 11.0))
+    old = save(tmp_path / "old", first.card, first.state)
+    again = trained(tmp_path / "b", quick, samples=in_place(10.5, 12.0), weights=old)
+    assert [note for note in again.notes if "it may know labels that judge here" in note]
+    elsewhere = trained(tmp_path / "c", quick, samples=in_place(11.0, 12.0), weights=old)
+    assert not elsewhere.notes + first.notes
 
 
 # ---------------------------------------------------------------------------------------------------------- defaults
