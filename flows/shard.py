@@ -113,4 +113,4 @@ def peak_memory() -> int:
 
 def runtime_of(segmenter: Segmenter) -> dict[str, str]:
     """What decides the numbers in this process; a module-level function, so that it travels to workers."""
-    return segmenter.runtime()
+    return segmenter.computing()

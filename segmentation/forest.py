@@ -54,7 +54,7 @@ class Forest(Bundled):
         fitted._trees()  # what is wrong with them is said before the work starts
         return fitted
 
-    def runtime(self) -> dict[str, str]:
+    def computing(self) -> dict[str, str]:
         import sklearn
 
         return {"numpy": np.__version__, "sklearn": sklearn.__version__}

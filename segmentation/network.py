@@ -28,7 +28,7 @@ class Network(Bundled):
     tile: Annotated[int | None, Field(ge=32, description="Length of a core in pixels; empty: the bundle's.")] = None
     margin: Annotated[int | None, Field(ge=0, description="Pixels seen around a core; empty: the bundle's.")] = None
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")] = "auto"
-    engine: Annotated[
+    runtime: Annotated[
         Literal["auto", Runtime],
         Field(description="What computes on a CPU; auto: what suits the scene's size. On a GPU it is torch."),
     ] = "torch"
@@ -39,8 +39,8 @@ class Network(Bundled):
 
     @model_validator(mode="after")
     def _has_no_other_on_a_gpu(self) -> Self:
-        if self.device == "cuda" and self.engine not in ("auto", "torch"):
-            raise Mistake(f"engine {self.engine} computes on a CPU; use device=cpu, or leave engine out")
+        if self.device == "cuda" and self.runtime not in ("auto", "torch"):
+            raise Mistake(f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out")
         return self
 
     @property
@@ -65,16 +65,16 @@ class Network(Bundled):
 
     @property
     def undecided(self) -> bool:
-        return self.engine == "auto"
+        return self.runtime == "auto"
 
     def decided(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
         runtime, against = chosen(self.opened, self.device, pixels)
-        return self.model_copy(update={"engine": runtime}), tuple(Finding("warn", fact) for fact in against)
+        return self.model_copy(update={"runtime": runtime}), tuple(Finding("warn", fact) for fact in against)
 
     def measuring(self, measures: Sequence[Measure]) -> Self:
         return self.model_copy(update={"measures": tuple(measures)})
 
-    def runtime(self) -> dict[str, str]:
+    def computing(self) -> dict[str, str]:
         return facts(self.opened, *self._computing)
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
@@ -93,7 +93,7 @@ class Network(Bundled):
     def _computing(self) -> tuple[Device, Wish]:
         """On which device of this process, and how."""
         device = device_of(self.device)
-        runtime = "torch" if device == "cuda" or self.engine == "auto" else self.engine
+        runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
         return device, Wish(runtime, self.tta, self.measures)
 
     def _lanes(self, threads: int) -> int:

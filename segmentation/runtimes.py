@@ -111,7 +111,7 @@ def engine(bundle: Bundle, device: Device, runtime: Runtime) -> Engine:
     try:
         return _engine(bundle.digest, bundle.folder, device, runtime)
     except _UnfitError as fact:
-        raise Mistake(f"engine {runtime} {fact}; leave engine out") from fact
+        raise Mistake(f"runtime {runtime} {fact}; leave runtime out") from fact
 
 
 def chosen(bundle: Bundle, device: Literal["auto", "cpu", "cuda"], pixels: int) -> tuple[Runtime, tuple[str, ...]]:
@@ -125,7 +125,7 @@ def chosen(bundle: Bundle, device: Literal["auto", "cpu", "cuda"], pixels: int) 
         try:
             _engine(bundle.digest, bundle.folder, "cpu", runtime)
         except _UnfitError as fact:
-            against.append(f"engine {runtime} {fact}, and is not used")
+            against.append(f"runtime {runtime} {fact}, and is not used")
         else:
             return runtime, tuple(against)
     return "torch", tuple(against)
@@ -165,8 +165,8 @@ def _made(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine
         return Engine(card, device, model.to(device))
     if package := _lacking(runtime):
         raise Mistake(
-            f"engine {runtime} needs {package}, which is not installed; "
-            f"pip install 'landweave[{runtime}]' or leave engine out"
+            f"runtime {runtime} needs {package}, which is not installed; "
+            f"pip install 'landweave[{runtime}]' or leave runtime out"
         )
     plain = _made(digest, folder, device, "torch")
     # a copy: tracing puts stand-ins in place of the weights, which a lane of the torch engine would meet

@@ -141,7 +141,7 @@ class Segmenter(BaseModel, ABC):
         """
         return ()
 
-    def runtime(self) -> dict[str, str]:
+    def computing(self) -> dict[str, str]:
         """What, besides settings and pixels, decides the numbers in this process: device, library, precision."""
         return {"numpy": np.__version__}
 

@@ -44,8 +44,8 @@ def repaid(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return from_
 
 
-def request(scene: Path, out: Path, bundle: Path, engine: Any = "auto", **options: Any) -> Request:
-    network = Network(bundle=str(bundle), device="cpu", engine=engine)
+def request(scene: Path, out: Path, bundle: Path, runtime: Any = "auto", **options: Any) -> Request:
+    network = Network(bundle=str(bundle), device="cpu", runtime=runtime)
     return Request(
         source=Source(paths=(str(scene),)),
         out=out,
@@ -58,28 +58,28 @@ def request(scene: Path, out: Path, bundle: Path, engine: Any = "auto", **option
 
 def engine_of(plan: Plan) -> str:
     assert isinstance(plan.segmenter, Network)
-    return plan.segmenter.engine
+    return plan.segmenter.runtime
 
 
 def test_the_engine_is_chosen_once_and_written_down(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]
 ) -> None:
     first = pipeline.run(request(scene, tmp_path / "run", bundle)).record
-    assert first["request"]["segmenter"]["engine"] == "auto"
-    assert first["segmenter"]["engine"] == "openvino"
+    assert first["request"]["segmenter"]["runtime"] == "auto"
+    assert first["segmenter"]["runtime"] == "openvino"
     assert first["runtime"]["runtime"].startswith("openvino 2")
     parts = {part: part.stat().st_mtime_ns for part in (tmp_path / "run" / "parts").glob("*.tif")}
     repaid(10**9)  # another time it would be torch
     again = pipeline.run(request(scene, tmp_path / "run", bundle)).record
     assert again["segmenter"] == first["segmenter"]
     assert {part: part.stat().st_mtime_ns for part in (tmp_path / "run" / "parts").glob("*.tif")} == parts
-    assert pipeline.run(request(scene, tmp_path / "new", bundle)).record["segmenter"]["engine"] == "torch"
+    assert pipeline.run(request(scene, tmp_path / "new", bundle)).record["segmenter"]["runtime"] == "torch"
 
 
 def test_a_plan_says_which(scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]) -> None:
-    assert "engine=openvino" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
+    assert "runtime=openvino" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
     repaid(96 * 80 + 1)
-    assert "engine=torch" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
+    assert "runtime=torch" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
 
 
 @pytest.mark.parametrize("named", ["openvino", "torch"])
@@ -87,7 +87,7 @@ def test_parts_serve_whoever_names_the_engine_that_was_chosen(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], named: str
 ) -> None:
     repaid(1 if named == "openvino" else 10**9)
-    chosen, asked = (make_plan(request(scene, tmp_path, bundle, engine)) for engine in ("auto", named))
+    chosen, asked = (make_plan(request(scene, tmp_path, bundle, runtime)) for runtime in ("auto", named))
     assert [chosen.part_key(shard, {}) for shard in chosen.shards] == [
         asked.part_key(shard, {}) for shard in asked.shards
     ]
@@ -113,7 +113,7 @@ def test_what_speaks_against_an_engine_is_a_warning(
     runtimes._made.cache_clear()
     for _ in range(2):  # again on resume
         record = pipeline.run(request(scene, tmp_path / "run", bundle)).record
-        assert record["segmenter"]["engine"] == "torch"
+        assert record["segmenter"]["runtime"] == "torch"
         assert any("other labels than torch with bundle test, and is not used" in told for told in record["warnings"])
 
 
@@ -141,8 +141,8 @@ def test_a_worker_without_it_is_named_with_the_mend(
     with open_run(tmp_path / "run") as folder:
         plan = pipeline.prepare(request(scene, tmp_path / "run", bundle), folder)
         message = (
-            r"^worker two cannot say what they compute with: engine openvino needs surely-not-installed, which is not "
-            r"installed; pip install 'landweave\[openvino\]' or leave engine out$"
+            r"^worker two cannot say what they compute with: runtime openvino needs surely-not-installed, which is not "
+            r"installed; pip install 'landweave\[openvino\]' or leave runtime out$"
         )
         with pytest.raises(Mistake, match=message):
             pipeline.segment(plan, folder, TwoWorkers(monkeypatch))

@@ -134,7 +134,7 @@ def test_batches_say_what_single_chips_say(network: Network, monkeypatch: pytest
     assert len(together) == len(alone)
     for one, other in zip(alone, together, strict=True):
         assert np.mean(one.labels != other.labels) <= 1e-3
-    assert network.runtime()["batch"] == "2"
+    assert network.computing()["batch"] == "2"
 
 
 def test_chips_without_a_valid_pixel_are_not_computed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,31 +172,31 @@ RUNTIMES = [
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_other_runtimes_give_the_same_labels(bundle: Bundle, network: Network, runtime: Any) -> None:
-    other = network.model_copy(update={"engine": runtime})
+    other = network.model_copy(update={"runtime": runtime})
     chips = [scene_of(128, 96, seed) for seed in range(3)]
     for one, another in zip(network.stream(chips), other.stream(chips), strict=True):
         assert np.mean(one.labels != another.labels) <= 1e-4
         assert one.confidence is not None
         assert another.confidence is not None
         assert np.abs(one.confidence.astype(int) - another.confidence).max() <= 1
-    assert other.runtime() != network.runtime()
-    assert other.runtime()["runtime"].startswith(f"{runtime} 2" if runtime == "openvino" else "onnx 1")
+    assert other.computing() != network.computing()
+    assert other.computing()["runtime"].startswith(f"{runtime} 2" if runtime == "openvino" else "onnx 1")
 
 
 def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     runtimes._made.cache_clear()
     monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
-    with pytest.raises(Mistake, match=r"^engine openvino gives \d+\.\d+% other labels than torch with bundle test; "):
-        network.model_copy(update={"engine": "openvino"}).runtime()
+    with pytest.raises(Mistake, match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; "):
+        network.model_copy(update={"runtime": "openvino"}).computing()
     runtimes._made.cache_clear()
 
 
 def test_a_runtime_that_is_not_installed_is_named(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
     runtimes._made.cache_clear()
-    with pytest.raises(Mistake, match=r"pip install 'landweave\[onnx\]' or leave engine out"):
-        network.model_copy(update={"engine": "onnx"}).runtime()
+    with pytest.raises(Mistake, match=r"pip install 'landweave\[onnx\]' or leave runtime out"):
+        network.model_copy(update={"runtime": "onnx"}).computing()
 
 
 def test_a_runtime_that_cannot_translate_a_network_is_refused(
@@ -208,9 +208,9 @@ def test_a_runtime_that_cannot_translate_a_network_is_refused(
     monkeypatch.setattr(runtimes, "_onnx", fail)
     runtimes._made.cache_clear()
     with pytest.raises(
-        Mistake, match=r"^engine onnx cannot run bundle test \(no such operation: roll\); leave engine out$"
+        Mistake, match=r"^runtime onnx cannot run bundle test \(no such operation: roll\); leave runtime out$"
     ):
-        network.model_copy(update={"engine": "onnx"}).runtime()
+        network.model_copy(update={"runtime": "onnx"}).computing()
 
 
 def test_agreement_counts_labels(bundle: Bundle) -> None:
@@ -236,29 +236,29 @@ def large(monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 def undecided(bundle: Bundle) -> Iterator[Network]:
-    yield Network(bundle=str(bundle.folder), engine="auto")
+    yield Network(bundle=str(bundle.folder), runtime="auto")
     runtimes._made.cache_clear()  # what the tests made of the runtimes
 
 
 def test_large_scenes_repay_another_runtime_and_small_ones_do_not(undecided: Network, large: int) -> None:
     assert undecided.undecided
     chosen, against = undecided.decided(large)
-    assert (chosen.engine, against) == ("openvino", ())
+    assert (chosen.runtime, against) == ("openvino", ())
     assert not chosen.undecided
-    assert chosen == undecided.model_copy(update={"engine": "openvino"})
-    assert undecided.decided(large - 1)[0].engine == "torch"
+    assert chosen == undecided.model_copy(update={"runtime": "openvino"})
+    assert undecided.decided(large - 1)[0].runtime == "torch"
 
 
 def test_small_scenes_start_no_runtime(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "_made", None)
-    assert undecided.decided(large - 1)[0].engine == "torch"
+    assert undecided.decided(large - 1)[0].runtime == "torch"
 
 
 def test_what_is_not_installed_is_not_chosen(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("surely-not-installed",))
-    assert (undecided.decided(large)[0].engine, undecided.decided(large)[1]) == ("onnx", ())
+    assert (undecided.decided(large)[0].runtime, undecided.decided(large)[1]) == ("onnx", ())
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch", "surely-not-installed"))
-    assert (undecided.decided(large)[0].engine, undecided.decided(large)[1]) == ("torch", ())
+    assert (undecided.decided(large)[0].runtime, undecided.decided(large)[1]) == ("torch", ())
 
 
 def test_what_disagrees_is_not_chosen_and_named(
@@ -266,16 +266,16 @@ def test_what_disagrees_is_not_chosen_and_named(
 ) -> None:
     monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
     chosen, (finding,) = undecided.decided(large)
-    assert chosen.engine == "onnx"
+    assert chosen.runtime == "onnx"
     assert finding.severity == "warn"
-    fact = r"engine openvino gives \d+\.\d+% other labels than torch with bundle test, and is not used"
+    fact = r"runtime openvino gives \d+\.\d+% other labels than torch with bundle test, and is not used"
     assert re.fullmatch(fact, finding.message)
     monkeypatch.setattr(runtimes, "_onnx", lambda model, example: 1 / 0)
     runtimes._made.cache_clear()
     chosen, findings = undecided.decided(large)
-    assert chosen.engine == "torch"
+    assert chosen.runtime == "torch"
     assert [finding.message for finding in findings][1:] == [
-        "engine onnx cannot run bundle test (division by zero), and is not used"
+        "runtime onnx cannot run bundle test (division by zero), and is not used"
     ]
 
 
@@ -287,14 +287,14 @@ def test_a_gpu_is_used_whatever_computes_elsewhere(
     assert planned._computing == ("cpu", Wish("openvino"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert planned._computing == ("cuda", Wish("torch"))
-    assert undecided.decided(large)[0].engine == "torch"
-    assert undecided.model_copy(update={"device": "cpu"}).decided(large)[0].engine == "openvino"
-    with pytest.raises(ValueError, match="engine onnx computes on a CPU; use device=cpu, or leave engine out"):
-        Network(bundle=str(bundle.folder), device="cuda", engine="onnx")
+    assert undecided.decided(large)[0].runtime == "torch"
+    assert undecided.model_copy(update={"device": "cpu"}).decided(large)[0].runtime == "openvino"
+    with pytest.raises(ValueError, match="runtime onnx computes on a CPU; use device=cpu, or leave runtime out"):
+        Network(bundle=str(bundle.folder), device="cuda", runtime="onnx")
 
 
 def test_where_nobody_plans_undecided_is_torch(undecided: Network, network: Network, large: int) -> None:
-    assert undecided.model_copy(update={"device": "cpu"}).runtime() == network.runtime()
+    assert undecided.model_copy(update={"device": "cpu"}).computing() == network.computing()
 
 
 # ------------------------------------------------------------------------------------------------- what follows from it

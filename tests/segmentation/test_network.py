@@ -189,7 +189,7 @@ def test_predictions_come_in_the_order_of_the_chips(network: Network) -> None:
 
 
 def test_the_runtime_says_what_decides_the_numbers(network: Network) -> None:
-    runtime = network.runtime()
+    runtime = network.computing()
     assert runtime["torch"] == torch.__version__
     assert runtime["precision"] == "float32"
     assert runtime["device"] == torch.backends.cpu.get_cpu_capability()
@@ -227,7 +227,7 @@ def test_digital_numbers_are_refused(network: Network) -> None:
 def test_a_gpu_that_is_not_there_is_a_mistake(network: Network) -> None:
     wanting = network.model_copy(update={"device": "cuda"})
     with pytest.raises(Mistake, match="finds no GPU here; use --set device=cpu"):
-        wanting.runtime()
+        wanting.computing()
 
 
 def test_a_fitted_network_refuses_another_bundle(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_card_with_a_stride_that_is_not_the_networks_is_a_mistake(bundle: Bund
     other = save(tmp_path / "other", a_card(stride=1), bundle.weights())
     fact = r"unet on .* takes chips of multiples of 8 px, and the card in .*other says stride 1; mend that"
     with pytest.raises(Mistake, match=fact):
-        Network(bundle=str(other.folder)).runtime()
+        Network(bundle=str(other.folder)).computing()
 
 
 def test_training_sees_on_average_what_inference_sees(monkeypatch: pytest.MonkeyPatch) -> None:
