@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segmentation.bundle import CARD, BandCard, Bundle, Card, Support, load, names, save
+from segmentation.bundle import CARD, BandCard, Bundle, Card, ForestModel, Support, load, names, save
 from segmentation.errors import Mistake
 from segmentation.legend import LAND_COVER
 from segmentation.mlm import FORMAT, item_of
@@ -343,6 +343,12 @@ def test_a_save_that_is_stopped_between_old_and_new_leaves_the_old_bundle(
         save(bundle.folder, a_card(name="new"), STATE)
     assert load(bundle.folder).digest == bundle.digest
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_forest_where_a_network_is_wanted_is_told_with_the_mend() -> None:
+    forest = ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")
+    with pytest.raises(Mistake, match="bundle test holds a forest, not a network; name one that does"):
+        _ = a_card().model_copy(update={"model": forest}).network
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
