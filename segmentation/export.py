@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation.bundle import Bundle
-from segmentation.card import BandCard, Card
+from segmentation.card import BandCard, Card, NetworkModel
 from segmentation.convert import stand_ins
 from segmentation.errors import Mistake
 
@@ -65,7 +65,8 @@ def export(
     """Write the network of a bundle to `file`, float32 `(batch, band, size, size)` in, probabilities by class out.
 
     Reflectance = pixel × scale + offset in the rasters it will see; by default as is usual for the type of those it was
-    trained on. `tile` is the size of a tile; by default one that wastes little. The file is there whole, and checked
+    trained on. `tile` is the size of a tile; by default one that wastes little, or for what looks
+    at all of a chip, that of its chips. The file is there whole, and checked
     with ONNX Runtime, or not at all. Raises `Mistake` for a network that cannot be exported.
     """
     _need_onnx()
@@ -79,7 +80,10 @@ def export(
         raise Mistake(
             f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an --offset, or neither"
         )
-    tiling = tiling_for(network.margin, network.stride, tile)
+    if tile is None and network.support is None:
+        tiling = as_chips(network)
+    else:
+        tiling = tiling_for(network.margin, network.stride, tile)
     scales = tuple(_scale(card, band, scale) for band in card.bands)
     offsets = tuple(offset if band.units == "reflectance" else 0.0 for band in card.bands)
     graph = _graph(bundle, scales, offsets)
@@ -179,6 +183,18 @@ def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
     # The smallest that computes few pixels twice, else the one that computes fewest.
     thrifty = [tiling for tiling in every if (1 - tiling.overlap / 100) ** -2 <= _TWICE]
     return thrifty[0] if thrifty else min(every, key=lambda tiling: tiling.overlap)
+
+
+def as_chips(network: NetworkModel) -> Tiling:
+    """Tiles as long as the chips here, for what looks at all of a chip: larger ones would show it other sights.
+
+    They start at multiples of the stride where an overlap of two margins in whole percents, or of half a tile at most,
+    lets them.
+    """
+    length = network.tile + 2 * network.margin
+    least = -(-200 * network.margin // length)
+    whole = (p for p in range(least, 51) if length * (100 - p) % (100 * network.stride) == 0)
+    return Tiling(length, next(whole, least))
 
 
 def _scale(card: Card, band: BandCard, given: float | None) -> float:

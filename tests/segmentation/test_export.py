@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from segmentation import export as module
 from segmentation.bundle import Bundle, load, save
 from segmentation.errors import Mistake
-from segmentation.export import Exported, Tiling, export, session, tiling_for
+from segmentation.export import Exported, Tiling, as_chips, export, session, tiling_for
 from segmentation.network import Network
-from tests.segmentation.networks import a_bundle
+from tests.segmentation.networks import a_bundle, a_card
 
 Pixels = npt.NDArray[Any]
 
@@ -153,6 +153,26 @@ def test_tiles_overlap_enough_and_start_on_the_stride(margins: int, stride: int)
 def test_the_usual_tiling_wastes_little() -> None:
     assert tiling_for(64, 32) == Tiling(640, 20)
     assert tiling_for(0, 1) == Tiling(512, 0)
+
+
+@given(st.integers(1, 40), st.integers(0, 16), st.sampled_from([1, 2, 8, 16, 32]))
+def test_what_sees_all_of_a_chip_gets_tiles_as_long(tiles: int, margins: int, stride: int) -> None:
+    """They overlap by two margins at least, and seldom by more than half."""
+    network = a_card().network.model_copy(
+        update={"tile": tiles * stride, "margin": min(tiles, margins) * stride, "stride": stride, "support": None}
+    )
+    size, overlap = as_chips(network)
+    assert size == network.tile + 2 * network.margin
+    assert int(size * overlap / 100 * 2) // 2 >= 2 * network.margin
+    assert overlap <= max(50, -(-200 * network.margin // size))
+
+
+def test_an_exported_pspnet_sees_chips_as_it_learnt_from(tmp_path: Path) -> None:
+    shape: dict[str, Any] = {"architecture": "pspnet", "encoder": "resnet18", "options": {}, "stride": 8}
+    bundle = a_bundle(tmp_path / "bundle", **shape, support=None, tile=64, margin=16)
+    exported = export(bundle, tmp_path / "n.onnx", scale=1e-4)
+    assert exported.tiling == Tiling(96, 50)
+    assert session(exported.file.read_bytes()).get_inputs()[0].shape[2:] == [96, 96]
 
 
 def test_a_tile_that_does_not_fit_is_refused() -> None:
