@@ -8,7 +8,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import typer
 
@@ -46,8 +50,28 @@ COMMANDS = (
 )
 """In the order in which `--help` lists them."""
 
+GO_ON = (maps.segment, models.train, maps.collection, maps.monitor)
+"""Keep what they finish."""
+
+
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which tells whoever stops it by Ctrl-C that nothing is lost."""
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        try:
+            command(**given)
+        except KeyboardInterrupt:
+            print(
+                "landweave: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr
+            )
+            sys.exit(128 + signal.SIGINT)
+
+    return called
+
+
 for command in COMMANDS:
-    app.command()(spread(command))
+    app.command()(spread(_stoppable(command) if command in GO_ON else command))
 
 
 def main() -> None:

@@ -369,6 +369,23 @@ def test_a_name_that_no_file_system_takes_is_a_mistake(
     assert "is too long" in err or "does not exist" in err
 
 
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [("segment", "flows.pipeline.run"), ("train --labels l.tif", "flows.train.train")],
+)
+def test_whoever_stops_a_command_is_told_that_it_goes_on(
+    landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, work: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, stopped)
+    name, *options = command.split()
+    status, _, err = landweave(name, scene, *options, "--out", tmp_path / "run")
+    assert status == 130
+    assert err == "landweave: stopped; what is finished is kept, and the same command goes on from there\n"
+
+
 def test_a_folder_that_cannot_be_written_is_a_mistake(landweave: Run, scene: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, _, err = landweave("segment", scene, "--out", tmp_path / "file" / "run", "--workers", 0)
