@@ -22,6 +22,9 @@ COARSER, MUCH_COARSER = 1.5, 4.0
 DRIFT = 0.5
 """Mean shift of a band's quantiles, as a share of the range the training data had, that is worth a warning."""
 
+_ALL_DRIFT = 0.35
+"""The same of all bands together: photographs of one place from four years are up to 0.27 apart."""
+
 _EXPLAINED = 0.35
 """Drift that remains when an explanation is right; it also has to be less than half of what there was."""
 
@@ -94,13 +97,13 @@ def _values(card: Card, sample: xr.Dataset) -> tuple[Finding, ...]:
     trained = np.array([band.quantiles for band in known], np.float64)
     drift = drifts(found, trained)
     odd = np.flatnonzero(drift > DRIFT)
-    if not odd.size:
+    if not odd.size and drift.mean() <= _ALL_DRIFT:
         return ()
-    if told := _explanation(known, found, trained, float(drift.mean())):
+    if odd.size and (told := _explanation(known, found, trained, float(drift.mean()))):
         return (Finding("refuse", f"{card.name}: {told}"),)
-    worst = int(drift.argmax())
+    worst, moved = int(drift.argmax()), odd.size or drift.size
     here, there = found[worst], trained[worst]
-    others = f" and {odd.size - 1} more" if odd.size > 1 else ""
+    others = f" and {moved - 1} more" if moved > 1 else ""
     return (
         Finding(
             "warn",

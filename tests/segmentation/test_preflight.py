@@ -9,7 +9,7 @@ import xarray as xr
 
 from segmentation.bundle import QUANTILES, BandCard, Card
 from segmentation.errors import Mistake
-from segmentation.preflight import drifts, inspect, unmarked
+from segmentation.preflight import DRIFT, drifts, inspect, unmarked
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import a_card
 
@@ -76,6 +76,22 @@ def test_another_landscape_is_warned_about(card: Card) -> None:
     (finding,) = inspect(card, chip(desert), gsd=10.0)
     assert finding.severity == "warn"
     assert "lie elsewhere than in the training data of test" in finding.message
+
+
+def test_a_scene_that_is_darker_throughout_is_warned_about(card: Card) -> None:
+    """No band by itself lies far out, all of them together do: what photographs without a radiometric scale may be."""
+    pixels = (np.random.default_rng(0).gamma(9, 12, (4, 80, 80))).astype(np.float32)
+    quantiles = np.quantile(pixels.reshape(4, -1), QUANTILES, axis=1).T
+    assert drifts(quantiles / 3, quantiles).max() < DRIFT
+    bands = tuple(
+        band.model_copy(update={"units": "dn", "quantiles": tuple(found)})
+        for band, found in zip(card.bands, quantiles, strict=True)
+    )
+    known = card.model_copy(update={"bands": bands})
+    assert inspect(known, chip(pixels * np.float32(0.8), units="dn"), gsd=10.0) == ()
+    (found,) = inspect(known, chip(pixels / 3, units="dn"), gsd=10.0)
+    assert found.severity == "warn"
+    assert "and 3 more lie elsewhere than in the training data" in found.message
 
 
 @pytest.mark.parametrize(("gsd", "severity"), [(20.0, "warn"), (5.0, "warn"), (50.0, "refuse"), (1.0, "refuse")])
