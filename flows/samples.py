@@ -39,8 +39,8 @@ _LABEL_BYTES = 3
 def samples_of(request: Training, scratch: Path, progress: Progress = silent) -> tuple[Samples, tuple[str, ...]]:
     """What the training sees, and what a person should know of how its labels were read and split.
 
-    Up to half a gigabyte is kept in memory, more in files in `scratch`, which must outlive the samples. Only
-    blocks that hold labels are read, and what lies around them. Raises `Mistake` where scenes do not go together.
+    Up to half a gigabyte is kept in memory, more in files in `scratch`, which must outlive the samples. Only blocks
+    that hold labels are read, and what lies around them. Raises `Mistake` where scenes do not go together.
     """
     if len(request.labels) != len(request.sources):
         raise Mistake(f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one for each")

@@ -65,9 +65,9 @@ def export(
     """Write the network of a bundle to `file`, float32 `(batch, band, size, size)` in, probabilities by class out.
 
     Reflectance = pixel × scale + offset in the rasters it will see; by default as is usual for the type of those it was
-    trained on. `tile` is the size of a tile; by default one that wastes little, or for what looks
-    at all of a chip, that of its chips. The file is there whole, and checked
-    with ONNX Runtime, or not at all. Raises `Mistake` for a network that cannot be exported.
+    trained on. `tile` is the size of a tile; by default one that wastes little, or for what looks at all of a chip, its
+    chips' own. The file is there whole, and checked with ONNX Runtime, or not at all. Raises `Mistake` for a network
+    that cannot be exported.
     """
     _need_onnx()
     import onnx

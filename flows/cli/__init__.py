@@ -62,9 +62,8 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**given)
         except KeyboardInterrupt:
-            print(
-                "landweave: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr
-            )
+            again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
+            print(f"landweave: stopped; what is finished is kept, and {again} goes on from there", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
 
     return called
