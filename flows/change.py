@@ -38,6 +38,7 @@ from tiling.files import on_disk
 from tiling.mosaic import scratch, write_cog
 from tiling.parts import NO_CONFIDENCE
 from tiling.patches import Patches, replaced
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ def mixed(one: str, other: str, part: float) -> str:
 
 def only_changed(codes: Path, target: Path) -> Path:
     """The codes without what stayed: the polygons are made of these."""
-    with rasterio.open(codes) as source, rasterio.open(target, "w", **source.profile) as out:
+    with open_dataset(str(codes)) as source, rasterio.open(target, "w", **source.profile) as out:
         for window in Window.of_shape(*source.shape).blocks(2048):
             values = source.read(1, window=window.ranges)
             out.write(np.where(changed(values), values, 0).astype(values.dtype), 1, window=window.ranges)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 
 from flows.pairs import Pair, Side, read
 from flows.regroup import is_whole
@@ -17,6 +16,7 @@ from tiling.area import PixelAreas, sum_by
 from tiling.classes import open_classes
 from tiling.errors import Mistake
 from tiling.parts import NO_CONFIDENCE
+from tiling.reading import open_dataset
 from tiling.style import completed
 from tiling.window import Window
 
@@ -223,7 +223,7 @@ def changed(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
 
 def count_codes(raster: Path, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The codes that occur in a block, and `(2, codes)` pixels and area units of each."""
-    with rasterio.open(raster) as source:
+    with open_dataset(str(raster)) as source:
         codes = source.read(1, window=window.ranges)
         units = PixelAreas(geobox_of(source)).read(window)
     counts = np.stack([np.bincount(codes.ravel(), minlength=CODES), sum_by(codes.ravel(), units.ravel(), CODES)])

@@ -33,6 +33,7 @@ from flows.request import Request, Source
 from flows.run import content_key, held
 from flows.stac import by_day
 from tiling.errors import Mistake
+from tiling.reading import open_dataset
 from tiling.scene import RASTER_SUFFIXES, Scene
 from tiling.window import Window
 
@@ -343,7 +344,7 @@ def entry_of(name: str, key: str, scene: Found, request: Request, published: Pub
 
 def pixels_asked(request: Request, classes: Path) -> int:
     """How many pixels the map could show: those whose centre lies in the area of interest, or all."""
-    with rasterio.open(classes) as source:
+    with open_dataset(str(classes)) as source:
         whole = Window.of_shape(*source.shape)
         if not request.aoi:
             return whole.area

@@ -107,9 +107,9 @@ def _where(raster: Path) -> dict[str, Any]:
 
 def _place(raster: Path) -> dict[str, Any]:
     """The grid, in the words of the projection extension."""
-    import rasterio
+    from tiling.reading import open_dataset
 
-    with rasterio.open(raster) as source:
+    with open_dataset(str(raster)) as source:
         code = source.crs.to_epsg()
         known = {"proj:code": f"EPSG:{code}"} if code else {"proj:code": None, "proj:wkt2": source.crs.to_wkt()}
         return {**known, "proj:shape": list(source.shape), "proj:transform": list(source.transform)[:6]}
@@ -121,11 +121,12 @@ def footprint_of(raster: Path) -> dict[str, Any]:
 
 
 def _outline(raster: Path) -> Any:
-    import rasterio
     import shapely
     from pyproj import Transformer
 
-    with rasterio.open(raster) as source:
+    from tiling.reading import open_dataset
+
+    with open_dataset(str(raster)) as source:
         height, width = source.shape
         corners = [source.transform @ corner for corner in ((0, 0), (0, height), (width, height), (width, 0))]
         to_degrees = Transformer.from_crs(source.crs.to_wkt(), "EPSG:4326", always_xy=True)

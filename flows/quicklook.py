@@ -46,7 +46,7 @@ def draw(
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    with rasterio.open(classes) as source:
+    with open_dataset(str(classes)) as source:
         height, width = source.height, source.width
         shrink = max(1.0, max(height, width) / LONGEST)
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))

@@ -13,8 +13,6 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-import rasterio
-
 from flows.evaluate import evaluate
 from flows.items import ITEM, item_of
 from flows.plan import Plan, crs_name
@@ -27,6 +25,7 @@ from segmentation.legend import Legend
 from tiling.errors import redacted
 from tiling.mosaic import scratch
 from tiling.parts import Part
+from tiling.reading import open_dataset
 from tiling.tally import TallyBlock, tally
 from tiling.window import Window
 
@@ -64,7 +63,7 @@ class Published:
 
 def class_areas(raster: Path, legend: Legend, pool: Pool) -> tuple[ClassArea, ...]:
     """Pixels and ellipsoidal area of every class on the map, in the legend's order; absent classes are left out."""
-    with rasterio.open(raster) as source:
+    with open_dataset(str(raster)) as source:
         whole = Window.of_shape(source.height, source.width)
     total = reduce(add, pool.map(tally, (TallyBlock(raster, block) for block in whole.blocks(TALLY_BLOCK))))
     valid = float(total.square_metres[1:].sum())

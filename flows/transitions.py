@@ -179,7 +179,6 @@ def short_hectares(square_metres: float) -> str:
 def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: Path) -> None:
     """Both maps and what changed, side by side, with legends, scale bar, north and place."""
     import numpy as np
-    import rasterio
     from matplotlib.patches import Patch
     from rasterio.enums import Resampling
 
@@ -187,8 +186,9 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from flows.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
     from tiling.alignment import on_grid
     from tiling.classes import open_classes
+    from tiling.reading import open_dataset
 
-    with rasterio.open(codes) as source:
+    with open_dataset(str(codes)) as source:
         height, width = source.shape
         shrink = max(1.0, max(height, width) / LONGEST)
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rasterio
 from odc.geo.geobox import GeoBox
 
 from flows.pools import Pool
 from flows.progress import Progress, silent, watched
 from tiling.area import PixelAreas
-from tiling.classes import open_classes, open_raster
+from tiling.classes import open_classes
 from tiling.mosaic import scratch
 from tiling.palette import legend_of
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 if TYPE_CHECKING:
@@ -151,13 +151,13 @@ def pieces(raster: Path) -> int:
 
 def tiles_of(raster: Path) -> int:
     """How many tiles a pass over a raster has."""
-    with open_raster(raster) as source:
+    with open_dataset(str(raster)) as source:
         return int(-(-source.height // TILE) * -(-source.width // TILE))
 
 
 def pixel_metres(raster: Path) -> float:
     """Side of a square on the ground as large as the pixel in the middle of a raster."""
-    with rasterio.open(raster) as source:
+    with open_dataset(str(raster)) as source:
         areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
         middle = Window(source.height // 2, source.width // 2, 1, 1)
     return math.sqrt(float(areas.read(middle)[0, 0]) * areas.unit)

@@ -8,10 +8,11 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as ModelMistake
 from tests.conftest import Run
 from tests.scenes import draw_scene
+from tests.tiling.rasters import write
 from tiling.errors import Mistake
 from tiling.reach import confined
 from tiling.scene import open_scene
@@ -50,11 +52,11 @@ FORBIDDEN = {
 
 
 @cache
-def calls() -> list[tuple[str, ast.Call]]:
+def calls() -> list[tuple[str, ast.Call, Path]]:
     return list(_calls())
 
 
-def _calls() -> Iterator[tuple[str, ast.Call]]:
+def _calls() -> Iterator[tuple[str, ast.Call, Path]]:
     """Every call in the three rooms, by its full name as far as the import lines tell it, with its place."""
     for file in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -67,12 +69,12 @@ def _calls() -> Iterator[tuple[str, ast.Call]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 first, dot, rest = ast.unparse(node.func).partition(".")
-                yield f"{names.get(first, first)}{dot}{rest}", node
+                yield f"{names.get(first, first)}{dot}{rest}", node, file.relative_to(ROOT)
 
 
 def test_no_call_in_the_tree_can_run_what_it_reads() -> None:
     seen = 0
-    for name, call in calls():
+    for name, call, _ in calls():
         options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         assert name not in FORBIDDEN, f"{name}, line {call.lineno}"
         assert options.get("shell", "False") == "False", f"a shell at {name}, line {call.lineno}"
@@ -90,8 +92,99 @@ def test_no_call_in_the_tree_can_run_what_it_reads() -> None:
 
 def test_the_names_of_calls_are_told_through_import_lines() -> None:
     """Or the test above could not fail."""
-    names = {name for name, _ in calls()}
+    names = {name for name, *_ in calls()}
     assert {"rasterio.open", "yaml.safe_load", "torch.load", "numpy.zeros"} <= names
+
+
+def test_rasters_are_opened_for_reading_at_one_door_only() -> None:
+    """GDAL opens whatever a file names, so nothing is opened that `driver_for` has not looked at."""
+    doors = {"rasterio.open": Path("tiling/reading.py")}
+    for name, call, file in calls():
+        writes = any(isinstance(arg, ast.Constant) and arg.value == "w" for arg in call.args)
+        if name in ("rasterio.open", "gdal.Open", "fiona.open", "rioxarray.open_rasterio", "xarray.open_dataset"):
+            assert writes or file == doors.get(name), f"{name} in {file}, line {call.lineno}; take open_dataset"
+
+
+RAW = """<VRTDataset rasterXSize="8" rasterYSize="8"><SRS>EPSG:32633</SRS>
+<GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>
+<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">
+<SourceFilename relativeToVRT="0">{file}</SourceFilename><PixelOffset>1</PixelOffset><LineOffset>8</LineOffset>
+</VRTRasterBand></VRTDataset>"""
+"""Shows the bytes of any file as pixels."""
+
+
+def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
+    """Everything that takes the path of a raster and reads it, by name, given that raster."""
+    import geopandas
+    import shapely
+
+    from flows import change, coding, evaluate, indices, items, report, vectorise, zones
+    from flows.pools import ThisProcess
+    from tiling import (
+        classes,
+        labels,
+        measured,
+        mosaic,
+        overlay,
+        palette,
+        parts,
+        patches,
+        polygons,
+        project,
+        sieve,
+        tally,
+    )
+    from tiling.window import Window
+    from tiling.zones import zone_areas
+
+    window, out, text = Window(0, 0, 4, 4), folder / "out.tif", str(raster)
+    plain = write(folder / "plain.tif", np.ones((1, 16, 16), np.uint8))
+    parcels = geopandas.GeoDataFrame(geometry=[shapely.box(500000, 4999900, 500100, 5000000)], crs=32633)
+    parcels.to_file(folder / "zones.gpkg")
+    return {
+        "change": lambda: change.change(change.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
+        "class_areas": lambda: report.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
+        "ClassRaster.open": lambda: measured.ClassRaster.open(raster, None, None, {}, 4),
+        "count_codes": lambda: coding.count_codes(raster, window),
+        "cut_by_zones": lambda: overlay.cut_by_zones(raster, out, np.array([])),
+        "evaluate": lambda: evaluate.evaluate(raster, plain),
+        "evaluate, reference": lambda: evaluate.evaluate(plain, raster),
+        "footprint_of": lambda: items.footprint_of(raster),
+        "legend_of": lambda: palette.legend_of(raster),
+        "open_classes": lambda: classes.open_classes(raster),
+        "open_labels": lambda: labels.open_labels(raster, open_scene([str(plain)]).geobox),
+        "open_regions": lambda: classes.open_regions(raster),
+        "open_scene": lambda: open_scene([text]),
+        "Patches.find": lambda: patches.Patches(raster, 1, {1: 2}).find(window),
+        "pieces": lambda: vectorise.pieces(raster),
+        "pixel_metres": lambda: vectorise.pixel_metres(raster),
+        "polygonise": lambda: list(polygons.polygonise(raster)),
+        "project": lambda: project.project("map", raster, []),
+        "read_band": lambda: classes.read_band(raster, window),
+        "read_part": lambda: parts.read_part(raster),
+        "replaced": lambda: patches.replaced(patches.Patches(raster, 1, {1: 2}), out),
+        "sieved": lambda: sieve.sieved(raster, out, minimum=3, unit="pixels"),
+        "tally": lambda: tally.tally(tally.TallyBlock(raster, window)),
+        "vectorise": lambda: vectorise.vectorise(raster, folder / "v.gpkg", ThisProcess()),
+        "write_indices": lambda: indices.write_indices(Source(paths=(text,)), ["NDVI"], folder),
+        "write_masked": lambda: mosaic.write_masked(raster, out, None, window),
+        "zone_areas": lambda: zone_areas(raster, np.array([])),
+        "zones": lambda: zones.zones(raster, folder / "zones.gpkg", folder / "z.gpkg"),
+    }
+
+
+def test_no_function_shows_the_bytes_of_a_file_as_pixels(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(range(64)))
+    (tmp_path / "raw.vrt").write_text(RAW.format(file=tmp_path / "secret"))
+
+    def answer(read: Callable[[], object]) -> str:
+        try:
+            return repr(read())
+        except Mistake as refusal:
+            return str(refusal)
+
+    answers = {name: answer(read) for name, read in readers(tmp_path / "raw.vrt", tmp_path).items()}
+    assert {name: text for name, text in answers.items() if "a VRTRawRasterBand" not in text} == {}
 
 
 # ---------------------------------------------------------------------------------------------------- code in the files

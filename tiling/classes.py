@@ -45,7 +45,7 @@ def has_alpha(path: str | Path, source: Any) -> bool:
 
 def open_regions(path: str | Path) -> Any:
     """A class raster that regions can be made of: one band of integers of at most 32 bits; else `Mistake`."""
-    source = open_raster(path)
+    source = open_dataset(str(path))
     if source.count == 1 and np.can_cast(source.dtypes[0], np.int32):
         return source
     with source:
@@ -55,14 +55,6 @@ def open_regions(path: str | Path) -> Any:
         )
 
 
-def open_raster(path: str | Path) -> Any:
-    """A rasterio dataset; `Mistake` where there is none."""
-    try:
-        return rasterio.open(path)
-    except RasterioIOError as error:
-        raise Mistake(f"{path} cannot be opened as a raster: {error}") from error
-
-
 def nodata_of(source: Any, nodata: int | None) -> int | None:
     """The value without a class: the one given, else what the file declares."""
     return int(source.nodata) if nodata is None and source.nodata is not None else nodata
@@ -70,7 +62,7 @@ def nodata_of(source: Any, nodata: int | None) -> int | None:
 
 def read_band(path: str | Path, window: Window) -> npt.NDArray[np.integer]:
     """`(y, x)` pixels of the first band of a raster; `Mistake` where they cannot be read."""
-    with open_raster(path) as source:
+    with open_dataset(str(path)) as source:
         try:
             return source.read(1, window=window.ranges)
         except RasterioIOError as error:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from tiling.area import PixelAreas
-from tiling.classes import nodata_of, open_raster, open_regions, read_band
+from tiling.classes import nodata_of, open_regions, read_band
 from tiling.errors import Mistake
 from tiling.parts import NO_CONFIDENCE
+from tiling.reading import open_dataset
 from tiling.regions import Ids, TileRegions
 from tiling.window import Window
 
@@ -84,7 +85,7 @@ class ClassRaster:
         source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
         if confidence is None:
             return source
-        with open_raster(confidence) as sure:
+        with open_dataset(str(confidence)) as sure:
             if (sure.height, sure.width, sure.dtypes[0]) != (classes.height, classes.width, "uint8"):
                 raise Mistake(
                     f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the confidence of {raster} "

@@ -24,6 +24,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.session import DummySession
 
 from tiling.parts import Part
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 BLOCK = 512
@@ -187,7 +188,7 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
     `outline` is a geometry (shapely or GeoJSON) in the raster's CRS. It is burnt on a fixed grid of blocks, so the same
     pixel always gets the same answer.
     """
-    with rasterio.open(source) as raster:
+    with open_dataset(str(source)) as raster:
         profile = plain_profile(raster, window)
         with rasterio.open(target, "w", **profile) as masked:
             for block in window.blocks(_BURNT):

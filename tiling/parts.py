@@ -20,6 +20,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.files import write_file
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 NO_CONFIDENCE = 255
@@ -38,7 +39,7 @@ class Part:
 
     def bands_of(self, layer: str) -> tuple[int, ...]:
         """Numbers of the bands that hold a layer, such as "confidence"; none where the part has no such layer."""
-        with rasterio.open(self.path) as source:
+        with open_dataset(str(self.path)) as source:
             layers = _note_of(source)["layers"]
         first = 1
         for name, count in layers.items():
@@ -97,7 +98,7 @@ def write_part(
 
 def read_part(path: Path) -> Part:
     """A part written before; reads its header only."""
-    with rasterio.open(path) as source:
+    with open_dataset(str(path)) as source:
         return _described(path, _note_of(source))
 
 

@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from tiling.area import PixelAreas, sum_by
 from tiling.mosaic import BLOCK
+from tiling.reading import open_dataset
 from tiling.regions import OUTSIDE, Border, Classes, Ids, Seams, TileRegions
 from tiling.spill import Map
 from tiling.window import Window
@@ -37,7 +38,7 @@ class Patches:
 
     def find(self, window: Window) -> tuple[Classes, TileRegions, npt.NDArray[np.int64], int]:
         """Pixels of a tile, its regions, the area of each in units, and the units of the smallest that stays."""
-        with rasterio.open(self.raster) as source:
+        with open_dataset(str(self.raster)) as source:
             values = source.read(1, window=window.ranges)
             areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
             width = source.width
@@ -61,7 +62,7 @@ def replaced(patches: Patches, target: Path, *, tile: int = 1024, map: Map = map
 
     Regions are 4-connected. `map` may work elsewhere, as long as results come in order.
     """
-    with rasterio.open(patches.raster) as source:
+    with open_dataset(str(patches.raster)) as source:
         whole, profile = Window.of_shape(*source.shape), source.profile
     windows = {(w.row // tile, w.col // tile): w for w in whole.blocks(tile)}
     surveys = list(map(partial(survey, patches), windows.values()))
@@ -101,7 +102,7 @@ def replace_small(patches: Patches, told: tuple[Window, Seams, Piece]) -> Classe
     outcome = found.class_id.astype(np.int64)
     outcome[small] = [patches.becomes[value] for value in outcome[small].tolist()]
     inside = found.ids[found.labels] != OUTSIDE
-    with rasterio.open(patches.raster) as source:
+    with open_dataset(str(patches.raster)) as source:
         dtype = source.dtypes[0]
     return np.where(inside, outcome[found.labels], values).astype(dtype)
 

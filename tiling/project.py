@@ -13,6 +13,7 @@ from pyproj import CRS
 
 from tiling.geopackage import speech
 from tiling.layer import Layer
+from tiling.reading import open_dataset
 from tiling.style import QGIS, LegendRow, add_raster_style, add_vector_style, document
 
 POLYGONS, RASTER = "landcover_polygons", "landcover_raster"
@@ -41,7 +42,7 @@ def project(
     Files are named relative to the project, which belongs into the raster's folder: the folder can be moved. The map
     opens on the raster's extent, which is also a bookmark. With polygons the raster is there, unchecked.
     """
-    with rasterio.open(raster) as source:
+    with open_dataset(str(raster)) as source:
         crs, sides = CRS.from_wkt(source.crs.to_wkt()), sorted_bounds(source)
     root = ET.Element("qgis", projectname=title, version=QGIS)
     ET.SubElement(root, "title").text = title
@@ -62,7 +63,7 @@ def project(
     drawn = _add_layer(layers, group, "raster", RASTER, "Raster", f"./{raster.name}", "gdal", crs, shown=vector is None)
     add_raster_style(drawn, legend)
     for number, below in enumerate(backdrops):
-        with rasterio.open(below.path) as source:
+        with open_dataset(str(below.path)) as source:
             system = CRS.from_wkt(source.crs.to_wkt())
         place = Path(os.path.relpath(below.path, raster.parent)).as_posix()
         key = f"{RASTER}_below_{number}"

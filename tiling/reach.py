@@ -22,6 +22,9 @@ SCHEMES = ("http", "https", "s3", "gs", "az", "abfs", "abfss")
 _VIRTUAL = {"/vsicurl/": "", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "az://", "/vsiadls/": "abfs://"}
 """GDAL's names for the same. Not /vsizip/ and its like: a small archive unpacks to any size, at every block anew."""
 
+_MEMORY_FILE = re.compile(r"/vsimem/([0-9a-f-]{36})/\1\.\w*")
+"""Names that rasterio's `MemoryFile` gives: what this process holds in memory, and nobody else can name."""
+
 _MAGIC = (
     (b"II*\0", "GTiff"),
     (b"MM\0*", "GTiff"),
@@ -117,6 +120,11 @@ def is_there(path: str) -> bool:
         return False
 
 
+def in_memory(path: str) -> bool:
+    """Whether a path is that of a `MemoryFile` of this process."""
+    return _MEMORY_FILE.fullmatch(path) is not None
+
+
 def driver_for(path: str) -> str:
     """The GDAL driver that may open a source, told by its content, or for a remote one by its name.
 
@@ -130,6 +138,8 @@ def _driver(path: str, reach: Reach, depth: int) -> str:
     inner = re.fullmatch(r"GTIFF_(?:DIR|RAW):(?:off:)?\d+:(.*)", path, re.DOTALL)
     if inner and not is_there(path):
         path = inner[1]
+    if in_memory(path):
+        return "GTiff"  # whatever its bytes are, for some came from a store
     reach.check(path)
     if host := _host(path):
         suffix = Path(urlsplit(path).path).suffix.lower()

@@ -28,7 +28,7 @@ from rasterio.session import DummySession
 from tiling import copies
 from tiling.errors import Away, Mistake
 from tiling.lattice import Tile
-from tiling.reach import driver_for, is_there
+from tiling.reach import driver_for, in_memory, is_there
 from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, known
 from tiling.resample import resample
 from tiling.window import Window
@@ -61,7 +61,7 @@ _SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
 def open_dataset(path: str) -> Any:
     """An open rasterio dataset of a file or a URL; `Mistake` where there is none, or none that may be opened."""
     driver = driver_for(path)
-    if is_local(path) and not is_there(path):
+    if is_local(path) and not is_there(path) and not in_memory(path):
         raise Mistake(f"{path} does not exist; check the path")
     reason = ""
     for left in reversed(range(_attempts(path))):

@@ -33,8 +33,9 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.area import PixelAreas
-from tiling.classes import nodata_of, open_raster, open_regions, read_band
+from tiling.classes import nodata_of, open_regions, read_band
 from tiling.mosaic import plain_profile, scratch
+from tiling.reading import open_dataset
 from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
 from tiling.spill import Map, read_together, read_whole, write_together, write_whole
 from tiling.window import Window
@@ -101,7 +102,7 @@ def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
         for place, window in windows.items():
             yield window, verdicts.among(surrounded(place).sizes.ids)
 
-    with open_raster(sieve.raster) as raster:
+    with open_dataset(str(sieve.raster)) as raster:
         profile = plain_profile(raster, Window.of_shape(*raster.shape))
     with rasterio.open(target, "w", **profile) as out:
         for window, pixels in zip(windows.values(), map(partial(relabel, sieve), judged()), strict=True):

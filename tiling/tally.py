@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.area import PixelAreas, sum_by
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 
@@ -42,7 +42,7 @@ class TallyBlock:
 def tally(block: TallyBlock) -> Tally:
     """What one block holds."""
     window = block.window
-    with rasterio.open(block.raster) as source:
+    with open_dataset(str(block.raster)) as source:
         values = source.read(1, window=window.ranges)
         geobox = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
     areas = PixelAreas(geobox)

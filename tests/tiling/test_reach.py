@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from rasterio.io import MemoryFile
 
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
@@ -417,3 +418,12 @@ def test_a_reach_is_that_of_all_threads(tmp_path: Path) -> None:
         thread.join()
     assert len(found) == 1
     assert os.path.sep in found[0]
+
+
+def test_a_file_in_memory_is_a_geotiff_whatever_it_holds(tmp_path: Path) -> None:
+    """Parts of a run come from stores as bytes, and GDAL would take them for what they say they are."""
+    raw = raw_bytes(tmp_path)
+    with MemoryFile(raw.read_bytes()) as memory:
+        assert "is not a raster that GDAL can read" in refusal(Path(memory.name))
+    with MemoryFile(Path(write(tmp_path / "a.tif", noise(1, 16, 16))).read_bytes()) as memory:
+        assert open_dataset(memory.name).shape == (16, 16)
