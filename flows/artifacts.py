@@ -25,8 +25,8 @@ from flows.report import Published
 from flows.storage import Remote
 from segmentation.accuracy import Accuracy
 
-PAUSE = 2.0
-"""Seconds between two updates of a bar: each one is a request of about 60 ms while workers wait for jobs."""
+PAUSE = 5.0
+"""Seconds between two updates of a bar: each one is a request of about 60 ms, and the database takes one at a time."""
 
 LONGEST_URI = 300_000
 """Characters of a picture inside an artifact; pages that hold more become slow."""

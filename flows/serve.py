@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from flows.database import database
 from tiling.errors import Mistake
 
 HOST = "127.0.0.1"
@@ -33,6 +34,8 @@ SETTINGS = {
     # SQLite takes one writer at a time; on a slow machine the others wait longer than the usual 10 s
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+    # a run writes its lines together, and seldom: each time other writers wait
+    "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "5",
     # a person waits in front of the form
     "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     # otherwise the coming and going of workers buries the five lines about the run
@@ -40,16 +43,21 @@ SETTINGS = {
 }
 
 
-def serve(port: int = 4200) -> None:
+NICE = 10
+"""By how much runs and their workers give way to the server: a person waits for it, and it needs little."""
+
+
+def serve(port: int = 4200, wanted: str = "") -> None:
     """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM.
 
-    Uses the Prefect server that answers there, or starts one and ends it too. Raises `Mistake` where another program
-    holds the port or the server does not start.
+    Uses the Prefect server that answers there, or starts one, with the database that is `wanted`, and ends it too.
+    Raises `Mistake` where another program holds the port or the server does not start.
     """
     for number in endings():
         signal.signal(number, _leave)
-    with server(port) as address:
+    with server(port, wanted) as address:
         os.environ |= SETTINGS | {"PREFECT_API_URL": f"{address}/api"}  # read when Prefect is first imported
+        os.nice(NICE)
         asyncio.run(offer(address))
 
 
@@ -82,27 +90,38 @@ async def offer(address: str) -> None:
 
 
 @contextmanager
-def server(port: int) -> Iterator[str]:
-    """The address of a Prefect server at `port`: the one that is there, or one that lives as long as the block."""
+def server(port: int, wanted: str = "") -> Iterator[str]:
+    """The address of a Prefect server at `port`: the one that is there, or one that lives as long as the block and
+    keeps its runs in the database that is `wanted`."""
     address = f"http://{HOST}:{port}"
     if answers(address):
+        if wanted:
+            raise Mistake(
+                f"a Prefect server already runs at {address}, with a database; end it, or choose another --port"
+            )
         say(f"A Prefect server already runs at {address}; it will be used and left running.")
         yield address
         return
     if taken(port):
         raise Mistake(f"port {port} is taken by another program; choose another one with --port")
     say(f"Starting Prefect at {address} …")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
-        env=os.environ | SETTINGS | {"PREFECT_UI_API_URL": f"{address}/api"},  # --port alone leaves pages calling 4200
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches it through us, after the flow has let go of it
-    )
-    try:
-        wait_until_it_answers(process, address)
-        yield address
-    finally:
-        end(process)
+    places = {
+        "PREFECT_UI_API_URL": f"{address}/api",  # the port alone leaves pages calling 4200
+        # or any page in the same browser could start runs
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{address},http://localhost:{port}",
+    }
+    with database(wanted) as chosen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.prefect_app", "--host", HOST, "--port", str(port)],
+            env=os.environ | SETTINGS | places | chosen,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches it through us, after the flow has let go of it
+        )
+        try:
+            wait_until_it_answers(process, address)
+            yield address
+        finally:
+            end(process)
 
 
 def wait_until_it_answers(process: subprocess.Popen[bytes], address: str) -> None:

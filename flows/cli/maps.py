@@ -174,8 +174,17 @@ def demo(
 
 def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the Prefect server.")] = 4200,
+    database: Annotated[
+        str,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="Where Prefect keeps its runs: postgresql://USER@HOST/NAME, or local-postgres, which starts one on "
+            "this machine. By default SQLite, or what PREFECT_SERVER_DATABASE_CONNECTION_URL says.",
+        ),
+    ] = "",
 ) -> None:
     """Start a Prefect server on this machine with Landweave's flows ready to run."""
     from flows.serve import serve as start
 
-    start(port=port)
+    start(port=port, wanted=database)

@@ -1,0 +1,114 @@
+"""Prefect's server as `landweave serve` starts it: what the database was too busy for is asked again.
+
+SQLite takes one writer at a time. A request that has read before it writes is refused at once when another one has
+written in between, however long the time-out; Prefect then answers 503 and a form that was sent is gone. Whatever was
+refused so has been rolled back, so the same request can be made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import uvicorn
+from sqlalchemy.exc import DBAPIError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+UNAVAILABLE = 503
+
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 25)
+"""Seconds before each further attempt: for about a minute, which is what a person waits in front of a form."""
+
+READS = ("GET", "HEAD", "OPTIONS")
+
+logger = logging.getLogger("landweave.prefect_app")
+
+
+class Persistent:
+    """An app that asks `app` again where it answers a change with 503."""
+
+    def __init__(self, app: ASGIApp, pauses: Sequence[float] = PAUSES) -> None:
+        self._app, self._pauses = app, pauses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in READS:
+            await self._app(scope, receive, send)
+            return
+        body = await body_of(receive)
+        for attempt, pause in enumerate(self._pauses, start=1):
+            answer = Answer(send)
+            try:
+                await self._app(dict(scope), replayed(body, receive), answer)
+            except DBAPIError:  # Prefect answers, then raises what it answered for
+                if not answer.refused:
+                    raise
+            if not answer.refused:
+                return
+            logger.info("%s %s: the database is busy, attempt %d", scope["method"], scope["path"], attempt)
+            await asyncio.sleep(pause)
+        await self._app(scope, replayed(body, receive), send)
+
+
+class Answer:
+    """Passes an answer on, unless it is a 503."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.refused = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.refused = message["status"] == UNAVAILABLE
+        if not self.refused:
+            await self._send(message)
+
+
+async def body_of(receive: Receive) -> bytes:
+    """All that a client sends."""
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that has come already, then whatever else comes."""
+    told = False
+
+    async def next_message() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return next_message
+
+
+def main() -> None:
+    """Serve until a signal asks to end."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    asked = parser.parse_args()
+
+    from prefect.server.api.server import create_app
+    from prefect.settings import get_current_settings
+
+    logging.basicConfig(level=logging.WARNING)
+    settings = get_current_settings().server
+    uvicorn.run(
+        Persistent(create_app(final=True)),
+        host=asked.host,
+        port=asked.port,
+        timeout_keep_alive=settings.api.keepalive_timeout,
+        log_level=settings.logging_level.lower(),
+    )
+
+
+if __name__ == "__main__":
+    main()

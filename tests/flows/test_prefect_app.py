@@ -1,0 +1,83 @@
+"""What a busy database refuses is asked again, and arrives once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from starlette.types import Message, Receive, Scope, Send
+
+from flows.prefect_app import PAUSES, Persistent
+
+BODY = [b'{"parameters": ', b'{"scene": "a.tif"}}']
+
+
+class Busy:
+    """An app that answers 503 so many times, as Prefect does, and then says what it was sent."""
+
+    def __init__(self, times: int, raises: bool) -> None:
+        self.left, self.raises, self.asked = times, raises, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        parts, more = [], True
+        while more:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        if self.left:
+            self.left -= 1
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b"Service Unavailable"})
+            if self.raises:
+                raise OperationalError("INSERT", {}, Exception("database is locked"))
+            return
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"".join(parts)})
+
+
+def asked(app: Callable[[Scope, Receive, Send], Awaitable[None]], method: str) -> list[Message]:
+    """What a client gets that sends `BODY` once."""
+    sent: list[Message] = []
+    coming = [{"type": "http.request", "body": part, "more_body": part != BODY[-1]} for part in BODY]
+
+    async def receive() -> Any:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(app({"type": "http", "method": method, "path": "/api/x"}, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_change_that_a_busy_database_refuses_is_made_later_with_the_same_body(raises: bool) -> None:
+    busy = Busy(3, raises)
+    answer = asked(Persistent(busy, (0, 0, 0)), "POST")
+    assert [message.get("status") for message in answer] == [201, None]
+    assert answer[1]["body"] == b"".join(BODY)
+    assert busy.asked == 4
+
+
+def test_a_database_that_stays_busy_is_told_of_in_the_end() -> None:
+    answer = asked(Persistent(Busy(9, raises=False), (0, 0)), "POST")
+    assert answer[0]["status"] == 503
+    assert sum(PAUSES) > 50
+
+
+def test_what_only_reads_is_passed_on() -> None:
+    busy = Busy(1, raises=False)
+    assert asked(Persistent(busy, (0, 0)), "GET")[0]["status"] == 503
+    assert busy.asked == 1
+
+
+def test_another_fault_is_no_busy_database() -> None:
+    async def torn(scope: Scope, receive: Receive, send: Send) -> None:
+        raise OperationalError("INSERT", {}, Exception("no such table"))
+
+    with pytest.raises(OperationalError):
+        asked(Persistent(torn, (0, 0)), "POST")
