@@ -10,10 +10,12 @@ face is a valid polygon whose rings turn as before, each winding number is zero 
 overlap. Hence it is enough to look at each face alone (`failing`), and to go back towards the original line with its
 arcs, level by level, until all are valid; the original lines are, so this ends.
 
-The rule is segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020, "Simplification of polylines by
-segment collapse: minimizing areal displacement while preserving area", International Journal of Cartography 6(1)): a
-segment BC in a line A B C D becomes one point E such that the area on either side stays. So every region keeps the area
-of its pixels, and a small one cannot vanish. Douglas–Peucker picks the outermost corners of a staircase instead.
+First the stairs go (`_ease`): a line crosses the pixels' edges in their middles, and what its corners lose is given
+back along its whole length. Then comes segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020,
+"Simplification of polylines by segment collapse: minimizing areal displacement while preserving area", International
+Journal of Cartography 6(1)): a segment BC in a line A B C D becomes one point E such that the area on either side
+stays. So every region keeps the area of its pixels, and a small one cannot vanish. Collapse alone leaves single steps
+beside long diagonals, and makes spikes of others; Douglas–Peucker picks the outermost corners of a staircase.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ ORIGINAL = 3
 """The last level of an arc: level 0 has the whole tolerance, 1 a half, 2 a quarter, this one nothing."""
 
 PIXELS = Affine.identity()
+
+EASING = 0.5
+"""Pixels by which the middle of a step lies off its corners, about: what is left of a tolerance is for collapse."""
 
 REACH = 1.0
 """How far from a vertex smoothing cuts its corner off, in pixels: the corner of a large field stays where it is."""
@@ -127,7 +132,9 @@ def simplified(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int = 0)
     xy = np.stack([arcs.col[place], arcs.row[place]], axis=1).astype(np.float64)
     origin = xy[offsets[:-1]]
     xy -= np.repeat(origin, np.diff(offsets), axis=0)  # rounding errors grow with the numbers
-    xy, offsets = _collapse(xy, offsets, np.where(level < ORIGINAL, tolerance * 0.5**level, 0))
+    allowed = np.where(level < ORIGINAL, tolerance * 0.5**level, 0)
+    xy, offsets = _ease(xy, offsets, allowed)
+    xy, offsets = _collapse(xy, offsets, np.maximum(allowed - EASING, allowed / 3))
     for _ in range(smooth):
         xy, offsets = _cut_corners(xy, offsets, level < ORIGINAL)
     xy += np.repeat(origin, np.diff(offsets), axis=0)
@@ -151,6 +158,94 @@ NEVER = np.iinfo(np.int64).max
 
 Points: TypeAlias = tuple[Floats, Floats]
 """x and y of each, apart: arithmetic on rows of two numbers takes several times as long."""
+
+
+def _ease(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indices]:
+    """Arcs of pixels' edges drawn from middle to middle of them, as far as the `(n,)` tolerances allow; areas stay.
+
+    Where one edge of a corner is a step of one or two pixels, a straight cut leads from the middle of this edge to
+    that of the other, or to a point on it that is near: so stairs of one slope become one line. Corners of longer
+    edges stay, and so do rectangles. Of a closed arc the first corner is eased as well.
+    """
+    first, final = offsets[:-1], offsets[1:] - 1
+    x, y = np.ascontiguousarray(xy.T)
+    size = np.diff(offsets)
+    closed = (x[first] == x[final]) & (y[first] == y[final])
+    eased = (tolerance > 0) & (size > 2) & ~(closed & (size == 5))
+    turning = np.repeat(eased, size)
+    turning[first], turning[final] = False, eased & closed
+    corner = np.flatnonzero(turning)
+    onwards = np.arange(1, x.size + 1)
+    onwards[final] = first + 1
+    before, after = corner - 1, onwards[corner]
+
+    ux, uy, vx, vy = x[corner] - x[before], y[corner] - y[before], x[after] - x[corner], y[after] - y[corner]
+    u, v = abs(ux) + abs(uy), abs(vx) + abs(vy)
+    turn = np.zeros(x.size, np.int8)
+    turn[corner] = np.sign(ux * vy - uy * vx)
+    turn[first[closed]] = turn[final[closed]]
+    cut_u, cut_v = (
+        np.minimum(mine / 2, np.where(other > 1, 1, np.where(turn[far] == -turn[corner], 2, 0.5)))
+        for mine, other, far in ((u, v, after), (v, u, before))
+    )
+    limit = np.repeat(tolerance, size)[corner]
+    cut = (np.minimum(u, v) <= 2) & (np.square(cut_u * cut_v) <= limit**2 * (np.square(cut_u) + np.square(cut_v)))
+    cut_u, cut_v = np.where(cut, cut_u / u, 0), np.where(cut, cut_v / v, 0)
+    lost = np.zeros(x.size)
+    lost[corner] = cut_u * cut_v * (ux * vy - uy * vx)
+
+    # Each corner becomes two points, or one where the second is the first of the next corner. The last of a closed arc
+    # is the first one too: that comes in its place.
+    come, two = np.zeros(x.size), np.zeros(x.size, bool)
+    come[corner] = cut_u * u
+    come[first[closed]] = come[final[closed]]
+    two[corner] = cut & (cut_v * v + come[after] < v)
+    x_in, y_in, x_out, y_out = x.copy(), y.copy(), x.copy(), y.copy()
+    x_in[corner] -= cut_u * ux
+    y_in[corner] -= cut_u * uy
+    x_out[corner] += cut_v * vx
+    y_out[corner] += cut_v * vy
+    ring, end = first[closed], final[closed]
+    for values in (x_in, y_in, x_out, y_out, two):
+        values[ring] = values[end]
+    two[end] = False
+    place = np.cumsum(two) + np.arange(x.size)
+    new_x, new_y = np.empty(place[-1] + 1), np.empty(place[-1] + 1)
+    new_x[place], new_y[place] = x_out, y_out
+    new_x[place - two], new_y[place - two] = x_in, y_in
+    starts = np.append(0, place[final] + 1)
+
+    # Stairs are straight now: all of these numbers are quarters, and exact.
+    step_x, step_y = np.diff(new_x), np.diff(new_y)
+    bends = np.ones(new_x.size, bool)
+    bends[1:-1] = step_x[:-1] * step_y[1:] != step_y[:-1] * step_x[1:]
+    bends[starts[:-1]] = bends[starts[1:] - 1] = True
+    starts = np.append(0, np.cumsum(np.add.reduceat(bends, starts[:-1], dtype=np.int64)))
+    moved, kept = _give_back(new_x[bends], new_y[bends], starts, np.add.reduceat(lost, first), tolerance)
+    if not kept.all():
+        return _ease(xy, offsets, np.where(kept, tolerance, 0))
+    return moved, starts
+
+
+def _give_back(x: Floats, y: Floats, offsets: Indices, lost: Floats, tolerance: Floats) -> tuple[Floats, Mask]:
+    """Arcs moved sideways such that each has so much more, `(n,)`, on its left, twice the area, and whether each can.
+
+    Every inner vertex moves across the line from the vertex before it to the one after, in proportion to its length:
+    that is where area is had for the least movement. Only those arcs can of which none has to move far.
+    """
+    first, final = offsets[:-1], offsets[1:] - 1
+    across_x, across_y = np.zeros(x.size), np.zeros(x.size)
+    across_x[1:-1], across_y[1:-1] = y[2:] - y[:-2], x[:-2] - x[2:]
+    for ends in (first, final):
+        across_x[ends] = across_y[ends] = 0
+    squares = np.square(across_x) + np.square(across_y)
+    turned = np.append(_cross((across_x[:-1], across_y[:-1]), (across_x[1:], across_y[1:])), 0)
+    linear, quadratic = np.add.reduceat(squares, first), np.add.reduceat(turned, first)
+    root = np.square(linear) + 4 * quadratic * lost
+    step = 2 * lost / np.where(lost == 0, 1, linear + np.sqrt(np.maximum(root, 0)))
+    far = np.square(step) * np.maximum.reduceat(squares, first) > np.square(tolerance / 2)
+    step = np.repeat(step, np.diff(offsets))
+    return np.stack([x + step * across_x, y + step * across_y], axis=1), (lost == 0) | ((root >= 0) & ~far)
 
 
 def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indices]:
