@@ -89,7 +89,12 @@ def client(shards: int) -> Figures:
     with scratch() as folder:
         scene = sparse_scene(folder / "scene.tif", 16 * side, ("nir",), 3)
         request = Request(
-            source=Source(paths=(str(scene),)), out=folder / "run", segmenter=Trivial(), shard=16, products=("classes",)
+            source=Source(paths=(str(scene),)),
+            out=folder / "run",
+            segmenter=Trivial(),
+            shard=16,
+            products=("classes",),
+            min_area=0,
         )
         with open_run(request.out) as run:
             plan = pipeline.prepare(request, run)

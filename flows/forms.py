@@ -74,9 +74,12 @@ class Output(Group):
         Field(title="Products", description="The classes always come; vectors are the polygons of the GeoPackage."),
     ] = list(PRODUCTS)
     smallest_area: Annotated[
-        float,
-        Field(ge=0, title="Smallest area", description="In m²: smaller regions go to a neighbour. 0 keeps them all."),
-    ] = 0
+        str,
+        Field(
+            title="Smallest area",
+            description="In m²: smaller regions go to a neighbour. Empty: four pixels; 0 keeps them all.",
+        ),
+    ] = ""
     simplify: Annotated[
         bool,
         Field(title="Straight boundaries", description="Without the pixels' stairs; every polygon keeps its area."),
@@ -370,7 +373,7 @@ def request_from(
         aoi=output.area_of_interest,
         shard=advanced.shard,
         products=output.products,
-        min_area=output.smallest_area,
+        min_area=number("smallest area", output.smallest_area, float) if output.smallest_area else None,
         simplify=None if output.simplify else 0,
         indices=output.index_means,
         reference=output.reference,

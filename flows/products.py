@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flows.measures import index_columns, index_measures
 from flows.plan import Plan
 from flows.pools import Pool
 from flows.progress import Progress, counted, silent, watched
+from flows.request import SMALLEST
 from flows.run import RunFolder, write_whole
 from flows.vectorise import SIEVE, polygons, tiles_of
-from segmentation.segmenter import Measure
+from segmentation.bundled import Bundled
+from segmentation.segmenter import Measure, Segmenter
 from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import NO_CONFIDENCE, Part
 from tiling.sieve import sieved
@@ -46,7 +49,6 @@ def write_rasters(
     Regions below the smallest area asked for go to a neighbour; their pixels keep the confidence they had. `map` works
     on tiles, and keeps their order.
     """
-    from tiling.style import raster_qml
 
     def whole(pixels: Path) -> Part:
         return Part(pixels, Window.of_shape(*plan.window.shape))
@@ -62,15 +64,22 @@ def write_rasters(
                 masked = write_masked(mosaic, work / f"{name}-masked.tif", plan.outline, plan.window)
                 every = range(1, len(bands) + 1)
                 mosaic = write_mosaic(work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, *every, **what)
-            if classes and plan.request.min_area:
-                minimum, rule = plan.request.min_area, plan.request.min_area_rule
+            if classes and plan.request.min_area != 0:
+                minimum, unit = smallest(plan.request.min_area)
+                rule = plan.request.min_area_rule
                 with watched(map, "sieve", SIEVE * tiles_of(mosaic), progress) as counting:
-                    large = sieved(mosaic, work / "classes-sieved.tif", minimum=minimum, rule=rule, map=counting)
+                    large = sieved(
+                        mosaic, work / "classes-sieved.tif", minimum=minimum, unit=unit, rule=rule, map=counting
+                    )
                 mosaic = write_mosaic(work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, **what)
             write_cog(mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average")
-    write_whole(folder.product("classes.qml"), raster_qml(plan.segmenter.legend.rows))
     paths = {name: folder.product(f"{name}.tif") for name in wanted}
     return Rasters(paths.pop("classes"), paths.pop("confidence", None), tuple(paths.values()))
+
+
+def smallest(min_area: float | None) -> tuple[float, Literal["m2", "pixels"]]:
+    """The smallest region of a map, and what that counts: square metres, or pixels where nobody asked for any."""
+    return (SMALLEST, "pixels") if min_area is None else (min_area, "m2")
 
 
 def band_names(plan: Plan, product: str) -> tuple[str, ...]:
@@ -92,6 +101,7 @@ def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, p
             nodata=0,
             confidence=rasters.confidence,
             simplify=plan.request.simplify,
+            smooth=plan.request.smooth,
             measures=index_measures(plan.scene, plan.request.indices, plan.window),
             scratch=work,
         )
@@ -108,14 +118,22 @@ def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
         folder.product(f"{LAYER}.gpkg").unlink(missing_ok=True)
 
 
-def write_project(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
-    """`landcover.qgs`: the map in QGIS, at one click."""
+def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, classes: Collection[int]) -> None:
+    """`landcover.qgs`: the map in QGIS, at one click; and `classes.qml`. Both list the classes that occur."""
     from tiling.project import project
+    from tiling.style import raster_qml
 
     vectors = folder.product(f"{LAYER}.gpkg")
     shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
     title = f"Land cover of {plan.scene.name}"
-    write_whole(folder.product(f"{LAYER}.qgs"), project(title, rasters.classes, plan.segmenter.legend.rows, shown))
+    legend = [row for row in plan.segmenter.legend.rows if row[0] in classes]
+    write_whole(folder.product("classes.qml"), raster_qml(legend))
+    write_whole(folder.product(f"{LAYER}.qgs"), project(title, rasters.classes, legend, shown))
+
+
+def model_name(segmenter: Segmenter) -> str:
+    """What a person calls a segmenter: the name on its bundle's card, else its kind."""
+    return segmenter.opened.card.name if isinstance(segmenter, Bundled) else segmenter.kind
 
 
 def layer_of(plan: Plan) -> Layer:
@@ -129,5 +147,5 @@ def layer_of(plan: Plan) -> Layer:
         legend=plan.segmenter.legend.rows,
         name=LAYER,
         title=f"Land cover of {plan.scene.name}",
-        description=f"Segmented by {plan.segmenter.kind} with landweave",
+        description=f"Segmented by {model_name(plan.segmenter)} with landweave",
     )

@@ -108,6 +108,7 @@ def compare(raster: Path, reference: str, legend: Legend) -> Accuracy | None:
 
 def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:
     """Draw `quicklook.png`."""
+    from flows.products import model_name
     from flows.quicklook import draw
 
     with scratch(folder.path) as work:
@@ -117,7 +118,7 @@ def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], fol
             plan.segmenter.legend.rows,
             {area.class_id: area.share for area in areas},
             plan.scene,
-            f"{plan.scene.title}{day} · {plan.segmenter.kind}",
+            f"{plan.scene.title}{day} · {model_name(plan.segmenter)}",
             work / "quicklook.png",
         )
         (work / "quicklook.png").replace(folder.product("quicklook.png"))

@@ -31,6 +31,9 @@ PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
 
 Preflight = Literal["refuse", "warn"]
 
+SMALLEST = 4
+"""Pixels of the smallest region that the products show unless someone says otherwise."""
+
 
 class Source(BaseModel):
     """A scene as a person names it: files, and what the files themselves do not say."""
@@ -131,9 +134,10 @@ class Request(BaseModel):
     shard: Annotated[int, Field(ge=1, description="Target length of a shard in pixels; changes no result.")] = 2048
     products: tuple[Product, ...] = PRODUCTS
     min_area: Annotated[
-        float,
+        float | None,
         Field(ge=0, allow_inf_nan=False, description="Smallest region the products show, in m²; 0 shows every pixel."),
-    ] = 0.0
+    ] = None
+    """None is four pixels (`SMALLEST`): nobody's map shows less."""
     min_area_rule: Annotated[Rule, Field(description="Which neighbour absorbs a smaller region.")] = "longest-border"
     indices: Annotated[tuple[str, ...], Field(description="Indices whose mean each polygon gets.")] = ()
     simplify: Annotated[
@@ -141,6 +145,7 @@ class Request(BaseModel):
         Field(ge=0, allow_inf_nan=False, description="How far boundaries may move, in m; 0 keeps the pixels' outline."),
     ] = None
     """None is 0.75 pixel: the staircase goes, the shapes stay."""
+    smooth: Annotated[int, Field(ge=0, le=5, description="How often the corners of boundaries are cut.")] = 0
     reference: Annotated[str, Field(description="Class raster to compare the map with.")] = ""
     preflight: Annotated[
         Preflight, Field(description="What to do where a scene's pixels are not what the model was trained on.")

@@ -35,7 +35,7 @@ LARGE = ("cog_world.tif", "cog_cmap.tif")
 
 
 def segment_arguments(path: Path | str, out: Path, *more: object) -> list[object]:
-    return ["segment", path, "--out", out, "--segmenter", "otsu", "--workers", 0, *more]
+    return ["segment", path, "--out", out, "--segmenter", "otsu", "--workers", 0, "--min-area", 0, *more]
 
 
 def first_band(path: Path | str) -> list[object]:

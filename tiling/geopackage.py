@@ -16,7 +16,7 @@ GEOMETRY = "geom"
 LABEL = '"class_name"'
 MAP_TIP = (
     '<b>[% "class_name" %]</b><br>[% format_number("area_m2" / 10000, 2) %] ha'
-    """[% coalesce('<br>confidence ' || round("confidence") || ' %', '') %]"""
+    """[% coalesce('<br>confidence ' || round("confidence") || ' of 100', '') %]"""
 )
 
 # GeoPackage 1.2 (OGC 12-128r15), annex F.9, for a column whose values are named; the last table is QGIS's own.

@@ -19,7 +19,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "class_name": ("Class", "Name of the class"),
     "area_m2": ("Area (m²)", "Area on the ellipsoid, the sum of the areas of the pixels"),
     "perimeter_m": ("Perimeter (m)", "Length of the outline on the ground, holes included"),
-    "confidence": ("Confidence (%)", "Mean confidence of the pixels, 0 to 100"),
+    "confidence": ("Confidence (0–100)", "Mean confidence of the pixels, 0 to 100, on the scale of the segmenter"),
     "n_pixels": ("Pixels", "Number of pixels"),
 }
 """Columns in their order, with what a person calls them and what they hold. Means of measures come after them."""
@@ -38,8 +38,8 @@ class Layer:
     schema: pa.Schema = SCHEMA
     """Columns of the batches, `geometry` (WKB) among them."""
     legend: Sequence[LegendRow] = ()
-    """Names and colours of the values of `class_id`. Classes it lacks are named by their number; rows that say no more
-    than that number are listed only where the class occurs."""
+    """Names and colours of the values of `class_id`. Classes it lacks are named by their number; those that
+    do not occur are not listed."""
     name: str = "landcover"
     title: str = ""
     description: str = ""
@@ -98,9 +98,10 @@ class Stream:
 
     @property
     def legend(self) -> tuple[LegendRow, ...]:
-        """The legend of what has passed by."""
-        listed = [row for row in self.layer.legend if row[1] != str(row[0]) or row[0] in self.classes]
-        return completed(listed, self.classes)
+        """The legend of what has passed by: no class that is nowhere on the map; all of it where nothing passed."""
+        if not self.classes:
+            return tuple(self.layer.legend)
+        return completed([row for row in self.layer.legend if row[0] in self.classes], self.classes)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:

@@ -21,15 +21,27 @@ HAIRLINE = "0.2"
 neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a hundredth (measured in QGIS 3.22)."""
 
 
+UNNAMED = ("#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#999999", "#8c6d31")
+"""Colours of the values 1 … 7 that nothing is known of: those of Okabe and Ito, which the colour-blind tell apart,
+without their blues, which on a map are water."""
+
+
 def completed(legend: Sequence[LegendRow], values: Iterable[int]) -> tuple[LegendRow, ...]:
     """The legend with a row for each of `values` it lacks: its number for a name, and a colour that is always the same.
 
-    Hues step by the golden section, which keeps neighbouring values apart.
+    The first values have the colours of `UNNAMED`. Other hues step by the golden section, which keeps neighbouring
+    values apart, and leave out the blues.
     """
     missing = sorted(set(values) - {value for value, _, _ in legend})
-    colours = (colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.5, 0.85) for value in missing)
-    hexes = ("#" + "".join(f"{round(255 * part):02x}" for part in colour) for colour in colours)
-    return (*legend, *((value, str(value), colour) for value, colour in zip(missing, hexes, strict=True)))
+    return (*legend, *((value, str(value), _colour_of(value)) for value in missing))
+
+
+def _colour_of(value: int) -> str:
+    if 1 <= value <= len(UNNAMED):
+        return UNNAMED[value - 1]
+    hue = value * 0.618034 % 1 * 0.7
+    colour = colorsys.hsv_to_rgb(hue if hue < 0.44 else hue + 0.3, 0.5 + 0.15 * (value % 2), 0.85)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str) -> str:

@@ -62,6 +62,16 @@ LeftOut = Annotated[int | None, typer.Option("--nodata", help="Value to leave ou
 MinArea = Annotated[
     float, typer.Option("--min-area", metavar="M2", min=0, help="Smaller regions go to a neighbour; 0 keeps all.")
 ]
+SmallestArea = Annotated[
+    float | None,
+    typer.Option(
+        "--min-area",
+        metavar="M2",
+        min=0,
+        help="Smaller regions go to a neighbour: below four pixels by default; 0 keeps all.",
+    ),
+]
+Smooth = Annotated[int, typer.Option("--smooth", metavar="N", min=0, max=5, help="Rounds of cutting corners.")]
 MinAreaRule = Annotated[
     Literal["longest-border", "largest"], typer.Option("--min-area-rule", help="To which neighbour they go.")
 ]
@@ -209,9 +219,10 @@ class MapOptions(SceneOptions):
             "--products", help="Of classes,confidence,vectors,probabilities,entropy,margin; the classes always come."
         ),
     ] = "classes,confidence,vectors"
-    min_area: MinArea = 0.0
+    min_area: SmallestArea = None
     min_area_rule: MinAreaRule = "longest-border"
     simplify: Simplify = None
+    smooth: Smooth = 0
     index: Annotated[
         list[str], typer.Option("--index", metavar="NAME", help="An index whose mean each polygon gets; repeatable.")
     ] = field(default_factory=list)
@@ -244,6 +255,7 @@ class MapOptions(SceneOptions):
             min_area=self.min_area,
             min_area_rule=self.min_area_rule,
             simplify=self.simplify,
+            smooth=self.smooth,
             indices=self.index,
             reference=reference,
             preflight=self.preflight,

@@ -17,6 +17,7 @@ from flows.cli.options import (
     Out,
     SceneOptions,
     Simplify,
+    Smooth,
     Workers,
 )
 from flows.cli.show import print_json, progress_bar, show_accuracy, show_change, show_files, table
@@ -128,7 +129,7 @@ def vectorise(
     min_area: MinArea = 0.0,
     min_area_rule: MinAreaRule = "longest-border",
     simplify: Simplify = None,
-    smooth: Annotated[int, typer.Option("--smooth", metavar="N", min=0, help="Rounds of cutting corners.")] = 0,
+    smooth: Smooth = 0,
     max_vertices: Annotated[
         int, typer.Option("--max-vertices", metavar="N", min=4, help="Cut polygons that have more.")
     ] = 1_000_000,

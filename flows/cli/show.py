@@ -98,9 +98,10 @@ def show_run(published: Published, *, as_json: bool) -> None:
     )
     if published.accuracy:
         show_accuracy(published.accuracy)
+    print(f"\n{about_small(published.record['request']['min_area'])}")
     took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in published.seconds.items())
     polygons = f"{published.polygons:,} polygons; " if published.polygons is not None else ""
-    print(f"\n{polygons}{took}")
+    print(f"{polygons}{took}")
     show_files(published.files)
     package = published.folder / "landcover.gpkg"
     look = package if package in published.files else published.folder / "classes.tif"
@@ -108,6 +109,15 @@ def show_run(published: Published, *, as_json: bool) -> None:
         print(f"\nOpen it in QGIS: fetch the folder, or run: qgis {gdal_path(str(published.folder / 'classes.tif'))}")
         return
     print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {look.resolve()}")
+
+
+def about_small(min_area: float | None) -> str:
+    """What became of small regions, and how to have it otherwise."""
+    if min_area is None:
+        from flows.request import SMALLEST
+
+        return f"regions below {SMALLEST} pixels went to a neighbour; --min-area 0 keeps them"
+    return f"regions below {min_area:,g} m² went to a neighbour" if min_area else "every pixel is shown: --min-area 0"
 
 
 def show_accuracy(accuracy: Accuracy) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import geopandas
 import numpy as np
@@ -15,6 +18,7 @@ from flows import pipeline
 from flows.cli.options import MapOptions
 from flows.request import Request, Source, checked
 from segmentation.rules import Rules
+from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
 from tiling.errors import Mistake
@@ -24,7 +28,7 @@ PIXEL = 100
 """m² on the map; on the ground a little more, in the middle of a UTM zone."""
 
 
-def run(scene: Path, out: Path, min_area: float = 0.0, **options: object) -> Path:
+def run(scene: Path, out: Path, min_area: float | None = 0.0, **options: object) -> Path:
     request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=Rules(), min_area=min_area, **options)
     pipeline.run(request)
     return out
@@ -91,3 +95,39 @@ def test_the_command_line_asks_for_it() -> None:
 def test_a_rule_that_does_not_exist_is_refused_in_one_sentence() -> None:
     with pytest.raises(Mistake, match=r"min_area_rule: Input should be 'longest-border' or 'largest', not 'smallest'"):
         checked(Request, source={"paths": ["a.tif"]}, out="out", segmenter=Rules(), min_area_rule="smallest")
+
+
+def test_below_four_pixels_nothing_is_shown_unless_asked_for(scene: Path, tmp_path: Path) -> None:
+    every = run(scene, tmp_path / "every")
+    default = run(scene, tmp_path / "default", None)
+    expected = read(sieved(every / "classes.tif", tmp_path / "sieved.tif", minimum=4, unit="pixels"))
+    np.testing.assert_array_equal(read(default / "classes.tif"), expected)
+    assert (read(every / "classes.tif") != expected).any()
+
+
+def test_the_closing_table_says_what_became_of_small_regions(scene: Path, tmp_path: Path, landweave: Run) -> None:
+    typed = ("segment", scene, "--out", tmp_path / "out", "--workers", 0, "--products", "classes")
+    assert "below 4 pixels went to a neighbour; --min-area 0 keeps them" in landweave(*typed)[1]
+    assert "below 900 m² went to a neighbour" in landweave(*typed, "--min-area", 900)[1]
+    assert "every pixel is shown" in landweave(*typed, "--min-area", 0)[1]
+
+
+def test_corners_are_cut_where_asked_for(scene: Path, tmp_path: Path) -> None:
+    plain, smooth = (run(scene, tmp_path / str(rounds), None, smooth=rounds) for rounds in (0, 2))
+    vertices = [
+        geopandas.read_file(out / "landcover.gpkg", layer="landcover").count_coordinates().sum()
+        for out in (plain, smooth)
+    ]
+    assert vertices[1] > 1.5 * vertices[0]
+
+
+def test_legends_list_the_classes_that_are_on_the_map(scene: Path, tmp_path: Path) -> None:
+    out = run(scene, tmp_path / "out")
+    present = {str(value) for value in np.unique(read(out / "classes.tif")) if value}
+    assert len(present) < len(Rules().legend.rows)
+    with closing(sqlite3.connect(out / "landcover.gpkg")) as database:
+        ((style,),) = database.execute("SELECT styleQML FROM layer_styles")
+    for text, tag in ((style, "category"), ((out / "classes.qml").read_text(), "paletteEntry")):
+        assert {entry.get("value") for entry in ET.fromstring(text).iter(tag)} == present
+    project = ET.parse(out / "landcover.qgs")
+    assert {entry.get("value") for entry in project.iter("category")} == present

@@ -35,7 +35,8 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def request_for(scene: Path, out: Path, segmenter: Segmenter, *products: Product, aoi: str = "") -> Request:
     source = Source(paths=(str(scene),))
-    return Request(source=source, out=out, segmenter=segmenter, products=products, aoi=aoi, shard=128, preflight="warn")
+    wishes = {"products": products, "aoi": aoi, "shard": 128, "preflight": "warn", "min_area": 0}
+    return Request(source=source, out=out, segmenter=segmenter, **wishes)
 
 
 def test_probabilities_of_all_classes_agree_with_labels_confidence_entropy_and_margin(

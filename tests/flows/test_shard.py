@@ -58,7 +58,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def run(scene: Path, out: Path, bundle: Bundle, *, on: Cluster = HERE, **options: Any) -> Path:
     network = Network(bundle=str(bundle.folder), device="cpu")
-    options = {"products": ("classes", "confidence"), **options}
+    options = {"products": ("classes", "confidence"), "min_area": 0, **options}
     request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=network, preflight="warn", **options)
     pipeline.run(request, on=on)
     return out
@@ -152,7 +152,9 @@ def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bund
     scene = draw_scene(tmp_path / "scene.tif", 150, 130)
     network = Network(bundle=str(bundle.folder), device="cpu")
     plan = make_plan(
-        Request(source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=network, preflight="warn")
+        Request(
+            source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=network, preflight="warn", min_area=0
+        )
     )
     (shard,) = plan.shards
     total, weight = np.zeros((4, 150, 130)), np.zeros((150, 130))

@@ -107,7 +107,7 @@ def test_it_opens_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 def test_it_carries_its_style_and_the_names_of_its_classes(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
-    write(path, batch((0, 1, None)), name="forest")
+    write(path, batch((0, 1, None), (1, 2, None)), name="forest")
     ((table, column, default, qml),) = query(
         path, "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from xml.etree import ElementTree as ET
 
 from tiling.style import completed, raster_qml, vector_qml
@@ -53,3 +54,9 @@ def test_missing_classes_are_named_by_their_value_and_each_has_its_own_colour() 
     colours = {colour for _, _, colour in completed((), range(-50, 200))}
     assert len(colours) == 250
     assert all(len(bytes.fromhex(colour[1:])) == 3 for colour in colours)
+
+
+def test_no_unknown_class_is_blue_as_water() -> None:
+    for _, _, colour in completed((), range(-20, 255)):
+        hue, saturation, _ = colorsys.rgb_to_hsv(*(part / 255 for part in bytes.fromhex(colour[1:])))
+        assert saturation < 0.2 or not 0.47 < hue < 0.72, colour
