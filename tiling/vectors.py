@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from itertools import chain, islice
@@ -37,10 +37,100 @@ def write_flatgeobuf(path: Path, stream: Stream) -> None:
     )
 
 
+def write_geojson(path: Path, stream: Stream) -> None:
+    """Write GeoJSON by RFC 7946: longitude and latitude of WGS 84, seven decimals; large, and slow to open."""
+    import pyogrio
+
+    layer = stream.layer
+    pyogrio.write_arrow(
+        stream.reader,
+        path,
+        layer=layer.name,
+        driver="GeoJSON",
+        geometry_name="geometry",
+        geometry_type=layer.geometry_type,
+        crs=layer.wkt,
+        layer_options={"RFC7946": "YES"} | ({"DESCRIPTION": layer.description} if layer.description else {}),
+    )
+
+
+SHAPEFILE_BYTES = 2**31 - 1
+"""What readers of shapefiles count up to: neither the shapes nor the table may be larger."""
+
+
+def write_shapefile(path: Path, stream: Stream) -> None:
+    """Write a shapefile with its table in UTF-8; `Mistake` where it would become larger than shapefiles may be.
+
+    Names of columns have ten letters at most there: `short_names`.
+    """
+    import pyogrio
+
+    layer = stream.layer
+    names = short_names(stream.columns.names[:-1])
+    schema = pa.schema([field.with_name(names.get(field.name, field.name)) for field in stream.columns])
+
+    def renamed() -> Iterator[pa.RecordBatch]:
+        shapes = 0
+        for batch in stream:
+            shapes += batch["geometry"].nbytes
+            if shapes > SHAPEFILE_BYTES:
+                raise Mistake(f"{path.name} would be larger than the 2 GB of a shapefile; end it in .gpkg")
+            yield batch.rename_columns(schema.names).cast(schema)
+
+    pyogrio.write_arrow(
+        pa.RecordBatchReader.from_batches(schema, _remembered(stream, renamed())),
+        path,
+        layer=path.stem,
+        driver="ESRI Shapefile",
+        geometry_name="geometry",
+        geometry_type="Polygon",  # a shapefile's may have several parts
+        crs=layer.wkt,
+        encoding="UTF-8",
+        layer_options={"2GB_LIMIT": "YES"},
+    )
+
+
+def _remembered(stream: Stream, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches; what goes wrong is what went wrong with the stream, since Arrow hands on no exception."""
+    try:
+        yield from batches
+    except BaseException as error:
+        stream.failure = error
+        raise
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Names of at most ten letters, no two alike: words are cut, `perimeter_m` to `perimete_m`, rather than the end."""
+    short: dict[str, str] = {}
+    for name in names:
+        plain = name
+        if len(name.encode()) > SHAPEFILE_NAME:
+            first, *rest = name.split("_")
+            end = f"_{rest[-1]}" if rest and len(rest[-1].encode()) < 6 else ""
+            plain = _cut("_".join([first, *(rest[:-1] if end else rest)]), SHAPEFILE_NAME - len(end.encode())) + end
+        number, own = 1, plain
+        while own.lower() in {other.lower() for other in short.values()}:
+            number += 1
+            own = f"{_cut(plain, SHAPEFILE_NAME - len(str(number)))}{number}"
+        short[name] = own
+    return short
+
+
+SHAPEFILE_NAME = 10
+"""Bytes of a column's name in a shapefile."""
+
+
+def _cut(text: str, size: int) -> str:
+    """The beginning of a text, so many bytes long at most."""
+    return text.encode()[:size].decode(errors="ignore").rstrip("_")
+
+
 WRITERS: Mapping[str, Callable[[Path, Stream], None]] = {
     ".gpkg": write_geopackage,
     ".parquet": write_geoparquet,
     ".fgb": write_flatgeobuf,
+    ".shp": write_shapefile,
+    ".geojson": write_geojson,
 }
 """Each file format by its suffix."""
 
@@ -71,6 +161,9 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
         shutil.rmtree(work, ignore_errors=True)  # what a crash left
         work.mkdir()
         WRITERS[path.suffix.lower()](work / path.name, stream)
+        for beside in work.glob(f"{path.stem}.*"):  # a shapefile is four files and more
+            if beside.name != path.name:
+                beside.replace(path.with_name(beside.name))
         (work / path.name).replace(path)
     except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
         if stream.failure is not None:

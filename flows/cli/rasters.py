@@ -121,7 +121,7 @@ def evaluate(
 
 def vectorise(
     raster: Annotated[Path, typer.Argument(metavar="MASK", help="Class raster: one band of integers.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="GeoPackage, .parquet or .fgb.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson.")],
     nodata: LeftOut = None,
     connectivity: Annotated[
         int, typer.Option("--connectivity", metavar="4|8", help="With 8 pixels that touch at a corner belong together.")
@@ -163,7 +163,9 @@ def vectorise(
 def zones(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")],
     zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygon layer in any CRS.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="GeoPackage, .parquet or .fgb; a CSV beside it.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson; a CSV beside it.")
+    ],
     nodata: LeftOut = None,
 ) -> None:
     """Measure the area of each class in each zone; pixels on an outline count by their covered part."""

@@ -21,7 +21,7 @@ from pyproj import CRS
 
 from tests.tiling.rasters import noise, write
 from tests.tiling.test_geopackage import LEGEND, batch
-from tiling import geoparquet
+from tiling import geoparquet, vectors
 from tiling.dissolve import dissolved
 from tiling.errors import Mistake
 from tiling.features import schema_of
@@ -37,7 +37,7 @@ def read(path: Path) -> geopandas.GeoDataFrame:
     return frame.sort_values("region_id", ignore_index=True)  # FlatGeobuf is in the order of its index
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".fgb"])
 def test_every_format_holds_the_same(tmp_path: Path, suffix: str) -> None:
     path, batches = tmp_path / f"a{suffix}", [batch((0, 2, 50.5), (7, 1, None)), batch((9, 2, 100.0), east=5)]
     assert write_vectors(path, batches, LAYER) == 3
@@ -68,7 +68,7 @@ def test_an_unknown_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
         yield
 
     with pytest.raises(Mistake, match=r"end it in \.gpkg, \.parquet, \.fgb"):
-        write_vectors(tmp_path / "a.shp", worked(), LAYER)
+        write_vectors(tmp_path / "a.dxf", worked(), LAYER)
 
 
 def test_columns_of_measures_are_kept_and_named(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_worker_processes_give_the_same_file_to_the_byte(tmp_path: Path) -> None
 def test_an_empty_map_is_an_empty_layer(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     assert write_vectors(path, [], LAYER) == 0
-    assert len(read(path)) == 0
+    assert len(geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path)) == 0
 
 
 def test_flatgeobuf_has_an_index(tmp_path: Path) -> None:
@@ -169,3 +169,47 @@ def test_pieces_of_one_region_are_united_again() -> None:
     (shape,) = shapely.from_wkb(whole["geometry"].to_pylist())
     assert shapely.get_num_geometries(shape) == 1
     assert shapely.equals(shape, shapely.box(0, 0, 2, 1))
+
+
+def test_a_shapefile_has_short_names_its_crs_and_its_encoding(tmp_path: Path) -> None:
+    layer = Layer(crs="EPSG:32633", legend=((1, "Wälder", "#2f7d3b"), *LEGEND[1:]))
+    path = write(tmp_path / "c.tif", np.repeat([[1, 1, 2], [1, 2, 2]], 4, axis=1).astype(np.uint8))
+    write_vectors(tmp_path / "a.shp", polygonise(path, nodata=None), layer)
+    assert {file.name for file in tmp_path.iterdir()} - {"c.tif"} == {
+        f"a.{end}" for end in ("shp", "shx", "dbf", "prj", "cpg")
+    }
+    assert (tmp_path / "a.cpg").read_text() == "UTF-8"
+    frame = geopandas.read_file(tmp_path / "a.shp")
+    assert frame.crs.to_epsg() == 32633
+    assert list(frame.columns[:6]) == ["region_id", "class_id", "class_name", "area_m2", "perimete_m", "confidence"]
+    assert "Wälder" in set(frame.class_name)
+    assert frame.geometry.area.sum() == 2400
+
+
+def test_geojson_is_in_degrees(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.tif", np.ones((4, 4), np.uint8))
+    write_vectors(tmp_path / "a.geojson", polygonise(path), LAYER)
+    text = json.loads((tmp_path / "a.geojson").read_text())
+    assert "crs" not in text
+    ((feature,),) = (text["features"],)
+    west, south, east, north = shapely.geometry.shape(feature["geometry"]).bounds
+    assert 14.99 < west < east < 15.01
+    assert 45 < south < north < 46
+
+
+def test_short_names_are_cut_where_they_say_least_and_never_alike() -> None:
+    names = ["class_name", "perimeter_m", "impervious_surface_m2", "impervious_soils_m2", "ndvi_mean", "mapped_share"]
+    short = vectors.short_names(names)
+    assert all(len(name) <= 10 for name in short.values())
+    assert len(set(short.values())) == len(names)
+    assert short["perimeter_m"].endswith("_m")
+    assert short["impervious_surface_m2"].endswith("_m2")
+    assert short["ndvi_mean"] == "ndvi_mean"
+
+
+def test_a_shapefile_that_would_be_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "SHAPEFILE_BYTES", 10)
+    path = write(tmp_path / "c.tif", np.ones((4, 4), np.uint8))
+    with pytest.raises(Mistake, match=r"2 GB of a shapefile; end it in"):
+        write_vectors(tmp_path / "a.shp", polygonise(path), LAYER)
+    assert [file.name for file in tmp_path.iterdir()] == ["c.tif"]
