@@ -10,6 +10,7 @@ import rasterio
 from flows.plan import calibrated
 from flows.progress import Progress, silent
 from flows.request import Source
+from flows.run import write_whole
 from segmentation import indices
 from tiling.lattice import Lattice
 from tiling.mosaic import BLOCK, scratch, write_cog
@@ -65,7 +66,16 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
             target.set_band_description(1, name)
             target.close()
             write_cog(plain[name], out / f"{name}.tif", overviews="average")
+            write_whole(out / f"{name}.qml", style_of(name))
     return [out / f"{name}.tif" for name in targets]
+
+
+def style_of(name: str) -> str:
+    """How QGIS draws an index: by what it is of, vegetation and water each in the colours expected of them."""
+    from tiling.style import GREENNESS, SURE, WETNESS, ramp_qml
+
+    domain = indices.find(name).domain
+    return ramp_qml({"vegetation": GREENNESS, "water": WETNESS}.get(domain, SURE), -1, 1)
 
 
 def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:

@@ -24,8 +24,12 @@ from tiling.window import Window
 
 if TYPE_CHECKING:
     from tiling.layer import Layer
+    from tiling.project import Beside
 
 LAYER = "landcover"
+
+NATURAL = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "red"))
+"""Bands shown as red, green and blue: as the eye sees them, or as maps of vegetation show them."""
 
 PERCENTS = ("confidence", *get_args(Measure))
 """Rasters of 0–100, 255 where there is no data."""
@@ -114,21 +118,41 @@ def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
         path = folder.product(f"{name}.tif")
         if path not in (rasters.confidence, *rasters.measures):
             path.unlink(missing_ok=True)
+            path.with_suffix(".qml").unlink(missing_ok=True)
     if "vectors" not in plan.request.products:
         folder.product(f"{LAYER}.gpkg").unlink(missing_ok=True)
 
 
 def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, classes: Collection[int]) -> None:
     """`landcover.qgs`: the map in QGIS, at one click; and `classes.qml`. Both list the classes that occur."""
-    from tiling.project import project
-    from tiling.style import raster_qml
+    from tiling.project import Beside, project
+    from tiling.style import SURE, ramp_qml, raster_qml
 
     vectors = folder.product(f"{LAYER}.gpkg")
     shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
     title = f"Land cover of {plan.scene.name}"
     legend = [row for row in plan.segmenter.legend.rows if row[0] in classes]
     write_whole(folder.product("classes.qml"), raster_qml(legend))
-    write_whole(folder.product(f"{LAYER}.qgs"), project(title, rasters.classes, legend, shown))
+    percents = [Beside(path.stem.capitalize(), path) for path in (rasters.confidence, *rasters.measures) if path]
+    for other in percents:
+        write_whole(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, 100))
+    write_whole(
+        folder.product(f"{LAYER}.qgs"),
+        project(title, rasters.classes, legend, shown, beside=[*percents, *([] if folder.remote else image_of(plan))]),
+    )
+
+
+def image_of(plan: Plan) -> list[Beside]:
+    """The image itself, where it is one file of this machine with bands that a person sees as colours."""
+    from tiling.project import Beside
+    from tiling.remote import is_local
+
+    names = set(plan.scene.band_names)
+    trio = next((trio for trio in NATURAL if set(trio) <= names), None)
+    bands = [plan.scene.band(name) for name in trio or ()]
+    if len({band.path for band in bands}) != 1 or not is_local(bands[0].path) or plan.scene.beneath:
+        return []
+    return [Beside("Image", Path(bands[0].path).resolve(), tuple(band.index for band in bands))]
 
 
 def model_name(segmenter: Segmenter) -> str:

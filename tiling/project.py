@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import rasterio
 from pyproj import CRS
+from rasterio.errors import NodataShadowWarning
 
 from tiling.geopackage import speech
 from tiling.layer import Layer
 from tiling.reading import open_dataset
-from tiling.style import QGIS, LegendRow, add_raster_style, add_vector_style, document
+from tiling.style import (
+    QGIS,
+    SURE,
+    LegendRow,
+    add_natural_style,
+    add_ramp_style,
+    add_raster_style,
+    add_vector_style,
+    document,
+)
+from tiling.window import Window
+
+MIDDLE = 1024
+"""Pixels along the side of the part of an image that tells how bright it is."""
 
 POLYGONS, RASTER = "landcover_polygons", "landcover_raster"
 """Ids of the layers. QGIS 3.22 replaces ids of ten letters and fewer, and the tree of layers then names nobody."""
@@ -29,6 +45,16 @@ class Backdrop:
     legend: Sequence[LegendRow]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A raster that lies below the others, unchecked: percents from doubtful to sure, or the image in its colours."""
+
+    name: str
+    path: Path
+    bands: tuple[int, ...] = ()
+    """Of an image: red, green and blue."""
+
+
 def project(
     title: str,
     raster: Path,
@@ -36,6 +62,7 @@ def project(
     vector: tuple[Path, Layer] | None = None,
     *,
     backdrops: Sequence[Backdrop] = (),
+    beside: Sequence[Beside] = (),
 ) -> str:
     """Text of a `.qgs` that shows a class raster and, above it, the polygons made from it, if there are any.
 
@@ -62,6 +89,16 @@ def project(
         add_vector_style(drawn, legend, **speech(layer))
     drawn = _add_layer(layers, group, "raster", RASTER, "Raster", f"./{raster.name}", "gdal", crs, shown=vector is None)
     add_raster_style(drawn, legend)
+    for number, other in enumerate(beside):
+        with open_dataset(str(other.path)) as source:
+            system = CRS.from_wkt(source.crs.to_wkt())
+        place = Path(os.path.relpath(other.path, raster.parent)).as_posix()
+        key = f"{RASTER}_beside_{number}"
+        drawn = _add_layer(layers, group, "raster", key, other.name, place, "gdal", system, shown=False)
+        if other.bands:
+            add_natural_style(drawn, other.bands, spans_of(other))
+        else:
+            add_ramp_style(drawn, SURE, 0, 100)
     for number, below in enumerate(backdrops):
         with open_dataset(str(below.path)) as source:
             system = CRS.from_wkt(source.crs.to_wkt())
@@ -79,6 +116,23 @@ def project(
     view = ET.SubElement(ET.SubElement(root, "ProjectViewSettings"), "DefaultViewExtent", _attributes(sides))
     _add_crs(view, crs)
     return document(root)
+
+
+def spans_of(image: Beside) -> list[tuple[float, float]]:
+    """What most pixels of each band lie between, by those in the middle of the image."""
+    with open_dataset(str(image.path)) as source:
+        height, width = min(MIDDLE, source.height), min(MIDDLE, source.width)
+        row, col = (source.height - height) // 2, (source.width - width) // 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NodataShadowWarning)  # it is only a picture
+            pixels = source.read(list(image.bands), window=Window(row, col, height, width).ranges, masked=True)
+    spans = []
+    for band in pixels:
+        seen = band.compressed()
+        seen = seen[np.isfinite(seen)]
+        low, high = (0.0, 1.0) if seen.size == 0 else map(float, np.percentile(seen, (2, 98)))
+        spans.append((low, high if high > low else low + 1))
+    return spans
 
 
 def sorted_bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:

@@ -103,6 +103,58 @@ def add_raster_style(parent: ET.Element, legend: Sequence[LegendRow]) -> None:
         ET.SubElement(palette, "paletteEntry", value=str(value), color=colour, label=name, alpha="255")
 
 
+SURE = ((0.0, "#762a83"), (0.5, "#f7f7f7"), (1.0, "#1b7837"))
+"""From doubtful to sure; purple and green are apart for the colour-blind too (ColorBrewer's PRGn)."""
+
+GREENNESS = ((-1.0, "#8c510a"), (0.0, "#f6e8c3"), (0.3, "#c7e9b4"), (0.6, "#41ab5d"), (1.0, "#00441b"))
+"""Of an index of vegetation, -1 to 1."""
+
+WETNESS = ((-1.0, "#8c510a"), (0.0, "#f5f5f5"), (0.3, "#74add1"), (1.0, "#08306b"))
+"""Of an index of water, -1 to 1."""
+
+Ramp = Sequence[tuple[float, str]]
+
+
+def ramp_qml(ramp: Ramp, low: float, high: float, *, band: int = 1) -> str:
+    """QML of a raster of measurements: a ramp's colours between `low` and `high`, in the ramp's own proportions."""
+    root = ET.Element("qgis", version=QGIS, styleCategories="Symbology")
+    add_ramp_style(root, ramp, low, high, band=band)
+    return document(root)
+
+
+def add_ramp_style(parent: ET.Element, ramp: Ramp, low: float, high: float, *, band: int = 1) -> None:
+    """Put the style of a raster of measurements into a QML document or into a project's layer."""
+    renderer = ET.SubElement(
+        ET.SubElement(parent, "pipe"), "rasterrenderer",
+        type="singlebandpseudocolor", band=str(band), opacity="1", alphaBand="-1",
+        classificationMin=f"{low:g}", classificationMax=f"{high:g}",
+    )  # fmt: skip
+    shader = ET.SubElement(
+        ET.SubElement(renderer, "rastershader"), "colorrampshader",
+        colorRampType="INTERPOLATED", classificationMode="1", clip="0",
+        minimumValue=f"{low:g}", maximumValue=f"{high:g}",
+    )  # fmt: skip
+    first, last = ramp[0][0], ramp[-1][0]
+    for place, colour in ramp:
+        value = f"{low + (place - first) / (last - first) * (high - low):g}"
+        ET.SubElement(shader, "item", value=value, label=value, color=colour, alpha="255")
+
+
+def add_natural_style(parent: ET.Element, bands: Sequence[int], spans: Sequence[tuple[float, float]]) -> None:
+    """Put the style of an image into a project's layer: three bands as red, green and blue, each over what it spans."""
+    channels = ("red", "green", "blue")
+    renderer = ET.SubElement(
+        ET.SubElement(parent, "pipe"), "rasterrenderer", type="multibandcolor", opacity="1", alphaBand="-1"
+    )
+    for channel, band, (low, high) in zip(channels, bands, spans, strict=True):
+        renderer.set(f"{channel}Band", str(band))
+        stretch = ET.SubElement(renderer, f"{channel}ContrastEnhancement")
+        for tag, text in (
+            ("minValue", f"{low:g}"), ("maxValue", f"{high:g}"), ("algorithm", "StretchToMinimumMaximum")
+        ):  # fmt: skip
+            ET.SubElement(stretch, tag).text = text
+
+
 def _rgba(colour: str) -> str:
     return ",".join(str(part) for part in (*bytes.fromhex(colour.removeprefix("#")), 255))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -161,9 +162,9 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
         shutil.rmtree(work, ignore_errors=True)  # what a crash left
         work.mkdir()
         WRITERS[path.suffix.lower()](work / path.name, stream)
-        for beside in work.glob(f"{path.stem}.*"):  # a shapefile is four files and more
-            if beside.name != path.name:
-                beside.replace(path.with_name(beside.name))
+        for part in work.glob(f"{glob.escape(path.stem)}.*"):  # a shapefile is four files and more
+            if part.name != path.name:
+                part.replace(path.with_name(part.name))
         (work / path.name).replace(path)
     except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
         if stream.failure is not None:

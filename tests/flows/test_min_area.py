@@ -131,3 +131,9 @@ def test_legends_list_the_classes_that_are_on_the_map(scene: Path, tmp_path: Pat
         assert {entry.get("value") for entry in ET.fromstring(text).iter(tag)} == present
     project = ET.parse(out / "landcover.qgs")
     assert {entry.get("value") for entry in project.iter("category")} == present
+    layers = {layer.findtext("layername"): layer for layer in project.iter("maplayer")}
+    assert list(layers) == ["Polygons", "Raster", "Confidence", "Image"]
+    assert layers["Image"].find("pipe/rasterrenderer").get("redBand") == "3"
+    checked = {node.get("name"): node.get("checked") for node in project.iter("layer-tree-layer")}
+    assert [name for name, state in checked.items() if state == "Qt::Checked"] == ["Polygons"]
+    assert (out / "confidence.qml").exists()

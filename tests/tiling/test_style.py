@@ -5,7 +5,8 @@ from __future__ import annotations
 import colorsys
 from xml.etree import ElementTree as ET
 
-from tiling.style import completed, raster_qml, vector_qml
+from flows.indices import style_of
+from tiling.style import completed, ramp_qml, raster_qml, vector_qml
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, 'Crops & "grass" <5 m', "#a8d36a"), (-7, "Été", "#000000"))
 
@@ -60,3 +61,16 @@ def test_no_unknown_class_is_blue_as_water() -> None:
     for _, _, colour in completed((), range(-20, 255)):
         hue, saturation, _ = colorsys.rgb_to_hsv(*(part / 255 for part in bytes.fromhex(colour[1:])))
         assert saturation < 0.2 or not 0.47 < hue < 0.72, colour
+
+
+def test_a_ramp_spans_what_is_asked_in_its_own_proportions() -> None:
+    items = list(ET.fromstring(ramp_qml(((0.0, "#000000"), (0.25, "#777777"), (1.0, "#ffffff")), -1, 1)).iter("item"))
+    assert [(float(item.get("value")), item.get("color")) for item in items] == [
+        (-1, "#000000"), (-0.5, "#777777"), (1, "#ffffff")
+    ]  # fmt: skip
+
+
+def test_an_index_of_vegetation_is_green_where_high_and_one_of_water_blue() -> None:
+    for name, strong in (("NDVI", 1), ("NDWI", 2)):
+        *_, highest = ET.fromstring(style_of(name)).iter("item")
+        assert max(range(3), key=bytes.fromhex(highest.get("color")[1:]).__getitem__) == strong
