@@ -6,6 +6,7 @@ blocks may be counted anywhere and in any order: their counts are whole numbers 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,8 +25,10 @@ from flows.progress import Map, Progress, counted, silent
 from flows.regroup import LegendRows, Regrouping, groups, is_whole, named, named_rows, not_held, shape_groups
 from segmentation.accuracy import Accuracy
 from segmentation.boundaries import BoundaryAccuracy
+from segmentation.bundled import Bundled
 from segmentation.estimation import AreaEstimates
 from segmentation.reliability import BINS, Reliability
+from segmentation.segmenter import kinds, segmenter_class
 from tiling.alignment import TWICE, geobox_of, overlap, same_grid, side
 from tiling.area import PixelAreas
 from tiling.classes import has_alpha, open_classes
@@ -316,10 +319,24 @@ def check_numbers(tolerance: float | None, bins: int) -> None:
         raise Mistake(f"--bins {bins}: percents of confidence fall into 1 to 100 bins")
 
 
+def is_probability(record: Path) -> bool:
+    """Whether the confidence of a run is a model's probability; so it is taken to be where there is no record."""
+    try:
+        kind = json.loads(record.read_text(encoding="utf-8"))["segmenter"]["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return kind not in kinds() or issubclass(segmenter_class(kind), Bundled)
+
+
 def confidence_of(map_path: str | Path, given: str | Path | None) -> Path | None:
-    """The raster of confidence that was named, else that beside `classes.tif` if it has the map's pixels."""
+    """The raster of confidence that was named, else that beside `classes.tif` if it has the map's pixels.
+
+    Confidence of rules and thresholds is a distance, no probability: it is taken only if it is named.
+    """
     path = Path(given) if given else Path(map_path).with_name("confidence.tif")
     if not given and (Path(map_path).name != "classes.tif" or not path.exists()):
+        return None
+    if not given and not is_probability(path.with_name("run.json")):
         return None
     with open_dataset(str(path)) as sure, open_dataset(str(map_path)) as found:
         if not given:

@@ -85,7 +85,7 @@ def publish(
     """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run."""
     with folder.stage("publish"):
         areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, probe.near(pool, folder))
-        accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter.legend)
+        accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter)
         report.write_quicklook(plan, rasters.classes, areas, folder)
         write_project(plan, rasters, folder, {area.class_id for area in areas})
         drop_stale(plan, rasters, folder)

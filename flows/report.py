@@ -7,7 +7,7 @@ import datetime
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -21,7 +21,9 @@ from flows.run import RunFolder, versions, write_whole
 from flows.shard import peak_memory
 from flows.storage import Remote
 from segmentation.accuracy import Accuracy
+from segmentation.bundled import Bundled
 from segmentation.legend import Legend
+from segmentation.segmenter import Segmenter
 from tiling.errors import redacted
 from tiling.mosaic import scratch
 from tiling.parts import Part
@@ -101,9 +103,12 @@ def write_areas(raster: Path, legend: Legend, folder: RunFolder, pool: Pool) -> 
     return areas
 
 
-def compare(raster: Path, reference: str, legend: Legend) -> Accuracy | None:
-    """How the map fares against the reference, where there is one."""
-    return evaluate(raster, reference, legend=legend.rows) if reference else None
+def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | None:
+    """How the map fares against the reference, where there is one; only a model's confidence is judged as well."""
+    if not reference:
+        return None
+    accuracy = evaluate(raster, reference, legend=segmenter.legend.rows)
+    return accuracy if isinstance(segmenter, Bundled) else replace(accuracy, reliability=None)
 
 
 def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:

@@ -247,6 +247,16 @@ def test_confidence_beside_the_map_is_found(tmp_path: Path) -> None:
     assert told.expected_calibration_error == pytest.approx(0.15)
 
 
+def test_confidence_of_rules_is_no_probability_and_is_not_judged_as_one(tmp_path: Path) -> None:
+    found = write_classes(tmp_path / "classes.tif", np.array([[1, 1, 2, 2]], np.uint8))
+    sure = write_classes(tmp_path / "confidence.tif", np.array([[90, 90, 90, 90]], np.uint8), nodata=255)
+    for kind, judged in (("rules", False), ("otsu", False), ("network", True), ("somebody's own", True)):
+        (tmp_path / "run.json").write_text(json.dumps({"segmenter": {"kind": kind}}), encoding="utf-8")
+        assert (evaluate(found, found).reliability is not None) == judged
+    (tmp_path / "run.json").write_text(json.dumps({"segmenter": {"kind": "rules"}}), encoding="utf-8")
+    assert evaluate(found, found, confidence=sure).reliability is not None, "who names it wants it"
+
+
 def test_confidence_of_another_map_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     found = write_classes(tmp_path / "classes.tif", np.ones((2, 2), np.uint8))
     write_classes(tmp_path / "confidence.tif", np.ones((3, 2), np.uint8), nodata=255)
