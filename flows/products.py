@@ -12,7 +12,7 @@ from flows.plan import Plan
 from flows.pools import Pool
 from flows.progress import Progress, counted, silent, watched
 from flows.request import SMALLEST
-from flows.run import RunFolder, write_whole
+from flows.run import RunFolder, versions, write_whole
 from flows.vectorise import SIEVE, polygons, tiles_of
 from segmentation.bundled import Bundled
 from segmentation.segmenter import Measure, Segmenter
@@ -155,6 +155,19 @@ def image_of(plan: Plan) -> list[Beside]:
     return [Beside("Image", Path(bands[0].path).resolve(), tuple(band.index for band in bands))]
 
 
+def history_of(plan: Plan) -> tuple[str, ...]:
+    """What a map was made of and with, a sentence each."""
+    day = f" of {plan.scene.date}" if plan.scene.date else ""
+    name, kind = model_name(plan.segmenter), plan.segmenter.kind
+    minimum, unit = smallest(plan.request.min_area)
+    small = f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
+    return (
+        f"Source: {plan.scene.title}{day}, bands {', '.join(plan.bands)}",
+        f"Segmented by {name if name == kind else f'{name}, a {kind},'} with landweave {versions()['landweave']}",
+        *([small] if minimum else []),
+    )
+
+
 def model_name(segmenter: Segmenter) -> str:
     """What a person calls a segmenter: the name on its bundle's card, else its kind."""
     return segmenter.opened.card.name if isinstance(segmenter, Bundled) else segmenter.kind
@@ -172,4 +185,5 @@ def layer_of(plan: Plan) -> Layer:
         name=LAYER,
         title=f"Land cover of {plan.scene.name}",
         description=f"Segmented by {model_name(plan.segmenter)} with landweave",
+        history=history_of(plan),
     )

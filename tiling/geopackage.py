@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from tiling.layer import Layer, Stream
-from tiling.style import vector_qml
+from tiling.style import QGIS, document, vector_qml
 
 GEOMETRY = "geom"
 
@@ -44,6 +45,24 @@ INSERT INTO gpkg_contents (table_name, data_type, identifier, description) VALUE
     ('layer_styles', 'attributes', 'layer_styles', 'QGIS styles');
 """
 
+
+METADATA = """
+CREATE TABLE gpkg_metadata (
+    id INTEGER CONSTRAINT m_pk PRIMARY KEY ASC NOT NULL, md_scope TEXT NOT NULL DEFAULT 'dataset',
+    md_standard_uri TEXT NOT NULL, mime_type TEXT NOT NULL DEFAULT 'text/xml', metadata TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE gpkg_metadata_reference (
+    reference_scope TEXT NOT NULL, table_name TEXT, column_name TEXT, row_id_value INTEGER,
+    timestamp DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    md_file_id INTEGER NOT NULL, md_parent_id INTEGER,
+    CONSTRAINT crmr_mfi_fk FOREIGN KEY (md_file_id) REFERENCES gpkg_metadata (id),
+    CONSTRAINT crmr_mpi_fk FOREIGN KEY (md_parent_id) REFERENCES gpkg_metadata (id)
+);
+INSERT INTO gpkg_extensions (table_name, extension_name, definition, scope)
+    SELECT column1, 'gpkg_metadata', 'http://www.geopackage.org/spec121/#extension_metadata', 'read-write'
+    FROM (VALUES ('gpkg_metadata'), ('gpkg_metadata_reference'));
+"""
+"""The same standard, annex F.8."""
 
 UNGUARDED = {
     "OGR_SQLITE_SYNCHRONOUS": "OFF",
@@ -82,6 +101,8 @@ def write_geopackage(path: Path, stream: Stream) -> None:
         if layer.classified:
             _write_style(database, stream)
         _write_names(database, layer)
+        if layer.title:
+            _write_metadata(database, layer)
 
 
 @contextmanager
@@ -121,6 +142,25 @@ def _write_style(database: sqlite3.Connection, stream: Stream) -> None:
         "INSERT INTO gpkg_data_column_constraints (constraint_name, constraint_type, value, description) "
         "VALUES ('classes', 'enum', ?, ?)",
         [(str(value), name) for value, name, _ in stream.legend],
+    )
+
+
+def _write_metadata(database: sqlite3.Connection, layer: Layer) -> None:
+    """Title, abstract and lineage in the form that QGIS shows under a layer's properties."""
+    root = ET.Element("qgis", version=QGIS)
+    for tag, text in (("type", "dataset"), ("title", layer.title), ("abstract", layer.description)):
+        ET.SubElement(root, tag).text = text
+    for sentence in layer.history:
+        ET.SubElement(root, "history").text = sentence
+    database.executescript(METADATA)
+    database.execute(
+        "INSERT INTO gpkg_metadata (id, md_scope, md_standard_uri, mime_type, metadata) "
+        "VALUES (1, 'dataset', 'http://mrcc.com/qgis.dtd', 'text/xml', ?)",
+        (document(root),),
+    )
+    database.execute(
+        "INSERT INTO gpkg_metadata_reference (reference_scope, table_name, md_file_id) VALUES ('table', ?, 1)",
+        (layer.name,),
     )
 
 

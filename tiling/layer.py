@@ -43,6 +43,8 @@ class Layer:
     name: str = "landcover"
     title: str = ""
     description: str = ""
+    history: Sequence[str] = ()
+    """What it was made of and with, a sentence each: the lineage in a GeoPackage's metadata."""
     geometry_type: str = "Polygon"
     """Of all features: "Polygon" or "MultiPolygon"."""
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
@@ -179,3 +180,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.gpkg").mkdir()
     with pytest.raises(Mistake, match=r"a\.gpkg cannot be written"):
         write(tmp_path / "a.gpkg", batch((0, 1, None)))
+
+
+def test_metadata_say_what_the_layer_is_and_where_it_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write(path, batch((0, 1, None)), title="Land & cover", description="Drawn", history=("From scene.tif", "By rules"))
+    ((scope, table, text),) = query(
+        path,
+        "SELECT reference_scope, table_name, metadata FROM gpkg_metadata "
+        "JOIN gpkg_metadata_reference ON id = md_file_id WHERE md_standard_uri = 'http://mrcc.com/qgis.dtd'",
+    )
+    assert (scope, table) == ("table", "landcover")
+    root = ET.fromstring(text)
+    assert (root.findtext("title"), root.findtext("abstract")) == ("Land & cover", "Drawn")
+    assert [entry.text for entry in root.iter("history")] == ["From scene.tif", "By rules"]
