@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rasterio
 
@@ -85,3 +86,20 @@ def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:
         last = ", ".join(index.missing(scene.band_names)) or "nothing" if scene else index.domain
         rows.append((index.name, index.long_name, ", ".join(index.bands + index.parameters), last))
     return rows
+
+
+def index_facts(scene: Scene | None) -> list[dict[str, Any]]:
+    """The same for programs, with formula and source; without a scene nothing is known to be missing."""
+    return [
+        {
+            "name": index.name,
+            "long_name": index.long_name,
+            "domain": index.domain,
+            "formula": index.formula,
+            "reference": index.reference,
+            "bands": index.bands,
+            "parameters": index.parameters,
+            "missing": index.missing(scene.band_names) if scene else None,
+        }
+        for index in indices.catalogue().values()
+    ]
