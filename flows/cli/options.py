@@ -364,7 +364,6 @@ class MapOptions(SceneOptions):
     min_area_rule: MinAreaRule = "longest-border"
     simplify: Simplify = None
     smooth: Smooth = 0
-    smooth: Smooth = 0
     index: Annotated[
         list[str],
         typer.Option(
