@@ -13,6 +13,7 @@ from flows.progress import Progress, silent
 from flows.request import Source
 from flows.run import write_whole
 from segmentation import indices
+from tiling.errors import Mistake
 from tiling.lattice import Lattice
 from tiling.mosaic import BLOCK, scratch, write_cog
 from tiling.reading import read_ahead
@@ -26,6 +27,8 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
 
     Each source block is decoded once for all of them; memory follows from a shard, not from the raster.
     """
+    if not names:
+        raise Mistake("no index was named; name one, such as NDVI: `landweave indices` lists them")
     scene = source.open()
     chosen = [indices.find(name) for name in names]
     bands = tuple(dict.fromkeys(b for index in chosen for b in indices.required_bands(index.name, scene.band_names)))
