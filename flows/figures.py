@@ -33,17 +33,6 @@ def check_folder(folder: Path) -> None:
         raise Mistake(f"cannot write to {folder}: {there} may not be written to; name another folder with --out")
 
 
-def check_file(file: Path) -> None:
-    """The same of a file, whose folder must be there."""
-    if not file.parent.is_dir():
-        raise Mistake(
-            f"cannot write {file}: there is no folder {file.parent}; make it or name another file with --json"
-        )
-    if file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
-        why = "it is a folder" if file.is_dir() else f"{file.parent} may not be written to"
-        raise Mistake(f"cannot write {file}: {why}; name another file with --json")
-
-
 def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
     """Write accuracy.json, accuracy.csv, confusion.csv, confusion.png and, with a confidence, reliability.png."""
     try:
@@ -63,14 +52,6 @@ def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
     except OSError as error:
         raise Mistake(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
     return tuple(folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures))
-
-
-def write_json(accuracy: Accuracy, path: Path) -> None:
-    """Write every figure as JSON."""
-    try:
-        write_whole(path, json_text(accuracy))
-    except OSError as error:
-        raise Mistake(f"cannot write {path}: {error.strerror}; name another file with --json") from error
 
 
 def json_text(accuracy: Accuracy) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rasterio
 
@@ -12,6 +13,7 @@ from flows.progress import Progress, silent
 from flows.request import Source
 from flows.run import write_whole
 from segmentation import indices
+from tiling.errors import Mistake
 from tiling.lattice import Lattice
 from tiling.mosaic import BLOCK, scratch, write_cog
 from tiling.reading import read_ahead
@@ -25,6 +27,8 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
 
     Each source block is decoded once for all of them; memory follows from a shard, not from the raster.
     """
+    if not names:
+        raise Mistake("no index was named; name one, such as NDVI: `landweave indices` lists them")
     scene = source.open()
     chosen = [indices.find(name) for name in names]
     bands = tuple(dict.fromkeys(b for index in chosen for b in indices.required_bands(index.name, scene.band_names)))
@@ -85,3 +89,20 @@ def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:
         last = ", ".join(index.missing(scene.band_names)) or "nothing" if scene else index.domain
         rows.append((index.name, index.long_name, ", ".join(index.bands + index.parameters), last))
     return rows
+
+
+def index_facts(scene: Scene | None) -> list[dict[str, Any]]:
+    """The same for programs, with formula and source; without a scene nothing is known to be missing."""
+    return [
+        {
+            "name": index.name,
+            "long_name": index.long_name,
+            "domain": index.domain,
+            "formula": index.formula,
+            "reference": index.reference,
+            "bands": index.bands,
+            "parameters": index.parameters,
+            "missing": index.missing(scene.band_names) if scene else None,
+        }
+        for index in indices.catalogue().values()
+    ]

@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.request import number
+from flows.request import number, words
+from flows.settings import explained as explained_settings
+from flows.settings import nearest
 from segmentation.bundle import CARD, Bundle, load, names, read_card
 from segmentation.card import BandCard, Card, NetworkModel
 from segmentation.hub import fetched, fetched_foreign, is_id
@@ -33,6 +35,35 @@ def found(places: Sequence[str]) -> tuple[Bundle, ...]:
         is_one = not below or (Path(place) / CARD).is_file()
         bundles += [opened(place)] if is_one else [load(folder) for folder in below]
     return tuple(bundles)
+
+
+def architectures_there_are() -> dict[str, str]:
+    """What `train` can make, by name, in one line each: forests, then networks."""
+    from segmentation.architectures import architectures
+    from segmentation.trees import FORESTS
+
+    return {name: forest.what for name, forest in FORESTS.items()} | architectures()
+
+
+def check_architecture(name: str, *, networks_only: bool = False) -> None:
+    """Raise `Mistake` where there is no architecture of that name, before any file is looked at; empty is none."""
+    from segmentation.architectures import architectures
+
+    there = architectures() if networks_only else architectures_there_are()
+    if name and name not in there:
+        raise Mistake(f"there is no architecture {name!r}{nearest(name, there) or ';'} there are {', '.join(there)}")
+
+
+def recipes() -> dict[str, list[dict[str, Any]]]:
+    """What the settings of a training mean, of networks and of forests."""
+    from segmentation.growing import ForestRecipe
+    from segmentation.recipe import Recipe
+
+    own = ("architecture", "encoder", "seed")  # options of their own
+    return {
+        what: explained_settings({name: one for name, one in recipe.model_fields.items() if name not in own})
+        for what, recipe in (("networks", Recipe), ("forests", ForestRecipe))
+    }
 
 
 def overview(bundle: Bundle) -> dict[str, Any]:
@@ -118,10 +149,10 @@ def card_for(
     architecture: str = "",
     encoder: str = "",
     options: Mapping[str, Any] | None = None,
-    bands: str = "",
-    classes: str = "",
-    mean: str = "",
-    std: str = "",
+    bands: str | Sequence[str] = "",
+    classes: str | Sequence[str] = "",
+    mean: str | Sequence[str] = "",
+    std: str | Sequence[str] = "",
     units: str = "",
     dtype: str = "",
     gsd: float | None = None,
@@ -139,7 +170,8 @@ def card_for(
     network = model.network if model else None
     architecture = architecture or own.get("architecture") or (network.architecture if network else "")
     encoder = encoder or own.get("encoder") or (network.encoder if network else "")
-    band_names = _words(bands) or (model.band_names if model else ())
+    check_architecture(architecture, networks_only=True)
+    band_names = words(bands) or (model.band_names if model else ())
     legend = _legend(classes) if classes else model.legend if model else None
     gsd = gsd if gsd is not None else model.gsd if model else None
     known = {"--architecture": architecture, "--encoder": encoder, "--bands": band_names, "--classes": legend}
@@ -186,13 +218,9 @@ def _like(where: str) -> Card:
     return read_card(Path(where)) if Path(where).is_file() else opened(where).card
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, (word.strip() for word in text.split(","))))
-
-
-def _legend(text: str) -> Legend:
+def _legend(texts: str | Sequence[str]) -> Legend:
     """NAME,… numbered from 1, or VALUE=NAME,…, in the order of the output channels."""
-    rows = [word.rpartition("=") for word in _words(text)]
+    rows = [word.rpartition("=") for word in words(texts)]
     values = [number("--classes", value, int) if equals else place for place, (value, equals, _) in enumerate(rows, 1)]
     colours = {value: colour for value, _, colour in completed((), values)}
     try:
@@ -204,21 +232,29 @@ def _legend(text: str) -> Legend:
         )
     except ValidationError as error:
         raise Mistake(
-            f"--classes {text}: {error.errors()[0]['msg']}; write for example --classes 1=Water,2=Trees"
+            f"--classes {','.join(words(texts))}: {error.errors()[0]['msg']}; "
+            "write for example --classes 1=Water,2=Trees"
         ) from error
 
 
 def _bands(
-    band_names: Sequence[str], like: Card | None, mean: str, std: str, units: str, dtype: str
+    band_names: Sequence[str],
+    like: Card | None,
+    mean: str | Sequence[str],
+    std: str | Sequence[str],
+    units: str,
+    dtype: str,
 ) -> tuple[BandCard, ...]:
     """A band for each name; what is not said is as in the bands of `like`, where there is one."""
     told: list[dict[str, Any]] = [{"name": name} for name in band_names]
     if like is not None:
         told = [band.model_dump() for band in like.bands]
-    for option, field, text in (("--mean", "mean", mean), ("--std", "std", std)):
-        numbers = [number(option, word, float) for word in _words(text)]
-        if text and len(numbers) != len(told):
-            raise Mistake(f"{option} {text}: {len(numbers)} numbers for {len(told)} bands; give one for each")
+    for option, field, texts in (("--mean", "mean", mean), ("--std", "std", std)):
+        numbers = [number(option, word, float) for word in words(texts)]
+        if texts and len(numbers) != len(told):
+            raise Mistake(
+                f"{option} {','.join(words(texts))}: {len(numbers)} numbers for {len(told)} bands; give one for each"
+            )
         for band, value in zip(told, numbers, strict=False):
             band[field] = value
     said = {name: value for name, value in (("units", units), ("dtype", dtype)) if value}

@@ -97,7 +97,10 @@ def align(earlier: Side, later: Side) -> Alignment:
                 f"({abs(across):.2f} pixel across, {abs(down):.2f} down)",
                 rows,
                 cols,
-                (f"along boundaries a shift of {metres:.2g} m alone looks like change; --min-area removes slivers",)
+                (
+                    f"along boundaries a shift of {metres:.2g} m alone looks like change; "
+                    "--min-change-area removes slivers",
+                )
                 if metres > 0.1 * coarse
                 else (),
             )

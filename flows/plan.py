@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
+from flows.vectorise import swallowed
 from segmentation.calibration import REFLECTIVE, infer
 from segmentation.indices import required_bands
 from segmentation.preflight import unmarked
@@ -155,6 +156,7 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     again = [band for name in request.indices for band in required_bands(name, scene.band_names)]
     if to_read and again:
         fetch_ahead(scene, tuple({*segmenter.bands(scene.band_names), *again}), to_read)
+    warnings = (*warnings, *swallowed(request.min_area or 0.0, window.area * scene.gsd**2, scene.name))
     return Plan(request, scene, segmenter, lattice, window, outline, warnings)
 
 
@@ -320,22 +322,28 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     return outline, window
 
 
-def described_images(plan: Plan) -> dict[str, str]:
-    """Which images of a catalogue the scene shows, on which grid, and how much of the area they cover."""
+def area_shown(plan: Plan) -> Any:
+    """What the products show, as a polygon in the scene's CRS."""
     import shapely
 
-    scene, layers, window = plan.scene, plan.scene.layers, plan.window
+    window, transform = plan.window, plan.scene.transform
+    (west, north), (east, south) = (
+        transform @ corner for corner in ((window.col, window.row), (window.col_stop, window.row_stop))
+    )
+    return plan.outline or shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
+
+
+def described_images(plan: Plan) -> dict[str, str]:
+    """Which images of a catalogue the scene shows, on which grid, and how much of the area they cover."""
+    scene, layers = plan.scene, plan.scene.layers
     listed = [f"{layer.name} ({layer.date})" if layer.date else layer.name for layer in layers[:_LISTED]]
     listed += [f"and {len(layers) - _LISTED} more"] if len(layers) > _LISTED else []
-    west, north = scene.transform @ (window.col, window.row)
-    east, south = scene.transform @ (window.col_stop, window.row_stop)
-    area = plan.outline or shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
     return {
         "images": f"{len(layers)}, the first that has a pixel shows it: {', '.join(listed)}",
         "grid": f"pixels of {abs(scene.transform.a):g} × {abs(scene.transform.e):g} in {crs_name(scene)}, the first at "
         f"{scene.transform.c:.10g}, {scene.transform.f:.10g}",
-        "covered": f"{100 * covered(scene, area):.1f} % of the {'area of interest' if plan.outline else 'scene'}, by "
-        "the catalogue's footprints",
+        "covered": f"{100 * covered(scene, area_shown(plan)):.1f} % of the "
+        f"{'area of interest' if plan.outline else 'scene'}, by the catalogue's footprints",
     }
 
 
@@ -344,10 +352,49 @@ def crs_name(scene: Scene) -> str:
     return f"EPSG:{scene.crs.epsg}" if scene.crs.epsg else str(scene.crs.proj.name)
 
 
-def describe(plan: Plan) -> dict[str, Any]:
-    """What a person wants to know before a run."""
+def facts_of(plan: Plan) -> dict[str, Any]:
+    """The plan for programs: sizes in pixels, memory in bytes, areas as parts of 1."""
     scene, lattice, shards, first = plan.scene, plan.lattice, plan.shards, plan.shards[0]
-    chips = len(shards) * len(first.tiles) * lattice.chip_shape[0] * lattice.chip_shape[1]
+    west, north = scene.transform.c, scene.transform.f
+    images = [{"name": layer.name, "date": layer.date} for layer in scene.layers] if scene.origin else []
+    return {
+        "scene": scene.title,
+        "width": scene.width,
+        "height": scene.height,
+        "crs": crs_name(scene),
+        "date": scene.date,
+        "pixel_size": [abs(scene.transform.a), abs(scene.transform.e)],
+        "first_pixel": [west, north],
+        **({"images": images, "covered": covered(scene, area_shown(plan))} if images else {}),
+        "bands": [
+            {"name": band.name, "file": redacted(band.path), "number": band.index, "dtype": band.dtype,
+             "units": band.units, "scale": band.scale, "offset": band.offset, "nodata": band.nodata}
+            for band in scene.bands
+        ],
+        "used": list(plan.bands),
+        "segmenter": plan.segmenter.model_dump(mode="json"),
+        "window": dict(zip(("row", "col", "height", "width"), window_facts(plan.window), strict=True)),
+        "tiles": len(lattice),
+        "tile": {"width": lattice.core_shape[1], "height": lattice.core_shape[0]},
+        "chip": {"width": lattice.chip_shape[1], "height": lattice.chip_shape[0]},
+        "shards": len(shards),
+        "shard": {"width": first.core.width, "height": first.core.height},
+        "computed_pixels": pixels_computed(plan),
+        "product_pixels": plan.window.area,
+        "worker_bytes": plan.worker_bytes,
+        "warnings": list(plan.warnings),
+    }  # fmt: skip
+
+
+def pixels_computed(plan: Plan) -> int:
+    """About how many pixels the segmenter sees, margins included."""
+    height, width = plan.lattice.chip_shape
+    return len(plan.shards) * len(plan.shards[0].tiles) * height * width
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What a person wants to know before a run, in words."""
+    scene, lattice, shards, first = plan.scene, plan.lattice, plan.shards, plan.shards[0]
     used = {band.name: band for band in scene.bands}
     return {
         "scene": f"{scene.title}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
@@ -359,7 +406,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "segmenter": ", ".join(f"{k}={v}" for k, v in plan.segmenter.model_dump(mode="json").items()),
         "tiles": f"{len(lattice):,} of {lattice.core_shape[1]} × {lattice.core_shape[0]} px, chips of "
         f"{lattice.chip_shape[1]} × {lattice.chip_shape[0]} px",
-        "computed": f"about {chips / plan.window.area:.2f} × the pixels of the products",
+        "computed": f"about {pixels_computed(plan) / plan.window.area:.2f} × the pixels of the products",
         "shards": f"{len(shards):,} of up to {first.core.width} × {first.core.height} px",
         "memory": f"{plan.worker_bytes / 2**30:.2f} GiB per worker",
         **({"warnings": "; ".join(plan.warnings)} if plan.warnings else {}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.settings import read_settings
+from flows.settings import nearest, read_settings
 from flows.stac import Search, find
 from flows.storage import Place
 from segmentation.bundle import load, names
-from segmentation.segmenter import AnySegmenter, Measure, Segmenter, segmenter_class
+from segmentation.segmenter import AnySegmenter, Measure, Segmenter, kinds, segmenter_class
+from segmentation.segmenter import settings as settings_of_kind
 from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
 from tiling.images import Wishes, open_items
@@ -158,19 +159,36 @@ def measures_among(products: Sequence[Product]) -> tuple[Measure, ...]:
     return tuple(name for name in get_args(Measure) if name in products)
 
 
-def segmenter_from(kind: str, settings: dict[str, Any]) -> Segmenter:
+def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
     """A segmenter by kind and settings; `Mistake` in one line where they do not fit."""
+    if kind not in kinds():
+        models = ", ".join(names())
+        raise Mistake(
+            f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}, and the model {models}"
+            + nearest(kind, (*kinds(), *names()))
+        )
+    chosen = segmenter_class(kind)
     try:
-        return segmenter_class(kind).model_validate({"kind": kind, **settings})
+        return chosen.model_validate({"kind": kind, **settings})
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "settings"
-        fields = ", ".join(field for field in segmenter_class(kind).model_fields if field not in ("kind", "fitted"))
-        raise Mistake(f"segmenter {kind}: {name}: {first['msg']}; its settings are {fields}") from error
+        name = ".".join(map(str, first["loc"]))
+        fields = settings_of_kind(chosen)
+        if first["type"] == "extra_forbidden":
+            close = nearest(name, fields) or ";"
+            raise Mistake(
+                f"segmenter {kind} has no setting {name}{close} its settings are {', '.join(fields)}"
+            ) from error
+        if first["type"] == "missing":
+            raise Mistake(f"segmenter {kind} needs {name}; say so with --set {name}=…") from error
+        said = f"{name}={_shown(first['input'])}: " if name else ""
+        raise Mistake(
+            f"segmenter {kind}: {said}{first['msg']}; `landweave segmenters {kind}` explains its settings"
+        ) from error
 
 
 def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
-    """The segmenter a person named: a kind, a bundle's folder or id, or a YAML file, with settings laid over it."""
+    """The segmenter a person named: a kind, a model (name, folder, id), or a YAML file; settings are laid over it."""
     if name.startswith("hf://"):
         from segmentation.hub import fetched
 
@@ -182,10 +200,10 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
             raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
         kind = str(loaded.pop("kind"))
         return segmenter_from(kind, {**loaded, **settings})
-    if path.is_dir():
-        return segmenter_from(load(path).card.model.kind, {"bundle": name, **settings})
+    if name in names() or path.is_dir():
+        return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
-    return segmenter_from(name, dict(settings))
+    return segmenter_from(name, settings)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -199,7 +217,8 @@ def checked(model: type[Model], **values: Any) -> Model:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise Mistake(f"there is no setting {name}; there are {', '.join(model.model_fields)}") from error
+            close = nearest(name, model.model_fields) or ";"
+            raise Mistake(f"there is no setting {name}{close} there are {', '.join(model.model_fields)}") from error
         raise Mistake(f"{name}: {first['msg']}, not {_shown(first['input'])}") from error
 
 
@@ -250,17 +269,23 @@ def check_places(request: Request) -> None:
         check_reach(str(bundle))
 
 
-def pairs(option: str, text: str, kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
-    """The entries of NAME=VALUE,NAME=VALUE; no name stands for two."""
-    seen = set()
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = entry.partition("=")
+def words(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """What a person listed: between commas, in several options, or both."""
+    listed = [texts] if isinstance(texts, str) else texts
+    return tuple(filter(None, (word.strip() for text in listed for word in text.split(","))))
+
+
+def pairs(option: str, texts: str | Iterable[str], kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """The entries of NAME=VALUE,NAME=VALUE, in one text or several; no name stands for two."""
+    seen: dict[str, str] = {}
+    for entry in words(texts):
+        name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals:
-            raise Mistake(f"{option} {text}: {entry!r} is no NAME=VALUE; write for example {option} red=1,green=2")
-        if name.strip() in seen:
-            raise Mistake(f"{option} {text} says two things of {name.strip()}; leave one out")
-        seen.add(name.strip())
-        yield name.strip(), number(option, value, kind)
+            raise Mistake(f"{option} {entry} is no NAME=VALUE; write for example {option} red=1,green=2")
+        if name in seen:
+            raise Mistake(f"{option} {seen[name]},{entry} says two things of {name}; leave one out")
+        seen[name] = entry
+        yield name, number(option, value, kind)
 
 
 def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
@@ -268,4 +293,4 @@ def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text.strip())
     except ValueError as error:
-        raise Mistake(f"{option}: {text.strip()!r} is no number") from error
+        raise Mistake(f"{option}: {_shown(text.strip())} is no number") from error

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from tiling.errors import Mistake
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 LARGEST = 2**20
 """Bytes of a file of settings."""
 
 DEEPEST = 20
 """Lists in lists."""
+
+_NEXT = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
+"""A comma before KEY=."""
 
 
 def read_settings(path: Path, example: str) -> dict[str, Any]:
@@ -32,14 +40,86 @@ def read_settings(path: Path, example: str) -> dict[str, Any]:
 
 
 def settings_of(option: str, texts: Iterable[str]) -> dict[str, Any]:
-    """The values of a repeatable KEY=VALUE, read as YAML: numbers, lists and switches are what they look like."""
+    """The values of KEY=VALUE,KEY=VALUE in any number of texts, read as YAML: numbers are what they look like.
+
+    A comma parts two settings where KEY= follows it and no bracket or quotation mark is open.
+    """
     given: dict[str, Any] = {}
-    for text in texts:
+    for text in (one for several in texts for one in _parted(several)):
         key, equals, value = text.partition("=")
         if not equals:
             raise Mistake(f"{option} {text} has no value; write {option} {key}=VALUE")
-        given[key] = value_of(f"{option} {text}", value)
+        if not key.strip():
+            raise Mistake(f"{option} {text} has no name before its =; write {option} KEY{text}")
+        given[key.strip()] = value_of(f"{option} {text}", value)
     return given
+
+
+def _parted(text: str) -> Iterator[str]:
+    """The settings in one text."""
+    setting = ""
+    for piece in _NEXT.split(text):
+        setting = f"{setting},{piece}" if setting else piece
+        quoted = any(setting.count(mark) % 2 for mark in "'\"")
+        if not quoted and all(setting.count(mark) == setting.count(end) for mark, end in ("[]", "{}")):
+            yield setting
+            setting = ""
+    if setting:
+        yield setting  # YAML says what is wrong with it
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean …?` where some of the names look like one that is not among them, else nothing.
+
+    >>> nearest("randomforest", ["unet", "random-forest"]), nearest("xyz", ["unet"])
+    ('; did you mean random-forest?', '')
+    """
+    plain = {"".join(c for c in other.lower() if c.isalnum()): other for other in names}
+    asked = "".join(c for c in name.lower() if c.isalnum())
+    close = get_close_matches(asked, plain, 2, 0.7)
+    if close and close[0] == asked:
+        close = close[:1]
+    return f"; did you mean {' or '.join(plain[one] for one in close)}?" if close else ""
+
+
+def explained(fields: Mapping[str, FieldInfo]) -> list[dict[str, Any]]:
+    """What settings mean, one by one: name, default, what they may be, unit and meaning; nothing where none is said."""
+    return [
+        {
+            "name": name,
+            "default": None if one.is_required() else one.get_default(call_default_factory=True),
+            "required": one.is_required(),
+            "allowed": _allowed(one),
+            "unit": (one.json_schema_extra or {}).get("unit", "") if isinstance(one.json_schema_extra, dict) else "",
+            "meaning": one.description or one.title or "",
+        }
+        for name, one in fields.items()
+    ]
+
+
+def _allowed(one: FieldInfo) -> str:
+    """Such as `0 to 1`, `above 0`, `auto, cpu or cuda`; empty where anything of its type is."""
+    choices = [str(value) for value in _choices(one.annotation)]
+    if choices:
+        return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    if one.annotation is bool:
+        return "true or false"
+    bounds = {name: getattr(part, name) for part in one.metadata for name in _BOUNDS if hasattr(part, name)}
+    if "ge" in bounds and "le" in bounds:
+        return f"{bounds['ge']:g} to {bounds['le']:g}"
+    return ", ".join(f"{word} {bounds[name]:g}" for name, word in _BOUNDS.items() if name in bounds)
+
+
+_BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    """The values of all literals in a type."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+        return
+    for part in get_args(annotation):
+        yield from _choices(part)
 
 
 def value_of(name: str, text: str) -> Any:

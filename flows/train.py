@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from flows.figures import blank_figure, csv_text, write_accuracy
-from flows.models import opened
+from flows.models import check_architecture, opened
 from flows.progress import Progress, silent
 from flows.request import Source, checked
 from flows.run import content_key, held, versions, write_whole
@@ -25,7 +25,7 @@ from segmentation.fitting import Look
 from segmentation.growing import ForestRecipe, TrainedForest, train_forest
 from segmentation.recipe import Recipe
 from segmentation.samples import Samples
-from segmentation.training import Trained, train_network
+from segmentation.training import Trained, check_start, train_network
 from segmentation.trees import FORESTS
 from tiling.cache import keep_cache_small
 from tiling.errors import Mistake
@@ -97,6 +97,7 @@ class Finished:
 
 def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
     """A recipe of settings that a person named; `Mistake` in one line where they are none."""
+    check_architecture(str(settings.get("architecture", "")))
     if settings.get("architecture") in FORESTS:
         return checked(ForestRecipe, **settings)
     return checked(Recipe, **settings)
@@ -130,6 +131,8 @@ def train(request: Training, progress: Progress = silent) -> Finished:
                 f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out"
             )
         weights = "imagenet" if request.weights == "imagenet" else opened(request.weights)
+        if isinstance(weights, Bundle):
+            check_start(request.recipe, weights)  # before a scene is read
     check_folder(request.out)
     name = request.name or request.out.name
     trained: Trained | TrainedForest

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from odc.geo.geobox import GeoBox
 
 from flows.pools import Pool
 from flows.progress import Progress, silent, watched
 from tiling.area import PixelAreas
-from tiling.classes import open_classes
+from tiling.classes import open_classes, read_classes
+from tiling.errors import Mistake
+from tiling.files import made
 from tiling.mosaic import scratch
 from tiling.palette import legend_of
 from tiling.reading import open_dataset
@@ -32,6 +35,15 @@ TILES = 16
 
 SIEVE = 3
 """Passes of `tiling.sieve` over all tiles, at least."""
+
+MANY = 32
+"""More values than this are the levels of something measured, unless they have names or lie in regions."""
+
+MOST_DIFFER = 0.25
+"""Part of all pairs of neighbours that differ, beyond which a raster has no regions."""
+
+LOOKED_AT, LOOKS = 256, 32
+"""Side of the blocks that are looked at, and how many."""
 
 STAIRCASE = 0.75
 """Tolerance in pixels that straightens the stairs of slanting boundaries and keeps everything else."""
@@ -77,7 +89,7 @@ def vectorise(
         geopackage=geopackage,
     )
     told: Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] = iter
-    with scratch(out.parent) as work:
+    with scratch(made(out.parent)) as work:
         if min_area:
             with watched(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
                 raster = sieved(
@@ -142,6 +154,51 @@ def polygons(
     passes = 4 if pixels > 0 or settings.get("smooth") else 2  # what crosses tiles is little
     with watched(pool.map, "vectorise", passes * tiles_of(raster), progress) as map:
         yield from polygonise(raster, tile=TILE, map=map, simplify=pixels, **settings)
+
+
+def check_raster(raster: Path, nodata: int | None = None) -> None:
+    """Raise `Mistake` where a raster looks like measurements: every pixel would become a polygon.
+
+    That is one without a legend, of more than `MANY` values, in which most pixels differ from the next. Looked at are
+    a few blocks from all over it.
+    """
+    if legend_of(raster):
+        return
+    values, differ, pairs = set[int](), 0, 0
+    with open_classes(raster) as source:
+        blocks = [block for block in Window.of_shape(*source.shape).blocks(LOOKED_AT) if block]
+        for block in blocks[:: -(-len(blocks) // LOOKS)]:
+            pixels, valid = read_classes(source, block, ())
+            valid = valid & (pixels != nodata) if nodata is not None else valid
+            values.update(np.unique(pixels[valid]).tolist())
+            for here, there in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
+                both = valid[here] & valid[there]
+                pairs += int(both.sum())
+                differ += int((both & (pixels[here] != pixels[there])).sum())
+    if len(values) > MANY and differ > MOST_DIFFER * pairs:
+        raise Mistake(
+            f"{raster} looks like measurements, not classes: {len(values)} values without a name, and "
+            f"{100 * differ / pairs:.0f} % of its pixels differ from the next; make classes of it first, for example "
+            "with gdal_calc.py, or insist with --any-values"
+        )
+
+
+def area_warnings(min_area: float, raster: Path) -> tuple[str, ...]:
+    """A warning where no region of a raster can be as large as the smallest that is shown."""
+    if not min_area:
+        return ()
+    with open_dataset(str(raster)) as source:
+        whole = source.height * source.width * pixel_metres(raster) ** 2
+    return swallowed(min_area, whole, raster.name)
+
+
+def swallowed(min_area: float, whole: float, name: str) -> tuple[str, ...]:
+    """A warning where the smallest region, in m², is larger than all there is."""
+    if min_area <= whole:
+        return ()
+    return (
+        f"--min-area {min_area:.10g} is more than all of {name}, {whole:,.0f} m²: one class takes each connected piece",
+    )
 
 
 def pieces(raster: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from flows.progress import Progress, counted, silent
 from tiling.classes import open_classes
 from tiling.errors import Mistake
+from tiling.files import made
 from tiling.palette import legend_of
 from tiling.style import completed
 
@@ -24,7 +25,7 @@ MAPPED, SHARE = "mapped_m2", "mapped_share"
 
 def zones(
     map_path: Path, zones_path: Path, out: Path, progress: Progress = silent, *, nodata: int | None = None
-) -> tuple[Path, Path]:
+) -> Zoned:
     """The layer written to `out`, in the format of its suffix, and the CSV of the same columns beside it.
 
     Zones keep their columns, their CRS and their shape; what is added: `mapped_share`, the part of a zone that lies on
@@ -41,6 +42,7 @@ def zones(
     check_suffix(out)
     frame = read_zones(zones_path)
     shapes = shapes_on(map_path, frame, zones_path)
+    made(out.parent)
 
     def watched(function: Callable[[Any], Any], blocks: Sequence[Any]) -> Iterator[Any]:
         return counted(map(function, blocks), "zones", len(blocks), progress)
@@ -48,6 +50,8 @@ def zones(
     found = zone_areas(map_path, shapes, nodata=nodata, map=watched)
     names = {value: name for value, name, _ in completed(legend_of(map_path), found.values)}
     mapped = found.square_metres.sum(1)
+    if not mapped.any():
+        raise Mistake(f"{zones_path} and {map_path} share no pixel with data; check that both show the same place")
     columns: dict[str, Any] = {SHARE: found.share, MAPPED: mapped}
     fields = {
         SHARE: ("Mapped part", "Part of the zone, 0 to 1, that lies on pixels with data"),
@@ -78,8 +82,19 @@ def zones(
     )
     write_vectors(out, whole.to_batches(), layer)
     beside = out.with_suffix(".csv")
-    write_table(beside, table.column_names, zip(*(table[n].to_pylist() for n in table.column_names), strict=True))
-    return out, beside
+    rows = table.to_pylist()
+    write_table(beside, table.column_names, [list(row.values()) for row in rows])
+    return Zoned(out, beside, tuple(rows))
+
+
+class Zoned(NamedTuple):
+    """What was measured in zones."""
+
+    layer: Path
+    table: Path
+    """The CSV of the same columns."""
+    rows: tuple[dict[str, Any], ...]
+    """The columns of each zone, without its shape."""
 
 
 def read_zones(path: Path) -> Any:

@@ -137,7 +137,7 @@ def export(
 def _check_file(file: Path) -> None:
     """Say before the network is translated that its file cannot be written."""
     if file.is_dir():
-        raise Mistake(f"cannot write {file}: it is a folder; name a file with --to, such as {file / 'model.onnx'}")
+        raise Mistake(f"cannot write {file}: it is a folder; name a file with --out, such as {file / 'model.onnx'}")
     try:
         if not file.parent.exists():
             file.parent.mkdir(parents=True)
@@ -153,7 +153,7 @@ def _beside(file: Path) -> Path:
 
 
 def _unwritten(file: Path, error: OSError) -> Mistake:
-    return Mistake(f"cannot write {file}: {error.strerror}; name another file with --to")
+    return Mistake(f"cannot write {file}: {error.strerror}; name another file with --out")
 
 
 def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic.fields import FieldInfo
 
 from segmentation.errors import Mistake
 from segmentation.legend import Legend
@@ -26,6 +27,10 @@ ENTRY_POINTS = "landweave.segmenters"
 Measure = Literal["probabilities", "entropy", "margin"]
 """What a method that weighs its classes can say of a pixel beside its label: the probability of each class, how evenly
 they share it, and by how much the first leads."""
+
+
+_FILLED_IN = ("kind", "fitted", "measures")
+"""Fields of a segmenter that nobody sets: its kind, what was fitted, what the products ask for."""
 
 
 class Prediction(NamedTuple):
@@ -223,6 +228,11 @@ def segmenter_class(kind: str) -> type[Segmenter]:
     if not (isinstance(loaded, type) and issubclass(loaded, Segmenter)):
         raise Mistake(f"segmenter {kind!r} of {point.value} is not a Segmenter")
     return loaded
+
+
+def settings(segmenter: type[Segmenter]) -> dict[str, FieldInfo]:
+    """What a person may set, by name: all fields but the kind and those that a run fills in."""
+    return {name: one for name, one in segmenter.model_fields.items() if name not in _FILLED_IN}
 
 
 def _resolve(value: Any) -> Any:

@@ -137,7 +137,7 @@ def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weigh
             for band in bands
         )
         shape = weights.card.network
-        _check_the_same(recipe, shape, weights)
+        check_start(recipe, weights)
     else:
         shape = network_for(samples, recipe)
     model = shape.model_copy(update={"support": None, "disagreement": 1.0, "temperature": 1.0, "margin": 0})
@@ -162,8 +162,9 @@ def _meet(one: object, other: object) -> bool:
     return False
 
 
-def _check_the_same(recipe: Recipe, shape: NetworkModel, weights: Bundle) -> None:
+def check_start(recipe: Recipe, weights: Bundle) -> None:
     """Raise `Mistake` where a network is asked for that is not the one whose weights are given."""
+    shape = weights.card.network
     named = {"architecture": recipe.architecture, "encoder": recipe.encoder}
     asked = {name: value for name, value in named.items() if value} | recipe.options
     there = {"architecture": shape.architecture, "encoder": shape.encoder, **shape.options}

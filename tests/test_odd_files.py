@@ -421,8 +421,8 @@ def test_ten_gigapixels_without_data_are_planned_from_their_header(
     planned = landweave("plan", path, "--segmenter", "otsu", "--set", "index=band:band_1", "--json")
     assert planned.status == 0, planned.err
     facts = json.loads(planned.out)
-    assert facts["scene"].startswith("a: 100,000 × 100,000 px")
-    assert int(facts["shards"].partition(" ")[0].replace(",", "")) > 2000
+    assert (facts["scene"], facts["width"], facts["height"]) == ("a", 100_000, 100_000)
+    assert facts["shards"] > 2000
 
 
 def sparse(folder: Path, length: int) -> Path:

@@ -55,6 +55,15 @@ def on_disk(folder: Path) -> Iterator[None]:
     )
 
 
+def made(folder: Path) -> Path:
+    """The folder, made if need be; `Mistake` where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
+    return folder
+
+
 def own_scratch() -> Path:
     """The folder of this machine for what does not last, made if need be; nobody else enters it.
 

@@ -5,7 +5,10 @@ The mosaic is a GDAL VRT, and the COG driver streams through it block by block, 
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.session import DummySession
 
+from tiling.errors import Mistake
+from tiling.files import FULL
 from tiling.parts import Part
 from tiling.reading import open_dataset
 from tiling.window import Window
@@ -207,9 +212,41 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """A temporary folder inside `folder`, for what must not appear under a final name."""
-    path = Path(tempfile.mkdtemp(prefix=".work-", dir=folder))
+    """A temporary folder inside `folder`, for what must not appear under a final name.
+
+    Those that processes of this machine left there when they were killed go: nobody holds their locks any more. Raises
+    `Mistake` where the folder may not be written to.
+    """
+    mark = f".work-{socket.gethostname()}-"
+    for leftover in folder.glob(f"{mark}*"):
+        if not leftover.is_symlink() and (lock := _locked(leftover)) is not None:
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(lock)
+    try:
+        unheld = Path(tempfile.mkdtemp(prefix=".unheld-", dir=folder))
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
+    lock = _locked(unheld)
+    path = unheld.rename(unheld.with_name(mark + unheld.name.removeprefix(".unheld-")))  # held before it can be cleared
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds a folder's lock until it is closed; None where another has it or there are none."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None  # gone since
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

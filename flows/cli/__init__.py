@@ -12,50 +12,44 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from flows.cli import maps, models, rasters
+from flows.cli.help import Command, Group
 from flows.cli.options import spread
 from tiling.cache import CACHE
 
 app = typer.Typer(
     name="landweave",
+    cls=Group,
     help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come out.",
-    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-COMMANDS = (
-    maps.segment,
-    maps.plan,
-    rasters.index,
-    rasters.indices,
-    models.segmenters,
-    models.train,
-    models.models,
-    models.convert,
-    models.export,
-    rasters.evaluate,
-    rasters.vectorise,
-    rasters.zones,
-    rasters.change,
-    maps.collection,
-    maps.monitor,
-    maps.demo,
-    maps.serve,
-)
-"""In the order in which `--help` lists them."""
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Make maps": (maps.demo, maps.plan, maps.segment, maps.collection, maps.monitor),
+    "Work with maps": (rasters.evaluate, rasters.change, rasters.zones, rasters.vectorise, rasters.index),
+    "Models": (models.train, models.models, models.export, models.convert),
+    "What there is": (models.segmenters, rasters.indices),
+    "In a browser": (maps.serve,),
+}
+"""In the order in which `--help` lists them, under its titles."""
 
 GO_ON = (maps.segment, models.train, maps.collection, maps.monitor)
 """Keep what they finish."""
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What click, which typer may carry along under a name of its own, raises for what it cannot read."""
+
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, which tells whoever stops it by Ctrl-C that nothing is lost."""
+    """The command, which tells whoever stops it by Ctrl-C what is left."""
 
     @wraps(command)
     def called(**given: Any) -> None:
@@ -63,30 +57,63 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
             command(**given)
         except KeyboardInterrupt:
             again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
-            print(f"landweave: stopped; what is finished is kept, and {again} goes on from there", file=sys.stderr)
+            kept = f"; what is finished is kept, and {again} goes on from there" if command in GO_ON else ""
+            print(f"landweave: stopped{kept}", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
 
     return called
 
 
-for command in COMMANDS:
-    app.command()(spread(_stoppable(command) if command in GO_ON else command))
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"landweave {version('landweave')}")
+        raise typer.Exit
+
+
+@app.callback()
+def landweave(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come out.
+
+    `landweave COMMAND --help` explains a command and gives an example.
+    """
+
+
+for title, commands in COMMANDS.items():
+    for command in commands:
+        app.command(cls=Command, rich_help_panel=title)(spread(_stoppable(command)))
 
 
 def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
     os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB; before GDAL's first use, see there
     logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
+    typed = sys.argv[1:]
+    for word, value in pairwise(typed):
+        if word in ("-o", "--out") and not value:
+            _fail(f"{word} is empty; name what to write to, for example {word} run")
     try:
-        app()
+        status = app(typed or ["--help"], prog_name="landweave", standalone_mode=False)
+    except UsageError as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", "landweave")
+        what = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
+        _fail(f"{what[:1].lower()}{what[1:]}; see {where} --help")
     except ValueError as error:
-        # both rooms' Mistake; told by name, so that an early mistake costs no import of either room
-        if type(error).__name__ != "Mistake":
+        # Both rooms' Mistake and what is made of them; told by name, so that an early mistake imports neither room.
+        if not any(kind.__name__ == "Mistake" for kind in type(error).__mro__):
             raise
-        print(f"landweave: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        print(f"landweave: {str(error.filename)[:80]!r}… is too long for a path on this machine", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"{str(error.filename)[:80]!r}… is too long for a path on this machine")
+    if status:
+        sys.exit(status)
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"landweave: {sentence}", file=sys.stderr)
+    sys.exit(2)

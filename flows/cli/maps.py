@@ -14,6 +14,7 @@ from flows.cli.options import (
     Fresh,
     Json,
     MapOptions,
+    MinChangeArea,
     MinConfidence,
     Out,
     Pattern,
@@ -25,20 +26,31 @@ from flows.cli.options import (
 )
 from flows.cli.show import print_json, progress_bar, show_entries, show_files, show_run, show_warnings, table
 
+WATCHED = "What is watched, and what counts"
+
 
 def segment(
     *,
     scene: SourcesOrItems = [],  # noqa: B006 - typer copies it
     out: RunOut,
-    date: Date = "",
-    looked: SearchOptions,
-    options: MapOptions,
-    where: ClusterOptions,
-    reference: Reference = "",
     fresh: Fresh = False,
     as_json: Json = False,
+    options: MapOptions,
+    date: Date = "",
+    reference: Reference = "",
+    looked: SearchOptions,
+    where: ClusterOptions,
 ) -> None:
-    """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook."""
+    """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook.
+
+    Without --segmenter published rules on reflectance decide; they need no training.
+
+    Examples:
+    landweave segment scene.tif --out run
+    landweave segment S2.tif --bands blue=1,green=2,red=3,nir=4 --out run
+    landweave segment blue=B02.tif green=B03.tif red=B04.tif nir=B08.tif -o run
+    landweave segment scene.tif --segmenter my-model --min-area 5000 -o run
+    """
     from flows import pipeline
 
     request = options.request(scene, out, looked, date=date, reference=reference, fresh=fresh)
@@ -52,19 +64,26 @@ def plan(
     *,
     scene: SourcesOrItems = [],  # noqa: B006 - typer copies it
     out: RunOut = "landweave-plan",
+    as_json: Json = False,
+    options: MapOptions,
     date: Date = "",
     looked: SearchOptions,
-    options: MapOptions,
-    as_json: Json = False,
 ) -> None:
-    """Say what `segment` would do: images and bands found, tiles, shards, memory. Writes nothing."""
-    from flows.plan import describe, make_plan
+    """Say what `segment` would do: images and bands found, tiles, shards, memory. Writes nothing.
 
-    facts = describe(make_plan(options.request(scene, out, looked, date=date)))
+    It takes the options of `segment`, so that the same line serves for both.
+
+    Examples:
+    landweave plan scene.tif
+    landweave plan scene.tif --segmenter demo --json
+    """
+    from flows.plan import describe, facts_of, make_plan
+
+    made = make_plan(options.request(scene, out, looked, date=date))
     if as_json:
-        print_json(facts)
+        print_json(facts_of(made))
         return
-    table([(key, value) for key, value in facts.items()], ("", ""))
+    table(list(describe(made).items()), ("", ""))
 
 
 def collection(
@@ -79,22 +98,38 @@ def collection(
     ] = [],  # noqa: B006 - typer copies it
     out: Out,
     pattern: Pattern = "",
-    title: Annotated[str, typer.Option("--title", help="What the report is called.")] = "",
-    looked: SearchOptions,
-    options: MapOptions,
-    where: ClusterOptions,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the report is called.")] = "",
     fresh: Fresh = False,
+    as_json: Json = False,
+    options: MapOptions,
+    looked: SearchOptions,
+    where: ClusterOptions,
 ) -> None:
-    """Segment many scenes alike, each into a folder of its own, with one report of all."""
+    """Segment many scenes alike, each into a folder of its own, with one report of all.
+
+    The same command again does what is new or failed, and nothing else.
+
+    Examples:
+    landweave collection scenes/ --out maps
+    landweave collection --stac https://catalogue.example/v1 \\
+        --collection sentinel-2-l2a --bbox 13.2,50.5,13.6,50.8 \\
+        --datetime 2024-06 --max-cloud 30 --out june
+    """
+    from dataclasses import asdict
+
     from flows.collection import CollectionRequest, collect
 
     template = options.request(scene, out, looked, fresh=fresh)
     on = where.cluster()
-    with progress_bar() as progress:
+    with progress_bar(quiet=as_json) as progress:
         result = collect(CollectionRequest(template=template, pattern=pattern, title=title), on=on, progress=progress)
-    show_entries(result.entries, {})
-    print(f"\n{len(result.made)} of {len(result.entries)} scenes were done now")
-    show_files(result.files)
+    if as_json:
+        entries = [asdict(entry) for entry in result.entries]
+        print_json({"folder": result.folder, "entries": entries, "made": result.made, "files": result.files})
+    else:
+        show_entries(result.entries, {})
+        print(f"\n{len(result.made)} of {len(result.entries)} scenes were done now")
+        show_files(result.files)
     result.check()
 
 
@@ -105,29 +140,58 @@ def monitor(
         typer.Argument(metavar="FOLDER…", help="Where new scenes arrive; none with --stac, where each day is one."),
     ] = [],  # noqa: B006 - typer copies it
     out: Out,
-    title: Annotated[str, typer.Option("--title", help="What is watched.")] = "",
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What is watched.")] = "",
     pattern: Pattern = "",
+    as_json: Json = False,
     zones_path: Annotated[
-        str, typer.Option("--zones", metavar="FILE", help="Polygon layer to measure each class in.")
+        str,
+        typer.Option(
+            "--zones", metavar="FILE", help="Polygon layer to measure each class in.", rich_help_panel=WATCHED
+        ),
     ] = "",
     max_invalid: Annotated[
-        float, typer.Option("--max-invalid", metavar="PART", min=0, max=1, help="Most cloud and no data, 0 to 1.")
+        float,
+        typer.Option(
+            "--max-invalid",
+            metavar="PART",
+            min=0,
+            max=1,
+            help="Most cloud and no data, 0 to 1; a worse scene is no part of the series.",
+            rich_help_panel=WATCHED,
+        ),
     ] = 0.3,
-    expect_days: Annotated[
-        int, typer.Option("--expect-days", metavar="N", min=0, help="Warn where imagery is older; 0: never.")
-    ] = 0,
-    min_change_area: Annotated[
-        float, typer.Option("--min-change-area", metavar="M2", min=0, help="A smaller patch is no change.")
-    ] = 0.0,
+    min_change_area: MinChangeArea = 0.0,
     min_confidence: MinConfidence = 0.0,
+    expect_days: Annotated[
+        int,
+        typer.Option(
+            "--expect-days",
+            metavar="N",
+            min=0,
+            help="Warn where imagery is older; 0: never.",
+            rich_help_panel=WATCHED,
+        ),
+    ] = 0,
     settle: Annotated[
-        float, typer.Option("--settle", metavar="S", min=0, help="Seconds a file must lie untouched.")
+        float,
+        typer.Option(
+            "--settle", metavar="S", min=0, help="Seconds a file must lie untouched.", rich_help_panel=WATCHED
+        ),
     ] = 30.0,
-    looked: SearchOptions,
     options: MapOptions,
+    looked: SearchOptions,
     where: ClusterOptions,
 ) -> None:
-    """Map what is new in a folder, compare it with the map before, publish the series. Call it again at any time."""
+    """Map what is new in a folder, compare it with the map before, publish the series.
+
+    Call it again at any time, for example from cron: it does what is missing, and nothing else.
+
+    Examples:
+    landweave monitor arriving/ --out valley
+    landweave monitor arriving/ --zones parcels.gpkg --min-change-area 5000 -o v
+    """
+    from dataclasses import asdict
+
     from flows.monitor import MonitorRequest
     from flows.monitor import monitor as catch_up
     from flows.request import checked
@@ -138,23 +202,47 @@ def monitor(
         expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence, settle_seconds=settle,
     )  # fmt: skip
     on = where.cluster()
-    with progress_bar() as progress:
+    with progress_bar(quiet=as_json) as progress:
         watched = catch_up(request, on=on, progress=progress)
-    show_warnings(watched.series.warnings)
-    show_entries(watched.series.entries, watched.series.unused)
+    series = watched.series
+    if as_json:
+        print_json(
+            {
+                "folder": watched.folder,
+                "warnings": series.warnings,
+                "entries": [asdict(entry) for entry in series.entries],
+                "unused": series.unused,
+                "changes": [asdict(one) for one in series.changes],
+                "made": watched.made,
+                "compared": watched.compared,
+                "files": watched.files,
+            }
+        )
+        return
+    show_warnings(series.warnings)
+    show_entries(series.entries, series.unused)
     print(f"\nnew: {len(watched.made)} scenes, {len(watched.compared)} changes")
     show_files(watched.files)
 
 
 def demo(
     out: Out = Path("demo-run"),
-    size: Annotated[int, typer.Option("--size", metavar="PX", min=64, help="Width and height of the scene.")] = 4096,
-    seed: Annotated[int, typer.Option("--seed", help="Which landscape.")] = 0,
-    segmenter: Chosen = "network",
+    size: Annotated[
+        int, typer.Option("--size", metavar="PX", min=64, max=10**6, help="Width and height of the scene.")
+    ] = 4096,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which landscape.")] = 0,
+    segmenter: Chosen = "demo",
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Make a scene and its truth, segment it, and say how well that went."""
+    """Make a scene and its truth, segment it, and say how well that went.
+
+    Leaves scene.tif and truth.tif beside the map: something to try all other commands on.
+
+    Examples:
+    landweave demo
+    landweave demo --size 1024 --segmenter rules --out small
+    """
     from flows import cluster, pipeline
     from flows.demo import BLOCK, write_demo
     from flows.request import Request, Source, choose_segmenter
@@ -173,7 +261,9 @@ def demo(
 
 
 def serve(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the Prefect server.")] = 4200,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65535, help="Port of the Prefect server.")
+    ] = 4200,
     database: Annotated[
         str,
         typer.Option(
@@ -184,7 +274,14 @@ def serve(
         ),
     ] = "",
 ) -> None:
-    """Start a Prefect server on this machine with Landweave's flows ready to run."""
+    """Start a Prefect server on this machine with Landweave's flows ready to run.
+
+    It prints its address, and runs until you stop it with Ctrl-C.
+
+    Examples:
+    landweave serve
+    landweave serve --port 4300
+    """
     from flows.serve import serve as start
 
     start(port=port, wanted=database)

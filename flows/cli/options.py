@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
     from flows.cluster import Cluster
     from flows.request import Request, Source
+
+# Titles in `--help`.
+SCENE = "What the files of a scene do not say"
+SEARCH = "Images from a STAC catalogue"
+METHOD = "How land is told apart"
+PRODUCTS = "What comes out"
+WORK = "Where the work is done"
+
+LARGEST = 2**31 - 1
+"""The largest whole number that any option takes: no raster has a longer side."""
 
 # ------------------------------------------------------------------------------------------------------ one at a time
 
@@ -30,37 +41,67 @@ SourcesOrItems = Annotated[
 
 
 def on_disk(path: Path) -> Path:
-    """A path that is no address."""
-    if ":/" in str(path):
-        from tiling.errors import Mistake
+    """A path that is no address and has a name, so that something can lie beside it."""
+    from tiling.errors import Mistake
 
+    if ":/" in str(path):
         raise Mistake(f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a folder")
+    path = path if path.name else path.absolute()
+    if not path.name:
+        raise Mistake(f"--out {path} is the root of this machine's folders; name a folder in it")
     return path
 
 
 Out = Annotated[
     Path,
-    typer.Option("--out", help="Folder of the run; made if need be, resumed if it is there.", callback=on_disk),
+    typer.Option("--out", "-o", metavar="DIR", help="Folder of the products; made if need be.", callback=on_disk),
 ]
 RunOut = Annotated[
     str,
     typer.Option(
         "--out",
+        "-o",
         metavar="DIR|URL",
         help="Folder of the run, on a disk or as s3://…, gs://… or az://…; made if need be, resumed if it is there.",
     ),
 ]
-BundleOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the bundle.")]
-Chosen = Annotated[
-    str, typer.Option("--segmenter", help="A kind (see `landweave segmenters`), a bundle's folder or id, a YAML file.")
+VectorOut = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson file.")
 ]
-Bands = Annotated[str, typer.Option("--bands", metavar="NAME=N,…", help="What the bands are: red=1,green=2,…")]
-Scale = Annotated[float | None, typer.Option("--scale", help="Reflectance = pixel × scale + offset.")]
-Date = Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="Day of the image.")]
-Pattern = Annotated[str, typer.Option("--pattern", metavar="GLOB", help="Which files of a folder are scenes.")]
-LeftOut = Annotated[int | None, typer.Option("--nodata", help="Value to leave out; else what the file says.")]
+BundleOut = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the bundle.", callback=on_disk)]
+Chosen = Annotated[
+    str,
+    typer.Option(
+        "--segmenter",
+        metavar="NAME",
+        help="A kind (see `landweave segmenters`), a trained model (folder, hf:// id, or demo), or a YAML file.",
+        rich_help_panel=METHOD,
+    ),
+]
+Bands = Annotated[
+    list[str],
+    typer.Option("--bands", metavar="NAME=N,…", help="What the bands are: red=1,green=2,…", rich_help_panel=SCENE),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option("--scale", metavar="S", help="Reflectance = pixel × scale + offset.", rich_help_panel=SCENE),
+]
+Date = Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="Day of the image.", rich_help_panel=SCENE)]
+Pattern = Annotated[
+    str, typer.Option("--pattern", metavar="GLOB", help="Which files of a folder are scenes, such as '*_SR.tif'.")
+]
+LeftOut = Annotated[
+    int | None, typer.Option("--nodata", metavar="V", help="Value to leave out; else what the file says.")
+]
 MinArea = Annotated[
-    float, typer.Option("--min-area", metavar="M2", min=0, help="Smaller regions go to a neighbour; 0 keeps all.")
+    float,
+    typer.Option(
+        "--min-area",
+        metavar="M2",
+        min=0,
+        help="Smaller regions go to a neighbour; 0 keeps all.",
+        rich_help_panel=PRODUCTS,
+    ),
 ]
 SmallestArea = Annotated[
     float | None,
@@ -69,14 +110,31 @@ SmallestArea = Annotated[
         metavar="M2",
         min=0,
         help="Smaller regions go to a neighbour: below four pixels by default; 0 keeps all.",
+        rich_help_panel=PRODUCTS,
     ),
 ]
-Smooth = Annotated[int, typer.Option("--smooth", metavar="N", min=0, max=5, help="Rounds of cutting corners.")]
+Smooth = Annotated[
+    int,
+    typer.Option(
+        "--smooth",
+        metavar="N",
+        min=0,
+        max=5,
+        help="Rounds of cutting corners.",
+        rich_help_panel=PRODUCTS,
+    ),
+]
 MinAreaRule = Annotated[
-    Literal["longest-border", "largest"], typer.Option("--min-area-rule", help="To which neighbour they go.")
+    Literal["longest-border", "largest"],
+    typer.Option("--min-area-rule", help="To which neighbour they go.", rich_help_panel=PRODUCTS),
+]
+MinChangeArea = Annotated[
+    float,
+    typer.Option("--min-change-area", metavar="M2", min=0, help="A smaller patch of change has not happened."),
 ]
 MinConfidence = Annotated[
-    float, typer.Option("--min-confidence", metavar="PERCENT", min=0, max=100, help="Leave less sure pixels out.")
+    float,
+    typer.Option("--min-confidence", metavar="PERCENT", min=0, max=100, help="Leave less sure pixels out."),
 ]
 Simplify = Annotated[
     float | None,
@@ -85,14 +143,25 @@ Simplify = Annotated[
         metavar="M",
         min=0,
         help="About how far, in metres, boundaries may move to be straight: 0.75 pixel by default, 0 keeps the pixels.",
+        rich_help_panel=PRODUCTS,
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=0, help="Worker processes; fitted to the machine by default.")
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=0,
+        help="Worker processes; fitted to machine and work by default, 0: none beside this one.",
+        rich_help_panel=WORK,
+    ),
 ]
-Reference = Annotated[str, typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Compute everything again.")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable output only.")]
+Reference = Annotated[
+    str,
+    typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.", rich_help_panel=PRODUCTS),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Compute everything again, reuse nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")]
 
 # --------------------------------------------------------------------------------------------------- what goes together
 
@@ -101,10 +170,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable outpu
 class SceneOptions:
     """What the files of a scene do not say themselves."""
 
-    bands: Bands = ""
-    nodata: Annotated[float | None, typer.Option("--nodata", help="Pixel value that means no data.")] = None
+    bands: Bands = field(default_factory=list)
+    nodata: Annotated[
+        float | None,
+        typer.Option("--nodata", metavar="V", help="Pixel value that means no data.", rich_help_panel=SCENE),
+    ] = None
     scale: Scale = None
-    offset: Annotated[float | None, typer.Option("--offset", help="Reflectance = pixel × scale + offset.")] = None
+    offset: Annotated[
+        float | None,
+        typer.Option("--offset", metavar="O", help="Reflectance = pixel × scale + offset.", rich_help_panel=SCENE),
+    ] = None
     mask: Annotated[
         str,
         typer.Option(
@@ -112,18 +187,28 @@ class SceneOptions:
             metavar="band=N|FILE",
             help="Band or raster that marks pixels to leave out. Of STAC items an asset, the cloud mask by default, "
             "or none.",
+            rich_help_panel=SCENE,
         ),
     ] = ""
     mask_values: Annotated[
-        str, typer.Option("--mask-values", metavar="V,…", help="Its values to leave out; else all but 0.")
-    ] = ""
+        list[str],
+        typer.Option(
+            "--mask-values", metavar="V,…", help="Its values to leave out; else all but 0.", rich_help_panel=SCENE
+        ),
+    ] = field(default_factory=list)
     mask_bits: Annotated[
-        str, typer.Option("--mask-bits", metavar="N,…", help="Its bits, from 0, that leave a pixel out where set.")
-    ] = ""
+        list[str],
+        typer.Option(
+            "--mask-bits",
+            metavar="N,…",
+            help="Its bits, from 0, that leave a pixel out where set.",
+            rich_help_panel=SCENE,
+        ),
+    ] = field(default_factory=list)
 
     def source(self, paths: list[str], date: str = "", looked: SearchOptions | None = None, aoi: str = "") -> Source:
         """The scene of these files, or of what is looked for."""
-        from flows.request import Source, checked, number, pairs
+        from flows.request import Source, checked, number, pairs, words
 
         return checked(
             Source,
@@ -134,8 +219,8 @@ class SceneOptions:
             scale=self.scale,
             offset=self.offset,
             mask=self.mask,
-            mask_values=[number("--mask-values", text, int) for text in self.mask_values.split(",") if text],
-            mask_bits=[number("--mask-bits", text, int) for text in self.mask_bits.split(",") if text],
+            mask_values=[number("--mask-values", text, int) for text in words(self.mask_values)],
+            mask_bits=[number("--mask-bits", text, int) for text in words(self.mask_bits)],
             date=date or None,
         )
 
@@ -145,28 +230,61 @@ class SearchOptions:
     """What is looked for in a STAC catalogue, and what of its items is read."""
 
     stac: Annotated[
-        str, typer.Option("--stac", metavar="URL|FILE", help="STAC API or catalogue to search instead of a SCENE.")
+        str,
+        typer.Option(
+            "--stac",
+            metavar="URL|FILE",
+            help="STAC API or catalogue to search instead of a SCENE.",
+            rich_help_panel=SEARCH,
+        ),
     ] = ""
     stac_collection: Annotated[
-        list[str], typer.Option("--collection", metavar="ID", help="Collection to search in; repeatable.")
+        list[str],
+        typer.Option("--collection", metavar="ID,…", help="Collections to search in.", rich_help_panel=SEARCH),
     ] = field(default_factory=list)
     when: Annotated[
-        str, typer.Option("--datetime", metavar="FROM/TO", help="Dates to search: 2024-05/2024-06, 2024-05-03, 2024.")
+        str,
+        typer.Option(
+            "--datetime",
+            metavar="FROM/TO",
+            help="Dates to search: 2024-05/2024-06, 2024-05-03, 2024.",
+            rich_help_panel=SEARCH,
+        ),
     ] = ""
     bbox: Annotated[
-        str, typer.Option("--bbox", metavar="W,S,E,N", help="Degrees to search in; a scene of STAC items ends there.")
+        str,
+        typer.Option(
+            "--bbox",
+            metavar="W,S,E,N",
+            help="Degrees to search in; a scene of STAC items ends there.",
+            rich_help_panel=SEARCH,
+        ),
     ] = ""
     max_cloud: Annotated[
-        float | None, typer.Option("--max-cloud", metavar="PERCENT", min=0, max=100, help="Most cloud of an item.")
+        float | None,
+        typer.Option(
+            "--max-cloud", metavar="PERCENT", min=0, max=100, help="Most cloud of an item.", rich_help_panel=SEARCH
+        ),
     ] = None
-    max_items: Annotated[int, typer.Option("--max-items", min=1, help="More items found than this are refused.")] = 100
+    max_items: Annotated[
+        int,
+        typer.Option(
+            "--max-items", metavar="N", min=1, help="More items found than this are refused.", rich_help_panel=SEARCH
+        ),
+    ] = 100
     assets: Annotated[
-        str, typer.Option("--assets", metavar="NAME,…", help="Bands or assets of STAC items to read; all by default.")
-    ] = ""
+        list[str],
+        typer.Option(
+            "--assets",
+            metavar="NAME,…",
+            help="Bands or assets of STAC items to read; all by default.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = field(default_factory=list)
 
     def told(self, aoi: str) -> dict[str, Any]:
         """What a source is told of this; where there is no bbox, the area of interest is searched."""
-        from flows.request import number
+        from flows.request import number, words
         from flows.stac import Search
         from tiling.errors import Mistake
 
@@ -181,14 +299,13 @@ class SearchOptions:
                     raise Mistake(f"{option} is for a search; say where with --stac")
         search = Search(
             catalogue=self.stac,
-            collections=tuple(self.stac_collection),
+            collections=words(self.stac_collection),
             when=self.when,
             aoi=aoi,
             max_cloud=self.max_cloud,
             most=self.max_items,
         ) if self.stac else None  # fmt: skip
-        assets = [name.strip() for name in self.assets.split(",") if name.strip()]
-        return {"search": search, "bbox": bbox, "assets": assets}
+        return {"search": search, "bbox": bbox, "assets": words(self.assets)}
 
 
 @dataclass(frozen=True)
@@ -197,35 +314,75 @@ class MapOptions(SceneOptions):
 
     segmenter: Chosen = "rules"
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the segmenter; repeatable.")
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE,…",
+            help="Settings of the segmenter: `landweave segmenters KIND` explains them.",
+            rich_help_panel=METHOD,
+        ),
     ] = field(default_factory=list)
     tile: Annotated[
-        int | None, typer.Option("--tile", metavar="PX", help="Core of a tile; the segmenter's own by default.")
+        int | None,
+        typer.Option(
+            "--tile",
+            metavar="PX",
+            min=1,
+            help="Core of a tile; the segmenter's own by default.",
+            rich_help_panel=METHOD,
+        ),
     ] = None
-    margin: Annotated[int | None, typer.Option("--margin", metavar="PX", help="What a network sees around a tile.")] = (
-        None
-    )
+    margin: Annotated[
+        int | None,
+        typer.Option(
+            "--margin", metavar="PX", min=0, help="What a network sees around a tile.", rich_help_panel=METHOD
+        ),
+    ] = None
     preflight: Annotated[
         Literal["refuse", "warn"],
-        typer.Option("--preflight", help="Where the pixels are not what a model was trained on."),
-    ] = "refuse"
-    aoi: Annotated[str, typer.Option("--aoi", metavar="FILE", help="Polygons that bound the products.")] = ""
-    shard: Annotated[
-        int, typer.Option("--shard", metavar="PX", min=1, help="Piece sent to a worker; changes no result.")
-    ] = 2048
-    products: Annotated[
-        str,
         typer.Option(
-            "--products", help="Of classes,confidence,vectors,probabilities,entropy,margin; the classes always come."
+            "--preflight",
+            help="What to do where the pixels are not what a model was trained on.",
+            rich_help_panel=METHOD,
         ),
-    ] = "classes,confidence,vectors"
+    ] = "refuse"
+    aoi: Annotated[
+        str,
+        typer.Option("--aoi", metavar="FILE", help="Polygons that bound the products.", rich_help_panel=PRODUCTS),
+    ] = ""
+    products: Annotated[
+        list[str],
+        typer.Option(
+            "--products",
+            metavar="NAME,…",
+            help="Of classes, confidence, vectors, probabilities, entropy, margin; the classes always come.  "
+            "[default: classes,confidence,vectors]",
+            rich_help_panel=PRODUCTS,
+        ),
+    ] = field(default_factory=list)
     min_area: SmallestArea = None
     min_area_rule: MinAreaRule = "longest-border"
     simplify: Simplify = None
     smooth: Smooth = 0
     index: Annotated[
-        list[str], typer.Option("--index", metavar="NAME", help="An index whose mean each polygon gets; repeatable.")
+        list[str],
+        typer.Option(
+            "--index",
+            metavar="NAME,…",
+            help="Spectral indices whose mean each polygon gets, such as NDVI.",
+            rich_help_panel=PRODUCTS,
+        ),
     ] = field(default_factory=list)
+    shard: Annotated[
+        int,
+        typer.Option(
+            "--shard",
+            metavar="PX",
+            min=1,
+            help="Side of the piece sent to a worker; changes no result.",
+            rich_help_panel=WORK,
+        ),
+    ] = 2048
 
     def request(
         self,
@@ -238,7 +395,7 @@ class MapOptions(SceneOptions):
         fresh: bool = False,
     ) -> Request:
         """What was asked for of these files, or of what is looked for."""
-        from flows.request import Request, checked, choose_segmenter
+        from flows.request import PRODUCTS, Request, checked, choose_segmenter, words
         from flows.settings import settings_of
 
         source = self.source(paths, date, looked, self.aoi)
@@ -251,12 +408,12 @@ class MapOptions(SceneOptions):
             segmenter=choose_segmenter(self.segmenter, given),
             aoi=self.aoi,
             shard=self.shard,
-            products=[name.strip() for name in self.products.split(",") if name.strip()],
+            products=words(self.products) or PRODUCTS,
             min_area=self.min_area,
             min_area_rule=self.min_area_rule,
             simplify=self.simplify,
             smooth=self.smooth,
-            indices=self.index,
+            indices=words(self.index),
             reference=reference,
             preflight=self.preflight,
             fresh=fresh,
@@ -275,10 +432,12 @@ class ClusterOptions:
             metavar="NAME|ADDRESS|FILE",
             help="local, a Dask scheduler's tcp:// or tls:// address, cuda, kubernetes, slurm, gateway, "
             "or a YAML file.",
+            rich_help_panel=WORK,
         ),
     ] = "local"
     cluster_set: Annotated[
-        list[str], typer.Option("--cluster-set", metavar="KEY=VALUE", help="A setting of the cluster; repeatable.")
+        list[str],
+        typer.Option("--cluster-set", metavar="KEY=VALUE,…", help="Settings of the cluster.", rich_help_panel=WORK),
     ] = field(default_factory=list)
 
     def cluster(self) -> Cluster:
@@ -305,6 +464,8 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def called(**typed: Any) -> None:
+        for parameter in parameters:
+            check_value(typed_as(parameter), typed.get(parameter.name))
         built = {
             name: group(**{option.name: typed.pop(option.name) for option in fields(group)})
             for name, group in groups.items()
@@ -329,3 +490,25 @@ def options_of(group: type[Any]) -> list[inspect.Parameter]:
         )
         for option in fields(group)
     ]
+
+
+def typed_as(parameter: inspect.Parameter) -> str:
+    """What a person types for a parameter: its option, or what stands for an argument."""
+    (told,) = get_args(parameter.annotation)[1:]
+    return str(told.param_decls[0] if told.param_decls else told.metavar)
+
+
+def check_value(option: str, value: Any) -> None:
+    """Raise `Mistake` for what no option has a use for; every value that is typed passes here.
+
+    Numbers that are none or beyond all rasters, texts with a character that no path has.
+    """
+    from tiling.errors import Mistake
+
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str | Path) and "\0" in str(one):
+            raise Mistake(f"{option}: a NUL character stands in {str(one)!r}; write it without")
+        if isinstance(one, float) and option != "--nodata" and not (math.isfinite(one) and abs(one) < 1e18):
+            raise Mistake(f"{option} {one:g}: that is no number of any use here; write a smaller one")
+        if isinstance(one, int) and abs(one) > LARGEST:
+            raise Mistake(f"{option} {str(one)[:20]}…: whole numbers end at {LARGEST}; write a smaller one")

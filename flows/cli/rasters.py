@@ -8,19 +8,24 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.options import (
+    PRODUCTS,
     Bands,
     Json,
     LeftOut,
     MinArea,
     MinAreaRule,
+    MinChangeArea,
     MinConfidence,
     Out,
     SceneOptions,
     Simplify,
     Smooth,
+    VectorOut,
     Workers,
 )
-from flows.cli.show import print_json, progress_bar, show_accuracy, show_change, show_files, table
+from flows.cli.show import print_json, progress_bar, show_accuracy, show_change, show_files, show_warnings, table
+
+COMPARED = "What is compared"
 
 
 def index(
@@ -29,27 +34,46 @@ def index(
         list[str], typer.Argument(metavar="NAME…", help="Indices, such as NDVI; see `landweave indices`.")
     ],
     out: Out,
+    as_json: Json = False,
     *,
     options: SceneOptions,
 ) -> None:
-    """Compute spectral indices, each a float32 COG with NaN as no data."""
+    """Compute spectral indices, each a float32 COG with NaN as no data.
+
+    Examples:
+    landweave index scene.tif NDVI MNDWI --out indices
+    landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
+    """
     from flows.indices import write_indices
+    from flows.request import words
 
     source = options.source([scene])
-    with progress_bar() as progress:
-        written = write_indices(source, names, out, progress)
+    with progress_bar(quiet=as_json) as progress:
+        written = write_indices(source, words(names), out, progress)
+    if as_json:
+        print_json({"files": {path.stem: path for path in written}})
+        return
     for path in written:
         print(path)
 
 
 def indices(
     scene: Annotated[str, typer.Argument(metavar="[SCENE]", help="Show which indices this raster allows.")] = "",
-    bands: Bands = "",
+    bands: Bands = [],  # noqa: B006 - typer copies it
+    as_json: Json = False,
 ) -> None:
-    """List the spectral indices there are, and for a scene what each one lacks."""
-    from flows.indices import list_indices
+    """List the spectral indices there are, and for a scene what each one lacks.
+
+    Examples:
+    landweave indices
+    landweave indices scene.tif
+    """
+    from flows.indices import index_facts, list_indices
 
     opened = SceneOptions(bands=bands).source([scene]).open() if scene else None
+    if as_json:
+        print_json(index_facts(opened))
+        return
     table(list_indices(opened), ("index", "what it is", "bands", "missing" if scene else "domain"))
 
 
@@ -58,53 +82,104 @@ def evaluate(
     reference: Annotated[
         Path, typer.Argument(metavar="REFERENCE", help="What is right: a class raster, or polygons or points.")
     ],
-    column: Annotated[str, typer.Option("--column", help="Column of the classes, where the reference is shapes.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write tables and pictures into this folder.")
+    ] = None,
+    as_json: Json = False,
+    column: Annotated[
+        str,
+        typer.Option(
+            "--column",
+            metavar="NAME",
+            help="Column of the classes, where the reference is shapes.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = "",
     map_classes: Annotated[
-        str, typer.Option("--map-classes", metavar="A=B,…", help="Count A of the map as B; A= leaves it out.")
-    ] = "",
+        list[str],
+        typer.Option(
+            "--map-classes",
+            metavar="A=B,…",
+            help="Count A of the map as B, a class of the map or a new name; A= leaves it out.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     reference_classes: Annotated[
-        str, typer.Option("--reference-classes", metavar="A=B,…", help="The same for the reference; A may be a name.")
-    ] = "",
-    mask: Annotated[Path | None, typer.Option("--mask", help="Raster that says where to look.")] = None,
-    mask_value: Annotated[int, typer.Option("--mask-value", help="Its value there.")] = 1,
+        list[str],
+        typer.Option(
+            "--reference-classes",
+            metavar="A=B,…",
+            help="Count A of the reference as B of the map; A may be a name.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="Raster that says where to look.", rich_help_panel=COMPARED),
+    ] = None,
+    mask_value: Annotated[
+        int, typer.Option("--mask-value", metavar="V", help="Its value there.", rich_help_panel=COMPARED)
+    ] = 1,
     on: Annotated[
         Literal["auto", "map", "reference"],
-        typer.Option("--on", help="Whose grid; the map's, unless the reference is more than twice as fine."),
+        typer.Option(
+            "--on",
+            help="Whose grid; the map's, unless the reference is more than twice as fine.",
+            rich_help_panel=COMPARED,
+        ),
     ] = "auto",
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", metavar="M", help="How far boundaries may lie apart; two pixels, 0 for none."),
+        typer.Option(
+            "--tolerance",
+            metavar="M",
+            help="How far boundaries may lie apart; two pixels by default, 0 compares none.",
+            rich_help_panel=COMPARED,
+        ),
     ] = None,
     confidence: Annotated[
-        Path | None, typer.Option("--confidence", metavar="FILE", help="The map's; that beside classes.tif is found.")
+        Path | None,
+        typer.Option(
+            "--confidence",
+            metavar="FILE",
+            help="The map's; that beside classes.tif is found.",
+            rich_help_panel=COMPARED,
+        ),
     ] = None,
-    bins: Annotated[int, typer.Option("--bins", help="Bins of confidence for the calibration error.")] = 15,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write tables and pictures into this folder.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
-    ] = None,
+    bins: Annotated[
+        int,
+        typer.Option(
+            "--bins",
+            metavar="N",
+            help="Bins of confidence for the calibration error.",
+            rich_help_panel=COMPARED,
+        ),
+    ] = 15,
     workers: Workers = None,
 ) -> None:
-    """Compare a class map with a reference: IoU, F1, accuracy, boundaries, calibration, estimated areas."""
+    """Compare a class map with a reference: IoU, F1, accuracy, boundaries, calibration, estimated areas.
+
+    Examples:
+    landweave evaluate demo-run/classes.tif demo-run/truth.tif --out figures
+    landweave evaluate run/classes.tif plots.gpkg --column name
+    landweave evaluate run/classes.tif truth.tif \\
+        --map-classes '5=Open land,6=Open land' --reference-classes 7=5
+    """
     from flows import cluster
     from flows.evaluate import evaluate as compare
     from flows.evaluate import pieces
-    from flows.figures import check_file, check_folder, write_accuracy, write_json
+    from flows.figures import check_folder, write_accuracy
     from flows.request import pairs
 
     groups = [
-        dict(pairs(option, text, str))
-        for option, text in (("--map-classes", map_classes), ("--reference-classes", reference_classes))
+        dict(pairs(option, texts, str))
+        for option, texts in (("--map-classes", map_classes), ("--reference-classes", reference_classes))
     ]
     if out:
         check_folder(out)
-    if json_file:
-        check_file(json_file)
     shards = pieces(map_path)
     with (
-        progress_bar() as progress,
+        progress_bar(quiet=as_json) as progress,
         cluster.start(cluster.Cluster(workers=workers), shards=shards, worker_bytes=2**29) as pool,
     ):
         accuracy = compare(
@@ -112,88 +187,133 @@ def evaluate(
             mask_value=mask_value, on=on, tolerance=tolerance, confidence=confidence, bins=bins, map=pool.map,
             progress=progress,
         )  # fmt: skip
-    if json_file:
-        write_json(accuracy, json_file)
+    files = write_accuracy(accuracy, out) if out else ()
+    if as_json:
+        print_json(accuracy.to_dict() | {"files": files})
+        return
     show_accuracy(accuracy)
-    if out:
-        show_files(write_accuracy(accuracy, out))
+    show_files(files)
 
 
 def vectorise(
-    raster: Annotated[Path, typer.Argument(metavar="MASK", help="Class raster: one band of integers.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson.")],
+    raster: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")],
+    out: VectorOut,
+    as_json: Json = False,
     nodata: LeftOut = None,
     connectivity: Annotated[
-        int, typer.Option("--connectivity", metavar="4|8", help="With 8 pixels that touch at a corner belong together.")
-    ] = 4,
+        Literal["4", "8"],
+        typer.Option("--connectivity", help="With 8 pixels that touch at a corner belong together."),
+    ] = "4",
+    any_values: Annotated[
+        bool,
+        typer.Option(
+            "--any-values", help="Insist, where a raster looks like measurements and each level would be a class."
+        ),
+    ] = False,
     min_area: MinArea = 0.0,
     min_area_rule: MinAreaRule = "longest-border",
     simplify: Simplify = None,
     smooth: Smooth = 0,
     max_vertices: Annotated[
-        int, typer.Option("--max-vertices", metavar="N", min=4, help="Cut polygons that have more.")
+        int,
+        typer.Option(
+            "--max-vertices", metavar="N", min=4, help="Cut polygons that have more.", rich_help_panel=PRODUCTS
+        ),
     ] = 1_000_000,
     zones: Annotated[
         Path | None,
-        typer.Option("--zones", metavar="FILE", help="Cut along these polygons; features carry their columns."),
+        typer.Option(
+            "--zones",
+            metavar="FILE",
+            help="Cut along these polygons; features carry their columns.",
+            rich_help_panel=PRODUCTS,
+        ),
     ] = None,
-    dissolve: Annotated[bool, typer.Option("--dissolve", help="One feature for each class, in each zone.")] = False,
+    dissolve: Annotated[
+        bool,
+        typer.Option("--dissolve", help="One feature for each class, in each zone.", rich_help_panel=PRODUCTS),
+    ] = False,
     geopackage: Annotated[
-        Literal["1.2", "1.3", "1.4"], typer.Option("--geopackage", help="Version of the GeoPackage.")
+        Literal["1.2", "1.3", "1.4"],
+        typer.Option("--geopackage", help="Version of the GeoPackage.", rich_help_panel=PRODUCTS),
     ] = "1.2",
     workers: Workers = None,
 ) -> None:
-    """Turn a class raster into polygons, with the names and colours it carries."""
+    """Turn a class raster into polygons, with the names and colours it carries.
+
+    Examples:
+    landweave vectorise classes.tif --out classes.gpkg --min-area 5000
+    landweave vectorise classes.tif --zones parcels.gpkg --dissolve -o p.parquet
+    """
     from flows import cluster
-    from flows.vectorise import pieces
+    from flows.vectorise import area_warnings, check_raster, pieces
     from flows.vectorise import vectorise as write
 
+    if not any_values:
+        check_raster(raster, nodata)
+    show_warnings(area_warnings(min_area, raster))
     with (
-        progress_bar() as progress,
+        progress_bar(quiet=as_json) as progress,
         cluster.start(cluster.Cluster(workers=workers), shards=pieces(raster), worker_bytes=2**30) as pool,
     ):
         polygons = write(
             raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
-            connectivity=connectivity, simplify=simplify, smooth=smooth, max_vertices=max_vertices, zones=zones,
+            connectivity=int(connectivity), simplify=simplify, smooth=smooth, max_vertices=max_vertices, zones=zones,
             dissolve=dissolve, geopackage=geopackage,
         )  # fmt: skip
+    if as_json:
+        print_json({"file": out, "features": polygons})
+        return
     print(f"{polygons:,} {'features' if dissolve else 'polygons'}\n  {out}")
 
 
 def zones(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")],
     zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygon layer in any CRS.")],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson; a CSV beside it.")
-    ],
+    out: VectorOut,
+    as_json: Json = False,
     nodata: LeftOut = None,
 ) -> None:
-    """Measure the area of each class in each zone; pixels on an outline count by their covered part."""
+    """Measure the area of each class in each zone; pixels on an outline count by their covered part.
+
+    Writes the zones with their areas, and the same table as CSV beside it.
+
+    Examples:
+    landweave zones run/classes.tif parcels.gpkg --out parcels_landcover.gpkg
+    """
     from flows.zones import zones as write
 
-    with progress_bar() as progress:
+    with progress_bar(quiet=as_json) as progress:
         written = write(map_path, zones_path, out, progress, nodata=nodata)
-    for path in written:
-        print(path)
+    if as_json:
+        print_json({"files": [written.layer, written.table], "zones": written.rows})
+        return
+    show_files([written.layer, written.table])
 
 
 def change(
     earlier: Annotated[str, typer.Argument(metavar="EARLIER", help="Folder of a run, or a class raster.")],
     later: Annotated[str, typer.Argument(metavar="LATER", help="The same of a later day; its pixels are compared.")],
     out: Out,
+    as_json: Json = False,
     classes: Annotated[
-        str, typer.Option("--classes", metavar="A=B,…", help="Count A as B on both maps; A= leaves it out.")
-    ] = "",
-    nodata: Annotated[int | None, typer.Option("--nodata", help="No data, beside what each file says.")] = None,
-    min_area: Annotated[
-        float, typer.Option("--min-area", metavar="M2", min=0, help="A smaller patch of change has not happened.")
-    ] = 0.0,
+        list[str],
+        typer.Option("--classes", metavar="A=B,…", help="Count A as B on both maps; A= leaves it out."),
+    ] = [],  # noqa: B006 - typer copies it
+    nodata: Annotated[
+        int | None, typer.Option("--nodata", metavar="V", help="No data, beside what each file says.")
+    ] = None,
+    min_change_area: MinChangeArea = 0.0,
     min_confidence: MinConfidence = 0.0,
     simplify: Simplify = None,
     workers: Workers = None,
-    as_json: Json = False,
 ) -> None:
-    """Compare two maps: transition matrix, change raster, polygons, chart."""
+    """Compare two maps: transition matrix, change raster, polygons, chart.
+
+    Examples:
+    landweave change run-2019 run-2024 --out change --min-change-area 5000
+    landweave change run-2019 run-2024 --classes 'Crops=Open,Bare soil=Open' -o c
+    """
     from flows import cluster
     from flows.change import ChangeRequest, pieces
     from flows.change import change as compare
@@ -201,7 +321,7 @@ def change(
 
     request = checked(
         ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes", classes, str)),
-        nodata=nodata, min_area=min_area, min_confidence=min_confidence, simplify=simplify,
+        nodata=nodata, min_area=min_change_area, min_confidence=min_confidence, simplify=simplify,
     )  # fmt: skip
     with (
         progress_bar(quiet=as_json) as progress,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite, isnan
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,8 +68,16 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 def print_json(facts: Any) -> None:
-    """One line for a program; what JSON has no word for, a path or a day, as text."""
-    print(json.dumps(facts, ensure_ascii=False, default=str))
+    """One line for a program; what JSON has no word for, a path or a day, as text, and no number as null."""
+    print(json.dumps(_plain(facts), ensure_ascii=False, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def show_files(files: Iterable[Place]) -> None:
@@ -106,9 +116,10 @@ def show_run(published: Published, *, as_json: bool) -> None:
     package = published.folder / "landcover.gpkg"
     look = package if package in published.files else published.folder / "classes.tif"
     if isinstance(look, Remote):
-        print(f"\nOpen it in QGIS: fetch the folder, or run: qgis {gdal_path(str(published.folder / 'classes.tif'))}")
+        there = quote(gdal_path(str(published.folder / "classes.tif")))
+        print(f"\nOpen it in QGIS: fetch the folder, or run: qgis {there}")
         return
-    print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {look.resolve()}")
+    print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {quote(str(look.resolve()))}")
 
 
 def about_small(min_area: float | None) -> str:
@@ -190,9 +201,32 @@ def show_entries(entries: Sequence[Entry], unused: dict[str, str]) -> None:
     table(rows, ("scene", "date", "hectares", "without data", ""), right=(2, 3))
 
 
+def show_settings(settings: Sequence[Mapping[str, Any]]) -> None:
+    """What each setting means, what it may be and what it is by default."""
+
+    def words(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        return (
+            ""
+            if value in (None, "", (), {})
+            else ", ".join(map(str, value))
+            if isinstance(value, tuple)
+            else f"{value}"
+        )
+
+    rows = [
+        (
+            one["name"], "required" if one["required"] else words(one["default"]),
+            " ".join(filter(None, (one["allowed"], one["unit"]))), one["meaning"],
+        )
+        for one in settings
+    ]  # fmt: skip
+    table(rows, ("setting", "default", "may be", "meaning"))
+
+
 def show_areas(areas: AreaEstimates) -> None:
     """What a sample says of a map's areas, with 95 % intervals."""
-    from math import isnan
 
     def percent(part: float, margin: float) -> str:
         return "–" if isnan(part) else f"{100 * part:.1f} ± {100 * margin:.1f} %"

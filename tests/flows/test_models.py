@@ -238,7 +238,7 @@ def test_foreign_weights_come_by_id(landweave: Run, fake: FakeHub, tmp_path: Pat
 
 def test_a_bundle_is_exported(landweave: Run, bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "fields.onnx"
-    status, out, err = landweave("export", bundle.folder, "--to", file, "--scale", "0.0001", "--tile", 160)
+    status, out, err = landweave("export", bundle.folder, "--out", file, "--scale", "0.0001", "--tile", 160)
     assert status == 0, err
     assert file.is_file()
     for fact in ("green", "0.0001", "tiles of 160 px that overlap by 40 %", "1000 cm"):

@@ -241,10 +241,15 @@ def test_a_plan_says_what_was_found_in_which_order_and_how_much_it_covers(
     run = CliRunner().invoke(app, ["plan", "--stac", place, *wishes, "--json"])
     assert run.exit_code == 0, run.output
     facts = json.loads(run.stdout)
-    assert facts["scene"] == "S2B_2024-05-13_west and 3 more: 150 × 70 px, EPSG:32633"
-    assert facts["images"].startswith("4, the first that has a pixel shows it: S2B_2024-05-13_west (2024-05-13), S2B_")
-    assert facts["grid"] == "pixels of 10 × 10 in EPSG:32633, the first at 500000, 5300000"
-    assert facts["covered"] == "100.0 % of the scene, by the catalogue's footprints"
+    assert (facts["width"], facts["height"], facts["crs"]) == (150, 70, "EPSG:32633")
+    assert (facts["pixel_size"], facts["first_pixel"]) == ([10, 10], [500_000, 5_300_000])
+    assert facts["covered"] == pytest.approx(1, abs=1e-6)
+    assert facts["images"][0] == {"name": "S2B_2024-05-13_west", "date": "2024-05-13"}
+    said = CliRunner().invoke(app, ["plan", "--stac", place, *wishes], env={"COLUMNS": "400"}).stdout
+    assert "S2B_2024-05-13_west and 3 more: 150 × 70 px, EPSG:32633" in said
+    assert "4, the first that has a pixel shows it: S2B_2024-05-13_west (2024-05-13), S2B_" in said
+    assert "pixels of 10 × 10 in EPSG:32633, the first at 500000, 5300000" in said
+    assert "100.0 % of the scene, by the catalogue's footprints" in said
     aoi = tmp_path / "aoi.gpkg"
     geopandas.GeoDataFrame(geometry=[shapely.box(501_400, TOP - 200, 501_600, TOP)], crs="EPSG:32633").to_file(aoi)
     asked = Request(

@@ -272,7 +272,9 @@ def test_no_data_may_be_nan(tmp_path: Path, labels: Path) -> None:
 
 
 def test_settings_that_are_none_are_told_which_there_are() -> None:
-    with pytest.raises(Mistake, match="there is no setting stesp; there are architecture, encoder, options, loss"):
+    with pytest.raises(
+        Mistake, match=r"no setting stesp; did you mean steps\? there are architecture, encoder, options"
+    ):
         recipe_from({"stesp": 3})
     with pytest.raises(Mistake, match="there is no setting steps; there are architecture, trees"):
         recipe_from({"architecture": "random-forest", "steps": 3})

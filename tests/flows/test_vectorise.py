@@ -73,7 +73,7 @@ def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> N
     boxes = [shapely.box(west, north - 20, west + 20, north), shapely.box(west + 30, north - 30, west + 60, north)]
     frame = geopandas.GeoDataFrame({"fid": [5, 6], "name": ["a", None]}, geometry=boxes, crs="EPSG:32633")
     frame.to_crs("EPSG:4326").to_file(tmp_path / "zones.geojson")
-    layer, table = zones(mask, tmp_path / "zones.geojson", tmp_path / "out.gpkg")
+    layer, table, _ = zones(mask, tmp_path / "zones.geojson", tmp_path / "out.gpkg")
     found = geopandas.read_file(layer, layer="zones")
     assert found.crs == "EPSG:4326"
     assert (found["name"][0], found["name"].isna()[1]) == ("a", True)

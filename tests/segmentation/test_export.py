@@ -229,9 +229,9 @@ def test_a_missing_extra_is_named_with_the_command(tmp_path: Path, monkeypatch: 
 
 def test_a_file_that_cannot_be_written_is_told_before_the_network_is_translated(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Mistake, match=r"cannot write .*x\.onnx: Not a directory; name another file with --to"):
+    with pytest.raises(Mistake, match=r"cannot write .*x\.onnx: Not a directory; name another file with --out"):
         export(load("demo"), tmp_path / "file" / "x.onnx")
-    with pytest.raises(Mistake, match=r"it is a folder; name a file with --to, such as .*model\.onnx"):
+    with pytest.raises(Mistake, match=r"it is a folder; name a file with --out, such as .*model\.onnx"):
         export(load("demo"), tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 

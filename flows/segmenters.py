@@ -1,0 +1,32 @@
+"""`landweave segmenters`: the ways to tell land apart, and what each of their settings means."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from flows.settings import explained, nearest
+from segmentation.bundle import names
+from segmentation.segmenter import kinds, segmenter_class, settings
+from tiling.errors import Mistake
+
+__all__ = ["kind_facts", "kinds"]
+
+
+def kind_facts(kind: str) -> dict[str, Any]:
+    """A kind of segmenter: what it is in a sentence and at length, and each of its settings.
+
+    `Mistake` where there is no such kind.
+    """
+    if kind in names():
+        raise Mistake(f"{kind} is a trained model, no kind of segmenter; landweave models {kind} explains it")
+    if kind not in kinds():
+        raise Mistake(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}{nearest(kind, kinds())}")
+    chosen = segmenter_class(kind)
+    described = inspect.cleandoc(chosen.__doc__ or "")
+    return {
+        "kind": kind,
+        "summary": " ".join(described.partition("\n\n")[0].split()),
+        "description": described,
+        "settings": explained(settings(chosen)),
+    }
