@@ -33,8 +33,9 @@ from flows.request import Request, Source
 from flows.run import content_key, held
 from flows.stac import by_day
 from tiling.errors import Mistake
+from tiling.folders import RASTER_SUFFIXES, is_product
 from tiling.reading import open_dataset
-from tiling.scene import RASTER_SUFFIXES, Scene
+from tiling.scene import Scene
 from tiling.window import Window
 
 MISTAKES = (Mistake, segmentation.errors.Mistake)
@@ -155,7 +156,7 @@ def find_scenes(places: Sequence[str], pattern: str = "") -> Iterator[Found]:
             if inner.name.startswith("."):
                 continue
             if inner.is_dir():
-                if any(is_raster_name(file.name, pattern) for file in inner.iterdir()):
+                if is_product(inner) or any(is_raster_name(file.name, pattern) for file in inner.iterdir()):
                     yield Found((str(inner),))
             elif is_raster_name(inner.name, pattern):
                 yield Found((str(inner),))

@@ -16,7 +16,7 @@ from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
 from flows.vectorise import swallowed
-from segmentation.calibration import REFLECTIVE, infer
+from segmentation.calibration import REFLECTIVE, STRETCHED, doubts, infer
 from segmentation.indices import required_bands
 from segmentation.preflight import unmarked
 from segmentation.segmenter import Finding, Segmenter, kinds
@@ -186,7 +186,7 @@ def fit(
     if not segmenter.needs_sample:
         segmenter = segmenter.fit(None)
         if not (segmenter.inspects or segmenter.undecided or asked):
-            return scene, segmenter, ()
+            return scene, segmenter, scene.notes
     key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
     known = folder.remembered("fit", key) if folder else None
     if known is None:
@@ -194,7 +194,7 @@ def fit(
             fetch_ahead(scene, bands, to_read)
         sample = scene.sample(bands)
         calibration = shown(sample, asked)
-        doubts = contradicted(scene, claimed, calibration)
+        odd = contradicted(scene, claimed, calibration)
         if calibration:
             scene = scene.calibrated(*calibration, asked)
             sample = scene.meaning(sample)
@@ -203,7 +203,8 @@ def fit(
         if segmenter.needs_sample and not sample["valid"].values.any():
             raise Mistake(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
         fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
-        findings = [*doubts, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
+        odd += doubts(sample) if segmenter.needs_reflectance else ()
+        findings = [*odd, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
         if not sample["valid"].values.any():
             findings.append(Finding("warn", f"{scene.name} shows no valid pixel; check its no data and mask"))
         heeded(scene, findings, preflight)  # before anything is written
@@ -218,7 +219,7 @@ def fit(
         scale, offset = known["calibration"]
         scene = scene.calibrated(scale, offset, asked)
     warnings = heeded(scene, [Finding(*finding) for finding in known["findings"]], preflight)
-    return scene, type(segmenter).model_validate(known["segmenter"]), warnings
+    return scene, type(segmenter).model_validate(known["segmenter"]), (*scene.notes, *warnings)
 
 
 def heeded(scene: Scene, findings: Sequence[Finding], preflight: Preflight) -> tuple[str, ...]:
@@ -278,6 +279,11 @@ def usable_bands(scene: Scene, segmenter: Segmenter) -> tuple[str, ...]:
 
 def uncalibrated(scene: Scene, segmenter: Segmenter, bands: Sequence[str]) -> Mistake:
     dtype = scene.band(bands[0]).dtype
+    if np.dtype(dtype).itemsize == 1:
+        return Mistake(
+            f"{scene.name}: {segmenter.kind} needs reflectance, and these are 8-bit values; {STRETCHED}. "
+            f"{alternatives(scene, segmenter)}"
+        )
     return Mistake(
         f"{scene.name}: {segmenter.kind} needs reflectance, and its {dtype} values are of unknown scale; "
         f"say how they scale (for example --scale 0.0001). {alternatives(scene, segmenter)}"
@@ -295,6 +301,8 @@ def alternatives(scene: Scene, refused: Segmenter) -> str:
             usable.append("--segmenter otsu --set index=NDWI")
         else:
             usable.append(f"--segmenter otsu --set index={scene.band_names[0]}")
+    if all(np.dtype(band.dtype).itemsize == 1 for band in scene.bands):
+        usable.append("a model of your own: landweave train … --labels FILE")
     return f"What works on it as it is: {' or '.join(usable)}" if usable else f"Installed are {', '.join(kinds())}"
 
 

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from segmentation.chip import values
+from segmentation.segmenter import Finding
+
 _DARK_IN_NATURE = ("nir", "nir08", "nir09", "swir16", "swir22")
 """Haze hardly reaches these, and water and deep shadow reflect next to nothing in them."""
 REFLECTIVE = (
@@ -16,6 +19,21 @@ REFLECTIVE = (
     *_DARK_IN_NATURE,
 )
 """Bands that measure reflected light; the others are not spoken of."""
+
+_DARKEST_SCENE, _BRIGHTEST_SCENE = 0.02, 1.6
+"""Reflectance that the brightest band of any scene exceeds in one pixel of a hundred, and that none does: even deep
+water is seen through haze, and fresh snow that faces the sun does not come near the latter."""
+
+_DARKEST_PICTURE = 0.05
+"""The same of eight bits, of which 0.0001 for each, the usual scale of sixteen, makes 0.0255 at most."""
+
+_DARKEST_PIXEL = 0.1
+"""Reflectance below which a thousandth of nearly every scene lies in some band."""
+
+STRETCHED = "eight bits are mostly a picture, stretched for the eye band by band, and no --scale undoes that"
+"""What is true of eight bits."""
+
+_INSTEAD = f"{STRETCHED}: train a model on it (landweave train), or split it in two (--segmenter otsu)"
 
 _ENOUGH = 1024
 """Valid pixels below which nothing is inferred."""
@@ -26,7 +44,7 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
 
     Looks at the bands in "dn" whose names say what they see. Known encodings:
 
-    - reflectance 0–1 as floating point: (1, 0),
+    - reflectance 0–1 as floating point: (1, 0), or (1, -0.1) where Sentinel-2's offset is still in it,
     - reflectance × 10 000 (Sentinel-2, Landsat, Planet): (0.0001, 0),
     - the same + 1000, Sentinel-2 since processing baseline 04.00: (0.0001, -0.1),
     - Landsat Collection 2 Level 2, USGS LSDS-1619: (0.0000275, -0.2).
@@ -55,7 +73,9 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
     floor, middle, ceiling = np.percentile(counts, (0.1, 50, 99.9), axis=1)
 
     if np.issubdtype(counts.dtype, np.floating) and ceiling.max() <= 2:
-        return (1.0, 0.0) if _is_fraction(counts, floor, ceiling) else None
+        if not _is_fraction(counts, floor, ceiling):
+            return None
+        return (1.0, -0.1) if _is_offset_by_1000(bands, floor * 10_000) else (1.0, 0.0)
     if counts.max() <= 4095:
         return None
     if _is_collection_2(bands, floor, middle, ceiling):
@@ -67,6 +87,57 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
     if _is_offset_by_1000(bands, floor):
         return 0.0001, -0.1
     return None
+
+
+def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
+    """What speaks against the reflectance of a sample, whoever said how its numbers become one.
+
+    Refused is a scale that makes the whole scene darker than water or brighter than snow. Warned about is an offset
+    left in, a scene in which nothing at all is dark, and eight bits under one scale for all bands: such pictures are
+    stretched for the eye, each band for itself, and no scale undoes that.
+    """
+    names = [str(name).rpartition(".")[2] for name in sample["band"].values]
+    units = sample["units"].values
+    use = [i for i, name in enumerate(names) if units[i] == "reflectance" and name in REFLECTIVE]
+    valid = sample["valid"].values
+    if not use or np.count_nonzero(valid) < _ENOUGH:
+        return ()
+    seen = values(sample.isel(band=use)).values[:, valid]
+    floor, ceiling = np.percentile(seen, (0.1, 99), axis=1)
+    said = " and ".join(sorted({f"× {sample['scale'].values[i]:g} {sample['offset'].values[i]:+g}" for i in use}))
+    bits = sample["pixels"].dtype.itemsize * 8
+    brightest, darkest = float(ceiling.max()), float(floor.min())
+    least = _DARKEST_PICTURE if bits == 8 else _DARKEST_SCENE
+    if not least <= brightest <= _BRIGHTEST_SCENE:
+        what = "no more than that of deep water" if brightest < least else "more than snow reflects"
+        mend = _INSTEAD if bits == 8 else "correct --scale and --offset"
+        return (
+            Finding(
+                "refuse",
+                f"pixels {said} give a reflectance of {brightest:.3g} in its brightest band (99 of 100 pixels are "
+                f"below), {what}; {mend}",
+            ),
+        )
+    if bits == 8 and len({(sample["scale"].values[i], sample["offset"].values[i]) for i in use}) == 1:
+        return (Finding("warn", f"pixels {said} are taken for reflectance because you say so; {_INSTEAD}"),)
+    bands = [names[i] for i in use]
+    if _is_offset_by_1000(bands, floor * 10_000):
+        return (
+            Finding(
+                "warn",
+                f"its darkest pixels reflect {darkest:.2f} in every band, as where the offset of Sentinel-2 since "
+                "January 2022 is still in them; say --offset -0.1 with the --scale that holds",
+            ),
+        )
+    if darkest > _DARKEST_PIXEL:
+        return (
+            Finding(
+                "warn",
+                f"no pixel reflects less than {darkest:.2f} in any band, though water and shadow do; look closely at "
+                "the result, and check --scale and --offset",
+            ),
+        )
+    return ()
 
 
 def _is_fraction(

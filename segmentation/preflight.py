@@ -34,6 +34,9 @@ _ENOUGH = 256
 _BANDS_TO_TELL, _MUCH = 3, 0.01
 """Bands that have to agree on a pixel, and the share of such pixels, for it to look like no data."""
 
+_TOGETHER = 0.9
+"""Part of such pixels that must have neighbours like them where fewer bands can agree: a frame's do."""
+
 _SCALES = (1e4, 1e-4, 255.0, 1 / 255, 65535.0, 1 / 65535, 1e2, 1e-2)
 _SHIFTS = (0.1, -0.1, 1000.0, -1000.0)
 """Sentinel-2's offset since processing baseline 04.00, in reflectance and in digital numbers."""
@@ -53,10 +56,10 @@ def inspect(card: Card, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
 def unmarked(sample: xr.Dataset) -> tuple[Finding, ...]:
     """A warning where much of a scene seems to be no image, and nothing says so: one and the same extreme everywhere.
 
-    Of three bands or more, in the file's own numbers: fewer may well be 0 in places.
+    In the file's own numbers. One or two bands may well be 0 in places; there such pixels must also lie together.
     """
     pixels, valid = sample["pixels"].values, sample["valid"].values
-    if len(pixels) < _BANDS_TO_TELL or np.count_nonzero(valid) < _ENOUGH:
+    if np.count_nonzero(valid) < _ENOUGH:
         return ()
     seen = pixels[:, valid]
     alike = seen[0][(seen == seen[:1]).all(0)]
@@ -64,13 +67,22 @@ def unmarked(sample: xr.Dataset) -> tuple[Finding, ...]:
     share = count / seen.shape[1]
     if share < _MUCH or share > 1 - _MUCH:
         return ()
+    if len(pixels) < _BANDS_TO_TELL and _together(valid & (pixels == value).all(0)) < _TOGETHER:
+        return ()
+    bands = f"all {len(pixels)} bands" if len(pixels) > 1 else "its band"
     return (
         Finding(
             "warn",
-            f"{share:.0%} of the pixels are {value:g} in all {len(pixels)} bands, which looks like no image; "
-            f"if so, say --nodata {value:g}",
+            f"{share:.0%} of the pixels are {value:g} in {bands}, which looks like no image and is mapped as land; "
+            f"if it is none, say --nodata {value:g}",
         ),
     )
+
+
+def _together(chosen: npt.NDArray[np.bool_]) -> float:
+    """The part of the chosen pixels `(y, x)` whose neighbours below and to the right are chosen too."""
+    inside = chosen[:-1, :-1]
+    return float((inside & chosen[1:, :-1] & chosen[:-1, 1:]).sum() / max(1, inside.sum()))
 
 
 def _resolution(card: Card, gsd: float) -> tuple[Finding, ...]:

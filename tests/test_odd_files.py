@@ -380,7 +380,7 @@ REFUSED: list[tuple[str, Draw, str]] = [
     ("no byte", content("a.tif", b""), "is not a raster that GDAL can read"),
     ("four bytes", content("a.tif", b"II*\0"), "is not a raster that GDAL can read"),
     ("text", content("a.tif", b"hello"), "is not a raster that GDAL can read"),
-    ("a picture", content("a.png", b"\x89PNG\r\n\x1a\n" + bytes(100)), "is not a raster that GDAL can read"),
+    ("a picture", content("a.png", b"\x89PNG\r\n\x1a\n" + bytes(100)), "is a PNG picture, and only GeoTIFF"),
     ("cut in the header", cut(0.001), "a.tif is"),
     ("cut in the pixels", cut(0.7), "a.tif is"),
     ("header only", header("a.tif", 64, 64, (273, 4, 1, 4000), (278, 4, 1, 64), (279, 4, 1, 4096)), "is cut short"),

@@ -12,6 +12,7 @@ COMMON_NAMES = (
     *("pan", "coastal", "blue", "green05", "green", "yellow", "red"),
     *("rededge", "rededge071", "rededge075", "rededge078", "nir", "nir08", "nir09"),
     *("cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12"),
+    *("vv", "vh", "hh", "hv"),  # not of that extension: radar, by the polarisation sent and received
 )
 
 
@@ -64,7 +65,12 @@ ORDERS: Mapping[tuple[str, int], Sequence[str]] = {
 
 # The digits are the satellite's number: LC08, LE7, S2B; a NAIP tile is m_<7 digits>_<quadrant>.
 _SENSORS = (
-    (SENTINEL_2, r"sentinel[-_ ]?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|hls[._]s30"),
+    # A tile and the instant are how Sentinel-2's band files begin: T32TPS_20240630T101559_B11_20m.
+    (
+        SENTINEL_2,
+        r"sentinel[-_ ]?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|hls[._]s30|"
+        r"(?<![a-z0-9])t\d\d[a-z]{3}_\d{8}t\d{6}(?![a-z0-9])",
+    ),
     (LANDSAT_OLI, r"landsat[-_ ]?[89](?!\d)|(?<![a-z0-9])l[co]0?[89](?=\d|_)|hls[._]l30"),
     (LANDSAT_TM, r"landsat[-_ ]?[457](?!\d)|(?<![a-z0-9])l[te]0?[457](?=\d|_)|(?<![a-z0-9])l[457]_e?tm"),
     (NAIP, r"naip|^m_\d{7}_(?:ne|nw|se|sw)_"),
@@ -73,6 +79,9 @@ _SENSORS = (
 _CODE = re.compile(
     r"(?:sr|st|toa|boa|bt)?(?:band|b)(?P<zeros>0*)(?P<number>[1-9]\d?a?)(?:(?:surface)?reflectance|temperature)?"
 )
+_RADAR = re.compile(r"(?:sigma|gamma|beta)(?:0|nought)?(?P<sent>vv|vh|hh|hv)(?:db)?")
+"""How backscatter is described: Sigma0_VV_db."""
+_OF_SENTINEL_2 = ("10m", "20m", "60m")
 _FULL_NAME = re.compile(r"(?:(?P<source>[A-Za-z]\w*)\.)?(?P<name>[^.]+)")
 
 
@@ -86,9 +95,15 @@ def sensor_in(text: str) -> str | None:
 
 
 def sensor_of_codes(texts: Sequence[str]) -> str | None:
-    """Sentinel-2 where one of its codes stands that no other sensor has."""
-    numbers = {match["number"] for text in texts if (match := _CODE.fullmatch(_plain(text)))}
-    return SENTINEL_2 if numbers & {"8a", "12"} else None
+    """Sentinel-2 where one of its codes stands that no other sensor has, or two that no other has together.
+
+    Landsat 8 also has a B8 and a B11, but its thermal bands, 10 and 11, come together.
+    """
+    found = [match for text in texts if (match := _CODE.fullmatch(_plain(text)))]
+    numbers = {match["number"] for match in found}
+    padded = any(match["zeros"] and len(match["number"]) == 1 for match in found)
+    alone = numbers & {"8a", "12"} or ({"8", "11"} <= numbers and not numbers & {"10", "9"})
+    return SENTINEL_2 if padded or alone else None
 
 
 def common_name(text: str, sensor: str | None = None) -> str | None:
@@ -100,7 +115,9 @@ def common_name(text: str, sensor: str | None = None) -> str | None:
     ('nir', 'blue', None, 'red')
     """
     plain = _plain(text)
-    return WORDS.get(plain) or LETTERS.get(plain) or _decoded(plain, sensor)
+    if radar := _RADAR.fullmatch(plain):
+        return radar["sent"]
+    return WORDS.get(plain) or LETTERS.get(plain) or _decoded(_without_metres(text, plain), sensor)
 
 
 def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
@@ -108,10 +125,14 @@ def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
 
     >>> name_in_file_name("T33UVP_20180713T100029_B8A_20m"), name_in_file_name("LC08_L2SP_022049_02_T1_QA_PIXEL")
     ('nir08', None)
+    >>> name_in_file_name("B11_20m"), name_in_file_name("S1A_IW_20240601_VV"), name_in_file_name("scene_B11")
+    ('swir16', 'vv', None)
     """
     parts = [part for part in re.split(r"[^A-Za-z0-9]+", stem) if part]
-    if parts and re.fullmatch(r"\d+m", parts[-1]):
-        parts.pop()
+    if len(parts) > 1 and re.fullmatch(r"\d+m", parts[-1]):
+        metres = parts.pop()
+        if metres in _OF_SENTINEL_2 and re.fullmatch(r"B(?:0\d|8A|1\d)", parts[-1], re.IGNORECASE):
+            sensor = sensor or SENTINEL_2
     for length in range(min(3, len(parts)), 0, -1):
         plain = "".join(parts[-length:]).lower()
         if name := WORDS.get(plain) or _decoded(plain, sensor):
@@ -134,6 +155,12 @@ def given_name(text: str, sensor: str | None = None) -> str | None:
 
 def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _without_metres(text: str, plain: str) -> str:
+    """The same without the resolution that Sentinel-2's names end in: B11_20m."""
+    code = re.fullmatch(r"(?i)(B\d\d?A?)[_ -](?:10|20|60)m", text.strip())
+    return _plain(code[1]) if code else plain
 
 
 def _decoded(plain: str, sensor: str | None) -> str | None:

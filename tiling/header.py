@@ -24,6 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from tiling.bands import COMMON_NAMES, ORDERS, common_name, given_name, name_in_file_name, sensor_in, sensor_of_codes
 from tiling.errors import Mistake, one_line
+from tiling.masks import mask_kind_of
 from tiling.reach import driver_for, is_there
 from tiling.reading import glimpse, open_dataset
 from tiling.remote import is_local
@@ -269,6 +270,22 @@ def found_bands(file: Header) -> list[tuple[str, int]]:
     if order and alpha is None and all(known in (None, name) for known, name in zip(names, order, strict=True)):
         names = list(order)
     return [(name or f"band_{i}", i) for i, name in enumerate(names, 1) if i != alpha]
+
+
+def claimed_names(file: Header) -> dict[int, str]:
+    """By number, the common names that the file's own texts give its bands; where two claim one, neither."""
+    claimed = [next((n for t in texts if (n := common_name(t, file.sensor))), None) for texts in file.texts]
+    times = Counter(claimed)
+    return {index: name for index, name in enumerate(claimed, 1) if name and times[name] == 1}
+
+
+def cloud_bands(file: Header) -> list[tuple[int, str]]:
+    """Numbers of the bands that tell clouds by what the file calls them, and which of `tiling.masks.MASKS` each is."""
+    return [
+        (index, kind)
+        for index, (texts, dtype) in enumerate(zip(file.texts, file.dtypes, strict=True), 1)
+        if dtype.startswith(("int", "uint")) and (kind := mask_kind_of(texts))
+    ]
 
 
 def _filled(names: Sequence[str | None], claimed: Sequence[str | None]) -> list[str | None]:

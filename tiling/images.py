@@ -21,9 +21,10 @@ from tiling.bands import common_name
 from tiling.errors import Mistake
 from tiling.grids import Bounds, bounds_in, bounds_of, extended, finest, window_on
 from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header
+from tiling.masks import MASKS, Hidden
 from tiling.reach import is_there
 from tiling.scene import Band, Scene, band_on, mask_on
-from tiling.stac import MASKS, Asset, Hidden, Item, Said, mask_kind
+from tiling.stac import Asset, Item, Said, mask_kind
 from tiling.window import Window
 
 DEGREES = CRS("EPSG:4326")

@@ -26,6 +26,7 @@ from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
 from tiling import copies
+from tiling.containers import READ, foreign
 from tiling.errors import Away, Mistake
 from tiling.lattice import Tile
 from tiling.reach import driver_for, in_memory, is_there
@@ -77,7 +78,9 @@ def open_dataset(path: str) -> Any:
             return dataset
         if left:
             time.sleep(BACKOFF)
-    raise Mistake(f"{path} is not a raster that GDAL can read ({reason}); give a GeoTIFF")  # see _at_place
+    if is_local(path) and (sentence := foreign(path)):
+        raise Mistake(sentence)
+    raise Mistake(f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}")  # see _at_place
 
 
 def _check_shape(path: str, dataset: Any) -> None:

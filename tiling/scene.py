@@ -21,8 +21,19 @@ from odc.geo.geobox import GeoBox
 
 from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
 from tiling.errors import Mistake
+from tiling.folders import RASTER_SUFFIXES, BandFiles, band_files, sensor_of_files
 from tiling.grids import check_overlap, finest, place_on
-from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header, stem_of
+from tiling.header import (
+    Header,
+    alpha_band,
+    claimed_names,
+    cloud_bands,
+    found_bands,
+    numbered_bands,
+    read_header,
+    stem_of,
+)
+from tiling.masks import MASKS, Hidden
 from tiling.reach import is_there
 from tiling.reading import Pixels, Valid, blank, chip_of, decode, open_dataset
 from tiling.remote import identity, is_local
@@ -30,9 +41,6 @@ from tiling.spacing import PixelSpacing
 from tiling.window import Window
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
-RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
-"""What is looked at in a folder of band files."""
-
 _MOST_BLOCKS = 1024
 """Blocks a sample tries before it makes do with what it has."""
 
@@ -106,6 +114,8 @@ class Scene:
     """Where a catalogue says that it has pixels: WKT in degrees. Decides nothing."""
     origin: str = ""
     """Where the STAC item is that it was made from. Decides nothing."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was put together, a line each. Decides nothing."""
 
     @property
     def layers(self) -> tuple[Scene, ...]:
@@ -148,8 +158,8 @@ class Scene:
             if band.name == name:
                 return band
         raise Mistake(
-            f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: name its bands, "
-            f"for example with --bands {name}=1"
+            f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: if one of them is {name}, say so "
+            f"with --bands; else name its file as {name}=PATH"
         )
 
     def read(self, window: Window, bands: Sequence[str]) -> xr.Dataset:
@@ -263,30 +273,82 @@ def open_scene(
     the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on the grid of the smallest pixels. `bands` numbers the
     bands of a raster from 1 and leaves out its rest. `nodata`, `scale` and `offset` hold for every band, before what
     the files declare. `mask` is `"band=N"` of the one raster, or the path of another: a pixel is not valid where it
-    holds one of `mask_values` or has one of `mask_bits` set (default: anything but 0).
+    holds one of `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one, the one raster of
+    the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides clouds; `"none"` lets nothing be hidden.
 
     Raises `Mistake` for everything a header can show to be wrong.
     """
     if not sources:
         raise Mistake("no source was given; name a raster, for example scene.tif")
-    named = _named_sources(sources)
+    named, folder = _named_sources(sources)
     chosen = _chosen_bands(named, bands or {})
     files = list({file.place: file for _, file, _ in chosen}.values())
+    clouds, notes = (None, []) if mask else _clouds(folder, files)
+    notes = [*folder.notes, *notes, *_contradictions(files[0], bands or {})]
 
     grid = finest([file.geobox for file in files])
     for file in files:
         check_overlap(file.path, file.geobox, grid)
     alphas = {file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file]) for file in files}
-    described = tuple(
-        band_on(grid, name, file, index, alphas[file.place], nodata, scale, offset) for name, file, index in chosen
-    )
+    described = []
+    for name, file, index in chosen:
+        calibration, empty = (scale, offset), nodata
+        if file.path in folder.reflectance and calibration == (None, None):
+            calibration = folder.reflectance[file.path]
+            empty = 0 if nodata is None and file.nodata[index - 1] is None else nodata
+        described.append(band_on(grid, name, file, index, alphas[file.place], empty, *calibration))
+    if mask and mask != "none":
+        hidden = _mask(mask, tuple(mask_values), tuple(mask_bits), files, grid)
+    elif clouds:
+        given = Hidden(tuple(mask_values), tuple(mask_bits))
+        hidden = mask_on(grid, clouds[0], clouds[1], *(given if any(given) else MASKS[clouds[2]]))
+    else:
+        hidden = None
     return Scene(
         name=stem_of(sources[0].rpartition("=")[2] if named[0][0] or named[0][1] else sources[0]),
-        bands=described,
+        bands=tuple(described),
         geobox=grid,
-        mask=_mask(mask, tuple(mask_values), tuple(mask_bits), files, grid) if mask else None,
+        mask=hidden,
         date=_date(date, files[0].stem),
+        notes=tuple(notes),
     )
+
+
+def _clouds(folder: BandFiles, files: Sequence[Header]) -> tuple[tuple[Header, int, str] | None, list[str]]:
+    """The raster, its band and the kind of `tiling.masks.MASKS` that hides clouds unasked, and a line that says so."""
+    if folder.mask:
+        path, kind = folder.mask
+        found = [(read_header(path), 1, kind)]
+    else:
+        found = [(file, index, kind) for file in files for index, kind in cloud_bands(file)]
+    if len(found) != 1:
+        return None, []
+    file, index, kind = found[0]
+    what = f"band {index} of {Path(file.path).name}" if file.count > 1 else Path(file.path).name
+    values, bits = MASKS[kind]
+    which = f"values {', '.join(map(str, values))}" if values else f"bits {', '.join(map(str, bits))}"
+    return found[0], [
+        f"clouds and their shadows are left out where {what} tells them ({which}); --mask none keeps them"
+    ]
+
+
+def _contradictions(file: Header, bands: Mapping[str, int]) -> list[str]:
+    """A line where a person calls bands of a file otherwise than the file does."""
+    claimed = claimed_names(file) if bands else {}
+    odd = [
+        f"band {index}, here {name}, calls itself {file.texts[index - 1][0]} ({claimed[index]})"
+        for text, index in bands.items()
+        if index in claimed and (name := given_name(text, file.sensor)) and not _alike(name, claimed[index])
+    ]
+    if not odd:
+        return []
+    own = ",".join(f"{name}={index}" for index, name in sorted(claimed.items()))
+    return [f"{file.path}: {'; '.join(odd)}; it says --bands {own}"]
+
+
+def _alike(name: str, other: str) -> bool:
+    """Whether two common names are of one part of the spectrum: both infrareds are called nir."""
+    return name == other or {name, other} <= {"nir", "nir08"} or name[:7] == other[:7] == "rededge"
 
 
 class _Named(NamedTuple):
@@ -299,13 +361,16 @@ class _Named(NamedTuple):
     path: str
 
 
-def _named_sources(sources: Sequence[str]) -> list[_Named]:
+def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
+    """The files and what they are called; and of the one folder given what else is to be known of it."""
     named: list[_Named] = []
+    folder = BandFiles(())
     for text in sources:
         name, equals, path = text.partition("=")
         if not equals or is_there(text) or not re.fullmatch(r"[A-Za-z][\w.]*", name):
             if len(sources) == 1 and is_there(text) and Path(text).is_dir():
-                named.extend(_in_folder(Path(text)))
+                folder = band_files(Path(text))
+                named.extend(_Named("", band, path) for band, path in folder.bands)
             else:
                 named.append(_Named("", "", text))
         elif known := given_name(name, sensor_in(stem_of(path))):
@@ -317,7 +382,7 @@ def _named_sources(sources: Sequence[str]) -> list[_Named]:
     for one in named:
         if is_there(one.path) and Path(one.path).is_dir():
             raise Mistake(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
-    return named
+    return named, folder
 
 
 def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tuple[str, Header, int]]:
@@ -329,6 +394,7 @@ def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tup
         known = dot and source in sources
         of_source.setdefault(source if known else "", {})[name if known else text] = index
     plain = [one for one in named if not one.source]
+    sensor = sensor_of_files(stem_of(one.path) for one in plain if not one.band)
     chosen: list[tuple[str, Header, int]] = []
     for one in named:
         if one.source or (len(plain) == 1 and not one.band):
@@ -341,27 +407,13 @@ def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tup
                 "instead"
             )
         else:
-            chosen.append(_single(one.band, one.path))
+            chosen.append(_single(one.band, one.path, sensor))
     _check_once(chosen)
     return chosen
 
 
-def _in_folder(folder: Path) -> list[_Named]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in RASTER_SUFFIXES)
-    if not files:
-        raise Mistake(f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); give the folder of the band files")
-    if len(files) == 1:
-        return [_Named("", "", str(files[0]))]
-    named = [(name_in_file_name(file.stem, sensor_in(file.stem)), str(file)) for file in files]
-    if not any(name for name, _ in named):
-        raise Mistake(
-            f"{folder} holds {len(files)} rasters and no name tells a band; say which is which: red={files[0]}"
-        )
-    return [_Named("", name, path) for name, path in named if name]
-
-
-def _single(name: str, path: str) -> tuple[str, Header, int]:
-    """The band of a single-band file."""
+def _single(name: str, path: str, sensor: str | None = None) -> tuple[str, Header, int]:
+    """The band of a single-band file, the sensor that its neighbours' names tell if its own does not."""
     file = read_header(path)
     if file.count > 1:
         raise Mistake(
@@ -369,6 +421,8 @@ def _single(name: str, path: str) -> tuple[str, Header, int]:
             f"with --bands for its names, or as a source of its own, later={path}; several scenes go one by one"
         )
     name = name or next((name for name, _ in found_bands(file)))
+    if name == "band_1":
+        name = name_in_file_name(file.stem, file.sensor or sensor) or name
     if name == "band_1":
         raise Mistake(f"{path}: nothing tells which band it is; say so, for example red={path}")
     return name, file, 1

@@ -13,37 +13,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from tiling.bands import sensor_in
 from tiling.errors import Mistake, one_line
+from tiling.folders import RASTER_SUFFIXES
+from tiling.masks import mask_kind_in, mask_kind_of
 from tiling.reach import check_reach, is_there
 from tiling.remote import document, is_local
-from tiling.scene import RASTER_SUFFIXES
 
 LARGEST = 64 * 2**20
 """Bytes of an item, or of a collection of items in one file."""
 
-
-class Hidden(NamedTuple):
-    """What a mask hides: pixels that hold one of `values`, or have one of `bits` set."""
-
-    values: tuple[int, ...] = ()
-    bits: tuple[int, ...] = ()
-
-
-MASKS: Mapping[str, Hidden] = {
-    # Sentinel-2 L2A: cloud shadow, clouds of medium and high probability, thin cirrus. Snow, 11, is kept.
-    # https://sentiwiki.copernicus.eu/web/s2-processing
-    "scl": Hidden(values=(3, 8, 9, 10)),
-    # HLS: cloud, beside cloud or shadow, cloud shadow. https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf
-    "fmask": Hidden(bits=(1, 2, 3)),
-    # Landsat Collection 2: fill, dilated cloud, cirrus, cloud, cloud shadow.
-    # https://www.usgs.gov/landsat-missions/landsat-collection-2-quality-assessment-bands
-    "qapixel": Hidden(bits=(0, 1, 2, 3, 4)),
-}
-"""Assets that tell clouds, and what of them is left out unless a person says otherwise."""
 
 _PICTURES = {"thumbnail", "overview", "visual"}
 """Roles of assets that show a scene and do not hold it."""
@@ -268,13 +250,10 @@ def _number(*values: Any) -> float | None:
 
 
 def mask_kind(asset: Asset) -> str | None:
-    """Which of `MASKS` an asset is, by its key, its band or the end of its file's name.
+    """Which of `tiling.masks.MASKS` an asset is, by its key, its band or the end of its file's name.
 
     >>> mask_kind(Asset("SCL_20m", "x.jp2", (Said(),), ())), mask_kind(Asset("mask", "a/LC08_QA_PIXEL.TIF", (), ()))
     ('scl', 'qapixel')
     """
-    stem = Path(urlsplit(asset.href).path).stem.lower()
-    ends = re.findall(r"(?:^|[._-])(scl|qa_pixel|fmask)(?:_\d+m)?$", stem)
-    words = (asset.key, *(text for said in asset.bands for text in said.texts), *ends)
-    plain = (re.sub(r"[^a-z0-9]", "", re.sub(r"_\d+m$", "", word.lower())) for word in words)
-    return next((word for word in plain if word in MASKS), None)
+    by_name = mask_kind_of((asset.key, *(text for said in asset.bands for text in said.texts)))
+    return by_name or mask_kind_in(Path(urlsplit(asset.href).path).stem)

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import xarray as xr
 
-from segmentation.calibration import infer
+from segmentation.calibration import doubts, infer
 from tests.segmentation.chips import make_chip
 
 SIX = ("blue", "green", "red", "nir", "swir16", "swir22")
@@ -153,3 +153,33 @@ def test_two_real_sentinel_scenes_with_the_offset_added(shared_data: Path) -> No
 )
 def test_eight_bits_remain_digital_numbers(shared_data: Path, path: str, bands: tuple[str, ...]) -> None:
     assert infer(read(shared_data / path, bands)) is None
+
+
+def test_float_reflectance_with_sentinel_2s_offset_in_it_is_told_apart() -> None:
+    scene = landscape(LAKE, FOREST, MEADOW, SOIL).astype(np.float32)
+    assert infer(make_chip(scene + np.float32(0.1), SIX, units="dn")) == (1.0, -0.1)
+
+
+@pytest.mark.parametrize("factor", [0.02, 100.0])
+def test_a_scale_under_which_nothing_is_bright_or_snow_dark_is_refused(factor: float) -> None:
+    scene = landscape(LAKE, FOREST, MEADOW, SOIL).astype(np.float32)
+    assert doubts(make_chip(scene, SIX)) == ()
+    (finding,) = doubts(make_chip(scene, SIX, scale=factor))
+    assert finding.severity == "refuse"
+    assert "correct --scale and --offset" in finding.message
+
+
+def test_eight_bits_under_one_scale_are_refused_or_warned_about_with_what_helps() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (4, 64, 64)).astype(np.uint8)
+    for scale, severity in ((1e-4, "refuse"), (1 / 255, "warn")):
+        (finding,) = doubts(make_chip(picture, SIX[:4], scale=scale))
+        assert finding.severity == severity
+        assert "no --scale undoes that: train a model on it (landweave train)" in finding.message
+
+
+def test_an_offset_left_in_and_a_scene_without_anything_dark_are_warned_about() -> None:
+    left_in = landscape(LAKE, FOREST, MEADOW, SOIL).astype(np.float32) + np.float32(0.1)
+    (finding,) = doubts(make_chip(left_in, SIX))
+    assert "say --offset -0.1" in finding.message
+    (finding,) = doubts(make_chip(landscape(DESERT).astype(np.float32), SIX))
+    assert "no pixel reflects less than" in finding.message

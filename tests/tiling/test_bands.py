@@ -15,6 +15,7 @@ from tiling.bands import (
     given_name,
     name_in_file_name,
     sensor_in,
+    sensor_of_codes,
 )
 
 
@@ -77,6 +78,12 @@ def test_a_word_or_a_code_stands_for_one_band_or_for_none(text: str, sensor: str
     ("stem", "name"),
     [
         ("2018-10-13, Sentinel-2B L1C, B08", "nir"),
+        ("T32TPS_20240630T101559_B11_20m", "swir16"),
+        ("T32TPS_20240630T101559_B12", "swir22"),
+        ("b11_20m", "swir16"),
+        ("LC08_L1TP_022049_20240630_B11", "lwir12"),
+        ("x_B5_20m", None),
+        ("S1A_IW_20240601T050000_RTC_VH", "vh"),
         ("T33UVP_20180713T100029_B02_10m", "blue"),
         ("HLS.S30.T33UVP.2021.v2.0.B8A", "nir08"),
         ("HLS.L30.T33UVP.2021.v2.0.B05", "nir08"),
@@ -119,3 +126,22 @@ def test_a_full_name_keeps_its_source() -> None:
     assert given_name("t2.B08") == "t2.nir"
     assert given_name("a.b.nir") is None
     assert given_name("2.nir") is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "sensor"),
+    [
+        (["b2", "b3", "b4", "b8", "b11"], "Sentinel-2"),
+        (["B02", "B11"], "Sentinel-2"),
+        (["B2", "B3", "B4", "B8", "B10", "B11"], None),
+        (["B4", "B12"], "Sentinel-2"),
+        (["B4", "B5", "B6"], None),
+        (["band 8", "nir"], None),
+    ],
+)
+def test_codes_tell_a_sensor_where_no_other_writes_them(texts: list[str], sensor: str | None) -> None:
+    assert sensor_of_codes(texts) == sensor
+
+
+def test_radar_is_named_by_its_polarisation() -> None:
+    assert [common_name(text) for text in ("VV", "Sigma0_VH_db", "gamma0-vv", "HH")] == ["vv", "vh", "vv", "hh"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,12 +44,38 @@ def test_the_formats_of_sources_are_told_by_content_and_read(tmp_path: Path, dri
         assert np.array_equal(dataset.read(), pixels)
 
 
-@pytest.mark.parametrize("driver", ["PNG", "AAIGrid", "GPKG", "netCDF"])
-def test_other_formats_are_refused_whatever_they_are_called(tmp_path: Path, driver: str) -> None:
+@pytest.mark.parametrize(
+    ("driver", "mend"),
+    [
+        ("PNG", "b.tif is a PNG picture, and only GeoTIFF, VRT, .* gdal_translate -a_srs EPSG:… -a_ullr"),
+        ("JPEG", "b.tif is a JPEG picture, and only GeoTIFF, VRT"),
+        ("AAIGrid", "b.tif is an ASCII grid, and only GeoTIFF, VRT, .* gdal_translate"),
+        ("GPKG", "b.tif is a database such as a GeoPackage, and only GeoTIFF, VRT"),
+        (
+            "netCDF",
+            r"b.tif is a\S* .*netCDF\S* file, and only GeoTIFF, VRT, .* gdal_translate NETCDF:\S*b.tif:VARIABLE",
+        ),
+    ],
+)
+def test_other_formats_are_refused_by_name_whatever_they_are_called(tmp_path: Path, driver: str, mend: str) -> None:
     rasterio.shutil.copy(write(tmp_path / "a.tif", noise(1, 64, 64)), tmp_path / "b.tif", driver=driver)
     with rasterio.open(tmp_path / "b.tif") as dataset:
         assert dataset.driver == driver  # GDAL would
-    assert "b.tif is not a raster that GDAL can read" in refusal(tmp_path / "b.tif")
+    assert re.search(mend, refusal(tmp_path / "b.tif"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mend"),
+    [
+        ("x.zip", b"PK\3\4rest", "is a ZIP archive, .*; unpack it"),
+        ("x.tar", bytes(257) + b"ustar\0" + bytes(200), "is a tar archive, .*; unpack it"),
+        ("MTD_MSIL2A.xml", b"<?xml", "describes a Sentinel product; give its folder"),
+        ("LC09_L2SP_022049_MTL.txt", b"GROUP = X", "describes a Landsat product; give its folder"),
+    ],
+)
+def test_what_comes_with_an_image_is_told_apart_from_it(tmp_path: Path, name: str, content: bytes, mend: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert re.search(mend, refusal(tmp_path / name))
 
 
 @pytest.mark.parametrize(
