@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from prefect import State, task
+import httpx
+from prefect import Flow, State, flow, get_run_logger, runtime, task
 from prefect.assets import Asset, AssetProperties, materialize
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import FailedRun, ParameterTypeError
-from prefect.states import Completed, Failed
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.exceptions import FailedRun, TerminationSignal
+from prefect.states import Cancelled, Completed, Failed
 from prefect.types.names import RESTRICTED_ASSET_CHARACTERS
+from prefect.utilities.callables import parameter_schema
+from pydantic import TypeAdapter, ValidationError
 
 import segmentation.errors
 import tiling.errors
+from flows import naming
+from flows.form_words import in_form_words
 from flows.pools import may_pass
 from flows.request import reach_of_forms
 from tiling.cache import CACHE
@@ -41,6 +51,92 @@ ON_GPU = "gpu"
 """Tag of task runs that use this machine's graphics cards; a concurrency limit of this name makes them queue."""
 
 
+Work = Callable[..., tuple[str, Sequence[object]]]
+"""What a flow does with what its form says: it gives a sentence and the files it made."""
+
+
+def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
+    """Makes work a flow: its parameters are the form, its sentence is the message of the state that the run ends in.
+
+    What the form cannot refuse is refused here, not by Prefect, whose words for it are many lines: a value that does
+    not fit, or one that a schedule left out.
+    """
+
+    def made(work: Work) -> Flow[..., Any]:
+        signature = inspect.signature(work)
+
+        @wraps(work)
+        def run(*args: Any, **given: Any) -> State[Any]:
+            told = signature.bind_partial(*args, **given).arguments
+            tag_run(told)
+            return ended(lambda: work(**filled_in(work, told)))
+
+        absent = [
+            parameter.replace(default=None) if parameter.default is parameter.empty else parameter
+            for parameter in signature.parameters.values()
+        ]
+        run.__signature__ = signature.replace(parameters=absent)  # type: ignore[attr-defined]  # inspect asks for it
+        known = flow(
+            run,
+            name=name,
+            description=description,
+            flow_run_name=run_name,
+            persist_result=False,
+            validate_parameters=False,
+        )
+        known.parameters = parameter_schema(work)  # with what is required
+        return known
+
+    return made
+
+
+def run_name() -> str:
+    """What the list of runs shows: the name a person gave, else what the form says of the run."""
+    given = runtime.flow_run.name or ""
+    return given if not naming.MADE_UP.fullmatch(given) else naming.run_name(runtime.flow_run.parameters) or given
+
+
+def tag_run(parameters: Mapping[str, Any]) -> None:
+    """Tag the flow run by its scene and its segmenter."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    tags = [*context.flow_run.tags, *naming.run_tags(parameters)]
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, tags=list(dict.fromkeys(tags)))
+    except httpx.HTTPError as error:  # the run is worth more than its tags
+        logger().warning("The run could not be tagged: %s", error)
+
+
+def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `work`, checked; raises `Mistake` in the words of the form where one is missing or wrong."""
+    types, filled = get_type_hints(work, include_extras=True), {}
+    for name, parameter in inspect.signature(work).parameters.items():
+        value = given.get(name)
+        if value is None:
+            if parameter.default is parameter.empty:
+                raise tiling.errors.Mistake(
+                    f"{field(name)} is empty and this run cannot do without; fill it in, and if a schedule asked for "
+                    "the run, edit that schedule on the page of its deployment"
+                )
+            filled[name] = parameter.default
+            continue
+        try:
+            filled[name] = TypeAdapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = " · ".join(field(str(part)) for part in (name, *first["loc"]) if isinstance(part, str))
+            cause = first.get("ctx", {}).get("error")
+            raise tiling.errors.Mistake(f"{place}: {cause or first['msg']}") from error
+    return filled
+
+
+def field(name: str) -> str:
+    """The name of a setting as the form shows it."""
+    return name.replace("_", " ").capitalize()
+
+
 def ended(work: Callable[[], tuple[str, Sequence[object]]]) -> State[Any]:
     """The state in which a flow run ends: completed, with a sentence and the files; or failed, with a person's mistake.
 
@@ -50,8 +146,14 @@ def ended(work: Callable[[], tuple[str, Sequence[object]]]) -> State[Any]:
         with confined(reach_of_forms()):
             message, files = work()
     except MISTAKES as mistake:
-        return Failed(message=str(mistake))
+        logger().error("%s", in_form_words(mistake))
+        return Failed(message=in_form_words(mistake))
     return Completed(message=message, data=list(map(str, files)))
+
+
+def logger() -> Any:
+    """The logger of the run that this is part of, or the package's own."""
+    return get_run_logger() if FlowRunContext.get() else logging.getLogger("landweave")
 
 
 def step(
@@ -73,11 +175,27 @@ def step(
         "retry_delay_seconds": PAUSES,
         "retry_condition_fn": worth_another,
     }
+    raised: list[BaseException] = []
 
-    def observed() -> T:
-        return work()
+    def observed() -> T | State[Any]:
+        """A mistake and a stop end in states of their own: of what is raised Prefect says more than a person needs."""
+        raised.clear()
+        try:
+            return work()
+        except MISTAKES as mistake:
+            raised.append(mistake)
+            state: State[Any] = Failed(message=in_form_words(mistake), data=mistake)
+            if not worth_another(None, None, state):
+                logger().error("%s", in_form_words(mistake))
+            return state
+        except TerminationSignal as stop:
+            raised.append(stop)
+            return Cancelled(message=STOPPED)
 
-    return (materialize(*assets, **settings) if assets else task(**settings))(observed)()
+    result: Any = (materialize(*assets, **settings) if assets else task(**settings))(observed)()
+    if raised:
+        raise raised[0]
+    return result  # type: ignore[no-any-return]  # of the last attempt, which has raised nothing
 
 
 def worth_another(_: Any, __: Any, state: State[Any]) -> bool:
@@ -119,12 +237,44 @@ def empty_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def news(record: logging.LogRecord) -> bool:
-    """Whether a log record says more than a state's message: of a mistake Prefect logs 40 lines of its own calls."""
-    return not (record.exc_info and isinstance(record.exc_info[1], (*MISTAKES, FailedRun, ParameterTypeError)))
+STOPPED = "Cancelled; the same run goes on from here"
+
+_SEEN: set[tuple[object, str]] = set()
+"""Mistakes that were logged: by a task, and not once more by its flow."""
 
 
-for logger in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(logger).addFilter(news)
+def plain(record: logging.LogRecord) -> bool:
+    """Whether a log record of Prefect's says what a person wants to know; said in a sentence, where it can be.
+
+    Of a mistake Prefect logs 40 lines of its own calls, of a cancelled run that it crashed and still runs.
+    """
+    text = record.getMessage()
+    if record.exc_info and isinstance(record.exc_info[1], (*MISTAKES, FailedRun)):
+        return False
+    if text.startswith("Finished in state "):
+        return text.startswith("Finished in state Completed")
+    if text.startswith("Crash detected!"):
+        return "termination signal" not in text  # the flow run says which
+    if text == "Flow run was cancelled.":
+        record.msg, record.args = STOPPED, ()
+    if again := re.fullmatch(r"Task run failed with .*- Retry .* will start (.*)", text, re.DOTALL):
+        failure: Any = record.args[1] if isinstance(record.args, tuple) else ""
+        said = failure.message if isinstance(failure, State) else failure
+        record.msg, record.args = f"{said}; tried again {again[1].replace('(s)', 's')}", ()
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+    if text.startswith("Task run failed with state") and isinstance(record.exc_info, tuple):
+        sentence = re.search(r"message='(.*?)', type=", text, re.DOTALL)
+        record.msg, record.args, record.exc_info = sentence[1] if sentence else text, (), None
+    if record.levelno == logging.ERROR and not record.exc_info:
+        mark = getattr(record, "flow_run_id", None), record.getMessage()
+        if mark in _SEEN:
+            return False
+        _SEEN.add(mark)
+    return True
+
+
+for of in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(of).addFilter(plain)
 logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL remarks on every odd tag, and raises what matters
 os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB, before GDAL's first use, as on the command line

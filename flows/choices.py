@@ -1,0 +1,138 @@
+"""What a form offers to choose from: methods, sensors, products and indices in plain words, and what data folders hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from flows.request import PRODUCTS, Product, choose_segmenter, reach_of_forms
+from segmentation.bundle import CARD, names
+from segmentation.indices import catalogue
+from segmentation.segmenter import Segmenter
+from tiling.bands import LANDSAT_OLI, LANDSAT_TM, NAIP, ORDERS, SENTINEL_2
+from tiling.scene import RASTER_SUFFIXES
+
+MOST_LISTED = 200
+"""Scenes or models in a list; a longer one helps nobody, and there is a path beside it."""
+
+MOST_SEEN = 20_000
+"""Entries of the data folders that are looked at for them."""
+
+DEEPEST = 4
+"""Folders below a data root that are looked into."""
+
+RUN_OF_FORM = "PREFECT__FLOW_RUN_ID"
+"""Set in the process of a flow run, which shows no form and looks through no folders for one."""
+
+# ---------------------------------------------------------------------------------------------------------- plain words
+
+PRODUCT_WORDS: Mapping[str, Product] = {
+    "classes": "classes",
+    "confidence": "confidence",
+    "polygons": "vectors",
+    "probability of each class": "probabilities",
+    "evenness of the classes": "entropy",
+    "lead of the likeliest class": "margin",
+}
+
+USUAL_PRODUCTS = [word for word, product in PRODUCT_WORDS.items() if product in PRODUCTS]
+
+INDEX_WORDS: Mapping[str, str] = {
+    "NDVI": "green plants",
+    "EVI": "dense plants",
+    "SAVI": "sparse plants",
+    "NDMI": "water in plants",
+    "NDWI": "open water",
+    "MNDWI": "open water, with swir16",
+    "NBR": "burnt land",
+    "NDBI": "built-up land",
+    "BSI": "bare soil",
+    "NDSI": "snow",
+}
+"""What the usual indices tell; the others are known by their names."""
+
+AS_FILE_SAYS = "as the file says"
+
+SENSORS: Mapping[str, tuple[str, ...]] = {
+    f"{sensor}, {len(ORDERS[sensor, count])} bands": tuple(ORDERS[sensor, count])
+    for sensor, count in ((SENTINEL_2, 13), (SENTINEL_2, 12), (LANDSAT_OLI, 7), (LANDSAT_TM, 7), (LANDSAT_TM, 6))
+} | {
+    f"{NAIP} or another aerial image: red, green, blue, near infrared": ("red", "green", "blue", "nir"),
+    "blue, green, red, near infrared": ("blue", "green", "red", "nir"),
+}
+"""How the bands of a file follow each other, where it does not say so itself."""
+
+METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "Rules: land cover from reflectance, no training": ("rules", {}),
+    "Plants or not (Otsu's threshold of NDVI)": ("otsu", {"index": "NDVI"}),
+    "Water or land (Otsu's threshold of NDWI)": ("otsu", {"index": "NDWI"}),
+} | {f"Network {name}, for demonstration": ("network", {"bundle": name}) for name in names()}
+"""Ways to tell land cover that need no settings: a kind of segmenter, and what is set of it."""
+
+
+def indices_in_words() -> list[str]:
+    """Every index, the usual ones first and with what they tell, then all by name."""
+    known = catalogue()
+    return [f"{name}: {words}" for name, words in INDEX_WORDS.items() if name in known] + list(known)
+
+
+def index_of(words: str) -> str:
+    """The name of an index that was chosen: `NDVI` of `NDVI: green plants`."""
+    return words.partition(":")[0].strip()
+
+
+def bands_of(sensor: str) -> str:
+    """Band names as the form writes them: `blue=1,green=2`; "" where the file says them."""
+    return ",".join(f"{name}={number}" for number, name in enumerate(SENSORS.get(sensor, ()), start=1))
+
+
+def segmenter_of(method: str) -> Segmenter:
+    """The segmenter of a method in words, or of the folder of a trained model."""
+    kind, settings = METHODS.get(method, (method, {}))
+    return choose_segmenter(kind, settings)
+
+
+# --------------------------------------------------------------------------------------------------------- data folders
+
+
+def models() -> list[str]:
+    """The folders of trained models in the data folders, the newest first."""
+    folders = [file.parent for file in _files(lambda name: name == CARD)]
+    return _listed(folder for folder in folders if (folder / CARD).is_file())
+
+
+def scenes() -> list[str]:
+    """The rasters in the data folders that no run has made, the newest first."""
+    made: dict[Path, bool] = {}
+
+    def foreign(file: Path) -> bool:
+        return not made.setdefault(file.parent, (file.parent / "run.json").exists())
+
+    rasters = _files(lambda name: Path(name).suffix.lower() in RASTER_SUFFIXES)
+    return _listed(file for file in rasters if foreign(file))
+
+
+def _listed(files: Iterator[Path]) -> list[str]:
+    newest = sorted(files, key=lambda file: (-file.stat().st_mtime, str(file)))
+    return [str(file) for file in newest[:MOST_LISTED]]
+
+
+def _files(wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """Files below the data folders whose name is wanted. Nothing hidden, and no link is followed."""
+    if RUN_OF_FORM in os.environ:
+        return iter(())
+    return (file for file in islice(_below(reach_of_forms().roots or ()), MOST_SEEN) if wanted(file.name))
+
+
+def _below(roots: tuple[Path, ...]) -> Iterator[Path]:
+    for root in roots:
+        depth = len(root.parts)
+        for folder, inner, files in os.walk(root):
+            here = Path(folder)
+            inner[:] = sorted(
+                name for name in inner if name[0] != "." and name != "parts" and len(here.parts) - depth < DEEPEST
+            )
+            yield from (here / name for name in sorted(files) if name[0] != "." and not (here / name).is_symlink())

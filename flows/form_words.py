@@ -1,0 +1,85 @@
+"""What a mistake says, in the words of the form: rooms below speak of the command line's options."""
+
+from __future__ import annotations
+
+import re
+
+FIELDS = {
+    "--segmenter": "Segmenter",
+    "--out": "Output folder",
+    "--bands": "Band names",
+    "--nodata": "No data",
+    "--scale": "Scale",
+    "--offset": "Offset",
+    "--mask-values": "Mask values",
+    "--mask": "Mask",
+    "--date": "Date",
+    "--aoi": "Area of interest",
+    "--reference": "Reference",
+    "--products": "Products",
+    "--index": "Index means",
+    "--min-area": "Smallest area",
+    "--simplify": "Straight boundaries",
+    "--shard": "Shard",
+    "--workers": "Workers",
+    "--cluster": "Cluster",
+    "--fresh": "Start afresh",
+    "--labels": "Labels",
+    "--column": "Column",
+    "--classes": "Class names",
+    "--regroup": "Regroup",
+    "--labels-nodata": "Unlabelled",
+    "--split": "Kept for judging",
+    "--architecture": "Architecture",
+    "--encoder": "Encoder",
+    "--weights": "Start from",
+    "--steps": "Steps",
+    "--name": "Name",
+    "--on": "Grid",
+    "--map-classes": "Map classes",
+    "--reference-classes": "Reference classes",
+    "--tile": "Tile",
+    "--margin": "Margin",
+    "--mask-value": "Mask value",
+    "--tolerance": "Tolerance",
+    "--stac": "Search",
+    "--collection": "Collections",
+    "--datetime": "Dates",
+    "--bbox": "Bounds",
+    "--max-cloud": "Cloudiest",
+    "--most-items": "Most items",
+    "--pattern": "File names",
+    "--title": "Title",
+    "--zones": "Zones",
+    "--max-invalid": "Most cloud",
+    "--min-change-area": "Smallest change",
+    "--min-confidence": "Lowest confidence",
+    "--expect-days": "Expected every",
+}
+"""An option of the command line, and the field of a form that says the same."""
+
+SWITCHES = {"--preflight warn": "switch on Despite doubts (among the settings of segment-scene)"}
+"""An option with the value that a sentence gives it, and what a form has instead."""
+
+_OPTION = re.compile(r"(with )?(--[a-z][a-z-]*)")
+
+
+def in_form_words(mistake: object) -> str:
+    """A sentence about options as one about fields.
+
+    >>> in_form_words("out is in use by process 7; wait for it or name another folder with --out")
+    'out is in use by process 7; wait for it or name another folder under “Output folder”'
+    >>> in_form_words("name the bands, for example --bands green=2,red=3")
+    'name the bands, for example “Band names” green=2,red=3'
+    """
+    sentence = str(mistake)
+    for option, words in SWITCHES.items():
+        sentence = sentence.replace(f"use {option}", words).replace(option, words)
+    return _OPTION.sub(_field, sentence)
+
+
+def _field(option: re.Match[str]) -> str:
+    words = FIELDS.get(option[2])
+    if words is None:
+        return option[0]
+    return f"under “{words}”" if option[1] else f"“{words}”"

@@ -1,0 +1,61 @@
+"""What a run is called in Prefect's lists, from what its form says: no import of Prefect, for its server asks too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+MADE_UP = re.compile(r"[a-z]+\d*-[a-z]+")
+"""Names that Prefect makes up where nobody gave one: `wise-otter`, `alpha987-scurus`."""
+
+
+def run_name(parameters: Mapping[str, Any]) -> str:
+    """The scene and the method, or whatever else says most of a run; "" where its parameters say nothing.
+
+    >>> run_name({"scene": ["/data/valley_2024.tif"], "segmenter": {"kind": "rules"}})
+    'valley_2024 · rules'
+    >>> run_name({"map": "/runs/valley/classes.tif", "reference": "/data/truth.gpkg"})
+    'classes · truth'
+    """
+    return " · ".join(filter(None, _words(parameters)))
+
+
+def run_tags(parameters: Mapping[str, Any]) -> list[str]:
+    """Tags by which runs of one scene, or of one segmenter, are found."""
+    tags = [stem(parameters.get("scene")), method(parameters)]
+    return [tag for tag in tags if tag]
+
+
+def _words(given: Mapping[str, Any]) -> list[str]:
+    if "map" in given or "reference" in given:
+        return [stem(given.get("map")), stem(given.get("reference"))]
+    if "labels" in given:
+        return ["training", stem(given.get("output_folder"))]
+    if "folders" in given:
+        return ["monitor", stem(given.get("output_folder"))]
+    if "scenes" in given:
+        return [stem(given.get("scenes")), stem(given.get("output_folder"))]
+    if "indices" in given:
+        return [stem(given.get("scene")), ", ".join(map(str, given["indices"] or ()))[:60]]
+    return [stem(given.get("scene")), method(given)]
+
+
+def method(parameters: Mapping[str, Any]) -> str:
+    """How land cover is told, in a word: a segmenter's kind, or the name of a model."""
+    chosen = parameters.get("segmenter", parameters.get("method", ""))
+    if isinstance(chosen, Mapping):
+        bundle = chosen.get("bundle")
+        return f"{chosen.get('kind', '')} {stem(bundle)}".strip()
+    return stem(chosen) if isinstance(chosen, str) else str(getattr(chosen, "kind", ""))
+
+
+def stem(path: object) -> str:
+    """The last part of a path, or of the first of several, without its suffix; "" of anything else."""
+    if isinstance(path, list | tuple):
+        path = path[0] if path else ""
+    if not isinstance(path, str):
+        return ""
+    last = PurePosixPath(path.strip().strip("\"'").rpartition("=")[2].partition("?")[0]).name
+    return re.sub(r"\.[A-Za-z]\w{0,5}$", "", last)
