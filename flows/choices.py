@@ -1,4 +1,4 @@
-"""What a form offers to choose from: methods, sensors, products and indices in plain words, and what data folders hold."""
+"""What a form offers to choose from: methods, sensors, products and indices in plain words; what data folders hold."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import PRODUCTS, Product, choose_segmenter, reach_of_forms
-from segmentation.bundle import CARD, names
+from segmentation.bundle import CARD, load, names
+from segmentation.errors import Mistake
 from segmentation.indices import catalogue
 from segmentation.segmenter import Segmenter
 from tiling.bands import LANDSAT_OLI, LANDSAT_TM, NAIP, ORDERS, SENTINEL_2
-from tiling.scene import RASTER_SUFFIXES
+from tiling.folders import RASTER_SUFFIXES
 
 MOST_LISTED = 200
 """Scenes or models in a list; a longer one helps nobody, and there is a path beside it."""
@@ -49,12 +50,14 @@ INDEX_WORDS: Mapping[str, str] = {
     "MNDWI": "open water, with swir16",
     "NBR": "burnt land",
     "NDBI": "built-up land",
-    "BSI": "bare soil",
+    "BI": "bare soil",
     "NDSI": "snow",
 }
 """What the usual indices tell; the others are known by their names."""
 
 AS_FILE_SAYS = "as the file says"
+
+USUAL_METHOD = "Rules: land cover from reflectance, no training"
 
 SENSORS: Mapping[str, tuple[str, ...]] = {
     f"{sensor}, {len(ORDERS[sensor, count])} bands": tuple(ORDERS[sensor, count])
@@ -66,7 +69,7 @@ SENSORS: Mapping[str, tuple[str, ...]] = {
 """How the bands of a file follow each other, where it does not say so itself."""
 
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "Rules: land cover from reflectance, no training": ("rules", {}),
+    USUAL_METHOD: ("rules", {}),
     "Plants or not (Otsu's threshold of NDVI)": ("otsu", {"index": "NDVI"}),
     "Water or land (Otsu's threshold of NDWI)": ("otsu", {"index": "NDWI"}),
 } | {f"Network {name}, for demonstration": ("network", {"bundle": name}) for name in names()}
@@ -98,10 +101,20 @@ def segmenter_of(method: str) -> Segmenter:
 # --------------------------------------------------------------------------------------------------------- data folders
 
 
-def models() -> list[str]:
-    """The folders of trained models in the data folders, the newest first."""
-    folders = [file.parent for file in _files(lambda name: name == CARD)]
-    return _listed(folder for folder in folders if (folder / CARD).is_file())
+def models(kind: str = "") -> list[str]:
+    """The folders of trained models in the data folders, the newest first; of a kind also those of the package."""
+    folders = _listed(file.parent for file in _files(lambda name: name == CARD))
+    if not kind:
+        return folders
+    return [where for where in (*names(), *folders) if _kind(where) == kind]
+
+
+def _kind(where: str) -> str:
+    """The kind of segmenter that a model's folder is for; "" where it holds none that opens."""
+    try:
+        return load(where).card.model.kind
+    except Mistake:
+        return ""
 
 
 def scenes() -> list[str]:

@@ -71,11 +71,20 @@ def in_form_words(mistake: object) -> str:
     'out is in use by process 7; wait for it or name another folder under “Output folder”'
     >>> in_form_words("name the bands, for example --bands green=2,red=3")
     'name the bands, for example “Band names” green=2,red=3'
+    >>> in_form_words("what works on it is --segmenter otsu --set index=NDVI, or landweave train … --labels FILE")
+    'what works on it is “Segmenter” otsu with index=NDVI, or landweave train … --labels FILE'
     """
-    sentence = str(mistake)
+    sentence, command = _until_command(str(mistake))
     for option, words in SWITCHES.items():
         sentence = sentence.replace(f"use {option}", words).replace(option, words)
-    return _OPTION.sub(_field, sentence)
+    sentence = re.sub(r" --set (\S+=\S+)", r" with \1", sentence)
+    return _OPTION.sub(_field, sentence) + command
+
+
+def _until_command(sentence: str) -> tuple[str, str]:
+    """A sentence up to a command line that it gives, and from there."""
+    command = re.search(r"landweave [a-z]", sentence)
+    return (sentence[: command.start()], sentence[command.start() :]) if command else (sentence, "")
 
 
 def _field(option: re.Match[str]) -> str:

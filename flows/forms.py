@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 
 import segmentation.errors
+from flows import choices
+from flows.choices import AS_FILE_SAYS, METHODS, PRODUCT_WORDS, SENSORS, USUAL_PRODUCTS, index_of, indices_in_words
 from flows.cluster import Cluster, cluster_from
 from flows.collection import CollectionRequest
 from flows.monitor import MonitorRequest
-from flows.request import PRODUCTS, Product, Request, Source, check_machines, check_places, checked, number, pairs
+from flows.request import Product, Request, Source, check_machines, check_places, checked, number, pairs, reach_of_forms
 from flows.train import Training, grouped, recipe_from
 from segmentation.architectures import architectures
 from segmentation.indices import catalogue
 from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
 from segmentation.trees import FORESTS
+from tiling.bands import COMMON_NAMES
 from tiling.errors import Mistake
 from tiling.reach import check_reach
 
@@ -30,6 +34,40 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Choices:
+    """Shows a list of texts as a choice of some that are known when the form is made."""
+
+    def __init__(self, known: Callable[[], Sequence[str]]) -> None:
+        self._known = known
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(core) | {"items": {"type": "string", "enum": list(self._known())}}
+
+
+class _Listed:
+    """Shows a text as one of a list, with what is not in it on a tab of its own; where the list is empty, as a text."""
+
+    def __init__(self, known: Callable[[], Sequence[str]], otherwise: str) -> None:
+        self._known, self._otherwise = known, otherwise
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        asked = handler(core)
+        if not (known := list(self._known())):
+            return asked
+        kind = {name: asked.pop(name) for name in ("type", "minLength") if name in asked}
+        chosen = {"title": "From the list", "type": "string", "enum": known}
+        return asked | {"anyOf": [chosen, kind | {"title": self._otherwise}]}
+
+
+NUMBER = {"pattern": r"^\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|NaN)?\s*$"}
+"""What Submit takes where a number may be left out."""
+
+DAY = {"pattern": r"^\s*(\d{4}-\d{2}-\d{2})?\s*$"}
+
+PAIRS = {"pattern": r"^\s*([^=,]+=[^=,]*(,\s*[^=,]+=[^=,]*)*)?,?\s*$"}
+"""What Submit takes where names and values are asked for: `blue=1, green=2`."""
+
+
 class Bands(Group):
     """What the files do not say of themselves."""
 
@@ -38,16 +76,32 @@ class Bands(Group):
         Field(
             title="Band names",
             description="What each band is, such as blue=1, green=2, red=3, nir=4. Empty: the names in the file.",
+            json_schema_extra=PAIRS,
         ),
     ] = ""
     no_data: Annotated[
-        str, Field(title="No data", description="Pixel value that means no data. Empty: what the file declares.")
+        str,
+        Field(
+            title="No data",
+            description="Pixel value that means no data. Empty: what the file declares.",
+            json_schema_extra=NUMBER,
+        ),
     ] = ""
     scale: Annotated[
-        str, Field(title="Scale", description="Reflectance = pixel × scale + offset. Empty: found in the file.")
+        str,
+        Field(
+            title="Scale",
+            description="Reflectance = pixel × scale + offset. Empty: found in the file.",
+            json_schema_extra=NUMBER,
+        ),
     ] = ""
     offset: Annotated[
-        str, Field(title="Offset", description="Reflectance = pixel × scale + offset. Empty: found in the file.")
+        str,
+        Field(
+            title="Offset",
+            description="Reflectance = pixel × scale + offset. Empty: found in the file.",
+            json_schema_extra=NUMBER,
+        ),
     ] = ""
     mask: Annotated[
         str,
@@ -62,7 +116,12 @@ class Bands(Group):
         Field(title="Mask values", description="Values of the mask to leave out. None: everything but 0."),
     ] = []
     date: Annotated[
-        str, Field(title="Date", description="Day of the image, such as 2024-06-30. Empty: what the file says.")
+        str,
+        Field(
+            title="Date",
+            description="Day of the image, such as 2024-06-30. Empty: what the file says.",
+            json_schema_extra=DAY,
+        ),
     ] = ""
 
 
@@ -70,14 +129,19 @@ class Output(Group):
     """What is made of the scene."""
 
     products: Annotated[
-        list[Product],
-        Field(title="Products", description="The classes always come; vectors are the polygons of the GeoPackage."),
-    ] = list(PRODUCTS)
+        list[str],
+        Field(
+            title="Products",
+            description="The classes always come; polygons fill the GeoPackage; the last three say how sure it is.",
+            json_schema_extra={"items": {"type": "string", "enum": list(PRODUCT_WORDS)}},
+        ),
+    ] = USUAL_PRODUCTS
     smallest_area: Annotated[
         str,
         Field(
             title="Smallest area",
             description="In m²: smaller regions go to a neighbour. Empty: four pixels; 0 keeps them all.",
+            json_schema_extra=NUMBER,
         ),
     ] = ""
     simplify: Annotated[
@@ -86,7 +150,8 @@ class Output(Group):
     ] = True
     index_means: Annotated[
         list[str],
-        Field(title="Index means", description="Indices whose mean each polygon gets, such as NDVI."),
+        _Choices(indices_in_words),
+        Field(title="Index means", description="Indices whose mean each polygon gets."),
     ] = []
     area_of_interest: Annotated[
         str, Field(title="Area of interest", description="Path of a vector file whose polygons bound the products.")
@@ -301,8 +366,27 @@ class _Tabs:
         for alternative in schema["oneOf"]:
             settings = handler.resolve_ref_schema(alternative)
             settings["properties"].pop("fitted", None)
+            settings["properties"].pop("measures", None)  # they follow from the products
+            kind = settings["properties"]["kind"]
+            kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
+            kind["title"] = "Method"
+            if "index" in settings["properties"]:
+                settings["properties"]["index"]["enum"] = [*catalogue(), *COMMON_NAMES]
+            if "bundle" in settings["properties"]:
+                _list_models(settings["properties"]["bundle"], kind["enum"][0])
             settings["description"] = " ".join(settings.get("description", "").partition("\n\n")[0].split())
         return {"anyOf": schema["oneOf"]}  # the classic form knows only this word; of oneOf it shows the JSON
+
+
+def _list_models(bundle: dict[str, Any], kind: str) -> None:
+    """Offer the models of a kind that there are beside the path of another."""
+    known = choices.models(kind)
+    if known:
+        bundle.pop("type", None)
+        bundle["anyOf"] = [
+            {"title": "From the list", "type": "string", "enum": known},
+            {"title": "Another folder", "type": "string"},
+        ]
 
 
 def installed() -> tuple[type[Segmenter], ...]:
@@ -316,19 +400,20 @@ def installed() -> tuple[type[Segmenter], ...]:
     return tuple(found)
 
 
-class _Chips:
-    """Shows a list of indices as chips to choose from the catalogue."""
-
-    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(core) | {"items": {"type": "string", "enum": list(catalogue())}}
-
-
 if TYPE_CHECKING:
     Chosen = AnySegmenter
     Indices = list[str]
+    SceneChoice = str
+    MethodChoice = str
+    SensorChoice = str
 else:
     Chosen = Annotated[AnySegmenter, _Tabs()]
-    Indices = Annotated[list[str], Field(min_length=1), _Chips()]
+    Indices = Annotated[list[str], Field(min_length=1), _Choices(catalogue)]
+    SceneChoice = Annotated[str, Field(min_length=1), _Listed(choices.scenes, "Path")]
+    MethodChoice = Annotated[
+        str, Field(min_length=1), _Listed(lambda: [*METHODS, *choices.models()], "Folder of a model")
+    ]
+    SensorChoice = Annotated[str, Field(json_schema_extra={"enum": [AS_FILE_SAYS, *SENSORS]})]
 
 Text = Annotated[str, Field(min_length=1)]
 Paths = Annotated[list[str], Field(min_length=1)]
@@ -346,8 +431,37 @@ def within_reach(*paths: str | Path) -> None:
         check_reach(path)
 
 
+def path_of(typed: str) -> str:
+    """A path as a person means it who typed or pasted it: without quotes and blanks around it, `~` as the home folder.
+
+    >>> path_of(' "/data/my scene.tif"\\n')
+    '/data/my scene.tif'
+    """
+    path = typed.strip()
+    while len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
+        path = path[1:-1].strip()
+    name, equals, rest = path.partition("=")
+    if equals and name.replace(".", "_").isidentifier():  # a band of a scene in single files: red=B04.tif
+        return f"{name}={path_of(rest)}"
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def folder_of(scene: list[str]) -> str:
+    """Where the products of a scene go if nobody says where: `maps` and its name, in the first data folder or beside
+    it."""
+    first = scene[0].rpartition("=")[2]
+    name = PurePosixPath(first.rstrip("/")).stem
+    roots = reach_of_forms().roots
+    if not roots and "://" in first:
+        raise Mistake(f"{first} lies on another machine; say in --out where its products go")
+    return str((roots[0] if roots else Path(first).parent) / "maps" / name)
+
+
 def source_from(paths: list[str], bands: Bands) -> Source:
     """A scene as the form says it."""
+    paths = [path_of(path) for path in paths]
+    if not all(paths):
+        raise Mistake("a path of the scene is empty; fill it in")
     return checked(
         Source,
         paths=paths,
@@ -355,9 +469,9 @@ def source_from(paths: list[str], bands: Bands) -> Source:
         nodata=_figure("no data", bands.no_data),
         scale=_figure("scale", bands.scale),
         offset=_figure("offset", bands.offset),
-        mask=bands.mask,
+        mask=path_of(bands.mask),
         mask_values=bands.mask_values,
-        date=bands.date or None,
+        date=bands.date.strip() or None,
     )
 
 
@@ -365,23 +479,34 @@ def request_from(
     scene: list[str], output_folder: str, segmenter: AnySegmenter, bands: Bands, output: Output, advanced: Advanced
 ) -> Request:
     """The request that the form of a scene, or of many alike, says."""
+    source = source_from(scene, bands)
     request = checked(
         Request,
-        source=source_from(scene, bands),
-        out=output_folder,
+        source=source,
+        out=path_of(output_folder) or folder_of(list(source.paths)),
         segmenter=segmenter,
-        aoi=output.area_of_interest,
+        aoi=path_of(output.area_of_interest),
         shard=advanced.shard,
-        products=output.products,
-        min_area=number("smallest area", output.smallest_area, float) if output.smallest_area else None,
+        products=products_of(output.products),
+        min_area=_figure("smallest area", output.smallest_area),
         simplify=None if output.simplify else 0,
-        indices=output.index_means,
-        reference=output.reference,
+        indices=list(map(index_of, output.index_means)),
+        reference=path_of(output.reference),
         preflight="warn" if output.despite_doubts else "refuse",
         fresh=advanced.start_afresh,
     )
     check_places(request)
     return request
+
+
+def products_of(words: Sequence[str]) -> list[Product]:
+    """The products that a form names in words, or by their own names; the classes are always among them."""
+    known: dict[str, Product] = {**PRODUCT_WORDS, **{product: product for product in PRODUCT_WORDS.values()}}
+    for word in words:
+        if word not in known:
+            raise Mistake(f"products: there is no {word}; there are {', '.join(PRODUCT_WORDS)}")
+    asked = {"classes", *(known[word] for word in words)}
+    return [product for product in PRODUCT_WORDS.values() if product in asked]
 
 
 def searched(template: Request, series: Series) -> Request:
@@ -417,13 +542,14 @@ def collection_from(template: Request, series: Series) -> CollectionRequest:
 
 def monitor_from(template: Request, watch: Watch) -> MonitorRequest:
     """The request that the form of a place to watch says."""
-    within_reach(watch.zones)
+    zones = path_of(watch.zones)
+    within_reach(zones)
     return checked(
         MonitorRequest,
         template=searched(template, watch),
         title=watch.title,
         pattern=watch.file_names,
-        zones=watch.zones,
+        zones=zones,
         max_invalid=watch.most_cloud,
         min_change_area=watch.smallest_change,
         min_confidence=watch.lowest_confidence,
@@ -435,8 +561,9 @@ def training_from(
     scenes: list[str], labels: list[str], output_folder: str, meaning: Labels, model: Model, bands: Bands
 ) -> Training:
     """The training that the form says."""
+    labels, output_folder, start_from = list(map(path_of, labels)), path_of(output_folder), path_of(model.start_from)
     sources = [source_from(paths, bands) for paths in grouped(scenes, len(labels))]
-    within_reach(*labels, output_folder, model.start_from)
+    within_reach(*labels, output_folder, start_from)
     return checked(
         Training,
         sources=sources,
@@ -446,7 +573,7 @@ def training_from(
         classes={number("class names", value, int): name for value, name in pairs("class names", meaning.classes, str)},
         regroup={number("regroup", value, int): to for value, to in pairs("regroup", meaning.regroup, int)},
         labels_nodata=_figure("unlabelled", meaning.no_data),
-        split=meaning.split,
+        split=path_of(meaning.split),
         recipe=recipe_from(
             {
                 name: value
@@ -454,7 +581,7 @@ def training_from(
                 if (value := getattr(model, name))  # the rest follows from the data, or is not for a forest to say
             }
         ),
-        weights=model.start_from,
+        weights=start_from,
         name=model.name,
         licence=model.licence,
         fresh=model.start_afresh,
@@ -467,7 +594,7 @@ def comparison_from(comparison: Comparison) -> dict[str, Any]:
         "column": comparison.column,
         "map_classes": dict(pairs("map classes", comparison.map_classes, str)),
         "reference_classes": dict(pairs("reference classes", comparison.reference_classes, str)),
-        "mask": comparison.mask or None,
+        "mask": path_of(comparison.mask) or None,
         "mask_value": comparison.mask_value,
         "on": comparison.grid,
         "tolerance": _figure("tolerance", comparison.tolerance),

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-MADE_UP = re.compile(r"[a-z]+\d*-[a-z]+")
-"""Names that Prefect makes up where nobody gave one: `wise-otter`, `alpha987-scurus`."""
+MADE_UP = re.compile(r"[a-z]+\d*(-[a-z]+)+")
+"""Names that Prefect and its form make up where nobody gave one: `wise-otter`, `alpha987-scurus`."""
 
 
 def run_name(parameters: Mapping[str, Any]) -> str:
@@ -48,7 +48,9 @@ def method(parameters: Mapping[str, Any]) -> str:
     if isinstance(chosen, Mapping):
         bundle = chosen.get("bundle")
         return f"{chosen.get('kind', '')} {stem(bundle)}".strip()
-    return stem(chosen) if isinstance(chosen, str) else str(getattr(chosen, "kind", ""))
+    if isinstance(chosen, str):  # a method in words, or the folder of a model
+        return re.split(r"[:,(]", stem(chosen))[0].strip()
+    return str(getattr(chosen, "kind", ""))
 
 
 def stem(path: object) -> str:
@@ -57,5 +59,5 @@ def stem(path: object) -> str:
         path = path[0] if path else ""
     if not isinstance(path, str):
         return ""
-    last = PurePosixPath(path.strip().strip("\"'").rpartition("=")[2].partition("?")[0]).name
+    last = PurePosixPath(path.strip().strip("\"'").partition("?")[0].rpartition("=")[2]).name
     return re.sub(r"\.[A-Za-z]\w{0,5}$", "", last)

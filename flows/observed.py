@@ -63,28 +63,29 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
     """
 
     def made(work: Work) -> Flow[..., Any]:
-        signature = inspect.signature(work)
+        form = inspect.signature(work, eval_str=True)
 
         @wraps(work)
         def run(*args: Any, **given: Any) -> State[Any]:
-            told = signature.bind_partial(*args, **given).arguments
+            told = form.bind_partial(*args, **given).arguments
             tag_run(told)
             return ended(lambda: work(**filled_in(work, told)))
 
         absent = [
             parameter.replace(default=None) if parameter.default is parameter.empty else parameter
-            for parameter in signature.parameters.values()
+            for parameter in form.parameters.values()
         ]
-        run.__signature__ = signature.replace(parameters=absent)  # type: ignore[attr-defined]  # inspect asks for it
-        known = flow(
-            run,
+        run.__signature__ = form.replace(parameters=absent)  # type: ignore[attr-defined]  # inspect asks for it
+        known: Flow[..., Any] = flow(
             name=name,
             description=description,
             flow_run_name=run_name,
             persist_result=False,
             validate_parameters=False,
-        )
-        known.parameters = parameter_schema(work)  # with what is required
+        )(run)
+        # what a deployment shows as its form says what is required; a run that lacks it starts too, and says so
+        known.__signature__ = form  # type: ignore[attr-defined]  # inspect asks for it
+        known.parameters = parameter_schema(known)
         return known
 
     return made

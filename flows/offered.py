@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow, flow, runtime
+from prefect import Flow
 
 from flows import cluster, segment
 from flows.artifacts import (
@@ -40,6 +40,7 @@ from flows.forms import (
     collection_from,
     comparison_from,
     monitor_from,
+    path_of,
     request_from,
     source_from,
     training_from,
@@ -47,25 +48,15 @@ from flows.forms import (
 )
 from flows.indices import write_indices
 from flows.monitor import monitor
-from flows.observed import ON_GPU, asset, empty_main, ended, step
+from flows.observed import ON_GPU, asset, empty_main, offered, step
 from flows.report import Published
 from flows.request import Request
-from flows.segment import segment_scene
+from flows.segment import map_scene, segment_scene
 from flows.train import train
 from segmentation.rules import Rules
 
 PIECE_BYTES = 2**29
 """What a worker takes to compare a piece of two rasters."""
-
-
-def named_by(*parameters: str) -> Any:
-    """What the list of runs shows: the last part of these paths."""
-
-    def name() -> str:
-        given = [runtime.flow_run.parameters[parameter] for parameter in parameters]
-        return " · ".join(Path(value[0] if isinstance(value, list) else value).stem for value in given)
-
-    return name
 
 
 def watched(request: Request, advanced: Advanced) -> Published:
@@ -90,89 +81,77 @@ def report(series: Catalogue, folder: Path, files: Sequence[Path], news: Sequenc
     )
 
 
-@flow(
-    name="segment-collection",
-    description="Make land-cover maps of many scenes alike, and one report of areas, footprints and pictures.",
-    flow_run_name=named_by("scenes", "output_folder"),
-    persist_result=False,
+@offered(
+    "segment-collection",
+    "Make land-cover maps of many scenes alike, and one report of areas, footprints and pictures.",
 )
 def segment_collection(
     scenes: Paths,
     output_folder: Text,
-    segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     series: Series = Series(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
+    segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> Any:
+) -> tuple[str, Any]:
     """Make land-cover maps of many scenes.
 
     Args:
         scenes: Folders of scenes, or paths of rasters. In a folder each raster is a scene, and each folder of rasters.
         output_folder: Folder for all; each scene gets one of its own in it. Scenes that are done are not done again.
-        segmenter: How land cover is told, the same for every scene.
         series: Which files are scenes, and what the report is called.
         bands: What the bands are, where the files do not say it.
+        segmenter: How land cover is told, the same for every scene.
         output: What to make of each scene, and of which area.
         advanced: How the work is cut and where it runs. Nothing here changes a result.
     """
 
-    def work() -> tuple[str, Any]:
-        template = request_from(scenes, output_folder, segmenter, bands, output, advanced)
-        request = collection_from(template, series)
-        collected = collect(request, progress=Bar("scenes"), run=partial(watched, advanced=advanced))
-        title = series.title or f"Collection {collected.folder.resolve().name}"
-        report(Catalogue(title, collected.entries), collected.folder, collected.files, news=collected.made)
-        collected.check()
-        message = f"{len(collected.entries)} scenes, {len(collected.made)} done now; in {collected.folder.resolve()}"
-        return message, collected.files
-
-    return ended(work)
+    template = request_from(scenes, output_folder, segmenter, bands, output, advanced)
+    request = collection_from(template, series)
+    collected = collect(request, progress=Bar("scenes"), run=partial(watched, advanced=advanced))
+    title = series.title or f"Collection {collected.folder.resolve().name}"
+    report(Catalogue(title, collected.entries), collected.folder, collected.files, news=collected.made)
+    collected.check()
+    message = f"{len(collected.entries)} scenes, {len(collected.made)} done now; in {collected.folder.resolve()}"
+    return message, collected.files
 
 
-@flow(
-    name="land-use-monitor",
-    description="Watch a place: map what is new since last time, compare it with the map before, publish the change.",
-    flow_run_name=named_by("output_folder"),
-    persist_result=False,
+@offered(
+    "land-use-monitor",
+    "Watch a place: map what is new since last time, compare it with the map before, publish the change.",
 )
 def land_use_monitor(
     folders: Paths,
     output_folder: Text,
-    segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     watch: Watch = Watch(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
+    segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> Any:
+) -> tuple[str, Any]:
     """Map what is new and say what has changed. Made for a schedule: what was missed is caught up with, nothing twice.
 
     Args:
         folders: Folders in which new scenes arrive. A scene's date is in its file or in its file's name.
         output_folder: Folder for the maps, the changes and the catalogue; the same in every run.
-        segmenter: How land cover is told, the same at every date.
         watch: What counts as an image and as a change, and the zones in which areas are measured.
         bands: What the bands are, where the files do not say it.
+        segmenter: How land cover is told, the same at every date.
         output: What to make of each scene, and of which area.
         advanced: How the work is cut and where it runs. Nothing here changes a result.
     """
 
-    def work() -> tuple[str, Any]:
-        template = request_from(folders, output_folder, segmenter, bands, output, advanced)
-        request = monitor_from(template, watch)
-        seen = monitor(request, progress=Bars("done"), run=partial(watched, advanced=advanced))
-        report(seen.series, seen.folder, seen.files, news=[*seen.made, *seen.compared])
-        message = f"{len(seen.made)} new scenes, {len(seen.compared)} new changes; in {seen.folder.resolve()}"
-        return message, seen.files
-
-    return ended(work)
+    template = request_from(folders, output_folder, segmenter, bands, output, advanced)
+    request = monitor_from(template, watch)
+    seen = monitor(request, progress=Bars("done"), run=partial(watched, advanced=advanced))
+    report(seen.series, seen.folder, seen.files, news=[*seen.made, *seen.compared])
+    message = f"{len(seen.made)} new scenes, {len(seen.compared)} new changes; in {seen.folder.resolve()}"
+    return message, seen.files
 
 
-@flow(
-    name="train-network",
-    description="Train a network on your own land: scenes and labels go in, a model for segment-scene comes out.",
-    flow_run_name=named_by("output_folder"),
-    persist_result=False,
+@offered(
+    "train-network",
+    "Train a network on your own land: scenes and labels go in, a model for segment-scene comes out.",
 )
 def train_network(
     scenes: Paths,
@@ -181,7 +160,7 @@ def train_network(
     meaning: Labels = Labels(),  # noqa: B008 - frozen
     model: Model = Model(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
-) -> Any:
+) -> tuple[str, Any]:
     """Train a network on labelled scenes.
 
     Args:
@@ -193,30 +172,25 @@ def train_network(
         bands: What the bands are, where the files do not say it.
     """
 
-    def work() -> tuple[str, Any]:
-        request = training_from(scenes, labels, output_folder, meaning, model, bands)
-        finished = step(
-            "train",
-            "Learn from the labels, judge by those kept",
-            partial(train, request, Bars("done")),
-            tags=[ON_GPU],
-            assets=[asset(request.out, "a model for segment-scene")],
-        )
-        key, judged = slug(request.out.name), finished.test or finished.validation
-        if judged:
-            publish_accuracy(key, f"Accuracy of {request.out.name}", judged, finished.files)
-        publish_files(f"model-{key}", f"Files of {request.out.name}", finished.files, finished.notes)
-        score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
-        return f"{score}; in {request.out.resolve()}", finished.files
-
-    return ended(work)
+    request = training_from(scenes, labels, output_folder, meaning, model, bands)
+    finished = step(
+        "train",
+        "Learn from the labels, judge by those kept",
+        partial(train, request, Bars("done")),
+        tags=[ON_GPU],
+        assets=[asset(request.out, "a model for segment-scene")],
+    )
+    key, judged = slug(request.out.name), finished.test or finished.validation
+    if judged:
+        publish_accuracy(key, f"Accuracy of {request.out.name}", judged, finished.files)
+    publish_files(f"model-{key}", f"Files of {request.out.name}", finished.files, finished.notes)
+    score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
+    return f"{score}; in {request.out.resolve()}", finished.files
 
 
-@flow(
-    name="evaluate-map",
-    description="Say how good a map is: accuracy, IoU, boundaries and areas against a reference.",
-    flow_run_name=named_by("map", "reference"),
-    persist_result=False,
+@offered(
+    "evaluate-map",
+    "Say how good a map is: accuracy, IoU, boundaries and areas against a reference.",
 )
 def evaluate_map(
     map: Text,
@@ -224,7 +198,7 @@ def evaluate_map(
     output_folder: Text,
     comparison: Comparison = Comparison(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> Any:
+) -> tuple[str, Any]:
     """Compare a class map with a reference.
 
     Args:
@@ -235,36 +209,32 @@ def evaluate_map(
         advanced: Where the work is done. Nothing here changes a result.
     """
 
-    def work() -> tuple[str, Any]:
-        within_reach(output_folder)
-        check_folder(Path(output_folder))
-        settings, shards = comparison_from(comparison), pieces(map)
-        with empty_main(), cluster.start(cluster_for(advanced), shards=shards, worker_bytes=PIECE_BYTES) as pool:
-            accuracy = step(
-                "evaluate",
-                "Count what agrees and what does not",
-                partial(evaluate, map, reference, map=pool.map, progress=Bar("blocks"), **settings),
-            )
-        files = write_accuracy(accuracy, Path(output_folder))
-        publish_accuracy(slug(Path(map).resolve().parent.name), f"{map} against {reference}", accuracy, files)
-        scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
-        return f"{scores}; in {Path(output_folder).resolve()}", files
-
-    return ended(work)
+    map, reference, output_folder = path_of(map), path_of(reference), path_of(output_folder)
+    within_reach(output_folder)
+    check_folder(Path(output_folder))
+    settings, shards = comparison_from(comparison), pieces(map)
+    with empty_main(), cluster.start(cluster_for(advanced), shards=shards, worker_bytes=PIECE_BYTES) as pool:
+        accuracy = step(
+            "evaluate",
+            "Count what agrees and what does not",
+            partial(evaluate, map, reference, map=pool.map, progress=Bar("blocks"), **settings),
+        )
+    files = write_accuracy(accuracy, Path(output_folder))
+    publish_accuracy(slug(Path(map).resolve().parent.name), f"{map} against {reference}", accuracy, files)
+    scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
+    return f"{scores}; in {Path(output_folder).resolve()}", files
 
 
-@flow(
-    name="compute-indices",
-    description="Compute spectral indices of a scene, such as NDVI, each as a cloud-optimised GeoTIFF.",
-    flow_run_name=named_by("scene", "output_folder"),
-    persist_result=False,
+@offered(
+    "compute-indices",
+    "Compute spectral indices of a scene, such as NDVI, each as a cloud-optimised GeoTIFF.",
 )
 def compute_indices(
     scene: Paths,
     indices: Indices,
     output_folder: Text,
     bands: Bands = Bands(),  # noqa: B008 - frozen
-) -> Any:
+) -> tuple[str, Any]:
     """Compute spectral indices of a scene.
 
     Args:
@@ -274,23 +244,22 @@ def compute_indices(
         bands: What the bands are, where the files do not say it.
     """
 
-    def work() -> tuple[str, Any]:
-        source = source_from(scene, bands)
-        within_reach(output_folder)
-        folder = Path(output_folder)
-        files = step(
-            "index",
-            "Compute every index",
-            partial(write_indices, source, indices, folder, Bar("shards")),
-            assets=[asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices],
-        )
-        publish_files(f"indices-{slug(Path(scene[0]).stem)}", f"Indices of {Path(scene[0]).stem}", files)
-        return f"{', '.join(indices)}; in {folder.resolve()}", files
-
-    return ended(work)
+    source = source_from(scene, bands)
+    output_folder = path_of(output_folder)
+    within_reach(output_folder)
+    folder = Path(output_folder)
+    files = step(
+        "index",
+        "Compute every index",
+        partial(write_indices, source, indices, folder, Bar("shards")),
+        assets=[asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices],
+    )
+    publish_files(f"indices-{slug(Path(scene[0]).stem)}", f"Indices of {Path(scene[0]).stem}", files)
+    return f"{', '.join(indices)}; in {folder.resolve()}", files
 
 
 OFFERED: dict[Flow[..., Any], str] = {
+    map_scene: "map",
     segment_scene: "map",
     segment_collection: "map",
     land_use_monitor: "monitor",

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows import naming
+
 UNAVAILABLE = 503
 
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 25)
 """Seconds before each further attempt: for about a minute, which is what a person waits in front of a form."""
+
+SUBMIT = "/create_flow_run"
+"""How the address ends that a form is sent to."""
 
 READS = ("GET", "HEAD", "OPTIONS")
 
@@ -37,6 +44,8 @@ class Persistent:
             await self._app(scope, receive, send)
             return
         body = await body_of(receive)
+        if scope["path"].endswith(SUBMIT):
+            body = named(body)
         for attempt, pause in enumerate(self._pauses, start=1):
             answer = Answer(send)
             try:
@@ -63,6 +72,24 @@ class Answer:
             self.refused = message["status"] == UNAVAILABLE
         if not self.refused:
             await self._send(message)
+
+
+def named(body: bytes) -> bytes:
+    """What a form sends, with a name and tags that say what the run is of, where it has a made-up name or none.
+
+    So the run is told from others while it waits, too.
+    """
+    try:
+        asked = json.loads(body)
+    except ValueError:  # Prefect says what is wrong with it
+        return body
+    if not isinstance(asked, dict) or not isinstance(asked.get("parameters"), dict):
+        return body
+    name, tags = asked.get("name") or "", asked.get("tags") or []
+    if not name or naming.MADE_UP.fullmatch(name):
+        asked["name"] = naming.run_name(asked["parameters"]) or name or None
+    asked["tags"] = list(dict.fromkeys([*tags, *naming.run_tags(asked["parameters"])]))
+    return json.dumps({key: value for key, value in asked.items() if value is not None}).encode()
 
 
 async def body_of(receive: Receive) -> bytes:
@@ -96,10 +123,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     asked = parser.parse_args()
 
+    import prefect
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
     logging.basicConfig(level=logging.WARNING)
+    # the second user interface asks an analytics service from the browser; where its files are not found, the first one
+    # does not offer to switch to it
+    prefect.__ui_v2_static_path__ = Path(prefect.__ui_v2_static_path__) / "not-offered"
     settings = get_current_settings().server
     uvicorn.run(
         Persistent(create_app(final=True)),

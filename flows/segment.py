@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime
+from prefect import get_run_logger
 
 from flows import cluster, pipeline
 from flows.artifacts import FILES, Bar, outcome, publish_artifacts
+from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.cluster import Cluster
-from flows.forms import Advanced, Bands, Chosen, Output, Paths, Text, cluster_for, request_from
-from flows.observed import ON_GPU, asset, empty_main, ended, step
+from flows.forms import (
+    Advanced,
+    Bands,
+    Chosen,
+    MethodChoice,
+    Output,
+    Paths,
+    SceneChoice,
+    SensorChoice,
+    cluster_for,
+    request_from,
+)
+from flows.observed import ON_GPU, asset, empty_main, offered, step
 from flows.plan import Plan, describe
 from flows.report import Published
 from flows.request import Request
@@ -20,45 +31,63 @@ from flows.run import open_run
 from segmentation.rules import Rules
 
 
-def run_name() -> str:
-    """What the list of runs shows: the scene and the segmenter."""
-    given = runtime.flow_run.parameters
-    return f"{Path(given['scene'][0]).stem} · {given['segmenter'].kind}"
-
-
-@flow(
-    name="segment-scene",
-    description="Make a land-cover map of a scene: a styled GeoPackage, a cloud-optimised GeoTIFF, the area of every "
-    "class and a picture.",
-    flow_run_name=run_name,
-    persist_result=False,
+@offered(
+    "segment-scene",
+    "Make a land-cover map of a scene, every setting within reach: a styled GeoPackage, a cloud-optimised GeoTIFF, the "
+    "area of every class and a picture. map-scene asks less.",
 )
 def segment_scene(
     scene: Paths,
-    output_folder: Text,
-    segmenter: Chosen = Rules(),  # noqa: B008 - frozen
+    output_folder: str = "",
     bands: Bands = Bands(),  # noqa: B008 - frozen
+    segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> Any:
+) -> tuple[str, list[Any]]:
     """Make a land-cover map of a scene.
 
     Args:
         scene: Path of a raster, or of each of its single-band files. Paths are those of the machine that does the work.
-        output_folder: Folder for the products; made if need be. What an earlier run left there is not done again.
-        segmenter: How land cover is told. Rules need green, red and near infrared, and no training.
+        output_folder: Folder for the products; made if need be. Empty: maps/ and the scene's name, in the data folder.
         bands: What the bands are, where the files do not say it.
+        segmenter: How land cover is told. Rules need green, red and near infrared, and no training.
         output: What to make, of which area, and what to compare it with.
         advanced: How the work is cut and where it runs. Nothing here changes a result.
     """
 
-    def work() -> tuple[str, list[Any]]:
-        request = request_from(scene, output_folder, segmenter, bands, output, advanced)
-        published = run(request, cluster_for(advanced))
-        publish_artifacts(published)
-        return f"{outcome(published)}; in {published.folder.resolve()}", list(published.files)
+    return mapped(request_from(scene, output_folder, segmenter, bands, output, advanced), cluster_for(advanced))
 
-    return ended(work)
+
+@offered(
+    "map-scene",
+    "Make a land-cover map of a scene: four questions, then a styled GeoPackage, a cloud-optimised GeoTIFF, the area "
+    "of every class and a picture. segment-scene has every setting.",
+)
+def map_scene(
+    scene: SceneChoice,
+    output_folder: str = "",
+    method: MethodChoice = USUAL_METHOD,
+    sensor: SensorChoice = AS_FILE_SAYS,
+) -> tuple[str, list[Any]]:
+    """Make a land-cover map of a scene.
+
+    Args:
+        scene: Path of a raster on the machine that does the work, or one of the rasters in its data folders.
+        output_folder: Folder for the products; made if need be. Empty: maps/ and the scene's name, in the data folder.
+        method: How land cover is told. Rules need green, red and near infrared, and no training.
+        sensor: How the bands follow each other, where the file does not say it.
+    """
+    request = request_from(
+        [scene], output_folder, segmenter_of(method), Bands(names=bands_of(sensor)), Output(), Advanced()
+    )
+    return mapped(request, cluster_for(Advanced()))
+
+
+def mapped(request: Request, on: Cluster) -> tuple[str, list[Any]]:
+    """A map, published: what came out in a sentence, and its files."""
+    published = run(request, on)
+    publish_artifacts(published)
+    return f"{outcome(published)}; in {published.folder.resolve()}", list(published.files)
 
 
 def run(request: Request, on: Cluster, of: str = "") -> Published:

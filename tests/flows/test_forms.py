@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 
+from flows.choices import PRODUCT_WORDS, USUAL_PRODUCTS
 from flows.cli.options import MapOptions
 from flows.forms import (
     Advanced,
@@ -22,11 +23,13 @@ from flows.forms import (
     collection_from,
     comparison_from,
     monitor_from,
+    path_of,
+    products_of,
     request_from,
     training_from,
 )
 from flows.offered import OFFERED
-from flows.request import Request, Source
+from flows.request import PRODUCTS, Product, Request, Source
 from flows.segment import segment_scene
 from flows.stac import Search
 from segmentation.architectures import architectures
@@ -35,6 +38,7 @@ from segmentation.indices import catalogue
 from segmentation.rules import Rules
 from segmentation.segmenter import kinds
 from segmentation.trees import FORESTS
+from tiling.bands import COMMON_NAMES
 from tiling.errors import Mistake
 from tiling.reach import Reach, confined
 
@@ -59,8 +63,8 @@ def form() -> dict[str, Any]:
 
 
 def test_the_form_asks_for_the_scene_and_the_folder_and_knows_the_rest(form: dict[str, Any]) -> None:
-    assert list(form["properties"]) == ["scene", "output_folder", "segmenter", "bands", "output", "advanced"]
-    assert form["required"] == ["scene", "output_folder"]
+    assert list(form["properties"]) == ["scene", "output_folder", "bands", "segmenter", "output", "advanced"]
+    assert form["required"] == ["scene"]
     assert all(field["description"] for field in form["properties"].values())
     assert [form["properties"][name]["$ref"] for name in ("bands", "output", "advanced")] == [
         "#/definitions/Bands",
@@ -87,7 +91,18 @@ def test_a_form_asks_at_most_three_things_and_explains_every_one(flow: Any) -> N
 def test_the_server_refuses_at_submit_what_cannot_be() -> None:
     whole = {"scene": ["a.tif"], "output_folder": "out"}
     assert fits("segment-scene", whole)
-    assert not fits("segment-scene", {"scene": ["a.tif"]})
+    assert fits("segment-scene", {"scene": ["a.tif"]})
+    assert not fits("segment-scene", {"output_folder": "out"})
+    assert fits("map-scene", {"scene": "a.tif"})
+    assert not fits("map-scene", {"scene": ""})
+    assert not fits("map-scene", {"scene": "a.tif", "sensor": "Sentinel"})
+    assert fits("segment-scene", whole | {"output": {"index_means": ["NDVI", "NDWI: open water"]}})
+    assert not fits("segment-scene", whole | {"output": {"index_means": ["NDIV"]}})
+    assert not fits("segment-scene", whole | {"segmenter": {"kind": "otsu", "index": "NDIV"}})
+    for name, slip in (("names", "blue"), ("no_data", "none"), ("scale", "1,5"), ("date", "June")):
+        assert not fits("segment-scene", whole | {"bands": {name: slip}}), name
+    for name, value in (("names", "blue=1, t2.red=2"), ("no_data", "-9999"), ("scale", "1e-4"), ("date", "2024-06-30")):
+        assert fits("segment-scene", whole | {"bands": {name: value}}), name
     assert not fits("segment-scene", whole | {"scene": []})
     assert not fits("segment-scene", whole | {"output": {"products": ["clases"]}})
     assert not fits("segment-scene", whole | {"advanced": {"shard": 0}})
@@ -105,10 +120,12 @@ def test_indices_and_architectures_are_chosen_from_what_there_is() -> None:
 def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(form: dict[str, Any]) -> None:
     choice = form["properties"]["segmenter"]
     offered = [form["definitions"][tab["$ref"].rpartition("/")[2]] for tab in choice["anyOf"]]
-    assert {tab["properties"]["kind"]["const"] for tab in offered} == set(kinds())
+    assert {kind for tab in offered for kind in tab["properties"]["kind"]["enum"]} == set(kinds())
+    assert not any("const" in tab["properties"]["kind"] for tab in offered)  # of one the form says it cannot be changed
     assert choice["default"] == Rules().model_dump(mode="json")
     otsu = next(tab for tab in offered if tab["title"] == "Otsu")
     assert otsu["properties"]["index"]["default"] == Otsu().index
+    assert set(otsu["properties"]["index"]["enum"]) == {*catalogue(), *COMMON_NAMES}
     assert not any("fitted" in tab["properties"] for tab in offered)
 
 
@@ -126,7 +143,7 @@ def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
             names="blue=1, red=2", no_data="-9999", scale="0.0001", offset="0", mask="band=5", mask_values=[3, 8],
             date="2024-06-30",
         ),
-        Output(products=["classes", "vectors"], area_of_interest="aoi.gpkg", reference="truth.tif"),
+        Output(products=["polygons"], area_of_interest="aoi.gpkg", reference="truth.tif"),
         Advanced(shard=512, start_afresh=True),
     )  # fmt: skip
     assert filled == typed
@@ -159,6 +176,41 @@ def test_a_slip_in_the_form_is_a_mistake_that_names_the_field(bands: Bands, fact
     with pytest.raises(ValueError, match=fact) as caught:
         request_from(["a.tif"], "out", Rules(), bands, Output(), Advanced())
     assert type(caught.value).__name__ == "Mistake"
+
+
+@pytest.mark.parametrize(
+    "typed", ["/data/a b.tif\n", ' "/data/a b.tif" ', "'/data/a b.tif'", "~/a b.tif", 'red="~/a b.tif"']
+)
+def test_a_path_is_understood_as_it_was_meant(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/data")
+    assert path_of(typed).removeprefix("red=") == "/data/a b.tif"
+
+
+def test_without_an_output_folder_maps_lie_in_the_first_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out(scene: str) -> str:
+        return str(request_from([scene], " ", Rules(), Bands(), Output(), Advanced()).out)
+
+    monkeypatch.delenv("LANDWEAVE_DATA_ROOTS", raising=False)
+    assert out("/here/inbox/valley.tif") == "/here/inbox/maps/valley"
+    assert out("red=/here/inbox/B04.tif") == "/here/inbox/maps/B04"
+    with pytest.raises(Mistake, match="another machine"):
+        out("s3://bucket/valley.tif")
+    monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", "/data:/more")
+    assert out("/more/valley.tif") == "/data/maps/valley"
+
+
+def test_products_are_chosen_in_words_and_the_classes_always_come() -> None:
+    assert products_of(USUAL_PRODUCTS) == list(PRODUCTS)
+    assert products_of([]) == ["classes"]
+    assert products_of(["lead of the likeliest class", "vectors"]) == ["classes", "vectors", "margin"]
+    assert set(PRODUCT_WORDS.values()) == set(get_args(Product))
+    with pytest.raises(Mistake, match="there is no polygon;"):
+        products_of(["polygon"])
+
+
+def test_an_index_is_chosen_by_what_it_tells() -> None:
+    output = Output(index_means=["NDVI: green plants", "EVI"])
+    assert request_from(["a.tif"], "out", Rules(), Bands(), output, Advanced()).indices == ("NDVI", "EVI")
 
 
 def test_a_collection_and_a_monitor_share_the_request_of_a_scene(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.prefect_app import PAUSES, Persistent
+from flows.prefect_app import PAUSES, Persistent, named
 
 BODY = [b'{"parameters": ', b'{"scene": "a.tif"}}']
 
@@ -81,3 +82,21 @@ def test_another_fault_is_no_busy_database() -> None:
 
     with pytest.raises(OperationalError):
         asked(Persistent(torn, (0, 0)), "POST")
+
+
+def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:
+    def sent(**asked: Any) -> dict[str, Any]:
+        return dict(json.loads(named(json.dumps(asked).encode())))
+
+    parameters = {"scene": ["/data/valley.tif"], "segmenter": {"kind": "otsu"}}
+    for made_up in (None, "", "alpha987-scurus", "epsilon3-ruah-field"):
+        assert sent(name=made_up, parameters=parameters)["name"] == "valley · otsu"
+    whole = sent(name="Upper valley", parameters=parameters, tags=["mine"], enforce_parameter_schema=True)
+    assert whole == {
+        "name": "Upper valley",
+        "parameters": parameters,
+        "tags": ["mine", "valley", "otsu"],
+        "enforce_parameter_schema": True,
+    }
+    for other in (b"", b"[]", b"{", b'{"parameters": []}'):
+        assert named(other) == other

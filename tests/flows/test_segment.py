@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -21,11 +22,13 @@ from prefect.exceptions import FailedRun
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.states import Failed
 from prefect.testing.utilities import prefect_test_harness
+from pydantic import Field
 from rasterio.transform import from_origin
 
 from flows import artifacts, pipeline
 from flows.artifacts import Bar, data_uri, duration, slug, standing
-from flows.observed import asset, empty_main, news, worth_another
+from flows.forms import Output, Paths
+from flows.observed import asset, empty_main, filled_in, plain, worth_another
 from flows.request import Request, Source
 from flows.segment import segment_scene
 from segmentation.rules import Rules
@@ -160,13 +163,75 @@ def test_workers_of_a_flow_run_do_not_import_its_main_module() -> None:
     assert sys.modules["__main__"] is main
 
 
-def test_logs_keep_the_traceback_of_a_fault_and_drop_that_of_a_mistake() -> None:
-    def record(error: Exception) -> logging.LogRecord:
-        return logging.LogRecord("prefect", logging.ERROR, "", 0, "failed", (), (type(error), error, None))
+def logged(message: str, *args: object, error: Exception | None = None, level: int = logging.ERROR) -> str | None:
+    """What becomes of a log line of Prefect's; None where it is dropped."""
+    cause = (type(error), error, None) if error else None
+    record = logging.LogRecord("prefect", level, "", 0, message, args, cause)
+    record.flow_run_id = str(uuid4())
+    return record.getMessage() if plain(record) else None
 
-    assert news(record(RuntimeError("ours")))
-    assert not news(record(Mistake("theirs")))
-    assert not news(record(FailedRun("theirs")))
+
+def test_logs_keep_the_traceback_of_a_fault_and_drop_that_of_a_mistake() -> None:
+    assert logged("failed", error=RuntimeError("ours")) == "failed"
+    assert logged("failed", error=Mistake("theirs")) is None
+    assert logged("failed", error=FailedRun("theirs")) is None
+
+
+def test_of_a_cancelled_run_logs_say_one_sentence() -> None:
+    said = [
+        logged("Crash detected! Execution was aborted by a termination signal."),
+        logged("Finished in state Running()", level=logging.INFO),
+        logged("Flow run was cancelled.", level=logging.INFO),
+    ]
+    assert said == [None, None, "Cancelled; the same run goes on from here"]
+    assert logged("Crash detected! Execution was interrupted by the system.") is not None
+
+
+def test_a_further_attempt_is_told_with_its_reason_in_a_sentence() -> None:
+    state = Failed(message="the storage is away", data=Away("the storage is away"))
+    line = "Task run failed with %s: %r - Retry %s/%s will start %s"
+    said = logged(line, "state", state, 1, 2, "10 second(s) from now", level=logging.INFO)
+    assert said == "the storage is away; tried again 10 seconds from now"
+
+
+def test_a_mistake_is_logged_once_a_run() -> None:
+    def record(run: str) -> logging.LogRecord:
+        made = logging.LogRecord("prefect", logging.ERROR, "", 0, "a.tif does not exist", (), None)
+        made.flow_run_id = run
+        return made
+
+    run, other = str(uuid4()), str(uuid4())
+    assert [plain(record(one)) for one in (run, run, other)] == [True, False, True]
+
+
+EMPTY = Output()
+
+
+def work_on(scene: Paths, smallest: Annotated[int, Field(ge=0)] = 0, output: Output = EMPTY) -> tuple[str, list[str]]:
+    return "done", []
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({}, "Scene is empty and this run cannot do without; .* edit that schedule"),
+        ({"scene": None}, "Scene is empty"),
+        ({"scene": ["a"], "smallest": -1}, "^Smallest: Input should be greater than or equal to 0$"),
+        (
+            {"scene": ["a"], "output": {"smallest_area": [1]}},
+            "^Output · Smallest area: Input should be a valid string$",
+        ),
+    ],
+)
+def test_what_a_schedule_left_out_or_a_form_let_through_is_a_mistake_in_a_sentence(
+    given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(Mistake, match=sentence):
+        filled_in(work_on, given)
+
+
+def test_a_form_that_is_filled_in_is_checked_and_completed() -> None:
+    assert filled_in(work_on, {"scene": ["a"]}) == {"scene": ["a"], "smallest": 0, "output": Output()}
 
 
 def test_a_task_is_tried_again_only_where_its_failure_may_pass() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.server
+import json
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +97,7 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, process):
         offered = {one["name"]: one["entrypoint"] for one in call(address, "deployments/filter", {})}
         assert offered == {
+            "map-scene": "flows.segment.map_scene",
             "segment-scene": "flows.segment.segment_scene",
             "segment-collection": "flows.offered.segment_collection",
             "land-use-monitor": "flows.offered.land_use_monitor",
@@ -103,6 +106,8 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
             "compute-indices": "flows.offered.compute_indices",
         }
         assert call(address, "admin/settings")["server"]["analytics_enabled"] is False
+        with urllib.request.urlopen(f"{address}/ui-settings") as answer:  # the other one asks an outside host
+            assert json.load(answer)["available_uis"] == ["v1"]
         started = psutil.Process(process.pid).children(recursive=True)
         assert started
         process.send_signal(signal.SIGTERM)
