@@ -152,6 +152,7 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
     others: list[Pool] = []
     with measured.clock("start-up"):
         from flows import cluster, pipeline
+        from flows.pools import available_cores
         from flows.request import Request, Source
         from flows.run import open_run
 
@@ -178,7 +179,7 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
         computed=computed / plan.scene.window.area,
         shards=len(plan.shards),
         polygons=record["polygons"],
-        projected_bytes=plan.worker_bytes,
+        projected_bytes=plan.worker_bytes(available_cores()),
         worker_bytes=record["peak_bytes"]["worker"],
         client_bytes=record["peak_bytes"]["client"],
     )

@@ -203,7 +203,7 @@ def flat(size: int, vectors: bool) -> Figures:
                 if vectors:
                     pipeline.vectorise(plan, rasters, run, pool)
                     note("vectorise")
-        figures["MiB projected for a worker"] = plan.worker_bytes / MIB
+        figures["MiB projected for a worker"] = plan.worker_bytes(1) / MIB
         figures["shards"] = len(plan.shards)
     return figures
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Iterator, Mapping
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -18,6 +22,8 @@ from tiling.errors import Mistake
 
 if TYPE_CHECKING:
     from distributed import Security
+
+    from flows.plan import Plan
 
 SCHEDULER_TIMEOUT = 15
 """Seconds an existing scheduler has to answer, and its workers to be there."""
@@ -39,6 +45,13 @@ Otherwise the kernel maps and zeroes the activations of every layer anew, a fift
 arena, because no other than the first holds blocks that large.
 """
 
+OURS = {
+    "distributed.scheduler.allowed-failures": 5,
+    "distributed.scheduler.worker-ttl": "60s",  # a worker that is silent for so long is given up
+    "distributed.worker.multiprocessing-method": "spawn",
+}
+"""Settings of Dask for workers on this machine."""
+
 TLS = {"ca_file": "tls_ca_file", "cert": "tls_client_cert", "key": "tls_client_key"}
 """Settings of an existing cluster whose connections are encrypted, and what Dask calls them."""
 
@@ -57,11 +70,6 @@ class Launcher:
 
 
 LAUNCHERS: Mapping[str, Launcher] = {
-    "cuda": Launcher(
-        "dask_cuda.LocalCUDACluster",
-        "gpu",
-        {"threads_per_worker": 1, "resources": {GPU: 1}, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
-    ),
     "kubernetes": Launcher("dask_kubernetes.operator.KubeCluster", "kubernetes", {"name": "landweave"}),
     "slurm": Launcher("dask_jobqueue.SLURMCluster", "slurm", {"cores": 1, "processes": 1, "memory": "8GB"}),
     "gateway": Launcher("dask_gateway.GatewayCluster", "gateway"),
@@ -98,20 +106,45 @@ HERE = Cluster(workers=0)
 """This process, without Dask."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do, and what a worker takes for its share of it."""
+
+    pieces: int = 1
+    """Shards, or whatever is handed out one by one."""
+    piece_bytes: int | Callable[[int, int], int] = 0
+    """Bytes of a worker: for each piece it works on at once, or as a function of its cores and of those pieces."""
+    gpu: bool = False
+    """Whether it goes to workers with a graphics card, where there are any."""
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """The shards of a plan."""
+        return cls(len(plan.shards), plan.worker_bytes, plan.segmenter.uses_gpu)
+
+    def worker_bytes(self, cores: int, at_once: int = 1) -> int:
+        """Projected peak of a worker that computes on so many cores, so many pieces at a time."""
+        if callable(self.piece_bytes):
+            return self.piece_bytes(cores, at_once)
+        return at_once * self.piece_bytes
+
+
 @contextmanager
-def start(cluster: Cluster = HERE, *, shards: int = 1, worker_bytes: int = 0) -> Iterator[Pool]:
-    """A pool for the time of a `with` block, for `shards` pieces of work of `worker_bytes` each.
+def start(cluster: Cluster = HERE, work: Work = Work()) -> Iterator[Pool]:
+    """A pool for the time of a `with` block, for that work.
 
     Local workers are processes on the loopback interface that share out the cores. Raises `Mistake` where a cluster
-    cannot be reached or started, and where its workers have less memory than a piece of work takes.
+    cannot be reached or started, and where its workers have less memory than their share of the work takes.
     """
     if "://" in cluster.kind:
-        yield from _existing(cluster, worker_bytes)
+        yield from _existing(cluster, work)
+    elif cluster.kind == "cuda":
+        yield from _with_cards(cluster, work)
     elif cluster.kind != "local":
-        yield from _launched(cluster, shards, worker_bytes)
+        yield from _launched(cluster, work)
     else:
-        workers = fitting(shards, worker_bytes) if cluster.workers is None else cluster.workers
-        check_memory(max(1, workers), worker_bytes)
+        workers = fitting(work) if cluster.workers is None else cluster.workers
+        check_memory(max(1, workers), work)
         if workers > 0:
             yield from _local(workers, cluster.settings)
         else:
@@ -133,10 +166,10 @@ def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) ->
     told = given.get("settings") or {}
     given["settings"] = {**told, **settings} if isinstance(told, dict) else told
     cluster = checked(Cluster, **given)
-    if "://" not in cluster.kind and "." not in cluster.kind and cluster.kind not in ("local", *LAUNCHERS):
+    if "://" not in cluster.kind and "." not in cluster.kind and cluster.kind not in ("local", "cuda", *LAUNCHERS):
         raise Mistake(
-            f"there is no cluster {cluster.kind!r}; say local, {', '.join(LAUNCHERS)}, the address of a scheduler such "
-            "as tcp://127.0.0.1:8786, or the dotted path of a class"
+            f"there is no cluster {cluster.kind!r}; say local, cuda, {', '.join(LAUNCHERS)}, the address of a "
+            "scheduler such as tcp://127.0.0.1:8786, or the dotted path of a class"
         )
     return cluster
 
@@ -145,19 +178,8 @@ def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
     import dask
     from distributed import Client, LocalCluster
 
-    threads = str(max(1, available_cores() // workers))
-    libraries = ("OMP", "MKL", "OPENBLAS", "GDAL")
-    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | {"GDAL_CACHEMAX": str(CACHE >> 20)}
-    environment |= {variable: str(value) for variable, _, value in KEEP_FREED_MEMORY}
     with (
-        dask.config.set(
-            {
-                "distributed.nanny.pre-spawn-environ": environment,
-                "distributed.scheduler.allowed-failures": 5,
-                "distributed.scheduler.worker-ttl": "60s",  # a worker that is silent for so long is given up
-                "distributed.worker.multiprocessing-method": "spawn",
-            }
-        ),
+        dask.config.set(OURS | {"distributed.nanny.pre-spawn-environ": environment_of(workers)}),
         LocalCluster(
             **{
                 "n_workers": workers,
@@ -174,7 +196,59 @@ def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
         yield DaskPool(client)
 
 
-def _existing(cluster: Cluster, worker_bytes: int) -> Iterator[Pool]:
+def environment_of(processes: int) -> dict[str, str]:
+    """Variables of each of so many processes that share this machine's cores, set before they import a library."""
+    threads = str(max(1, available_cores() // processes))
+    libraries = ("OMP", "MKL", "OPENBLAS", "GDAL")
+    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | {"GDAL_CACHEMAX": str(CACHE >> 20)}
+    return environment | {variable: str(value) for variable, _, value in KEEP_FREED_MEMORY}
+
+
+def _with_cards(cluster: Cluster, work: Work) -> Iterator[Pool]:
+    """A process for each graphics card of this machine, and others beside them for what needs none."""
+    import dask
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    cards = visible_cards()
+    if not cards:
+        raise Mistake("cluster cuda: this machine shows no NVIDIA graphics card (nvidia-smi -L); leave --cluster out")
+    if cluster.settings:
+        raise Mistake("cluster cuda takes no settings; choose cards with the variable CUDA_VISIBLE_DEVICES")
+    # While the cards compute these processes rest, and later the other way round: both have all cores.
+    beside = max(1, fitting(replace(work, gpu=False))) if cluster.workers is None else cluster.workers
+    check_memory(len(cards), work)
+
+    def process(processes: int, nthreads: int, card: str, **options: Any) -> dict[str, Any]:
+        variables = environment_of(processes) | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": card}
+        options |= {"nthreads": nthreads, "env": variables, "dashboard": False, "host": "127.0.0.1"}
+        return {"cls": Nanny, "options": options}
+
+    on_cards = {f"card-{card}": process(len(cards), 1, card, resources={GPU: 1}) for card in cards}
+    on_cores = {f"cores-{number}": process(beside, 1, "") for number in range(beside)}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
+    with (
+        dask.config.set(OURS),
+        SpecCluster(on_cards | on_cores, scheduler=scheduler, silence_logs=50) as started,
+        Client(started) as client,
+    ):
+        client.wait_for_workers(len(cards) + beside)
+        yield DaskPool(client)
+
+
+def visible_cards() -> list[str]:
+    """The graphics cards, or slices of them, that this process may use: as its environment says, else all there are."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [card for card in named.split(",") if card.strip() not in ("", "-1", "NoDevFiles")]
+    if (tool := shutil.which("nvidia-smi")) is None:
+        return []
+    answer = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=60, check=False)
+    lines = answer.stdout.splitlines() if answer.returncode == 0 else []
+    uuids = [found[1] for line in lines if (found := re.search(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", line))]
+    slices = [uuid for uuid in uuids if uuid.startswith("MIG-")]
+    return slices or uuids  # a card that is cut into slices computes through these alone
+
+
+def _existing(cluster: Cluster, work: Work) -> Iterator[Pool]:
     from distributed import Client
 
     address = cluster.kind
@@ -191,7 +265,7 @@ def _existing(cluster: Cluster, worker_bytes: int) -> Iterator[Pool]:
                 f"the Dask scheduler at {address} has {len(client.nthreads())} workers instead of {wanted}; "
                 f"start some with: dask worker {address}"
             ) from error
-        yield _checked(DaskPool(client), worker_bytes)
+        yield _checked(DaskPool(client), work)
 
 
 def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
@@ -211,7 +285,7 @@ def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
     return Security(require_encryption=True, **named)
 
 
-def _launched(cluster: Cluster, shards: int, worker_bytes: int) -> Iterator[Pool]:
+def _launched(cluster: Cluster, work: Work) -> Iterator[Pool]:
     from distributed import Client
 
     launcher = LAUNCHERS.get(cluster.kind, Launcher(cluster.kind))
@@ -222,15 +296,14 @@ def _launched(cluster: Cluster, shards: int, worker_bytes: int) -> Iterator[Pool
         what = " ".join(str(error).split())
         raise Mistake(f"cluster {cluster.kind} does not start: {what}; mend its settings: {settings}") from error
     with started, Client(started, timeout=SCHEDULER_TIMEOUT) as client:
-        if cluster.workers is not None or cluster.kind not in ("cuda",):
-            started.scale(cluster.workers or min(shards, 8))
+        started.scale(cluster.workers or min(work.pieces, 8))
         try:
             client.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
         except TimeoutError as error:
             raise Mistake(
                 f"cluster {cluster.kind} brought no worker within {WORKERS_TIMEOUT // 60} minutes; look at its queue"
             ) from error
-        yield _checked(DaskPool(client), worker_bytes)
+        yield _checked(DaskPool(client), work)
 
 
 def _class(launcher: Launcher) -> Any:
@@ -244,21 +317,43 @@ def _class(launcher: Launcher) -> Any:
         raise Mistake(f"{module} has no class {name}; name a cluster's class by its dotted path") from error
 
 
-def _checked(pool: DaskPool, worker_bytes: int) -> DaskPool:
-    """The pool, each of whose workers has the memory for a piece of work."""
-    for address, limit in pool.memory_limits().items():
-        if 0 < limit < worker_bytes:
+def _checked(pool: DaskPool, work: Work) -> DaskPool:
+    """The pool, each of whose workers that get the work has the memory for its share, by what it says of itself."""
+    sizes = pool.sizes(gpu=work.gpu)
+    cores = pool.everywhere(_cores_given(), gpu=work.gpu)
+    for address, (limit, at_once) in sizes.items():
+        own = cores.get(address)
+        if not isinstance(own, int):
+            continue  # what keeps it from answering is told when workers are checked
+        if 0 < limit < (needed := work.worker_bytes(own, at_once)):
             raise Mistake(
-                f"a shard takes {worker_bytes / 2**30:.1f} GiB and worker {address} may use {limit / 2**30:.1f}; "
-                "take a smaller --shard or --tile, or start workers with a higher --memory-limit"
+                f"worker {address} would take {needed / 2**30:.1f} GiB on its {own} cores, {at_once} pieces of work at "
+                f"once, and may use {limit / 2**30:.1f}; take a smaller --shard or --tile, or start workers with fewer "
+                "OMP_NUM_THREADS or --nthreads, or a higher --memory-limit"
             )
     return pool
 
 
-def fitting(shards: int, worker_bytes: int) -> int:
+def _cores_given() -> Callable[[], int]:
+    """A function that tells on how many cores a process computes. It travels by value, as `probe` has it."""
+
+    def cores_given() -> int:
+        import os
+
+        given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        if given.isdecimal() and int(given) > 0:
+            return int(given)
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    return cores_given
+
+
+def fitting(work: Work) -> int:
     """How many local processes suit this machine and this work: at most one a core; 0 where one would do."""
-    workers = min(available_cores(), shards // WORTH_A_PROCESS, available_memory() // max(1, worker_bytes))
-    return workers if workers > 1 else 0
+    cores, memory = available_cores(), available_memory()
+    most = min(cores, work.pieces // WORTH_A_PROCESS)
+    fit = (n for n in range(most, 1, -1) if n * work.worker_bytes(cores // n) <= memory)
+    return next(fit, 0)
 
 
 def keep_freed_memory() -> None:
@@ -268,11 +363,12 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
-def check_memory(workers: int, worker_bytes: int) -> None:
+def check_memory(workers: int, work: Work) -> None:
     """Refuse work that would not fit into this machine's memory."""
-    if workers * worker_bytes > available_memory():
+    needed = workers * work.worker_bytes(max(1, available_cores() // workers))
+    if needed > available_memory():
         raise Mistake(
-            f"{workers} workers would need {workers * worker_bytes / 2**30:.1f} GiB and "
+            f"{workers} workers would need {needed / 2**30:.1f} GiB and "
             f"{available_memory() / 2**30:.1f} GiB are free; take fewer --workers or a smaller --shard or --tile"
         )
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import segmentation.errors
 from flows import catalogue, pipeline
 from flows.catalogue import Catalogue, ClassRow, Entry
-from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, start
+from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
 from flows.items import footprint_of
 from flows.plan import FORMAT, area_of_interest
 from flows.progress import Progress, silent
@@ -231,7 +231,7 @@ def segment_each(
     total = len(jobs)
     if shared:
         gpu = template.segmenter.uses_gpu
-        with start(on, shards=len(shared), worker_bytes=SCENE_BYTES) as pool:
+        with start(on, Work(len(shared), SCENE_BYTES)) as pool:
             for job, outcome in pool.as_completed(segment_one, shared, gpu=gpu):
                 entries[job.name] = outcome if isinstance(outcome, Entry) else _told(job, outcome)
                 progress("scenes", len(entries), total)

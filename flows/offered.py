@@ -213,7 +213,7 @@ def evaluate_map(
     within_reach(output_folder)
     check_folder(Path(output_folder))
     settings, shards = comparison_from(comparison), pieces(map)
-    with empty_main(), cluster.start(cluster_for(advanced), shards=shards, worker_bytes=PIECE_BYTES) as pool:
+    with empty_main(), cluster.start(cluster_for(advanced), cluster.Work(shards, PIECE_BYTES)) as pool:
         accuracy = step(
             "evaluate",
             "Count what agrees and what does not",

@@ -29,7 +29,7 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
     """
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = prepare(request, folder, on)
-        with cluster.start(on, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool:
+        with cluster.start(on, cluster.Work.of(plan)) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, pool, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from flows.pools import available_cores
 from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
@@ -102,9 +103,11 @@ class Plan:
         slot = folder.slot(f"{shard.name}-{self.part_key(shard, runtime)[:32]}.tif")
         return ShardJob(self.scene, self.bands, self.segmenter, shard, slot)
 
-    @cached_property
-    def worker_bytes(self) -> int:
-        """Projected peak memory of one worker: it follows from the shard, never from the raster."""
+    def worker_bytes(self, threads: int, at_once: int = 1) -> int:
+        """Projected peak memory of a worker that computes on `threads` cores, `at_once` shards at a time.
+
+        It follows from the shard, never from the raster.
+        """
         segmenter = self.segmenter
         # One amid others computes more chips than one in a corner, where chips are blended.
         shards = self.shards
@@ -115,7 +118,8 @@ class Plan:
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
         kept = shard.core.area * segmenter.bytes_kept
         fixed = PROCESS_BYTES + RESAMPLING_BYTES * moved
-        return fixed + shard.window.area * pixel + kept + chip * segmenter.bytes_per_pixel
+        shared = at_once * (shard.window.area * pixel + kept)
+        return fixed + shared + chip * segmenter.bytes_per_pixel(threads)
 
 
 def window_facts(window: Window) -> list[int]:
@@ -416,6 +420,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         f"{lattice.chip_shape[1]} × {lattice.chip_shape[0]} px",
         "computed": f"about {pixels_computed(plan) / plan.window.area:.2f} × the pixels of the products",
         "shards": f"{len(shards):,} of up to {first.core.width} × {first.core.height} px",
-        "memory": f"{plan.worker_bytes / 2**30:.2f} GiB per worker",
+        "memory": f"{plan.worker_bytes(1) / 2**30:.2f} GiB per worker of one core, "
+        f"{plan.worker_bytes(available_cores()) / 2**30:.2f} of {available_cores()}",
         **({"warnings": "; ".join(plan.warnings)} if plan.warnings else {}),
     }

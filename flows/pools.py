@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 GPU = "GPU"
-"""The resource that workers with a graphics card declare, as dask-cuda's documentation has it."""
+"""The resource that workers with a graphics card declare, as Dask's documentation has it."""
 
 ATTEMPTS = 3
 """How often a piece of work is tried that fails for reasons which may pass."""
@@ -209,9 +209,17 @@ class DaskPool:
         with alive():
             return dict(self._client.run(function, workers=chosen, on_error="return"))
 
-    def memory_limits(self) -> dict[str, int]:
-        """Bytes each worker may use, by address; 0 where it has no limit."""
-        return {address: int(worker["memory_limit"] or 0) for address, worker in self._workers().items()}
+    def sizes(self, *, gpu: bool = False) -> dict[str, tuple[int, int]]:
+        """Bytes each worker may use, 0 for no limit, and how many pieces of work it takes at once, by address.
+
+        With `gpu` of those alone that have a graphics card, where there are any.
+        """
+        cards = self._with_gpu() if gpu else {}
+        return {
+            address: (int(worker["memory_limit"] or 0), max(1, int(cards.get(address, worker["nthreads"]))))
+            for address, worker in self._workers().items()
+            if address in cards or not cards
+        }
 
     def _outcome(self, future: Future[Any]) -> Any:
         """A future's result or its failure; `SchedulerLost` where nobody knows any more."""

@@ -109,7 +109,7 @@ def run(request: Request, on: Cluster, of: str = "") -> Published:
             logger.warning("%s", warning)
         with (
             empty_main(),
-            cluster.start(on, shards=len(plan.shards), worker_bytes=plan.worker_bytes) as pool,
+            cluster.start(on, cluster.Work.of(plan)) as pool,
         ):
             parts = step(
                 stage("segment"),

@@ -36,11 +36,10 @@ class Forest(Bundled):
     def footprint(self) -> Footprint:
         return Footprint(tile=1024, margin=margin_of(parsed(self.opened.card.forest.features)))
 
-    @property
-    def bytes_per_pixel(self) -> int:
+    def bytes_per_pixel(self, threads: int) -> int:
         card = self.opened.card
         # Bands, features and trees of the strips in work, and what is known of each class.
-        return 24 * len(card.bands) + 12 * len(card.legend) + threads() * 10 * (len(card.forest.features) + 12)
+        return 24 * len(card.bands) + 12 * len(card.legend) + threads * 10 * (len(card.forest.features) + 12)
 
     @property
     def bytes_kept(self) -> int:

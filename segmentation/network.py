@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -53,9 +52,8 @@ class Network(Bundled):
             blend=network.support is None,
         )
 
-    @property
-    def bytes_per_pixel(self) -> int:
-        return self._lanes(os.cpu_count() or 1) * (BYTES_PER_PIXEL + 8 * len(self.legend))
+    def bytes_per_pixel(self, threads: int) -> int:
+        return self._lanes(threads) * (BYTES_PER_PIXEL + 8 * len(self.legend))
 
     @property
     def bytes_kept(self) -> int:

@@ -62,7 +62,6 @@ class Rules(Segmenter):
     to clear-cut; it is no probability.
     """
 
-    bytes_per_pixel: ClassVar[int] = 48
     needs_reflectance: ClassVar[bool] = True
 
     kind: Literal["rules"] = "rules"

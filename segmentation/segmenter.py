@@ -87,9 +87,8 @@ class Segmenter(BaseModel, ABC):
         """Whether a setting is left for `decided` to choose."""
         return False
 
-    @property
-    def bytes_per_pixel(self) -> int:
-        """Working memory per pixel of a chip, for the plan's projection."""
+    def bytes_per_pixel(self, threads: int) -> int:
+        """Working memory per pixel of a chip in a process that computes on so many cores, for the plan's projection."""
         return 64
 
     @property

@@ -249,9 +249,7 @@ def demo(
 
     chosen = choose_segmenter(segmenter, {})
     with progress_bar(quiet=as_json) as progress:
-        with cluster.start(
-            cluster.Cluster(workers=workers), shards=(-(-size // BLOCK)) ** 2, worker_bytes=2**30
-        ) as pool:
+        with cluster.start(cluster.Cluster(workers=workers), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
             scene, truth = write_demo(out, size, seed, pool, progress)
         request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=chosen, reference=str(truth))
         published = pipeline.run(request, on=cluster.Cluster(workers=workers), progress=progress)

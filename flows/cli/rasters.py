@@ -180,7 +180,7 @@ def evaluate(
     shards = pieces(map_path)
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(cluster.Cluster(workers=workers), shards=shards, worker_bytes=2**29) as pool,
+        cluster.start(cluster.Cluster(workers=workers), cluster.Work(shards, 2**29)) as pool,
     ):
         accuracy = compare(
             map_path, reference, column=column, map_classes=groups[0], reference_classes=groups[1], mask=mask,
@@ -254,7 +254,7 @@ def vectorise(
     show_warnings(area_warnings(min_area, raster))
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(cluster.Cluster(workers=workers), shards=pieces(raster), worker_bytes=2**30) as pool,
+        cluster.start(cluster.Cluster(workers=workers), cluster.Work(pieces(raster), 2**30)) as pool,
     ):
         polygons = write(
             raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
@@ -325,7 +325,7 @@ def change(
     )  # fmt: skip
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(cluster.Cluster(workers=workers), shards=pieces(request), worker_bytes=2**30) as pool,
+        cluster.start(cluster.Cluster(workers=workers), cluster.Work(pieces(request), 2**30)) as pool,
     ):
         result = compare(request, pool, progress)
     if as_json:

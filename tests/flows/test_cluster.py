@@ -17,10 +17,12 @@ import pytest
 from distributed.comm import CommClosedError
 
 from flows import cluster, pools
-from flows.cluster import Cluster
+from flows.cluster import Cluster, Work
 from flows.pools import DaskPool, Pool, SchedulerLost, ThisProcess
 from tests.server import wait_until
 from tiling.errors import Mistake
+
+GIB = 2**30
 
 
 def double(x: int) -> int:
@@ -113,7 +115,7 @@ def test_workers_that_differ_are_named() -> None:
 
 
 def test_work_that_does_not_fit_is_refused_before_it_starts() -> None:
-    with pytest.raises(Mistake, match="smaller --shard"), cluster.start(Cluster(workers=1), worker_bytes=10**15):
+    with pytest.raises(Mistake, match="smaller --shard"), cluster.start(Cluster(workers=1), Work(1, 10**15)):
         pass
 
 
@@ -127,8 +129,18 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_shard_needs_no_second_process() -> None:
-    assert cluster.fitting(shards=1, worker_bytes=1) == 0
-    assert cluster.fitting(shards=1000, worker_bytes=10**15) == 0
+    assert cluster.fitting(Work(1, 1)) == 0
+    assert cluster.fitting(Work(1000, 10**15)) == 0
+
+
+def test_as_many_processes_are_started_as_fit_with_the_cores_each_then_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "available_cores", lambda: 8)
+    monkeypatch.setattr(cluster, "available_memory", lambda: 30 * GIB)
+    assert cluster.fitting(Work(1000, 2 * GIB)) == 8
+    assert (
+        cluster.fitting(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
+    )  # of one core each; 8 would take 32
+    assert cluster.fitting(Work(20, 2 * GIB)) == 5
 
 
 # ------------------------------------------------------------------------------------------------------ other clusters
@@ -249,11 +261,78 @@ def test_gpus_get_what_asks_for_them_and_nothing_else(mixed: DaskPool) -> None:
 
 
 def test_workers_with_too_little_memory_are_named(mixed: DaskPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(mixed.memory_limits()) == 3
-    monkeypatch.setattr(mixed, "memory_limits", lambda: {"tcp://10.0.0.7:1": 2**30})
-    assert cluster._checked(mixed, 2**29) is mixed
-    with pytest.raises(Mistake, match=r"a shard takes 2\.0 GiB and worker tcp://10\.0\.0\.7:1 may use 1\.0"):
-        cluster._checked(mixed, 2**31)
+    def one_core(*_: object, **__: object) -> dict[str, int]:
+        return dict.fromkeys(sizes, 1)
+
+    sizes = {"tcp://10.0.0.7:1": (GIB, 1)}
+    monkeypatch.setattr(mixed, "sizes", lambda gpu: sizes)
+    monkeypatch.setattr(mixed, "everywhere", one_core)
+    assert cluster._checked(mixed, Work(1, 2**29)) is mixed
+    with pytest.raises(Mistake, match=r"worker tcp://10\.0\.0\.7:1 would take 2\.0 GiB on its 1 cores, 1 pieces"):
+        cluster._checked(mixed, Work(1, 2 * GIB))
+    sizes = {"tcp://10.0.0.7:1": (GIB, 4)}
+    with pytest.raises(Mistake, match=r"would take 2\.0 GiB on its 1 cores, 4 pieces of work at once"):
+        cluster._checked(mixed, Work(1, GIB // 2))
+
+
+def test_a_worker_is_asked_for_the_memory_of_its_own_cores(mixed: DaskPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine may have many more, and then every ordinary network seemed too large for small workers."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # the workers of `mixed` are threads of this process
+    asked = set()
+
+    def piece_bytes(cores: int, at_once: int) -> int:
+        asked.add((cores, at_once))
+        return 0
+
+    cluster._checked(mixed, Work(1, piece_bytes))
+    assert asked == {(2, 1), (2, 2)}
+    asked.clear()
+    cluster._checked(mixed, Work(1, piece_bytes, gpu=True))
+    assert asked == {(2, 1)}, "the worker without a card gets none of it"
+
+
+@pytest.mark.parametrize(
+    ("visible", "said", "cards"),
+    [
+        ("GPU-1,GPU-2", "", ["GPU-1", "GPU-2"]),
+        ("", "GPU 0: H200 (UUID: GPU-1)", []),
+        (None, "GPU 0: H200 (UUID: GPU-1)\nGPU 1: H200 (UUID: GPU-2)\n", ["GPU-1", "GPU-2"]),
+        (None, "GPU 0: H200 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-7)\n  MIG 1g Device 1: (UUID: MIG-8)\n",
+         ["MIG-7", "MIG-8"]),
+        (None, "", []),
+    ],
+)  # fmt: skip
+def test_cards_are_those_of_the_environment_or_all_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, said: str, cards: list[str]
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert cluster.visible_cards() == cards
+
+
+def test_cuda_without_a_card_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(Mistake, match="shows no NVIDIA graphics card"), cluster.start(Cluster(kind="cuda")):
+        pass
+
+
+def see_cards(_: int) -> tuple[str, str]:
+    time.sleep(0.1)
+    return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"]
+
+
+def test_each_card_has_a_process_and_the_cores_have_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-2")
+    with cluster.start(Cluster(kind="cuda", workers=1), Work(8, gpu=True)) as pool:
+        cards = {outcome for _, outcome in pool.as_completed(see_cards, range(12), gpu=True)}
+        cores = set(pool.map(see_cards, range(4)))
+    each = str(max(1, cluster.available_cores() // 2))
+    assert cards == {("GPU-1", each), ("GPU-2", each)}
+    assert ("", str(cluster.available_cores())) in cores
 
 
 # ------------------------------------------------------------------------------------------- workers that are not well

@@ -90,6 +90,58 @@ def test_all_that_the_image_copies_is_there_and_reaches_the_builder() -> None:
         assert let_in.issuperset(sources), line
 
 
+# ------------------------------------------------------------------------------------------------ what workers may take
+
+
+def memory_of(text: str) -> int:
+    """Bytes of 4GiB, 16GB, or of ${NAME:-4GiB}."""
+    from dask.utils import parse_bytes
+
+    return int(parse_bytes(re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", text)))
+
+
+def workers() -> dict[str, tuple[int, int, int]]:
+    """Cores, pieces of work at once and bytes of each kind of Dask worker that the files start for CPUs."""
+    service = compose()["services"]["cpu-worker"]
+    (deployed,) = [one for one in objects() if one["kind"] == "DaskCluster"]
+    (pod,) = deployed["spec"]["worker"]["spec"]["containers"]
+    slurm = yaml.safe_load((DEPLOY / "slurm" / "cluster.yaml").read_text(encoding="utf-8"))["settings"]
+
+    def told(arguments: list[str], variable: str) -> tuple[int, int, int]:
+        given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+        cores = int(re.sub(r"^\$\{\w+:-(\d+)\}$", r"\1", variable))
+        return cores, int(given["--nthreads"]), memory_of(given["--memory-limit"])
+
+    variables = {each["name"]: each["value"] for each in pod["env"]}
+    (threads,) = re.findall(r"OMP_NUM_THREADS=(\d+)", " ".join(slurm["job_script_prologue"]))
+    processes = int(slurm["processes"])
+    return {
+        "compose": told(service["command"], service["environment"]["OMP_NUM_THREADS"]),
+        "kubernetes": told(pod["args"], variables["OMP_NUM_THREADS"]),
+        "slurm": (int(threads), slurm["cores"] // processes, memory_of(slurm["memory"]) // processes),
+    }
+
+
+@pytest.mark.parametrize("network", ["demo", "resnet18"])
+def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, network: str) -> None:
+    import segmentation.bundle
+    from flows.plan import make_plan
+    from flows.request import Request, Source, choose_segmenter
+    from tests.segmentation.networks import a_bundle
+
+    bundle = segmentation.bundle.PACKAGED / "demo"
+    if network == "resnet18":
+        options = {"encoder": "resnet18", "options": {}, "tile": 1024, "margin": 64, "stride": 32}
+        bundle = a_bundle(tmp_path / "unet", architecture="unet", **options).folder
+    scene = draw_scene(tmp_path / "scene.tif", 2048, 2048)
+    segmenter = choose_segmenter(str(bundle), {})
+    request = Request(source=Source(paths=(str(scene),)), out=tmp_path / "run", segmenter=segmenter, preflight="warn")
+    plan = make_plan(request)
+    assert plan.lattice.chip_shape >= (1024, 1024)
+    for name, (cores, at_once, limit) in workers().items():
+        assert plan.worker_bytes(cores, at_once) < 0.9 * limit, f"{network} on {name}"
+
+
 # ------------------------------------------------------------------------------------------------------------- compose
 
 
