@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.coding import HIDING
 from flows.figures import csv_text
 from flows.items import ASSETS, ITEM, item_of, slug
 from flows.run import versions, write_whole
@@ -25,7 +26,7 @@ Status = Literal["done", "failed"]
 
 COLLECTED = {
     "areas.csv": ("Area of every class at every date", "text/csv"),
-    "areas.png": ("The same as a picture", "image/png"),
+    "areas.png": ("Share of every class in the ground that was seen, over time", "image/png"),
     "changes.csv": ("What became of what, between dates", "text/csv"),
     "zones.csv": ("Area of every class in every zone at every date", "text/csv"),
     "scenes.csv": ("Every scene and what came of it", "text/csv"),
@@ -152,6 +153,12 @@ class Catalogue:
     zones: str = ""
     """CSV of the classes in zones at every date, if there are zones."""
     warnings: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = HIDING
+    """Classes that hide the ground: they are no part of what was seen."""
+
+    def seen_m2(self, entry: Entry) -> float:
+        """The area of which a map shows the ground."""
+        return sum(row.area_m2 for row in entry.areas if row.class_name not in self.hidden)
 
     @property
     def used(self) -> tuple[Entry, ...]:
@@ -239,21 +246,35 @@ def _write_tables(catalogue: Catalogue, folder: Path) -> None:
 
 
 def _draw_series(catalogue: Catalogue, folder: Path) -> None:
-    """`areas.png`, the hectares of each class over time, where there are two dates or more."""
+    """`areas.png`, the share of each class in the ground that was seen over time, where there are two dates or more.
+
+    Hectares would fall wherever a cloud comes.
+    """
     from flows.transitions import draw_series
 
     if len({entry.date for entry in catalogue.dated}) < 2:
         (folder / "areas.png").unlink(missing_ok=True)
         return
-    series = {
-        name: [
-            (entry.date, sum(r.area_m2 for r in entry.areas if r.class_name == name) / 1e4) for entry in catalogue.dated
-        ]
-        for name in classes_of(catalogue.dated)
-    }
+    colours = {n: c for n, c in classes_of(catalogue.dated).items() if n not in catalogue.hidden}
     with scratch(folder) as work:
-        draw_series(catalogue.title, series, classes_of(catalogue.dated), work / "areas.png")
+        draw_series(catalogue.title, shares_of(catalogue), colours, work / "areas.png")
         (work / "areas.png").replace(folder / "areas.png")
+
+
+def shares_of(catalogue: Catalogue) -> dict[str, list[tuple[str, float]]]:
+    """For each class that hides nothing its percent of the ground seen on each day; maps of one day count together."""
+    seen: dict[str, float] = {}
+    held: dict[str, dict[str, float]] = {}
+    for entry in catalogue.dated:
+        seen[entry.date] = seen.get(entry.date, 0.0) + catalogue.seen_m2(entry)
+        for row in entry.areas:
+            if row.class_name not in catalogue.hidden:
+                of_class = held.setdefault(row.class_name, {})
+                of_class[entry.date] = of_class.get(entry.date, 0.0) + row.area_m2
+    return {
+        name: [(day, 100 * areas.get(day, 0.0) / seen[day]) for day in sorted(seen) if seen[day]]
+        for name, areas in held.items()
+    }
 
 
 def standing(catalogue: Catalogue, entry: Entry) -> str:
@@ -403,7 +424,7 @@ def index(catalogue: Catalogue, folder: Path) -> str:
         lines += ["| class | hectares | share |", "|---|---:|---:|"]
         lines += [f"| {r.class_name} | {r.area_m2 / 1e4:,.1f} | {100 * r.share:.1f} % |" for r in newest.areas]
     if (folder / "areas.png").exists():
-        lines += ["", "![Hectares of each class over time](areas.png)"]
+        lines += ["", "![Share of each class in the ground that was seen](areas.png)"]
     for change in catalogue.changes[-1:]:
         lines += ["", f"## Change since {change.earlier_date or change.earlier}", ""]
         if change.message:
@@ -431,9 +452,10 @@ def page(catalogue: Catalogue, folder: Path) -> str:
     files = [f'<a href="{name}">{name}</a>' for name in COLLECTED if name != "report.html" and (folder / name).exists()]
     body += [f"<p>{' · '.join(files)}</p>"]
     if used:
-        body += ["<h2>Areas, in hectares</h2>", _areas_table(used, colours)]
+        body += ["<h2>Areas, in hectares, and percent of the ground that was seen</h2>"]
+        body += [_areas_table(catalogue, used, colours)]
     if (folder / "areas.png").exists():
-        body += ['<figure><img src="areas.png" alt="Hectares of each class over time"></figure>']
+        body += ['<figure><img src="areas.png" alt="Share of each class in the ground that was seen"></figure>']
     if catalogue.changes:
         body += ["<h2>Change</h2>"]
     for change in reversed(catalogue.changes):
@@ -476,7 +498,7 @@ def page(catalogue: Catalogue, folder: Path) -> str:
     )
 
 
-def _areas_table(used: Sequence[Entry], colours: dict[str, str]) -> str:
+def _areas_table(catalogue: Catalogue, used: Sequence[Entry], colours: dict[str, str]) -> str:
     head = "".join(
         f'<th><span class="swatch" style="background:{colour}"></span>{escape(name)}'
         for name, colour in colours.items()
@@ -484,6 +506,16 @@ def _areas_table(used: Sequence[Entry], colours: dict[str, str]) -> str:
     rows = [f"<table><tr><th>scene<th>date{head}</tr>"]
     for entry in used:
         held = {row.class_name: row.area_m2 for row in entry.areas}
-        cells = "".join(f'<td class="n">{held[name] / 1e4:,.1f}' if name in held else "<td>" for name in colours)
+        cells = "".join(_area_cell(catalogue, entry, name, held) for name in colours)
         rows.append(f"<tr><td>{escape(entry.name)}<td>{entry.date}{cells}</tr>")
     return "\n".join([*rows, "</table>"])
+
+
+def _area_cell(catalogue: Catalogue, entry: Entry, name: str, held: dict[str, float]) -> str:
+    """Hectares of a class on a map and, unless it hides the ground, its percent of what was seen."""
+    if name not in held:
+        return "<td>"
+    cell = f'<td class="n">{held[name] / 1e4:,.1f}'
+    if name in catalogue.hidden:
+        return cell
+    return f"{cell}<br><small>{100 * held[name] / catalogue.seen_m2(entry):.1f} %</small>"

@@ -23,7 +23,7 @@ import rasterio
 import rasterio.errors
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.coding import BASE, CODES, Coding, Found, changed, code, count_codes, look, unite
+from flows.coding import BASE, CODES, HIDING, Coding, Found, changed, code, count_codes, hiding, look, unite
 from flows.evaluate import BLOCK
 from flows.evaluate import pieces as pieces_of
 from flows.pairs import Pair, Side, align
@@ -69,6 +69,13 @@ class ChangeRequest(BaseModel):
             description="What classes of either map count as, by name: Built-up = Town. Nothing leaves a class out.",
         ),
     ] = {}
+    hidden: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Classes that hide the ground",
+            description="They are not compared, unless Classes speaks of them: Cloud = Cloud.",
+        ),
+    ] = HIDING
     nodata: Annotated[
         int | None,
         Field(title="No data", description="Value that means no data in both maps, beside what each file says."),
@@ -181,7 +188,13 @@ def change(
             + (f" of which they are {request.min_confidence:g} % sure" if found.unsure[0] else "")
             + "; check that they show the same place and that each declares its no data"
         )
-    classes = unite(earlier, later, request.classes, found)
+    hidden = hiding(request.hidden, request.classes, (earlier, later))
+    classes = unite(earlier, later, {**dict.fromkeys(hidden, ""), **request.classes}, found)
+    if not any(a in classes.earlier and b in classes.later for a, b in found.pairs):
+        out = dict.fromkeys((*hidden, *(name for name, new in request.classes.items() if not new.strip())))
+        raise Mistake(
+            f"{earlier.path} and {later.path} nowhere both show a class to compare: {', '.join(out)} are left out"
+        )
     with held(request.out), on_disk(request.out), scratch(request.out) as work:
         codes, confidence = _write_codes(Coding(pair, classes), blocks, work, pool, progress)
         raw = count_all(codes, blocks, pool)
@@ -212,9 +225,19 @@ def change(
             units,
             unit,
             {why: (n, float(a * np.float64(unit))) for why, (n, a) in left_out.items() if n},
-            (*classes.notes, *pair.alignment.notes),
+            (*classes.notes, *_hidden_notes(hidden, every, pixels), *pair.alignment.notes),
         )
         return _publish(result, request, final, confidence, work, pool, progress)
+
+
+def _hidden_notes(hidden: Sequence[str], every: Sequence[int], pixels: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """What hides the ground, and how to compare it, where some of it was left out."""
+    if not hidden or every[0] == pixels.sum():
+        return ()
+    return (
+        f"{' and '.join(hidden)} {'hide' if len(hidden) > 1 else 'hides'} the ground: not compared; "
+        f"--classes '{hidden[0]}={hidden[0]}' compares it",
+    )
 
 
 def pieces(request: ChangeRequest) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from tiling.window import Window
 
 BASE = 100
 """A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5; 202 stayed 2."""
+
+HIDING = ("Cloud", "Snow and ice")
+"""Classes that hide the ground, by name: what lies below is not known, so they are not compared."""
 
 CODES = BASE * BASE
 DENSE = 1 << 20
@@ -162,6 +165,15 @@ def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Foun
         numbers_of("later"),
         tuple(notes),
     )
+
+
+def hiding(names: Iterable[str], regrouping: Mapping[str, str], sides: Iterable[Side]) -> tuple[str, ...]:
+    """Those of the names that are classes of either map and that a person does not speak of, by name or by value."""
+    rows = [row for side in sides for row in side.rows]
+    asked = {key.strip().casefold() for key in regrouping}
+    asked |= {name.casefold() for value, name, _ in rows if str(value) in asked}
+    held = {name.casefold() for _, name, _ in rows} - asked
+    return tuple(name for name in names if name.casefold() in held)
 
 
 def _regrouped(regrouping: Mapping[str, str], names: Mapping[str, Mapping[int, str]]) -> Callable[[int, str], str]:

@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.counting import Comparison, Counts, Points, count
 from flows.progress import Map, Progress, counted, silent
-from flows.regroup import LegendRows, Regrouping, groups, is_whole, named, named_rows, not_held, shape_groups
+from flows.regroup import LegendRows, Regrouping, groups, is_whole, named, named_rows, not_held, renamed, shape_groups
 from segmentation.accuracy import Accuracy
 from segmentation.boundaries import BoundaryAccuracy
 from segmentation.bundled import Bundled
@@ -76,13 +76,14 @@ def evaluate(
 
     Every value found on either side is a class; its name is the legend's or, without one, that of the map's or of the
     reference's own legend. Classes are regrouped first: `{1: 4, "forest": 2, 9: None}` counts class 1 as 4, what is
-    called forest as 2, and leaves 9 out.
+    called forest as 2, and leaves 9 out; `{5: "Open land", 6: "Open land"}` of a map makes one class of that name.
 
     Boundaries are the same within `tolerance` metres: by default two pixels of the coarser raster; 0 compares none. The
     `confidence` is that beside a map called classes.tif unless another is named. `block` and `map` change no figure.
     """
     check_numbers(tolerance, bins)
     own = legend or named_rows(map_path)
+    target, slips = renamed("--map-classes", map_classes, own)
     for path in (map_path, *([mask] if mask else [])):
         open_classes(path).close()  # a mistake is said now, and not by a worker
     comparison = Comparison(
@@ -91,9 +92,10 @@ def evaluate(
         mask=str(mask or ""),
         mask_value=mask_value,
         confidence=str(confidence_of(map_path, confidence) or ""),
-        map_groups=groups("--map-classes", map_classes, own, own),
+        map_groups=groups("--map-classes", map_classes, own, target),
     )
-    notes = not_held("--map-classes", map_path, comparison.map_groups, own)
+    notes = (*slips, *not_held("--map-classes", map_path, comparison.map_groups, own))
+    own = target
     with tempfile.TemporaryDirectory(prefix="landweave-") as work, reaching(Path(work)):
         if is_raster(reference):
             if column:

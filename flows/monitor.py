@@ -25,6 +25,7 @@ from flows import catalogue
 from flows.catalogue import Catalogue, ChangeEntry, Entry
 from flows.change import ChangeRequest, change
 from flows.cluster import HERE, Cluster
+from flows.coding import HIDING
 from flows.collection import MISTAKES, Found, Run, folder_of, in_order, scenes_of, segment_each
 from flows.figures import csv_text
 from flows.progress import Progress, silent
@@ -32,7 +33,6 @@ from flows.request import Request
 from flows.run import content_key, held, write_whole
 from flows.stac import NothingFound
 from tiling.errors import Mistake
-from tiling.palette import legend_of
 
 FORMAT = 1
 """Version of what a change or a table of zones holds; raised when older ones have to be made again."""
@@ -77,7 +77,7 @@ class MonitorRequest(BaseModel):
     cloud_classes: Annotated[
         tuple[str, ...],
         Field(title="Classes that hide the ground", description="They count as cloud and are no change."),
-    ] = ("Cloud",)
+    ] = HIDING
     min_change_area: Annotated[
         float,
         Field(ge=0, allow_inf_nan=False, title="Smallest change", description="In m²; a smaller patch is no change."),
@@ -142,6 +142,7 @@ def monitor(
             changes,
             measure_zones(request, used, out),
             tuple(warnings(request, entries, used, changes, today or datetime.datetime.now(datetime.UTC).date())),
+            request.cloud_classes,
         )
         files = catalogue.write(series, out)
         drop_stale(out / CHANGES, changes)
@@ -271,13 +272,12 @@ def change_key(request: MonitorRequest, earlier: Entry, later: Entry) -> str:
 def compare(request: MonitorRequest, earlier: Entry, later: Entry, out: Path, folder: Path, key: str) -> ChangeEntry:
     """The change between two runs, its products in `folder` and its entry written last."""
     runs = [out / RUNS / entry.name for entry in (earlier, later)]
-    names = {name for run in runs for _, name, _ in legend_of(run / "classes.tif")}
     entry = ChangeEntry(folder.name, key, earlier.name, later.name, earlier.date, later.date)
     asked = ChangeRequest(
         earlier=str(runs[0]),
         later=str(runs[1]),
         out=folder,
-        classes={name: "" for name in request.cloud_classes if name in names},
+        hidden=request.cloud_classes,
         min_area=request.min_change_area,
         min_confidence=request.min_confidence,
         simplify=request.template.simplify,

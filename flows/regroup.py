@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from flows.settings import nearest
 from tiling.classes import Groups, open_classes, read_classes
 from tiling.errors import Mistake
-from tiling.labels import ShapeLabels
+from tiling.labels import ShapeLabels, column_with
 from tiling.palette import legend_of
 from tiling.style import completed
 from tiling.window import Window
@@ -42,6 +43,29 @@ def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) 
     return tuple(found.items())
 
 
+def renamed(option: str, given: Regrouping, own: LegendRows) -> tuple[LegendRows, tuple[str, ...]]:
+    """The legend after regrouping: a name that is nobody's is a new class, in the place of the first that counts as it.
+
+    Beside it a note for each new name that looks like a slip of one that is there.
+    """
+    rows, notes = {value: (value, name, colour) for value, name, colour in own}, []
+    names = {name.casefold(): value for value, name, _ in own}
+    new: dict[str, str] = {}
+    for key, target in given.items():
+        name = "" if target is None else str(target).strip()
+        if not name or is_whole(name) or name.casefold() in names:
+            continue
+        value = int(key) if is_whole(key) else names.get(str(key).casefold())
+        if value is None or name.casefold() in new:  # `groups` says that there is no such class
+            continue
+        new[name.casefold()] = name
+        colour = rows[value][2] if value in rows else completed((), [value])[0][2]
+        rows[value] = (value, name, colour)
+        if slip := nearest(name, (known for _, known, _ in own)):
+            notes.append(f"{option}: {name} is a new class{slip}")
+    return tuple(rows.values()), tuple(notes)
+
+
 def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> tuple[str, ...]:
     """A note on classes to regroup that a raster has neither in its legend nor in its pixels.
 
@@ -63,8 +87,13 @@ def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -
     return no_class(option, path, map(str, sorted(missing)), list(there), len(given))
 
 
-def no_class(option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int) -> tuple[str, ...]:
-    """A note on the classes to regroup that a file does not have; `Mistake` where they are all that was `given`."""
+def no_class(
+    option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int, column: str = ""
+) -> tuple[str, ...]:
+    """A note on the classes to regroup that a file does not have; `Mistake` where they are all that was `given`.
+
+    `column` is another one of the file that has them.
+    """
     named = list(missing)
     if not named:
         return ()
@@ -72,6 +101,8 @@ def no_class(option: str, path: str | Path, missing: Iterable[str], held: Sequen
     said = (
         f"{option} {', '.join(f'{name}=…' for name in named[:MOST_NAMED])}: {path} has no such class; it has {listed}"
     )
+    if column:
+        said += f"; its column {column} has: take that with --column {column}"
     if len(named) == given:
         raise Mistake(said)
     return (said,)
@@ -90,7 +121,8 @@ def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> tup
         if word not in map(str.casefold, names):
             missing.append(str(key))
         known[word] = value_of("--reference-classes", value, own)
-    notes = no_class("--reference-classes", labels.path, missing, names, len(given))
+    column = column_with(labels.path, missing) if missing else ""
+    notes = no_class("--reference-classes", labels.path, missing, names, len(given), column)
     found: dict[int, int | None] = {}
     lost = []
     for value, name, _ in labels.rows:

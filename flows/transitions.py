@@ -147,22 +147,18 @@ def draw_flows(result: Change, target: Path) -> None:
 def draw_series(
     title: str, series: Mapping[str, Sequence[tuple[str, float]]], colours: Mapping[str, str], target: Path
 ) -> None:
-    """A line for each class over time, in hectares; maps of one day are added up."""
+    """A line for each class over time, from its `(day, percent of the ground that was seen)`."""
     import numpy as np
 
     figure = blank_figure(8.4, 4.2)
     axes = figure.subplots()
     for name, points in series.items():
-        summed: dict[str, float] = {}
-        for day, hectares in points:
-            summed[day] = summed.get(day, 0.0) + hectares
-        days = sorted(summed)
+        days, percent = zip(*points, strict=True)
         axes.plot(
-            np.array(days, "datetime64[D]"), [summed[day] for day in days],
+            np.array(days, "datetime64[D]"), percent,
             color=colours[name], marker="o", markersize=3.5, markeredgecolor="#777777", markeredgewidth=0.4, label=name,
         )  # fmt: skip
-    axes.set(ylabel="hectares", ylim=(0, None), title=title)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set(ylabel="percent of the ground that was seen", ylim=(0, None), title=title)
     axes.tick_params(labelsize=8)
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)

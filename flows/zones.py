@@ -62,7 +62,8 @@ def zones(
         columns[f"{key}_share"] = np.divide(metres, mapped, out=np.full(mapped.size, np.nan), where=mapped > 0)
         fields[f"{key}_m2"] = (f"{names[value]} ({value}), m²", f"Area of class {value} in the zone")
         fields[f"{key}_share"] = (f"{names[value]} ({value}), part", f"Part of the mapped area, class {value}, 0 to 1")
-    table = attributes_of(frame, columns)
+    # a column class_id would make it a layer of classes: zones may be polygons that were vectorised here
+    table = attributes_of(frame, [*columns, "class_id", "class_name"])
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, from_pandas=True))
     multi: list[Any] = [

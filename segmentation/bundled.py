@@ -48,9 +48,13 @@ class Bundled(Segmenter):
         card = self.opened.card
         missing = [band for band in card.band_names if band not in available]
         if missing:
+            sources = {band.partition(".")[0] for band in missing if "." in band}
+            absent = sorted(sources - {band.partition(".")[0] for band in available if "." in band})
+            add = " and ".join(f"{source}=FILE" for source in absent)
+            mend = f"add {add} to the scene" if absent else f"name its bands with --bands {missing[0]}=1,…"
             raise Mistake(
                 f"{card.model.kind} {card.name} also needs {', '.join(missing)}, and the scene has "
-                f"{', '.join(available)}; name its bands with --bands {missing[0]}=1,… or choose another --segmenter"
+                f"{', '.join(available)}; {mend} or choose another --segmenter"
             )
         return card.band_names
 

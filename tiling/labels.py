@@ -366,6 +366,15 @@ def read_shapes(path: str) -> Any:
     return frame
 
 
+def column_with(path: str, words: Iterable[str]) -> str:
+    """The first column of a vector file that holds all these words, capitals aside; empty where none does."""
+    frame, wanted = read_shapes(path), {word.strip().casefold() for word in words}
+    for name in frame.columns:
+        if name != frame.geometry.name and wanted <= set(frame[name].astype(str).str.strip().str.casefold()):
+            return str(name)
+    return ""
+
+
 def class_column(path: str, frame: Any, column: str = "") -> str:
     """The column that holds the classes: the one named, else the obvious one; `Mistake` where there is none."""
     import pandas

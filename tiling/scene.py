@@ -19,7 +19,7 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from tiling.bands import COMMON_NAMES, given_name, name_in_file_name, sensor_in
+from tiling.bands import COMMON_NAMES, LETTERS, given_name, name_in_file_name, sensor_in
 from tiling.errors import Mistake
 from tiling.folders import RASTER_SUFFIXES, BandFiles, band_files, sensor_of_files
 from tiling.grids import check_overlap, finest, place_on
@@ -281,6 +281,7 @@ def open_scene(
     if not sources:
         raise Mistake("no source was given; name a raster, for example scene.tif")
     named, folder = _named_sources(sources)
+    named = [_as_source(one) for one in named]
     chosen = _chosen_bands(named, bands or {})
     files = list({file.place: file for _, file, _ in chosen}.values())
     clouds, notes = (None, []) if mask else _clouds(folder, files)
@@ -359,6 +360,8 @@ class _Named(NamedTuple):
     band: str
     """The one band it holds, or nothing where the file is to say."""
     path: str
+    alias: str = ""
+    """The letter that a person wrote for the band: it may as well be meant as a source's name."""
 
 
 def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
@@ -374,7 +377,7 @@ def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
             else:
                 named.append(_Named("", "", text))
         elif known := given_name(name, sensor_in(stem_of(path))):
-            named.append(_Named("", known, path))
+            named.append(_Named("", known, path, name if name.casefold() in LETTERS else ""))
         elif "." in name:
             raise Mistake(f"{text}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
         else:
@@ -383,6 +386,26 @@ def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
         if is_there(one.path) and Path(one.path).is_dir():
             raise Mistake(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
     return named, folder
+
+
+def _as_source(one: _Named) -> _Named:
+    """Of a file of several bands that is named by a letter, as in `t1=a.tif`, the letter is the source's name."""
+    return _Named(one.alias, "", one.path) if one.alias and read_header(one.path).count > 1 else one
+
+
+def _check_tiles(named: Sequence[_Named]) -> None:
+    """Raise `Mistake` where files that nobody named lie side by side: they are tiles, not bands, of one scene."""
+    if len(named) < 2 or any(one.band for one in named):
+        return
+    first, second = (read_header(one.path) for one in named[:2])
+    if first.geobox.crs == second.geobox.crs and first.count == second.count:
+        one, other = (file.geobox.extent for file in (first, second))
+        if (one & other).area < 0.1 * min(one.area, other.area):
+            more = "and 1 more" if len(named) == 2 else f"and {len(named) - 1} more"
+            raise Mistake(
+                f"{first.path} {more} lie side by side: tiles of one scene; make it one raster first: "
+                f"gdalbuildvrt scene.vrt {' '.join(Path(one.path).name for one in named[:2])} …"
+            )
 
 
 def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tuple[str, Header, int]]:
@@ -394,6 +417,7 @@ def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tup
         known = dot and source in sources
         of_source.setdefault(source if known else "", {})[name if known else text] = index
     plain = [one for one in named if not one.source]
+    _check_tiles(plain)
     sensor = sensor_of_files(stem_of(one.path) for one in plain if not one.band)
     chosen: list[tuple[str, Header, int]] = []
     for one in named:

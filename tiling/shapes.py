@@ -18,6 +18,7 @@ def read_frame(path: str | Path) -> Any:
     Read are GeoPackage, shapefile, GeoJSON, FlatGeobuf, KML and GeoParquet: none of them fetches or runs what it names.
     """
     import geopandas
+    import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
     from shapely.errors import ShapelyError
 
@@ -26,16 +27,32 @@ def read_frame(path: str | Path) -> Any:
     if not is_there(path):
         raise Mistake(f"{path} does not exist on this machine; vector files are read from here alone")
     _check_format(path)
-    read = geopandas.read_parquet if path.lower().endswith(".parquet") else geopandas.read_file
     try:
-        frame = read(path)
+        if path.lower().endswith(".parquet"):
+            frame = geopandas.read_parquet(path)
+        else:
+            # the layer is named where it is the only one with shapes: QGIS keeps styles in layers of their own
+            layers = [name for name, shape in pyogrio.list_layers(path) if shape]
+            frame = geopandas.read_file(path, **({"layer": layers[0]} if len(layers) == 1 else {}))
     except (DataSourceError, DataLayerError, OSError, ValueError, ShapelyError) as error:
         raise Mistake(f"{path} cannot be read as a vector file: {error}") from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise Mistake(f"{path} cannot be read as a vector file: it holds a table without shapes")
     if frame.crs is None:
         raise Mistake(f"{path} has no CRS; give it one, for example with ogr2ogr -a_srs EPSG:4326")
+    _check_degrees(path, frame)
     return frame
+
+
+def _check_degrees(path: str, frame: Any) -> None:
+    """Raise `Mistake` where coordinates cannot be the degrees that the CRS says they are."""
+    west, south, east, north = frame.total_bounds
+    if frame.crs.is_geographic and (max(abs(west), abs(east)) > 360.1 or max(abs(south), abs(north)) > 90.1):
+        name = ":".join(frame.crs.to_authority() or ("its CRS",))
+        raise Mistake(
+            f"{path}: coordinates such as {west:.10g}, {south:.10g} lie outside {name}, which has degrees; the CRS is "
+            "probably wrong: say the right one with ogr2ogr -a_srs EPSG:… mended.gpkg FILE"
+        )
 
 
 def _check_format(path: str) -> None:

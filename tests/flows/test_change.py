@@ -351,14 +351,15 @@ def test_the_forest_of_pucallpa_shrinks(shared_data: Path, tmp_path: Path) -> No
     i, j, _, _ = next(result.transitions())
     assert (names[i], names[j]) == ("Trees and dense vegetation", "Crops and grass")
     a, b = (read(run / "classes.tif") for run in runs)
-    assert result.pixels.sum() == np.count_nonzero((a > 0) & (b > 0))
+    ground = [(classes > 0) & ~np.isin(classes, (7, 8)) for classes in (a, b)]  # neither snow nor cloud
+    assert result.pixels.sum() == np.count_nonzero(ground[0] & ground[1])
 
 
 def test_grids_one_pixel_apart_are_paired(shared_data: Path, tmp_path: Path) -> None:
     bands, stem = {"red": 1, "green": 2, "blue": 3, "nir": 4}, "naip_nd_multiyear/m_4709963_se_14_1_"
     days = ("20170827", "20200831")
     runs = [segmented(shared_data, f"{stem}{day}.tif", bands, tmp_path / day) for day in days]
-    result = compare(*runs, tmp_path / "out", 300)
+    result = compare(*runs, tmp_path / "out", 300, hidden=())
     a, b = (read(run / "classes.tif") for run in runs)
     assert (a.shape, b.shape) == ((724, 934), (723, 934))
     # 2020 begins 3 m (0.6 pixel) further west and 2 m (0.4 pixel) further south
@@ -381,3 +382,31 @@ def test_the_command_line_prints_what_became_of_what(tmp_path: Path) -> None:
     assert "classes left out" in done.output
     plain = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(plain.stdout)["pixels"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
+
+
+# -------------------------------------------------------------------------------------------- what hides the ground
+
+SKY = {1: "Water", 2: "Forest", 7: "Snow and ice", 8: "cloud"}
+
+
+def test_what_hides_the_ground_is_not_compared_unless_someone_says_so(tmp_path: Path) -> None:
+    earlier = write(tmp_path / "a.tif", [[1, 1, 2, 8, 7, 2]], names=SKY)
+    later = write(tmp_path / "b.tif", [[1, 2, 8, 2, 2, 7]], names=SKY)
+    plain = compare(earlier, later, tmp_path / "plain")
+    assert [name for _, name, _ in plain.classes] == ["Water", "Forest"]
+    assert plain.pixels.tolist() == [[1, 1], [0, 0]]
+    assert plain.left_out["classes left out"][0] == 4
+    assert plain.notes[0] == (
+        "Cloud and Snow and ice hide the ground: not compared; --classes 'Cloud=Cloud' compares it"
+    )
+    for said in ({"Snow and ice": "Snow and ice"}, {"7": "7"}):
+        snow = compare(earlier, later, tmp_path / "snow", classes=said)
+        assert [name for _, name, _ in snow.classes] == ["Water", "Forest", "Snow and ice"]
+        assert snow.pixels.sum() == 4
+    assert compare(earlier, later, tmp_path / "all", hidden=()).pixels.sum() == 6
+
+
+def test_two_maps_of_clouds_are_a_mistake(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.tif", [[8, 7]], names=SKY) for name in "ab"]
+    with pytest.raises(Mistake, match="nowhere both show a class to compare: Cloud, Snow and ice are left out"):
+        compare(*paths, tmp_path / "out")

@@ -26,6 +26,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows import pipeline
+from flows.catalogue import shares_of
 from flows.cli import app
 from flows.collection import Found
 from flows.monitor import MonitorRequest, Watched, monitor, neighbours
@@ -161,6 +162,10 @@ def test_clouds_are_no_change(inbox: Path, out: Path) -> None:
     watched = monitor(request(inbox, out))
     assert "Cloud" in {row["class_name"] for row in table(out, "areas.csv")}
     assert watched.series.changes[0].changed_m2 == 0
+    shares = shares_of(watched.series)
+    assert "Cloud" not in shares
+    assert all(percent == 100 for points in shares.values() for _, percent in points), "a cloud takes no forest away"
+    assert "percent of the ground that was seen" in (out / "report.html").read_text()
     strict = monitor(request(inbox, out, max_invalid=0.05))
     assert "6 % is cloud" in strict.series.unused[f"b_{DAYS[1]}"]
 
