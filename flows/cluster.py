@@ -254,6 +254,10 @@ def _existing(cluster: Cluster, work: Work) -> Iterator[Pool]:
     address = cluster.kind
     try:
         client = Client(address, timeout=SCHEDULER_TIMEOUT, security=_security(address, cluster.settings))
+    except TypeError as error:  # what Dask's TLS raises without certificates
+        raise Mistake(
+            f"{address} needs certificates; name them with --cluster-set ca_file=FILE,cert=FILE,key=FILE"
+        ) from error
     except (OSError, TimeoutError, ValueError) as error:
         raise Mistake(f"no Dask scheduler answers at {address}: {error}; start one or leave --cluster out") from error
     with client:
@@ -290,8 +294,9 @@ def _launched(cluster: Cluster, work: Work) -> Iterator[Pool]:
 
     launcher = LAUNCHERS.get(cluster.kind, Launcher(cluster.kind))
     settings = {**dict(launcher.settings), **cluster.settings}
+    made = _class(launcher)
     try:
-        started = _class(launcher)(**settings)
+        started = made(**settings)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         what = " ".join(str(error).split())
         raise Mistake(f"cluster {cluster.kind} does not start: {what}; mend its settings: {settings}") from error
@@ -307,14 +312,28 @@ def _launched(cluster: Cluster, work: Work) -> Iterator[Pool]:
 
 
 def _class(launcher: Launcher) -> Any:
+    """The cluster's class; anything else of that name is not called."""
+    from distributed.deploy.cluster import Cluster as DaskCluster
+
     module, _, name = launcher.path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        made = getattr(importlib.import_module(module), name)
     except ImportError as error:
         package = f"pip install 'landweave[{launcher.extra}]'" if launcher.extra else f"install {module}"
         raise Mistake(f"{launcher.path} is not installed here ({error}); {package}") from error
     except AttributeError as error:
         raise Mistake(f"{module} has no class {name}; name a cluster's class by its dotted path") from error
+    if not isinstance(made, type) or not (
+        issubclass(made, DaskCluster) or {"scale", "close", "__enter__"} <= set(dir(made))
+    ):
+        raise Mistake(f"{launcher.path} is no class of Dask clusters; name one, such as dask_jobqueue.PBSCluster")
+    submit = str(getattr(getattr(made, "job_cls", None), "submit_command", "")).split()
+    if submit and shutil.which(submit[0]) is None:  # dask_jobqueue would log that, and wait for workers
+        raise Mistake(
+            f"{launcher.path} submits jobs with {submit[0]}, and this machine has no such command; start landweave "
+            "where jobs are submitted"
+        )
+    return made
 
 
 def _checked(pool: DaskPool, work: Work) -> DaskPool:

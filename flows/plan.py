@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from flows.evaluate import is_raster
 from flows.pools import available_cores
 from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
@@ -21,8 +22,10 @@ from segmentation.calibration import REFLECTIVE, STRETCHED, doubts, infer
 from segmentation.indices import required_bands
 from segmentation.preflight import unmarked
 from segmentation.segmenter import Finding, Segmenter, kinds
+from tiling.classes import open_classes
 from tiling.errors import Mistake, redacted
 from tiling.images import covered
+from tiling.labels import read_shapes
 from tiling.lattice import Lattice, Shard, Shards
 from tiling.reading import common_block, fetch_ahead
 from tiling.scene import Scene
@@ -147,6 +150,8 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     remote files are fetched whole where that costs fewer bytes than sample and shards would one by one.
     """
     scene = request.source.open()
+    if request.reference:
+        check_reference(request.reference)
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     to_read = window if ahead else None
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
@@ -162,6 +167,14 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
         fetch_ahead(scene, tuple({*segmenter.bands(scene.band_names), *again}), to_read)
     warnings = (*warnings, *swallowed(request.min_area or 0.0, window.area * scene.gsd**2, scene.name))
     return Plan(request, scene, segmenter, lattice, window, outline, warnings)
+
+
+def check_reference(path: str) -> None:
+    """Raise `Mistake` where nothing can be compared with a file: said before the map is made, not after."""
+    if is_raster(path):
+        open_classes(path).close()
+    else:
+        read_shapes(path)
 
 
 def whole_blocks(scene: Scene, bands: Sequence[str], shard: int) -> int:

@@ -494,8 +494,9 @@ def options_of(group: type[Any]) -> list[inspect.Parameter]:
 
 def typed_as(parameter: inspect.Parameter) -> str:
     """What a person types for a parameter: its option, or what stands for an argument."""
-    (told,) = get_args(parameter.annotation)[1:]
-    return str(told.param_decls[0] if told.param_decls else told.metavar)
+    (typer_info,) = get_args(parameter.annotation)[1:]
+    names = [typer_info.default, *(typer_info.param_decls or ())]  # typer takes the first name for a default
+    return next((name for name in names if isinstance(name, str) and name.startswith("--")), str(typer_info.metavar))
 
 
 def check_value(option: str, value: Any) -> None:
@@ -508,7 +509,7 @@ def check_value(option: str, value: Any) -> None:
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, str | Path) and "\0" in str(one):
             raise Mistake(f"{option}: a NUL character stands in {str(one)!r}; write it without")
-        if isinstance(one, float) and option != "--nodata" and not (math.isfinite(one) and abs(one) < 1e18):
+        if isinstance(one, float) and not option.endswith("nodata") and not (math.isfinite(one) and abs(one) < 1e18):
             raise Mistake(f"{option} {one:g}: that is no number of any use here; write a smaller one")
         if isinstance(one, int) and abs(one) > LARGEST:
             raise Mistake(f"{option} {str(one)[:20]}…: whole numbers end at {LARGEST}; write a smaller one")

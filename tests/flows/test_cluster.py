@@ -193,6 +193,24 @@ def test_a_class_that_is_not_there_is_named_with_its_package(kind: str, told: st
         pass
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("builtins.print", "builtins.print is no class of Dask clusters"),
+        ("collections.OrderedDict", "is no class of Dask clusters"),
+        ("tls://127.0.0.1:1", r"needs certificates; name them with --cluster-set ca_file=FILE"),
+        ("slurm", "submits jobs with sbatch, and this machine has no such command"),
+    ],
+)
+def test_what_cannot_start_a_cluster_is_a_mistake_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, told: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Mistake, match=told), cluster.start(Cluster(kind=kind)):
+        pass
+    assert capsys.readouterr().out == "", "print was not called"
+
+
 def test_settings_a_class_does_not_take_are_named() -> None:
     with (
         pytest.raises(Mistake, match=r"cluster distributed\.LocalCluster does not start: .*colour"),

@@ -590,3 +590,38 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, arguments: tuple[str, .
     assert isinstance(done.exception, Mistake)
     assert arguments[0] in str(done.exception)
     assert "\n" not in str(done.exception)
+
+
+# ----------------------------------------------------------------------------------------------------- names of classes
+
+
+def test_regrouped_classes_can_be_given_a_new_name(tmp_path: Path) -> None:
+    values = np.array([[1, 2, 5, 6, 6, 9]], np.uint8)
+    found, truth = write_classes(tmp_path / "map.tif", values), write_classes(tmp_path / "truth.tif", values)
+    legend = [(1, "Water", "#0000ff"), (2, "Trees", "#00ff00"), (5, "Bare", "#aa8866"), (6, "Town", "#ff0000")]
+    accuracy = evaluate(
+        found, truth, legend=legend, tolerance=0, map_classes={5: "Sealed", "town": "Sealed", 9: "Other"},
+        reference_classes={6: "Sealed"},
+    )  # fmt: skip
+    assert [(one.value, one.name) for one in accuracy.classes] == [
+        (1, "Water"), (2, "Trees"), (5, "Sealed"), (9, "Other"),
+    ]  # fmt: skip
+    assert accuracy.overall_accuracy == 1
+    assert not [note for note in accuracy.notes if "new class" in note]
+    slip = evaluate(found, truth, legend=legend, tolerance=0, map_classes={5: "Watter"})
+    assert "--map-classes: Watter is a new class; did you mean Water?" in slip.notes
+    with pytest.raises(Mistake, match="--reference-classes: the map has no class Sealed"):
+        evaluate(found, truth, legend=legend, reference_classes={6: "Sealed"})
+
+
+def test_the_column_that_holds_the_names_is_told(tmp_path: Path) -> None:
+    found = write_classes(tmp_path / "map.tif", np.ones((4, 4), np.uint8))
+    shapes = [shapely.box(0, 0, 2, 4), shapely.box(2, 0, 4, 4)]
+    path = write_shapes(tmp_path / "truth.gpkg", shapes, [1, 2])
+    frame = geopandas.read_file(path)
+    frame["name"] = ["Forest", "lake"]
+    frame.to_file(path)
+    with pytest.raises(Mistake, match=r"it has 1, 2; its column name has: take that with --column name"):
+        evaluate(found, path, reference_classes={"forest": 1, "lake": 2})
+    with pytest.raises(Mistake, match=r"it has 1, 2$"):
+        evaluate(found, path, reference_classes={"desert": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from flows.cluster import ThisProcess
 from flows.measures import IndexMeasure, index_columns, index_measures
 from flows.vectorise import pixel_metres, vectorise
 from flows.zones import slugs, zones
+from tests.conftest import Run
 from tests.scenes import draw_scene, read
 from tiling.errors import Mistake
 from tiling.palette import legend_of
@@ -135,3 +137,62 @@ def test_two_indices_that_differ_in_capitals_only_cannot_both_have_a_column() ->
     assert index_columns(["ndvi", "NDWI", "NDVI"]) == ("ndvi", "ndwi")
     with pytest.raises(Mistake, match="capitals only"):
         index_columns(["BAI", "BaI"])
+
+
+# --------------------------------------------------------------------------------------------------------- command line
+
+
+def write_plain(path: Path, values: np.ndarray, **settings: object) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=1, dtype=values.dtype,
+        crs="EPSG:32633", transform=Affine(10, 0, 5e5, 0, -10, 5e6), **settings,
+    ) as target:  # fmt: skip
+        target.write(values, 1)
+    return path
+
+
+def test_measurements_are_no_classes_unless_someone_insists(landweave: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    levels = write_plain(tmp_path / "levels.tif", rng.integers(0, 100, (60, 60)).astype(np.uint8))
+    status, _, err = landweave("vectorise", levels, "--out", tmp_path / "a.fgb")
+    assert status == 2
+    assert "levels.tif looks like measurements, not classes: 100 values" in err
+    assert not (tmp_path / "a.fgb").exists()
+    assert landweave("vectorise", levels, "--out", tmp_path / "a.fgb", "--any-values", "--workers", 0)[0] == 0
+    regions = np.kron(np.arange(144).reshape(12, 12), np.ones((5, 5))).astype(np.uint8)  # many values, in regions
+    few = rng.integers(1, 9, (60, 60)).astype(np.uint8)  # speckle of a few classes
+    for number, values in enumerate((regions, few)):
+        classes = write_plain(tmp_path / f"{number}.tif", values)
+        status, _, err = landweave("vectorise", classes, "-o", tmp_path / f"new{number}" / "a.fgb", "--workers", 0)
+        assert status == 0, err
+        assert (tmp_path / f"new{number}" / "a.fgb").exists()
+
+
+def test_a_smallest_area_beyond_the_raster_is_warned_of(landweave: Run, mask: Path, tmp_path: Path) -> None:
+    def warnings(area: str) -> str:
+        status, _, err = landweave("vectorise", mask, "-o", tmp_path / "a.fgb", "--workers", 0, "--min-area", area)
+        assert status == 0
+        return "".join(line for line in err.splitlines() if "warning" in line)
+
+    assert "--min-area 1300 is more than all of mask.tif, 1,20" in warnings("1300")
+    assert warnings("1100") == ""
+
+
+def test_zones_elsewhere_are_a_mistake(landweave: Run, mask: Path, tmp_path: Path) -> None:
+    geopandas.GeoDataFrame(geometry=[shapely.box(-99, 19, -98, 20)], crs="EPSG:4326").to_file(tmp_path / "z.geojson")
+    status, _, err = landweave("zones", mask, tmp_path / "z.geojson", "--out", tmp_path / "out.gpkg")
+    assert status == 2
+    assert "z.geojson and " in err.splitlines()[-1]
+    assert "share no pixel with data" in err
+    assert not (tmp_path / "out.gpkg").exists()
+
+
+def test_polygons_made_here_are_zones_too(landweave: Run, mask: Path, tmp_path: Path) -> None:
+    vectorise(mask, tmp_path / "a.gpkg", ThisProcess())
+    status, out, err = landweave("zones", mask, tmp_path / "a.gpkg", "-o", tmp_path / "new" / "z.gpkg", "--json")
+    assert status == 0, err
+    rows = json.loads(out)["zones"]
+    assert sorted({row["zone_class_name"] for row in rows}) == ["300", "Dry land", "Sea"]
+    for row in rows:
+        own = {"Sea": "sea", "Dry land": "dry_land", "300": "class_300"}[row["zone_class_name"]]
+        assert row[f"{own}_share"] == pytest.approx(1)

@@ -239,6 +239,15 @@ def test_missing_bands_are_named(network: Network) -> None:
         network.bands(["blue", "green"])
 
 
+def test_a_missing_source_is_to_be_added_not_numbered(tmp_path: Path) -> None:
+    bands = ("red", "leaf_on.red", "leaf_on.nir")
+    network = Network(bundle=str(a_bundle(tmp_path / "two", bands=bands).folder))
+    with pytest.raises(Mistake, match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or"):
+        network.bands(["red", "nir"])
+    with pytest.raises(Mistake, match=r"name its bands with --bands leaf_on.nir=1"):
+        network.bands(["red", "leaf_on.red"])
+
+
 def test_digital_numbers_are_refused(network: Network) -> None:
     with pytest.raises(Mistake, match="green, red, nir are digital numbers, not reflectance"):
         network(make_chip(np.ones((3, 32, 32)), BANDS, units="dn"))

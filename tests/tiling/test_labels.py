@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import combinations
 from pathlib import Path
 
@@ -216,6 +217,17 @@ def test_of_a_polygon_with_a_spike_its_area_alone_is_burnt(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("error")
+def test_metres_that_are_called_degrees_are_a_mistake_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "labels.gpkg"
+    geopandas.GeoDataFrame({"class": [1, 2]}, geometry=[box(0, 0, 5, 5), box(9, 9, 5, 5)], crs="EPSG:4326").to_file(
+        path
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Mistake, match="lie outside EPSG:4326, which has degrees; the CRS is probably wrong"):
+            open_labels(path, GRID)
+
+
 def test_empty_geometries_are_left_out_without_a_warning(tmp_path: Path) -> None:
     path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), shapely.Polygon(), None], label=["a", "b", "b"])
     assert [row[:2] for row in open_labels(path, GRID, column="label").rows] == [(1, "a")]

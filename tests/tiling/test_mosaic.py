@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box
 
 from tests.scenes import read
-from tiling.mosaic import write_cog, write_masked, write_mosaic
+from tiling.errors import Mistake
+from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import Part, read_part, write_part
 from tiling.window import Window
 
@@ -116,3 +119,44 @@ def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"shape|Source"):
         write_part(tmp_path / "p.tif", Window(0, 0, 3, 4), GRID, np.zeros((9, 9, 9), np.uint8), None, {})
     assert list(tmp_path.iterdir()) == []
+
+
+# -------------------------------------------------------------------------------------------------------------- scratch
+
+STAYS = """
+import sys, time
+from pathlib import Path
+from tiling.mosaic import scratch
+with scratch(Path(sys.argv[1])) as work:
+    (work / "file").touch()
+    print(work.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_holds_stays(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", STAYS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, living = (process.stdout.readline().strip() for process in processes if process.stdout)
+        processes[0].kill()
+        processes[0].wait()
+        assert (tmp_path / killed / "file").exists()
+        with scratch(tmp_path) as mine:
+            assert {path.name for path in tmp_path.iterdir()} == {living, mine.name}
+            with scratch(tmp_path) as other:  # two of one process
+                assert mine.exists()
+                assert other != mine
+        assert [path.name for path in tmp_path.iterdir()] == [living]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_folder_that_may_not_be_written_to_is_a_mistake(tmp_path: Path) -> None:
+    says = pytest.raises(Mistake, match="nosuch: No such file or directory; name another place with --out")
+    with says, scratch(tmp_path / "nosuch"):
+        pass

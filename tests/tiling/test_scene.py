@@ -150,6 +150,10 @@ def test_further_rasters_stand_under_names_of_their_own(tmp_path: Path) -> None:
     assert np.array_equal(pixels[1], now[3])
     assert np.all(pixels[2] == 7)
 
+    both = open_scene([f"t1={first}", f"t2={second}"])  # letters of thermal bands, where a file has one band
+    assert {name.partition(".")[0] for name in both.band_names} == {"t1", "t2"}
+    thermal, red = write(tmp_path / "thermal.tif", noise(8, 8)), write(tmp_path / "red.tif", noise(8, 8))
+    assert open_scene([red, f"t1={thermal}"]).band_names == ("red", "lwir11")
     numbered = open_scene([first, f"before={second}"], bands={"before.swir16": 2, "nir": 4})
     assert [(band.name, band.index) for band in numbered.bands] == [("nir", 4), ("before.swir16", 2)]
     alone = open_scene([f"before={second}"])
@@ -162,6 +166,14 @@ def test_sources_that_do_not_make_one_scene_are_refused(tmp_path: Path) -> None:
     plain = write(tmp_path / "plain.tif", noise(8, 8))
     (tmp_path / "empty").mkdir()
     assert "holds 3 bands where a single-band file is wanted" in refusal(stack, red)
+    for count in (1, 3):
+        tiles = [
+            write(tmp_path / f"{count}-{n}.tif", noise(count, 8, 8), transform=from_origin(5e5 + 80 * n, 5e6, 10, 10))
+            for n in range(4)
+        ]
+        said = refusal(*tiles)
+        assert f"{tiles[0]} and 3 more lie side by side: tiles of one scene" in said
+        assert f"gdalbuildvrt scene.vrt {count}-0.tif {count}-1.tif …" in said
     assert "are both red" in refusal(red, other)
     assert f"say so, for example red={plain}" in refusal(plain, red)
     assert "t2.elevation is no band name" in refusal(f"t2.elevation={plain}")
