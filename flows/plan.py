@@ -406,7 +406,7 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "shard": {"width": first.core.width, "height": first.core.height},
         "computed_pixels": pixels_computed(plan),
         "product_pixels": plan.window.area,
-        "worker_bytes": plan.worker_bytes,
+        "worker_bytes": plan.worker_bytes(available_cores()),
         "warnings": list(plan.warnings),
     }  # fmt: skip
 
