@@ -83,12 +83,12 @@ class Bar:
 class Bars:
     """A `Progress` of work whose stages are known only as they come: a bar for each."""
 
-    def __init__(self, units: str) -> None:
-        self._units = units
+    def __init__(self, units: str, of: str = "") -> None:
+        self._units, self._of = units, of
         self._bars: dict[str, Bar] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        self._bars.setdefault(stage, Bar(self._units))(stage, done, total)
+        self._bars.setdefault(stage, Bar(self._units, self._of))(stage, done, total)
 
 
 def standing(done: int, total: int, units: str, seconds: float, before: int = 0) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import get_run_logger
 
 from flows import cluster, pipeline
-from flows.artifacts import FILES, Bar, outcome, publish_artifacts
+from flows.artifacts import FILES, Bar, Bars, outcome, publish_artifacts
 from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.cluster import Cluster
 from flows.forms import (
@@ -120,7 +120,7 @@ def run(request: Request, on: Cluster, of: str = "") -> Published:
             rasters = step(
                 stage("join"),
                 "One raster out of all shards",
-                partial(pipeline.join, plan, parts, folder, pool, Bar("rasters", of)),
+                partial(pipeline.join, plan, parts, folder, pool, Bars("pieces", of)),
             )
             polygons = step(
                 stage("vectorise"),
