@@ -97,7 +97,7 @@ def test_segment_scene_leaves_bars_a_picture_areas_and_assets(
     assert run["state"]["message"].endswith(f"; in {out}")
     settles(lambda: task_runs(address, run), dict.fromkeys(STAGES, "COMPLETED"))
     left = left_by(address, run)
-    assert bars(left) == {"segment": 100, "join": 100, "vectorise": 100}
+    assert bars(left) == {"segment": 100, "sieve": 100, "join": 100, "vectorise": 100}
     assert left["progress-segment"]["description"].startswith("4/4 shards in")
     page = left["land-cover-valley-20240501"]["data"]
     assert PICTURE in page
