@@ -51,11 +51,12 @@ def open_folder() -> Iterator[Path]:
 
 
 def test_a_local_postgresql_keeps_its_tables_and_ends_with_the_block(open_folder: Path) -> None:
-    asyncpg = pytest.importorskip("asyncpg")
+    import asyncpg  # comes with Prefect
+
     try:
         programs_folder()
     except Mistake as mistake:
-        pytest.skip(str(mistake))
+        pytest.skip(str(mistake))  # PostgreSQL is a program of the machine; .ci/run installs it
 
     async def ask(address: str, *statements: str) -> list[list[tuple[object, ...]]]:
         connection = await asyncpg.connect(address.replace("+asyncpg", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,8 @@ def test_a_bit_mask_beside_landsats_bands_hides_clouds(tmp_path: Path) -> None:
         (lambda f: None, "give the folder of the band files"),
     ],
 )
-def test_a_folder_without_rasters_says_what_it_is(tmp_path: Path, make: object, mend: str) -> None:
-    make(tmp_path)  # type: ignore[operator]  # each a function of a folder
+def test_a_folder_without_rasters_says_what_it_is(tmp_path: Path, make: Callable[[Path], object], mend: str) -> None:
+    make(tmp_path)
     with pytest.raises(Mistake, match=mend):
         open_scene([str(tmp_path)])
 
