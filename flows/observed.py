@@ -64,11 +64,15 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
 
     def made(work: Work) -> Flow[..., Any]:
         form = inspect.signature(work, eval_str=True)
+        usual = {name: one.default for name, one in form.parameters.items() if one.default is not one.empty}
+
+        def called() -> str:
+            return run_name({**usual, **runtime.flow_run.parameters})
 
         @wraps(work)
         def run(*args: Any, **given: Any) -> State[Any]:
             told = form.bind_partial(*args, **given).arguments
-            tag_run(told)
+            tag_run({**usual, **told})
             return ended(lambda: work(**filled_in(work, told)))
 
         absent = [
@@ -79,7 +83,7 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
         known: Flow[..., Any] = flow(
             name=name,
             description=description,
-            flow_run_name=run_name,
+            flow_run_name=called,
             persist_result=False,
             validate_parameters=False,
         )(run)
@@ -91,10 +95,10 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
     return made
 
 
-def run_name() -> str:
-    """What the list of runs shows: the name a person gave, else what the form says of the run."""
+def run_name(parameters: Mapping[str, Any]) -> str:
+    """What the list of runs shows: the name a person gave, else what the parameters say of the run."""
     given = runtime.flow_run.name or ""
-    return given if not naming.MADE_UP.fullmatch(given) else naming.run_name(runtime.flow_run.parameters) or given
+    return given if not naming.MADE_UP.fullmatch(given) else naming.run_name(parameters) or given
 
 
 def tag_run(parameters: Mapping[str, Any]) -> None:

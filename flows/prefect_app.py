@@ -11,9 +11,11 @@ import argparse
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import httpx
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +32,9 @@ SUBMIT = "/create_flow_run"
 
 READS = ("GET", "HEAD", "OPTIONS")
 
+ASKED_ALIKE = (b"authorization", b"host")
+"""Headers of a form that the question for its deployment is asked with."""
+
 logger = logging.getLogger("landweave.prefect_app")
 
 
@@ -45,7 +50,7 @@ class Persistent:
             return
         body = await body_of(receive)
         if scope["path"].endswith(SUBMIT):
-            body = named(body)
+            body = named(body, await self._presets(scope))
         for attempt, pause in enumerate(self._pauses, start=1):
             answer = Answer(send)
             try:
@@ -58,6 +63,18 @@ class Persistent:
             logger.info("%s %s: the database is busy, attempt %d", scope["method"], scope["path"], attempt)
             await asyncio.sleep(pause)
         await self._app(scope, replayed(body, receive), send)
+
+    async def _presets(self, scope: Scope) -> dict[str, Any] | None:
+        """What the deployment of a form fills in where the form says nothing; None where the server does not say."""
+        headers = {name: value for name, value in scope["headers"] if name in ASKED_ALIKE}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app, raise_app_exceptions=False)) as client:
+            answer = await client.get(f"http://server{scope['path'].removesuffix(SUBMIT)}", headers=headers)
+        if answer.status_code != httpx.codes.OK:
+            return None
+        deployment = answer.json()
+        fields = (deployment.get("parameter_openapi_schema") or {}).get("properties") or {}
+        defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
+        return defaults | (deployment.get("parameters") or {})
 
 
 class Answer:
@@ -74,11 +91,14 @@ class Answer:
             await self._send(message)
 
 
-def named(body: bytes) -> bytes:
+def named(body: bytes, presets: Mapping[str, Any] | None) -> bytes:
     """What a form sends, with a name and tags that say what the run is of, where it has a made-up name or none.
 
-    So the run is told from others while it waits, too.
+    So the run is told from others while it waits, too. `presets` are the values of what the form leaves out; where
+    they are not known the run is named once it starts.
     """
+    if presets is None:
+        return body
     try:
         asked = json.loads(body)
     except ValueError:  # Prefect says what is wrong with it
@@ -86,9 +106,10 @@ def named(body: bytes) -> bytes:
     if not isinstance(asked, dict) or not isinstance(asked.get("parameters"), dict):
         return body
     name, tags = asked.get("name") or "", asked.get("tags") or []
+    whole = {**presets, **asked["parameters"]}
     if not name or naming.MADE_UP.fullmatch(name):
-        asked["name"] = naming.run_name(asked["parameters"]) or name or None
-    asked["tags"] = list(dict.fromkeys([*tags, *naming.run_tags(asked["parameters"])]))
+        asked["name"] = naming.run_name(whole) or name or None
+    asked["tags"] = list(dict.fromkeys([*tags, *naming.run_tags(whole)]))
     return json.dumps({key: value for key, value in asked.items() if value is not None}).encode()
 
 

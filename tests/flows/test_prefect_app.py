@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -40,7 +40,12 @@ class Busy:
         await send({"type": "http.response.body", "body": b"".join(parts)})
 
 
-def asked(app: Callable[[Scope, Receive, Send], Awaitable[None]], method: str) -> list[Message]:
+def asked(
+    app: Callable[[Scope, Receive, Send], Awaitable[None]],
+    method: str,
+    path: str = "/api/x",
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> list[Message]:
     """What a client gets that sends `BODY` once."""
     sent: list[Message] = []
     coming = [{"type": "http.request", "body": part, "more_body": part != BODY[-1]} for part in BODY]
@@ -51,7 +56,7 @@ def asked(app: Callable[[Scope, Receive, Send], Awaitable[None]], method: str) -
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(app({"type": "http", "method": method, "path": "/api/x"}, receive, send))
+    asyncio.run(app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send))
     return sent
 
 
@@ -84,10 +89,12 @@ def test_another_fault_is_no_busy_database() -> None:
         asked(Persistent(torn, (0, 0)), "POST")
 
 
-def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:
-    def sent(**asked: Any) -> dict[str, Any]:
-        return dict(json.loads(named(json.dumps(asked).encode())))
+def sent(presets: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
+    """What the server is sent for a form."""
+    return dict(json.loads(named(json.dumps(asked).encode(), presets or {})))
 
+
+def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:
     parameters = {"scene": ["/data/valley.tif"], "segmenter": {"kind": "otsu"}}
     for made_up in (None, "", "alpha987-scurus", "epsilon3-ruah-field"):
         assert sent(name=made_up, parameters=parameters)["name"] == "valley · otsu"
@@ -99,4 +106,40 @@ def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:
         "enforce_parameter_schema": True,
     }
     for other in (b"", b"[]", b"{", b'{"parameters": []}'):
-        assert named(other) == other
+        assert named(other, {}) == other
+
+
+def test_what_a_form_leaves_to_its_deployment_is_part_of_the_name() -> None:
+    presets = {"scene": None, "segmenter": {"kind": "rules"}}
+    whole = sent(presets, parameters={"scene": ["/data/valley.tif"]})
+    assert whole["name"] == "valley · rules"
+    assert whole["tags"] == ["valley", "rules"]
+    assert whole["parameters"] == {"scene": ["/data/valley.tif"]}
+
+
+class Deployments:
+    """An app of one deployment that keeps what it is sent; it says 401 to whoever has no key."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = dict(scope["headers"]).get(b"authorization") == b"Basic key"
+        answer = {
+            "parameters": {"method": "oaks"},
+            "parameter_openapi_schema": {"properties": {"scene": {}, "method": {"default": "Rules"}}},
+        }
+        if scope["method"] == "GET":
+            assert scope["path"] == "/api/deployments/7"
+        else:
+            self.sent = json.loads((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200 if known else 401, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+
+@pytest.mark.parametrize(("key", "name"), [(b"Basic key", "a · oaks"), (b"Basic guess", None)])
+def test_the_deployment_is_asked_what_it_fills_in(key: bytes, name: str | None) -> None:
+    deployments = Deployments()
+    asked(Persistent(deployments, ()), "POST", "/api/deployments/7/create_flow_run", [(b"authorization", key)])
+    assert deployments.sent.get("name") == name
+    assert deployments.sent["parameters"] == {"scene": "a.tif"}

@@ -8,8 +8,10 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from prefect import runtime
 from prefect.artifacts import Artifact
 from prefect.exceptions import FailedRun
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
@@ -155,8 +158,10 @@ def test_a_picture_that_does_not_fit_is_made_smaller_until_it_does(tmp_path: Pat
 # ---------------------------------------------------------------------------------------------------------- processes
 
 
-def test_workers_of_a_flow_run_do_not_import_its_main_module() -> None:
-    main = sys.modules["__main__"]
+def test_workers_of_a_flow_run_do_not_import_its_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")  # as `python -m prefect.engine` has it: who runs tests may have one of no name
+    main.__spec__ = ModuleSpec("prefect.engine", None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
     assert {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
     with empty_main():
         assert not {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
@@ -169,6 +174,15 @@ def logged(message: str, *args: object, error: Exception | None = None, level: i
     record = logging.LogRecord("prefect", level, "", 0, message, args, cause)
     record.flow_run_id = str(uuid4())
     return record.getMessage() if plain(record) else None
+
+
+@pytest.mark.parametrize(("given", "called"), [("wise-otter", "valley · rules"), ("Upper valley", "Upper valley")])
+def test_a_run_that_a_schedule_starts_is_called_by_its_scene_and_the_usual_segmenter(
+    monkeypatch: pytest.MonkeyPatch, given: str, called: str
+) -> None:
+    monkeypatch.setitem(runtime.flow_run.FIELDS, "name", lambda: given)
+    monkeypatch.setitem(runtime.flow_run.FIELDS, "parameters", lambda: {"scene": ["/data/valley.tif"]})
+    assert segment_scene.flow_run_name() == called
 
 
 def test_logs_keep_the_traceback_of_a_fault_and_drop_that_of_a_mistake() -> None:

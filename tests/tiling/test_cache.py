@@ -13,12 +13,14 @@ import rasterio
 NORTH_UP = rasterio.Affine(10, 0, 300_000, 0, -10, 6_000_000)
 
 READ = """
-import sys
-import psutil, rasterio
+import re, sys
+import rasterio
 from tiling.cache import keep_cache_small
 
 def taken():
-    return psutil.Process().memory_info().rss
+    # KiB, the most there ever was: of what there is now a busy machine may have moved a part out (getrusage would
+    # count the process that this one was forked from)
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 keep_cache_small()
 with rasterio.open(sys.argv[1]) as source:
@@ -39,5 +41,5 @@ def test_gdal_keeps_little_unless_someone_says_so(tmp_path: Path, said: dict[str
         pass
     environment = {name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"} | said
     command = [sys.executable, "-c", READ, str(tmp_path / "empty.tif")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert least <= int(done.stdout) / 2**20 <= most
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=True)
+    assert least <= int(done.stdout) / 2**10 <= most
