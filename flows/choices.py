@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from flows.request import PRODUCTS, Product, choose_segmenter, reach_of_forms
+from flows.reach import reach_of_forms
+from flows.request import PRODUCTS, Product, choose_segmenter
 from segmentation.bundle import CARD, load, names
 from segmentation.errors import Mistake
 from segmentation.indices import catalogue

@@ -17,7 +17,8 @@ from flows.choices import AS_FILE_SAYS, METHODS, PRODUCT_WORDS, SENSORS, USUAL_P
 from flows.cluster import Cluster, cluster_from
 from flows.collection import CollectionRequest
 from flows.monitor import MonitorRequest
-from flows.request import Product, Request, Source, check_machines, check_places, checked, number, pairs, reach_of_forms
+from flows.reach import reach_of_forms
+from flows.request import Product, Request, Source, check_machines, check_places, checked, number, pairs
 from flows.train import Training, grouped, recipe_from
 from segmentation.architectures import architectures
 from segmentation.indices import catalogue

@@ -32,7 +32,7 @@ import tiling.errors
 from flows import naming
 from flows.form_words import in_form_words
 from flows.pools import may_pass
-from flows.request import reach_of_forms
+from flows.reach import reach_of_forms
 from tiling.cache import CACHE
 from tiling.errors import Away
 from tiling.reach import confined

@@ -18,9 +18,11 @@ from typing import Any
 import httpx
 import uvicorn
 from sqlalchemy.exc import DBAPIError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows import naming
+from flows.fileserver import WithFiles
 
 UNAVAILABLE = 503
 
@@ -137,11 +139,22 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
+def guarded(app: ASGIApp, host: str, *, files: bool) -> ASGIApp:
+    """The app with the files of runs, if wanted, for those alone who ask this machine by its own name.
+
+    A page of the internet whose name is made to lead here (DNS rebinding) asks by that name, and is refused.
+    """
+    return TrustedHostMiddleware(
+        WithFiles(app) if files else app, allowed_hosts=[host, "localhost"], www_redirect=False
+    )
+
+
 def main() -> None:
     """Serve until a signal asks to end."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--files", action="store_true", help="show the files of runs too")
     asked = parser.parse_args()
 
     import prefect
@@ -154,7 +167,7 @@ def main() -> None:
     prefect.__ui_v2_static_path__ = Path(prefect.__ui_v2_static_path__) / "not-offered"
     settings = get_current_settings().server
     uvicorn.run(
-        Persistent(create_app(final=True)),
+        guarded(Persistent(create_app(final=True)), asked.host, files=asked.files),
         host=asked.host,
         port=asked.port,
         timeout_keep_alive=settings.api.keepalive_timeout,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.reach import reach_of_forms
 from flows.settings import nearest, read_settings
 from flows.stac import Search, find
 from flows.storage import Place
@@ -21,7 +21,7 @@ from segmentation.segmenter import settings as settings_of_kind
 from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
 from tiling.images import Wishes, open_items
-from tiling.reach import Reach, check_reach
+from tiling.reach import check_reach
 from tiling.scene import Scene, open_scene
 from tiling.sieve import Rule
 from tiling.stac import Item, is_item, read_items
@@ -227,19 +227,6 @@ def _shown(value: Any) -> str:
     short = Repr()
     short.maxstring = short.maxother = 200
     return short.repr(value)
-
-
-def reach_of_forms() -> Reach:
-    """How far a request from the web form may lead: what whoever runs the server says in its environment.
-
-    `LANDWEAVE_DATA_ROOTS` lists folders as PATH does, unset means all; `LANDWEAVE_ALLOWED_HOSTS` lists hosts and
-    buckets (s3://name) between commas, unset means none. The command line is the person's own and goes anywhere.
-    """
-    roots, hosts = os.environ.get("LANDWEAVE_DATA_ROOTS", ""), os.environ.get("LANDWEAVE_ALLOWED_HOSTS", "")
-    return Reach(
-        roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) or None,
-        hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
-    )
 
 
 def check_machines(name: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from flows import fileserver
 from flows.database import database
 from tiling.errors import Mistake
 
@@ -47,16 +48,19 @@ NICE = 10
 """By how much runs and their workers give way to the server: a person waits for it, and it needs little."""
 
 
-def serve(port: int = 4200, wanted: str = "") -> None:
-    """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM.
+def serve(port: int = 4200, wanted: str = "", *, files: bool = True) -> None:
+    """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM, and the `files` that runs write.
 
     Uses the Prefect server that answers there, or starts one, with the database that is `wanted`, and ends it too.
     Raises `Mistake` where another program holds the port or the server does not start.
     """
     for number in endings():
         signal.signal(number, _leave)
-    with server(port, wanted) as address:
+    files = files and os.environ.get(fileserver.SETTING) != fileserver.OFF
+    with server(port, wanted, files=files) as address:
         os.environ |= SETTINGS | {"PREFECT_API_URL": f"{address}/api"}  # read when Prefect is first imported
+        shown = files and fileserver.is_at(address)
+        os.environ[fileserver.SETTING] = f"{address}{fileserver.PREFIX}" if shown else fileserver.OFF
         os.nice(NICE)
         asyncio.run(offer(address))
 
@@ -90,9 +94,9 @@ async def offer(address: str) -> None:
 
 
 @contextmanager
-def server(port: int, wanted: str = "") -> Iterator[str]:
+def server(port: int, wanted: str = "", *, files: bool = False) -> Iterator[str]:
     """The address of a Prefect server at `port`: the one that is there, or one that lives as long as the block and
-    keeps its runs in the database that is `wanted`."""
+    keeps its runs in the database that is `wanted`; it shows the `files` of runs."""
     address = f"http://{HOST}:{port}"
     if answers(address):
         if wanted:
@@ -112,7 +116,7 @@ def server(port: int, wanted: str = "") -> Iterator[str]:
     }
     with database(wanted) as chosen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.prefect_app", "--host", HOST, "--port", str(port)],
+            [sys.executable, "-m", "flows.prefect_app", "--host", HOST, "--port", str(port)] + ["--files"] * files,
             env=os.environ | SETTINGS | places | chosen,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches it through us, after the flow has let go of it

@@ -19,7 +19,8 @@ import yaml
 
 from flows import cluster
 from flows.cluster import Cluster
-from flows.request import Request, Source, check_machines, check_places, reach_of_forms
+from flows.reach import reach_of_forms
+from flows.request import Request, Source, check_machines, check_places
 from flows.run import open_run
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as ModelMistake

@@ -271,6 +271,10 @@ def serve(
             "this machine. By default SQLite, or what PREFECT_SERVER_DATABASE_CONNECTION_URL says.",
         ),
     ] = "",
+    no_files: Annotated[
+        bool,
+        typer.Option("--no-files", help="Give runs' files no addresses; LANDWEAVE_FILES=off does the same."),
+    ] = False,
 ) -> None:
     """Start a Prefect server on this machine with Landweave's flows ready to run.
 
@@ -282,4 +286,4 @@ def serve(
     """
     from flows.serve import serve as start
 
-    start(port=port, wanted=database)
+    start(port=port, wanted=database, files=not no_files)
