@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.coding import BASE, CODES, HIDING, Coding, Found, changed, code, count_codes, hiding, look, unite
 from flows.evaluate import BLOCK
 from flows.evaluate import pieces as pieces_of
+from flows.overwriting import check_change
 from flows.pairs import Pair, Side, align
 from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
@@ -102,6 +103,9 @@ class ChangeRequest(BaseModel):
         float | None,
         Field(ge=0, allow_inf_nan=False, description="How far boundaries may move, in m; 0 keeps the pixels' outline."),
     ] = None
+    fresh: Annotated[
+        bool, Field(title="Start afresh", description="Replace the comparison of other maps that the folder holds.")
+    ] = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +176,8 @@ def change(
     """
     pool = pool or ThisProcess()
     earlier, later = Side.of(request.earlier), Side.of(request.later)
+    if not request.fresh:
+        check_change(request.out, request.earlier, request.later)
     if request.min_confidence and (lacking := [one.path for one in (earlier, later) if not one.confidence]):
         raise Mistake(
             f"{lacking[0]} has no confidence.tif beside it; leave --min-confidence out, or make the map with it"

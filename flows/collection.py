@@ -26,6 +26,7 @@ from flows import catalogue, pipeline
 from flows.catalogue import Catalogue, ClassRow, Entry
 from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
 from flows.items import footprint_of
+from flows.overwriting import check_collection, check_series
 from flows.plan import FORMAT, area_of_interest
 from flows.progress import Progress, silent
 from flows.report import Published
@@ -118,6 +119,8 @@ def collect(
         raise Mistake(f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds rasters")
     out = folder_of(template)
     with held(out):
+        check_series(out, out, template)
+        check_collection(out, [scene.paths for scene in found], template)
         entries, made = segment_each(found, template, out, on=on, progress=progress, run=run)
         title = request.title or f"Collection {out.resolve().name}"
         files = catalogue.write(Catalogue(title, in_order(entries)), out)

@@ -11,14 +11,19 @@ from affine import Affine
 
 from flows.pools import Pool
 from flows.progress import Progress, counted, silent
+from flows.run import write_whole
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
+from tiling.errors import Mistake
+from tiling.pam import sidecar_text
+from tiling.reading import open_dataset
 from tiling.window import Window
 
 BLOCK = 1024
 CRS = "EPSG:32633"
 CORNER = (500_000.0, 5_400_000.0)
 RESOLUTION = 10.0
+_TRANSFORM = Affine(RESOLUTION, 0, CORNER[0], 0, -RESOLUTION, CORNER[1])
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
     Every value follows from the seed and the pixel's position; both files are there whole or not at all.
     """
     scene, truth = folder / "scene.tif", folder / "truth.tif"
+    for path in (scene, truth):
+        if path.exists() and not _drawn(path):
+            raise Mistake(f"{path} is there and no demo has made it; name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     landscape = Landscape(seed=seed, height=size, width=size)
     blocks = [_Block(landscape, window) for window in Window.of_shape(size, size).blocks(BLOCK)]
@@ -46,7 +54,7 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
         "height": size,
         "width": size,
         "crs": CRS,
-        "transform": Affine(RESOLUTION, 0, CORNER[0], 0, -RESOLUTION, CORNER[1]),
+        "transform": _TRANSFORM,
         "nodata": 0,
         "tiled": True,
         "blockxsize": 512,
@@ -66,9 +74,16 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
         for window, image, labels in counted(pool.map(_render, blocks), "draw the scene", len(blocks), progress):
             pixels.write(image, window=window.ranges)
             classes.write(labels, 1, window=window.ranges)
+    write_whole(folder / "truth.tif.aux.xml", sidecar_text({value: name for value, name, _ in LAND_COVER.rows}))
     for path, written in temporary.items():
         written.replace(path)
     return scene, truth
+
+
+def _drawn(path: Path) -> bool:
+    """Whether a file lies where the demo's scenes lie, and nothing else does."""
+    with open_dataset(str(path)) as dataset:
+        return bool(dataset.crs == CRS and dataset.transform == _TRANSFORM)
 
 
 def colour_table() -> dict[int, tuple[int, int, int, int]]:

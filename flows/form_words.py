@@ -58,7 +58,10 @@ FIELDS = {
 }
 """An option of the command line, and the field of a form that says the same."""
 
-SWITCHES = {"--preflight warn": "switch on Despite doubts (among the settings of segment-scene)"}
+SWITCHES = {
+    "with --fresh": "with “Start afresh”, which segment-scene has under Advanced",
+    "--preflight warn": "switch on Despite doubts (among the settings of segment-scene)",
+}
 """An option with the value that a sentence gives it, and what a form has instead."""
 
 _OPTION = re.compile(r"(with )?(--[a-z][a-z-]*)")

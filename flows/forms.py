@@ -17,6 +17,8 @@ from flows.choices import AS_FILE_SAYS, METHODS, PRODUCT_WORDS, SENSORS, USUAL_P
 from flows.cluster import Cluster, cluster_from
 from flows.collection import CollectionRequest
 from flows.monitor import MonitorRequest
+from flows.naming import stem
+from flows.overwriting import holds_another
 from flows.reach import reach_of_forms
 from flows.request import Product, Request, Source, check_machines, check_places, checked, number, pairs
 from flows.train import Training, grouped, recipe_from
@@ -496,6 +498,10 @@ def request_from(
         preflight="warn" if output.despite_doubts else "refuse",
         fresh=advanced.start_afresh,
     )
+    if not path_of(output_folder) and not request.fresh and holds_another(request):
+        # the map that is there, of another scene of this name or by another method, stays
+        model = stem(getattr(segmenter, "bundle", "")) or segmenter.kind
+        request = request.model_copy(update={"out": Path(f"{request.out}-{model}")})
     check_places(request)
     return request
 

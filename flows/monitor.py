@@ -28,6 +28,7 @@ from flows.cluster import HERE, Cluster
 from flows.coding import HIDING
 from flows.collection import MISTAKES, Found, Run, folder_of, in_order, scenes_of, segment_each
 from flows.figures import csv_text
+from flows.overwriting import check_series
 from flows.progress import Progress, silent
 from flows.request import Request
 from flows.run import content_key, held, write_whole
@@ -128,6 +129,7 @@ def monitor(
     """
     template, out = request.template, folder_of(request.template)
     with held(out):
+        check_series(out, out / RUNS, template)
         found = [scene for scene in look(request, find) if settled(scene, request.settle_seconds)]
         _, made = segment_each(found, template, out / RUNS, on=on, progress=progress, run=run)
         entries = all_entries(out / RUNS)  # of scenes too whose files are gone since
@@ -281,6 +283,7 @@ def compare(request: MonitorRequest, earlier: Entry, later: Entry, out: Path, fo
         min_area=request.min_change_area,
         min_confidence=request.min_confidence,
         simplify=request.template.simplify,
+        fresh=True,  # its key says whether it is to be made
     )
     (folder / catalogue.ENTRY).unlink(missing_ok=True)
     try:

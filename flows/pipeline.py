@@ -10,6 +10,7 @@ from functools import partial
 import segmentation.errors
 from flows import cluster, probe, report
 from flows.cluster import HERE, Cluster
+from flows.overwriting import check_map
 from flows.plan import Plan, make_plan
 from flows.pools import Pool
 from flows.products import Rasters, drop_stale, write_project, write_rasters, write_vectors
@@ -38,6 +39,7 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
 
 def prepare(request: Request, folder: RunFolder, on: Cluster = HERE) -> Plan:
     """The plan: scene opened, segmenter fitted, grid cut. What a person can mend is raised here."""
+    check_map(folder, request)
     with folder.stage("plan"):
         return make_plan(request, folder, ahead=on.here)
 

@@ -124,6 +124,15 @@ class RunFolder:
     def product(self, name: str) -> Path:
         return self.path / name
 
+    def recorded(self) -> dict[str, Any]:
+        """What `run.json` says of the run that is there; empty where there is none, or none of ours."""
+        try:
+            text = (self.remote / "run.json").read_bytes() if self.remote else self.product("run.json").read_bytes()
+            facts = json.loads(text)
+        except (FileNotFoundError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
     def record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Write `run.json`, without the secrets of signed addresses; the folder is finished then."""
         text = redacted(json.dumps(facts, indent=2, ensure_ascii=False, default=str))

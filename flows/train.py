@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from flows.figures import blank_figure, csv_text, write_accuracy
 from flows.models import check_architecture, opened
+from flows.overwriting import check_model
 from flows.progress import Progress, silent
 from flows.request import Source, checked
 from flows.run import content_key, held, versions, write_whole
@@ -134,6 +135,10 @@ def train(request: Training, progress: Progress = silent) -> Finished:
         if isinstance(weights, Bundle):
             check_start(request.recipe, weights)  # before a scene is read
     check_folder(request.out)
+    if not request.fresh:
+        scenes = [source.open().name for source in request.sources]
+        labels = [Path(path).name for path in request.labels]
+        check_model(request.out, scenes, labels, request.recipe.architecture)
     name = request.name or request.out.name
     trained: Trained | TrainedForest
     with _scratch(request.out) as scratch:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 from flows.figures import blank_figure, csv_text
+from tiling.pam import Column, sidecar_text
 from tiling.style import LegendRow
 
 if TYPE_CHECKING:
@@ -51,33 +51,18 @@ def balance_table(result: Change) -> str:
 
 def attribute_table(result: Change, legend: Sequence[LegendRow]) -> str:
     """Text of the `.aux.xml` beside change.tif: names of the codes, and what each one was and is, with its colour."""
-    named = {value: name for value, name, _ in legend}
-    root = ET.Element("PAMDataset")
-    band = ET.SubElement(root, "PAMRasterBand", band="1")
-    names = ET.SubElement(band, "CategoryNames")
-    for value in range(max(named) + 1):
-        ET.SubElement(names, "Category").text = named.get(value, "Not compared" if value == 0 else "")
-    # types and usages: GDALRATFieldType and GDALRATFieldUsage of gdal.h
-    columns = (
-        ("Value", 0, 5), ("Pixels", 1, 1), ("From", 2, 0), ("To", 2, 0), ("Change", 2, 2), ("Red", 0, 6),
-        ("Green", 0, 7), ("Blue", 0, 8),
+    names = {0: "Not compared"} | {value: name for value, name, _ in legend}
+    columns: tuple[Column, ...] = (
+        ("Value", int, "value"), ("Pixels", float, "pixels"), ("From", str, "generic"), ("To", str, "generic"),
+        ("Change", str, "name"), ("Red", int, "red"), ("Green", int, "green"), ("Blue", int, "blue"),
     )  # fmt: skip
-    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-    for index, (name, kind, usage) in enumerate(columns):
-        column = ET.SubElement(table, "FieldDefn", index=str(index))
-        for tag, text in (("Name", name), ("Type", kind), ("Usage", usage)):
-            ET.SubElement(column, tag).text = str(text)
     place = {value: k for k, (value, _, _) in enumerate(result.classes)}
-    for index, (value, name, colour) in enumerate(legend):
+    rows = []
+    for value, name, colour in legend:
         before, now = place[value // 100], place[value % 100]
-        row = ET.SubElement(table, "Row", index=str(index))
-        cells = (
-            value, int(result.pixels[before, now]), result.classes[before][1], result.classes[now][1], name,
-            *bytes.fromhex(colour[1:]),
-        )  # fmt: skip
-        for cell in cells:
-            ET.SubElement(row, "F").text = str(cell)
-    return ET.tostring(root, encoding="unicode")
+        was, is_now = result.classes[before][1], result.classes[now][1]
+        rows.append((value, int(result.pixels[before, now]), was, is_now, name, *bytes.fromhex(colour[1:])))
+    return sidecar_text(names, columns, rows)
 
 
 def draw_flows(result: Change, target: Path) -> None:

@@ -142,6 +142,7 @@ def monitor(
     out: Out,
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What is watched.")] = "",
     pattern: Pattern = "",
+    fresh: Fresh = False,
     as_json: Json = False,
     zones_path: Annotated[
         str,
@@ -196,7 +197,7 @@ def monitor(
     from flows.monitor import monitor as catch_up
     from flows.request import checked
 
-    template = options.request(watch, out, looked)
+    template = options.request(watch, out, looked, fresh=fresh)
     request = checked(
         MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path, max_invalid=max_invalid,
         expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence, settle_seconds=settle,
@@ -233,6 +234,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which landscape.")] = 0,
     segmenter: Chosen = "demo",
     workers: Workers = None,
+    fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     """Make a scene and its truth, segment it, and say how well that went.
@@ -251,7 +253,8 @@ def demo(
     with progress_bar(quiet=as_json) as progress:
         with cluster.start(cluster.Cluster(workers=workers), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
             scene, truth = write_demo(out, size, seed, pool, progress)
-        request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=chosen, reference=str(truth))
+        source = Source(paths=(str(scene),))
+        request = Request(source=source, out=out, segmenter=chosen, reference=str(truth), fresh=fresh)
         published = pipeline.run(request, on=cluster.Cluster(workers=workers), progress=progress)
     show_run(published, as_json=as_json)
     if not as_json:

@@ -160,7 +160,10 @@ Reference = Annotated[
     str,
     typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.", rich_help_panel=PRODUCTS),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Compute everything again, reuse nothing.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Compute everything again, reuse nothing; the folder may hold what is another's."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")]
 
 # --------------------------------------------------------------------------------------------------- what goes together

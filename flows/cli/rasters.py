@@ -10,6 +10,7 @@ import typer
 from flows.cli.options import (
     PRODUCTS,
     Bands,
+    Fresh,
     Json,
     LeftOut,
     MinArea,
@@ -295,6 +296,7 @@ def change(
     earlier: Annotated[str, typer.Argument(metavar="EARLIER", help="Folder of a run, or a class raster.")],
     later: Annotated[str, typer.Argument(metavar="LATER", help="The same of a later day; its pixels are compared.")],
     out: Out,
+    fresh: Fresh = False,
     as_json: Json = False,
     classes: Annotated[
         list[str],
@@ -322,6 +324,7 @@ def change(
     request = checked(
         ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes", classes, str)),
         nodata=nodata, min_area=min_change_area, min_confidence=min_confidence, simplify=simplify,
+        fresh=fresh,
     )  # fmt: skip
     with (
         progress_bar(quiet=as_json) as progress,

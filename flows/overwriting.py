@@ -1,0 +1,181 @@
+"""A folder of results holds one thing: that of another scene or model is not written over unless a person asks for it.
+
+What decides is what a person named, not what it held that day: a scene that was delivered again, or other settings of
+the same segmenter, make the same map anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.catalogue import ENTRY
+from flows.request import Request
+from flows.run import RunFolder
+from tiling.errors import Mistake, redacted
+from tiling.remote import is_local
+
+MEND = "name another folder with --out, or replace it with --fresh"
+
+
+Facts = tuple[Any, dict[str, str]]
+"""A scene, by its paths or its search, and a segmenter, by its kind and its bundle."""
+
+
+def check_map(folder: RunFolder, request: Request) -> None:
+    """Raise `Mistake` where a run's folder holds the map of another scene, or by another segmenter."""
+    if request.fresh:
+        return
+    known = folder.recorded()
+    held, asked = _facts(known.get("request")), _facts(request.model_dump(mode="json"))
+    if held is None or asked is None or _same(held, asked):
+        return
+    raise Mistake(f"{folder.place} holds a map of {_said(held)}, and this is {_said(asked)}; {MEND}")
+
+
+def check_series(place: Path, runs: Path, request: Request) -> None:
+    """Raise `Mistake` where the runs of a folder are by another segmenter than `request`'s; one of them tells."""
+    if request.fresh:
+        return
+    for record in sorted(runs.glob("*/run.json")):
+        held, asked = _facts(_read(record).get("request")), _facts(request.model_dump(mode="json"))
+        if held is not None and asked is not None and not _same_model(held[1], asked[1]):
+            raise Mistake(f"{place} holds maps by {_model(held[1])}, and these are by {_model(asked[1])}; {MEND}")
+        return
+
+
+def check_collection(place: Path, found: Iterable[Sequence[str]], request: Request) -> None:
+    """Raise `Mistake` where a folder tells of a collection with which this one shares neither a scene nor a folder."""
+    if request.fresh:
+        return
+    held = {_folder(path) for path in _paths_of(place.glob(f"*/{ENTRY}"))}
+    asked = {_folder(path) for paths in found for path in paths}
+    if held and asked and held.isdisjoint(asked):
+        raise Mistake(f"{place} holds a collection of {min(held)}, and this is one of {min(asked)}; {MEND}")
+
+
+def _paths_of(entries: Iterable[Path]) -> Iterator[str]:
+    for entry in entries:
+        yield from map(str, _list(_read(entry).get("paths")))
+
+
+def holds_another(request: Request) -> bool:
+    """Whether the folder of a request, on this machine, holds the map of another scene or by another segmenter."""
+    if not isinstance(request.out, Path):
+        return False
+    held, asked = _facts(_read(request.out / "run.json").get("request")), _facts(request.model_dump(mode="json"))
+    return held is not None and asked is not None and not _same(held, asked)
+
+
+def check_change(out: Path, earlier: str, later: str) -> None:
+    """Raise `Mistake` where a folder holds the comparison of other maps."""
+    known = _read(out / "change.json").get("request")
+    if not isinstance(known, Mapping):
+        return
+    held = [str(known.get("earlier", "")), str(known.get("later", ""))]
+    if not _same_places(held, [earlier, later]):
+        raise Mistake(
+            f"{out} holds the change from {held[0]} to {held[1]}, and this is from {earlier} to {later}; {MEND}"
+        )
+
+
+def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], architecture: str) -> None:
+    """Raise `Mistake` where a folder holds a model of other scenes or labels, or of another architecture.
+
+    `scenes` are names of scenes and `labels` names of files, as a card keeps them. An empty architecture is any.
+    """
+    from segmentation.bundle import CARD, load
+
+    if not (out / CARD).exists():
+        return
+    card = load(out).card
+    held = getattr(card.model, "architecture", "") or getattr(card.model, "estimator", "")
+    if card.training.get("scenes") != list(scenes) or card.training.get("labels") != list(labels):
+        said = [", ".join(map(str, one)) for one in (_list(card.training.get("labels")), labels)]
+        raise Mistake(f"{out} holds a model of {said[0] or 'other labels'}, and this is one of {said[1]}; {MEND}")
+    if architecture and architecture != held:
+        raise Mistake(f"{out} holds a model of architecture {held}, and this is {architecture}; {MEND}")
+
+
+def _facts(request: Any) -> Facts | None:
+    """The scene and the segmenter of a request's JSON; None where that is none of ours."""
+    if not isinstance(request, Mapping) or not {"source", "segmenter"} <= request.keys():
+        return None
+    source, segmenter = request["source"], request["segmenter"]
+    if source.get("search"):
+        scene: Any = {"search": source["search"], "bbox": source.get("bbox")}
+    else:
+        scene = [_file(redacted(path)) for path in source.get("paths", ())]
+    return scene, {"kind": segmenter["kind"], "bundle": str(segmenter.get("bundle") or "")}
+
+
+def _same(held: Facts, asked: Facts) -> bool:
+    """Whether two requests ask for a map of one scene by one segmenter."""
+    if isinstance(held[0], dict) or isinstance(asked[0], dict):
+        return bool(held == asked)
+    return _same_places(held[0], asked[0]) and _same_model(held[1], asked[1])
+
+
+def _same_model(held: Mapping[str, str], asked: Mapping[str, str]) -> bool:
+    return held["kind"] == asked["kind"] and _same_places([held["bundle"]], [asked["bundle"]])
+
+
+def _same_places(held: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether these are the same files in any order.
+
+    A record tells a path as it was typed: one that began in another folder is taken for the one that ends alike.
+    """
+    if len(held) != len(asked):
+        return False
+    pairs = zip(sorted(held, key=os.path.basename), sorted(asked, key=os.path.basename), strict=True)
+    return all(one == other or _absolute(other).endswith(_end(one)) for one, other in pairs)
+
+
+def _file(path: str) -> str:
+    """A path without the band's name that may stand before it."""
+    name, equals, rest = path.partition("=")
+    return rest if equals and name.replace(".", "_").isidentifier() else path
+
+
+def _end(path: str) -> str:
+    """What the absolute form of a path ends with: all of it where it begins at the root."""
+    if Path(path).is_absolute() or not is_local(path):
+        return path
+    return "/" + os.path.normpath(path).lstrip("./")
+
+
+def _absolute(path: str) -> str:
+    return os.path.normpath(Path.cwd() / path) if is_local(path) else path
+
+
+def _folder(path: str) -> str:
+    return _absolute(path).rpartition("/")[0]
+
+
+def _said(facts: Facts) -> str:
+    scene, segmenter = facts
+    if isinstance(scene, dict):
+        about = f"what {scene['search']['catalogue']} has for {scene['search'].get('when') or 'any day'}"
+    else:
+        about = scene[0] + (f" and {len(scene) - 1} more" if len(scene) > 1 else "")
+    return f"{about} by {_model(segmenter)}"
+
+
+def _model(segmenter: Mapping[str, str]) -> str:
+    return segmenter["bundle"] or segmenter["kind"]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _read(record: Path) -> dict[str, Any]:
+    """A record on disk; empty where there is none, or none of ours."""
+    try:
+        facts = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
