@@ -185,6 +185,7 @@ def publish_accuracy(key: str, description: str, accuracy: Accuracy, files: Sequ
         "\n\n".join(
             [
                 f"overall accuracy **{accuracy.overall_accuracy:.3f}**, mean IoU **{accuracy.mean_iou:.3f}**",
+                *(f"> **Warning:** {doubt}" for doubt in accuracy.doubts),
                 *(f"> **Note:** {note}" for note in accuracy.notes),
                 *(f"![{path.stem}]({data_uri(path, share)})" for path in pictures),
                 file_table([(path, "") for path in files]),
@@ -249,6 +250,7 @@ def outcome(published: Published) -> str:
             f"; against the reference: overall accuracy {published.accuracy.overall_accuracy:.3f}, "
             f"mean IoU {published.accuracy.mean_iou:.3f}"
         )
+        text += "".join(f"; but {doubt}" for doubt in published.accuracy.doubts)
     return text
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
@@ -22,9 +22,22 @@ from odc.geo.geobox import GeoBox
 
 from flows.counting import Comparison, Counts, Points, count
 from flows.progress import Map, Progress, counted, silent
-from flows.regroup import LegendRows, Regrouping, groups, is_whole, named, named_rows, not_held, renamed, shape_groups
+from flows.regroup import (
+    LegendRows,
+    Regrouping,
+    by_name,
+    by_number,
+    groups,
+    is_whole,
+    named,
+    named_rows,
+    not_held,
+    renamed,
+    shape_groups,
+)
 from segmentation.accuracy import Accuracy
 from segmentation.boundaries import BoundaryAccuracy
+from segmentation.bundle import Bundle, load
 from segmentation.bundled import Bundled
 from segmentation.estimation import AreaEstimates
 from segmentation.reliability import BINS, Reliability
@@ -63,6 +76,7 @@ def evaluate(
     on: On = "auto",
     tolerance: float | None = None,
     confidence: str | Path | None = None,
+    taught: Sequence[str] | None = None,
     bins: int = BINS,
     block: int = BLOCK,
     map: Map = map,
@@ -77,6 +91,10 @@ def evaluate(
     Every value found on either side is a class; its name is the legend's or, without one, that of the map's or of the
     reference's own legend. Classes are regrouped first: `{1: 4, "forest": 2, 9: None}` counts class 1 as 4, what is
     called forest as 2, and leaves 9 out; `{5: "Open land", 6: "Open land"}` of a map makes one class of that name.
+
+    Two rasters whose classes are named are matched by name; where one side has bare numbers these are taken for the
+    other's, and `Accuracy.doubts` says so, as it does where the reference is one of the labels that the map's model was
+    `taught` with: by their names, by default those of the run beside the map.
 
     Boundaries are the same within `tolerance` metres: by default two pixels of the coarser raster; 0 compares none. The
     `confidence` is that beside a map called classes.tif unless another is named. `block` and `map` change no figure.
@@ -103,7 +121,9 @@ def evaluate(
             decision = rasters_decided(comparison, reference_classes, own, on, tolerance)
         else:
             decision = shapes_decided(comparison, reference_classes, own, column, on, tolerance, Path(work))
-        decision = replace(decision, notes=(*notes, *decision.notes))
+        labels = labels_behind(map_path) if taught is None else taught
+        doubts = (*decision.doubts, *learnt_from(labels, reference))
+        decision = replace(decision, notes=(*notes, *decision.notes), doubts=doubts)
         blocks = [window for window in decision.where.blocks(block) if window]
         parts = counted(map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress)
         total = reduce(add, parts, Counts.none())
@@ -143,6 +163,7 @@ def accuracy_of(total: Counts, decision: Decision, bins: int) -> Accuracy:
         reliability=Reliability.from_counts(total.confidence, bins) if total.confidence.any() else None,
         areas=areas,
         compared=decision.compared,
+        doubts=decision.doubts,
         notes=tuple(notes),
     )
 
@@ -190,6 +211,8 @@ class Decision:
     """Names and colours known of either side; of two for one class the last counts."""
     compared: str
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+    """What may make every figure wrong."""
 
 
 def rasters_decided(
@@ -201,9 +224,16 @@ def rasters_decided(
     other; on a much coarser one most would never be looked at, and that is refused.
     """
     theirs = named_rows(comparison.reference)
-    comparison = replace(comparison, reference_groups=groups("--reference-classes", regrouping, theirs, own))
-    unheld = not_held("--reference-classes", comparison.reference, comparison.reference_groups, theirs)
-    notes = [*unheld, *names_that_differ(own, theirs, comparison)]
+    given = groups("--reference-classes", regrouping, theirs, own)
+    notes = list(not_held("--reference-classes", comparison.reference, given, theirs))
+    doubts: tuple[str, ...] = ()
+    called = Path(comparison.map).name, Path(comparison.reference).name
+    if own and theirs:
+        given, strange = by_name(given, own, theirs, *called)
+        notes += strange
+    elif (own or theirs) and not (given or comparison.map_groups):
+        doubts = (by_number(own, theirs, *called),)
+    comparison = replace(comparison, reference_groups=given)
     with open_classes(comparison.map) as found, open_classes(comparison.reference) as truth:
         sources = {"map": found, "reference": truth}
         names = {"map": Path(comparison.map).name, "reference": Path(comparison.reference).name}
@@ -231,9 +261,10 @@ def rasters_decided(
         grid = geobox_of(sources[chosen])
         metres = tolerance_of(grid, geobox_of(sources[other]), tolerance)
         where = overlap(sources[other], sources[chosen])
-    return Decision(
-        replace(comparison, on=chosen, tolerance=metres), grid, where, (*theirs, *own), compared, tuple(notes)
-    )
+    becomes = dict(given)
+    moved = [(new, *row[1:]) for row in theirs if (new := becomes.get(row[0], row[0])) is not None]
+    comparison = replace(comparison, on=chosen, tolerance=metres)
+    return Decision(comparison, grid, where, (*moved, *own), compared, tuple(notes), doubts)
 
 
 def shapes_decided(
@@ -271,7 +302,10 @@ def shapes_decided(
     known = {old: new for old, new in becomes if new is not None}
     theirs = [(known[v], word, colour) for v, word, colour in labels.rows if v in known and not is_whole(word)]
     whole = Window.of_shape(*grid.shape)  # the map's own areas are those of all of it
-    return Decision(replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, (*unheld, *labels.notes))
+    bare = own and not regrouping and not comparison.map_groups and all(is_whole(word) for _, word, _ in labels.rows)
+    doubts = (by_number(own, (), name, reference),) if bare else ()
+    notes = (*unheld, *labels.notes)
+    return Decision(replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, notes, doubts)
 
 
 def burnt(labels: ShapeLabels, path: Path) -> Path:
@@ -285,19 +319,6 @@ def burnt(labels: ShapeLabels, path: Path) -> Path:
         for window in labels.windows():
             target.write(labels.read(window), 1, window=window.ranges)
     return path
-
-
-def names_that_differ(own: LegendRows, theirs: LegendRows, comparison: Comparison) -> list[str]:
-    """A warning for each value that is compared as it is, though map and reference call it differently."""
-    moved = {old for old, _ in (*comparison.map_groups, *comparison.reference_groups)}
-    called = {value: name for value, name, _ in own}
-    map_name, reference = Path(comparison.map).name, Path(comparison.reference).name
-    return [
-        f"{value} is {called[value]} in {map_name} and {name} in {reference}; if they are not the same, regroup with "
-        "--reference-classes"
-        for value, name, _ in theirs
-        if value in called and value not in moved and called[value].casefold() != name.casefold()
-    ]
 
 
 def tolerance_of(grid: GeoBox, other: GeoBox, given: float | None) -> float:
@@ -319,6 +340,32 @@ def check_numbers(tolerance: float | None, bins: int) -> None:
         raise Mistake(f"--tolerance {tolerance:g}: a tolerance is 0 or more metres")
     if not 1 <= bins <= 100:
         raise Mistake(f"--bins {bins}: percents of confidence fall into 1 to 100 bins")
+
+
+def labels_behind(map_path: str | Path) -> Sequence[str]:
+    """Names of the labels that the model of a run's map was trained on; none where no run or no model lies there."""
+    try:
+        record = json.loads(Path(map_path).with_name("run.json").read_text(encoding="utf-8"))
+        return labels_of(load(record["segmenter"]["bundle"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def labels_of(bundle: Bundle) -> Sequence[str]:
+    """Names of the labels that a model was trained on, as its card says."""
+    labels = bundle.card.training.get("labels")
+    return [str(name) for name in labels] if isinstance(labels, list) else []
+
+
+def learnt_from(labels: Sequence[str], reference: str | Path) -> tuple[str, ...]:
+    """What stands beside every figure where the reference has the name of labels that the model was trained on."""
+    name = Path(reference).name
+    if name not in labels:
+        return ()
+    return (
+        f"the model was trained on labels called {name}: against its own training data figures say how well it learnt, "
+        "not how good the map is; compare with labels that it has not seen",
+    )
 
 
 def is_probability(record: Path) -> bool:

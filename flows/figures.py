@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from flows.run import write_whole
@@ -137,7 +138,8 @@ def draw_confusion(accuracy: Accuracy) -> Figure:
     axes.set_ylabel("reference")
     figure.suptitle(
         f"overall accuracy {accuracy.overall_accuracy:.3f} · mean IoU {accuracy.mean_iou:.3f} · "
-        f"{short(int(matrix.sum()))} pixels",
+        f"{short(int(matrix.sum()))} pixels"
+        + "".join(f"\n{fill(doubt, 11 * int(side + 3))}" for doubt in accuracy.doubts),
         fontsize=10,
     )
     return figure

@@ -222,6 +222,7 @@ def evaluate_map(
     files = write_accuracy(accuracy, Path(output_folder))
     publish_accuracy(slug(Path(map).resolve().parent.name), f"{map} against {reference}", accuracy, files)
     scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
+    scores += "".join(f"; but {doubt}" for doubt in accuracy.doubts)
     return f"{scores}; in {Path(output_folder).resolve()}", files
 
 

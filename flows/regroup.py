@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +42,57 @@ def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) 
             raise Mistake(f"{option}: there is no class {key}; {f'known are {has}' if has else 'give its value'}")
         found[old] = value_of(option, value, target)
     return tuple(found.items())
+
+
+class Matched(NamedTuple):
+    """What the values of a reference become, and notes."""
+
+    groups: Groups
+    notes: tuple[str, ...]
+
+
+def by_name(given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, reference: str) -> Matched:
+    """What the values of a named reference become where the map's classes are named too: the class of the same name.
+
+    `given` goes before. A class whose name the map does not have is a class of its own, whatever its number. Raises
+    `Mistake` where no name of either is the other's, for then nothing can be compared.
+    """
+    called = {name.casefold(): value for value, name, _ in own}
+    decided, found, strange = dict(given), {}, {}
+    free = count(max([2**16, *(value for value, _, _ in (*own, *theirs)), *(v or 0 for v in decided.values())]) + 1)
+    for value, name, _ in theirs:
+        if value in decided:
+            continue
+        if name.casefold() in called:
+            found[value] = called[name.casefold()]
+        else:
+            strange[value] = (next(free), name)
+    if strange and not found and not any(new is not None for new in decided.values()):
+        has, lacks = (", ".join(name for _, name, _ in rows[:MOST_NAMED]) for rows in (own, theirs))
+        first = next(name for _, name, _ in theirs)
+        raise Mistake(
+            f"{reference} names {lacks} and {map_name} names {has}: no class is called the same in both; say which is "
+            f"which with --reference-classes, for example '{first}={own[0][1]}'"
+        )
+    words = ", ".join(name for _, name in strange.values())
+    notes = (
+        f"{map_name} has no class called {words}, so it is nowhere right where {reference} has "
+        f"{'them' if len(strange) > 1 else 'it'}; if one of its own is the same, say so with --reference-classes",
+    )
+    own_classes = {value: new for value, (new, _) in strange.items()}
+    becomes = {old: new for old, new in (decided | found | own_classes).items() if old != new}
+    return Matched(tuple(becomes.items()), notes if strange else ())
+
+
+def by_number(own: LegendRows, theirs: LegendRows, map_name: str, reference: str) -> str:
+    """What stands beside every figure where one side names its classes and the other has bare numbers."""
+    bare, names, rows = (reference, map_name, own) if own else (map_name, reference, theirs)
+    option = "--reference-classes" if own else "--map-classes"
+    meant = ", ".join(f"{value} {name}" for value, name, _ in rows[:MOST_NAMED])
+    return (
+        f"{bare} names no class, so its numbers were taken for those of {names} ({meant}); if they mean something "
+        f"else, these figures mean nothing: say what they are with {option} NUMBER=CLASS"
+    )
 
 
 def renamed(option: str, given: Regrouping, own: LegendRows) -> tuple[LegendRows, tuple[str, ...]]:

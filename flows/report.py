@@ -13,7 +13,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-from flows.evaluate import evaluate
+from flows.evaluate import evaluate, labels_of
 from flows.items import ITEM, item_of
 from flows.plan import Plan, crs_name
 from flows.pools import Pool
@@ -107,8 +107,9 @@ def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | No
     """How the map fares against the reference, where there is one; only a model's confidence is judged as well."""
     if not reference:
         return None
-    accuracy = evaluate(raster, reference, legend=segmenter.legend.rows)
-    return accuracy if isinstance(segmenter, Bundled) else replace(accuracy, reliability=None)
+    if isinstance(segmenter, Bundled):
+        return evaluate(raster, reference, legend=segmenter.legend.rows, taught=labels_of(segmenter.opened))
+    return replace(evaluate(raster, reference, legend=segmenter.legend.rows, taught=()), reliability=None)
 
 
 def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:

@@ -79,6 +79,8 @@ class Accuracy:
     """Areas and accuracies of the whole map, where the reference is a sample of it."""
     compared: str = ""
     """What was laid over what, and how."""
+    doubts: tuple[str, ...] = ()
+    """What may make every figure wrong, such as classes that were matched by their bare numbers."""
     notes: tuple[str, ...] = ()
     """What a reader must know to read the figures."""
 
@@ -128,6 +130,7 @@ class Accuracy:
             "reliability": self.reliability,
             "areas": self.areas,
             "compared": self.compared,
+            "doubts": self.doubts,
             "notes": self.notes,
         }
         return {name: _plain(value) for name, value in facts.items() if value not in (None, "", ())}

@@ -157,6 +157,7 @@ def show_accuracy(accuracy: Accuracy) -> None:
         )
     if accuracy.areas:
         show_areas(accuracy.areas)
+    show_warnings(accuracy.doubts)
     for note in accuracy.notes:
         print(f"note: {note}")
 

@@ -19,10 +19,12 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.evaluate import evaluate
-from flows.figures import write_accuracy
+from flows.figures import draw_confusion, write_accuracy
 from segmentation.accuracy import Accuracy
 from segmentation.boundaries import boundary
+from segmentation.bundle import load, write
 from tiling.errors import Mistake
+from tiling.pam import sidecar_text
 from tiling.reach import Reach, confined
 
 UTM = "EPSG:32633"
@@ -219,19 +221,90 @@ def test_classes_are_regrouped_before_anything_is_counted(tmp_path: Path) -> Non
 
 
 def test_what_must_not_be_misread_is_noted(tmp_path: Path) -> None:
-    """Maps whose values have nothing to do with each other, and maps that call one value by two names."""
+    """Maps whose values have nothing to do with each other."""
     found = write_classes(tmp_path / "map.tif", np.array([[1, 2]], np.uint8))
     truth = write_classes(tmp_path / "truth.tif", np.array([[11, 12]], np.uint8))
     assert any("no class in common" in note for note in evaluate(found, truth).notes)
     assert evaluate(found, truth, reference_classes={11: 1, 12: 2}).notes == ()
-    for path, names in ((found, ("", "Sea", "Land")), (truth, ("", "sea", "Town"))):
-        categories = "".join(f"<Category>{name}</Category>" for name in names)
-        band = f"<PAMRasterBand band='1'><CategoryNames>{categories}</CategoryNames></PAMRasterBand>"
-        path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
-    notes = evaluate(found, truth, reference_classes={12: 2}).notes
-    assert notes == (
-        "2 is Land in map.tif and Town in truth.tif; if they are not the same, regroup with --reference-classes",
+
+
+def name_classes(raster: Path, names: dict[int, str]) -> None:
+    raster.with_name(f"{raster.name}.aux.xml").write_text(sidecar_text(names))
+
+
+def test_named_classes_are_matched_by_name(tmp_path: Path) -> None:
+    """The numbers of a map and of its reference have nothing to do with each other; what is known by no name of the
+    map is a class of its own, and not the one that happens to have its number."""
+    found = write_classes(tmp_path / "map.tif", np.array([[1, 2, 3, 3]], np.uint8))
+    truth = write_classes(tmp_path / "truth.tif", np.array([[2, 1, 7, 3]], np.uint8))
+    name_classes(found, {1: "Water", 2: "Trees", 3: "Crops"})
+    name_classes(truth, {1: "trees", 2: "water", 3: "Town", 7: "CROPS"})
+    accuracy = evaluate(found, truth)
+    assert accuracy.overall_accuracy == 3 / 4
+    assert {one.name: one.support for one in accuracy.classes} == {"Water": 1, "Trees": 1, "Crops": 1, "Town": 1}
+    assert accuracy.doubts == ()
+    assert accuracy.notes == (
+        "map.tif has no class called Town, so it is nowhere right where truth.tif has it; if one of its own is the "
+        "same, say so with --reference-classes",
     )
+    regrouped = evaluate(found, truth, reference_classes={"Town": "Crops"})
+    assert (regrouped.overall_accuracy, regrouped.notes) == (1, ())
+    assert evaluate(found, truth, reference_classes={3: 2}).overall_accuracy == 3 / 4
+
+
+def test_of_two_legends_without_a_common_name_nothing_is_guessed(tmp_path: Path) -> None:
+    found = write_classes(tmp_path / "map.tif", np.array([[1, 2]], np.uint8))
+    truth = write_classes(tmp_path / "truth.tif", np.array([[1, 2]], np.uint8))
+    name_classes(found, {1: "Water", 2: "Trees"})
+    name_classes(truth, {1: "Forest", 2: "Sea"})
+    with pytest.raises(
+        Mistake, match=r"names Forest, Sea and map\.tif names Water, Trees: .* for example 'Forest=Water'"
+    ):
+        evaluate(found, truth)
+    assert evaluate(found, truth, reference_classes={"Forest": "Trees", "Sea": "Water"}).overall_accuracy == 0
+
+
+@pytest.mark.parametrize("bare", ["map", "truth", "points"])
+def test_bare_numbers_against_names_are_doubted_beside_every_figure(tmp_path: Path, bare: str) -> None:
+    """Water in a forest: one file of labels gave 0.21, another of the same labels 1.00, both without a word."""
+    found = write_classes(tmp_path / "map.tif", np.array([[1, 2]], np.uint8))
+    truth = write_classes(tmp_path / "truth.tif", np.array([[1, 2]], np.uint8))
+    name_classes(truth if bare == "map" else found, {1: "Water", 2: "Trees"})
+    if bare == "points":
+        centres = [shapely.Point(0.5, 0.5), shapely.Point(1.5, 0.5)]
+        truth = write_shapes(tmp_path / "points.gpkg", centres, [1, 2])
+    accuracy = evaluate(found, truth)
+    doubt = accuracy.doubts[0]
+    assert doubt.startswith(f"{found.name if bare == 'map' else truth.name} names no class, so its numbers were taken")
+    assert "1 Water, 2 Trees" in doubt
+    files = write_accuracy(accuracy, tmp_path / "out")
+    assert json.loads(files[0].read_text())["doubts"] == [doubt]
+    picture = draw_confusion(accuracy)
+    assert "names no class" in " ".join(picture.get_suptitle().split())
+    given: dict[str, Any] = {"map_classes" if bare == "map" else "reference_classes": {1: 1, 2: 2}}
+    assert evaluate(found, truth, **given).doubts == ()
+
+
+def test_bare_numbers_on_both_sides_are_what_they_are(tmp_path: Path) -> None:
+    found = write_classes(tmp_path / "map.tif", np.array([[1, 2]], np.uint8))
+    assert evaluate(found, found).doubts == ()
+
+
+def test_a_reference_that_the_model_learnt_from_is_told_of(tmp_path: Path) -> None:
+    """By its name, which the card of the model keeps, and for the map of a run as well as by a model named."""
+    truth = write_classes(tmp_path / "plots.tif", np.array([[1, 2]], np.uint8))
+    run = tmp_path / "run"
+    run.mkdir()
+    found = write_classes(run / "classes.tif", np.array([[1, 2]], np.uint8))
+    assert evaluate(found, truth).doubts == ()
+    assert "trained on labels called plots.tif" in evaluate(found, truth, taught=["plots.tif"]).doubts[0]
+    assert evaluate(found, truth, taught=["others.tif"]).doubts == ()
+    card = load("demo").card
+    card = card.model_copy(update={"training": {**card.training, "labels": ["plots.tif"]}})
+    content = next(path for path in load("demo").folder.iterdir() if path.suffix != ".json").read_bytes()
+    write(tmp_path / "model", card, content)
+    (run / "run.json").write_text(json.dumps({"segmenter": {"kind": "network", "bundle": str(tmp_path / "model")}}))
+    assert "trained on labels called plots.tif" in evaluate(found, truth).doubts[0]
 
 
 # ----------------------------------------------------------------------------------------------------------- confidence
