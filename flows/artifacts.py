@@ -1,32 +1,21 @@
-"""What Prefect shows of a run: a bar while it works; then a picture, the files, and the area of every class."""
+"""What Prefect shows of a run that is done: a picture, the files, and the area of every class."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
-import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import httpx
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.logging import get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.catalogue import Catalogue
+from flows.course import duration
 from flows.report import Published
 from flows.storage import Remote
 from segmentation.accuracy import Accuracy
-
-PAUSE = 5.0
-"""Seconds between two updates of a bar: each one is a request of about 60 ms, and the database takes one at a time."""
 
 LONGEST_URI = 300_000
 """Characters of a picture inside an artifact; pages that hold more become slow."""
@@ -47,71 +36,6 @@ FILES = {
     "item.json": "the run as a STAC item: where, when, which files and classes",
     "run.json": "what was asked, from what, with which versions, how long it took",
 }
-
-
-class Bar:
-    """A `Progress` that Prefect shows as a bar: one artifact a stage, its key the same in every run.
-
-    `of` says of what, where a flow run has many such stages.
-    """
-
-    def __init__(self, units: str, of: str = "", clock: Callable[[], float] = time.monotonic) -> None:
-        self._units, self._of, self._clock = units, of, clock
-        self._began = self._spoke = clock()
-        self._first: tuple[float, int] | None = None
-        self._artifact: Any = None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = self._clock()
-        if self._first is None:  # until then workers started, which says nothing of the time that is left
-            self._first = now, done
-        if self._artifact is not None and done < total and now - self._spoke < PAUSE:
-            return
-        self._spoke = now
-        since, before = (self._began, 0) if done == total else self._first
-        percent, text = 100 * done / total, standing(done, total, self._units, now - since, before)
-        text = f"{self._of}: {text}" if self._of else text
-        try:
-            if self._artifact is None:
-                self._artifact = create_progress_artifact(percent, key=f"progress-{slug(stage)}", description=text)
-            else:
-                update_progress_artifact(self._artifact, percent, text)
-        except httpx.HTTPError as error:  # the run is worth more than its bar
-            get_run_logger().warning("The progress bar could not be drawn: %s", error)
-
-
-class Bars:
-    """A `Progress` of work whose stages are known only as they come: a bar for each."""
-
-    def __init__(self, units: str, of: str = "") -> None:
-        self._units, self._of = units, of
-        self._bars: dict[str, Bar] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        self._bars.setdefault(stage, Bar(self._units, self._of))(stage, done, total)
-
-
-def standing(done: int, total: int, units: str, seconds: float, before: int = 0) -> str:
-    """Where a stage stands, for example `12/40 shards, 3.1/s, ETA 9 s`; so many were done `before` these seconds."""
-    text = f"{done:,}/{total:,} {units}"
-    if done == before or not seconds:
-        return text
-    if done == total:
-        return f"{text} in {duration(seconds)}"
-    rate = (done - before) / seconds
-    return f"{text}, {rate:.2g}/s, ETA {duration((total - done) / rate)}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time as a person says it: `0.4 s`, `9 s`, `4 min 5 s`, `2 h 10 min`."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def slug(name: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from flows.pools import GPU, DaskPool, Pool, ThisProcess, available_cores
+from flows.waiting import Told, unheard, workers_watched
 from tiling.cache import CACHE
 from tiling.errors import Mistake
 
@@ -130,18 +131,18 @@ class Work:
 
 
 @contextmanager
-def start(cluster: Cluster = HERE, work: Work = Work()) -> Iterator[Pool]:
-    """A pool for the time of a `with` block, for that work.
+def start(cluster: Cluster = HERE, work: Work = Work(), told: Told = unheard) -> Iterator[Pool]:
+    """A pool for the time of a `with` block, for that work; `told` hears where it waits for workers.
 
     Local workers are processes on the loopback interface that share out the cores. Raises `Mistake` where a cluster
     cannot be reached or started, and where its workers have less memory than their share of the work takes.
     """
     if "://" in cluster.kind:
-        yield from _existing(cluster, work)
+        yield from _existing(cluster, work, told)
     elif cluster.kind == "cuda":
         yield from _with_cards(cluster, work)
     elif cluster.kind != "local":
-        yield from _launched(cluster, work)
+        yield from _launched(cluster, work, told)
     else:
         workers = fitting(work) if cluster.workers is None else cluster.workers
         check_memory(max(1, workers), work)
@@ -248,7 +249,7 @@ def visible_cards() -> list[str]:
     return slices or uuids  # a card that is cut into slices computes through these alone
 
 
-def _existing(cluster: Cluster, work: Work) -> Iterator[Pool]:
+def _existing(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
     from distributed import Client
 
     address = cluster.kind
@@ -269,7 +270,8 @@ def _existing(cluster: Cluster, work: Work) -> Iterator[Pool]:
                 f"the Dask scheduler at {address} has {len(client.nthreads())} workers instead of {wanted}; "
                 f"start some with: dask worker {address}"
             ) from error
-        yield _checked(DaskPool(client), work)
+        with workers_watched(lambda: len(client.nthreads()), f"the Dask scheduler at {address}", told):
+            yield _checked(DaskPool(client), work)
 
 
 def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
@@ -289,7 +291,7 @@ def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
     return Security(require_encryption=True, **named)
 
 
-def _launched(cluster: Cluster, work: Work) -> Iterator[Pool]:
+def _launched(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
     from distributed import Client
 
     launcher = LAUNCHERS.get(cluster.kind, Launcher(cluster.kind))
@@ -302,13 +304,16 @@ def _launched(cluster: Cluster, work: Work) -> Iterator[Pool]:
         raise Mistake(f"cluster {cluster.kind} does not start: {what}; mend its settings: {settings}") from error
     with started, Client(started, timeout=SCHEDULER_TIMEOUT) as client:
         started.scale(cluster.workers or min(work.pieces, 8))
+        if not client.nthreads():
+            told(f"waits for the first worker of cluster {cluster.kind}, which its queue gives")
         try:
             client.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
         except TimeoutError as error:
             raise Mistake(
                 f"cluster {cluster.kind} brought no worker within {WORKERS_TIMEOUT // 60} minutes; look at its queue"
             ) from error
-        yield _checked(DaskPool(client), work)
+        with workers_watched(lambda: len(client.nthreads()), f"cluster {cluster.kind}", told):
+            yield _checked(DaskPool(client), work)
 
 
 def _class(launcher: Launcher) -> Any:

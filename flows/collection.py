@@ -232,6 +232,7 @@ def segment_each(
     made = [job.name for job in missing]
     shared = [job for job in missing if job.small()] if run is None and on.kind == "local" and on.workers != 0 else []
     total = len(jobs)
+    progress("scenes", len(entries), total)
     if shared:
         gpu = template.segmenter.uses_gpu
         with start(on, Work(len(shared), SCENE_BYTES)) as pool:

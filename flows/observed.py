@@ -30,6 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 import segmentation.errors
 import tiling.errors
 from flows import naming
+from flows.bar import Bar
 from flows.form_words import in_form_words
 from flows.pools import may_pass
 from flows.reach import reach_of_forms
@@ -52,7 +53,7 @@ ON_GPU = "gpu"
 
 
 Work = Callable[..., tuple[str, Sequence[object]]]
-"""What a flow does with what its form says: it gives a sentence and the files it made."""
+"""What a flow does with its bar and what its form says: it gives a sentence and the files it made."""
 
 
 def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
@@ -63,7 +64,7 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
     """
 
     def made(work: Work) -> Flow[..., Any]:
-        form = inspect.signature(work, eval_str=True)
+        form = form_of(work)
         usual = {name: one.default for name, one in form.parameters.items() if one.default is not one.empty}
 
         def called() -> str:
@@ -73,7 +74,8 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
         def run(*args: Any, **given: Any) -> State[Any]:
             told = form.bind_partial(*args, **given).arguments
             tag_run({**usual, **told})
-            return ended(lambda: work(**filled_in(work, told)))
+            bar = Bar(f"progress-{name}")
+            return told_by(bar, lambda: ended(lambda: work(bar, **filled_in(work, told))))
 
         absent = [
             parameter.replace(default=None) if parameter.default is parameter.empty else parameter
@@ -93,6 +95,27 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
         return known
 
     return made
+
+
+def form_of(work: Work) -> inspect.Signature:
+    """What a form asks for: all that work takes but its bar."""
+    whole = inspect.signature(work, eval_str=True)
+    asked = [parameter for parameter in whole.parameters.values() if parameter.annotation is not Bar]
+    return whole.replace(parameters=asked)
+
+
+def told_by(bar: Bar, run: Callable[[], State[Any]]) -> State[Any]:
+    """The state that a run ends in, which its bar tells as well."""
+    try:
+        state = run()
+    except BaseException as error:
+        bar.stopped("cancelled" if isinstance(error, TerminationSignal) else "failed")
+        raise
+    if state.is_completed():
+        bar.done(state.message or "")
+    else:
+        bar.stopped("failed")
+    return state
 
 
 def run_name(parameters: Mapping[str, Any]) -> str:
@@ -117,7 +140,7 @@ def tag_run(parameters: Mapping[str, Any]) -> None:
 def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of `work`, checked; raises `Mistake` in the words of the form where one is missing or wrong."""
     types, filled = get_type_hints(work, include_extras=True), {}
-    for name, parameter in inspect.signature(work).parameters.items():
+    for name, parameter in form_of(work).parameters.items():
         value = given.get(name)
         if value is None:
             if parameter.default is parameter.empty:

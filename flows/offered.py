@@ -11,14 +11,13 @@ from prefect import Flow
 
 from flows import cluster, segment
 from flows.artifacts import (
-    Bar,
-    Bars,
     publish_accuracy,
     publish_artifacts,
     publish_catalogue,
     publish_files,
     slug,
 )
+from flows.bar import Bar, Leg
 from flows.catalogue import Catalogue
 from flows.collection import collect
 from flows.evaluate import evaluate, pieces
@@ -53,15 +52,20 @@ from flows.report import Published
 from flows.request import Request
 from flows.segment import map_scene, segment_scene
 from flows.train import train
+from segmentation.growing import ForestRecipe
 from segmentation.rules import Rules
 
 PIECE_BYTES = 2**29
 """What a worker takes to compare a piece of two rasters."""
 
+LEARNING, GROWING = {"read": 1, "train": 10, "train on all": 10}, {"read": 3, "grow": 1}
+"""The stages of a network's training and of a forest's, and about how their times compare."""
 
-def watched(request: Request, advanced: Advanced) -> Published:
+
+def watched(request: Request, advanced: Advanced, progress: Leg) -> Published:
     """One scene of many, its stages task runs of its own name."""
-    published = segment.run(request, cluster_for(advanced), of=Path(str(request.out)).name)
+    name = Path(str(request.out)).name
+    published = segment.run(request, cluster_for(advanced), partial(progress.piece, of=name), of=name)
     publish_artifacts(published)
     return published
 
@@ -86,6 +90,7 @@ def report(series: Catalogue, folder: Path, files: Sequence[Path], news: Sequenc
     "Make land-cover maps of many scenes alike, and one report of areas, footprints and pictures.",
 )
 def segment_collection(
+    bar: Bar,
     scenes: Paths,
     output_folder: Text,
     series: Series = Series(),  # noqa: B008 - frozen
@@ -108,7 +113,8 @@ def segment_collection(
 
     template = request_from(scenes, output_folder, segmenter, bands, output, advanced)
     request = collection_from(template, series)
-    collected = collect(request, progress=Bar("scenes"), run=partial(watched, advanced=advanced))
+    progress = bar.along({"scenes": 20, "report": 1})
+    collected = collect(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     title = series.title or f"Collection {collected.folder.resolve().name}"
     report(Catalogue(title, collected.entries), collected.folder, collected.files, news=collected.made)
     collected.check()
@@ -121,6 +127,7 @@ def segment_collection(
     "Watch a place: map what is new since last time, compare it with the map before, publish the change.",
 )
 def land_use_monitor(
+    bar: Bar,
     folders: Paths,
     output_folder: Text,
     watch: Watch = Watch(),  # noqa: B008 - frozen
@@ -143,7 +150,8 @@ def land_use_monitor(
 
     template = request_from(folders, output_folder, segmenter, bands, output, advanced)
     request = monitor_from(template, watch)
-    seen = monitor(request, progress=Bars("done"), run=partial(watched, advanced=advanced))
+    progress = bar.along({"scenes": 20, "changes": 5, "report": 1})
+    seen = monitor(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     report(seen.series, seen.folder, seen.files, news=[*seen.made, *seen.compared])
     message = f"{len(seen.made)} new scenes, {len(seen.compared)} new changes; in {seen.folder.resolve()}"
     return message, seen.files
@@ -154,6 +162,7 @@ def land_use_monitor(
     "Train a network on your own land: scenes and labels go in, a model for segment-scene comes out.",
 )
 def train_network(
+    bar: Bar,
     scenes: Paths,
     labels: Paths,
     output_folder: Text,
@@ -172,11 +181,12 @@ def train_network(
         bands: What the bands are, where the files do not say it.
     """
 
+    bar.reach(0, "read the labels")
     request = training_from(scenes, labels, output_folder, meaning, model, bands)
     finished = step(
         "train",
         "Learn from the labels, judge by those kept",
-        partial(train, request, Bars("done")),
+        partial(train, request, bar.along(GROWING if isinstance(request.recipe, ForestRecipe) else LEARNING)),
         tags=[ON_GPU],
         assets=[asset(request.out, "a model for segment-scene")],
     )
@@ -193,6 +203,7 @@ def train_network(
     "Say how good a map is: accuracy, IoU, boundaries and areas against a reference.",
 )
 def evaluate_map(
+    bar: Bar,
     map: Text,
     reference: Text,
     output_folder: Text,
@@ -213,11 +224,13 @@ def evaluate_map(
     within_reach(output_folder)
     check_folder(Path(output_folder))
     settings, shards = comparison_from(comparison), pieces(map)
-    with empty_main(), cluster.start(cluster_for(advanced), cluster.Work(shards, PIECE_BYTES)) as pool:
+    bar.reach(0, "open both maps")
+    work = cluster.Work(shards, PIECE_BYTES)
+    with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
         accuracy = step(
             "evaluate",
             "Count what agrees and what does not",
-            partial(evaluate, map, reference, map=pool.map, progress=Bar("blocks"), **settings),
+            partial(evaluate, map, reference, map=pool.map, progress=bar.along({"evaluate": 1}), **settings),
         )
     files = write_accuracy(accuracy, Path(output_folder))
     publish_accuracy(slug(Path(map).resolve().parent.name), f"{map} against {reference}", accuracy, files)
@@ -231,6 +244,7 @@ def evaluate_map(
     "Compute spectral indices of a scene, such as NDVI, each as a cloud-optimised GeoTIFF.",
 )
 def compute_indices(
+    bar: Bar,
     scene: Paths,
     indices: Indices,
     output_folder: Text,
@@ -249,10 +263,11 @@ def compute_indices(
     output_folder = path_of(output_folder)
     within_reach(output_folder)
     folder = Path(output_folder)
+    bar.reach(0, "open the scene")
     files = step(
         "index",
         "Compute every index",
-        partial(write_indices, source, indices, folder, Bar("shards")),
+        partial(write_indices, source, indices, folder, bar.along({"index": 1})),
         assets=[asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices],
     )
     publish_files(f"indices-{slug(Path(scene[0]).stem)}", f"Indices of {Path(scene[0]).stem}", files)

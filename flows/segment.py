@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from prefect import get_run_logger
 
 from flows import cluster, pipeline
-from flows.artifacts import FILES, Bar, Bars, outcome, publish_artifacts
+from flows.artifacts import FILES, outcome, publish_artifacts
+from flows.bar import Bar, Leg
 from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.cluster import Cluster
+from flows.course import weights_of
 from flows.forms import (
     Advanced,
     Bands,
@@ -37,6 +40,7 @@ from segmentation.rules import Rules
     "area of every class and a picture. map-scene asks less.",
 )
 def segment_scene(
+    bar: Bar,
     scene: Paths,
     output_folder: str = "",
     bands: Bands = Bands(),  # noqa: B008 - frozen
@@ -55,7 +59,7 @@ def segment_scene(
         advanced: How the work is cut and where it runs. Nothing here changes a result.
     """
 
-    return mapped(request_from(scene, output_folder, segmenter, bands, output, advanced), cluster_for(advanced))
+    return mapped(request_from(scene, output_folder, segmenter, bands, output, advanced), cluster_for(advanced), bar)
 
 
 @offered(
@@ -64,6 +68,7 @@ def segment_scene(
     "of every class and a picture. segment-scene has every setting.",
 )
 def map_scene(
+    bar: Bar,
     scene: SceneChoice,
     output_folder: str = "",
     method: MethodChoice = USUAL_METHOD,
@@ -80,18 +85,22 @@ def map_scene(
     request = request_from(
         [scene], output_folder, segmenter_of(method), Bands(names=bands_of(sensor)), Output(), Advanced()
     )
-    return mapped(request, cluster_for(Advanced()))
+    return mapped(request, cluster_for(Advanced()), bar)
 
 
-def mapped(request: Request, on: Cluster) -> tuple[str, list[Any]]:
+def mapped(request: Request, on: Cluster, bar: Bar) -> tuple[str, list[Any]]:
     """A map, published: what came out in a sentence, and its files."""
-    published = run(request, on)
+    bar.reach(0, "plan")
+    published = run(request, on, bar.along)
     publish_artifacts(published)
     return f"{outcome(published)}; in {published.folder.resolve()}", list(published.files)
 
 
-def run(request: Request, on: Cluster, of: str = "") -> Published:
-    """What `pipeline.run` does, each stage a task run. `of` says of what, where a flow run has many scenes."""
+def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Leg], of: str = "") -> Published:
+    """What `pipeline.run` does, each stage a task run. `of` says of what, where a flow run has many scenes.
+
+    `along` gives the progress of stages that have these weights.
+    """
     logger = get_run_logger()
 
     def stage(name: str) -> str:
@@ -107,25 +116,23 @@ def run(request: Request, on: Cluster, of: str = "") -> Published:
             logger.info("%s: %s", name, fact)
         for warning in plan.warnings:
             logger.warning("%s", warning)
-        with (
-            empty_main(),
-            cluster.start(on, cluster.Work.of(plan)) as pool,
-        ):
+        progress = along(weights_of(plan))
+        with empty_main(), cluster.start(on, cluster.Work.of(plan), progress.bar.wait) as pool:
             parts = step(
                 stage("segment"),
                 "Tell the land cover of every shard, in parallel",
-                partial(pipeline.segment, plan, folder, pool, Bar("shards", of)),
+                partial(pipeline.segment, plan, folder, pool, progress),
                 tags=[ON_GPU] if on.kind == "cuda" and plan.segmenter.uses_gpu else [],
             )
             rasters = step(
                 stage("join"),
                 "One raster out of all shards",
-                partial(pipeline.join, plan, parts, folder, pool, Bars("pieces", of)),
+                partial(pipeline.join, plan, parts, folder, pool, progress),
             )
             polygons = step(
                 stage("vectorise"),
                 "The polygons of that raster, as a GeoPackage",
-                partial(pipeline.vectorise, plan, rasters, folder, pool, Bar("tiles", of)),
+                partial(pipeline.vectorise, plan, rasters, folder, pool, progress),
             )
             return step(
                 stage("publish"),

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from flows import fileserver
 from flows.database import database
+from flows.waiting import tell_of_queue
 from tiling.errors import Mistake
 
 HOST = "127.0.0.1"
@@ -70,6 +71,7 @@ async def offer(address: str) -> None:
 
     A run under way is then cancelled: left to itself, Prefect would kill it and show it as running for ever.
     """
+    from prefect.client.orchestration import get_client
     from prefect.runner import Runner
     from prefect.types.entrypoint import EntrypointType
 
@@ -77,17 +79,22 @@ async def offer(address: str) -> None:
 
     # one run at a time: it takes all cores, and its memory was planned on what is free
     runner = Runner(name="landweave", limit=1)
-    for flow, tag in OFFERED.items():
+    deployed = [
         await runner.aadd_deployment(
             await flow.ato_deployment(flow.name, tags=["landweave", tag], entrypoint_type=EntrypointType.MODULE_PATH)
         )
+        for flow, tag in OFFERED.items()
+    ]
     work, asked = asyncio.create_task(runner.start()), asyncio.Event()
     while not (runner.started or work.done()):
         await asyncio.sleep(0.05)
     for number in endings():  # only now: the runner's start takes SIGTERM
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     say(f"Landweave is ready: open {address}/deployments and run segment-scene, or another flow. Ctrl-C ends it.")
-    await asyncio.wait({work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    async with get_client() as client:
+        queue = asyncio.create_task(tell_of_queue(client, deployed))
+        await asyncio.wait({work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        queue.cancel()
     if not work.done():
         await runner.astop()
     await work

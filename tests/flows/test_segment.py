@@ -28,8 +28,8 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import Field
 from rasterio.transform import from_origin
 
-from flows import artifacts, pipeline
-from flows.artifacts import Bar, data_uri, duration, slug, standing
+from flows import pipeline
+from flows.artifacts import data_uri, slug
 from flows.forms import Output, Paths
 from flows.observed import asset, empty_main, filled_in, plain, worth_another
 from flows.request import Request, Source
@@ -54,84 +54,6 @@ def draw_scene(path: Path) -> Path:
         raster.descriptions = ("blue", "green", "red", "nir")
         raster.scales = (0.0001,) * 4
     return path
-
-
-# ----------------------------------------------------------------------------------------------------------- progress
-
-
-class Clock:
-    """A clock that stands where it is put."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
-    """What bars send to Prefect."""
-    sent: list[tuple[float, str]] = []
-
-    def create(progress: float, key: str, description: str) -> str:
-        assert key == "progress-segment"
-        sent.append((progress, description))
-        return "the artifact"
-
-    def update(artifact: str, progress: float, description: str) -> None:
-        assert artifact == "the artifact"
-        sent.append((progress, description))
-
-    monkeypatch.setattr(artifacts, "create_progress_artifact", create)
-    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
-    return sent
-
-
-def test_a_bar_moves_at_most_every_five_seconds_and_always_reaches_the_end(drawn: list[tuple[float, str]]) -> None:
-    clock = Clock()
-    bar = Bar("shards", clock=clock)
-    for done in range(1, 41):  # four shards a second
-        clock.now = done / 4
-        bar("segment", done, 40)
-    assert [percent for percent, _ in drawn] == [2.5, 52.5, 100]
-    assert drawn[1][1] == "21/40 shards, 4/s, ETA 5 s"
-    assert drawn[-1] == (100, "40/40 shards in 10 s")
-
-
-def test_the_start_of_workers_does_not_make_the_rest_look_long(drawn: list[tuple[float, str]]) -> None:
-    clock = Clock()
-    bar = Bar("shards", clock=clock)
-    for clock.now, done in ((24, 1), (29, 11), (44, 41)):  # two shards a second after 24 s of imports
-        bar("segment", done, 101)
-    assert [text for _, text in drawn] == [
-        "1/101 shards",
-        "11/101 shards, 2/s, ETA 45 s",
-        "41/101 shards, 2/s, ETA 30 s",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("done", "total", "seconds", "text"),
-    [
-        (0, 40, 3, "0/40 shards"),
-        (12, 40, 3.87, "12/40 shards, 3.1/s, ETA 9 s"),
-        (1, 40_000, 8, "1/40,000 shards, 0.12/s, ETA 88 h 53 min"),
-        (40, 40, 0.42, "40/40 shards in 0.4 s"),
-    ],
-)
-def test_the_bar_says_how_much_how_fast_and_how_long(done: int, total: int, seconds: float, text: str) -> None:
-    assert standing(done, total, "shards", seconds) == text
-
-
-def test_a_length_of_time_is_said_in_one_or_two_units() -> None:
-    assert [duration(seconds) for seconds in (0.04, 0.99, 59.4, 59.6, 245, 7800)] == [
-        "0.0 s",
-        "1.0 s",
-        "59 s",
-        "1 min 0 s",
-        "4 min 5 s",
-        "2 h 10 min",
-    ]
 
 
 # ------------------------------------------------------------------------------------------------------------ picture
@@ -314,8 +236,8 @@ def test_the_flow_makes_the_pipelines_map_and_leaves_it_to_be_looked_at(tmp_path
     page = left("land-cover-scene").data
     assert page.startswith("![Map with legend](data:image/png;base64,")
     assert str(tmp_path / "flow" / "landcover.gpkg") in page
-    for stage in ("segment", "join", "vectorise"):
-        assert left(f"progress-{stage}").data == 100
+    assert left("progress-segment-scene").data == 100
+    assert left("progress-segment-scene").description.startswith("done in ")
 
 
 @pytest.mark.slow

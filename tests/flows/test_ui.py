@@ -141,7 +141,7 @@ def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path
         "advanced": {"shard": 128, "workers": 2},
     }
     run = started(address, "segment-scene", parameters)
-    bar = wait_until(lambda: left_by(address, run).get("progress-segment"), 200)
+    bar = wait_until(lambda: left_by(address, run).get("progress-segment-scene"), 200)
     page.goto(f"{address}/artifacts/artifact/{bar['id']}")
     expect(page.get_by_text(re.compile(r"\d+/256 shards")).first).to_be_visible()
     keep(page, "progress")
