@@ -1,4 +1,7 @@
-"""Land cover from reflectance by published thresholds: no training, the same on every pixel of every scene."""
+"""Land cover from reflectance by thresholds: no training, the same on every pixel of a scene.
+
+Where haze, sun or product move what a threshold is held against, the scene itself says by how much.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmentation.chip import reflectance
 from segmentation.errors import Mistake
@@ -28,20 +31,82 @@ _LEAST = np.float32(1e-4)
 """One count of the usual encoding. Corrected reflectance may be zero or less over water and in shadow, where a ratio
 is undefined or changes its sign; so whatever is less is taken as this."""
 
+_ENOUGH = 1024
+"""Valid pixels below which a sample says nothing of its scene."""
+
+_DARK = {"blue": 0.015, "green": 0.03, "red": 0.015}
+"""Surface reflectance of a scene's darkest hundredth, water or leaves in shade. Chavez (1996), who takes 1 %,
+doi:10.14358/PERS.62.9.1025; more in green, where leaves are brightest: Kaufman and Sendra (1988)."""
+
+_THINNEST = {"green": 0.8, "red": 0.6, "nir": 0.25}
+"""Haze of a band as a part of blue's, at most: it falls with the wavelength, about as its power −1.3 where aerosol
+scatters and −4 where air does: Chavez (1988), doi:10.1016/0034-4257(88)90019-3."""
+
+_THICKEST = 0.12
+"""Haze in blue, the most that is taken off: a pixel under more is not seen through it."""
+
+_FORESTS = 0.04, 0.066
+"""Green reflectance between which the threshold of trees may lie: most closed forests stay below the former, meadows
+and green crops above the latter. Landsat and Sentinel-2 surface reflectance, see also the materials of
+`segmentation.landscape`, from Meerdink et al. (2019), doi:10.1016/j.rse.2019.05.015."""
+
+_TREES_GREEN = 0.054
+"""Between them where a scene does not say: set on labelled Landsat pixels of Chiapas and Maryland."""
+
+_VALLEY, _PEAK = 0.1, 0.03
+"""Part by which a valley in a histogram is lower than the lower of the peaks beside it, to be one; and part of the
+highest peak that this must come to."""
+
+_ROCK = 0.75
+"""Ratio of near to shortwave infrared that clouds exceed and bright rock and sand do not: Irish (2000), test 6 of the
+ACCA, doi:10.1117/12.410358, as in Zhu and Woodcock (2012)."""
+
+_SAND = np.float32(0.7)
+"""Shortwave infrared that neither exceeds; what does is a cloud, or so bright that the sensor could not count it."""
+
+_WHOLE, _PATCHY = 5, 0.1
+"""A cloud is a patch: where fewer than this part of the pixels as bright as cloud have a square of so many pixels a
+side like them, they are roofs."""
+
 Values = npt.NDArray[np.floating[Any]]
+Mask = npt.NDArray[np.bool_]
 IndexThreshold = Field(ge=-1, le=1)
 ReflectanceThreshold = Field(gt=0, le=2)
 
 
+class Levels(BaseModel):
+    """What a scene says of itself: where its dark lies, how green its forests are, whether it has clouds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    haze: dict[str, float] = {}
+    """Reflectance that each band has too much, by common name."""
+    trees_green: float = _TREES_GREEN
+    """Green reflectance below which dense vegetation is trees, haze taken off."""
+    cloudy: bool = True
+    """Whether what is as bright as cloud lies in patches."""
+    shortwave: bool | None = None
+    """Whether there is a swir16; None where nobody has looked."""
+
+
 class Rules(Segmenter):
     """Land cover by thresholds on spectral indices; needs green, red and near infrared, and is better with more.
+
+    First the scene is looked at, in a sample of it:
+
+    - haze: its darkest hundredth shows what air adds to blue, green and red. So much is taken off, if it falls with the
+      wavelength as haze does and the darkest are not themselves the colour of soil: Chavez (1988, 1996);
+    - forest: the darkest of the dense vegetation, whose peak in the histogram of green gives the threshold of trees, as
+      in Huang et al. (2008), doi:10.1016/j.rse.2007.07.023, within published bounds;
+    - cloud: whether what is as bright lies in patches.
 
     A class is a list of tests, each the distance to a threshold. A pixel gets the first class whose tests all hold:
 
     - snow and ice (needs swir16): NDSI, with a near infrared brighter than water's: Hall et al. (1995),
       doi:10.1016/0034-4257(95)00137-P;
     - cloud (needs blue): bluer than clear land of the same red, the HOT test of Zhu and Woodcock (2012),
-      doi:10.1016/j.rse.2011.10.028, after Zhang et al. (2002), and bright, since no thermal band confirms it;
+      doi:10.1016/j.rse.2011.10.028, after Zhang et al. (2002), bright, since no thermal band confirms it, and with
+      swir16 not as bright there as rock;
     - water: MNDWI, Xu (2006), doi:10.1080/01431160600589179, that also exceeds EVI as in Zou et al. (2017),
       doi:10.1088/1748-9326/aa7cf1, here EVI2, which needs no blue, Jiang et al. (2008), doi:10.1016/j.rse.2008.06.006;
       without swir16 NDWI, McFeeters (1996), doi:10.1080/01431169608948714, with a near infrared as dark as Zhu and
@@ -52,16 +117,18 @@ class Rules(Segmenter):
     - the rest is bare soil or built-up. With swir16 the DBSI of Rasul et al. (2018), doi:10.3390/land7030081, tells
       them apart; without it nothing does, and the class "Bare or built-up" says so.
 
-    Three thresholds have no number in those papers: `trees_green` and `bare_dbsi` were set on labelled Landsat pixels
-    of Chiapas and Maryland, `cloud_brightness` where clouds and a town's white roofs part best.
+    Two thresholds have no number in those papers: `bare_dbsi` was set on labelled Landsat pixels, `cloud_brightness`
+    where clouds and a town's white roofs part best.
 
-    What it cannot do: tell an orchard from a forest, dark soil from asphalt, white roofs from cloud. Without swir16
-    snow is called cloud; without blue, cloud is called what it looks like; shadow on bare ground may be called water.
+    What it cannot do: tell an orchard from a forest, maize from trees, dark soil from asphalt. Without swir16 snow is
+    called cloud; without blue, cloud is called what it looks like; shadow on bare ground may be called water.
 
     Confidence is how far the deciding test is from its threshold, 100 from `reach` on. It orders pixels from doubtful
     to clear-cut; it is no probability.
     """
 
+    revision: ClassVar[int] = 2
+    needs_sample: ClassVar[bool] = True
     needs_reflectance: ClassVar[bool] = True
 
     kind: Literal["rules"] = "rules"
@@ -86,9 +153,13 @@ class Rules(Segmenter):
     ] = 0.5
     trees_green: Annotated[
         float,
-        ReflectanceThreshold,
-        Field(title="Green of trees", description="Trees reflect less green than this, crops and grass more."),
-    ] = 0.055
+        Field(
+            ge=0,
+            le=2,
+            title="Green of trees",
+            description="Trees reflect less green than this, crops and grass more; 0: what the scene itself says.",
+        ),
+    ] = 0.0
     bare_dbsi: Annotated[
         float,
         IndexThreshold,
@@ -118,6 +189,7 @@ class Rules(Segmenter):
         float,
         Field(gt=0, le=2, title="Reach of confidence", description="Distance to a threshold that counts as 100 %."),
     ] = 0.25
+    fitted: Annotated[Levels | None, Field(title="Levels", description="Found in the scene; leave it empty.")] = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -135,20 +207,41 @@ class Rules(Segmenter):
 
     @property
     def legend(self) -> Legend:
-        return LAND_COVER
+        """All of the land cover; once it has seen a scene, what its bands can tell."""
+        if self.fitted is None or self.fitted.shortwave is None:
+            return LAND_COVER
+        untold = (UNVEGETATED,) if self.fitted.shortwave else (BARE, BUILT, SNOW)
+        return LAND_COVER.subset(*(value for value in LAND_COVER.values if value not in untold))
+
+    def fit(self, sample: xr.Dataset | None) -> Self:
+        """With the levels of the sample's scene; the published ones where it is too small to say."""
+        if sample is None:
+            raise RuntimeError("rules are fitted on a sample")
+        bands, valid = _named(sample), sample["valid"].values
+        levels = Levels(shortwave="swir16" in bands)
+        if np.count_nonzero(valid) >= _ENOUGH:
+            haze = _haze({name: values[valid] for name, values in bands.items()})
+            levels = levels.model_copy(update={"haze": haze})
+            clear = self._clear(bands, levels)
+            with np.errstate(invalid="ignore"):
+                bright = self._cloud(clear) >= 0 if "blue" in clear else np.zeros(valid.shape, bool)
+                dense = valid & ~bright & (_contrast(clear["nir"], clear["red"]) >= self.full_ndvi)
+            green = _forest_green(clear["green"][dense], int(np.count_nonzero(valid)))
+            levels = levels.model_copy(update={"trees_green": green, "cloudy": _in_patches(bright & valid)})
+        return self.model_copy(update={"fitted": levels})
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
-        values: Values = reflectance(chip).values
-        there = [str(name) for name in chip["band"].values]
-        places = {name: there.index(band) for name in _ORDER if (band := band_for(name, there)) is not None}
-        height, width = values.shape[1:]
+        bands, levels = _named(chip), self.fitted or Levels()
+        values = bands["green"]
+        height, width = values.shape
         labels, confidence = np.empty((height, width), np.uint8), np.empty((height, width), np.uint8)
         rows = max(1, _BLOCK // max(1, width))
         for top in range(0, height, rows):
             block = slice(top, top + rows)
             said, distance = labels[block], np.zeros(labels[block].shape, np.float32)
             said[:] = UNVEGETATED
-            for value, tests in self._classes({name: values[place, block] for name, place in places.items()}):
+            clear = self._clear({name: values[block] for name, values in bands.items()}, levels)
+            for value, tests in self._classes(clear, levels):
                 # Branch-free, five times faster than masked assignment. The distance so far is 0 or more, so where it
                 # stays it wins over failed tests; fmax, because invalid pixels are NaN.
                 held = tests >= 0
@@ -162,11 +255,25 @@ class Rules(Segmenter):
         labels *= chip["valid"].values
         return Prediction(labels, confidence)
 
-    def _classes(self, bands: Mapping[str, Values]) -> Iterator[tuple[int, Values]]:
+    def _clear(self, bands: Mapping[str, Values], levels: Levels) -> dict[str, Values]:
+        """The bands without the scene's haze."""
+        return {
+            name: np.maximum(values - np.float32(levels.haze.get(name, 0.0)), _LEAST) for name, values in bands.items()
+        }
+
+    def _cloud(self, band: Mapping[str, Values]) -> Values:
+        """The least distance of cloud to a threshold."""
+        blue, green, red = band["blue"], band["green"], band["red"]
+        bright = _contrast((blue + green + red) / 3, self.cloud_brightness)
+        tests = np.minimum(bright, _contrast(blue, red / 2 + self.cloud_hot))
+        if "swir16" not in band:
+            return tests
+        return np.minimum(tests, _contrast(band["nir"], _ROCK * np.minimum(band["swir16"], _SAND)))
+
+    def _classes(self, band: Mapping[str, Values], levels: Levels) -> Iterator[tuple[int, Values]]:
         """Each class and its least distance to a threshold, below 0 where a test fails; the last that holds wins."""
-        band = {name: np.maximum(values, _LEAST) for name, values in bands.items()}
         green, red, nir = band["green"], band["red"], band["nir"]
-        blue, swir16 = band.get("blue"), band.get("swir16")
+        swir16 = band.get("swir16")
         ndvi = _contrast(nir, red)
         wetness = _contrast(green, nir if swir16 is None else swir16)  # NDWI, or MNDWI, which is also NDSI
 
@@ -177,16 +284,15 @@ class Rules(Segmenter):
             soil = -wetness - ndvi - self.bare_dbsi
             yield BARE, np.minimum(bare, soil)
             yield BUILT, np.minimum(bare, -soil)
-        full, dark = ndvi - self.full_ndvi, _contrast(self.trees_green, green)
+        full, dark = ndvi - self.full_ndvi, _contrast(self.trees_green or levels.trees_green, green)
         yield SPARSE, np.minimum(-bare, -full)
         yield CROPS, np.minimum(full, -dark)
         yield TREES, np.minimum(full, dark)
         wet = wetness - self.water
         evi2 = 2.5 * (nir - red) / (nir + 2.4 * red + 1)
         yield WATER, np.minimum(wet, _contrast(self.water_nir, nir) if swir16 is None else wetness - evi2)
-        if blue is not None:
-            bright = _contrast((blue + green + red) / 3, self.cloud_brightness)
-            yield CLOUD, np.minimum(bright, _contrast(blue, red / 2 + self.cloud_hot))
+        if "blue" in band and levels.cloudy:
+            yield CLOUD, self._cloud(band)
         if swir16 is not None:
             yield SNOW, np.minimum(wetness - self.snow_ndsi, _contrast(nir, self.snow_nir))
 
@@ -194,3 +300,67 @@ class Rules(Segmenter):
 def _contrast(a: Any, b: Any) -> Values:
     """(a - b) / (a + b), between -1 and 1 for positive values; with a threshold, a distance like that of an index."""
     return (a - b) / (a + b)
+
+
+def _named(chip: xr.Dataset) -> dict[str, Values]:
+    """Reflectance of a chip's bands `(y, x) float32` by the names of the rules, NaN = invalid."""
+    values = reflectance(chip).values
+    names = [str(name) for name in chip["band"].values]
+    return {name: values[names.index(band)] for name in _ORDER if (band := band_for(name, names)) is not None}
+
+
+def _haze(bands: Mapping[str, Values]) -> dict[str, float]:
+    """How much each band `(pixel,)` has too much, by the scene's darkest hundredth."""
+    dark = {name: float(np.percentile(values, 1)) for name, values in bands.items()}
+    first = "blue" if "blue" in dark else "red"
+    if dark["red"] > dark.get("blue", dark["green"]) + 0.02:
+        return {}  # even the darkest is the colour of soil: no water, no leaves, nothing whose colour is known
+    most = min(max(dark[first] - _DARK[first], 0.0), _THICKEST * (1 if first == "blue" else _THINNEST["red"]))
+    blue = most if first == "blue" else most / _THINNEST["red"]
+    haze = {"blue": blue}
+    for name in ("green", "red"):
+        haze[name] = max(0.0, min(dark[name] - _DARK[name], _THINNEST[name] * blue))
+    haze["nir"] = min(haze["red"] * 0.5, _THINNEST["nir"] * blue, max(0.0, dark["nir"] - 0.01))
+    return {name: round(value, 4) for name, value in haze.items() if name in bands and value > 0}
+
+
+def _forest_green(green: Values, pixels: int) -> float:
+    """The threshold of trees from the green of dense vegetation `(pixel,)` in a sample of so many pixels.
+
+    The valley of the histogram, between a forest's peak and the next, that is nearest to where it mostly lies: conifers
+    and broadleaves may have a peak each. Of a forest
+    alone, whose spread is seen on its dark side, where nothing else is, twice that spread beyond its peak.
+    """
+    from scipy.signal import find_peaks
+
+    low, high = _FORESTS
+    if green.size < max(_ENOUGH // 4, pixels // 1000):
+        return _TREES_GREEN
+    width = 0.001
+    counts, edges = np.histogram(green, np.arange(0, 0.2001, width))
+    at = edges[:-1] + width / 2
+    smooth = np.convolve(counts, np.array([1, 2, 3, 4, 5, 4, 3, 2, 1]) / 25, "same")
+    bottoms, shape = find_peaks(-smooth, prominence=_PEAK * smooth.max())
+    deep = shape["prominences"] >= _VALLEY * (smooth[bottoms] + shape["prominences"])
+    valleys = bottoms[deep & (at[bottoms] >= low) & (at[bottoms] <= high)]
+    if valleys.size:
+        return round(float(min(at[valleys], key=lambda green: abs(green - _TREES_GREEN))), 4)
+    peak = float(at[int(smooth.argmax())])
+    darker = green[green < peak]
+    spread = float(np.sqrt(np.mean((darker - peak) ** 2))) if darker.size else 0.0
+    if peak + spread >= _TREES_GREEN:
+        return _TREES_GREEN  # it may be of forest as well as of crops
+    return round(float(np.clip(peak + 2 * spread, _TREES_GREEN, high)), 4)
+
+
+def _in_patches(bright: Mask) -> bool:
+    """Whether pixels `(y, x)` lie together in squares as clouds do, and not apart as roofs."""
+    count = int(np.count_nonzero(bright))
+    if count == 0:
+        return True  # elsewhere there may be some
+    side = _WHOLE
+    sums = np.pad(np.cumsum(np.cumsum(bright, 0, dtype=np.int64), 1), ((1, 0), (1, 0)))
+    if min(bright.shape) < side:
+        return True
+    squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return bool(np.count_nonzero(squares == side * side) >= _PATCHY * count)

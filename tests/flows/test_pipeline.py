@@ -252,7 +252,7 @@ def test_what_the_pixels_follow_from_changes_the_part_key(tmp_path: Path) -> Non
     keys = [
         part_keys(scene, Rules(), tmp_path / "out"),
         part_keys(scene, Rules(), tmp_path / "out", nodata=7),
-        part_keys(scene, Rules(), tmp_path / "out", scale=0.001),
+        part_keys(scene, Rules(), tmp_path / "out", scale=0.00015),
         part_keys(scene, Rules(), tmp_path / "out", offset=-0.1, scale=0.0001),
         part_keys(scene, Rules(), tmp_path / "out", bands={"red": 1, "green": 2, "nir": 4}),
         part_keys(scene, Rules(), tmp_path / "out", mask="band=6", mask_values=(2,)),

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segmentation.errors import Mistake
-from segmentation.rules import BARE, BUILT, CLOUD, CROPS, SNOW, SPARSE, TREES, UNVEGETATED, WATER, Rules
+from segmentation.landscape import _MATERIALS
+from segmentation.legend import LAND_COVER
+from segmentation.rules import (
+    BARE,
+    BUILT,
+    CLOUD,
+    CROPS,
+    SNOW,
+    SPARSE,
+    TREES,
+    UNVEGETATED,
+    WATER,
+    Levels,
+    Rules,
+    _forest_green,
+)
 from segmentation.segmenter import predict, segmenter_class
 from tests.segmentation.chips import make_chip, of_spectra
 
@@ -179,3 +195,142 @@ def test_the_danube_is_water(shared_data: Path) -> None:
     assert np.mean(labels[340:350, 0:240] == WATER) > 0.99
     assert np.mean(labels[0:100, 0:80] == TREES) > 0.6
     assert np.mean(labels == WATER) == pytest.approx(0.125, abs=0.02)
+
+
+# What a scene says of itself
+
+WAVELENGTHS = np.array([0.48, 0.56, 0.66, 0.84, 1.61])
+MIXED = ("clear water", "broadleaf", "conifer", "meadow", "green wheat", "rape", "ripe grain", "brown soil", "asphalt")
+
+
+def drawn(names: tuple[str, ...] = MIXED, side: int = 96, seed: int = 0) -> tuple[npt.NDArray[np.float32], Any]:
+    """Reflectance `(5, side, side)` of the demo's materials in patches of 8 px, and which is where."""
+    rng = np.random.default_rng(seed)
+    which = np.kron(rng.integers(0, len(names), (side // 8, side // 8)), np.ones((8, 8), int))
+    spectra = np.array([_MATERIALS[name][:5] for name in names]) * 1e-4
+    return (spectra[which].transpose(2, 0, 1) * rng.normal(1, 0.04, (5, side, side))).astype(np.float32), which
+
+
+def seen_through(
+    scene: npt.NDArray[np.float32], haze: float, power: float, sun: float, offset: float
+) -> npt.NDArray[np.float32]:
+    """The scene under air that adds `haze` to blue and less to the rest, in another light, offset and all."""
+    air = haze * (WAVELENGTHS / WAVELENGTHS[0]) ** -power
+    return (scene * sun + (air + offset)[:, None, None]).astype(np.float32)
+
+
+@given(
+    haze=st.floats(0, 0.09), power=st.floats(1.5, 4), sun=st.floats(0.85, 1.05), offset=st.floats(0, 0.01),
+    bands=st.sampled_from([FIVE, FIVE[:4]]), seed=st.integers(0, 9),
+)  # fmt: skip
+@settings(max_examples=40)
+def test_forests_fields_and_water_keep_their_class_under_any_air(
+    haze: float, power: float, sun: float, offset: float, bands: tuple[str, ...], seed: int
+) -> None:
+    scene, which = drawn(seed=seed)
+    chip = make_chip(seen_through(scene, haze, power, sun, offset)[: len(bands)], bands)
+    labels = Rules().fit(chip)(chip).labels
+    for name, value in (("clear water", WATER), ("broadleaf", TREES), ("conifer", TREES), ("rape", CROPS)):
+        assert np.mean(labels[which == MIXED.index(name)] == value) > 0.75, name
+    for name in ("meadow", "green wheat"):
+        assert np.mean(np.isin(labels[which == MIXED.index(name)], (CROPS, TREES))) > 0.95, name
+    assert np.mean(labels == CLOUD) < 0.01
+
+
+def test_without_a_look_at_the_scene_forests_under_air_would_be_fields() -> None:
+    scene, which = drawn()
+    chip = make_chip(seen_through(scene, 0.07, 2, 1, 0), FIVE)
+    assert np.mean(Rules()(chip).labels[which == MIXED.index("broadleaf")] == TREES) < 0.1
+
+
+def test_the_darkest_soil_of_a_desert_is_not_taken_for_haze() -> None:
+    scene, _ = drawn(("pale soil", "limestone", "brown soil"))
+    chip = make_chip(scene, FIVE)
+    fitted = Rules().fit(chip).fitted
+    assert fitted is not None
+    assert fitted.haze == {}
+    assert np.mean(np.isin(Rules().fit(chip)(chip).labels, (BARE, BUILT, SPARSE))) == 1
+
+
+def test_the_threshold_of_trees_lies_in_the_valley_between_forest_and_meadow_and_within_bounds() -> None:
+    for forest, meadow, low, high in ((0.035, 0.075, 0.042, 0.066), (0.03, 0.055, 0.038, 0.05)):
+        rng = np.random.default_rng(0)
+        green = np.concatenate([rng.normal(forest, 0.004, 5000), rng.normal(meadow, 0.005, 5000)])
+        assert low <= _forest_green(green, 20_000) <= high
+    alone = np.random.default_rng(0).normal(0.045, 0.004, 5000)
+    assert np.mean(alone < _forest_green(alone, 20_000)) > 0.95
+    fields = np.random.default_rng(0).normal(0.08, 0.006, 5000)
+    assert np.mean(fields < _forest_green(fields, 20_000)) < 0.01
+
+
+def test_white_roofs_are_no_cloud_and_a_patch_as_white_is() -> None:
+    scene, _ = drawn()
+    roofs = scene.copy()
+    roofs[:, ::9, ::9] = 0.6
+    assert not np.any(fit_and_label(roofs, FIVE) == CLOUD)
+    clouded = scene.copy()
+    clouded[:, 20:60, 30:70] = 0.6
+    assert np.all(fit_and_label(clouded, FIVE)[20:60, 30:70] == CLOUD)
+
+
+def test_sand_as_bright_as_cloud_is_no_cloud_where_shortwave_infrared_tells() -> None:
+    sand = np.broadcast_to(np.array([0.34, 0.35, 0.36, 0.40, 0.60], np.float32)[:, None, None], (5, 40, 40))
+    assert not np.any(fit_and_label(sand, FIVE) == CLOUD)
+
+
+def fit_and_label(pixels: npt.NDArray[np.float32], bands: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    chip = make_chip(pixels, bands)
+    return Rules().fit(chip)(chip).labels
+
+
+def test_the_legend_of_a_scene_holds_what_its_bands_can_tell() -> None:
+    scene, _ = drawn()
+    assert Rules().legend == LAND_COVER
+    names = [c.name for c in Rules().fit(make_chip(scene, FIVE)).legend.each()]
+    assert "Bare or built-up" not in names
+    names = [c.name for c in Rules().fit(make_chip(scene[:4], FIVE[:4])).legend.each()]
+    assert "Bare or built-up" in names
+    assert not {"Bare soil", "Built-up", "Snow and ice"} & set(names)
+
+
+def test_a_scene_too_small_to_say_anything_gets_the_published_thresholds() -> None:
+    chip = make_chip(drawn(side=24)[0], FIVE)
+    fitted = Rules().fit(chip)
+    assert fitted.fitted == Levels(shortwave=True)
+    assert np.array_equal(fitted(chip).labels, Rules()(chip).labels)
+
+
+def test_what_was_found_decides_labels_and_survives_json() -> None:
+    chip = make_chip(seen_through(drawn()[0], 0.07, 2, 1, 0), FIVE)
+    fitted = Rules().fit(chip)
+    assert fitted.identity() != Rules().identity()
+    again = Rules.model_validate_json(fitted.model_dump_json())
+    assert again == fitted
+    assert np.array_equal(again(chip).labels, fitted(chip).labels)
+
+
+def test_a_person_s_threshold_of_trees_goes_before_the_scene_s() -> None:
+    chip = make_chip(drawn()[0], FIVE)
+    assert np.mean(Rules(trees_green=0.001).fit(chip)(chip).labels == TREES) == 0
+
+
+@pytest.mark.parametrize("air", [(0.0, 0.0, 0.0, 0.0, 0.0), (0.075, 0.05, 0.03, 0.012, 0.003)], ids=["surface", "top"])
+def test_real_forests_stay_forests_at_the_top_of_the_atmosphere(shared_data: Path, air: tuple[float, ...]) -> None:
+    """Clear air over Maryland and Chiapas, as the sensor saw it: what air adds in each band."""
+    maryland = shared_data / "chesapeake_md_multires"
+    chiapas = shared_data / "landsat7_chiapas_polygons"
+    tile = "m_3907833_nw_17_1"
+    for image, first, labelled, forest, fields in (
+        (maryland / f"{tile}_landsat-leaf-on.tif", 2, maryland / f"{tile}_lc.tif", 2, 3),
+        (chiapas / "LE70220491999322EDC01_stack.gtif", 1, chiapas / "training_data.gtif", 1, 3),
+    ):
+        with rasterio.open(image) as source:
+            pixels = (
+                source.read(list(range(first, first + 5))).astype(np.float32) * 1e-4
+                + np.array(air, np.float32)[:, None, None]
+            )
+        with rasterio.open(labelled) as source:
+            truth = source.read(1)
+        labels = fit_and_label(pixels, FIVE)
+        assert np.mean(labels[truth == forest] == TREES) > 0.85
+        assert np.mean(np.isin(labels[truth == fields], (CROPS, SPARSE))) > 0.6
