@@ -295,7 +295,8 @@ def test_pixels_are_believed_rather_than_what_a_catalogue_says_of_them(
     told = Source(paths=(str(place),), scale=0.0001, offset=offset)
     insisted = make_plan(Request(source=told, out=tmp_path / "run", segmenter=Rules()))
     assert {band.offset for band in insisted.scene.bands} == {offset}
-    assert insisted.warnings == ()
+    # Whoever insists on no offset where pixels show one is told of it, and has their way.
+    assert ["--offset -0.1" in warning for warning in insisted.warnings] == [True] * (added - 1e4 * -offset > 0)
 
 
 def test_thermal_bands_keep_the_scale_that_the_catalogue_says(tmp_path: Path) -> None:
