@@ -100,12 +100,12 @@ def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
     units = sample["units"].values
     use = [i for i, name in enumerate(names) if units[i] == "reflectance" and name in REFLECTIVE]
     valid = sample["valid"].values
-    if not use or np.count_nonzero(valid) < _ENOUGH:
+    bits = sample["pixels"].dtype.itemsize * 8
+    if not use or np.count_nonzero(valid) < (1 if bits == 8 else _ENOUGH):  # of eight bits much is known beforehand
         return ()
     seen = values(sample.isel(band=use)).values[:, valid]
     floor, ceiling = np.percentile(seen, (0.1, 99), axis=1)
     said = " and ".join(sorted({f"× {sample['scale'].values[i]:g} {sample['offset'].values[i]:+g}" for i in use}))
-    bits = sample["pixels"].dtype.itemsize * 8
     brightest, darkest = float(ceiling.max()), float(floor.min())
     least = _DARKEST_PICTURE if bits == 8 else _DARKEST_SCENE
     if not least <= brightest <= _BRIGHTEST_SCENE:

@@ -32,6 +32,10 @@ class Away(Mistake):
     """Another machine does not hand out what it has. Asked again later, it may."""
 
 
+class Damaged(Mistake):
+    """A file that cannot be read in one place; elsewhere it may be whole."""
+
+
 def one_line(text: str) -> str:
     """A text as a terminal may be shown it: what comes out of a file can hold line breaks and control sequences."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())

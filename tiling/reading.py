@@ -27,7 +27,7 @@ from rasterio.session import DummySession
 
 from tiling import copies
 from tiling.containers import READ, foreign
-from tiling.errors import Away, Mistake
+from tiling.errors import Away, Damaged, Mistake
 from tiling.lattice import Tile
 from tiling.reach import driver_for, in_memory, is_there
 from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, known
@@ -299,7 +299,7 @@ def _at_place(path: str, window: Window, read: Callable[[], None]) -> None:
     # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both along, and
     # rasterio's do not unpickle.
     kind, mend = (
-        (Mistake, "the file is damaged there: fetch or export it again")
+        (Damaged, "the file is damaged there: fetch or export it again")
         if is_local(path)
         else (Away, f"tried {ATTEMPTS} times: its server fails or the file is damaged there")
     )

@@ -20,7 +20,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from tiling.bands import COMMON_NAMES, LETTERS, given_name, name_in_file_name, sensor_in
-from tiling.errors import Mistake
+from tiling.errors import Damaged, Mistake
 from tiling.folders import RASTER_SUFFIXES, BandFiles, band_files, sensor_of_files
 from tiling.grids import check_overlap, finest, place_on
 from tiling.header import (
@@ -181,20 +181,27 @@ class Scene:
         """A chip of full-resolution blocks from all over the scene, stacked along y: `(band, n × block, block)`.
 
         Blocks are tried in an order that depends on their place alone, until `pixels` valid pixels are there; those
-        without a valid pixel are left out. A scene without any gives a chip of height 0.
+        without a valid pixel are left out. A scene without any gives a chip of height 0. Damaged blocks are left out
+        too: the shards that need them will say so, and the others need not wait for it.
         """
         chosen = [self.band(name) for name in bands]
         places = ((row, col) for row in range(0, self.height, block) for col in range(0, self.width, block))
         found: dict[Window, tuple[Pixels, Valid]] = {}
-        enough = 0
+        enough, damaged = 0, None
         for tried, place in enumerate(nsmallest(_MOST_EMPTY, places, key=_lot), start=1):
             window = Window(*place, block, block)
-            values, valid = self._arrays(window, chosen)
+            try:
+                values, valid = self._arrays(window, chosen)
+            except Damaged as error:
+                damaged = error
+                continue
             if count := int(np.count_nonzero(valid)):
                 found[window] = values, valid
                 enough += count
             if enough >= pixels or (found and tried >= _MOST_BLOCKS):
                 break
+        if damaged and not found:
+            raise damaged
         stacked = [found[window] for window in sorted(found)] or [blank(chosen, Window.of_shape(0, block))]
         return chip_of(
             chosen,

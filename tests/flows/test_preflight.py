@@ -12,6 +12,7 @@ from flows.plan import make_plan
 from flows.request import Request, Source
 from segmentation.bundle import QUANTILES, BandCard, save
 from segmentation.network import Network
+from segmentation.rules import Rules
 from tests.scenes import BANDS, draw_pixels, write_scene
 from tests.segmentation.networks import a_card, lively_state
 from tiling.errors import Mistake
@@ -79,3 +80,18 @@ def test_a_resumed_run_repeats_its_warnings_without_looking_again(
     monkeypatch.setattr("tiling.scene.Scene.sample", None)
     again = pipeline.run(request(scene, tmp_path / "run", bundle))
     assert first.record["warnings"] == again.record["warnings"] != []
+
+
+@pytest.mark.parametrize("side", [24, 64])
+def test_a_picture_of_eight_bits_makes_no_map_of_rules_under_the_usual_scale_and_a_warned_one_under_another(
+    tmp_path: Path, side: int
+) -> None:
+    picture = np.random.default_rng(0).integers(1, 256, (4, side, side)).astype(np.uint8)
+    scene = write_scene(tmp_path / "picture.tif", picture)
+    asked = Request(source=Source(paths=(str(scene),), scale=0.0001), out=tmp_path / "run", segmenter=Rules())
+    with pytest.raises(Mistake, match=r"^picture: .* reflectance of 0\.0\d+ .* no --scale undoes that: train a model"):
+        pipeline.run(asked)
+    assert not (tmp_path / "run").exists()
+    said = asked.model_copy(update={"source": Source(paths=(str(scene),), scale=0.004)})
+    (warning,) = pipeline.run(said).record["warnings"]
+    assert "no --scale undoes that" in warning

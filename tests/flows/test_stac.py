@@ -26,7 +26,7 @@ from flows.request import Request, Source
 from flows.stac import Search, by_day, find
 from flows.storage import Remote
 from segmentation.classical.thresholds import Otsu
-from segmentation.rules import Rules
+from segmentation.rules import Levels, Rules
 from tests.s3 import BUCKET, s3
 from tests.scenes import BANDS, draw_pixels, read
 from tests.segmentation.test_mlm import SCHEMAS, STAC, uri
@@ -385,7 +385,7 @@ def test_a_run_is_a_valid_item_that_says_what_it_is_and_where_it_came_from(
     assert [link["href"] for link in content["links"] if link["rel"] == "derived_from"][:2] == origins
     told = content["assets"]["classes"]["classification:classes"]
     assert [(row["value"], row["title"], f"#{row['color_hint']}".lower()) for row in told] == [
-        (value, name, colour.lower()) for value, name, colour in Rules().legend.rows
+        (value, name, colour.lower()) for value, name, colour in Rules(fitted=Levels(shortwave=True)).legend.rows
     ]
     found = pystac.Item.from_file(str(tmp_path / "run" / "item.json"))
     assert found.datetime is None

@@ -17,6 +17,7 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as MistakeOfMeaning
 from segmentation.network import Network
 from segmentation.rules import Rules
+from segmentation.segmenter import settings
 from tests.conftest import Run
 from tests.scenes import draw_scene
 from tiling.errors import Away, Mistake
@@ -216,7 +217,7 @@ def test_a_segmenter_is_explained_with_every_setting_and_what_it_may_be(landweav
     water = next(one for one in facts["settings"] if one["name"] == "water")
     assert (water["default"], water["allowed"]) == (0, "-1 to 1")
     assert water["meaning"] == Rules.model_fields["water"].description
-    assert [one["name"] for one in facts["settings"]] == [n for n in Rules.model_fields if n != "kind"]
+    assert [one["name"] for one in facts["settings"]] == list(settings(Rules))
     _, out, _ = landweave("segmenters", "network")
     assert "measures" not in out
     assert "fitted" not in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -373,6 +374,23 @@ def test_the_demo_bundle_keeps_what_its_card_must_promise() -> None:
     assert (network.tile + 2 * network.margin) ** 2 / network.tile**2 <= 1.35
     assert card.metrics["network: overall accuracy"] > card.metrics["rules: overall accuracy"]
     assert card.metrics["network: mean IoU"] > card.metrics["rules: mean IoU"]
+
+
+def test_the_readme_states_the_figures_of_the_demo_card() -> None:
+    card = load("demo").card
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for row, who in (
+        ("demo network, eight landscapes it was not trained on", "network"),
+        ("`rules`, the same", "rules"),
+    ):
+        stated = re.search(rf"^\| {re.escape(row)}[^|]*\| ([\d.]+) \| ([\d.]+) \|$", readme, re.MULTILINE)
+        assert stated is not None
+        assert stated.groups() == tuple(
+            f"{card.metrics[f'{who}: {figure}']:.3f}" for figure in ("overall accuracy", "mean IoU")
+        )
+    of_rules = [value for name, value in card.metrics.items() if name.startswith("rules: IoU")]
+    assert len(of_rules) == 6
+    assert card.metrics["rules: mean IoU"] == pytest.approx(sum(of_rules) / 6, abs=1e-4)
 
 
 def test_cards_are_read_without_torch(bundle: Bundle) -> None:
