@@ -129,6 +129,12 @@ def scenes() -> list[str]:
     return _listed(file for file in rasters if foreign(file))
 
 
+def maps() -> list[str]:
+    """The class rasters of the runs in the data folders, the newest first."""
+    runs = _files(lambda name: name == "run.json")
+    return _listed(classes for file in runs if (classes := file.with_name("classes.tif")).exists())
+
+
 def _listed(files: Iterator[Path]) -> list[str]:
     newest = sorted(files, key=lambda file: (-file.stat().st_mtime, str(file)))
     return [str(file) for file in newest[:MOST_LISTED]]

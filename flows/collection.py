@@ -206,11 +206,14 @@ class Job:
 
     def known(self) -> tuple[str, Scene | None]:
         """Content key of the scene, and the scene if it opens."""
+        date = None
         try:
-            opened = request_for(self.scene, self.template, self.folder).source.open()
+            source = request_for(self.scene, self.template, self.folder).source
+            opened, date = source.open(), None if self.scene.date else source.date
         except MISTAKES:
             opened = None
-        return key_of(self.scene, opened, self.template), opened
+        given = self.template.source.model_copy(update={"date": date})
+        return key_of(self.scene, opened, self.template.model_copy(update={"source": given})), opened
 
 
 def segment_each(
@@ -267,14 +270,18 @@ def _told(job: Job, error: Exception) -> Entry:
 
 
 def request_for(scene: Found, template: Request, folder: Path) -> Request:
-    """The template, made out for one scene."""
-    about = {"paths": scene.paths, "search": None, "date": scene.date or template.source.date}
-    source = template.source.model_copy(update=about)
+    """The template, made out for one scene. The template's date is for scenes that have none of their own.
+
+    Raises `Mistake` where that cannot be told because the scene does not open.
+    """
+    source = template.source.model_copy(update={"paths": scene.paths, "search": None, "date": scene.date})
+    if scene.date is None and template.source.date is not None and source.open().date is None:
+        source = source.model_copy(update={"date": template.source.date})
     return template.model_copy(update={"source": source, "out": folder})
 
 
 def key_of(scene: Found, opened: Scene | None, template: Request) -> str:
-    """Content key of all that a scene's products follow from."""
+    """Content key of all that a scene's products follow from; the template's date is the one the scene was given."""
     source = template.source.model_dump(mode="json", exclude={"paths", "search"})
     wishes = template.model_dump(mode="json", exclude={"source", "out", "fresh", "shard", "segmenter"})
     extra = [_stat(path) for path in (template.aoi, template.reference) if path]

@@ -22,19 +22,9 @@ from flows.catalogue import Catalogue
 from flows.collection import collect
 from flows.evaluate import evaluate, pieces
 from flows.figures import check_folder, write_accuracy
+from flows.form_choices import Chosen, Indices, Paths, Text
+from flows.form_groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
 from flows.forms import (
-    Advanced,
-    Bands,
-    Chosen,
-    Comparison,
-    Indices,
-    Labels,
-    Model,
-    Output,
-    Paths,
-    Series,
-    Text,
-    Watch,
     cluster_for,
     collection_from,
     comparison_from,

@@ -14,18 +14,9 @@ from flows.bar import Bar, Leg
 from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.cluster import Cluster
 from flows.course import weights_of
-from flows.forms import (
-    Advanced,
-    Bands,
-    Chosen,
-    MethodChoice,
-    Output,
-    Paths,
-    SceneChoice,
-    SensorChoice,
-    cluster_for,
-    request_from,
-)
+from flows.form_choices import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
+from flows.form_groups import Advanced, Bands, Output
+from flows.forms import cluster_for, request_from
 from flows.observed import ON_GPU, asset, empty_main, offered, step
 from flows.plan import Plan, describe
 from flows.report import Published

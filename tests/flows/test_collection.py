@@ -54,6 +54,21 @@ def by_name(result: Collected) -> dict[str, Entry]:
     return {entry.name: entry for entry in result.entries}
 
 
+def test_a_date_is_for_scenes_that_have_none_and_scenes_with_a_date_are_not_done_again_for_it(tmp_path: Path) -> None:
+    for name, seed in (("valley_20240501.tif", 1), ("hill.tif", 2)):
+        draw_scene(tmp_path / "inbox" / name, 40, 50, seed)
+
+    def dates(given: datetime.date | None) -> tuple[dict[str, str], tuple[str, ...]]:
+        asked = request(tmp_path / "inbox", tmp_path / "out")
+        source = asked.template.source.model_copy(update={"date": given})
+        template = asked.template.model_copy(update={"source": source})
+        result = collect(asked.model_copy(update={"template": template}))
+        return {entry.name: entry.date for entry in result.entries}, result.made
+
+    assert dates(None) == ({"hill": "", "valley_20240501": "2024-05-01"}, ("hill", "valley_20240501"))
+    assert dates(datetime.date(2023, 7, 9)) == ({"hill": "2023-07-09", "valley_20240501": "2024-05-01"}, ("hill",))
+
+
 def test_each_scene_is_what_it_is_alone(inbox: Path, tmp_path: Path) -> None:
     result = collect(request(inbox, tmp_path / "out"))
     alone = Request(

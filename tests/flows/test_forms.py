@@ -10,15 +10,8 @@ import pytest
 
 from flows.choices import PRODUCT_WORDS, USUAL_PRODUCTS
 from flows.cli.options import MapOptions
+from flows.form_groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
 from flows.forms import (
-    Advanced,
-    Bands,
-    Comparison,
-    Labels,
-    Model,
-    Output,
-    Series,
-    Watch,
     cluster_for,
     collection_from,
     comparison_from,
@@ -35,6 +28,7 @@ from flows.stac import Search
 from segmentation.architectures import architectures
 from segmentation.classical.thresholds import Otsu
 from segmentation.indices import catalogue
+from segmentation.recipe import Recipe
 from segmentation.rules import Rules
 from segmentation.segmenter import kinds
 from segmentation.trees import FORESTS
@@ -131,7 +125,7 @@ def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(fo
 
 def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
     options = MapOptions(
-        bands="blue=1, red=2", nodata=-9999, scale=0.0001, offset=0.0, mask="band=5", mask_values="3,8",
+        bands="blue=1, red=2", nodata=-9999, scale=0.0001, offset=0.0, mask="band=5", mask_values="3,8", smooth=2,
         segmenter="otsu", settings=["index=NDWI"], aoi="aoi.gpkg", shard=512, products="classes,vectors",
     )  # fmt: skip
     typed = options.request(["b.tif", "r.tif"], Path("out"), date="2024-06-30", reference="truth.tif", fresh=True)
@@ -143,7 +137,7 @@ def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
             names="blue=1, red=2", no_data="-9999", scale="0.0001", offset="0", mask="band=5", mask_values=[3, 8],
             date="2024-06-30",
         ),
-        Output(products=["polygons"], area_of_interest="aoi.gpkg", reference="truth.tif"),
+        Output(smooth=2, products=["polygons"], area_of_interest="aoi.gpkg", reference="truth.tif"),
         Advanced(shard=512, start_afresh=True),
     )  # fmt: skip
     assert filled == typed
@@ -252,9 +246,11 @@ def test_a_training_gets_names_regrouping_and_recipe() -> None:
         ["a.gpkg", "b.gpkg"],
         "out",
         Labels(column="kind", classes="1=Water, 2=Forest", regroup="3=2", no_data="255"),
-        Model(architecture="unet", steps=40),
-        Bands(names="red=1"),
+        Model(architecture="unet", steps=40, settings="rate=0.001, chip=256, loss=ce+dice"),
+        Bands(names="red=1", mask="band=5", mask_bits=[3, 4]),
     )
+    assert training.recipe == Recipe(architecture="unet", steps=40, rate=0.001, chip=256)
+    assert training.sources[0].mask_bits == (3, 4)
     assert training.classes == {1: "Water", 2: "Forest"}
     assert training.regroup == {3: 2}
     assert training.labels_nodata == 255
@@ -278,6 +274,17 @@ def test_what_a_forest_has_no_setting_for_is_told_as_on_the_command_line() -> No
 def test_numbers_that_make_no_reflectance_are_refused(bands: Bands, fact: str) -> None:
     with pytest.raises(Mistake, match=fact):
         training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(), bands)
+
+
+def test_a_setting_that_does_not_exist_is_told_in_the_words_of_the_form() -> None:
+    with pytest.raises(Mistake, match="there is no setting rat; did you mean rate"):
+        training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(settings="rat=1"), Bands())
+
+
+def test_all_that_the_files_of_a_scene_may_not_say_is_asked_for() -> None:
+    of_stac = {"search", "bbox", "assets"}
+    asked = {"paths", "bands", "nodata", *Bands.model_fields}  # the path, “Band names” and “No data”
+    assert set(Source.model_fields) - of_stac <= asked
 
 
 def test_a_comparison_becomes_the_settings_of_evaluate() -> None:

@@ -14,8 +14,9 @@ from flows.change import ChangeRequest, change
 from flows.cli import app
 from flows.cluster import Cluster
 from flows.collection import CollectionRequest, collect
+from flows.form_groups import Advanced, Bands, Output
 from flows.form_words import in_form_words
-from flows.forms import Advanced, Bands, Output, request_from
+from flows.forms import request_from
 from flows.monitor import MonitorRequest, monitor
 from flows.overwriting import MEND
 from flows.request import Request, Source

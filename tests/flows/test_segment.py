@@ -30,7 +30,8 @@ from rasterio.transform import from_origin
 
 from flows import pipeline
 from flows.artifacts import data_uri, slug
-from flows.forms import Output, Paths
+from flows.form_choices import Paths
+from flows.form_groups import Output
 from flows.observed import asset, empty_main, filled_in, plain, worth_another
 from flows.request import Request, Source
 from flows.segment import segment_scene

@@ -1,0 +1,106 @@
+"""What a form lets choose from, where that is known only when the form is made: kinds, models, scenes, maps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+
+import segmentation.errors
+from flows import choices
+from flows.choices import AS_FILE_SAYS, METHODS, SENSORS
+from segmentation.indices import catalogue
+from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
+from tiling.bands import COMMON_NAMES
+
+
+class OneOf:
+    """Shows a list of texts as a choice of some that are known when the form is made."""
+
+    def __init__(self, known: Callable[[], Sequence[str]]) -> None:
+        self._known = known
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(core) | {"items": {"type": "string", "enum": list(self._known())}}
+
+
+class Listed:
+    """Shows a text as one of a list, with what is not in it on a tab of its own; where the list is empty, as a text."""
+
+    def __init__(self, known: Callable[[], Sequence[str]], otherwise: str) -> None:
+        self._known, self._otherwise = known, otherwise
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        asked = handler(core)
+        if not (known := list(self._known())):
+            return asked
+        kind = {name: asked.pop(name) for name in ("type", "minLength") if name in asked}
+        chosen = {"title": "From the list", "type": "string", "enum": known}
+        return asked | {"anyOf": [chosen, kind | {"title": self._otherwise}]}
+
+
+class _Tabs:
+    """Shows a segmenter as a choice of the installed kinds, each with its settings but without what a fit fills in."""
+
+    def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        choice: Any = Annotated[Union[installed()], Field(discriminator="kind")]  # noqa: UP007 - known only now
+        schema = handler(TypeAdapter(choice).core_schema)
+        for alternative in schema["oneOf"]:
+            settings = handler.resolve_ref_schema(alternative)
+            settings["properties"].pop("fitted", None)
+            settings["properties"].pop("measures", None)  # they follow from the products
+            kind = settings["properties"]["kind"]
+            kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
+            kind["title"] = "Method"
+            if "index" in settings["properties"]:
+                settings["properties"]["index"]["enum"] = [*catalogue(), *COMMON_NAMES]
+            if "bundle" in settings["properties"]:
+                _list_models(settings["properties"]["bundle"], kind["enum"][0])
+            settings["description"] = " ".join(settings.get("description", "").partition("\n\n")[0].split())
+        return {"anyOf": schema["oneOf"]}  # the classic form knows only this word; of oneOf it shows the JSON
+
+
+def _list_models(bundle: dict[str, Any], kind: str) -> None:
+    """Offer the models of a kind that there are beside the path of another."""
+    known = choices.models(kind)
+    if known:
+        bundle.pop("type", None)
+        bundle["anyOf"] = [
+            {"title": "From the list", "type": "string", "enum": known},
+            {"title": "Another folder", "type": "string"},
+        ]
+
+
+def installed() -> tuple[type[Segmenter], ...]:
+    """The classes of all segmenters that load; one that does not fails with its reason where it is asked for."""
+    found = []
+    for kind in kinds():
+        try:
+            found.append(segmenter_class(kind))
+        except segmentation.errors.Mistake as mistake:
+            logging.getLogger("landweave").warning("%s", mistake)
+    return tuple(found)
+
+
+if TYPE_CHECKING:
+    Chosen = AnySegmenter
+    Indices = list[str]
+    SceneChoice = str
+    MapChoice = str
+    MethodChoice = str
+    SensorChoice = str
+else:
+    Chosen = Annotated[AnySegmenter, _Tabs()]
+    Indices = Annotated[list[str], Field(min_length=1), OneOf(catalogue)]
+    SceneChoice = Annotated[str, Field(min_length=1), Listed(choices.scenes, "Path")]
+    MapChoice = Annotated[str, Field(min_length=1), Listed(choices.maps, "Path")]
+    MethodChoice = Annotated[
+        str, Field(min_length=1), Listed(lambda: [*METHODS, *choices.models()], "Folder of a model")
+    ]
+    SensorChoice = Annotated[str, Field(json_schema_extra={"enum": [AS_FILE_SAYS, *SENSORS]})]
+
+Text = Annotated[str, Field(min_length=1)]
+Paths = Annotated[list[str], Field(min_length=1)]
