@@ -295,6 +295,60 @@ def test_foreign_maps_may_hold_any_integers_and_zero_as_a_class(tmp_path: Path) 
 # ------------------------------------------------------------------------------------------------------------- products
 
 
+def test_every_figure_of_the_tables_by_hand(tmp_path: Path) -> None:
+    """Pixels of 100 × 100 m on the equator of a cylinder: 10 of them, of which one was no data."""
+    grid = {"transform": Affine(100, 0, 0, 0, -100, 0), "crs": "+proj=cea +ellps=WGS84 +units=m", "names": NAMES}
+    before = write(tmp_path / "a.tif", [[1, 1, 1, 1, 2, 2, 2, 5, 5, 0]], **grid)
+    now = write(tmp_path / "b.tif", [[1, 2, 2, 5, 2, 2, 1, 5, 5, 5]], **grid)
+    result = compare(before, now, tmp_path / "out")
+
+    def cells(name: str) -> dict[tuple[str, ...], list[str]]:
+        with open(tmp_path / "out" / name, encoding="utf-8") as text:
+            return {tuple(row[:2]) if name == "change.csv" else tuple(row[:4]): row for row in csv.reader(text)}
+
+    became = cells("transition.csv")
+    assert next(iter(became.values())) == [
+        "from_id", "from_name", "to_id", "to_name", "pixels", "area_m2", "area_ha", "share_percent",
+    ]  # fmt: skip
+    for pair, pixels in {
+        ("1", "Water", "1", "Water"): 1,
+        ("1", "Water", "2", "Forest"): 2,
+        ("1", "Water", "5", "Town"): 1,
+        ("2", "Forest", "1", "Water"): 1,
+        ("2", "Forest", "2", "Forest"): 2,
+        ("5", "Town", "5", "Town"): 2,
+    }.items():
+        row = became.pop(pair)
+        assert row[4] == str(pixels)
+        assert float(row[5]) == pytest.approx(pixels * 1e4, rel=1e-5)
+        assert row[6:] == [f"{pixels:.4f}", f"{100 * pixels / 9:.4f}"]
+    assert len(became) == 1
+    assert [*cells("change.csv").values()] == [
+        ["class_id", "class_name", "earlier_ha", "later_ha", "unchanged_ha", "lost_ha", "gained_ha", "net_ha",
+         "net_percent"],
+        ["1", "Water", "4.0000", "2.0000", "1.0000", "3.0000", "1.0000", "-2.0000", "-50.00"],
+        ["2", "Forest", "3.0000", "4.0000", "2.0000", "1.0000", "2.0000", "1.0000", "33.33"],
+        ["5", "Town", "2.0000", "3.0000", "2.0000", "0.0000", "1.0000", "1.0000", "50.00"],
+    ]  # fmt: skip
+    colours = {value: [int(colour[k : k + 2], 16) for k in (1, 3, 5)] for value, _, colour in code_legend(result)}
+    table = ET.parse(tmp_path / "out" / "change.tif.aux.xml").find(".//GDALRasterAttributeTable")
+    assert table is not None
+    assert [column.findtext("Name") for column in table.iter("FieldDefn")] == [
+        "Value", "Pixels", "From", "To", "Change", "Red", "Green", "Blue",
+    ]  # fmt: skip
+    assert [[cell.text for cell in row] for row in table.iter("Row")] == [
+        [str(code), str(pixels), was, became, change, *map(str, colours[code])]
+        for code, pixels, was, became, change in (
+            (101, 1, "Water", "Water", "Water, unchanged"),
+            (102, 2, "Water", "Forest", "Water → Forest"),
+            (105, 1, "Water", "Town", "Water → Town"),
+            (201, 1, "Forest", "Water", "Forest → Water"),
+            (202, 2, "Forest", "Forest", "Forest, unchanged"),
+            (505, 2, "Town", "Town", "Town, unchanged"),
+        )
+    ]
+
+
 def test_gis_finds_names_and_colours_of_the_codes(tmp_path: Path) -> None:
     a, b = (write(tmp_path / f"{k}.tif", v, names=NAMES) for k, v in (("a", [[1, 2, 2]]), ("b", [[1, 5, 2]])))
     result = compare(a, b, tmp_path / "out")

@@ -32,6 +32,7 @@ from flows.collection import Found
 from flows.monitor import MonitorRequest, Watched, monitor, neighbours
 from flows.report import Published
 from flows.request import Request, Source
+from flows.run import held
 from segmentation.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene
@@ -247,6 +248,65 @@ def test_changes_over_time_say_what_each_change_says(inbox: Path, out: Path) -> 
         assert {(r["from_name"], r["to_name"], r["pixels"], r["area_m2"]) for r in here} == {
             (r["from_name"], r["to_name"], r["pixels"], r["area_m2"]) for r in own
         }
+
+
+def test_a_change_is_made_again_when_what_it_follows_from_has_changed(inbox: Path, out: Path) -> None:
+    arrive(inbox, *DAYS[:2])
+    both = ("valley_20240501--valley_20240601",)
+    template = request(inbox, out).template
+    assert monitor(request(inbox, out)).compared == both
+    settings: dict[str, Any] = {}
+    for further in (
+        {"min_change_area": 500.0},
+        {"min_confidence": 20.0},
+        {"cloud_classes": ("Cloud", "Water")},
+        {"template": template.model_copy(update={"simplify": 0.0})},
+        {"template": template.model_copy(update={"simplify": 0.0, "segmenter": Rules(reach=0.3)})},  # other maps
+    ):
+        settings |= further
+        before = (out / "changes.csv").read_bytes()
+        assert monitor(request(inbox, out, **settings)).compared == both, further
+        assert monitor(request(inbox, out, **settings)).compared == (), further
+        if "template" not in further:
+            assert (out / "changes.csv").read_bytes() != before, further
+
+
+def test_zones_are_measured_again_when_they_or_the_maps_have_changed(inbox: Path, out: Path, tmp_path: Path) -> None:
+    arrive(inbox, DAYS[0])
+    layer, mark = tmp_path / "zones.gpkg", out / "runs" / f"valley_{DAYS[0]}" / "zones.json"
+
+    def draw_zone(width: int) -> None:
+        box = shapely.box(500_000, 5_299_500, 500_000 + width, 5_300_000)
+        geopandas.GeoDataFrame({"name": ["a"]}, geometry=[box], crs="EPSG:32633").to_file(layer)
+
+    draw_zone(300)
+    monitor(request(inbox, out, zones=str(layer)))
+    first, keys = table(out, "zones.csv"), [mark.read_text()]
+    monitor(request(inbox, out, zones=str(layer)))
+    assert mark.read_text() == keys[0]
+    draw_zone(200)
+    os.utime(layer, ns=(1, 1))
+    monitor(request(inbox, out, zones=str(layer)))
+    keys.append(mark.read_text())
+    (row,) = table(out, "zones.csv")
+    assert float(row["mapped_m2"]) < 0.8 * float(first[0]["mapped_m2"])
+    os.utime(layer, ns=(2, 2))
+    monitor(request(inbox, out, zones=str(layer)))
+    keys.append(mark.read_text())
+    template = request(inbox, out).template.model_copy(update={"segmenter": Rules(reach=0.3)})
+    monitor(request(inbox, out, zones=str(layer), template=template))
+    keys.append(mark.read_text())
+    other = layer.rename(tmp_path / "renamed.gpkg")
+    monitor(request(inbox, out, zones=str(other), template=template))
+    keys.append(mark.read_text())
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_second_call_at_the_same_time_is_refused(inbox: Path, out: Path) -> None:
+    arrive(inbox, DAYS[0])
+    with held(out), pytest.raises(Mistake, match="in use"):
+        monitor(request(inbox, out))
+    assert not (out / "runs").exists()
 
 
 def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,12 +19,13 @@ import rasterio
 import rasterio.features
 import shapely
 import xarray as xr
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import pipeline
 from flows.cluster import Cluster
-from flows.plan import make_plan
+from flows.plan import make_plan, scene_facts
 from flows.request import Request, Source
 from flows.run import open_run
 from segmentation.classical.thresholds import Otsu
@@ -32,6 +34,8 @@ from segmentation.rules import Rules
 from segmentation.segmenter import Footprint, Prediction, Segmenter
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake
+from tiling.scene import open_scene
+from tiling.window import Window
 
 
 class Blur(Segmenter):
@@ -186,6 +190,22 @@ def test_an_area_of_interest_shows_the_pixels_of_the_whole_scene(tmp_path: Path)
     assert len(list((part / "parts").glob("*.tif"))) < len(list((whole / "parts").glob("*.tif")))
 
 
+@pytest.mark.parametrize("north", [-10, 10])
+def test_an_area_that_ends_within_a_pixel_holds_those_whose_middles_it_covers(tmp_path: Path, north: int) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 40, 40)
+    with rasterio.open(scene, "r+") as file:
+        file.transform = Affine(10, 0, 500_000, 0, north, 5_300_000)
+        transform = file.transform
+    (west, one), (east, other) = transform @ (3.3, 4.3), transform @ (20.7, 30.7)
+    aoi = tmp_path / "aoi.gpkg"
+    geopandas.GeoDataFrame(geometry=[shapely.box(west, one, east, other)], crs="EPSG:32633").to_file(aoi)
+    whole = run(scene, tmp_path / "whole", min_area=0)
+    part = run(scene, tmp_path / "part", min_area=0, aoi=str(aoi))
+    with rasterio.open(part / "classes.tif") as clipped:
+        assert clipped.shape == (27, 18)
+        assert np.array_equal(clipped.read(1), read(whole / "classes.tif")[4:31, 3:21])
+
+
 @pytest.mark.parametrize("segmenter", [Rules(), Otsu(index="NDVI")])
 def test_a_finished_run_is_not_done_again(tmp_path: Path, segmenter: Segmenter) -> None:
     scene, out = draw_scene(tmp_path / "scene.tif", 150, 150), tmp_path / "out"
@@ -263,6 +283,37 @@ def test_what_the_pixels_follow_from_changes_the_part_key(tmp_path: Path) -> Non
     for i, one in enumerate(keys):
         for other in keys[i + 1 :]:
             assert not one & other
+
+
+def test_another_library_or_device_makes_parts_of_its_own(tmp_path: Path) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 90, 90)
+    plan = make_plan(Request(source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=Rules()))
+    runtimes = [{}, {"torch": "2.6"}, {"torch": "2.7"}, {"torch": "2.6", "device": "cuda"}]
+    assert len({plan.part_key(shard, runtime) for shard in plan.shards for runtime in runtimes}) == 4 * len(plan.shards)
+
+
+def test_what_lies_beneath_in_a_mosaic_changes_the_part_key(tmp_path: Path) -> None:
+    upper, lower = (open_scene([str(draw_scene(tmp_path / f"{n}.tif", 40, 40, n))]) for n in (1, 2))
+    masked = open_scene([str(tmp_path / "2.tif")], mask="band=6", mask_values=(3,))
+    mosaics = [
+        upper,
+        *(replace(upper, beneath=(below,)) for below in (lower, masked, lower.calibrated(1e-3, 0.0, lower.band_names))),
+        replace(upper, beneath=(replace(lower, extent=Window(0, 0, 9, 9)),)),
+    ]
+    assert len({json.dumps(scene_facts(scene, ("red", "nir"))) for scene in mosaics}) == len(mosaics)
+
+
+def test_a_scale_that_pixels_showed_is_remembered(tmp_path: Path) -> None:
+    scene, out = draw_scene(tmp_path / "scene.tif", 150, 150), tmp_path / "out"
+    with rasterio.open(scene, "r+") as file:
+        file.scales = (1.0,) * file.count
+    run(scene, out, shard=64)
+    before = {part.name: part.stat().st_mtime_ns for part in (out / "parts").iterdir()}
+    products = {name: (out / name).read_bytes() for name in ("classes.tif", "areas.csv")}
+    run(scene, out, shard=64, simplify=0)
+    assert {part.name: part.stat().st_mtime_ns for part in (out / "parts").iterdir()} == before
+    assert {name: (out / name).read_bytes() for name in products} == products
+    assert len(np.unique(read(out / "classes.tif"))) > 3
 
 
 def test_the_shard_and_the_products_leave_the_fit_alone(tmp_path: Path) -> None:

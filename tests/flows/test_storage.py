@@ -35,6 +35,7 @@ from segmentation.rules import Rules
 from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
+from tests.server import wait_until
 from tiling import copies, remote
 from tiling.errors import Mistake, redacted
 from tiling.reach import Reach, confined
@@ -298,6 +299,69 @@ def test_a_claim_is_taken_once_however_often_the_answer_is_lost(store: Proxy) ->
         claim.check()
         claim.release()
     assert place.names() == frozenset()
+
+
+def test_a_claim_made_between_look_and_write_is_not_taken(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Remote(f"s3://{BUCKET}/raced")
+    first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(2))
+    first.take()
+    seen, look = [None], second._found
+    monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())  # the other one's is not there yet
+    with pytest.raises(Mistake, match="in use by process 0"):
+        second.take()
+    first.renew()
+    first.check()
+    first.release()
+
+
+def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Remote(f"s3://{BUCKET}/lapsed-twice")
+    dead, first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
+    dead.take()
+    seen, look = [dead._found()], second._found  # both looked before either wrote
+    monkeypatch.setattr(storage, "LAPSE", -1.0)
+    first.take()
+    monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())
+    with pytest.raises(Mistake, match="in use by process 1"):
+        second.take()
+    first.renew()
+    assert not first._lost
+    first.release()
+
+
+def test_a_renewal_whose_answer_is_lost_is_known_for_ones_own(store: Proxy) -> None:
+    claim = Claim(Remote(f"s3://{BUCKET}/unanswered"), "process 0", "near")
+    claim.take()
+    before = claim._etag
+    claim.renew()
+    claim._etag = before  # as if the store had not said that it renewed
+    claim.renew()
+    claim.renew()
+    claim.check()
+    claim.release()
+
+
+def test_a_claim_is_renewed_while_it_is_held(store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "RENEWAL", 0.01)
+    place = Remote(f"s3://{BUCKET}/renewed")
+    with storage.claimed(place, tmp_path) as claim:
+        taken = json.loads((place / storage.CLAIM).read_bytes())["renewed"]
+        wait_until(lambda: json.loads((place / storage.CLAIM).read_bytes())["renewed"] != taken, 60)
+        claim.check()
+
+
+def test_who_could_not_renew_for_long_stops_whatever_the_store_says(
+    store: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = Claim(Remote(f"s3://{BUCKET}/late"), "process 0", "near")
+    claim.take()
+    claim.check()
+    now = time.monotonic()
+    monkeypatch.setattr(storage.time, "monotonic", lambda: now + storage.LAPSE + 1)
+    with pytest.raises(RuntimeError, match="could not renew its claim"):
+        claim.check()
+    monkeypatch.undo()
+    claim.release()
 
 
 # ------------------------------------------------------------------------------------------------------------- sources

@@ -72,6 +72,20 @@ def test_it_learns_what_colour_tells(grown: TrainedForest) -> None:
     assert grown.card.metrics["test: mean IoU"] == pytest.approx(grown.test.mean_iou, abs=1e-4)
 
 
+@pytest.mark.parametrize("side", [5, 16, 33])
+def test_training_sees_a_pixel_as_a_whole_scene_shows_it(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = a_samples(draw(50, 70, seed=3))
+    wanted, cards = features.candidates(samples.bands, WINDOWS), samples.band_cards()
+    whole = features.compute(samples.chip(samples.pieces[0]), wanted, cards)
+    monkeypatch.setattr(growing, "_BLOCK", side)
+    looked = np.full_like(whole, np.nan)
+    for piece, rows, cols, _ in growing._labels(samples, (TRAIN, VALIDATION)):
+        looked[:, rows, cols] = growing._looked(samples, piece, rows, cols, wanted, cards)
+    assert np.isfinite(looked[0]).mean() > 0.9
+    seen = np.isfinite(looked)
+    np.testing.assert_allclose(looked[seen], whole[seen], rtol=1e-4, atol=1e-5)
+
+
 def test_equal_seeds_give_equal_bytes(grown: TrainedForest) -> None:
     kind = grown.card.forest.estimator
     again = trained(architecture=kind)

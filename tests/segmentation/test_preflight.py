@@ -64,6 +64,60 @@ def test_a_mistake_that_can_be_told_is_refused_with_its_mend(card: Card, change,
     assert told in finding.message
 
 
+@pytest.mark.parametrize(
+    ("units", "change", "told"),
+    [
+        ("dn", lambda p: p + 1000, "lie 1000 too high in every band"),
+        ("dn", lambda p: p - 1000, "lie 1000 too low in every band"),
+        *(
+            ("reflectance", lambda p, by=by: p / by, f"multiplied by {by:g}; correct --scale")
+            for by in (1e4, 1e-4, 255.0, 1 / 255, 65535.0, 1 / 65535, 1e2, 1e-2)
+        ),
+        ("dn", lambda p: p / 100, "multiplied by 100; convert the scene"),
+    ],
+)
+def test_every_offset_and_scale_that_is_known_is_tried(card: Card, units: str, change, told: str) -> None:  # type: ignore[no-untyped-def]
+    times = 10_000 if units == "dn" else 1
+    bands = tuple(
+        band.model_copy(update={"units": units, "quantiles": tuple(times * q for q in band.quantiles)})
+        for band in card.bands
+    )
+    known = card.model_copy(update={"bands": bands})
+    (finding,) = inspect(known, chip(np.float32(change(spectra(seed=1) * times)), units=units), gsd=10.0)
+    assert finding.severity == "refuse"
+    assert told in finding.message
+
+
+def test_invalid_pixels_say_nothing(card: Card) -> None:
+    pixels = spectra(seed=1)
+    pixels[:, :40] = 7.0
+    valid = np.ones(pixels.shape[1:], bool)
+    valid[:40] = False
+    assert inspect(card, make_chip(pixels, NAMES, valid=valid, units="reflectance"), gsd=10.0) == ()
+    stored = np.where(valid, np.random.default_rng(0).integers(20, 200, (3, 80, 80)), 0).astype(np.uint8)
+    assert unmarked(make_chip(stored, NAMES[:3], valid=valid, units="dn")) == ()
+
+
+@pytest.mark.parametrize("shifts", [(0.168, 0.168, 0.036, 0.036), (0.5, 0.5, 0.5, 0.5)])
+def test_an_explanation_has_to_explain_more_than_half_and_leave_little(card: Card, shifts: tuple[float, ...]) -> None:
+    """0.1 too high leaves a third of the range of 0.2, more than half of what there was; or two ranges."""
+    even = np.linspace(0, 0.2, 1600, dtype=np.float32).reshape(1, 40, 40).repeat(4, 0)
+    quantiles = tuple(np.quantile(even[0], QUANTILES))
+    known = card.model_copy(
+        update={"bands": tuple(band.model_copy(update={"quantiles": quantiles}) for band in card.bands)}
+    )
+    (finding,) = inspect(known, chip(even + np.array(shifts, np.float32)[:, None, None]), gsd=10.0)
+    assert finding.severity == "warn"
+
+
+def test_a_scene_that_is_nearly_all_of_one_value_has_no_frame() -> None:
+    pixels = np.full((3, 100, 100), 255, np.uint8)
+    pixels[:, 0, :60] = 9
+    assert unmarked(make_chip(pixels, NAMES[:3], units="dn")) == ()
+    pixels[:, :2, :60] = 9
+    assert len(unmarked(make_chip(pixels, NAMES[:3], units="dn"))) == 1
+
+
 def test_what_counts_is_the_pixels_and_not_how_they_are_stored(card: Card) -> None:
     stored = np.round(spectra(seed=1) * 10_000 + 1000).astype(np.uint16)
     assert inspect(card, chip(stored, scale=1e-4, offset=-0.1), gsd=10.0) == ()

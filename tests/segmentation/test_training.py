@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from segmentation import fitting
 from segmentation.architectures import build
 from segmentation.batches import Places, batch_of, seen_of, targets_of
 from segmentation.bundle import save
@@ -18,7 +19,7 @@ from segmentation.card import QUANTILES, BandCard, Card
 from segmentation.engine import normalised
 from segmentation.errors import Mistake
 from segmentation.field import TOLERATED
-from segmentation.fitting import Run, fit, fit_together, rate_at
+from segmentation.fitting import Run, Team, fit, fit_together, rate_at
 from segmentation.judging import accuracy, temperature
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.losses import IGNORED
@@ -196,6 +197,40 @@ def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path
     again, same_looks, _ = fit(run, silent)  # it is over, and stays so
     assert same_looks == looks
     assert same(again, best)
+
+
+def test_the_averaged_weights_are_judged_and_kept(tmp_path: Path) -> None:
+    samples = a_samples()
+    card = trained(tmp_path / "a").card
+    for parts in ((TRAIN,), (TRAIN, VALIDATION)):  # judged by the validation part, and by nothing
+        run = Run(
+            samples, SMALL.model_copy(update={"steps": 6, "rate": 0.01}), card, parts, 0, tmp_path / f"{parts}.pt"
+        )
+        best, looks, step = fit(run, silent)
+        assert step == looks[-1].step == 6
+        kept = torch.load(run.file, weights_only=True)
+        averaged = {k.removeprefix("module."): v for k, v in kept["averaged"].items() if k != "n_averaged"}
+        assert same(best, averaged)
+        assert not same(best, kept["model"])
+        model = build(card)
+        model.load_state_dict(averaged)
+        if VALIDATION not in parts:
+            assert accuracy(model, samples, card, VALIDATION, run.windows).mean_iou == looks[-1].mean_iou
+
+
+def test_the_members_of_a_team_share_the_chips_of_a_step(tmp_path: Path) -> None:
+    samples = a_samples()
+    run = Run(samples, SMALL.model_copy(update={"steps": 3}), a_small_card(), (TRAIN,), 0, tmp_path / "run.pt")
+
+    def chips(team: Team) -> list[list[bytes]]:
+        with fitting._batches(run, 0, team) as batches:
+            return [[one.tobytes() for one in pixels] for pixels, _ in batches]
+
+    alone, first, second = chips(Team()), chips(Team(0, 2)), chips(Team(1, 2))
+    for whole, *shares in zip(alone, first, second, strict=True):
+        assert [len(share) for share in shares] == [2, 2]
+        assert sorted(shares[0] + shares[1]) == sorted(whole)
+        assert len(set(whole)) == 4
 
 
 def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:

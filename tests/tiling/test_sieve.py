@@ -127,6 +127,15 @@ def test_equal_borders_are_decided_by_size_then_by_raster_order(tmp_path: Path, 
     assert sieve(tmp_path, above, minimum=2, tile=tile).tolist() == [[5, 5, 5], [7, 7, 7], [7, 7, 7]]
 
 
+@pytest.mark.parametrize("tile", [1, 2, 5])
+def test_of_two_that_point_at_each_other_the_larger_wins_then_the_first(tmp_path: Path, tile: int) -> None:
+    for classes, winner in (([1, 2], 1), ([2, 1], 2), ([1, 2, 2], 2), ([1, 1, 2], 1), ([2, 2, 1, 1], 2)):
+        found = sieve(tmp_path, np.array([classes], np.uint8), minimum=5, tile=tile)
+        assert found.tolist() == [[winner] * len(classes)], classes
+        down = sieve(tmp_path, np.array([classes], np.uint8).T, minimum=5, tile=tile)
+        assert down.ravel().tolist() == [winner] * len(classes), classes
+
+
 @pytest.mark.parametrize("tile", [2, 4, 9])
 def test_a_small_region_follows_a_small_one_to_a_large_one(tmp_path: Path, tile: int) -> None:
     ring = np.pad(np.array([[4]], np.uint8), 1, constant_values=3)
