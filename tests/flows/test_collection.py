@@ -55,6 +55,7 @@ def by_name(result: Collected) -> dict[str, Entry]:
 
 
 def test_a_date_is_for_scenes_that_have_none_and_scenes_with_a_date_are_not_done_again_for_it(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
     for name, seed in (("valley_20240501.tif", 1), ("hill.tif", 2)):
         draw_scene(tmp_path / "inbox" / name, 40, 50, seed)
 
