@@ -18,6 +18,7 @@ from flows.coding import HIDING
 from flows.figures import csv_text
 from flows.items import ASSETS, ITEM, item_of, slug
 from flows.run import versions, write_whole
+from tiling.about import About
 from tiling.errors import Mistake
 from tiling.mosaic import scratch
 
@@ -333,7 +334,7 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
         pa.array(shapely.to_wkb(multi), pa.large_binary()),
     )
     layer = Layer(
-        crs="EPSG:4326", schema=table.schema, name="runs", title=catalogue.title, geometry_type="MultiPolygon",
+        crs="EPSG:4326", schema=table.schema, name="runs", about=About(catalogue.title), geometry_type="MultiPolygon",
         fields=fields,
     )  # fmt: skip
     write_vectors(path, table.to_batches(), layer)

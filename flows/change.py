@@ -31,6 +31,7 @@ from flows.pairs import Pair, Side, align
 from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
 from flows.run import held, versions, write_whole
+from tiling.about import About
 from tiling.alignment import geobox_of
 from tiling.area import PixelAreas
 from tiling.classes import open_classes
@@ -320,6 +321,7 @@ def _publish(
     legend = code_legend(result)
     write_whole(out / "change.qml", raster_qml(legend))
     write_whole(out / "change.tif.aux.xml", transitions.attribute_table(result, legend))
+    write_whole(out / "change.qmd", about(result).qmd)
     write_cog(codes, out / "change.tif", overviews="mode")
     polygons = write_polygons(
         result, request, only_changed(codes, work / "changed.tif"), confidence, work, pool, progress
@@ -331,14 +333,14 @@ def _publish(
     transitions.draw_maps(result, out / "change.tif", legend, work / "quicklook.png")
     for name in ("flows.png", "quicklook.png"):
         (work / name).replace(out / name)
-    title = f"Change from {result.earlier.title} to {result.later.title}"
+    outlines = (out / "change.gpkg", layer_of(result))
     backdrops = [
         Backdrop(side.title, Path(side.path), side.rows or tuple(result.classes))
         for side in (result.later, result.earlier)
     ]
     write_whole(
         out / "change.qgs",
-        project(title, out / "change.tif", legend, (out / "change.gpkg", layer_of(result)), backdrops=backdrops),
+        project(about(result), out / "change.tif", legend, outlines, backdrops=backdrops),
     )
     names = (
         "change.tif", "change.gpkg", "change.qgs", "transition.csv", "change.csv", "flows.png", "quicklook.png",
@@ -421,6 +423,19 @@ def _named(batches: Iterable[pa.RecordBatch], result: Change) -> Iterator[pa.Rec
         yield batch
 
 
+def about(result: Change) -> About:
+    """What the products of a comparison say of themselves."""
+    return About(
+        title=f"Change from {result.earlier.title} to {result.later.title}",
+        abstract=f"Regions whose class changed, compared {result.aligned}",
+        days=[str(side.date) for side in (result.earlier, result.later) if side.date],
+        history=(
+            f"Source: {result.earlier.path} and {result.later.path}",
+            f"Compared with landweave {versions()['landweave']}",
+        ),
+    )
+
+
 def layer_of(result: Change) -> Layer:
     """The polygons of change, described."""
     import pyarrow as pa
@@ -439,12 +454,11 @@ def layer_of(result: Change) -> Layer:
         schema=schema,
         legend=tuple(row for row in code_legend(result) if row[0] % (BASE + 1)),
         name=LAYER,
-        title=f"Change from {result.earlier.title} to {result.later.title}",
-        description=f"Regions whose class changed, compared {result.aligned}",
+        about=about(result),
         fields={
             "class_id": ("Code", "100 × class before + class now"),
             "class_name": ("Change", "Class before → class now"),
-            "confidence": ("Confidence (%)", "Mean of the lower confidence of both maps, 0 to 100"),
+            "confidence": ("Confidence (0–100)", "Mean of the lower confidence of both maps, 0 to 100"),
             "from_id": ("Was (value)", "Class before"),
             "from_name": ("Was", "Name of the class before"),
             "to_id": ("Is (value)", "Class now"),

@@ -51,6 +51,7 @@ DOWNLOADS = {
     ".csv": "text/csv; charset=utf-8",
     ".qgs": "application/xml",
     ".qml": "application/xml",
+    ".qmd": "application/xml",
     ".xml": "application/xml",
     ".safetensors": "application/octet-stream",
     ".skops": "application/octet-stream",

@@ -130,6 +130,9 @@ class Output(Group):
     reference: Annotated[
         str, Field(title="Reference", description="Path of a class raster to compare the map with.")
     ] = ""
+    licence: Annotated[
+        str, Field(title="Licence", description="Under which others may use the products; stands in their metadata.")
+    ] = ""
     despite_doubts: Annotated[
         bool,
         Field(

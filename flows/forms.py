@@ -95,6 +95,7 @@ def request_from(
         smooth=output.smooth,
         indices=list(map(index_of, output.index_means)),
         reference=path_of(output.reference),
+        licence=output.licence,
         preflight="warn" if output.despite_doubts else "refuse",
         fresh=advanced.start_afresh,
     )

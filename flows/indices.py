@@ -11,13 +11,16 @@ import rasterio
 from flows.plan import calibrated
 from flows.progress import Progress, silent
 from flows.request import Source
-from flows.run import write_whole
+from flows.run import versions, write_whole
 from segmentation import indices
+from tiling.about import About
 from tiling.errors import Mistake
 from tiling.lattice import Lattice
 from tiling.mosaic import BLOCK, scratch, write_cog
+from tiling.pam import ramp_table
 from tiling.reading import read_ahead
 from tiling.scene import Scene
+from tiling.style import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
 
 SHARD = 2048
 
@@ -70,16 +73,27 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
             target.set_band_description(1, name)
             target.close()
             write_cog(plain[name], out / f"{name}.tif", overviews="average")
-            write_whole(out / f"{name}.qml", style_of(name))
+            ramp = ramp_of(name)
+            write_whole(out / f"{name}.qml", ramp_qml(ramp, -1, 1))
+            write_whole(out / f"{name}.tif.aux.xml", ramp_table(ramp, -1, 1))
+            write_whole(out / f"{name}.qmd", about(name, scene).qmd)
     return [out / f"{name}.tif" for name in targets]
 
 
-def style_of(name: str) -> str:
+def ramp_of(name: str) -> Ramp:
     """How QGIS draws an index: by what it is of, vegetation and water each in the colours expected of them."""
-    from tiling.style import GREENNESS, SURE, WETNESS, ramp_qml
+    return {"vegetation": GREENNESS, "water": WETNESS}.get(indices.find(name).domain, SURE)
 
-    domain = indices.find(name).domain
-    return ramp_qml({"vegetation": GREENNESS, "water": WETNESS}.get(domain, SURE), -1, 1)
+
+def about(name: str, scene: Scene) -> About:
+    """What the raster of an index says of itself."""
+    index = indices.find(name)
+    return About(
+        title=f"{name} of {scene.name}",
+        abstract=f"{index.long_name}: {index.formula}",
+        days=[str(scene.date)] if scene.date else [],
+        history=(f"Source: {scene.title}", f"Computed with landweave {versions()['landweave']}"),
+    )
 
 
 def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,6 +16,7 @@ from flows.run import RunFolder, versions, write_whole
 from flows.vectorise import SIEVE, polygons, tiles_of
 from segmentation.bundled import Bundled
 from segmentation.segmenter import Measure, Segmenter
+from tiling.about import About
 from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
 from tiling.parts import NO_CONFIDENCE, Part
 from tiling.sieve import sieved
@@ -63,6 +64,7 @@ def write_rasters(
             bands, classes = parts[0].bands_of(name), name == "classes"
             legend, nodata = (plan.segmenter.legend.rows, 0) if classes else ((), NO_CONFIDENCE)
             what: dict[str, Any] = {"nodata": nodata, "legend": legend, "names": band_names(plan, name)}
+            what["tags"] = about_raster(plan, name).tags
             mosaic = write_mosaic(work / f"{name}.vrt", parts, plan.scene.geobox, *bands, **what)
             if plan.outline is not None:
                 masked = write_masked(mosaic, work / f"{name}-masked.tif", plan.outline, plan.window)
@@ -118,27 +120,65 @@ def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
         path = folder.product(f"{name}.tif")
         if path not in (rasters.confidence, *rasters.measures):
             path.unlink(missing_ok=True)
-            path.with_suffix(".qml").unlink(missing_ok=True)
+            for beside in (path.with_suffix(".qml"), path.with_suffix(".qmd"), Path(f"{path}.aux.xml")):
+                beside.unlink(missing_ok=True)
     if "vectors" not in plan.request.products:
         folder.product(f"{LAYER}.gpkg").unlink(missing_ok=True)
 
 
-def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, classes: Collection[int]) -> None:
-    """`landcover.qgs`: the map in QGIS, at one click; and `classes.qml`. Both list the classes that occur."""
+def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mapping[int, int]) -> None:
+    """`landcover.qgs`: the map in QGIS, at one click; and beside each raster its style, attribute table and metadata.
+
+    `pixels` counts those of each class that occurs; legends list no others.
+    """
+    from tiling.pam import class_table, ramp_table
     from tiling.project import Beside, project
     from tiling.style import SURE, ramp_qml, raster_qml
 
     vectors = folder.product(f"{LAYER}.gpkg")
     shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
-    title = f"Land cover of {plan.scene.name}"
-    legend = [row for row in plan.segmenter.legend.rows if row[0] in classes]
+    legend = [row for row in plan.segmenter.legend.rows if row[0] in pixels]
     write_whole(folder.product("classes.qml"), raster_qml(legend))
+    write_whole(folder.product("classes.qmd"), about_raster(plan, "classes").qmd)
+    write_whole(folder.product("classes.tif.aux.xml"), class_table(plan.segmenter.legend.rows, pixels))
     percents = [Beside(path.stem.capitalize(), path) for path in (rasters.confidence, *rasters.measures) if path]
     for other in percents:
         write_whole(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, 100))
+        write_whole(other.path.with_suffix(".qmd"), about_raster(plan, other.path.stem).qmd)
+        bands = len(band_names(plan, other.path.stem))
+        write_whole(Path(f"{other.path}.aux.xml"), ramp_table(SURE, 0, 100, bands=bands))
     write_whole(
         folder.product(f"{LAYER}.qgs"),
-        project(title, rasters.classes, legend, shown, beside=[*percents, *([] if folder.remote else image_of(plan))]),
+        project(
+            about_raster(plan, "classes"),
+            rasters.classes,
+            legend,
+            shown,
+            beside=[*percents, *([] if folder.remote else image_of(plan))],
+        ),
+    )
+
+
+def about_raster(plan: Plan, product: str) -> About:
+    """What a raster of a run says of itself."""
+    title = {
+        "classes": f"Land cover of {plan.scene.name}",
+        "confidence": f"How sure the land cover of {plan.scene.name} is, 0 to 100",
+        "probabilities": f"Probability of every class on {plan.scene.name}, in percent",
+        "entropy": f"Entropy of the classes on {plan.scene.name}, in percent of the most there can be",
+        "margin": f"Margin between the two likeliest classes on {plan.scene.name}, in percent",
+    }[product]
+    return replace(about_map(plan), title=title)
+
+
+def about_map(plan: Plan) -> About:
+    """What the products of a run say of themselves; nothing of the clock, for the same map has the same bytes."""
+    return About(
+        title=f"Land cover of {plan.scene.name}",
+        abstract=f"Segmented by {model_name(plan.segmenter)} with landweave",
+        days=sorted({str(layer.date) for layer in plan.scene.layers if layer.date}),
+        history=history_of(plan),
+        licence=plan.request.licence,
     )
 
 
@@ -183,7 +223,5 @@ def layer_of(plan: Plan) -> Layer:
         schema=schema_of(index_columns(plan.request.indices)),
         legend=plan.segmenter.legend.rows,
         name=LAYER,
-        title=f"Land cover of {plan.scene.name}",
-        description=f"Segmented by {model_name(plan.segmenter)} with landweave",
-        history=history_of(plan),
+        about=about_map(plan),
     )

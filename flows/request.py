@@ -151,6 +151,9 @@ class Request(BaseModel):
     preflight: Annotated[
         Preflight, Field(description="What to do where a scene's pixels are not what the model was trained on.")
     ] = "refuse"
+    licence: Annotated[
+        str, Field(description="Under which others may use the products: an SPDX identifier or a sentence.")
+    ] = ""
     fresh: Annotated[bool, Field(description="Compute everything again, reuse no part.")] = False
 
 

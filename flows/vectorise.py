@@ -72,6 +72,7 @@ def vectorise(
     `simplify` is in metres (see `polygons`), the other settings are those of `tiling.polygons.polygonise`. Raises
     `Mistake` for what a person can mend.
     """
+    from tiling.about import About
     from tiling.dissolve import dissolved
     from tiling.layer import Layer
     from tiling.sieve import sieved
@@ -83,8 +84,7 @@ def vectorise(
     layer = Layer(
         crs=crs,
         legend=legend_of(raster),
-        title=f"Classes of {raster.name}",
-        description="Polygons of a class raster, made with landweave",
+        about=About(f"Classes of {raster.name}", "Polygons of a class raster, made with landweave"),
         geometry_type="MultiPolygon" if dissolve or connectivity == 8 else "Polygon",
         geopackage=geopackage,
     )
@@ -137,8 +137,8 @@ def zoned(
             added = [column.chunk(0) if column.num_chunks else pa.nulls(0, column.type) for column in of_zones.columns]
             yield pa.RecordBatch.from_arrays([*arrays[:-1], *added, arrays[-1]], schema=schema)
 
-    description = f"{layer.description}, cut along {zones.name}"
-    return cut, replace(layer, schema=schema, description=description), told
+    about = replace(layer.about, abstract=f"{layer.about.abstract}, cut along {zones.name}")
+    return cut, replace(layer, schema=schema, about=about), told
 
 
 def polygons(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.progress import Progress, counted, silent
+from tiling.about import About
 from tiling.classes import open_classes
 from tiling.errors import Mistake
 from tiling.files import made
@@ -77,7 +78,7 @@ def zones(
         crs=frame.crs.to_wkt(),
         schema=whole.schema,
         name="zones",
-        title=f"Classes of {map_path.name} in {zones_path.name}",
+        about=About(f"Classes of {map_path.name} in {zones_path.name}"),
         geometry_type="MultiPolygon",
         fields=fields,
     )

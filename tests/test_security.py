@@ -27,6 +27,7 @@ from segmentation.errors import Mistake as ModelMistake
 from tests.conftest import Run
 from tests.scenes import draw_scene
 from tests.tiling.rasters import write
+from tiling.about import About
 from tiling.errors import Mistake
 from tiling.reach import confined
 from tiling.scene import open_scene
@@ -160,7 +161,7 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
         "pieces": lambda: vectorise.pieces(raster),
         "pixel_metres": lambda: vectorise.pixel_metres(raster),
         "polygonise": lambda: list(polygons.polygonise(raster)),
-        "project": lambda: project.project("map", raster, []),
+        "project": lambda: project.project(About("map"), raster, []),
         "read_band": lambda: classes.read_band(raster, window),
         "read_part": lambda: parts.read_part(raster),
         "replaced": lambda: patches.replaced(patches.Patches(raster, 1, {1: 2}), out),

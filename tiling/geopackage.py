@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from tiling.layer import Layer, Stream
-from tiling.style import QGIS, document, vector_qml
+from tiling.style import vector_qml
 
 GEOMETRY = "geom"
 
@@ -79,7 +78,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
     import pyogrio  # loads pandas
 
     layer = stream.layer
-    texts = {"IDENTIFIER": layer.title, "DESCRIPTION": layer.description}
+    texts = {"IDENTIFIER": layer.about.title, "DESCRIPTION": layer.about.abstract}
     with _configured(UNGUARDED):
         pyogrio.write_arrow(
             stream.reader,
@@ -101,7 +100,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
         if layer.classified:
             _write_style(database, stream)
         _write_names(database, layer)
-        if layer.title:
+        if layer.about.title:
             _write_metadata(database, layer)
 
 
@@ -146,17 +145,12 @@ def _write_style(database: sqlite3.Connection, stream: Stream) -> None:
 
 
 def _write_metadata(database: sqlite3.Connection, layer: Layer) -> None:
-    """Title, abstract and lineage in the form that QGIS shows under a layer's properties."""
-    root = ET.Element("qgis", version=QGIS)
-    for tag, text in (("type", "dataset"), ("title", layer.title), ("abstract", layer.description)):
-        ET.SubElement(root, tag).text = text
-    for sentence in layer.history:
-        ET.SubElement(root, "history").text = sentence
+    """What the layer says of itself, in the form that QGIS shows under its properties."""
     database.executescript(METADATA)
     database.execute(
         "INSERT INTO gpkg_metadata (id, md_scope, md_standard_uri, mime_type, metadata) "
         "VALUES (1, 'dataset', 'http://mrcc.com/qgis.dtd', 'text/xml', ?)",
-        (document(root),),
+        (layer.about.qmd,),
     )
     database.execute(
         "INSERT INTO gpkg_metadata_reference (reference_scope, table_name, md_file_id) VALUES ('table', ?, 1)",

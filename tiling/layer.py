@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
+from tiling.about import About
 from tiling.features import SCHEMA
 from tiling.style import LegendRow, completed
 
@@ -41,10 +42,8 @@ class Layer:
     """Names and colours of the values of `class_id`. Classes it lacks are named by their number; those that
     do not occur are not listed."""
     name: str = "landcover"
-    title: str = ""
-    description: str = ""
-    history: Sequence[str] = ()
-    """What it was made of and with, a sentence each: the lineage in a GeoPackage's metadata."""
+    about: About = field(default_factory=About)
+    """What the file says of itself; nothing where it has no title."""
     geometry_type: str = "Polygon"
     """Of all features: "Polygon" or "MultiPolygon"."""
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)

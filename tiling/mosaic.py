@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from itertools import groupby
@@ -61,12 +61,13 @@ def write_mosaic(
     nodata: int,
     legend: LegendRows = (),
     names: Sequence[str] = (),
+    tags: Mapping[str, str] = {},
 ) -> Path:
     """Write the VRT at `path` that shows `bands` of `parts`, in raster order, as one uint8 raster on `geobox`.
 
     Pixels of no part are `nodata`. With a `legend` bands get its colour table and category names; `names` are those of
-    the bands themselves. Each row of parts is a VRT of its own beside it, which GDAL opens when it comes to it: of a
-    hundred thousand parts it knows a few hundred at a time.
+    the bands themselves, `tags` metadata of the whole. Each row of parts is a VRT of its own beside it, which GDAL
+    opens when it comes to it: of a hundred thousand parts it knows a few hundred at a time.
     """
     rows = []
     for row, members in groupby(parts, key=lambda part: part.window.row):
@@ -79,7 +80,7 @@ def write_mosaic(
             shown = [_Shown(file, window, range(1, len(bands) + 1))]
         rows += shown
     described = [_band(number, nodata, legend, names) for number, _ in enumerate(bands, 1)]
-    _write_vrt(path, (geobox.height, geobox.width), described, rows, geobox)
+    _write_vrt(path, (geobox.height, geobox.width), described, rows, geobox, tags)
     return path
 
 
@@ -94,13 +95,22 @@ def _band(number: int, nodata: int, legend: LegendRows = (), names: Sequence[str
 
 
 def _write_vrt(
-    path: Path, shape: tuple[int, int], bands: Sequence[Element], shown: Sequence[_Shown], geobox: GeoBox | None = None
+    path: Path,
+    shape: tuple[int, int],
+    bands: Sequence[Element],
+    shown: Sequence[_Shown],
+    geobox: GeoBox | None = None,
+    tags: Mapping[str, str] = {},
 ) -> None:
     """Write the VRT of that height and width source by source: as a tree the sources would take kilobytes each."""
     root = Element("VRTDataset", rasterXSize=str(shape[1]), rasterYSize=str(shape[0]))
     if geobox is not None:
         _text(root, "SRS", geobox.crs.to_wkt() if geobox.crs else "")
         _text(root, "GeoTransform", ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)))
+    if tags:
+        metadata = SubElement(root, "Metadata")
+        for key, text in tags.items():
+            _text(metadata, "MDI", text, key=key)
     with open(path, "w", encoding="utf-8") as file:
         file.write(_opened(root))
         for place, band in enumerate(bands):

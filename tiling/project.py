@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,8 +14,10 @@ import rasterio
 from pyproj import CRS
 from rasterio.errors import NodataShadowWarning
 
+from tiling.about import About
 from tiling.geopackage import speech
 from tiling.layer import Layer
+from tiling.print_layout import add_layout
 from tiling.reading import open_dataset
 from tiling.style import (
     QGIS,
@@ -31,6 +33,9 @@ from tiling.window import Window
 
 MIDDLE = 1024
 """Pixels along the side of the part of an image that tells how bright it is."""
+
+EARTH = 6_378_137
+"""Metres from the centre to the equator of WGS 84, the ellipsoid EPSG:7030."""
 
 POLYGONS, RASTER = "landcover_polygons", "landcover_raster"
 """Ids of the layers. QGIS 3.22 replaces ids of ten letters and fewer, and the tree of layers then names nobody."""
@@ -56,7 +61,7 @@ class Beside:
 
 
 def project(
-    title: str,
+    about: About,
     raster: Path,
     legend: Sequence[LegendRow],
     vector: tuple[Path, Layer] | None = None,
@@ -67,12 +72,16 @@ def project(
     """Text of a `.qgs` that shows a class raster and, above it, the polygons made from it, if there are any.
 
     Files are named relative to the project, which belongs into the raster's folder: the folder can be moved. The map
-    opens on the raster's extent, which is also a bookmark. With polygons the raster is there, unchecked.
+    opens on the raster's extent, which is also a bookmark, and the layout "Map" is a sheet to print. With polygons the
+    raster is there, unchecked.
     """
     with open_dataset(str(raster)) as source:
         crs, sides = CRS.from_wkt(source.crs.to_wkt()), sorted_bounds(source)
+    title = about.title
     root = ET.Element("qgis", projectname=title, version=QGIS)
     ET.SubElement(root, "title").text = title
+    licensed = [about.abstract, f"Licence: {about.licence}" if about.licence else ""]  # a project has no field for it
+    replace(about, abstract=". ".join(filter(None, licensed))).add_to(ET.SubElement(root, "projectMetadata"))
     _add_crs(ET.SubElement(root, "projectCrs"), crs)
     group = ET.SubElement(
         ET.SubElement(root, "layer-tree-group"), "layer-tree-group", name=title, checked="Qt::Checked", expanded="1"
@@ -87,8 +96,10 @@ def project(
         drawn = _add_layer(layers, group, "vector", POLYGONS, "Polygons", source_name, "ogr", crs, shown=True)
         drawn.set("geometry", "Polygon")
         add_vector_style(drawn, legend, **speech(layer))
+        layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
     drawn = _add_layer(layers, group, "raster", RASTER, "Raster", f"./{raster.name}", "gdal", crs, shown=vector is None)
     add_raster_style(drawn, legend)
+    about.add_to(ET.SubElement(drawn, "resourceMetadata"))
     for number, other in enumerate(beside):
         with open_dataset(str(other.path)) as source:
             system = CRS.from_wkt(source.crs.to_wkt())
@@ -112,7 +123,12 @@ def project(
     enabled = ET.SubElement(ET.SubElement(properties, "SpatialRefSys"), "ProjectionsEnabled", type="int")
     enabled.text = "1"
     ET.SubElement(ET.SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
+    if (globe := crs.ellipsoid) is not None and abs(globe.semi_major_metre - EARTH) < 1000:
+        # on it QGIS measures, also the bar of the layout; without one it measures in the units of the grid
+        ET.SubElement(ET.SubElement(properties, "Measure"), "Ellipsoid", type="QString").text = "EPSG:7030"
     _add_bookmark(ET.SubElement(root, "Bookmarks"), title, sides, crs)
+    top = (POLYGONS, "Polygons") if vector is not None else (RASTER, "Raster")
+    add_layout(ET.SubElement(root, "Layouts"), title, about.credits, sides, crs, [top])
     view = ET.SubElement(ET.SubElement(root, "ProjectViewSettings"), "DefaultViewExtent", _attributes(sides))
     _add_crs(view, crs)
     return document(root)

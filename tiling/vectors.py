@@ -24,7 +24,7 @@ def write_flatgeobuf(path: Path, stream: Stream) -> None:
     import pyogrio  # loads pandas
 
     layer = stream.layer
-    texts = {"TITLE": layer.title, "DESCRIPTION": layer.description}
+    texts = {"TITLE": layer.about.title, "DESCRIPTION": layer.about.abstract}
     pyogrio.write_arrow(
         stream.reader,
         path,
@@ -51,7 +51,7 @@ def write_geojson(path: Path, stream: Stream) -> None:
         geometry_name="geometry",
         geometry_type=layer.geometry_type,
         crs=layer.wkt,
-        layer_options={"RFC7946": "YES"} | ({"DESCRIPTION": layer.description} if layer.description else {}),
+        layer_options={"RFC7946": "YES"} | ({"DESCRIPTION": layer.about.abstract} if layer.about.abstract else {}),
     )
 
 

@@ -376,6 +376,15 @@ class MapOptions(SceneOptions):
             rich_help_panel=PRODUCTS,
         ),
     ] = field(default_factory=list)
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--licence",
+            metavar="TEXT",
+            help="Under which others may use the products; stands in their metadata.",
+            rich_help_panel=PRODUCTS,
+        ),
+    ] = ""
     shard: Annotated[
         int,
         typer.Option(
@@ -416,6 +425,7 @@ class MapOptions(SceneOptions):
             min_area_rule=self.min_area_rule,
             simplify=self.simplify,
             smooth=self.smooth,
+            licence=self.licence,
             indices=words(self.index),
             reference=reference,
             preflight=self.preflight,

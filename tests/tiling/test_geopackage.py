@@ -16,6 +16,7 @@ import pytest
 import shapely
 from pyproj import CRS
 
+from tiling.about import About
 from tiling.errors import Mistake
 from tiling.features import SCHEMA
 from tiling.layer import Layer
@@ -68,7 +69,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 
 def test_it_is_a_geopackage_of_version_1_2_with_an_index(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
-    write(path, batch((0, 1, None), (1, 2, None)), title="Land cover of x", description="By y")
+    write(path, batch((0, 1, None), (1, 2, None)), about=About("Land cover of x", "By y"))
     assert query(path, "PRAGMA application_id") == [(int.from_bytes(b"GPKG"),)]
     assert query(path, "PRAGMA user_version") == [(10200,)]
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
@@ -184,7 +185,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_metadata_say_what_the_layer_is_and_where_it_comes_from(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
-    write(path, batch((0, 1, None)), title="Land & cover", description="Drawn", history=("From scene.tif", "By rules"))
+    write(path, batch((0, 1, None)), about=About("Land & cover", "Drawn", history=("From scene.tif", "By rules")))
     ((scope, table, text),) = query(
         path,
         "SELECT reference_scope, table_name, metadata FROM gpkg_metadata "

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from PIL import Image
 from rasterio.shutil import copy
 
+from tiling.about import About
 from tiling.layer import Layer
+from tiling.pam import class_table, ramp_table
 from tiling.polygons import polygonise
 from tiling.project import project
-from tiling.style import raster_qml
+from tiling.style import SURE, raster_qml
 from tiling.vectors import write_vectors
 
 pytestmark = [
@@ -28,6 +32,14 @@ pytestmark = [
 
 PYTHON = "/usr/bin/python3"
 """The interpreter that Debian's python3-qgis belongs to."""
+
+ABOUT = About(
+    "Land cover of a drawn scene",
+    "Made in a test",
+    ["2024-06-30"],
+    ("Source: drawn & painted", "Made by hand"),
+    "CC0-1.0",
+)
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"), (3, "Bare soil", "#b9a48c"))
 
@@ -45,9 +57,10 @@ LOOK = r"""
 import json, sys
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
+from osgeo import gdal
 from qgis.core import (
-    QgsApplication, QgsFeatureSource, QgsMapRendererSequentialJob, QgsMapSettings, QgsProject, QgsRasterLayer,
-    QgsVectorLayer
+    QgsApplication, QgsFeatureSource, QgsLayoutExporter, QgsLayoutItemScaleBar, QgsMapRendererSequentialJob,
+    QgsMapSettings, QgsProject, QgsRasterLayer, QgsVectorLayer
 )
 
 application = QgsApplication([], False)
@@ -75,8 +88,34 @@ def classes(layer):
     return [(c.value, c.label, c.color.name()) for c in layer.renderer().classes()]
 
 
+def about(metadata):
+    time = [period.begin().toString("yyyy-MM-dd") for period in metadata.extent().temporalExtents()]
+    return [metadata.title(), metadata.abstract(), list(metadata.licenses()), list(metadata.history()), time]
+
+
+def sheet(project, path):
+    (layout,) = project.layoutManager().printLayouts()
+    settings = QgsLayoutExporter.ImageExportSettings()
+    settings.dpi = 60
+    done = QgsLayoutExporter(layout).exportToImage(path, settings)
+    (bar,) = [item for item in layout.items() if isinstance(item, QgsLayoutItemScaleBar)]
+    bar.setUnitsPerSegment(bar.unitsPerSegment())  # which measures anew
+    return [layout.name(), done == QgsLayoutExporter.Success, bar.linkedMap() is not None, bar.unitLabel(),
+            bar.unitsPerSegment(), bar.sizeWithUnits().width()]
+
+
+def attribute_table(path):
+    opened = gdal.Open(path)  # the table lives as long as this does
+    table = opened.GetRasterBand(1).GetDefaultRAT()
+    names = [table.GetNameOfCol(column) for column in range(table.GetColumnCount())]
+    usages = [table.GetUsageOfCol(column) for column in range(table.GetColumnCount())]
+    rows = [[table.GetValueAsString(row, column) for column in range(len(names))] for row in range(table.GetRowCount())]
+    return [names, usages, rows, table.GetTableType()]
+
+
 def look(folder, width, height):
     vector, raster = QgsVectorLayer(folder + "/landcover.gpkg"), QgsRasterLayer(folder + "/classes.tif")
+    raster.loadDefaultMetadata()  # as the program does when a raster is added
     render([vector], vector.crs(), raster.extent(), folder + "/vector.png", width, height)
     render([vector], vector.crs(), vector.extent(), folder + "/between.png", 433, 433)
     render([raster], raster.crs(), raster.extent(), folder + "/raster.png", width, height)
@@ -107,13 +146,17 @@ def look(folder, width, height):
             plain.isValid(), plain.crs().authid(), plain.featureCount(), [f.name() for f in plain.fields()],
             sorted(feature["class_id"] for feature in plain.getFeatures()),
         ],
-        "title": vector.metadata().title(),
-        "abstract": vector.metadata().abstract(),
+        "about": [about(layer.metadata()) for layer in (vector, raster)],
+        "tables": [attribute_table(folder + "/" + name) for name in ("classes.tif", "percent.tif")],
         "map tip": vector.mapTipTemplate(),
         "display": vector.displayExpression(),
         "project": {
             "read": [read, opened.error()],
             "title": opened.title(),
+            "said": [opened.metadata().title(), opened.metadata().abstract(), list(opened.metadata().history())],
+            "about": [about(layers[name].metadata()) for name in ("Polygons", "Raster")],
+            "sheet": sheet(opened, folder + "/sheet.png"),
+            "ellipsoid": opened.ellipsoid(),
             "crs": opened.crs().authid(),
             "layers": {name: [l.isValid(), l.crs().authid(), l.source()] for name, l in layers.items()},
             "groups": [group.name() for group in tree.findGroups()],
@@ -152,10 +195,15 @@ def draw(folder: Path, crs: str, transform: Affine) -> None:
     raster = folder / "classes.tif"
     copy(folder / "plain.tif", raster, driver="COG", overview_resampling="mode")
     (folder / "classes.qml").write_text(raster_qml(LEGEND), encoding="utf-8")
-    layer = Layer(crs=crs, legend=LEGEND, title="Land cover of a drawn scene", description="Made in a test")
+    copy(folder / "plain.tif", folder / "percent.tif", driver="GTiff")
+    (folder / "classes.qmd").write_text(ABOUT.qmd, encoding="utf-8")
+    pixels = {value: int((scene() == value).sum()) for value in (1, 2, 3)}
+    (folder / "classes.tif.aux.xml").write_text(class_table(LEGEND, pixels), encoding="utf-8")
+    (folder / "percent.tif.aux.xml").write_text(ramp_table(SURE, 0, 100, steps=2), encoding="utf-8")
+    layer = Layer(crs=crs, legend=LEGEND, about=ABOUT)
     for suffix in (".gpkg", ".fgb"):  # Debian's GDAL reads no Parquet
         write_vectors(folder / f"landcover{suffix}", polygonise(raster, tile=16), layer)
-    text = project("A drawn & painted scene", raster, LEGEND, (folder / "landcover.gpkg", layer))
+    text = project(replace(ABOUT, title="A drawn & painted scene"), raster, LEGEND, (folder / "landcover.gpkg", layer))
     (folder / "landcover.qgs").write_text(text, encoding="utf-8")
 
 
@@ -223,6 +271,45 @@ def test_polygons_are_categorised_by_the_legend(seen: dict[str, Any]) -> None:
     assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(LEGEND)
 
 
+def test_layers_and_project_say_what_they_are(seen: dict[str, Any]) -> None:
+    """Title, abstract, licence, lineage and day of the image, wherever QGIS shows them."""
+    told = ["Made in a test", ["CC0-1.0"], ["Source: drawn & painted", "Made by hand"], ["2024-06-30"]]
+    titles = ["Land cover of a drawn scene", "A drawn & painted scene"]
+    assert seen["north"]["about"] == [[titles[0], *told]] * 2
+    project = seen["north"]["project"]
+    assert project["about"] == [[titles[0], *told], [titles[1], *told]]
+    # a project has no licence of its own
+    assert project["said"] == [titles[1], "Made in a test. Licence: CC0-1.0", told[2]]
+
+
+def test_rasters_have_attribute_tables(seen: dict[str, Any]) -> None:
+    """Usages: 5 a value, 1 a count, 2 a name, 3 and 4 a range, 6 to 8 a colour; a thematic table is 0."""
+    classes, percent = seen["north"]["tables"]
+    assert classes[0] == ["Value", "Pixels", "Class", "Red", "Green", "Blue"]
+    assert classes[1] == [5, 1, 2, 6, 7, 8]
+    drawn = scene()
+    assert [[int(row[0]), float(row[1]), row[2], *map(int, row[3:])] for row in classes[2]] == [
+        [value, float((drawn == value).sum()), name, *bytes.fromhex(colour[1:])] for value, name, colour in LEGEND
+    ]
+    assert percent[0] == ["From", "To", "Red", "Green", "Blue"]
+    assert percent[1] == [3, 4, 6, 7, 8]
+    assert [[float(row[0]), float(row[1])] for row in percent[2]] == [[0, 50], [50, 100]]
+    assert [classes[3], percent[3]] == [0, 1]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_sheet_can_be_printed(seen: dict[str, Any], folder: Path, place: str) -> None:
+    """The bar is as long on paper as QGIS measures on the ground; in degrees too, for the project has an ellipsoid."""
+    name, exported, linked, unit, segment, width = seen[place]["project"]["sheet"]
+    assert (name, exported, linked) == ("Map", True, True)
+    assert seen[place]["project"]["ellipsoid"] == "EPSG:7030"
+    assert (unit, segment) in {("m", 100.0), ("m", 200.0), ("km", 1.0), ("km", 10.0), ("m", 50.0), ("m", 500.0)}
+    assert 20 < width < 75  # mm, two segments and their labels
+    picture = Image.open(folder / place / "sheet.png").convert("RGB")
+    colours = {colour for _, colour in picture.getcolors(2**24)}
+    assert {tuple(bytes.fromhex(colour[1:])) for _, _, colour in LEGEND} <= colours
+
+
 def test_the_raster_lists_just_its_classes(seen: dict[str, Any]) -> None:
     assert seen["north"]["raster"] == "paletted"
     assert seen["north"]["classes"] == [list(row) for row in LEGEND]
@@ -232,7 +319,6 @@ def test_columns_and_layer_speak_to_people(seen: dict[str, Any]) -> None:
     found = seen["north"]
     assert found["aliases"]["area_m2"] == "Area (m²)"
     assert found["class widget"] == "ValueMap"
-    assert (found["title"], found["abstract"]) == ("Land cover of a drawn scene", "Made in a test")
     assert "class_name" in found["map tip"]
     assert found["display"] == '"class_name"'
 

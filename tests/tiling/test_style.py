@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from xml.etree import ElementTree as ET
 
-from flows.indices import style_of
+from flows.indices import ramp_of
 from tiling.style import completed, ramp_qml, raster_qml, vector_qml
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, 'Crops & "grass" <5 m', "#a8d36a"), (-7, "Été", "#000000"))
@@ -72,5 +72,5 @@ def test_a_ramp_spans_what_is_asked_in_its_own_proportions() -> None:
 
 def test_an_index_of_vegetation_is_green_where_high_and_one_of_water_blue() -> None:
     for name, strong in (("NDVI", 1), ("NDWI", 2)):
-        *_, highest = ET.fromstring(style_of(name)).iter("item")
+        *_, highest = ET.fromstring(ramp_qml(ramp_of(name), -1, 1)).iter("item")
         assert max(range(3), key=bytes.fromhex(highest.get("color")[1:]).__getitem__) == strong

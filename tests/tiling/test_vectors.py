@@ -22,6 +22,7 @@ from pyproj import CRS
 from tests.tiling.rasters import noise, write
 from tests.tiling.test_geopackage import LEGEND, batch
 from tiling import geoparquet, vectors
+from tiling.about import About
 from tiling.dissolve import dissolved
 from tiling.errors import Mistake
 from tiling.features import schema_of
@@ -29,7 +30,7 @@ from tiling.layer import Layer
 from tiling.polygons import polygonise
 from tiling.vectors import WRITERS, write_vectors
 
-LAYER = Layer(crs="EPSG:32633", legend=LEGEND, title="Land cover", description="Drawn")
+LAYER = Layer(crs="EPSG:32633", legend=LEGEND, about=About("Land cover", "Drawn"))
 
 
 def read(path: Path) -> geopandas.GeoDataFrame:
