@@ -161,14 +161,16 @@ def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mappi
 
 def about_raster(plan: Plan, product: str) -> About:
     """What a raster of a run says of itself."""
+    about = about_map(plan)
+    if product == "classes":
+        return about
     title = {
-        "classes": f"Land cover of {plan.scene.name}",
         "confidence": f"How sure the land cover of {plan.scene.name} is, 0 to 100",
         "probabilities": f"Probability of every class on {plan.scene.name}, in percent",
         "entropy": f"Entropy of the classes on {plan.scene.name}, in percent of the most there can be",
         "margin": f"Margin between the two likeliest classes on {plan.scene.name}, in percent",
     }[product]
-    return replace(about_map(plan), title=title)
+    return replace(about, title=title, history=origin_of(plan))
 
 
 def about_map(plan: Plan) -> About:
@@ -195,17 +197,21 @@ def image_of(plan: Plan) -> list[Beside]:
     return [Beside("Image", Path(bands[0].path).resolve(), tuple(band.index for band in bands))]
 
 
-def history_of(plan: Plan) -> tuple[str, ...]:
-    """What a map was made of and with, a sentence each."""
+def origin_of(plan: Plan) -> tuple[str, ...]:
+    """What a product was made of and with, a sentence each."""
     day = f" of {plan.scene.date}" if plan.scene.date else ""
     name, kind = model_name(plan.segmenter), plan.segmenter.kind
-    minimum, unit = smallest(plan.request.min_area)
-    small = f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
     return (
         f"Source: {plan.scene.title}{day}, bands {', '.join(plan.bands)}",
         f"Segmented by {name if name == kind else f'{name}, a {kind},'} with landweave {versions()['landweave']}",
-        *([small] if minimum else []),
     )
+
+
+def history_of(plan: Plan) -> tuple[str, ...]:
+    """What a map was made of and with, and what became of its small regions; percents are not touched by that."""
+    minimum, unit = smallest(plan.request.min_area)
+    small = f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
+    return (*origin_of(plan), *([small] if minimum else []))
 
 
 def model_name(segmenter: Segmenter) -> str:

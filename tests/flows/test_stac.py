@@ -438,9 +438,9 @@ def test_a_catalogue_and_its_imagery_may_lie_on_an_object_store(
         for file in (tmp_path / "moved").rglob("*.json"):
             Remote(f"s3://{BUCKET}/cat/{file.relative_to(tmp_path / 'moved')}").upload(file)
         place = f"s3://{BUCKET}/cat/catalog.json"
-        pipeline.run(request(place, Remote(f"s3://{BUCKET}/run"), when="2024-05-13"))  # type: ignore[arg-type]
-        content = (Remote(f"s3://{BUCKET}/run") / "classes.tif").read_bytes()
-        told = json.loads((Remote(f"s3://{BUCKET}/run") / "item.json").read_bytes())
+        pipeline.run(request(place, Remote(f"s3://{BUCKET}/mapped"), when="2024-05-13"))  # type: ignore[arg-type]
+        content = (Remote(f"s3://{BUCKET}/mapped") / "classes.tif").read_bytes()
+        told = json.loads((Remote(f"s3://{BUCKET}/mapped") / "item.json").read_bytes())
         assert f"{BUCKET}/cat/none.json does not exist" in refused(Search(catalogue=f"s3://{BUCKET}/cat/none.json"))
     with rasterio.MemoryFile(content) as memory, memory.open() as dataset:
         assert np.array_equal(dataset.read(1), read(tmp_path / "here" / "classes.tif"))
