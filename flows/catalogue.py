@@ -44,6 +44,7 @@ th { border-bottom: 1px solid #999 } td.n { text-align: right; font-variant-nume
 tr:nth-child(even) td { background: #f6f6f6 } img { max-width: 100%; border: 1px solid #ddd }
 .warning { background: #fff3cd; padding: .4em .8em; border-left: 4px solid #e0a800 } .swatch { display: inline-block;
 width: .9em; height: .9em; margin-right: .4em; border: 1px solid #777; vertical-align: -1px }
+pre { background: #f6f6f6; padding: .6em .8em; white-space: pre-wrap; overflow-wrap: anywhere }
 figure { margin: 0 0 2em } figcaption { color: #555 } details > img { margin-top: .5em }
 """
 
@@ -156,6 +157,8 @@ class Catalogue:
     warnings: tuple[str, ...] = ()
     hidden: tuple[str, ...] = HIDING
     """Classes that hide the ground: they are no part of what was seen."""
+    command: str = ""
+    """The line that does it again."""
 
     def seen_m2(self, entry: Entry) -> float:
         """The area of which a map shows the ground."""
@@ -491,6 +494,8 @@ def page(catalogue: Catalogue, folder: Path) -> str:
             f"<figure><figcaption>{escape(entry.name)} {entry.date}: {' · '.join(links)}</figcaption>"
             f'<img loading="lazy" src="{catalogue.place(entry, "quicklook.png")}" alt="{escape(entry.name)}"></figure>'
         ]
+    if catalogue.command:
+        body += ["<h2>Do it again</h2>", f"<pre>{escape(catalogue.command)}</pre>"]
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
     body += [f"<p><small>landweave {versions()['landweave']}, {when}</small></p>"]
     return (

@@ -77,6 +77,10 @@ METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
 """Ways to tell land cover that need no settings: a kind of segmenter, and what is set of it."""
 
 
+KINDS: Mapping[str, str] = {"forest": "Random forest"}
+"""What a kind of segmenter is called where its class says too little."""
+
+
 def indices_in_words() -> list[str]:
     """Every index, the usual ones first and with what they tell, then all by name."""
     known = catalogue()

@@ -25,6 +25,7 @@ import segmentation.errors
 from flows import catalogue, pipeline
 from flows.catalogue import Catalogue, ClassRow, Entry
 from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
+from flows.commandline import collection_line
 from flows.items import footprint_of
 from flows.overwriting import check_collection, check_series
 from flows.plan import FORMAT, area_of_interest
@@ -123,7 +124,7 @@ def collect(
         check_collection(out, [scene.paths for scene in found], template)
         entries, made = segment_each(found, template, out, on=on, progress=progress, run=run)
         title = request.title or f"Collection {out.resolve().name}"
-        files = catalogue.write(Catalogue(title, in_order(entries)), out)
+        files = catalogue.write(Catalogue(title, in_order(entries), command=collection_line(request)), out)
     return Collected(out, in_order(entries), tuple(made), files)
 
 

@@ -51,6 +51,7 @@ DOWNLOADS = {
     ".csv": "text/csv; charset=utf-8",
     ".qgs": "application/xml",
     ".qml": "application/xml",
+    ".qpt": "application/xml",
     ".qmd": "application/xml",
     ".xml": "application/xml",
     ".safetensors": "application/octet-stream",
@@ -195,9 +196,9 @@ def size(count: int) -> str:
 # --------------------------------------------------------------------------------------------------- for those who link
 
 
-def show(folder: Path) -> None:
-    """Have a folder of products shown from now on, where any is."""
-    if _base() and not _is_marked(folder):
+def show(folder: object) -> None:
+    """Have a folder of products shown from now on, where any is; one that is on no disk is not."""
+    if isinstance(folder, Path) and _base() and not _is_marked(folder):
         write_file(folder / MARK, _MARKED.encode())
 
 

@@ -55,6 +55,7 @@ class _Tabs:
             kind = settings["properties"]["kind"]
             kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
             kind["title"] = "Method"
+            settings["title"] = choices.KINDS.get(kind["enum"][0], settings["title"])
             if "index" in settings["properties"]:
                 settings["properties"]["index"]["enum"] = [*catalogue(), *COMMON_NAMES]
             if "bundle" in settings["properties"]:

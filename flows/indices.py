@@ -18,7 +18,7 @@ from tiling.errors import Mistake
 from tiling.lattice import Lattice
 from tiling.mosaic import BLOCK, scratch, write_cog
 from tiling.pam import ramp_table
-from tiling.reading import read_ahead
+from tiling.reading import open_dataset, read_ahead
 from tiling.scene import Scene
 from tiling.style import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
 
@@ -78,6 +78,38 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
             write_whole(out / f"{name}.tif.aux.xml", ramp_table(ramp, -1, 1))
             write_whole(out / f"{name}.qmd", about(name, scene).qmd)
     return [out / f"{name}.tif" for name in targets]
+
+
+def draw_index(raster: Path) -> Path:
+    """Draw a picture of an index in the colours of its style, beside its raster; NaN is white."""
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+    from rasterio.enums import Resampling
+
+    from flows.figures import blank_figure
+    from flows.quicklook import LONGEST, pixel_ratio
+
+    with open_dataset(str(raster)) as source:
+        shrink = max(1.0, max(source.shape) / LONGEST)
+        shape = max(1, round(source.height / shrink)), max(1, round(source.width / shrink))
+        values = source.read(1, out_shape=shape, resampling=Resampling.nearest)
+        ratio = pixel_ratio(source.crs, source.bounds, source.transform)
+    ramp = ramp_of(raster.stem)
+    low, high = ramp[0][0], ramp[-1][0]
+    stops = [((at - low) / (high - low), colour) for at, colour in ramp]
+    figure = blank_figure(7.0, min(10.0, max(2.0, 6.0 * shape[0] * ratio / shape[1])) + 0.6)
+    axes = figure.subplots()
+    shown = axes.imshow(
+        np.ma.masked_invalid(values), aspect=ratio, interpolation="nearest", vmin=-1, vmax=1,
+        cmap=LinearSegmentedColormap.from_list(raster.stem, stops),
+    )  # fmt: skip
+    axes.set(title=raster.stem, xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes, shrink=0.8)
+    target = raster.with_suffix(".png")
+    with scratch(raster.parent) as work:
+        figure.savefig(work / target.name, metadata={"Software": "landweave"}, format="png")
+        (work / target.name).replace(target)
+    return target
 
 
 def ramp_of(name: str) -> Ramp:

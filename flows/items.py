@@ -24,6 +24,7 @@ ASSETS = {
     "areas.csv": ("Area of every class", "text/csv", "metadata"),
     "zones.gpkg": ("Area of every class in every zone", "application/geopackage+sqlite3", "metadata"),
     "quicklook.png": ("Picture", "image/png", "overview"),
+    "outlines.png": ("Polygons over the image", "image/png", "overview"),
     "run.json": ("Record of the run", "application/json", "metadata"),
 }
 """Files of a run that its item lists: title, media type and role."""

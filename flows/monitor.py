@@ -27,6 +27,7 @@ from flows.change import ChangeRequest, change
 from flows.cluster import HERE, Cluster
 from flows.coding import HIDING
 from flows.collection import MISTAKES, Found, Run, folder_of, in_order, scenes_of, segment_each
+from flows.commandline import monitor_line
 from flows.figures import csv_text
 from flows.overwriting import check_series
 from flows.progress import Progress, silent
@@ -145,6 +146,7 @@ def monitor(
             measure_zones(request, used, out),
             tuple(warnings(request, entries, used, changes, today or datetime.datetime.now(datetime.UTC).date())),
             request.cloud_classes,
+            monitor_line(request),
         )
         files = catalogue.write(series, out)
         drop_stale(out / CHANGES, changes)

@@ -52,6 +52,9 @@ ON_GPU = "gpu"
 """Tag of task runs that use this machine's graphics cards; a concurrency limit of this name makes them queue."""
 
 
+OUTCOME = " → "
+"""Between the name of a run and what came out."""
+
 Work = Callable[..., tuple[str, Sequence[object]]]
 """What a flow does with its bar and what its form says: it gives a sentence and the files it made."""
 
@@ -135,6 +138,19 @@ def tag_run(parameters: Mapping[str, Any]) -> None:
             client.update_flow_run(context.flow_run.id, tags=list(dict.fromkeys(tags)))
     except httpx.HTTPError as error:  # the run is worth more than its tags
         logger().warning("The run could not be tagged: %s", error)
+
+
+def name_outcome(outcome: str) -> None:
+    """Have the list of runs show what came out, behind the name of the flow run."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    name = (runtime.flow_run.name or "").partition(OUTCOME)[0]
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, name=f"{name}{OUTCOME}{outcome}")
+    except httpx.HTTPError as error:  # the run is worth more than its name
+        logger().warning("The run could not be named by its outcome: %s", error)
 
 
 def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:

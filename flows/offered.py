@@ -9,17 +9,17 @@ from typing import Any
 
 from prefect import Flow
 
-from flows import cluster, segment
+from flows import cluster, pages, segment
 from flows.artifacts import (
     publish_accuracy,
     publish_artifacts,
     publish_catalogue,
-    publish_files,
-    slug,
+    publish_page,
 )
 from flows.bar import Bar, Leg
 from flows.catalogue import Catalogue
 from flows.collection import collect
+from flows.commandline import collection_line, evaluate_line, index_line, train_line
 from flows.evaluate import evaluate, pieces
 from flows.figures import check_folder, write_accuracy
 from flows.form_choices import Chosen, Indices, Paths, Text
@@ -35,15 +35,18 @@ from flows.forms import (
     training_from,
     within_reach,
 )
-from flows.indices import write_indices
+from flows.indices import draw_index, write_indices
 from flows.monitor import monitor
-from flows.observed import ON_GPU, asset, empty_main, offered, step
+from flows.observed import ON_GPU, asset, empty_main, name_outcome, offered, step
 from flows.report import Published
 from flows.request import Request
 from flows.segment import map_scene, segment_scene
 from flows.train import train
 from segmentation.growing import ForestRecipe
 from segmentation.rules import Rules
+
+MOST_PICTURES = 6
+"""Indices whose picture is part of the page; the others' are in the folder."""
 
 PIECE_BYTES = 2**29
 """What a worker takes to compare a piece of two rasters."""
@@ -60,9 +63,13 @@ def watched(request: Request, advanced: Advanced, progress: Leg) -> Published:
     return published
 
 
-def report(series: Catalogue, folder: Path, files: Sequence[Path], news: Sequence[str]) -> None:
-    """Publish what many scenes came to; the report and the layer of runs are made anew only where there is news."""
-    made = [
+def report(series: Catalogue, folder: Path, files: Sequence[Path], made: Sequence[str], compared: Sequence[str]) -> str:
+    """Publish what many scenes came to, and say what is new; where nothing is, nothing is published."""
+    news = pages.news(made, series, compared)
+    name_outcome(news)
+    if not (made or compared):
+        return news
+    products = [
         asset(file, what)
         for file in files
         if (what := {"report.html": series.title, "runs.gpkg": f"Footprints and areas: {series.title}"}.get(file.name))
@@ -71,8 +78,9 @@ def report(series: Catalogue, folder: Path, files: Sequence[Path], news: Sequenc
         "report",
         "Newest map, change and all areas on one page",
         partial(publish_catalogue, series, folder, files),
-        assets=made if news else [],
+        assets=products,
     )
+    return news
 
 
 @offered(
@@ -106,10 +114,10 @@ def segment_collection(
     progress = bar.along({"scenes": 20, "report": 1})
     collected = collect(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     title = series.title or f"Collection {collected.folder.resolve().name}"
-    report(Catalogue(title, collected.entries), collected.folder, collected.files, news=collected.made)
+    whole = Catalogue(title, collected.entries, command=collection_line(request))
+    news = report(whole, collected.folder, collected.files, collected.made, ())
     collected.check()
-    message = f"{len(collected.entries)} scenes, {len(collected.made)} done now; in {collected.folder.resolve()}"
-    return message, collected.files
+    return f"{news}; {pages.scenes(len(collected.entries))} in {collected.folder.resolve()}", collected.files
 
 
 @offered(
@@ -142,9 +150,8 @@ def land_use_monitor(
     request = monitor_from(template, watch)
     progress = bar.along({"scenes": 20, "changes": 5, "report": 1})
     seen = monitor(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
-    report(seen.series, seen.folder, seen.files, news=[*seen.made, *seen.compared])
-    message = f"{len(seen.made)} new scenes, {len(seen.compared)} new changes; in {seen.folder.resolve()}"
-    return message, seen.files
+    news = report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
+    return f"{news}; {pages.scenes(len(seen.series.used))} in {seen.folder.resolve()}", seen.files
 
 
 @offered(
@@ -180,11 +187,13 @@ def train_network(
         tags=[ON_GPU],
         assets=[asset(request.out, "a model for segment-scene")],
     )
-    key, judged = slug(request.out.name), finished.test or finished.validation
+    name, judged = request.out.name, finished.test or finished.validation
     if judged:
-        publish_accuracy(key, f"Accuracy of {request.out.name}", judged, finished.files)
-    publish_files(f"model-{key}", f"Files of {request.out.name}", finished.files, finished.notes)
+        publish_accuracy(name, f"Accuracy of {name}", judged, finished.files, request.out)
+    page = pages.model_page(finished, train_line(request))
+    publish_page("model", name, request.out, f"The model {name}", page)
     score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
+    name_outcome(score)
     return f"{score}; in {request.out.resolve()}", finished.files
 
 
@@ -223,7 +232,8 @@ def evaluate_map(
             partial(evaluate, map, reference, map=pool.map, progress=bar.along({"evaluate": 1}), **settings),
         )
     files = write_accuracy(accuracy, Path(output_folder))
-    publish_accuracy(slug(Path(map).resolve().parent.name), f"{map} against {reference}", accuracy, files)
+    name, command = Path(map).resolve().parent.name, evaluate_line(map, reference, output_folder, settings)
+    publish_accuracy(name, f"{map} against {reference}", accuracy, files, Path(output_folder), command)
     scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
     scores += "".join(f"; but {doubt}" for doubt in accuracy.doubts)
     return f"{scores}; in {Path(output_folder).resolve()}", files
@@ -260,7 +270,10 @@ def compute_indices(
         partial(write_indices, source, indices, folder, bar.along({"index": 1})),
         assets=[asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices],
     )
-    publish_files(f"indices-{slug(Path(scene[0]).stem)}", f"Indices of {Path(scene[0]).stem}", files)
+    pictures = list(map(draw_index, files))
+    name, command = Path(scene[0]).stem, index_line(source, indices, output_folder)
+    page = pages.files_page(folder, [*files, *pictures], pictures[:MOST_PICTURES], command)
+    publish_page("indices", name, folder, f"Indices of {name}", page)
     return f"{', '.join(indices)}; in {folder.resolve()}", files
 
 

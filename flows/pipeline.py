@@ -89,6 +89,7 @@ def publish(
         areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, probe.near(pool, folder))
         accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter)
         report.write_quicklook(plan, rasters.classes, areas, folder)
+        report.write_outlines(plan, rasters.classes, polygons, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})
         drop_stale(plan, rasters, folder)
     return report.write_record(plan, parts, polygons, areas, accuracy, folder)

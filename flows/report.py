@@ -130,6 +130,20 @@ def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], fol
         (work / "quicklook.png").replace(folder.product("quicklook.png"))
 
 
+def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunFolder) -> None:
+    """Draw `outlines.png` where there are polygons, and no more than a picture can show."""
+    from flows.outlines import MOST, OUTLINES, draw_outlines
+
+    target = folder.product(OUTLINES)
+    if not polygons or polygons > MOST:
+        target.unlink(missing_ok=True)  # of an earlier run with other wishes
+        return
+    with scratch(folder.path) as work:
+        package = folder.product("landcover.gpkg")
+        draw_outlines(classes, package, plan.segmenter.legend.rows, plan.scene, work / OUTLINES)
+        (work / OUTLINES).replace(target)
+
+
 def write_record(
     plan: Plan,
     parts: Iterable[Part],
@@ -176,7 +190,7 @@ def write_record(
     record = folder.record(record)
     names = (
         "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
-        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", ITEM, "run.json",
+        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", ITEM, "run.json",
     )  # fmt: skip
     files = tuple(folder.place / name for name in names if folder.product(name).exists())
     return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)

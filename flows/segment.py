@@ -9,15 +9,17 @@ from typing import Any
 from prefect import get_run_logger
 
 from flows import cluster, pipeline
-from flows.artifacts import FILES, outcome, publish_artifacts
+from flows.artifacts import publish_artifacts
 from flows.bar import Bar, Leg
 from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.cluster import Cluster
 from flows.course import weights_of
 from flows.form_choices import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
 from flows.form_groups import Advanced, Bands, Output
+from flows.form_words import in_form_words
 from flows.forms import cluster_for, request_from
 from flows.observed import ON_GPU, asset, empty_main, offered, step
+from flows.pages import FILES, outcome
 from flows.plan import Plan, describe
 from flows.report import Published
 from flows.request import Request
@@ -106,7 +108,7 @@ def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Le
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)
         for warning in plan.warnings:
-            logger.warning("%s", warning)
+            logger.warning("%s", in_form_words(warning))
         progress = along(weights_of(plan))
         with empty_main(), cluster.start(on, cluster.Work.of(plan), progress.bar.wait) as pool:
             parts = step(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,9 @@ from tiling.style import LegendRow
 
 if TYPE_CHECKING:
     from flows.change import Change
+
+MOST_DAYS = 9
+"""Days that a chart names one by one, if they are far enough apart."""
 
 SHOWN = 10
 """Changes that a picture names; the others are shown without a name."""
@@ -141,14 +146,30 @@ def draw_series(
         days, percent = zip(*points, strict=True)
         axes.plot(
             np.array(days, "datetime64[D]"), percent,
-            color=colours[name], marker="o", markersize=3.5, markeredgecolor="#777777", markeredgewidth=0.4, label=name,
+            color=colours[name], marker="o", markersize=4, markeredgecolor="#777777", markeredgewidth=0.4, label=name,
+            clip_on=False, linewidth=1.6,
         )  # fmt: skip
-    axes.set(ylabel="percent of the ground that was seen", ylim=(0, None), title=title)
-    axes.tick_params(labelsize=8)
-    for edge in ("top", "right"):
+    known = sorted({day for points in series.values() for day, _ in points})
+    if len(known) <= MOST_DAYS and _apart(known):
+        axes.set_xticks(np.array(known, "datetime64[D]"), known)  # the days of the images, and no others
+    axes.set_ylim(0, None)
+    axes.set_ylabel("% of the ground that was seen", fontsize=8)
+    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
+    axes.tick_params(labelsize=8, color="#999999")
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for edge in ("top", "right", "left"):
         axes.spines[edge].set_visible(False)
+    axes.spines["bottom"].set_color("#999999")
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
+
+
+def _apart(days: Sequence[str]) -> bool:
+    """Whether the names of these days, in their order, would not touch each other below a chart."""
+    numbers = [datetime.date.fromisoformat(day).toordinal() for day in days]
+    gaps = [after - before for before, after in pairwise(numbers)]
+    return not gaps or min(gaps) * (MOST_DAYS + 1) >= numbers[-1] - numbers[0]
 
 
 def short_hectares(square_metres: float) -> str:

@@ -49,6 +49,7 @@ CARD = "model.json"
 BESIDE = (
     *("curves.csv", "curves.png", "accuracy.json", "accuracy.csv"),
     *("confusion.csv", "confusion.png", "reliability.png"),
+    ".served",  # the mark of a folder that is shown in a browser
 )
 """What a training leaves beside the card and the weights."""
 

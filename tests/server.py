@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -139,8 +140,9 @@ def of_run(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def left_by(address: str, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a run left to be looked at, by key."""
-    return {one["key"]: one for one in call(address, "artifacts/filter", of_run(run)) if one["key"]}
+    """What a run left to be looked at, by key without the mark of its folder."""
+    there = [one for one in call(address, "artifacts/filter", of_run(run)) if one["key"]]
+    return {re.sub(r"-[0-9a-f]{6}$", "", one["key"]): one for one in there}
 
 
 def task_runs(address: str, run: dict[str, Any]) -> dict[str, str]:

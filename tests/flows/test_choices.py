@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prefect.utilities.callables import parameter_schema
+from typer.main import get_command
 
 from flows.choices import (
     METHODS,
@@ -20,6 +21,7 @@ from flows.choices import (
     scenes,
     segmenter_of,
 )
+from flows.cli import app
 from flows.form_words import FIELDS, in_form_words
 from flows.offered import OFFERED, map_scene, segment_scene
 from segmentation.bundle import PACKAGED
@@ -116,6 +118,18 @@ def test_fields_that_stand_for_options_are_fields_of_a_form() -> None:
         for group in form["definitions"].values():
             shown |= {field["title"] for field in group.get("properties", {}).values()}
     assert set(FIELDS.values()) <= shown
+
+
+def test_what_stands_for_a_field_is_an_option_of_the_command_line() -> None:
+    known = {word for command in get_command(app).commands.values() for one in command.params for word in one.opts}
+    assert set(FIELDS) <= known
+
+
+def test_the_tab_of_forests_says_what_forest() -> None:
+    form = parameter_schema(segment_scene).model_dump_for_openapi()
+    titles = {group.get("title") for group in form["definitions"].values()}
+    assert "Random forest" in titles
+    assert "Forest" not in titles
 
 
 def test_a_mistake_names_fields_and_leaves_commands_alone() -> None:

@@ -570,7 +570,7 @@ def test_many_scenes_are_a_few_task_runs_each_and_the_server_stays_well(fleet: F
         time.sleep(1)
     print(f"{many} scenes in {time.monotonic() - began:.0f} s")
     run = over(fleet.address, run)
-    assert run["state"]["message"] == f"{many} scenes, {many} done now; in {out}"
+    assert run["state"]["message"] == f"+{many} scenes; {many} scenes in {out}"
     assert len(health) > 5
     assert all(health)
     counted = {"flow_runs": {"id": {"any_": [run["id"]]}}}

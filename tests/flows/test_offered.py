@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import rasterio
 
 from flows.offered import OFFERED
+from flows.pages import FILES
 from tests.flows.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
 from tests.server import (
@@ -70,6 +74,17 @@ def is_done(left: dict[str, dict[str, Any]], run: dict[str, Any], flow: str) -> 
     )
 
 
+def linked(page: str) -> set[str]:
+    """Names of the files and folders that a page links; each link leads to what it names."""
+    names = set()
+    for address in re.findall(r"\]\((http[^)]*)\)", page):
+        with urllib.request.urlopen(address) as answer:
+            assert answer.status == 200
+            assert answer.read(1)
+        names.add(unquote(address).rstrip("/").rpartition("/")[2])
+    return names
+
+
 def arrived(path: Path) -> Path:
     """The file, as if it had been there for a while."""
     os.utime(path, (time.time() - 100,) * 2)
@@ -109,6 +124,8 @@ def test_segment_scene_leaves_a_bar_a_picture_areas_and_assets(
     page = left["land-cover-valley-20240501"]["data"]
     assert PICTURE in page
     assert str(out / "landcover.gpkg") in page
+    assert linked(page) == {file.name for file in out.iterdir() if FILES.get(file.name)} | {out.name}
+    assert f"landweave segment {run['parameters']['scene'][0]} --shard 128 --out {out}" in page
     table = json.loads(left["areas-valley-20240501"]["data"])
     with rasterio.open(out / "classes.tif") as raster:
         mapped_pixels = int(np.count_nonzero(raster.read(1)))
@@ -120,12 +137,17 @@ def test_segment_collection_maps_every_scene_and_reports_on_all(address: str, pl
     out = place / "atlas"
     run = completed(address, "segment-collection", {"scenes": [str(place / "inbox")], "output_folder": str(out)})
     names = ("valley_20240501", "valley_20240601")
-    assert run["state"]["message"] == f"2 scenes, 2 done now; in {out}"
+    assert run["state"]["message"] == f"+2 scenes; 2 scenes in {out}"
+    assert run["name"].endswith(" → +2 scenes")
     wanted = [*of_scene(names[0]), *of_scene(names[1]), "report"]
     settles(lambda: task_runs(address, run), dict.fromkeys(wanted, "COMPLETED"))
     left = left_by(address, run)
     assert is_done(left, run, "segment-collection")
-    assert PICTURE in left["report-atlas"]["data"]
+    page = left["report-atlas"]["data"]
+    assert PICTURE in page
+    files = {"report.html", "index.md", "areas.csv", "areas.png", "scenes.csv", "runs.gpkg", "runs.parquet"}
+    assert linked(page) >= {*files, "quicklook.png", "landcover.gpkg", *names}
+    assert all(what for what in re.findall(r"\| \[[^|]*\| ([^|]*) \|", page))
     assert {row["date"] for row in json.loads(left["areas-atlas"]["data"])} == {"2024-05-01", "2024-06-01"}
     assert {f"land-cover-{slug}" for slug in ("valley-20240501", "valley-20240601")} < set(left)
     maps = [out / name / file for name in names for file in ("classes.tif", "landcover.gpkg")]
@@ -140,7 +162,7 @@ def test_a_collection_with_a_broken_scene_fails_with_its_name_and_keeps_the_othe
     run = run_and_wait(address, {"scenes": [str(place / "mixed")], "output_folder": str(out)}, "segment-collection")
     assert run["state_type"] == "FAILED"
     assert "1 of 2 scenes failed and the others are done; the first, torn: " in run["state"]["message"]
-    assert "**torn** failed" in left_by(address, run)["report-kept"]["data"]
+    assert "> **torn:** failed: " in left_by(address, run)["report-kept"]["data"]
     assert (out / "good" / "landcover.gpkg").exists()
 
 
@@ -156,7 +178,7 @@ def test_a_collection_is_searched_for_in_a_stac_catalogue(address: str, place: P
         "series": {"search": True, "dates": "2024-06"},
     }
     run = completed(address, "segment-collection", parameters)
-    assert run["state"]["message"].startswith("1 scenes, 1 done now")
+    assert run["state"]["message"].startswith("+1 scene; ")
     assert (place / "searched" / "2024-06-01" / "landcover.gpkg").exists()
 
 
@@ -195,10 +217,10 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
             assert all(run["state_type"] == "COMPLETED" for run in runs), [run["state"]["message"] for run in runs]
             return next((run for run in runs if run["state"]["message"].startswith(text)), None)
 
-        first = wait_until(lambda: over_with("1 new scenes, 0 new changes"), 120)
-        wait_until(lambda: over_with("0 new scenes, 0 new changes"), 120)
+        first = wait_until(lambda: over_with("+1 scene;"), 120)
+        wait_until(lambda: over_with("no news;"), 120)
         arrived(draw_scene(inbox / "valley_20240601.tif", 256, 256, seed=6))
-        second = wait_until(lambda: over_with("1 new scenes, 1 new changes"), 120)
+        second = wait_until(lambda: over_with("+1 scene, "), 120)
         made = {path: path.stat().st_mtime_ns for path in out.rglob("classes.tif")}
         assert len(made) == 2
         quiet = wait_until(
@@ -212,9 +234,12 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
             ),
             120,
         )
-    assert quiet["state"]["message"].startswith("0 new scenes, 0 new changes")
+    assert quiet["state"]["message"] == f"no news; 2 scenes in {out}"
+    assert quiet["name"].endswith(" → no news")
+    assert re.search(r" → \+1 scene, [\d,]+ ha changed$", second["name"])
     assert {path: path.stat().st_mtime_ns for path in out.rglob("classes.tif")} == made
-    settles(lambda: task_runs(address, quiet), {"report": "COMPLETED"})
+    assert task_runs(address, quiet) == {}
+    assert not [key for key in left_by(address, quiet) if not key.startswith("progress-")]
     assert assets(address, quiet) == set()
     settles(lambda: task_runs(address, first), dict.fromkeys([*of_scene("valley_20240501"), "report"], "COMPLETED"))
     settles(lambda: task_runs(address, second), dict.fromkeys([*of_scene("valley_20240601"), "report"], "COMPLETED"))
@@ -223,7 +248,9 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
     left = left_by(address, second)
     page = left["report-valley"]["data"]
     assert "### From 2024-05-01 to 2024-06-01" in page
-    assert PICTURE in page
+    assert page.count(PICTURE) == 3  # the newest map, shares over time, what became of what
+    assert linked(page) >= {"report.html", "changes.csv", "change.gpkg", "quicklook.png"}
+    assert f"landweave monitor {inbox} --out {out}" in page
     assert {row["date"] for row in json.loads(left["areas-valley"]["data"])} == {"2024-05-01", "2024-06-01"}
 
 
@@ -247,7 +274,12 @@ def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_tol
     assert "mean IoU" in left["accuracy-model"]["data"]
     assert PICTURE in left["accuracy-model"]["data"]
     assert {row["class"] for row in json.loads(left["classes-model"]["data"])} == {"Water", "Plants", "Bare"}
-    assert "model-model" in left
+    page = left["model-model"]["data"]
+    assert f"landweave segment SCENE --segmenter {model} --out FOLDER" in page
+    assert f"landweave train {scene} --labels {labels} --classes 1=Water,2=Plants,3=Bare" in page
+    assert "**Bands:** blue, green, red, nir, swir16, swir22, at 10 m" in page
+    assert re.search(r"On the validation part \([^)]+\): overall accuracy \*\*[\d.]+", page)
+    assert linked(page) >= {"model.json", "accuracy.json", "curves.png"}
     makes(address, run, model)
 
     coarse = write_scene(place / "coarse.tif", pixels, resolution=60)
@@ -273,7 +305,10 @@ def test_evaluate_map_finds_a_map_equal_to_itself(
     settles(lambda: task_runs(address, run), {"evaluate": "COMPLETED"})
     left = left_by(address, run)
     assert is_done(left, run, "evaluate-map")
-    assert PICTURE in left["accuracy-map"]["data"]
+    page = left["accuracy-map"]["data"]
+    assert PICTURE in page
+    assert linked(page) >= {"accuracy.json", "confusion.png"}
+    assert f"landweave evaluate {classes} {classes} --out {out}" in page
     assert {row["iou"] for row in json.loads(left["classes-map"]["data"])} == {"1.000"}
 
 
@@ -285,7 +320,10 @@ def test_compute_indices_leaves_a_raster_for_each(address: str, place: Path) -> 
     settles(lambda: task_runs(address, run), {"index": "COMPLETED"})
     left = left_by(address, run)
     assert is_done(left, run, "compute-indices")
-    assert "NDWI.tif" in left["indices-valley-20240501"]["data"]
+    page = left["indices-valley-20240501"]["data"]
+    assert page.count(PICTURE) == 2
+    assert linked(page) == {"NDVI.tif", "NDVI.png", "NDWI.tif", "NDWI.png", "indices"}
+    assert f"landweave index {scene} NDVI NDWI --out {out}" in page
     with rasterio.open(scene) as source, rasterio.open(out / "NDVI.tif") as made:
         red, nir = source.read([3, 4]).astype(np.float32)
         found = made.read(1)

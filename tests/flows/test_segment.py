@@ -29,10 +29,11 @@ from pydantic import Field
 from rasterio.transform import from_origin
 
 from flows import pipeline
-from flows.artifacts import data_uri, slug
+from flows.artifacts import key_of, slug
 from flows.form_choices import Paths
 from flows.form_groups import Output
 from flows.observed import asset, empty_main, filled_in, plain, worth_another
+from flows.pictures import data_uri
 from flows.request import Request, Source
 from flows.segment import segment_scene
 from segmentation.rules import Rules
@@ -231,10 +232,10 @@ def test_the_flow_makes_the_pipelines_map_and_leaves_it_to_be_looked_at(tmp_path
     assert (tmp_path / "flow" / "classes.tif").read_bytes() == (plain.folder / "classes.tif").read_bytes()
 
     left: Callable[[str], Any] = Artifact.get
-    areas = {row["class"]: row for row in json.loads(left("areas-scene").data)}
+    areas = {row["class"]: row for row in json.loads(left(f"areas-{key_of('scene', tmp_path / 'flow')}").data)}
     assert areas["Water"]["pixels"] == f"{HEIGHT * WIDTH // 4:,}"
     assert areas["Water"]["share"] == "25.0 %"
-    page = left("land-cover-scene").data
+    page = left(f"land-cover-{key_of('scene', tmp_path / 'flow')}").data
     assert page.startswith("![Map with legend](data:image/png;base64,")
     assert str(tmp_path / "flow" / "landcover.gpkg") in page
     assert left("progress-segment-scene").data == 100
