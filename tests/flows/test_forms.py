@@ -294,6 +294,75 @@ def test_a_comparison_becomes_the_settings_of_evaluate() -> None:
     assert comparison_from(Comparison())["tolerance"] is None
 
 
+OTHERS: dict[str, Any] = {
+    "names": "red=1", "no_data": "7", "scale": "0.001", "offset": "0.5", "mask": "band=4", "mask_values": [3],
+    "mask_bits": [2], "date": "2020-02-02", "products": [], "smallest_area": "77", "index_means": ["EVI"],
+    "cluster": "slurm", "classes": "1=Water", "regroup": "3=2", "split": "blocks", "architecture": "unet",
+    "settings": "rate=0.5", "map_classes": "5=4", "reference_classes": "6=4", "tolerance": "3", "grid": "map",
+    "bounds": "9.1, 46, 9.6, 46.4", "collections": ["s2"], "dates": "2024", "cloudiest": 20.0, "most_cloud": 0.5,
+}  # fmt: skip
+"""Another value than the default, of fields where any text or number will not do."""
+
+
+def outcome(group: Any) -> Any:
+    """All that follows from a form in which one group is filled in so, as text."""
+    told = {kind: kind() for kind in (Bands, Output, Advanced, Labels, Model)} | {type(group): group}
+    bands, output, advanced = told[Bands], told[Output], told[Advanced]
+    template = request_from(["https://h/a.tif"], "out", Rules(), bands, output, advanced)
+    found = [template, training_from(["a.tif"], ["a.gpkg"], "out", told[Labels], told[Model], bands)]
+    if isinstance(group, Watch):
+        found.append(monitor_from(template, group))
+    elif isinstance(group, Series):
+        found.append(collection_from(template, group))
+    if isinstance(group, Comparison):
+        found.append(comparison_from(group))
+    return repr([*found, cluster_for(advanced)])
+
+
+@pytest.mark.parametrize(
+    ("group", "field"), [(group, field) for group in GROUPS for field in group.model_fields], ids=str
+)
+def test_every_field_of_every_form_arrives(group: Any, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANDWEAVE_CLUSTER", raising=False)
+    needed = {"mask": "band=4"} if group is Bands and field.startswith("mask_") else {}
+    if issubclass(group, Series) and field != "search":
+        needed = {"search": True}  # most of the others say what to search for
+    usual = group(**needed)
+    value = getattr(usual, field)
+    by_kind = {bool: lambda: not value, int: lambda: value + 1, float: lambda: value + 1.5, str: lambda: f"{value}x"}
+    other = OTHERS[field] if field in OTHERS else by_kind[type(value)]()
+    assert other != value
+    assert outcome(group(**{**needed, field: other})) != outcome(usual)
+
+
+@pytest.mark.parametrize(
+    ("group", "field"),
+    [(Bands, "mask"), (Output, "area_of_interest"), (Output, "reference"), (Model, "start_from"), (Watch, "zones")],
+    ids=str,
+)
+def test_every_path_of_every_form_is_within_reach_but_those_read_at_once(
+    tmp_path: Path, group: Any, field: str
+) -> None:
+    scene, out, there = (str(tmp_path / name) for name in ("a.tif", "out", "there.tif"))
+
+    def filled(path: str) -> None:
+        told = {kind: kind() for kind in (Bands, Output, Model, Watch)} | {group: group(**{field: path})}
+        template = request_from([scene], out, Rules(), told[Bands], told[Output], Advanced())
+        monitor_from(template, told[Watch])
+        training_from([scene], [scene], out, Labels(), told[Model], Bands())
+
+    with confined(Reach(roots=(tmp_path,))):
+        filled(there)
+        with pytest.raises(Mistake, match=r"/etc/secret\.tif lies outside"):
+            filled("/etc/secret.tif")
+
+
+def test_a_form_sends_no_work_to_a_machine_that_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANDWEAVE_ALLOWED_HOSTS", raising=False)
+    with pytest.raises(Mistake, match="evil"):
+        cluster_for(Advanced(cluster="tcp://evil.example:8786"))
+
+
 def test_an_empty_cluster_is_the_one_that_was_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LANDWEAVE_CLUSTER", raising=False)
     assert cluster_for(Advanced()).kind == "local"

@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.run import content_key, open_run, write_whole
+from flows.run import RunFolder, Slot, content_key, open_run, write_whole
+from flows.storage import Remote
 from tiling.errors import Mistake
 
 
@@ -68,3 +70,68 @@ def test_a_text_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_whole(tmp_path / "a.txt", "\ud800")
     assert (tmp_path / "a.txt").read_text() == "one"
+
+
+def test_a_link_among_the_leftovers_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.tif").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".work-1").symlink_to(tmp_path / "mine")
+    with open_run(tmp_path / "run"):
+        pass
+    assert (tmp_path / "mine" / "a.tif").exists()
+
+
+class Lost:
+    """A claim that another run has taken over."""
+
+    def check(self) -> None:
+        raise RuntimeError("lost")
+
+
+def test_whoever_lost_the_claim_neither_begins_a_stage_nor_publishes(tmp_path: Path) -> None:
+    lost: Any = Lost()
+    folder = RunFolder(tmp_path, remote=Remote("s3://bucket/run"), claim=lost)
+    with pytest.raises(RuntimeError, match="lost"), folder.stage("segment"):
+        raise AssertionError("it began")
+    with pytest.raises(RuntimeError, match="lost"):
+        folder.record({})
+
+
+class Store:
+    """What is done to a store, in its order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.did: list[str] = []
+        self.names = '["old.tif"]'
+        monkeypatch.setattr(Remote, "read_bytes", lambda place: self.names.encode())
+        monkeypatch.setattr(
+            Remote, "write_bytes", lambda place, content: self.did.append(f"write {place.name} {content.decode()}")
+        )
+        monkeypatch.setattr(Remote, "upload", lambda place, file: self.did.append(f"upload {place.name}"))
+        monkeypatch.setattr(
+            Remote, "remove", lambda place, names: self.did.extend(f"remove {name}" for name in sorted(names))
+        )
+
+
+def test_a_part_is_on_the_store_before_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(monkeypatch)
+    monkeypatch.setattr("flows.run.write_file", lambda path, content: store.did.append(f"here {path.name}"))
+    Slot(tmp_path / "a.tif", Remote("s3://bucket/run/parts/a.tif")).write(b"")
+    assert store.did == ["write a.tif ", "here a.tif"]
+
+
+def test_products_are_listed_before_they_come_and_the_record_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(monkeypatch)
+    (tmp_path / "classes.tif").touch()
+    RunFolder(tmp_path, remote=Remote("s3://bucket/run")).record({})
+    assert store.did == [
+        "remove run.json",
+        'write .products.json ["classes.tif", "old.tif", "run.json"]',  # whoever is killed now has listed both
+        "upload classes.tif",
+        "remove old.tif",
+        'write .products.json ["classes.tif", "run.json"]',
+        "upload run.json",
+    ]

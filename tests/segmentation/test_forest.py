@@ -403,6 +403,17 @@ def test_another_estimator_of_scikit_learn_is_refused(voters: TrainedForest, tmp
     assert "something else" in refused(voters.card, packed(other), tmp_path)
 
 
+def test_types_that_skops_lets_in_and_no_forest_needs_are_refused(voters: TrainedForest, tmp_path: Path) -> None:
+    import scipy.special
+    import skops.io
+
+    voting = unpacked(voters.content, voters.card)
+    voting.also = scipy.special.expit
+    content = packed(voting)
+    assert set(skops.io.get_untrusted_types(data=content)) <= set(trees._TRUSTED)
+    assert "it holds types of scipy" in refused(voters.card, content, tmp_path)
+
+
 def test_a_file_for_other_features_or_classes_is_refused(voters: TrainedForest, tmp_path: Path) -> None:
     model = voters.card.forest
     fewer = voters.card.model_copy(update={"model": model.model_copy(update={"features": model.features[:-1]})})

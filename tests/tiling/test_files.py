@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tiling.errors import Mistake
-from tiling.files import on_disk, write_file
+from tiling.files import on_disk, own_scratch, write_file
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -37,3 +37,17 @@ def test_other_failures_stay_what_they_are(tmp_path: Path) -> None:
         raise ValueError("no disk's fault")
     with pytest.raises(Mistake, match="a person's"), on_disk(tmp_path):
         raise Mistake("a person's")
+
+
+def test_the_scratch_folder_is_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANDWEAVE_SCRATCH", str(tmp_path))
+    place = tmp_path / f"landweave-{os.getuid()}"
+    place.mkdir(mode=0o755)
+    place.chmod(0o755)
+    assert own_scratch() == place
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Mistake, match="somebody else's; name a folder of your own in LANDWEAVE_SCRATCH"):
+        own_scratch()

@@ -44,17 +44,36 @@ def test_shards_are_counted_and_found_without_being_made(lattice: Lattice, row: 
         shards[len(shards)]
 
 
+@given(lattices, st.data())
+def test_the_shards_of_a_window_are_those_it_touches_and_no_others(lattice: Lattice, data: st.DataObject) -> None:
+    """Windows that end on an edge of a shard are drawn as often as others."""
+    shards = list(lattice.shards())
+    rows = sorted({edge for s in shards for edge in (s.core.row, s.core.row_stop)} | {0, lattice.height // 2})
+    cols = sorted({edge for s in shards for edge in (s.core.col, s.core.col_stop)} | {0, lattice.width // 2})
+    row, row_stop = sorted(data.draw(st.lists(st.sampled_from(rows), min_size=2, max_size=2)))
+    col, col_stop = sorted(data.draw(st.lists(st.sampled_from(cols), min_size=2, max_size=2)))
+    window = Window(row, col, row_stop - row, col_stop - col)
+    assert list(lattice.shards(window)) == [shard for shard in shards if shard.core & window]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{name: 0} for name in ("height", "width", "tile", "stride", "shard")] + [{"margin": -1}]
+)
+def test_sizes_that_make_no_lattice_are_refused(wrong: dict[str, int]) -> None:
+    sizes = {"height": 10, "width": 10, "tile": 8, "margin": 0, "stride": 1, "shard": 8}
+    Lattice(**sizes)
+    with pytest.raises(ValueError, match="no lattice has these sizes"):
+        Lattice(**{**sizes, **wrong})
+
+
 @given(lattices)
 def test_chips_have_one_shape_start_on_the_stride_and_see_the_margin(lattice: Lattice) -> None:
     for shard in lattice.shards():
         for tile in shard.tiles:
             assert tile.chip.shape == lattice.chip_shape
             assert tile.chip.row % lattice.stride == tile.chip.col % lattice.stride == 0
-            assert (
-                tile.core.grown(lattice.margin) in tile.chip
-                or tile.core.row_stop == lattice.height
-                or (tile.core.col_stop == lattice.width)
-            )
+            around = tile.core.grown(lattice.margin) & lattice.whole
+            assert around in tile.chip
 
 
 @given(lattices)

@@ -15,6 +15,7 @@ import rasterio.shutil
 from rasterio.io import MemoryFile
 
 from tests.tiling.rasters import noise, write
+from tiling import reach
 from tiling.errors import Mistake
 from tiling.reach import ANYWHERE, Reach, check_reach, confined, driver_for
 from tiling.reading import open_dataset
@@ -313,6 +314,68 @@ def test_roots_bound_what_is_opened_with_links_and_dots_followed(tmp_path: Path)
         with pytest.raises(Mistake, match="outside the folders"):
             check_reach(str(tmp_path / "run"))
     check_reach(str(tmp_path / "run"))  # and anywhere again
+
+
+def test_a_vrt_behind_a_link_is_read_beside_its_file(tmp_path: Path) -> None:
+    data, private = tmp_path / "data", tmp_path / "private"
+    for folder in (data / "real", data / "far" / "off", private, data / "private"):
+        folder.mkdir(parents=True)
+    write(private / "a.tif", noise(1, 16, 16))
+    write(data / "private" / "a.tif", noise(1, 16, 16))  # where the link alone would lead
+    link = data / "far" / "off" / "a.vrt"
+    link.symlink_to(write_vrt(data / "real", shown("../../private/a.tif")))
+    with confined(Reach(roots=(data,))):
+        assert "outside the folders" in refusal(link)
+
+
+@pytest.mark.parametrize("relative", ["01", " 1", "2", "1x", "+1", "00", "no", "true", "-0", ""])
+def test_where_a_vrt_does_not_plainly_say_relative_to_what_both_must_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: str
+) -> None:
+    """GDAL takes it by C's atoi, other programs by other rules."""
+    data, private = tmp_path / "data", tmp_path / "private"
+    for folder in (data / "private", private / "data", data / "deep"):
+        folder.mkdir(parents=True)
+    source = (
+        f'<SimpleSource><SourceFilename relativeToVRT="{relative}">../private/a.tif</SourceFilename></SimpleSource>'
+    )
+    of_vrt, of_process = write_vrt(data, source), write_vrt(data / "deep", source)
+    with confined(Reach(roots=(data,))):
+        monkeypatch.chdir(data / "deep")  # from here it is data/private/a.tif
+        assert "outside the folders" in refusal(of_vrt)
+        monkeypatch.chdir(private)  # from here private/private/a.tif, from the VRT data/private/a.tif
+        assert "outside the folders" in refusal(of_process)
+
+
+@pytest.mark.parametrize(
+    "option", ["DEM", "dem", "RPC_DEM", "X_DATASET", "Y_DATASET", "OVERVIEW_FILE", "mask_overview_file"]
+)
+@pytest.mark.parametrize("attribute", ["name", "key"])
+def test_options_that_name_a_file_are_within_reach_too(tmp_path: Path, option: str, attribute: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    secret = write(tmp_path / "secret.tif", noise(1, 16, 16))
+    vrt = write_vrt(data, f'<Option {attribute}="{option}">{secret}</Option>')
+    with confined(Reach(roots=(data,))):
+        assert "outside the folders" in refusal(vrt)
+
+
+def test_a_root_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    write(tmp_path / "disk" / "a.tif", noise(1, 16, 16))
+    with confined(Reach(roots=(tmp_path / "data",))):
+        assert open_scene([str(tmp_path / "data" / "a.tif")]).height == 16
+        check_reach(str(tmp_path / "data" / "run"))
+
+
+def test_a_vrt_too_long_to_be_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.tif", noise(1, 16, 16))
+    path = write_vrt(tmp_path, shown("a.tif"))
+    monkeypatch.setattr(reach, "_LARGEST_VRT", path.stat().st_size)
+    open_dataset(str(path)).close()
+    monkeypatch.setattr(reach, "_LARGEST_VRT", path.stat().st_size - 1)
+    assert "split it" in refusal(path)
 
 
 @pytest.fixture

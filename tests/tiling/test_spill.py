@@ -74,3 +74,11 @@ def test_small_arrays_lie_together_and_come_back_one_by_one(tmp_path: Path) -> N
     assert [array.tolist() for array in found] == [[0, 1, 2], [], [-(2**40)], [1, 0]]
     assert len({id(array.base) for array in found}) == 1, "parts of one"
     assert list(tmp_path.iterdir()) == [tmp_path / "a.npy"]
+
+
+def test_what_could_not_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    write_whole(path, np.arange(3))
+    with pytest.raises(AttributeError):
+        write_whole(path, np.zeros(9), np.array([lambda: 0], object))  # nobody can write that
+    np.testing.assert_array_equal(read_whole(path, 1)[0], np.arange(3))

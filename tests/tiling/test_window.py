@@ -31,6 +31,7 @@ def test_blocks_partition_a_window_along_a_fixed_grid(window: Window, size: int)
     blocks = list(window.blocks(size))
     assert sorted(p for block in blocks for p in pixels(block)) == sorted(pixels(window))
     assert all(block.row // size == (block.row_stop - 1) // size for block in blocks if block)
+    assert all(block.col // size == (block.col_stop - 1) // size for block in blocks if block)
 
 
 def test_within_indexes_the_same_pixels() -> None:
@@ -47,3 +48,5 @@ def test_a_window_outside_cannot_index() -> None:
 def test_sizes_cannot_be_negative() -> None:
     with pytest.raises(ValueError, match="cannot be -1"):
         Window(0, 0, -1, 1)
+    with pytest.raises(ValueError, match="cannot be 1 × -1"):
+        Window(0, 0, 1, -1)
