@@ -162,7 +162,7 @@ Reference = Annotated[
 ]
 Fresh = Annotated[
     bool,
-    typer.Option("--fresh", help="Compute everything again, reuse nothing; the folder may hold what is another's."),
+    typer.Option("--fresh", help="Compute everything again, and replace whatever run the folder holds."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")]
 
