@@ -123,6 +123,7 @@ def _mapped(request: Request, *, once: bool) -> Iterator[str]:
             "min_area_rule": "--min-area-rule",
             "simplify": "--simplify",
             "smooth": "--smooth",
+            "licence": "--licence",
             "indices": "--index",
             "reference": "--reference",
             "shard": "--shard",
