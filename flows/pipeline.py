@@ -82,14 +82,24 @@ def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progr
 
 
 def publish(
-    plan: Plan, parts: list[Part], rasters: Rasters, polygons: int | None, folder: RunFolder, pool: Pool
+    plan: Plan,
+    parts: list[Part],
+    rasters: Rasters,
+    polygons: int | None,
+    folder: RunFolder,
+    pool: Pool,
+    *,
+    outlined: bool = False,
 ) -> report.Published:
-    """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run."""
+    """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run.
+
+    `outlined` also draws the polygons over the image, which a page shows; it takes as long as all else here.
+    """
     with folder.stage("publish"):
         areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, probe.near(pool, folder))
         accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter)
         report.write_quicklook(plan, rasters.classes, areas, folder)
-        report.write_outlines(plan, rasters.classes, polygons, folder)
+        report.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})
         drop_stale(plan, rasters, folder)
     return report.write_record(plan, parts, polygons, areas, accuracy, folder)

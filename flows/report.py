@@ -131,12 +131,12 @@ def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], fol
 
 
 def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunFolder) -> None:
-    """Draw `outlines.png` where there are polygons, and no more than a picture can show."""
+    """Draw `outlines.png` where there are polygons to draw, and no more than a picture can show."""
     from flows.outlines import MOST, OUTLINES, draw_outlines
 
     target = folder.product(OUTLINES)
     if not polygons or polygons > MOST:
-        target.unlink(missing_ok=True)  # of an earlier run with other wishes
+        target.unlink(missing_ok=True)  # an earlier one is of another map
         return
     with scratch(folder.path) as work:
         package = folder.product("landcover.gpkg")

@@ -130,7 +130,7 @@ def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Le
             return step(
                 stage("publish"),
                 "Areas, picture, record of the run",
-                partial(pipeline.publish, plan, parts, rasters, polygons, folder, pool),
+                partial(pipeline.publish, plan, parts, rasters, polygons, folder, pool, outlined=True),
                 assets=[asset(folder.place / name, FILES[name]) for name in main_products(plan)],
             )
 
