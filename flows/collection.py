@@ -121,7 +121,8 @@ def collect(
     out = folder_of(template)
     with held(out):
         check_series(out, out, template)
-        check_collection(out, [scene.paths for scene in found], template)
+        held_paths = [path for paths in paths_of_entries(out).values() for path in paths]
+        check_collection(out, held_paths, [path for scene in found for path in scene.paths], template)
         entries, made = segment_each(found, template, out, on=on, progress=progress, run=run)
         title = request.title or f"Collection {out.resolve().name}"
         files = catalogue.write(Catalogue(title, in_order(entries), command=collection_line(request)), out)
@@ -311,11 +312,15 @@ def _day(scene: Found, opened: Scene | None) -> str:
     return str(day) if day else ""
 
 
+def paths_of_entries(runs: Path) -> dict[str, tuple[str, ...]]:
+    """The paths of the scene of each run in a folder, by the run's name."""
+    files = sorted(runs.glob(f"*/{catalogue.ENTRY}"))
+    return {file.parent.name: tuple(json.loads(file.read_text(encoding="utf-8"))["paths"]) for file in files}
+
+
 def named(found: Sequence[Found], runs: Path) -> dict[str, Found]:
     """A folder's name for each scene: the one it has had before, else its file's, with a mark where that is taken."""
-    taken: dict[str, tuple[str, ...]] = {}
-    for file in sorted(runs.glob(f"*/{catalogue.ENTRY}")):
-        taken[file.parent.name] = tuple(json.loads(file.read_text(encoding="utf-8"))["paths"])
+    taken = paths_of_entries(runs)
     known = {paths: name for name, paths in taken.items()}
     result: dict[str, Found] = {}
     for scene in found:

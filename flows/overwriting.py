@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.catalogue import ENTRY
 from flows.request import Request
 from flows.run import RunFolder
 from tiling.errors import Mistake, redacted
@@ -47,19 +46,16 @@ def check_series(place: Path, runs: Path, request: Request) -> None:
         return
 
 
-def check_collection(place: Path, found: Iterable[Sequence[str]], request: Request) -> None:
-    """Raise `Mistake` where a folder tells of a collection with which this one shares neither a scene nor a folder."""
+def check_collection(place: Path, held: Iterable[str], found: Iterable[str], request: Request) -> None:
+    """Raise `Mistake` where a folder holds a collection with which this one shares no folder of scenes.
+
+    `held` are the paths of the scenes that are there, `found` those of the scenes to map.
+    """
     if request.fresh:
         return
-    held = {_folder(path) for path in _paths_of(place.glob(f"*/{ENTRY}"))}
-    asked = {_folder(path) for paths in found for path in paths}
-    if held and asked and held.isdisjoint(asked):
-        raise Mistake(f"{place} holds a collection of {min(held)}, and this is one of {min(asked)}; {MEND}")
-
-
-def _paths_of(entries: Iterable[Path]) -> Iterator[str]:
-    for entry in entries:
-        yield from map(str, _list(_read(entry).get("paths")))
+    there, asked = ({_folder(path) for path in paths} for paths in (held, found))
+    if there and asked and there.isdisjoint(asked):
+        raise Mistake(f"{place} holds a collection of {min(there)}, and this is one of {min(asked)}; {MEND}")
 
 
 def holds_another(request: Request) -> bool:
