@@ -8,22 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from flows import cli
+from tests.gate import (  # noqa: F401 - hooks that pytest looks for here
+    pytest_collectreport,
+    pytest_configure,
+    pytest_report_header,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
 Run = Callable[..., tuple[int, str, str]]
 """What `landweave` gives a test: the command line, to be called with what a person types."""
-
-# A change is judged on the same examples everywhere; whoever runs the tests by hand explores others each time.
-settings.register_profile(
-    "landweave",
-    deadline=None,
-    derandomize="CI" in os.environ,
-    suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
-)
-settings.load_profile("landweave")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from scipy.ndimage import gaussian_filter
 from flows import pipeline
 from flows.request import Request, Source, segmenter_from
 from segmentation.segmenter import Segmenter
+from tests.chance import SEED
 
-SEED = int(os.environ.get("LANDWEAVE_SEED", "20261129"))
 CASES = 200
 SECONDS = 150
 """However slow the machine: what is left of the cases is for another seed."""

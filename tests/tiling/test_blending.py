@@ -7,6 +7,7 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.chance import chances
 from tiling.blending import summed
 from tiling.lattice import Lattice, Shard, Tile
 
@@ -83,3 +84,13 @@ def test_chips_that_are_blended_have_one_size_whatever_the_rasters(lattice: Latt
     assert other.chip_shape == lattice.chip_shape
     assert other.tile_at(0, 0).chip == lattice.tile_at(0, 0).chip
     assert sum(shard.core.area for shard in other.shards()) == height * width
+
+
+def test_all_of_it_holds_where_many_chips_overlap_in_many_shards() -> None:
+    for chance in chances(40):
+        height, width = (int(length) for length in chance.integers(40, 90, 2))
+        tile, margin, stride, shard = (int(chance.integers(*ends)) for ends in ((8, 16), (4, 30), (1, 5), (8, 40)))
+        lattice = Lattice(height, width, tile, margin, stride, shard, blend=True)
+        test_sums_are_those_of_the_whole_raster_to_the_last_bit.hypothesis.inner_test(lattice)
+        test_strips_come_as_soon_as_no_later_chip_reaches_them.hypothesis.inner_test(lattice)
+        test_a_shard_computes_just_the_chips_that_reach_into_its_core.hypothesis.inner_test(lattice)

@@ -26,6 +26,7 @@ from rasterio.io import MemoryFile
 from scipy import ndimage
 from skimage import measure
 
+from tests.chance import dense_rasters
 from tiling import polygons
 from tiling.area import PixelAreas
 from tiling.errors import Mistake
@@ -118,6 +119,20 @@ def cuts(draw: st.DrawFn) -> tuple[Array, int]:
 @given(cut=cuts(), nodata=st.sampled_from([None, 0]))
 def test_tiles_give_the_polygons_of_the_whole_raster(cut: tuple[Array, int], nodata: int | None) -> None:
     check(*cut, nodata)
+
+
+def test_so_they_do_where_regions_are_many_and_small() -> None:
+    for classes, chance in dense_rasters(16, side=20):
+        cut = classes, int(chance.integers(3, 9))
+        nodata = [None, 0][int(chance.integers(2))]
+        match int(chance.integers(3)):
+            case 0:
+                check(*cut, nodata)
+            case 1:
+                test_eight_connected_regions_are_those_of_the_whole_raster.hypothesis.inner_test(cut, nodata)
+            case _:
+                simplify, smooth = float(chance.choice([0.0, 0.75, 3.0])), int(chance.integers(3))
+                check_simplified(*cut, nodata, simplify=simplify, smooth=smooth)
 
 
 def checkerboard() -> Array:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
 
+from tests.chance import dense_rasters
 from tests.tiling.rasters import label
 from tiling.outlines import find_vertices
 from tiling.regions import OUTSIDE, Border, Seams, TileRegions, frame_of
@@ -184,3 +185,19 @@ def test_regions_united_inside_cells_are_those_of_each_cell_alone(classes: npt.N
             local = ids_of(classes[cell.within(whole)])
             expected = (cell.row + local // cell.width) * width + cell.col + local % cell.width
             np.testing.assert_array_equal(ids[cell.within(whole)], expected)
+
+
+@pytest.mark.parametrize("nodata", [None, 0])
+def test_all_of_it_holds_of_rasters_full_of_small_regions(nodata: int | None) -> None:
+    """Where every tile has much to join, which hypothesis seldom draws."""
+    for classes, chance in dense_rasters(60):
+        tile = int(chance.integers(2, 9))
+        test_united_tiles_are_the_whole.hypothesis.inner_test(classes, tile, nodata)
+        test_a_region_crosses_a_seam_iff_several_tiles_hold_it.hypothesis.inner_test(classes, tile, nodata)
+        test_the_frame_of_a_tile_is_the_pixels_around_it.hypothesis.inner_test(classes, tile, nodata)
+        if nodata is None:
+            test_labels_are_those_of_scikit_image.hypothesis.inner_test(classes)
+            test_outlines_have_vertices_between_what_is_known_beforehand.hypothesis.inner_test(classes, tile)
+            test_a_tile_told_only_what_concerns_it_knows_enough.hypothesis.inner_test(classes, tile)
+            test_groups_united_across_seams_are_eight_connected.hypothesis.inner_test(classes, tile)
+            test_regions_united_inside_cells_are_those_of_each_cell_alone.hypothesis.inner_test(classes, min(tile, 4))

@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from rasterio import features
 from scipy.ndimage import uniform_filter
 
+from tests.chance import dense_rasters
 from tests.scenes import read
 from tests.tiling.rasters import label, write
 from tiling.area import PixelAreas
@@ -101,6 +102,14 @@ def test_by_longest_border_only_islands_stay_small(
     np.testing.assert_array_equal(found[large], classes[large], "what is large enough stays")
     assert set(np.unique(found)) <= set(np.unique(classes))
     np.testing.assert_array_equal(sieve(folder, found, minimum=minimum, nodata=nodata, tile=tile), found)
+
+
+def test_both_rules_hold_where_regions_are_many_and_small(folder: Path) -> None:
+    for classes, chance in dense_rasters(20):
+        drawn, minimum = (classes, int(chance.integers(2, 9))), int(chance.integers(2, 8))
+        nodata = [None, 0][int(chance.integers(2))]
+        test_the_largest_neighbour_is_gdals.hypothesis.inner_test(folder, drawn, minimum, nodata)
+        test_by_longest_border_only_islands_stay_small.hypothesis.inner_test(folder, drawn, minimum, nodata)
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 7])

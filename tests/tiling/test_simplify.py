@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from rasterio import features
 from scipy.ndimage import gaussian_filter
 
+from tests.chance import dense_rasters
 from tests.tiling.rasters import label
 from tiling import simplify
 from tiling.outlines import Rings, connect, find_lines
@@ -135,6 +136,12 @@ def test_faces_are_a_valid_partition_of_the_frame(classes: Array, tolerance: flo
     assert shapely.total_bounds(shapes).tolist() == [0, 0, classes.shape[1], classes.shape[0]]
     if not smooth:
         np.testing.assert_allclose(shapely.area(shapes), pixel_areas(rings), rtol=0, atol=1e-6)
+
+
+def test_faces_are_so_where_regions_are_many_and_small() -> None:
+    for classes, chance in dense_rasters(100, side=24):
+        tolerance, smooth = float(chance.choice([0.3, DEFAULT, 1.7, 8.0])), int(chance.integers(0, 4))
+        test_faces_are_a_valid_partition_of_the_frame.hypothesis.inner_test(classes, tolerance, smooth)
 
 
 @settings(max_examples=15)

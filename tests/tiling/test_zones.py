@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+from tests.chance import chances
 from tests.tiling.rasters import write
 from tiling import zones
 from tiling.area import PixelAreas
@@ -64,6 +65,18 @@ def test_coverage_does_not_depend_on_the_window(shapes: list[shapely.Geometry], 
     whole = dense(shapes, HERE)
     for block in HERE.blocks(size):
         np.testing.assert_array_equal(dense(shapes, block), whole[:, *block.within(HERE)])
+
+
+def test_coverage_of_many_corners_is_that_area_too_whatever_the_window() -> None:
+    for chance in chances(60):
+        corners = [chance.uniform(-2, 11, (int(chance.integers(5, 12)), 2)) for _ in range(3)]
+        corners[0] = corners[0].round()  # on lattice lines
+        corners[1] = (corners[1] * 4).round() / 4
+        shapes = [shapely.make_valid(shapely.Polygon(outline)) for outline in corners]
+        flat = [shapely.MultiPolygon([p for p in shapely.get_parts(s) if p.geom_type == "Polygon"]) for s in shapes]
+        sound = [shape for shape in flat if shape.is_valid]
+        test_coverage_is_the_area_of_the_intersection.hypothesis.inner_test(sound)
+        test_coverage_does_not_depend_on_the_window.hypothesis.inner_test(sound, int(chance.integers(1, 5)))
 
 
 @settings(max_examples=20)
