@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from flows.coding import HIDING
 from flows.figures import csv_text
@@ -479,7 +480,7 @@ def page(catalogue: Catalogue, folder: Path) -> str:
         ]
     body += ["<h2>Scenes</h2>", "<table><tr><th>scene<th>date<th>without data<th>standing</tr>"]
     body += [
-        f'<tr><td>{escape(e.name)}<td>{e.date}<td class="n">{100 * e.invalid:.1f} %'
+        f'<tr><td>{_to_run(e) if e in used else escape(e.name)}<td>{e.date}<td class="n">{100 * e.invalid:.1f} %'
         f"<td>{escape(standing(catalogue, e))}</tr>"
         for e in catalogue.entries
     ]
@@ -491,7 +492,8 @@ def page(catalogue: Catalogue, folder: Path) -> str:
             if name != "quicklook.png" and (folder / catalogue.place(entry, name)).exists()
         ]
         body += [
-            f"<figure><figcaption>{escape(entry.name)} {entry.date}: {' · '.join(links)}</figcaption>"
+            f'<figure id="{escape(entry.name)}">'
+            f"<figcaption>{escape(entry.name)} {entry.date}: {' · '.join(links)}</figcaption>"
             f'<img loading="lazy" src="{catalogue.place(entry, "quicklook.png")}" alt="{escape(entry.name)}"></figure>'
         ]
     if catalogue.command:
@@ -502,6 +504,11 @@ def page(catalogue: Catalogue, folder: Path) -> str:
         f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{escape(catalogue.title)}</title>'
         f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</html>\n"
     )
+
+
+def _to_run(entry: Entry) -> str:
+    """The name of a scene, which leads to its run further down the page."""
+    return f'<a href="#{quote(entry.name)}">{escape(entry.name)}</a>'
 
 
 def _areas_table(catalogue: Catalogue, used: Sequence[Entry], colours: dict[str, str]) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from flows.train import Training
     from segmentation.segmenter import Segmenter
 
+_LONG = 80
+
 _PLAIN = re.compile(r"[A-Za-z][\w.+/-]*")
 """A text that YAML reads as itself, unless it is a word for a switch."""
 
@@ -71,6 +73,14 @@ def index_line(source: Source, names: Sequence[str], out: str) -> str:
 def use_line(bundle: Path) -> str:
     """The line that maps a scene with a trained model."""
     return _line("segment", ["SCENE", "--segmenter", str(bundle), "--out", "FOLDER"])
+
+
+def in_lines(line: str) -> str:
+    """A line as a person reads it: a long one goes on below, with an option in each line."""
+    if len(line) <= _LONG:
+        return line
+    first, *words = map(shlex.quote, shlex.split(line))
+    return first + "".join(f" \\\n  {word}" if word.startswith("-") else f" {word}" for word in words)
 
 
 def _line(command: str, words: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from flows.artifacts import (
 from flows.bar import Bar, Leg
 from flows.catalogue import Catalogue
 from flows.collection import collect
-from flows.commandline import collection_line, evaluate_line, index_line, train_line
+from flows.commandline import collection_line, evaluate_line, index_line
 from flows.evaluate import evaluate, pieces
 from flows.figures import check_folder, write_accuracy
 from flows.form_choices import Chosen, Indices, Paths, Text
@@ -151,7 +151,7 @@ def land_use_monitor(
     progress = bar.along({"scenes": 20, "changes": 5, "report": 1})
     seen = monitor(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     news = report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
-    return f"{news}; {pages.scenes(len(seen.series.used))} in {seen.folder.resolve()}", seen.files
+    return f"{news}; {pages.scenes(len(seen.series.entries))} in {seen.folder.resolve()}", seen.files
 
 
 @offered(
@@ -190,7 +190,7 @@ def train_network(
     name, judged = request.out.name, finished.test or finished.validation
     if judged:
         publish_accuracy(name, f"Accuracy of {name}", judged, finished.files, request.out)
-    page = pages.model_page(finished, train_line(request))
+    page = pages.model_page(finished, request)
     publish_page("model", name, request.out, f"The model {name}", page)
     score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
     name_outcome(score)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 from flows.catalogue import COLLECTED, Catalogue, standing
 from flows.choices import KINDS
-from flows.commandline import segment_line, use_line
+from flows.commandline import in_lines, segment_line, train_line, use_line
 from flows.course import duration
 from flows.fileserver import link, size
 from flows.form_words import in_form_words
 from flows.items import ITEM
 from flows.pictures import LONGEST_URI, data_uri, square
 from flows.request import Request
+from tiling.errors import redacted
 
 if TYPE_CHECKING:
     from flows.report import Published
     from flows.storage import Remote
-    from flows.train import Finished
+    from flows.train import Finished, Training
     from segmentation.accuracy import Accuracy
 
 MOST_ROWS = 20
@@ -38,6 +39,7 @@ FILES = {
     "outlines.png": "the polygons over the image, to zoom into",
     ITEM: "the run as a STAC item: where, when, which files and classes",
     "run.json": "what was asked, from what, with which versions, how long it took",
+    "model.json": "what the model is: bands, classes, figures",
     "index.md": "the report in short, as Markdown",
     "collection.json": "the whole as a STAC collection",
     "accuracy.json": "every figure, for programs",
@@ -139,13 +141,14 @@ def accuracy_page(accuracy: Accuracy, files: Sequence[Path], command: str = "") 
         *(_told("Warning", doubt) for doubt in accuracy.doubts),
         *(_told("Note", note) for note in accuracy.notes),
         *(picture(path.stem, path, longest=LONGEST_URI // len(pictures)) for path in pictures),
+        *(_linked({"all files": files[0].parent}) for _ in files[:1]),
         file_table(files),
         again(command),
     )
 
 
-def model_page(finished: Finished, command: str) -> str:
-    """A trained model: what it sees and tells apart, by what it was judged, how it is used."""
+def model_page(finished: Finished, training: Training) -> str:
+    """A trained model: what it sees and tells apart, from what it learnt, by what it was judged, how it is used."""
     bundle, card = finished.bundle, finished.bundle.card
     folder = bundle.folder.resolve()
     judged = [
@@ -155,16 +158,18 @@ def model_page(finished: Finished, command: str) -> str:
         if accuracy
     ]
     return _joined(
-        f"### {KINDS.get(card.model.kind, card.model.kind.capitalize())} {card.name}",
+        f"### {_cell(card.name)}: {KINDS.get(card.model.kind, card.model.kind).lower()}",
         *(judged or ["Not judged: there were too few labels to keep some back."]),
         *(_told("Note", note) for note in finished.notes),
-        f"**Bands:** {', '.join(card.band_names)}, at {card.gsd:g} m",
+        f"**Bands:** {', '.join(map(_cell, card.band_names))}, at {card.gsd:g} m",
+        f"**Learnt from:** {_names(path for source in training.sources for path in source.paths)}, labelled by "
+        f"{_names(training.labels)}; kept for judging: {_cell(training.split or 'what suits the labels')}",
         legend_table([(land.name, land.colour) for land in card.legend.each()]),
         f"### Use it\n\nIn a form, *Segmenter* or *Method*: the folder of the model. On the command line:\n\n"
         f"```\n{use_line(folder)}\n```",
         f"### Files in `{folder}`",
         file_table([folder / "model.json", *finished.files]),
-        again(command, "Train it again"),
+        again(train_line(training), "Train it again"),
     )
 
 
@@ -214,13 +219,18 @@ def legend_table(classes: Iterable[tuple[str, str]]) -> str:
 
 
 def again(command: str, title: str = "Do it again on the command line") -> str:
-    """A line to copy; "" where there is none."""
-    return f"### {title}\n\n```\n{command}\n```" if command else ""
+    """A line to copy, in several lines where it is long; "" where there is none."""
+    return f"### {title}\n\n```\n{in_lines(command)}\n```" if command else ""
 
 
 def _told(of: str, sentence: str) -> str:
     """What a person should know, in the words of the form."""
     return f"> **{_cell(of)}:** {_cell(in_form_words(sentence))}"
+
+
+def _names(paths: Iterable[str]) -> str:
+    """Paths as code, between commas."""
+    return ", ".join(f"`{redacted(path)}`" for path in paths)
 
 
 def _square(colour: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ from pydantic import BaseModel
 
 from flows import cli, collection, monitor, pipeline, train
 from flows.collection import CollectionRequest
-from flows.commandline import collection_line, evaluate_line, index_line, monitor_line, segment_line, train_line
+from flows.commandline import (
+    collection_line,
+    evaluate_line,
+    in_lines,
+    index_line,
+    monitor_line,
+    segment_line,
+    train_line,
+)
 from flows.monitor import MonitorRequest
 from flows.request import Request, Source
 from flows.stac import Search
@@ -196,3 +205,15 @@ def test_lines_of_evaluations_and_indices() -> None:
     source = Source(paths=("a.tif",), bands={"red": 1, "nir": 2})
     assert index_line(source, ["NDVI"], "out") == "landweave index a.tif NDVI --bands red=1,nir=2 --out out"
     assert index_line(Source(paths=("a.tif", "b.tif")), ["NDVI"], "out") == ""
+
+
+def test_a_long_line_goes_on_below_and_says_the_same() -> None:
+    line = command_line(REQUESTS["all about the map"])
+    shown = in_lines(line)
+    assert "\n" in shown
+    assert max(map(len, shown.splitlines())) < 80
+    shell = subprocess.run(
+        ["sh", "-c", f'landweave() {{ printf "%s\\0" "$@"; }}\n{shown}'], capture_output=True, text=True, check=True
+    )
+    assert shell.stdout.split("\0")[:-1] == shlex.split(line)[1:]
+    assert in_lines("landweave segment a.tif --out run") == "landweave segment a.tif --out run"
