@@ -225,7 +225,7 @@ RIGHT: list[tuple[str, Draw]] = [
     ("degrees", geographic(13, 52, 0.001)),
     ("across the antimeridian in degrees", geographic(179.98, 10, 0.001)),
     ("across the antimeridian in UTM", drawn(crs="EPSG:32660", transform=from_origin(830_000, 20_000, 100, 100))),
-    ("at the pole", geographic(-180, 90, 7.2)),
+    ("from pole to pole", geographic(-180, 90, 3.6)),
     ("degrees with height", geographic(13, 52, 0.001, "EPSG:4979")),
     ("UTM with height", drawn(crs="EPSG:32633+5773")),
     ("engineering CRS", drawn(crs=ENGINEERING)),

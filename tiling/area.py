@@ -22,6 +22,12 @@ CELL = 64
 """Side of the lattice cells, in pixels, that share one area: 640 m at 10 m pixels, where a projection's scale hardly
 changes. The lattice starts at pixel (0, 0)."""
 
+LARGEST_CELL = 50_000.0
+"""Metres on the map that no side of a cell of several pixels exceeds: where pixels are large, cells are of fewer."""
+
+_STEPS = 16
+"""Pieces that the sides of a pixel beyond that are cut into: a straight line on the map is no geodesic then."""
+
 PIXEL_BITS = 20
 """A pixel is 2²⁰ to 2²¹ units: rounding stays below a millionth of it, and int64 holds the sum of 4·10¹² pixels."""
 
@@ -35,10 +41,11 @@ def sum_by(groups: npt.NDArray[np.integer], values: npt.NDArray[np.integer], n: 
 class PixelAreas:
     """Ellipsoidal areas of the pixels of a grid.
 
-    On a geographic grid each row has the closed-form area between its parallels. On any other, each 64-px lattice cell
-    has the geodesic area of its outline, shared equally by its pixels. Either depends on the pixel's place alone, never
-    on the window it is read with. Where the Earth ends inside a cell (world maps), or the CRS has no ellipsoid, a pixel
-    has its area on the map.
+    On a geographic grid each row has the closed-form area between its parallels, as far as they are on the Earth. On
+    any other, each lattice cell, of 64 px a side and fewer where pixels exceed 780 m, has the geodesic area of its
+    outline, shared equally by its pixels. Either depends on the pixel's place alone, never on the window it is read
+    with. Where the Earth ends inside a cell (world maps), or the CRS has no ellipsoid, a pixel has its area on the map.
+    No pixel has none: beside a pole of a fine grid in degrees, where less than a millionth is left, it has one unit.
     """
 
     geobox: GeoBox
@@ -70,18 +77,19 @@ class PixelAreas:
 
     def _units(self, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Units of pixels that differ, and where among them each row and column of a window finds its own."""
+        cell = self._cell
         cells = Window(
-            window.row // CELL,
-            window.col // CELL,
-            -(-window.row_stop // CELL) - window.row // CELL,
-            -(-window.col_stop // CELL) - window.col // CELL,
+            window.row // cell,
+            window.col // cell,
+            -(-window.row_stop // cell) - window.row // cell,
+            -(-window.col_stop // cell) - window.col // cell,
         )
         by_row = self._crs.is_geographic and self.geobox.axis_aligned
         square_metres = self._row_areas(cells) if by_row else self._cell_areas(cells)
-        units = np.rint(square_metres / self.unit).astype(np.int64)
-        rows = np.arange(window.row, window.row_stop) - cells.row * CELL
-        cols = np.arange(window.col, window.col_stop) // CELL - cells.col
-        return (units, rows, np.zeros_like(cols)) if by_row else (units, rows // CELL, cols)
+        units = np.maximum(np.rint(square_metres / self.unit).astype(np.int64), 1)
+        rows = np.arange(window.row, window.row_stop) - cells.row * cell
+        cols = np.arange(window.col, window.col_stop) // cell - cells.col
+        return (units, rows, np.zeros_like(cols)) if by_row else (units, rows // cell, cols)
 
     def _row_areas(self, cells: Window) -> npt.NDArray[np.float64]:
         """`(y, 1)` m² of the pixels of whole cells: numpy's vector loops see the same blocks whatever was asked for.
@@ -91,7 +99,7 @@ class PixelAreas:
         in cancellation.
         """
         affine, ellipsoid = self.geobox.affine, self._ellipsoid
-        edges = affine.f + affine.e * np.arange(cells.row * CELL, cells.row_stop * CELL + 1)
+        edges = affine.f + affine.e * np.arange(cells.row * self._cell, cells.row_stop * self._cell + 1)
         latitudes = np.clip(edges * self._radians_per_unit, -math.pi / 2, math.pi / 2)
         south, north = np.sort((latitudes[:-1], latitudes[1:]), axis=0)
         e2, sin_south, sin_north = ellipsoid.es, np.sin(south), np.sin(north)
@@ -107,17 +115,31 @@ class PixelAreas:
         if self._crs.ellipsoid is None:
             return np.full(cells.shape, self._map_area)
         height, width = self.geobox.shape
-        rows = np.minimum(np.arange(cells.row, cells.row_stop + 1) * CELL, height)
-        cols = np.minimum(np.arange(cells.col, cells.col_stop + 1) * CELL, width)
-        col, row = np.meshgrid(cols, rows)
+        rows = np.minimum(np.arange(cells.row, cells.row_stop + 1) * self._cell, height)
+        cols = np.minimum(np.arange(cells.col, cells.col_stop + 1) * self._cell, width)
+        steps = _STEPS if self._side > LARGEST_CELL else 1
+        col, row = np.meshgrid(_refined(cols, steps), _refined(rows, steps))
         a, b, c, d, e, f = self.geobox.affine[:6]
         lon, lat = _to_lonlat(self._crs).transform(a * col + b * row + c, d * col + e * row + f)
-        lon, lat = (np.stack([x[:-1, :-1], x[:-1, 1:], x[1:, 1:], x[1:, :-1]], axis=-1) for x in (lon, lat))
-        outlines = zip(lon.reshape(-1, 4), lat.reshape(-1, 4), strict=True)
+        lon, lat = (_outlines(x, steps) for x in (lon, lat))
+        outlines = zip(lon, lat, strict=True)
         measure = self._ellipsoid.polygon_area_perimeter
         areas = np.reshape([abs(measure(*outline)[0]) for outline in outlines], cells.shape)
         areas /= np.outer(np.diff(rows), np.diff(cols))
         return np.where(np.isfinite(areas), areas, self._map_area)
+
+    @property
+    def _cell(self) -> int:
+        """Side of a cell in pixels: a power of two."""
+        return cell_side(self._side)
+
+    @property
+    def _side(self) -> float:
+        """The longer side of a pixel on the map, in metres; 0 where map units are angles."""
+        if self._crs.is_geographic:
+            return 0.0
+        a, b, _, d, e, _ = self.geobox.affine[:6]
+        return max(math.hypot(a, d), math.hypot(b, e)) * self._crs.axis_info[0].unit_conversion_factor
 
     @property
     def _crs(self) -> CRS:
@@ -141,6 +163,26 @@ class PixelAreas:
         if self._crs.is_geographic:
             metres *= self._ellipsoid.a
         return abs(affine.determinant) * metres**2
+
+
+def cell_side(pixel: float) -> int:
+    """How many pixels of so many metres a lattice cell has a side: a power of two, 64 at most."""
+    return CELL if pixel * CELL <= LARGEST_CELL else 2 ** max(0, math.floor(math.log2(LARGEST_CELL / pixel)))
+
+
+def _refined(lines: npt.NDArray[np.integer], steps: int) -> npt.NDArray[np.float64]:
+    """Lines of a lattice and, between two of them, others."""
+    apart = np.diff(lines)[:, None] * (np.arange(steps) / steps)
+    return np.append((lines[:-1, None] + apart).ravel(), lines[-1])
+
+
+def _outlines(x: npt.NDArray[np.float64], steps: int) -> npt.NDArray[np.float64]:
+    """`(cell, 4 × steps)`: a coordinate known at refined lattice lines, once around each cell."""
+    rows, cols = np.meshgrid(np.arange(0, x.shape[0] - 1, steps), np.arange(0, x.shape[1] - 1, steps), indexing="ij")
+    there, all_of_it = np.arange(steps), np.full(steps, steps)
+    down = np.concatenate([0 * there, there, all_of_it, steps - there])
+    right = np.concatenate([there, all_of_it, steps - there, 0 * there])
+    return x[rows.reshape(-1, 1) + down, cols.reshape(-1, 1) + right]
 
 
 @cache

@@ -141,7 +141,11 @@ def _on_the_map(
 
 
 def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS) -> npt.NDArray[np.float64]:
-    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where units are angles."""
+    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where units are angles.
+
+    What is drawn as one line across many degrees, such as along a parallel, is no geodesic, and once around the Earth
+    it would have no length: it is measured degree by degree.
+    """
     factor = crs.axis_info[0].unit_conversion_factor
     ellipsoid = crs.get_geod() if crs.is_geographic else None
     lengths = np.zeros(len(points))
@@ -149,8 +153,16 @@ def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs:
         east, north = np.diff(points, axis=0).T
         lengths[:-1] = factor * np.sqrt(east**2 + north**2)
     else:
-        lon, lat = np.degrees(factor * points.T)
-        lat = np.clip(lat, -90, 90)
-        _, _, lengths[:-1] = ellipsoid.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
+        degrees = np.degrees(factor * points)
+        step = np.diff(degrees, axis=0)
+        pieces = np.maximum(np.ceil(np.abs(step).max(1) - 1e-9), 1).astype(np.int64)
+        pieces[rings[1:-1] - 1] = 1  # from ring to ring
+        line = np.repeat(np.arange(len(pieces)), pieces)
+        first = np.cumsum(pieces) - pieces
+        at = (np.arange(len(line)) - first[line])[:, None]
+        begin = degrees[line] + step[line] * (at / pieces[line, None])
+        end = np.where((at + 1 == pieces[line, None]), degrees[line + 1], begin + step[line] / pieces[line, None])
+        begin[:, 1], end[:, 1] = (np.clip(ends[:, 1], -90, 90) for ends in (begin, end))
+        lengths[:-1] = np.add.reduceat(ellipsoid.inv(*begin.T, *end.T)[2], first)
     lengths[rings[1:] - 1] = 0
     return lengths

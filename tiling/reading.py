@@ -75,6 +75,7 @@ def open_dataset(path: str) -> Any:
             reason = _reason(path, error)
         else:
             _check_shape(path, dataset)
+            _check_latitudes(path, dataset)
             return dataset
         if left:
             time.sleep(BACKOFF)
@@ -100,6 +101,27 @@ def _check_shape(path: str, dataset: Any) -> None:
                 f"{path} declares blocks of {width:,} × {height:,} pixels, {size / 2**20:,.0f} MiB each, and up to "
                 f"{LARGEST_BLOCK >> 20} are read; tile it: gdal_translate -co TILED=YES {path} tiled.tif"
             )
+
+
+def _check_latitudes(path: str, dataset: Any) -> None:
+    """Refuse rows of a grid in degrees that lie beyond a pole, where there is no ground to measure.
+
+    The pole may pass through a row: grids of weather models have pixels centred on it.
+    """
+    (height, width), transform = dataset.shape, dataset.transform
+    rows = np.array([0.5, 0.5, height - 0.5, height - 0.5])
+    latitude = transform.f + transform.d * (np.array([0.5, width - 0.5] * 2)) + transform.e * rows
+    pixel = abs(transform.d) + abs(transform.e)
+    if np.abs(latitude).max() <= 90 or dataset.crs is None or not dataset.crs.is_geographic:
+        return
+    pole = np.pi / 2 / dataset.crs.units_factor[1]
+    if np.abs(latitude).max() > pole + 1e-3 * pixel:
+        dataset.close()
+        raise Mistake(
+            f"{path} reaches from {latitude.min():.7g}° to {latitude.max():.7g}° of latitude, and there is nothing "
+            f"beyond {pole:g}°; mend its georeference with gdal_edit.py -a_ullr, or cut those rows off with "
+            f"gdal_translate -srcwin"
+        )
 
 
 @contextmanager

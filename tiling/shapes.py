@@ -45,9 +45,9 @@ def read_frame(path: str | Path) -> Any:
 
 
 def _check_degrees(path: str, frame: Any) -> None:
-    """Raise `Mistake` where coordinates cannot be the degrees that the CRS says they are."""
+    """Raise `Mistake` where coordinates cannot be the degrees the CRS says, or a pixel of a world map beyond them."""
     west, south, east, north = frame.total_bounds
-    if frame.crs.is_geographic and (max(abs(west), abs(east)) > 360.1 or max(abs(south), abs(north)) > 90.1):
+    if frame.crs.is_geographic and (max(abs(west), abs(east)) > 365 or max(abs(south), abs(north)) > 95):
         name = ":".join(frame.crs.to_authority() or ("its CRS",))
         raise Mistake(
             f"{path}: coordinates such as {west:.10g}, {south:.10g} lie outside {name}, which has degrees; the CRS is "

@@ -10,11 +10,9 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
+from tiling.area import cell_side
 from tiling.errors import Mistake
 from tiling.window import Window
-
-CELL = 64
-"""Side of the lattice cells, in pixels, that share one spacing where the grid is not geographic, as for areas."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,9 +21,9 @@ Floats = npt.NDArray[np.float64]
 class PixelSpacing:
     """Ground distances between the centres of neighbouring pixels of a grid.
 
-    On a geographic grid each row has its own, from the ellipsoid's radii of curvature there. On any other each 64-px
-    lattice cell has the geodesic lengths of its middle lines. Where the Earth ends inside a cell, or the CRS has no
-    ellipsoid, pixels are as far apart as on the map.
+    On a geographic grid each row has its own, from the ellipsoid's radii of curvature there. On any other each lattice
+    cell, the same as for areas, has the geodesic lengths of its middle lines. Where the Earth ends inside a cell, or
+    the CRS has no ellipsoid, pixels are as far apart as on the map.
     """
 
     geobox: GeoBox
@@ -39,14 +37,15 @@ class PixelSpacing:
         if self._crs.is_geographic and self.geobox.axis_aligned:
             down, across = (of_rows[:, None] for of_rows in self._by_row(window))
         else:
+            cell = self._cell
             cells = Window(
-                window.row // CELL,
-                window.col // CELL,
-                -(-window.row_stop // CELL) - window.row // CELL,
-                -(-window.col_stop // CELL) - window.col // CELL,
+                window.row // cell,
+                window.col // cell,
+                -(-window.row_stop // cell) - window.row // cell,
+                -(-window.col_stop // cell) - window.col // cell,
             )
-            rows = np.arange(window.row, window.row_stop) // CELL - cells.row
-            cols = np.arange(window.col, window.col_stop) // CELL - cells.col
+            rows = np.arange(window.row, window.row_stop) // cell - cells.row
+            cols = np.arange(window.col, window.col_stop) // cell - cells.col
             down, across = (metres[np.ix_(rows, cols)] for metres in self._by_cell(cells))
         return np.broadcast_to(down, window.shape), np.broadcast_to(across, window.shape)
 
@@ -72,26 +71,37 @@ class PixelSpacing:
     def _by_cell(self, cells: Window) -> tuple[Floats, Floats]:
         """`(cell row, cell col)` metres per pixel down and across the middle of each lattice cell."""
         a, b, c, d, e, f = self.geobox.affine[:6]
-        unit = self._crs.axis_info[0].unit_conversion_factor if self._crs.axis_info else 1.0
-        on_map = math.hypot(b, e) * unit, math.hypot(a, d) * unit
+        on_map, cell = self._on_map, self._cell
         ellipsoid: Geod | None = self._crs.get_geod() if self._crs.geodetic_crs else None
         if ellipsoid is None:
             return np.full(cells.shape, on_map[0]), np.full(cells.shape, on_map[1])
         col, row = np.meshgrid(
-            (np.arange(cells.col, cells.col_stop) + 0.5) * CELL, (np.arange(cells.row, cells.row_stop) + 0.5) * CELL
+            (np.arange(cells.col, cells.col_stop) + 0.5) * cell, (np.arange(cells.row, cells.row_stop) + 0.5) * cell
         )
         to_lonlat = Transformer.from_crs(self._crs, self._crs.geodetic_crs, always_xy=True)
 
         def lonlat(rows: float, cols: float) -> tuple[Floats, Floats]:
-            at_row, at_col = row + rows * CELL, col + cols * CELL
+            at_row, at_col = row + rows * cell, col + cols * cell
             return to_lonlat.transform(a * at_col + b * at_row + c, d * at_col + e * at_row + f)
 
         found = []
         for (rows, cols), otherwise in zip(((0.5, 0.0), (0.0, 0.5)), on_map, strict=True):
             lengths = ellipsoid.inv(*lonlat(-rows, -cols), *lonlat(rows, cols))[2]
-            metres = np.asarray(lengths).reshape(cells.shape) / CELL
+            metres = np.asarray(lengths).reshape(cells.shape) / cell
             found.append(np.where(np.isfinite(metres) & (metres > 0), metres, otherwise))
         return found[0], found[1]
+
+    @property
+    def _on_map(self) -> tuple[float, float]:
+        """Map units from pixel to pixel, down and across, in metres where they are lengths."""
+        a, b, _, d, e, _ = self.geobox.affine[:6]
+        unit = self._crs.axis_info[0].unit_conversion_factor if self._crs.axis_info else 1.0
+        return math.hypot(b, e) * unit, math.hypot(a, d) * unit
+
+    @property
+    def _cell(self) -> int:
+        """Side of a lattice cell in pixels."""
+        return cell_side(0.0 if self._crs.is_geographic else max(self._on_map))
 
     @property
     def _crs(self) -> CRS:

@@ -427,7 +427,8 @@ def test_perimeters_are_metres_on_the_ground() -> None:
         np.testing.assert_allclose(table(path)["perimeter_m"].to_numpy()[1], 60 * 1200 / 3937)  # US survey feet
     with raster(classes, crs="EPSG:4326", transform=Affine(0.25, 0, 170, 0, -0.25, -40)) as path:
         found = table(path)
-    expected = [Geod(ellps="WGS84").geometry_length(outline.boundary) for outline in geometries(found)]
+    drawn = shapely.segmentize(shapely.boundary(geometries(found)), 1)  # a line along a parallel is no geodesic
+    expected = [Geod(ellps="WGS84").geometry_length(outline) for outline in drawn]
     np.testing.assert_allclose(found["perimeter_m"].to_numpy(), expected, rtol=1e-12)
 
 
