@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -66,12 +66,12 @@ class Otsu(Segmenter):
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         if self._reads_index:
             return required_bands(self.index, available)
-        if self._band not in available:
+        if (band := self._band(available)) is None:
             raise Mistake(
                 f"{self.index} is neither an index nor a band; there are {', '.join(available) or 'no bands'}, and "
                 "`landweave indices` lists the indices"
             )
-        return (self._band,)
+        return (band,)
 
     @property
     def legend(self) -> Legend:
@@ -119,12 +119,14 @@ class Otsu(Segmenter):
     def _reads_index(self) -> bool:
         return not self.index.startswith(_BAND) and is_index(self.index)
 
-    @property
-    def _band(self) -> str:
-        return self.index.removeprefix(_BAND)
+    def _band(self, available: Iterable[str]) -> str | None:
+        """The band that is meant, in any case: VV of a file whose bands are called vv."""
+        name, names = self.index.removeprefix(_BAND), list(available)
+        alike = [band for band in names if band.casefold() == name.casefold()]
+        return name if name in names else alike[0] if len(alike) == 1 else None
 
     def _measure(self, chip: xr.Dataset) -> npt.NDArray[np.float32]:
         """What is compared with the threshold: `(y, x) float32`, NaN where invalid or undefined."""
         if self._reads_index:
             return compute(self.index, chip)
-        return values(chip.sel(band=[self._band])).values[0]
+        return values(chip.sel(band=[self._band(map(str, chip["band"].values))])).values[0]

@@ -127,6 +127,12 @@ def test_it_reads_the_bands_of_its_index_or_the_band_itself() -> None:
     assert Otsu().bands(["blue", "nir08", "red"]) == ("nir08", "red")
     assert Otsu(index="band_2").bands(["band_1", "band_2"]) == ("band_2",)
     assert Otsu(index="band:ndvi").bands(["ndvi"]) == ("ndvi",)
+    assert Otsu(index="VV").bands(["vv", "vh"]) == ("vv",)
+    with pytest.raises(Mistake, match="Vv is neither an index nor a band"):  # both are as near
+        Otsu(index="Vv").bands(["vv", "VV"])
+    two = make_chip(np.stack([two_fields()[0], np.zeros_like(two_fields()[0])]), ["vv", "vh"])
+    assert Otsu(index="VV").fit(two).fitted == Otsu(index="vv").fit(two).fitted
+    np.testing.assert_array_equal(Otsu(index="VV").fit(two)(two).labels, Otsu(index="vv").fit(two)(two).labels)
     with pytest.raises(Mistake, match="nvdi is neither an index nor a band; there are red, nir"):
         Otsu(index="nvdi").bands(["red", "nir"])
     with pytest.raises(Mistake, match="MNDWI needs green and swir16"):
