@@ -46,7 +46,7 @@ from tiling.alignment import TWICE, geobox_of, overlap, same_grid, side
 from tiling.area import PixelAreas
 from tiling.classes import has_alpha, open_classes
 from tiling.errors import Mistake
-from tiling.labels import ShapeLabels, is_vector, open_labels
+from tiling.labels import ShapeLabels, is_raster, open_labels
 from tiling.reach import reaching
 from tiling.reading import open_dataset
 from tiling.spacing import PixelSpacing
@@ -188,15 +188,6 @@ def pieces(map_path: str | Path) -> int:
 
 
 # ------------------------------------------------------------------------------------------------- what is compared
-
-
-def is_raster(path: str | Path) -> bool:
-    """Whether GDAL opens a file as a raster, or it looks like none of the vector formats."""
-    try:
-        open_dataset(str(path)).close()
-    except Mistake:
-        return not is_vector(path)
-    return True
 
 
 @dataclass(frozen=True)

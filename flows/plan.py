@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from flows.evaluate import is_raster
 from flows.pools import available_cores
 from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
@@ -25,7 +24,7 @@ from segmentation.segmenter import Finding, Segmenter, kinds
 from tiling.classes import open_classes
 from tiling.errors import Mistake, redacted
 from tiling.images import covered
-from tiling.labels import read_shapes
+from tiling.labels import is_raster, read_shapes
 from tiling.lattice import Lattice, Shard, Shards
 from tiling.reading import common_block, fetch_ahead
 from tiling.scene import Scene

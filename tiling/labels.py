@@ -179,6 +179,15 @@ def is_vector(path: str | Path) -> bool:
     return Path(path).suffix.lower() in VECTOR_SUFFIXES or (is_there(str(path)) and Path(path).is_dir())
 
 
+def is_raster(path: str | Path) -> bool:
+    """Whether GDAL opens a file as a raster, or it looks like none of the vector formats."""
+    try:
+        open_dataset(str(path)).close()
+    except Mistake:
+        return not is_vector(path)
+    return True
+
+
 VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".parquet", ".fgb", ".kml", ".gml", ".sqlite", ".zip")
 
 
