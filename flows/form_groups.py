@@ -338,3 +338,36 @@ class Watch(Series):
         int,
         Field(ge=0, title="Expected every", description="Days after which a warning says imagery is late. 0: never."),
     ] = 0
+
+
+class Changes(Group):
+    """What counts as a change between two maps."""
+
+    classes: Annotated[
+        str,
+        Field(
+            title="Classes",
+            description="What classes of either map count as, such as Crops=Open, Soil=Open; Cloud= leaves one out. "
+            "Empty: as they are.",
+            json_schema_extra=PAIRS,
+        ),
+    ] = ""
+    smallest_change: Annotated[
+        float, Field(ge=0, title="Smallest change", description="In m²: a smaller patch is no change. 0 counts all.")
+    ] = 0
+    lowest_confidence: Annotated[
+        float,
+        Field(ge=0, le=100, title="Lowest confidence", description="In percent: less sure pixels are not compared."),
+    ] = 0
+    no_data: Annotated[
+        str,
+        Field(
+            title="No data",
+            description="Value that means no data in both maps, beside what each file says. Empty: none.",
+            json_schema_extra=NUMBER,
+        ),
+    ] = ""
+    simplify: Annotated[
+        bool,
+        Field(title="Straight boundaries", description="Without the pixels' stairs; every polygon keeps its area."),
+    ] = True

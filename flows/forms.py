@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.change import ChangeRequest
 from flows.choices import PRODUCT_WORDS, index_of
 from flows.cluster import Cluster, cluster_from
 from flows.collection import CollectionRequest
-from flows.form_groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
+from flows.form_groups import Advanced, Bands, Changes, Comparison, Labels, Model, Output, Series, Watch
 from flows.monitor import MonitorRequest
 from flows.naming import stem
 from flows.overwriting import holds_another
@@ -203,6 +204,24 @@ def comparison_from(comparison: Comparison) -> dict[str, Any]:
         "on": comparison.grid,
         "tolerance": _figure("tolerance", comparison.tolerance),
     }
+
+
+def changes_from(earlier: str, later: str, output_folder: str, changes: Changes, advanced: Advanced) -> ChangeRequest:
+    """The comparison of two maps that the form says."""
+    earlier, later, output_folder = path_of(earlier), path_of(later), path_of(output_folder)
+    within_reach(earlier, later, output_folder)
+    return checked(
+        ChangeRequest,
+        earlier=earlier,
+        later=later,
+        out=output_folder,
+        classes=dict(pairs("classes", changes.classes, str)),
+        nodata=_figure("no data", changes.no_data),
+        min_area=changes.smallest_change,
+        min_confidence=changes.lowest_confidence,
+        simplify=None if changes.simplify else 0,
+        fresh=advanced.start_afresh,
+    )
 
 
 def cluster_for(advanced: Advanced) -> Cluster:

@@ -18,6 +18,8 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     'valley_2024 · rules'
     >>> run_name({"map": "/runs/valley/classes.tif", "reference": "/data/truth.gpkg"})
     'classes · truth'
+    >>> run_name({"earlier": "/runs/2019/classes.tif", "later": "/runs/2024"})
+    '2019 to 2024'
     """
     return " · ".join(filter(None, _words(parameters)))
 
@@ -29,6 +31,12 @@ def run_tags(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def _words(given: Mapping[str, Any]) -> list[str]:
+    if "earlier" in given:
+        return [f"{place(given['earlier'])} to {place(given.get('later'))}"]
+    if "zones" in given:
+        return [place(given.get("map")), stem(given["zones"])]
+    if "size" in given:
+        return ["demo", stem(given.get("output_folder"))]
     if "map" in given or "reference" in given:
         return [stem(given.get("map")), stem(given.get("reference"))]
     if "labels" in given:
@@ -40,6 +48,12 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     if "indices" in given:
         return [stem(given.get("scene")), ", ".join(map(str, given["indices"] or ()))[:60]]
     return [stem(given.get("scene")), method(given)]
+
+
+def place(path: object) -> str:
+    """What a map is called: the folder of its run, or itself."""
+    name = stem(path)
+    return stem(str(PurePosixPath(str(path)).parent)) if name == "classes" else name
 
 
 def method(parameters: Mapping[str, Any]) -> str:

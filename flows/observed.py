@@ -13,7 +13,7 @@ from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 import httpx
 from prefect import Flow, State, flow, get_run_logger, runtime, task
@@ -55,8 +55,19 @@ ON_GPU = "gpu"
 OUTCOME = " → "
 """Between the name of a run and what came out."""
 
-Work = Callable[..., tuple[str, Sequence[object]]]
-"""What a flow does with its bar and what its form says: it gives a sentence and the files it made."""
+
+class Outcome(NamedTuple):
+    """What came of a flow."""
+
+    message: str
+    """A sentence."""
+    files: Sequence[object] = ()
+    news: bool = True
+    """Whether somebody who waits for it should hear of it."""
+
+
+Work = Callable[..., Outcome]
+"""What a flow does with its bar and what its form says."""
 
 
 def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
@@ -181,18 +192,18 @@ def field(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def ended(work: Callable[[], tuple[str, Sequence[object]]]) -> State[Any]:
+def ended(work: Callable[[], Outcome]) -> State[Any]:
     """The state in which a flow run ends: completed, with a sentence and the files; or failed, with a person's mistake.
 
     The work reaches no farther than whoever runs this allows.
     """
     try:
         with confined(reach_of_forms()):
-            message, files = work()
+            came = work()
     except MISTAKES as mistake:
         logger().error("%s", in_form_words(mistake))
         return Failed(message=in_form_words(mistake))
-    return Completed(message=message, data=list(map(str, files)))
+    return Completed(message=came.message, data=list(map(str, came.files)))
 
 
 def logger() -> Any:

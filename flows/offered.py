@@ -20,9 +20,10 @@ from flows.bar import Bar, Leg
 from flows.catalogue import Catalogue
 from flows.collection import collect
 from flows.commandline import collection_line, evaluate_line, index_line
+from flows.comparing import compare_maps, zonal_areas
 from flows.evaluate import evaluate, pieces
 from flows.figures import check_folder, write_accuracy
-from flows.form_choices import Chosen, Indices, Paths, Text
+from flows.form_choices import Chosen, Indices, MapChoice, Paths, Text
 from flows.form_groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
 from flows.forms import (
     cluster_for,
@@ -37,11 +38,12 @@ from flows.forms import (
 )
 from flows.indices import draw_index, write_indices
 from flows.monitor import monitor
-from flows.observed import ON_GPU, asset, empty_main, name_outcome, offered, step
+from flows.observed import ON_GPU, Outcome, asset, empty_main, name_outcome, offered, step
 from flows.report import Published
 from flows.request import Request
 from flows.segment import map_scene, segment_scene
 from flows.train import train
+from flows.trying import demo, inspect_scene
 from segmentation.growing import ForestRecipe
 from segmentation.rules import Rules
 
@@ -96,7 +98,7 @@ def segment_collection(
     segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> tuple[str, Any]:
+) -> Outcome:
     """Make land-cover maps of many scenes.
 
     Args:
@@ -117,7 +119,8 @@ def segment_collection(
     whole = Catalogue(title, collected.entries, command=collection_line(request))
     news = report(whole, collected.folder, collected.files, collected.made, ())
     collected.check()
-    return f"{news}; {pages.scenes(len(collected.entries))} in {collected.folder.resolve()}", collected.files
+    message = f"{news}; {pages.scenes(len(collected.entries))} in {collected.folder.resolve()}"
+    return Outcome(message, collected.files, news=bool(collected.made))
 
 
 @offered(
@@ -133,7 +136,7 @@ def land_use_monitor(
     segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> tuple[str, Any]:
+) -> Outcome:
     """Map what is new and say what has changed. Made for a schedule: what was missed is caught up with, nothing twice.
 
     Args:
@@ -151,7 +154,8 @@ def land_use_monitor(
     progress = bar.along({"scenes": 20, "changes": 5, "report": 1})
     seen = monitor(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     news = report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
-    return f"{news}; {pages.scenes(len(seen.series.entries))} in {seen.folder.resolve()}", seen.files
+    message = f"{news}; {pages.scenes(len(seen.series.entries))} in {seen.folder.resolve()}"
+    return Outcome(message, seen.files, news=bool(seen.made or seen.compared))
 
 
 @offered(
@@ -166,7 +170,7 @@ def train_network(
     meaning: Labels = Labels(),  # noqa: B008 - frozen
     model: Model = Model(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
-) -> tuple[str, Any]:
+) -> Outcome:
     """Train a network on labelled scenes.
 
     Args:
@@ -194,7 +198,7 @@ def train_network(
     publish_page("model", name, request.out, f"The model {name}", page)
     score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
     name_outcome(score)
-    return f"{score}; in {request.out.resolve()}", finished.files
+    return Outcome(f"{score}; in {request.out.resolve()}", finished.files)
 
 
 @offered(
@@ -203,12 +207,12 @@ def train_network(
 )
 def evaluate_map(
     bar: Bar,
-    map: Text,
+    map: MapChoice,
     reference: Text,
     output_folder: Text,
     comparison: Comparison = Comparison(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> tuple[str, Any]:
+) -> Outcome:
     """Compare a class map with a reference.
 
     Args:
@@ -236,7 +240,7 @@ def evaluate_map(
     publish_accuracy(name, f"{map} against {reference}", accuracy, files, Path(output_folder), command)
     scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
     scores += "".join(f"; but {doubt}" for doubt in accuracy.doubts)
-    return f"{scores}; in {Path(output_folder).resolve()}", files
+    return Outcome(f"{scores}; in {Path(output_folder).resolve()}", files)
 
 
 @offered(
@@ -249,7 +253,7 @@ def compute_indices(
     indices: Indices,
     output_folder: Text,
     bands: Bands = Bands(),  # noqa: B008 - frozen
-) -> tuple[str, Any]:
+) -> Outcome:
     """Compute spectral indices of a scene.
 
     Args:
@@ -274,7 +278,7 @@ def compute_indices(
     name, command = Path(scene[0]).stem, index_line(source, indices, output_folder)
     page = pages.files_page(folder, [*files, *pictures], pictures[:MOST_PICTURES], command)
     publish_page("indices", name, folder, f"Indices of {name}", page)
-    return f"{', '.join(indices)}; in {folder.resolve()}", files
+    return Outcome(f"{', '.join(indices)}; in {folder.resolve()}", files)
 
 
 OFFERED: dict[Flow[..., Any], str] = {
@@ -285,5 +289,9 @@ OFFERED: dict[Flow[..., Any], str] = {
     train_network: "model",
     evaluate_map: "accuracy",
     compute_indices: "map",
+    compare_maps: "change",
+    zonal_areas: "areas",
+    inspect_scene: "look",
+    demo: "map",
 }
 """Each is deployed under its own name, and tagged by what it makes: that is what automations ask for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from prefect import get_run_logger
 
@@ -18,7 +17,7 @@ from flows.form_choices import Chosen, MethodChoice, Paths, SceneChoice, SensorC
 from flows.form_groups import Advanced, Bands, Output
 from flows.form_words import in_form_words
 from flows.forms import cluster_for, request_from
-from flows.observed import ON_GPU, asset, empty_main, offered, step
+from flows.observed import ON_GPU, Outcome, asset, empty_main, offered, step
 from flows.pages import FILES, outcome
 from flows.plan import Plan, describe
 from flows.report import Published
@@ -40,7 +39,7 @@ def segment_scene(
     segmenter: Chosen = Rules(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
-) -> tuple[str, list[Any]]:
+) -> Outcome:
     """Make a land-cover map of a scene.
 
     Args:
@@ -66,7 +65,7 @@ def map_scene(
     output_folder: str = "",
     method: MethodChoice = USUAL_METHOD,
     sensor: SensorChoice = AS_FILE_SAYS,
-) -> tuple[str, list[Any]]:
+) -> Outcome:
     """Make a land-cover map of a scene.
 
     Args:
@@ -81,12 +80,12 @@ def map_scene(
     return mapped(request, cluster_for(Advanced()), bar)
 
 
-def mapped(request: Request, on: Cluster, bar: Bar) -> tuple[str, list[Any]]:
+def mapped(request: Request, on: Cluster, bar: Bar) -> Outcome:
     """A map, published: what came out in a sentence, and its files."""
     bar.reach(0, "plan")
     published = run(request, on, bar.along)
     publish_artifacts(published)
-    return f"{outcome(published)}; in {published.folder.resolve()}", list(published.files)
+    return Outcome(f"{outcome(published)}; in {published.folder.resolve()}", published.files)
 
 
 def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Leg], of: str = "") -> Published:

@@ -20,6 +20,9 @@ from flows import pipeline
 from flows.request import Request, Source
 from segmentation.network import Network
 
+PICTURE = "](data:image/png;base64,"
+"""How a picture begins on a page."""
+
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -143,6 +146,34 @@ def left_by(address: str, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What a run left to be looked at, by key without the mark of its folder."""
     there = [one for one in call(address, "artifacts/filter", of_run(run)) if one["key"]]
     return {re.sub(r"-[0-9a-f]{6}$", "", one["key"]): one for one in there}
+
+
+def assets(address: str, run: dict[str, Any]) -> set[str]:
+    """Paths of what a run made, as its events say."""
+    wanted = {
+        "event": {"name": ["prefect.asset.materialization.succeeded"]},
+        "related": {"id": [f"prefect.flow-run.{run['id']}"]},
+    }
+    events = call(address, "events/filter", {"filter": wanted, "limit": 50})["events"]
+    return {event["resource"]["prefect.resource.id"].removeprefix("file://") for event in events}
+
+
+def makes(address: str, run: dict[str, Any], *files: Path) -> None:
+    """Assert that these are the run's assets."""
+    settles(lambda: assets(address, run), set(map(str, files)))
+
+
+def is_done(left: dict[str, dict[str, Any]], run: dict[str, Any], flow: str) -> bool:
+    """Whether a run has one bar, at its end, that says what came of it."""
+    bars = {key: one for key, one in left.items() if one["type"] == "progress"}
+    (bar,) = bars.values()
+    return (
+        list(bars) == [f"progress-{flow}"]
+        and bar["data"] == 100
+        and bar["task_run_id"] is None
+        and bar["description"].startswith("done in ")
+        and bar["description"].endswith(run["state"]["message"])
+    )
 
 
 def task_runs(address: str, run: dict[str, Any]) -> dict[str, str]:

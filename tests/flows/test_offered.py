@@ -14,19 +14,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
+from flows import pipeline
 from flows.offered import OFFERED
 from flows.pages import FILES
+from flows.request import Request, Source
+from segmentation.rules import Rules
 from tests.flows.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
 from tests.server import (
     ENDS,
+    PICTURE,
+    assets,
     call,
     completed,
+    is_done,
     left_by,
+    makes,
     run_and_wait,
     settles,
     started,
@@ -38,40 +47,11 @@ from tests.stac import asset, catalogue, item
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 
 STAGES = ("plan", "segment", "join", "vectorise", "publish")
-PICTURE = "](data:image/png;base64,"
 
 
 def of_scene(name: str) -> list[str]:
     """The task runs of one scene of many."""
     return [f"{stage} · {name}" for stage in STAGES]
-
-
-def assets(address: str, run: dict[str, Any]) -> set[str]:
-    """Paths of what a run made, as its events say."""
-    wanted = {
-        "event": {"name": ["prefect.asset.materialization.succeeded"]},
-        "related": {"id": [f"prefect.flow-run.{run['id']}"]},
-    }
-    events = call(address, "events/filter", {"filter": wanted, "limit": 50})["events"]
-    return {event["resource"]["prefect.resource.id"].removeprefix("file://") for event in events}
-
-
-def makes(address: str, run: dict[str, Any], *files: Path) -> None:
-    """Assert that these are the run's assets."""
-    settles(lambda: assets(address, run), set(map(str, files)))
-
-
-def is_done(left: dict[str, dict[str, Any]], run: dict[str, Any], flow: str) -> bool:
-    """Whether a run has one bar, at its end, that says what came of it."""
-    bars = {key: one for key, one in left.items() if one["type"] == "progress"}
-    (bar,) = bars.values()
-    return (
-        list(bars) == [f"progress-{flow}"]
-        and bar["data"] == 100
-        and bar["task_run_id"] is None
-        and bar["description"].startswith("done in ")
-        and bar["description"].endswith(run["state"]["message"])
-    )
 
 
 def linked(page: str) -> set[str]:
@@ -333,6 +313,46 @@ def test_compute_indices_leaves_a_raster_for_each(address: str, place: Path) -> 
     makes(address, run, out / "NDVI.tif", out / "NDWI.tif")
 
 
+def test_compare_maps_leaves_what_became_of_what(address: str, place: Path) -> None:
+    for month in (5, 6):
+        scene, folder = place / "inbox" / f"valley_20240{month}01.tif", place / f"compared-{month}"
+        pipeline.run(Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Rules(), products=("classes",)))
+    out = place / "change"
+    maps = {"earlier": str(place / "compared-5" / "classes.tif"), "later": str(place / "compared-6" / "classes.tif")}
+    run = completed(address, "compare-maps", maps | {"output_folder": str(out)})
+    assert re.fullmatch(r"compared-5 to compared-6 → [\d.,]+ of [\d.,]+ ha changed \([\d.]+ %\)", run["name"])
+    assert re.fullmatch(rf"[\d.,]+ of [\d.,]+ ha changed \([\d.]+ %\); in {out}", run["state"]["message"])
+    settles(lambda: task_runs(address, run), {"compare": "COMPLETED"})
+    left = left_by(address, run)
+    assert is_done(left, run, "compare-maps")
+    assert left["change-change"]["data"].count(PICTURE) == 2
+    assert linked(left["change-change"]["data"]) >= {"change.gpkg", "change.tif", "transition.csv"}
+    rows = json.loads(left["transitions-change"]["data"])
+    assert rows
+    assert set(rows[0]) == {"was", "is", "hectares", "pixels"}
+    makes(address, run, out / "change.gpkg")
+
+
+def test_zonal_areas_measures_every_zone(address: str, place: Path, mapped: tuple[dict[str, Any], Path]) -> None:
+    with rasterio.open(mapped[1] / "classes.tif") as raster:
+        west, south, east, north = raster.bounds
+        crs = raster.crs
+    middle = (west + east) / 2
+    halves = [shapely.box(west, south, middle, north), shapely.box(middle, south, east, north)]
+    parcels = place / "parcels.gpkg"
+    geopandas.GeoDataFrame({"parcel": ["left", "right"]}, geometry=halves, crs=crs).to_file(parcels)
+    out = place / "zonal"
+    parameters = {"map": str(mapped[1] / "classes.tif"), "zones": str(parcels), "output_folder": str(out)}
+    run = completed(address, "zonal-areas", parameters)
+    assert run["name"] == "map · parcels"
+    assert run["state"]["message"] == f"2 zones measured; in {out}"
+    left = left_by(address, run)
+    assert is_done(left, run, "zonal-areas")
+    assert [row["parcel"] for row in json.loads(left["areas-in-zones-zonal"]["data"])] == ["left", "right"]
+    assert (out / "zones.gpkg").exists()
+    makes(address, run, out / "zones.gpkg")
+
+
 def test_a_wrong_path_fails_in_seconds_and_says_how_to_mend_it(address: str, tmp_path: Path) -> None:
     began = time.monotonic()
     run = run_and_wait(address, {"scene": ["no-such.tif"], "output_folder": str(tmp_path / "out")})
@@ -347,6 +367,6 @@ def test_a_wrong_path_fails_in_seconds_and_says_how_to_mend_it(address: str, tmp
 @pytest.mark.parametrize("flow", OFFERED, ids=lambda flow: flow.name)
 def test_what_the_form_forbids_is_refused_at_submit(address: str, flow: Any) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        started(address, flow.name, {"output_folder": ""})
+        started(address, flow.name, {"output_folder": 7})
     assert refused.value.code == 409
     assert "validat" in refused.value.read().decode().lower()

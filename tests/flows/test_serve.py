@@ -104,6 +104,10 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
             "train-network": "flows.offered.train_network",
             "evaluate-map": "flows.offered.evaluate_map",
             "compute-indices": "flows.offered.compute_indices",
+            "compare-maps": "flows.comparing.compare_maps",
+            "zonal-areas": "flows.comparing.zonal_areas",
+            "inspect-scene": "flows.trying.inspect_scene",
+            "demo": "flows.trying.demo",
         }
         assert call(address, "admin/settings")["server"]["analytics_enabled"] is False
         with urllib.request.urlopen(f"{address}/ui-settings") as answer:  # the other one asks an outside host

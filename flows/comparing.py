@@ -1,0 +1,133 @@
+"""Flows that take maps which are there: what became of what between two, and the classes in each of many zones."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_table_artifact
+
+from flows import cluster
+from flows.artifacts import key_of, publish_page
+from flows.bar import Bar
+from flows.change import Change, ChangeRequest, change, pieces
+from flows.form_choices import MapChoice, Text
+from flows.form_groups import Advanced, Changes
+from flows.forms import changes_from, cluster_for, path_of, within_reach
+from flows.observed import Outcome, asset, empty_main, name_outcome, offered, step
+from flows.pages import files_page
+from flows.zones import zones as measure
+
+BLOCK_BYTES = 2**30
+"""What a worker takes to compare a block of two maps."""
+
+MOST_ROWS = 500
+"""Rows of a table on a page."""
+
+
+@offered(
+    "compare-maps",
+    "Compare two maps of a place: what became of what, in hectares, as polygons, raster and pictures.",
+)
+def compare_maps(
+    bar: Bar,
+    earlier: MapChoice,
+    later: MapChoice,
+    output_folder: Text,
+    changes: Changes = Changes(),  # noqa: B008 - frozen
+    advanced: Advanced = Advanced(),  # noqa: B008 - frozen
+) -> Outcome:
+    """Compare two maps of a place.
+
+    Args:
+        earlier: Class raster of a map, such as classes.tif of a run, or the folder of the run.
+        later: The same of a later day; its pixels are those compared.
+        output_folder: Folder for polygons, raster, tables and pictures; made if need be.
+        changes: What counts as a change.
+        advanced: Where the work is done. Nothing here changes a result.
+    """
+    request = changes_from(earlier, later, output_folder, changes, advanced)
+    bar.reach(0, "open both maps")
+    work = cluster.Work(pieces(request), BLOCK_BYTES)
+    progress = bar.along({"compare": 2, "change": 3, "vectorise": 2})
+    with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
+        result = step(
+            "compare",
+            "Count what became of what, draw it, cut it out as polygons",
+            partial(change, request, pool, progress),
+            assets=[asset(request.out / "change.gpkg", "Polygons of what changed")],
+        )
+    name_outcome(changed(result))
+    publish_change(result, request)
+    return Outcome(f"{changed(result)}; in {request.out.resolve()}", result.files)
+
+
+def changed(result: Change) -> str:
+    """What came of a comparison, in a sentence."""
+    part = 100 * result.changed_m2 / result.compared_m2
+    return f"{result.changed_m2 / 1e4:,.1f} of {result.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %)"
+
+
+def publish_change(result: Change, request: ChangeRequest) -> None:
+    """Leave the pictures, the files and what became of what with the flow run."""
+    out, between = request.out.resolve(), f"{result.earlier.title} → {result.later.title}"
+    rows = [
+        {
+            "was": result.classes[was][1],
+            "is": result.classes[now][1],
+            "hectares": f"{metres / 1e4:,.1f}",
+            "pixels": f"{pixels:,}",
+        }
+        for was, now, pixels, metres in islice(result.transitions(), MOST_ROWS)
+    ]
+    told = [f"**{changed(result)}**; {result.aligned}", *(f"> **Note:** {note}" for note in result.notes)]
+    drawn = [out / "quicklook.png", out / "flows.png"]
+    page = "\n\n".join([*told, files_page(out, result.files, drawn)])
+    publish_page("change", out.name, out, f"{between}: {changed(result)}", page)
+    key = key_of(out.name, out)
+    create_table_artifact(rows, key=f"transitions-{key}", description=f"What became of what, {between}")
+
+
+@offered(
+    "zonal-areas",
+    "Measure the classes of a map in zones, such as parcels or districts: a layer and a table of areas and shares.",
+)
+def zonal_areas(
+    bar: Bar,
+    map: MapChoice,
+    zones: Text,
+    output_folder: Text,
+) -> Outcome:
+    """Measure the classes of a map in each of many zones.
+
+    Args:
+        map: Path of a class raster, such as classes.tif of a run.
+        zones: Path of a polygon layer; its columns are kept.
+        output_folder: Folder for zones.gpkg and zones.csv; made if need be.
+    """
+    map, zones, out = path_of(map), path_of(zones), Path(path_of(output_folder))
+    within_reach(zones, out)
+    bar.reach(0, "read the zones")
+    raster = Path(map) / "classes.tif" if Path(map).is_dir() else Path(map)
+    found = step(
+        "measure",
+        "Count every class in every zone",
+        partial(measure, raster, Path(zones), out / "zones.gpkg", bar.along({"zones": 1})),
+        assets=[asset(out / "zones.gpkg", f"Classes of {raster.name} in {Path(zones).name}")],
+    )
+    out, files = out.resolve(), [found.layer, found.table]
+    publish_page("zones", out.name, out, f"Classes of {map} in {zones}", files_page(out, files))
+    rows = [{name: said(value) for name, value in row.items()} for row in found.rows[:MOST_ROWS]]
+    create_table_artifact(
+        rows, key=f"areas-in-zones-{key_of(out.name, out)}", description=f"Classes of {map} in {zones}"
+    )
+    return Outcome(f"{len(found.rows):,} zones measured; in {out.resolve()}", files)
+
+
+def said(value: Any) -> str:
+    """A figure as a table shows it."""
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:,.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,149 @@
+"""Flows to begin with: a scene to try everything on, and a look at a scene of one's own."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+from pydantic import Field
+
+from flows import cluster, segment
+from flows.artifacts import key_of
+from flows.bar import Bar
+from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
+from flows.demo import BLOCK, write_demo
+from flows.form_choices import MethodChoice, SceneChoice, SensorChoice
+from flows.form_groups import Advanced, Bands, Output
+from flows.form_words import in_form_words
+from flows.forms import cluster_for, path_of, request_from, within_reach
+from flows.inspection import Inspection, band_rows, estimates, facts, inspect
+from flows.inspection import picture as drawn
+from flows.observed import Outcome, empty_main, offered, step
+from flows.pages import picture
+from flows.reach import reach_of_forms
+from flows.request import Request, Source, choose_segmenter
+
+SIZE = 1024
+"""Width and height of the demo's scene in pixels: a map in less than a minute."""
+
+
+@offered(
+    "inspect-scene",
+    "Look at a scene before it is mapped: its picture, bands and scale, what looks wrong, how much memory and time a "
+    "map would take, and the form filled in.",
+)
+def inspect_scene(
+    bar: Bar,
+    scene: SceneChoice,
+    method: MethodChoice = USUAL_METHOD,
+    sensor: SensorChoice = AS_FILE_SAYS,
+) -> Outcome:
+    """Look at a scene before it is mapped. Nothing is written.
+
+    Args:
+        scene: Path of a raster on the machine that does the work, or one of the rasters in its data folders.
+        method: How land cover would be told.
+        sensor: How the bands follow each other, where the file does not say it.
+    """
+    segmenter, bands = segmenter_of(method), Bands(names=bands_of(sensor))
+    nowhere = str(next(iter(reach_of_forms().roots or ()), Path()))  # in reach, and nothing is written
+    request = request_from([scene], nowhere, segmenter, bands, Output(), Advanced())
+    bar.reach(0, "look at the scene")
+    found = step("inspect", "Open the scene, look at a sample, plan a map", partial(inspect, request))
+    title = f"{found.scene.title}: {facts(found)['size']}"
+    key = key_of(found.scene.name, Path(request.source.paths[0]).parent)
+    here: dict[str, Any] = {"scene": scene, "method": method, "sensor": sensor}
+    every = {"scene": [path_of(scene)], "segmenter": segmenter.model_dump(mode="json"), "bands": bands.model_dump()}
+    links = {"map-scene": filled_form("map-scene", here), "segment-scene": filled_form("segment-scene", every)}
+    create_markdown_artifact(page(found, method, links), key=f"inspection-{key}", description=title)
+    create_table_artifact(
+        band_rows(found), key=f"bands-{key}", description=f"Bands of {found.scene.title}, values as in the file"
+    )
+    doubts = f"{len(found.findings)} things to know" if found.findings else "nothing looks wrong"
+    return Outcome(f"{title}; {'cannot be mapped so' if found.refusal else doubts}", news=False)
+
+
+def page(found: Inspection, method: str, links: Mapping[str, str]) -> str:
+    """An inspection on one page of Markdown."""
+    lines = []
+    if (png := drawn(found.scene)) is not None:
+        with tempfile.NamedTemporaryFile(suffix=".png") as file:
+            Path(file.name).write_bytes(png)
+            lines.append(picture(found.scene.title, Path(file.name)))
+    lines += [f"> **Warning:** {in_form_words(finding)}" for finding in found.findings]
+    lines.append(as_list(facts(found)))
+    lines.append(f"### A map by “{method}”")
+    if found.plan is None:
+        lines.append(f"> **Not as it is:** {in_form_words(found.refusal)}")
+    else:
+        lines.append(as_list(estimates(found.plan)))
+    there = {name: address for name, address in links.items() if address}
+    lines += [f"[Fill in the form of {name}]({address})" for name, address in there.items()]
+    return "\n\n".join(lines)
+
+
+def as_list(said: Mapping[str, str]) -> str:
+    """Facts as a list in Markdown."""
+    return "\n".join(f"- **{name}**: {fact}" for name, fact in said.items())
+
+
+def filled_form(flow: str, parameters: Mapping[str, Any]) -> str:
+    """The address of a flow's form, filled in with parameters; "" where the flow is not deployed."""
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(f"{flow}/{flow}")
+    except ObjectNotFound:
+        return ""
+    asked = quote(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False), safe="")
+    return f"{pages()}/deployments/deployment/{deployment.id}/run?parameters={asked}"
+
+
+def pages() -> str:
+    """Where Prefect's pages are."""
+    settings = get_current_settings()
+    return (settings.ui_url or str(settings.api.url or "").removesuffix("/api")).rstrip("/")
+
+
+@offered(
+    "demo",
+    "Draw a scene with its truth, map it, and compare: everything there is to see, from nothing. Quick run it.",
+)
+def demo(
+    bar: Bar,
+    output_folder: str = "",
+    size: Annotated[int, Field(ge=64, le=16384)] = SIZE,
+    seed: Annotated[int, Field(ge=0)] = 0,
+) -> Outcome:
+    """Draw a scene with its truth, map it, and compare.
+
+    Args:
+        output_folder: Folder for the scene and its map; made if need be. Empty: demo, in the data folder.
+        size: Width and height of the scene in pixels of 10 m.
+        seed: Which landscape.
+    """
+    folder = Path(path_of(output_folder) or demo_folder())
+    within_reach(folder)
+    bar.reach(0, "draw the scene")
+    with empty_main(), cluster.start(cluster_for(Advanced()), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
+        scene, truth = step(
+            "draw", "A landscape that nobody has seen before", partial(write_demo, folder, size, seed, pool)
+        )
+    request = Request(
+        source=Source(paths=(str(scene),)), out=folder, segmenter=choose_segmenter("demo", {}), reference=str(truth)
+    )
+    return segment.mapped(request, cluster_for(Advanced()), bar)
+
+
+def demo_folder() -> Path:
+    """Where the demo goes if nobody says where: `demo` in the first data folder, else `landweave-demo` at home."""
+    roots = reach_of_forms().roots
+    return roots[0] / "demo" if roots else Path.home() / "landweave-demo"
