@@ -160,6 +160,8 @@ class Catalogue:
     """Classes that hide the ground: they are no part of what was seen."""
     command: str = ""
     """The line that does it again."""
+    notes: tuple[str, ...] = ()
+    """What figures rest on, such as the threshold of all scenes."""
 
     def seen_m2(self, entry: Entry) -> float:
         """The area of which a map shows the ground."""
@@ -422,6 +424,7 @@ def index(catalogue: Catalogue, folder: Path) -> str:
     used = catalogue.used
     lines = [f"# {catalogue.title}", ""]
     lines += [f"> **Warning:** {warning}\n" for warning in catalogue.warnings]
+    lines += [f"{note[0].upper()}{note[1:]}.\n" for note in catalogue.notes]
     if used:
         newest = used[-1]
         lines += [f"Newest map: **{newest.name}** {newest.date}", ""]
@@ -454,6 +457,7 @@ def page(catalogue: Catalogue, folder: Path) -> str:
     colours = classes_of(used)
     body = [f"<h1>{escape(catalogue.title)}</h1>"]
     body += [f'<p class="warning">{escape(warning)}</p>' for warning in catalogue.warnings]
+    body += [f"<p>{escape(note[0].upper() + note[1:])}.</p>" for note in catalogue.notes]
     files = [f'<a href="{name}">{name}</a>' for name in COLLECTED if name != "report.html" and (folder / name).exists()]
     body += [f"<p>{' · '.join(files)}</p>"]
     if used:

@@ -21,7 +21,6 @@ import rasterio.features
 from affine import Affine
 from pydantic import BaseModel, ConfigDict, Field
 
-import segmentation.errors
 from flows import catalogue, pipeline
 from flows.catalogue import Catalogue, ClassRow, Entry
 from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
@@ -33,14 +32,13 @@ from flows.progress import Progress, silent
 from flows.report import Published
 from flows.request import Request, Source
 from flows.run import content_key, held
+from flows.series import MISTAKES, FitEach, doubt, fit_series
 from flows.stac import by_day
 from tiling.errors import Mistake
 from tiling.folders import RASTER_SUFFIXES, is_product
 from tiling.reading import open_dataset
 from tiling.scene import Scene
 from tiling.window import Window
-
-MISTAKES = (Mistake, segmentation.errors.Mistake)
 
 SCENE_BYTES = 2**31
 """What a process takes for a scene of a few shards, about."""
@@ -65,6 +63,7 @@ class CollectionRequest(BaseModel):
         str, Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.")
     ] = ""
     title: Annotated[str, Field(title="Title", description="What the report is called.")] = ""
+    fit_each: FitEach = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,9 @@ class Collected:
     made: tuple[str, ...]
     """Names of the scenes done this time; the others were there."""
     files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the figures rest on."""
 
     @property
     def failed(self) -> tuple[Entry, ...]:
@@ -123,10 +125,26 @@ def collect(
         check_series(out, out, template)
         held_paths = [path for paths in paths_of_entries(out).values() for path in paths]
         check_collection(out, held_paths, [path for scene in found for path in scene.paths], template)
+        template, notes = fitted_to_all(template, found, out, each=request.fit_each)
         entries, made = segment_each(found, template, out, on=on, progress=progress, run=run)
         title = request.title or f"Collection {out.resolve().name}"
-        files = catalogue.write(Catalogue(title, in_order(entries), command=collection_line(request)), out)
-    return Collected(out, in_order(entries), tuple(made), files)
+        warnings = doubt([out / entry.name / "run.json" for entry in entries], template.segmenter)
+        series = Catalogue(title, in_order(entries), command=collection_line(request), warnings=warnings, notes=notes)
+        files = catalogue.write(series, out)
+    return Collected(out, in_order(entries), tuple(made), files, warnings, notes)
+
+
+def fitted_to_all(
+    template: Request, found: Sequence[Found], out: Path, *, each: bool, keep: bool = False
+) -> tuple[Request, tuple[str, ...]]:
+    """The template with its segmenter fitted on all scenes together, and what to say of that; see `flows.series`."""
+    segmenter = template.segmenter
+    if each or not segmenter.one_fit:
+        return template, ()
+    sources = [request_for(scene, template, out).source for scene in found]
+    keys = sorted(Job("", scene, template, out).known()[0] for scene in found)
+    fit = fit_series(segmenter, sources, content_key({"scenes": keys}), out, keep=keep, fresh=template.fresh)
+    return template.model_copy(update={"segmenter": fit.segmenter}), fit.notes
 
 
 def folder_of(template: Request) -> Path:

@@ -147,6 +147,8 @@ def _mapped(request: Request, *, once: bool) -> Iterator[str]:
 def _collected(request: CollectionRequest) -> Iterator[str]:
     yield from _mapped(request.template, once=False)
     yield from _given(request, {"pattern": "--pattern", "title": "--title"})
+    if request.fit_each:
+        yield "--fit-each"
 
 
 def _watched(request: MonitorRequest) -> Iterator[str]:
@@ -166,6 +168,8 @@ def _watched(request: MonitorRequest) -> Iterator[str]:
             "settle_seconds": "--settle",
         },
     )
+    if request.fit_each:
+        yield "--fit-each"
 
 
 def _trained(request: Training) -> Iterator[str]:

@@ -305,6 +305,14 @@ class Series(Group):
             description="In percent: items of more cloud are left out, and below 100 those that do not tell.",
         ),
     ] = 100
+    fit_each: Annotated[
+        bool,
+        Field(
+            title="Fit each scene by itself",
+            description="Of a threshold by Otsu: one for each scene. Otherwise one for all, so that areas of different "
+            "dates can be compared.",
+        ),
+    ] = False
 
 
 class Watch(Series):

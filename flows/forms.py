@@ -146,7 +146,9 @@ def searched(template: Request, series: Series) -> Request:
 def collection_from(template: Request, series: Series) -> CollectionRequest:
     """The request that the form of a collection says."""
     template = searched(template, series)
-    return checked(CollectionRequest, template=template, pattern=series.file_names, title=series.title)
+    return checked(
+        CollectionRequest, template=template, pattern=series.file_names, title=series.title, fit_each=series.fit_each
+    )
 
 
 def monitor_from(template: Request, watch: Watch) -> MonitorRequest:
@@ -163,6 +165,7 @@ def monitor_from(template: Request, watch: Watch) -> MonitorRequest:
         min_change_area=watch.smallest_change,
         min_confidence=watch.lowest_confidence,
         expect_days=watch.expected_every,
+        fit_each=watch.fit_each,
     )
 
 

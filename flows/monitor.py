@@ -26,13 +26,14 @@ from flows.catalogue import Catalogue, ChangeEntry, Entry
 from flows.change import ChangeRequest, change
 from flows.cluster import HERE, Cluster
 from flows.coding import HIDING
-from flows.collection import MISTAKES, Found, Run, folder_of, in_order, scenes_of, segment_each
+from flows.collection import Found, Run, fitted_to_all, folder_of, in_order, scenes_of, segment_each
 from flows.commandline import monitor_line
 from flows.figures import csv_text
 from flows.overwriting import check_series
 from flows.progress import Progress, silent
 from flows.request import Request
 from flows.run import content_key, held, write_whole
+from flows.series import MISTAKES, FitEach, doubt
 from flows.stac import NothingFound
 from tiling.errors import Mistake
 
@@ -98,6 +99,7 @@ class MonitorRequest(BaseModel):
         float,
         Field(ge=0, title="Let files settle", description="Seconds a file must lie untouched: it may still be copied."),
     ] = 30.0
+    fit_each: FitEach = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def monitor(
     with held(out):
         check_series(out, out / RUNS, template)
         found = [scene for scene in look(request, find) if settled(scene, request.settle_seconds)]
+        template, notes = fitted_to_all(template, found, out, each=request.fit_each, keep=True)
         _, made = segment_each(found, template, out / RUNS, on=on, progress=progress, run=run)
         entries = all_entries(out / RUNS)  # of scenes too whose files are gone since
         unused = unusable(request, entries)
@@ -144,9 +147,13 @@ def monitor(
             unused,
             changes,
             measure_zones(request, used, out),
-            tuple(warnings(request, entries, used, changes, today or datetime.datetime.now(datetime.UTC).date())),
+            (
+                *doubt([out / RUNS / entry.name / "run.json" for entry in used], template.segmenter),
+                *warnings(request, entries, used, changes, today or datetime.datetime.now(datetime.UTC).date()),
+            ),
             request.cloud_classes,
             monitor_line(request),
+            notes,
         )
         files = catalogue.write(series, out)
         drop_stale(out / CHANGES, changes)

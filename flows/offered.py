@@ -116,7 +116,13 @@ def segment_collection(
     progress = bar.along({"scenes": 20, "report": 1})
     collected = collect(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     title = series.title or f"Collection {collected.folder.resolve().name}"
-    whole = Catalogue(title, collected.entries, command=collection_line(request))
+    whole = Catalogue(
+        title,
+        collected.entries,
+        warnings=collected.warnings,
+        command=collection_line(request),
+        notes=collected.notes,
+    )
     news = report(whole, collected.folder, collected.files, collected.made, ())
     collected.check()
     message = f"{news}; {pages.scenes(len(collected.entries))} in {collected.folder.resolve()}"

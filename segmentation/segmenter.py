@@ -73,6 +73,8 @@ class Segmenter(BaseModel, ABC):
     """Raised whenever the same settings give other labels than before, so that no old part is reused."""
     needs_sample: ClassVar[bool] = False
     """Whether `fit` looks at pixels."""
+    one_fit: ClassVar[bool] = False
+    """Whether maps that are compared must come from one fit: what it finds decides what a class means."""
     needs_reflectance: ClassVar[bool] = False
     """Whether a scene is refused before the work starts where `calibrates` cannot be done."""
     inspects: ClassVar[bool] = False
@@ -120,6 +122,11 @@ class Segmenter(BaseModel, ABC):
         `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where `needs_sample` is False.
         """
         return self
+
+    @property
+    def said(self) -> str:
+        """What was found in the sample, in words; "" before and where nothing is worth saying."""
+        return ""
 
     def decided(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
         """This segmenter with nothing left open, for a scene of so many pixels, and what a person should know of that.

@@ -11,6 +11,7 @@ from flows.cli.options import (
     Chosen,
     ClusterOptions,
     Date,
+    FitEach,
     Fresh,
     Json,
     MapOptions,
@@ -99,6 +100,7 @@ def collection(
     out: Out,
     pattern: Pattern = "",
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the report is called.")] = "",
+    fit_each: FitEach = False,
     fresh: Fresh = False,
     as_json: Json = False,
     options: MapOptions,
@@ -122,13 +124,17 @@ def collection(
     template = options.request(scene, out, looked, fresh=fresh)
     on = where.cluster()
     with progress_bar(quiet=as_json) as progress:
-        result = collect(CollectionRequest(template=template, pattern=pattern, title=title), on=on, progress=progress)
+        request = CollectionRequest(template=template, pattern=pattern, title=title, fit_each=fit_each)
+        result = collect(request, on=on, progress=progress)
     if as_json:
         entries = [asdict(entry) for entry in result.entries]
-        print_json({"folder": result.folder, "entries": entries, "made": result.made, "files": result.files})
+        about = {"warnings": result.warnings, "notes": result.notes}
+        print_json({"folder": result.folder, "entries": entries, "made": result.made, "files": result.files, **about})
     else:
+        show_warnings(result.warnings)
         show_entries(result.entries, {})
-        print(f"\n{len(result.made)} of {len(result.entries)} scenes were done now")
+        print("".join(f"\n{note}" for note in result.notes))
+        print(f"{len(result.made)} of {len(result.entries)} scenes were done now")
         show_files(result.files)
     result.check()
 
@@ -142,6 +148,7 @@ def monitor(
     out: Out,
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What is watched.")] = "",
     pattern: Pattern = "",
+    fit_each: FitEach = False,
     fresh: Fresh = False,
     as_json: Json = False,
     zones_path: Annotated[
@@ -201,6 +208,7 @@ def monitor(
     request = checked(
         MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path, max_invalid=max_invalid,
         expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence, settle_seconds=settle,
+        fit_each=fit_each,
     )  # fmt: skip
     on = where.cluster()
     with progress_bar(quiet=as_json) as progress:
@@ -211,6 +219,7 @@ def monitor(
             {
                 "folder": watched.folder,
                 "warnings": series.warnings,
+                "notes": series.notes,
                 "entries": [asdict(entry) for entry in series.entries],
                 "unused": series.unused,
                 "changes": [asdict(one) for one in series.changes],
@@ -222,7 +231,8 @@ def monitor(
         return
     show_warnings(series.warnings)
     show_entries(series.entries, series.unused)
-    print(f"\nnew: {len(watched.made)} scenes, {len(watched.compared)} changes")
+    print("".join(f"\n{note}" for note in series.notes))
+    print(f"new: {len(watched.made)} scenes, {len(watched.compared)} changes")
     show_files(watched.files)
 
 

@@ -164,6 +164,14 @@ Fresh = Annotated[
     bool,
     typer.Option("--fresh", help="Compute everything again, and replace whatever run the folder holds."),
 ]
+FitEach = Annotated[
+    bool,
+    typer.Option(
+        "--fit-each",
+        help="Of otsu: a threshold for each scene rather than one for all; figures of different dates then compare "
+        "different rules.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")]
 
 # --------------------------------------------------------------------------------------------------- what goes together

@@ -39,11 +39,13 @@ class Otsu(Segmenter):
     """Two classes: where an index or a band is above, and where it is below, the threshold of Otsu (1979),
     doi:10.1109/TSMC.1979.4310076, the one that makes both classes most uniform.
 
-    The threshold comes from a sample of the whole scene. Where the index is undefined a pixel is below. Confidence is
-    the distance from the threshold, 100 at the mean of the pixel's class and beyond; it is no probability.
+    The threshold comes from a sample of the whole scene, in a collection or a monitor of all scenes. Where the index is
+    undefined a pixel is below. Confidence is the distance from the threshold, 100 at the mean of the pixel's class and
+    beyond; it is no probability.
     """
 
     needs_sample: ClassVar[bool] = True
+    one_fit: ClassVar[bool] = True
 
     kind: Literal["otsu"] = "otsu"
 
@@ -87,7 +89,12 @@ class Otsu(Segmenter):
         )
 
     def fit(self, sample: xr.Dataset | None) -> Self:
-        """With the threshold of the sample's finite values; one level alone is below, a class of its own."""
+        """With the threshold of the sample's finite values; one level alone is below, a class of its own.
+
+        One that has a threshold keeps it.
+        """
+        if self.fitted is not None:
+            return self
         from skimage.filters import threshold_otsu
 
         if sample is None:
@@ -103,6 +110,12 @@ class Otsu(Segmenter):
         lower, upper = (float(part.mean()) if part.size else threshold for part in (measured[under], measured[~under]))
         fitted = Split(threshold=round(threshold, 6), below=round(lower, 6), above=round(upper, 6))
         return self.model_copy(update={"fitted": fitted})
+
+    @property
+    def said(self) -> str:
+        """Which class lies above which threshold."""
+        _, above = self.legend.each()
+        return f"{above.name} is where {self.index} exceeds {self.fitted.threshold:g}" if self.fitted else ""
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
         if self.fitted is None:
