@@ -42,6 +42,19 @@ class Listed:
         return asked | {"anyOf": [chosen, kind | {"title": self._otherwise}]}
 
 
+FOUND = ("fitted", "measures")
+"""Settings of a segmenter that a fit or the products fill in: no form asks for them, nor takes them."""
+
+
+def without_found(parameters: ParameterSchema) -> ParameterSchema:
+    """The parameters of a flow, in their defaults nothing that the form would refuse when it is sent."""
+    for asked in parameters.properties.values():
+        if isinstance(default := asked.get("default"), dict):
+            for name in FOUND:
+                default.pop(name, None)
+    return parameters
+
+
 class _Tabs:
     """Shows a segmenter as a choice of the installed kinds, each with its settings but without what a fit fills in."""
 
@@ -50,8 +63,8 @@ class _Tabs:
         schema = handler(TypeAdapter(choice).core_schema)
         for alternative in schema["oneOf"]:
             settings = handler.resolve_ref_schema(alternative)
-            settings["properties"].pop("fitted", None)
-            settings["properties"].pop("measures", None)  # they follow from the products
+            for name in FOUND:
+                settings["properties"].pop(name, None)
             kind = settings["properties"]["kind"]
             kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
             kind["title"] = "Method"
@@ -87,6 +100,8 @@ def installed() -> tuple[type[Segmenter], ...]:
 
 
 if TYPE_CHECKING:
+    from prefect.utilities.callables import ParameterSchema
+
     Chosen = AnySegmenter
     Indices = list[str]
     SceneChoice = str

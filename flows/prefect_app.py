@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows import naming
 from flows.fileserver import WithFiles
+from flows.prefect_pages import Mended
 
 UNAVAILABLE = 503
 
@@ -167,7 +168,7 @@ def main() -> None:
     prefect.__ui_v2_static_path__ = Path(prefect.__ui_v2_static_path__) / "not-offered"
     settings = get_current_settings().server
     uvicorn.run(
-        guarded(Persistent(create_app(final=True)), asked.host, files=asked.files),
+        guarded(Mended(Persistent(create_app(final=True))), asked.host, files=asked.files),
         host=asked.host,
         port=asked.port,
         timeout_keep_alive=settings.api.keepalive_timeout,

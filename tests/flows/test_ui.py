@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import shutil
@@ -82,15 +84,56 @@ def test_the_deployments_page_offers_every_flow(address: str, page: Page) -> Non
     keep(page, "deployments")
 
 
-def asked_for(address: str, deployment: str, scene: Path) -> dict[str, Any] | None:
+def asked_for(address: str, deployment: str, scene: list[str] | str) -> dict[str, Any] | None:
     """The run of a scene that a form has asked for, within half a minute."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         for run in call(address, "flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}}):
-            if run["parameters"].get("scene") == [str(scene)]:
+            if run["parameters"].get("scene") == scene:
                 return run
         time.sleep(0.5)
     return None
+
+
+COLOURS = """image => {
+    const canvas = document.createElement("canvas"), pen = canvas.getContext("2d"), counts = {};
+    canvas.width = image.naturalWidth;
+    canvas.height = image.naturalHeight;
+    pen.drawImage(image, 0, 0);
+    const bytes = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let at = 0; at < bytes.length; at += 4) {
+        const colour = "#" + [0, 1, 2].map(i => bytes[at + i].toString(16).padStart(2, "0")).join("");
+        counts[colour] = (counts[colour] || 0) + 1;
+    }
+    return counts;
+}"""
+"""How many pixels of each colour an image on a page has, as the browser draws it."""
+
+
+def largest_of(out: Path, legend: list[tuple[int, str, str]]) -> str:
+    """The colour of the class with the largest area on a map."""
+    with open(out / "areas.csv", encoding="utf-8") as table:
+        largest = max(csv.DictReader(table), key=lambda row: float(row["area_m2"]))["class_name"]
+    return next(colour for _, name, colour in legend if name == largest)
+
+
+def files_open(page: Page, out: Path) -> None:
+    """Assert that links on the page of a map lead to its files: pictures open, rasters and packages are downloaded."""
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="polygons over the image").click()
+    picture = opened.value
+    picture.wait_for_load_state()
+    assert picture.locator("img").evaluate("image => image.naturalWidth") > 1000
+    picture.close()
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="all files").click()
+    folder = opened.value
+    for name in ("classes.tif", "landcover.gpkg"):
+        with folder.expect_download() as coming:
+            folder.get_by_role("link", name=name, exact=True).click()
+        assert coming.value.path().read_bytes() == (out / name).read_bytes()
+    keep(folder, "files")
+    folder.close()
 
 
 def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path: Path) -> None:
@@ -99,7 +142,7 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
     page.goto(f"{address}/deployments/deployment/{deployment}/run")
     for text in ("Rules", "Otsu", "Network", "NDVI of full cover", "Band names", "Area of interest", "Cluster"):
         expect(page.get_by_text(text, exact=True).or_(page.get_by_text(f"{text} (Optional)")).first).to_be_visible()
-    keep(page, "form")
+    keep(page, "all-settings")
     fields = page.locator("textarea")
     before = fields.count()
     page.get_by_role("button", name="Add item").first.click()
@@ -109,7 +152,7 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
         expect(fields.nth(place)).to_have_value(str(text))
     page.get_by_role("button", name="Submit").click()
 
-    asked = asked_for(address, deployment, scene)
+    asked = asked_for(address, deployment, [str(scene)])
     assert asked is not None
     expect(page).to_have_url(re.compile(rf"/deployments/deployment/{deployment}(\?|$)"))
     run = over(address, asked)
@@ -122,13 +165,51 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
     page.goto(f"{address}/artifacts/artifact/{left_by(address, run)['land-cover-scene']['id']}")
     expect(page.get_by_text("Open it in QGIS")).to_be_visible()
     expect(page.get_by_text(str(out / "landcover.gpkg")).first).to_be_visible()
-    shown = page.locator("img[src^='data:image/png']").evaluate("image => image.naturalWidth")
-    assert shown > 100
+    line = page.locator("code", has_text=f"landweave segment {scene} --out {out}")
+    expect(line).to_be_visible()
+    legend = json.loads((out / "run.json").read_text(encoding="utf-8"))["legend"]
+    shown = page.locator("img[src^='data:image/png']").first.evaluate(COLOURS)
+    water = next(colour for _, name, colour in legend if name == "Water")
+    assert shown[water] > 1000
+    squares = page.locator("table").first.locator("img[src^='data:image/png']")
+    assert list(squares.nth(0).evaluate(COLOURS)) == [largest_of(out, legend)]
     keep(page, "map")
+    files_open(page, out)
     page.goto(f"{address}/artifacts/artifact/{left_by(address, run)['areas-scene']['id']}")
     expect(page.get_by_text("Water").first).to_be_visible()
     expect(page.get_by_text("25.0 %").first).to_be_visible()
     keep(page, "areas")
+
+
+def choose(page: Page, field: str, words: str) -> None:
+    """Choose from the drop-down of a field, by mouse."""
+    asked = page.locator(".schema-form-property", has=page.get_by_text(f"{field} (Optional)", exact=True))
+    box = asked.locator(".p-select-button__control")
+    box.click()
+    page.get_by_role("option", name=words).click()
+    expect(box).to_contain_text(words)
+
+
+def test_a_quick_run_is_filled_in_by_mouse(address: str, browser: Browser, tmp_path: Path) -> None:
+    scene, out = draw_scene(tmp_path / "meadow.tif"), tmp_path / "out"
+    deployment = call(address, "deployments/name/map-scene/map-scene")["id"]
+    page = browser.new_page(viewport={"width": 1920, "height": 1080})
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address}/deployments/deployment/{deployment}")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Quick run", exact=True).click()
+    fields = page.get_by_role("dialog").locator("textarea")
+    fields.nth(0).fill(str(scene))
+    fields.nth(1).fill(str(out))
+    choose(page, "method", "Plants or not (Otsu's threshold of NDVI)")
+    choose(page, "sensor", "as the file says")
+    keep(page, "form")
+    page.get_by_role("dialog").get_by_role("button", name="Run", exact=True).click()
+    run = wait_until(lambda: asked_for(address, deployment, str(scene)), 60)
+    page.close()
+    assert over(address, run)["state_type"] == "COMPLETED"
+    assert run["name"] == "meadow · Plants or not"
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["request"]["segmenter"]["kind"] == "otsu"
 
 
 def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path: Path) -> None:
@@ -169,5 +250,6 @@ def test_the_pages_ask_no_other_host(address: str, page: Page, hosts_asked: Coun
     for place in ("dashboard", "runs", "flows", "artifacts", "events", "settings"):
         page.goto(f"{address}/{place}")
         page.wait_for_load_state("networkidle")
+        expect(page.get_by_text(re.compile(r"switch to|V2 UI", re.IGNORECASE))).to_have_count(0)
     assert hosts_asked["127.0.0.1"] > 50
     assert set(hosts_asked) == {"127.0.0.1"}
