@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tiling.faces import failing
 from tiling.features import Features, batch_of
 from tiling.measured import ClassRaster
 from tiling.outlines import ragged
 from tiling.regions import distinct
-from tiling.simplify import Keys, Mask, arcs_of, failing, simplified
+from tiling.simplify import Keys, Mask, arcs_of, simplified
 from tiling.spill import Map, read_whole, write_batch, write_whole
 
 

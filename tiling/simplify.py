@@ -7,8 +7,9 @@ canonical direction and does the same arithmetic with it. No table of arcs, no t
 Simplified lines may cross. Going once round every face, no data included, passes each arc once in either direction; so
 the winding numbers of all faces add up to one everywhere within the frame, whatever has become of the arcs. If every
 face is a valid polygon whose rings turn as before, each winding number is zero or one: then there is neither gap nor
-overlap. Hence it is enough to look at each face alone (`failing`), and to go back towards the original line with its
-arcs, level by level, until all are valid; the original lines are, so this ends.
+overlap. Hence it is enough to look at each face alone (`tiling.faces`), and to go back towards the original line with
+its arcs, level by level, until all are valid; the original lines are, so this ends. A hole that touches another ring of
+its face between two vertices leaves the face valid and the coverage not: such arcs go back likewise.
 
 First the stairs go (`_ease`): a line crosses the pixels' edges in their middles, and what its corners lose is given
 back along its whole length. Then comes segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020,
@@ -24,9 +25,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
-from tiling.outlines import Rings, on_the_map, ragged
+from tiling.outlines import Rings, ragged
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -36,8 +36,6 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ORIGINAL = 3
 """The last level of an arc: level 0 has the whole tolerance, 1 a half, 2 a quarter, this one nothing."""
-
-PIXELS = Affine.identity()
 
 EASING = 0.5
 """Pixels by which the middle of a step lies off its corners, about: what is left of a tolerance is for collapse."""
@@ -239,7 +237,7 @@ def _give_back(x: Floats, y: Floats, offsets: Indices, lost: Floats, tolerance: 
     for ends in (first, final):
         across_x[ends] = across_y[ends] = 0
     squares = np.square(across_x) + np.square(across_y)
-    turned = np.append(_cross((across_x[:-1], across_y[:-1]), (across_x[1:], across_y[1:])), 0)
+    turned = np.append(cross((across_x[:-1], across_y[:-1]), (across_x[1:], across_y[1:])), 0)
     linear, quadratic = np.add.reduceat(squares, first), np.add.reduceat(turned, first)
     root = np.square(linear) + 4 * quadratic * lost
     step = 2 * lost / np.where(lost == 0, 1, linear + np.sqrt(np.maximum(root, 0)))
@@ -319,8 +317,8 @@ def _collapsed(a: Points, b: Points, c: Points, d: Points) -> tuple[Floats, Floa
     """
     base, side = _minus(d, a), _minus(b, a)
     across = _minus(c, a)
-    height_b, height_c = _cross(base, side), _cross(base, across)
-    height = height_c - _cross(side, across)
+    height_b, height_c = cross(base, side), cross(base, across)
+    height = height_c - cross(side, across)
     on_ab = np.where(height_b * height_c > 0, abs(height_b) > abs(height_c), height * height_b > 0)
     # Seen from the end whose segment E prolongs or shortens, both cases are one.
     a, b, c, d = _either(on_ab, a, d), _either(on_ab, b, c), _either(on_ab, c, b), _either(on_ab, d, a)
@@ -342,7 +340,7 @@ def _either(chosen: Mask, one: Points, other: Points) -> Points:
     return np.where(chosen, one[0], other[0]), np.where(chosen, one[1], other[1])
 
 
-def _cross(one: Points, other: Points) -> Floats:
+def cross(one: Points, other: Points) -> Floats:
     return one[0] * other[1] - one[1] * other[0]
 
 
@@ -367,65 +365,3 @@ def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, In
         length = np.sqrt(np.square(step[:, 0]) + np.square(step[:, 1]))
         new[place + shift] += step * np.minimum(0.25, REACH / length)[:, None]
     return new, np.append(0, np.cumsum(np.add.reduceat(copies, offsets[:-1])))
-
-
-# --- whether it is right ---------------------------------------------------------------------------------------------
-
-
-def failing(outlines: Outlines, rings: Rings, arcs: Arcs, levels: Levels, affine: Affine = PIXELS) -> Keys:
-    """Distinct keys of the arcs that have to come closer to their originals, by a level, for the faces to become valid.
-
-    These are the arcs of a face that cross themselves or each other or, where none does, all arcs of the face. What is
-    found depends on the face alone, so faces may be looked at in any company. Faces are judged as they are written, in
-    map coordinates: a vertex that just touches a line in pixels may lie beyond it once `affine` has rounded both.
-    """
-    import shapely
-
-    original = on_the_map(rings.col, rings.row, affine)
-    outlines = outlines._replace(xy=on_the_map(outlines.xy[:, 0], outlines.xy[:, 1], affine))
-    turned = np.sign(_areas(outlines.xy, outlines.rings)) != np.sign(_areas(original, rings.rings))
-    face_of_ring = np.repeat(np.arange(rings.regions.size - 1), np.diff(rings.regions))
-    bad = ~shapely.is_valid(
-        shapely.from_ragged_array(shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions))
-    )
-    bad[face_of_ring[turned]] = True
-    face = np.repeat(face_of_ring, np.diff(arcs.rings))
-    free = levels < ORIGINAL
-    suspect = np.flatnonzero(bad[face])
-    guilty = np.zeros(arcs.key.size, bool)
-    guilty[suspect[_crossing(_lines(outlines, arcs, suspect), face[suspect])]] = True
-    guilty &= free
-    bad[face[guilty]] = False
-    return np.unique(arcs.key[guilty | (bad[face] & free)])
-
-
-def _lines(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.object_]:
-    """Arcs as they are in the outlines."""
-    import shapely
-
-    stop = np.append(outlines.arcs[1:], len(outlines.xy)) + 1
-    stop[arcs.rings[1:] - 1] -= 1  # the last one of a ring ends at the closing point, which nobody else has
-    size = (stop - outlines.arcs)[chosen]
-    place = np.arange(size.sum()) + np.repeat(outlines.arcs[chosen] - np.cumsum(size) + size, size)
-    return shapely.linestrings(outlines.xy[place], indices=np.repeat(np.arange(chosen.size), size))
-
-
-def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Which lines meet themselves, or another one of their face elsewhere than at the ends that both have."""
-    import shapely
-
-    one, other = shapely.STRtree(lines).query(lines, predicate="intersects")
-    pairs = (one < other) & (face[one] == face[other])
-    one, other = one[pairs], other[pairs]
-    ends = np.stack([shapely.get_point(lines, 0), shapely.get_point(lines, -1)], axis=1)
-    first, last = (shapely.intersects(ends[one, k, None], ends[other]).any(1) for k in (0, 1))
-    shared = first.astype(int) + (last & ~shapely.is_closed(lines[one]))
-    meeting = shapely.intersection(lines[one], lines[other])
-    cross = (shapely.get_dimensions(meeting) > 0) | (shapely.get_num_coordinates(meeting) > shared)
-    return np.concatenate([np.flatnonzero(~shapely.is_simple(lines)), one[cross], other[cross]])
-
-
-def _areas(xy: Floats, rings: Indices) -> Floats:
-    """Signed, twice; positive where the ring turns from column to row."""
-    x, y = (xy - np.repeat(xy[rings[:-1]], np.diff(rings), axis=0)).T
-    return np.add.reduceat(np.append(_cross((x[:-1], y[:-1]), (x[1:], y[1:])), 0), rings[:-1])

@@ -10,18 +10,20 @@ import numpy.typing as npt
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio import features
 from scipy.ndimage import gaussian_filter
 
-from tests.chance import dense_rasters
+from tests.chance import chances, dense_rasters
 from tests.tiling.rasters import label
 from tiling import simplify
-from tiling.outlines import Rings, connect, find_lines
+from tiling.faces import PIXELS, failing
+from tiling.outlines import Rings, connect, find_lines, on_the_map
 from tiling.regions import OUTSIDE
-from tiling.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, failing, simplified
+from tiling.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplified
 from tiling.window import Window
 
 Array = npt.NDArray[Any]
@@ -54,13 +56,13 @@ def pixel_areas(rings: Rings) -> Array:
     return shapely.area(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)))
 
 
-def worked(rings: Rings, tolerance: float, smooth: int = 0) -> tuple[Arcs, Outlines, Levels]:
+def worked(rings: Rings, tolerance: float, smooth: int = 0, affine: Affine = PIXELS) -> tuple[Arcs, Outlines, Levels]:
     """Rounds until every face is valid."""
     arcs = arcs_of(rings)
     levels = untouched(arcs)
     for _ in range(ORIGINAL * arcs.key.size + 1):
         outlines = simplified(arcs, tolerance, levels, smooth=smooth)
-        keys = failing(outlines, rings, arcs, levels)
+        keys = failing(outlines, rings, arcs, levels, affine)
         if not keys.size:
             return arcs, outlines, levels
         levels[np.isin(arcs.key, keys)] += 1
@@ -142,6 +144,56 @@ def test_faces_are_so_where_regions_are_many_and_small() -> None:
     for classes, chance in dense_rasters(100, side=24):
         tolerance, smooth = float(chance.choice([0.3, DEFAULT, 1.7, 8.0])), int(chance.integers(0, 4))
         test_faces_are_a_valid_partition_of_the_frame.hypothesis.inner_test(classes, tolerance, smooth)
+
+
+PIERCED = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.uint8)
+"""Of its pixels at (3, 2) a triangle is made whose tip lies on the frame: the face around stays valid so."""
+
+PLACES = (
+    Affine(10, 0, 500_000, 0, -10, 5_300_000),
+    Affine(3.280833, 0, 987_654.321, 0, -3.280833, 212_345.678),
+    Affine(32.808333333, 0, 3_234_567.891, 0, -32.808333333, 1_098_765.432),
+    Affine(20, 0, 412_345.6, 0, -10, 7_000_000.4),
+    Affine(0.03, 0, 500_123.456, 0, 0.03, 5_000_000.789),
+    Affine(1 / 3600, 0, 179.3, 0, -1 / 3600, 89.6),
+    Affine(123.4, 0, 1.9e7, 0, -123.4, -1.5e7),
+)
+"""Metres, feet, oblong pixels, centimetres with rows north, degrees, and what is far from the origin."""
+
+
+def islands(chance: np.random.Generator) -> Array:
+    """Small regions that lie in others, some beside the frame, or noise, or round shapes."""
+    shape = tuple(chance.integers(4, 50, 2))
+    match int(chance.integers(4)):
+        case 0:
+            return chance.integers(0, 4, shape).astype(np.uint8)
+        case 1:
+            return smooth_mask(50, chance.uniform(0.5, 2), int(chance.integers(99)))[: shape[0], : shape[1]]
+        case _:
+            few = chance.random(shape) < chance.uniform(0.05, 0.4)
+            return (few * chance.integers(1, 4, shape)).astype(np.uint8)
+
+
+def test_a_hole_that_touches_its_frame_goes_back() -> None:
+    rings, _ = outlined(PIERCED)
+    arcs = arcs_of(rings)
+    first = polygons(simplified(arcs, 1.5, untouched(arcs)), rings)
+    assert shapely.is_valid(first).all()
+    assert not shapely.coverage_is_valid(first)
+    shapes = polygons(worked(rings, 1.5)[1], rings)
+    assert shapely.coverage_is_valid(shapes)
+
+
+def test_faces_are_a_coverage_as_they_are_written_wherever_the_raster_lies() -> None:
+    for chance in chances(150):
+        classes, affine = islands(chance), PLACES[int(chance.integers(len(PLACES)))]
+        tolerance, smooth = float(chance.choice([DEFAULT, 1.5, 3.0])), int(chance.choice([0, 0, 1]))
+        rings, _ = outlined(classes)
+        outlines = worked(rings, tolerance, smooth, affine)[1]
+        xy = on_the_map(outlines.xy[:, 0], outlines.xy[:, 1], affine)
+        shapes = polygons(outlines._replace(xy=xy), rings)
+        assert shapely.is_valid(shapes).all()
+        assert shapely.coverage_is_valid(shapes), (classes.tolist(), affine, tolerance, smooth)
 
 
 @settings(max_examples=15)
