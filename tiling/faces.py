@@ -65,7 +65,8 @@ def _lines(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> npt.
     import shapely
 
     place, size = _places(outlines, arcs, chosen)
-    return shapely.linestrings(outlines.xy[place], indices=np.repeat(np.arange(chosen.size), size))
+    offsets = (np.append(0, np.cumsum(size)),)
+    return shapely.from_ragged_array(shapely.GeometryType.LINESTRING, outlines.xy[place], offsets)
 
 
 def _places(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> tuple[Indices, Indices]:
