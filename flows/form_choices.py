@@ -43,16 +43,7 @@ class Listed:
 
 
 FOUND = ("fitted", "measures")
-"""Settings of a segmenter that a fit or the products fill in: no form asks for them, nor takes them."""
-
-
-def without_found(parameters: ParameterSchema) -> ParameterSchema:
-    """The parameters of a flow, in their defaults nothing that the form would refuse when it is sent."""
-    for asked in parameters.properties.values():
-        if isinstance(default := asked.get("default"), dict):
-            for name in FOUND:
-                default.pop(name, None)
-    return parameters
+"""Settings of a segmenter that a fit or the products fill in."""
 
 
 class _Tabs:
@@ -65,6 +56,8 @@ class _Tabs:
             settings = handler.resolve_ref_schema(alternative)
             for name in FOUND:
                 settings["properties"].pop(name, None)
+            # no field, and yet part of the default that the form sends when nobody touches it
+            settings["patternProperties"] = {f"^({'|'.join(FOUND)})$": {"enum": [None, []]}}
             kind = settings["properties"]["kind"]
             kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
             kind["title"] = "Method"
@@ -100,8 +93,6 @@ def installed() -> tuple[type[Segmenter], ...]:
 
 
 if TYPE_CHECKING:
-    from prefect.utilities.callables import ParameterSchema
-
     Chosen = AnySegmenter
     Indices = list[str]
     SceneChoice = str

@@ -31,7 +31,6 @@ import segmentation.errors
 import tiling.errors
 from flows import naming
 from flows.bar import Bar
-from flows.form_choices import without_found
 from flows.form_words import in_form_words
 from flows.pools import may_pass
 from flows.reach import reach_of_forms
@@ -106,7 +105,7 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
         )(run)
         # what a deployment shows as its form says what is required; a run that lacks it starts too, and says so
         known.__signature__ = form  # type: ignore[attr-defined]  # inspect asks for it
-        known.parameters = without_found(parameter_schema(known))
+        known.parameters = parameter_schema(known)
         return known
 
     return made
