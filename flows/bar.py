@@ -86,7 +86,8 @@ class Leg:
             self._began = now, done
         self._here = stage, done, total
         since, before = self._began
-        words = f"{stage}: {standing(done, total, UNITS.get(stage, 'blocks'), now - since, before)}"
+        parts = standing(done, total, UNITS.get(stage, "blocks"), now - since, before)
+        words = f"{stage}: {parts}" if total > 1 else stage
         self.bar.reach(self._course.at(stage, done, total), words, of=self._of)
 
     def piece(self, weights: Mapping[str, float], of: str) -> Leg:

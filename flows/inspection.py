@@ -101,10 +101,10 @@ def estimates(plan: Plan) -> dict[str, str]:
     said = f"{each:.1f} GiB of the {free:.1f} GiB that are free"
     about = seconds_on(plan, max(1, workers))
     return {
-        "work": f"{len(plan.shards):,} shards, {len(plan.lattice):,} tiles",
+        "work": f"{len(plan.lattice):,} tiles in {len(plan.shards):,} shard{'s' if len(plan.shards) > 1 else ''}",
         "memory": f"{workers} workers of {said}" if workers > 1 else said,
-        "time": f"about {duration(about)} to {duration(AT_MOST * about)}; large networks need a graphics card "
-        "or longer",
+        "time": f"about {duration(about)} to {duration(AT_MOST * about)}; large networks longer without a "
+        "graphics card",
     }
 
 

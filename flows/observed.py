@@ -25,11 +25,12 @@ from prefect.exceptions import FailedRun, TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 from prefect.types.names import RESTRICTED_ASSET_CHARACTERS
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.urls import url_for
 from pydantic import TypeAdapter, ValidationError
 
 import segmentation.errors
 import tiling.errors
-from flows import naming
+from flows import naming, notify
 from flows.bar import Bar
 from flows.form_words import in_form_words
 from flows.pools import may_pass
@@ -89,7 +90,7 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
             told = form.bind_partial(*args, **given).arguments
             tag_run({**usual, **told})
             bar = Bar(f"progress-{name}")
-            return told_by(bar, lambda: ended(lambda: work(bar, **filled_in(work, told))))
+            return told_by(bar, name, lambda: ended(lambda: work(bar, **filled_in(work, told))))
 
         absent = [
             parameter.replace(default=None) if parameter.default is parameter.empty else parameter
@@ -118,18 +119,32 @@ def form_of(work: Work) -> inspect.Signature:
     return whole.replace(parameters=asked)
 
 
-def told_by(bar: Bar, run: Callable[[], State[Any]]) -> State[Any]:
-    """The state that a run ends in, which its bar tells as well."""
+def told_by(bar: Bar, flow: str, run: Callable[[], tuple[State[Any], bool]]) -> State[Any]:
+    """The state that a run ends in, which its bar tells as well, and to whoever wants to be notified of news."""
     try:
-        state = run()
+        state, news = run()
+    except TerminationSignal:
+        bar.stopped("cancelled")
+        raise
     except BaseException as error:
-        bar.stopped("cancelled" if isinstance(error, TerminationSignal) else "failed")
+        bar.stopped("failed")
+        tell(flow, "Failed", f"{type(error).__name__}: {error}")
         raise
     if state.is_completed():
         bar.done(state.message or "")
     else:
         bar.stopped("failed")
+    if news:
+        tell(flow, state.name or "", state.message or "")
     return state
+
+
+def tell(flow: str, state: str, message: str) -> None:
+    """Notify whoever wants to hear of the run that this is part of."""
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        name = (runtime.flow_run.name or "").partition(OUTCOME)[0]
+        notify.told(notify.Note(flow, name, state, message, url_for(context.flow_run) or ""), logger())
 
 
 def run_name(parameters: Mapping[str, Any]) -> str:
@@ -192,8 +207,9 @@ def field(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def ended(work: Callable[[], Outcome]) -> State[Any]:
+def ended(work: Callable[[], Outcome]) -> tuple[State[Any], bool]:
     """The state in which a flow run ends: completed, with a sentence and the files; or failed, with a person's mistake.
+    And whether that is news.
 
     The work reaches no farther than whoever runs this allows.
     """
@@ -202,8 +218,8 @@ def ended(work: Callable[[], Outcome]) -> State[Any]:
             came = work()
     except MISTAKES as mistake:
         logger().error("%s", in_form_words(mistake))
-        return Failed(message=in_form_words(mistake))
-    return Completed(message=came.message, data=list(map(str, came.files)))
+        return Failed(message=in_form_words(mistake)), True
+    return Completed(message=came.message, data=list(map(str, came.files))), came.news
 
 
 def logger() -> Any:

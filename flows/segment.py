@@ -126,6 +126,7 @@ def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Le
                 "The polygons of that raster, as a GeoPackage",
                 partial(pipeline.vectorise, plan, rasters, folder, pool, progress),
             )
+            progress("publish", 0, 1)
             return step(
                 stage("publish"),
                 "Areas, picture, record of the run",

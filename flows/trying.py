@@ -13,7 +13,7 @@ from urllib.parse import quote
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
+from prefect.utilities.urls import url_for
 from pydantic import Field
 
 from flows import cluster, segment
@@ -104,13 +104,7 @@ def filled_form(flow: str, parameters: Mapping[str, Any]) -> str:
     except ObjectNotFound:
         return ""
     asked = quote(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False), safe="")
-    return f"{pages()}/deployments/deployment/{deployment.id}/run?parameters={asked}"
-
-
-def pages() -> str:
-    """Where Prefect's pages are."""
-    settings = get_current_settings()
-    return (settings.ui_url or str(settings.api.url or "").removesuffix("/api")).rstrip("/")
+    return f"{url_for(deployment)}/run?parameters={asked}"
 
 
 @offered(

@@ -28,7 +28,7 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import Field
 from rasterio.transform import from_origin
 
-from flows import pipeline
+from flows import notify, pipeline
 from flows.artifacts import key_of, slug
 from flows.form_choices import Paths
 from flows.form_groups import Output
@@ -221,7 +221,12 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect")
-def test_the_flow_makes_the_pipelines_map_and_leaves_it_to_be_looked_at(tmp_path: Path) -> None:
+def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[notify.Note] = []
+    monkeypatch.setenv(notify.SETTING, "https://hooks.example.org/1")
+    monkeypatch.setattr(notify, "notify", lambda note, *_: notes.append(note))
     scene = draw_scene(tmp_path / "scene.tif")
     plain = pipeline.run(Request(source=Source(paths=(str(scene),)), out=tmp_path / "plain", segmenter=Rules()))
 
@@ -239,6 +244,10 @@ def test_the_flow_makes_the_pipelines_map_and_leaves_it_to_be_looked_at(tmp_path
     assert page.startswith("![Map with legend](data:image/png;base64,")
     assert str(tmp_path / "flow" / "landcover.gpkg") in page
     assert left("progress-segment-scene").data == 100
+    (note,) = notes
+    assert (note.flow, note.run, note.state) == ("segment-scene", "scene · rules", "Completed")
+    assert note.message == state.message
+    assert "/runs/flow-run/" in note.address
     assert left("progress-segment-scene").description.startswith("done in ")
 
 
