@@ -24,6 +24,9 @@ from tiling.errors import Mistake
 from tiling.mosaic import scratch
 
 ENTRY = "entry.json"
+
+MOST_WARNINGS = 20
+"""Warnings of scenes that a page shows."""
 Status = Literal["done", "failed"]
 
 COLLECTED = {
@@ -168,6 +171,11 @@ class Catalogue:
         return sum(row.area_m2 for row in entry.areas if row.class_name not in self.hidden)
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """Warnings of the whole, then those of its scenes, the newest first; what many say is said once."""
+        return (*self.warnings, *scene_warnings(self.used))
+
+    @property
     def used(self) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.status == "done" and entry.name not in self.unused)
 
@@ -179,6 +187,23 @@ class Catalogue:
     def place(self, entry: Entry, file: str) -> str:
         """A file of a run, relative to the catalogue."""
         return (Path(self.runs) / entry.name / file).as_posix()
+
+
+def scene_warnings(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """What a person should know of the scenes, the newest first; what many say is said once, and no more than 20."""
+    said: dict[str, list[str]] = {}
+    for entry in reversed(entries):
+        for warning in entry.warnings:
+            said.setdefault(warning, []).append(entry.name)
+    lines = [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: {warning}"
+        for warning, names in said.items()
+    ]
+    more = len(lines) - MOST_WARNINGS
+    return (
+        *lines[:MOST_WARNINGS],
+        *([f"{more} more warnings stand in the run.json of the scenes"] if more > 0 else []),
+    )
 
 
 def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
@@ -423,7 +448,7 @@ def index(catalogue: Catalogue, folder: Path) -> str:
     """The front page in Markdown: where it stands, what changed last, where everything is."""
     used = catalogue.used
     lines = [f"# {catalogue.title}", ""]
-    lines += [f"> **Warning:** {warning}\n" for warning in catalogue.warnings]
+    lines += [f"> **Warning:** {warning}\n" for warning in catalogue.told]
     lines += [f"{note[0].upper()}{note[1:]}.\n" for note in catalogue.notes]
     if used:
         newest = used[-1]
@@ -456,7 +481,7 @@ def page(catalogue: Catalogue, folder: Path) -> str:
     used = catalogue.used
     colours = classes_of(used)
     body = [f"<h1>{escape(catalogue.title)}</h1>"]
-    body += [f'<p class="warning">{escape(warning)}</p>' for warning in catalogue.warnings]
+    body += [f'<p class="warning">{escape(warning)}</p>' for warning in catalogue.told]
     body += [f"<p>{escape(note[0].upper() + note[1:])}.</p>" for note in catalogue.notes]
     files = [f'<a href="{name}">{name}</a>' for name in COLLECTED if name != "report.html" and (folder / name).exists()]
     body += [f"<p>{' · '.join(files)}</p>"]

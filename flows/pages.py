@@ -89,7 +89,7 @@ def series_page(catalogue: Catalogue, folder: Path, files: Sequence[Path]) -> st
         colours = [row.colour for entry in used for row in entry.areas]
         lines += [picture(newest.name, folder / catalogue.place(newest, "quicklook.png"), colours, LONGEST_URI // 2)]
     lines += [_linked({"the whole report": folder / "report.html", "all files": folder})]
-    lines += [_told("Warning", warning) for warning in catalogue.warnings]
+    lines += [_told("Warning", warning) for warning in catalogue.told]
     lines += [f"{note[0].upper()}{note[1:]}." for note in catalogue.notes]
     lines += [_told(entry.name, f"failed: {entry.message}") for entry in catalogue.entries if entry.status == "failed"]
     lines += [_told(name, f"is not used: {why}") for name, why in catalogue.unused.items()]

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from segmentation.bundle import Bundle, load, names
 from segmentation.errors import Mistake
 from segmentation.hub import fetched, is_id
+from segmentation.indices import mend
 from segmentation.legend import Legend
 from segmentation.segmenter import Finding, Segmenter
 
@@ -51,10 +52,10 @@ class Bundled(Segmenter):
             sources = {band.partition(".")[0] for band in missing if "." in band}
             absent = sorted(sources - {band.partition(".")[0] for band in available if "." in band})
             add = " and ".join(f"{source}=FILE" for source in absent)
-            mend = f"add {add} to the scene" if absent else f"name its bands with --bands {missing[0]}=1,…"
+            mended = f"add {add} to the scene" if absent else mend(card.band_names, available)
             raise Mistake(
                 f"{card.model.kind} {card.name} also needs {', '.join(missing)}, and the scene has "
-                f"{', '.join(available)}; {mend} or choose another --segmenter"
+                f"{', '.join(available)}; {mended} or choose another --segmenter"
             )
         return card.band_names
 

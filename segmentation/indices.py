@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache, cached_property
@@ -157,6 +158,47 @@ def band_for(name: str, available: Collection[str]) -> str | None:
     return next((band for band in (name, STAND_INS.get(name)) if band in available), None)
 
 
+_UNNAMED = re.compile(r"band_(\d+)")
+"""What a band is called of which nothing tells what it is: the second `band_2`."""
+
+
+def mend(needed: Sequence[str], available: Collection[str]) -> str:
+    """What to do where a scene lacks bands: name some that have no name, if there are enough; else add their files.
+
+    >>> mend(("green", "nir"), ("band_1", "band_2", "band_3"))
+    'name the bands, for example --bands green=1,nir=2'
+    >>> mend(("nir", "swir16"), ("blue", "green", "red", "nir"))
+    'none of these is swir16; if a file has more bands, name them too with --bands, or add swir16=FILE'
+    """
+    numbers, free = _numbered(available)
+    chosen = {name: numbers[band] for name in needed if (band := band_for(name, available)) is not None}
+    for name in needed:
+        if name not in chosen and free.get(_source(name)):
+            chosen[name] = free[_source(name)].pop(0)
+    lacking = [name for name in needed if name not in chosen]
+    if not lacking:
+        return f"name the bands, for example --bands {','.join(f'{name}={chosen[name]}' for name in needed)}"
+    files = " ".join(f"{name}=FILE" for name in lacking)
+    return f"none of these is {_listed(lacking)}; if a file has more bands, name them too with --bands, or add {files}"
+
+
+def _numbered(available: Collection[str]) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """The number of each band in its raster, and of each source the numbers of the bands that have no name."""
+    numbers: dict[str, int] = {}
+    free: dict[str, list[int]] = {}
+    for name in available:
+        before = sum(_source(other) == _source(name) for other in numbers)
+        unnamed = _UNNAMED.fullmatch(name.rpartition(".")[2])
+        numbers[name] = int(unnamed[1]) if unnamed else before + 1
+        if unnamed:
+            free.setdefault(_source(name), []).append(numbers[name])
+    return numbers, free
+
+
+def _source(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def required_bands(name: str, available: Collection[str]) -> tuple[str, ...]:
     """The bands of a scene that an index is computed from, in the formula's order.
 
@@ -167,10 +209,9 @@ def required_bands(name: str, available: Collection[str]) -> tuple[str, ...]:
     if index.parameters:
         raise Mistake(f"{index.name} cannot be computed here: it needs {_listed(index.parameters)} besides bands")
     if lacking:
-        example = ",".join(f"{band}={number}" for number, band in enumerate(index.bands, start=1))
         raise Mistake(
             f"{index.name} needs {_listed(index.bands)}; there are {', '.join(available) or 'no bands'}: "
-            f"name the bands, for example --bands {example}"
+            f"{mend(index.bands, available)}"
         )
     return tuple(band for band in (band_for(name, available) for name in index.bands) if band is not None)
 

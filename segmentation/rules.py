@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmentation.chip import reflectance
 from segmentation.errors import Mistake
-from segmentation.indices import band_for
+from segmentation.indices import band_for, mend
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.segmenter import Prediction, Segmenter
 
@@ -207,7 +207,7 @@ class Rules(Segmenter):
         if any(band_for(name, available) is None for name in _NEEDED):
             raise Mistake(
                 f"rules needs green, red and nir; there are {', '.join(available) or 'no bands'}: "
-                "name the bands, for example --bands green=2,red=3,nir=4"
+                f"{mend(_NEEDED, available)}"
             )
         return tuple(band for name in _ORDER if (band := band_for(name, available)) is not None)
 

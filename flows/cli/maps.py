@@ -119,6 +119,7 @@ def collection(
     """
     from dataclasses import asdict
 
+    from flows.catalogue import scene_warnings
     from flows.collection import CollectionRequest, collect
 
     template = options.request(scene, out, looked, fresh=fresh)
@@ -131,7 +132,7 @@ def collection(
         about = {"warnings": result.warnings, "notes": result.notes}
         print_json({"folder": result.folder, "entries": entries, "made": result.made, "files": result.files, **about})
     else:
-        show_warnings(result.warnings)
+        show_warnings((*result.warnings, *scene_warnings(result.entries)))
         show_entries(result.entries, {})
         print("".join(f"\n{note}" for note in result.notes))
         print(f"{len(result.made)} of {len(result.entries)} scenes were done now")
@@ -229,7 +230,7 @@ def monitor(
             }
         )
         return
-    show_warnings(series.warnings)
+    show_warnings(series.told)
     show_entries(series.entries, series.unused)
     print("".join(f"\n{note}" for note in series.notes))
     print(f"new: {len(watched.made)} scenes, {len(watched.compared)} changes")

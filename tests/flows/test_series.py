@@ -143,3 +143,22 @@ def test_the_command_line_says_the_threshold_and_takes_the_wish(inbox: Path, tmp
     assert "--fit-each" in collection_line(CollectionRequest(template=one, fit_each=True))
     assert "--fit-each" in monitor_line(MonitorRequest(template=one, fit_each=True))
     assert "--fit-each" not in collection_line(CollectionRequest(template=one))
+
+
+def test_a_frame_that_nobody_declared_is_told_of_in_the_report_and_not_in_logs_alone(tmp_path: Path) -> None:
+    """255 around the image, and nothing says that it is none."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for day in DAYS:
+        picture = np.random.default_rng(int(day)).integers(1, 250, (4, 90, 100)).astype(np.uint8)
+        picture[:, :24] = picture[:, :, -24:] = 255
+        write_scene(inbox / f"flight_{day}.tif", picture, names=("blue", "green", "red", "nir"))
+    collected = collect(CollectionRequest(template=template(inbox, tmp_path / "out")))
+    assert all("--nodata 255" in entry.warnings[0] for entry in collected.entries)
+    for page in ("report.html", "index.md"):
+        text = (tmp_path / "out" / page).read_text()
+        assert text.count("are 255 in all 2 bands, which looks like no image and is mapped as land") == 1
+        assert "flight_20240701, flight_20240601, flight_20240501: " in text
+    words = [str(inbox), "--segmenter", "otsu", "--set", "index=NDVI", "--products", "classes", "--workers", "0"]
+    done = CliRunner().invoke(app, ["monitor", *words, "--settle", "0", "--out", str(tmp_path / "watched")])
+    assert "flight_20240701, flight_20240601, flight_20240501: " in done.stderr

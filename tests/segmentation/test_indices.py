@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from segmentation import indices
 from segmentation.errors import Mistake
-from segmentation.indices import available, catalogue, compute, find, missing, required_bands
+from segmentation.indices import available, catalogue, compute, find, mend, missing, required_bands
 from tests.segmentation.chips import make_chip, of_spectra
 
 LETTERS = {letter: band.common_name for letter, band in spyndex.bands.items()}
@@ -159,7 +159,9 @@ def test_landsats_only_near_infrared_serves_where_nir_is_asked_for() -> None:
 
 
 def test_a_band_that_is_not_there_is_named_with_the_mend() -> None:
-    with pytest.raises(Mistake, match=r"MNDWI needs green and swir16; there are red, nir.*--bands green=1,swir16=2"):
+    with pytest.raises(
+        Mistake, match=r"MNDWI needs green and swir16; there are red, nir.*or add green=FILE swir16=FILE"
+    ):
         required_bands("mndwi", ["red", "nir"])
     with pytest.raises(Mistake, match="needs VV and VH besides bands"):
         required_bands("NDPolI", ALL_BANDS)
@@ -197,3 +199,18 @@ def test_only_what_is_the_same_at_every_scale_is_computed_on_digital_numbers() -
 def test_a_formula_that_is_more_than_arithmetic_is_refused(formula: str) -> None:
     with pytest.raises((ValueError, KeyError)):
         indices._evaluate(indices._tree(formula), {"N": 1.0, "R": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("needed", "there", "said"),
+    [
+        (("green", "red", "nir"), ("band_1", "band_2", "band_3", "band_4"), "--bands green=1,red=2,nir=3"),
+        (("nir", "swir16"), ("blue", "green", "red", "nir"), "none of these is swir16; if a file has more bands"),
+        (("nir", "swir16"), ("nir", "band_2"), "--bands nir=1,swir16=2"),
+        (("nir", "swir16"), ("band_1",), "none of these is swir16; if a file has more bands"),
+        (("t1.nir",), ("band_1", "t1.red", "t1.band_2"), "--bands t1.nir=2"),
+        (("nir",), (), "or add nir=FILE"),
+    ],
+)
+def test_the_mend_suits_the_bands_that_are_there(needed: tuple[str, ...], there: tuple[str, ...], said: str) -> None:
+    assert said in mend(needed, there)

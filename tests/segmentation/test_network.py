@@ -234,9 +234,12 @@ def test_a_relative_folder_is_the_same_one_for_a_worker_elsewhere(
 def test_missing_bands_are_named(network: Network) -> None:
     assert network.bands(["nir", "blue", "green", "red"]) == BANDS
     with pytest.raises(
-        Mistake, match="also needs red, nir, and the scene has blue, green; name its bands with --bands"
+        Mistake,
+        match="also needs red, nir, and the scene has blue, green; none of these is red and nir; if",
     ):
         network.bands(["blue", "green"])
+    with pytest.raises(Mistake, match="name the bands, for example --bands green=1,red=2,nir=4"):
+        network.bands(["green", "band_2", "blue", "band_4"])
 
 
 def test_a_missing_source_is_to_be_added_not_numbered(tmp_path: Path) -> None:
@@ -244,8 +247,10 @@ def test_a_missing_source_is_to_be_added_not_numbered(tmp_path: Path) -> None:
     network = Network(bundle=str(a_bundle(tmp_path / "two", bands=bands).folder))
     with pytest.raises(Mistake, match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or"):
         network.bands(["red", "nir"])
-    with pytest.raises(Mistake, match=r"name its bands with --bands leaf_on.nir=1"):
+    with pytest.raises(Mistake, match=r"none of these is leaf_on.nir; .* or add leaf_on.nir=FILE"):
         network.bands(["red", "leaf_on.red"])
+    with pytest.raises(Mistake, match=r"--bands red=1,leaf_on.red=1,leaf_on.nir=4"):
+        network.bands(["red", "band_2", "leaf_on.red", "leaf_on.band_4"])
 
 
 def test_digital_numbers_are_refused(network: Network) -> None:
