@@ -106,6 +106,11 @@ def segmenter_of(method: str) -> Segmenter:
 # --------------------------------------------------------------------------------------------------------- data folders
 
 
+def data_folder() -> Path:
+    """Where forms put what nobody gives a place: the first data folder, else one of ours at home."""
+    return next(iter(reach_of_forms().roots or ()), Path.home() / "landweave")
+
+
 def models(kind: str = "") -> list[str]:
     """The folders of trained models in the data folders, the newest first; of a kind also those of the package."""
     folders = _listed(file.parent for file in _files(lambda name: name == CARD))

@@ -73,28 +73,27 @@ async def offer(address: str) -> None:
     """
     from prefect.client.orchestration import get_client
     from prefect.runner import Runner
-    from prefect.types.entrypoint import EntrypointType
 
-    from flows.offered import OFFERED
+    from flows.deployments import START, deploy, keep_lists
 
     # one run at a time: it takes all cores, and its memory was planned on what is free
     runner = Runner(name="landweave", limit=1)
-    deployed = [
-        await runner.aadd_deployment(
-            await flow.ato_deployment(flow.name, tags=["landweave", tag], entrypoint_type=EntrypointType.MODULE_PATH)
-        )
-        for flow, tag in OFFERED.items()
-    ]
+    deployed = await deploy(runner)
+    start = next(place for flow, place in deployed.items() if flow.name == START)
     work, asked = asyncio.create_task(runner.start()), asyncio.Event()
     while not (runner.started or work.done()):
         await asyncio.sleep(0.05)
     for number in endings():  # only now: the runner's start takes SIGTERM
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    say(f"Landweave is ready: open {address}/deployments and run segment-scene, or another flow. Ctrl-C ends it.")
+    say(f"Landweave is ready: open {address}/deployments/deployment/{start}, which says what is here. Ctrl-C ends it.")
     async with get_client() as client:
-        queue = asyncio.create_task(tell_of_queue(client, deployed))
+        beside = [
+            asyncio.create_task(tell_of_queue(client, list(deployed.values()))),
+            asyncio.create_task(keep_lists(client, deployed)),
+        ]
         await asyncio.wait({work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        queue.cancel()
+        for task in beside:
+            task.cancel()
     if not work.done():
         await runner.astop()
     await work

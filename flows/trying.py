@@ -19,7 +19,7 @@ from pydantic import Field
 from flows import cluster, segment
 from flows.artifacts import key_of
 from flows.bar import Bar
-from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
+from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
 from flows.demo import BLOCK, write_demo
 from flows.form_choices import MethodChoice, SceneChoice, SensorChoice
 from flows.form_groups import Advanced, Bands, Output
@@ -104,7 +104,7 @@ def filled_form(flow: str, parameters: Mapping[str, Any]) -> str:
     except ObjectNotFound:
         return ""
     asked = quote(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False), safe="")
-    return f"{url_for(deployment)}/run?parameters={asked}"
+    return f"{url_for('deployment', obj_id=deployment.id)}/run?parameters={asked}"
 
 
 @offered(
@@ -120,11 +120,11 @@ def demo(
     """Draw a scene with its truth, map it, and compare.
 
     Args:
-        output_folder: Folder for the scene and its map; made if need be. Empty: demo, in the data folder.
+        output_folder: Folder for the scene and its map; made if need be. Empty: demo/ in the data folder.
         size: Width and height of the scene in pixels of 10 m.
         seed: Which landscape.
     """
-    folder = Path(path_of(output_folder) or demo_folder())
+    folder = Path(path_of(output_folder) or data_folder() / "demo")
     within_reach(folder)
     bar.reach(0, "draw the scene")
     with empty_main(), cluster.start(cluster_for(Advanced()), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
@@ -135,9 +135,3 @@ def demo(
         source=Source(paths=(str(scene),)), out=folder, segmenter=choose_segmenter("demo", {}), reference=str(truth)
     )
     return segment.mapped(request, cluster_for(Advanced()), bar)
-
-
-def demo_folder() -> Path:
-    """Where the demo goes if nobody says where: `demo` in the first data folder, else `landweave-demo` at home."""
-    roots = reach_of_forms().roots
-    return roots[0] / "demo" if roots else Path.home() / "landweave-demo"
