@@ -123,14 +123,14 @@ def _change(catalogue: Catalogue, folder: Path) -> list[str]:
 
 def scene_table(catalogue: Catalogue, folder: Path) -> str:
     """Every scene, the newest first, with what came of it and the way to its run."""
-    rows = ["| scene | date | what came of it | hectares | |", "|---|---|---|---:|---|"]
+    rows = ["| scene | date | hectares | | what came of it |", "|---|---|---:|---|---|"]
     for entry in reversed(catalogue.entries):
         here = folder / catalogue.place(entry, ".")
         ways = {"files": here, "picture": here / "quicklook.png", "polygons": here / "landcover.gpkg"}
         there = {word: path for word, path in ways.items() if entry.status == "done" and path.exists()}
         hectares = f"{entry.mapped_m2 / 1e4:,.1f}" if entry.areas else ""
         outcome = _cell(in_form_words(standing(catalogue, entry)))
-        rows.append(f"| {_cell(entry.name)} | {entry.date} | {outcome} | {hectares} | {_linked(there)} |")
+        rows.append(f"| {_cell(entry.name)} | {entry.date} | {hectares} | {_linked(there)} | {outcome} |")
     return "\n".join(rows)
 
 
