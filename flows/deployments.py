@@ -56,7 +56,7 @@ _START = """
 **See one first**: *Run* ▸ *Quick run* on this page. A minute later the *Artifacts* of the run hold a picture of the
 map, the areas of its classes and links to its files, which lie in `{demo}`.
 
-**Then your own image**: *Deployments* ▸ *inspect-scene* ▸ *Run* ▸ *Custom run* tells what is in it, what looks wrong
+**Then your own image**: *Deployments* ▸ *inspect-scene* ▸ *Run* ▸ *Quick run* tells what is in it, what looks wrong
 and how long a map takes, and links to the form filled in.
 
 | flow | what you get |
