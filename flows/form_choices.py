@@ -62,6 +62,9 @@ class _Tabs:
             kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
             kind["title"] = "Method"
             settings["title"] = choices.KINDS.get(kind["enum"][0], settings["title"])
+            for one in settings["properties"].values():
+                if unit := one.pop("unit", ""):
+                    one["description"] = f"{one.get('description', '')} ({unit})".strip()
             if "index" in settings["properties"]:
                 settings["properties"]["index"]["enum"] = [*catalogue(), *COMMON_NAMES]
             if "bundle" in settings["properties"]:

@@ -14,7 +14,7 @@ __all__ = ["kind_facts", "kinds"]
 
 
 def kind_facts(kind: str) -> dict[str, Any]:
-    """A kind of segmenter: what it is in a sentence and at length, and each of its settings.
+    """A kind of segmenter: what it is in a sentence and at length, its classes, and each of its settings.
 
     `Mistake` where there is no such kind.
     """
@@ -28,5 +28,6 @@ def kind_facts(kind: str) -> dict[str, Any]:
         "kind": kind,
         "summary": " ".join(described.partition("\n\n")[0].split()),
         "description": described,
+        "classes": [{"name": name, "meaning": meaning} for name, meaning in chosen.meanings.items()],
         "settings": explained(settings(chosen)),
     }

@@ -38,10 +38,20 @@ class ForestRecipe(BaseModel):
     trees: Annotated[int, Field(ge=0, le=2000, description="How many; 0: what the kind has by default.")] = 0
     windows: Annotated[
         tuple[Annotated[int, Field(ge=3, le=LARGEST_WINDOW)], ...] | None,
-        Field(description="Odd lengths, in pixels, of the windows around a pixel; empty: what validates best."),
+        Field(
+            json_schema_extra={"unit": "pixels"},
+            description="Odd lengths, in pixels, of the windows around a pixel; empty: what validates best.",
+        ),
     ] = None
     features: Annotated[int, Field(ge=1, le=512, description="Of all candidates, how many are kept.")] = 80
-    per_class: Annotated[int, Field(ge=10, description="Pixels of one class that trees grow from, at most.")] = 20_000
+    per_class: Annotated[
+        int,
+        Field(
+            ge=10,
+            json_schema_extra={"unit": "pixels"},
+            description="Pixels of one class that trees grow from, at most.",
+        ),
+    ] = 20_000
     rarity: Annotated[
         float, Field(ge=0, le=1, description="0: all pixels count alike; 1: all classes do, however rare.")
     ] = 0.15

@@ -168,7 +168,7 @@ def mend(needed: Sequence[str], available: Collection[str]) -> str:
     >>> mend(("green", "nir"), ("band_1", "band_2", "band_3"))
     'name the bands, for example --bands green=1,nir=2'
     >>> mend(("nir", "swir16"), ("blue", "green", "red", "nir"))
-    'none of these is swir16; if a file has more bands, name them too with --bands, or give single-band files, swir16=FILE among them'
+    'none of these is swir16; if a file has more bands, name them with --bands, or give single files, swir16=FILE too'
     """
     numbers, free = _numbered(available)
     chosen = {name: numbers[band] for name in needed if (band := band_for(name, available)) is not None}
@@ -180,8 +180,8 @@ def mend(needed: Sequence[str], available: Collection[str]) -> str:
         return f"name the bands, for example --bands {','.join(f'{name}={chosen[name]}' for name in needed)}"
     files = " ".join(f"{name}=FILE" for name in lacking)
     return (
-        f"none of these is {_listed(lacking)}; if a file has more bands, name them too with --bands, or give single-band "
-        f"files, {files} among them"
+        f"none of these is {_listed(lacking)}; if a file has more bands, name them with --bands, or give single "
+        f"files, {files} too"
     )
 
 

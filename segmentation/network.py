@@ -24,8 +24,18 @@ class Network(Bundled):
     uses_gpu: ClassVar[bool] = True
 
     kind: Literal["network"] = "network"
-    tile: Annotated[int | None, Field(ge=32, description="Length of a core in pixels; empty: the bundle's.")] = None
-    margin: Annotated[int | None, Field(ge=0, description="Pixels seen around a core; empty: the bundle's.")] = None
+    tile: Annotated[
+        int | None,
+        Field(
+            ge=32, json_schema_extra={"unit": "pixels"}, description="Length of a core in pixels; empty: the bundle's."
+        ),
+    ] = None
+    margin: Annotated[
+        int | None,
+        Field(
+            ge=0, json_schema_extra={"unit": "pixels"}, description="Pixels seen around a core; empty: the bundle's."
+        ),
+    ] = None
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")] = "auto"
     runtime: Annotated[
         Literal["auto", Runtime],

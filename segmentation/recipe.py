@@ -37,8 +37,18 @@ class Recipe(BaseModel):
     balance: Annotated[
         float, Field(ge=0, le=1, description="0: chips lie where pixels are; 1: on all classes alike.")
     ] = 0.0
-    chip: Annotated[int, Field(ge=0, le=4096, description="Side of the chips in pixels; 0: from the data.")] = 0
-    batch: Annotated[int, Field(ge=0, description="Chips in a step; 0: from the data.")] = 0
+    chip: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4096,
+            json_schema_extra={"unit": "pixels"},
+            description="Side of the chips in pixels; 0: from the data.",
+        ),
+    ] = 0
+    batch: Annotated[
+        int, Field(ge=0, json_schema_extra={"unit": "chips"}, description="Chips in a step; 0: from the data.")
+    ] = 0
     steps: Annotated[int, Field(ge=0, description="Steps of a run; 0: from the data and the network's cost.")] = 0
     rate: Annotated[float, Field(gt=0, description="Highest learning rate.")] = 3e-3
     decay: Annotated[float, Field(ge=0, description="Weight decay.")] = 0.05

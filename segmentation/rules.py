@@ -75,8 +75,8 @@ side like them, they are roofs. Set by hand, on the roofs of Bolzano."""
 
 Values = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
-IndexThreshold = Field(ge=-1, le=1)
-ReflectanceThreshold = Field(gt=0, le=2)
+IndexThreshold = Field(ge=-1, le=1, json_schema_extra={"unit": "index"})
+ReflectanceThreshold = Field(gt=0, le=2, json_schema_extra={"unit": "reflectance"})
 
 
 class Levels(BaseModel):
@@ -102,7 +102,7 @@ class Rules(Segmenter):
     - haze: its darkest hundredth shows what air adds to blue, green and red. So much is taken off, if it falls with the
       wavelength as haze does and the darkest are not themselves the colour of soil: Chavez (1988, 1996);
     - forest: the darkest of the dense vegetation, whose peak in the histogram of green gives the threshold of trees, as
-      in Huang et al. (2008), doi:10.1016/j.rse.2007.07.023, within published bounds;
+      in Huang et al. (2008), doi:10.1016/j.rse.2007.07.023, within bounds;
     - cloud: whether what is as bright lies in patches.
 
     A class is a list of tests, each the distance to a threshold. A pixel gets the first class whose tests all hold:
@@ -136,6 +136,18 @@ class Rules(Segmenter):
     revision: ClassVar[int] = 2
     needs_sample: ClassVar[bool] = True
     needs_reflectance: ClassVar[bool] = True
+    meanings: ClassVar[Mapping[str, str]] = {
+        "Water": "open water: lakes, rivers, the sea; not what grows in it",
+        "Trees and dense vegetation": "ground that is covered and dark in green: forest, scrub, orchards, some maize",
+        "Crops and grass": "ground that is covered and bright in green: growing crops, meadows, lawns",
+        "Sparse vegetation": "ground that shows between plants, or plants that are not green: dry grass, young crops, "
+        "suburbs",
+        "Bare soil": "ground without plants that looks like soil: fallow, sand, river bars; needs swir16",
+        "Built-up": "ground without plants that looks like no soil: roofs, roads, rock, some dark soil; needs swir16",
+        "Snow and ice": "needs swir16; not compared by change and monitor",
+        "Cloud": "bright patches that are bluer than land; needs blue; not compared by change and monitor",
+        "Bare or built-up": "ground without plants, where without swir16 nothing tells soil from roofs",
+    }
 
     kind: Literal["rules"] = "rules"
 
@@ -162,6 +174,7 @@ class Rules(Segmenter):
         Field(
             ge=0,
             le=2,
+            json_schema_extra={"unit": "reflectance"},
             title="Green of trees",
             description="Trees reflect less green than this, crops and grass more; 0: what the scene itself says.",
         ),
@@ -193,7 +206,13 @@ class Rules(Segmenter):
     ] = 0.08
     reach: Annotated[
         float,
-        Field(gt=0, le=2, title="Reach of confidence", description="Distance to a threshold that counts as 100 %."),
+        Field(
+            gt=0,
+            le=2,
+            json_schema_extra={"unit": "index"},
+            title="Reach of confidence",
+            description="Distance to a threshold that counts as 100 %.",
+        ),
     ] = 0.25
     fitted: Annotated[Levels | None, Field(title="Levels", description="Found in the scene; leave it empty.")] = None
 

@@ -77,6 +77,8 @@ class Segmenter(BaseModel, ABC):
     """Whether maps that are compared must come from one fit: what it finds decides what a class means."""
     needs_reflectance: ClassVar[bool] = False
     """Whether a scene is refused before the work starts where `calibrates` cannot be done."""
+    meanings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What its classes are, in plain words, by name; empty where a model's card says it."""
     inspects: ClassVar[bool] = False
     """Whether `inspect` has something to say of a sample."""
     uses_gpu: ClassVar[bool] = False

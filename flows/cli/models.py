@@ -34,6 +34,9 @@ def segmenters(
             print_json(facts)
             return
         print(f"{facts['description']}\n")
+        if facts["classes"]:
+            table([(one["name"], one["meaning"]) for one in facts["classes"]], ("class", "what it is"))
+            print()
         show_settings(facts["settings"])
         first = next(iter(facts["settings"]), {"name": "KEY"})["name"]
         print(f"\nUse it: landweave segment SCENE --segmenter {kind} --set {first}=… --out DIR")

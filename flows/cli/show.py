@@ -219,7 +219,7 @@ def show_settings(settings: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
             one["name"], "required" if one["required"] else words(one["default"]),
-            " ".join(filter(None, (one["allowed"], one["unit"]))), one["meaning"],
+            " ".join(filter(None, (one["allowed"], one["unit"] and f"({one['unit']})"))), one["meaning"],
         )
         for one in settings
     ]  # fmt: skip

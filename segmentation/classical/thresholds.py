@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -46,6 +46,11 @@ class Otsu(Segmenter):
 
     needs_sample: ClassVar[bool] = True
     one_fit: ClassVar[bool] = True
+    meanings: ClassVar[Mapping[str, str]] = {
+        "Vegetation, Not vegetation": f"of {', '.join(_GREENNESS)}",
+        "Water, Land": f"of {', '.join(_WETNESS)}",
+        "High, Low": "of any other index or band; name them with above and below",
+    }
 
     kind: Literal["otsu"] = "otsu"
 

@@ -215,7 +215,9 @@ def test_a_segmenter_is_explained_with_every_setting_and_what_it_may_be(landweav
     assert status == 0
     facts = json.loads(out)
     water = next(one for one in facts["settings"] if one["name"] == "water")
-    assert (water["default"], water["allowed"]) == (0, "-1 to 1")
+    assert (water["default"], water["allowed"], water["unit"]) == (0, "-1 to 1", "index")
+    assert {one["name"]: one["unit"] for one in facts["settings"]}["trees_green"] == "reflectance"
+    assert [one["name"] for one in facts["classes"]] == [land.name for land in Rules().legend.each()]
     assert water["meaning"] == Rules.model_fields["water"].description
     assert [one["name"] for one in facts["settings"]] == list(settings(Rules))
     _, out, _ = landweave("segmenters", "network")

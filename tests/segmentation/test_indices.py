@@ -160,7 +160,7 @@ def test_landsats_only_near_infrared_serves_where_nir_is_asked_for() -> None:
 
 def test_a_band_that_is_not_there_is_named_with_the_mend() -> None:
     with pytest.raises(
-        Mistake, match=r"MNDWI needs green and swir16; there are red, nir.*files, green=FILE swir16=FILE among them"
+        Mistake, match=r"MNDWI needs green and swir16; there are red, nir.*files, green=FILE swir16=FILE too"
     ):
         required_bands("mndwi", ["red", "nir"])
     with pytest.raises(Mistake, match="needs VV and VH besides bands"):
@@ -209,7 +209,7 @@ def test_a_formula_that_is_more_than_arithmetic_is_refused(formula: str) -> None
         (("nir", "swir16"), ("nir", "band_2"), "--bands nir=1,swir16=2"),
         (("nir", "swir16"), ("band_1",), "none of these is swir16; if a file has more bands"),
         (("t1.nir",), ("band_1", "t1.red", "t1.band_2"), "--bands t1.nir=2"),
-        (("nir",), (), "files, nir=FILE among them"),
+        (("nir",), (), "files, nir=FILE too"),
     ],
 )
 def test_the_mend_suits_the_bands_that_are_there(needed: tuple[str, ...], there: tuple[str, ...], said: str) -> None:

@@ -247,7 +247,7 @@ def test_a_missing_source_is_to_be_added_not_numbered(tmp_path: Path) -> None:
     network = Network(bundle=str(a_bundle(tmp_path / "two", bands=bands).folder))
     with pytest.raises(Mistake, match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or"):
         network.bands(["red", "nir"])
-    with pytest.raises(Mistake, match=r"none of these is leaf_on.nir; .* leaf_on.nir=FILE among them"):
+    with pytest.raises(Mistake, match=r"none of these is leaf_on.nir; .* leaf_on.nir=FILE too"):
         network.bands(["red", "leaf_on.red"])
     with pytest.raises(Mistake, match=r"--bands red=1,leaf_on.red=1,leaf_on.nir=4"):
         network.bands(["red", "band_2", "leaf_on.red", "leaf_on.band_4"])
