@@ -20,6 +20,7 @@ from flows.settings import value_of
 from tiling.errors import Mistake, redacted
 
 if TYPE_CHECKING:
+    from flows.change import ChangeRequest
     from flows.collection import CollectionRequest
     from flows.monitor import MonitorRequest
     from flows.train import Training
@@ -70,6 +71,16 @@ def index_line(source: Source, names: Sequence[str], out: str) -> str:
     return _line("index", _measured(source, names, out))
 
 
+def change_line(request: ChangeRequest) -> str:
+    """The line that compares two maps; "" where no line does."""
+    return _line("change", _compared(request))
+
+
+def zones_line(map: str, zones: str, out: str) -> str:
+    """The line that measures the classes of a map in zones, `out` the layer that is written."""
+    return _line("zones", [*_places([map, zones]), "--out", out])
+
+
 def use_line(bundle: Path) -> str:
     """The line that maps a scene with a trained model."""
     return _line("segment", ["SCENE", "--segmenter", str(bundle), "--out", "FOLDER"])
@@ -97,6 +108,25 @@ def _evaluated(map: str, reference: str, out: str, settings: Mapping[str, Any]) 
         if value is not None and value != usual.get(name):
             yield from _option(f"--{name.replace('_', '-')}", value)
     yield from ("--out", out)
+
+
+def _compared(request: ChangeRequest) -> Iterator[str]:
+    if request.hidden != type(request).model_fields["hidden"].default:
+        raise _UnsayableError
+    yield from _places([request.earlier, request.later])
+    yield from _given(
+        request,
+        {
+            "classes": "--classes",
+            "nodata": "--nodata",
+            "min_area": "--min-change-area",
+            "min_confidence": "--min-confidence",
+            "simplify": "--simplify",
+        },
+    )
+    if request.fresh:
+        yield "--fresh"
+    yield from ("--out", str(request.out))
 
 
 def _measured(source: Source, names: Sequence[str], out: str) -> Iterator[str]:
@@ -133,9 +163,9 @@ def _mapped(request: Request, *, once: bool) -> Iterator[str]:
             "min_area_rule": "--min-area-rule",
             "simplify": "--simplify",
             "smooth": "--smooth",
-            "licence": "--licence",
             "indices": "--index",
             "reference": "--reference",
+            "licence": "--licence",
             "shard": "--shard",
         },
     )

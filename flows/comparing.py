@@ -13,6 +13,7 @@ from flows import cluster
 from flows.artifacts import key_of, publish_page
 from flows.bar import Bar
 from flows.change import Change, ChangeRequest, change, pieces
+from flows.commandline import change_line, zones_line
 from flows.form_choices import MapChoice, Text
 from flows.form_groups import Advanced, Changes
 from flows.forms import changes_from, cluster_for, path_of, within_reach
@@ -84,7 +85,7 @@ def publish_change(result: Change, request: ChangeRequest) -> None:
     ]
     told = [f"**{changed(result)}**; {result.aligned}", *(f"> **Note:** {note}" for note in result.notes)]
     drawn = [out / "quicklook.png", out / "flows.png"]
-    page = "\n\n".join([*told, files_page(out, result.files, drawn)])
+    page = "\n\n".join([*told, files_page(out, result.files, drawn, change_line(request))])
     publish_page("change", out.name, out, f"{between}: {changed(result)}", page)
     key = key_of(out.name, out)
     create_table_artifact(rows, key=f"transitions-{key}", description=f"What became of what, {between}")
@@ -118,7 +119,8 @@ def zonal_areas(
         assets=[asset(out / "zones.gpkg", f"Classes of {raster.name} in {Path(zones).name}")],
     )
     out, files = out.resolve(), [found.layer, found.table]
-    publish_page("zones", out.name, out, f"Classes of {map} in {zones}", files_page(out, files))
+    command = zones_line(str(raster), zones, str(found.layer))
+    publish_page("zones", out.name, out, f"Classes of {map} in {zones}", files_page(out, files, command=command))
     rows = [{name: said(value) for name, value in row.items()} for row in found.rows[:MOST_ROWS]]
     create_table_artifact(
         rows, key=f"areas-in-zones-{key_of(out.name, out)}", description=f"Classes of {map} in {zones}"

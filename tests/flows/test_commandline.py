@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pydantic import BaseModel
 
-from flows import cli, collection, monitor, pipeline, train
+from flows import change, cli, collection, monitor, pipeline, train
+from flows.change import ChangeRequest
 from flows.collection import CollectionRequest
 from flows.commandline import (
+    change_line,
     collection_line,
     evaluate_line,
     in_lines,
@@ -40,6 +42,7 @@ LINES: dict[type[BaseModel], Callable[[Any], str]] = {
     CollectionRequest: collection_line,
     MonitorRequest: monitor_line,
     Training: train_line,
+    ChangeRequest: change_line,
 }
 
 
@@ -66,7 +69,13 @@ def read() -> Any:
         return caught.value.args[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module, function in ((pipeline, "run"), (collection, "collect"), (monitor, "monitor"), (train, "train")):
+        for module, function in (
+            (pipeline, "run"),
+            (collection, "collect"),
+            (monitor, "monitor"),
+            (train, "train"),
+            (change, "change"),
+        ):
             patch.setattr(module, function, stop)
         yield reading
 
@@ -102,6 +111,7 @@ REQUESTS: dict[str, BaseModel] = {
         shard=512,
         reference="truth; rm -rf.tif",
         preflight="warn",
+        licence="CC-BY-4.0",
         fresh=True,
     ),
     "settings of rules": request(segmenter=Rules(water=1e-7, trees_green=0.06)),
@@ -119,10 +129,11 @@ REQUESTS: dict[str, BaseModel] = {
         ),
         aoi="v.gpkg",
     ),
-    "a collection": CollectionRequest(template=request(fresh=True), pattern="*_SR.tif", title="Täler & Höhen"),
+    "a collection": CollectionRequest(template=request(fresh=True), pattern="*_SR.tif", title="Täler & Höhen",
+        fit_each=True),
     "a monitor": MonitorRequest(
         template=request(segmenter=Otsu(index="NDVI")), title="Valley", pattern="*.tif", zones="parcels.gpkg",
-        max_invalid=0.5, min_change_area=5000, min_confidence=20, expect_days=10, settle_seconds=0,
+        max_invalid=0.5, min_change_area=5000, min_confidence=20, expect_days=10, settle_seconds=0, fit_each=True,
     ),
     "a training": Training(
         sources=(Source(paths=("a.tif",), scale=1e-4), Source(paths=("b.tif",), scale=1e-4)),
@@ -130,6 +141,10 @@ REQUESTS: dict[str, BaseModel] = {
         regroup={5: 2}, labels_nodata=0, split="blocks",
         recipe=Recipe(steps=50, options={"members": 2, "decoder_channels": (8, 4)}, seed=3),
         name="Valley", licence="CC-BY-4.0",
+    ),
+    "a comparison": ChangeRequest(
+        earlier="a b", later="c/classes.tif", out=Path("d"), classes={"Bare soil": "Open", "Cloud": ""}, nodata=0,
+        min_area=5000, min_confidence=10, simplify=0, fresh=True,
     ),
     "a forest": Training(
         sources=(Source(paths=("red=a.tif", "nir=b.tif")),), labels=("a.gpkg",), out=Path("forest"),
@@ -143,6 +158,14 @@ def test_a_line_reads_back_into_the_request(name: str, read: Callable[[str], obj
     line = command_line(REQUESTS[name])
     assert "\n" not in line
     assert read(line) == REQUESTS[name]
+
+
+SAID = {Request: 15, Source: 12, Search: 6, CollectionRequest: 4, MonitorRequest: 11, Training: 14, ChangeRequest: 10}
+"""How many fields of each request a line says: a new one is to be said as well, and tried above."""
+
+
+def test_lines_say_every_field_there_is() -> None:
+    assert {kind: len(kind.model_fields) for kind in SAID} == SAID
 
 
 texts = some.text(some.characters(exclude_categories=["C", "Z"], exclude_characters="~"), min_size=1, max_size=12)
