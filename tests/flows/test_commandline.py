@@ -74,7 +74,7 @@ def read() -> Any:
             (collection, "collect"),
             (monitor, "monitor"),
             (train, "train"),
-            (change, "change"),
+            (change, "pieces"),
         ):
             patch.setattr(module, function, stop)
         yield reading
