@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from flows.coding import HIDING
 from flows.figures import csv_text
 from flows.items import ASSETS, ITEM, item_of, slug
 from flows.run import versions, write_whole
+from segmentation.legend import HIDING
 from tiling.about import About
 from tiling.errors import Mistake
 from tiling.mosaic import scratch

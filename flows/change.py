@@ -23,7 +23,7 @@ import rasterio
 import rasterio.errors
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.coding import BASE, CODES, HIDING, Coding, Found, changed, code, count_codes, hiding, look, unite
+from flows.coding import BASE, CODES, Coding, Found, changed, code, count_codes, hiding, look, unite
 from flows.evaluate import BLOCK
 from flows.evaluate import pieces as pieces_of
 from flows.overwriting import check_change
@@ -31,6 +31,7 @@ from flows.pairs import Pair, Side, align
 from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
 from flows.run import held, versions, write_whole
+from segmentation.legend import HIDING
 from tiling.about import About
 from tiling.alignment import geobox_of
 from tiling.area import PixelAreas

@@ -23,8 +23,6 @@ from tiling.window import Window
 BASE = 100
 """A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5; 202 stayed 2."""
 
-HIDING = ("Cloud", "Snow and ice")
-"""Classes that hide the ground, by name: what lies below is not known, so they are not compared."""
 
 CODES = BASE * BASE
 DENSE = 1 << 20

@@ -25,7 +25,6 @@ from flows import catalogue
 from flows.catalogue import Catalogue, ChangeEntry, Entry
 from flows.change import ChangeRequest, change
 from flows.cluster import HERE, Cluster
-from flows.coding import HIDING
 from flows.collection import Found, Run, fitted_to_all, folder_of, in_order, scenes_of, segment_each
 from flows.commandline import monitor_line
 from flows.figures import csv_text
@@ -35,6 +34,7 @@ from flows.request import Request
 from flows.run import content_key, held, write_whole
 from flows.series import MISTAKES, FitEach, doubt
 from flows.stac import NothingFound
+from segmentation.legend import HIDING
 from tiling.errors import Mistake
 
 FORMAT = 1

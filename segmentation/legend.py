@@ -57,6 +57,9 @@ class Legend(BaseModel):
         return iter(self.classes)
 
 
+HIDING = ("Cloud", "Snow and ice")
+"""Classes that hide the ground, by name: what lies below is not known, so they are not compared."""
+
 LAND_COVER = Legend(
     classes=(
         LandClass(value=1, name="Water", colour="#3b7dd8"),
