@@ -1,0 +1,75 @@
+"""What stands on the pages of finished runs, as Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.artifacts import key_of
+from flows.catalogue import Catalogue, ChangeEntry, ClassRow, Entry
+from flows.pages import areas_table, file_table, news, scene_table
+from flows.pictures import square
+
+
+def entry(name: str, date: str = "", status: str = "done", message: str = "") -> Entry:
+    rows = (ClassRow(1, "Water", "#3b7dd8", 10, 1e6, 1.0),) if status == "done" else ()
+    return Entry(name, "key", status, (f"{name}.tif",), date, message, areas=rows)  # type: ignore[arg-type]
+
+
+def change(name: str, hectares: float, message: str = "") -> ChangeEntry:
+    return ChangeEntry(name, "key", "a", "b", changed_m2=hectares * 1e4, message=message)
+
+
+def test_scenes_of_one_name_in_two_folders_have_histories_of_their_own(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    (tmp_path / "link").symlink_to(one)
+    assert key_of("Tal 2024", one) != key_of("Tal 2024", other)
+    assert key_of("Tal 2024", one) == key_of("Tal 2024", tmp_path / "link") == key_of("Tal 2024", one / ".." / "one")
+    assert key_of("Tal 2024", one).startswith("tal-2024-")
+
+
+def test_areas_stand_in_their_order_with_their_colours() -> None:
+    colours = {"Water": "#3b7dd8", "Forest": "#2f7d3b"}
+    rows = areas_table([("Water", 12.34, 0.1), ("Forest", 1234.5, 0.9), ("a|b", 0.1, 0.0)], colours).splitlines()[2:]
+    assert rows == [
+        f"| ![#2f7d3b]({square('#2f7d3b')}) | Forest | 1,234.5 | 90.0 % |",
+        f"| ![#3b7dd8]({square('#3b7dd8')}) | Water | 12.3 | 10.0 % |",
+        r"|  | a\|b | 0.1 | 0.0 % |",
+    ]
+
+
+def test_files_are_linked_where_they_have_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "report.html"
+    file.write_text("x" * 5000)
+    monkeypatch.setenv("LANDWEAVE_FILES", "off")
+    assert file_table([file]).splitlines()[2] == "| `report.html` | report | 5 kB |"
+    monkeypatch.setenv("LANDWEAVE_FILES", "https://gis.example/files")
+    assert f"| [report.html](https://gis.example/files{file}) | report | 5 kB |" in file_table([file])
+
+
+def test_every_scene_leads_to_its_files_and_says_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANDWEAVE_FILES", "http://h/files")
+    (tmp_path / "may").mkdir()
+    (tmp_path / "may" / "quicklook.png").touch()
+    failed = entry("june", "2024-06-01", "failed", "name its bands with --bands red=1")
+    table = scene_table(Catalogue("Valley", (entry("may", "2024-05-01"), failed)), tmp_path)
+    last, first = table.splitlines()[2:]
+    assert last == "| june | 2024-06-01 |  |  | failed: name its bands under “Band names” red=1 |"
+    ways = f"[files](http://h/files{tmp_path}/may/) · [picture](http://h/files{tmp_path}/may/quicklook.png)"
+    assert first == f"| may | 2024-05-01 | 100.0 | {ways} | done |"
+
+
+def test_what_is_new_in_a_few_words() -> None:
+    entries = (entry("a"), entry("b"), entry("c", status="failed"))
+    changes = (change("a-b", 40_182), change("b-c", 5, "they share no ground"))
+    series = Catalogue("Valley", entries, changes=changes)
+    assert news([], series, []) == "no news"
+    assert news(["a"], series, []) == "+1 scene"
+    assert news(["b"], series, ["a-b"]) == "+1 scene, 40,182 ha changed"
+    assert news(["a", "b", "c"], series, ["a-b", "b-c"]) == "+3 scenes, 1 failed, 40,182 ha changed"
+    assert news([], series, ["a-b"]) == "40,182 ha changed"
