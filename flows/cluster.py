@@ -167,7 +167,9 @@ def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) ->
     told = given.get("settings") or {}
     given["settings"] = {**told, **settings} if isinstance(told, dict) else told
     cluster = checked(Cluster, **given)
-    if "://" not in cluster.kind and "." not in cluster.kind and cluster.kind not in ("local", "cuda", *LAUNCHERS):
+    named = cluster.kind in ("local", "cuda", *LAUNCHERS) or "://" in cluster.kind
+    dotted = cluster.kind.split(".")
+    if not named and not (len(dotted) > 1 and all(part.isidentifier() for part in dotted)):
         raise Mistake(
             f"there is no cluster {cluster.kind!r}; say local, cuda, {', '.join(LAUNCHERS)}, the address of a "
             "scheduler such as tcp://127.0.0.1:8786, or the dotted path of a class"

@@ -15,6 +15,7 @@ from flows.run import write_whole
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
 from tiling.errors import Mistake
+from tiling.files import made
 from tiling.pam import sidecar_text
 from tiling.reading import open_dataset
 from tiling.window import Window
@@ -46,7 +47,7 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
     for path in (scene, truth):
         if path.exists() and not _drawn(path):
             raise Mistake(f"{path} is there and no demo has made it; name another folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    made(folder)
     landscape = Landscape(seed=seed, height=size, width=size)
     blocks = [_Block(landscape, window) for window in Window.of_shape(size, size).blocks(BLOCK)]
     profile = {

@@ -15,6 +15,7 @@ from flows.run import versions, write_whole
 from segmentation import indices
 from tiling.about import About
 from tiling.errors import Mistake
+from tiling.files import made
 from tiling.lattice import Lattice
 from tiling.mosaic import BLOCK, scratch, write_cog
 from tiling.pam import ramp_table
@@ -38,7 +39,7 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
     scene = calibrated(scene, bands)
     lattice = Lattice(scene.height, scene.width, tile=SHARD // 2, shard=SHARD)
     shards = list(lattice.shards())
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     with scratch(out) as work:
         plain = {index.name: work / f"{index.name}.plain.tif" for index in chosen}
         targets = {

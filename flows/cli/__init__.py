@@ -92,9 +92,14 @@ def main() -> None:
     os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB; before GDAL's first use, see there
     logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
     typed = sys.argv[1:]
-    for word, value in pairwise(typed):
-        if word in ("-o", "--out") and not value:
+    for word, value in (*pairwise(typed), *(word.split("=", 1) for word in typed if word.startswith("--out="))):
+        if word in ("-o", "--out") and not value.strip():
             _fail(f"{word} is empty; name what to write to, for example {word} run")
+        if word in ("-o", "--out") and (value[0].isspace() or {*"\t\r\n"} & {*value} or not _is_utf8(value)):
+            # readers of URLs drop the blanks, and would write elsewhere; GDAL's file names are UTF-8
+            _fail(
+                f"{word} {value!r} begins with a blank or has a tab, a line break or no text in it; name it otherwise"
+            )
     try:
         status = app(typed or ["--help"], prog_name="landweave", standalone_mode=False)
     except UsageError as error:
@@ -112,6 +117,15 @@ def main() -> None:
         _fail(f"{str(error.filename)[:80]!r}… is too long for a path on this machine")
     if status:
         sys.exit(status)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a word that was typed is text, not bytes that Python keeps as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -420,3 +420,32 @@ def test_the_demo_scene_does_not_depend_on_who_draws_it(tmp_path: Path) -> None:
     for product in ("scene.tif", "truth.tif"):
         for band in (1, 2) if product == "scene.tif" else (1,):
             assert np.array_equal(read(tmp_path / "a" / product, band), read(tmp_path / "b" / product, band))
+
+
+@pytest.mark.parametrize("out", [" ", " x", "a\tb", "a\nb", "\udcff"])
+def test_an_output_of_which_readers_of_urls_make_another_is_refused(
+    landweave: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (("--out", out), ("-o", out), (f"--out={out}",)):
+        status, _, err = landweave("demo", "--size", "64", "--workers", "0", *words)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "--out" in err or "-o" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_below_a_file_is_told_in_one_line(landweave: Run, tmp_path: Path) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 40, 40)
+    for command in (("demo", "--size", "64", "--workers", "0"), ("index", scene, "NDVI")):
+        for out in (scene, scene / "x"):
+            status, _, err = landweave(*command, "--out", out)
+            assert (status, err.count("\n")) == (2, 1), err
+            assert f"cannot write to {out}: " in err
+
+
+@pytest.mark.parametrize("cluster", [".", "a..b", ".a", "a b.c", "1.2"])
+def test_a_cluster_that_can_be_no_class_is_told_at_once(landweave: Run, tmp_path: Path, cluster: str) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 40, 40)
+    status, _, err = landweave("segment", scene, "--out", tmp_path / "out", "--cluster", cluster)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"there is no cluster '{cluster}'" in err
