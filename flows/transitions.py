@@ -150,7 +150,7 @@ def draw_series(
             clip_on=False, linewidth=1.6,
         )  # fmt: skip
     known = sorted({day for points in series.values() for day, _ in points})
-    if len(known) <= MOST_DAYS and _apart(known):
+    if len(known) <= MOST_DAYS and apart(known):
         axes.set_xticks(np.array(known, "datetime64[D]"), known)  # the days of the images, and no others
     axes.set_ylim(0, None)
     axes.set_ylabel("% of the ground that was seen", fontsize=8)
@@ -165,7 +165,7 @@ def draw_series(
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
-def _apart(days: Sequence[str]) -> bool:
+def apart(days: Sequence[str]) -> bool:
     """Whether the names of these days, in their order, would not touch each other below a chart."""
     numbers = [datetime.date.fromisoformat(day).toordinal() for day in days]
     gaps = [after - before for before, after in pairwise(numbers)]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+from PIL import Image
 
 from flows.artifacts import key_of
 from flows.catalogue import Catalogue, ChangeEntry, ClassRow, Entry
+from flows.indices import draw_index
 from flows.pages import areas_table, file_table, news, scene_table
 from flows.pictures import square
+from flows.transitions import apart
 
 
 def entry(name: str, date: str = "", status: str = "done", message: str = "") -> Entry:
@@ -73,3 +78,26 @@ def test_what_is_new_in_a_few_words() -> None:
     assert news(["b"], series, ["a-b"]) == "+1 scene, 40,182 ha changed"
     assert news(["a", "b", "c"], series, ["a-b", "b-c"]) == "+3 scenes, 1 failed, 40,182 ha changed"
     assert news([], series, ["a-b"]) == "40,182 ha changed"
+
+
+def test_a_chart_names_days_that_do_not_touch() -> None:
+    assert apart(["2024-05-01"])
+    assert apart(["1985-08-01", "2000-08-01", "2010-08-01", "2020-08-01"])
+    assert not apart(["2024-05-01", "2024-05-04", "2024-12-01"])
+
+
+def test_the_picture_of_an_index_has_its_colours(tmp_path: Path) -> None:
+    values = np.full((20, 30), np.nan, np.float32)
+    values[:, 10:] = 1.0
+    place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(5e5, 5e6, 10, 10)}
+    with rasterio.open(
+        tmp_path / "NDVI.tif", "w", driver="GTiff", height=20, width=30, count=1, dtype="float32", **place
+    ) as target:
+        target.write(values, 1)
+    with Image.open(draw_index(tmp_path / "NDVI.tif")) as opened:
+        drawn = np.array(opened.convert("RGB"))
+    green = (drawn == [0, 0x44, 0x1B]).all(axis=2)
+    shown = green[:, : int(drawn.shape[1] * 0.87)]  # the scale stands at the right
+    wide, tall = np.ptp(np.nonzero(shown.any(axis=0))[0]), np.ptp(np.nonzero(shown.any(axis=1))[0])
+    assert wide / tall == pytest.approx(1, abs=0.05)
+    assert (drawn[drawn.shape[0] // 2, np.nonzero(shown.any(axis=0))[0].min() - 20] == 255).all()

@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+import flows.serve
+from flows.fileserver import is_at
 from flows.serve import answers, end, server, wait_until_it_answers
 from tests.server import call, free_port, serving
 from tiling.errors import Mistake
@@ -49,6 +51,34 @@ def test_a_running_prefect_server_is_used_and_left_running(capsys: pytest.Captur
             assert address == f"http://127.0.0.1:{port}"
         assert answers(address)
     assert "already runs" in capsys.readouterr().out
+
+
+def test_whether_a_server_shows_the_files_of_runs_is_asked() -> None:
+    with web_server(b"true") as port:
+        assert not is_at(f"http://127.0.0.1:{port}")
+    with web_server(b"Landweave shows the folders of its runs below this address.\n") as port:
+        assert is_at(f"http://127.0.0.1:{port}")
+    assert not is_at(f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize(
+    ("said", "switched_on", "offered"), [("", True, True), ("off", True, False), ("", False, False)]
+)
+def test_files_are_offered_unless_someone_says_otherwise(
+    said: str, switched_on: bool, offered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def stop(port: int, wanted: str, *, files: bool) -> None:
+        raise Asked(files)
+
+    monkeypatch.setenv("LANDWEAVE_FILES", said)
+    monkeypatch.setattr(flows.serve, "server", stop)
+    monkeypatch.setattr(flows.serve, "endings", lambda: ())
+    with pytest.raises(Asked) as caught:
+        flows.serve.serve(files=switched_on)
+    assert caught.value.args == (offered,)
 
 
 def test_a_port_of_another_program_is_a_mistake_that_names_the_mend() -> None:
