@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 FIELDS = {
     "--segmenter": "Segmenter",
@@ -66,7 +68,28 @@ SWITCHES = {
 }
 """An option with the value that a sentence gives it, and what a form has instead."""
 
+RENAMED = {
+    "vectors": "polygons",
+    "probabilities": "probability of each class",
+    "entropy": "evenness of the classes",
+    "margin": "lead of the likeliest class",
+}
+"""Products as forms called them once, and as they do now: saved schedules and runs that are sent again have them."""
+
 _OPTION = re.compile(r"(with )?(--[a-z][a-z-]*)")
+
+
+def renewed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a form was filled in with, in its words of today.
+
+    >>> renewed({"scene": ["a.tif"], "output": {"products": ["vectors", "confidence"]}})
+    {'scene': ['a.tif'], 'output': {'products': ['polygons', 'confidence']}}
+    """
+    output = parameters.get("output")
+    if not isinstance(output, Mapping) or not isinstance(output.get("products"), list):
+        return dict(parameters)
+    products = [RENAMED.get(word, word) if isinstance(word, str) else word for word in output["products"]]
+    return {**parameters, "output": {**output, "products": products}}
 
 
 def in_form_words(mistake: object) -> str:

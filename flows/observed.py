@@ -53,6 +53,8 @@ ON_GPU = "gpu"
 """Tag of task runs that use this machine's graphics cards; a concurrency limit of this name makes them queue."""
 
 
+SCHEDULED = ", and if a schedule asked for the run, edit that schedule on the page of its deployment"
+
 OUTCOME = " → "
 """Between the name of a run and what came out."""
 
@@ -187,8 +189,7 @@ def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             if parameter.default is parameter.empty:
                 raise tiling.errors.Mistake(
-                    f"{field(name)} is empty and this run cannot do without; fill it in, and if a schedule asked for "
-                    "the run, edit that schedule on the page of its deployment"
+                    f"{field(name)} is empty and this run cannot do without; fill it in{SCHEDULED}"
                 )
             filled[name] = parameter.default
             continue
@@ -197,6 +198,8 @@ def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
         except ValidationError as error:
             first = error.errors()[0]
             place = " · ".join(field(str(part)) for part in (name, *first["loc"]) if isinstance(part, str))
+            if first["type"] == "extra_forbidden":
+                raise tiling.errors.Mistake(f"{place} is no field of this form; leave it out{SCHEDULED}") from error
             cause = first.get("ctx", {}).get("error")
             raise tiling.errors.Mistake(f"{place}: {cause or first['msg']}") from error
     return filled

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows import naming
 from flows.fileserver import WithFiles
+from flows.form_words import renewed
 from flows.prefect_pages import Mended
 
 UNAVAILABLE = 503
@@ -95,7 +96,9 @@ class Answer:
 
 
 def named(body: bytes, presets: Mapping[str, Any] | None) -> bytes:
-    """What a form sends, with a name and tags that say what the run is of, where it has a made-up name or none.
+    """What a form sends, in its words of today, with tags and a name that say what the run is of.
+
+    The name is left where a person has given one.
 
     So the run is told from others while it waits, too. `presets` are the values of what the form leaves out; where
     they are not known the run is named once it starts.
@@ -109,6 +112,7 @@ def named(body: bytes, presets: Mapping[str, Any] | None) -> bytes:
     if not isinstance(asked, dict) or not isinstance(asked.get("parameters"), dict):
         return body
     name, tags = asked.get("name") or "", asked.get("tags") or []
+    asked["parameters"] = renewed(asked["parameters"])
     whole = {**presets, **asked["parameters"]}
     if not name or naming.MADE_UP.fullmatch(name):
         asked["name"] = naming.run_name(whole) or name or None

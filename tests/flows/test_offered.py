@@ -92,6 +92,7 @@ def mapped(address: str, place: Path) -> tuple[dict[str, Any], Path]:
     parameters = {
         "scene": [str(place / "inbox" / "valley_20240501.tif")],
         "output_folder": str(place / "map"),
+        "output": {"products": ["vectors", "confidence"]},  # words of an earlier form, as saved runs have them
         "advanced": {"shard": 128, "workers": 2},
     }
     return completed(address, "segment-scene", parameters), place / "map"

@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.types import Message, Receive, Scope, Send
 
+from flows.choices import PRODUCT_WORDS
+from flows.form_words import RENAMED
 from flows.prefect_app import PAUSES, Persistent, named
 
 BODY = [b'{"parameters": ', b'{"scene": "a.tif"}}']
@@ -92,6 +94,17 @@ def test_another_fault_is_no_busy_database() -> None:
 def sent(presets: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
     """What the server is sent for a form."""
     return dict(json.loads(named(json.dumps(asked).encode(), presets or {})))
+
+
+def test_products_in_the_words_of_an_earlier_form_mean_what_they_did() -> None:
+    asked = sent(parameters={"scene": ["a.tif"], "output": {"products": ["vectors", "entropy", 7], "simplify": False}})
+    assert asked["parameters"]["output"] == {
+        "products": ["polygons", "evenness of the classes", 7],
+        "simplify": False,
+    }
+    assert all(PRODUCT_WORDS[new] == old for old, new in RENAMED.items())
+    for odd in ({"output": None}, {"output": {"products": "vectors"}}, {"output": ["vectors"]}):
+        assert sent(parameters=odd)["parameters"] == odd
 
 
 def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:

@@ -168,6 +168,11 @@ def test_what_a_schedule_left_out_or_a_form_let_through_is_a_mistake_in_a_senten
         filled_in(work_on, given)
 
 
+def test_a_schedule_with_a_field_that_is_gone_says_where_to_mend_it() -> None:
+    with pytest.raises(Mistake, match=r"Output · Colour is no field of this form; .* a schedule asked"):
+        filled_in(work_on, {"scene": ["a"], "output": {"colour": "red"}})
+
+
 def test_a_form_that_is_filled_in_is_checked_and_completed() -> None:
     assert filled_in(work_on, {"scene": ["a"]}) == {"scene": ["a"], "smallest": 0, "output": Output()}
 

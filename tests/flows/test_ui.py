@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, WebSocket, expect, sync_playwright
 
+from flows.offered import OFFERED
 from tests.flows.test_segment import draw_scene
 from tests.server import call, left_by, over, run_and_wait, started, wait_until
 
@@ -26,6 +27,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(580)]
 PATIENCE = 120_000
 """Milliseconds a page may take to show something: servers are slow while a run takes all cores."""
 
+
+PER_PAGE = 10
+"""Deployments that one page of the list shows."""
 
 ALONE = (
     "--disable-background-networking",
@@ -80,7 +84,7 @@ def keep(page: Page, name: str) -> None:
 
 def test_the_deployments_page_offers_every_flow(address: str, page: Page) -> None:
     page.goto(f"{address}/deployments")
-    for flow in ("segment-scene", "segment-collection", "land-use-monitor", "train-network", "evaluate-map"):
+    for flow in sorted(flow.name for flow in OFFERED)[:PER_PAGE]:
         expect(page.get_by_text(flow, exact=True).first).to_be_visible()
     keep(page, "deployments")
 
@@ -219,6 +223,34 @@ def at_work(left: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     return bar if bar is not None and "shards" in bar["description"] else None
 
 
+def test_the_short_form_shows_what_it_lacks_and_no_more_than_a_page(address: str, page: Page) -> None:
+    deployment = call(address, "deployments/name/map-scene/map-scene")["id"]
+    page.goto(f"{address}/deployments/deployment/{deployment}/run")
+    submit = page.get_by_role("button", name="Submit")
+    submit.click()
+    lacks = page.get_by_text(re.compile("required property"))
+    expect(lacks).to_be_visible()
+    between = submit.bounding_box(), lacks.bounding_box()
+    assert between[0] is not None
+    assert between[1] is not None
+    assert between[0]["y"] - between[1]["y"] < page.viewport_size["height"]  # type: ignore[index]  # it has one
+    keep(page, "short-form")
+
+
+def test_an_inspection_links_to_the_form_filled_in(address: str, page: Page, tmp_path: Path) -> None:
+    scene = draw_scene(tmp_path / "scene.tif")
+    run = run_and_wait(address, {"scene": str(scene)}, "inspect-scene")
+    page.goto(f"{address}/artifacts/artifact/{left_by(address, run)['inspection-scene']['id']}")
+    keep(page, "inspection")
+    for form, fields in (("map-scene", [str(scene), ""]), ("segment-scene", [str(scene), ""])):
+        address_of_form = page.get_by_role("link", name=f"Fill in the form of {form}").get_attribute("href")
+        assert address_of_form is not None
+        page.goto(address_of_form)
+        for place, text in enumerate(fields):
+            expect(page.locator("textarea").nth(place)).to_have_value(text)
+        page.go_back()
+
+
 def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path: Path) -> None:
     from tests.scenes import draw_scene as draw_large_scene
 
@@ -231,7 +263,7 @@ def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path
     run = started(address, "segment-scene", parameters)
     bar = wait_until(lambda: at_work(left_by(address, run)), 200)
     page.goto(f"{address}/artifacts/artifact/{bar['id']}")
-    expect(page.get_by_text(re.compile(r"\d+/256 shards")).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"segment: \d+/256 shards")).first).to_be_visible()
     keep(page, "progress")
 
     page.goto(f"{address}/runs/flow-run/{run['id']}")
