@@ -21,7 +21,7 @@ import rasterio.features
 from affine import Affine
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import catalogue, pipeline
+from flows import catalogue, catalogue_files, pipeline
 from flows.catalogue import Catalogue, ClassRow, Entry
 from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
 from flows.commandline import collection_line
@@ -130,7 +130,7 @@ def collect(
         title = request.title or f"Collection {out.resolve().name}"
         warnings = doubt([out / entry.name / "run.json" for entry in entries], template.segmenter)
         series = Catalogue(title, in_order(entries), command=collection_line(request), warnings=warnings, notes=notes)
-        files = catalogue.write(series, out)
+        files = catalogue_files.write(series, out)
     return Collected(out, in_order(entries), tuple(made), files, warnings, notes)
 
 

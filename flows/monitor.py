@@ -21,7 +21,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import catalogue
+from flows import catalogue, catalogue_files
 from flows.catalogue import Catalogue, ChangeEntry, Entry
 from flows.change import ChangeRequest, change
 from flows.cluster import HERE, Cluster
@@ -155,7 +155,7 @@ def monitor(
             monitor_line(request),
             notes,
         )
-        files = catalogue.write(series, out)
+        files = catalogue_files.write(series, out)
         drop_stale(out / CHANGES, changes)
     return Watched(out, series, tuple(made), tuple(compared), files)
 
