@@ -26,10 +26,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.catalogue import shares_of
+from flows.catalogue import ClassRow, Entry, shares_of
 from flows.cli import app
 from flows.collection import Found
-from flows.monitor import MonitorRequest, Watched, monitor, neighbours
+from flows.monitor import MonitorRequest, Watched, hidden_part, monitor, neighbours
 from flows.report import Published
 from flows.request import Request, Source
 from flows.run import held
@@ -304,6 +304,41 @@ def test_a_second_call_at_the_same_time_is_refused(inbox: Path, out: Path) -> No
     with held(out), pytest.raises(Mistake, match="in use"):
         monitor(request(inbox, out))
     assert not (out / "runs").exists()
+
+
+def an_entry(name: str, date: str, invalid: float = 0.0, **shares: float) -> Entry:
+    areas = tuple(
+        ClassRow(n, what, "#000000", 1, 1.0, share) for n, (what, share) in enumerate(shares.items(), start=1)
+    )
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
+    return Entry(name, name, "done", (), date, invalid=invalid, areas=areas, footprint=square)
+
+
+def test_clouds_hide_a_part_of_what_is_not_without_data(inbox: Path, out: Path) -> None:
+    asked = request(inbox, out)
+    assert hidden_part(asked, an_entry("a", "2024-05-01", 0.5, Cloud=0.5, Water=0.5)) == 0.75
+    assert hidden_part(asked, an_entry("a", "2024-05-01", 0.2, Water=1.0)) == 0.2
+    assert hidden_part(asked, an_entry("a", "2024-05-01", 0.0, Cloud=0.25, Water=0.75)) == 0.25
+
+
+def test_maps_of_one_day_are_no_neighbours() -> None:
+    maps = [an_entry("a", "2024-05-01"), an_entry("b", "2024-06-01"), an_entry("c", "2024-06-01")]
+    assert [(one.name, other.name) for one, other in neighbours(maps)] == [("a", "b"), ("a", "c")]
+
+
+def test_a_change_that_breaks_off_leaves_no_word_of_the_one_before(
+    inbox: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("in the middle")
+
+    arrive(inbox, *DAYS[:2])
+    monitor(request(inbox, out))
+    (entry,) = (out / "changes").glob("*/entry.json")
+    monkeypatch.setattr("flows.monitor.change", broken)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        monitor(request(inbox, out, min_change_area=500.0))
+    assert not entry.exists()
 
 
 def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path, out: Path) -> None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from flows import pipeline
 from flows.cluster import Cluster
-from flows.plan import make_plan, scene_facts
+from flows.plan import PROCESS_BYTES, RESAMPLING_BYTES, make_plan, scene_facts
 from flows.request import Request, Source
 from flows.run import open_run
 from segmentation.classical.thresholds import Otsu
@@ -301,6 +301,19 @@ def test_what_lies_beneath_in_a_mosaic_changes_the_part_key(tmp_path: Path) -> N
         replace(upper, beneath=(replace(lower, extent=Window(0, 0, 9, 9)),)),
     ]
     assert len({json.dumps(scene_facts(scene, ("red", "nir"))) for scene in mosaics}) == len(mosaics)
+
+
+def test_the_memory_of_a_worker_counts_what_lies_beneath_what_is_moved_and_what_is_done_at_once(tmp_path: Path) -> None:
+    paths = [str(draw_scene(tmp_path / f"{n}.tif", 300, 300, n)) for n in (1, 2)]
+    plain = make_plan(Request(source=Source(paths=(paths[0],)), out=tmp_path / "out", segmenter=Rules(), shard=128))
+    layered = replace(plain, scene=replace(plain.scene, beneath=(open_scene([paths[1]]),)))
+    moved = replace(plain.scene, bands=tuple(replace(band, resampled=True) for band in plain.scene.bands))
+    shard = max(shard.window.area for shard in plain.shards)
+    read = shard * (2 * len(plain.bands) + 1)
+    assert layered.worker_bytes(1) - plain.worker_bytes(1) == read
+    assert plain.worker_bytes(1, 3) - plain.worker_bytes(1, 2) == read + shard * plain.segmenter.bytes_kept
+    assert replace(plain, scene=moved).worker_bytes(1) - plain.worker_bytes(1) == RESAMPLING_BYTES
+    assert plain.worker_bytes(1) > PROCESS_BYTES
 
 
 def test_a_scale_that_pixels_showed_is_remembered(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import xarray as xr
 
+from segmentation import calibration
 from segmentation.calibration import doubts, infer
 from tests.segmentation.chips import make_chip
 
@@ -183,3 +184,55 @@ def test_an_offset_left_in_and_a_scene_without_anything_dark_are_warned_about() 
     assert "say --offset -0.1" in finding.message
     (finding,) = doubts(make_chip(landscape(DESERT).astype(np.float32), SIX))
     assert "no pixel reflects less than" in finding.message
+
+
+COUNTS: dict[str, tuple[float, ...]] = {
+    "floor": (7400, 7300, 7100, 7000, 8000, 9900), "middle": (9000, 9000, 9000, 13_000, 9000, 9000),
+    "ceiling": (12_000,) * 6,
+}  # fmt: skip
+"""Of bands as SIX, in which Collection 2 is recognised."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "bands"),
+    [
+        ({"floor": (7400, 7300, 6300, 7000, 8000, 8000)}, SIX),  # something darker than 0.2 / 0.0000275 allows
+        ({"floor": (7400, 7300, 9600, 9600, 9600, 9600)}, SIX),  # most bands have nothing dark
+        ({"floor": (8000, 7300, 7100, 7000, 8000, 8000)}, SIX),  # blue lifted by haze, as in Level 1
+        ({"middle": (9000, 9000, 9000, 12_000, 9000, 9000)}, SIX),  # nothing too bright for plain counts: only cloud
+        ({}, ("blue", "nir08", "red", "nir", "swir16", "swir22")),  # no green to compare blue with
+    ],
+)
+def test_collection_2_is_recognised_only_where_all_speaks_for_it(
+    changed: dict[str, Any], bands: tuple[str, ...]
+) -> None:
+    def told(**counts: tuple[float, ...]) -> bool:
+        floor, middle, ceiling = (np.array(counts[name], float) for name in COUNTS)
+        return calibration._is_collection_2(list(bands), floor, middle, ceiling)
+
+    if bands == SIX:
+        assert told(**COUNTS)
+        assert told(**COUNTS | {"middle": (9000,) * 6, "ceiling": (20_000,) * 6})
+    assert not told(**COUNTS | changed)
+
+
+DARKEST = (1200.0, 1150.0, 1100.0, 1250.0, 1050.0, 1600.0)
+"""Of bands as SIX, in which an offset of 1000 is recognised."""
+
+
+@pytest.mark.parametrize(
+    ("floor", "bands"),
+    [
+        ((1200, 1150, 880, 1250, 1050, 1600), SIX),  # something darker than the offset
+        ((1600, 1600, 1600, 1600, 1050, 1600), SIX),  # most bands stop higher
+        ((1400, 1150, 1100, 1450, 1450, 1600), SIX),  # no infrared is dark: soil
+        ((950, 950, 950, 1380, 1380, 1380), SIX),  # brighter towards the infrared: soil again
+        ((1200, 1150, 1100), ("blue", "green", "red")),  # no infrared at all
+        ((1250, 1050, 1300), ("nir", "swir16", "swir22")),  # nothing visible
+    ],
+)
+def test_an_offset_of_1000_is_recognised_only_where_all_speaks_for_it(
+    floor: tuple[float, ...], bands: tuple[str, ...]
+) -> None:
+    assert calibration._is_offset_by_1000(list(SIX), np.array(DARKEST))
+    assert not calibration._is_offset_by_1000(list(bands), np.array(floor, float))

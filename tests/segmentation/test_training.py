@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,22 @@ def test_the_members_of_a_team_share_the_chips_of_a_step(tmp_path: Path) -> None
         assert [len(share) for share in shares] == [2, 2]
         assert sorted(shares[0] + shares[1]) == sorted(whole)
         assert len(set(whole)) == 4
+
+
+def test_batches_are_made_a_few_ahead_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, *given: Any, **options: Any) -> Any:
+            asked.append(given)
+            return super().submit(*given, **options)
+
+    monkeypatch.setattr(fitting, "ThreadPoolExecutor", Counting)
+    run = Run(a_samples(), SMALL, a_small_card(), (TRAIN,), 0, tmp_path / "run.pt")
+    with fitting._batches(run, 0, Team()) as batches:
+        for taken, _ in enumerate(batches, start=1):
+            assert len(asked) <= taken + 4
+    assert len(asked) == SMALL.steps
 
 
 def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
