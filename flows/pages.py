@@ -162,7 +162,7 @@ def model_page(finished: Finished, training: Training) -> str:
         f"### {_cell(card.name)}: {KINDS.get(card.model.kind, card.model.kind).lower()}",
         *(judged or ["Not judged: there were too few labels to keep some back."]),
         *(_told("Note", note) for note in finished.notes),
-        f"**Bands:** {', '.join(map(_cell, card.band_names))}, at {card.gsd:g} m",
+        f"**Bands:** {', '.join(map(_cell, card.band_names))}, at {card.gsd:.3g} m",
         f"**Learnt from:** {_names(path for source in training.sources for path in source.paths)}, labelled by "
         f"{_names(training.labels)}; kept for judging: {_cell(training.split or 'what suits the labels')}",
         legend_table([(land.name, land.colour) for land in card.legend.each()]),
