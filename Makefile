@@ -1,10 +1,11 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv first.
+# On a fresh machine: `make install` to use it, `make demo` to see it, `make test` to work on it. Each sets up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIGHT := $(VENV)/.light
 
-.PHONY: demo test test-all lint format bench docs clean
+.PHONY: install demo test test-all lint format bench docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -12,8 +13,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(LIGHT): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt .
+	touch $@
+
+## what it takes to use it, without what it takes to work on it
+install:
+	test -e $(READY) || $(MAKE) $(LIGHT)
+
 ## make a scene, segment it, say how well that went and where the GeoPackage is
-demo: $(READY)
+demo: install
 	$(BIN)/landweave demo --out demo-run
 
 ## the tests that take minutes

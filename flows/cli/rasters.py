@@ -266,6 +266,9 @@ def vectorise(
         print_json({"file": out, "features": polygons})
         return
     print(f"{polygons:,} {'features' if dissolve else 'polygons'}\n  {out}")
+    if out.suffix.lower() == ".geojson":
+        size = out.stat().st_size / 1e6
+        print(f"{size:,.1f} MB of GeoJSON, which readers load whole; beyond some 10 MB take .gpkg, .fgb or .parquet")
 
 
 def zones(

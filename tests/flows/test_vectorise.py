@@ -196,3 +196,11 @@ def test_polygons_made_here_are_zones_too(landweave: Run, mask: Path, tmp_path: 
     for row in rows:
         own = {"Sea": "sea", "Dry land": "dry_land", "300": "class_300"}[row["zone_class_name"]]
         assert row[f"{own}_share"] == pytest.approx(1)
+
+
+def test_geojson_comes_with_a_note_on_its_size(landweave: Run, mask: Path, tmp_path: Path) -> None:
+    status, out, _ = landweave("vectorise", mask, "--out", tmp_path / "a.geojson", "--workers", "0")
+    assert status == 0
+    assert "MB of GeoJSON, which readers load whole" in out
+    _, out, _ = landweave("vectorise", mask, "--out", tmp_path / "a.gpkg", "--workers", "0")
+    assert "readers load" not in out
