@@ -107,8 +107,10 @@ def test_a_raster_without_a_crs_has_no_area() -> None:
 
 
 @pytest.mark.parametrize("size", [0.05, 0.6, 10, 30, 1000])
-def test_a_pixel_of_any_size_is_a_million_units(size: float) -> None:
-    areas = PixelAreas(GeoBox((64, 64), Affine(size, 0, 5e5, 0, -size, 5.3e6), "EPSG:32633"))
+@pytest.mark.parametrize(("crs", "west", "north"), [("EPSG:32633", 5e5, 5.3e6), ("EPSG:2263", 9e5, 2e5)])
+def test_a_pixel_of_any_size_is_a_million_units(size: float, crs: str, west: float, north: float) -> None:
+    """In metres and in feet."""
+    areas = PixelAreas(GeoBox((64, 64), Affine(size, 0, west, 0, -size, north), crs))
     assert math.frexp(areas.unit)[0] == 0.5, "the unit is a power of two"
     assert 2**19.9 < areas.read(Window(0, 0, 1, 1)) < 2**21.1
 

@@ -27,9 +27,10 @@ from scipy import ndimage
 from skimage import measure
 
 from tests.chance import dense_rasters
-from tiling import polygons
+from tiling import polygons, redraw
 from tiling.area import PixelAreas
 from tiling.errors import Mistake
+from tiling.faces import failing
 from tiling.features import SCHEMA, schema_of
 from tiling.polygons import polygonise
 from tiling.window import Window
@@ -245,6 +246,22 @@ PLACES = {
     "not square": (UTM, Affine(30, 0, 5e5, 0, -10, 5e6)),
     "across the antimeridian": ("EPSG:4326", Affine(0.25, 0, 178, 0, -0.25, 10)),
 }
+
+
+def test_lines_are_judged_on_the_map_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    crs, transform = PLACES["not square"]
+    asked = []
+
+    def judged(*given: Any) -> Any:
+        asked.append(given[-1])
+        found = failing(*given)
+        return given[2].key[:1] if len(asked) == 1 else found  # so that there is another round
+
+    monkeypatch.setattr(redraw, "failing", judged)
+    with raster(HARD["nested rings"].astype(np.uint8), crs=crs, transform=transform) as path:
+        table(path, tile=64, simplify=0.75)
+    assert len(asked) > 1
+    assert set(asked) == {transform}
 
 
 @pytest.mark.parametrize("place", PLACES)
