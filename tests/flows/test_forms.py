@@ -331,6 +331,8 @@ def outcome(group: Any) -> Any:
         found.append(collection_from(template, group))
     if isinstance(group, Comparison):
         found.append(comparison_from(group))
+    if isinstance(group, Changes):
+        found.append(changes_from("a.tif", "b.tif", "out", group, advanced))
     return repr([*found, cluster_for(advanced)])
 
 
