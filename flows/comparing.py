@@ -17,6 +17,7 @@ from flows.commandline import change_line, zones_line
 from flows.form_choices import MapChoice, Text
 from flows.form_groups import Advanced, Changes
 from flows.forms import changes_from, cluster_for, path_of, within_reach
+from flows.naming import place
 from flows.observed import Outcome, asset, empty_main, name_outcome, offered, step
 from flows.pages import files_page
 from flows.zones import zones as measure
@@ -73,7 +74,7 @@ def changed(result: Change) -> str:
 
 def publish_change(result: Change, request: ChangeRequest) -> None:
     """Leave the pictures, the files and what became of what with the flow run."""
-    out, between = request.out.resolve(), f"{result.earlier.title} → {result.later.title}"
+    out, between = request.out.resolve(), f"{place(request.earlier)} → {place(request.later)}"
     rows = [
         {
             "was": result.classes[was][1],

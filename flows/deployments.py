@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -44,10 +45,11 @@ async def deploy(runner: Runner) -> dict[Flow[..., Any], UUID]:
 
 def start_page() -> str:
     """What is here, which flow is for what, and where data goes, in Markdown."""
-    flows = "\n".join(f"| **{flow.name}** | {flow.description} |" for flow in OFFERED)
+    flows = "\n".join(f"- **{flow.name}**: {flow.description}" for flow in OFFERED)
     roots = reach_of_forms().roots
     goes = f"`{roots[0] / 'maps'}`" if roots else "`maps`, beside the scene"
-    return _START.format(demo=data_folder() / "demo", flows=flows, goes=goes)
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", _START)  # these pages break lines where Markdown does not
+    return text.format(demo=data_folder() / "demo", flows=flows, goes=goes)
 
 
 _START = """
@@ -59,8 +61,6 @@ map, the areas of its classes and links to its files, which lie in `{demo}`.
 **Then your own image**: *Deployments* ▸ *inspect-scene* ▸ *Run* ▸ *Quick run* tells what is in it, what looks wrong
 and how long a map takes, and links to the form filled in.
 
-| flow | what you get |
-|---|---|
 {flows}
 
 **Where maps go**: unless the form says otherwise into {goes}, a folder for each scene.

@@ -35,6 +35,7 @@ from flows.bar import Bar
 from flows.form_words import in_form_words
 from flows.pools import may_pass
 from flows.reach import reach_of_forms
+from flows.run import RUN
 from tiling.cache import CACHE
 from tiling.errors import Away
 from tiling.reach import confined
@@ -91,6 +92,7 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
         def run(*args: Any, **given: Any) -> State[Any]:
             told = form.bind_partial(*args, **given).arguments
             tag_run({**usual, **told})
+            os.environ[RUN] = runtime.flow_run.name or name
             bar = Bar(f"progress-{name}")
             return told_by(bar, name, lambda: ended(lambda: work(bar, **filled_in(work, told))))
 

@@ -28,6 +28,9 @@ from tiling.reading import copies_kept
 PRODUCTS = ".products.json"
 """Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""
 
+RUN = "LANDWEAVE_RUN"
+"""What this process does, as a person knows it: whoever is refused its folder reads for what to wait."""
+
 _OURS = re.compile(r"[a-z0-9]+-[0-9a-f]{16,32}\.(tif|json)")
 """Names of parts and of what is remembered."""
 
@@ -251,7 +254,8 @@ def held(path: Path, name: str = "") -> Iterator[None]:
             owner = lock.read().strip() or "another process"
             raise Mistake(f"{name} is in use by {owner}; wait for it or name another folder with --out") from error
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        run = os.environ.get(RUN)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}" + (f", the run “{run}”" if run else ""))
         lock.flush()
         for leftover in path.glob(".*.tmp"):
             leftover.unlink()

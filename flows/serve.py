@@ -85,7 +85,8 @@ async def offer(address: str) -> None:
         await asyncio.sleep(0.05)
     for number in endings():  # only now: the runner's start takes SIGTERM
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    say(f"Landweave is ready: open {address}/deployments/deployment/{start}, which says what is here. Ctrl-C ends it.")
+    page = f"{address}/deployments/deployment/{start}?tab=Description"
+    say(f"Landweave is ready: open {page}, which says what is here. Ctrl-C ends it.")
     async with get_client() as client:
         beside = [
             asyncio.create_task(tell_of_queue(client, list(deployed.values()))),

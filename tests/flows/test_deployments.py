@@ -19,7 +19,7 @@ from tests.server import call
 def test_the_page_to_start_from_names_every_flow_and_where_data_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", "/data:/more")
     page = start_page()
-    assert all(f"| **{flow.name}** | {flow.description} |" in page for flow in OFFERED)
+    assert all(f"- **{flow.name}**: {flow.description}" in page for flow in OFFERED)
     assert "*Quick run*" in page
     assert "`/data/maps`" in page
     assert "`/data/demo`" in page

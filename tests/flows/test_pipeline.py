@@ -380,6 +380,16 @@ def test_two_runs_in_one_folder_the_second_is_refused(tmp_path: Path) -> None:
         run(scene, tmp_path / "out")
 
 
+def test_who_is_refused_a_folder_reads_which_run_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = draw_scene(tmp_path / "scene.tif", 60, 60)
+    monkeypatch.setenv("LANDWEAVE_RUN", "valley · rules")
+    with (
+        open_run(tmp_path / "out"),
+        pytest.raises(Mistake, match=r"process \d+ on \S+, the run “valley · rules”;"),
+    ):
+        run(scene, tmp_path / "out")
+
+
 def test_the_record_tells_what_was_done(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 120, 100)
     out = run(scene, tmp_path / "out", Otsu(index="NDVI"), reference=str(scene_truth(scene)))

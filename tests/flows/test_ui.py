@@ -272,6 +272,7 @@ def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path
     asked = time.monotonic()
     assert over(address, run)["state_type"] == "CANCELLED"
     assert time.monotonic() - asked < 60
+    assert left_by(address, run)["progress-segment-scene"]["description"].startswith("cancelled; segment: ")
     expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible()
     keep(page, "cancelled")
 
