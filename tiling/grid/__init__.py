@@ -1,0 +1,1 @@
+"""Where pixels lie: pure geometry, no file is opened."""

@@ -1,0 +1,1 @@
+"""Files, disks, other machines, and what GDAL is told about them."""

@@ -1,0 +1,1 @@
+"""What people say lies where, and how it is split."""

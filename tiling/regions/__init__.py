@@ -1,0 +1,1 @@
+"""Connected regions of rasters of any size, joined across seams."""
