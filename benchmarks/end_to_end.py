@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flows.pools import Pool
     from segmentation.segmenter import Segmenter
-    from tiling.scene import Scene
+    from tiling.scene.scene import Scene
 
 STAGES = ("plan", "segment", "join", "vectorise", "publish")
 ROWS = {
@@ -98,8 +98,8 @@ def read_write(scene: Path, folder: Path) -> Measured:
     import rasterio
     from rasterio.windows import Window
 
-    from tiling.mosaic import BLOCK, write_cog
-    from tiling.scene import open_scene
+    from tiling.formats.vrt import BLOCK, write_cog
+    from tiling.scene.scene import open_scene
 
     indexes = [band.index for band in open_scene([str(scene)]).bands if band.name in BANDS]
     measured = Measured()
@@ -188,7 +188,7 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
 
 def first_pixels(segmenter: Segmenter, scene: Scene, bands: Sequence[str]) -> None:
     """Whatever a process does only once: libraries imported, weights loaded."""
-    from tiling.window import Window
+    from tiling.grid.window import Window
 
     segmenter(scene.read(Window.of_shape(64, 64), bands))
 

@@ -126,9 +126,9 @@ def processes(mask: str, out: str, simplify: float, n: int) -> None:
 
 def write(mask: str, out: str, simplify: float, map_: Any) -> None:
     """The way of our own commands."""
-    from tiling.layer import Layer
-    from tiling.polygons import polygonise
-    from tiling.vectors import write_vectors
+    from tiling.formats.layer import Layer
+    from tiling.formats.vector_writers import write_vectors
+    from tiling.polygons.polygonise import polygonise
 
     batches = polygonise(mask, map=map_, simplify=simplify, scratch=Path(out).parent)
     write_vectors(out, batches, Layer(crs="EPSG:32633"))

@@ -16,9 +16,9 @@ from flows.catalogue_page import index, page
 from flows.figures import csv_text
 from flows.items import ITEM, item_of, slug
 from flows.run import versions, write_whole
-from tiling.about import About
 from tiling.errors import Mistake
-from tiling.mosaic import scratch
+from tiling.formats.about import About
+from tiling.formats.vrt import scratch
 
 
 def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
@@ -111,8 +111,8 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
     import shapely
 
     from flows.zones import slugs
-    from tiling.layer import Layer
-    from tiling.vectors import write_vectors
+    from tiling.formats.layer import Layer
+    from tiling.formats.vector_writers import write_vectors
 
     used = catalogue.used
     if not used:

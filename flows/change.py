@@ -32,22 +32,22 @@ from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
 from flows.run import held, versions, write_whole
 from segmentation.legend import HIDING
-from tiling.about import About
-from tiling.alignment import geobox_of
-from tiling.area import PixelAreas
-from tiling.classes import open_classes
+from tiling.classmaps.alignment import geobox_of
+from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake
-from tiling.files import on_disk
-from tiling.mosaic import scratch, write_cog
-from tiling.parts import NO_CONFIDENCE
-from tiling.patches import Patches, replaced
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.formats.about import About
+from tiling.formats.shard_tiff import NO_CONFIDENCE
+from tiling.formats.vrt import scratch, write_cog
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.io.files import on_disk
+from tiling.regions.relabel_small import Patches, replaced
+from tiling.scene.decode import open_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tiling.layer import Layer
+    from tiling.formats.layer import Layer
 
 LAYER = "change"
 
@@ -314,8 +314,8 @@ def _publish(
     from dataclasses import replace
 
     from flows import transitions
-    from tiling.project import Backdrop, project
-    from tiling.style import raster_qml
+    from tiling.formats.qgis_project import Backdrop, project
+    from tiling.formats.qml import raster_qml
 
     out = request.out
     (out / "change.json").unlink(missing_ok=True)
@@ -400,7 +400,7 @@ def write_polygons(
 ) -> int:
     """`change.gpkg`, and how many polygons it holds."""
     from flows.vectorise import polygons
-    from tiling.vectors import write_vectors
+    from tiling.formats.vector_writers import write_vectors
 
     batches = polygons(raster, pool, progress, nodata=0, confidence=confidence, simplify=request.simplify, scratch=work)
     return write_vectors(request.out / "change.gpkg", _named(batches, result), layer_of(result))
@@ -441,8 +441,8 @@ def layer_of(result: Change) -> Layer:
     """The polygons of change, described."""
     import pyarrow as pa
 
-    from tiling.features import SCHEMA
-    from tiling.layer import Layer
+    from tiling.formats.layer import Layer
+    from tiling.polygons.attributes import SCHEMA
 
     added = [("from_id", pa.int32()), ("from_name", pa.string()), ("to_id", pa.int32()), ("to_name", pa.string())]
     schema = SCHEMA

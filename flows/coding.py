@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from flows.pairs import Pair, Side, read
 from flows.regroup import is_whole
-from tiling.alignment import geobox_of
-from tiling.area import PixelAreas, sum_by
-from tiling.classes import open_classes
+from tiling.classmaps.alignment import geobox_of
+from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake
-from tiling.parts import NO_CONFIDENCE
-from tiling.reading import open_dataset
-from tiling.style import completed
-from tiling.window import Window
+from tiling.formats.qml import completed
+from tiling.formats.shard_tiff import NO_CONFIDENCE
+from tiling.grid.pixel_area import PixelAreas, sum_by
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
 
 BASE = 100
 """A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5; 202 stayed 2."""

@@ -35,10 +35,10 @@ from flows.run import content_key, held
 from flows.series import MISTAKES, FitEach, doubt, fit_series
 from flows.stac import by_day
 from tiling.errors import Mistake
-from tiling.folders import RASTER_SUFFIXES, is_product
-from tiling.reading import open_dataset
-from tiling.scene import Scene
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
+from tiling.scene.folders import RASTER_SUFFIXES, is_product
+from tiling.scene.scene import Scene
 
 SCENE_BYTES = 2**31
 """What a process takes for a scene of a few shards, about."""

@@ -15,10 +15,10 @@ from flows.run import write_whole
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
 from tiling.errors import Mistake
-from tiling.files import made
-from tiling.pam import sidecar_text
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.formats.pam import sidecar_text
+from tiling.grid.window import Window
+from tiling.io.files import made
+from tiling.scene.decode import open_dataset
 
 BLOCK = 1024
 CRS = "EPSG:32633"

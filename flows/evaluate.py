@@ -42,15 +42,15 @@ from segmentation.bundled import Bundled
 from segmentation.estimation import AreaEstimates
 from segmentation.reliability import BINS, Reliability
 from segmentation.segmenter import kinds, segmenter_class
-from tiling.alignment import TWICE, geobox_of, overlap, same_grid, side
-from tiling.area import PixelAreas
-from tiling.classes import has_alpha, open_classes
+from tiling.classmaps.alignment import TWICE, geobox_of, overlap, same_grid, side
+from tiling.classmaps.raster import has_alpha, open_classes
 from tiling.errors import Mistake
-from tiling.labels import ShapeLabels, is_raster, open_labels
-from tiling.reach import reaching
-from tiling.reading import open_dataset
-from tiling.spacing import PixelSpacing
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.window import Window
+from tiling.io.access import reaching
+from tiling.labels.open_labels import ShapeLabels, is_raster, open_labels
+from tiling.scene.decode import open_dataset
 
 BLOCK = 1024
 PIECE = 2 * BLOCK

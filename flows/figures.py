@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.run import write_whole
 from tiling.errors import Mistake
-from tiling.mosaic import scratch
+from tiling.formats.vrt import scratch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

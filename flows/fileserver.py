@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flows.reach import reach_of_forms
 from tiling.errors import Mistake
-from tiling.files import write_file
+from tiling.io.files import write_file
 
 SETTING = "LANDWEAVE_FILES"
 """Where run folders have their addresses, for runs that write links to them. `off`, or nothing: nowhere."""

@@ -14,7 +14,7 @@ from flows import choices
 from flows.choices import AS_FILE_SAYS, METHODS, SENSORS
 from segmentation.indices import catalogue
 from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
-from tiling.bands import COMMON_NAMES
+from tiling.scene.band_names import COMMON_NAMES
 
 
 class OneOf:

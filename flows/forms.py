@@ -21,7 +21,7 @@ from flows.settings import settings_of
 from flows.train import Training, grouped, recipe_from
 from segmentation.segmenter import AnySegmenter
 from tiling.errors import Mistake
-from tiling.reach import check_reach
+from tiling.io.access import check_reach
 
 
 def within_reach(*paths: str | Path) -> None:

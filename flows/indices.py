@@ -13,15 +13,15 @@ from flows.progress import Progress, silent
 from flows.request import Source
 from flows.run import versions, write_whole
 from segmentation import indices
-from tiling.about import About
 from tiling.errors import Mistake
-from tiling.files import made
-from tiling.lattice import Lattice
-from tiling.mosaic import BLOCK, scratch, write_cog
-from tiling.pam import ramp_table
-from tiling.reading import open_dataset, read_ahead
-from tiling.scene import Scene
-from tiling.style import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
+from tiling.formats.about import About
+from tiling.formats.pam import ramp_table
+from tiling.formats.qml import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
+from tiling.formats.vrt import BLOCK, scratch, write_cog
+from tiling.grid.tiles import Lattice
+from tiling.io.files import made
+from tiling.scene.decode import open_dataset, read_ahead
+from tiling.scene.scene import Scene
 
 SHARD = 2048
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from flows.plan import calibrated
 from segmentation import indices
 from tiling.errors import Mistake
-from tiling.scene import Scene
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.scene.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from segmentation.hub import fetched, fetched_foreign, is_id
 from segmentation.legend import LandClass, Legend
 from segmentation.mlm import item_of
 from tiling.errors import Mistake
-from tiling.style import completed
+from tiling.formats.qml import completed
 
 
 def opened(where: str) -> Bundle:

@@ -38,7 +38,7 @@ from flows.reach import reach_of_forms
 from flows.run import RUN
 from tiling.cache import CACHE
 from tiling.errors import Away
-from tiling.reach import confined
+from tiling.io.access import confined
 
 if TYPE_CHECKING:
     from flows.storage import Remote

@@ -10,8 +10,8 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from flows.quicklook import LegendRows, natural_colours, pixel_ratio
-from tiling.reading import open_dataset
-from tiling.scene import Scene
+from tiling.scene.decode import open_dataset
+from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -19,8 +19,8 @@ from flows.request import Request
 from flows.run import RunFolder, open_run
 from flows.shard import make_part, runtime_of
 from tiling.errors import Mistake
-from tiling.parts import Part
-from tiling.window import Window
+from tiling.formats.shard_tiff import Part
+from tiling.grid.window import Window
 
 
 def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> report.Published:

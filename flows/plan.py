@@ -21,14 +21,14 @@ from segmentation.calibration import REFLECTIVE, STRETCHED, doubts, infer
 from segmentation.indices import required_bands
 from segmentation.preflight import unmarked
 from segmentation.segmenter import Finding, Segmenter, kinds
-from tiling.classes import open_classes
+from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake, redacted
-from tiling.images import covered
-from tiling.labels import is_raster, read_shapes
-from tiling.lattice import Lattice, Shard, Shards
-from tiling.reading import common_block, fetch_ahead
-from tiling.scene import Scene
-from tiling.window import Window
+from tiling.grid.tiles import Lattice, Shard, Shards
+from tiling.grid.window import Window
+from tiling.labels.open_labels import is_raster, read_shapes
+from tiling.scene.decode import common_block, fetch_ahead
+from tiling.scene.from_stac import covered
+from tiling.scene.scene import Scene
 
 FORMAT = 3
 """Version of what a part holds; raised when older parts can no longer be read as they are."""
@@ -324,7 +324,7 @@ def alternatives(scene: Scene, refused: Segmenter) -> str:
 
 def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     """The polygons of a vector file in the scene's CRS, united, and the smallest window that holds their pixels."""
-    from tiling.shapes import read_frame
+    from tiling.io.vector_files import read_frame
 
     frame = read_frame(path)
     frame = frame[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]

@@ -108,8 +108,8 @@ def sign(folder: Path) -> Iterator[str]:
 
 def problem_of(task: Task) -> str | None:
     """What keeps this process from the task, in one line; None where nothing does."""
-    from tiling.reading import open_dataset
-    from tiling.remote import identity, is_local
+    from tiling.io.remote import identity, is_local
+    from tiling.scene.decode import open_dataset
 
     for source in task.sources:
         try:

@@ -16,16 +16,16 @@ from flows.run import RunFolder, versions, write_whole
 from flows.vectorise import SIEVE, polygons, tiles_of
 from segmentation.bundled import Bundled
 from segmentation.segmenter import Measure, Segmenter
-from tiling.about import About
-from tiling.mosaic import scratch, write_cog, write_masked, write_mosaic
-from tiling.parts import NO_CONFIDENCE, Part
-from tiling.sieve import sieved
-from tiling.spill import Map
-from tiling.window import Window
+from tiling.formats.about import About
+from tiling.formats.shard_tiff import NO_CONFIDENCE, Part
+from tiling.formats.vrt import scratch, write_cog, write_masked, write_mosaic
+from tiling.grid.window import Window
+from tiling.io.spill import Map
+from tiling.regions.sieve import sieved
 
 if TYPE_CHECKING:
-    from tiling.layer import Layer
-    from tiling.project import Beside
+    from tiling.formats.layer import Layer
+    from tiling.formats.qgis_project import Beside
 
 LAYER = "landcover"
 
@@ -97,7 +97,7 @@ def band_names(plan: Plan, product: str) -> tuple[str, ...]:
 
 def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int:
     """`landcover.gpkg`, and how many polygons it holds."""
-    from tiling.vectors import write_vectors as write
+    from tiling.formats.vector_writers import write_vectors as write
 
     with scratch(folder.path) as work:
         batches = polygons(
@@ -131,9 +131,9 @@ def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mappi
 
     `pixels` counts those of each class that occurs; legends list no others.
     """
-    from tiling.pam import class_table, ramp_table
-    from tiling.project import Beside, project
-    from tiling.style import SURE, ramp_qml, raster_qml
+    from tiling.formats.pam import class_table, ramp_table
+    from tiling.formats.qgis_project import Beside, project
+    from tiling.formats.qml import SURE, ramp_qml, raster_qml
 
     vectors = folder.product(f"{LAYER}.gpkg")
     shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
@@ -186,8 +186,8 @@ def about_map(plan: Plan) -> About:
 
 def image_of(plan: Plan) -> list[Beside]:
     """The image itself, where it is one file of this machine with bands that a person sees as colours."""
-    from tiling.project import Beside
-    from tiling.remote import is_local
+    from tiling.formats.qgis_project import Beside
+    from tiling.io.remote import is_local
 
     names = set(plan.scene.band_names)
     trio = next((trio for trio in NATURAL if set(trio) <= names), None)
@@ -221,8 +221,8 @@ def model_name(segmenter: Segmenter) -> str:
 
 def layer_of(plan: Plan) -> Layer:
     """The polygons of a run, described."""
-    from tiling.features import schema_of
-    from tiling.layer import Layer
+    from tiling.formats.layer import Layer
+    from tiling.polygons.attributes import schema_of
 
     return Layer(
         crs=plan.scene.crs.to_wkt(),

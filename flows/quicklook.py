@@ -15,10 +15,10 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 
-from tiling.reading import environment, open_dataset
-from tiling.remote import attempt, is_local
-from tiling.scene import Band, Scene
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.io.remote import attempt, is_local
+from tiling.scene.decode import environment, open_dataset
+from tiling.scene.scene import Band, Scene
 
 LONGEST = 900
 """Pixels of the longer side of each panel's image."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tiling.reach import Reach
+from tiling.io.access import Reach
 
 
 def reach_of_forms() -> Reach:

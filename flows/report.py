@@ -24,12 +24,12 @@ from segmentation.accuracy import Accuracy
 from segmentation.bundled import Bundled
 from segmentation.legend import Legend
 from segmentation.segmenter import Segmenter
+from tiling.classmaps.counts import TallyBlock, tally
 from tiling.errors import redacted
-from tiling.mosaic import scratch
-from tiling.parts import Part
-from tiling.reading import open_dataset
-from tiling.tally import TallyBlock, tally
-from tiling.window import Window
+from tiling.formats.shard_tiff import Part
+from tiling.formats.vrt import scratch
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
 
 TALLY_BLOCK = 2048
 

@@ -20,11 +20,11 @@ from segmentation.segmenter import AnySegmenter, Measure, Segmenter, kinds, segm
 from segmentation.segmenter import settings as settings_of_kind
 from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
-from tiling.images import Wishes, open_items
-from tiling.reach import check_reach
-from tiling.scene import Scene, open_scene
-from tiling.sieve import Rule
-from tiling.stac import Item, is_item, read_items
+from tiling.io.access import check_reach
+from tiling.regions.sieve import Rule
+from tiling.scene.from_stac import Wishes, open_items
+from tiling.scene.scene import Scene, open_scene
+from tiling.scene.stac_item import Item, is_item, read_items
 
 Product = Literal["classes", "confidence", "vectors", "probabilities", "entropy", "margin"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")

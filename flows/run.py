@@ -21,9 +21,9 @@ from typing import Any
 from flows.storage import Claim, Place, Remote, claimed, near_copy, together
 from tiling.cache import keep_cache_small
 from tiling.errors import Mistake, redacted
-from tiling.files import on_disk, write_file
-from tiling.reach import reaching
-from tiling.reading import copies_kept
+from tiling.io.access import reaching
+from tiling.io.files import on_disk, write_file
+from tiling.scene.decode import copies_kept
 
 PRODUCTS = ".products.json"
 """Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""

@@ -15,11 +15,11 @@ from flows.progress import Progress, silent
 from segmentation.legend import LandClass, Legend
 from segmentation.samples import Labelled, Samples
 from tiling.errors import Mistake
-from tiling.labels import Labels, is_vector, open_labels
-from tiling.scene import Scene
-from tiling.spacing import PixelSpacing
-from tiling.split import Split, Splitting, split_labels
-from tiling.window import Window
+from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.window import Window
+from tiling.labels.open_labels import Labels, is_vector, open_labels
+from tiling.labels.splits import Split, Splitting, split_labels
+from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
     from flows.train import Training

@@ -23,7 +23,7 @@ from flows.run import write_whole
 from segmentation.chip import values
 from segmentation.segmenter import Segmenter
 from tiling.errors import Mistake
-from tiling.scene import Scene
+from tiling.scene.scene import Scene
 
 FIT = "fit.json"
 """What was found on all scenes together."""

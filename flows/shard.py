@@ -16,13 +16,13 @@ import xarray as xr
 
 from flows.run import Slot
 from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
-from tiling.blending import summed
 from tiling.cache import keep_cache_small
-from tiling.lattice import Shard
-from tiling.parts import NO_CONFIDENCE, Part, read_part, write_part
-from tiling.reading import read_ahead
-from tiling.scene import Scene
-from tiling.window import Window
+from tiling.formats.shard_tiff import NO_CONFIDENCE, Part, read_part, write_part
+from tiling.grid.blending import summed
+from tiling.grid.tiles import Shard
+from tiling.grid.window import Window
+from tiling.scene.decode import read_ahead
+from tiling.scene.scene import Scene
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from tiling.errors import Mistake, one_line, redacted
-from tiling.grids import Bounds
-from tiling.reach import check_reach
-from tiling.stac import Item, item_of, read_json, resolved
+from tiling.grid.geobox import Bounds
+from tiling.io.access import check_reach
+from tiling.scene.stac_item import Item, item_of, read_json, resolved
 
 if TYPE_CHECKING:
     from pystac_client import Client
@@ -140,7 +140,7 @@ def _told(search: Search, bounds: Bounds | None) -> str:
 
 def _bounds_of(aoi: str) -> Bounds:
     """Bounds of a vector file in degrees."""
-    from tiling.shapes import read_frame
+    from tiling.io.vector_files import read_frame
 
     west, south, east, north = map(float, read_frame(aoi).to_crs("EPSG:4326").total_bounds)
     return west, south, east, north

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from tiling.errors import Mistake
-from tiling.files import own_scratch
-from tiling.reach import check_reach
-from tiling.remote import STORES, attempt, object_store, refused, split
+from tiling.io.access import check_reach
+from tiling.io.files import own_scratch
+from tiling.io.remote import STORES, attempt, object_store, refused, split
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

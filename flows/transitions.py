@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.figures import blank_figure, csv_text
-from tiling.pam import Column, sidecar_text
-from tiling.style import LegendRow
+from tiling.formats.pam import Column, sidecar_text
+from tiling.formats.qml import LegendRow
 
 if TYPE_CHECKING:
     from flows.change import Change
@@ -186,9 +186,9 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
 
     from flows.coding import BASE
     from flows.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
-    from tiling.alignment import on_grid
-    from tiling.classes import open_classes
-    from tiling.reading import open_dataset
+    from tiling.classmaps.alignment import on_grid
+    from tiling.classmaps.raster import open_classes
+    from tiling.scene.decode import open_dataset
 
     with open_dataset(str(codes)) as source:
         height, width = source.shape

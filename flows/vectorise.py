@@ -13,20 +13,20 @@ from odc.geo.geobox import GeoBox
 
 from flows.pools import Pool
 from flows.progress import Progress, silent, watched
-from tiling.area import PixelAreas
-from tiling.classes import open_classes, read_classes
+from tiling.classmaps.legend import legend_of
+from tiling.classmaps.raster import open_classes, read_classes
 from tiling.errors import Mistake
-from tiling.files import made
-from tiling.mosaic import scratch
-from tiling.palette import legend_of
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.formats.vrt import scratch
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.io.files import made
+from tiling.scene.decode import open_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tiling.layer import GeoPackageVersion, Layer
-    from tiling.sieve import Rule
+    from tiling.formats.layer import GeoPackageVersion, Layer
+    from tiling.regions.sieve import Rule
 
 TILE = 1024
 
@@ -34,7 +34,7 @@ TILES = 16
 """Tiles that take about as long as a shard: a few seconds."""
 
 SIEVE = 3
-"""Passes of `tiling.sieve` over all tiles, at least."""
+"""Passes of `tiling.regions.sieve` over all tiles, at least."""
 
 MANY = 32
 """More values than this are the levels of something measured, unless they have names or lie in regions."""
@@ -67,16 +67,16 @@ def vectorise(
 ) -> int:
     """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve` whole classes.
 
-    Regions below `min_area`, in m², go to a neighbour first (see `tiling.sieve`). Those that are left are cut along the
-    polygons of `zones`, and carry their columns; with `dissolve` there is one feature for each class in each zone.
-    `simplify` is in metres (see `polygons`), the other settings are those of `tiling.polygons.polygonise`. Raises
-    `Mistake` for what a person can mend.
+    Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieve`). Those that are left are cut
+    along the polygons of `zones`, and carry their columns; with `dissolve` there is one feature for each class in each
+    zone. `simplify` is in metres (see `polygons`), the other settings are those of
+    `tiling.polygons.polygonise.polygonise`. Raises `Mistake` for what a person can mend.
     """
-    from tiling.about import About
-    from tiling.dissolve import dissolved
-    from tiling.layer import Layer
-    from tiling.sieve import sieved
-    from tiling.vectors import check_suffix, write_vectors
+    from tiling.formats.about import About
+    from tiling.formats.layer import Layer
+    from tiling.formats.vector_writers import check_suffix, write_vectors
+    from tiling.polygons.dissolve import dissolved
+    from tiling.regions.sieve import sieved
 
     check_suffix(out)
     with open_classes(raster) as source:
@@ -118,7 +118,7 @@ def zoned(
     import pyarrow as pa
 
     from flows.zones import attributes_of, read_zones, shapes_on
-    from tiling.overlay import cut_by_zones
+    from tiling.classmaps.zone_overlay import cut_by_zones
 
     frame = read_zones(zones)
     cut = work / "zones.tif"
@@ -148,7 +148,7 @@ def polygons(
 
     `simplify` is how far boundaries may move, in metres on the ground; None is three quarters of a pixel.
     """
-    from tiling.polygons import polygonise
+    from tiling.polygons.polygonise import polygonise
 
     pixels = STAIRCASE if simplify is None else simplify / pixel_metres(raster)
     passes = 4 if pixels > 0 or settings.get("smooth") else 2  # what crosses tiles is little

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.progress import Progress, counted, silent
-from tiling.about import About
-from tiling.classes import open_classes
+from tiling.classmaps.legend import legend_of
+from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake
-from tiling.files import made
-from tiling.palette import legend_of
-from tiling.style import completed
+from tiling.formats.about import About
+from tiling.formats.qml import completed
+from tiling.io.files import made
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,9 +36,9 @@ def zones(
     import pyarrow as pa
     import shapely
 
-    from tiling.layer import Layer
-    from tiling.vectors import check_suffix, write_vectors
-    from tiling.zones import zone_areas
+    from tiling.classmaps.zonal_areas import zone_areas
+    from tiling.formats.layer import Layer
+    from tiling.formats.vector_writers import check_suffix, write_vectors
 
     check_suffix(out)
     frame = read_zones(zones_path)
@@ -103,7 +103,7 @@ def read_zones(path: Path) -> Any:
     """The polygons of a vector file as a GeoDataFrame; rows without one have an empty polygon."""
     import shapely
 
-    from tiling.shapes import read_frame
+    from tiling.io.vector_files import read_frame
 
     frame = read_frame(path)
     if frame.empty:

@@ -141,7 +141,8 @@ def _check_classes(estimator: Any, features: int, classes: int) -> int:
 def _check_steps(left: Any, right: Any, feature: Any, leaf: Any, features: int) -> None:
     """Every step leads on, to a node that is there, and looks at a feature that is there: no tree loops or strays.
 
-    scikit-learn follows these numbers in C without a look at them: https://github.com/scikit-learn/scikit-learn/pull/34558
+    scikit-learn follows these numbers in C without a look at them:
+    https://github.com/scikit-learn/scikit-learn/pull/34558
     """
     nodes, inner = np.arange(len(left)), ~leaf
     _demand(len(nodes) > 0, "a tree has no node")

@@ -28,7 +28,14 @@ ADDRESS_SPACE = 6 * 2**30
 """Bytes; a process that has imported everything and read nothing has mapped half of it."""
 
 WANTED = (
-    *("flows.pipeline", "flows.quicklook", "flows.report", "flows.products", "tiling.vectors", "tiling.project"),
+    *(
+        "flows.pipeline",
+        "flows.quicklook",
+        "flows.report",
+        "flows.products",
+        "tiling.formats.vector_writers",
+        "tiling.formats.qgis_project",
+    ),
     *("segmentation.classical.thresholds", "skimage.filters", "scipy.ndimage", "geopandas", "pyogrio", "dask.array"),
     *("pyarrow.pandas_compat", "matplotlib.figure", "matplotlib.patheffects", "matplotlib.backends.backend_agg"),
     *("PIL.Image", "rich.progress", "rich.table"),

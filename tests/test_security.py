@@ -27,10 +27,10 @@ from segmentation.errors import Mistake as ModelMistake
 from tests.conftest import Run
 from tests.scenes import draw_scene
 from tests.tiling.rasters import write
-from tiling.about import About
 from tiling.errors import Mistake
-from tiling.reach import confined
-from tiling.scene import open_scene
+from tiling.formats.about import About
+from tiling.io.access import confined
+from tiling.scene.scene import open_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("tiling", "segmentation", "flows")
@@ -100,7 +100,7 @@ def test_the_names_of_calls_are_told_through_import_lines() -> None:
 
 def test_rasters_are_opened_for_reading_at_one_door_only() -> None:
     """GDAL opens whatever a file names, so nothing is opened that `driver_for` has not looked at."""
-    doors = {"rasterio.open": Path("tiling/reading.py")}
+    doors = {"rasterio.open": Path("tiling/scene/decode.py")}
     for name, call, file in calls():
         writes = any(isinstance(arg, ast.Constant) and arg.value == "w" for arg in call.args)
         if name in ("rasterio.open", "gdal.Open", "fiona.open", "rioxarray.open_rasterio", "xarray.open_dataset"):
@@ -122,22 +122,14 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
 
     from flows import change, coding, evaluate, indices, items, report, vectorise, zones
     from flows.pools import ThisProcess
-    from tiling import (
-        classes,
-        labels,
-        measured,
-        mosaic,
-        overlay,
-        palette,
-        parts,
-        patches,
-        polygons,
-        project,
-        sieve,
-        tally,
-    )
-    from tiling.window import Window
-    from tiling.zones import zone_areas
+    from tiling.classmaps import counts, legend, zone_overlay
+    from tiling.classmaps import raster as classes
+    from tiling.classmaps.zonal_areas import zone_areas
+    from tiling.formats import qgis_project, shard_tiff, vrt
+    from tiling.grid.window import Window
+    from tiling.labels import open_labels
+    from tiling.polygons import measures, polygonise
+    from tiling.regions import relabel_small, sieve
 
     window, out, text = Window(0, 0, 4, 4), folder / "out.tif", str(raster)
     plain = write(folder / "plain.tif", np.ones((1, 16, 16), np.uint8))
@@ -146,30 +138,30 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     return {
         "change": lambda: change.change(change.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
         "class_areas": lambda: report.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
-        "ClassRaster.open": lambda: measured.ClassRaster.open(raster, None, None, {}, 4),
+        "ClassRaster.open": lambda: measures.ClassRaster.open(raster, None, None, {}, 4),
         "count_codes": lambda: coding.count_codes(raster, window),
-        "cut_by_zones": lambda: overlay.cut_by_zones(raster, out, np.array([])),
+        "cut_by_zones": lambda: zone_overlay.cut_by_zones(raster, out, np.array([])),
         "evaluate": lambda: evaluate.evaluate(raster, plain),
         "evaluate, reference": lambda: evaluate.evaluate(plain, raster),
         "footprint_of": lambda: items.footprint_of(raster),
-        "legend_of": lambda: palette.legend_of(raster),
+        "legend_of": lambda: legend.legend_of(raster),
         "open_classes": lambda: classes.open_classes(raster),
-        "open_labels": lambda: labels.open_labels(raster, open_scene([str(plain)]).geobox),
+        "open_labels": lambda: open_labels.open_labels(raster, open_scene([str(plain)]).geobox),
         "open_regions": lambda: classes.open_regions(raster),
         "open_scene": lambda: open_scene([text]),
-        "Patches.find": lambda: patches.Patches(raster, 1, {1: 2}).find(window),
+        "Patches.find": lambda: relabel_small.Patches(raster, 1, {1: 2}).find(window),
         "pieces": lambda: vectorise.pieces(raster),
         "pixel_metres": lambda: vectorise.pixel_metres(raster),
-        "polygonise": lambda: list(polygons.polygonise(raster)),
-        "project": lambda: project.project(About("map"), raster, []),
+        "polygonise": lambda: list(polygonise.polygonise(raster)),
+        "project": lambda: qgis_project.project(About("map"), raster, []),
         "read_band": lambda: classes.read_band(raster, window),
-        "read_part": lambda: parts.read_part(raster),
-        "replaced": lambda: patches.replaced(patches.Patches(raster, 1, {1: 2}), out),
+        "read_part": lambda: shard_tiff.read_part(raster),
+        "replaced": lambda: relabel_small.replaced(relabel_small.Patches(raster, 1, {1: 2}), out),
         "sieved": lambda: sieve.sieved(raster, out, minimum=3, unit="pixels"),
-        "tally": lambda: tally.tally(tally.TallyBlock(raster, window)),
+        "tally": lambda: counts.tally(counts.TallyBlock(raster, window)),
         "vectorise": lambda: vectorise.vectorise(raster, folder / "v.gpkg", ThisProcess()),
         "write_indices": lambda: indices.write_indices(Source(paths=(text,)), ["NDVI"], folder),
-        "write_masked": lambda: mosaic.write_masked(raster, out, None, window),
+        "write_masked": lambda: vrt.write_masked(raster, out, None, window),
         "zone_areas": lambda: zone_areas(raster, np.array([])),
         "zones": lambda: zones.zones(raster, folder / "zones.gpkg", folder / "z.gpkg"),
     }

@@ -16,7 +16,7 @@ import rasterio.shutil
 from tests.scenes import draw_scene
 from tests.server import at_home, call, completed, over, started, tasks_of, wait_until
 from tests.web import serving_in_part
-from tiling.copies import SMALL
+from tiling.io.remote_cache import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 

@@ -29,10 +29,10 @@ from flows.cli import app
 from flows.request import Request, Source
 from segmentation.rules import Rules
 from tests.scenes import read
-from tiling.area import PixelAreas
+from tiling.classmaps.legend import legend_of
 from tiling.errors import Mistake
-from tiling.palette import legend_of
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
 
 CRS = "EPSG:32633"
 HERE = Affine(10, 0, 5e5, 0, -10, 5e6)

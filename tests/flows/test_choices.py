@@ -26,8 +26,8 @@ from flows.form_words import FIELDS, in_form_words
 from flows.offered import OFFERED, map_scene, segment_scene
 from segmentation.bundle import PACKAGED
 from segmentation.indices import is_index
-from tiling.bands import COMMON_NAMES
 from tiling.errors import Mistake
+from tiling.scene.band_names import COMMON_NAMES
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from segmentation.accuracy import Accuracy
 from segmentation.boundaries import boundary
 from segmentation.bundle import load, write
 from tiling.errors import Mistake
-from tiling.pam import sidecar_text
-from tiling.reach import Reach, confined
+from tiling.formats.pam import sidecar_text
+from tiling.io.access import Reach, confined
 
 UTM = "EPSG:32633"
 

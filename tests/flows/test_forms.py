@@ -36,9 +36,9 @@ from segmentation.recipe import Recipe
 from segmentation.rules import Rules
 from segmentation.segmenter import kinds
 from segmentation.trees import FORESTS
-from tiling.bands import COMMON_NAMES
 from tiling.errors import Mistake
-from tiling.reach import Reach, confined
+from tiling.io.access import Reach, confined
+from tiling.scene.band_names import COMMON_NAMES
 
 GROUPS = (Bands, Changes, Output, Advanced, Labels, Model, Comparison, Series, Watch)
 

@@ -22,7 +22,7 @@ from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
 from tiling.errors import Mistake
-from tiling.sieve import sieved
+from tiling.regions.sieve import sieved
 
 PIXEL = 100
 """m² on the map; on the ground a little more, in the middle of a UTM zone."""

@@ -34,8 +34,8 @@ from segmentation.rules import Rules
 from segmentation.segmenter import Footprint, Prediction, Segmenter
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake
-from tiling.scene import open_scene
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.scene.scene import open_scene
 
 
 class Blur(Segmenter):

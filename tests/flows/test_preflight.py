@@ -77,7 +77,7 @@ def test_a_resumed_run_repeats_its_warnings_without_looking_again(
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif", draw_pixels(64, 64, seed=1), resolution=20.0)
     first = pipeline.run(request(scene, tmp_path / "run", bundle))
-    monkeypatch.setattr("tiling.scene.Scene.sample", None)
+    monkeypatch.setattr("tiling.scene.scene.Scene.sample", None)
     again = pipeline.run(request(scene, tmp_path / "run", bundle))
     assert first.record["warnings"] == again.record["warnings"] != []
 

@@ -33,7 +33,7 @@ from tests.segmentation.test_mlm import SCHEMAS, STAC, uri
 from tests.stac import asset, catalogue, item, serving
 from tests.tiling.rasters import write
 from tiling.errors import Mistake
-from tiling.reach import Reach, confined
+from tiling.io.access import Reach, confined
 
 TOP = 5_300_000
 

@@ -36,10 +36,10 @@ from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
 from tests.server import wait_until
-from tiling import copies, remote
 from tiling.errors import Mistake, redacted
-from tiling.reach import Reach, confined
-from tiling.scene import open_scene
+from tiling.io import remote, remote_cache
+from tiling.io.access import Reach, confined
+from tiling.scene.scene import open_scene
 
 LENGTH, SHARD = 320, 96
 RULES = Rules()
@@ -166,7 +166,7 @@ def test_a_server_that_opens_some_places_alone_works_on_its_own_near_copy(
 
 
 def segment_in_ranges(source: str, out: str) -> None:
-    copies.LARGE = 0
+    remote_cache.LARGE = 0
     pipeline.run(request(source, out))
 
 
@@ -410,12 +410,12 @@ def plan_runs(source: str, folder: str) -> None:
     }
     for name, (asked, on) in requests.items():
         make_plan(asked)
-        kept = [copies.copy_of(source) is not None]
+        kept = [remote_cache.copy_of(source) is not None]
         with open_run(asked.out) as run:
             pipeline.prepare(asked, run, on)
-            kept.append(copies.copy_of(source) is not None)
+            kept.append(remote_cache.copy_of(source) is not None)
             (run.parts / "something").touch()  # or the folder is removed
-        print(name, *kept, copies.copy_of(source) is not None, sep=", ")
+        print(name, *kept, remote_cache.copy_of(source) is not None, sep=", ")
 
 
 def test_a_run_fetches_a_large_file_whole_where_it_would_read_it_twice(source: str, tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_a_run_fetches_a_large_file_whole_where_it_would_read_it_twice(source: s
 
 def overwrite_and_read(source: str, large: str, *drawn: str) -> None:
     """Upload each raster and read it."""
-    copies.SMALL = 0 if large == "True" else 2**20
+    remote_cache.SMALL = 0 if large == "True" else 2**20
     for path in drawn:
         Remote(source).upload(Path(path))
         scene = open_scene([source])

@@ -21,10 +21,10 @@ from flows.vectorise import pixel_metres, vectorise
 from flows.zones import slugs, zones
 from tests.conftest import Run
 from tests.scenes import draw_scene, read
+from tiling.classmaps.legend import legend_of
 from tiling.errors import Mistake
-from tiling.palette import legend_of
-from tiling.scene import open_scene
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.scene.scene import open_scene
 
 CLASSES = np.array([[0, 0, 7, 7], [0, 7, 0, 7], [300, 300, 300, 0]], np.int16)
 SIDECAR = """<PAMDataset><PAMRasterBand band="1"><CategoryNames>{}</CategoryNames></PAMRasterBand></PAMDataset>"""

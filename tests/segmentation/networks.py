@@ -15,7 +15,7 @@ from segmentation.bundle import BandCard, Bundle, Card, NetworkModel, Support, s
 from segmentation.legend import LAND_COVER
 from segmentation.segmenter import Prediction
 from tests.segmentation.chips import make_chip
-from tiling.window import Window
+from tiling.grid.window import Window
 
 BANDS = ("green", "red", "nir")
 DEMO_ENCODER = "tu-tf_mobilenetv3_small_minimal_100"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from segmentation.bundle import Support
 from segmentation.field import _middle, choose_margin, disagreement, effective_field, support, taper
-from tiling.lattice import Lattice
+from tiling.grid.tiles import Lattice
 
 
 def test_support_is_what_the_kernels_add_up_to() -> None:

@@ -28,8 +28,8 @@ from segmentation.runtimes import trained
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, chip_of, lively_state, same, scene_of
-from tiling.lattice import Lattice
-from tiling.window import Window
+from tiling.grid.tiles import Lattice
+from tiling.grid.window import Window
 
 
 @pytest.fixture(scope="module")

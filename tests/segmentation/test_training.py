@@ -29,7 +29,7 @@ from segmentation.samples import TEST, TRAIN, VALIDATION, Samples
 from segmentation.training import Trained, started_from, train_network
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.networks import a_card, lively_state
-from tiling.lattice import Lattice
+from tiling.grid.tiles import Lattice
 
 SMALL = Recipe(
     architecture="fullunet", options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=24

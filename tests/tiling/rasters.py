@@ -11,8 +11,8 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
-from tiling.regions import TileRegions
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.regions.components import TileRegions
 
 UTM = "EPSG:32633"
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
-from tiling.area import PixelAreas, sum_by
 from tiling.errors import Mistake
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas, sum_by
+from tiling.grid.window import Window
 
 GRIDS = {
     "geographic": GeoBox((300, 200), Affine(0.01, 0, 170, 0, -0.01, 50), "EPSG:4326"),

@@ -4,8 +4,8 @@ import doctest
 
 import pytest
 
-from tiling import bands
-from tiling.bands import (
+from tiling.scene import band_names
+from tiling.scene.band_names import (
     CODES,
     COMMON_NAMES,
     LETTERS,
@@ -20,8 +20,8 @@ from tiling.bands import (
 
 
 def test_examples_hold() -> None:
-    assert doctest.testmod(bands).failed == 0
-    assert doctest.testmod(bands).attempted >= 4
+    assert doctest.testmod(band_names).failed == 0
+    assert doctest.testmod(band_names).attempted >= 4
 
 
 def test_every_table_leads_to_a_common_name() -> None:

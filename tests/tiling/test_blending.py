@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chance import chances
-from tiling.blending import summed
-from tiling.lattice import Lattice, Shard, Tile
+from tiling.grid.blending import summed
+from tiling.grid.tiles import Lattice, Shard, Tile
 
 lattices = st.builds(
     Lattice,

@@ -23,13 +23,13 @@ import pytest
 
 from tests.ranges import Ranges, ranges
 from tests.scenes import draw_scene
-from tiling import copies, remote
-from tiling.copies import copy_of, fetched
 from tiling.errors import Away, Mistake
-from tiling.reach import Reach, confined
-from tiling.reading import copies_kept, open_dataset
-from tiling.remote import identity
-from tiling.scene import open_scene
+from tiling.io import remote, remote_cache
+from tiling.io.access import Reach, confined
+from tiling.io.remote import identity
+from tiling.io.remote_cache import copy_of, fetched
+from tiling.scene.decode import copies_kept, open_dataset
+from tiling.scene.scene import open_scene
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 
@@ -38,9 +38,9 @@ CONTENT = np.random.default_rng(0).bytes(1_000_000)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where copies lie."""
     monkeypatch.setenv("LANDWEAVE_SCRATCH", str(tmp_path / "scratch"))
-    monkeypatch.setattr(copies, "PIECE", 300_000)
+    monkeypatch.setattr(remote_cache, "PIECE", 300_000)
     monkeypatch.setattr(remote, "BACKOFF", 0.01)
-    copies._unkept.clear()
+    remote_cache._unkept.clear()
     return tmp_path / "scratch" / f"landweave-{os.getuid()}" / "copies"
 
 
@@ -60,7 +60,7 @@ def process(program: str, *arguments: str) -> subprocess.Popen[str]:
 def test_a_file_is_fetched_once_by_all_threads_and_processes(served: tuple[Ranges, str], scratch: Path) -> None:
     server, url = served
     server.pause = 0.1
-    program = "import sys; from tiling.copies import fetched; print(fetched(sys.argv[1], 2**20)); input()"
+    program = "import sys; from tiling.io.remote_cache import fetched; print(fetched(sys.argv[1], 2**20)); input()"
     others = [
         subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -76,7 +76,7 @@ def test_a_file_is_fetched_once_by_all_threads_and_processes(served: tuple[Range
     for other in others:
         other.communicate("\n")
     assert {path.name for path in scratch.iterdir()} <= {copy.name}  # of whoever ended
-    copies.drop(copies.made())
+    remote_cache.drop(remote_cache.made())
     assert not list(scratch.iterdir())
 
 
@@ -130,7 +130,7 @@ def test_a_copy_is_not_put_together_of_two_versions(
 ) -> None:
     server, url = served
     identity(url)
-    original, pieces = copies.read_range, []
+    original, pieces = remote_cache.read_range, []
 
     def and_overwritten(*arguments: Any) -> bytes:
         pieces.append(original(*arguments))
@@ -138,8 +138,8 @@ def test_a_copy_is_not_put_together_of_two_versions(
         identity(url)  # by another thread, say
         return pieces[-1]
 
-    monkeypatch.setattr(copies, "read_range", and_overwritten)
-    monkeypatch.setattr(copies, "AT_ONCE", 1)
+    monkeypatch.setattr(remote_cache, "read_range", and_overwritten)
+    monkeypatch.setattr(remote_cache, "AT_ONCE", 1)
     with pytest.raises(Mistake, match="was overwritten while it was read"):
         fetched(url, 2**20)
     assert len(pieces) == 1
@@ -150,7 +150,7 @@ def test_a_server_that_fails_now_and_then_costs_time_and_no_byte(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "ATTEMPTS", 12)
-    monkeypatch.setattr(copies, "PIECE", 50_000)
+    monkeypatch.setattr(remote_cache, "PIECE", 50_000)
     monkeypatch.setattr(remote, "BACKOFF", 0.001)
     (tmp_path / "a.bin").write_bytes(CONTENT)
     with ranges(tmp_path, busy=0.3) as server:
@@ -236,7 +236,7 @@ def test_a_killed_process_leaves_no_lock_and_no_copy(served: tuple[Ranges, str],
 
 def test_leftovers_of_yesterday_are_removed(served: tuple[Ranges, str], scratch: Path) -> None:
     scratch.mkdir(parents=True)
-    for name, age in (("old", copies.OLD + 60), ("old.part", copies.OLD + 60), ("young", 60)):
+    for name, age in (("old", remote_cache.OLD + 60), ("old.part", remote_cache.OLD + 60), ("young", 60)):
         (scratch / name).touch()
         os.utime(scratch / name, (time.time() - age,) * 2)
     copy = fetched(served[1], 2**20)
@@ -254,7 +254,7 @@ def test_on_a_full_disk_a_file_is_read_in_ranges(
 ) -> None:
     drawn = draw_scene(tmp_path / "a.tif", 64, 64)
     expected = open_scene([str(drawn)])
-    room = shutil.disk_usage(tmp_path)._replace(free=copies.ROOM * drawn.stat().st_size - 1)
+    room = shutil.disk_usage(tmp_path)._replace(free=remote_cache.ROOM * drawn.stat().st_size - 1)
     if when == "told before":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
     else:
@@ -270,7 +270,7 @@ def test_on_a_full_disk_a_file_is_read_in_ranges(
 def read_one(url: str, when: str, size: str) -> None:
     """What a process with a full disk reads."""
     if when == "told before":
-        room = shutil.disk_usage("/")._replace(free=copies.ROOM * int(size) - 1)
+        room = shutil.disk_usage("/")._replace(free=remote_cache.ROOM * int(size) - 1)
         shutil.disk_usage = lambda _: room
     else:
         os.pwrite = full
@@ -281,8 +281,8 @@ def read_one(url: str, when: str, size: str) -> None:
 
 READER = """
 import sys
-from tiling.copies import copy_of
-from tiling.scene import open_scene
+from tiling.io.remote_cache import copy_of
+from tiling.scene.scene import open_scene
 
 url = sys.argv[1]
 scene = open_scene([url])
@@ -351,7 +351,7 @@ def test_a_host_out_of_reach_is_not_read_from_a_copy(tmp_path: Path) -> None:
     draw_scene(tmp_path / "a.tif", 64, 64)
     with ranges(tmp_path) as server:
         url = f"{server.address}/a.tif"
-        copy = fetched(url, copies.SMALL)
+        copy = fetched(url, remote_cache.SMALL)
         assert copy is not None
         with open_dataset(url) as dataset:
             assert dataset.name == str(copy)
@@ -374,7 +374,7 @@ def test_a_signature_is_part_of_no_name(tmp_path: Path, scratch: Path) -> None:
     for signature in ("one", "two"):
         url = f"https://host/a.tif?X-Amz-Signature={signature}&version=1"
         remote._seen[url] = {"size": 5, "etag": '"tag"'}
-        places.append(copies._place(url, remote.known(url)))
+        places.append(remote_cache._place(url, remote.known(url)))
     assert places[0] == places[1]
     remote._seen[url] = {"size": 5, "etag": '"other"'}
-    assert copies._place(url, remote.known(url)) != places[0]
+    assert remote_cache._place(url, remote.known(url)) != places[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tiling.errors import Mistake
-from tiling.files import on_disk, own_scratch, write_file
+from tiling.io.files import on_disk, own_scratch, write_file
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.tiling.rasters import noise, write
-from tiling import folders, masks
 from tiling.errors import Mistake
-from tiling.scene import Scene, open_scene
+from tiling.scene import folders, masks
+from tiling.scene.scene import Scene, open_scene
 
 TILE = "T32TPS_20240630T101559"
 

@@ -16,12 +16,12 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from tiling.about import About
 from tiling.errors import Mistake
-from tiling.features import SCHEMA
-from tiling.layer import Layer
-from tiling.style import completed
-from tiling.vectors import write_vectors
+from tiling.formats.about import About
+from tiling.formats.layer import Layer
+from tiling.formats.qml import completed
+from tiling.formats.vector_writers import write_vectors
+from tiling.polygons.attributes import SCHEMA
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"))
 

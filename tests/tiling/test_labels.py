@@ -16,8 +16,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from tiling.errors import Mistake
-from tiling.labels import ShapeLabels, class_column, open_labels
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.labels.open_labels import ShapeLabels, class_column, open_labels
 
 UTM = "EPSG:32633"
 GRID = GeoBox((40, 60), Affine(10, 0, 500_000, 0, -10, 5_300_000), UTM)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiling.lattice import Lattice, core_size
-from tiling.window import Window
+from tiling.grid.tiles import Lattice, core_size
+from tiling.grid.window import Window
 
 lattices = st.builds(
     Lattice,

@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from rasterio import features
 
 from tests.tiling.rasters import label
-from tiling.outlines import CLOSED, Lines, Rings, connect, find_lines, find_vertices, ragged
-from tiling.regions import OUTSIDE
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.polygons.outlines import CLOSED, Lines, Rings, connect, find_lines, find_vertices, ragged
+from tiling.regions.components import OUTSIDE
 
 Array = npt.NDArray[Any]
 

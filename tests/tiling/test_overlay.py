@@ -12,8 +12,8 @@ import rasterio
 import shapely
 
 from tests.tiling.rasters import write
-from tiling import overlay
-from tiling.overlay import cut_by_zones
+from tiling.classmaps import zone_overlay
+from tiling.classmaps.zone_overlay import cut_by_zones
 
 CLASSES = np.random.default_rng(0).choice(np.array([-7, 0, 3, 40_000], np.int32), (50, 70))
 WEST, NORTH, SIZE = 500_000, 5_000_000, 10
@@ -41,7 +41,7 @@ def expected() -> npt.NDArray[Any]:
 def test_a_pixel_is_its_class_in_the_first_zone_that_holds_its_centre(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay, "BLOCK", block)
+    monkeypatch.setattr(zone_overlay, "BLOCK", block)
     path = write(tmp_path / "classes.tif", CLASSES, size=SIZE)
     pairs = cut_by_zones(path, tmp_path / "cut.tif", ZONES, nodata=3)
     with rasterio.open(tmp_path / "cut.tif") as cut:

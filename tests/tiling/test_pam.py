@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from tiling.palette import legend_of
-from tiling.pam import class_table, ramp_table, sidecar_text
-from tiling.style import SURE
+from tiling.classmaps.legend import legend_of
+from tiling.formats.pam import class_table, ramp_table, sidecar_text
+from tiling.formats.qml import SURE
 
 LEGEND = ((1, "Water", "#3b7dd8"), (3, "Trees & <shrubs>", "#2f7d3b"))
 

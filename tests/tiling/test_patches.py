@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import label
 
-from tiling.area import PixelAreas
-from tiling.patches import Patches, replaced
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.regions.relabel_small import Patches, replaced
 
 CRS = "EPSG:32633"
 

@@ -19,12 +19,12 @@ from pyproj import Geod, Transformer
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tiling.area import PixelAreas
 from tiling.errors import Mistake
-from tiling.polygons import polygonise
-from tiling.reading import open_dataset
-from tiling.spacing import PixelSpacing
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.window import Window
+from tiling.polygons.polygonise import polygonise
+from tiling.scene.decode import open_dataset
 
 HALF = 20037508.342789244
 """Half the equator in web Mercator: the world is a square of twice that."""

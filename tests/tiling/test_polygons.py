@@ -27,13 +27,14 @@ from scipy import ndimage
 from skimage import measure
 
 from tests.chance import dense_rasters
-from tiling import polygons, redraw
-from tiling.area import PixelAreas
 from tiling.errors import Mistake
-from tiling.faces import failing
-from tiling.features import SCHEMA, schema_of
-from tiling.polygons import polygonise
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.polygons import polygonise as polygons
+from tiling.polygons import simplify_rounds
+from tiling.polygons.attributes import SCHEMA, schema_of
+from tiling.polygons.faces import failing
+from tiling.polygons.polygonise import polygonise
 
 UTM = "EPSG:32633"
 NORTH_UP = Affine(1, 0, 5e5, 0, -1, 5e6)
@@ -257,7 +258,7 @@ def test_lines_are_judged_on_the_map_in_every_round(monkeypatch: pytest.MonkeyPa
         found = failing(*given)
         return given[2].key[:1] if len(asked) == 1 else found  # so that there is another round
 
-    monkeypatch.setattr(redraw, "failing", judged)
+    monkeypatch.setattr(simplify_rounds, "failing", judged)
     with raster(HARD["nested rings"].astype(np.uint8), crs=crs, transform=transform) as path:
         table(path, tile=64, simplify=0.75)
     assert len(asked) > 1

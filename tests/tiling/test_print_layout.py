@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
-from tiling.print_layout import fitted, metres_across, round_length
+from tiling.formats.print_layout import fitted, metres_across, round_length
 
 lengths = st.floats(0.01, 1e7)
 

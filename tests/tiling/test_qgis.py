@@ -17,13 +17,13 @@ from affine import Affine
 from PIL import Image
 from rasterio.shutil import copy
 
-from tiling.about import About
-from tiling.layer import Layer
-from tiling.pam import class_table, ramp_table
-from tiling.polygons import polygonise
-from tiling.project import project
-from tiling.style import SURE, raster_qml
-from tiling.vectors import write_vectors
+from tiling.formats.about import About
+from tiling.formats.layer import Layer
+from tiling.formats.pam import class_table, ramp_table
+from tiling.formats.qgis_project import project
+from tiling.formats.qml import SURE, raster_qml
+from tiling.formats.vector_writers import write_vectors
+from tiling.polygons.polygonise import polygonise
 
 pytestmark = [
     pytest.mark.qgis,

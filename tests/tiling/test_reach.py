@@ -15,12 +15,12 @@ import rasterio.shutil
 from rasterio.io import MemoryFile
 
 from tests.tiling.rasters import noise, write
-from tiling import reach
 from tiling.errors import Mistake
-from tiling.reach import ANYWHERE, Reach, check_reach, confined, driver_for
-from tiling.reading import open_dataset
-from tiling.scene import open_scene
-from tiling.shapes import read_frame
+from tiling.io import access
+from tiling.io.access import ANYWHERE, Reach, check_reach, confined, driver_for
+from tiling.io.vector_files import read_frame
+from tiling.scene.decode import open_dataset
+from tiling.scene.scene import open_scene
 
 NOBODY = Reach(hosts=())
 
@@ -372,9 +372,9 @@ def test_a_root_may_be_a_link(tmp_path: Path) -> None:
 def test_a_vrt_too_long_to_be_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", noise(1, 16, 16))
     path = write_vrt(tmp_path, shown("a.tif"))
-    monkeypatch.setattr(reach, "_LARGEST_VRT", path.stat().st_size)
+    monkeypatch.setattr(access, "_LARGEST_VRT", path.stat().st_size)
     open_dataset(str(path)).close()
-    monkeypatch.setattr(reach, "_LARGEST_VRT", path.stat().st_size - 1)
+    monkeypatch.setattr(access, "_LARGEST_VRT", path.stat().st_size - 1)
     assert "split it" in refusal(path)
 
 

@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from tests.tiling.rasters import noise, write
-from tiling import reading
 from tiling.errors import Mistake
-from tiling.lattice import Lattice
-from tiling.reading import read_ahead
-from tiling.scene import Scene, open_scene
-from tiling.window import Window
+from tiling.grid.tiles import Lattice
+from tiling.grid.window import Window
+from tiling.scene import decode as reading
+from tiling.scene.decode import read_ahead
+from tiling.scene.scene import Scene, open_scene
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_another_process_reads_the_same(scene: Scene) -> None:
 
 FORK = """
 import multiprocessing, pickle, sys
-from tiling.window import Window
+from tiling.grid.window import Window
 
 def read(scene):
     return scene.read(Window(300, 10, 90, 70), scene.band_names)

@@ -19,9 +19,9 @@ from rasterio.vrt import WarpedVRT
 from scipy.ndimage import map_coordinates
 
 from tests.tiling.rasters import noise, write
-from tiling import resample as module
-from tiling.resample import places, resample
-from tiling.window import Window
+from tiling.grid import resample as module
+from tiling.grid.resample import places, resample
+from tiling.grid.window import Window
 
 UTM_33 = GeoBox((120, 140), from_origin(500_000, 5_000_000, 10, 10), "EPSG:32633")
 

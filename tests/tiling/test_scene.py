@@ -19,8 +19,8 @@ from rasterio.transform import from_origin
 
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
-from tiling.scene import Scene, open_scene
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.scene.scene import Scene, open_scene
 
 
 def whole(scene: Scene, *bands: str) -> tuple[Any, Any]:

@@ -22,10 +22,10 @@ from scipy.ndimage import uniform_filter
 from tests.chance import dense_rasters
 from tests.scenes import read
 from tests.tiling.rasters import label, write
-from tiling.area import PixelAreas
 from tiling.errors import Mistake
-from tiling.sieve import Rule, sieved
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.regions.sieve import Rule, sieved
 
 Array = npt.NDArray[Any]
 RULES: tuple[Rule, ...] = ("longest-border", "largest")

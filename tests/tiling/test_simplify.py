@@ -19,12 +19,12 @@ from scipy.ndimage import gaussian_filter
 
 from tests.chance import chances, dense_rasters
 from tests.tiling.rasters import label
-from tiling import simplify
-from tiling.faces import PIXELS, failing
-from tiling.outlines import Rings, connect, find_lines, on_the_map
-from tiling.regions import OUTSIDE
-from tiling.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplified
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.polygons import simplify
+from tiling.polygons.faces import PIXELS, failing
+from tiling.polygons.outlines import Rings, connect, find_lines, on_the_map
+from tiling.polygons.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplified
+from tiling.regions.components import OUTSIDE
 
 Array = npt.NDArray[Any]
 DEFAULT = 0.75

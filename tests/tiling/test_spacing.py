@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from tiling.errors import Mistake
-from tiling.spacing import PixelSpacing
-from tiling.window import Window
+from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.window import Window
 
 DEGREES = GeoBox((200, 300), Affine(1e-3, 0, 15, 0, -2e-3, 60), "EPSG:4326")
 UTM = GeoBox((200, 300), Affine(10, 0, 500_000, 0, -20, 6_600_000), "EPSG:32633")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiling.spill import (
+from tiling.io.spill import (
     bucket_of,
     by_bucket,
     divided,

@@ -22,11 +22,11 @@ from tests.stac import asset, item
 from tests.stac import write as write_json
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
-from tiling.images import Wishes, covered, open_items
-from tiling.reach import Reach, confined
-from tiling.scene import Scene
-from tiling.stac import Item, is_item, item_of, read_items
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.io.access import Reach, confined
+from tiling.scene.from_stac import Wishes, covered, open_items
+from tiling.scene.scene import Scene
+from tiling.scene.stac_item import Item, is_item, item_of, read_items
 
 TOP = 5_000_000
 

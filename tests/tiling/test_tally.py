@@ -8,8 +8,8 @@ import rasterio
 from affine import Affine
 from pyproj import Geod
 
-from tiling.tally import TallyBlock, tally
-from tiling.window import Window
+from tiling.classmaps.counts import TallyBlock, tally
+from tiling.grid.window import Window
 
 
 @pytest.fixture

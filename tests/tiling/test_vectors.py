@@ -21,14 +21,14 @@ from pyproj import CRS
 
 from tests.tiling.rasters import noise, write
 from tests.tiling.test_geopackage import LEGEND, batch
-from tiling import geoparquet, vectors
-from tiling.about import About
-from tiling.dissolve import dissolved
 from tiling.errors import Mistake
-from tiling.features import schema_of
-from tiling.layer import Layer
-from tiling.polygons import polygonise
-from tiling.vectors import WRITERS, write_vectors
+from tiling.formats import geoparquet, vector_writers
+from tiling.formats.about import About
+from tiling.formats.layer import Layer
+from tiling.formats.vector_writers import WRITERS, write_vectors
+from tiling.polygons.attributes import schema_of
+from tiling.polygons.dissolve import dissolved
+from tiling.polygons.polygonise import polygonise
 
 LAYER = Layer(crs="EPSG:32633", legend=LEGEND, about=About("Land cover", "Drawn"))
 
@@ -200,7 +200,7 @@ def test_geojson_is_in_degrees(tmp_path: Path) -> None:
 
 def test_short_names_are_cut_where_they_say_least_and_never_alike() -> None:
     names = ["class_name", "perimeter_m", "impervious_surface_m2", "impervious_soils_m2", "ndvi_mean", "mapped_share"]
-    short = vectors.short_names(names)
+    short = vector_writers.short_names(names)
     assert all(len(name) <= 10 for name in short.values())
     assert len(set(short.values())) == len(names)
     assert short["perimeter_m"].endswith("_m")
@@ -209,7 +209,7 @@ def test_short_names_are_cut_where_they_say_least_and_never_alike() -> None:
 
 
 def test_a_shapefile_that_would_be_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "SHAPEFILE_BYTES", 10)
+    monkeypatch.setattr(vector_writers, "SHAPEFILE_BYTES", 10)
     path = write(tmp_path / "c.tif", np.ones((4, 4), np.uint8))
     with pytest.raises(Mistake, match=r"2 GB of a shapefile; end it in"):
         write_vectors(tmp_path / "a.shp", polygonise(path), LAYER)

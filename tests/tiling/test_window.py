@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiling.window import Window
+from tiling.grid.window import Window
 
 windows = st.builds(Window, st.integers(-20, 20), st.integers(-20, 20), st.integers(0, 12), st.integers(0, 12))
 

@@ -18,11 +18,11 @@ from odc.geo.geobox import GeoBox
 
 from tests.chance import chances
 from tests.tiling.rasters import write
-from tiling import zones
-from tiling.area import PixelAreas
+from tiling.classmaps import zonal_areas
+from tiling.classmaps.zonal_areas import UNIT, coverage, edges_of, zone_areas
 from tiling.errors import Mistake
-from tiling.window import Window
-from tiling.zones import UNIT, coverage, edges_of, zone_areas
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
 
 HERE = Window(0, 0, 7, 9)
 PIXELS = shapely.box(*np.meshgrid(np.arange(9), np.arange(7)), *np.meshgrid(np.arange(1, 10), np.arange(1, 8)))
@@ -125,8 +125,8 @@ def test_a_zone_over_everything_holds_the_areas_of_all_pixels(tmp_path: Path, mo
     assert whole.values == (0, 1, 2, 3), "without a declared no data 0 is a class"
     assert whole.square_metres[0].tolist() == expected
     for block, at_once in ((16, 1 << 22), (1024, 100)):
-        monkeypatch.setattr(zones, "BLOCK", block)
-        monkeypatch.setattr(zones, "AT_ONCE", at_once)
+        monkeypatch.setattr(zonal_areas, "BLOCK", block)
+        monkeypatch.setattr(zonal_areas, "AT_ONCE", at_once)
         assert zone_areas(raster, [world]).square_metres.tolist() == whole.square_metres.tolist()
     assert zone_areas(raster, [world], nodata=0).values == (1, 2, 3)
 

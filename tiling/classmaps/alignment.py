@@ -12,9 +12,9 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
-from tiling.project import sorted_bounds
-from tiling.spacing import PixelSpacing
-from tiling.window import Window
+from tiling.formats.qgis_project import sorted_bounds
+from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.window import Window
 
 TWICE = 0.495
 """A raster is much finer than another where its pixels are less than half as long, a percent forgiven."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from tiling.area import PixelAreas, sum_by
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas, sum_by
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tiling.reach import is_there
-from tiling.reading import open_dataset
-from tiling.style import LegendRow, completed
+from tiling.formats.qml import LegendRow, completed
+from tiling.io.access import is_there
+from tiling.scene.decode import open_dataset
 
 
 def legend_of(raster: str | Path) -> tuple[LegendRow, ...]:
     """A row for each value with a name or a colour, without the raster's no data; no rows where it carries neither.
 
-    A value without a name is named by its number, one without a colour gets that of `tiling.style.completed`. `Mistake`
-    where there is no raster.
+    A value without a name is named by its number, one without a colour gets that of `tiling.formats.qml.completed`.
+    `Mistake` where there is no raster.
     """
     with open_dataset(str(raster)) as source:
         try:

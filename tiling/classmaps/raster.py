@@ -12,9 +12,9 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioIOError
 
 from tiling.errors import Mistake
-from tiling.parts import NO_CONFIDENCE
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.formats.shard_tiff import NO_CONFIDENCE
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
 
 Groups = tuple[tuple[int, int | None], ...]
 """Pairs of a class and the one it becomes; None leaves its pixels out."""

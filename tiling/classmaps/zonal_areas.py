@@ -24,10 +24,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioIOError
 
-from tiling.area import PixelAreas
 from tiling.errors import Mistake
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
 
 UNIT = 1 << 40
 """Coverage of a whole pixel."""

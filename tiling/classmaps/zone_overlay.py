@@ -13,9 +13,9 @@ import shapely
 from affine import Affine
 from rasterio import features
 
-from tiling.classes import nodata_of, open_regions, read_band
-from tiling.mosaic import plain_profile
-from tiling.window import Window
+from tiling.classmaps.raster import nodata_of, open_regions, read_band
+from tiling.formats.vrt import plain_profile
+from tiling.grid.window import Window
 
 BLOCK = 1024
 """Side of the blocks that are worked on at a time."""

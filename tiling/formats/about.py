@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from tiling.style import QGIS, document
+from tiling.formats.qml import QGIS, document
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tiling.layer import Layer, Stream
-from tiling.style import vector_qml
+from tiling.formats.layer import Layer, Stream
+from tiling.formats.qml import vector_qml
 
 GEOMETRY = "geom"
 
@@ -118,7 +118,7 @@ def _configured(options: dict[str, str]) -> Iterator[None]:
 
 
 def speech(layer: Layer) -> Any:
-    """How a classified layer speaks to people in QGIS: the words that `tiling.style` asks for."""
+    """How a classified layer speaks to people in QGIS: the words that `tiling.formats.qml` asks for."""
     aliases = {name: alias for name, (alias, _) in layer.described.items()}
     return {"aliases": aliases, "label": LABEL, "map_tip": MAP_TIP}
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
 
-from tiling.layer import Stream
+from tiling.formats.layer import Stream
 
 ROW_GROUP = 50_000
 """Features per row group: what a reader takes or leaves as a whole."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
-from tiling.about import About
-from tiling.features import SCHEMA
-from tiling.style import LegendRow, completed
+from tiling.formats.about import About
+from tiling.formats.qml import LegendRow, completed
+from tiling.polygons.attributes import SCHEMA
 
 FIELDS: Mapping[str, tuple[str, str]] = {
     "region_id": ("Region", "Index, row × width + column, of the region's first pixel"),

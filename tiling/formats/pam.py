@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 
-from tiling.style import LegendRow, Ramp
+from tiling.formats.qml import LegendRow, Ramp
 
 Usage = Literal["generic", "pixels", "name", "min", "max", "value", "red", "green", "blue"]
 

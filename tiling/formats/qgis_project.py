@@ -14,12 +14,11 @@ import rasterio
 from pyproj import CRS
 from rasterio.errors import NodataShadowWarning
 
-from tiling.about import About
-from tiling.geopackage import speech
-from tiling.layer import Layer
-from tiling.print_layout import add_layout
-from tiling.reading import open_dataset
-from tiling.style import (
+from tiling.formats.about import About
+from tiling.formats.geopackage import speech
+from tiling.formats.layer import Layer
+from tiling.formats.print_layout import add_layout
+from tiling.formats.qml import (
     QGIS,
     SURE,
     LegendRow,
@@ -29,7 +28,8 @@ from tiling.style import (
     add_vector_style,
     document,
 )
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.scene.decode import open_dataset
 
 MIDDLE = 1024
 """Pixels along the side of the part of an image that tells how bright it is."""

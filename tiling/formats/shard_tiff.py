@@ -19,9 +19,9 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from tiling.files import write_file
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.io.files import write_file
+from tiling.scene.decode import open_dataset
 
 NO_CONFIDENCE = 255
 _NOTE = "LANDWEAVE"

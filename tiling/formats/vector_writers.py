@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from tiling.errors import Mistake
-from tiling.geopackage import write_geopackage
-from tiling.geoparquet import write_geoparquet
-from tiling.layer import Layer, Stream
+from tiling.formats.geopackage import write_geopackage
+from tiling.formats.geoparquet import write_geoparquet
+from tiling.formats.layer import Layer, Stream
 
 
 def write_flatgeobuf(path: Path, stream: Stream) -> None:

@@ -27,10 +27,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.session import DummySession
 
 from tiling.errors import Mistake
-from tiling.files import FULL
-from tiling.parts import Part
-from tiling.reading import open_dataset
-from tiling.window import Window
+from tiling.formats.shard_tiff import Part
+from tiling.grid.window import Window
+from tiling.io.files import FULL
+from tiling.scene.decode import open_dataset
 
 BLOCK = 512
 _BURNT = 4 * BLOCK

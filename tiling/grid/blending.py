@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tiling.lattice import Tile
-from tiling.window import Window
+from tiling.grid.tiles import Tile
+from tiling.grid.window import Window
 
 Scores = npt.NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
 from tiling.errors import Mistake
-from tiling.window import Window
+from tiling.grid.window import Window
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
 from tiling.errors import Mistake
-from tiling.window import Window
+from tiling.grid.window import Window
 
 CELL = 64
 """Side of the lattice cells, in pixels, that share one area: 640 m at 10 m pixels, where a projection's scale hardly

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
-from tiling.area import cell_side
 from tiling.errors import Mistake
-from tiling.window import Window
+from tiling.grid.pixel_area import cell_side
+from tiling.grid.window import Window
 
 Floats = npt.NDArray[np.float64]
 

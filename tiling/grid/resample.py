@@ -15,7 +15,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from tiling.window import Window
+from tiling.grid.window import Window
 
 Pixels = npt.NDArray[Any]
 Valid = npt.NDArray[np.bool_]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from tiling.window import Window
+from tiling.grid.window import Window
 
 _BLENDED = 4
 """Tiles along a shard whose chips are blended, at least: it computes one more at each end."""

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiling.errors import Mistake, redacted
-from tiling.reach import check_reach, is_there
+from tiling.io.access import check_reach, is_there
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

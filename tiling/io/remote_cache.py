@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tiling.errors import Away, Mistake, redacted
-from tiling.files import own_scratch
-from tiling.remote import identity, known, read_range, refused, url_of
+from tiling.io.files import own_scratch
+from tiling.io.remote import identity, known, read_range, refused, url_of
 
 SMALL = 32 * 2**20
 """Bytes up to which whoever opens a remote file fetches it whole."""

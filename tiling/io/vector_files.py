@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.errors import Mistake
-from tiling.reach import check_reach, is_there
+from tiling.io.access import check_reach, is_there
 
 _MAGIC = (b"SQLite format 3\0", b"\0\0\x27\x0a", b"\x66\x67\x62\x03", b"PAR1")
 """GeoPackage, shapefile, FlatGeobuf, Parquet. Beside them what begins like GeoJSON or is KML."""

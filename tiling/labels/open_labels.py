@@ -18,14 +18,14 @@ from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 
-from tiling.classes import has_alpha
+from tiling.classmaps.legend import legend_of
+from tiling.classmaps.raster import has_alpha
 from tiling.errors import Mistake
-from tiling.header import read_header
-from tiling.palette import legend_of
-from tiling.reach import is_there
-from tiling.reading import open_dataset
-from tiling.style import LegendRow, completed
-from tiling.window import Window
+from tiling.formats.qml import LegendRow, completed
+from tiling.grid.window import Window
+from tiling.io.access import is_there
+from tiling.scene.decode import open_dataset
+from tiling.scene.header import read_header
 
 COLUMNS = (
     *("class", "classname", "label", "labels", "landcover", "landuse", "lulc", "lc", "lu", "category", "covertype"),
@@ -361,7 +361,7 @@ def read_shapes(path: str) -> Any:
     """The polygons and points of a vector file, as a GeoDataFrame; `Mistake` where it holds none or no CRS."""
     import shapely
 
-    from tiling.shapes import read_frame
+    from tiling.io.vector_files import read_frame
 
     frame = read_frame(path)
     shapes = frame.geometry.to_numpy()

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.errors import Mistake
-from tiling.labels import Classes, Labels, ShapeLabels, codes_on_grid
-from tiling.reach import is_there
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.io.access import is_there
+from tiling.labels.open_labels import Classes, Labels, ShapeLabels, codes_on_grid
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 """Parts; 0 is neither."""

@@ -12,10 +12,10 @@ import pyarrow as pa
 from affine import Affine
 from pyproj import CRS
 
-from tiling.measured import ClassRaster
-from tiling.outlines import CHANGED, Lines, Rings, connect, on_the_map, wkb
-from tiling.regions import Ids
-from tiling.spill import read_whole, write_whole
+from tiling.io.spill import read_whole, write_whole
+from tiling.polygons.measures import ClassRaster
+from tiling.polygons.outlines import CHANGED, Lines, Rings, connect, on_the_map, wkb
+from tiling.regions.components import Ids
 
 SCHEMA = pa.schema(
     [

@@ -1,6 +1,6 @@
 """Whether simplified lines leave every face a polygon that shares its whole boundary with its neighbours.
 
-Why a look at each face alone is enough says `tiling.simplify`.
+Why a look at each face alone is enough says `tiling.polygons.simplify`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from tiling.outlines import Rings, on_the_map
-from tiling.simplify import ORIGINAL, Arcs, Floats, Indices, Keys, Levels, Mask, Outlines, cross
+from tiling.polygons.outlines import Rings, on_the_map
+from tiling.polygons.simplify import ORIGINAL, Arcs, Floats, Indices, Keys, Levels, Mask, Outlines, cross
 
 PIXELS = Affine.identity()
 

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from tiling.area import PixelAreas
-from tiling.classes import nodata_of, open_regions, read_band
+from tiling.classmaps.raster import nodata_of, open_regions, read_band
 from tiling.errors import Mistake
-from tiling.parts import NO_CONFIDENCE
-from tiling.reading import open_dataset
-from tiling.regions import Ids, TileRegions
-from tiling.window import Window
+from tiling.formats.shard_tiff import NO_CONFIDENCE
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.regions.components import Ids, TileRegions
+from tiling.scene.decode import open_dataset
 
 
 class Measure(Protocol):

@@ -23,8 +23,8 @@ from affine import Affine
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from tiling.regions import OUTSIDE, Labels
-from tiling.window import Window
+from tiling.grid.window import Window
+from tiling.regions.components import OUTSIDE, Labels
 
 NORTH, EAST, SOUTH, WEST = range(4)
 CHANGED = "the outline of a region does not close: did anything but this run touch its temporary files?"

@@ -2,19 +2,21 @@
 
 A tile that knows the final region ids of its own pixels and of those one step outside can name the vertices at its own
 lattice points alone, and walk from one to the next; the outline of a region is the same whoever found its vertices
-(`tiling.outlines`). No seam is dissolved, and three passes suffice:
+(`tiling.polygons.outlines`). No seam is dissolved, and three passes suffice:
 
-1. every tile labels its pixels and leaves its border behind; the borders are united into final ids (`tiling.regions`);
+1. every tile labels its pixels and leaves its border behind; the borders are united into final ids
+   (`tiling.regions.components`);
 2. every tile walks its outlines; regions within one tile become polygons there, lines of the others go to buckets on
-   disk (`tiling.spill`);
+   disk (`tiling.io.spill`);
 3. bucket by bucket, the lines that travelled become polygons.
 
 So memory holds a tile, a bucket and, in the calling process, the borders of all tiles. Three ids tell what a pixel is
 part of: its *polygon*, 4-connected; its *feature*, one row of the result; its *region*, the id that row carries. They
 are one and the same unless a feature gathers polygons that touch diagonally, or a region is too large for one feature.
 
-Lines are simplified last (`tiling.simplify`), in rounds over all that is finished: each is a pure function of its own
-vertices, so neighbours agree, and those that spoil a polygon, on whatever machine, go back towards the original.
+Lines are simplified last (`tiling.polygons.simplify`), in rounds over all that is finished: each is a pure function of
+its own vertices, so neighbours agree, and those that spoil a polygon, on whatever machine, go back towards the
+original.
 """
 
 from __future__ import annotations
@@ -31,14 +33,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tiling.area import sum_by
 from tiling.errors import Mistake
-from tiling.features import Features, Pieces, batch_of, outline
-from tiling.measured import NO_MEASURES, ClassRaster, Measure
-from tiling.outlines import Lines, find_lines, find_vertices
-from tiling.redraw import Redraw, redrawn
-from tiling.regions import OUTSIDE, Border, Frame, Ids, Labels, Outlines, Seams, TileRegions, distinct, frame_of
-from tiling.spill import (
+from tiling.grid.pixel_area import sum_by
+from tiling.grid.window import Window
+from tiling.io.spill import (
     Map,
     Slice,
     Spilled,
@@ -54,7 +52,22 @@ from tiling.spill import (
     write_together,
     write_whole,
 )
-from tiling.window import Window
+from tiling.polygons.attributes import Features, Pieces, batch_of, outline
+from tiling.polygons.measures import NO_MEASURES, ClassRaster, Measure
+from tiling.polygons.outlines import Lines, find_lines, find_vertices
+from tiling.polygons.simplify_rounds import Redraw, redrawn
+from tiling.regions.components import (
+    OUTSIDE,
+    Border,
+    Frame,
+    Ids,
+    Labels,
+    Outlines,
+    Seams,
+    TileRegions,
+    distinct,
+    frame_of,
+)
 
 MAX_VERTICES = 1_000_000
 """A region with more is cut: 16 MB of well-known binary; a map that redraws it has to go through all of it."""
@@ -258,7 +271,7 @@ class Job:
     folder: str = ""
     """For temporary files."""
     cuts: Ids = field(default_factory=lambda: np.empty(0, np.int64))
-    """Features at which buckets begin: see `tiling.spill`."""
+    """Features at which buckets begin: see `tiling.io.spill`."""
 
     def file(self, name: Window | str, suffix: str) -> Path:
         """Where something of a tile, or a bucket, waits."""

@@ -7,9 +7,9 @@ canonical direction and does the same arithmetic with it. No table of arcs, no t
 Simplified lines may cross. Going once round every face, no data included, passes each arc once in either direction; so
 the winding numbers of all faces add up to one everywhere within the frame, whatever has become of the arcs. If every
 face is a valid polygon whose rings turn as before, each winding number is zero or one: then there is neither gap nor
-overlap. Hence it is enough to look at each face alone (`tiling.faces`), and to go back towards the original line with
-its arcs, level by level, until all are valid; the original lines are, so this ends. A hole that touches another ring of
-its face between two vertices leaves the face valid and the coverage not: such arcs go back likewise.
+overlap. Hence it is enough to look at each face alone (`tiling.polygons.faces`), and to go back towards the original
+line with its arcs, level by level, until all are valid; the original lines are, so this ends. A hole that touches
+another ring of its face between two vertices leaves the face valid and the coverage not: such arcs go back likewise.
 
 First the stairs go (`_ease`): a line crosses the pixels' edges in their middles, and what its corners lose is given
 back along its whole length. Then comes segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020,
@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tiling.outlines import Rings, ragged
+from tiling.polygons.outlines import Rings, ragged
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]

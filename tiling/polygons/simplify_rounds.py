@@ -1,7 +1,7 @@
 """Finished polygons drawn again with simplified and smoothed lines, in rounds until no line spoils a polygon.
 
-A line is a pure function of its own vertices (`tiling.simplify`), so neighbours agree on it, whichever file they are
-in; one that spoils a polygon, in whatever file, goes back towards the original in all of them.
+A line is a pure function of its own vertices (`tiling.polygons.simplify`), so neighbours agree on it, whichever file
+they are in; one that spoils a polygon, in whatever file, goes back towards the original in all of them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tiling.faces import failing
-from tiling.features import Features, batch_of
-from tiling.measured import ClassRaster
-from tiling.outlines import ragged
-from tiling.regions import distinct
-from tiling.simplify import Keys, Mask, arcs_of, simplified
-from tiling.spill import Map, read_whole, write_batch, write_whole
+from tiling.io.spill import Map, read_whole, write_batch, write_whole
+from tiling.polygons.attributes import Features, batch_of
+from tiling.polygons.faces import failing
+from tiling.polygons.measures import ClassRaster
+from tiling.polygons.outlines import ragged
+from tiling.polygons.simplify import Keys, Mask, arcs_of, simplified
+from tiling.regions.components import distinct
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from tiling.window import Window
+from tiling.grid.window import Window
 
 OUTSIDE = -1
 """In place of a region id: no data, or beyond the raster. Geometry needs no difference between the two."""

@@ -1,7 +1,7 @@
 """Regions too small to be believed take another value, which a table names; the same ones however the raster is cut.
 
-Unlike the sieve of `tiling.sieve` nothing is absorbed by a neighbour: what a small region becomes follows from its own
-value alone. Two passes over tiles: sizes at the seams; the new pixels.
+Unlike the sieve of `tiling.regions.sieve` nothing is absorbed by a neighbour: what a small region becomes follows from
+its own value alone. Two passes over tiles: sizes at the seams; the new pixels.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from tiling.area import PixelAreas, sum_by
-from tiling.mosaic import BLOCK
-from tiling.reading import open_dataset
-from tiling.regions import OUTSIDE, Border, Classes, Ids, Seams, TileRegions
-from tiling.spill import Map
-from tiling.window import Window
+from tiling.formats.vrt import BLOCK
+from tiling.grid.pixel_area import PixelAreas, sum_by
+from tiling.grid.window import Window
+from tiling.io.spill import Map
+from tiling.regions.components import OUTSIDE, Border, Classes, Ids, Seams, TileRegions
+from tiling.scene.decode import open_dataset
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ No data absorbs nothing and is never absorbed.
 
 A tile decides for the regions that lie inside it. Only the small ones at its border, and those that wait for them, are
 decided where all tiles are known. Four passes: borders and sizes; choices; decisions on what crosses; the new pixels.
-The first reads and labels the pixels; what a pass finds of a tile waits for the next in a file (`tiling.spill`).
+The first reads and labels the pixels; what a pass finds of a tile waits for the next in a file (`tiling.io.spill`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from tiling.area import PixelAreas
-from tiling.classes import nodata_of, open_regions, read_band
-from tiling.mosaic import plain_profile, scratch
-from tiling.reading import open_dataset
-from tiling.regions import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
-from tiling.spill import Map, read_together, read_whole, write_together, write_whole
-from tiling.window import Window
+from tiling.classmaps.raster import nodata_of, open_regions, read_band
+from tiling.formats.vrt import plain_profile, scratch
+from tiling.grid.pixel_area import PixelAreas
+from tiling.grid.window import Window
+from tiling.io.spill import Map, read_together, read_whole, write_together, write_whole
+from tiling.regions.components import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
+from tiling.scene.decode import open_dataset
 
 Rule = Literal["longest-border", "largest"]
 Unit = Literal["m2", "pixels"]
@@ -61,10 +61,10 @@ def sieved(
 ) -> Path:
     """Write a class raster without regions smaller than `minimum` as a plain tiled GeoTIFF; the same for every `tile`.
 
-    Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.area`) or the number of pixels. Pixels of
-    the value `nodata` stay; None means the value the file declares. `map` may work elsewhere, as long as results come
-    in order and the folder of `target` is there too. Raises `Mistake` for rasters that cannot be read or hold no
-    classes.
+    Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.grid.pixel_area`) or the number of
+    pixels. Pixels of the value `nodata` stay; None means the value the file declares. `map` may work elsewhere, as long
+    as results come in order and the folder of `target` is there too. Raises `Mistake` for rasters that cannot be read
+    or hold no classes.
     """
     with scratch(target.parent) as folder:
         left, right = folder / "left.tif", folder / "right.tif"

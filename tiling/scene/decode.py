@@ -25,19 +25,19 @@ from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
-from tiling import copies
-from tiling.containers import READ, foreign
 from tiling.errors import Away, Damaged, Mistake
-from tiling.lattice import Tile
-from tiling.reach import driver_for, in_memory, is_there
-from tiling.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, known
-from tiling.resample import resample
-from tiling.window import Window
+from tiling.grid.resample import resample
+from tiling.grid.tiles import Tile
+from tiling.grid.window import Window
+from tiling.io import remote_cache
+from tiling.io.access import driver_for, in_memory, is_there
+from tiling.io.containers import READ, foreign
+from tiling.io.remote import ATTEMPTS, BACKOFF, gdal_options, gdal_path, is_local, known
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from tiling.scene import Band, Mask, Scene
+    from tiling.scene.scene import Band, Mask, Scene
 
 Pixels = npt.NDArray[Any]
 Valid = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ def open_dataset(path: str) -> Any:
         raise Mistake(f"{path} does not exist; check the path")
     reason = ""
     for left in reversed(range(_attempts(path))):
-        copy = None if is_local(path) else copies.fetched(path, copies.SMALL)
+        copy = None if is_local(path) else remote_cache.fetched(path, remote_cache.SMALL)
         place = gdal_path(path) if copy is None else str(copy)
         try:
             with environment(place):
@@ -160,7 +160,7 @@ def _borrowed(path: str) -> Iterator[Any]:
         stamp = (status.st_mtime_ns, status.st_size)
     else:
         facts = str(known(path))
-        stamp = (facts, str(copies.copy_of(path) or gdal_path(path)))
+        stamp = (facts, str(remote_cache.copy_of(path) or gdal_path(path)))
     key = (os.getpid(), path, stamp)
     with _lock:
         place = next((i for i, (other, _) in enumerate(_idle) if other == key), None)
@@ -195,12 +195,12 @@ _turn = threading.RLock()
 @contextmanager
 def copies_kept() -> Iterator[None]:
     """Remote files that are fetched whole while the block lasts stay so until its end."""
-    before = copies.made()
+    before = remote_cache.made()
     try:
         yield
     finally:
-        gone = copies.made() - before
-        copies.drop(gone)
+        gone = remote_cache.made() - before
+        remote_cache.drop(gone)
         with _lock:
             closed = [entry for entry in _idle if Path(entry[1].name) in gone]
             _idle[:] = [entry for entry in _idle if entry not in closed]
@@ -220,13 +220,13 @@ def fetch_ahead(scene: Scene, bands: Sequence[str], window: Window) -> None:
     if scene.mask:
         wanted[scene.mask.path] += 1
     for path, count in wanted.items():
-        if is_local(path) or copies.copy_of(path):
+        if is_local(path) or remote_cache.copy_of(path):
             continue
         with _borrowed(path) as dataset:
             bands_read = 1.0 if dataset.interleaving is Interleaving.pixel else min(1.0, count / dataset.count)
         if 2 * bands_read * window.area >= scene.window.area:
             with suppress(Away):
-                copies.fetched(path, copies.LARGE)
+                remote_cache.fetched(path, remote_cache.LARGE)
 
 
 def _forget() -> None:
@@ -252,7 +252,7 @@ def common_block(scene: Scene, bands: Sequence[str]) -> tuple[int, int]:
 def _reason(path: str, error: BaseException) -> str:
     """What GDAL said of a file, in its own words but on one line."""
     said = " ".join(str(error.__cause__ or error).split())
-    return said if is_local(path) else copies.in_words(said, path)
+    return said if is_local(path) else remote_cache.in_words(said, path)
 
 
 def glimpse(path: str, dataset: Any, index: int) -> Pixels:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tiling.bands import name_in_file_name, sensor_in, sensor_of_codes
 from tiling.errors import Mistake
-from tiling.masks import mask_kind_in
-from tiling.reach import check_reach
+from tiling.io.access import check_reach
+from tiling.scene.band_names import name_in_file_name, sensor_in, sensor_of_codes
+from tiling.scene.masks import mask_kind_in
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
 """What is looked at in a folder of band files."""
@@ -37,7 +37,7 @@ class BandFiles:
     bands: tuple[tuple[str, str], ...]
     """Common name and path of each; the name is empty where the file itself is to say."""
     mask: tuple[str, str] | None = None
-    """The raster that tells clouds, and which of `tiling.masks.MASKS` it is."""
+    """The raster that tells clouds, and which of `tiling.scene.masks.MASKS` it is."""
     reflectance: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """By path, the scale and offset with which a product's own description makes reflectance of its numbers."""
     notes: tuple[str, ...] = ()

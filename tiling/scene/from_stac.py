@@ -17,15 +17,15 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from tiling.bands import common_name
 from tiling.errors import Mistake
-from tiling.grids import Bounds, bounds_in, bounds_of, extended, finest, window_on
-from tiling.header import Header, alpha_band, found_bands, numbered_bands, read_header
-from tiling.masks import MASKS, Hidden
-from tiling.reach import is_there
-from tiling.scene import Band, Scene, band_on, mask_on
-from tiling.stac import Asset, Item, Said, mask_kind
-from tiling.window import Window
+from tiling.grid.geobox import Bounds, bounds_in, bounds_of, extended, finest, window_on
+from tiling.grid.window import Window
+from tiling.io.access import is_there
+from tiling.scene.band_names import common_name
+from tiling.scene.header import Header, alpha_band, found_bands, numbered_bands, read_header
+from tiling.scene.masks import MASKS, Hidden
+from tiling.scene.scene import Band, Scene, band_on, mask_on
+from tiling.scene.stac_item import Asset, Item, Said, mask_kind
 
 DEGREES = CRS("EPSG:4326")
 

@@ -22,12 +22,20 @@ from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
-from tiling.bands import COMMON_NAMES, ORDERS, common_name, given_name, name_in_file_name, sensor_in, sensor_of_codes
 from tiling.errors import Mistake, one_line
-from tiling.masks import mask_kind_of
-from tiling.reach import driver_for, is_there
-from tiling.reading import glimpse, open_dataset
-from tiling.remote import is_local
+from tiling.io.access import driver_for, is_there
+from tiling.io.remote import is_local
+from tiling.scene.band_names import (
+    COMMON_NAMES,
+    ORDERS,
+    common_name,
+    given_name,
+    name_in_file_name,
+    sensor_in,
+    sensor_of_codes,
+)
+from tiling.scene.decode import glimpse, open_dataset
+from tiling.scene.masks import mask_kind_of
 
 _BLOCK, _MOST_BLOCKS = 256, 2**22
 """A scene's sample is chosen among blocks of that many pixels squared; so many are still chosen from in seconds."""
@@ -280,7 +288,8 @@ def claimed_names(file: Header) -> dict[int, str]:
 
 
 def cloud_bands(file: Header) -> list[tuple[int, str]]:
-    """Numbers of the bands that tell clouds by what the file calls them, and which of `tiling.masks.MASKS` each is."""
+    """Numbers of the bands that tell clouds by what the file calls them, and which of `tiling.scene.masks.MASKS` each
+    is."""
     return [
         (index, kind)
         for index, (texts, dtype) in enumerate(zip(file.texts, file.dtypes, strict=True), 1)

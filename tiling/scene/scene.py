@@ -19,11 +19,16 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from tiling.bands import COMMON_NAMES, LETTERS, given_name, name_in_file_name, sensor_in
 from tiling.errors import Damaged, Mistake
-from tiling.folders import RASTER_SUFFIXES, BandFiles, band_files, sensor_of_files
-from tiling.grids import check_overlap, finest, place_on
-from tiling.header import (
+from tiling.grid.geobox import check_overlap, finest, place_on
+from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.window import Window
+from tiling.io.access import is_there
+from tiling.io.remote import identity, is_local
+from tiling.scene.band_names import COMMON_NAMES, LETTERS, given_name, name_in_file_name, sensor_in
+from tiling.scene.decode import Pixels, Valid, blank, chip_of, decode, open_dataset
+from tiling.scene.folders import RASTER_SUFFIXES, BandFiles, band_files, sensor_of_files
+from tiling.scene.header import (
     Header,
     alpha_band,
     claimed_names,
@@ -33,12 +38,7 @@ from tiling.header import (
     read_header,
     stem_of,
 )
-from tiling.masks import MASKS, Hidden
-from tiling.reach import is_there
-from tiling.reading import Pixels, Valid, blank, chip_of, decode, open_dataset
-from tiling.remote import identity, is_local
-from tiling.spacing import PixelSpacing
-from tiling.window import Window
+from tiling.scene.masks import MASKS, Hidden
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 _MOST_BLOCKS = 1024
@@ -323,7 +323,8 @@ def open_scene(
 
 
 def _clouds(folder: BandFiles, files: Sequence[Header]) -> tuple[tuple[Header, int, str] | None, list[str]]:
-    """The raster, its band and the kind of `tiling.masks.MASKS` that hides clouds unasked, and a line that says so."""
+    """The raster, its band and the kind of `tiling.scene.masks.MASKS` that hides clouds unasked, and a line that says
+    so."""
     if folder.mask:
         path, kind = folder.mask
         found = [(read_header(path), 1, kind)]

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from tiling.bands import sensor_in
 from tiling.errors import Mistake, one_line
-from tiling.folders import RASTER_SUFFIXES
-from tiling.masks import mask_kind_in, mask_kind_of
-from tiling.reach import check_reach, is_there
-from tiling.remote import document, is_local
+from tiling.io.access import check_reach, is_there
+from tiling.io.remote import document, is_local
+from tiling.scene.band_names import sensor_in
+from tiling.scene.folders import RASTER_SUFFIXES
+from tiling.scene.masks import mask_kind_in, mask_kind_of
 
 LARGEST = 64 * 2**20
 """Bytes of an item, or of a collection of items in one file."""
@@ -250,7 +250,7 @@ def _number(*values: Any) -> float | None:
 
 
 def mask_kind(asset: Asset) -> str | None:
-    """Which of `tiling.masks.MASKS` an asset is, by its key, its band or the end of its file's name.
+    """Which of `tiling.scene.masks.MASKS` an asset is, by its key, its band or the end of its file's name.
 
     >>> mask_kind(Asset("SCL_20m", "x.jp2", (Said(),), ())), mask_kind(Asset("mask", "a/LC08_QA_PIXEL.TIF", (), ()))
     ('scl', 'qapixel')
