@@ -98,8 +98,9 @@ def read_write(scene: Path, folder: Path) -> Measured:
     import rasterio
     from rasterio.windows import Window
 
-    from tiling.formats.vrt import BLOCK, write_cog
-    from tiling.scene.scene import open_scene
+    from tiling.formats.geotiff import write_cog
+    from tiling.io.profiles import BLOCK
+    from tiling.scene.from_files import open_scene
 
     indexes = [band.index for band in open_scene([str(scene)]).bands if band.name in BANDS]
     measured = Measured()

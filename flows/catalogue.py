@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from flows.run import write_whole
 from segmentation.legend import HIDING
+from tiling.io.files import write_text
 
 ENTRY = "entry.json"
 
@@ -74,7 +74,7 @@ class Entry:
     def write(self, folder: Path) -> None:
         """Leave the entry in the folder of its run."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / ENTRY, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / ENTRY, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Entry | None:
@@ -110,7 +110,7 @@ class ChangeEntry:
     def write(self, folder: Path) -> None:
         """Leave the entry in the folder of the change."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / ENTRY, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / ENTRY, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> ChangeEntry | None:

@@ -15,10 +15,10 @@ from flows.catalogue import COLLECTED, Catalogue, Entry, classes_of, shares_of, 
 from flows.catalogue_page import index, page
 from flows.figures import csv_text
 from flows.items import ITEM, item_of, slug
-from flows.run import versions, write_whole
+from flows.run import versions
 from tiling.errors import Mistake
 from tiling.formats.about import About
-from tiling.formats.vrt import scratch
+from tiling.io.files import scratch, write_text
 
 
 def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
@@ -30,10 +30,10 @@ def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
         _draw_series(catalogue, folder)
         for entry in catalogue.entries:
             if (folder / catalogue.place(entry, "run.json")).exists():
-                write_whole(folder / catalogue.place(entry, ITEM), _json(item(catalogue, entry, folder)))
-        write_whole(folder / "report.html", page(catalogue, folder))
-        write_whole(folder / "index.md", index(catalogue, folder))
-        write_whole(folder / "collection.json", _json(collection(catalogue, folder)))
+                write_text(folder / catalogue.place(entry, ITEM), _json(item(catalogue, entry, folder)))
+        write_text(folder / "report.html", page(catalogue, folder))
+        write_text(folder / "index.md", index(catalogue, folder))
+        write_text(folder / "collection.json", _json(collection(catalogue, folder)))
     except OSError as error:
         raise Mistake(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
     names = ("index.md", "report.html", *list(COLLECTED)[:-1], "collection.json")
@@ -54,7 +54,7 @@ def _write_tables(catalogue: Catalogue, folder: Path) -> None:
         for entry in catalogue.used
         for row in entry.areas
     ]  # fmt: skip
-    write_whole(folder / "areas.csv", csv_text(header, rows))
+    write_text(folder / "areas.csv", csv_text(header, rows))
     scenes = [
         [
             entry.name, entry.date, standing(catalogue, entry), f"{100 * entry.invalid:.2f}",
@@ -63,7 +63,7 @@ def _write_tables(catalogue: Catalogue, folder: Path) -> None:
         for entry in catalogue.entries
     ]  # fmt: skip
     header = ["scene", "date", "standing", "without_data_percent", "mapped_ha", "segmenter", "files"]
-    write_whole(folder / "scenes.csv", csv_text(header, scenes))
+    write_text(folder / "scenes.csv", csv_text(header, scenes))
     if catalogue.changes:
         header = [
             "earlier",
@@ -81,9 +81,9 @@ def _write_tables(catalogue: Catalogue, folder: Path) -> None:
             for c in catalogue.changes
             for was, now, pixels, area in c.transitions
         ]
-        write_whole(folder / "changes.csv", csv_text(header, changes))
+        write_text(folder / "changes.csv", csv_text(header, changes))
     if catalogue.zones:
-        write_whole(folder / "zones.csv", catalogue.zones)
+        write_text(folder / "zones.csv", catalogue.zones)
     for name, wanted in (("changes.csv", catalogue.changes), ("zones.csv", catalogue.zones)):
         if not wanted:
             (folder / name).unlink(missing_ok=True)  # of an earlier call with other wishes

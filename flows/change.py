@@ -30,19 +30,18 @@ from flows.overwriting import check_change
 from flows.pairs import Pair, Side, align
 from flows.pools import Pool, ThisProcess
 from flows.progress import Progress, counted, silent
-from flows.run import held, versions, write_whole
+from flows.run import held, versions
 from segmentation.legend import HIDING
-from tiling.classmaps.alignment import geobox_of
-from tiling.classmaps.raster import open_classes
+from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import Mistake
 from tiling.formats.about import About
-from tiling.formats.shard_tiff import NO_CONFIDENCE
-from tiling.formats.vrt import scratch, write_cog
+from tiling.formats.geotiff import write_cog
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.io.files import on_disk
+from tiling.io.datasets import open_dataset
+from tiling.io.files import on_disk, scratch, write_text
 from tiling.regions.relabel_small import Patches, replaced
-from tiling.scene.decode import open_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -320,16 +319,16 @@ def _publish(
     out = request.out
     (out / "change.json").unlink(missing_ok=True)
     legend = code_legend(result)
-    write_whole(out / "change.qml", raster_qml(legend))
-    write_whole(out / "change.tif.aux.xml", transitions.attribute_table(result, legend))
-    write_whole(out / "change.qmd", about(result).qmd)
+    write_text(out / "change.qml", raster_qml(legend))
+    write_text(out / "change.tif.aux.xml", transitions.attribute_table(result, legend))
+    write_text(out / "change.qmd", about(result).qmd)
     write_cog(codes, out / "change.tif", overviews="mode")
     polygons = write_polygons(
         result, request, only_changed(codes, work / "changed.tif"), confidence, work, pool, progress
     )
     result = replace(result, polygons=polygons)
-    write_whole(out / "transition.csv", transitions.transition_table(result))
-    write_whole(out / "change.csv", transitions.balance_table(result))
+    write_text(out / "transition.csv", transitions.transition_table(result))
+    write_text(out / "change.csv", transitions.balance_table(result))
     transitions.draw_flows(result, work / "flows.png")
     transitions.draw_maps(result, out / "change.tif", legend, work / "quicklook.png")
     for name in ("flows.png", "quicklook.png"):
@@ -339,7 +338,7 @@ def _publish(
         Backdrop(side.title, Path(side.path), side.rows or tuple(result.classes))
         for side in (result.later, result.earlier)
     ]
-    write_whole(
+    write_text(
         out / "change.qgs",
         project(about(result), out / "change.tif", legend, outlines, backdrops=backdrops),
     )
@@ -355,7 +354,7 @@ def _publish(
         **result.to_dict(),
         "code": f"{BASE} × class before + class now; 0 = not compared",
     }
-    write_whole(out / "change.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / "change.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return result
 
 
@@ -442,7 +441,7 @@ def layer_of(result: Change) -> Layer:
     import pyarrow as pa
 
     from tiling.formats.layer import Layer
-    from tiling.polygons.attributes import SCHEMA
+    from tiling.formats.schema import SCHEMA
 
     added = [("from_id", pa.int32()), ("from_name", pa.string()), ("to_id", pa.int32()), ("to_name", pa.string())]
     schema = SCHEMA

@@ -14,8 +14,8 @@ from segmentation.bundle import CARD, load, names
 from segmentation.errors import Mistake
 from segmentation.indices import catalogue
 from segmentation.segmenter import Segmenter
+from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.scene.band_names import LANDSAT_OLI, LANDSAT_TM, NAIP, ORDERS, SENTINEL_2
-from tiling.scene.folders import RASTER_SUFFIXES
 
 MOST_LISTED = 200
 """Scenes or models in a list; a longer one helps nobody, and there is a path beside it."""

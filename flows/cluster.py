@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from flows.pools import GPU, DaskPool, Pool, ThisProcess, available_cores
 from flows.waiting import Told, unheard, workers_watched
-from tiling.cache import CACHE
 from tiling.errors import Mistake
+from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
     from distributed import Security

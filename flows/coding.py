@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from flows.pairs import Pair, Side, read
 from flows.regroup import is_whole
-from tiling.classmaps.alignment import geobox_of
-from tiling.classmaps.raster import open_classes
+from tiling.classmaps.legend import completed
+from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import Mistake
-from tiling.formats.qml import completed
-from tiling.formats.shard_tiff import NO_CONFIDENCE
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
 
 BASE = 100
 """A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5; 202 stayed 2."""

@@ -36,8 +36,9 @@ from flows.series import MISTAKES, FitEach, doubt, fit_series
 from flows.stac import by_day
 from tiling.errors import Mistake
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
-from tiling.scene.folders import RASTER_SUFFIXES, is_product
+from tiling.io.datasets import open_dataset
+from tiling.io.drivers import RASTER_SUFFIXES
+from tiling.scene.folders import is_product
 from tiling.scene.scene import Scene
 
 SCENE_BYTES = 2**31

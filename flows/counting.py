@@ -13,9 +13,10 @@ import numpy.typing as npt
 from segmentation.accuracy import confusion_matrix
 from segmentation.boundaries import Spacing, count_boundaries, reach
 from segmentation.reliability import count_confidence
-from tiling.classmaps.alignment import geobox_of, on_grid
+from tiling.classmaps.alignment import on_grid
 from tiling.classmaps.raster import Groups, is_value, open_classes, read_classes, read_confidence
 from tiling.errors import Mistake
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window

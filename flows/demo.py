@@ -11,14 +11,13 @@ from affine import Affine
 
 from flows.pools import Pool
 from flows.progress import Progress, counted, silent
-from flows.run import write_whole
 from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
 from tiling.errors import Mistake
 from tiling.formats.pam import sidecar_text
 from tiling.grid.window import Window
-from tiling.io.files import made
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+from tiling.io.files import made, write_text
 
 BLOCK = 1024
 CRS = "EPSG:32633"
@@ -75,7 +74,7 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
         for window, image, labels in counted(pool.map(_render, blocks), "draw the scene", len(blocks), progress):
             pixels.write(image, window=window.ranges)
             classes.write(labels, 1, window=window.ranges)
-    write_whole(folder / "truth.tif.aux.xml", sidecar_text({value: name for value, name, _ in LAND_COVER.rows}))
+    write_text(folder / "truth.tif.aux.xml", sidecar_text({value: name for value, name, _ in LAND_COVER.rows}))
     for path, written in temporary.items():
         written.replace(path)
     return scene, truth

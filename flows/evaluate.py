@@ -42,15 +42,17 @@ from segmentation.bundled import Bundled
 from segmentation.estimation import AreaEstimates
 from segmentation.reliability import BINS, Reliability
 from segmentation.segmenter import kinds, segmenter_class
-from tiling.classmaps.alignment import TWICE, geobox_of, overlap, same_grid, side
+from tiling.classmaps.alignment import TWICE, overlap, same_grid, side
 from tiling.classmaps.raster import has_alpha, open_classes
 from tiling.errors import Mistake
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 from tiling.io.access import reaching
-from tiling.labels.open_labels import ShapeLabels, is_raster, open_labels
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+from tiling.labels.open_labels import is_raster, open_labels
+from tiling.labels.vector_labels import ShapeLabels
 
 BLOCK = 1024
 PIECE = 2 * BLOCK

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from flows.run import write_whole
 from tiling.errors import Mistake
-from tiling.formats.vrt import scratch
+from tiling.io.files import scratch, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,22 +23,13 @@ LEGIBLE = 24
 """More classes than this are drawn without numbers in the cells."""
 
 
-def check_folder(folder: Path) -> None:
-    """Say before anything is counted that a folder cannot be written to; nothing is made yet."""
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
-    if not there.is_dir():
-        raise Mistake(f"cannot write to {folder}: {there} is a file; name another folder with --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise Mistake(f"cannot write to {folder}: {there} may not be written to; name another folder with --out")
-
-
 def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
     """Write accuracy.json, accuracy.csv, confusion.csv, confusion.png and, with a confidence, reliability.png."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "accuracy.json", json_text(accuracy))
-        write_whole(folder / "accuracy.csv", csv_text(*class_table(accuracy)))
-        write_whole(folder / "confusion.csv", csv_text(*confusion_table(accuracy)))
+        write_text(folder / "accuracy.json", json_text(accuracy))
+        write_text(folder / "accuracy.csv", csv_text(*class_table(accuracy)))
+        write_text(folder / "confusion.csv", csv_text(*confusion_table(accuracy)))
         pictures = {"confusion.png": draw_confusion(accuracy)}
         if accuracy.reliability:
             pictures["reliability.png"] = draw_reliability(accuracy.reliability)

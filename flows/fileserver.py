@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flows.reach import reach_of_forms
 from tiling.errors import Mistake
-from tiling.io.files import write_file
+from tiling.io.files import write_bytes
 
 SETTING = "LANDWEAVE_FILES"
 """Where run folders have their addresses, for runs that write links to them. `off`, or nothing: nowhere."""
@@ -199,7 +199,7 @@ def size(count: int) -> str:
 def show(folder: object) -> None:
     """Have a folder of products shown from now on, where any is; one that is on no disk is not."""
     if isinstance(folder, Path) and _base() and not _is_marked(folder):
-        write_file(folder / MARK, _MARKED.encode())
+        write_bytes(folder / MARK, _MARKED.encode())
 
 
 def link(path: object) -> str:

@@ -11,16 +11,18 @@ import rasterio
 from flows.plan import calibrated
 from flows.progress import Progress, silent
 from flows.request import Source
-from flows.run import versions, write_whole
+from flows.run import versions
 from segmentation import indices
 from tiling.errors import Mistake
 from tiling.formats.about import About
+from tiling.formats.geotiff import write_cog
 from tiling.formats.pam import ramp_table
 from tiling.formats.qml import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
-from tiling.formats.vrt import BLOCK, scratch, write_cog
 from tiling.grid.tiles import Lattice
-from tiling.io.files import made
-from tiling.scene.decode import open_dataset, read_ahead
+from tiling.io.datasets import open_dataset
+from tiling.io.files import made, scratch, write_text
+from tiling.io.profiles import BLOCK
+from tiling.scene.prefetch import read_ahead
 from tiling.scene.scene import Scene
 
 SHARD = 2048
@@ -75,9 +77,9 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
             target.close()
             write_cog(plain[name], out / f"{name}.tif", overviews="average")
             ramp = ramp_of(name)
-            write_whole(out / f"{name}.qml", ramp_qml(ramp, -1, 1))
-            write_whole(out / f"{name}.tif.aux.xml", ramp_table(ramp, -1, 1))
-            write_whole(out / f"{name}.qmd", about(name, scene).qmd)
+            write_text(out / f"{name}.qml", ramp_qml(ramp, -1, 1))
+            write_text(out / f"{name}.tif.aux.xml", ramp_table(ramp, -1, 1))
+            write_text(out / f"{name}.qmd", about(name, scene).qmd)
     return [out / f"{name}.tif" for name in targets]
 
 

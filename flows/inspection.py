@@ -18,8 +18,9 @@ from flows.quicklook import natural_colours, thumbnail
 from flows.request import Request
 from segmentation.preflight import unmarked
 from tiling.errors import Mistake
-from tiling.io.remote import is_local
-from tiling.scene.scene import Band, Scene
+from tiling.io.urls import is_local
+from tiling.scene.acquisition import Band
+from tiling.scene.scene import Scene
 
 MISTAKES = (Mistake, segmentation.errors.Mistake)
 

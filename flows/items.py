@@ -108,7 +108,7 @@ def _where(raster: Path) -> dict[str, Any]:
 
 def _place(raster: Path) -> dict[str, Any]:
     """The grid, in the words of the projection extension."""
-    from tiling.scene.decode import open_dataset
+    from tiling.io.datasets import open_dataset
 
     with open_dataset(str(raster)) as source:
         code = source.crs.to_epsg()
@@ -125,7 +125,7 @@ def _outline(raster: Path) -> Any:
     import shapely
     from pyproj import Transformer
 
-    from tiling.scene.decode import open_dataset
+    from tiling.io.datasets import open_dataset
 
     with open_dataset(str(raster)) as source:
         height, width = source.shape

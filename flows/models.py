@@ -16,8 +16,8 @@ from segmentation.card import BandCard, Card, NetworkModel
 from segmentation.hub import fetched, fetched_foreign, is_id
 from segmentation.legend import LandClass, Legend
 from segmentation.mlm import item_of
+from tiling.classmaps.legend import completed
 from tiling.errors import Mistake
-from tiling.formats.qml import completed
 
 
 def opened(where: str) -> Bundle:

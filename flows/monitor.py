@@ -31,11 +31,12 @@ from flows.figures import csv_text
 from flows.overwriting import check_series
 from flows.progress import Progress, silent
 from flows.request import Request
-from flows.run import content_key, held, write_whole
+from flows.run import content_key, held
 from flows.series import MISTAKES, FitEach, doubt
 from flows.stac import NothingFound
 from segmentation.legend import HIDING
 from tiling.errors import Mistake
+from tiling.io.files import write_text
 
 FORMAT = 1
 """Version of what a change or a table of zones holds; raised when older ones have to be made again."""
@@ -343,7 +344,7 @@ def measure_zones(request: MonitorRequest, used: Sequence[Entry], out: Path) -> 
         if not mark.exists() or json.loads(mark.read_text(encoding="utf-8"))["key"] != key:
             mark.unlink(missing_ok=True)
             zones(folder / "classes.tif", path, folder / "zones.gpkg")
-            write_whole(mark, json.dumps({"key": key}))
+            write_text(mark, json.dumps({"key": key}))
         text = (folder / "zones.csv").read_text(encoding="utf-8")
         tables += [{"scene": entry.name, "date": entry.date, **row} for row in csv.DictReader(io.StringIO(text))]
     header = list(dict.fromkeys(name for row in tables for name in row))

@@ -36,9 +36,9 @@ from flows.form_words import in_form_words
 from flows.pools import may_pass
 from flows.reach import reach_of_forms
 from flows.run import RUN
-from tiling.cache import CACHE
 from tiling.errors import Away
 from tiling.io.access import confined
+from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
     from flows.storage import Remote

@@ -22,7 +22,7 @@ from flows.collection import collect
 from flows.commandline import collection_line, evaluate_line, index_line
 from flows.comparing import compare_maps, zonal_areas
 from flows.evaluate import evaluate, pieces
-from flows.figures import check_folder, write_accuracy
+from flows.figures import write_accuracy
 from flows.form_choices import Chosen, Indices, MapChoice, Paths, Text
 from flows.form_groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
 from flows.forms import (
@@ -46,6 +46,7 @@ from flows.train import train
 from flows.trying import demo, inspect_scene
 from segmentation.growing import ForestRecipe
 from segmentation.rules import Rules
+from tiling.io.files import check_folder
 
 MOST_PICTURES = 6
 """Indices whose picture is part of the page; the others' are in the folder."""

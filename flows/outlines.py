@@ -10,7 +10,7 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from flows.quicklook import LegendRows, natural_colours, pixel_ratio
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 from flows.request import Request
 from flows.run import RunFolder
 from tiling.errors import Mistake, redacted
-from tiling.io.remote import is_local
+from tiling.io.urls import is_local
 
 MEND = "name another folder with --out, or replace it with --fresh"
 

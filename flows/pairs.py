@@ -17,9 +17,8 @@ import rasterio.errors
 from flows.evaluate import confidence_of
 from flows.regroup import LegendRows, named_rows
 from tiling.classmaps.alignment import TWICE, on_grid, overlap, same_grid, side
-from tiling.classmaps.raster import open_classes, read_confidence
+from tiling.classmaps.raster import NO_CONFIDENCE, open_classes, read_confidence
 from tiling.errors import Mistake
-from tiling.formats.shard_tiff import NO_CONFIDENCE
 from tiling.grid.window import Window
 
 

@@ -25,9 +25,10 @@ from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake, redacted
 from tiling.grid.tiles import Lattice, Shard, Shards
 from tiling.grid.window import Window
-from tiling.labels.open_labels import is_raster, read_shapes
-from tiling.scene.decode import common_block, fetch_ahead
+from tiling.labels.open_labels import is_raster
+from tiling.labels.vector_labels import read_shapes
 from tiling.scene.from_stac import covered
+from tiling.scene.prefetch import common_block, fetch_ahead
 from tiling.scene.scene import Scene
 
 FORMAT = 3

@@ -108,8 +108,9 @@ def sign(folder: Path) -> Iterator[str]:
 
 def problem_of(task: Task) -> str | None:
     """What keeps this process from the task, in one line; None where nothing does."""
-    from tiling.io.remote import identity, is_local
-    from tiling.scene.decode import open_dataset
+    from tiling.io.datasets import open_dataset
+    from tiling.io.remote import identity
+    from tiling.io.urls import is_local
 
     for source in task.sources:
         try:

@@ -12,14 +12,17 @@ from flows.plan import Plan
 from flows.pools import Pool
 from flows.progress import Progress, counted, silent, watched
 from flows.request import SMALLEST
-from flows.run import RunFolder, versions, write_whole
+from flows.run import RunFolder, versions
 from flows.vectorise import SIEVE, polygons, tiles_of
 from segmentation.bundled import Bundled
 from segmentation.segmenter import Measure, Segmenter
+from tiling.classmaps.raster import NO_CONFIDENCE
 from tiling.formats.about import About
-from tiling.formats.shard_tiff import NO_CONFIDENCE, Part
-from tiling.formats.vrt import scratch, write_cog, write_masked, write_mosaic
+from tiling.formats.geotiff import write_cog, write_masked
+from tiling.formats.shard_tiff import Part
+from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
+from tiling.io.files import scratch, write_text
 from tiling.io.spill import Map
 from tiling.regions.sieve import sieved
 
@@ -138,16 +141,16 @@ def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mappi
     vectors = folder.product(f"{LAYER}.gpkg")
     shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
     legend = [row for row in plan.segmenter.legend.rows if row[0] in pixels]
-    write_whole(folder.product("classes.qml"), raster_qml(legend))
-    write_whole(folder.product("classes.qmd"), about_raster(plan, "classes").qmd)
-    write_whole(folder.product("classes.tif.aux.xml"), class_table(plan.segmenter.legend.rows, pixels))
+    write_text(folder.product("classes.qml"), raster_qml(legend))
+    write_text(folder.product("classes.qmd"), about_raster(plan, "classes").qmd)
+    write_text(folder.product("classes.tif.aux.xml"), class_table(plan.segmenter.legend.rows, pixels))
     percents = [Beside(path.stem.capitalize(), path) for path in (rasters.confidence, *rasters.measures) if path]
     for other in percents:
-        write_whole(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, 100))
-        write_whole(other.path.with_suffix(".qmd"), about_raster(plan, other.path.stem).qmd)
+        write_text(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, 100))
+        write_text(other.path.with_suffix(".qmd"), about_raster(plan, other.path.stem).qmd)
         bands = len(band_names(plan, other.path.stem))
-        write_whole(Path(f"{other.path}.aux.xml"), ramp_table(SURE, 0, 100, bands=bands))
-    write_whole(
+        write_text(Path(f"{other.path}.aux.xml"), ramp_table(SURE, 0, 100, bands=bands))
+    write_text(
         folder.product(f"{LAYER}.qgs"),
         project(
             about_raster(plan, "classes"),
@@ -187,7 +190,7 @@ def about_map(plan: Plan) -> About:
 def image_of(plan: Plan) -> list[Beside]:
     """The image itself, where it is one file of this machine with bands that a person sees as colours."""
     from tiling.formats.qgis_project import Beside
-    from tiling.io.remote import is_local
+    from tiling.io.urls import is_local
 
     names = set(plan.scene.band_names)
     trio = next((trio for trio in NATURAL if set(trio) <= names), None)
@@ -222,7 +225,7 @@ def model_name(segmenter: Segmenter) -> str:
 def layer_of(plan: Plan) -> Layer:
     """The polygons of a run, described."""
     from tiling.formats.layer import Layer
-    from tiling.polygons.attributes import schema_of
+    from tiling.formats.schema import schema_of
 
     return Layer(
         crs=plan.scene.crs.to_wkt(),

@@ -16,9 +16,11 @@ from rasterio.enums import Resampling
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 
 from tiling.grid.window import Window
-from tiling.io.remote import attempt, is_local
-from tiling.scene.decode import environment, open_dataset
-from tiling.scene.scene import Band, Scene
+from tiling.io.datasets import environment, open_dataset
+from tiling.io.remote import attempt
+from tiling.io.urls import is_local
+from tiling.scene.acquisition import Band
+from tiling.scene.scene import Scene
 
 LONGEST = 900
 """Pixels of the longer side of each panel's image."""

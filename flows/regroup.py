@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.settings import nearest
-from tiling.classmaps.legend import legend_of
+from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import Groups, open_classes, read_classes
 from tiling.errors import Mistake
-from tiling.formats.qml import completed
 from tiling.grid.window import Window
-from tiling.labels.open_labels import ShapeLabels, column_with
+from tiling.labels.open_labels import column_with
+from tiling.labels.vector_labels import ShapeLabels
 
 _BLOCK = 1024
 """Pixels of a side that are looked at together."""

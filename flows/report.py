@@ -17,7 +17,7 @@ from flows.evaluate import evaluate, labels_of
 from flows.items import ITEM, item_of
 from flows.plan import Plan, crs_name
 from flows.pools import Pool
-from flows.run import RunFolder, versions, write_whole
+from flows.run import RunFolder, versions
 from flows.shard import peak_memory
 from flows.storage import Remote
 from segmentation.accuracy import Accuracy
@@ -27,9 +27,9 @@ from segmentation.segmenter import Segmenter
 from tiling.classmaps.counts import TallyBlock, tally
 from tiling.errors import redacted
 from tiling.formats.shard_tiff import Part
-from tiling.formats.vrt import scratch
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+from tiling.io.files import scratch, write_text
 
 TALLY_BLOCK = 2048
 
@@ -99,7 +99,7 @@ def write_areas(raster: Path, legend: Legend, folder: RunFolder, pool: Pool) -> 
                 f"{100 * row.share:.4f}",
             ]
         )
-    write_whole(folder.product("areas.csv"), table.getvalue())
+    write_text(folder.product("areas.csv"), table.getvalue())
     return areas
 
 
@@ -186,7 +186,7 @@ def write_record(
     }
     # The record is written last: it vouches for the rest.
     item = json.dumps(item_of(record, folder.path), indent=1, ensure_ascii=False, default=str)
-    write_whole(folder.product(ITEM), redacted(item) + "\n")
+    write_text(folder.product(ITEM), redacted(item) + "\n")
     record = folder.record(record)
     names = (
         "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",

@@ -21,9 +21,10 @@ from segmentation.segmenter import settings as settings_of_kind
 from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
-from tiling.regions.sieve import Rule
+from tiling.regions.adjacency import Rule
+from tiling.scene.from_files import open_scene
 from tiling.scene.from_stac import Wishes, open_items
-from tiling.scene.scene import Scene, open_scene
+from tiling.scene.scene import Scene
 from tiling.scene.stac_item import Item, is_item, read_items
 
 Product = Literal["classes", "confidence", "vectors", "probabilities", "entropy", "margin"]

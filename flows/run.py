@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.storage import Claim, Place, Remote, claimed, near_copy, together
-from tiling.cache import keep_cache_small
 from tiling.errors import Mistake, redacted
 from tiling.io.access import reaching
-from tiling.io.files import on_disk, write_file
-from tiling.scene.decode import copies_kept
+from tiling.io.datasets import copies_kept
+from tiling.io.files import on_disk, write_bytes, write_text
+from tiling.io.gdal_config import keep_cache_small
 
 PRODUCTS = ".products.json"
 """Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""
@@ -41,11 +41,6 @@ def content_key(facts: dict[str, Any]) -> str:
     """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits; a no-data value may be NaN."""
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    write_file(path, text.encode())
 
 
 def versions() -> dict[str, str]:
@@ -72,12 +67,12 @@ class Slot:
         if self.remote is not None:
             self.remote.write_bytes(content)
         if self.remote is None or self.near:
-            write_file(self.path, content)
+            write_bytes(self.path, content)
 
     def fetch(self) -> None:
         """Bring the content from the store to the disk."""
         assert self.remote is not None
-        write_file(self.path, self.remote.read_bytes())
+        write_bytes(self.path, self.remote.read_bytes())
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ class RunFolder:
     def record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Write `run.json`, without the secrets of signed addresses; the folder is finished then."""
         text = redacted(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
-        write_whole(self.path / "run.json", text + "\n")
+        write_text(self.path / "run.json", text + "\n")
         if self.remote is not None:
             self._publish(self.remote)
         written: dict[str, Any] = json.loads(text)

@@ -17,7 +17,8 @@ from segmentation.samples import Labelled, Samples
 from tiling.errors import Mistake
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
-from tiling.labels.open_labels import Labels, is_vector, open_labels
+from tiling.labels.base import Labels
+from tiling.labels.open_labels import is_vector, open_labels
 from tiling.labels.splits import Split, Splitting, split_labels
 from tiling.scene.scene import Scene
 

@@ -19,10 +19,10 @@ from pydantic import Field
 import segmentation.errors
 from flows.plan import calibrated, usable_bands
 from flows.request import Source
-from flows.run import write_whole
 from segmentation.chip import values
 from segmentation.segmenter import Segmenter
 from tiling.errors import Mistake
+from tiling.io.files import write_text
 from tiling.scene.scene import Scene
 
 FIT = "fit.json"
@@ -78,7 +78,7 @@ def fit_series(
             "segmenter": fitted.model_dump(mode="json"),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(place, json.dumps(known, indent=1) + "\n")
+        write_text(place, json.dumps(known, indent=1) + "\n")
     fitted, count = type(segmenter).model_validate(known["segmenter"]), known["scenes"]
     where = f"found on all {count} scenes together" if count > 1 else "found on one scene"
     stays = "kept for those that come" if keep else "other scenes may move it, and all are then mapped anew"

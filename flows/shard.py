@@ -16,12 +16,13 @@ import xarray as xr
 
 from flows.run import Slot
 from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
-from tiling.cache import keep_cache_small
-from tiling.formats.shard_tiff import NO_CONFIDENCE, Part, read_part, write_part
+from tiling.classmaps.raster import NO_CONFIDENCE
+from tiling.formats.shard_tiff import Part, read_part, write_part
 from tiling.grid.blending import summed
 from tiling.grid.tiles import Shard
 from tiling.grid.window import Window
-from tiling.scene.decode import read_ahead
+from tiling.io.gdal_config import keep_cache_small
+from tiling.scene.prefetch import read_ahead
 from tiling.scene.scene import Scene
 
 Pixels = npt.NDArray[np.uint8]

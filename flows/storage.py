@@ -25,7 +25,8 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
 from tiling.io.files import own_scratch
-from tiling.io.remote import STORES, attempt, object_store, refused, split
+from tiling.io.remote import attempt, object_store, refused
+from tiling.io.urls import STORES, split
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -18,7 +18,7 @@ from flows.models import check_architecture, opened
 from flows.overwriting import check_model
 from flows.progress import Progress, silent
 from flows.request import Source, checked
-from flows.run import content_key, held, versions, write_whole
+from flows.run import content_key, held, versions
 from flows.samples import samples_of
 from segmentation.accuracy import Accuracy
 from segmentation.bundle import Bundle, check_folder, save, write
@@ -28,8 +28,9 @@ from segmentation.recipe import Recipe
 from segmentation.samples import Samples
 from segmentation.training import Trained, check_start, train_network
 from segmentation.trees import FORESTS
-from tiling.cache import keep_cache_small
 from tiling.errors import Mistake
+from tiling.io.files import write_text
+from tiling.io.gdal_config import keep_cache_small
 
 
 def _kind_of_recipe(recipe: Any) -> str:
@@ -218,7 +219,7 @@ def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
     for axis in (left, right):
         axis.grid(alpha=0.3)
     try:
-        write_whole(table, csv_text(Look._fields, rows))
+        write_text(table, csv_text(Look._fields, rows))
         figure.savefig(picture, metadata={"Software": "landweave"}, format="png")
     except OSError as error:
         raise Mistake(

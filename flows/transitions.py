@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.figures import blank_figure, csv_text
+from tiling.classmaps.legend import LegendRow
 from tiling.formats.pam import Column, sidecar_text
-from tiling.formats.qml import LegendRow
 
 if TYPE_CHECKING:
     from flows.change import Change
@@ -188,7 +188,7 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from flows.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
     from tiling.classmaps.alignment import on_grid
     from tiling.classmaps.raster import open_classes
-    from tiling.scene.decode import open_dataset
+    from tiling.io.datasets import open_dataset
 
     with open_dataset(str(codes)) as source:
         height, width = source.shape

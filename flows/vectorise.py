@@ -16,17 +16,16 @@ from flows.progress import Progress, silent, watched
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import open_classes, read_classes
 from tiling.errors import Mistake
-from tiling.formats.vrt import scratch
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.io.files import made
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+from tiling.io.files import made, scratch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tiling.formats.layer import GeoPackageVersion, Layer
-    from tiling.regions.sieve import Rule
+    from tiling.regions.adjacency import Rule
 
 TILE = 1024
 

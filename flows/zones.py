@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.progress import Progress, counted, silent
-from tiling.classmaps.legend import legend_of
+from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake
 from tiling.formats.about import About
-from tiling.formats.qml import completed
 from tiling.io.files import made
 
 if TYPE_CHECKING:
@@ -149,10 +148,10 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     import csv
     import io
 
-    from flows.run import write_whole
+    from tiling.io.files import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_text(path, text.getvalue())

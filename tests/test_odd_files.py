@@ -22,7 +22,7 @@ from tests.conftest import Run
 from tests.isolated import Outcome, run_isolated
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 Draw = Callable[[Path], "Path | str"]
 

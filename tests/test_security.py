@@ -30,7 +30,7 @@ from tests.tiling.rasters import write
 from tiling.errors import Mistake
 from tiling.formats.about import About
 from tiling.io.access import confined
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("tiling", "segmentation", "flows")
@@ -100,7 +100,7 @@ def test_the_names_of_calls_are_told_through_import_lines() -> None:
 
 def test_rasters_are_opened_for_reading_at_one_door_only() -> None:
     """GDAL opens whatever a file names, so nothing is opened that `driver_for` has not looked at."""
-    doors = {"rasterio.open": Path("tiling/scene/decode.py")}
+    doors = {"rasterio.open": Path("tiling/io/datasets.py")}
     for name, call, file in calls():
         writes = any(isinstance(arg, ast.Constant) and arg.value == "w" for arg in call.args)
         if name in ("rasterio.open", "gdal.Open", "fiona.open", "rioxarray.open_rasterio", "xarray.open_dataset"):
@@ -125,7 +125,7 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     from tiling.classmaps import counts, legend, zone_overlay
     from tiling.classmaps import raster as classes
     from tiling.classmaps.zonal_areas import zone_areas
-    from tiling.formats import qgis_project, shard_tiff, vrt
+    from tiling.formats import geotiff, qgis_project, shard_tiff
     from tiling.grid.window import Window
     from tiling.labels import open_labels
     from tiling.polygons import measures, polygonise
@@ -161,7 +161,7 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
         "tally": lambda: counts.tally(counts.TallyBlock(raster, window)),
         "vectorise": lambda: vectorise.vectorise(raster, folder / "v.gpkg", ThisProcess()),
         "write_indices": lambda: indices.write_indices(Source(paths=(text,)), ["NDVI"], folder),
-        "write_masked": lambda: vrt.write_masked(raster, out, None, window),
+        "write_masked": lambda: geotiff.write_masked(raster, out, None, window),
         "zone_areas": lambda: zone_areas(raster, np.array([])),
         "zones": lambda: zones.zones(raster, folder / "zones.gpkg", folder / "z.gpkg"),
     }

@@ -20,7 +20,7 @@ import typer
 from flows.cli import maps, models, rasters
 from flows.cli.help import Command, Group
 from flows.cli.options import spread
-from tiling.cache import CACHE
+from tiling.io.gdal_config import CACHE
 
 app = typer.Typer(
     name="landweave",

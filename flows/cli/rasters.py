@@ -169,8 +169,9 @@ def evaluate(
     from flows import cluster
     from flows.evaluate import evaluate as compare
     from flows.evaluate import pieces
-    from flows.figures import check_folder, write_accuracy
+    from flows.figures import write_accuracy
     from flows.request import pairs
+    from tiling.io.files import check_folder
 
     groups = [
         dict(pairs(option, texts, str))

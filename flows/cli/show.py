@@ -95,7 +95,7 @@ def show_warnings(warnings: Iterable[str]) -> None:
 def show_run(published: Published, *, as_json: bool) -> None:
     """The closing tables of a run."""
     from flows.storage import Remote
-    from tiling.io.remote import gdal_path
+    from tiling.io.urls import gdal_path
 
     show_warnings(published.record["warnings"])
     if as_json:

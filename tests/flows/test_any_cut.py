@@ -30,7 +30,7 @@ from segmentation.segmenter import Segmenter
 from tests.chance import SEED
 from tests.flows.test_pipeline import Blur
 from tests.scenes import BANDS
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 CASES = 200
 SECONDS = 280

@@ -14,7 +14,7 @@ from flows.outlines import LINE, LONGEST, draw_outlines
 from flows.request import Request, Source
 from segmentation.rules import Rules
 from tests.flows.test_segment import draw_scene
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 WATER = (0x3B, 0x7D, 0xD8)
 

@@ -35,7 +35,7 @@ from segmentation.segmenter import Footprint, Prediction, Segmenter
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake
 from tiling.grid.window import Window
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 
 class Blur(Segmenter):

@@ -13,7 +13,7 @@ import rasterio.transform
 
 from flows.quicklook import natural_colours
 from tests.scenes import draw_scene
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 
 def test_a_scene_that_cannot_be_read_is_left_out_of_the_picture(tmp_path: Path) -> None:

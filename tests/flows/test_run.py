@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from flows.run import RunFolder, Slot, content_key, open_run, write_whole
+from flows.run import RunFolder, Slot, content_key, open_run
 from flows.storage import Remote
 from tiling.errors import Mistake
+from tiling.io.files import write_text
 
 
 def test_a_key_follows_content_and_not_order() -> None:
@@ -66,9 +67,9 @@ def test_what_was_remembered_is_known_again(tmp_path: Path) -> None:
 
 
 def test_a_text_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a.txt", "one")
+    write_text(tmp_path / "a.txt", "one")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "a.txt", "\ud800")
+        write_text(tmp_path / "a.txt", "\ud800")
     assert (tmp_path / "a.txt").read_text() == "one"
 
 

@@ -68,7 +68,7 @@ def test_the_scheduler_knows_only_what_is_under_way(cluster: LocalCluster) -> No
 
 THREADS = """
 import sys, threading
-from tiling.scene.decode import environment, open_dataset
+from tiling.io.datasets import environment, open_dataset
 
 def read():
     for _ in range(3):
@@ -103,7 +103,7 @@ def process(*arguments: object, **variables: str) -> str:
 
 
 def test_threads_read_a_remote_file_in_turns_and_end_though_its_server_is_busy(large: Path) -> None:
-    """At once they would wait for each other for ever, now and then: see `tiling.scene.decode.environment`."""
+    """At once they would wait for each other for ever, now and then: see `tiling.io.datasets.environment`."""
     with ranges(large.parent, busy=0.2, pause=0.02) as server:
         url = f"{server.address}/{large.name}"
         said = process("-c", THREADS, url, GDAL_HTTP_MAX_RETRY="30", GDAL_HTTP_RETRY_DELAY="0.01")

@@ -32,7 +32,7 @@ from segmentation.samples import TRAIN, Labelled, Samples
 from segmentation.training import train_network
 from tests.scenes import draw_scene, read, write_scene
 from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card
-from tiling.scene.decode import read_ahead
+from tiling.scene.prefetch import read_ahead
 
 WHOLE_CHIP: dict[str, dict[str, Any]] = {
     "fpn": {

@@ -37,9 +37,9 @@ from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
 from tests.server import wait_until
 from tiling.errors import Mistake, redacted
-from tiling.io import remote, remote_cache
+from tiling.io import gdal_config, remote, remote_cache, urls
 from tiling.io.access import Reach, confined
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 LENGTH, SHARD = 320, 96
 RULES = Rules()
@@ -104,7 +104,7 @@ def elsewhere(function: Callable[..., None], *arguments: object) -> tuple[str, s
     There, for rasterio holds Python's lock while it reads headers, and a server in this process could not answer.
     """
     program = (
-        "import logging, sys; from tiling import copies; from tests.flows import test_storage as here; "
+        "import logging, sys; from tiling.io import remote_cache as copies; from tests.flows import test_storage as here; "
         f"logging.basicConfig(); copies.SMALL = 0; here.{function.__name__}(*sys.argv[1:])"
     )
     command = [sys.executable, "-c", program, *map(str, arguments)]
@@ -480,18 +480,18 @@ def test_what_is_wrong_with_an_address_is_said_in_one_line(store: Proxy, monkeyp
     ],
 )
 def test_urls_become_virtual_files(path: str, expected: str) -> None:
-    assert remote.gdal_path(path) == expected
+    assert urls.gdal_path(path) == expected
 
 
 def test_gdal_learns_the_endpoint_and_people_go_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000/")
     monkeypatch.delenv("AWS_S3_ENDPOINT", raising=False)
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "9")
-    options = remote.gdal_options("s3://bucket/b.tif")
+    options = gdal_config.gdal_options("s3://bucket/b.tif")
     assert (options["AWS_S3_ENDPOINT"], options["AWS_HTTPS"]) == ("127.0.0.1:9000", "NO")
     assert options["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
     assert "GDAL_HTTP_MAX_RETRY" not in options
-    assert remote.gdal_options(__file__) == {}
+    assert gdal_config.gdal_options(__file__) == {}
 
 
 @pytest.mark.parametrize("out", ["https://host/run", "s3://key:secret@bucket/run", "s3://bucket/run?sig=1", "s3://"])

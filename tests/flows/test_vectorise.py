@@ -24,7 +24,7 @@ from tests.scenes import draw_scene, read
 from tiling.classmaps.legend import legend_of
 from tiling.errors import Mistake
 from tiling.grid.window import Window
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 CLASSES = np.array([[0, 0, 7, 7], [0, 7, 0, 7], [300, 300, 300, 0]], np.int16)
 SIDECAR = """<PAMDataset><PAMRasterBand band="1"><CategoryNames>{}</CategoryNames></PAMRasterBand></PAMDataset>"""

@@ -53,7 +53,7 @@ def check(target: Target, content: bytes) -> str | None:
 
 def meet_raster(path: Path) -> None:
     from tiling.grid.window import Window
-    from tiling.scene.scene import open_scene
+    from tiling.scene.from_files import open_scene
 
     scene = open_scene([str(path)])
     chip = scene.read(Window(0, 0, 48, 48), scene.band_names[:8])
@@ -139,7 +139,7 @@ def vrts() -> list[bytes]:
 def meet_item(path: Path) -> None:
     """A STAC item, or something else of that name, beside a raster."""
     from tests.tiling.rasters import noise, write
-    from tiling.scene.scene import open_scene
+    from tiling.scene.from_files import open_scene
 
     open_scene([write(path.with_suffix(".tif"), noise(2, 8, 8))])
 
@@ -160,7 +160,7 @@ def meet_shapes(path: Path) -> None:
 
     from flows.plan import area_of_interest
     from tests.tiling.rasters import noise, write
-    from tiling.scene.scene import open_scene
+    from tiling.scene.from_files import open_scene
 
     scene = open_scene(
         [write(path.with_suffix(".tif"), noise(8, 8), crs="EPSG:4326", transform=Affine(1, 0, 10, 0, -1, 54))]

@@ -15,7 +15,7 @@ NORTH_UP = rasterio.Affine(10, 0, 300_000, 0, -10, 6_000_000)
 READ = """
 import re, sys
 import rasterio
-from tiling.cache import keep_cache_small
+from tiling.io.gdal_config import keep_cache_small
 
 def taken():
     # KiB, the most there ever was: of what there is now a busy machine may have moved a part out (getrusage would

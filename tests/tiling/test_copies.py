@@ -26,10 +26,10 @@ from tests.scenes import draw_scene
 from tiling.errors import Away, Mistake
 from tiling.io import remote, remote_cache
 from tiling.io.access import Reach, confined
+from tiling.io.datasets import copies_kept, open_dataset
 from tiling.io.remote import identity
 from tiling.io.remote_cache import copy_of, fetched
-from tiling.scene.decode import copies_kept, open_dataset
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 
@@ -282,7 +282,7 @@ def read_one(url: str, when: str, size: str) -> None:
 READER = """
 import sys
 from tiling.io.remote_cache import copy_of
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 url = sys.argv[1]
 scene = open_scene([url])

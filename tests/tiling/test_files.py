@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from tiling.errors import Mistake
-from tiling.io.files import on_disk, own_scratch, write_file
+from tiling.io.files import on_disk, own_scratch, write_bytes
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
-    write_file(tmp_path / "a", b"first")
-    write_file(tmp_path / "a", b"second")
+    write_bytes(tmp_path / "a", b"first")
+    write_bytes(tmp_path / "a", b"second")
     assert (tmp_path / "a").read_bytes() == b"second"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_file(tmp_path / "a", b"first")
+    write_bytes(tmp_path / "a", b"first")
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Mistake, match=r"^the disk of .* is full; make room"):
-        write_file(tmp_path / "a", b"second")
+        write_bytes(tmp_path / "a", b"second")
     assert (tmp_path / "a").read_bytes() == b"first"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

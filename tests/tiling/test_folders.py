@@ -13,7 +13,8 @@ import pytest
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
 from tiling.scene import folders, masks
-from tiling.scene.scene import Scene, open_scene
+from tiling.scene.from_files import open_scene
+from tiling.scene.scene import Scene
 
 TILE = "T32TPS_20240630T101559"
 

@@ -16,12 +16,12 @@ import pytest
 import shapely
 from pyproj import CRS
 
+from tiling.classmaps.legend import completed
 from tiling.errors import Mistake
 from tiling.formats.about import About
 from tiling.formats.layer import Layer
-from tiling.formats.qml import completed
+from tiling.formats.schema import SCHEMA
 from tiling.formats.vector_writers import write_vectors
-from tiling.polygons.attributes import SCHEMA
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"))
 

@@ -17,7 +17,8 @@ from rasterio.features import rasterize
 
 from tiling.errors import Mistake
 from tiling.grid.window import Window
-from tiling.labels.open_labels import ShapeLabels, class_column, open_labels
+from tiling.labels.open_labels import open_labels
+from tiling.labels.vector_labels import ShapeLabels, class_column
 
 UTM = "EPSG:32633"
 GRID = GeoBox((40, 60), Affine(10, 0, 500_000, 0, -10, 5_300_000), UTM)

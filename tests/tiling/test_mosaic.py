@@ -12,9 +12,11 @@ from shapely.geometry import box
 
 from tests.scenes import read
 from tiling.errors import Mistake
+from tiling.formats.geotiff import write_cog, write_masked
 from tiling.formats.shard_tiff import Part, read_part, write_part
-from tiling.formats.vrt import scratch, write_cog, write_masked, write_mosaic
+from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
+from tiling.io.files import scratch
 
 GRID = GeoBox((700, 1100), Affine(10, 0, 500_000, 0, -10, 5_300_000), "EPSG:32633")
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Forest", "#2f7d3b"), (5, "Bare soil", "#b9a48c"))
@@ -126,7 +128,7 @@ def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 STAYS = """
 import sys, time
 from pathlib import Path
-from tiling.formats.vrt import scratch
+from tiling.io.files import scratch
 with scratch(Path(sys.argv[1])) as work:
     (work / "file").touch()
     print(work.name, flush=True)

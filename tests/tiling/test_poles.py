@@ -23,8 +23,8 @@ from tiling.errors import Mistake
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
+from tiling.io.datasets import open_dataset
 from tiling.polygons.polygonise import polygonise
-from tiling.scene.decode import open_dataset
 
 HALF = 20037508.342789244
 """Half the equator in web Mercator: the world is a square of twice that."""

@@ -28,11 +28,11 @@ from skimage import measure
 
 from tests.chance import dense_rasters
 from tiling.errors import Mistake
+from tiling.formats.schema import SCHEMA, schema_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.polygons import polygonise as polygons
 from tiling.polygons import simplify_rounds
-from tiling.polygons.attributes import SCHEMA, schema_of
 from tiling.polygons.faces import failing
 from tiling.polygons.polygonise import polygonise
 

@@ -16,11 +16,12 @@ from rasterio.io import MemoryFile
 
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
-from tiling.io import access
-from tiling.io.access import ANYWHERE, Reach, check_reach, confined, driver_for
+from tiling.io import drivers
+from tiling.io.access import ANYWHERE, Reach, check_reach, confined
+from tiling.io.datasets import open_dataset
+from tiling.io.drivers import driver_for
 from tiling.io.vector_files import read_frame
-from tiling.scene.decode import open_dataset
-from tiling.scene.scene import open_scene
+from tiling.scene.from_files import open_scene
 
 NOBODY = Reach(hosts=())
 
@@ -372,9 +373,9 @@ def test_a_root_may_be_a_link(tmp_path: Path) -> None:
 def test_a_vrt_too_long_to_be_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", noise(1, 16, 16))
     path = write_vrt(tmp_path, shown("a.tif"))
-    monkeypatch.setattr(access, "_LARGEST_VRT", path.stat().st_size)
+    monkeypatch.setattr(drivers, "_LARGEST_VRT", path.stat().st_size)
     open_dataset(str(path)).close()
-    monkeypatch.setattr(access, "_LARGEST_VRT", path.stat().st_size - 1)
+    monkeypatch.setattr(drivers, "_LARGEST_VRT", path.stat().st_size - 1)
     assert "split it" in refusal(path)
 
 

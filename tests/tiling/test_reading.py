@@ -27,9 +27,12 @@ from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
 from tiling.grid.tiles import Lattice
 from tiling.grid.window import Window
+from tiling.io import datasets
 from tiling.scene import decode as reading
-from tiling.scene.decode import read_ahead
-from tiling.scene.scene import Scene, open_scene
+from tiling.scene import prefetch
+from tiling.scene.from_files import open_scene
+from tiling.scene.prefetch import read_ahead
+from tiling.scene.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ class Counting:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.windows: list[Window] = []
         self._decode = reading.decode
-        monkeypatch.setattr(reading, "decode", self)
+        monkeypatch.setattr(prefetch, "decode", self)
 
     def __call__(self, scene: Scene, window: Window, *rest: Any) -> None:
         self.windows.append(window)
@@ -115,7 +118,7 @@ def test_the_first_chip_does_not_wait_for_the_last_strip(tmp_path: Path, monkeyp
             assert gate.wait(30)
         decode(scene, window, *rest)
 
-    monkeypatch.setattr(reading, "decode", held)
+    monkeypatch.setattr(prefetch, "decode", held)
     chips = read_ahead(scene, ["band_1"], shard.tiles)
     first = next(chips)  # would wait for ever, were all strips needed
     gate.set()
@@ -139,7 +142,7 @@ def test_closing_stops_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         decode(scene, window, *rest)
 
     counting._decode = held
-    monkeypatch.setattr(reading, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
     (shard,) = Lattice(8000, 16, tile=16, shard=9000).shards()
     chips = read_ahead(scene, ["band_1"], shard.tiles)
     next(chips)
@@ -212,7 +215,7 @@ def test_open_files_are_few(tmp_path: Path) -> None:
     scenes = [open_scene([write(tmp_path / f"{i}.tif", noise(1, 8, 8, seed=i))]) for i in range(80)]
     for scene in scenes:
         scene.read(scene.window, ["band_1"])
-    assert len(reading._idle) <= reading._MOST_IDLE
+    assert len(datasets._idle) <= datasets._MOST_IDLE
 
 
 def _read_in_child(scene: Scene) -> xr.Dataset:

@@ -16,7 +16,8 @@ from tests.chance import dense_rasters
 from tests.tiling.rasters import label
 from tiling.grid.window import Window
 from tiling.polygons.outlines import find_vertices
-from tiling.regions.components import OUTSIDE, Border, Seams, TileRegions, frame_of
+from tiling.regions.components import OUTSIDE, Border, TileRegions
+from tiling.regions.seams import Seams, frame_of
 
 shapes = st.tuples(st.integers(1, 16), st.integers(1, 16))
 rasters = hnp.arrays(np.uint8, shapes, elements=st.integers(0, 3), fill=st.nothing()) | hnp.arrays(

@@ -19,9 +19,8 @@ from tests.scenes import draw_scene
 from tests.web import serving_in_part
 from tiling.errors import Away, Mistake
 from tiling.grid.window import Window
-from tiling.io import remote, remote_cache
-from tiling.scene import decode
-from tiling.scene.scene import open_scene
+from tiling.io import datasets, remote, remote_cache
+from tiling.scene.from_files import open_scene
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
@@ -30,7 +29,7 @@ def test_blocks_that_do_not_come_are_an_error_however_many_threads_decode(
 ) -> None:
     monkeypatch.setenv("GDAL_NUM_THREADS", threads)
     monkeypatch.setattr(remote_cache, "SMALL", 0)
-    monkeypatch.setattr(decode, "BACKOFF", 0.0)
+    monkeypatch.setattr(datasets, "BACKOFF", 0.0)
     drawn, scene = draw_scene(tmp_path / "drawn.tif", 512, 512), tmp_path / "scene.tif"
     rasterio.shutil.copy(drawn, scene, driver="COG", compress="none", overviews="none", blocksize=128)
     whole = open_scene([str(scene)]).read(Window(0, 0, 512, 512), ("red",))

@@ -20,7 +20,8 @@ from rasterio.transform import from_origin
 from tests.tiling.rasters import noise, write
 from tiling.errors import Mistake
 from tiling.grid.window import Window
-from tiling.scene.scene import Scene, open_scene
+from tiling.scene.from_files import open_scene
+from tiling.scene.scene import Scene
 
 
 def whole(scene: Scene, *bands: str) -> tuple[Any, Any]:

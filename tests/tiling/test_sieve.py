@@ -25,7 +25,8 @@ from tests.tiling.rasters import label, write
 from tiling.errors import Mistake
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.regions.sieve import Rule, sieved
+from tiling.regions.adjacency import Rule
+from tiling.regions.sieve import sieved
 
 Array = npt.NDArray[Any]
 RULES: tuple[Rule, ...] = ("longest-border", "largest")

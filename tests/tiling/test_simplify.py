@@ -22,8 +22,9 @@ from tests.tiling.rasters import label
 from tiling.grid.window import Window
 from tiling.polygons import simplify
 from tiling.polygons.faces import PIXELS, failing
-from tiling.polygons.outlines import Rings, connect, find_lines, on_the_map
+from tiling.polygons.outlines import Rings, connect, find_lines
 from tiling.polygons.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplified
+from tiling.polygons.wkb import on_the_map
 from tiling.regions.components import OUTSIDE
 
 Array = npt.NDArray[Any]

@@ -12,11 +12,11 @@ from tiling.io.spill import (
     by_bucket,
     divided,
     fetch,
+    load_arrays,
     read_together,
-    read_whole,
+    save_arrays,
     spill,
     write_together,
-    write_whole,
 )
 
 
@@ -59,9 +59,9 @@ def test_buckets_are_few_and_none_holds_more_than_its_capacity_and_its_heaviest_
 
 def test_arrays_come_back_and_nothing_else_is_left(tmp_path: Path) -> None:
     path, arrays = tmp_path / "a.npy", [np.arange(3), np.eye(2), np.empty(0, np.uint64)]
-    write_whole(path, np.zeros(99))
-    write_whole(path, *arrays)
-    for found, expected in zip(read_whole(path, 3), arrays, strict=True):
+    save_arrays(path, np.zeros(99))
+    save_arrays(path, *arrays)
+    for found, expected in zip(load_arrays(path, 3), arrays, strict=True):
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == expected.dtype
     assert list(tmp_path.iterdir()) == [path]
@@ -78,7 +78,7 @@ def test_small_arrays_lie_together_and_come_back_one_by_one(tmp_path: Path) -> N
 
 def test_what_could_not_be_written_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
-    write_whole(path, np.arange(3))
+    save_arrays(path, np.arange(3))
     with pytest.raises(AttributeError):
-        write_whole(path, np.zeros(9), np.array([lambda: 0], object))  # nobody can write that
-    np.testing.assert_array_equal(read_whole(path, 1)[0], np.arange(3))
+        save_arrays(path, np.zeros(9), np.array([lambda: 0], object))  # nobody can write that
+    np.testing.assert_array_equal(load_arrays(path, 1)[0], np.arange(3))

@@ -14,7 +14,8 @@ from scipy.ndimage import distance_transform_cdt
 from tests.tiling.test_labels import GRID, UTM, box, write_classes, write_shapes
 from tiling.errors import Mistake
 from tiling.grid.window import Window
-from tiling.labels.open_labels import Labels, open_labels
+from tiling.labels.base import Labels
+from tiling.labels.open_labels import open_labels
 from tiling.labels.splits import TEST, TRAIN, VALIDATION, split_labels, stratified
 
 WHOLE = Window.of_shape(40, 60)
@@ -100,7 +101,7 @@ def test_few_polygons_are_split_whole_and_each_class_of_two_validates(tmp_path: 
 
 
 def test_real_polygons_validate_each_class_that_has_two(shared_data: Path) -> None:
-    from tiling.scene.scene import open_scene
+    from tiling.scene.from_files import open_scene
 
     scene = open_scene([str(shared_data / "landsat7_chiapas_polygons" / "LE70220491999322EDC01_stack.gtif")])
     found = open_labels(shared_data / "landsat7_chiapas_polygons" / "training_data.shp", scene.geobox)

@@ -6,7 +6,8 @@ import colorsys
 from xml.etree import ElementTree as ET
 
 from flows.indices import ramp_of
-from tiling.formats.qml import completed, ramp_qml, raster_qml, vector_qml
+from tiling.classmaps.legend import completed
+from tiling.formats.qml import ramp_qml, raster_qml, vector_qml
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, 'Crops & "grass" <5 m', "#a8d36a"), (-7, "Été", "#000000"))
 

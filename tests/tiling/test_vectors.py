@@ -25,8 +25,8 @@ from tiling.errors import Mistake
 from tiling.formats import geoparquet, vector_writers
 from tiling.formats.about import About
 from tiling.formats.layer import Layer
+from tiling.formats.schema import schema_of
 from tiling.formats.vector_writers import WRITERS, write_vectors
-from tiling.polygons.attributes import schema_of
 from tiling.polygons.dissolve import dissolved
 from tiling.polygons.polygonise import polygonise
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.errors
-from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
-from tiling.formats.qgis_project import sorted_bounds
+from tiling.grid.geobox import geobox_of, sorted_bounds
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 
@@ -41,11 +40,6 @@ def same_grid(one: rasterio.DatasetReader, other: rasterio.DatasetReader) -> boo
     return bool(
         one.shape == other.shape and one.crs == other.crs and one.transform.almost_equals(other.transform, 1e-12)
     )
-
-
-def geobox_of(source: rasterio.DatasetReader) -> GeoBox:
-    """The grid of a raster."""
-    return GeoBox(source.shape, source.transform, source.crs.to_wkt())
 
 
 def side(source: rasterio.DatasetReader) -> float:

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioIOError
 
 from tiling.errors import Mistake
-from tiling.formats.shard_tiff import NO_CONFIDENCE
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+
+NO_CONFIDENCE = 255
+
 
 Groups = tuple[tuple[int, int | None], ...]
 """Pairs of a class and the one it becomes; None leaves its pixels out."""

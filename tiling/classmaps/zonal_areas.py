@@ -27,7 +27,7 @@ from rasterio.errors import RasterioIOError
 from tiling.errors import Mistake
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
 
 UNIT = 1 << 40
 """Coverage of a whole pixel."""

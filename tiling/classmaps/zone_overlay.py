@@ -14,8 +14,8 @@ from affine import Affine
 from rasterio import features
 
 from tiling.classmaps.raster import nodata_of, open_regions, read_band
-from tiling.formats.vrt import plain_profile
 from tiling.grid.window import Window
+from tiling.io.profiles import plain_profile
 
 BLOCK = 1024
 """Side of the blocks that are worked on at a time."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
+from tiling.classmaps.legend import LegendRow, completed
 from tiling.formats.about import About
-from tiling.formats.qml import LegendRow, completed
-from tiling.polygons.attributes import SCHEMA
+from tiling.formats.schema import SCHEMA
 
 FIELDS: Mapping[str, tuple[str, str]] = {
     "region_id": ("Region", "Index, row × width + column, of the region's first pixel"),

@@ -8,7 +8,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 
-from tiling.formats.qml import LegendRow, Ramp
+from tiling.classmaps.legend import LegendRow
+from tiling.formats.qml import Ramp
 
 Usage = Literal["generic", "pixels", "name", "min", "max", "value", "red", "green", "blue"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
-import rasterio
 from pyproj import CRS
 from rasterio.errors import NodataShadowWarning
 
+from tiling.classmaps.legend import LegendRow
 from tiling.formats.about import About
 from tiling.formats.geopackage import speech
 from tiling.formats.layer import Layer
@@ -21,15 +21,15 @@ from tiling.formats.print_layout import add_layout
 from tiling.formats.qml import (
     QGIS,
     SURE,
-    LegendRow,
     add_natural_style,
     add_ramp_style,
     add_raster_style,
     add_vector_style,
     document,
 )
+from tiling.grid.geobox import sorted_bounds
 from tiling.grid.window import Window
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
 
 MIDDLE = 1024
 """Pixels along the side of the part of an image that tells how bright it is."""
@@ -149,12 +149,6 @@ def spans_of(image: Beside) -> list[tuple[float, float]]:
         low, high = (0.0, 1.0) if seen.size == 0 else map(float, np.percentile(seen, (2, 98)))
         spans.append((low, high if high > low else low + 1))
     return spans
-
-
-def sorted_bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
-    """West, south, east, north of a raster, also of one whose rows run north."""
-    (west, east), (south, north) = sorted(source.bounds[0::2]), sorted(source.bounds[1::2])
-    return west, south, east, north
 
 
 def _attributes(sides: tuple[float, float, float, float]) -> dict[str, str]:

@@ -6,12 +6,10 @@ style is the `.qml` of the same name in the same folder.
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
-LegendRow = tuple[int, str, str]
-"""Value, name, "#rrggbb"."""
+from tiling.classmaps.legend import LegendRow
 
 QGIS = "3.22.0"
 """The version whose format styles and projects are written in; later ones read it too."""
@@ -19,29 +17,6 @@ QGIS = "3.22.0"
 HAIRLINE = "0.2"
 """Outline in the fill's own colour, in mm: without it antialiasing lets a quarter of the background through between
 neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a hundredth (measured in QGIS 3.22)."""
-
-
-UNNAMED = ("#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#999999", "#8c6d31")
-"""Colours of the values 1 … 7 that nothing is known of: those of Okabe and Ito, which the colour-blind tell apart,
-without their blues, which on a map are water."""
-
-
-def completed(legend: Sequence[LegendRow], values: Iterable[int]) -> tuple[LegendRow, ...]:
-    """The legend with a row for each of `values` it lacks: its number for a name, and a colour that is always the same.
-
-    The first values have the colours of `UNNAMED`. Other hues step by the golden section, which keeps neighbouring
-    values apart, and leave out the blues.
-    """
-    missing = sorted(set(values) - {value for value, _, _ in legend})
-    return (*legend, *((value, str(value), _colour_of(value)) for value in missing))
-
-
-def _colour_of(value: int) -> str:
-    if 1 <= value <= len(UNNAMED):
-        return UNNAMED[value - 1]
-    hue = value * 0.618034 % 1 * 0.7
-    colour = colorsys.hsv_to_rgb(hue if hue < 0.44 else hue + 0.3, 0.5 + 0.15 * (value % 2), 0.85)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str) -> str:

@@ -20,10 +20,9 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.grid.window import Window
-from tiling.io.files import write_file
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+from tiling.io.files import write_bytes
 
-NO_CONFIDENCE = 255
 _NOTE = "LANDWEAVE"
 
 
@@ -58,7 +57,7 @@ def write_part(
     note: dict[str, Any],
     measures: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({}),
     *,
-    write: Callable[[Path, bytes], None] = write_file,
+    write: Callable[[Path, bytes], None] = write_bytes,
 ) -> Part:
     """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's `geobox`.
 

@@ -1,40 +1,26 @@
-"""Parts joined into one raster: a virtual mosaic, then a cloud-optimised GeoTIFF.
+"""Parts joined into one raster: a virtual mosaic, as a GDAL VRT.
 
 The mosaic is a GDAL VRT, and the COG driver streams through it block by block, so memory does not grow with the raster.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import groupby
 from operator import or_
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-import rasterio
-import rasterio.features
-import rasterio.shutil
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.session import DummySession
 
-from tiling.errors import Mistake
 from tiling.formats.shard_tiff import Part
 from tiling.grid.window import Window
-from tiling.io.files import FULL
-from tiling.scene.decode import open_dataset
+from tiling.io.profiles import BLOCK
 
-BLOCK = 512
-_BURNT = 4 * BLOCK
-_OPEN_PARTS = 16
+OPEN_PARTS = 16
 """Parts that GDAL keeps open at once. Each takes two or three megabytes, and GDAL's own limit is 450."""
 LegendRows = Sequence[tuple[int, str, str]]
 
@@ -155,108 +141,3 @@ def _colours(raster: Element, legend: LegendRows) -> None:
         red, green, blue = (str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
         SubElement(table, "Entry", c1=red, c2=green, c3=blue, c4="255" if value in by_value else "0")
         _text(names, "Category", name)
-
-
-def write_cog(source: Path, target: Path, *, overviews: str) -> None:
-    """Copy a raster into a COG: 512-px blocks, DEFLATE, overviews by `overviews` ("mode", "average", "nearest").
-
-    The file and the `.aux.xml` beside it (GeoTIFF itself has no place for category names) appear whole.
-    """
-    with scratch(target.parent) as folder, rasterio.Env(session=DummySession(), GDAL_MAX_DATASET_POOL_SIZE=_OPEN_PARTS):
-        rasterio.shutil.copy(
-            str(source),
-            str(folder / target.name),
-            driver="COG",
-            BLOCKSIZE=BLOCK,
-            COMPRESS="DEFLATE",
-            OVERVIEW_RESAMPLING=overviews.upper(),
-            BIGTIFF="IF_SAFER",
-            NUM_THREADS="ALL_CPUS",
-        )
-        for written in sorted(folder.iterdir(), reverse=True):  # the .aux.xml first, the raster last
-            written.replace(target.with_name(written.name))
-
-
-def plain_profile(raster: Any, window: Window) -> dict[str, Any]:
-    """How a temporary GeoTIFF like `window` of a raster is written: tiled, and packed as fast as can be."""
-    return {
-        "driver": "GTiff",
-        "height": window.height,
-        "width": window.width,
-        "count": raster.count,
-        "dtype": raster.dtypes[0],
-        "crs": raster.crs,
-        "transform": raster.transform @ Affine.translation(window.col, window.row),
-        "nodata": raster.nodata,
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-        "bigtiff": "IF_SAFER",
-    }
-
-
-def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Path:
-    """Copy `window` of a raster into a plain GeoTIFF; pixels whose centre is outside `outline` become no data.
-
-    `outline` is a geometry (shapely or GeoJSON) in the raster's CRS. It is burnt on a fixed grid of blocks, so the same
-    pixel always gets the same answer.
-    """
-    with open_dataset(str(source)) as raster:
-        profile = plain_profile(raster, window)
-        with rasterio.open(target, "w", **profile) as masked:
-            for block in window.blocks(_BURNT):
-                cell = block.on_grid(_BURNT)
-                inside = rasterio.features.geometry_mask(
-                    [outline],
-                    out_shape=cell.shape,
-                    transform=raster.transform @ Affine.translation(cell.col, cell.row),
-                    invert=True,
-                )[block.within(cell)]
-                pixels = raster.read(window=block.ranges)
-                pixels[:, ~inside] = int(raster.nodata)
-                masked.write(pixels, window=block.moved(-window.row, -window.col).ranges)
-    return target
-
-
-@contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A temporary folder inside `folder`, for what must not appear under a final name.
-
-    Those that processes of this machine left there when they were killed go: nobody holds their locks any more. Raises
-    `Mistake` where the folder may not be written to.
-    """
-    mark = f".work-{socket.gethostname()}-"
-    for leftover in folder.glob(f"{mark}*"):
-        if not leftover.is_symlink() and (lock := _locked(leftover)) is not None:
-            shutil.rmtree(leftover, ignore_errors=True)
-            os.close(lock)
-    try:
-        unheld = Path(tempfile.mkdtemp(prefix=".unheld-", dir=folder))
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
-    lock = _locked(unheld)
-    path = unheld.rename(unheld.with_name(mark + unheld.name.removeprefix(".unheld-")))  # held before it can be cleared
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """A descriptor that holds a folder's lock until it is closed; None where another has it or there are none."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None  # gone since
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

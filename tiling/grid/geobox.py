@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -113,3 +116,24 @@ def window_on(grid: GeoBox, one: GeoBox) -> Window:
     row, col = math.floor(min(rows)) - 2, math.floor(min(cols)) - 2
     reached = Window(row, col, math.ceil(max(rows)) + 2 - row, math.ceil(max(cols)) + 2 - col)
     return reached & Window.of_shape(*grid.shape)
+
+
+def geobox_of(source: rasterio.DatasetReader) -> GeoBox:
+    """The grid of a raster."""
+    return GeoBox(source.shape, source.transform, source.crs.to_wkt())
+
+
+def sorted_bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
+    """West, south, east, north of a raster, also of one whose rows run north."""
+    (west, east), (south, north) = sorted(source.bounds[0::2]), sorted(source.bounds[1::2])
+    return west, south, east, north
+
+
+def grid_of(dataset: Any) -> GeoBox:
+    """The grid of an open dataset."""
+    return GeoBox((dataset.height, dataset.width), dataset.transform, _crs(dataset.crs.to_wkt()))
+
+
+@lru_cache(maxsize=64)
+def _crs(wkt: str) -> CRS:
+    return CRS(wkt)

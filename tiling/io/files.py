@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ _NOTHING_LEFT = 2**16
 """Free bytes at which a failure to write is put down to the disk, whatever the library that wrote says of it."""
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, see it on the disk, then give it its own.
 
     Raises `Mistake` where the disk is full; nothing is left there then.
@@ -80,3 +82,59 @@ def own_scratch() -> Path:
     except OSError as error:
         raise Mistake(f"cannot write to {base}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
     return base
+
+
+def check_folder(folder: Path) -> None:
+    """Say before anything is counted that a folder cannot be written to; nothing is made yet."""
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    if not there.is_dir():
+        raise Mistake(f"cannot write to {folder}: {there} is a file; name another folder with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise Mistake(f"cannot write to {folder}: {there} may not be written to; name another folder with --out")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`, for what must not appear under a final name.
+
+    Those that processes of this machine left there when they were killed go: nobody holds their locks any more. Raises
+    `Mistake` where the folder may not be written to.
+    """
+    mark = f".work-{socket.gethostname()}-"
+    for leftover in folder.glob(f"{mark}*"):
+        if not leftover.is_symlink() and (lock := _locked(leftover)) is not None:
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(lock)
+    try:
+        unheld = Path(tempfile.mkdtemp(prefix=".unheld-", dir=folder))
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
+    lock = _locked(unheld)
+    path = unheld.rename(unheld.with_name(mark + unheld.name.removeprefix(".unheld-")))  # held before it can be cleared
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds a folder's lock until it is closed; None where another has it or there are none."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None  # gone since
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,4 +1,4 @@
-"""Files on other machines: how a person names them and how GDAL does, how they are asked for, what tells them apart."""
+"""Files on other machines: how they are asked for, and what tells them apart."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiling.errors import Mistake, redacted
-from tiling.io.access import check_reach, is_there
+from tiling.io.access import check_reach
+from tiling.io.gdal_config import NO
+from tiling.io.urls import is_local, split, url_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
 
-STORES: Mapping[str, str] = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/"}
-"""Object stores, by the scheme of their URLs, and what GDAL calls each."""
 
 ATTEMPTS = 4
 """How often a request is made that the other side does not answer as it should."""
@@ -34,86 +34,12 @@ ATTEMPTS = 4
 BACKOFF = 0.5
 """Seconds before the second attempt; each further one waits twice as long."""
 
-GDAL = {
-    # Nothing is listed or probed beside a remote file; its neighbours may be thousands.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # One request brings the header and the index of most COGs.
-    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    # Neighbouring blocks come in one request.
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    # What was fetched is kept for the next reader of the process, but not beyond the last closing of the file: whoever
-    # opens it anew sees what is there then.
-    "CPL_VSIL_CURL_CACHE_SIZE": str(64 * 2**20),
-    "CPL_VSIL_CURL_NON_CACHED": ":".join(sorted({*STORES.values(), "/vsicurl/"})),
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_LOW_SPEED_TIME": "30",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
-}
-"""How GDAL reads from other machines. A variable of that name in the environment goes before."""
-
 
 CLIENT: Any = {"allow_http": True, "connect_timeout": "10s", "read_timeout": "30s", "timeout": "15m"}
 """How long requests to object stores may take."""
 
 RETRIES: Any = {"max_retries": 6, "backoff": {"init_backoff": timedelta(seconds=0.2), "base": 2}}
 """How often the client of object stores asks again before it raises what was wrong."""
-
-_NO = ("NO", "FALSE", "OFF", "0")
-
-
-def gdal_path(path: str) -> str:
-    """What GDAL calls a file that a person names by URL; any other path as it is."""
-    scheme, colon, rest = path.partition("://")
-    if not colon:
-        return path
-    if scheme in ("http", "https"):
-        return f"/vsicurl/{path}"
-    if scheme.startswith("abfs"):
-        rest = re.sub(r"^([^/@]+)@[^/]+", r"\1", rest)  # container@account.host: the account is in the environment
-    return STORES[scheme] + rest if scheme in STORES else path
-
-
-def url_of(path: str) -> str | None:
-    """The URL of what GDAL calls by `path`, or of a URL; None where there is none."""
-    if path.startswith(("/vsicurl/http://", "/vsicurl/https://")):
-        return path.removeprefix("/vsicurl/")
-    for scheme, prefix in STORES.items():
-        if path.startswith(prefix):
-            return f"{scheme}://{path.removeprefix(prefix)}"
-    return path if re.match(rf"({'|'.join(STORES)}|https?)://", path) else None
-
-
-def is_local(path: str) -> bool:
-    """Whether a path names a file of this machine, not a URL, a GDAL virtual file or a subdataset."""
-    return re.match(r"/vsi|\w[\w+.-]+:", path) is None or is_there(path)
-
-
-_ALWAYS = {"GDAL_NUM_THREADS": "1"}
-"""With more, GDAL 3.10 raises nothing for blocks without compression that did not come: their pixels are anything."""
-
-
-def gdal_options(path: str) -> dict[str, str]:
-    """GDAL's options for a file: those for other machines where it lies there, or may refer there."""
-    if is_local(path):
-        return _ALWAYS | _connection() if path.lower().endswith(".vrt") else {}
-    return {name: value for name, value in GDAL.items() if name not in os.environ} | _ALWAYS | _connection()
-
-
-def _connection() -> dict[str, str]:
-    """What AWS's own tools read from the environment and GDAL calls by other names."""
-    found = {}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "AWS_S3_ENDPOINT" not in os.environ:
-        scheme, _, host = endpoint.rpartition("://")
-        found = {
-            "AWS_S3_ENDPOINT": host.rstrip("/"),
-            "AWS_HTTPS": "NO" if scheme == "http" else "YES",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-        }
-    return found
 
 
 def object_store(url: str) -> ObjectStore:
@@ -131,9 +57,9 @@ def _object_store(url: str, credentials: frozenset[tuple[str, str]]) -> ObjectSt
     known = dict(credentials)
     if url.startswith("s3:"):
         if (host := known.get("AWS_S3_ENDPOINT")) and "AWS_ENDPOINT_URL" not in known:
-            secure = known.get("AWS_HTTPS", "YES").upper() not in _NO
+            secure = known.get("AWS_HTTPS", "YES").upper() not in NO
             config["endpoint"] = host if "://" in host else f"http{'s' * secure}://{host}"
-        if known.get("AWS_NO_SIGN_REQUEST", "NO").upper() not in _NO:
+        if known.get("AWS_NO_SIGN_REQUEST", "NO").upper() not in NO:
             config["skip_signature"] = True
     elif "AZURE_STORAGE_ACCOUNT" in known and url.startswith("a"):
         config["account_name"] = known["AZURE_STORAGE_ACCOUNT"]
@@ -284,14 +210,6 @@ def _request(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> url
     if match:
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(match[2].encode()).decode()}")
     return request
-
-
-def split(url: str) -> tuple[str, str]:
-    """The URL of a bucket or container, and the key in it."""
-    match = re.fullmatch(r"(\w+://[^/]+)/*(.*)", url)
-    if match is None:
-        raise Mistake(f"{url} names no bucket; write it like s3://bucket/folder/file.tif")
-    return match[1], match[2].strip("/")
 
 
 def refused(url: str, error: Exception) -> Mistake:

@@ -18,7 +18,8 @@ from typing import Any
 
 from tiling.errors import Away, Mistake, redacted
 from tiling.io.files import own_scratch
-from tiling.io.remote import identity, known, read_range, refused, url_of
+from tiling.io.remote import identity, known, read_range, refused
+from tiling.io.urls import url_of
 
 SMALL = 32 * 2**20
 """Bytes up to which whoever opens a remote file fetches it whole."""

@@ -61,7 +61,7 @@ def spill(path: Path, rows: npt.NDArray[Any], buckets: npt.NDArray[np.int64]) ->
     """Write rows, each for the bucket given beside it, to a file that is there whole or not at all."""
     order = np.argsort(buckets, kind="stable")
     there, starts = np.unique(buckets[order], return_index=True)
-    write_whole(path, rows[order])
+    save_arrays(path, rows[order])
     return Spilled(str(path), tuple(there.tolist()), (*starts.tolist(), len(rows)))
 
 
@@ -89,15 +89,15 @@ def _rows(path: str, start: int, stop: int) -> npt.NDArray[Any]:
         return np.fromfile(file, kind, (stop - start) * width).reshape(-1, *shape[1:])
 
 
-def write_whole(path: Path, *arrays: npt.NDArray[Any]) -> None:
+def save_arrays(path: Path, *arrays: npt.NDArray[Any]) -> None:
     """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have left once."""
     with _replacing(path) as file:
         for array in arrays:
             np.save(file, array)
 
 
-def read_whole(path: Path, n: int) -> list[npt.NDArray[Any]]:
-    """The `n` arrays of a file that `write_whole` wrote."""
+def load_arrays(path: Path, n: int) -> list[npt.NDArray[Any]]:
+    """The `n` arrays of a file that `save_arrays` wrote."""
     with open(path, "rb") as file:
         return [np.load(file) for _ in range(n)]
 
@@ -108,12 +108,12 @@ def write_together(path: Path, arrays: Sequence[npt.NDArray[np.integer]]) -> Non
     So wait facts that a pass gathers from every tile: kept as they come, they would lie scattered between what the
     tiles need, and no memory between them would be used again.
     """
-    write_whole(path, np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64))
+    save_arrays(path, np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64))
 
 
 def read_together(path: Path) -> list[npt.NDArray[np.int64]]:
     """The arrays of a file that `write_together` wrote; they are parts of one."""
-    (packed,) = read_whole(path, 1)
+    (packed,) = load_arrays(path, 1)
     n = int(packed[0])
     return np.split(packed, np.cumsum(np.append(n + 1, packed[1 : n + 1])))[1:-1]
 

@@ -19,7 +19,9 @@ import numpy.typing as npt
 from tiling.errors import Mistake
 from tiling.grid.window import Window
 from tiling.io.access import is_there
-from tiling.labels.open_labels import Classes, Labels, ShapeLabels, codes_on_grid
+from tiling.labels.base import Classes, Labels
+from tiling.labels.raster_labels import codes_on_grid
+from tiling.labels.vector_labels import ShapeLabels
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 """Parts; 0 is neither."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,30 +11,12 @@ import pyarrow as pa
 from affine import Affine
 from pyproj import CRS
 
-from tiling.io.spill import read_whole, write_whole
+from tiling.formats.schema import schema_of
+from tiling.io.spill import load_arrays, save_arrays
 from tiling.polygons.measures import ClassRaster
-from tiling.polygons.outlines import CHANGED, Lines, Rings, connect, on_the_map, wkb
+from tiling.polygons.outlines import CHANGED, Lines, Rings, connect
+from tiling.polygons.wkb import on_the_map, wkb
 from tiling.regions.components import Ids
-
-SCHEMA = pa.schema(
-    [
-        pa.field("region_id", pa.int64(), nullable=False),
-        pa.field("class_id", pa.int32(), nullable=False),
-        pa.field("n_pixels", pa.int64(), nullable=False),
-        pa.field("area_m2", pa.float64(), nullable=False),
-        pa.field("perimeter_m", pa.float64(), nullable=False),
-        pa.field("confidence", pa.float64()),
-        pa.field("geometry", pa.large_binary(), nullable=False, metadata={"ARROW:extension:name": "ogc.wkb"}),
-    ]
-)
-"""Columns of a batch, but for those of measures, which come before the geometry: one row for each region, its exterior
-ring first, in the CRS of the raster. `perimeter_m` is the length of the outline as it is drawn."""
-
-
-def schema_of(measures: Iterable[str] = ()) -> pa.Schema:
-    """`SCHEMA` with a column `{name}_mean` for each measure."""
-    means = [pa.field(f"{name}_mean", pa.float64()) for name in measures]
-    return pa.schema([*list(SCHEMA)[:-1], *means, SCHEMA.field("geometry")])
 
 
 class Pieces(NamedTuple):
@@ -68,12 +49,12 @@ class Features(NamedTuple):
 
     def write(self, path: Path) -> None:
         """To a file."""
-        write_whole(path, *self[:-1], *self.rings)
+        save_arrays(path, *self[:-1], *self.rings)
 
     @classmethod
     def read(cls, path: Path) -> Features:
         """What `write` wrote."""
-        region, class_id, sums, polygons, *rings = read_whole(path, 4 + len(Rings._fields))
+        region, class_id, sums, polygons, *rings = load_arrays(path, 4 + len(Rings._fields))
         return cls(region, class_id, sums, polygons, Rings(*rings))
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from tiling.polygons.outlines import Rings, on_the_map
+from tiling.polygons.outlines import Rings
 from tiling.polygons.simplify import ORIGINAL, Arcs, Floats, Indices, Keys, Levels, Mask, Outlines, cross
+from tiling.polygons.wkb import on_the_map
 
 PIXELS = Affine.identity()
 

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from tiling.classmaps.raster import nodata_of, open_regions, read_band
+from tiling.classmaps.raster import NO_CONFIDENCE, nodata_of, open_regions, read_band
 from tiling.errors import Mistake
-from tiling.formats.shard_tiff import NO_CONFIDENCE
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
+from tiling.io.datasets import open_dataset
 from tiling.regions.components import Ids, TileRegions
-from tiling.scene.decode import open_dataset
 
 
 class Measure(Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tiling.io.spill import Map, read_whole, write_batch, write_whole
+from tiling.io.spill import Map, load_arrays, save_arrays, write_batch
 from tiling.polygons.attributes import Features, batch_of
 from tiling.polygons.faces import failing
 from tiling.polygons.measures import ClassRaster
@@ -48,7 +48,7 @@ def redrawn(lines: Redraw, finished: Sequence[Path], folder: Path, map: Map) -> 
         if not keys.size:
             break
         changed = Path(folder, f"changed-{number}.npy")
-        write_whole(changed, keys)
+        save_arrays(changed, keys)
     return map(partial(draw, lines), finished)
 
 
@@ -62,13 +62,13 @@ def check(lines: Redraw, changed: Path | None, finished: Path) -> Keys:
     if changed is None:
         levels = np.zeros(arcs.key.size, np.int8)
         outlines = simplified(arcs, lines.tolerance, levels, smooth=lines.smooth)
-        write_whole(_lines(finished), outlines.xy, outlines.rings, levels)
+        save_arrays(_lines(finished), outlines.xy, outlines.rings, levels)
         return failing(outlines, rings, arcs, levels, lines.source.areas.geobox.affine)
 
     mine = _among(np.load(changed, mmap_mode="r"), arcs.key)
     if not mine.any():
         return np.empty(0, np.uint64)
-    xy, offsets, levels = read_whole(_lines(finished), 3)
+    xy, offsets, levels = load_arrays(_lines(finished), 3)
     levels[mine] += 1
     face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
     faces = distinct(face[mine])
@@ -76,7 +76,7 @@ def check(lines: Redraw, changed: Path | None, finished: Path) -> Keys:
     theirs, some = levels[ragged(arcs.rings, ring)], rings.where(faces)
     arcs = arcs_of(some)
     outlines = simplified(arcs, lines.tolerance, theirs, smooth=lines.smooth)
-    write_whole(_lines(finished), *_replaced(xy, offsets, ring, outlines.xy, outlines.rings), levels)
+    save_arrays(_lines(finished), *_replaced(xy, offsets, ring, outlines.xy, outlines.rings), levels)
     return failing(outlines, some, arcs, theirs, lines.source.areas.geobox.affine)
 
 
@@ -91,7 +91,7 @@ def _among(known: Keys, keys: Keys) -> Mask:
 
 def draw(lines: Redraw, finished: Path) -> Path:
     """A file with the batch of a file, with the lines that the last round left."""
-    xy, rings, _ = read_whole(_lines(finished), 3)
+    xy, rings, _ = load_arrays(_lines(finished), 3)
     batch = batch_of(lines.source, Features.read(finished), xy[:, 0], xy[:, 1], rings)
     return write_batch(finished.with_suffix(".arrow"), batch)
 

@@ -1,4 +1,4 @@
-"""Which pixels belong together: regions of one class, labelled tile by tile and united across seams.
+"""Connected regions of one tile, and what its neighbours have to know of them.
 
 Labels are 4-connected; regions that touch diagonally can be gathered into 8-connected groups afterwards.
 
@@ -8,7 +8,7 @@ it sees, the union of seams takes the smallest id of all the pieces: nobody coun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -70,7 +70,7 @@ def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
     # Where two runs lie one above the other, one of them starts at the first column they share: one edge for each pair.
     meet = np.flatnonzero((classes[1:] == classes[:-1]) & (begins[1:] | begins[:-1]))
     above, below = run[meet], run[meet + classes.shape[1]]
-    n_regions, region = _components(above, below, n)
+    n_regions, region = components(above, below, n)
     first = np.empty(n_regions, np.int64)
     first[region[::-1]] = start[::-1]  # the last one written stays
 
@@ -88,7 +88,7 @@ def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
     return Runs(start, length, region), first, Outlines(sides.astype(np.int64), bends)
 
 
-def _components(one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int) -> tuple[int, Labels]:
+def components(one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int) -> tuple[int, Labels]:
     """Connected components of the graph with nodes 0 … n - 1, numbered in the order of their smallest nodes.
 
     `one` ascends.
@@ -160,7 +160,7 @@ class TileRegions:
             pairs.append(np.stack([self.labels[one][touching], self.labels[other][touching]]))
         one_label, other_label = np.concatenate(pairs, axis=1)
         order = np.argsort(one_label, kind="stable")
-        _, group = _components(one_label[order], other_label[order], self.ids.size)
+        _, group = components(one_label[order], other_label[order], self.ids.size)
         _, first = np.unique(group, return_index=True)
         return self.ids[first][group]
 
@@ -226,132 +226,3 @@ class Border(NamedTuple):
     def from_arrays(cls, arrays: Sequence[npt.NDArray[Any]]) -> Border:
         """The border that had these `arrays`."""
         return cls(*(Side(*arrays[at : at + 3]) for at in range(0, 12, 3)))
-
-
-class Frame(NamedTuple):
-    """Final ids of the pixels one step outside a tile; `top` and `bottom` include the corners."""
-
-    top: Ids
-    bottom: Ids
-    left: Ids
-    right: Ids
-
-
-@dataclass(frozen=True)
-class Seams:
-    """Which ids mean one region: pieces that meet across tile seams, and the id they share.
-
-    Ids that are not listed lie within one tile and stay as they are.
-    """
-
-    pieces: Ids
-    """Ascending; contains every id of `regions`."""
-    regions: Ids
-    """The smallest id among the pieces of the same region."""
-
-    @classmethod
-    def between(
-        cls,
-        borders: Mapping[tuple[int, int], Border],
-        *,
-        connectivity: int = 4,
-        cells: Mapping[tuple[int, int], object] | None = None,
-    ) -> Seams:
-        """Unite the pieces that touch across the seams of tiles, keyed by (row, col) in the grid of tiles.
-
-        With `cells`, which says where each tile lies, only across seams between tiles of one cell.
-        """
-        contacts = [np.empty((2, 0), np.int64)]
-        for tile, border in borders.items():
-            for neighbour, one, other in _meetings(tile, border, borders, connectivity):
-                if cells is None or cells[tile] == cells[neighbour]:
-                    contacts.append(_contacts(one, other))
-        pieces, contact = np.unique(np.concatenate(contacts, axis=1), return_inverse=True)
-        one_end, other_end = contact.reshape(2, -1)
-        # Components are numbered by their smallest node and pieces ascend: the first of a component is its region's id.
-        order = np.argsort(one_end, kind="stable")
-        _, component = _components(one_end[order], other_end[order], pieces.size)
-        _, first = np.unique(component, return_index=True)
-        return cls(pieces, pieces[first][component])
-
-    def cross(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Whether each id belongs to a region that crosses a seam."""
-        return self._find(ids)[1]
-
-    def unite(self, ids: Ids) -> Ids:
-        """The final id of each."""
-        place, found = self._find(ids)
-        final = ids.copy()
-        final[found] = self.regions[place[found]]
-        return final
-
-    def among(self, *ids: Ids) -> Seams:
-        """Only what concerns these ids: what a tile has to be told."""
-        known = np.unique(np.concatenate(ids))
-        place, found = self._find(known)
-        pieces = np.union1d(known[found], self.regions[place[found]])
-        return Seams(pieces, self.unite(pieces))
-
-    def except_for(self, regions: Ids, others: Seams) -> Seams:
-        """The same, but for these regions, whose pieces are united only as far as `others` unites them."""
-        return Seams(self.pieces, np.where(np.isin(self.regions, regions), others.unite(self.pieces), self.regions))
-
-    def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-        place = np.searchsorted(self.pieces, ids)
-        found = place < self.pieces.size
-        found[found] = self.pieces[place[found]] == ids[found]
-        return place, found
-
-
-def _meetings(
-    tile: tuple[int, int], border: Border, borders: Mapping[tuple[int, int], Border], connectivity: int
-) -> Iterator[tuple[tuple[int, int], Row, Row]]:
-    """Each neighbour below or beside a tile, and two rows of pixels, one of either, that touch one to one."""
-    row, col = tile
-    for down, across, side, opposite in ((1, 0, "bottom", "top"), (0, 1, "right", "left")):
-        neighbour = row + down, col + across
-        if neighbour in borders:
-            one, other = getattr(border, side).pixels, getattr(borders[neighbour], opposite).pixels
-            yield neighbour, one, other
-            if connectivity == 8:
-                yield neighbour, one.part(np.s_[:-1]), other.part(np.s_[1:])
-                yield neighbour, one.part(np.s_[1:]), other.part(np.s_[:-1])
-    if connectivity == 8:
-        for across, last, first in ((1, np.s_[-1:], np.s_[:1]), (-1, np.s_[:1], np.s_[-1:])):
-            neighbour = row + 1, col + across
-            if neighbour in borders:
-                yield neighbour, border.bottom.pixels.part(last), borders[neighbour].top.pixels.part(first)
-
-
-def _contacts(one: Row, other: Row) -> npt.NDArray[np.int64]:
-    """`(2, n)` pairs of ids that touch across a seam and have one class, repetitions in a row left out."""
-    touching = (one.class_id == other.class_id) & (one.ids != OUTSIDE)
-    pairs = np.stack([one.ids[touching], other.ids[touching]])
-    new = np.ones(pairs.shape[1], bool)
-    new[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(0)
-    return pairs[:, new]
-
-
-def frame_of(tile: tuple[int, int], borders: Mapping[tuple[int, int], Border], seams: Seams) -> Frame:
-    """The pixels around a tile, from what its eight neighbours left behind; `OUTSIDE` beyond the raster."""
-    row, col = tile
-    inner = borders[tile]
-    height, width = int(inner.left.length.sum()), int(inner.top.length.sum())
-
-    def beyond(down: int, across: int, side: str, length: int) -> Ids:
-        neighbour = borders.get((row + down, col + across))
-        if neighbour is None:
-            return np.full(length, OUTSIDE)
-        found: Side = getattr(neighbour, side)
-        return np.repeat(seams.unite(found.ids), found.length)
-
-    def with_corners(down: int, side: str) -> Ids:
-        before, after = beyond(down, -1, side, 1), beyond(down, 1, side, 1)
-        return np.concatenate([before[-1:], beyond(down, 0, side, width), after[:1]])
-
-    return Frame(
-        top=with_corners(-1, "bottom"),
-        bottom=with_corners(1, "top"),
-        left=beyond(0, -1, "right", height),
-        right=beyond(0, 1, "left", height),
-    )

@@ -18,12 +18,13 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from tiling.formats.vrt import BLOCK
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
+from tiling.io.datasets import open_dataset
+from tiling.io.profiles import BLOCK
 from tiling.io.spill import Map
-from tiling.regions.components import OUTSIDE, Border, Classes, Ids, Seams, TileRegions
-from tiling.scene.decode import open_dataset
+from tiling.regions.components import OUTSIDE, Border, Classes, Ids, TileRegions
+from tiling.regions.seams import Seams
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ The first reads and labels the pixels; what a pass finds of a tile waits for the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,19 +33,17 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.classmaps.raster import nodata_of, open_regions, read_band
-from tiling.formats.vrt import plain_profile, scratch
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.io.spill import Map, read_together, read_whole, write_together, write_whole
-from tiling.regions.components import OUTSIDE, Border, Classes, Frame, Ids, Labels, Seams, TileRegions, frame_of
-from tiling.scene.decode import open_dataset
+from tiling.io.datasets import open_dataset
+from tiling.io.files import scratch
+from tiling.io.profiles import plain_profile
+from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
+from tiling.regions.adjacency import Contacts, Flags, Rule, find_contacts, merge_contacts, point_to_neighbours, roots_of
+from tiling.regions.components import OUTSIDE, Border, Classes, Ids, Labels, TileRegions
+from tiling.regions.seams import Frame, Seams, frame_of
 
-Rule = Literal["longest-border", "largest"]
 Unit = Literal["m2", "pixels"]
-Flags = npt.NDArray[np.bool_]
-
-SIDE = 256
-"""A pixel's longer side, in units of border length: so coarse that neighbouring rows tie at almost any latitude."""
 
 
 def sieved(
@@ -215,21 +213,6 @@ class Surrounded(NamedTuple):
     """Of the regions at its border and just beyond it."""
 
 
-class Contacts(NamedTuple):
-    """Common borders of small regions with their neighbours, at most one row for each pair: parallel arrays."""
-
-    small: npt.NDArray[np.int64]
-    neighbour: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-    """In units of a pixel's side: see `SIDE`."""
-    first: npt.NDArray[np.int64]
-    """Where the two meet first in raster order: 2 × the lower or right pixel's index, + 1 if they lie side by side."""
-
-    def where(self, chosen: Flags) -> Contacts:
-        """Those chosen by a mask."""
-        return Contacts(*(column[chosen] for column in self))
-
-
 class Choices(NamedTuple):
     """What one tile leaves to be decided where all tiles are known."""
 
@@ -263,7 +246,7 @@ def survey(sieve: Sieve, window: Window) -> None:
     """First pass over a tile: leaves its regions with their sizes, and its `Survey`."""
     found = TileRegions.of(read_band(sieve.raster, window), window, sieve.grid.shape[1], sieve.nodata)
     size = sieve.sizes(found, window)
-    write_whole(sieve.file(window, ".regions.npy"), *found.arrays, size)
+    save_arrays(sieve.file(window, ".regions.npy"), *found.arrays, size)
     labels = found.labels
     outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     outer = outer[found.ids[outer] != OUTSIDE]
@@ -274,7 +257,7 @@ def survey(sieve: Sieve, window: Window) -> None:
 def choose(sieve: Sieve, tile: Surrounded) -> None:
     """Second pass over a tile: leaves what becomes of its regions, and `Choices`, what it cannot decide alone."""
     local = Local.of(sieve, tile)
-    write_whole(sieve.file(tile.window, ".outcome.npy"), local.rank, local.ids[local.root], local.outcome)
+    save_arrays(sieve.file(tile.window, ".outcome.npy"), local.rank, local.ids[local.root], local.outcome)
     ids, contacts, root = local.ids, local.contacts, local.root
     contacts = contacts.where(local.crosses[contacts.small])
     inner = np.unique(contacts.neighbour)
@@ -306,8 +289,8 @@ def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[K
 
     contacts = Contacts(*map(np.concatenate, zip(*(tile.contacts for tile in tiles), strict=True)))
     small, neighbour = np.searchsorted(ids, contacts.small), np.searchsorted(ids, contacts.neighbour)
-    _point(to, _merged(contacts._replace(small=small, neighbour=neighbour)), size, sieve.rule)
-    root, again = _roots(to, size, sieve.minimum)
+    point_to_neighbours(to, merge_contacts(contacts._replace(small=small, neighbour=neighbour)), size, sieve.rule)
+    root, again = roots_of(to, size, sieve.minimum)
 
     judged = Known(crossing.ids[~large], crossing.size[~large]).holds(ids) & absorbs[root]
     return Known(ids[judged], class_id[root[judged]]), again or any(tile.again for tile in tiles)
@@ -317,7 +300,7 @@ def relabel(sieve: Sieve, tile: tuple[Window, Known]) -> Classes:
     """Last pass over a tile: `(y, x)` its classes after sieving."""
     window, verdicts = tile
     found, _ = regions_of(sieve, window)
-    rank, root, outcome = read_whole(sieve.file(window, ".outcome.npy"), 3)
+    rank, root, outcome = load_arrays(sieve.file(window, ".outcome.npy"), 3)
     outcome = verdicts.over(root, outcome)
     inside = rank != OUTSIDE
     classes = found.class_id.copy()
@@ -327,7 +310,7 @@ def relabel(sieve: Sieve, tile: tuple[Window, Known]) -> Classes:
 
 def regions_of(sieve: Sieve, window: Window) -> tuple[TileRegions, npt.NDArray[np.int64]]:
     """The regions of a tile that the first pass has labelled, and `(n,)` their sizes."""
-    *arrays, size = read_whole(sieve.file(window, ".regions.npy"), 8)
+    *arrays, size = load_arrays(sieve.file(window, ".regions.npy"), 8)
     return TileRegions.from_arrays(window.shape, arrays), size
 
 
@@ -385,94 +368,10 @@ class Local:
         for side in (np.s_[0], np.s_[1:, 0]):
             numbers[side] = np.where(before[side] == OUTSIDE, OUTSIDE, np.searchsorted(ids, before[side]))
         small = np.append(size < sieve.minimum, False)  # the last one is that of OUTSIDE
-        contacts = _contacts(numbers, small, window, sieve.grid)
+        contacts = find_contacts(numbers, small, window, sieve.grid)
         to = np.arange(ids.size)
-        _point(to, contacts.where(~crosses[contacts.small]), size, sieve.rule)
-        root, again = _roots(to, size, sieve.minimum)
+        point_to_neighbours(to, contacts.where(~crosses[contacts.small]), size, sieve.rule)
+        root, again = roots_of(to, size, sieve.minimum)
         absorbed = sieve.settles_pairs | (size[root] >= sieve.minimum)
         outcome = np.where(absorbed, class_id[root], class_id)
         return cls(rank, ids, class_id, size, crosses, contacts, root, outcome, again)
-
-
-def _contacts(numbers: Labels, small: Flags, window: Window, grid: GeoBox) -> Contacts:
-    """Who touches whom, from the regions `(y + 1, x + 1)` of a tile and of the pixels above and left of it."""
-    width, lengths = window.width, _side_lengths(grid, window)
-    rows, left = np.ascontiguousarray(numbers[:, 1:]), numbers[1:, :-1]
-    begins = np.ones(rows.shape, bool)
-    np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
-    # Between two places where a run begins, in a row or in the one above, both rows show one region each.
-    stretch = np.flatnonzero(begins[1:] | begins[:-1])
-    pixels = np.diff(stretch, append=window.area)
-    side = np.flatnonzero(rows[1:] != left)
-    found = []
-    for at, one, other, direction, n in (
-        (stretch, rows[1:].ravel()[stretch], rows.ravel()[stretch], 0, pixels),
-        (side, rows[1:].ravel()[side], left[np.divmod(side, width)], 1, np.ones_like(side)),
-    ):
-        met = (one != other) & (one != OUTSIDE) & (other != OUTSIDE) & (small[one] | small[other])
-        at, one, other = at[met], one[met], other[met]
-        row, col = np.divmod(at, width)
-        first = 2 * ((window.row + row) * grid.shape[1] + window.col + col) + direction
-        found.append(Contacts(np.minimum(one, other), np.maximum(one, other), n[met] * lengths[direction, row], first))
-    pairs = _merged(Contacts(*map(np.append, *found)))
-    both = Contacts(*map(np.append, pairs, pairs._replace(small=pairs.neighbour, neighbour=pairs.small)))
-    return both.where(small[both.small])
-
-
-def _side_lengths(grid: GeoBox, window: Window) -> npt.NDArray[np.int64]:
-    """`(2, y)` lengths of the upper and of the left sides of the pixels of each row; the longer one on the map is
-    `SIDE`.
-
-    On a geographic grid a degree of longitude shrinks with the cosine of the latitude.
-    """
-    a, b, _, d, e, f = grid.affine[:6]
-    across, down = math.hypot(a, d), math.hypot(b, e)
-    shrink = [1.0] * window.height
-    if grid.crs is not None and grid.crs.geographic and grid.axis_aligned:
-        radians = grid.crs.proj.axis_info[0].unit_conversion_factor
-        shrink = [math.cos(radians * (f + e * row)) for row in range(window.row, window.row_stop)]
-    unit = max(across, down) / SIDE
-    return np.array([[round(across * s / unit) for s in shrink], [round(down / unit)] * window.height])
-
-
-def _merged(contacts: Contacts) -> Contacts:
-    """The same, one row for each pair: lengths add up, the earliest meeting counts."""
-    small, neighbour, length, first = contacts
-    if not small.size:
-        return contacts
-    key = small.astype(np.int64) * (int(neighbour.max()) + 1) + neighbour
-    order = np.argsort(key)
-    key = key[order]
-    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
-    pair = order[starts]
-    return Contacts(
-        small[pair], neighbour[pair], np.add.reduceat(length[order], starts), np.minimum.reduceat(first[order], starts)
-    )
-
-
-def _point(to: npt.NDArray[np.intp], contacts: Contacts, size: npt.NDArray[np.int64], rule: Rule) -> None:
-    """Let every small region point at the neighbour that the rule names."""
-    longest = [lambda rows: rows.length] if rule == "longest-border" else []
-    criteria: list[Callable[[Contacts], npt.NDArray[np.int64]]]
-    criteria = [*longest, lambda rows: size[rows.neighbour], lambda rows: -rows.first]
-    for criterion in criteria:
-        value, best = criterion(contacts), np.full(to.size, np.iinfo(np.int64).min)
-        np.maximum.at(best, contacts.small, value)
-        contacts = contacts.where(value == best[contacts.small])
-    to[contacts.small] = contacts.neighbour
-
-
-def _roots(to: npt.NDArray[np.intp], size: npt.NDArray[np.int64], minimum: int) -> tuple[npt.NDArray[np.intp], bool]:
-    """The region at the end of each one's pointers, and whether two that point at each other are small together.
-
-    Pointers can only run in a circle between two regions: round a longer circle borders and sizes cannot but stay
-    equal, and each region would have met its next one before its last. The larger of two becomes the root of both.
-    """
-    region = np.arange(to.size)
-    pair = (to[to] == region) & (to != region)
-    wins = pair & ((size > size[to]) | ((size == size[to]) & (region < to)))
-    again = bool((size[wins] + size[to[wins]] < minimum).any())
-    root = np.where(wins, region, to)
-    while not np.array_equal(root, onwards := root[root]):
-        root = onwards
-    return root, again

@@ -13,11 +13,9 @@ from pathlib import Path
 
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
+from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.scene.band_names import name_in_file_name, sensor_in, sensor_of_codes
 from tiling.scene.masks import mask_kind_in
-
-RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
-"""What is looked at in a folder of band files."""
 
 _BY_PRODUCTS = re.compile(
     r"(?:^|_)(?:TCI|AOT|WVP|SCL|CLD|SNW|PVI|Fmask|[SV][AZ]A|QA_\w+|SR_QA_\w+|ST_[A-Z]+|MSK_\w+|ATRAN|EMIS\w*)"

@@ -21,10 +21,11 @@ from tiling.errors import Mistake
 from tiling.grid.geobox import Bounds, bounds_in, bounds_of, extended, finest, window_on
 from tiling.grid.window import Window
 from tiling.io.access import is_there
+from tiling.scene.acquisition import Band, band_on, mask_on
 from tiling.scene.band_names import common_name
 from tiling.scene.header import Header, alpha_band, found_bands, numbered_bands, read_header
 from tiling.scene.masks import MASKS, Hidden
-from tiling.scene.scene import Band, Scene, band_on, mask_on
+from tiling.scene.scene import Scene
 from tiling.scene.stac_item import Asset, Item, Said, mask_kind
 
 DEGREES = CRS("EPSG:4326")

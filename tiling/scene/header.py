@@ -23,8 +23,10 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from tiling.errors import Mistake, one_line
-from tiling.io.access import driver_for, is_there
-from tiling.io.remote import is_local
+from tiling.io.access import is_there
+from tiling.io.datasets import glimpse, open_dataset
+from tiling.io.drivers import driver_for
+from tiling.io.urls import is_local
 from tiling.scene.band_names import (
     COMMON_NAMES,
     ORDERS,
@@ -34,7 +36,6 @@ from tiling.scene.band_names import (
     sensor_in,
     sensor_of_codes,
 )
-from tiling.scene.decode import glimpse, open_dataset
 from tiling.scene.masks import mask_kind_of
 
 _BLOCK, _MOST_BLOCKS = 256, 2**22

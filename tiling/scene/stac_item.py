@@ -18,9 +18,10 @@ from urllib.parse import urljoin, urlsplit
 
 from tiling.errors import Mistake, one_line
 from tiling.io.access import check_reach, is_there
-from tiling.io.remote import document, is_local
+from tiling.io.drivers import RASTER_SUFFIXES
+from tiling.io.remote import document
+from tiling.io.urls import is_local
 from tiling.scene.band_names import sensor_in
-from tiling.scene.folders import RASTER_SUFFIXES
 from tiling.scene.masks import mask_kind_in, mask_kind_of
 
 LARGEST = 64 * 2**20

@@ -1,0 +1,167 @@
+"""Which GDAL driver may open a source, told by its content before GDAL opens anything; a VRT is read first."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.parsers import expat
+
+from tiling.errors import Mistake
+from tiling.io.access import Reach, current, host_of, in_memory, is_there, local_path
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
+"""What is looked at in a folder of band files."""
+
+_MAGIC = (
+    (b"II*\0", "GTiff"),
+    (b"MM\0*", "GTiff"),
+    (b"II+\0", "GTiff"),
+    (b"MM\0+", "GTiff"),
+    (b"\0\0\0\x0cjP  ", "JP2OpenJPEG"),
+    (b"\xff\x4f\xff\x51", "JP2OpenJPEG"),
+    (b"EHFA_HEADER_TAG", "HFA"),
+)
+_BY_SUFFIX = {".jp2": "JP2OpenJPEG", ".j2k": "JP2OpenJPEG", ".img": "HFA"}
+
+_LARGEST_VRT = 64 * 2**20
+_DEEPEST_VRT = 8
+
+_VRT_KINDS = (
+    "",
+    "vrtsourcedrasterband",
+    "vrtderivedrasterband",
+    "vrtwarpeddataset",
+    "vrtwarpedrasterband",
+    "vrtpansharpeneddataset",
+    "vrtpansharpenedrasterband",
+)
+"""Not VRTRawRasterBand, which shows any file's bytes as pixels, nor VRTProcessedDataset, whose steps name files."""
+
+_NAMES_A_FILE = ("sourcefilename", "sourcedataset")
+_KEYS_THAT_NAME_A_FILE = ("x_dataset", "y_dataset", "overview_file", "mask_overview_file", "rpc_dem", "dem")
+
+
+def driver_for(path: str) -> str:
+    """The GDAL driver that may open a source, told by its content, or for a remote one by its name.
+
+    Raises `Mistake` for what must not be opened: other virtual files, hosts or folders out of reach, a VRT that runs
+    code or leads to any of these. A file of no known format is given to GTiff, which says what is wrong with it.
+    """
+    return _driver(str(path), current(), 0)
+
+
+def _driver(path: str, reach: Reach, depth: int) -> str:
+    inner = re.fullmatch(r"GTIFF_(?:DIR|RAW):(?:off:)?\d+:(.*)", path, re.DOTALL)
+    if inner and not is_there(path):
+        path = inner[1]
+    if in_memory(path):
+        return "GTiff"  # whatever its bytes are, for some came from a store
+    reach.check(path)
+    if host := host_of(path):
+        suffix = Path(urlsplit(path).path).suffix.lower()
+        if suffix == ".vrt":
+            raise Mistake(
+                f"{path} is a VRT on {host}; copy it to this machine: the files it names may stay where they are"
+            )
+        return _BY_SUFFIX.get(suffix, "GTiff")
+    file = local_path(path)
+    if not is_there(str(file)) or file.is_dir():
+        return "GTiff"
+    if not file.is_file():
+        raise Mistake(f"{path} is a device or a pipe; give a file")
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(1024)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read: {error.strerror}; ask its owner") from error
+    for magic, driver in _MAGIC:
+        if head.startswith(magic):
+            return driver
+    if b"<VRTDataset" in head:
+        _check_vrt(file, reach, depth)
+        return "VRT"
+    return "ENVI" if _is_envi(file) else "GTiff"
+
+
+def _is_envi(file: Path) -> bool:
+    for header in (file.with_suffix(".hdr"), file.with_name(f"{file.name}.hdr")):
+        if is_there(str(header)) and header.is_file() and header != file:
+            with header.open("rb") as stream:
+                return stream.read(4) == b"ENVI"
+    return False
+
+
+def _check_vrt(file: Path, reach: Reach, depth: int) -> None:
+    """Raise `Mistake` where a VRT is more than a view of rasters that may be opened themselves.
+
+    Looks at the text before GDAL does, for GDAL opens some of what a VRT names while it opens the VRT.
+    """
+    status = file.stat()
+    if status.st_size > _LARGEST_VRT:
+        raise Mistake(f"{file} is a VRT of {status.st_size:,} bytes, and {_LARGEST_VRT:,} are read; split it")
+    if depth >= _DEEPEST_VRT:
+        raise Mistake(f"{file} lies {depth} VRTs deep; give it the rasters themselves")
+    for source, relative in _sources(file, status.st_mtime_ns, status.st_size):
+        if source.lstrip().startswith("<"):
+            raise Mistake(f"{file} holds another description inside a file name; write that to a file of its own")
+        # GDAL follows a link to the VRT before it looks beside it.
+        beside = file.resolve().parent / source
+        _driver(str(beside) if relative else source, reach, depth + 1)
+
+
+@lru_cache(maxsize=64)
+def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ...]:
+    """What a VRT names, and whether the names are relative to it; `Mistake` where it is not only a view.
+
+    GDAL's parser does not tell elements from attributes, nor upper from lower case; so neither does this one.
+    """
+    parser = expat.ParserCreate("UTF-8")  # GDAL reads bytes; another encoding would show us another document
+    open_elements: list[tuple[str, dict[str, str], list[str]]] = []
+    found: list[tuple[str, bool]] = []
+
+    def refuse(what: str) -> None:
+        raise Mistake(f"{file} is a VRT with {what}; only plain views of rasters are read: gdal_translate it to a TIFF")
+
+    def doctype(*_: object) -> None:
+        refuse("a document type")
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        lower = {key.lower(): value for key, value in attributes.items()}
+        open_elements.append((name.lower(), lower, []))
+        for key in lower.keys() & set(_NAMES_A_FILE):
+            found.append((lower[key], False))
+            found.append((lower[key], True))
+        if lower.get("subclass", "").lower() not in _VRT_KINDS:
+            refuse(f"a {lower['subclass'][:40]}")
+        if name.lower() == "subclass":
+            refuse("a kind that is said in an element")
+        if "pixelfunctioncode" in (name.lower(), *lower) or "pixelfunctionlanguage" in lower:
+            refuse("a program in it")
+
+    def end(name: str) -> None:
+        element, attributes, pieces = open_elements.pop()
+        text = "".join(pieces).strip()
+        if element == "pixelfunctionlanguage" and text.lower() != "c":
+            refuse("a program in it")
+        names = element in _NAMES_A_FILE or attributes.get("key", attributes.get("name", "")).lower() in (
+            _KEYS_THAT_NAME_A_FILE
+        )
+        if names and text:
+            # Said by an attribute or an element; where it is not said plainly, both readings must hold.
+            plain = attributes.get("relativetovrt")
+            found.extend((text, relative) for relative in ((plain == "1",) if plain in ("0", "1") else (False, True)))
+
+    def data(text: str) -> None:
+        if open_elements:
+            open_elements[-1][2].append(text)
+
+    parser.StartDoctypeDeclHandler = doctype
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, data
+    try:
+        with file.open("rb") as stream:
+            parser.ParseFile(stream)
+    except expat.ExpatError as error:
+        raise Mistake(f"{file} is a VRT that is not well-formed XML ({error}); write it again") from error
+    return tuple(dict.fromkeys(found))
