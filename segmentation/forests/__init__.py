@@ -1,0 +1,1 @@
+"""Forests: the segmenter, its features, its estimators and their file."""

@@ -1,0 +1,1 @@
+"""Chips through a network."""

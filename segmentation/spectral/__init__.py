@@ -1,0 +1,1 @@
+"""What bands mean: indices and reflectance."""
