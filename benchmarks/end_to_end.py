@@ -124,10 +124,10 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     from flows.cluster import keep_freed_memory
     from flows.plan import make_plan
     from flows.request import Request, Source
-    from segmentation.bundle import load
-    from segmentation.engine import normalised
-    from segmentation.network import Network
-    from segmentation.runtimes import trained
+    from segmentation.inference.engine import normalised
+    from segmentation.inference.network import Network
+    from segmentation.inference.runtimes import trained
+    from segmentation.models.bundle import load
 
     request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
     plan, opened = make_plan(request), load(bundle)
@@ -201,9 +201,9 @@ def random_network(folder: Path) -> str:
     """A bundle of U-Net on resnet18 with seeded random weights: its labels mean nothing, its cost is a real one's."""
     import torch
 
-    from segmentation.architectures import build
-    from segmentation.bundle import BandCard, Card, NetworkModel, Support, save
     from segmentation.legend import LAND_COVER
+    from segmentation.models.bundle import BandCard, Card, NetworkModel, Support, save
+    from segmentation.networks.architectures import build
 
     card = Card(
         name="unet-resnet18",
@@ -226,9 +226,9 @@ def random_network(folder: Path) -> str:
 
 def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> list[Case]:
     """Both yardsticks, and landweave with each network and with `rules` on each number of workers."""
-    from segmentation.bundle import names
-    from segmentation.network import Network
-    from segmentation.rules import Rules
+    from segmentation.classical.rules import Rules
+    from segmentation.inference.network import Network
+    from segmentation.models.bundle import names
 
     cases = [Case(READ_WRITE, partial(read_write, scene))]
     for bundle in (random_network(folder / "unet-resnet18"), *names()):

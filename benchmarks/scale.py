@@ -129,7 +129,7 @@ def sparse(shards: int) -> Figures:
     """
     from flows.plan import make_plan
     from flows.request import Request, Source
-    from segmentation.rules import Rules
+    from segmentation.classical.rules import Rules
 
     with scratch() as folder:
         scene = sparse_scene(folder / "scene.tif", 100_000, ("green", "red", "nir"), 40)
@@ -177,7 +177,7 @@ def flat(size: int, vectors: bool) -> Figures:
     from flows.request import Request, Source
     from flows.run import open_run
     from flows.shard import peak_memory
-    from segmentation.rules import Rules
+    from segmentation.classical.rules import Rules
 
     figures: Figures = {"size": size}
     with scratch() as folder:

@@ -15,7 +15,7 @@ from flows.catalogue import Catalogue
 from flows.fileserver import show
 from flows.report import Published
 from flows.storage import Remote
-from segmentation.accuracy import Accuracy
+from segmentation.accuracy.confusion import Accuracy
 
 
 def slug(name: str) -> str:

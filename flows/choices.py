@@ -10,10 +10,10 @@ from typing import Any
 
 from flows.reach import reach_of_forms
 from flows.request import PRODUCTS, Product, choose_segmenter
-from segmentation.bundle import CARD, load, names
 from segmentation.errors import Mistake
-from segmentation.indices import catalogue
+from segmentation.models.bundle import CARD, load, names
 from segmentation.segmenter import Segmenter
+from segmentation.spectral.indices import catalogue
 from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.scene.band_names import LANDSAT_OLI, LANDSAT_TM, NAIP, ORDERS, SENTINEL_2
 

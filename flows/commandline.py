@@ -39,7 +39,7 @@ class _UnsayableError(Exception):
 def segment_line(request: Request) -> str:
     """The line that repeats a request, quoted for a shell and without secrets; "" where no line does.
 
-    >>> from segmentation.rules import Rules
+    >>> from segmentation.classical.rules import Rules
     >>> segment_line(Request(source=Source(paths=("my scene.tif",), bands={"red": 1}), out="run", segmenter=Rules()))
     "landweave segment 'my scene.tif' --bands red=1 --out run"
     """

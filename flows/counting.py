@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.accuracy import confusion_matrix
-from segmentation.boundaries import Spacing, count_boundaries, reach
-from segmentation.reliability import count_confidence
+from segmentation.accuracy.boundary_f1 import Spacing, count_boundaries, reach
+from segmentation.accuracy.confusion import confusion_matrix
+from segmentation.accuracy.reliability import count_confidence
 from tiling.classmaps.alignment import on_grid
 from tiling.classmaps.raster import Groups, is_value, open_classes, read_classes, read_confidence
 from tiling.errors import Mistake

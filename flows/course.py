@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from segmentation.bundled import Bundled
+from segmentation.models.trained import Bundled
 
 if TYPE_CHECKING:
     from flows.plan import Plan

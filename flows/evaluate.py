@@ -35,12 +35,12 @@ from flows.regroup import (
     renamed,
     shape_groups,
 )
-from segmentation.accuracy import Accuracy
-from segmentation.boundaries import BoundaryAccuracy
-from segmentation.bundle import Bundle, load
-from segmentation.bundled import Bundled
-from segmentation.estimation import AreaEstimates
-from segmentation.reliability import BINS, Reliability
+from segmentation.accuracy.area_estimation import AreaEstimates
+from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
+from segmentation.accuracy.confusion import Accuracy
+from segmentation.accuracy.reliability import BINS, Reliability
+from segmentation.models.bundle import Bundle, load
+from segmentation.models.trained import Bundled
 from segmentation.segmenter import kinds, segmenter_class
 from tiling.classmaps.alignment import TWICE, overlap, same_grid, side
 from tiling.classmaps.raster import has_alpha, open_classes

@@ -16,8 +16,8 @@ from tiling.io.files import scratch, write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from segmentation.accuracy import Accuracy
-    from segmentation.reliability import Reliability
+    from segmentation.accuracy.confusion import Accuracy
+    from segmentation.accuracy.reliability import Reliability
 
 LEGIBLE = 24
 """More classes than this are drawn without numbers in the cells."""

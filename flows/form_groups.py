@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.choices import PRODUCT_WORDS, USUAL_PRODUCTS, indices_in_words
 from flows.form_choices import OneOf
-from segmentation.architectures import architectures
-from segmentation.trees import FORESTS
+from segmentation.forests.estimators import FORESTS
+from segmentation.networks.architectures import architectures
 
 
 class Group(BaseModel):

@@ -12,7 +12,7 @@ from flows.plan import calibrated
 from flows.progress import Progress, silent
 from flows.request import Source
 from flows.run import versions
-from segmentation import indices
+from segmentation.spectral import indices
 from tiling.errors import Mistake
 from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog

@@ -16,7 +16,7 @@ from flows.plan import Plan, crs_name, make_plan
 from flows.pools import available_cores
 from flows.quicklook import natural_colours, thumbnail
 from flows.request import Request
-from segmentation.preflight import unmarked
+from segmentation.models.preflight import unmarked
 from tiling.errors import Mistake
 from tiling.io.urls import is_local
 from tiling.scene.acquisition import Band

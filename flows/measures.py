@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.plan import calibrated
-from segmentation import indices
+from segmentation.spectral import indices
 from tiling.errors import Mistake
 from tiling.grid.window import Window
 from tiling.scene.scene import Scene

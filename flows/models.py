@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from flows.request import number, words
 from flows.settings import explained as explained_settings
 from flows.settings import nearest
-from segmentation.bundle import CARD, Bundle, load, names, read_card
-from segmentation.card import BandCard, Card, NetworkModel
-from segmentation.hub import fetched, fetched_foreign, is_id
 from segmentation.legend import LandClass, Legend
-from segmentation.mlm import item_of
+from segmentation.models.bundle import CARD, Bundle, load, names, read_card
+from segmentation.models.card import BandCard, Card, NetworkModel
+from segmentation.models.hub import fetched, fetched_foreign, is_id
+from segmentation.models.stac_mlm import item_of
 from tiling.classmaps.legend import completed
 from tiling.errors import Mistake
 
@@ -39,15 +39,15 @@ def found(places: Sequence[str]) -> tuple[Bundle, ...]:
 
 def architectures_there_are() -> dict[str, str]:
     """What `train` can make, by name, in one line each: forests, then networks."""
-    from segmentation.architectures import architectures
-    from segmentation.trees import FORESTS
+    from segmentation.forests.estimators import FORESTS
+    from segmentation.networks.architectures import architectures
 
     return {name: forest.what for name, forest in FORESTS.items()} | architectures()
 
 
 def check_architecture(name: str, *, networks_only: bool = False) -> None:
     """Raise `Mistake` where there is no architecture of that name, before any file is looked at; empty is none."""
-    from segmentation.architectures import architectures
+    from segmentation.networks.architectures import architectures
 
     there = architectures() if networks_only else architectures_there_are()
     if name and name not in there:
@@ -56,8 +56,8 @@ def check_architecture(name: str, *, networks_only: bool = False) -> None:
 
 def recipes() -> dict[str, list[dict[str, Any]]]:
     """What the settings of a training mean, of networks and of forests."""
-    from segmentation.growing import ForestRecipe
-    from segmentation.recipe import Recipe
+    from segmentation.training.recipe import Recipe
+    from segmentation.training.train_forest import ForestRecipe
 
     own = ("architecture", "encoder", "seed")  # options of their own
     return {
@@ -163,7 +163,7 @@ def card_for(
 
     Raises `Mistake` in one line for what nobody says. What must be measured is not known yet.
     """
-    from segmentation.convert import SMP_CONFIG, smp_settings
+    from segmentation.interchange.import_checkpoint import SMP_CONFIG, smp_settings
 
     model = _like(like) if like else None
     own = smp_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}

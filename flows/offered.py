@@ -44,8 +44,8 @@ from flows.request import Request
 from flows.segment import map_scene, segment_scene
 from flows.train import train
 from flows.trying import demo, inspect_scene
-from segmentation.growing import ForestRecipe
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
+from segmentation.training.train_forest import ForestRecipe
 from tiling.io.files import check_folder
 
 MOST_PICTURES = 6

@@ -83,7 +83,7 @@ def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], archite
 
     `scenes` are names of scenes and `labels` names of files, as a card keeps them. An empty architecture is any.
     """
-    from segmentation.bundle import CARD, load
+    from segmentation.models.bundle import CARD, load
 
     if not (out / CARD).exists():
         return

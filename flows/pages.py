@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flows.report import Published
     from flows.storage import Remote
     from flows.train import Finished, Training
-    from segmentation.accuracy import Accuracy
+    from segmentation.accuracy.confusion import Accuracy
 
 MOST_ROWS = 20
 """Rows of a table on a page."""

@@ -17,10 +17,10 @@ from flows.request import Preflight, Request, measures_among
 from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
 from flows.vectorise import swallowed
-from segmentation.calibration import REFLECTIVE, STRETCHED, doubts, infer
-from segmentation.indices import required_bands
-from segmentation.preflight import unmarked
+from segmentation.models.preflight import unmarked
 from segmentation.segmenter import Finding, Segmenter, kinds
+from segmentation.spectral.indices import required_bands
+from segmentation.spectral.reflectance import REFLECTIVE, STRETCHED, doubts, infer
 from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake, redacted
 from tiling.grid.tiles import Lattice, Shard, Shards

@@ -14,7 +14,7 @@ from flows.progress import Progress, counted, silent, watched
 from flows.request import SMALLEST
 from flows.run import RunFolder, versions
 from flows.vectorise import SIEVE, polygons, tiles_of
-from segmentation.bundled import Bundled
+from segmentation.models.trained import Bundled
 from segmentation.segmenter import Measure, Segmenter
 from tiling.classmaps.raster import NO_CONFIDENCE
 from tiling.formats.about import About

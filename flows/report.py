@@ -20,9 +20,9 @@ from flows.pools import Pool
 from flows.run import RunFolder, versions
 from flows.shard import peak_memory
 from flows.storage import Remote
-from segmentation.accuracy import Accuracy
-from segmentation.bundled import Bundled
+from segmentation.accuracy.confusion import Accuracy
 from segmentation.legend import Legend
+from segmentation.models.trained import Bundled
 from segmentation.segmenter import Segmenter
 from tiling.classmaps.counts import TallyBlock, tally
 from tiling.errors import redacted

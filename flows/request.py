@@ -15,10 +15,10 @@ from flows.reach import reach_of_forms
 from flows.settings import nearest, read_settings
 from flows.stac import Search, find
 from flows.storage import Place
-from segmentation.bundle import load, names
+from segmentation.models.bundle import load, names
+from segmentation.models.weights import refuse_checkpoint
 from segmentation.segmenter import AnySegmenter, Measure, Segmenter, kinds, segmenter_class
 from segmentation.segmenter import settings as settings_of_kind
-from segmentation.weights import refuse_checkpoint
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
 from tiling.regions.adjacency import Rule
@@ -194,7 +194,7 @@ def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
 def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
     """The segmenter a person named: a kind, a model (name, folder, id), or a YAML file; settings are laid over it."""
     if name.startswith("hf://"):
-        from segmentation.hub import fetched
+        from segmentation.models.hub import fetched
 
         name = str(fetched(name))
     path = Path(name)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from flows.plan import calibrated
 from flows.progress import Progress, silent
 from segmentation.legend import LandClass, Legend
-from segmentation.samples import Labelled, Samples
+from segmentation.training.samples import Labelled, Samples
 from tiling.errors import Mistake
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window

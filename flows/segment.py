@@ -23,7 +23,7 @@ from flows.plan import Plan, describe
 from flows.report import Published
 from flows.request import Request
 from flows.run import open_run
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 
 
 @offered(

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from flows.settings import explained, nearest
-from segmentation.bundle import names
+from segmentation.models.bundle import names
 from segmentation.segmenter import kinds, segmenter_class, settings
 from tiling.errors import Mistake
 

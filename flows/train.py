@@ -20,14 +20,14 @@ from flows.progress import Progress, silent
 from flows.request import Source, checked
 from flows.run import content_key, held, versions
 from flows.samples import samples_of
-from segmentation.accuracy import Accuracy
-from segmentation.bundle import Bundle, check_folder, save, write
-from segmentation.fitting import Look
-from segmentation.growing import ForestRecipe, TrainedForest, train_forest
-from segmentation.recipe import Recipe
-from segmentation.samples import Samples
-from segmentation.training import Trained, check_start, train_network
-from segmentation.trees import FORESTS
+from segmentation.accuracy.confusion import Accuracy
+from segmentation.forests.estimators import FORESTS
+from segmentation.models.bundle import Bundle, check_folder, save, write
+from segmentation.training.loop import Look
+from segmentation.training.recipe import Recipe
+from segmentation.training.samples import Samples
+from segmentation.training.train_forest import ForestRecipe, TrainedForest, train_forest
+from segmentation.training.train_network import Trained, check_start, train_network
 from tiling.errors import Mistake
 from tiling.io.files import write_text
 from tiling.io.gdal_config import keep_cache_small

@@ -18,7 +18,7 @@ from typing import Any
 
 from flows import pipeline
 from flows.request import Request, Source
-from segmentation.network import Network
+from segmentation.inference.network import Network
 
 PICTURE = "](data:image/png;base64,"
 """How a picture begins on a page."""

@@ -338,7 +338,7 @@ def convert(
     """
     from flows.models import card_for, explained, record, source_of
     from flows.settings import settings_of
-    from segmentation.convert import convert as make
+    from segmentation.interchange.import_checkpoint import convert as make
 
     source = source_of(checkpoint)
     card = card_for(
@@ -372,7 +372,7 @@ def export(
     landweave export demo --out demo.onnx
     """
     from flows.models import opened
-    from segmentation.export import export as write
+    from segmentation.interchange.export_onnx import export as write
 
     chosen = opened(bundle)
     written = write(chosen, out, scale=scale, offset=offset, tile=tile)

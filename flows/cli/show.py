@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from flows.progress import Progress
     from flows.report import Published
     from flows.storage import Place
-    from segmentation.accuracy import Accuracy
-    from segmentation.card import Card
-    from segmentation.estimation import AreaEstimates
+    from segmentation.accuracy.area_estimation import AreaEstimates
+    from segmentation.accuracy.confusion import Accuracy
+    from segmentation.models.card import Card
 
 
 LINE_EVERY = 60.0

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.boundaries import BoundaryAccuracy
-from segmentation.estimation import AreaEstimates
-from segmentation.reliability import Reliability
+from segmentation.accuracy.area_estimation import AreaEstimates
+from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
+from segmentation.accuracy.reliability import Reliability
 
 Integers = npt.NDArray[np.integer[Any]]
 

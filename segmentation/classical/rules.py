@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmentation.chip import reflectance
 from segmentation.errors import Mistake
-from segmentation.indices import band_for, mend
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.segmenter import Prediction, Segmenter
+from segmentation.spectral.indices import band_for, mend
 
 WATER, TREES, CROPS, SPARSE, BARE, BUILT, SNOW, CLOUD, UNVEGETATED = LAND_COVER.values
 
@@ -51,7 +51,8 @@ _THICKEST = 0.12
 
 _FORESTS = 0.04, 0.066
 """Green reflectance between which the threshold of trees may lie, set by hand. No paper has these numbers: conifers are
-darker than the former and meadows brighter than the latter among the materials of `segmentation.landscape` (0.030 and
+darker than the former and meadows brighter than the latter among the materials of `segmentation.synthetic.landscape`
+(0.030 and
 0.074) and on the labelled scenes; broadleaved forest lies between, and so does maize (0.048 and 0.047)."""
 
 _TREES_GREEN = 0.054

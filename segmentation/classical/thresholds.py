@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.chip import values
 from segmentation.errors import Mistake
-from segmentation.indices import compute, find, is_index, required_bands
 from segmentation.legend import LandClass, Legend
 from segmentation.segmenter import Prediction, Segmenter
+from segmentation.spectral.indices import compute, find, is_index, required_bands
 
 _GREENNESS = ("NDVI", "EVI", "EVI2", "SAVI", "OSAVI", "MSAVI", "GNDVI")
 _WETNESS = ("NDWI", "MNDWI", "AWEInsh", "AWEIsh")

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.bundle import Bundle
-from segmentation.card import Card
 from segmentation.errors import Mistake
-from segmentation.features import parsed
+from segmentation.forests.pixel_features import parsed
+from segmentation.models.bundle import Bundle
+from segmentation.models.card import Card
 
 _LARGEST = 2**30
 """Bytes in a file of trees once it is unpacked."""

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from segmentation.bundle import load
-from segmentation.bundled import Bundled, BundleFolder
-from segmentation.card import Card
-from segmentation.features import compute, margin_of, parsed
+from segmentation.forests.estimators import Shares, opened, votes
+from segmentation.forests.pixel_features import compute, margin_of, parsed
+from segmentation.models.bundle import load
+from segmentation.models.card import Card
+from segmentation.models.trained import Bundled, BundleFolder
 from segmentation.segmenter import Footprint, Measure, Prediction
-from segmentation.trees import Shares, opened, votes
 
 _STRIP = 128
 """Rows whose features are in memory at once, in each thread."""

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.card import BandCard
 from segmentation.chip import values
 from segmentation.errors import Mistake
+from segmentation.models.card import BandCard
 
 LARGEST_WINDOW = 63
 """Pixels: 63² squares of a level still fit into 32 bits."""

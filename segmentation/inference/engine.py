@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.bundle import Bundle
-from segmentation.card import Card
 from segmentation.chip import check_units
-from segmentation.field import taper
-from segmentation.runtimes import GPU_LANES, PACKAGES, Device, Engine, Runtime, engine, pool_of
+from segmentation.inference.runtimes import GPU_LANES, PACKAGES, Device, Engine, Runtime, engine, pool_of
+from segmentation.models.bundle import Bundle
+from segmentation.models.card import Card
+from segmentation.networks.receptive_field import taper
 from segmentation.segmenter import Measure, Prediction
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field, model_validator
 
-from segmentation.bundled import Bundled
-from segmentation.engine import BYTES_PER_PIXEL, Wish, answers, facts, lanes, scores, settle
 from segmentation.errors import Mistake
-from segmentation.runtimes import Device, Runtime, chosen, device_of, threads
+from segmentation.inference.engine import BYTES_PER_PIXEL, Wish, answers, facts, lanes, scores, settle
+from segmentation.inference.runtimes import Device, Runtime, chosen, device_of, threads
+from segmentation.models.trained import Bundled
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 
 

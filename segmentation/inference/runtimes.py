@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segmentation.architectures import SMALLEST, build, stride_of
-from segmentation.bundle import Bundle, load
-from segmentation.card import Card
 from segmentation.errors import Mistake
+from segmentation.models.bundle import Bundle, load
+from segmentation.models.card import Card
+from segmentation.networks.architectures import SMALLEST, build, stride_of
 
 if TYPE_CHECKING:
     import torch

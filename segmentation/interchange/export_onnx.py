@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.bundle import Bundle
-from segmentation.card import BandCard, Card, NetworkModel
-from segmentation.convert import stand_ins
 from segmentation.errors import Mistake
+from segmentation.interchange.import_checkpoint import stand_ins
+from segmentation.models.bundle import Bundle
+from segmentation.models.card import BandCard, Card, NetworkModel
 
 if TYPE_CHECKING:
     import torch
@@ -215,7 +215,7 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
     """Pixels / 255 → probabilities, in torch: the reference for what is exported."""
     import torch
 
-    from segmentation.runtimes import restored
+    from segmentation.inference.runtimes import restored
 
     card, model = bundle.card, restored(bundle)
     mean, std = (np.array([getattr(band, what) for band in card.bands]) for what in ("mean", "std"))

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
-from segmentation.bundle import Bundle, check_folder, save
-from segmentation.card import Card
 from segmentation.errors import Mistake
-from segmentation.weights import CHECKPOINTS, CORRUPT, LARGEST, tensor_facts
+from segmentation.models.bundle import Bundle, check_folder, save
+from segmentation.models.card import Card
+from segmentation.models.weights import CHECKPOINTS, CORRUPT, LARGEST, tensor_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +33,8 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     `model.safetensors`. Stride, support, margin and disagreement are measured; what the card says of them is replaced.
     Raises `Mistake` in one line where the parameters are not those of the network.
     """
-    from segmentation.architectures import build, stride_of
-    from segmentation.field import choose_margin, support
+    from segmentation.networks.architectures import build, stride_of
+    from segmentation.networks.receptive_field import choose_margin, support
 
     check_folder(out)
     if len(card.legend) < 2:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from segmentation.card import QUANTILES, BandCard, Card, ForestModel, Model, NetworkModel, Support
 from segmentation.errors import Mistake
-from segmentation.mlm import KINDS, card_of, item_of
-from segmentation.weights import LARGEST, refuse_checkpoint, tensor_facts
+from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, Model, NetworkModel, Support
+from segmentation.models.stac_mlm import KINDS, card_of, item_of
+from segmentation.models.weights import LARGEST, refuse_checkpoint, tensor_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ BESIDE = (
 LARGEST_CARD = 4 * 2**20
 """Bytes."""
 
-PACKAGED = Path(__file__).parent / "bundles"
+PACKAGED = Path(__file__).parents[1] / "bundles"
 """Bundles that come with the package; a folder's name here is the bundle's."""
 
 

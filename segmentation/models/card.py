@@ -72,7 +72,7 @@ class NetworkModel(BaseModel):
     model_config = _VALUE
 
     kind: Literal["network"] = "network"
-    architecture: Annotated[Name, Field(description="Its name in `segmentation.architectures`, such as unet.")]
+    architecture: Annotated[Name, Field(description="Its name in `segmentation.networks.architectures`, such as unet.")]
     encoder: Annotated[str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")]
     options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
     tile: Annotated[int, Field(ge=1, le=65536, description="Target length of a core, in pixels.")] = 1024
@@ -103,11 +103,14 @@ class ForestModel(BaseModel):
     model_config = _VALUE
 
     kind: Literal["forest"] = "forest"
-    estimator: Annotated[Name, Field(description="Its name in `segmentation.trees`, such as random-forest.")]
+    estimator: Annotated[
+        Name, Field(description="Its name in `segmentation.forests.estimators`, such as random-forest.")
+    ]
     features: Annotated[
         tuple[Name, ...],
         Field(
-            min_length=1, description="What it sees of a pixel, by their names in `segmentation.features`, in order."
+            min_length=1,
+            description="What it sees of a pixel, by their names in `segmentation.forests.pixel_features`, in order.",
         ),
     ]
     temperature: Annotated[

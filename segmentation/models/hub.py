@@ -20,11 +20,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from segmentation.bundle import CARD, LARGEST_CARD, load, read_card
-from segmentation.convert import SMP_CONFIG, SMP_WEIGHTS
 from segmentation.errors import Mistake
-from segmentation.mlm import KINDS
-from segmentation.weights import LARGEST, PICKLES, tensor_facts
+from segmentation.interchange.import_checkpoint import SMP_CONFIG, SMP_WEIGHTS
+from segmentation.models.bundle import CARD, LARGEST_CARD, load, read_card
+from segmentation.models.stac_mlm import KINDS
+from segmentation.models.weights import LARGEST, PICKLES, tensor_facts
 
 if TYPE_CHECKING:
     import httpx

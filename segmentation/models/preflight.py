@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.bundle import QUANTILES, BandCard, Card
 from segmentation.chip import values
+from segmentation.models.bundle import QUANTILES, BandCard, Card
 from segmentation.segmenter import Finding
 
 COARSER, MUCH_COARSER = 1.5, 4.0

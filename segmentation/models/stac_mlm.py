@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from segmentation.card import Card
 from segmentation.errors import Mistake
+from segmentation.models.card import Card
 
 FORMAT = 1
 """Version of what stands under `landweave:`; raised when an older reader would misunderstand it."""

@@ -9,12 +9,12 @@ from typing import Annotated, ClassVar, Self
 import xarray as xr
 from pydantic import AfterValidator, Field
 
-from segmentation.bundle import Bundle, load, names
 from segmentation.errors import Mistake
-from segmentation.hub import fetched, is_id
-from segmentation.indices import mend
 from segmentation.legend import Legend
+from segmentation.models.bundle import Bundle, load, names
+from segmentation.models.hub import fetched, is_id
 from segmentation.segmenter import Finding, Segmenter
+from segmentation.spectral.indices import mend
 
 
 def _here(bundle: str) -> str:
@@ -70,7 +70,7 @@ class Bundled(Segmenter):
         return self.model_copy(update={"fitted": bundle.digest})
 
     def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
-        from segmentation.preflight import inspect
+        from segmentation.models.preflight import inspect
 
         return inspect(self.opened.card, sample, gsd)
 

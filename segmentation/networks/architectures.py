@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segmentation.card import Card, NetworkModel, OptionValue
 from segmentation.errors import Mistake
+from segmentation.models.card import Card, NetworkModel, OptionValue
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ _SMP = "segmentation_models_pytorch"
 ARCHITECTURES: dict[str, Architecture] = {
     "fullunet": Architecture(
         "a small U-Net that starts at full resolution, beside each pixel alone: thin things, few labels",
-        "segmentation.fullunet:FullUNet",
+        "segmentation.networks.full_resolution_unet:FullUNet",
         encoder="plain",
     ),
     "unet": Architecture("features of every scale, joined step by step: sharp outlines", f"{_SMP}:Unet"),
@@ -89,7 +89,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         # (Yang et al. 2024, arXiv:2406.09414).
         options={"decoder_fusion_channels": 64, "decoder_intermediate_channels": (48, 96, 192, 384)},
     ),
-    "fcn": Architecture("torchvision's plain head on dilated features: the simplest there is", "segmentation.fcn:FCN"),
+    "fcn": Architecture(
+        "torchvision's plain head on dilated features: the simplest there is", "segmentation.networks.fcn:FCN"
+    ),
 }
 
 

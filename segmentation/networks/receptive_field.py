@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.card import Support
+from segmentation.models.card import Support
 
 if TYPE_CHECKING:
     import torch

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.augment import relit, resized, turned, wider
-from segmentation.card import Card
-from segmentation.losses import IGNORED
-from segmentation.recipe import Recipe
-from segmentation.samples import Labelled, Samples
+from segmentation.models.card import Card
+from segmentation.training.augmentation import relit, resized, turned, wider
+from segmentation.training.losses import IGNORED
+from segmentation.training.recipe import Recipe
+from segmentation.training.samples import Labelled, Samples
 
 _MOST_PLACES = 200_000
 """Pixels of each class that chips are laid on, at most: positions are kept in memory."""
@@ -77,7 +77,8 @@ def window_of(array: npt.NDArray[Any], row: int, col: int, height: int, width: i
 
 
 def seen_of(piece: Labelled, card: Card, row: int, col: int, height: int, width: int) -> Seen:
-    """A window of a piece as the card's network sees it, as `segmentation.network.normalised` would make it."""
+    """A window of a piece as the card's network sees it, as `segmentation.inference.network.normalised` would make
+    it."""
     bands = (len(card.bands), 1, 1)
     scale, offset = (np.reshape(np.asarray(numbers, np.float32), bands) for numbers in (piece.scale, piece.offset))
     mean = np.reshape(np.array([band.mean for band in card.bands], np.float32), bands)

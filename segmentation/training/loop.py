@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from segmentation.batches import Places, batch_of
-from segmentation.card import Card
 from segmentation.errors import Mistake
-from segmentation.judging import AROUND, BLOCK, accuracy
-from segmentation.losses import loss_named, weights_of
-from segmentation.recipe import Recipe
-from segmentation.samples import VALIDATION, Samples
-from segmentation.weights import CORRUPT
+from segmentation.models.card import Card
+from segmentation.models.weights import CORRUPT
+from segmentation.training.chip_sampler import Places, batch_of
+from segmentation.training.losses import loss_named, weights_of
+from segmentation.training.recipe import Recipe
+from segmentation.training.samples import VALIDATION, Samples
+from segmentation.training.validation import AROUND, BLOCK, accuracy
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
     import torch
     from torch.optim.swa_utils import AveragedModel
 
-    from segmentation.architectures import build
+    from segmentation.networks.architectures import build
 
     team = team or Team()
     device, recipe = torch.device(team.device), run.recipe

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.augment import Augmentation
-from segmentation.card import BandCard, Card, NetworkModel, OptionName, OptionValue
-from segmentation.samples import TRAIN, Samples
+from segmentation.models.card import BandCard, Card, NetworkModel, OptionName, OptionValue
+from segmentation.training.augmentation import Augmentation
+from segmentation.training.samples import TRAIN, Samples
 
 _CHIP = 32
 """Side of the training chips, in pixels, unless the network is coarse."""
@@ -31,7 +31,7 @@ class Recipe(BaseModel):
     architecture: Annotated[str, Field(description="Its name in `landweave models --architectures`.")] = ""
     encoder: Annotated[str, Field(description="Its encoder, by the library's name.")] = ""
     options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
-    loss: Annotated[str, Field(description="Such as ce+dice; see `segmentation.losses`.")] = "ce+dice"
+    loss: Annotated[str, Field(description="Such as ce+dice; see `segmentation.training.losses`.")] = "ce+dice"
     class_weights: Annotated[float, Field(ge=0, le=1, description="0: all pixels count alike; 1: all classes.")] = 0.0
     boundary: Annotated[float, Field(gt=0, description="How much a pixel counts that touches another class.")] = 1.0
     balance: Annotated[
@@ -70,7 +70,7 @@ class Recipe(BaseModel):
 
 def network_for(samples: Samples, recipe: Recipe) -> NetworkModel:
     """The shape of the network: the one asked for, else one that fits what the labels can teach."""
-    from segmentation.architectures import ARCHITECTURES, build, stride_of
+    from segmentation.networks.architectures import ARCHITECTURES, build, stride_of
 
     architecture = recipe.architecture or "fullunet"
     known = ARCHITECTURES.get(architecture)
@@ -101,7 +101,7 @@ def settled(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     Many short chips teach more than few long ones: on three data sets 32 × 32 px beat 8 × 64 px and 2 × 128 px of the
     same cost by 0.01–0.1 of mean IoU. Steps grow with the labels, within a given amount of computing.
     """
-    from segmentation.architectures import build, undilated_stride
+    from segmentation.networks.architectures import build, undilated_stride
 
     stride = card.network.stride
     coarse = undilated_stride(build(card))
@@ -119,7 +119,7 @@ def work(card: Card) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from segmentation.architectures import build
+    from segmentation.networks.architectures import build
 
     side = 4 * card.network.stride
     model = build(card).eval()

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.card import QUANTILES, BandCard, brief
 from segmentation.errors import Mistake
 from segmentation.legend import Legend
+from segmentation.models.card import QUANTILES, BandCard, brief
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 """Parts of a split; 0 is neither."""

@@ -1,4 +1,4 @@
-"""How the demo bundle came to be: `python -m segmentation.demo_training` makes it again, in a quarter of an hour.
+"""How the demo bundle came to be: `python -m segmentation.training.train_demo` makes it again, in a quarter of an hour.
 
 A small U-Net learns land cover from landscapes that never were, and is judged on landscapes of other seeds.
 """
@@ -17,18 +17,18 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.accuracy import Accuracy, confusion_matrix
-from segmentation.architectures import build
-from segmentation.bundle import PACKAGED, load, save
-from segmentation.card import QUANTILES, BandCard, Card, NetworkModel
-from segmentation.engine import normalised
-from segmentation.field import disagreement, support
-from segmentation.landscape import BANDS, Landscape
+from segmentation.accuracy.confusion import Accuracy, confusion_matrix
+from segmentation.classical.rules import Rules
+from segmentation.inference.engine import normalised
+from segmentation.inference.network import Network
+from segmentation.inference.runtimes import trained
 from segmentation.legend import LAND_COVER
-from segmentation.network import Network
-from segmentation.rules import Rules
-from segmentation.runtimes import trained
+from segmentation.models.bundle import PACKAGED, load, save
+from segmentation.models.card import QUANTILES, BandCard, Card, NetworkModel
+from segmentation.networks.architectures import build
+from segmentation.networks.receptive_field import disagreement, support
 from segmentation.segmenter import Segmenter
+from segmentation.synthetic.landscape import BANDS, Landscape
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ def augmented(
     mean, std = (np.reshape([getattr(band, what) for band in card.bands], bands) for what in ("mean", "std"))
     seen = np.multiply(pixels, gain * 1e-4 / std, dtype=np.float32) + np.float32((offset - mean) / std)
     if rng.random() < 0.2:
-        # What lies beyond the raster or has no data: 0 after normalisation, as in `segmentation.network`.
+        # What lies beyond the raster or has no data: 0 after normalisation, as in `segmentation.inference.network`.
         beyond = slice(0, int(rng.integers(1, CHIP // 2)))
         seen[:, beyond], target[beyond] = 0, IGNORED
     return seen, target
@@ -174,8 +174,8 @@ def main(out: Path) -> None:
             disagreement=1,
         ),
         training={
-            "program": "python -m segmentation.demo_training",
-            "data": "synthetic landscapes of segmentation.landscape; no satellite has seen them",
+            "program": "python -m segmentation.training.train_demo",
+            "data": "synthetic landscapes of segmentation.synthetic.landscape; no satellite has seen them",
             "seeds": f"{TRAINING_SEEDS[0]}–{TRAINING_SEEDS[-1]}",
             "held out": f"{HELD_OUT_SEEDS[0]}–{HELD_OUT_SEEDS[-1]}",
             "chips": len(made.pixels),

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.accuracy import Accuracy, confusion_matrix
-from segmentation.card import BandCard, Card, ForestModel
-from segmentation.features import LARGEST_WINDOW, Feature, candidates, compute, margin_of, parsed
-from segmentation.fitting import Told
-from segmentation.forest import threads
-from segmentation.judging import metrics_of, temperature
-from segmentation.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples
-from segmentation.trees import FORESTS, packed, votes
+from segmentation.accuracy.confusion import Accuracy, confusion_matrix
+from segmentation.forests.estimators import FORESTS, packed, votes
+from segmentation.forests.forest import threads
+from segmentation.forests.pixel_features import LARGEST_WINDOW, Feature, candidates, compute, margin_of, parsed
+from segmentation.models.card import BandCard, Card, ForestModel
+from segmentation.training.loop import Told
+from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples
+from segmentation.training.validation import metrics_of, temperature
 
 _BLOCK = 256
 """Side of the windows in which training looks at its pixels."""

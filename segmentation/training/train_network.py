@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.accuracy import Accuracy
-from segmentation.batches import seen_of
-from segmentation.card import Card, NetworkModel, brief
+from segmentation.accuracy.confusion import Accuracy
 from segmentation.errors import Mistake
-from segmentation.fitting import CLEARLY, Look, Run, Told, learnt
-from segmentation.judging import accuracy, logits_on, metrics_of, temperature
 from segmentation.legend import LandClass, Legend
-from segmentation.recipe import Recipe, network_for, settled
-from segmentation.samples import PARTS, TEST, TRAIN, VALIDATION, Samples
+from segmentation.models.card import Card, NetworkModel, brief
+from segmentation.training.chip_sampler import seen_of
+from segmentation.training.loop import CLEARLY, Look, Run, Told, learnt
+from segmentation.training.recipe import Recipe, network_for, settled
+from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Samples
+from segmentation.training.validation import accuracy, logits_on, metrics_of, temperature
 
 if TYPE_CHECKING:
     import torch
 
-    from segmentation.bundle import Bundle
+    from segmentation.models.bundle import Bundle
 
 _MOST_LOGITS = 200_000
 """Pixels that the temperature is found from, at most."""
@@ -66,7 +66,7 @@ def train_network(
     """
     import torch
 
-    from segmentation.architectures import build, initial_weights
+    from segmentation.networks.architectures import build, initial_weights
 
     samples.check_taught()
     notes: list[str] = []
@@ -185,7 +185,7 @@ def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[st
     """
     import torch
 
-    from segmentation.runtimes import restored
+    from segmentation.inference.runtimes import restored
 
     old, state = restored(weights).state_dict(), model.state_dict()
     looking, saying = _shapes_that_follow(card, state)
@@ -204,7 +204,7 @@ def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[st
 
 def _shapes_that_follow(card: Card, state: dict[str, torch.Tensor]) -> tuple[set[str], set[str]]:
     """Parameters that have another shape with one more band, and with one more class."""
-    from segmentation.architectures import build
+    from segmentation.networks.architectures import build
 
     extra = card.bands[0].model_copy(update={"name": "one more"})
     free = next(value for value in range(1, 255) if value not in card.legend.values)
@@ -233,8 +233,8 @@ def _reaching(model: torch.nn.Module, samples: Samples, card: Card, recipe: Reci
     Tiles of what sees patches end in the middle of one, and no chip has the patches of the next: else all their edges
     would lie on tile lines.
     """
-    from segmentation.architectures import ARCHITECTURES
-    from segmentation.field import choose_margin, support
+    from segmentation.networks.architectures import ARCHITECTURES
+    from segmentation.networks.receptive_field import choose_margin, support
 
     network = card.network
     reach = support(model, len(card.bands), stride=network.stride)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.accuracy import Accuracy, confusion_matrix
-from segmentation.batches import seen_of, targets_of
-from segmentation.card import Card, brief
-from segmentation.losses import IGNORED
-from segmentation.samples import Samples
+from segmentation.accuracy.confusion import Accuracy, confusion_matrix
+from segmentation.models.card import Card, brief
+from segmentation.training.chip_sampler import seen_of, targets_of
+from segmentation.training.losses import IGNORED
+from segmentation.training.samples import Samples
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from flows import pipeline
 from flows.cluster import Cluster
 from flows.request import Request, Source, segmenter_from
-from segmentation.network import Network
+from segmentation.inference.network import Network
 from segmentation.segmenter import Segmenter
 from tests.chance import SEED
 from tests.flows.test_pipeline import Blur

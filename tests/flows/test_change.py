@@ -27,7 +27,7 @@ from flows import pipeline
 from flows.change import Change, ChangeRequest, change, code_legend
 from flows.cli import app
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.scenes import read
 from tiling.classmaps.legend import legend_of
 from tiling.errors import Mistake

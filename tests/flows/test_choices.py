@@ -24,8 +24,8 @@ from flows.choices import (
 from flows.cli import app
 from flows.form_words import FIELDS, in_form_words
 from flows.offered import OFFERED, map_scene, segment_scene
-from segmentation.bundle import PACKAGED
-from segmentation.indices import is_index
+from segmentation.models.bundle import PACKAGED
+from segmentation.spectral.indices import is_index
 from tiling.errors import Mistake
 from tiling.scene.band_names import COMMON_NAMES
 

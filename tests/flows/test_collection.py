@@ -24,7 +24,7 @@ from flows.cluster import Cluster
 from flows.collection import Collected, CollectionRequest, Found, collect, find_scenes
 from flows.report import Published
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake
 

@@ -31,11 +31,11 @@ from flows.monitor import MonitorRequest
 from flows.request import Request, Source
 from flows.stac import Search
 from flows.train import Training
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.growing import ForestRecipe
-from segmentation.network import Network
-from segmentation.recipe import Recipe
-from segmentation.rules import Rules
+from segmentation.inference.network import Network
+from segmentation.training.recipe import Recipe
+from segmentation.training.train_forest import ForestRecipe
 
 LINES: dict[type[BaseModel], Callable[[Any], str]] = {
     Request: segment_line,

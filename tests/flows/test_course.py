@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.course import LATELY, Course, Pace, duration, weights_of
 from flows.plan import make_plan
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 
 weights = st.dictionaries(st.text(max_size=3), st.floats(0.001, 1000), min_size=1, max_size=6)

@@ -124,12 +124,12 @@ def workers() -> dict[str, tuple[int, int, int]]:
 
 @pytest.mark.parametrize("network", ["demo", "resnet18"])
 def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, network: str) -> None:
-    import segmentation.bundle
+    import segmentation.models.bundle
     from flows.plan import make_plan
     from flows.request import Request, Source, choose_segmenter
     from tests.segmentation.networks import a_bundle
 
-    bundle = segmentation.bundle.PACKAGED / "demo"
+    bundle = segmentation.models.bundle.PACKAGED / "demo"
     if network == "resnet18":
         options = {"encoder": "resnet18", "options": {}, "tile": 1024, "margin": 64, "stride": 32}
         bundle = a_bundle(tmp_path / "unet", architecture="unet", **options).folder

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.evaluate import evaluate
 from flows.figures import draw_confusion, write_accuracy
-from segmentation.accuracy import Accuracy
-from segmentation.boundaries import boundary
-from segmentation.bundle import load, write
+from segmentation.accuracy.boundary_f1 import boundary
+from segmentation.accuracy.confusion import Accuracy
+from segmentation.models.bundle import load, write
 from tiling.errors import Mistake
 from tiling.formats.pam import sidecar_text
 from tiling.io.access import Reach, confined

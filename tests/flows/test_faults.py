@@ -29,7 +29,7 @@ from flows import pipeline
 from flows.cluster import Cluster
 from flows.pools import SchedulerLost
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_scene
 from tiling.errors import Mistake

@@ -29,13 +29,13 @@ from flows.offered import OFFERED
 from flows.request import PRODUCTS, Product, Request, Source
 from flows.segment import segment_scene
 from flows.stac import Search
-from segmentation.architectures import architectures
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.indices import catalogue
-from segmentation.recipe import Recipe
-from segmentation.rules import Rules
+from segmentation.forests.estimators import FORESTS
+from segmentation.networks.architectures import architectures
 from segmentation.segmenter import kinds
-from segmentation.trees import FORESTS
+from segmentation.spectral.indices import catalogue
+from segmentation.training.recipe import Recipe
 from tiling.errors import Mistake
 from tiling.io.access import Reach, confined
 from tiling.scene.band_names import COMMON_NAMES

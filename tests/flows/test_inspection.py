@@ -9,7 +9,7 @@ from PIL import Image
 
 from flows.inspection import Inspection, band_rows, estimates, facts, inspect, picture, seconds_on
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, write_scene
 from tiling.errors import Mistake
 

@@ -17,7 +17,7 @@ import rasterio
 from flows import pipeline
 from flows.cli.options import MapOptions
 from flows.request import Request, Source, checked
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label

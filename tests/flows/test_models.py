@@ -13,9 +13,9 @@ import torch
 
 from flows.models import card_for
 from flows.request import choose_segmenter
-from segmentation.bundle import CARD, Bundle, ForestModel, load, names, write
 from segmentation.legend import LAND_COVER
-from segmentation.mlm import card_of
+from segmentation.models.bundle import CARD, Bundle, ForestModel, load, names, write
+from segmentation.models.stac_mlm import card_of
 from tests.conftest import Run
 from tests.segmentation.hubs import COMMIT, FakeHub, serving, with_model
 from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card, lively_state

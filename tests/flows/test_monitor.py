@@ -33,7 +33,7 @@ from flows.monitor import MonitorRequest, Watched, hidden_part, monitor, neighbo
 from flows.report import Published
 from flows.request import Request, Source
 from flows.run import held
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene
 from tiling.errors import Mistake

@@ -8,7 +8,7 @@ import pytest
 
 from flows.choices import METHODS
 from flows.naming import MADE_UP, run_name, run_tags
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 
 
 @pytest.mark.parametrize(

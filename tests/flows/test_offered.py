@@ -24,7 +24,7 @@ from flows import pipeline
 from flows.offered import OFFERED
 from flows.pages import FILES
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.flows.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
 from tests.server import (

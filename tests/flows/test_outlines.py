@@ -12,7 +12,7 @@ from PIL import Image
 from flows import outlines, pipeline
 from flows.outlines import LINE, LONGEST, draw_outlines
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.flows.test_segment import draw_scene
 from tiling.scene.from_files import open_scene
 

@@ -21,8 +21,8 @@ from flows.monitor import MonitorRequest, monitor
 from flows.overwriting import MEND
 from flows.request import Request, Source
 from flows.train import Training, recipe_from, train
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.rules import Rules
 from segmentation.segmenter import Segmenter
 from tests.scenes import draw_scene
 from tiling.errors import Mistake

@@ -28,9 +28,9 @@ from flows.cluster import Cluster
 from flows.plan import PROCESS_BYTES, RESAMPLING_BYTES, make_plan, scene_facts
 from flows.request import Request, Source
 from flows.run import open_run
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.legend import LAND_COVER, Legend
-from segmentation.rules import Rules
 from segmentation.segmenter import Footprint, Prediction, Segmenter
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake

@@ -14,8 +14,8 @@ from flows.plan import Plan, describe, make_plan
 from flows.pools import ThisProcess
 from flows.request import Request, Source
 from flows.run import open_run
-from segmentation import runtimes
-from segmentation.network import Network
+from segmentation.inference import runtimes
+from segmentation.inference.network import Network
 from tests.scenes import draw_scene
 from tests.segmentation.networks import a_bundle
 from tiling.errors import Mistake

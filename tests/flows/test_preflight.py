@@ -10,9 +10,9 @@ import pytest
 from flows import pipeline
 from flows.plan import make_plan
 from flows.request import Request, Source
-from segmentation.bundle import QUANTILES, BandCard, save
-from segmentation.network import Network
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
+from segmentation.inference.network import Network
+from segmentation.models.bundle import QUANTILES, BandCard, save
 from tests.scenes import BANDS, draw_pixels, write_scene
 from tests.segmentation.networks import a_card, lively_state
 from tiling.errors import Mistake

@@ -14,9 +14,9 @@ from flows import pipeline
 from flows.plan import make_plan
 from flows.request import PRODUCTS, Product, Request, Source
 from flows.run import open_run
-from segmentation.bundle import Bundle
-from segmentation.network import Network
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
+from segmentation.inference.network import Network
+from segmentation.models.bundle import Bundle
 from segmentation.segmenter import Segmenter
 from tests.scenes import draw_scene, read
 from tests.segmentation.networks import a_bundle

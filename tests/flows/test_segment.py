@@ -36,7 +36,7 @@ from flows.observed import asset, empty_main, filled_in, plain, worth_another
 from flows.pictures import data_uri
 from flows.request import Request, Source
 from flows.segment import segment_scene
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tiling.errors import Away, Mistake
 
 HEIGHT, WIDTH = 96, 128

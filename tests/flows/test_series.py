@@ -17,8 +17,8 @@ from flows.collection import CollectionRequest, Found, collect
 from flows.commandline import collection_line, monitor_line
 from flows.monitor import MonitorRequest, monitor
 from flows.request import Request, Source
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.rules import Rules
 from segmentation.segmenter import Segmenter
 from tests.scenes import BANDS, draw_pixels, read, write_scene
 

@@ -18,18 +18,18 @@ from flows import pipeline
 from flows.cluster import HERE, Cluster
 from flows.plan import make_plan
 from flows.request import Request, Source
-from segmentation import engine, runtimes
-from segmentation.architectures import build, stride_of
-from segmentation.bundle import Bundle, Support, save
-from segmentation.field import support, taper
-from segmentation.landscape import BANDS as LANDSCAPE
-from segmentation.landscape import Landscape
+from segmentation.inference import engine, runtimes
+from segmentation.inference.network import Network
+from segmentation.inference.runtimes import trained
 from segmentation.legend import LAND_COVER
-from segmentation.network import Network
-from segmentation.recipe import Recipe
-from segmentation.runtimes import trained
-from segmentation.samples import TRAIN, Labelled, Samples
-from segmentation.training import train_network
+from segmentation.models.bundle import Bundle, Support, save
+from segmentation.networks.architectures import build, stride_of
+from segmentation.networks.receptive_field import support, taper
+from segmentation.synthetic.landscape import BANDS as LANDSCAPE
+from segmentation.synthetic.landscape import Landscape
+from segmentation.training.recipe import Recipe
+from segmentation.training.samples import TRAIN, Labelled, Samples
+from segmentation.training.train_network import train_network
 from tests.scenes import draw_scene, read, write_scene
 from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.scene.prefetch import read_ahead

@@ -25,8 +25,8 @@ from flows.plan import calibrated, describe, make_plan
 from flows.request import Request, Source
 from flows.stac import Search, by_day, find
 from flows.storage import Remote
+from segmentation.classical.rules import Levels, Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.rules import Levels, Rules
 from tests.s3 import BUCKET, s3
 from tests.scenes import BANDS, draw_pixels, read
 from tests.segmentation.test_mlm import SCHEMAS, STAC, uri

@@ -30,8 +30,8 @@ from flows.pools import ThisProcess
 from flows.request import Request, Source, checked
 from flows.run import RunFolder, open_run
 from flows.storage import Claim, Remote, near_copy, place_of
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.rules import Rules
 from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene

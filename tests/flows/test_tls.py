@@ -21,7 +21,7 @@ import pytest
 from flows import cluster, pipeline
 from flows.cluster import Cluster
 from flows.request import Request, Source
-from segmentation.rules import Rules
+from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 from tiling.errors import Mistake
 

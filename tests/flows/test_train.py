@@ -23,11 +23,11 @@ from PIL import Image
 from flows.request import Source
 from flows.samples import samples_of
 from flows.train import Training, _key, grouped, recipe_from, train
-from segmentation.bundle import load
 from segmentation.errors import Mistake as NoBundle
-from segmentation.growing import ForestRecipe
-from segmentation.recipe import Recipe
-from segmentation.samples import TEST, TRAIN, VALIDATION
+from segmentation.models.bundle import load
+from segmentation.training.recipe import Recipe
+from segmentation.training.samples import TEST, TRAIN, VALIDATION
+from segmentation.training.train_forest import ForestRecipe
 from tests.scenes import BANDS, UTM, draw_pixels, write_scene
 from tiling.errors import Mistake
 

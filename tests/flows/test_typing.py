@@ -13,10 +13,10 @@ from flows import cli
 from flows.request import choose_segmenter, pairs, words
 from flows.settings import nearest, settings_of
 from flows.stac import NothingFound
+from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as MistakeOfMeaning
-from segmentation.network import Network
-from segmentation.rules import Rules
+from segmentation.inference.network import Network
 from segmentation.segmenter import settings
 from tests.conftest import Run
 from tests.scenes import draw_scene

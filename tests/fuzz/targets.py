@@ -180,7 +180,7 @@ def shapes() -> list[bytes]:
 
 
 def meet_card(path: Path) -> None:
-    from segmentation.bundle import read_card
+    from segmentation.models.bundle import read_card
 
     card = read_card(path)
     assert card.band_names
@@ -188,7 +188,7 @@ def meet_card(path: Path) -> None:
 
 
 def cards() -> list[bytes]:
-    from segmentation.bundle import CARD, PACKAGED
+    from segmentation.models.bundle import CARD, PACKAGED
 
     return [file.read_bytes() for file in sorted(PACKAGED.glob(f"*/{CARD}"))]
 
@@ -197,7 +197,7 @@ def meet_weights(path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from segmentation.weights import tensor_facts
+    from segmentation.models.weights import tensor_facts
 
     content = path.read_bytes()
     with path.open("rb") as stream:

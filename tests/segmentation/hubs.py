@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from segmentation.bundle import Bundle
+from segmentation.models.bundle import Bundle
 
 COMMIT = "c0ffee" + "0" * 34
 WEIGHTS = "model.safetensors"

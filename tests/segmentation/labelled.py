@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segmentation.legend import LAND_COVER
-from segmentation.samples import TEST, TRAIN, VALIDATION, Labelled, Samples
+from segmentation.training.samples import TEST, TRAIN, VALIDATION, Labelled, Samples
 
 BANDS = ("red", "green", "nir")
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from segmentation.architectures import build
-from segmentation.bundle import BandCard, Bundle, Card, NetworkModel, Support, save
 from segmentation.legend import LAND_COVER
+from segmentation.models.bundle import BandCard, Bundle, Card, NetworkModel, Support, save
+from segmentation.networks.architectures import build
 from segmentation.segmenter import Prediction
 from tests.segmentation.chips import make_chip
 from tiling.grid.window import Window

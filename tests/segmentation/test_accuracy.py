@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
-from segmentation.accuracy import Accuracy, confusion_matrix
+from segmentation.accuracy.confusion import Accuracy, confusion_matrix
 
 VALUES = (3, 1, 7, 200)
 ROWS = tuple((value, f"class {value}", "#000000") for value in VALUES)

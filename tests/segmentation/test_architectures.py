@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from segmentation.architectures import (
+from segmentation.errors import Mistake
+from segmentation.networks.architectures import (
     ARCHITECTURES,
     RED_GREEN_BLUE,
     architectures,
@@ -27,7 +28,6 @@ from segmentation.architectures import (
     initial_weights,
     stride_of,
 )
-from segmentation.errors import Mistake
 from tests.segmentation.networks import DEMO_ENCODER, a_card
 
 LIBRARY = (
@@ -226,7 +226,7 @@ def test_where_no_weights_can_be_had_a_line_says_so(
 
 
 def test_a_hub_that_does_not_answer_is_given_up(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segmentation.architectures.PATIENCE", 0.2)
+    monkeypatch.setattr("segmentation.networks.architectures.PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
         said = initial_weights(build(a_card()), a_card())

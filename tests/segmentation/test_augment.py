@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segmentation.augment import Augmentation, relit, resized, turned, wider
+from segmentation.training.augmentation import Augmentation, relit, resized, turned, wider
 
 
 def test_the_eight_symmetries_are_all_different_and_a_group() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation.boundaries import SLACK, BoundaryAccuracy, Spacing, boundary, count_boundaries, reach
+from segmentation.accuracy.boundary_f1 import SLACK, BoundaryAccuracy, Spacing, boundary, count_boundaries, reach
 
 VALUES = (1, 2, 5)
 Rasters = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_], Spacing]

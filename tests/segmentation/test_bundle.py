@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segmentation.bundle import CARD, BandCard, Bundle, Card, ForestModel, Support, load, names, save
 from segmentation.errors import Mistake
 from segmentation.legend import LAND_COVER
-from segmentation.mlm import FORMAT, item_of
-from segmentation.weights import CHECKPOINTS, LARGEST
+from segmentation.models.bundle import CARD, BandCard, Bundle, Card, ForestModel, Support, load, names, save
+from segmentation.models.stac_mlm import FORMAT, item_of
+from segmentation.models.weights import CHECKPOINTS, LARGEST
 from tests.segmentation.networks import a_card
 
 STATE = {
@@ -396,8 +396,8 @@ def test_the_readme_states_the_figures_of_the_demo_card() -> None:
 def test_cards_are_read_without_torch(bundle: Bundle) -> None:
     program = f"""
 import sys
-from segmentation.bundle import load
-from segmentation.network import Network
+from segmentation.models.bundle import load
+from segmentation.inference.network import Network
 card = load({str(bundle.folder)!r}).card
 network = Network(bundle={str(bundle.folder)!r})
 assert network.footprint[:3] == (card.model.tile, card.model.margin, card.model.stride)

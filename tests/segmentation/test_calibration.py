@@ -11,8 +11,8 @@ import pytest
 import rasterio
 import xarray as xr
 
-from segmentation import calibration
-from segmentation.calibration import doubts, infer
+from segmentation.spectral import reflectance
+from segmentation.spectral.reflectance import doubts, infer
 from tests.segmentation.chips import make_chip
 
 SIX = ("blue", "green", "red", "nir", "swir16", "swir22")
@@ -208,7 +208,7 @@ def test_collection_2_is_recognised_only_where_all_speaks_for_it(
 ) -> None:
     def told(**counts: tuple[float, ...]) -> bool:
         floor, middle, ceiling = (np.array(counts[name], float) for name in COUNTS)
-        return calibration._is_collection_2(list(bands), floor, middle, ceiling)
+        return reflectance._is_collection_2(list(bands), floor, middle, ceiling)
 
     if bands == SIX:
         assert told(**COUNTS)
@@ -234,5 +234,5 @@ DARKEST = (1200.0, 1150.0, 1100.0, 1250.0, 1050.0, 1600.0)
 def test_an_offset_of_1000_is_recognised_only_where_all_speaks_for_it(
     floor: tuple[float, ...], bands: tuple[str, ...]
 ) -> None:
-    assert calibration._is_offset_by_1000(list(SIX), np.array(DARKEST))
-    assert not calibration._is_offset_by_1000(list(bands), np.array(floor, float))
+    assert reflectance._is_offset_by_1000(list(SIX), np.array(DARKEST))
+    assert not reflectance._is_offset_by_1000(list(bands), np.array(floor, float))

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from segmentation.architectures import build
-from segmentation.bundle import Bundle, Card, load
-from segmentation.convert import convert, fitting, parameters, smp_settings, stand_ins
 from segmentation.errors import Mistake
-from segmentation.field import support
+from segmentation.interchange.import_checkpoint import convert, fitting, parameters, smp_settings, stand_ins
+from segmentation.models.bundle import Bundle, Card, load
+from segmentation.networks.architectures import build
+from segmentation.networks.receptive_field import support
 from tests.segmentation.networks import a_card, lively_state
 
 State = dict[str, torch.Tensor]

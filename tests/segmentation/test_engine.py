@@ -13,14 +13,14 @@ import pytest
 import torch
 import xarray as xr
 
-from segmentation import engine, runtimes
-from segmentation.architectures import build
-from segmentation.bundle import Bundle
-from segmentation.engine import _MEASURES, Wish, agreed, normalised, settle
 from segmentation.errors import Mistake
-from segmentation.field import taper
-from segmentation.network import Network
-from segmentation.runtimes import agreement, fused, trained
+from segmentation.inference import engine, runtimes
+from segmentation.inference.engine import _MEASURES, Wish, agreed, normalised, settle
+from segmentation.inference.network import Network
+from segmentation.inference.runtimes import agreement, fused, trained
+from segmentation.models.bundle import Bundle
+from segmentation.networks.architectures import build
+from segmentation.networks.receptive_field import taper
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of

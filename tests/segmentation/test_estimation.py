@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segmentation.accuracy import confusion_matrix
-from segmentation.estimation import AreaEstimates
+from segmentation.accuracy.area_estimation import AreaEstimates
+from segmentation.accuracy.confusion import confusion_matrix
 
 HECTARE = 10_000.0
 

@@ -15,11 +15,11 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation import export as module
-from segmentation.bundle import Bundle, load, save
 from segmentation.errors import Mistake
-from segmentation.export import Exported, Tiling, as_chips, export, session, tiling_for
-from segmentation.network import Network
+from segmentation.inference.network import Network
+from segmentation.interchange import export_onnx as module
+from segmentation.interchange.export_onnx import Exported, Tiling, as_chips, export, session, tiling_for
+from segmentation.models.bundle import Bundle, load, save
 from tests.segmentation.networks import a_bundle, a_card
 
 Pixels = npt.NDArray[Any]

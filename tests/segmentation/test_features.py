@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.card import BandCard
 from segmentation.errors import Mistake
-from segmentation.features import LARGEST_WINDOW, Feature, candidates, compute, margin_of
+from segmentation.forests.pixel_features import LARGEST_WINDOW, Feature, candidates, compute, margin_of
+from segmentation.models.card import BandCard
 from tests.segmentation.chips import make_chip
 
 BANDS = ("red", "nir")

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.bundle import Support
-from segmentation.field import _middle, choose_margin, disagreement, effective_field, support, taper
+from segmentation.models.bundle import Support
+from segmentation.networks.receptive_field import _middle, choose_margin, disagreement, effective_field, support, taper
 from tiling.grid.tiles import Lattice
 
 

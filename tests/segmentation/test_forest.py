@@ -17,15 +17,16 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import features, forest, growing, trees
-from segmentation.bundle import Bundle, write
-from segmentation.card import ForestModel
 from segmentation.errors import Mistake
-from segmentation.forest import Forest
-from segmentation.growing import ForestRecipe, TrainedForest, pixels_of, train_forest
-from segmentation.samples import TEST, TRAIN, VALIDATION, Samples
+from segmentation.forests import estimators, forest, pixel_features
+from segmentation.forests.estimators import FORESTS, Unsafe, opened, packed, unpacked
+from segmentation.forests.forest import Forest
+from segmentation.models.bundle import Bundle, write
+from segmentation.models.card import ForestModel
 from segmentation.segmenter import predict
-from segmentation.trees import FORESTS, Unsafe, opened, packed, unpacked
+from segmentation.training import train_forest as growing
+from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
+from segmentation.training.train_forest import ForestRecipe, TrainedForest, pixels_of, train_forest
 from tests.segmentation.labelled import a_samples, draw
 
 KINDS = tuple(FORESTS)
@@ -75,8 +76,8 @@ def test_it_learns_what_colour_tells(grown: TrainedForest) -> None:
 @pytest.mark.parametrize("side", [5, 16, 33])
 def test_training_sees_a_pixel_as_a_whole_scene_shows_it(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = a_samples(draw(50, 70, seed=3))
-    wanted, cards = features.candidates(samples.bands, WINDOWS), samples.band_cards()
-    whole = features.compute(samples.chip(samples.pieces[0]), wanted, cards)
+    wanted, cards = pixel_features.candidates(samples.bands, WINDOWS), samples.band_cards()
+    whole = pixel_features.compute(samples.chip(samples.pieces[0]), wanted, cards)
     monkeypatch.setattr(growing, "_BLOCK", side)
     looked = np.full_like(whole, np.nan)
     for piece, rows, cols, _ in growing._labels(samples, (TRAIN, VALIDATION)):
@@ -128,7 +129,7 @@ def test_windows_are_those_that_validate_best() -> None:
         valid=np.ones(codes.shape, bool),
     )  # fmt: skip
     found = trained(a_samples(piece), windows=None, features=30)
-    assert features.margin_of(features.parsed(found.card.forest.features)) == 13
+    assert pixel_features.margin_of(pixel_features.parsed(found.card.forest.features)) == 13
     assert found.validation is not None
     assert found.validation.overall_accuracy > 0.8
 
@@ -162,7 +163,7 @@ def test_drawn_pixels_stand_for_all(per_class: int) -> None:
     samples = a_samples(draw(40, 300), draw(30, 20, seed=3))
     recipe = ForestRecipe(per_class=per_class, rarity=0)
     cards = samples.band_cards()
-    tried = features.candidates(samples.bands, (3,))
+    tried = pixel_features.candidates(samples.bands, (3,))
     drawn = pixels_of(samples, (TRAIN,), tried, cards, recipe)
     counts = samples.counts(TRAIN)
     assert np.array_equal(np.bincount(drawn.classes), np.minimum(counts, per_class))
@@ -170,7 +171,7 @@ def test_drawn_pixels_stand_for_all(per_class: int) -> None:
     known = {
         (samples.legend.values[index], seen.tobytes())
         for piece in samples.pieces
-        for chip in [features.compute(samples.chip(piece), tried, cards)]
+        for chip in [pixel_features.compute(samples.chip(piece), tried, cards)]
         for index in range(3)
         for seen in chip[:, (piece.labels == samples.legend.values[index]) & (piece.part == TRAIN)].T.copy()
     }
@@ -243,7 +244,7 @@ def test_threads_change_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
 def test_its_votes_are_scikit_learn_s(voters: TrainedForest) -> None:
     trees, card, chip = unpacked(voters.content, voters.card), voters.card, whole_chip()
     card = card.model_copy(update={"model": card.forest.model_copy(update={"temperature": 1.0})})
-    seen = features.compute(chip, features.parsed(card.forest.features), card.bands)
+    seen = pixel_features.compute(chip, pixel_features.parsed(card.forest.features), card.bands)
     valid = chip["valid"].values
     expected = trees.predict_proba(seen[:, valid].T)
     assert np.allclose(forest.probabilities(trees, card, chip)[:, valid].T, expected, atol=1e-7)
@@ -410,7 +411,7 @@ def test_types_that_skops_lets_in_and_no_forest_needs_are_refused(voters: Traine
     voting = unpacked(voters.content, voters.card)
     voting.also = scipy.special.expit
     content = packed(voting)
-    assert set(skops.io.get_untrusted_types(data=content)) <= set(trees._TRUSTED)
+    assert set(skops.io.get_untrusted_types(data=content)) <= set(estimators._TRUSTED)
     assert "it holds types of scipy" in refused(voters.card, content, tmp_path)
 
 
@@ -425,7 +426,7 @@ def test_a_file_for_other_features_or_classes_is_refused(voters: TrainedForest, 
 def test_a_file_that_unpacks_to_more_than_any_forest_is_not_unpacked(
     voters: TrainedForest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trees, "_LARGEST", 10_000)
+    monkeypatch.setattr(estimators, "_LARGEST", 10_000)
     assert "too large" in refused(voters.card, voters.content, tmp_path)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segmentation.architectures import ARCHITECTURES, build, stride_of
 from segmentation.errors import Mistake
-from segmentation.field import support
-from segmentation.fullunet import FullUNet
+from segmentation.networks.architectures import ARCHITECTURES, build, stride_of
+from segmentation.networks.full_resolution_unet import FullUNet
+from segmentation.networks.receptive_field import support
 from tests.segmentation.networks import a_card
 
 

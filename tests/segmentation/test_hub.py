@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from segmentation import hub
-from segmentation.bundle import CARD, load
 from segmentation.errors import Mistake
-from segmentation.mlm import item_of
+from segmentation.models import hub
+from segmentation.models.bundle import CARD, load
+from segmentation.models.stac_mlm import item_of
 from tests.segmentation.hubs import COMMIT, WEIGHTS, FakeHub, serving, with_model
 from tests.segmentation.networks import a_bundle, a_card
 
@@ -156,7 +156,7 @@ def test_another_kind_of_server_is_named(fake: FakeHub, monkeypatch: pytest.Monk
 
 
 def test_a_forest_is_not_taken(fake: FakeHub) -> None:
-    from segmentation.card import ForestModel
+    from segmentation.models.card import ForestModel
 
     card = a_card().model_copy(
         update={"model": ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")}
@@ -189,8 +189,8 @@ def test_a_bundle_is_not_converted(fake: FakeHub) -> None:
 def test_nothing_heavy_is_needed(fake: FakeHub) -> None:
     program = """
 import sys
-from segmentation.bundle import load
-from segmentation.hub import fetched
+from segmentation.models.bundle import load
+from segmentation.models.hub import fetched
 load(fetched("hf://nobody/fields")).check()
 heavy = {"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"} & set(sys.modules)
 assert not heavy, heavy

@@ -11,9 +11,9 @@ import spyndex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation import indices
 from segmentation.errors import Mistake
-from segmentation.indices import available, catalogue, compute, find, mend, missing, required_bands
+from segmentation.spectral import indices
+from segmentation.spectral.indices import available, catalogue, compute, find, mend, missing, required_bands
 from tests.segmentation.chips import make_chip, of_spectra
 
 LETTERS = {letter: band.common_name for letter, band in spyndex.bands.items()}

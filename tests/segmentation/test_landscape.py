@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import landscape
-from segmentation.landscape import BANDS, Landscape
 from segmentation.legend import LAND_COVER
+from segmentation.synthetic import landscape
+from segmentation.synthetic.landscape import BANDS, Landscape
 
 WATER, TREES, CROPS, SPARSE, BARE, BUILT = range(1, 7)
 
@@ -82,7 +82,7 @@ def test_truth_is_what_it_always_was() -> None:
 
 def test_another_process_sees_the_same_pixels() -> None:
     script = (
-        "from hashlib import blake2b; from segmentation.landscape import Landscape;"
+        "from hashlib import blake2b; from segmentation.synthetic.landscape import Landscape;"
         "print(blake2b(Landscape(2).read(-40, 1000, 80, 100)[0].tobytes()).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()

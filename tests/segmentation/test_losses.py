@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segmentation.errors import Mistake
-from segmentation.losses import IGNORED, LOSSES, loss_named, on_boundary, weights_of
+from segmentation.training.losses import IGNORED, LOSSES, loss_named, on_boundary, weights_of
 
 EVEN = (1.0, 1.0, 1.0)
 

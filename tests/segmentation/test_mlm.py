@@ -20,11 +20,11 @@ from pystac.validation.local_validator import get_local_schema_cache
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from segmentation.bundle import CARD, load
-from segmentation.card import QUANTILES, BandCard, Card, ForestModel, NetworkModel, Support
 from segmentation.errors import Mistake
 from segmentation.legend import LandClass, Legend
-from segmentation.mlm import ALWAYS, EXTENSIONS, FORMAT, card_of, item_of
+from segmentation.models.bundle import CARD, load
+from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, NetworkModel, Support
+from segmentation.models.stac_mlm import ALWAYS, EXTENSIONS, FORMAT, card_of, item_of
 from tests.segmentation.networks import a_card
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"

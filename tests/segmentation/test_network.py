@@ -16,15 +16,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import engine, runtimes
-from segmentation.architectures import build, stride_of
-from segmentation.bundle import Bundle, Support, load, save
-from segmentation.engine import Wish, normalised
 from segmentation.errors import Mistake
-from segmentation.field import support
+from segmentation.inference import engine, runtimes
+from segmentation.inference.engine import Wish, normalised
+from segmentation.inference.network import Network
+from segmentation.inference.runtimes import trained
 from segmentation.legend import LAND_COVER
-from segmentation.network import Network
-from segmentation.runtimes import trained
+from segmentation.models.bundle import Bundle, Support, load, save
+from segmentation.networks.architectures import build, stride_of
+from segmentation.networks.receptive_field import support
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, chip_of, lively_state, same, scene_of
@@ -305,22 +305,22 @@ def test_a_card_with_a_stride_that_is_not_the_networks_is_a_mistake(bundle: Bund
 
 def test_training_sees_on_average_what_inference_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Augmentation moves single examples, not what they are all about."""
-    from segmentation import demo_training
+    from segmentation.training import train_demo
 
-    monkeypatch.setattr(demo_training, "CHIP", 16)
+    monkeypatch.setattr(train_demo, "CHIP", 16)
     spectrum = np.array([600, 900, 900, 3000, 2400, 1500], np.uint16)
-    card = a_card(bands=demo_training.BANDS, mean=(0.05,) * 6, std=(0.02, 0.02, 0.04, 0.08, 0.07, 0.06))
+    card = a_card(bands=train_demo.BANDS, mean=(0.05,) * 6, std=(0.02, 0.02, 0.04, 0.08, 0.07, 0.06))
     pixels = np.tile(spectrum[:, None, None], (400, 1, 16, 16))
-    made = demo_training.Examples(pixels, np.zeros((400, 16, 16), np.uint8))
-    batches = demo_training.batches(made, card, np.random.default_rng(0))
+    made = train_demo.Examples(pixels, np.zeros((400, 16, 16), np.uint8))
+    batches = train_demo.batches(made, card, np.random.default_rng(0))
     seen = np.median(torch.cat([inputs[:, :, 8, 8] for inputs, _ in batches]), axis=0)
-    expected = normalised(make_chip(pixels[0], demo_training.BANDS, scale=1e-4), card)[:, 8, 8]
+    expected = normalised(make_chip(pixels[0], train_demo.BANDS, scale=1e-4), card)[:, 8, 8]
     assert np.allclose(seen, expected, rtol=0.05, atol=0.1)
 
 
 def test_the_demo_network_knows_its_landscape() -> None:
     """On a seed that it was not trained on: it finds what the card promises, about."""
-    from segmentation.demo_training import HELD_OUT_SEEDS, accuracy, scene
+    from segmentation.training.train_demo import HELD_OUT_SEEDS, accuracy, scene
 
     demo = Network(bundle="demo", device="cpu")
     found = accuracy(demo, [scene(HELD_OUT_SEEDS[-1] + 1, 512)])

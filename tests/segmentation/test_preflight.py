@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 
-from segmentation.bundle import QUANTILES, BandCard, Card
 from segmentation.errors import Mistake
-from segmentation.preflight import DRIFT, drifts, inspect, unmarked
+from segmentation.models.bundle import QUANTILES, BandCard, Card
+from segmentation.models.preflight import DRIFT, drifts, inspect, unmarked
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import a_card
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segmentation.reliability import Reliability, count_confidence
+from segmentation.accuracy.reliability import Reliability, count_confidence
 
 percents = arrays(np.uint8, 50, elements=st.one_of(st.integers(0, 100), st.just(255)))
 rights = arrays(np.bool_, 50)

@@ -14,10 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segmentation.errors import Mistake
-from segmentation.landscape import _MATERIALS
-from segmentation.legend import LAND_COVER
-from segmentation.rules import (
+from segmentation.classical.rules import (
     BARE,
     BUILT,
     CLOUD,
@@ -31,7 +28,10 @@ from segmentation.rules import (
     Rules,
     _forest_green,
 )
+from segmentation.errors import Mistake
+from segmentation.legend import LAND_COVER
 from segmentation.segmenter import predict, segmenter_class
+from segmentation.synthetic.landscape import _MATERIALS
 from tests.segmentation.chips import make_chip, of_spectra
 
 FIVE = ("blue", "green", "red", "nir", "swir16")

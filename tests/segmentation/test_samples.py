@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmentation.chip import reflectance
-from segmentation.samples import PARTS, TEST, TRAIN, VALIDATION
+from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION
 from tests.segmentation.labelled import a_samples, draw
 
 

@@ -15,8 +15,8 @@ from skimage.filters import threshold_otsu
 
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake
-from segmentation.indices import compute
 from segmentation.segmenter import predict, segmenter_class
+from segmentation.spectral.indices import compute
 from tests.segmentation.chips import make_chip
 
 LOW, HIGH = 1, 2

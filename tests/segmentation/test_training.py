@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from segmentation import fitting
-from segmentation.architectures import build
-from segmentation.batches import Places, batch_of, seen_of, targets_of
-from segmentation.bundle import save
-from segmentation.card import QUANTILES, BandCard, Card
-from segmentation.engine import normalised
 from segmentation.errors import Mistake
-from segmentation.field import TOLERATED
-from segmentation.fitting import Run, Team, fit, fit_together, rate_at
-from segmentation.judging import accuracy, temperature
+from segmentation.inference.engine import normalised
 from segmentation.legend import LAND_COVER, Legend
-from segmentation.losses import IGNORED
-from segmentation.recipe import Recipe, network_for, settled, work
-from segmentation.samples import TEST, TRAIN, VALIDATION, Samples
-from segmentation.training import Trained, started_from, train_network
+from segmentation.models.bundle import save
+from segmentation.models.card import QUANTILES, BandCard, Card
+from segmentation.networks.architectures import build
+from segmentation.networks.receptive_field import TOLERATED
+from segmentation.training import loop
+from segmentation.training.chip_sampler import Places, batch_of, seen_of, targets_of
+from segmentation.training.loop import Run, Team, fit, fit_together, rate_at
+from segmentation.training.losses import IGNORED
+from segmentation.training.recipe import Recipe, network_for, settled, work
+from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
+from segmentation.training.train_network import Trained, started_from, train_network
+from segmentation.training.validation import accuracy, temperature
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.networks import a_card, lively_state
 from tiling.grid.tiles import Lattice
@@ -224,7 +224,7 @@ def test_the_members_of_a_team_share_the_chips_of_a_step(tmp_path: Path) -> None
     run = Run(samples, SMALL.model_copy(update={"steps": 3}), a_small_card(), (TRAIN,), 0, tmp_path / "run.pt")
 
     def chips(team: Team) -> list[list[bytes]]:
-        with fitting._batches(run, 0, team) as batches:
+        with loop._batches(run, 0, team) as batches:
             return [[one.tobytes() for one in pixels] for pixels, _ in batches]
 
     alone, first, second = chips(Team()), chips(Team(0, 2)), chips(Team(1, 2))
@@ -242,9 +242,9 @@ def test_batches_are_made_a_few_ahead_and_no_more(tmp_path: Path, monkeypatch: p
             asked.append(given)
             return super().submit(*given, **options)
 
-    monkeypatch.setattr(fitting, "ThreadPoolExecutor", Counting)
+    monkeypatch.setattr(loop, "ThreadPoolExecutor", Counting)
     run = Run(a_samples(), SMALL, a_small_card(), (TRAIN,), 0, tmp_path / "run.pt")
-    with fitting._batches(run, 0, Team()) as batches:
+    with loop._batches(run, 0, Team()) as batches:
         for taken, _ in enumerate(batches, start=1):
             assert len(asked) <= taken + 4
     assert len(asked) == SMALL.steps
@@ -490,7 +490,7 @@ def test_from_few_labels_several_networks_are_made(monkeypatch: pytest.MonkeyPat
     assert network_for(samples, Recipe()).options == {"members": 3}
     assert network_for(samples, Recipe(options={"members": 1})).options == {"members": 1}
     assert network_for(samples, Recipe(architecture="fullunet")).options == {}
-    monkeypatch.setattr("segmentation.recipe._FEWER", 10)
+    monkeypatch.setattr("segmentation.training.recipe._FEWER", 10)
     assert network_for(samples, Recipe()).options == {}
 
 
