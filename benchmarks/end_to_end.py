@@ -124,10 +124,10 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     from flows.cluster import keep_freed_memory
     from flows.plan import make_plan
     from flows.request import Request, Source
-    from segmentation.inference.engine import normalised
     from segmentation.inference.network import Network
-    from segmentation.inference.runtimes import trained
+    from segmentation.inference.transfer import normalised
     from segmentation.models.bundle import load
+    from segmentation.networks.restore import trained
 
     request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
     plan, opened = make_plan(request), load(bundle)

@@ -12,7 +12,8 @@ from affine import Affine
 from flows.pools import Pool
 from flows.progress import Progress, counted, silent
 from segmentation.legend import LAND_COVER
-from segmentation.synthetic.landscape import BANDS, Landscape
+from segmentation.synthetic.landscape import Landscape
+from segmentation.synthetic.materials import BANDS
 from tiling.errors import Mistake
 from tiling.formats.pam import sidecar_text
 from tiling.grid.window import Window

@@ -41,7 +41,7 @@ from segmentation.accuracy.confusion import Accuracy
 from segmentation.accuracy.reliability import BINS, Reliability
 from segmentation.models.bundle import Bundle, load
 from segmentation.models.trained import Bundled
-from segmentation.segmenter import kinds, segmenter_class
+from segmentation.registry import kinds, segmenter_class
 from tiling.classmaps.alignment import TWICE, overlap, same_grid, side
 from tiling.classmaps.raster import has_alpha, open_classes
 from tiling.errors import Mistake

@@ -12,7 +12,8 @@ from pydantic.json_schema import JsonSchemaValue
 import segmentation.errors
 from flows import choices
 from flows.choices import AS_FILE_SAYS, METHODS, SENSORS
-from segmentation.segmenter import AnySegmenter, Segmenter, kinds, segmenter_class
+from segmentation.registry import AnySegmenter, kinds, segmenter_class
+from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import catalogue
 from tiling.scene.band_names import COMMON_NAMES
 

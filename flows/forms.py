@@ -19,7 +19,7 @@ from flows.reach import reach_of_forms
 from flows.request import Product, Request, Source, check_machines, check_places, checked, number, pairs
 from flows.settings import settings_of
 from flows.train import Training, grouped, recipe_from
-from segmentation.segmenter import AnySegmenter
+from segmentation.registry import AnySegmenter
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
 

@@ -163,7 +163,8 @@ def card_for(
 
     Raises `Mistake` in one line for what nobody says. What must be measured is not known yet.
     """
-    from segmentation.interchange.import_checkpoint import SMP_CONFIG, smp_settings
+    from segmentation.interchange.import_checkpoint import smp_settings
+    from segmentation.models.weights import SMP_CONFIG
 
     model = _like(like) if like else None
     own = smp_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}

@@ -18,7 +18,8 @@ from flows.run import RunFolder, content_key
 from flows.shard import ShardJob
 from flows.vectorise import swallowed
 from segmentation.models.preflight import unmarked
-from segmentation.segmenter import Finding, Segmenter, kinds
+from segmentation.registry import kinds
+from segmentation.segmenter import Finding, Segmenter
 from segmentation.spectral.indices import required_bands
 from segmentation.spectral.reflectance import REFLECTIVE, STRETCHED, doubts, infer
 from tiling.classmaps.raster import open_classes

@@ -17,7 +17,8 @@ from flows.stac import Search, find
 from flows.storage import Place
 from segmentation.models.bundle import load, names
 from segmentation.models.weights import refuse_checkpoint
-from segmentation.segmenter import AnySegmenter, Measure, Segmenter, kinds, segmenter_class
+from segmentation.registry import AnySegmenter, kinds, segmenter_class
+from segmentation.segmenter import Measure, Segmenter
 from segmentation.segmenter import settings as settings_of_kind
 from tiling.errors import Mistake
 from tiling.io.access import check_reach

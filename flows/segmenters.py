@@ -7,7 +7,8 @@ from typing import Any
 
 from flows.settings import explained, nearest
 from segmentation.models.bundle import names
-from segmentation.segmenter import kinds, segmenter_class, settings
+from segmentation.registry import kinds, segmenter_class
+from segmentation.segmenter import settings
 from tiling.errors import Mistake
 
 __all__ = ["kind_facts", "kinds"]

@@ -23,11 +23,12 @@ from flows.samples import samples_of
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.forests.estimators import FORESTS
 from segmentation.models.bundle import Bundle, check_folder, save, write
-from segmentation.training.loop import Look
+from segmentation.training.checkpoint import Look
+from segmentation.training.fine_tuning import check_start
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import Samples
 from segmentation.training.train_forest import ForestRecipe, TrainedForest, train_forest
-from segmentation.training.train_network import Trained, check_start, train_network
+from segmentation.training.train_network import Trained, train_network
 from tiling.errors import Mistake
 from tiling.io.files import write_text
 from tiling.io.gdal_config import keep_cache_small

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
 from segmentation.errors import Mistake
 from segmentation.legend import Legend
-
-ENTRY_POINTS = "landweave.segmenters"
 
 Measure = Literal["probabilities", "entropy", "margin"]
 """What a method that weighs its classes can say of a pixel beside its label: the probability of each class, how evenly
@@ -213,43 +209,6 @@ def held_to_its_word(segmenter: Segmenter, prediction: Prediction, valid: npt.ND
     return prediction
 
 
-@cache
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name)}
-
-
-def kinds() -> tuple[str, ...]:
-    """Names of all installed segmenters; loads none of them."""
-    return tuple(_registered())
-
-
-@cache
-def segmenter_class(kind: str) -> type[Segmenter]:
-    """The class registered under `kind`; `Mistake` for an unknown kind or one whose package does not load."""
-    point = _registered().get(kind)
-    if point is None:
-        raise Mistake(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}")
-    try:
-        loaded = point.load()
-    except (ImportError, AttributeError) as error:
-        raise Mistake(f"segmenter {kind!r} of {point.value} does not load: {error}") from error
-    if not (isinstance(loaded, type) and issubclass(loaded, Segmenter)):
-        raise Mistake(f"segmenter {kind!r} of {point.value} is not a Segmenter")
-    return loaded
-
-
 def settings(segmenter: type[Segmenter]) -> dict[str, FieldInfo]:
     """What a person may set, by name: all fields but the kind and those that a run fills in."""
     return {name: one for name, one in segmenter.model_fields.items() if name not in _FILLED_IN}
-
-
-def _resolve(value: Any) -> Any:
-    if isinstance(value, Segmenter) or not isinstance(value, dict):
-        return value
-    if "kind" not in value:
-        raise Mistake(f"a segmenter needs a kind; installed are {', '.join(kinds())}")
-    return segmenter_class(value["kind"]).model_validate(value)
-
-
-AnySegmenter = Annotated[SerializeAsAny[Segmenter], BeforeValidator(_resolve)]
-"""A field that holds any installed segmenter, resolved by `kind` when it is validated and dumped whole."""

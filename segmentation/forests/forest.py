@@ -14,8 +14,9 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from segmentation.forests.estimators import Shares, opened, votes
+from segmentation.forests.estimators import Shares, votes
 from segmentation.forests.pixel_features import compute, margin_of, parsed
+from segmentation.forests.skops_file import opened
 from segmentation.models.bundle import load
 from segmentation.models.card import Card
 from segmentation.models.trained import Bundled, BundleFolder

@@ -11,8 +11,10 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from segmentation.errors import Mistake
-from segmentation.inference.engine import BYTES_PER_PIXEL, Wish, answers, facts, lanes, scores, settle
-from segmentation.inference.runtimes import Device, Runtime, chosen, device_of, threads
+from segmentation.inference.batching import lanes
+from segmentation.inference.device import Device, Runtime, device_of, threads
+from segmentation.inference.engine import BYTES_PER_PIXEL, Wish, answers, facts, scores, settle
+from segmentation.inference.runtimes import chosen
 from segmentation.models.trained import Bundled
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 

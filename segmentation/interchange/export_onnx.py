@@ -215,7 +215,7 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
     """Pixels / 255 → probabilities, in torch: the reference for what is exported."""
     import torch
 
-    from segmentation.inference.runtimes import restored
+    from segmentation.networks.restore import restored
 
     card, model = bundle.card, restored(bundle)
     mean, std = (np.array([getattr(band, what) for band in card.bands]) for what in ("mean", "std"))

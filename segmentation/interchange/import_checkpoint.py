@@ -14,13 +14,11 @@ from pydantic_core import from_json
 from segmentation.errors import Mistake
 from segmentation.models.bundle import Bundle, check_folder, save
 from segmentation.models.card import Card
-from segmentation.models.weights import CHECKPOINTS, CORRUPT, LARGEST, tensor_facts
+from segmentation.models.weights import CHECKPOINTS, CORRUPT, LARGEST, SMP_CONFIG, SMP_WEIGHTS, tensor_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
-"""What segmentation-models-pytorch's `save_pretrained` leaves in a folder."""
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "ema_state_dict", "model", "network", "net")
 """Under which of these keys training programs keep the parameters, the likeliest first."""

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from segmentation.errors import Mistake
-from segmentation.interchange.import_checkpoint import SMP_CONFIG, SMP_WEIGHTS
 from segmentation.models.bundle import CARD, LARGEST_CARD, load, read_card
 from segmentation.models.stac_mlm import KINDS
-from segmentation.models.weights import LARGEST, PICKLES, tensor_facts
+from segmentation.models.weights import LARGEST, PICKLES, SMP_CONFIG, SMP_WEIGHTS, tensor_facts
 
 if TYPE_CHECKING:
     import httpx

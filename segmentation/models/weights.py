@@ -12,6 +12,10 @@ from pydantic_core import from_json
 
 from segmentation.errors import Mistake
 
+SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
+"""What segmentation-models-pytorch's `save_pretrained` leaves in a folder."""
+
+
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 """Endings of files that torch.save and Lightning write: opening one the usual way can run code that is in it."""
 

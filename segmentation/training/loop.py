@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from segmentation.errors import Mistake
 from segmentation.models.card import Card
-from segmentation.models.weights import CORRUPT
+from segmentation.training.checkpoint import Look, State, load_checkpoint, save_checkpoint
 from segmentation.training.chip_sampler import Places, batch_of
 from segmentation.training.losses import loss_named, weights_of
 from segmentation.training.recipe import Recipe
@@ -39,18 +39,6 @@ _PATIENCE = 8
 """Looks without a better one after which a run ends, if it has become clearly worse."""
 CLEARLY = 0.02
 """A difference in mean IoU on the validation part that is not taken for chance."""
-
-
-class Look(NamedTuple):
-    """How a run stood at some step."""
-
-    step: int
-    loss: float
-    """Mean since the last look."""
-    rate: float
-    mean_iou: float
-    """On the validation part; NaN where there is none."""
-    overall_accuracy: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +76,6 @@ class Team(NamedTuple):
     rank: int = 0
     size: int = 1
     device: str = "cpu"
-
-
-@dataclass
-class _State:
-    """What a run has become."""
-
-    step: int = 0
-    best_step: int = 0
-    best_iou: float = -1.0
-    looks: list[Look] = field(default_factory=list)
 
 
 def learnt(run: Run, told: Told) -> tuple[dict[str, torch.Tensor], list[Look], int]:
@@ -144,9 +122,9 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
     optimiser = torch.optim.AdamW(
         [{"params": shrinks, "weight_decay": recipe.decay}, {"params": stays, "weight_decay": 0.0}], lr=recipe.rate
     )
-    now, best = _State(), {name: tensor.clone() for name, tensor in bare.state_dict().items()}
+    now, best = State(), {name: tensor.clone() for name, tensor in bare.state_dict().items()}
     if run.file.exists():
-        now, best = _taken_up(run.file, bare, averaged, optimiser, device)
+        now, best = load_checkpoint(run.file, bare, averaged, optimiser, device)
         if _over(run, now, team):
             return best, now.looks, now.best_step
     counts = sum((run.samples.counts(part) for part in run.parts), np.zeros(len(run.card.legend), np.int64))
@@ -184,7 +162,7 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
             if now.step % run.every == 0 or now.step == run.recipe.steps:
                 if team.rank == 0:
                     best = _looked(run, now, averaged.module, best, rate, losses)
-                    _kept(run.file, now, bare, averaged, optimiser, best)
+                    save_checkpoint(run.file, now, bare, averaged, optimiser, best)
                 losses = []
                 if _over(run, now, team):
                     break
@@ -238,7 +216,7 @@ def _batches(run: Run, start: int, team: Team) -> Iterator[Iterator[tuple[Any, A
 
 
 def _looked(
-    run: Run, now: _State, model: torch.nn.Module, best: dict[str, torch.Tensor], rate: float, losses: list[float]
+    run: Run, now: State, model: torch.nn.Module, best: dict[str, torch.Tensor], rate: float, losses: list[float]
 ) -> dict[str, torch.Tensor]:
     """Judge the averaged weights; returns the best so far and notes how it stands.
 
@@ -259,7 +237,7 @@ def _looked(
     return best
 
 
-def _over(run: Run, now: _State, team: Team) -> bool:
+def _over(run: Run, now: State, team: Team) -> bool:
     """Whether the run ends here; all processes are of one mind."""
     waited = (now.step - now.best_step) // run.every
     worse = bool(now.looks) and now.looks[-1].mean_iou < now.best_iou - CLEARLY
@@ -271,60 +249,6 @@ def _over(run: Run, now: _State, team: Team) -> bool:
         dist.broadcast_object_list(said, src=0)
         over = bool(said[0])
     return over
-
-
-def _kept(
-    file: Path, now: _State, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
-    best: dict[str, torch.Tensor],
-) -> None:  # fmt: skip
-    """Write what the run has become, whole or not at all."""
-    import torch
-
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "step": now.step,
-        "best_step": now.best_step,
-        "best_iou": now.best_iou,
-        "looks": [tuple(look) for look in now.looks],
-        "model": model.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "best": best,
-    }
-    try:
-        torch.save(state, temporary)
-        temporary.replace(file)
-    except (OSError, RuntimeError) as error:  # the latter is torch's, of a full disk
-        temporary.unlink(missing_ok=True)
-        raise Mistake(
-            f"cannot keep in {file.parent} what the training has become ({' '.join(str(error).split())[:160]}); is its "
-            "disk full? make room there and give the same command again"
-        ) from error
-
-
-def _taken_up(
-    file: Path, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
-    device: torch.device,
-) -> tuple[_State, dict[str, torch.Tensor]]:  # fmt: skip
-    """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it is run.
-
-    Raises `Mistake` where the file is damaged.
-    """
-    import torch
-
-    try:
-        kept = torch.load(file, map_location=device, weights_only=True)
-        model.load_state_dict(kept["model"])
-        averaged.load_state_dict(kept["averaged"])
-        optimiser.load_state_dict(kept["optimiser"])
-    except CORRUPT as error:
-        raise Mistake(
-            f"{file}, from which the training would go on, is damaged ({type(error).__name__}); "
-            "begin again with --fresh"
-        ) from error
-    looks = [Look(*look) for look in kept["looks"]]
-    return _State(kept["step"], kept["best_step"], kept["best_iou"], looks), kept["best"]
 
 
 def fit_together(run: Run, told: Told, devices: Sequence[str]) -> tuple[dict[str, torch.Tensor], list[Look], int]:

@@ -19,16 +19,17 @@ import xarray as xr
 
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
 from segmentation.classical.rules import Rules
-from segmentation.inference.engine import normalised
 from segmentation.inference.network import Network
-from segmentation.inference.runtimes import trained
+from segmentation.inference.transfer import normalised
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import PACKAGED, load, save
 from segmentation.models.card import QUANTILES, BandCard, Card, NetworkModel
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import disagreement, support
+from segmentation.networks.restore import trained
 from segmentation.segmenter import Segmenter
-from segmentation.synthetic.landscape import BANDS, Landscape
+from segmentation.synthetic.landscape import Landscape
+from segmentation.synthetic.materials import BANDS
 
 if TYPE_CHECKING:
     import torch

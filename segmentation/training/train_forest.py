@@ -11,9 +11,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
-from segmentation.forests.estimators import FORESTS, packed, votes
+from segmentation.forests.estimators import FORESTS, votes
 from segmentation.forests.forest import threads
 from segmentation.forests.pixel_features import LARGEST_WINDOW, Feature, candidates, compute, margin_of, parsed
+from segmentation.forests.skops_file import packed
 from segmentation.models.card import BandCard, Card, ForestModel
 from segmentation.training.loop import Told
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples

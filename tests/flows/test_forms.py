@@ -33,7 +33,7 @@ from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.forests.estimators import FORESTS
 from segmentation.networks.architectures import architectures
-from segmentation.segmenter import kinds
+from segmentation.registry import kinds
 from segmentation.spectral.indices import catalogue
 from segmentation.training.recipe import Recipe
 from tiling.errors import Mistake

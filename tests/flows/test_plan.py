@@ -108,7 +108,7 @@ def test_the_choice_does_not_follow_from_how_a_scene_is_cut(
 def test_what_speaks_against_an_engine_is_a_warning(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
     runtimes._made.cache_clear()
     for _ in range(2):  # again on resume

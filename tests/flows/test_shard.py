@@ -20,13 +20,13 @@ from flows.plan import make_plan
 from flows.request import Request, Source
 from segmentation.inference import engine, runtimes
 from segmentation.inference.network import Network
-from segmentation.inference.runtimes import trained
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, save
 from segmentation.networks.architectures import build, stride_of
 from segmentation.networks.receptive_field import support, taper
-from segmentation.synthetic.landscape import BANDS as LANDSCAPE
+from segmentation.networks.restore import trained
 from segmentation.synthetic.landscape import Landscape
+from segmentation.synthetic.materials import BANDS as LANDSCAPE
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import TRAIN, Labelled, Samples
 from segmentation.training.train_network import train_network

@@ -14,13 +14,16 @@ import torch
 import xarray as xr
 
 from segmentation.errors import Mistake
-from segmentation.inference import engine, runtimes
-from segmentation.inference.engine import _MEASURES, Wish, agreed, normalised, settle
+from segmentation.inference import batching, device, engine, runtimes, transfer
+from segmentation.inference.engine import Wish, agreed, settle
+from segmentation.inference.measures import _MEASURES
 from segmentation.inference.network import Network
-from segmentation.inference.runtimes import agreement, fused, trained
+from segmentation.inference.runtimes import agreement
+from segmentation.inference.transfer import normalised
 from segmentation.models.bundle import Bundle
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import taper
+from segmentation.networks.restore import fused, trained
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
@@ -85,7 +88,7 @@ def threads() -> Iterator[Any]:
 
     def give(count: int) -> None:
         torch.set_num_threads(count)
-        runtimes.pool_of.cache_clear()
+        device.pool_of.cache_clear()
 
     yield give
     give(before)
@@ -126,9 +129,9 @@ def test_batches_say_what_single_chips_say(network: Network, monkeypatch: pytest
         chips[empty]["valid"].values[:] = False
     alone = [network(chip) for chip in chips]
     seen: list[int] = []
-    compute = engine._on_device
-    monkeypatch.setattr(engine, "_on_device", lambda taken, *rest: seen.append(len(taken)) or compute(taken, *rest))
-    monkeypatch.setitem(engine._BATCH, "cpu", 2)
+    compute = transfer.on_device
+    monkeypatch.setattr(engine, "on_device", lambda taken, *rest: seen.append(len(taken)) or compute(taken, *rest))
+    monkeypatch.setitem(transfer.BATCH, "cpu", 2)
     together = list(network.stream(chips))
     assert seen == [2, 1]
     assert len(together) == len(alone)
@@ -159,9 +162,9 @@ def test_a_mistake_in_a_lane_is_raised_where_the_answer_is_asked_for(network: Ne
 
 
 def test_lanes_follow_the_threads_as_far_as_chips_are_small() -> None:
-    assert [engine.lanes(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [1, 2, 3, 4, 4]
-    assert engine.lanes(320**2, 64) > 16
-    assert engine.lanes(5000**2, 64) == 2
+    assert [batching.lanes(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [1, 2, 3, 4, 4]
+    assert batching.lanes(320**2, 64) > 16
+    assert batching.lanes(5000**2, 64) == 2
 
 
 RUNTIMES = [
@@ -186,7 +189,7 @@ def test_other_runtimes_give_the_same_labels(bundle: Bundle, network: Network, r
 def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     runtimes._made.cache_clear()
-    monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
     with pytest.raises(Mistake, match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; "):
         network.model_copy(update={"runtime": "openvino"}).computing()
     runtimes._made.cache_clear()
@@ -205,7 +208,7 @@ def test_a_runtime_that_cannot_translate_a_network_is_refused(
     def fail(model: Any, example: Any) -> Any:
         raise RuntimeError("no such operation: roll\nin line 12")
 
-    monkeypatch.setattr(runtimes, "_onnx", fail)
+    monkeypatch.setattr(runtimes, "compile_onnx", fail)
     runtimes._made.cache_clear()
     with pytest.raises(
         Mistake, match=r"^runtime onnx cannot run bundle test \(no such operation: roll\); leave runtime out$"
@@ -227,7 +230,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> int:
     """Pixels of the smallest scene that repays another runtime. Both are there, of whatever make."""
     monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("torch",))
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch",))
-    for make in ("_openvino", "_onnx"):
+    for make in ("compile_openvino", "compile_onnx"):
         monkeypatch.setattr(runtimes, make, lambda model, example: model)
     runtimes._made.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -264,13 +267,13 @@ def test_what_is_not_installed_is_not_chosen(undecided: Network, large: int, mon
 def test_what_disagrees_is_not_chosen_and_named(
     undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
     chosen, (finding,) = undecided.decided(large)
     assert chosen.runtime == "onnx"
     assert finding.severity == "warn"
     fact = r"runtime openvino gives \d+\.\d+% other labels than torch with bundle test, and is not used"
     assert re.fullmatch(fact, finding.message)
-    monkeypatch.setattr(runtimes, "_onnx", lambda model, example: 1 / 0)
+    monkeypatch.setattr(runtimes, "compile_onnx", lambda model, example: 1 / 0)
     runtimes._made.cache_clear()
     chosen, findings = undecided.decided(large)
     assert chosen.runtime == "torch"

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.errors import Mistake
-from segmentation.forests import estimators, forest, pixel_features
-from segmentation.forests.estimators import FORESTS, Unsafe, opened, packed, unpacked
+from segmentation.forests import forest, pixel_features, skops_file
+from segmentation.forests.estimators import FORESTS, Unsafe
 from segmentation.forests.forest import Forest
+from segmentation.forests.skops_file import opened, packed, unpacked
 from segmentation.models.bundle import Bundle, write
 from segmentation.models.card import ForestModel
 from segmentation.segmenter import predict
@@ -411,7 +412,7 @@ def test_types_that_skops_lets_in_and_no_forest_needs_are_refused(voters: Traine
     voting = unpacked(voters.content, voters.card)
     voting.also = scipy.special.expit
     content = packed(voting)
-    assert set(skops.io.get_untrusted_types(data=content)) <= set(estimators._TRUSTED)
+    assert set(skops.io.get_untrusted_types(data=content)) <= set(skops_file._TRUSTED)
     assert "it holds types of scipy" in refused(voters.card, content, tmp_path)
 
 
@@ -426,7 +427,7 @@ def test_a_file_for_other_features_or_classes_is_refused(voters: TrainedForest, 
 def test_a_file_that_unpacks_to_more_than_any_forest_is_not_unpacked(
     voters: TrainedForest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimators, "_LARGEST", 10_000)
+    monkeypatch.setattr(skops_file, "_LARGEST", 10_000)
     assert "too large" in refused(voters.card, voters.content, tmp_path)
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from segmentation.legend import LAND_COVER
 from segmentation.synthetic import landscape
-from segmentation.synthetic.landscape import BANDS, Landscape
+from segmentation.synthetic.landscape import Landscape
+from segmentation.synthetic.materials import BANDS
 
 WATER, TREES, CROPS, SPARSE, BARE, BUILT = range(1, 7)
 

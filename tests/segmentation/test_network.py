@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from segmentation.errors import Mistake
 from segmentation.inference import engine, runtimes
-from segmentation.inference.engine import Wish, normalised
+from segmentation.inference.engine import Wish
 from segmentation.inference.network import Network
-from segmentation.inference.runtimes import trained
+from segmentation.inference.transfer import normalised
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, load, save
 from segmentation.networks.architectures import build, stride_of
 from segmentation.networks.receptive_field import support
+from segmentation.networks.restore import trained
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, chip_of, lively_state, same, scene_of

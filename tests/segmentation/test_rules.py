@@ -30,8 +30,9 @@ from segmentation.classical.rules import (
 )
 from segmentation.errors import Mistake
 from segmentation.legend import LAND_COVER
-from segmentation.segmenter import predict, segmenter_class
-from segmentation.synthetic.landscape import _MATERIALS
+from segmentation.registry import segmenter_class
+from segmentation.segmenter import predict
+from segmentation.synthetic.materials import MATERIALS
 from tests.segmentation.chips import make_chip, of_spectra
 
 FIVE = ("blue", "green", "red", "nir", "swir16")
@@ -207,7 +208,7 @@ def drawn(names: tuple[str, ...] = MIXED, side: int = 96, seed: int = 0) -> tupl
     """Reflectance `(5, side, side)` of the demo's materials in patches of 8 px, and which is where."""
     rng = np.random.default_rng(seed)
     which = np.kron(rng.integers(0, len(names), (side // 8, side // 8)), np.ones((8, 8), int))
-    spectra = np.array([_MATERIALS[name][:5] for name in names]) * 1e-4
+    spectra = np.array([MATERIALS[name][:5] for name in names]) * 1e-4
     return (spectra[which].transpose(2, 0, 1) * rng.normal(1, 0.04, (5, side, side))).astype(np.float32), which
 
 

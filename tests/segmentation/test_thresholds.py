@@ -15,7 +15,8 @@ from skimage.filters import threshold_otsu
 
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake
-from segmentation.segmenter import predict, segmenter_class
+from segmentation.registry import segmenter_class
+from segmentation.segmenter import predict
 from segmentation.spectral.indices import compute
 from tests.segmentation.chips import make_chip
 

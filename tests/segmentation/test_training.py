@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from segmentation.errors import Mistake
-from segmentation.inference.engine import normalised
+from segmentation.inference.transfer import normalised
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.models.bundle import save
 from segmentation.models.card import QUANTILES, BandCard, Card
@@ -21,11 +21,12 @@ from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import TOLERATED
 from segmentation.training import loop
 from segmentation.training.chip_sampler import Places, batch_of, seen_of, targets_of
+from segmentation.training.fine_tuning import started_from
 from segmentation.training.loop import Run, Team, fit, fit_together, rate_at
 from segmentation.training.losses import IGNORED
 from segmentation.training.recipe import Recipe, network_for, settled, work
 from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
-from segmentation.training.train_network import Trained, started_from, train_network
+from segmentation.training.train_network import Trained, train_network
 from segmentation.training.validation import accuracy, temperature
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.networks import a_card, lively_state

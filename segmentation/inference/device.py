@@ -1,0 +1,67 @@
+"""Devices, their threads, and what a loaded network is on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from segmentation.errors import Mistake
+from segmentation.models.card import Card
+
+if TYPE_CHECKING:
+    import torch
+
+    Logits = Callable[[torch.Tensor], torch.Tensor]
+    """Normalised `(batch, band, y, x)` on the engine's device to logits `(batch, class, y, x)` there."""
+
+
+Device = Literal["cpu", "cuda"]
+Runtime = Literal["torch", "openvino", "onnx"]
+
+GPU_LANES = 2
+"""One chip is prepared while another is computed."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network that is ready to run on a device."""
+
+    card: Card
+    device: Device
+    logits: Logits
+
+
+def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
+    """The device there is; `Mistake` where a GPU is wanted and there is none."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Mistake("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def threads() -> int:
+    """Cores this process may compute on, as its environment said."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+@cache
+def pool_of(device: Device) -> tuple[ThreadPoolExecutor, int]:
+    """Threads that call the network, and how many: on the CPU as many as torch was given, each on one core only.
+
+    A 1×1 convolution over many channels adds up in another order when oneDNN shares it out among more cores, and a few
+    labels in a million follow. So it is chips that share out the cores: labels then do not depend on how many cores
+    there are, and two chips at once on a core each cost no more than two in turn on both.
+    """
+    import torch
+
+    if device == "cuda":
+        return ThreadPoolExecutor(GPU_LANES, "network"), GPU_LANES
+    count = threads()
+    # The setting holds for the thread that makes it, as OpenMP's does.
+    return ThreadPoolExecutor(count, "network", initializer=torch.set_num_threads, initargs=(1,)), count
