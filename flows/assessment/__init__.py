@@ -1,0 +1,1 @@
+"""A map against a reference."""

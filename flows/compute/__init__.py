@@ -1,0 +1,1 @@
+"""Machines: pools, clusters, checks of workers, progress."""

@@ -1,0 +1,1 @@
+"""What an analyst looks at in the browser: the bar, the pages of results, files by address."""

@@ -1,0 +1,1 @@
+"""What will be done, and what a worker does with one shard."""

@@ -1,0 +1,1 @@
+"""The pipeline of one scene, and its record."""

@@ -1,0 +1,1 @@
+"""What catalogues say, and what a run says as an item."""

@@ -1,0 +1,1 @@
+"""Scenes and labels in, a bundle out."""
