@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.pools import Pool
+    from flows.compute.pool import Pool
     from segmentation.segmenter import Segmenter
     from tiling.scene.scene import Scene
 
@@ -121,9 +121,9 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     """Labels by the very model a run uses, a chip on each core, of chips that lie in memory and do not overlap."""
     import torch
 
-    from flows.cluster import keep_freed_memory
-    from flows.plan import make_plan
-    from flows.request import Request, Source
+    from flows.compute.cluster import keep_freed_memory
+    from flows.plan.plan import make_plan
+    from flows.requests.request import Request, Source
     from segmentation.inference.network import Network
     from segmentation.inference.transfer import normalised
     from segmentation.models.bundle import load
@@ -148,14 +148,15 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
 
 
 def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folder: Path) -> Measured:
-    """`flows.pipeline.run`, stage by stage; start-up is over when every process has labelled its first pixels."""
+    """`flows.run.pipeline.run`, stage by stage; start-up is over when every process has labelled its first pixels."""
     measured = Measured()
     others: list[Pool] = []
     with measured.clock("start-up"):
-        from flows import cluster, pipeline
-        from flows.pools import available_cores
-        from flows.request import Request, Source
-        from flows.run import open_run
+        from flows.compute import cluster
+        from flows.compute.pool import available_cores
+        from flows.requests.request import Request, Source
+        from flows.run import pipeline
+        from flows.storage.run_folder import open_run
 
     request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=segmenter, shard=shard)
     with ExitStack() as stack:
@@ -320,9 +321,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
     given = parser.parse_args()
 
+    from flows.compute.pool import ThisProcess, available_cores
     from flows.demo import write_demo
-    from flows.pools import ThisProcess, available_cores
-    from flows.run import versions
+    from flows.storage.run_folder import versions
 
     with tempfile.TemporaryDirectory(prefix="landweave-bench-") as temporary:
         folder = Path(temporary)

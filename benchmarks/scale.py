@@ -80,10 +80,10 @@ def client(shards: int) -> Figures:
 
     Shards of four tiles and 16 px squared, worked in this process: what is measured is what stays when one is done.
     """
-    from flows import pipeline
-    from flows.pools import ThisProcess
-    from flows.request import Request, Source
-    from flows.run import open_run
+    from flows.compute.pool import ThisProcess
+    from flows.requests.request import Request, Source
+    from flows.run import pipeline
+    from flows.storage.run_folder import open_run
 
     side = math.isqrt(shards)
     with scratch() as folder:
@@ -127,8 +127,8 @@ def sparse(shards: int) -> Figures:
 
     An area of interest chooses them, so that the run ends with its products.
     """
-    from flows.plan import make_plan
-    from flows.request import Request, Source
+    from flows.plan.plan import make_plan
+    from flows.requests.request import Request, Source
     from segmentation.classical.rules import Rules
 
     with scratch() as folder:
@@ -173,10 +173,11 @@ def sparse(shards: int) -> Figures:
 
 def flat(size: int, vectors: bool) -> Figures:
     """Peak memory of one worker and of the client after each stage, on a scene of `size` px squared."""
-    from flows import cluster, pipeline
-    from flows.request import Request, Source
-    from flows.run import open_run
-    from flows.shard import peak_memory
+    from flows.compute import cluster
+    from flows.plan.shard import peak_memory
+    from flows.requests.request import Request, Source
+    from flows.run import pipeline
+    from flows.storage.run_folder import open_run
     from segmentation.classical.rules import Rules
 
     figures: Figures = {"size": size}

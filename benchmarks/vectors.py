@@ -111,7 +111,7 @@ def draw(path: Path, name: str, size: int) -> None:
 
 def threads(mask: str, out: str, simplify: float, n: int) -> None:
     """Our polygons with all their attributes, in one process."""
-    from flows.pools import ThisProcess
+    from flows.compute.pool import ThisProcess
 
     write(mask, out, simplify, ThisProcess(n).map)
 

@@ -9,8 +9,8 @@ from typing import Any
 import rasterio
 from affine import Affine
 
-from flows.pools import Pool
-from flows.progress import Progress, counted, silent
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, counted, silent
 from segmentation.legend import LAND_COVER
 from segmentation.synthetic.landscape import Landscape
 from segmentation.synthetic.materials import BANDS

@@ -7,4 +7,4 @@ import multiprocessing
 from tests.isolated import WANTED
 
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload([*WANTED, "flows.cli", "flows.shard", "flows.monitor", "distributed"])
+forks.set_forkserver_preload([*WANTED, "flows.cli", "flows.plan.shard", "flows.series.monitor", "distributed"])

@@ -29,10 +29,10 @@ ADDRESS_SPACE = 6 * 2**30
 
 WANTED = (
     *(
-        "flows.pipeline",
-        "flows.quicklook",
-        "flows.report",
-        "flows.products",
+        "flows.run.pipeline",
+        "flows.reports.quicklook",
+        "flows.run.record",
+        "flows.products.rasters",
         "tiling.formats.vector_writers",
         "tiling.formats.qgis_project",
     ),

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows import pipeline
-from flows.request import Request, Source
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.inference.network import Network
 
 PICTURE = "](data:image/png;base64,"

@@ -17,11 +17,11 @@ import psutil
 import pytest
 import yaml
 
-from flows import cluster
-from flows.cluster import Cluster
-from flows.reach import reach_of_forms
-from flows.request import Request, Source, check_machines, check_places
-from flows.run import open_run
+from flows.compute import cluster
+from flows.compute.cluster import Cluster
+from flows.requests.access import reach_of_forms
+from flows.requests.request import Request, Source, check_machines, check_places
+from flows.storage.run_folder import open_run
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as ModelMistake
 from tests.conftest import Run
@@ -120,8 +120,12 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     import geopandas
     import shapely
 
-    from flows import change, coding, evaluate, indices, items, report, vectorise, zones
-    from flows.pools import ThisProcess
+    from flows.assessment import evaluate
+    from flows.change import codes, detect
+    from flows.compute.pool import ThisProcess
+    from flows.products import index_rasters, vectorise, zones
+    from flows.run import record
+    from flows.stac import run_item
     from tiling.classmaps import counts, legend, zone_overlay
     from tiling.classmaps import raster as classes
     from tiling.classmaps.zonal_areas import zone_areas
@@ -136,14 +140,14 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     parcels = geopandas.GeoDataFrame(geometry=[shapely.box(500000, 4999900, 500100, 5000000)], crs=32633)
     parcels.to_file(folder / "zones.gpkg")
     return {
-        "change": lambda: change.change(change.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
-        "class_areas": lambda: report.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
+        "change": lambda: detect.change(detect.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
+        "class_areas": lambda: record.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
         "ClassRaster.open": lambda: measures.ClassRaster.open(raster, None, None, {}, 4),
-        "count_codes": lambda: coding.count_codes(raster, window),
+        "count_codes": lambda: codes.count_codes(raster, window),
         "cut_by_zones": lambda: zone_overlay.cut_by_zones(raster, out, np.array([])),
         "evaluate": lambda: evaluate.evaluate(raster, plain),
         "evaluate, reference": lambda: evaluate.evaluate(plain, raster),
-        "footprint_of": lambda: items.footprint_of(raster),
+        "footprint_of": lambda: run_item.footprint_of(raster),
         "legend_of": lambda: legend.legend_of(raster),
         "open_classes": lambda: classes.open_classes(raster),
         "open_labels": lambda: open_labels.open_labels(raster, open_scene([str(plain)]).geobox),
@@ -160,7 +164,7 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
         "sieved": lambda: sieve.sieved(raster, out, minimum=3, unit="pixels"),
         "tally": lambda: counts.tally(counts.TallyBlock(raster, window)),
         "vectorise": lambda: vectorise.vectorise(raster, folder / "v.gpkg", ThisProcess()),
-        "write_indices": lambda: indices.write_indices(Source(paths=(text,)), ["NDVI"], folder),
+        "write_indices": lambda: index_rasters.write_indices(Source(paths=(text,)), ["NDVI"], folder),
         "write_masked": lambda: geotiff.write_masked(raster, out, None, window),
         "zone_areas": lambda: zone_areas(raster, np.array([])),
         "zones": lambda: zones.zones(raster, folder / "zones.gpkg", folder / "z.gpkg"),
@@ -399,7 +403,7 @@ def test_the_command_line_goes_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_flow_ends_with_the_mistake_before_it_opens_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from flows.segment import segment_scene
+    from flows.deployments.segment_scene import segment_scene
 
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(tmp_path / "data"))
     path = draw_scene(tmp_path / "scene.tif", 20, 20)

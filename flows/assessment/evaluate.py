@@ -20,9 +20,8 @@ import rasterio
 import shapely
 from odc.geo.geobox import GeoBox
 
-from flows.counting import Comparison, Counts, Points, count
-from flows.progress import Map, Progress, counted, silent
-from flows.regroup import (
+from flows.assessment.block_counts import Comparison, Counts, Points, count
+from flows.assessment.reclassify import (
     LegendRows,
     Regrouping,
     by_name,
@@ -35,6 +34,7 @@ from flows.regroup import (
     renamed,
     shape_groups,
 )
+from flows.compute.progress import Map, Progress, counted, silent
 from segmentation.accuracy.area_estimation import AreaEstimates
 from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
 from segmentation.accuracy.confusion import Accuracy

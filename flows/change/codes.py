@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flows.pairs import Pair, Side, read
-from flows.regroup import is_whole
+from flows.assessment.reclassify import is_whole
+from flows.change.map_pair import Pair, Side, read
 from tiling.classmaps.legend import completed
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import Mistake

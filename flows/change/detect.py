@@ -23,14 +23,14 @@ import rasterio
 import rasterio.errors
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.coding import BASE, CODES, Coding, Found, changed, code, count_codes, hiding, look, unite
-from flows.evaluate import BLOCK
-from flows.evaluate import pieces as pieces_of
-from flows.overwriting import check_change
-from flows.pairs import Pair, Side, align
-from flows.pools import Pool, ThisProcess
-from flows.progress import Progress, counted, silent
-from flows.run import held, versions
+from flows.assessment.evaluate import BLOCK
+from flows.assessment.evaluate import pieces as pieces_of
+from flows.change.codes import BASE, CODES, Coding, Found, changed, code, count_codes, hiding, look, unite
+from flows.change.map_pair import Pair, Side, align
+from flows.compute.pool import Pool, ThisProcess
+from flows.compute.progress import Progress, counted, silent
+from flows.requests.overwriting import check_change
+from flows.storage.run_folder import held, versions
 from segmentation.legend import HIDING
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import Mistake
@@ -312,7 +312,7 @@ def _publish(
     """Write the products. `change.json` goes first and comes last: with it there, all others are those it tells of."""
     from dataclasses import replace
 
-    from flows import transitions
+    from flows.change import figures
     from tiling.formats.qgis_project import Backdrop, project
     from tiling.formats.qml import raster_qml
 
@@ -320,17 +320,17 @@ def _publish(
     (out / "change.json").unlink(missing_ok=True)
     legend = code_legend(result)
     write_text(out / "change.qml", raster_qml(legend))
-    write_text(out / "change.tif.aux.xml", transitions.attribute_table(result, legend))
+    write_text(out / "change.tif.aux.xml", figures.attribute_table(result, legend))
     write_text(out / "change.qmd", about(result).qmd)
     write_cog(codes, out / "change.tif", overviews="mode")
     polygons = write_polygons(
         result, request, only_changed(codes, work / "changed.tif"), confidence, work, pool, progress
     )
     result = replace(result, polygons=polygons)
-    write_text(out / "transition.csv", transitions.transition_table(result))
-    write_text(out / "change.csv", transitions.balance_table(result))
-    transitions.draw_flows(result, work / "flows.png")
-    transitions.draw_maps(result, out / "change.tif", legend, work / "quicklook.png")
+    write_text(out / "transition.csv", figures.transition_table(result))
+    write_text(out / "change.csv", figures.balance_table(result))
+    figures.draw_flows(result, work / "flows.png")
+    figures.draw_maps(result, out / "change.tif", legend, work / "quicklook.png")
     for name in ("flows.png", "quicklook.png"):
         (work / name).replace(out / name)
     outlines = (out / "change.gpkg", layer_of(result))
@@ -398,7 +398,7 @@ def write_polygons(
     progress: Progress,
 ) -> int:
     """`change.gpkg`, and how many polygons it holds."""
-    from flows.vectorise import polygons
+    from flows.products.vectorise import polygons
     from tiling.formats.vector_writers import write_vectors
 
     batches = polygons(raster, pool, progress, nodata=0, confidence=confidence, simplify=request.simplify, scratch=work)

@@ -8,12 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.figures import blank_figure, csv_text
+from flows.assessment.figures import blank_figure, csv_text
 from tiling.classmaps.legend import LegendRow
 from tiling.formats.pam import Column, sidecar_text
 
 if TYPE_CHECKING:
-    from flows.change import Change
+    from flows.change.detect import Change
 
 MOST_DAYS = 9
 """Days that a chart names one by one, if they are far enough apart."""
@@ -184,8 +184,8 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from matplotlib.patches import Patch
     from rasterio.enums import Resampling
 
-    from flows.coding import BASE
-    from flows.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
+    from flows.change.codes import BASE
+    from flows.reports.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
     from tiling.classmaps.alignment import on_grid
     from tiling.classmaps.raster import open_classes
     from tiling.io.datasets import open_dataset

@@ -52,7 +52,7 @@ def segment(
     landweave segment blue=B02.tif green=B03.tif red=B04.tif nir=B08.tif -o run
     landweave segment scene.tif --segmenter my-model --min-area 5000 -o run
     """
-    from flows import pipeline
+    from flows.run import pipeline
 
     request = options.request(scene, out, looked, date=date, reference=reference, fresh=fresh)
     on = where.cluster()
@@ -78,7 +78,7 @@ def plan(
     landweave plan scene.tif
     landweave plan scene.tif --segmenter demo --json
     """
-    from flows.plan import describe, facts_of, make_plan
+    from flows.plan.plan import describe, facts_of, make_plan
 
     made = make_plan(options.request(scene, out, looked, date=date))
     if as_json:
@@ -119,8 +119,8 @@ def collection(
     """
     from dataclasses import asdict
 
-    from flows.catalogue import scene_warnings
-    from flows.collection import CollectionRequest, collect
+    from flows.reports.catalogue import scene_warnings
+    from flows.series.collection import CollectionRequest, collect
 
     template = options.request(scene, out, looked, fresh=fresh)
     on = where.cluster()
@@ -201,9 +201,9 @@ def monitor(
     """
     from dataclasses import asdict
 
-    from flows.monitor import MonitorRequest
-    from flows.monitor import monitor as catch_up
-    from flows.request import checked
+    from flows.requests.request import checked
+    from flows.series.monitor import MonitorRequest
+    from flows.series.monitor import monitor as catch_up
 
     template = options.request(watch, out, looked, fresh=fresh)
     request = checked(
@@ -256,9 +256,10 @@ def demo(
     landweave demo
     landweave demo --size 1024 --segmenter rules --out small
     """
-    from flows import cluster, pipeline
+    from flows.compute import cluster
     from flows.demo import BLOCK, write_demo
-    from flows.request import Request, Source, choose_segmenter
+    from flows.requests.request import Request, Source, choose_segmenter
+    from flows.run import pipeline
 
     chosen = choose_segmenter(segmenter, {})
     with progress_bar(quiet=as_json) as progress:
@@ -298,6 +299,6 @@ def serve(
     landweave serve
     landweave serve --port 4300
     """
-    from flows.serve import serve as start
+    from flows.deployments.serve import serve as start
 
     start(port=port, wanted=database, files=not no_files)

@@ -26,7 +26,7 @@ def segmenters(
     landweave segmenters
     landweave segmenters rules
     """
-    from flows.segmenters import kind_facts, kinds
+    from flows.requests.segmenter_facts import kind_facts, kinds
 
     if kind:
         facts = kind_facts(kind)
@@ -167,10 +167,10 @@ def train(
     landweave train scene.tif --labels landuse.tif --out my-network
     landweave train a.tif b.tif --labels a.gpkg --labels b.gpkg -o my-model
     """
-    from flows.request import checked, number, pairs
+    from flows.requests.request import checked, number, pairs
     from flows.settings import settings_of
-    from flows.train import Training, grouped, recipe_from
-    from flows.train import train as run
+    from flows.training.train import Training, grouped, recipe_from
+    from flows.training.train import train as run
 
     sources = [options.source(paths) for paths in grouped(scene, len(labels))]
     recipe = {"architecture": architecture, "seed": seed, **settings_of("--set", settings)}
@@ -226,7 +226,7 @@ def models(
     landweave models my-model
     landweave models --architectures
     """
-    from flows.models import architectures_there_are, explained, found, overview, recipes, record
+    from flows.training.bundles import architectures_there_are, explained, found, overview, recipes, record
 
     if architectures:
         known = architectures_there_are()
@@ -336,8 +336,8 @@ def convert(
         --mean 0.1,0.1,0.1,0.3 --std 0.05,0.05,0.05,0.1 --out my-model
     landweave convert newer.ckpt --like my-model --out my-model-2
     """
-    from flows.models import card_for, explained, record, source_of
     from flows.settings import settings_of
+    from flows.training.bundles import card_for, explained, record, source_of
     from segmentation.interchange.import_checkpoint import convert as make
 
     source = source_of(checkpoint)
@@ -371,7 +371,7 @@ def export(
     Examples:
     landweave export demo --out demo.onnx
     """
-    from flows.models import opened
+    from flows.training.bundles import opened
     from segmentation.interchange.export_onnx import export as write
 
     chosen = opened(bundle)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hi
 import typer
 
 if TYPE_CHECKING:
-    from flows.cluster import Cluster
-    from flows.request import Request, Source
+    from flows.compute.cluster import Cluster
+    from flows.requests.request import Request, Source
 
 # Titles in `--help`.
 SCENE = "What the files of a scene do not say"
@@ -219,7 +219,7 @@ class SceneOptions:
 
     def source(self, paths: list[str], date: str = "", looked: SearchOptions | None = None, aoi: str = "") -> Source:
         """The scene of these files, or of what is looked for."""
-        from flows.request import Source, checked, number, pairs, words
+        from flows.requests.request import Source, checked, number, pairs, words
 
         return checked(
             Source,
@@ -295,8 +295,8 @@ class SearchOptions:
 
     def told(self, aoi: str) -> dict[str, Any]:
         """What a source is told of this; where there is no bbox, the area of interest is searched."""
-        from flows.request import number, words
-        from flows.stac import Search
+        from flows.requests.request import number, words
+        from flows.stac.search import Search
         from tiling.errors import Mistake
 
         bbox = tuple(number("--bbox", text, float) for text in self.bbox.split(",")) if self.bbox else None
@@ -415,7 +415,7 @@ class MapOptions(SceneOptions):
         fresh: bool = False,
     ) -> Request:
         """What was asked for of these files, or of what is looked for."""
-        from flows.request import PRODUCTS, Request, checked, choose_segmenter, words
+        from flows.requests.request import PRODUCTS, Request, checked, choose_segmenter, words
         from flows.settings import settings_of
 
         source = self.source(paths, date, looked, self.aoi)
@@ -463,7 +463,7 @@ class ClusterOptions:
 
     def cluster(self) -> Cluster:
         """The cluster a person named."""
-        from flows.cluster import cluster_from
+        from flows.compute.cluster import cluster_from
         from flows.settings import settings_of
 
         return cluster_from(self.kind, self.workers, settings_of("--cluster-set", self.cluster_set))

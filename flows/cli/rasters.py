@@ -45,8 +45,8 @@ def index(
     landweave index scene.tif NDVI MNDWI --out indices
     landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
     """
-    from flows.indices import write_indices
-    from flows.request import words
+    from flows.products.index_rasters import write_indices
+    from flows.requests.request import words
 
     source = options.source([scene])
     with progress_bar(quiet=as_json) as progress:
@@ -69,7 +69,7 @@ def indices(
     landweave indices
     landweave indices scene.tif
     """
-    from flows.indices import index_facts, list_indices
+    from flows.products.index_rasters import index_facts, list_indices
 
     opened = SceneOptions(bands=bands).source([scene]).open() if scene else None
     if as_json:
@@ -166,11 +166,11 @@ def evaluate(
     landweave evaluate run/classes.tif truth.tif \\
         --map-classes '5=Open land,6=Open land' --reference-classes 7=5
     """
-    from flows import cluster
-    from flows.evaluate import evaluate as compare
-    from flows.evaluate import pieces
-    from flows.figures import write_accuracy
-    from flows.request import pairs
+    from flows.assessment.evaluate import evaluate as compare
+    from flows.assessment.evaluate import pieces
+    from flows.assessment.figures import write_accuracy
+    from flows.compute import cluster
+    from flows.requests.request import pairs
     from tiling.io.files import check_folder
 
     groups = [
@@ -247,9 +247,9 @@ def vectorise(
     landweave vectorise classes.tif --out classes.gpkg --min-area 5000
     landweave vectorise classes.tif --zones parcels.gpkg --dissolve -o p.parquet
     """
-    from flows import cluster
-    from flows.vectorise import area_warnings, check_raster, pieces
-    from flows.vectorise import vectorise as write
+    from flows.compute import cluster
+    from flows.products.vectorise import area_warnings, check_raster, pieces
+    from flows.products.vectorise import vectorise as write
 
     if not any_values:
         check_raster(raster, nodata)
@@ -286,7 +286,7 @@ def zones(
     Examples:
     landweave zones run/classes.tif parcels.gpkg --out parcels_landcover.gpkg
     """
-    from flows.zones import zones as write
+    from flows.products.zones import zones as write
 
     with progress_bar(quiet=as_json) as progress:
         written = write(map_path, zones_path, out, progress, nodata=nodata)
@@ -320,10 +320,10 @@ def change(
     landweave change run-2019 run-2024 --out change --min-change-area 5000
     landweave change run-2019 run-2024 --classes 'Crops=Open,Bare soil=Open' -o c
     """
-    from flows import cluster
-    from flows.change import ChangeRequest, pieces
-    from flows.change import change as compare
-    from flows.request import checked, pairs
+    from flows.change.detect import ChangeRequest, pieces
+    from flows.change.detect import change as compare
+    from flows.compute import cluster
+    from flows.requests.request import checked, pairs
 
     request = checked(
         ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes", classes, str)),

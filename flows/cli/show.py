@@ -12,11 +12,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.catalogue import Entry
-    from flows.change import Change
-    from flows.progress import Progress
-    from flows.report import Published
-    from flows.storage import Place
+    from flows.change.detect import Change
+    from flows.compute.progress import Progress
+    from flows.reports.catalogue import Entry
+    from flows.run.record import Published
+    from flows.storage.remote import Place
     from segmentation.accuracy.area_estimation import AreaEstimates
     from segmentation.accuracy.confusion import Accuracy
     from segmentation.models.card import Card
@@ -29,7 +29,7 @@ LINE_EVERY = 60.0
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
     """A bar per stage on a terminal; elsewhere a line at its end, and one a minute before; nothing when quiet."""
-    from flows.progress import silent
+    from flows.compute.progress import silent
 
     if quiet:
         yield silent
@@ -94,7 +94,7 @@ def show_warnings(warnings: Iterable[str]) -> None:
 
 def show_run(published: Published, *, as_json: bool) -> None:
     """The closing tables of a run."""
-    from flows.storage import Remote
+    from flows.storage.remote import Remote
     from tiling.io.urls import gdal_path
 
     show_warnings(published.record["warnings"])
@@ -125,7 +125,7 @@ def show_run(published: Published, *, as_json: bool) -> None:
 def about_small(min_area: float | None) -> str:
     """What became of small regions, and how to have it otherwise."""
     if min_area is None:
-        from flows.request import SMALLEST
+        from flows.requests.request import SMALLEST
 
         return f"regions below {SMALLEST} pixels went to a neighbour; --min-area 0 keeps them"
     return f"regions below {min_area:,g} m² went to a neighbour" if min_area else "every pixel is shown: --min-area 0"

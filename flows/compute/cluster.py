@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from flows.pools import GPU, DaskPool, Pool, ThisProcess, available_cores
-from flows.waiting import Told, unheard, workers_watched
+from flows.compute.pool import GPU, DaskPool, Pool, ThisProcess, available_cores
+from flows.compute.waiting import Told, unheard, workers_watched
 from tiling.errors import Mistake
 from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
     from distributed import Security
 
-    from flows.plan import Plan
+    from flows.plan.plan import Plan
 
 SCHEDULER_TIMEOUT = 15
 """Seconds an existing scheduler has to answer, and its workers to be there."""
@@ -155,7 +155,7 @@ def start(cluster: Cluster = HERE, work: Work = Work(), told: Told = unheard) ->
 
 def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) -> Cluster:
     """The cluster a person named: a kind, an address, a dotted class, or a YAML file of these fields."""
-    from flows.request import checked
+    from flows.requests.request import checked
     from flows.settings import read_settings
 
     path = Path(name)

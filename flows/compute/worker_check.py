@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.pools import ThisProcess
-from flows.storage import Remote
+from flows.compute.pool import ThisProcess
+from flows.storage.remote import Remote
 from tiling.errors import Mistake
 
 if TYPE_CHECKING:
-    from flows.pools import Pool
-    from flows.run import RunFolder
+    from flows.compute.pool import Pool
+    from flows.storage.run_folder import RunFolder
 
 LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "scikit-learn", "distributed")
 """What must be the same everywhere: it decides results, or how machines talk."""

@@ -9,18 +9,18 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from flows import cluster
-from flows.artifacts import key_of, publish_page
-from flows.bar import Bar
-from flows.change import Change, ChangeRequest, change, pieces
-from flows.commandline import change_line, zones_line
-from flows.form_choices import MapChoice, Text
-from flows.form_groups import Advanced, Changes
-from flows.forms import changes_from, cluster_for, path_of, within_reach
-from flows.naming import place
-from flows.observed import Outcome, asset, empty_main, name_outcome, offered, step
-from flows.pages import files_page
-from flows.zones import zones as measure
+from flows.change.detect import Change, ChangeRequest, change, pieces
+from flows.compute import cluster
+from flows.deployments.tasks import Outcome, asset, empty_main, name_outcome, offered, step
+from flows.forms.dropdowns import MapChoice, Text
+from flows.forms.groups import Advanced, Changes
+from flows.forms.naming import place
+from flows.forms.requests import changes_from, cluster_for, path_of, within_reach
+from flows.pages.artifacts import key_of, publish_page
+from flows.pages.bar import Bar
+from flows.pages.markdown import files_page
+from flows.products.zones import zones as measure
+from flows.requests.commandline import change_line, zones_line
 
 BLOCK_BYTES = 2**30
 """What a worker takes to compare a block of two maps."""

@@ -9,23 +9,17 @@ from typing import Any
 
 from prefect import Flow
 
-from flows import cluster, pages, segment
-from flows.artifacts import (
-    publish_accuracy,
-    publish_artifacts,
-    publish_catalogue,
-    publish_page,
-)
-from flows.bar import Bar, Leg
-from flows.catalogue import Catalogue
-from flows.collection import collect
-from flows.commandline import collection_line, evaluate_line, index_line
-from flows.comparing import compare_maps, zonal_areas
-from flows.evaluate import evaluate, pieces
-from flows.figures import write_accuracy
-from flows.form_choices import Chosen, Indices, MapChoice, Paths, Text
-from flows.form_groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
-from flows.forms import (
+from flows.assessment.evaluate import evaluate, pieces
+from flows.assessment.figures import write_accuracy
+from flows.compute import cluster
+from flows.deployments import segment_scene as segment
+from flows.deployments.comparing import compare_maps, zonal_areas
+from flows.deployments.segment_scene import map_scene, segment_scene
+from flows.deployments.tasks import ON_GPU, Outcome, asset, empty_main, name_outcome, offered, step
+from flows.deployments.trying import demo, inspect_scene
+from flows.forms.dropdowns import Chosen, Indices, MapChoice, Paths, Text
+from flows.forms.groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
+from flows.forms.requests import (
     cluster_for,
     collection_from,
     comparison_from,
@@ -36,14 +30,22 @@ from flows.forms import (
     training_from,
     within_reach,
 )
-from flows.indices import draw_index, write_indices
-from flows.monitor import monitor
-from flows.observed import ON_GPU, Outcome, asset, empty_main, name_outcome, offered, step
-from flows.report import Published
-from flows.request import Request
-from flows.segment import map_scene, segment_scene
-from flows.train import train
-from flows.trying import demo, inspect_scene
+from flows.pages import markdown
+from flows.pages.artifacts import (
+    publish_accuracy,
+    publish_artifacts,
+    publish_catalogue,
+    publish_page,
+)
+from flows.pages.bar import Bar, Leg
+from flows.products.index_rasters import draw_index, write_indices
+from flows.reports.catalogue import Catalogue
+from flows.requests.commandline import collection_line, evaluate_line, index_line
+from flows.requests.request import Request
+from flows.run.record import Published
+from flows.series.collection import collect
+from flows.series.monitor import monitor
+from flows.training.train import train
 from segmentation.classical.rules import Rules
 from segmentation.training.train_forest import ForestRecipe
 from tiling.io.files import check_folder
@@ -68,7 +70,7 @@ def watched(request: Request, advanced: Advanced, progress: Leg) -> Published:
 
 def report(series: Catalogue, folder: Path, files: Sequence[Path], made: Sequence[str], compared: Sequence[str]) -> str:
     """Publish what many scenes came to, and say what is new; where nothing is, nothing is published."""
-    news = pages.news(made, series, compared)
+    news = markdown.news(made, series, compared)
     name_outcome(news)
     if not (made or compared):
         return news
@@ -126,7 +128,7 @@ def segment_collection(
     )
     news = report(whole, collected.folder, collected.files, collected.made, ())
     collected.check()
-    message = f"{news}; {pages.scenes(len(collected.entries))} in {collected.folder.resolve()}"
+    message = f"{news}; {markdown.scenes(len(collected.entries))} in {collected.folder.resolve()}"
     return Outcome(message, collected.files, news=bool(collected.made))
 
 
@@ -161,7 +163,7 @@ def land_use_monitor(
     progress = bar.along({"scenes": 20, "changes": 5, "report": 1})
     seen = monitor(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
     news = report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
-    message = f"{news}; {pages.scenes(len(seen.series.entries))} in {seen.folder.resolve()}"
+    message = f"{news}; {markdown.scenes(len(seen.series.entries))} in {seen.folder.resolve()}"
     return Outcome(message, seen.files, news=bool(seen.made or seen.compared))
 
 
@@ -201,7 +203,7 @@ def train_network(
     name, judged = request.out.name, finished.test or finished.validation
     if judged:
         publish_accuracy(name, f"Accuracy of {name}", judged, finished.files, request.out)
-    page = pages.model_page(finished, request)
+    page = markdown.model_page(finished, request)
     publish_page("model", name, request.out, f"The model {name}", page)
     score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
     name_outcome(score)
@@ -283,7 +285,7 @@ def compute_indices(
     )
     pictures = list(map(draw_index, files))
     name, command = Path(scene[0]).stem, index_line(source, indices, output_folder)
-    page = pages.files_page(folder, [*files, *pictures], pictures[:MOST_PICTURES], command)
+    page = markdown.files_page(folder, [*files, *pictures], pictures[:MOST_PICTURES], command)
     publish_page("indices", name, folder, f"Indices of {name}", page)
     return Outcome(f"{', '.join(indices)}; in {folder.resolve()}", files)
 

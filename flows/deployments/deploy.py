@@ -16,9 +16,9 @@ from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema, parameter_schema
 
-from flows.choices import data_folder
-from flows.offered import OFFERED
-from flows.reach import reach_of_forms
+from flows.deployments.definitions import OFFERED
+from flows.forms.choices import data_folder
+from flows.requests.access import reach_of_forms
 
 START = "demo"
 """The deployment whose description is the page to start from."""

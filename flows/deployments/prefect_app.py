@@ -21,10 +21,10 @@ from sqlalchemy.exc import DBAPIError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flows import naming
-from flows.fileserver import WithFiles
-from flows.form_words import renewed
-from flows.prefect_pages import Mended
+from flows.deployments.prefect_pages import Mended
+from flows.forms import naming
+from flows.pages.fileserver import WithFiles
+from flows.pages.words import renewed
 
 UNAVAILABLE = 503
 

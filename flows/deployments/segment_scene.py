@@ -7,22 +7,23 @@ from functools import partial
 
 from prefect import get_run_logger
 
-from flows import cluster, pipeline
-from flows.artifacts import publish_artifacts
-from flows.bar import Bar, Leg
-from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
-from flows.cluster import Cluster
-from flows.course import weights_of
-from flows.form_choices import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
-from flows.form_groups import Advanced, Bands, Output
-from flows.form_words import in_form_words
-from flows.forms import cluster_for, request_from
-from flows.observed import ON_GPU, Outcome, asset, empty_main, offered, step
-from flows.pages import FILES, outcome
-from flows.plan import Plan, describe
-from flows.report import Published
-from flows.request import Request
-from flows.run import open_run
+from flows.compute import cluster
+from flows.compute.cluster import Cluster
+from flows.deployments.tasks import ON_GPU, Outcome, asset, empty_main, offered, step
+from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
+from flows.forms.dropdowns import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
+from flows.forms.groups import Advanced, Bands, Output
+from flows.forms.requests import cluster_for, request_from
+from flows.pages.artifacts import publish_artifacts
+from flows.pages.bar import Bar, Leg
+from flows.pages.course import weights_of
+from flows.pages.markdown import FILES, outcome
+from flows.pages.words import in_form_words
+from flows.plan.plan import Plan, describe
+from flows.requests.request import Request
+from flows.run import pipeline
+from flows.run.record import Published
+from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from flows import fileserver
-from flows.database import database
-from flows.waiting import tell_of_queue
+from flows.compute.waiting import tell_of_queue
+from flows.deployments.database import database
+from flows.pages import fileserver
 from tiling.errors import Mistake
 
 HOST = "127.0.0.1"
@@ -74,7 +74,7 @@ async def offer(address: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.runner import Runner
 
-    from flows.deployments import START, deploy, keep_lists
+    from flows.deployments.deploy import START, deploy, keep_lists
 
     # one run at a time: it takes all cores, and its memory was planned on what is free
     runner = Runner(name="landweave", limit=1)
@@ -123,7 +123,8 @@ def server(port: int, wanted: str = "", *, files: bool = False) -> Iterator[str]
     }
     with database(wanted) as chosen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.prefect_app", "--host", HOST, "--port", str(port)] + ["--files"] * files,
+            [sys.executable, "-m", "flows.deployments.prefect_app", "--host", HOST, "--port", str(port)]
+            + ["--files"] * files,
             env=os.environ | SETTINGS | places | chosen,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches it through us, after the flow has let go of it

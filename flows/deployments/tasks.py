@@ -30,18 +30,19 @@ from pydantic import TypeAdapter, ValidationError
 
 import segmentation.errors
 import tiling.errors
-from flows import naming, notify
-from flows.bar import Bar
-from flows.form_words import in_form_words
-from flows.pools import may_pass
-from flows.reach import reach_of_forms
-from flows.run import RUN
+from flows.compute.pool import may_pass
+from flows.deployments import notify
+from flows.forms import naming
+from flows.pages.bar import Bar
+from flows.pages.words import in_form_words
+from flows.requests.access import reach_of_forms
+from flows.storage.run_folder import RUN
 from tiling.errors import Away
 from tiling.io.access import confined
 from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
-    from flows.storage import Remote
+    from flows.storage.remote import Remote
 
 T = TypeVar("T")
 

@@ -16,21 +16,22 @@ from prefect.exceptions import ObjectNotFound
 from prefect.utilities.urls import url_for
 from pydantic import Field
 
-from flows import cluster, segment
-from flows.artifacts import key_of
-from flows.bar import Bar
-from flows.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
+from flows.compute import cluster
 from flows.demo import BLOCK, write_demo
-from flows.form_choices import MethodChoice, SceneChoice, SensorChoice
-from flows.form_groups import Advanced, Bands, Output
-from flows.form_words import in_form_words
-from flows.forms import cluster_for, path_of, request_from, within_reach
-from flows.inspection import Inspection, band_rows, estimates, facts, inspect
-from flows.inspection import picture as drawn
-from flows.observed import Outcome, empty_main, offered, step
-from flows.pages import picture
-from flows.reach import reach_of_forms
-from flows.request import Request, Source, choose_segmenter
+from flows.deployments import segment_scene
+from flows.deployments.tasks import Outcome, empty_main, offered, step
+from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
+from flows.forms.dropdowns import MethodChoice, SceneChoice, SensorChoice
+from flows.forms.groups import Advanced, Bands, Output
+from flows.forms.requests import cluster_for, path_of, request_from, within_reach
+from flows.pages.artifacts import key_of
+from flows.pages.bar import Bar
+from flows.pages.inspection import Inspection, band_rows, estimates, facts, inspect
+from flows.pages.inspection import picture as drawn
+from flows.pages.markdown import picture
+from flows.pages.words import in_form_words
+from flows.requests.access import reach_of_forms
+from flows.requests.request import Request, Source, choose_segmenter
 
 SIZE = 1024
 """Width and height of the demo's scene in pixels: a map in less than a minute."""
@@ -134,4 +135,4 @@ def demo(
     request = Request(
         source=Source(paths=(str(scene),)), out=folder, segmenter=choose_segmenter("demo", {}), reference=str(truth)
     )
-    return segment.mapped(request, cluster_for(Advanced()), bar)
+    return segment_scene.mapped(request, cluster_for(Advanced()), bar)

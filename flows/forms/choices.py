@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from flows.reach import reach_of_forms
-from flows.request import PRODUCTS, Product, choose_segmenter
+from flows.requests.access import reach_of_forms
+from flows.requests.request import PRODUCTS, Product, choose_segmenter
 from segmentation.errors import Mistake
 from segmentation.models.bundle import CARD, load, names
 from segmentation.segmenter import Segmenter

@@ -10,8 +10,8 @@ from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 
 import segmentation.errors
-from flows import choices
-from flows.choices import AS_FILE_SAYS, METHODS, SENSORS
+from flows.forms import choices
+from flows.forms.choices import AS_FILE_SAYS, METHODS, SENSORS
 from segmentation.registry import AnySegmenter, kinds, segmenter_class
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import catalogue

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.choices import PRODUCT_WORDS, USUAL_PRODUCTS, indices_in_words
-from flows.form_choices import OneOf
+from flows.forms.choices import PRODUCT_WORDS, USUAL_PRODUCTS, indices_in_words
+from flows.forms.dropdowns import OneOf
 from segmentation.forests.estimators import FORESTS
 from segmentation.networks.architectures import architectures
 

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.change import ChangeRequest
-from flows.choices import PRODUCT_WORDS, index_of
-from flows.cluster import Cluster, cluster_from
-from flows.collection import CollectionRequest
-from flows.form_groups import Advanced, Bands, Changes, Comparison, Labels, Model, Output, Series, Watch
-from flows.monitor import MonitorRequest
-from flows.naming import stem
-from flows.overwriting import holds_another
-from flows.reach import reach_of_forms
-from flows.request import Product, Request, Source, check_machines, check_places, checked, number, pairs
+from flows.change.detect import ChangeRequest
+from flows.compute.cluster import Cluster, cluster_from
+from flows.forms.choices import PRODUCT_WORDS, index_of
+from flows.forms.groups import Advanced, Bands, Changes, Comparison, Labels, Model, Output, Series, Watch
+from flows.forms.naming import stem
+from flows.requests.access import reach_of_forms
+from flows.requests.overwriting import holds_another
+from flows.requests.request import Product, Request, Source, check_machines, check_places, checked, number, pairs
+from flows.series.collection import CollectionRequest
+from flows.series.monitor import MonitorRequest
 from flows.settings import settings_of
-from flows.train import Training, grouped, recipe_from
+from flows.training.train import Training, grouped, recipe_from
 from segmentation.registry import AnySegmenter
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
@@ -120,7 +120,7 @@ def products_of(words: Sequence[str]) -> list[Product]:
 
 def searched(template: Request, series: Series) -> Request:
     """The request whose scenes are looked for, where the form says so."""
-    from flows.stac import Search
+    from flows.stac.search import Search
 
     if not series.search:
         return template

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows import pages
-from flows.catalogue import Catalogue
-from flows.fileserver import show
-from flows.report import Published
-from flows.storage import Remote
+from flows.pages import markdown
+from flows.pages.fileserver import show
+from flows.reports.catalogue import Catalogue
+from flows.run.record import Published
+from flows.storage.remote import Remote
 from segmentation.accuracy.confusion import Accuracy
 
 
@@ -40,7 +40,7 @@ def publish_artifacts(published: Published) -> None:
     key = key_of(scene["name"], published.folder)
     show(published.folder)
     create_markdown_artifact(
-        pages.map_page(published), key=f"land-cover-{key}", description=f"{title}: {pages.outcome(published)}"
+        markdown.map_page(published), key=f"land-cover-{key}", description=f"{title}: {markdown.outcome(published)}"
     )
     rows = [
         {
@@ -59,7 +59,7 @@ def publish_catalogue(catalogue: Catalogue, folder: Path, files: Sequence[Path])
     key = key_of(folder.resolve().name, folder)
     show(folder)
     create_markdown_artifact(
-        pages.series_page(catalogue, folder, files), key=f"report-{key}", description=catalogue.title
+        markdown.series_page(catalogue, folder, files), key=f"report-{key}", description=catalogue.title
     )
     rows = [
         {"scene": entry.name, "date": entry.date, "class": row.class_name, "hectares": f"{row.area_m2 / 1e4:,.1f}"}
@@ -76,7 +76,7 @@ def publish_accuracy(
     key = key_of(name, folder)
     show(folder)
     create_markdown_artifact(
-        pages.accuracy_page(accuracy, files, command), key=f"accuracy-{key}", description=description
+        markdown.accuracy_page(accuracy, files, command), key=f"accuracy-{key}", description=description
     )
     create_table_artifact(
         [

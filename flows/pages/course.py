@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from segmentation.models.trained import Bundled
 
 if TYPE_CHECKING:
-    from flows.plan import Plan
+    from flows.plan.plan import Plan
 
 LATELY = 60.0
 """Seconds by which the rest of a run is judged: longer ago another stage was at work, or finished parts were found."""
@@ -63,7 +63,7 @@ class Course:
 
 def weights_of(plan: Plan) -> dict[str, float]:
     """What each stage of a map weighs: about the seconds it takes one core."""
-    from flows.plan import pixels_computed
+    from flows.plan.plan import pixels_computed
 
     asked, megapixels = plan.request, plan.window.area / 1e6
     weights = {stage: seconds * megapixels for stage, seconds in SECONDS.items()}

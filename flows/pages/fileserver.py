@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flows.reach import reach_of_forms
+from flows.requests.access import reach_of_forms
 from tiling.errors import Mistake
 from tiling.io.files import write_bytes
 

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 
 import segmentation.errors
-from flows.cluster import Work, available_memory, fitting
-from flows.course import SECONDS, duration, weights_of
-from flows.plan import Plan, crs_name, make_plan
-from flows.pools import available_cores
-from flows.quicklook import natural_colours, thumbnail
-from flows.request import Request
+from flows.compute.cluster import Work, available_memory, fitting
+from flows.compute.pool import available_cores
+from flows.pages.course import SECONDS, duration, weights_of
+from flows.plan.plan import Plan, crs_name, make_plan
+from flows.reports.quicklook import natural_colours, thumbnail
+from flows.requests.request import Request
 from segmentation.models.preflight import unmarked
 from tiling.errors import Mistake
 from tiling.io.urls import is_local

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.catalogue import COLLECTED, Catalogue, standing
-from flows.choices import KINDS
-from flows.commandline import in_lines, segment_line, train_line, use_line
-from flows.course import duration
-from flows.fileserver import link, size
-from flows.form_words import in_form_words
-from flows.items import ITEM
-from flows.pictures import LONGEST_URI, data_uri, square
-from flows.request import Request
+from flows.forms.choices import KINDS
+from flows.pages.course import duration
+from flows.pages.fileserver import link, size
+from flows.pages.pictures import LONGEST_URI, data_uri, square
+from flows.pages.words import in_form_words
+from flows.reports.catalogue import COLLECTED, Catalogue, standing
+from flows.requests.commandline import in_lines, segment_line, train_line, use_line
+from flows.requests.request import Request
+from flows.stac.run_item import ITEM
 from tiling.errors import redacted
 
 if TYPE_CHECKING:
-    from flows.report import Published
-    from flows.storage import Remote
-    from flows.train import Finished, Training
+    from flows.run.record import Published
+    from flows.storage.remote import Remote
+    from flows.training.train import Finished, Training
     from segmentation.accuracy.confusion import Accuracy
 
 MOST_ROWS = 20

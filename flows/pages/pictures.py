@@ -15,7 +15,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flows.storage import Remote
+    from flows.storage.remote import Remote
 
 LONGEST_URI = 300_000
 """Characters of a picture inside an artifact; pages that hold more become slow."""

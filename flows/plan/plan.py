@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from flows.pools import available_cores
-from flows.request import Preflight, Request, measures_among
-from flows.run import RunFolder, content_key
-from flows.shard import ShardJob
-from flows.vectorise import swallowed
+from flows.compute.pool import available_cores
+from flows.plan.shard import ShardJob
+from flows.products.vectorise import swallowed
+from flows.requests.request import Preflight, Request, measures_among
+from flows.storage.run_folder import RunFolder, content_key
 from segmentation.models.preflight import unmarked
 from segmentation.registry import kinds
 from segmentation.segmenter import Finding, Segmenter

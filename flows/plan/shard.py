@@ -14,7 +14,7 @@ import numpy.typing as npt
 import rasterio
 import xarray as xr
 
-from flows.run import Slot
+from flows.storage.run_folder import Slot
 from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
 from tiling.classmaps.raster import NO_CONFIDENCE
 from tiling.formats.shard_tiff import Part, read_part, write_part

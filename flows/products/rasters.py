@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from flows.measures import index_columns, index_measures
-from flows.plan import Plan
-from flows.pools import Pool
-from flows.progress import Progress, counted, silent, watched
-from flows.request import SMALLEST
-from flows.run import RunFolder, versions
-from flows.vectorise import SIEVE, polygons, tiles_of
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, counted, silent, watched
+from flows.plan.plan import Plan
+from flows.products.index_measures import index_columns, index_measures
+from flows.products.vectorise import SIEVE, polygons, tiles_of
+from flows.requests.request import SMALLEST
+from flows.storage.run_folder import RunFolder, versions
 from segmentation.models.trained import Bundled
 from segmentation.segmenter import Measure, Segmenter
 from tiling.classmaps.raster import NO_CONFIDENCE

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from flows.pools import Pool
-from flows.progress import Progress, silent, watched
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, silent, watched
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import open_classes, read_classes
 from tiling.errors import Mistake
@@ -116,7 +116,7 @@ def zoned(
     """The raster cut along zones, the layer with their columns, and what turns its batches into batches with these."""
     import pyarrow as pa
 
-    from flows.zones import attributes_of, read_zones, shapes_on
+    from flows.products.zones import attributes_of, read_zones, shapes_on
     from tiling.classmaps.zone_overlay import cut_by_zones
 
     frame = read_zones(zones)

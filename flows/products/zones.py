@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flows.progress import Progress, counted, silent
+from flows.compute.progress import Progress, counted, silent
 from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.enums import Resampling
 
-from flows.quicklook import LegendRows, natural_colours, pixel_ratio
+from flows.reports.quicklook import LegendRows, natural_colours, pixel_ratio
 from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from flows.request import PRODUCTS, Request, Source
+from flows.requests.request import PRODUCTS, Request, Source
 from flows.settings import value_of
 from tiling.errors import Mistake, redacted
 
 if TYPE_CHECKING:
-    from flows.change import ChangeRequest
-    from flows.collection import CollectionRequest
-    from flows.monitor import MonitorRequest
-    from flows.train import Training
+    from flows.change.detect import ChangeRequest
+    from flows.series.collection import CollectionRequest
+    from flows.series.monitor import MonitorRequest
+    from flows.training.train import Training
     from segmentation.segmenter import Segmenter
 
 _LONG = 80

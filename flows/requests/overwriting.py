@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.request import Request
-from flows.run import RunFolder
+from flows.requests.request import Request
+from flows.storage.run_folder import RunFolder
 from tiling.errors import Mistake, redacted
 from tiling.io.urls import is_local
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.reach import reach_of_forms
+from flows.requests.access import reach_of_forms
 from flows.settings import nearest, read_settings
-from flows.stac import Search, find
-from flows.storage import Place
+from flows.stac.search import Search, find
+from flows.storage.remote import Place
 from segmentation.models.bundle import load, names
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import AnySegmenter, kinds, segmenter_class

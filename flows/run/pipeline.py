@@ -8,22 +8,23 @@ from __future__ import annotations
 from functools import partial
 
 import segmentation.errors
-from flows import cluster, probe, report
-from flows.cluster import HERE, Cluster
-from flows.overwriting import check_map
-from flows.plan import Plan, make_plan
-from flows.pools import Pool
-from flows.products import Rasters, drop_stale, write_project, write_rasters, write_vectors
-from flows.progress import Progress, silent
-from flows.request import Request
-from flows.run import RunFolder, open_run
-from flows.shard import make_part, runtime_of
+from flows.compute import cluster, worker_check
+from flows.compute.cluster import HERE, Cluster
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, silent
+from flows.plan.plan import Plan, make_plan
+from flows.plan.shard import make_part, runtime_of
+from flows.products.rasters import Rasters, drop_stale, write_project, write_rasters, write_vectors
+from flows.requests.overwriting import check_map
+from flows.requests.request import Request
+from flows.run import record
+from flows.storage.run_folder import RunFolder, open_run
 from tiling.errors import Mistake
 from tiling.formats.shard_tiff import Part
 from tiling.grid.window import Window
 
 
-def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> report.Published:
+def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> record.Published:
     """The products of `request`. What an earlier run in the same folder finished is not done again.
 
     `on` says which machines work. Raises `Mistake` for what a person can mend.
@@ -47,7 +48,7 @@ def prepare(request: Request, folder: RunFolder, on: Cluster = HERE) -> Plan:
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
     """The parts of every shard, in raster order. A shard that fails does not stop the others, but it fails the run."""
     with folder.stage("segment"):
-        probe.check(pool, plan.sources, folder.path, folder.remote)
+        worker_check.check(pool, plan.sources, folder.path, folder.remote)
         gpu = plan.segmenter.uses_gpu
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
         runtime = cluster.agree(answers, "what they compute with")
@@ -70,7 +71,7 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
 def join(plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent) -> Rasters:
     """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the smallest area."""
     with folder.stage("join"):
-        return write_rasters(plan, parts, folder, progress, map=probe.near(pool, folder).map)
+        return write_rasters(plan, parts, folder, progress, map=worker_check.near(pool, folder).map)
 
 
 def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int | None:
@@ -78,7 +79,7 @@ def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progr
     if "vectors" not in plan.request.products:
         return None
     with folder.stage("vectorise"):
-        return write_vectors(plan, rasters, folder, probe.near(pool, folder), progress)
+        return write_vectors(plan, rasters, folder, worker_check.near(pool, folder), progress)
 
 
 def publish(
@@ -90,19 +91,19 @@ def publish(
     pool: Pool,
     *,
     outlined: bool = False,
-) -> report.Published:
+) -> record.Published:
     """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run.
 
     `outlined` also draws the polygons over the image, which a page shows; it takes as long as all else here.
     """
     with folder.stage("publish"):
-        areas = report.write_areas(rasters.classes, plan.segmenter.legend, folder, probe.near(pool, folder))
-        accuracy = report.compare(rasters.classes, plan.request.reference, plan.segmenter)
-        report.write_quicklook(plan, rasters.classes, areas, folder)
-        report.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
+        areas = record.write_areas(rasters.classes, plan.segmenter.legend, folder, worker_check.near(pool, folder))
+        accuracy = record.compare(rasters.classes, plan.request.reference, plan.segmenter)
+        record.write_quicklook(plan, rasters.classes, areas, folder)
+        record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})
         drop_stale(plan, rasters, folder)
-    return report.write_record(plan, parts, polygons, areas, accuracy, folder)
+    return record.write_record(plan, parts, polygons, areas, accuracy, folder)
 
 
 class Failures:

@@ -13,13 +13,13 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-from flows.evaluate import evaluate, labels_of
-from flows.items import ITEM, item_of
-from flows.plan import Plan, crs_name
-from flows.pools import Pool
-from flows.run import RunFolder, versions
-from flows.shard import peak_memory
-from flows.storage import Remote
+from flows.assessment.evaluate import evaluate, labels_of
+from flows.compute.pool import Pool
+from flows.plan.plan import Plan, crs_name
+from flows.plan.shard import peak_memory
+from flows.stac.run_item import ITEM, item_of
+from flows.storage.remote import Remote
+from flows.storage.run_folder import RunFolder, versions
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.legend import Legend
 from segmentation.models.trained import Bundled
@@ -114,8 +114,8 @@ def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | No
 
 def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:
     """Draw `quicklook.png`."""
-    from flows.products import model_name
-    from flows.quicklook import draw
+    from flows.products.rasters import model_name
+    from flows.reports.quicklook import draw
 
     with scratch(folder.path) as work:
         day = f", {plan.scene.date}" if plan.scene.date else ""
@@ -132,7 +132,7 @@ def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], fol
 
 def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunFolder) -> None:
     """Draw `outlines.png` where there are polygons to draw, and no more than a picture can show."""
-    from flows.outlines import MOST, OUTLINES, draw_outlines
+    from flows.reports.outlines import MOST, OUTLINES, draw_outlines
 
     target = folder.product(OUTLINES)
     if not polygons or polygons > MOST:

@@ -21,19 +21,21 @@ import rasterio.features
 from affine import Affine
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import catalogue, catalogue_files, pipeline
-from flows.catalogue import Catalogue, ClassRow, Entry
-from flows.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
-from flows.commandline import collection_line
-from flows.items import footprint_of
-from flows.overwriting import check_collection, check_series
-from flows.plan import FORMAT, area_of_interest
-from flows.progress import Progress, silent
-from flows.report import Published
-from flows.request import Request, Source
-from flows.run import content_key, held
-from flows.series import MISTAKES, FitEach, doubt, fit_series
-from flows.stac import by_day
+from flows.compute.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
+from flows.compute.progress import Progress, silent
+from flows.plan.plan import FORMAT, area_of_interest
+from flows.reports import catalogue
+from flows.reports.catalogue import Catalogue, ClassRow, Entry
+from flows.requests.commandline import collection_line
+from flows.requests.overwriting import check_collection, check_series
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.run.record import Published
+from flows.series import publish
+from flows.series.one_fit import MISTAKES, FitEach, doubt, fit_series
+from flows.stac.run_item import footprint_of
+from flows.stac.search import by_day
+from flows.storage.run_folder import content_key, held
 from tiling.errors import Mistake
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -131,14 +133,15 @@ def collect(
         title = request.title or f"Collection {out.resolve().name}"
         warnings = doubt([out / entry.name / "run.json" for entry in entries], template.segmenter)
         series = Catalogue(title, in_order(entries), command=collection_line(request), warnings=warnings, notes=notes)
-        files = catalogue_files.write(series, out)
+        files = publish.write(series, out)
     return Collected(out, in_order(entries), tuple(made), files, warnings, notes)
 
 
 def fitted_to_all(
     template: Request, found: Sequence[Found], out: Path, *, each: bool, keep: bool = False
 ) -> tuple[Request, tuple[str, ...]]:
-    """The template with its segmenter fitted on all scenes together, and what to say of that; see `flows.series`."""
+    """The template with its segmenter fitted on all scenes together, and what to say of that; see
+    `flows.series.one_fit`."""
     segmenter = template.segmenter
     if each or not segmenter.one_fit:
         return template, ()

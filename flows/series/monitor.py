@@ -21,19 +21,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import catalogue, catalogue_files
-from flows.catalogue import Catalogue, ChangeEntry, Entry
-from flows.change import ChangeRequest, change
-from flows.cluster import HERE, Cluster
-from flows.collection import Found, Run, fitted_to_all, folder_of, in_order, scenes_of, segment_each
-from flows.commandline import monitor_line
-from flows.figures import csv_text
-from flows.overwriting import check_series
-from flows.progress import Progress, silent
-from flows.request import Request
-from flows.run import content_key, held
-from flows.series import MISTAKES, FitEach, doubt
-from flows.stac import NothingFound
+from flows.assessment.figures import csv_text
+from flows.change.detect import ChangeRequest, change
+from flows.compute.cluster import HERE, Cluster
+from flows.compute.progress import Progress, silent
+from flows.reports import catalogue
+from flows.reports.catalogue import Catalogue, ChangeEntry, Entry
+from flows.requests.commandline import monitor_line
+from flows.requests.overwriting import check_series
+from flows.requests.request import Request
+from flows.series import publish
+from flows.series.collection import Found, Run, fitted_to_all, folder_of, in_order, scenes_of, segment_each
+from flows.series.one_fit import MISTAKES, FitEach, doubt
+from flows.stac.search import NothingFound
+from flows.storage.run_folder import content_key, held
 from segmentation.legend import HIDING
 from tiling.errors import Mistake
 from tiling.io.files import write_text
@@ -156,7 +157,7 @@ def monitor(
             monitor_line(request),
             notes,
         )
-        files = catalogue_files.write(series, out)
+        files = publish.write(series, out)
         drop_stale(out / CHANGES, changes)
     return Watched(out, series, tuple(made), tuple(compared), files)
 
@@ -328,7 +329,7 @@ def drop_stale(folder: Path, changes: Sequence[ChangeEntry]) -> None:
 
 def measure_zones(request: MonitorRequest, used: Sequence[Entry], out: Path) -> str:
     """CSV of all zones at all dates; each run has the layer in its folder. Empty without zones."""
-    from flows.zones import zones
+    from flows.products.zones import zones
 
     if not request.zones:
         return ""

@@ -17,8 +17,8 @@ import xarray as xr
 from pydantic import Field
 
 import segmentation.errors
-from flows.plan import calibrated, usable_bands
-from flows.request import Source
+from flows.plan.plan import calibrated, usable_bands
+from flows.requests.request import Source
 from segmentation.chip import values
 from segmentation.segmenter import Segmenter
 from tiling.errors import Mistake

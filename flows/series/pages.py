@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from flows.catalogue import COLLECTED, Catalogue, Entry, classes_of, standing
-from flows.items import ASSETS
-from flows.run import versions
+from flows.reports.catalogue import COLLECTED, Catalogue, Entry, classes_of, standing
+from flows.stac.run_item import ASSETS
+from flows.storage.run_folder import versions
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; color: #222 }

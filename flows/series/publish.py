@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.catalogue import COLLECTED, Catalogue, Entry, classes_of, shares_of, standing
-from flows.catalogue_page import index, page
-from flows.figures import csv_text
-from flows.items import ITEM, item_of, slug
-from flows.run import versions
+from flows.assessment.figures import csv_text
+from flows.reports.catalogue import COLLECTED, Catalogue, Entry, classes_of, shares_of, standing
+from flows.series.pages import index, page
+from flows.stac.run_item import ITEM, item_of, slug
+from flows.storage.run_folder import versions
 from tiling.errors import Mistake
 from tiling.formats.about import About
 from tiling.io.files import scratch, write_text
@@ -94,7 +94,7 @@ def _draw_series(catalogue: Catalogue, folder: Path) -> None:
 
     Hectares would fall wherever a cloud comes.
     """
-    from flows.transitions import draw_series
+    from flows.change.figures import draw_series
 
     if len({entry.date for entry in catalogue.dated}) < 2:
         (folder / "areas.png").unlink(missing_ok=True)
@@ -110,7 +110,7 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
     import pyarrow as pa
     import shapely
 
-    from flows.zones import slugs
+    from flows.products.zones import slugs
     from tiling.formats.layer import Layer
     from tiling.formats.vector_writers import write_vectors
 

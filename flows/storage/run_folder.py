@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flows.storage import Claim, Place, Remote, claimed, near_copy, together
+from flows.storage.remote import Claim, Place, Remote, claimed, near_copy, together
 from tiling.errors import Mistake, redacted
 from tiling.io.access import reaching
 from tiling.io.datasets import copies_kept

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.request import number, words
+from flows.requests.request import number, words
 from flows.settings import explained as explained_settings
 from flows.settings import nearest
 from segmentation.legend import LandClass, Legend

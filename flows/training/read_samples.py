@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.plan import calibrated
-from flows.progress import Progress, silent
+from flows.compute.progress import Progress, silent
+from flows.plan.plan import calibrated
 from segmentation.legend import LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
 from tiling.errors import Mistake
@@ -23,7 +23,7 @@ from tiling.labels.splits import Split, Splitting, split_labels
 from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
-    from flows.train import Training
+    from flows.training.train import Training
 
 PIECE = 256
 """Side of the blocks, in pixels, that are read where they hold a label."""

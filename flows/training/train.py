@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from flows.figures import blank_figure, csv_text, write_accuracy
-from flows.models import check_architecture, opened
-from flows.overwriting import check_model
-from flows.progress import Progress, silent
-from flows.request import Source, checked
-from flows.run import content_key, held, versions
-from flows.samples import samples_of
+from flows.assessment.figures import blank_figure, csv_text, write_accuracy
+from flows.compute.progress import Progress, silent
+from flows.requests.overwriting import check_model
+from flows.requests.request import Source, checked
+from flows.storage.run_folder import content_key, held, versions
+from flows.training.bundles import check_architecture, opened
+from flows.training.read_samples import samples_of
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.forests.estimators import FORESTS
 from segmentation.models.bundle import Bundle, check_folder, save, write

@@ -22,9 +22,9 @@ from distributed import LocalCluster
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from flows import pipeline
-from flows.cluster import Cluster
-from flows.request import Request, Source, segmenter_from
+from flows.compute.cluster import Cluster
+from flows.requests.request import Request, Source, segmenter_from
+from flows.run import pipeline
 from segmentation.inference.network import Network
 from segmentation.segmenter import Segmenter
 from tests.chance import SEED
@@ -191,7 +191,7 @@ def address() -> Iterator[str]:
 def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr("flows.quicklook.draw", lambda *given: Image.new("RGB", (1, 1)).save(given[-1]))
+    monkeypatch.setattr("flows.reports.quicklook.draw", lambda *given: Image.new("RGB", (1, 1)).save(given[-1]))
     begun, done = time.monotonic(), 0
     for seed in range(SEED, SEED + CASES):
         if time.monotonic() - begun > SECONDS:

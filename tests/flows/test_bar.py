@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flows import bar
-from flows.bar import PAUSE, Bar, Leg, standing
-from flows.course import Course
+from flows.pages import bar
+from flows.pages.bar import PAUSE, Bar, Leg, standing
+from flows.pages.course import Course
 from tests.flows.test_course import Clock
 
 Drawn = list[tuple[float, str]]

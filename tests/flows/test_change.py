@@ -23,10 +23,10 @@ from rasterio.warp import reproject
 from scipy.ndimage import label
 from typer.testing import CliRunner
 
-from flows import pipeline
-from flows.change import Change, ChangeRequest, change, code_legend
+from flows.change.detect import Change, ChangeRequest, change, code_legend
 from flows.cli import app
-from flows.request import Request, Source
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.scenes import read
 from tiling.classmaps.legend import legend_of
@@ -378,7 +378,7 @@ def test_the_record_goes_first_and_comes_last(tmp_path: Path, monkeypatch: pytes
     def broken(*_: Any) -> None:
         raise OSError("power cut")
 
-    monkeypatch.setattr("flows.transitions.draw_maps", broken)
+    monkeypatch.setattr("flows.change.figures.draw_maps", broken)
     with pytest.raises(OSError, match="power cut"):
         compare(a, b, tmp_path / "out")
     assert not (tmp_path / "out" / "change.json").exists()

@@ -10,7 +10,9 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from typer.main import get_command
 
-from flows.choices import (
+from flows.cli import app
+from flows.deployments.definitions import OFFERED, map_scene, segment_scene
+from flows.forms.choices import (
     METHODS,
     RUN_OF_FORM,
     SENSORS,
@@ -21,9 +23,7 @@ from flows.choices import (
     scenes,
     segmenter_of,
 )
-from flows.cli import app
-from flows.form_words import FIELDS, in_form_words
-from flows.offered import OFFERED, map_scene, segment_scene
+from flows.pages.words import FIELDS, in_form_words
 from segmentation.models.bundle import PACKAGED
 from segmentation.spectral.indices import is_index
 from tiling.errors import Mistake

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.cli import show
 from flows.cli.options import spread
-from flows.request import pairs
+from flows.requests.request import pairs
 from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake
@@ -374,9 +374,9 @@ def test_a_name_that_no_file_system_takes_is_a_mistake(
 @pytest.mark.parametrize(
     ("command", "work"),
     [
-        ("segment", "flows.pipeline.run"),
-        ("segment --fresh", "flows.pipeline.run"),
-        ("train --labels l.tif", "flows.train.train"),
+        ("segment", "flows.run.pipeline.run"),
+        ("segment --fresh", "flows.run.pipeline.run"),
+        ("train --labels l.tif", "flows.training.train.train"),
     ],
 )
 def test_whoever_stops_a_command_is_told_that_it_goes_on(
@@ -411,7 +411,7 @@ def test_demo_scores_itself(landweave: Run, tmp_path: Path) -> None:
 
 def test_the_demo_scene_does_not_depend_on_who_draws_it(tmp_path: Path) -> None:
     from flows import demo
-    from flows.cluster import ThisProcess
+    from flows.compute.cluster import ThisProcess
 
     for name, block in (("a", 1024), ("b", 100)):
         with pytest.MonkeyPatch.context() as patch:

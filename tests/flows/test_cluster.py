@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from distributed.comm import CommClosedError
 
-from flows import cluster, pools
-from flows.cluster import Cluster, Work
-from flows.pools import DaskPool, Pool, SchedulerLost, ThisProcess
+from flows.compute import cluster
+from flows.compute import pool as pools
+from flows.compute.cluster import Cluster, Work
+from flows.compute.pool import DaskPool, Pool, SchedulerLost, ThisProcess
 from tests.server import wait_until
 from tiling.errors import Mistake
 

@@ -17,13 +17,13 @@ import pytest
 import shapely
 from typer.testing import CliRunner
 
-from flows import pipeline
-from flows.catalogue import Entry
 from flows.cli import app
-from flows.cluster import Cluster
-from flows.collection import Collected, CollectionRequest, Found, collect, find_scenes
-from flows.report import Published
-from flows.request import Request, Source
+from flows.compute.cluster import Cluster
+from flows.reports.catalogue import Entry
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.run.record import Published
+from flows.series.collection import Collected, CollectionRequest, Found, collect, find_scenes
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake

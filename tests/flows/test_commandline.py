@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pydantic import BaseModel
 
-from flows import change, cli, collection, monitor, pipeline, train
-from flows.change import ChangeRequest
-from flows.collection import CollectionRequest
-from flows.commandline import (
+from flows import cli
+from flows.change import detect
+from flows.change.detect import ChangeRequest
+from flows.requests.commandline import (
     change_line,
     collection_line,
     evaluate_line,
@@ -27,10 +27,14 @@ from flows.commandline import (
     segment_line,
     train_line,
 )
-from flows.monitor import MonitorRequest
-from flows.request import Request, Source
-from flows.stac import Search
-from flows.train import Training
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.series import collection, monitor
+from flows.series.collection import CollectionRequest
+from flows.series.monitor import MonitorRequest
+from flows.stac.search import Search
+from flows.training import train
+from flows.training.train import Training
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.inference.network import Network
@@ -74,7 +78,7 @@ def read() -> Any:
             (collection, "collect"),
             (monitor, "monitor"),
             (train, "train"),
-            (change, "pieces"),
+            (detect, "pieces"),
         ):
             patch.setattr(module, function, stop)
         yield reading

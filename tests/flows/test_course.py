@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.course import LATELY, Course, Pace, duration, weights_of
-from flows.plan import make_plan
-from flows.request import Request, Source
+from flows.pages.course import LATELY, Course, Pace, duration, weights_of
+from flows.plan.plan import make_plan
+from flows.requests.request import Request, Source
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import database
-from flows.database import ADDRESS, address_of, local_postgres, programs_folder
+from flows.deployments import database
+from flows.deployments.database import ADDRESS, address_of, local_postgres, programs_folder
 from tiling.errors import Mistake
 
 

@@ -25,7 +25,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from flows.serve import answers
+from flows.deployments.serve import answers
 from tests.scenes import draw_scene
 from tests.server import (
     ENDS,
@@ -125,8 +125,8 @@ def workers() -> dict[str, tuple[int, int, int]]:
 @pytest.mark.parametrize("network", ["demo", "resnet18"])
 def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, network: str) -> None:
     import segmentation.models.bundle
-    from flows.plan import make_plan
-    from flows.request import Request, Source, choose_segmenter
+    from flows.plan.plan import make_plan
+    from flows.requests.request import Request, Source, choose_segmenter
     from tests.segmentation.networks import a_bundle
 
     bundle = segmentation.models.bundle.PACKAGED / "demo"
@@ -248,7 +248,7 @@ def test_a_work_pool_asks_for_what_its_template_uses(kind: str) -> None:
 
 
 def test_the_slurm_files_are_read_by_what_they_are_for() -> None:
-    from flows.cluster import cluster_from
+    from flows.compute.cluster import cluster_from
 
     assert cluster_from(str(DEPLOY / "slurm" / "cluster.yaml"), None, {}).workers == 8
     subprocess.run(["bash", "-n", DEPLOY / "slurm" / "landweave.sbatch"], check=True)
@@ -270,7 +270,7 @@ def test_the_automations_are_prefects(file: str) -> None:
 def test_every_flow_that_is_offered_is_deployed_from_where_it_is() -> None:
     from prefect.flows import load_flow_from_entrypoint
 
-    from flows.offered import OFFERED
+    from flows.deployments.definitions import OFFERED
 
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     tags = {one["name"]: one["tags"] for one in deployments}

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from flows.deployments import renew_lists, start_page
-from flows.offered import OFFERED
-from flows.segment import map_scene, segment_scene
+from flows.deployments.definitions import OFFERED
+from flows.deployments.deploy import renew_lists, start_page
+from flows.deployments.segment_scene import map_scene, segment_scene
 from tests.scenes import draw_scene
 from tests.server import call
 

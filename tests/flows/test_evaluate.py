@@ -17,9 +17,9 @@ from PIL import Image
 from rasterio.warp import Resampling, reproject
 from typer.testing import CliRunner
 
+from flows.assessment.evaluate import evaluate
+from flows.assessment.figures import draw_confusion, write_accuracy
 from flows.cli import app
-from flows.evaluate import evaluate
-from flows.figures import draw_confusion, write_accuracy
 from segmentation.accuracy.boundary_f1 import boundary
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.models.bundle import load, write
@@ -626,7 +626,7 @@ def test_the_command_says_before_it_counts_that_it_could_not_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
-    monkeypatch.setattr("flows.evaluate.evaluate", lambda *_, **__: pytest.fail("it was counted"))
+    monkeypatch.setattr("flows.assessment.evaluate.evaluate", lambda *_, **__: pytest.fail("it was counted"))
     for out in (found, found / "deeper"):
         done = landweave(found, found, "--out", out, "--workers", 0)
         assert isinstance(done.exception, Mistake)

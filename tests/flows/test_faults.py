@@ -25,10 +25,10 @@ import pyogrio
 import pytest
 import rasterio
 
-from flows import pipeline
-from flows.cluster import Cluster
-from flows.pools import SchedulerLost
-from flows.request import Request, Source
+from flows.compute.cluster import Cluster
+from flows.compute.pool import SchedulerLost
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_scene

@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from flows.fileserver import MARK, PREFIX, answer_to, link, path_of, show
-from flows.prefect_app import guarded
+from flows.deployments.prefect_app import guarded
+from flows.pages.fileserver import MARK, PREFIX, answer_to, link, path_of, show
 
 HERE = "http://127.0.0.1:4200"
 

@@ -10,11 +10,13 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from flows.change import ChangeRequest
-from flows.choices import PRODUCT_WORDS, USUAL_PRODUCTS
+from flows.change.detect import ChangeRequest
 from flows.cli.options import MapOptions
-from flows.form_groups import Advanced, Bands, Changes, Comparison, Labels, Model, Output, Series, Watch
-from flows.forms import (
+from flows.deployments.definitions import OFFERED
+from flows.deployments.segment_scene import segment_scene
+from flows.forms.choices import PRODUCT_WORDS, USUAL_PRODUCTS
+from flows.forms.groups import Advanced, Bands, Changes, Comparison, Labels, Model, Output, Series, Watch
+from flows.forms.requests import (
     changes_from,
     cluster_for,
     collection_from,
@@ -25,10 +27,8 @@ from flows.forms import (
     request_from,
     training_from,
 )
-from flows.offered import OFFERED
-from flows.request import PRODUCTS, Product, Request, Source
-from flows.segment import segment_scene
-from flows.stac import Search
+from flows.requests.request import PRODUCTS, Product, Request, Source
+from flows.stac.search import Search
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.forests.estimators import FORESTS

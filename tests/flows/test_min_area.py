@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from flows import pipeline
 from flows.cli.options import MapOptions
-from flows.request import Request, Source, checked
+from flows.requests.request import Request, Source, checked
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene

@@ -25,14 +25,14 @@ from affine import Affine
 from PIL import Image
 from typer.testing import CliRunner
 
-from flows import pipeline
-from flows.catalogue import ClassRow, Entry, shares_of
 from flows.cli import app
-from flows.collection import Found
-from flows.monitor import MonitorRequest, Watched, hidden_part, monitor, neighbours
-from flows.report import Published
-from flows.request import Request, Source
-from flows.run import held
+from flows.reports.catalogue import ClassRow, Entry, shares_of
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.run.record import Published
+from flows.series.collection import Found
+from flows.series.monitor import MonitorRequest, Watched, hidden_part, monitor, neighbours
+from flows.storage.run_folder import held
 from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene
@@ -62,7 +62,10 @@ def _plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(*arguments: Any) -> None:
         Image.new("RGB", (1, 1)).save(arguments[-1])
 
-    for name in ("flows.quicklook.draw", *(f"flows.transitions.draw_{what}" for what in ("flows", "maps", "series"))):
+    for name in (
+        "flows.reports.quicklook.draw",
+        *(f"flows.change.figures.draw_{what}" for what in ("flows", "maps", "series")),
+    ):
         monkeypatch.setattr(name, draw)
 
 
@@ -335,7 +338,7 @@ def test_a_change_that_breaks_off_leaves_no_word_of_the_one_before(
     arrive(inbox, *DAYS[:2])
     monitor(request(inbox, out))
     (entry,) = (out / "changes").glob("*/entry.json")
-    monkeypatch.setattr("flows.monitor.change", broken)
+    monkeypatch.setattr("flows.series.monitor.change", broken)
     with pytest.raises(RuntimeError, match="in the middle"):
         monitor(request(inbox, out, min_change_area=500.0))
     assert not entry.exists()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.choices import METHODS
-from flows.naming import MADE_UP, run_name, run_tags
+from flows.forms.choices import METHODS
+from flows.forms.naming import MADE_UP, run_name, run_tags
 from segmentation.classical.rules import Rules
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from flows import notify, observed
-from flows.bar import Bar
-from flows.notify import MAIL, SETTING, Note, told
-from flows.observed import Outcome, told_by
+from flows.deployments import notify, tasks
+from flows.deployments.notify import MAIL, SETTING, Note, told
+from flows.deployments.tasks import Outcome, told_by
+from flows.pages.bar import Bar
 from tiling.errors import Mistake
 
 NOTE = Note("land-use-monitor", "monitor · valley", "Completed", "+1 scene, 40 ha changed", "http://127.0.0.1/runs/1")
@@ -172,8 +172,8 @@ def test_nobody_is_told_without_the_setting_and_without_news(
 @pytest.mark.parametrize(("news", "times"), [(True, 1), (False, 0)])
 def test_a_run_without_news_is_silent(news: bool, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, ...]] = []
-    monkeypatch.setattr(observed, "tell", lambda *note: heard.append(note))
-    state = told_by(Bar("progress-x"), "x", lambda: observed.ended(lambda: Outcome("2 scenes", news=news)))
+    monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
+    state = told_by(Bar("progress-x"), "x", lambda: tasks.ended(lambda: Outcome("2 scenes", news=news)))
     assert state.message == "2 scenes"
     assert heard == [("x", "Completed", "2 scenes")] * times
 
@@ -183,6 +183,6 @@ def test_a_failure_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Mistake("no-such.tif does not exist; check the path")
 
     heard: list[tuple[str, ...]] = []
-    monkeypatch.setattr(observed, "tell", lambda *note: heard.append(note))
-    told_by(Bar("progress-x"), "x", lambda: observed.ended(fails))
+    monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
+    told_by(Bar("progress-x"), "x", lambda: tasks.ended(fails))
     assert heard == [("x", "Failed", "no-such.tif does not exist; check the path")]

@@ -20,10 +20,10 @@ import pytest
 import rasterio
 import shapely
 
-from flows import pipeline
-from flows.offered import OFFERED
-from flows.pages import FILES
-from flows.request import Request, Source
+from flows.deployments.definitions import OFFERED
+from flows.pages.markdown import FILES
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.flows.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene

@@ -9,9 +9,10 @@ import pytest
 import rasterio
 from PIL import Image
 
-from flows import outlines, pipeline
-from flows.outlines import LINE, LONGEST, draw_outlines
-from flows.request import Request, Source
+from flows.reports import outlines
+from flows.reports.outlines import LINE, LONGEST, draw_outlines
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.flows.test_segment import draw_scene
 from tiling.scene.from_files import open_scene

@@ -9,18 +9,18 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from flows import pipeline
-from flows.change import ChangeRequest, change
+from flows.change.detect import ChangeRequest, change
 from flows.cli import app
-from flows.cluster import Cluster
-from flows.collection import CollectionRequest, collect
-from flows.form_groups import Advanced, Bands, Output
-from flows.form_words import in_form_words
-from flows.forms import request_from
-from flows.monitor import MonitorRequest, monitor
-from flows.overwriting import MEND
-from flows.request import Request, Source
-from flows.train import Training, recipe_from, train
+from flows.compute.cluster import Cluster
+from flows.forms.groups import Advanced, Bands, Output
+from flows.forms.requests import request_from
+from flows.pages.words import in_form_words
+from flows.requests.overwriting import MEND
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.series.collection import CollectionRequest, collect
+from flows.series.monitor import MonitorRequest, monitor
+from flows.training.train import Training, recipe_from, train
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter

@@ -9,12 +9,12 @@ import pytest
 import rasterio
 from PIL import Image
 
-from flows.artifacts import key_of
-from flows.catalogue import Catalogue, ChangeEntry, ClassRow, Entry
-from flows.indices import draw_index
-from flows.pages import areas_table, file_table, news, scene_table
-from flows.pictures import square
-from flows.transitions import apart
+from flows.change.figures import apart
+from flows.pages.artifacts import key_of
+from flows.pages.markdown import areas_table, file_table, news, scene_table
+from flows.pages.pictures import square
+from flows.products.index_rasters import draw_index
+from flows.reports.catalogue import Catalogue, ChangeEntry, ClassRow, Entry
 
 
 def entry(name: str, date: str = "", status: str = "done", message: str = "") -> Entry:

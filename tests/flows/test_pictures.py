@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.pictures import LONGEST_URI, data_uri, square
+from flows.pages.pictures import LONGEST_URI, data_uri, square
 
 LEGEND = ("#3b7dd8", "#1b7837", "#a6d96a", "#e8e0c9", "#c0392b")
 

@@ -23,11 +23,11 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import pipeline
-from flows.cluster import Cluster
-from flows.plan import PROCESS_BYTES, RESAMPLING_BYTES, make_plan, scene_facts
-from flows.request import Request, Source
-from flows.run import open_run
+from flows.compute.cluster import Cluster
+from flows.plan.plan import PROCESS_BYTES, RESAMPLING_BYTES, make_plan, scene_facts
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.legend import LAND_COVER, Legend

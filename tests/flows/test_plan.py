@@ -9,11 +9,11 @@ from typing import Any
 import geopandas
 import pytest
 
-from flows import pipeline
-from flows.plan import Plan, describe, make_plan
-from flows.pools import ThisProcess
-from flows.request import Request, Source
-from flows.run import open_run
+from flows.compute.pool import ThisProcess
+from flows.plan.plan import Plan, describe, make_plan
+from flows.requests.request import Request, Source
+from flows.run import pipeline
+from flows.storage.run_folder import open_run
 from segmentation.inference import runtimes
 from segmentation.inference.network import Network
 from tests.scenes import draw_scene

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.choices import PRODUCT_WORDS
-from flows.form_words import RENAMED
-from flows.prefect_app import PAUSES, Persistent, named
+from flows.deployments.prefect_app import PAUSES, Persistent, named
+from flows.forms.choices import PRODUCT_WORDS
+from flows.pages.words import RENAMED
 
 BODY = [b'{"parameters": ', b'{"scene": "a.tif"}}']
 

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from flows.prefect_pages import SCRIPT, Mended
+from flows.deployments.prefect_pages import SCRIPT, Mended
 
 PAGE = "<!doctype html><html><head><title>Prefect</title></head><body>§</body></html>"
 AS_BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "if-none-match": '"old"'}

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows import pipeline
-from flows.plan import make_plan
-from flows.request import Request, Source
+from flows.plan.plan import make_plan
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from segmentation.inference.network import Network
 from segmentation.models.bundle import QUANTILES, BandCard, save

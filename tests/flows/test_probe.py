@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from flows import probe
-from flows.pools import ThisProcess
+from flows.compute import worker_check
+from flows.compute.pool import ThisProcess
 from tests.scenes import draw_scene
 from tiling.errors import Mistake
 
@@ -32,7 +32,7 @@ def scene(tmp_path: Path) -> str:
 
 
 def test_a_worker_like_this_process_passes_and_leaves_nothing(scene: str, tmp_path: Path) -> None:
-    probe.check(ThisProcess(), [scene], tmp_path)
+    worker_check.check(ThisProcess(), [scene], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
 
 
@@ -42,30 +42,30 @@ def test_another_version_is_named(scene: str, tmp_path: Path, library: str) -> N
         return answer | {library: "0.1"} if isinstance(answer, dict) else answer
 
     with pytest.raises(Mistake, match=rf"^worker two has {library} 0\.1 and this process .*the same environment$"):
-        probe.check(Workers(older), [scene], tmp_path)
+        worker_check.check(Workers(older), [scene], tmp_path)
 
 
 def test_a_worker_that_raises_is_named(scene: str, tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="worker two does not answer: no module named zict"):
-        probe.check(Workers(lambda _: ImportError("no module named zict")), [scene], tmp_path)
+        worker_check.check(Workers(lambda _: ImportError("no module named zict")), [scene], tmp_path)
 
 
 def test_a_source_that_is_not_there_is_named(scene: str, tmp_path: Path) -> None:
     with pytest.raises(Mistake, match=r"worker one cannot do this work: .*elsewhere\.tif does not open there"):
-        probe.check(Workers(lambda answer: answer), [scene, str(tmp_path / "elsewhere.tif")], tmp_path)
+        worker_check.check(Workers(lambda answer: answer), [scene, str(tmp_path / "elsewhere.tif")], tmp_path)
 
 
 def test_a_folder_of_the_same_name_on_another_machine_is_told_apart(scene: str, tmp_path: Path) -> None:
-    task = probe.Task((scene,), tmp_path, "the sign that nobody put there")
-    problem = probe.problem_of(task)
+    task = worker_check.Task((scene,), tmp_path, "the sign that nobody put there")
+    problem = worker_check.problem_of(task)
     assert problem == f"{tmp_path} is another folder there; choose one that all machines share"
 
 
 def test_relative_paths_that_lead_elsewhere_there_are_to_be_given_whole(scene: str) -> None:
     whole = "give its whole path, as workers may start in another folder"
-    problem = probe.problem_of(probe.Task((scene,), Path("run"), "the sign that nobody put there"))
+    problem = worker_check.problem_of(worker_check.Task((scene,), Path("run"), "the sign that nobody put there"))
     assert problem == f"run is another folder there; {whole}"
-    problem = probe.problem_of(probe.Task(("nowhere.tif",), Path("run"), ""))
+    problem = worker_check.problem_of(worker_check.Task(("nowhere.tif",), Path("run"), ""))
     assert problem is not None
     assert problem.endswith(whole)
 
@@ -76,9 +76,9 @@ def test_a_folder_that_cannot_be_written_is_a_problem(
     def refuse(path: Path, content: bytes) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    with probe.sign(tmp_path) as sign:
+    with worker_check.sign(tmp_path) as sign:
         monkeypatch.setattr(Path, "write_bytes", refuse)
-        assert probe.problem_of(probe.Task((scene,), tmp_path, sign)) == (
+        assert worker_check.problem_of(worker_check.Task((scene,), tmp_path, sign)) == (
             f"{tmp_path} cannot be written there: Permission denied"
         )
 
@@ -98,6 +98,6 @@ def test_versions_are_told_where_nothing_of_ours_is_installed() -> None:
     """The first question travels by value."""
     import cloudpickle
 
-    question = cloudpickle.dumps(probe._versions(probe.LIBRARIES))
+    question = cloudpickle.dumps(worker_check._versions(worker_check.LIBRARIES))
     told = subprocess.run([sys.executable, "-c", BARE], input=question, capture_output=True, check=True)
-    assert told.stdout.decode().strip() == probe.versions_here()["python"]
+    assert told.stdout.decode().strip() == worker_check.versions_here()["python"]

@@ -10,10 +10,10 @@ import pytest
 import rasterio
 import shapely
 
-from flows import pipeline
-from flows.plan import make_plan
-from flows.request import PRODUCTS, Product, Request, Source
-from flows.run import open_run
+from flows.plan.plan import make_plan
+from flows.requests.request import PRODUCTS, Product, Request, Source
+from flows.run import pipeline
+from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
 from segmentation.inference.network import Network
 from segmentation.models.bundle import Bundle

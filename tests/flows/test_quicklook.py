@@ -11,7 +11,7 @@ import rasterio
 import rasterio.shutil
 import rasterio.transform
 
-from flows.quicklook import natural_colours
+from flows.reports.quicklook import natural_colours
 from tests.scenes import draw_scene
 from tiling.scene.from_files import open_scene
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from flows.run import RunFolder, Slot, content_key, open_run
-from flows.storage import Remote
+from flows.storage.remote import Remote
+from flows.storage.run_folder import RunFolder, Slot, content_key, open_run
 from tiling.errors import Mistake
 from tiling.io.files import write_text
 
@@ -117,7 +117,9 @@ class Store:
 
 def test_a_part_is_on_the_store_before_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(monkeypatch)
-    monkeypatch.setattr("flows.run.write_file", lambda path, content: store.did.append(f"here {path.name}"))
+    monkeypatch.setattr(
+        "flows.storage.run_folder.write_file", lambda path, content: store.did.append(f"here {path.name}")
+    )
     Slot(tmp_path / "a.tif", Remote("s3://bucket/run/parts/a.tif")).write(b"")
     assert store.did == ["write a.tif ", "here a.tif"]
 

@@ -14,8 +14,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from benchmarks.scale import client
-from flows.pipeline import Failures
-from flows.pools import DaskPool
+from flows.compute.pool import DaskPool
+from flows.run.pipeline import Failures
 from tests.ranges import ranges
 from tests.scenes import write_scene
 from tiling.errors import Mistake

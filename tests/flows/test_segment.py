@@ -28,14 +28,15 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import Field
 from rasterio.transform import from_origin
 
-from flows import notify, pipeline
-from flows.artifacts import key_of, slug
-from flows.form_choices import Paths
-from flows.form_groups import Output
-from flows.observed import asset, empty_main, filled_in, plain, worth_another
-from flows.pictures import data_uri
-from flows.request import Request, Source
-from flows.segment import segment_scene
+from flows.deployments import notify
+from flows.deployments.segment_scene import segment_scene
+from flows.deployments.tasks import asset, empty_main, filled_in, plain, worth_another
+from flows.forms.dropdowns import Paths
+from flows.forms.groups import Output
+from flows.pages.artifacts import key_of, slug
+from flows.pages.pictures import data_uri
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tiling.errors import Away, Mistake
 

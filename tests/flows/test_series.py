@@ -13,10 +13,10 @@ from skimage.filters import threshold_otsu
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.collection import CollectionRequest, Found, collect
-from flows.commandline import collection_line, monitor_line
-from flows.monitor import MonitorRequest, monitor
-from flows.request import Request, Source
+from flows.requests.commandline import collection_line, monitor_line
+from flows.requests.request import Request, Source
+from flows.series.collection import CollectionRequest, Found, collect
+from flows.series.monitor import MonitorRequest, monitor
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter

@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-import flows.serve
-from flows.fileserver import is_at
-from flows.serve import answers, end, server, wait_until_it_answers
+import flows.deployments.serve
+from flows.deployments.serve import answers, end, server, wait_until_it_answers
+from flows.pages.fileserver import is_at
 from tests.server import call, free_port, serving
 from tiling.errors import Mistake
 
@@ -74,10 +74,10 @@ def test_files_are_offered_unless_someone_says_otherwise(
         raise Asked(files)
 
     monkeypatch.setenv("LANDWEAVE_FILES", said)
-    monkeypatch.setattr(flows.serve, "server", stop)
-    monkeypatch.setattr(flows.serve, "endings", lambda: ())
+    monkeypatch.setattr(flows.deployments.serve, "server", stop)
+    monkeypatch.setattr(flows.deployments.serve, "endings", lambda: ())
     with pytest.raises(Asked) as caught:
-        flows.serve.serve(files=switched_on)
+        flows.deployments.serve.serve(files=switched_on)
     assert caught.value.args == (offered,)
 
 
@@ -127,17 +127,17 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, process):
         offered = {one["name"]: one["entrypoint"] for one in call(address, "deployments/filter", {})}
         assert offered == {
-            "map-scene": "flows.segment.map_scene",
-            "segment-scene": "flows.segment.segment_scene",
-            "segment-collection": "flows.offered.segment_collection",
-            "land-use-monitor": "flows.offered.land_use_monitor",
-            "train-network": "flows.offered.train_network",
-            "evaluate-map": "flows.offered.evaluate_map",
-            "compute-indices": "flows.offered.compute_indices",
-            "compare-maps": "flows.comparing.compare_maps",
-            "zonal-areas": "flows.comparing.zonal_areas",
-            "inspect-scene": "flows.trying.inspect_scene",
-            "demo": "flows.trying.demo",
+            "map-scene": "flows.deployments.segment_scene.map_scene",
+            "segment-scene": "flows.deployments.segment_scene.segment_scene",
+            "segment-collection": "flows.deployments.definitions.segment_collection",
+            "land-use-monitor": "flows.deployments.definitions.land_use_monitor",
+            "train-network": "flows.deployments.definitions.train_network",
+            "evaluate-map": "flows.deployments.definitions.evaluate_map",
+            "compute-indices": "flows.deployments.definitions.compute_indices",
+            "compare-maps": "flows.deployments.comparing.compare_maps",
+            "zonal-areas": "flows.deployments.comparing.zonal_areas",
+            "inspect-scene": "flows.deployments.trying.inspect_scene",
+            "demo": "flows.deployments.trying.demo",
         }
         assert call(address, "admin/settings")["server"]["analytics_enabled"] is False
         with urllib.request.urlopen(f"{address}/ui-settings") as answer:  # the other one asks an outside host

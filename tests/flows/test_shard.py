@@ -14,10 +14,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import pipeline
-from flows.cluster import HERE, Cluster
-from flows.plan import make_plan
-from flows.request import Request, Source
+from flows.compute.cluster import HERE, Cluster
+from flows.plan.plan import make_plan
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.inference import engine, runtimes
 from segmentation.inference.network import Network
 from segmentation.legend import LAND_COVER

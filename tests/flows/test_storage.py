@@ -23,13 +23,15 @@ import rasterio
 import rasterio.shutil
 import shapely
 
-from flows import pipeline, probe, storage
-from flows.cluster import HERE, Cluster
-from flows.plan import make_plan
-from flows.pools import ThisProcess
-from flows.request import Request, Source, checked
-from flows.run import RunFolder, open_run
-from flows.storage import Claim, Remote, near_copy, place_of
+from flows.compute import worker_check
+from flows.compute.cluster import HERE, Cluster
+from flows.compute.pool import ThisProcess
+from flows.plan.plan import make_plan
+from flows.requests.request import Request, Source, checked
+from flows.run import pipeline
+from flows.storage import remote as storage
+from flows.storage.remote import Claim, Remote, near_copy, place_of
+from flows.storage.run_folder import RunFolder, open_run
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter
@@ -247,10 +249,10 @@ class Far(ThisProcess):
 def test_work_on_the_near_copy_stays_here_where_workers_do_not_see_it(tmp_path: Path) -> None:
     pool, here = Far(), ThisProcess()
     folder = RunFolder(tmp_path, remote=Remote("s3://bucket/run"))
-    assert probe.near(here, folder) is here
-    assert isinstance(probe.near(pool, folder), ThisProcess)
-    assert probe.near(pool, folder) is not pool
-    assert probe.near(pool, RunFolder(tmp_path)) is pool
+    assert worker_check.near(here, folder) is here
+    assert isinstance(worker_check.near(pool, folder), ThisProcess)
+    assert worker_check.near(pool, folder) is not pool
+    assert worker_check.near(pool, RunFolder(tmp_path)) is pool
     assert not list(tmp_path.iterdir())
 
 

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import pytest
 
-from flows import cluster, pipeline
-from flows.cluster import Cluster
-from flows.request import Request, Source
+from flows.compute import cluster
+from flows.compute.cluster import Cluster
+from flows.requests.request import Request, Source
+from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 from tiling.errors import Mistake

@@ -20,9 +20,9 @@ import shapely
 from affine import Affine
 from PIL import Image
 
-from flows.request import Source
-from flows.samples import samples_of
-from flows.train import Training, _key, grouped, recipe_from, train
+from flows.requests.request import Source
+from flows.training.read_samples import samples_of
+from flows.training.train import Training, _key, grouped, recipe_from, train
 from segmentation.errors import Mistake as NoBundle
 from segmentation.models.bundle import load
 from segmentation.training.recipe import Recipe
@@ -66,8 +66,8 @@ def asked(scene: Path, labels: Path, out: Path, **more) -> Training:  # type: ig
 
 
 def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: Path, labels: Path) -> None:
-    from flows import pipeline
-    from flows.request import Request, segmenter_from
+    from flows.requests.request import Request, segmenter_from
+    from flows.run import pipeline
 
     finished = train(asked(scene, labels, tmp_path / "bundle", classes={1: "Water", 2: "Plants", 3: "Bare"}))
     card = load(tmp_path / "bundle").card
@@ -120,7 +120,7 @@ def test_pieces_hold_every_label_and_what_is_around(tmp_path: Path) -> None:
 def test_much_is_kept_in_files(tmp_path: Path, scene: Path, labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = asked(scene, labels, tmp_path / "bundle")
     plain, _ = samples_of(request, tmp_path / "scratch")
-    monkeypatch.setattr("flows.samples._IN_MEMORY", 1)
+    monkeypatch.setattr("flows.training.read_samples._IN_MEMORY", 1)
     kept, _ = samples_of(request, tmp_path / "scratch")
     assert isinstance(kept.pieces[0].pixels, np.memmap)
     assert np.array_equal(kept.pieces[0].pixels, plain.pieces[0].pixels)
@@ -134,7 +134,8 @@ def test_what_is_kept_in_memory_is_counted_over_all_scenes(
     both = request.model_copy(update={"sources": request.sources * 2, "labels": request.labels * 2})
     (piece,) = samples_of(request, tmp_path / "scratch")[0].pieces
     monkeypatch.setattr(
-        "flows.samples._IN_MEMORY", sum(a.nbytes for a in (piece.pixels, piece.valid, piece.labels, piece.part))
+        "flows.training.read_samples._IN_MEMORY",
+        sum(a.nbytes for a in (piece.pixels, piece.valid, piece.labels, piece.part)),
     )
     for asked_for, mapped in ((request, False), (both, True)):
         samples, _ = samples_of(asked_for, tmp_path / "scratch")
@@ -348,7 +349,7 @@ def test_pixels_that_find_no_room_are_told_of_before_they_are_read(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("flows.samples._IN_MEMORY", 0)
+    monkeypatch.setattr("flows.training.read_samples._IN_MEMORY", 0)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(
         Mistake, match=r"cannot keep pixels in .*piece-0\.pixels\.npy: No space left on device; make room"

@@ -10,9 +10,9 @@ import pytest
 from typer.main import get_command
 
 from flows import cli
-from flows.request import choose_segmenter, pairs, words
+from flows.requests.request import choose_segmenter, pairs, words
 from flows.settings import nearest, settings_of
-from flows.stac import NothingFound
+from flows.stac.search import NothingFound
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as MistakeOfMeaning
@@ -39,7 +39,7 @@ def test_every_kind_of_mistake_is_one_line(
     def mistaken(*_: object, **__: object) -> None:
         raise kind("this is wrong; mend it so")
 
-    monkeypatch.setattr("flows.plan.make_plan", mistaken)
+    monkeypatch.setattr("flows.plan.plan.make_plan", mistaken)
     assert landweave("plan", "scene.tif") == (2, "", "landweave: this is wrong; mend it so\n")
 
 
@@ -47,7 +47,7 @@ def test_another_error_stays_a_fault_of_ours(landweave: Run, monkeypatch: pytest
     def broken(*_: object, **__: object) -> None:
         raise ValueError("not a person's")
 
-    monkeypatch.setattr("flows.plan.make_plan", broken)
+    monkeypatch.setattr("flows.plan.plan.make_plan", broken)
     with pytest.raises(ValueError, match="not a person's"):
         landweave("plan", "scene.tif")
 

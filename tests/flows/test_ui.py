@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, WebSocket, expect, sync_playwright
 
-from flows.offered import OFFERED
+from flows.deployments.definitions import OFFERED
 from tests.flows.test_segment import draw_scene
 from tests.server import call, left_by, over, run_and_wait, started, wait_until
 

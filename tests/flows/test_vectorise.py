@@ -15,10 +15,10 @@ import rasterio
 import shapely
 from affine import Affine
 
-from flows.cluster import ThisProcess
-from flows.measures import IndexMeasure, index_columns, index_measures
-from flows.vectorise import pixel_metres, vectorise
-from flows.zones import slugs, zones
+from flows.compute.cluster import ThisProcess
+from flows.products.index_measures import IndexMeasure, index_columns, index_measures
+from flows.products.vectorise import pixel_metres, vectorise
+from flows.products.zones import slugs, zones
 from tests.conftest import Run
 from tests.scenes import draw_scene, read
 from tiling.classmaps.legend import legend_of

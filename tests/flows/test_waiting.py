@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.waiting import workers_watched
+from flows.compute.waiting import workers_watched
 from tests.scenes import draw_scene
 from tests.server import call, over, started, wait_until
 

@@ -158,7 +158,7 @@ def meet_shapes(path: Path) -> None:
     """An area of interest on a scene."""
     from affine import Affine
 
-    from flows.plan import area_of_interest
+    from flows.plan.plan import area_of_interest
     from tests.tiling.rasters import noise, write
     from tiling.scene.from_files import open_scene
 
@@ -223,7 +223,7 @@ def weights() -> list[bytes]:
 
 
 def meet_segmenter(path: Path) -> None:
-    from flows.request import choose_segmenter
+    from flows.requests.request import choose_segmenter
 
     choose_segmenter(str(path), {}).identity()
 
@@ -237,7 +237,7 @@ def segmenters() -> list[bytes]:
 
 
 def meet_request(path: Path) -> None:
-    from flows.request import Request, checked
+    from flows.requests.request import Request, checked
     from flows.settings import read_settings
 
     checked(Request, **read_settings(path, "out: run"))
@@ -251,7 +251,7 @@ def requests() -> list[bytes]:
 
 
 def meet_cluster(path: Path) -> None:
-    from flows.cluster import cluster_from
+    from flows.compute.cluster import cluster_from
 
     cluster_from(str(path), None, {})
 

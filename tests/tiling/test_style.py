@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from xml.etree import ElementTree as ET
 
-from flows.indices import ramp_of
+from flows.products.index_rasters import ramp_of
 from tiling.classmaps.legend import completed
 from tiling.formats.qml import ramp_qml, raster_qml, vector_qml
 
