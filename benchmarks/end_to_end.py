@@ -123,7 +123,8 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
 
     from flows.compute.cluster import keep_freed_memory
     from flows.plan.plan import make_plan
-    from flows.requests.request import Request, Source
+    from flows.requests.request import Request
+    from flows.requests.source import Source
     from segmentation.inference.network import Network
     from segmentation.inference.transfer import normalised
     from segmentation.models.bundle import load
@@ -153,8 +154,9 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
     others: list[Pool] = []
     with measured.clock("start-up"):
         from flows.compute import cluster
-        from flows.compute.pool import available_cores
-        from flows.requests.request import Request, Source
+        from flows.machine import available_cores
+        from flows.requests.request import Request
+        from flows.requests.source import Source
         from flows.run import pipeline
         from flows.storage.run_folder import open_run
 
@@ -321,9 +323,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
     given = parser.parse_args()
 
-    from flows.compute.pool import ThisProcess, available_cores
+    from flows.compute.pool import ThisProcess
     from flows.demo import write_demo
-    from flows.storage.run_folder import versions
+    from flows.machine import available_cores
+    from flows.storage.keys import versions
 
     with tempfile.TemporaryDirectory(prefix="landweave-bench-") as temporary:
         folder = Path(temporary)

@@ -81,7 +81,8 @@ def client(shards: int) -> Figures:
     Shards of four tiles and 16 px squared, worked in this process: what is measured is what stays when one is done.
     """
     from flows.compute.pool import ThisProcess
-    from flows.requests.request import Request, Source
+    from flows.requests.request import Request
+    from flows.requests.source import Source
     from flows.run import pipeline
     from flows.storage.run_folder import open_run
 
@@ -128,7 +129,8 @@ def sparse(shards: int) -> Figures:
     An area of interest chooses them, so that the run ends with its products.
     """
     from flows.plan.plan import make_plan
-    from flows.requests.request import Request, Source
+    from flows.requests.request import Request
+    from flows.requests.source import Source
     from segmentation.classical.rules import Rules
 
     with scratch() as folder:
@@ -175,7 +177,8 @@ def flat(size: int, vectors: bool) -> Figures:
     """Peak memory of one worker and of the client after each stage, on a scene of `size` px squared."""
     from flows.compute import cluster
     from flows.plan.shard import peak_memory
-    from flows.requests.request import Request, Source
+    from flows.requests.request import Request
+    from flows.requests.source import Source
     from flows.run import pipeline
     from flows.storage.run_folder import open_run
     from segmentation.classical.rules import Rules

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.inference.network import Network
 

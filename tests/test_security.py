@@ -19,8 +19,9 @@ import yaml
 
 from flows.compute import cluster
 from flows.compute.cluster import Cluster
-from flows.requests.access import reach_of_forms
-from flows.requests.request import Request, Source, check_machines, check_places
+from flows.requests.access import check_machines, check_places, reach_of_forms
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.storage.run_folder import open_run
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as ModelMistake
@@ -123,8 +124,8 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     from flows.assessment import evaluate
     from flows.change import codes, detect
     from flows.compute.pool import ThisProcess
-    from flows.products import index_rasters, vectorise, zones
-    from flows.run import record
+    from flows.products import class_areas, index_rasters, vectorise, zones
+    from flows.requests import change
     from flows.stac import run_item
     from tiling.classmaps import counts, legend, zone_overlay
     from tiling.classmaps import raster as classes
@@ -140,8 +141,8 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     parcels = geopandas.GeoDataFrame(geometry=[shapely.box(500000, 4999900, 500100, 5000000)], crs=32633)
     parcels.to_file(folder / "zones.gpkg")
     return {
-        "change": lambda: detect.change(detect.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
-        "class_areas": lambda: record.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
+        "change": lambda: detect.change(change.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
+        "class_areas": lambda: class_areas.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
         "ClassRaster.open": lambda: measures.ClassRaster.open(raster, None, None, {}, 4),
         "count_codes": lambda: codes.count_codes(raster, window),
         "cut_by_zones": lambda: zone_overlay.cut_by_zones(raster, out, np.array([])),

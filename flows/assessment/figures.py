@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from flows.reports.drawing import blank_figure, short
+from flows.reports.tables import csv_text, json_text
 from tiling.errors import Mistake
 from tiling.io.files import scratch, write_text
 
@@ -44,18 +42,6 @@ def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures))
 
 
-def json_text(accuracy: Accuracy) -> str:
-    return json.dumps(accuracy.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def class_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
     """One row per class with every figure there is of it; what is undefined is empty."""
     facts = accuracy.to_dict()
@@ -78,15 +64,6 @@ def confusion_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
     """The counts, true class along rows."""
     names = [one.name for one in accuracy.classes]
     return ["true \\ map", *names], [[name, *row] for name, row in zip(names, accuracy.matrix, strict=True)]
-
-
-def blank_figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=130, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def draw_confusion(accuracy: Accuracy) -> Figure:
@@ -155,11 +132,3 @@ def draw_reliability(reliability: Reliability) -> Figure:
         fontsize=9,
     )
     return figure
-
-
-def short(count: int) -> str:
-    """A number a person reads at a glance."""
-    for size, letter in ((10**9, " G"), (10**6, " M"), (10**4, " k")):
-        if count >= size:
-            return f"{count / (1000 if size == 10**4 else size):.3g}{letter}"
-    return str(count)

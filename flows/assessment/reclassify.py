@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.settings import nearest
+from flows.parsing import nearest
 from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import Groups, open_classes, read_classes
 from tiling.errors import Mistake

@@ -1,73 +1,24 @@
-"""Tables and pictures of change: what became of what, class by class, where, and over time."""
+"""Pictures of change: what became of what, class by class, and where."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.assessment.figures import blank_figure, csv_text
+from flows.reports.drawing import blank_figure
 from tiling.classmaps.legend import LegendRow
-from tiling.formats.pam import Column, sidecar_text
 
 if TYPE_CHECKING:
-    from flows.change.detect import Change
+    from flows.change.model import Change
 
 MOST_DAYS = 9
 """Days that a chart names one by one, if they are far enough apart."""
 
 SHOWN = 10
 """Changes that a picture names; the others are shown without a name."""
-
-
-def transition_table(result: Change) -> str:
-    """CSV: one row for each pair of classes that occurs, unchanged ones too, with pixels and exact m².
-
-    Square metres are written to the last bit: they add up to the same totals in any order.
-    """
-    metres, total = result.square_metres, result.compared_m2
-    rows: list[list[Any]] = []
-    for i, (before, was, _) in enumerate(result.classes):
-        for j, (now, name, _) in enumerate(result.classes):
-            if result.pixels[i, j]:
-                area = float(metres[i, j])
-                share = 100 * area / total
-                rows.append(
-                    [before, was, now, name, int(result.pixels[i, j]), repr(area), f"{area / 1e4:.4f}", f"{share:.4f}"]
-                )
-    header = ["from_id", "from_name", "to_id", "to_name", "pixels", "area_m2", "area_ha", "share_percent"]
-    return csv_text(header, rows)
-
-
-def balance_table(result: Change) -> str:
-    """CSV: one row for each class, in hectares: before, now, what stayed, what it lost, gained, and the difference."""
-    metres = result.square_metres / 1e4
-    rows: list[list[Any]] = []
-    for k, (value, name, _) in enumerate(result.classes):
-        before, now, stayed = float(metres[k].sum()), float(metres[:, k].sum()), float(metres[k, k])
-        figures = (before, now, stayed, before - stayed, now - stayed, now - before)
-        percent = f"{100 * (now - before) / before:.2f}" if before else ""
-        rows.append([value, name, *(f"{figure:.4f}" for figure in figures), percent])
-    header = ["class_id", "class_name", "earlier_ha", "later_ha", "unchanged_ha", "lost_ha", "gained_ha", "net_ha"]
-    return csv_text([*header, "net_percent"], rows)
-
-
-def attribute_table(result: Change, legend: Sequence[LegendRow]) -> str:
-    """Text of the `.aux.xml` beside change.tif: names of the codes, and what each one was and is, with its colour."""
-    names = {0: "Not compared"} | {value: name for value, name, _ in legend}
-    columns: tuple[Column, ...] = (
-        ("Value", int, "value"), ("Pixels", float, "pixels"), ("From", str, "generic"), ("To", str, "generic"),
-        ("Change", str, "name"), ("Red", int, "red"), ("Green", int, "green"), ("Blue", int, "blue"),
-    )  # fmt: skip
-    place = {value: k for k, (value, _, _) in enumerate(result.classes)}
-    rows = []
-    for value, name, colour in legend:
-        before, now = place[value // 100], place[value % 100]
-        was, is_now = result.classes[before][1], result.classes[now][1]
-        rows.append((value, int(result.pixels[before, now]), was, is_now, name, *bytes.fromhex(colour[1:])))
-    return sidecar_text(names, columns, rows)
 
 
 def draw_flows(result: Change, target: Path) -> None:
@@ -134,37 +85,6 @@ def draw_flows(result: Change, target: Path) -> None:
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
-def draw_series(
-    title: str, series: Mapping[str, Sequence[tuple[str, float]]], colours: Mapping[str, str], target: Path
-) -> None:
-    """A line for each class over time, from its `(day, percent of the ground that was seen)`."""
-    import numpy as np
-
-    figure = blank_figure(8.4, 4.2)
-    axes = figure.subplots()
-    for name, points in series.items():
-        days, percent = zip(*points, strict=True)
-        axes.plot(
-            np.array(days, "datetime64[D]"), percent,
-            color=colours[name], marker="o", markersize=4, markeredgecolor="#777777", markeredgewidth=0.4, label=name,
-            clip_on=False, linewidth=1.6,
-        )  # fmt: skip
-    known = sorted({day for points in series.values() for day, _ in points})
-    if len(known) <= MOST_DAYS and apart(known):
-        axes.set_xticks(np.array(known, "datetime64[D]"), known)  # the days of the images, and no others
-    axes.set_ylim(0, None)
-    axes.set_ylabel("% of the ground that was seen", fontsize=8)
-    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
-    axes.tick_params(labelsize=8, color="#999999")
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for edge in ("top", "right", "left"):
-        axes.spines[edge].set_visible(False)
-    axes.spines["bottom"].set_color("#999999")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    figure.savefig(target, metadata={"Software": "landweave"}, format="png")
-
-
 def apart(days: Sequence[str]) -> bool:
     """Whether the names of these days, in their order, would not touch each other below a chart."""
     numbers = [datetime.date.fromisoformat(day).toordinal() for day in days]
@@ -185,7 +105,8 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from rasterio.enums import Resampling
 
     from flows.change.codes import BASE
-    from flows.reports.quicklook import LONGEST, north_arrow, pixel_ratio, place, scale_bar
+    from flows.reports.drawing import north_arrow, pixel_ratio, place, scale_bar
+    from flows.reports.quicklook import LONGEST
     from tiling.classmaps.alignment import on_grid
     from tiling.classmaps.raster import open_classes
     from tiling.io.datasets import open_dataset

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import rasterio
 import rasterio.errors
 
-from flows.assessment.evaluate import confidence_of
+from flows.assessment.comparison import confidence_of
 from flows.assessment.reclassify import LegendRows, named_rows
 from tiling.classmaps.alignment import TWICE, on_grid, overlap, same_grid, side
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes, read_confidence

@@ -78,7 +78,8 @@ def plan(
     landweave plan scene.tif
     landweave plan scene.tif --segmenter demo --json
     """
-    from flows.plan.plan import describe, facts_of, make_plan
+    from flows.plan.describe import describe
+    from flows.plan.plan import facts_of, make_plan
 
     made = make_plan(options.request(scene, out, looked, date=date))
     if as_json:
@@ -120,7 +121,8 @@ def collection(
     from dataclasses import asdict
 
     from flows.reports.catalogue import scene_warnings
-    from flows.series.collection import CollectionRequest, collect
+    from flows.requests.series import CollectionRequest
+    from flows.series.collection import collect
 
     template = options.request(scene, out, looked, fresh=fresh)
     on = where.cluster()
@@ -201,8 +203,8 @@ def monitor(
     """
     from dataclasses import asdict
 
-    from flows.requests.request import checked
-    from flows.series.monitor import MonitorRequest
+    from flows.parsing import checked
+    from flows.requests.series import MonitorRequest
     from flows.series.monitor import monitor as catch_up
 
     template = options.request(watch, out, looked, fresh=fresh)
@@ -258,7 +260,9 @@ def demo(
     """
     from flows.compute import cluster
     from flows.demo import BLOCK, write_demo
-    from flows.requests.request import Request, Source, choose_segmenter
+    from flows.requests.request import Request
+    from flows.requests.segmenters import choose_segmenter
+    from flows.requests.source import Source
     from flows.run import pipeline
 
     chosen = choose_segmenter(segmenter, {})

@@ -167,9 +167,9 @@ def train(
     landweave train scene.tif --labels landuse.tif --out my-network
     landweave train a.tif b.tif --labels a.gpkg --labels b.gpkg -o my-model
     """
-    from flows.requests.request import checked, number, pairs
-    from flows.settings import settings_of
-    from flows.training.train import Training, grouped, recipe_from
+    from flows.parsing import checked, number, pairs, settings_of
+    from flows.requests.training import Training, grouped
+    from flows.training.train import recipe_from
     from flows.training.train import train as run
 
     sources = [options.source(paths) for paths in grouped(scene, len(labels))]
@@ -336,8 +336,9 @@ def convert(
         --mean 0.1,0.1,0.1,0.3 --std 0.05,0.05,0.05,0.1 --out my-model
     landweave convert newer.ckpt --like my-model --out my-model-2
     """
-    from flows.settings import settings_of
-    from flows.training.bundles import card_for, explained, record, source_of
+    from flows.parsing import settings_of
+    from flows.training.bundles import explained, record
+    from flows.training.foreign_card import card_for, source_of
     from segmentation.interchange.import_checkpoint import convert as make
 
     source = source_of(checkpoint)

@@ -14,7 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from flows.compute.cluster import Cluster
-    from flows.requests.request import Request, Source
+    from flows.requests.request import Request
+    from flows.requests.source import Source
 
 # Titles in `--help`.
 SCENE = "What the files of a scene do not say"
@@ -219,7 +220,8 @@ class SceneOptions:
 
     def source(self, paths: list[str], date: str = "", looked: SearchOptions | None = None, aoi: str = "") -> Source:
         """The scene of these files, or of what is looked for."""
-        from flows.requests.request import Source, checked, number, pairs, words
+        from flows.parsing import checked, number, pairs, words
+        from flows.requests.source import Source
 
         return checked(
             Source,
@@ -295,8 +297,8 @@ class SearchOptions:
 
     def told(self, aoi: str) -> dict[str, Any]:
         """What a source is told of this; where there is no bbox, the area of interest is searched."""
-        from flows.requests.request import number, words
-        from flows.stac.search import Search
+        from flows.parsing import number, words
+        from flows.stac.query import Search
         from tiling.errors import Mistake
 
         bbox = tuple(number("--bbox", text, float) for text in self.bbox.split(",")) if self.bbox else None
@@ -415,8 +417,9 @@ class MapOptions(SceneOptions):
         fresh: bool = False,
     ) -> Request:
         """What was asked for of these files, or of what is looked for."""
-        from flows.requests.request import PRODUCTS, Request, checked, choose_segmenter, words
-        from flows.settings import settings_of
+        from flows.parsing import checked, settings_of, words
+        from flows.requests.request import PRODUCTS, Request
+        from flows.requests.segmenters import choose_segmenter
 
         source = self.source(paths, date, looked, self.aoi)
         sizes = {"tile": self.tile, "margin": self.margin}
@@ -464,7 +467,7 @@ class ClusterOptions:
     def cluster(self) -> Cluster:
         """The cluster a person named."""
         from flows.compute.cluster import cluster_from
-        from flows.settings import settings_of
+        from flows.parsing import settings_of
 
         return cluster_from(self.kind, self.workers, settings_of("--cluster-set", self.cluster_set))
 

@@ -45,8 +45,8 @@ def index(
     landweave index scene.tif NDVI MNDWI --out indices
     landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
     """
+    from flows.parsing import words
     from flows.products.index_rasters import write_indices
-    from flows.requests.request import words
 
     source = options.source([scene])
     with progress_bar(quiet=as_json) as progress:
@@ -170,7 +170,7 @@ def evaluate(
     from flows.assessment.evaluate import pieces
     from flows.assessment.figures import write_accuracy
     from flows.compute import cluster
-    from flows.requests.request import pairs
+    from flows.parsing import pairs
     from tiling.io.files import check_folder
 
     groups = [
@@ -320,10 +320,11 @@ def change(
     landweave change run-2019 run-2024 --out change --min-change-area 5000
     landweave change run-2019 run-2024 --classes 'Crops=Open,Bare soil=Open' -o c
     """
-    from flows.change.detect import ChangeRequest, pieces
     from flows.change.detect import change as compare
+    from flows.change.detect import pieces
     from flows.compute import cluster
-    from flows.requests.request import checked, pairs
+    from flows.parsing import checked, pairs
+    from flows.requests.change import ChangeRequest
 
     request = checked(
         ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes", classes, str)),

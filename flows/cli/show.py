@@ -12,7 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.change.detect import Change
+    from flows.change.model import Change
     from flows.compute.progress import Progress
     from flows.reports.catalogue import Entry
     from flows.run.record import Published

@@ -8,23 +8,25 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from flows.compute.pool import GPU, DaskPool, Pool, ThisProcess, available_cores
+from flows.compute.dask_pool import DaskPool
+from flows.compute.pool import GPU, Pool, ThisProcess
 from flows.compute.waiting import Told, unheard, workers_watched
+from flows.machine import available_cores
 from tiling.errors import Mistake
 from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
     from distributed import Security
 
-    from flows.plan.plan import Plan
+    from segmentation.segmenter import Segmenter
 
 SCHEDULER_TIMEOUT = 15
 """Seconds an existing scheduler has to answer, and its workers to be there."""
@@ -107,6 +109,17 @@ HERE = Cluster(workers=0)
 """This process, without Dask."""
 
 
+class Planned(Protocol):
+    """What a plan says of its work."""
+
+    @property
+    def shards(self) -> Sized: ...
+    @property
+    def segmenter(self) -> Segmenter: ...
+    def worker_bytes(self, threads: int, at_once: int = 1) -> int:
+        """Projected peak of a worker that computes on so many cores, so many shards at a time."""
+
+
 @dataclass(frozen=True)
 class Work:
     """How much there is to do, and what a worker takes for its share of it."""
@@ -119,7 +132,7 @@ class Work:
     """Whether it goes to workers with a graphics card, where there are any."""
 
     @classmethod
-    def of(cls, plan: Plan) -> Self:
+    def of(cls, plan: Planned) -> Self:
         """The shards of a plan."""
         return cls(len(plan.shards), plan.worker_bytes, plan.segmenter.uses_gpu)
 
@@ -155,8 +168,7 @@ def start(cluster: Cluster = HERE, work: Work = Work(), told: Told = unheard) ->
 
 def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) -> Cluster:
     """The cluster a person named: a kind, an address, a dotted class, or a YAML file of these fields."""
-    from flows.requests.request import checked
-    from flows.settings import read_settings
+    from flows.parsing import checked, read_settings
 
     path = Path(name)
     given: dict[str, Any] = {"kind": name or "local"}

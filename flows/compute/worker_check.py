@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.compute.pool import ThisProcess
 from flows.storage.remote import Remote
 from tiling.errors import Mistake
 
 if TYPE_CHECKING:
     from flows.compute.pool import Pool
-    from flows.storage.run_folder import RunFolder
 
 LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "scikit-learn", "distributed")
 """What must be the same everywhere: it decides results, or how machines talk."""
@@ -54,22 +52,6 @@ def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | Non
         for worker, problem in pool.everywhere(partial(problem_of, task)).items():
             if problem:
                 raise Mistake(f"worker {worker} cannot do this work: {problem}")
-
-
-def near(pool: Pool, folder: RunFolder) -> Pool:
-    """The pool if its workers see the files of the run, else this process.
-
-    Of a run folder on an object store they see the near copy where they share a disk with this process.
-    """
-    if folder.remote is None:
-        return pool  # they were asked before the work began
-    with sign(folder.path) as name:
-        seen = pool.everywhere(partial(_exists, folder.path / name))
-    return pool if all(answer is True for answer in seen.values()) else ThisProcess()
-
-
-def _exists(path: Path) -> bool:
-    return path.exists()
 
 
 def versions_here() -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from flows.change.detect import Change, ChangeRequest, change, pieces
+from flows.change.detect import change, pieces
+from flows.change.model import Change
 from flows.compute import cluster
 from flows.deployments.tasks import Outcome, asset, empty_main, name_outcome, offered, step
 from flows.forms.dropdowns import MapChoice, Text
@@ -20,6 +21,7 @@ from flows.pages.artifacts import key_of, publish_page
 from flows.pages.bar import Bar
 from flows.pages.markdown import files_page
 from flows.products.zones import zones as measure
+from flows.requests.change import ChangeRequest
 from flows.requests.commandline import change_line, zones_line
 
 BLOCK_BYTES = 2**30

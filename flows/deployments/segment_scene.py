@@ -19,7 +19,8 @@ from flows.pages.bar import Bar, Leg
 from flows.pages.course import weights_of
 from flows.pages.markdown import FILES, outcome
 from flows.pages.words import in_form_words
-from flows.plan.plan import Plan, describe
+from flows.plan.describe import describe
+from flows.plan.plan import Plan
 from flows.requests.request import Request
 from flows.run import pipeline
 from flows.run.record import Published

@@ -36,7 +36,7 @@ from flows.forms import naming
 from flows.pages.bar import Bar
 from flows.pages.words import in_form_words
 from flows.requests.access import reach_of_forms
-from flows.storage.run_folder import RUN
+from flows.storage.lock import RUN
 from tiling.errors import Away
 from tiling.io.access import confined
 from tiling.io.gdal_config import CACHE

@@ -31,7 +31,9 @@ from flows.pages.inspection import picture as drawn
 from flows.pages.markdown import picture
 from flows.pages.words import in_form_words
 from flows.requests.access import reach_of_forms
-from flows.requests.request import Request, Source, choose_segmenter
+from flows.requests.request import Request
+from flows.requests.segmenters import choose_segmenter
+from flows.requests.source import Source
 
 SIZE = 1024
 """Width and height of the demo's scene in pixels: a map in less than a minute."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.requests.access import reach_of_forms
-from flows.requests.request import PRODUCTS, Product, choose_segmenter
+from flows.requests.request import PRODUCTS, Product
+from flows.requests.segmenters import choose_segmenter
 from segmentation.errors import Mistake
 from segmentation.models.bundle import CARD, load, names
 from segmentation.segmenter import Segmenter
@@ -75,10 +76,6 @@ METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Water or land (Otsu's threshold of NDWI)": ("otsu", {"index": "NDWI"}),
 } | {f"Network {name}, for demonstration": ("network", {"bundle": name}) for name in names()}
 """Ways to tell land cover that need no settings: a kind of segmenter, and what is set of it."""
-
-
-KINDS: Mapping[str, str] = {"forest": "Random forest"}
-"""What a kind of segmenter is called where its class says too little."""
 
 
 def indices_in_words() -> list[str]:

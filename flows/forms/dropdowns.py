@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 import segmentation.errors
 from flows.forms import choices
 from flows.forms.choices import AS_FILE_SAYS, METHODS, SENSORS
+from flows.requests import segmenters
 from segmentation.registry import AnySegmenter, kinds, segmenter_class
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import catalogue
@@ -62,7 +63,7 @@ class _Tabs:
             kind = settings["properties"]["kind"]
             kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
             kind["title"] = "Method"
-            settings["title"] = choices.KINDS.get(kind["enum"][0], settings["title"])
+            settings["title"] = segmenters.KINDS.get(kind["enum"][0], settings["title"])
             for one in settings["properties"].values():
                 if unit := one.pop("unit", ""):
                     one["description"] = f"{one.get('description', '')} ({unit})".strip()

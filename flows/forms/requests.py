@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.change.detect import ChangeRequest
 from flows.compute.cluster import Cluster, cluster_from
 from flows.forms.choices import PRODUCT_WORDS, index_of
 from flows.forms.groups import Advanced, Bands, Changes, Comparison, Labels, Model, Output, Series, Watch
 from flows.forms.naming import stem
-from flows.requests.access import reach_of_forms
+from flows.parsing import checked, number, pairs, settings_of
+from flows.requests.access import check_machines, check_places, reach_of_forms
+from flows.requests.change import ChangeRequest
 from flows.requests.overwriting import holds_another
-from flows.requests.request import Product, Request, Source, check_machines, check_places, checked, number, pairs
-from flows.series.collection import CollectionRequest
-from flows.series.monitor import MonitorRequest
-from flows.settings import settings_of
-from flows.training.train import Training, grouped, recipe_from
+from flows.requests.request import Product, Request
+from flows.requests.series import CollectionRequest, MonitorRequest
+from flows.requests.source import Source
+from flows.requests.training import Training, grouped
+from flows.training.train import recipe_from
 from segmentation.registry import AnySegmenter
 from tiling.errors import Mistake
 from tiling.io.access import check_reach
@@ -120,7 +121,7 @@ def products_of(words: Sequence[str]) -> list[Product]:
 
 def searched(template: Request, series: Series) -> Request:
     """The request whose scenes are looked for, where the form says so."""
-    from flows.stac.search import Search
+    from flows.stac.query import Search
 
     if not series.search:
         return template

@@ -11,9 +11,10 @@ import xarray as xr
 
 import segmentation.errors
 from flows.compute.cluster import Work, available_memory, fitting
-from flows.compute.pool import available_cores
+from flows.machine import available_cores
 from flows.pages.course import SECONDS, duration, weights_of
-from flows.plan.plan import Plan, crs_name, make_plan
+from flows.plan.aoi import crs_name
+from flows.plan.plan import Plan, make_plan
 from flows.reports.quicklook import natural_colours, thumbnail
 from flows.requests.request import Request
 from segmentation.models.preflight import unmarked

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.forms.choices import KINDS
 from flows.pages.course import duration
 from flows.pages.fileserver import link, size
 from flows.pages.pictures import LONGEST_URI, data_uri, square
@@ -14,13 +13,15 @@ from flows.pages.words import in_form_words
 from flows.reports.catalogue import COLLECTED, Catalogue, standing
 from flows.requests.commandline import in_lines, segment_line, train_line, use_line
 from flows.requests.request import Request
+from flows.requests.segmenters import KINDS
 from flows.stac.run_item import ITEM
 from tiling.errors import redacted
 
 if TYPE_CHECKING:
+    from flows.requests.training import Training
     from flows.run.record import Published
     from flows.storage.remote import Remote
-    from flows.training.train import Finished, Training
+    from flows.training.finished import Finished
     from segmentation.accuracy.confusion import Accuracy
 
 MOST_ROWS = 20

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from flows.plan.plan import calibrated
+from flows.plan.fit import calibrated
 from segmentation.spectral import indices
 from tiling.errors import Mistake
 from tiling.grid.window import Window

@@ -9,9 +9,9 @@ from typing import Any
 import rasterio
 
 from flows.compute.progress import Progress, silent
-from flows.plan.plan import calibrated
-from flows.requests.request import Source
-from flows.storage.run_folder import versions
+from flows.plan.fit import calibrated
+from flows.requests.source import Source
+from flows.storage.keys import versions
 from segmentation.spectral import indices
 from tiling.errors import Mistake
 from tiling.formats.about import About
@@ -89,8 +89,8 @@ def draw_index(raster: Path) -> Path:
     from matplotlib.colors import LinearSegmentedColormap
     from rasterio.enums import Resampling
 
-    from flows.assessment.figures import blank_figure
-    from flows.reports.quicklook import LONGEST, pixel_ratio
+    from flows.reports.drawing import blank_figure, pixel_ratio
+    from flows.reports.quicklook import LONGEST
 
     with open_dataset(str(raster)) as source:
         shrink = max(1.0, max(source.shape) / LONGEST)

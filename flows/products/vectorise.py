@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent, watched
+from flows.requests.request import swallowed
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import open_classes, read_classes
 from tiling.errors import Mistake
@@ -189,15 +190,6 @@ def area_warnings(min_area: float, raster: Path) -> tuple[str, ...]:
     with open_dataset(str(raster)) as source:
         whole = source.height * source.width * pixel_metres(raster) ** 2
     return swallowed(min_area, whole, raster.name)
-
-
-def swallowed(min_area: float, whole: float, name: str) -> tuple[str, ...]:
-    """A warning where the smallest region, in m², is larger than all there is."""
-    if min_area <= whole:
-        return ()
-    return (
-        f"--min-area {min_area:.10g} is more than all of {name}, {whole:,.0f} m²: one class takes each connected piece",
-    )
 
 
 def pieces(raster: Path) -> int:

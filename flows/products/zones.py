@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.compute.progress import Progress, counted, silent
+from flows.reports.tables import write_table
 from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import open_classes
 from tiling.errors import Mistake
@@ -141,17 +142,3 @@ def slugs(names: dict[int, str], values: Sequence[int]) -> list[str]:
     plain = {value: f"class_{name}" if name.isdecimal() or not name else name for value, name in plain.items()}
     often = [name for name in plain.values() if list(plain.values()).count(name) > 1]
     return [f"{name}_{value}" if name in often or name == "mapped" else name for value, name in plain.items()]
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV."""
-    import csv
-    import io
-
-    from tiling.io.files import write_text
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

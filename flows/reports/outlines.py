@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.enums import Resampling
 
-from flows.reports.quicklook import LegendRows, natural_colours, pixel_ratio
+from flows.reports.drawing import pixel_ratio
+from flows.reports.quicklook import LegendRows, natural_colours
 from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from flows.requests.request import PRODUCTS, Request, Source
-from flows.settings import value_of
+from flows.parsing import value_of
+from flows.requests.request import PRODUCTS, Request
+from flows.requests.source import Source
 from tiling.errors import Mistake, redacted
 
 if TYPE_CHECKING:
-    from flows.change.detect import ChangeRequest
-    from flows.series.collection import CollectionRequest
-    from flows.series.monitor import MonitorRequest
-    from flows.training.train import Training
+    from flows.requests.change import ChangeRequest
+    from flows.requests.series import CollectionRequest, MonitorRequest
+    from flows.requests.training import Training
     from segmentation.segmenter import Segmenter
 
 _LONG = 80

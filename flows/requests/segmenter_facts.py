@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from flows.settings import explained, nearest
+from flows.parsing import explained, nearest
 from segmentation.models.bundle import names
 from segmentation.registry import kinds, segmenter_class
 from segmentation.segmenter import settings

@@ -6,15 +6,19 @@ Every stage is a plain function; the command line and the Prefect flow are two t
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import segmentation.errors
 from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
-from flows.compute.pool import Pool
+from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, silent
+from flows.compute.worker_check import sign
 from flows.plan.plan import Plan, make_plan
 from flows.plan.shard import make_part, runtime_of
-from flows.products.rasters import Rasters, drop_stale, write_project, write_rasters, write_vectors
+from flows.products import class_areas
+from flows.products.polygons import drop_stale, write_project, write_vectors
+from flows.products.rasters import Rasters, write_rasters
 from flows.requests.overwriting import check_map
 from flows.requests.request import Request
 from flows.run import record
@@ -71,7 +75,7 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
 def join(plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent) -> Rasters:
     """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the smallest area."""
     with folder.stage("join"):
-        return write_rasters(plan, parts, folder, progress, map=worker_check.near(pool, folder).map)
+        return write_rasters(plan, parts, folder, progress, map=near(pool, folder).map)
 
 
 def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int | None:
@@ -79,7 +83,7 @@ def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progr
     if "vectors" not in plan.request.products:
         return None
     with folder.stage("vectorise"):
-        return write_vectors(plan, rasters, folder, worker_check.near(pool, folder), progress)
+        return write_vectors(plan, rasters, folder, near(pool, folder), progress)
 
 
 def publish(
@@ -97,7 +101,7 @@ def publish(
     `outlined` also draws the polygons over the image, which a page shows; it takes as long as all else here.
     """
     with folder.stage("publish"):
-        areas = record.write_areas(rasters.classes, plan.segmenter.legend, folder, worker_check.near(pool, folder))
+        areas = class_areas.write_areas(rasters.classes, plan.segmenter.legend, folder, near(pool, folder))
         accuracy = record.compare(rasters.classes, plan.request.reference, plan.segmenter)
         record.write_quicklook(plan, rasters.classes, areas, folder)
         record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
@@ -129,3 +133,19 @@ class Failures:
         error = kind(f"{self.count} of {shards} shards failed and the others are kept; the first, {window}: {first}")
         error.__cause__ = first
         return error
+
+
+def near(pool: Pool, folder: RunFolder) -> Pool:
+    """The pool if its workers see the files of the run, else this process.
+
+    Of a run folder on an object store they see the near copy where they share a disk with this process.
+    """
+    if folder.remote is None:
+        return pool  # they were asked before the work began
+    with sign(folder.path) as name:
+        seen = pool.everywhere(partial(_exists, folder.path / name))
+    return pool if all(answer is True for answer in seen.values()) else ThisProcess()
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()

@@ -1,53 +1,29 @@
-"""What a person looks at: areas per class, a quicklook, accuracy, and the record of the run."""
+"""The record of a run, a quicklook, and how it compares with a reference."""
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any
 
 from flows.assessment.evaluate import evaluate, labels_of
-from flows.compute.pool import Pool
-from flows.plan.plan import Plan, crs_name
+from flows.plan.aoi import crs_name
+from flows.plan.plan import Plan
 from flows.plan.shard import peak_memory
+from flows.products.class_areas import ClassArea
 from flows.stac.run_item import ITEM, item_of
+from flows.storage.keys import versions
 from flows.storage.remote import Remote
-from flows.storage.run_folder import RunFolder, versions
+from flows.storage.run_folder import RunFolder
 from segmentation.accuracy.confusion import Accuracy
-from segmentation.legend import Legend
 from segmentation.models.trained import Bundled
 from segmentation.segmenter import Segmenter
-from tiling.classmaps.counts import TallyBlock, tally
 from tiling.errors import redacted
 from tiling.formats.shard_tiff import Part
-from tiling.grid.window import Window
-from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch, write_text
-
-TALLY_BLOCK = 2048
-
-
-@dataclass(frozen=True)
-class ClassArea:
-    """How much of the map one class covers."""
-
-    class_id: int
-    class_name: str
-    pixels: int
-    area_m2: float
-    share: float
-    """Of the valid area, 0–1."""
-
-    @property
-    def hectares(self) -> float:
-        return self.area_m2 / 10_000
 
 
 @dataclass(frozen=True)
@@ -63,46 +39,6 @@ class Published:
     record: dict[str, Any]
 
 
-def class_areas(raster: Path, legend: Legend, pool: Pool) -> tuple[ClassArea, ...]:
-    """Pixels and ellipsoidal area of every class on the map, in the legend's order; absent classes are left out."""
-    with open_dataset(str(raster)) as source:
-        whole = Window.of_shape(source.height, source.width)
-    total = reduce(add, pool.map(tally, (TallyBlock(raster, block) for block in whole.blocks(TALLY_BLOCK))))
-    valid = float(total.square_metres[1:].sum())
-    return tuple(
-        ClassArea(
-            land.value,
-            land.name,
-            int(total.pixels[land.value]),
-            float(total.square_metres[land.value]),
-            float(total.square_metres[land.value]) / valid,
-        )
-        for land in legend.each()
-        if total.pixels[land.value]
-    )
-
-
-def write_areas(raster: Path, legend: Legend, folder: RunFolder, pool: Pool) -> tuple[ClassArea, ...]:
-    """Write `areas.csv`."""
-    areas = class_areas(raster, legend, pool)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["class_id", "class_name", "pixels", "area_m2", "area_ha", "share_percent"])
-    for row in areas:
-        writer.writerow(
-            [
-                row.class_id,
-                row.class_name,
-                row.pixels,
-                f"{row.area_m2:.2f}",
-                f"{row.hectares:.4f}",
-                f"{100 * row.share:.4f}",
-            ]
-        )
-    write_text(folder.product("areas.csv"), table.getvalue())
-    return areas
-
-
 def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | None:
     """How the map fares against the reference, where there is one; only a model's confidence is judged as well."""
     if not reference:
@@ -114,7 +50,7 @@ def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | No
 
 def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:
     """Draw `quicklook.png`."""
-    from flows.products.rasters import model_name
+    from flows.products.about import model_name
     from flows.reports.quicklook import draw
 
     with scratch(folder.path) as work:

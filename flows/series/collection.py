@@ -6,41 +6,40 @@ written last: whatever happens, the next call does what is missing and nothing e
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import rasterio
 import rasterio.features
 from affine import Affine
-from pydantic import BaseModel, ConfigDict, Field
 
 from flows.compute.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
 from flows.compute.progress import Progress, silent
-from flows.plan.plan import FORMAT, area_of_interest
+from flows.plan.aoi import area_of_interest
+from flows.plan.part_key import FORMAT
 from flows.reports import catalogue
 from flows.reports.catalogue import Catalogue, ClassRow, Entry
 from flows.requests.commandline import collection_line
 from flows.requests.overwriting import check_collection, check_series
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.series import CollectionRequest
 from flows.run import pipeline
 from flows.run.record import Published
 from flows.series import publish
-from flows.series.one_fit import MISTAKES, FitEach, doubt, fit_series
+from flows.series.one_fit import MISTAKES, doubt, fit_series
+from flows.series.scenes import Found, scenes_of
 from flows.stac.run_item import footprint_of
-from flows.stac.search import by_day
-from flows.storage.run_folder import content_key, held
+from flows.storage.keys import content_key
+from flows.storage.lock import held
 from tiling.errors import Mistake
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
-from tiling.io.drivers import RASTER_SUFFIXES
-from tiling.scene.folders import is_product
 from tiling.scene.scene import Scene
 
 SCENE_BYTES = 2**31
@@ -48,35 +47,6 @@ SCENE_BYTES = 2**31
 
 Run = Callable[[Request], Published]
 """Makes the products of one request: the pipeline, or whatever watches it at work."""
-
-
-class CollectionRequest(BaseModel):
-    """Scenes to segment alike, and where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    template: Annotated[
-        Request,
-        Field(
-            title="What to make of each scene",
-            description="A request whose files are the scenes, or folders of scenes; its output folder holds them all.",
-        ),
-    ]
-    pattern: Annotated[
-        str, Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.")
-    ] = ""
-    title: Annotated[str, Field(title="Title", description="What the report is called.")] = ""
-    fit_each: FitEach = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """A scene that was found: its files, and its day where the finder knows it."""
-
-    paths: tuple[str, ...]
-    date: datetime.date | None = None
-    name: str = ""
-    """What its folder is called; from its file otherwise."""
 
 
 @dataclass(frozen=True)
@@ -161,40 +131,6 @@ def folder_of(template: Request) -> Path:
 def in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """By date; those without one come first."""
     return tuple(sorted(entries, key=lambda entry: (entry.date, entry.name)))
-
-
-def scenes_of(source: Source, pattern: str = "") -> Iterator[Found]:
-    """The scenes at a source's places; or of its search, each day one."""
-    if source.search is None:
-        yield from find_scenes(source.paths, pattern)
-        return
-    for day, places in by_day(source.search, source.bbox).items():
-        yield Found(places, day, str(day))
-
-
-def find_scenes(places: Sequence[str], pattern: str = "") -> Iterator[Found]:
-    """The scenes at some places: a raster is a scene; in a folder each raster is one, and each folder of rasters."""
-    for place in places:
-        path = Path(place)
-        if not path.is_dir():
-            yield Found((place,))
-            continue
-        for inner in sorted(path.iterdir()):
-            if inner.name.startswith("."):
-                continue
-            if inner.is_dir():
-                if is_product(inner) or any(is_raster_name(file.name, pattern) for file in inner.iterdir()):
-                    yield Found((str(inner),))
-            elif is_raster_name(inner.name, pattern):
-                yield Found((str(inner),))
-
-
-def is_raster_name(name: str, pattern: str) -> bool:
-    """Whether a file looks like a scene: by the pattern, else by its suffix."""
-    path = Path(name)
-    if name.startswith("."):
-        return False
-    return path.match(pattern) if pattern else path.suffix.lower() in RASTER_SUFFIXES
 
 
 @dataclass(frozen=True)

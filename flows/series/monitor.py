@@ -17,25 +17,24 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from flows.assessment.figures import csv_text
-from flows.change.detect import ChangeRequest, change
+from flows.change.detect import change
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
 from flows.reports import catalogue
 from flows.reports.catalogue import Catalogue, ChangeEntry, Entry
+from flows.reports.tables import csv_text
+from flows.requests.change import ChangeRequest
 from flows.requests.commandline import monitor_line
 from flows.requests.overwriting import check_series
-from flows.requests.request import Request
+from flows.requests.series import MonitorRequest
 from flows.series import publish
-from flows.series.collection import Found, Run, fitted_to_all, folder_of, in_order, scenes_of, segment_each
-from flows.series.one_fit import MISTAKES, FitEach, doubt
-from flows.stac.search import NothingFound
-from flows.storage.run_folder import content_key, held
-from segmentation.legend import HIDING
+from flows.series.collection import Run, fitted_to_all, folder_of, in_order, segment_each
+from flows.series.one_fit import MISTAKES, doubt
+from flows.series.scenes import Found, scenes_of
+from flows.stac.query import NothingFound
+from flows.storage.keys import content_key
+from flows.storage.lock import held
 from tiling.errors import Mistake
 from tiling.io.files import write_text
 
@@ -49,59 +48,6 @@ SAME_PLACE = 0.5
 
 Find = Callable[[], Iterable[Found]]
 """Looks for scenes, for example in a STAC catalogue."""
-
-
-class MonitorRequest(BaseModel):
-    """What is watched, how it is mapped, and what counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    template: Annotated[
-        Request,
-        Field(
-            title="What to make of each scene",
-            description="A request whose files are the folders that new scenes arrive in; its output folder holds all.",
-        ),
-    ]
-    title: Annotated[str, Field(title="Title", description="What is watched, such as Forest of the upper valley.")] = ""
-    pattern: Annotated[
-        str, Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.")
-    ] = ""
-    zones: Annotated[
-        str, Field(title="Zones", description="Path of a polygon layer; the area of each class is measured in each.")
-    ] = ""
-    max_invalid: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            title="Most cloud",
-            description="Part of the area, 0 to 1, that may be cloud or without data; a worse scene is not used.",
-        ),
-    ] = 0.3
-    cloud_classes: Annotated[
-        tuple[str, ...],
-        Field(title="Classes that hide the ground", description="They count as cloud and are no change."),
-    ] = HIDING
-    min_change_area: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False, title="Smallest change", description="In m²; a smaller patch is no change."),
-    ] = 0.0
-    min_confidence: Annotated[
-        float,
-        Field(ge=0, le=100, title="Lowest confidence", description="In percent: less sure pixels are not compared."),
-    ] = 0.0
-    expect_days: Annotated[
-        int,
-        Field(
-            ge=0, title="Expected every", description="Days after which a warning says that imagery is late. 0: never."
-        ),
-    ] = 0
-    settle_seconds: Annotated[
-        float,
-        Field(ge=0, title="Let files settle", description="Seconds a file must lie untouched: it may still be copied."),
-    ] = 30.0
-    fit_each: FitEach = False
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import xarray as xr
-from pydantic import Field
 
 import segmentation.errors
-from flows.plan.plan import calibrated, usable_bands
-from flows.requests.request import Source
+from flows.plan.fit import calibrated, usable_bands
+from flows.requests.source import Source
 from segmentation.chip import values
 from segmentation.segmenter import Segmenter
 from tiling.errors import Mistake
@@ -34,13 +32,6 @@ SAMPLE = 4 * 2**20
 _BLOCK, _SMALL_BLOCK = 256, 64
 """Side of the blocks of a sample; where there are many scenes, smaller ones."""
 
-FitEach = Annotated[
-    bool,
-    Field(
-        title="Fit each scene by itself",
-        description="Of otsu: a threshold for each scene. Areas of different dates then compare different rules.",
-    ),
-]
 
 MISTAKES = (Mistake, segmentation.errors.Mistake)
 

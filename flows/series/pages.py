@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from flows.reports.catalogue import COLLECTED, Catalogue, Entry, classes_of, standing
 from flows.stac.run_item import ASSETS
-from flows.storage.run_folder import versions
+from flows.storage.keys import versions
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; color: #222 }

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
-import platform
 import re
 import shutil
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flows.storage.remote import Claim, Place, Remote, claimed, near_copy, together
-from tiling.errors import Mistake, redacted
+from flows.storage.claim import Claim, claimed
+from flows.storage.lock import held
+from flows.storage.remote import Place, Remote, near_copy, together
+from tiling.errors import redacted
 from tiling.io.access import reaching
 from tiling.io.datasets import copies_kept
 from tiling.io.files import on_disk, write_bytes, write_text
@@ -28,24 +24,9 @@ from tiling.io.gdal_config import keep_cache_small
 PRODUCTS = ".products.json"
 """Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""
 
-RUN = "LANDWEAVE_RUN"
-"""What this process does, as a person knows it: whoever is refused its folder reads for what to wait."""
 
 _OURS = re.compile(r"[a-z0-9]+-[0-9a-f]{16,32}\.(tif|json)")
 """Names of parts and of what is remembered."""
-
-LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "shapely", "pyogrio", "dask")
-
-
-def content_key(facts: dict[str, Any]) -> str:
-    """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits; a no-data value may be NaN."""
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that decide results, read without importing them."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 @dataclass(frozen=True)
@@ -226,45 +207,3 @@ def _open_here(path: Path, name: str, fresh: bool) -> Iterator[RunFolder]:
         finally:
             if not known and not any(folder.parts.iterdir()) and not (path / "run.json").exists():
                 shutil.rmtree(path)  # nothing was done here, so nothing is left behind
-
-
-@contextmanager
-def held(path: Path, name: str = "") -> Iterator[None]:
-    """Keep a folder, made if need be, for this process alone while the block lasts; what a crash left there goes.
-
-    A person calls it by `name`, or by its path. Raises `Mistake` where the folder cannot be written or is in use.
-    """
-    name = name or str(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        _check_links(path, name)
-        lock = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed by the `with` below
-    except OSError as error:
-        raise Mistake(f"cannot write to {name}: {error.strerror}; name another folder with --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise Mistake(f"{name} is in use by {owner}; wait for it or name another folder with --out") from error
-        lock.truncate(0)
-        run = os.environ.get(RUN)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}" + (f", the run “{run}”" if run else ""))
-        lock.flush()
-        for leftover in path.glob(".*.tmp"):
-            leftover.unlink()
-        for leftover in path.glob(".work-*"):
-            if not leftover.is_symlink():
-                shutil.rmtree(leftover)
-        yield
-
-
-def _check_links(path: Path, name: str) -> None:
-    """A run folder may be a link; what a run writes through inside may not, or it would write elsewhere.
-
-    Products may: they are replaced, and what they pointed to stays.
-    """
-    for inside in (".lock", "parts"):
-        if (path / inside).is_symlink():
-            raise Mistake(f"{name}/{inside} is a link, and a run writes into its own folder alone; remove the link")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.compute.progress import Progress, silent
-from flows.plan.plan import calibrated
+from flows.plan.fit import calibrated
 from segmentation.legend import LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
 from tiling.errors import Mistake
@@ -23,7 +23,7 @@ from tiling.labels.splits import Split, Splitting, split_labels
 from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
-    from flows.training.train import Training
+    from flows.requests.training import Training
 
 PIECE = 256
 """Side of the blocks, in pixels, that are read where they hold a label."""

@@ -6,21 +6,22 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
-
-from flows.assessment.figures import blank_figure, csv_text, write_accuracy
+from flows.assessment.figures import write_accuracy
 from flows.compute.progress import Progress, silent
+from flows.parsing import checked
+from flows.reports.drawing import blank_figure
+from flows.reports.tables import csv_text
 from flows.requests.overwriting import check_model
-from flows.requests.request import Source, checked
-from flows.storage.run_folder import content_key, held, versions
+from flows.requests.training import Training
+from flows.storage.keys import content_key, versions
+from flows.storage.lock import held
 from flows.training.bundles import check_architecture, opened
+from flows.training.finished import Finished
 from flows.training.read_samples import samples_of
-from segmentation.accuracy.confusion import Accuracy
 from segmentation.forests.estimators import FORESTS
 from segmentation.models.bundle import Bundle, check_folder, save, write
 from segmentation.training.checkpoint import Look
@@ -34,89 +35,12 @@ from tiling.io.files import write_text
 from tiling.io.gdal_config import keep_cache_small
 
 
-def _kind_of_recipe(recipe: Any) -> str:
-    """By its architecture; forests have names of their own."""
-    name = recipe.get("architecture") if isinstance(recipe, dict) else getattr(recipe, "architecture", "")
-    return "forest" if name in FORESTS else "network"
-
-
-AnyRecipe = Annotated[
-    Annotated[Recipe, Tag("network")] | Annotated[ForestRecipe, Tag("forest")], Discriminator(_kind_of_recipe)
-]
-
-
-class Training(BaseModel):
-    """One training: scenes, their labels, a folder for the bundle; the rest has defaults that follow from the data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: Annotated[tuple[Source, ...], Field(min_length=1, description="The scenes.")]
-    labels: Annotated[tuple[str, ...], Field(min_length=1, description="For each scene a class raster or shapes.")]
-    out: Annotated[Path, Field(description="Folder of the bundle.")]
-    column: Annotated[str, Field(description="Column of the classes in a vector file; found by itself.")] = ""
-    classes: Annotated[dict[int, str], Field(description="Value to name; what is not named is unlabelled.")] = {}
-    regroup: Annotated[dict[int, int], Field(description="Value to the value whose class it joins.")] = {}
-    labels_nodata: Annotated[float | None, Field(description="Value of unlabelled pixels in class rasters.")] = None
-    split: Annotated[str, Field(description="blocks, shapes, scenes, or a raster; empty: what suits the labels.")] = ""
-    split_values: Annotated[dict[str, int], Field(description="What the values of a split raster mean.")] = {}
-    recipe: Annotated[AnyRecipe, Field(description="How the model is trained; its defaults follow from the data.")] = (
-        Recipe()
-    )
-    weights: Annotated[
-        str, Field(description="A bundle's folder, name or hub id to start from, imagenet, or none.")
-    ] = ""
-    name: Annotated[str, Field(description="What the bundle is called; its folder's name by default.")] = ""
-    licence: Annotated[str, Field(description="Under which others may use it.")] = "not stated"
-    fresh: Annotated[bool, Field(description="Begin again, go on from nothing.")] = False
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a training left."""
-
-    bundle: Bundle
-    validation: Accuracy | None
-    """Of the run that was validated."""
-    test: Accuracy | None
-    """Of the bundle, on a test part."""
-    judged: dict[str, str]
-    """What was judged on each of these parts, in words."""
-    notes: tuple[str, ...]
-    files: tuple[Path, ...]
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return {
-            "bundle": str(self.bundle.folder),
-            "digest": self.bundle.digest,
-            "validation": self.validation.to_dict() if self.validation else None,
-            "test": self.test.to_dict() if self.test else None,
-            "notes": list(self.notes),
-            "files": [str(path) for path in self.files],
-            "seconds": round(self.seconds, 1),
-        }
-
-
 def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
     """A recipe of settings that a person named; `Mistake` in one line where they are none."""
     check_architecture(str(settings.get("architecture", "")))
     if settings.get("architecture") in FORESTS:
         return checked(ForestRecipe, **settings)
     return checked(Recipe, **settings)
-
-
-def grouped(paths: Sequence[str], scenes: int) -> list[list[str]]:
-    """The paths of each scene: all of them where there is one; else each begins one, and NAME=PATH adds to the last."""
-    if scenes < 2:
-        return [list(paths)]
-    groups: list[list[str]] = []
-    for path in paths:
-        if groups and "=" in path and not Path(path).exists():
-            groups[-1].append(path)
-        else:
-            groups.append([path])
-    return groups
 
 
 def train(request: Training, progress: Progress = silent) -> Finished:

@@ -23,7 +23,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from flows.compute.cluster import Cluster
-from flows.requests.request import Request, Source, segmenter_from
+from flows.requests.request import Request
+from flows.requests.segmenters import segmenter_from
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.inference.network import Network
 from segmentation.segmenter import Segmenter

@@ -23,9 +23,13 @@ from rasterio.warp import reproject
 from scipy.ndimage import label
 from typer.testing import CliRunner
 
-from flows.change.detect import Change, ChangeRequest, change, code_legend
+from flows.change.detect import change
+from flows.change.model import Change
+from flows.change.publish import code_legend
 from flows.cli import app
-from flows.requests.request import Request, Source
+from flows.requests.change import ChangeRequest
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.scenes import read

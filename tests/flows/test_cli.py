@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.cli import show
 from flows.cli.options import spread
-from flows.requests.request import pairs
+from flows.parsing import pairs
 from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake

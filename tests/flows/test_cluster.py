@@ -19,7 +19,8 @@ from distributed.comm import CommClosedError
 from flows.compute import cluster
 from flows.compute import pool as pools
 from flows.compute.cluster import Cluster, Work
-from flows.compute.pool import DaskPool, Pool, SchedulerLost, ThisProcess
+from flows.compute.dask_pool import DaskPool, SchedulerLost
+from flows.compute.pool import Pool, ThisProcess
 from tests.server import wait_until
 from tiling.errors import Mistake
 
@@ -416,7 +417,7 @@ def never_works(item: int) -> int:
 
 @pytest.fixture(params=["this process", "a cluster"])
 def retrying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
-    monkeypatch.setattr(pools, "BACKOFF", 0.05)
+    monkeypatch.setattr("flows.compute.dask_pool.BACKOFF", 0.05)
     tries.clear()
     settings = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     kind = "local" if request.param == "this process" else "distributed.LocalCluster"

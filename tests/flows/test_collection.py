@@ -20,10 +20,13 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.compute.cluster import Cluster
 from flows.reports.catalogue import Entry
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.series import CollectionRequest
+from flows.requests.source import Source
 from flows.run import pipeline
 from flows.run.record import Published
-from flows.series.collection import Collected, CollectionRequest, Found, collect, find_scenes
+from flows.series.collection import Collected, collect
+from flows.series.scenes import Found, find_scenes
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from flows import cli
 from flows.change import detect
-from flows.change.detect import ChangeRequest
+from flows.requests.change import ChangeRequest
 from flows.requests.commandline import (
     change_line,
     collection_line,
@@ -27,14 +27,14 @@ from flows.requests.commandline import (
     segment_line,
     train_line,
 )
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.series import CollectionRequest, MonitorRequest
+from flows.requests.source import Source
+from flows.requests.training import Training
 from flows.run import pipeline
 from flows.series import collection, monitor
-from flows.series.collection import CollectionRequest
-from flows.series.monitor import MonitorRequest
-from flows.stac.search import Search
+from flows.stac.query import Search
 from flows.training import train
-from flows.training.train import Training
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.inference.network import Network

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from flows.pages.course import LATELY, Course, Pace, duration, weights_of
 from flows.plan.plan import make_plan
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 

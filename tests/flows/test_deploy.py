@@ -126,7 +126,9 @@ def workers() -> dict[str, tuple[int, int, int]]:
 def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, network: str) -> None:
     import segmentation.models.bundle
     from flows.plan.plan import make_plan
-    from flows.requests.request import Request, Source, choose_segmenter
+    from flows.requests.request import Request
+    from flows.requests.segmenters import choose_segmenter
+    from flows.requests.source import Source
     from tests.segmentation.networks import a_bundle
 
     bundle = segmentation.models.bundle.PACKAGED / "demo"

@@ -26,8 +26,9 @@ import pytest
 import rasterio
 
 from flows.compute.cluster import Cluster
-from flows.compute.pool import SchedulerLost
-from flows.requests.request import Request, Source
+from flows.compute.dask_pool import SchedulerLost
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.forks import forks

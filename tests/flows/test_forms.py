@@ -10,7 +10,6 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from flows.change.detect import ChangeRequest
 from flows.cli.options import MapOptions
 from flows.deployments.definitions import OFFERED
 from flows.deployments.segment_scene import segment_scene
@@ -27,8 +26,10 @@ from flows.forms.requests import (
     request_from,
     training_from,
 )
-from flows.requests.request import PRODUCTS, Product, Request, Source
-from flows.stac.search import Search
+from flows.requests.change import ChangeRequest
+from flows.requests.request import PRODUCTS, Product, Request
+from flows.requests.source import Source
+from flows.stac.query import Search
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.forests.estimators import FORESTS

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from flows.pages.inspection import Inspection, band_rows, estimates, facts, inspect, picture, seconds_on
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, write_scene
 from tiling.errors import Mistake

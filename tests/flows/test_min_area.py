@@ -15,7 +15,9 @@ import pytest
 import rasterio
 
 from flows.cli.options import MapOptions
-from flows.requests.request import Request, Source, checked
+from flows.parsing import checked
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.conftest import Run

@@ -11,8 +11,8 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from flows.requests.request import choose_segmenter
-from flows.training.bundles import card_for
+from flows.requests.segmenters import choose_segmenter
+from flows.training.foreign_card import card_for
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import CARD, Bundle, ForestModel, load, names, write
 from segmentation.models.stac_mlm import card_of

@@ -27,12 +27,14 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.reports.catalogue import ClassRow, Entry, shares_of
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.series import MonitorRequest
+from flows.requests.source import Source
 from flows.run import pipeline
 from flows.run.record import Published
-from flows.series.collection import Found
-from flows.series.monitor import MonitorRequest, Watched, hidden_part, monitor, neighbours
-from flows.storage.run_folder import held
+from flows.series.monitor import Watched, hidden_part, monitor, neighbours
+from flows.series.scenes import Found
+from flows.storage.lock import held
 from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene

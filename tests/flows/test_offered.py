@@ -22,7 +22,8 @@ import shapely
 
 from flows.deployments.definitions import OFFERED
 from flows.pages.markdown import FILES
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.flows.test_train import truth_of, write_labels

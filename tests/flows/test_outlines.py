@@ -11,7 +11,8 @@ from PIL import Image
 
 from flows.reports import outlines
 from flows.reports.outlines import LINE, LONGEST, draw_outlines
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.flows.test_segment import draw_scene

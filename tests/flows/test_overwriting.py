@@ -9,18 +9,22 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from flows.change.detect import ChangeRequest, change
+from flows.change.detect import change
 from flows.cli import app
 from flows.compute.cluster import Cluster
 from flows.forms.groups import Advanced, Bands, Output
 from flows.forms.requests import request_from
 from flows.pages.words import in_form_words
+from flows.requests.change import ChangeRequest
 from flows.requests.overwriting import MEND
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.series import CollectionRequest, MonitorRequest
+from flows.requests.source import Source
+from flows.requests.training import Training
 from flows.run import pipeline
-from flows.series.collection import CollectionRequest, collect
-from flows.series.monitor import MonitorRequest, monitor
-from flows.training.train import Training, recipe_from, train
+from flows.series.collection import collect
+from flows.series.monitor import monitor
+from flows.training.train import recipe_from, train
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter

@@ -24,8 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.compute.cluster import Cluster
-from flows.plan.plan import PROCESS_BYTES, RESAMPLING_BYTES, make_plan, scene_facts
-from flows.requests.request import Request, Source
+from flows.plan.part_key import scene_facts
+from flows.plan.plan import PROCESS_BYTES, RESAMPLING_BYTES, make_plan
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules

@@ -10,8 +10,10 @@ import geopandas
 import pytest
 
 from flows.compute.pool import ThisProcess
-from flows.plan.plan import Plan, describe, make_plan
-from flows.requests.request import Request, Source
+from flows.plan.describe import describe
+from flows.plan.plan import Plan, make_plan
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from flows.storage.run_folder import open_run
 from segmentation.inference import runtimes

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from flows.plan.plan import make_plan
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from segmentation.inference.network import Network

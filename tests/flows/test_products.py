@@ -11,7 +11,8 @@ import rasterio
 import shapely
 
 from flows.plan.plan import make_plan
-from flows.requests.request import PRODUCTS, Product, Request, Source
+from flows.requests.request import PRODUCTS, Product, Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules

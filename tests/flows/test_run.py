@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from flows.storage.keys import content_key
 from flows.storage.remote import Remote
-from flows.storage.run_folder import RunFolder, Slot, content_key, open_run
+from flows.storage.run_folder import RunFolder, Slot, open_run
 from tiling.errors import Mistake
 from tiling.io.files import write_text
 

@@ -14,7 +14,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from benchmarks.scale import client
-from flows.compute.pool import DaskPool
+from flows.compute.dask_pool import DaskPool
 from flows.run.pipeline import Failures
 from tests.ranges import ranges
 from tests.scenes import write_scene

@@ -35,7 +35,8 @@ from flows.forms.dropdowns import Paths
 from flows.forms.groups import Output
 from flows.pages.artifacts import key_of, slug
 from flows.pages.pictures import data_uri
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tiling.errors import Away, Mistake

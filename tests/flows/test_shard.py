@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from flows.compute.cluster import HERE, Cluster
 from flows.plan.plan import make_plan
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.inference import engine, runtimes
 from segmentation.inference.network import Network

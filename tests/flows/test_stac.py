@@ -18,13 +18,18 @@ from pystac.extensions.projection import ProjectionExtension
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.plan.plan import calibrated, describe, make_plan
-from flows.requests.request import Request, Source
+from flows.plan.describe import describe
+from flows.plan.fit import calibrated
+from flows.plan.plan import make_plan
+from flows.requests.request import Request
+from flows.requests.series import CollectionRequest, MonitorRequest
+from flows.requests.source import Source
 from flows.run import pipeline
-from flows.series.collection import CollectionRequest, collect
-from flows.series.monitor import MonitorRequest, monitor
-from flows.stac import search
-from flows.stac.search import Search, by_day, find
+from flows.series.collection import collect
+from flows.series.monitor import monitor
+from flows.stac import api as api_module
+from flows.stac.query import Search
+from flows.stac.search import by_day, find
 from flows.storage.remote import Remote
 from segmentation.classical.rules import Levels, Rules
 from segmentation.classical.thresholds import Otsu
@@ -146,8 +151,8 @@ def test_an_api_that_stumbles_is_asked_again_and_one_that_fails_is_told_of(
         assert "does not answer the search (400: " in refused(Search(catalogue=api.url), 179.5, 0, 180, 1)
     gone = api.url
     assert f"{gone} does not answer" in refused(Search(catalogue=gone))
-    monkeypatch.setattr(search, "TIMEOUT", (0.2, 0.2))
-    monkeypatch.setattr(search, "AGAIN", 0)
+    monkeypatch.setattr(api_module, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(api_module, "AGAIN", 0)
     with serving(items, silent=threading.Event()) as api:
         assert "timed out" in refused(Search(catalogue=api.url))
 

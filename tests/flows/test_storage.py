@@ -23,14 +23,17 @@ import rasterio
 import rasterio.shutil
 import shapely
 
-from flows.compute import worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import ThisProcess
+from flows.parsing import checked
 from flows.plan.plan import make_plan
-from flows.requests.request import Request, Source, checked
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
+from flows.storage import claim as claim_module
 from flows.storage import remote as storage
-from flows.storage.remote import Claim, Remote, near_copy, place_of
+from flows.storage.claim import CLAIM, LAPSE, Claim, claimed
+from flows.storage.remote import Remote, near_copy, place_of
 from flows.storage.run_folder import RunFolder, open_run
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
@@ -141,7 +144,7 @@ def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
     assert written[-1] == f"/{BUCKET}/run/run.json"
     assert str(published.files[0]) == f"s3://{BUCKET}/run/classes.tif"
     assert Remote(f"s3://{BUCKET}/run").names() >= {path.name for path in published.files}
-    assert storage.CLAIM not in Remote(f"s3://{BUCKET}/run").names()
+    assert CLAIM not in Remote(f"s3://{BUCKET}/run").names()
     left = sorted(path.name for path in near_copy(Remote(f"s3://{BUCKET}/run")).rglob("*"))
     assert left == [".id", ".lock", "parts"]
 
@@ -220,7 +223,7 @@ def test_a_killed_run_on_a_store_goes_on_where_it_was(source: str, local: Path, 
     run.wait()
     assert done
     assert "run.json" not in out.names()
-    assert storage.CLAIM in out.names()  # which holds nobody up: the lock of the near copy is free
+    assert CLAIM in out.names()  # which holds nobody up: the lock of the near copy is free
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert_same_products(str(out), local, scratch)
 
@@ -249,10 +252,10 @@ class Far(ThisProcess):
 def test_work_on_the_near_copy_stays_here_where_workers_do_not_see_it(tmp_path: Path) -> None:
     pool, here = Far(), ThisProcess()
     folder = RunFolder(tmp_path, remote=Remote("s3://bucket/run"))
-    assert worker_check.near(here, folder) is here
-    assert isinstance(worker_check.near(pool, folder), ThisProcess)
-    assert worker_check.near(pool, folder) is not pool
-    assert worker_check.near(pool, RunFolder(tmp_path)) is pool
+    assert pipeline.near(here, folder) is here
+    assert isinstance(pipeline.near(pool, folder), ThisProcess)
+    assert pipeline.near(pool, folder) is not pool
+    assert pipeline.near(pool, RunFolder(tmp_path)) is pool
     assert not list(tmp_path.iterdir())
 
 
@@ -284,10 +287,10 @@ def test_a_dead_owners_claim_is_taken_over_and_its_owner_told(store: Proxy, monk
     first.renew()
     with pytest.raises(RuntimeError, match="another run may have taken over"):
         first.check()
-    monkeypatch.setattr(storage, "LAPSE", -1.0)
+    monkeypatch.setattr(claim_module, "LAPSE", -1.0)
     third.take()
     first.release()
-    assert json.loads((place / storage.CLAIM).read_bytes())["owner"] == "process 2"
+    assert json.loads((place / CLAIM).read_bytes())["owner"] == "process 2"
     third.release()
     assert place.names() == frozenset()
 
@@ -321,7 +324,7 @@ def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(store: Proxy, monkeypa
     dead, first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
     dead.take()
     seen, look = [dead._found()], second._found  # both looked before either wrote
-    monkeypatch.setattr(storage, "LAPSE", -1.0)
+    monkeypatch.setattr(claim_module, "LAPSE", -1.0)
     first.take()
     monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())
     with pytest.raises(Mistake, match="in use by process 1"):
@@ -344,11 +347,11 @@ def test_a_renewal_whose_answer_is_lost_is_known_for_ones_own(store: Proxy) -> N
 
 
 def test_a_claim_is_renewed_while_it_is_held(store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "RENEWAL", 0.01)
+    monkeypatch.setattr(claim_module, "RENEWAL", 0.01)
     place = Remote(f"s3://{BUCKET}/renewed")
-    with storage.claimed(place, tmp_path) as claim:
-        taken = json.loads((place / storage.CLAIM).read_bytes())["renewed"]
-        wait_until(lambda: json.loads((place / storage.CLAIM).read_bytes())["renewed"] != taken, 60)
+    with claimed(place, tmp_path) as claim:
+        taken = json.loads((place / CLAIM).read_bytes())["renewed"]
+        wait_until(lambda: json.loads((place / CLAIM).read_bytes())["renewed"] != taken, 60)
         claim.check()
 
 
@@ -359,7 +362,7 @@ def test_who_could_not_renew_for_long_stops_whatever_the_store_says(
     claim.take()
     claim.check()
     now = time.monotonic()
-    monkeypatch.setattr(storage.time, "monotonic", lambda: now + storage.LAPSE + 1)
+    monkeypatch.setattr(storage.time, "monotonic", lambda: now + LAPSE + 1)
     with pytest.raises(RuntimeError, match="could not renew its claim"):
         claim.check()
     monkeypatch.undo()

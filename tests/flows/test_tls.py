@@ -20,7 +20,8 @@ import pytest
 
 from flows.compute import cluster
 from flows.compute.cluster import Cluster
-from flows.requests.request import Request, Source
+from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene

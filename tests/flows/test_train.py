@@ -20,9 +20,10 @@ import shapely
 from affine import Affine
 from PIL import Image
 
-from flows.requests.request import Source
+from flows.requests.source import Source
+from flows.requests.training import Training, grouped
 from flows.training.read_samples import samples_of
-from flows.training.train import Training, _key, grouped, recipe_from, train
+from flows.training.train import _key, recipe_from, train
 from segmentation.errors import Mistake as NoBundle
 from segmentation.models.bundle import load
 from segmentation.training.recipe import Recipe
@@ -66,7 +67,8 @@ def asked(scene: Path, labels: Path, out: Path, **more) -> Training:  # type: ig
 
 
 def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: Path, labels: Path) -> None:
-    from flows.requests.request import Request, segmenter_from
+    from flows.requests.request import Request
+    from flows.requests.segmenters import segmenter_from
     from flows.run import pipeline
 
     finished = train(asked(scene, labels, tmp_path / "bundle", classes={1: "Water", 2: "Plants", 3: "Bare"}))

@@ -10,9 +10,9 @@ import pytest
 from typer.main import get_command
 
 from flows import cli
-from flows.requests.request import choose_segmenter, pairs, words
-from flows.settings import nearest, settings_of
-from flows.stac.search import NothingFound
+from flows.parsing import nearest, pairs, settings_of, words
+from flows.requests.segmenters import choose_segmenter
+from flows.stac.query import NothingFound
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.errors import Mistake as MistakeOfMeaning

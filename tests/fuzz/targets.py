@@ -158,7 +158,7 @@ def meet_shapes(path: Path) -> None:
     """An area of interest on a scene."""
     from affine import Affine
 
-    from flows.plan.plan import area_of_interest
+    from flows.plan.aoi import area_of_interest
     from tests.tiling.rasters import noise, write
     from tiling.scene.from_files import open_scene
 
@@ -223,7 +223,7 @@ def weights() -> list[bytes]:
 
 
 def meet_segmenter(path: Path) -> None:
-    from flows.requests.request import choose_segmenter
+    from flows.requests.segmenters import choose_segmenter
 
     choose_segmenter(str(path), {}).identity()
 
@@ -237,8 +237,8 @@ def segmenters() -> list[bytes]:
 
 
 def meet_request(path: Path) -> None:
-    from flows.requests.request import Request, checked
-    from flows.settings import read_settings
+    from flows.parsing import checked, read_settings
+    from flows.requests.request import Request
 
     checked(Request, **read_settings(path, "out: run"))
 

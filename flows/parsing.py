@@ -1,17 +1,71 @@
-"""What a person wrote as YAML, in a file or on the command line: plain values of bounded size, or one line why not."""
+"""Words of a person as values: pairs, numbers, YAML files, and what is said of a mistake in them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
 
 from tiling.errors import Mistake
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], **values: Any) -> Model:
+    """A request or a part of one; `Mistake` in one line where a value does not fit."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            close = nearest(name, model.model_fields) or ";"
+            raise Mistake(f"there is no setting {name}{close} there are {', '.join(model.model_fields)}") from error
+        raise Mistake(f"{name}: {first['msg']}, not {shown(first['input'])}") from error
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, cut short: a list of lists of lists would fill the memory before the terminal."""
+    short = Repr()
+    short.maxstring = short.maxother = 200
+    return short.repr(value)
+
+
+def words(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """What a person listed: between commas, in several options, or both."""
+    listed = [texts] if isinstance(texts, str) else texts
+    return tuple(filter(None, (word.strip() for text in listed for word in text.split(","))))
+
+
+def pairs(option: str, texts: str | Iterable[str], kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """The entries of NAME=VALUE,NAME=VALUE, in one text or several; no name stands for two."""
+    seen: dict[str, str] = {}
+    for entry in words(texts):
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals:
+            raise Mistake(f"{option} {entry} is no NAME=VALUE; write for example {option} red=1,green=2")
+        if name in seen:
+            raise Mistake(f"{option} {seen[name]},{entry} says two things of {name}; leave one out")
+        seen[name] = entry
+        yield name, number(option, value, kind)
+
+
+def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """One number a person typed."""
+    try:
+        return kind(text.strip())
+    except ValueError as error:
+        raise Mistake(f"{option}: {shown(text.strip())} is no number") from error
+
 
 LARGEST = 2**20
 """Bytes of a file of settings."""

@@ -1,0 +1,67 @@
+"""The segmenter a person asks for: by kind, bundle, or settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.parsing import nearest, read_settings, shown
+from segmentation.errors import Mistake
+from segmentation.models.bundle import load, names
+from segmentation.models.weights import refuse_checkpoint
+from segmentation.registry import kinds, segmenter_class
+from segmentation.segmenter import Segmenter
+from segmentation.segmenter import settings as settings_of_kind
+
+KINDS: Mapping[str, str] = {"forest": "Random forest"}
+"""What a kind of segmenter is called where its class says too little."""
+
+
+def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
+    """A segmenter by kind and settings; `Mistake` in one line where they do not fit."""
+    if kind not in kinds():
+        models = ", ".join(names())
+        raise Mistake(
+            f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}, and the model {models}"
+            + nearest(kind, (*kinds(), *names()))
+        )
+    chosen = segmenter_class(kind)
+    try:
+        return chosen.model_validate({"kind": kind, **settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        fields = settings_of_kind(chosen)
+        if first["type"] == "extra_forbidden":
+            close = nearest(name, fields) or ";"
+            raise Mistake(
+                f"segmenter {kind} has no setting {name}{close} its settings are {', '.join(fields)}"
+            ) from error
+        if first["type"] == "missing":
+            raise Mistake(f"segmenter {kind} needs {name}; say so with --set {name}=…") from error
+        said = f"{name}={shown(first['input'])}: " if name else ""
+        raise Mistake(
+            f"segmenter {kind}: {said}{first['msg']}; `landweave segmenters {kind}` explains its settings"
+        ) from error
+
+
+def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
+    """The segmenter a person named: a kind, a model (name, folder, id), or a YAML file; settings are laid over it."""
+    if name.startswith("hf://"):
+        from segmentation.models.hub import fetched
+
+        name = str(fetched(name))
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        loaded = read_settings(path, "kind: rules")
+        if "kind" not in loaded:
+            raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
+        kind = str(loaded.pop("kind"))
+        return segmenter_from(kind, {**loaded, **settings})
+    if name in names() or path.is_dir():
+        return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
+    refuse_checkpoint(path)
+    return segmenter_from(name, settings)

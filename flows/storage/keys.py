@@ -1,0 +1,22 @@
+"""Keys by content, and the versions of what decides results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "shapely", "pyogrio", "dask")
+
+
+def content_key(facts: dict[str, Any]) -> str:
+    """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits; a no-data value may be NaN."""
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide results, read without importing them."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
