@@ -436,7 +436,7 @@ def test_a_local_cluster_listens_on_the_loopback_interface_alone() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_serve_listens_on_the_loopback_interface_alone(tmp_path: Path) -> None:
-    from tests.flows.test_serve import serving
+    from tests.flows.deployments.test_serve import serving
 
     with serving(tmp_path) as (_, process):
         assert listening(psutil.Process(process.pid)) == {"127.0.0.1"}

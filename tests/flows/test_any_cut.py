@@ -30,7 +30,7 @@ from flows.run import pipeline
 from segmentation.inference.network import Network
 from segmentation.segmenter import Segmenter
 from tests.chance import SEED
-from tests.flows.test_pipeline import Blur
+from tests.flows.run.test_pipeline import Blur
 from tests.scenes import BANDS
 from tiling.scene.from_files import open_scene
 

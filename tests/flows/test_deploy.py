@@ -129,7 +129,7 @@ def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, netwo
     from flows.requests.request import Request
     from flows.requests.segmenters import choose_segmenter
     from flows.requests.source import Source
-    from tests.segmentation.networks import a_bundle
+    from tests.segmentation.small_networks import a_bundle
 
     bundle = segmentation.models.bundle.PACKAGED / "demo"
     if network == "resnet18":

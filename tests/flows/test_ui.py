@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, WebSocket, expect, sync_playwright
 
 from flows.deployments.definitions import OFFERED
-from tests.flows.test_segment import draw_scene
+from tests.flows.deployments.test_segment_scene import draw_scene
 from tests.server import call, left_by, over, run_and_wait, started, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(580)]

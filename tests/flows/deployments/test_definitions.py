@@ -26,7 +26,7 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
-from tests.flows.test_train import truth_of, write_labels
+from tests.flows.training.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
 from tests.server import (
     ENDS,

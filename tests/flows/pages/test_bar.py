@@ -9,7 +9,7 @@ import pytest
 from flows.pages import bar
 from flows.pages.bar import PAUSE, Bar, Leg, standing
 from flows.pages.course import Course
-from tests.flows.test_course import Clock
+from tests.flows.pages.test_course import Clock
 
 Drawn = list[tuple[float, str]]
 

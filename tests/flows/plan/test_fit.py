@@ -15,7 +15,7 @@ from segmentation.classical.rules import Rules
 from segmentation.inference.network import Network
 from segmentation.models.bundle import QUANTILES, BandCard, save
 from tests.scenes import BANDS, draw_pixels, write_scene
-from tests.segmentation.networks import a_card, lively_state
+from tests.segmentation.small_networks import a_card, lively_state
 from tiling.errors import Mistake
 
 USED = ("green", "red", "nir")

@@ -19,7 +19,7 @@ from flows.storage.run_folder import open_run
 from segmentation.inference import runtimes
 from segmentation.inference.network import Network
 from tests.scenes import draw_scene
-from tests.segmentation.networks import a_bundle
+from tests.segmentation.small_networks import a_bundle
 from tiling.errors import Mistake
 
 pytest.importorskip("openvino", reason="what may be chosen instead of torch; the dev dependencies have it")

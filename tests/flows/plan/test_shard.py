@@ -32,7 +32,7 @@ from segmentation.training.recipe import Recipe
 from segmentation.training.samples import TRAIN, Labelled, Samples
 from segmentation.training.train_network import train_network
 from tests.scenes import draw_scene, read, write_scene
-from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card
+from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.scene.prefetch import read_ahead
 
 WHOLE_CHIP: dict[str, dict[str, Any]] = {

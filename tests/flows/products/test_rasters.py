@@ -20,7 +20,7 @@ from segmentation.inference.network import Network
 from segmentation.models.bundle import Bundle
 from segmentation.segmenter import Segmenter
 from tests.scenes import draw_scene, read
-from tests.segmentation.networks import a_bundle
+from tests.segmentation.small_networks import a_bundle
 from tiling.errors import Mistake
 
 MEASURES: tuple[Product, ...] = ("probabilities", "entropy", "margin")

@@ -15,7 +15,7 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
-from tests.flows.test_segment import draw_scene
+from tests.flows.deployments.test_segment_scene import draw_scene
 from tiling.scene.from_files import open_scene
 
 WATER = (0x3B, 0x7D, 0xD8)

@@ -31,7 +31,7 @@ from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import Mistake
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
 def request(place: Path | list[Path], out: Path, **wishes: Any) -> CollectionRequest:

@@ -35,7 +35,7 @@ from segmentation.classical.rules import Levels, Rules
 from segmentation.classical.thresholds import Otsu
 from tests.s3 import BUCKET, s3
 from tests.scenes import BANDS, draw_pixels, read
-from tests.segmentation.test_mlm import SCHEMAS, STAC, uri
+from tests.segmentation.models.test_stac_mlm import SCHEMAS, STAC, uri
 from tests.stac import asset, catalogue, item, serving
 from tests.tiling.rasters import write
 from tiling.errors import Mistake

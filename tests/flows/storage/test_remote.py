@@ -109,7 +109,8 @@ def elsewhere(function: Callable[..., None], *arguments: object) -> tuple[str, s
     There, for rasterio holds Python's lock while it reads headers, and a server in this process could not answer.
     """
     program = (
-        "import logging, sys; from tiling.io import remote_cache as copies; from tests.flows import test_storage as here; "
+        "import logging, sys; from tiling.io import remote_cache as copies; "
+        "from tests.flows.storage import test_remote as here; "
         f"logging.basicConfig(); copies.SMALL = 0; here.{function.__name__}(*sys.argv[1:])"
     )
     command = [sys.executable, "-c", program, *map(str, arguments)]

@@ -18,7 +18,7 @@ from segmentation.models.bundle import CARD, Bundle, ForestModel, load, names, w
 from segmentation.models.stac_mlm import card_of
 from tests.conftest import Run
 from tests.segmentation.hubs import COMMIT, FakeHub, serving, with_model
-from tests.segmentation.networks import DEMO_ENCODER, a_bundle, a_card, lively_state
+from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card, lively_state
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from segmentation.networks.receptive_field import taper
 from segmentation.networks.restore import fused, trained
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
-from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
+from tests.segmentation.small_networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
 
 DEEP: dict[str, Any] = {"encoder_depth": 5, "decoder_channels": (64, 32, 16, 16, 16)}
 

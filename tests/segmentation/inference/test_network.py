@@ -28,7 +28,16 @@ from segmentation.networks.receptive_field import support
 from segmentation.networks.restore import trained
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
-from tests.segmentation.networks import BANDS, DEMO_ENCODER, a_bundle, a_card, chip_of, lively_state, same, scene_of
+from tests.segmentation.small_networks import (
+    BANDS,
+    DEMO_ENCODER,
+    a_bundle,
+    a_card,
+    chip_of,
+    lively_state,
+    same,
+    scene_of,
+)
 from tiling.grid.tiles import Lattice
 from tiling.grid.window import Window
 

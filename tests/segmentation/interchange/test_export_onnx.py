@@ -20,7 +20,7 @@ from segmentation.inference.network import Network
 from segmentation.interchange import export_onnx as module
 from segmentation.interchange.export_onnx import Exported, Tiling, as_chips, export, session, tiling_for
 from segmentation.models.bundle import Bundle, load, save
-from tests.segmentation.networks import a_bundle, a_card
+from tests.segmentation.small_networks import a_bundle, a_card
 
 Pixels = npt.NDArray[Any]
 

@@ -21,7 +21,7 @@ from segmentation.interchange.import_checkpoint import convert, fitting, paramet
 from segmentation.models.bundle import Bundle, Card, load
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import support
-from tests.segmentation.networks import a_card, lively_state
+from tests.segmentation.small_networks import a_card, lively_state
 
 State = dict[str, torch.Tensor]
 

@@ -23,7 +23,7 @@ from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import CARD, BandCard, Bundle, Card, ForestModel, Support, load, names, save
 from segmentation.models.stac_mlm import FORMAT, item_of
 from segmentation.models.weights import CHECKPOINTS, LARGEST
-from tests.segmentation.networks import a_card
+from tests.segmentation.small_networks import a_card
 
 STATE = {
     "conv.weight": torch.linspace(-3, 3, 24).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last),
@@ -378,7 +378,7 @@ def test_the_demo_bundle_keeps_what_its_card_must_promise() -> None:
 
 def test_the_readme_states_the_figures_of_the_demo_card() -> None:
     card = load("demo").card
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     for row, who in (
         ("demo network, eight landscapes it was not trained on", "network"),
         ("`rules`, the same", "rules"),

@@ -15,7 +15,7 @@ from segmentation.models import hub
 from segmentation.models.bundle import CARD, load
 from segmentation.models.stac_mlm import item_of
 from tests.segmentation.hubs import COMMIT, WEIGHTS, FakeHub, serving, with_model
-from tests.segmentation.networks import a_bundle, a_card
+from tests.segmentation.small_networks import a_bundle, a_card
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from segmentation.errors import Mistake
 from segmentation.models.bundle import QUANTILES, BandCard, Card
 from segmentation.models.preflight import DRIFT, drifts, inspect, unmarked
 from tests.segmentation.chips import make_chip
-from tests.segmentation.networks import a_card
+from tests.segmentation.small_networks import a_card
 
 NAMES = ("blue", "green", "red", "nir")
 

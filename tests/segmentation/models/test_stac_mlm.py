@@ -25,9 +25,9 @@ from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import CARD, load
 from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, NetworkModel, Support
 from segmentation.models.stac_mlm import ALWAYS, EXTENSIONS, FORMAT, card_of, item_of
-from tests.segmentation.networks import a_card
+from tests.segmentation.small_networks import a_card
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 STAC = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
 
 

@@ -28,7 +28,7 @@ from segmentation.networks.architectures import (
     initial_weights,
     stride_of,
 )
-from tests.segmentation.networks import DEMO_ENCODER, a_card
+from tests.segmentation.small_networks import DEMO_ENCODER, a_card
 
 LIBRARY = (
     "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan", "deeplabv3", "deeplabv3plus", "upernet",

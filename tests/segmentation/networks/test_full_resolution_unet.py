@@ -9,7 +9,7 @@ from segmentation.errors import Mistake
 from segmentation.networks.architectures import ARCHITECTURES, build, stride_of
 from segmentation.networks.full_resolution_unet import FullUNet
 from segmentation.networks.receptive_field import support
-from tests.segmentation.networks import a_card
+from tests.segmentation.small_networks import a_card
 
 
 def test_it_is_built_by_name_at_any_depth() -> None:

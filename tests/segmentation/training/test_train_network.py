@@ -29,7 +29,7 @@ from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
 from segmentation.training.train_network import Trained, train_network
 from segmentation.training.validation import accuracy, temperature
 from tests.segmentation.labelled import BANDS, a_samples, draw
-from tests.segmentation.networks import a_card, lively_state
+from tests.segmentation.small_networks import a_card, lively_state
 from tiling.grid.tiles import Lattice
 
 SMALL = Recipe(

@@ -19,8 +19,8 @@ import referencing
 import shapely
 from pyproj import CRS
 
+from tests.tiling.formats.test_geopackage import LEGEND, batch
 from tests.tiling.rasters import noise, write
-from tests.tiling.test_geopackage import LEGEND, batch
 from tiling.errors import Mistake
 from tiling.formats import geoparquet, vector_writers
 from tiling.formats.about import About
@@ -104,7 +104,7 @@ def test_geoparquet_says_what_the_specification_asks_for(tmp_path: Path, monkeyp
     assert found["region_id"].tolist() == [9], "readers can pick a place"
 
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
 def geoparquet_errors(geo: dict[str, Any]) -> list[str]:

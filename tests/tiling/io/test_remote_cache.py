@@ -260,7 +260,7 @@ def test_on_a_full_disk_a_file_is_read_in_ranges(
     else:
         monkeypatch.setattr(os, "pwrite", full)
     with ranges(tmp_path) as server:
-        program = "import sys, tests.tiling.test_copies as here; here.read_one(*sys.argv[1:])"
+        program = "import sys, tests.tiling.io.test_remote_cache as here; here.read_one(*sys.argv[1:])"
         reader = process(program, f"{server.address}/a.tif", when, str(drawn.stat().st_size))
         said, _ = reader.communicate()
     assert said == f"{expected.read(expected.window, ['red', 'nir'])['pixels'].values.tobytes().hex()} no copy\n"
@@ -328,7 +328,7 @@ def test_a_copy_that_vanishes_is_not_missed(tmp_path: Path, scratch: Path) -> No
 
 def test_a_copy_goes_with_its_run_and_its_disk_room_too(tmp_path: Path, scratch: Path) -> None:
     draw_scene(tmp_path / "a.tif", 64, 64)
-    program = "import sys, tests.tiling.test_copies as here; here.keep(*sys.argv[1:])"
+    program = "import sys, tests.tiling.io.test_remote_cache as here; here.keep(*sys.argv[1:])"
     with ranges(tmp_path) as server:
         reader = process(program, f"{server.address}/a.tif")
         assert reader.communicate()[0] == "1 open, 0 open\n"

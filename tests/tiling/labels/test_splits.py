@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt
 
-from tests.tiling.test_labels import GRID, UTM, box, write_classes, write_shapes
+from tests.tiling.labels.test_open_labels import GRID, UTM, box, write_classes, write_shapes
 from tiling.errors import Mistake
 from tiling.grid.window import Window
 from tiling.labels.base import Labels
