@@ -234,7 +234,7 @@ def test_kustomize_puts_the_images_in_place() -> None:
         pytest.skip("there is no kubectl")
     made = subprocess.run([kubectl, "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
     images = set(re.findall(r"image: (\S+)", made.stdout))
-    assert images == {"registry.example.com/landweave:0.1.0-cpu", "registry.example.com/landweave:0.1.0-cuda"}
+    assert images == {"registry.example.com/landweave:0.2.0-cpu", "registry.example.com/landweave:0.2.0-cuda"}
 
 
 @pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
