@@ -14,7 +14,7 @@ from flows.compute.progress import Progress, counted, silent
 from segmentation.legend import LAND_COVER
 from segmentation.synthetic.landscape import Landscape
 from segmentation.synthetic.materials import BANDS
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.pam import sidecar_text
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -46,7 +46,7 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
     scene, truth = folder / "scene.tif", folder / "truth.tif"
     for path in (scene, truth):
         if path.exists() and not _drawn(path):
-            raise Mistake(f"{path} is there and no demo has made it; name another folder with --out")
+            raise InputError(f"{path} is there and no demo has made it; name another folder with --out")
     made(folder)
     landscape = Landscape(seed=seed, height=size, width=size)
     blocks = [_Block(landscape, window) for window in Window.of_shape(size, size).blocks(BLOCK)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def checked(model: type[Model], **values: Any) -> Model:
-    """A request or a part of one; `Mistake` in one line where a value does not fit."""
+    """A request or a part of one; `InputError` in one line where a value does not fit."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -29,8 +29,8 @@ def checked(model: type[Model], **values: Any) -> Model:
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             close = nearest(name, model.model_fields) or ";"
-            raise Mistake(f"there is no setting {name}{close} there are {', '.join(model.model_fields)}") from error
-        raise Mistake(f"{name}: {first['msg']}, not {shown(first['input'])}") from error
+            raise InputError(f"there is no setting {name}{close} there are {', '.join(model.model_fields)}") from error
+        raise InputError(f"{name}: {first['msg']}, not {shown(first['input'])}") from error
 
 
 def shown(value: Any) -> str:
@@ -52,9 +52,9 @@ def pairs(option: str, texts: str | Iterable[str], kind: Callable[[str], Any]) -
     for entry in words(texts):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals:
-            raise Mistake(f"{option} {entry} is no NAME=VALUE; write for example {option} red=1,green=2")
+            raise InputError(f"{option} {entry} is no NAME=VALUE; write for example {option} red=1,green=2")
         if name in seen:
-            raise Mistake(f"{option} {seen[name]},{entry} says two things of {name}; leave one out")
+            raise InputError(f"{option} {seen[name]},{entry} says two things of {name}; leave one out")
         seen[name] = entry
         yield name, number(option, value, kind)
 
@@ -64,7 +64,7 @@ def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text.strip())
     except ValueError as error:
-        raise Mistake(f"{option}: {shown(text.strip())} is no number") from error
+        raise InputError(f"{option}: {shown(text.strip())} is no number") from error
 
 
 LARGEST = 2**20
@@ -78,18 +78,18 @@ _NEXT = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
 
 
 def read_settings(path: Path, example: str) -> dict[str, Any]:
-    """The mapping in a YAML file; `Mistake` where it is none, with what one begins with."""
+    """The mapping in a YAML file; `InputError` where it is none, with what one begins with."""
     try:
         if path.stat().st_size > LARGEST:
-            raise Mistake(f"{path} has more than {LARGEST:,} bytes; settings are short")
+            raise InputError(f"{path} has more than {LARGEST:,} bytes; settings are short")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}; check the path") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
-        raise Mistake(f"{path} is no text in UTF-8; write it again, for example {example}") from error
+        raise InputError(f"{path} is no text in UTF-8; write it again, for example {example}") from error
     loaded = value_of(str(path), text)
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise Mistake(f"{path} must be a mapping, for example {example}")
+        raise InputError(f"{path} must be a mapping, for example {example}")
     return loaded
 
 
@@ -102,9 +102,9 @@ def settings_of(option: str, texts: Iterable[str]) -> dict[str, Any]:
     for text in (one for several in texts for one in _parted(several)):
         key, equals, value = text.partition("=")
         if not equals:
-            raise Mistake(f"{option} {text} has no value; write {option} {key}=VALUE")
+            raise InputError(f"{option} {text} has no value; write {option} {key}=VALUE")
         if not key.strip():
-            raise Mistake(f"{option} {text} has no name before its =; write {option} KEY{text}")
+            raise InputError(f"{option} {text} has no name before its =; write {option} KEY{text}")
         given[key.strip()] = value_of(f"{option} {text}", value)
     return given
 
@@ -177,17 +177,17 @@ def _choices(annotation: Any) -> Iterator[Any]:
 
 
 def value_of(name: str, text: str) -> Any:
-    """What YAML text says: numbers, lists and switches are what they look like; `Mistake` where it is none."""
+    """What YAML text says: numbers, lists and switches are what they look like; `InputError` where it is none."""
     import yaml
 
     try:
         _check_events(name, yaml.parse(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
-    except Mistake:
+    except InputError:
         raise
     # YAML's own, and of what looks like a date or a number and is none: 2024-13-01, five thousand digits
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise Mistake(f"{name} is not valid YAML: {str(error)[:300]}") from error
+        raise InputError(f"{name} is not valid YAML: {str(error)[:300]}") from error
 
 
 def _check_events(name: str, events: Iterable[Any]) -> None:
@@ -201,9 +201,9 @@ def _check_events(name: str, events: Iterable[Any]) -> None:
     depth = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):
-            raise Mistake(f"{name} refers to an anchor (*{event.anchor}); write the value out")
+            raise InputError(f"{name} refers to an anchor (*{event.anchor}); write the value out")
         if getattr(event, "tag", None) not in (None, "!"):
-            raise Mistake(f"{name} holds a tag ({event.tag[:60]}); write the value alone")
+            raise InputError(f"{name} holds a tag ({event.tag[:60]}); write the value alone")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise Mistake(f"{name} is nested more than {DEEPEST} deep; settings are flat")
+            raise InputError(f"{name} is nested more than {DEEPEST} deep; settings are flat")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 
 UNITS = ("reflectance", "dn")
 
@@ -25,7 +25,7 @@ UNITS = ("reflectance", "dn")
 def values(chip: xr.Dataset, units: Sequence[str] = ()) -> xr.DataArray:
     """Physical values of a chip: `(band, y, x) float32`, NaN = invalid; in whatever units each band has.
 
-    With `units`, one for each band, it raises `Mistake` where a band has others.
+    With `units`, one for each band, it raises `InputError` where a band has others.
     """
     if units:
         check_units(chip, units)
@@ -42,18 +42,22 @@ def values(chip: xr.Dataset, units: Sequence[str] = ()) -> xr.DataArray:
 def reflectance(chip: xr.Dataset) -> xr.DataArray:
     """Reflectance of a chip: `(band, y, x) float32` in 0–1 (bright targets exceed 1), NaN = invalid.
 
-    Raises `Mistake` where a band holds digital numbers.
+    Raises `InputError` where a band holds digital numbers.
     """
     return values(chip, ["reflectance"] * chip.sizes["band"])
 
 
 def check_units(chip: xr.Dataset, wanted: Sequence[str]) -> None:
-    """Raises `Mistake` where a band's values are not in the units wanted of it, one for each band."""
+    """Raises `InputError` where a band's values are not in the units wanted of it, one for each band."""
     found = zip(chip["band"].values, chip["units"].values, wanted, strict=True)
     odd = [(str(name), want) for name, has, want in found if has != want]
     if not odd:
         return
     names = ", ".join(name for name, _ in odd)
     if odd[0][1] == "reflectance":
-        raise Mistake(f"{names} are digital numbers, not reflectance; say how they scale, for example --scale 0.0001")
-    raise Mistake(f"{names} are reflectance, and digital numbers are wanted, as the file holds them; leave --scale out")
+        raise InputError(
+            f"{names} are digital numbers, not reflectance; say how they scale, for example --scale 0.0001"
+        )
+    raise InputError(
+        f"{names} are reflectance, and digital numbers are wanted, as the file holds them; leave --scale out"
+    )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.segmenter import Segmenter
 
 ENTRY_POINTS = "landweave.segmenters"
@@ -26,16 +26,16 @@ def kinds() -> tuple[str, ...]:
 
 @cache
 def segmenter_class(kind: str) -> type[Segmenter]:
-    """The class registered under `kind`; `Mistake` for an unknown kind or one whose package does not load."""
+    """The class registered under `kind`; `InputError` for an unknown kind or one whose package does not load."""
     point = _registered().get(kind)
     if point is None:
-        raise Mistake(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}")
+        raise InputError(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}")
     try:
         loaded = point.load()
     except (ImportError, AttributeError) as error:
-        raise Mistake(f"segmenter {kind!r} of {point.value} does not load: {error}") from error
+        raise InputError(f"segmenter {kind!r} of {point.value} does not load: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Segmenter)):
-        raise Mistake(f"segmenter {kind!r} of {point.value} is not a Segmenter")
+        raise InputError(f"segmenter {kind!r} of {point.value} is not a Segmenter")
     return loaded
 
 
@@ -43,7 +43,7 @@ def _resolve(value: Any) -> Any:
     if isinstance(value, Segmenter) or not isinstance(value, dict):
         return value
     if "kind" not in value:
-        raise Mistake(f"a segmenter needs a kind; installed are {', '.join(kinds())}")
+        raise InputError(f"a segmenter needs a kind; installed are {', '.join(kinds())}")
     return segmenter_class(value["kind"]).model_validate(value)
 
 

@@ -17,7 +17,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import Legend
 
 Measure = Literal["probabilities", "entropy", "margin"]
@@ -98,7 +98,9 @@ class Segmenter(BaseModel, ABC):
 
     @abstractmethod
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
-        """The bands it will read, in its own order, out of those a scene has; `Mistake` where they do not suffice."""
+        """The bands it will read, in its own order, out of those a scene has; `InputError` where they do not
+        suffice.
+        """
 
     def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
         """Those of its bands whose digital numbers become reflectance where the pixels show how."""
@@ -135,9 +137,9 @@ class Segmenter(BaseModel, ABC):
         return self, ()
 
     def measuring(self, measures: Sequence[Measure]) -> Self:
-        """This segmenter, saying `measures` too; `Mistake` where it cannot."""
+        """This segmenter, saying `measures` too; `InputError` where it cannot."""
         if measures:
-            raise Mistake(
+            raise InputError(
                 f"{self.kind} decides without probabilities; leave {', '.join(measures)} out of --products or choose a "
                 "trained model with --segmenter"
             )

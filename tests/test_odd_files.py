@@ -21,7 +21,7 @@ from rasterio.transform import Affine, from_origin
 from tests.conftest import Run
 from tests.isolated import Outcome, run_isolated
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.scene.from_files import open_scene
 
 Draw = Callable[[Path], "Path | str"]
@@ -42,7 +42,7 @@ def first_band(path: Path | str) -> list[object]:
     """The setting that has Otsu look at the scene's first band; none where no scene can be opened."""
     try:
         return ["--set", f"index=band:{open_scene([str(path)]).band_names[0]}"]
-    except Mistake:
+    except InputError:
         return []
 
 

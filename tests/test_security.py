@@ -24,11 +24,11 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.storage.run_folder import open_run
 from segmentation.classical.thresholds import Otsu
-from segmentation.errors import Mistake as ModelMistake
+from segmentation.errors import InputError as ModelMistake
 from tests.conftest import Run
 from tests.scenes import draw_scene
 from tests.tiling.rasters import write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.about import About
 from tiling.io.access import confined
 from tiling.scene.from_files import open_scene
@@ -179,7 +179,7 @@ def test_no_function_shows_the_bytes_of_a_file_as_pixels(tmp_path: Path) -> None
     def answer(read: Callable[[], object]) -> str:
         try:
             return repr(read())
-        except Mistake as refusal:
+        except InputError as refusal:
             return str(refusal)
 
     answers = {name: answer(read) for name, read in readers(tmp_path / "raw.vrt", tmp_path).items()}
@@ -380,14 +380,14 @@ def test_every_place_a_form_names_is_within_its_roots(
     with confined(reach_of_forms()):
         check_places(request())
         check_places(request(source=Source(paths=("a.tif",), mask="band=3"), segmenter={"kind": "network"}))
-        with pytest.raises(Mistake, match="this server opens"):
+        with pytest.raises(InputError, match="this server opens"):
             check_places(request(**given))
 
 
 @pytest.mark.parametrize("name", ["tcp://evil.example:8786", "tls://10.0.0.1:8786", "os.system", "a.yaml", "tcp://"])
 def test_a_form_names_no_machine_that_could_send_it_code(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("LANDWEAVE_ALLOWED_HOSTS", raising=False)
-    with pytest.raises(Mistake):
+    with pytest.raises(InputError):
         check_machines(name)
     for allowed in ("", "local", "cuda", "slurm", "tcp://127.0.0.1:8786", "tcp://localhost:8786"):
         check_machines(allowed)
@@ -399,7 +399,7 @@ def test_the_command_line_goes_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(tmp_path / "data"))
     path = draw_scene(tmp_path / "scene.tif", 20, 20)
     assert landweave("plan", path)[0] == 0
-    with confined(reach_of_forms()), pytest.raises(Mistake, match="outside the folders"):
+    with confined(reach_of_forms()), pytest.raises(InputError, match="outside the folders"):
         open_scene([str(path)])
 
 
@@ -452,7 +452,7 @@ def test_the_installed_libraries_fit_each_other() -> None:
 
 
 def test_mistakes_of_both_rooms_are_one_line() -> None:
-    for kind in (Mistake, ModelMistake):
+    for kind in (InputError, ModelMistake):
         told = kind("one\ntwo\x1b[2J\u2028three")
         assert str(told) == "one two [2J three"
         assert str(pickle.loads(pickle.dumps(told))) == str(told)

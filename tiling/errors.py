@@ -18,7 +18,7 @@ def redacted(text: str) -> str:
     return _SIGNED.sub(r"\1…", _USER.sub(r"\1…@", text))
 
 
-class Mistake(ValueError):
+class InputError(ValueError):
     """A person's mistake in one sentence: what was asked, what is true, how to mend it; secrets left out.
 
     The command line prints the sentence alone and ends with status 2. It pickles, so a worker can raise it.
@@ -28,11 +28,11 @@ class Mistake(ValueError):
         super().__init__(one_line(redacted(sentence)))
 
 
-class Away(Mistake):
+class Away(InputError):
     """Another machine does not hand out what it has. Asked again later, it may."""
 
 
-class Damaged(Mistake):
+class Damaged(InputError):
     """A file that cannot be read in one place; elsewhere it may be whole."""
 
 

@@ -15,7 +15,7 @@ from segmentation.accuracy.confusion import confusion_matrix
 from segmentation.accuracy.reliability import count_confidence
 from tiling.classmaps.alignment import on_grid
 from tiling.classmaps.raster import Groups, is_value, open_classes, read_classes, read_confidence
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.pixel_size import PixelSpacing
@@ -79,7 +79,7 @@ class Counts:
     def none(cls, values: Sequence[int] = ()) -> Counts:
         k = len(values)
         if k > MOST_CLASSES:
-            raise Mistake(
+            raise InputError(
                 f"map and reference hold more than {MOST_CLASSES} classes between them; are both class rasters?"
             )
         zeros = [np.zeros(shape, np.int64) for shape in ((k, k), (k, 4), (k,), (101, 2))]

@@ -28,7 +28,7 @@ from segmentation.models.trained import Bundled
 from segmentation.registry import kinds, segmenter_class
 from tiling.classmaps.alignment import TWICE, overlap, same_grid, side
 from tiling.classmaps.raster import has_alpha, open_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
@@ -87,7 +87,7 @@ def rasters_decided(
         if sides[other] < TWICE * sides[chosen]:
             if on != "auto":
                 unseen = 1 - (sides[other] / sides[chosen]) ** 2
-                raise Mistake(
+                raise InputError(
                     f"{names[other]} has pixels of {sides[other]:.3g} m, {names[chosen]} of {sides[chosen]:.3g} m: on "
                     f"the grid of {names[chosen]} nearest neighbour would never look at {100 * unseen:.0f} % of "
                     f"{names[other]}; compare with --on {other}"
@@ -122,7 +122,7 @@ def shapes_decided(
 ) -> Decision:
     """Shapes are compared on the map's grid: points are looked up one by one, polygons become a raster in `work`."""
     if on == "reference":
-        raise Mistake(f"{comparison.reference} holds shapes, which have no grid; leave --on out")
+        raise InputError(f"{comparison.reference} holds shapes, which have no grid; leave --on out")
     with open_classes(comparison.map) as found:
         grid = geobox_of(found)
     labels = open_labels(comparison.reference, grid, column=column)
@@ -174,16 +174,16 @@ def tolerance_of(grid: GeoBox, other: GeoBox, given: float | None) -> float:
     if given is None:
         return float(f"{min(2 * max(side, PixelSpacing(other).side), MOST_PIXELS * side):.3g}")
     if given > MOST_PIXELS * side:
-        raise Mistake(f"--tolerance {given:g}: that is more than {MOST_PIXELS} pixels of {side:.3g} m; take less")
+        raise InputError(f"--tolerance {given:g}: that is more than {MOST_PIXELS} pixels of {side:.3g} m; take less")
     return given
 
 
 def check_numbers(tolerance: float | None, bins: int) -> None:
     """Refuse numbers that mean nothing."""
     if tolerance is not None and not 0 <= tolerance < float("inf"):
-        raise Mistake(f"--tolerance {tolerance:g}: a tolerance is 0 or more metres")
+        raise InputError(f"--tolerance {tolerance:g}: a tolerance is 0 or more metres")
     if not 1 <= bins <= 100:
-        raise Mistake(f"--bins {bins}: percents of confidence fall into 1 to 100 bins")
+        raise InputError(f"--bins {bins}: percents of confidence fall into 1 to 100 bins")
 
 
 def is_probability(record: Path) -> bool:
@@ -210,5 +210,5 @@ def confidence_of(map_path: str | Path, given: str | Path | None) -> Path | None
             return path if sure.dtypes == ("uint8",) and same_grid(sure, found) else None
         has_alpha(path, sure)
         if sure.dtypes[0] != "uint8":
-            raise Mistake(f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for none")
+            raise InputError(f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for none")
     return path

@@ -34,7 +34,7 @@ from segmentation.accuracy.confusion import Accuracy
 from segmentation.accuracy.reliability import BINS, Reliability
 from segmentation.models.bundle import Bundle, load
 from tiling.classmaps.raster import open_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.io.access import reaching
 from tiling.labels.open_labels import is_raster
@@ -98,7 +98,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="landweave-") as work, reaching(Path(work)):
         if is_raster(reference):
             if column:
-                raise Mistake(f"{reference} is a raster and has no column {column}; leave --column out")
+                raise InputError(f"{reference} is a raster and has no column {column}; leave --column out")
             decision = rasters_decided(comparison, reference_classes, own, on, tolerance)
         else:
             decision = shapes_decided(comparison, reference_classes, own, column, on, tolerance, Path(work))
@@ -110,7 +110,7 @@ def evaluate(
         total = reduce(add, parts, Counts.none())
     if not total.matrix.any():
         where = f" where {mask} is {mask_value}" if mask else ""
-        raise Mistake(
+        raise InputError(
             f"{map_path} and {reference} share no labelled pixel{where}; check that they show the same place and that "
             "each declares its no data"
         )

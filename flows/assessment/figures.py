@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.reports.drawing import blank_figure, short
 from flows.reports.tables import csv_text, json_text
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import scratch, write_text
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
                 figure.savefig(work / name, metadata={"Software": "landweave"}, format="png")
                 (work / name).replace(folder / name)
     except OSError as error:
-        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+        raise InputError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
     return tuple(folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from flows.parsing import nearest
 from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import Groups, open_classes, read_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.labels.open_labels import column_with
 from tiling.labels.vector_labels import ShapeLabels
@@ -39,7 +39,7 @@ def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) 
             old = values[str(key).casefold()]
         else:
             has = ", ".join(f"{v}={name}" for v, name, _ in own)
-            raise Mistake(f"{option}: there is no class {key}; {f'known are {has}' if has else 'give its value'}")
+            raise InputError(f"{option}: there is no class {key}; {f'known are {has}' if has else 'give its value'}")
         found[old] = value_of(option, value, target)
     return tuple(found.items())
 
@@ -55,7 +55,7 @@ def by_name(given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, r
     """What the values of a named reference become where the map's classes are named too: the class of the same name.
 
     `given` goes before. A class whose name the map does not have is a class of its own, whatever its number. Raises
-    `Mistake` where no name of either is the other's, for then nothing can be compared.
+    `InputError` where no name of either is the other's, for then nothing can be compared.
     """
     called = {name.casefold(): value for value, name, _ in own}
     decided, found, strange = dict(given), {}, {}
@@ -70,7 +70,7 @@ def by_name(given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, r
     if strange and not found and not any(new is not None for new in decided.values()):
         has, lacks = (", ".join(name for _, name, _ in rows[:MOST_NAMED]) for rows in (own, theirs))
         first = next(name for _, name, _ in theirs)
-        raise Mistake(
+        raise InputError(
             f"{reference} names {lacks} and {map_name} names {has}: no class is called the same in both; say which is "
             f"which with --reference-classes, for example '{first}={own[0][1]}'"
         )
@@ -121,7 +121,7 @@ def renamed(option: str, given: Regrouping, own: LegendRows) -> tuple[LegendRows
 def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> tuple[str, ...]:
     """A note on classes to regroup that a raster has neither in its legend nor in its pixels.
 
-    Pixels are looked at for what the legend does not know, and only until all of it is found. Raises `Mistake` where
+    Pixels are looked at for what the legend does not know, and only until all of it is found. Raises `InputError` where
     none of the classes is there: one table may serve many maps, but not be of none.
     """
     missing, held = {old for old, _ in given} - {value for value, _, _ in legend}, set[int]()
@@ -142,7 +142,7 @@ def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -
 def no_class(
     option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int, column: str = ""
 ) -> tuple[str, ...]:
-    """A note on the classes to regroup that a file does not have; `Mistake` where they are all that was `given`.
+    """A note on the classes to regroup that a file does not have; `InputError` where they are all that was `given`.
 
     `column` is another one of the file that has them.
     """
@@ -156,7 +156,7 @@ def no_class(
     if column:
         said += f"; its column {column} has: take that with --column {column}"
     if len(named) == given:
-        raise Mistake(said)
+        raise InputError(said)
     return (said,)
 
 
@@ -186,7 +186,7 @@ def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> tup
             lost.append(name)
     if lost:
         has = ", ".join(f"{value}={name}" for value, name, _ in own)
-        raise Mistake(
+        raise InputError(
             f"{labels.path}: {', '.join(lost)} {'are no classes' if len(lost) > 1 else 'is no class'} of the map"
             f"{f', which has {has}' if has else ''}; say which they are with --reference-classes "
             + ",".join(f"'{name}=VALUE'" if " " in name else f"{name}=VALUE" for name in lost)
@@ -203,7 +203,7 @@ def value_of(option: str, given: int | str | None, target: LegendRows) -> int | 
     named = next((value for value, name, _ in target if name.casefold() == str(given).strip().casefold()), None)
     if named is None:
         has = ", ".join(f"{v}={name}" for v, name, _ in target)
-        raise Mistake(f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}")
+        raise InputError(f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}")
     return named
 
 

@@ -13,7 +13,7 @@ from flows.assessment.reclassify import is_whole
 from flows.change.map_pair import Pair, Side, read
 from tiling.classmaps.legend import completed
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
@@ -113,8 +113,8 @@ class Classes:
 def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Found) -> Classes:
     """The classes of two maps, brought together by name.
 
-    A map without names takes the other's, value by value. Raises `Mistake` where one map shows a class that the other
-    does not know. Classes keep the later map's values where these are 1 … 99, else they are numbered.
+    A map without names takes the other's, value by value. Raises `InputError` where one map shows a class that the
+    other does not know. Classes keep the later map's values where these are 1 … 99, else they are numbered.
     """
     notes = []
     rows, sides = {"earlier": list(earlier.rows), "later": list(later.rows)}, {"earlier": earlier, "later": later}
@@ -133,7 +133,7 @@ def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Foun
         shown = {names[one][value] for value in values[one] if value in names[one]}
         if strange := sorted(name for name in shown if name.casefold() not in theirs):
             knows = ", ".join(dict.fromkeys(names[other].values())) or "no classes"
-            raise Mistake(
+            raise InputError(
                 f"{sides[one].path} shows {', '.join(strange)}, which {sides[other].path} does not know (it has "
                 f"{knows}); say what they count as on both maps: --classes '{strange[0]}=NAME', or leave them out: "
                 f"'{strange[0]}='"
@@ -149,7 +149,7 @@ def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Foun
     kept = all(0 < value < BASE for value in own.values())
     number = own if kept else {key: place for place, key in enumerate(order, start=1)}
     if len(order) >= BASE:
-        raise Mistake(f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with --classes")
+        raise InputError(f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with --classes")
     coloured = {names[w][v].casefold(): c for w in ("earlier", "later") for v, _, c in rows[w] if v in names[w]}
     spare = {value: colour for value, _, colour in completed((), number.values())}
 
@@ -189,7 +189,7 @@ def _regrouped(regrouping: Mapping[str, str], names: Mapping[str, Mapping[int, s
             by_value[int(key)] = new
         else:
             has = ", ".join(dict.fromkeys(name for called in names.values() for name in called.values()))
-            raise Mistake(f"--classes: neither map has a class {key}; there are {has or 'none'}")
+            raise InputError(f"--classes: neither map has a class {key}; there are {has or 'none'}")
     return lambda value, name: by_name.get(name.casefold(), by_value.get(value, name))
 
 

@@ -31,7 +31,7 @@ from flows.requests.change import ChangeRequest
 from flows.requests.overwriting import check_change
 from flows.storage.lock import held
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
@@ -49,14 +49,14 @@ def change(
 
     A pixel is compared where both maps hold a class and both are sure enough. A patch of change below the smallest area
     is taken not to have happened: its pixels keep the class they had. `pool` and `block` change nothing. Raises
-    `Mistake` for what a person can mend.
+    `InputError` for what a person can mend.
     """
     pool = pool or ThisProcess()
     earlier, later = Side.of(request.earlier), Side.of(request.later)
     if not request.fresh:
         check_change(request.out, request.earlier, request.later)
     if request.min_confidence and (lacking := [one.path for one in (earlier, later) if not one.confidence]):
-        raise Mistake(
+        raise InputError(
             f"{lacking[0]} has no confidence.tif beside it; leave --min-confidence out, or make the map with it"
         )
     pair = Pair(earlier, later, align(earlier, later), request.nodata, request.min_confidence)
@@ -66,7 +66,7 @@ def change(
     looked = counted(pool.map(partial(look, pair), blocks), "compare", len(blocks), progress)
     found = reduce(add, looked, Found({}))
     if not found.pairs:
-        raise Mistake(
+        raise InputError(
             f"{earlier.path} and {later.path} share no pixel with data on both"
             + (f" of which they are {request.min_confidence:g} % sure" if found.unsure[0] else "")
             + "; check that they show the same place and that each declares its no data"
@@ -75,7 +75,7 @@ def change(
     classes = unite(earlier, later, {**dict.fromkeys(hidden, ""), **request.classes}, found)
     if not any(a in classes.earlier and b in classes.later for a, b in found.pairs):
         out = dict.fromkeys((*hidden, *(name for name, new in request.classes.items() if not new.strip())))
-        raise Mistake(
+        raise InputError(
             f"{earlier.path} and {later.path} nowhere both show a class to compare: {', '.join(out)} are left out"
         )
     with held(request.out), on_disk(request.out), scratch(request.out) as work:

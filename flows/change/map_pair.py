@@ -18,7 +18,7 @@ from flows.assessment.comparison import confidence_of
 from flows.assessment.reclassify import LegendRows, named_rows
 from tiling.classmaps.alignment import TWICE, on_grid, overlap, same_grid, side
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes, read_confidence
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 
 
@@ -35,12 +35,12 @@ class Side:
 
     @classmethod
     def of(cls, given: str) -> Side:
-        """The map in a run's folder, or a class raster; `Mistake` where it is neither."""
+        """The map in a run's folder, or a class raster; `InputError` where it is neither."""
         path, name, date = Path(given), Path(given).stem, ""
         if path.is_dir():
             record, path = path / "run.json", path / "classes.tif"
             if not path.exists():
-                raise Mistake(f"{given} holds no classes.tif; name the folder of a finished run, or a class raster")
+                raise InputError(f"{given} holds no classes.tif; name the folder of a finished run, or a class raster")
             if record.exists():
                 scene = json.loads(record.read_text(encoding="utf-8"))["scene"]
                 name, date = scene["name"], scene["date"] or ""
@@ -83,7 +83,7 @@ def align(earlier: Side, later: Side) -> Alignment:
     """
     with open_classes(earlier.path) as before, open_classes(later.path) as now:
         if not overlap(before, now):
-            raise Mistake(f"{earlier.path} and {later.path} lie apart; give two maps of one place")
+            raise InputError(f"{earlier.path} and {later.path} lie apart; give two maps of one place")
         if same_grid(before, now):
             return Alignment("same", f"{earlier.name} and {later.name} share one grid")
         fine, coarse = side(before), side(now)
@@ -104,7 +104,7 @@ def align(earlier: Side, later: Side) -> Alignment:
                 else (),
             )
         if fine < TWICE * coarse:
-            raise Mistake(
+            raise InputError(
                 f"{earlier.path} has pixels of {fine:.3g} m and {later.path} of {coarse:.3g} m, so most of the former "
                 "would never be looked at; make them alike first, for example with gdalwarp -r mode"
             )
@@ -208,4 +208,4 @@ def _classes(source: Any, window: Window, nodata: int | None) -> tuple[npt.NDArr
         return values, valid if nodata is None else valid & (values != nodata)
     except rasterio.errors.RasterioIOError as error:
         path = getattr(source, "src_dataset", source).name
-        raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
+        raise InputError(f"{path} cannot be read at {window}: {error}; make or download the file again") from error

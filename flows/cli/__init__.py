@@ -107,8 +107,8 @@ def main() -> None:
         what = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         _fail(f"{what[:1].lower()}{what[1:]}; see {where} --help")
     except ValueError as error:
-        # Both rooms' Mistake and what is made of them; told by name, so that an early mistake imports neither room.
-        if not any(kind.__name__ == "Mistake" for kind in type(error).__mro__):
+        # Both rooms' InputError and what is made of them; told by name, so that an early mistake imports neither room.
+        if not any(kind.__name__ == "InputError" for kind in type(error).__mro__):
             raise
         _fail(str(error))
     except OSError as error:

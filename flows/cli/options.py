@@ -43,13 +43,13 @@ SourcesOrItems = Annotated[
 
 def on_disk(path: Path) -> Path:
     """A path that is no address and has a name, so that something can lie beside it."""
-    from tiling.errors import Mistake
+    from tiling.errors import InputError
 
     if ":/" in str(path):
-        raise Mistake(f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a folder")
+        raise InputError(f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a folder")
     path = path if path.name else path.absolute()
     if not path.name:
-        raise Mistake(f"--out {path} is the root of this machine's folders; name a folder in it")
+        raise InputError(f"--out {path} is the root of this machine's folders; name a folder in it")
     return path
 
 
@@ -299,17 +299,17 @@ class SearchOptions:
         """What a source is told of this; where there is no bbox, the area of interest is searched."""
         from flows.parsing import number, words
         from flows.stac.query import Search
-        from tiling.errors import Mistake
+        from tiling.errors import InputError
 
         bbox = tuple(number("--bbox", text, float) for text in self.bbox.split(",")) if self.bbox else None
         if bbox is not None and len(bbox) != 4:
-            raise Mistake(f"--bbox {self.bbox} has {len(bbox)} numbers; write west,south,east,north")
+            raise InputError(f"--bbox {self.bbox} has {len(bbox)} numbers; write west,south,east,north")
         if not self.stac:
             for option, given in (
                 ("--collection", self.stac_collection), ("--datetime", self.when), ("--max-cloud", self.max_cloud)
             ):  # fmt: skip
                 if given:
-                    raise Mistake(f"{option} is for a search; say where with --stac")
+                    raise InputError(f"{option} is for a search; say where with --stac")
         search = Search(
             catalogue=self.stac,
             collections=words(self.stac_collection),
@@ -524,16 +524,16 @@ def typed_as(parameter: inspect.Parameter) -> str:
 
 
 def check_value(option: str, value: Any) -> None:
-    """Raise `Mistake` for what no option has a use for; every value that is typed passes here.
+    """Raise `InputError` for what no option has a use for; every value that is typed passes here.
 
     Numbers that are none or beyond all rasters, texts with a character that no path has.
     """
-    from tiling.errors import Mistake
+    from tiling.errors import InputError
 
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, str | Path) and "\0" in str(one):
-            raise Mistake(f"{option}: a NUL character stands in {str(one)!r}; write it without")
+            raise InputError(f"{option}: a NUL character stands in {str(one)!r}; write it without")
         if isinstance(one, float) and not option.endswith("nodata") and not (math.isfinite(one) and abs(one) < 1e18):
-            raise Mistake(f"{option} {one:g}: that is no number of any use here; write a smaller one")
+            raise InputError(f"{option} {one:g}: that is no number of any use here; write a smaller one")
         if isinstance(one, int) and abs(one) > LARGEST:
-            raise Mistake(f"{option} {str(one)[:20]}…: whole numbers end at {LARGEST}; write a smaller one")
+            raise InputError(f"{option} {str(one)[:20]}…: whole numbers end at {LARGEST}; write a smaller one")

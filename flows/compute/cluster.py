@@ -20,7 +20,7 @@ from flows.compute.dask_pool import DaskPool
 from flows.compute.pool import GPU, Pool, ThisProcess
 from flows.compute.waiting import Told, unheard, workers_watched
 from flows.machine import available_cores
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Work:
 def start(cluster: Cluster = HERE, work: Work = Work(), told: Told = unheard) -> Iterator[Pool]:
     """A pool for the time of a `with` block, for that work; `told` hears where it waits for workers.
 
-    Local workers are processes on the loopback interface that share out the cores. Raises `Mistake` where a cluster
+    Local workers are processes on the loopback interface that share out the cores. Raises `InputError` where a cluster
     cannot be reached or started, and where its workers have less memory than their share of the work takes.
     """
     if "://" in cluster.kind:
@@ -182,7 +182,7 @@ def cluster_from(name: str, workers: int | None, settings: Mapping[str, Any]) ->
     named = cluster.kind in ("local", "cuda", *LAUNCHERS) or "://" in cluster.kind
     dotted = cluster.kind.split(".")
     if not named and not (len(dotted) > 1 and all(part.isidentifier() for part in dotted)):
-        raise Mistake(
+        raise InputError(
             f"there is no cluster {cluster.kind!r}; say local, cuda, {', '.join(LAUNCHERS)}, the address of a "
             "scheduler such as tcp://127.0.0.1:8786, or the dotted path of a class"
         )
@@ -226,9 +226,11 @@ def _with_cards(cluster: Cluster, work: Work) -> Iterator[Pool]:
 
     cards = visible_cards()
     if not cards:
-        raise Mistake("cluster cuda: this machine shows no NVIDIA graphics card (nvidia-smi -L); leave --cluster out")
+        raise InputError(
+            "cluster cuda: this machine shows no NVIDIA graphics card (nvidia-smi -L); leave --cluster out"
+        )
     if cluster.settings:
-        raise Mistake("cluster cuda takes no settings; choose cards with the variable CUDA_VISIBLE_DEVICES")
+        raise InputError("cluster cuda takes no settings; choose cards with the variable CUDA_VISIBLE_DEVICES")
     # While the cards compute these processes rest, and later the other way round: both have all cores.
     beside = max(1, fitting(replace(work, gpu=False))) if cluster.workers is None else cluster.workers
     check_memory(len(cards), work)
@@ -270,17 +272,19 @@ def _existing(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
     try:
         client = Client(address, timeout=SCHEDULER_TIMEOUT, security=_security(address, cluster.settings))
     except TypeError as error:  # what Dask's TLS raises without certificates
-        raise Mistake(
+        raise InputError(
             f"{address} needs certificates; name them with --cluster-set ca_file=FILE,cert=FILE,key=FILE"
         ) from error
     except (OSError, TimeoutError, ValueError) as error:
-        raise Mistake(f"no Dask scheduler answers at {address}: {error}; start one or leave --cluster out") from error
+        raise InputError(
+            f"no Dask scheduler answers at {address}: {error}; start one or leave --cluster out"
+        ) from error
     with client:
         wanted = cluster.workers or 1
         try:
             client.wait_for_workers(wanted, timeout=SCHEDULER_TIMEOUT)
         except TimeoutError as error:
-            raise Mistake(
+            raise InputError(
                 f"the Dask scheduler at {address} has {len(client.nthreads())} workers instead of {wanted}; "
                 f"start some with: dask worker {address}"
             ) from error
@@ -293,13 +297,13 @@ def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
     from distributed import Security
 
     if unknown := [name for name in settings if name not in TLS]:
-        raise Mistake(f"{address} takes the settings {', '.join(TLS)}, not {', '.join(unknown)}")
+        raise InputError(f"{address} takes the settings {', '.join(TLS)}, not {', '.join(unknown)}")
     for name, file in settings.items():
         if not Path(str(file)).is_file():
-            raise Mistake(f"{name} {file} of {address} is no file; name the one that the scheduler's owner gave you")
+            raise InputError(f"{name} {file} of {address} is no file; name the one that the scheduler's owner gave you")
     if not address.startswith("tls://"):
         if settings:
-            raise Mistake(f"{address} is not encrypted; write {address.replace('tcp://', 'tls://')} to use {name}")
+            raise InputError(f"{address} is not encrypted; write {address.replace('tcp://', 'tls://')} to use {name}")
         return None
     named = {TLS[name]: str(file) for name, file in settings.items()}
     return Security(require_encryption=True, **named)
@@ -315,7 +319,7 @@ def _launched(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
         started = made(**settings)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         what = " ".join(str(error).split())
-        raise Mistake(f"cluster {cluster.kind} does not start: {what}; mend its settings: {settings}") from error
+        raise InputError(f"cluster {cluster.kind} does not start: {what}; mend its settings: {settings}") from error
     with started, Client(started, timeout=SCHEDULER_TIMEOUT) as client:
         started.scale(cluster.workers or min(work.pieces, 8))
         if not client.nthreads():
@@ -323,7 +327,7 @@ def _launched(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
         try:
             client.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
         except TimeoutError as error:
-            raise Mistake(
+            raise InputError(
                 f"cluster {cluster.kind} brought no worker within {WORKERS_TIMEOUT // 60} minutes; look at its queue"
             ) from error
         with workers_watched(lambda: len(client.nthreads()), f"cluster {cluster.kind}", told):
@@ -339,16 +343,16 @@ def _class(launcher: Launcher) -> Any:
         made = getattr(importlib.import_module(module), name)
     except ImportError as error:
         package = f"pip install 'landweave[{launcher.extra}]'" if launcher.extra else f"install {module}"
-        raise Mistake(f"{launcher.path} is not installed here ({error}); {package}") from error
+        raise InputError(f"{launcher.path} is not installed here ({error}); {package}") from error
     except AttributeError as error:
-        raise Mistake(f"{module} has no class {name}; name a cluster's class by its dotted path") from error
+        raise InputError(f"{module} has no class {name}; name a cluster's class by its dotted path") from error
     if not isinstance(made, type) or not (
         issubclass(made, DaskCluster) or {"scale", "close", "__enter__"} <= set(dir(made))
     ):
-        raise Mistake(f"{launcher.path} is no class of Dask clusters; name one, such as dask_jobqueue.PBSCluster")
+        raise InputError(f"{launcher.path} is no class of Dask clusters; name one, such as dask_jobqueue.PBSCluster")
     submit = str(getattr(getattr(made, "job_cls", None), "submit_command", "")).split()
     if submit and shutil.which(submit[0]) is None:  # dask_jobqueue would log that, and wait for workers
-        raise Mistake(
+        raise InputError(
             f"{launcher.path} submits jobs with {submit[0]}, and this machine has no such command; start landweave "
             "where jobs are submitted"
         )
@@ -364,7 +368,7 @@ def _checked(pool: DaskPool, work: Work) -> DaskPool:
         if not isinstance(own, int):
             continue  # what keeps it from answering is told when workers are checked
         if 0 < limit < (needed := work.worker_bytes(own, at_once)):
-            raise Mistake(
+            raise InputError(
                 f"worker {address} would take {needed / 2**30:.1f} GiB on its {own} cores, {at_once} pieces of work at "
                 f"once, and may use {limit / 2**30:.1f}; take a smaller --shard or --tile, or start workers with fewer "
                 "OMP_NUM_THREADS or --nthreads, or a higher --memory-limit"
@@ -405,7 +409,7 @@ def check_memory(workers: int, work: Work) -> None:
     """Refuse work that would not fit into this machine's memory."""
     needed = workers * work.worker_bytes(max(1, available_cores() // workers))
     if needed > available_memory():
-        raise Mistake(
+        raise InputError(
             f"{workers} workers would need {needed / 2**30:.1f} GiB and "
             f"{available_memory() / 2**30:.1f} GiB are free; take fewer --workers or a smaller --shard or --tile"
         )
@@ -419,15 +423,15 @@ def available_memory() -> int:
 
 
 def agree(answers: Mapping[str, T | Exception], what: str) -> T:
-    """The one answer all workers gave; `Mistake` where they differ or one could not say."""
+    """The one answer all workers gave; `InputError` where they differ or one could not say."""
     for name, answer in answers.items():
         if isinstance(answer, Exception):
-            raise Mistake(f"worker {name} cannot say {what}: {answer}")
+            raise InputError(f"worker {name} cannot say {what}: {answer}")
     values = list(answers.values())
     odd = {name: value for name, value in answers.items() if value != values[0]}
     if odd:
         name, value = next(iter(odd.items()))
-        raise Mistake(
+        raise InputError(
             f"workers differ in {what}: {next(iter(answers))} has {values[0]}, {name} has {value}; "
             "give all workers the same environment"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.storage.remote import Remote
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 if TYPE_CHECKING:
     from flows.compute.pool import Pool
@@ -36,14 +36,14 @@ class Task:
 
 
 def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | None = None) -> None:
-    """Raise `Mistake` for the first worker that cannot do the job, with the reason."""
+    """Raise `InputError` for the first worker that cannot do the job, with the reason."""
     here = versions_here()
     for worker, found in pool.everywhere(_versions(LIBRARIES)).items():
         if isinstance(found, Exception):
-            raise Mistake(f"worker {worker} does not answer: {found}")
+            raise InputError(f"worker {worker} does not answer: {found}")
         if odd := [name for name in here if found[name] != here[name]]:
             name = odd[0]
-            raise Mistake(
+            raise InputError(
                 f"worker {worker} has {name} {found[name]} and this process {here[name]}; "
                 "give both the same environment"
             )
@@ -51,7 +51,7 @@ def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | Non
         task = Task(tuple(sources), folder, name, remote)
         for worker, problem in pool.everywhere(partial(problem_of, task)).items():
             if problem:
-                raise Mistake(f"worker {worker} cannot do this work: {problem}")
+                raise InputError(f"worker {worker} cannot do this work: {problem}")
 
 
 def versions_here() -> dict[str, str]:
@@ -99,7 +99,7 @@ def problem_of(task: Task) -> str | None:
             identity(source)  # what is known there of a remote file is brought up to date
             with open_dataset(source):
                 pass
-        except (Mistake, OSError) as error:
+        except (InputError, OSError) as error:
             mend = "mount it under the same path" if is_local(source) else "give it the same credentials and network"
             if is_local(source) and not Path(source).is_absolute():
                 mend = "give its whole path, as workers may start in another folder"
@@ -108,7 +108,7 @@ def problem_of(task: Task) -> str | None:
         try:
             (task.remote / task.sign).write_bytes(b"")
             task.remote.remove([task.sign])
-        except Mistake as error:
+        except InputError as error:
             return str(error)
         return None
     if not (task.folder / task.sign).exists():

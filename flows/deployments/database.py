@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tiling.errors import Mistake, redacted
+from tiling.errors import InputError, redacted
 
 LOCAL = "local-postgres"
 
@@ -35,7 +35,7 @@ def database(wanted: str) -> Iterator[dict[str, str]]:
     """Settings that lead Prefect to a database while the block lasts; none for "", which leaves it to Prefect.
 
     `wanted` is the address of a PostgreSQL, or `local-postgres` for one that starts here and ends with the block.
-    Raises `Mistake` where it is neither, or PostgreSQL is not installed or does not start.
+    Raises `InputError` where it is neither, or PostgreSQL is not installed or does not start.
     """
     if not wanted:
         yield {}
@@ -54,7 +54,7 @@ def address_of(wanted: str) -> str:
     """
     scheme, _, rest = wanted.partition("://")
     if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not urlsplit(f"postgresql://{rest}").path[1:]:
-        raise Mistake(
+        raise InputError(
             f"database {redacted(wanted)} is none that Prefect can use; write postgresql://HOST/NAME, with user and "
             f"password before the host, or {LOCAL} for one on this machine"
         )
@@ -93,7 +93,7 @@ def local_postgres(data: Path) -> Iterator[str]:
                 capture_output=True, text=True, check=False, cwd="/", **account,
             )  # fmt: skip
             if made.returncode:
-                raise Mistake(f"PostgreSQL could not make its files in {data}: {made.stderr.strip()[-300:]}")
+                raise InputError(f"PostgreSQL could not make its files in {data}: {made.stderr.strip()[-300:]}")
         with open(log, "w", encoding="utf-8") as said:
             process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-k", sockets, "-c", "listen_addresses="],
@@ -122,7 +122,7 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], data: Path, log: Pat
     while not ready(data / "postmaster.pid", process.pid):
         if process.poll() is not None or time.monotonic() > deadline:
             why = log.read_text(encoding="utf-8").strip()[-300:]
-            raise Mistake(f"PostgreSQL does not start; {log} says why: {why}")
+            raise InputError(f"PostgreSQL does not start; {log} says why: {why}")
         time.sleep(0.1)
 
 
@@ -136,14 +136,14 @@ def ready(state: Path, process: int) -> bool:
 
 
 def programs_folder() -> Path:
-    """Where PostgreSQL's programs are; raises `Mistake` where it is not installed."""
+    """Where PostgreSQL's programs are; raises `InputError` where it is not installed."""
     if (beside := shutil.which("initdb")) and shutil.which("postgres"):
         return Path(beside).resolve().parent
     installed = sorted(
         (file.parent for place in PLACES for file in Path(place).glob("*/bin/initdb")), key=lambda bin: version(bin)
     )
     if not installed:
-        raise Mistake(
+        raise InputError(
             "PostgreSQL is not installed on this machine; install it (apt install postgresql, brew install "
             "postgresql), or leave out --database"
         )
@@ -165,7 +165,7 @@ def owner() -> dict[str, Any]:
     try:
         known = pwd.getpwnam(ACCOUNT)
     except KeyError as error:
-        raise Mistake(
+        raise InputError(
             f"PostgreSQL does not run as root, and there is no account {ACCOUNT}; serve as yourself"
         ) from error
     return {"user": known.pw_uid, "group": known.pw_gid, "extra_groups": []}

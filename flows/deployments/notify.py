@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 SETTING = "LANDWEAVE_NOTIFY"
 """Who is told: `mailto:` an address or several between commas, the https address of a webhook, or `block:` and the name
@@ -55,7 +55,7 @@ class Note:
 def notify(note: Note, to: str, mail: str = "") -> None:
     """Tell whoever is at `to`, by the server at `mail` where that is a mail address.
 
-    Raises `Mistake` where `to` or `mail` is no such address; whatever a connection raises is passed on.
+    Raises `InputError` where `to` or `mail` is no such address; whatever a connection raises is passed on.
     """
     kind, _, rest = to.partition(":")
     if kind == "mailto" and rest:
@@ -65,7 +65,7 @@ def notify(note: Note, to: str, mail: str = "") -> None:
     elif kind in ("http", "https"):
         post(note, to)
     else:
-        raise Mistake(f"{SETTING} is no mailto:, https: or block: address; write for example mailto:you@example.org")
+        raise InputError(f"{SETTING} is no mailto:, https: or block: address; write for example mailto:you@example.org")
 
 
 def told(note: Note, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
@@ -75,7 +75,7 @@ def told(note: Note, logger: logging.Logger | logging.LoggerAdapter[logging.Logg
         return
     try:
         notify(note, to, os.environ.get(MAIL, "").strip())
-    except Mistake as mistake:
+    except InputError as mistake:
         logger.warning("Nobody was notified: %s", mistake)
     except Exception as error:  # whatever a mail server, a webhook or a block can do wrong
         logger.warning("Nobody was notified: %s does not take it (%s)", where(to), reason(error))
@@ -107,7 +107,7 @@ def send_mail(note: Note, recipients: str, server: str) -> None:
     """Send a note as a mail. A password goes over an encrypted connection, or to this machine."""
     at = urlsplit(server)
     if at.scheme not in ("smtp", "smtps") or not at.hostname:
-        raise Mistake(f"{MAIL} is no smtp:// or smtps:// address; write for example smtps://user:password@host")
+        raise InputError(f"{MAIL} is no smtp:// or smtps:// address; write for example smtps://user:password@host")
     user, password = unquote(at.username or ""), unquote(at.password or "")
     mail = EmailMessage()
     mail["Subject"], mail["To"] = note.subject, unquote(recipients)
@@ -126,7 +126,7 @@ def send_mail(note: Note, recipients: str, server: str) -> None:
             encrypted = True
         if user:
             if not encrypted and at.hostname not in ("localhost", "127.0.0.1", "::1"):
-                raise Mistake(f"{at.hostname} offers no encryption, and the password stays here; write smtps://")
+                raise InputError(f"{at.hostname} offers no encryption, and the password stays here; write smtps://")
             connection.login(user, password)
         connection.send_message(mail)
 
@@ -138,7 +138,7 @@ def send_to_block(note: Note, name: str) -> None:
 
     block = Block.load(name)
     if not isinstance(block, NotificationBlock):
-        raise Mistake(f"{name} is no notification block; make one under Blocks in Prefect's pages")
+        raise InputError(f"{name} is no notification block; make one under Blocks in Prefect's pages")
     with block.raise_on_failure():
         sent: object = block.notify(note.text, note.subject)
         if inspect.isawaitable(sent):  # blocks of packages may not have Prefect's way of being both

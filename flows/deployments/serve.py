@@ -19,7 +19,7 @@ from typing import NoReturn
 from flows.compute.waiting import tell_of_queue
 from flows.deployments.database import database
 from flows.pages import fileserver
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 HOST = "127.0.0.1"
 
@@ -53,7 +53,7 @@ def serve(port: int = 4200, wanted: str = "", *, files: bool = True) -> None:
     """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM, and the `files` that runs write.
 
     Uses the Prefect server that answers there, or starts one, with the database that is `wanted`, and ends it too.
-    Raises `Mistake` where another program holds the port or the server does not start.
+    Raises `InputError` where another program holds the port or the server does not start.
     """
     for number in endings():
         signal.signal(number, _leave)
@@ -107,14 +107,14 @@ def server(port: int, wanted: str = "", *, files: bool = False) -> Iterator[str]
     address = f"http://{HOST}:{port}"
     if answers(address):
         if wanted:
-            raise Mistake(
+            raise InputError(
                 f"a Prefect server already runs at {address}, with a database; end it, or choose another --port"
             )
         say(f"A Prefect server already runs at {address}; it will be used and left running.")
         yield address
         return
     if taken(port):
-        raise Mistake(f"port {port} is taken by another program; choose another one with --port")
+        raise InputError(f"port {port} is taken by another program; choose another one with --port")
     say(f"Starting Prefect at {address} …")
     places = {
         "PREFECT_UI_API_URL": f"{address}/api",  # the port alone leaves pages calling 4200
@@ -140,9 +140,11 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], address: str) -> Non
     deadline = time.monotonic() + STARTING
     while not answers(address):
         if process.poll() is not None:
-            raise Mistake(f"the Prefect server ended with code {process.returncode} before it was ready; see above why")
+            raise InputError(
+                f"the Prefect server ended with code {process.returncode} before it was ready; see above why"
+            )
         if time.monotonic() > deadline:
-            raise Mistake(f"the Prefect server at {address} does not answer after {STARTING:.0f} s; try again")
+            raise InputError(f"the Prefect server at {address} does not answer after {STARTING:.0f} s; try again")
         time.sleep(0.2)
 
 

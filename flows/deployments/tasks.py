@@ -28,10 +28,10 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
 from pydantic import TypeAdapter, ValidationError
 
-import segmentation.errors
 import tiling.errors
 from flows.compute.pool import may_pass
 from flows.deployments import notify
+from flows.errors import INPUT_ERRORS
 from flows.forms import naming
 from flows.pages.bar import Bar
 from flows.pages.words import in_form_words
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from flows.storage.remote import Remote
 
 T = TypeVar("T")
-
-MISTAKES = (tiling.errors.Mistake, segmentation.errors.Mistake)
 
 PAUSES = [10, 60]
 """Seconds before a stage is tried again that failed for a reason which may pass, such as a storage that was away."""
@@ -185,13 +183,13 @@ def name_outcome(outcome: str) -> None:
 
 
 def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of `work`, checked; raises `Mistake` in the words of the form where one is missing or wrong."""
+    """The parameters of `work`, checked; raises `InputError` in the words of the form where one is missing or wrong."""
     types, filled = get_type_hints(work, include_extras=True), {}
     for name, parameter in form_of(work).parameters.items():
         value = given.get(name)
         if value is None:
             if parameter.default is parameter.empty:
-                raise tiling.errors.Mistake(
+                raise tiling.errors.InputError(
                     f"{field(name)} is empty and this run cannot do without; fill it in{SCHEDULED}"
                 )
             filled[name] = parameter.default
@@ -202,9 +200,9 @@ def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
             first = error.errors()[0]
             place = " · ".join(field(str(part)) for part in (name, *first["loc"]) if isinstance(part, str))
             if first["type"] == "extra_forbidden":
-                raise tiling.errors.Mistake(f"{place} is no field of this form; leave it out{SCHEDULED}") from error
+                raise tiling.errors.InputError(f"{place} is no field of this form; leave it out{SCHEDULED}") from error
             cause = first.get("ctx", {}).get("error")
-            raise tiling.errors.Mistake(f"{place}: {cause or first['msg']}") from error
+            raise tiling.errors.InputError(f"{place}: {cause or first['msg']}") from error
     return filled
 
 
@@ -222,7 +220,7 @@ def ended(work: Callable[[], Outcome]) -> tuple[State[Any], bool]:
     try:
         with confined(reach_of_forms()):
             came = work()
-    except MISTAKES as mistake:
+    except INPUT_ERRORS as mistake:
         logger().error("%s", in_form_words(mistake))
         return Failed(message=in_form_words(mistake)), True
     return Completed(message=came.message, data=list(map(str, came.files))), came.news
@@ -259,7 +257,7 @@ def step(
         raised.clear()
         try:
             return work()
-        except MISTAKES as mistake:
+        except INPUT_ERRORS as mistake:
             raised.append(mistake)
             state: State[Any] = Failed(message=in_form_words(mistake), data=mistake)
             if not worth_another(None, None, state):
@@ -280,7 +278,7 @@ def worth_another(_: Any, __: Any, state: State[Any]) -> bool:
     chain = list(causes(state.result(raise_on_failure=False)))
     if any(isinstance(error, Away) for error in chain):  # below the mistake that counts the shards it failed
         return True
-    causes_of_ours = takewhile(lambda error: not isinstance(error, MISTAKES), chain)
+    causes_of_ours = takewhile(lambda error: not isinstance(error, INPUT_ERRORS), chain)
     return any(map(may_pass, causes_of_ours))
 
 
@@ -326,7 +324,7 @@ def plain(record: logging.LogRecord) -> bool:
     Of a mistake Prefect logs 40 lines of its own calls, of a cancelled run that it crashed and still runs.
     """
     text = record.getMessage()
-    if record.exc_info and isinstance(record.exc_info[1], (*MISTAKES, FailedRun)):
+    if record.exc_info and isinstance(record.exc_info[1], (*INPUT_ERRORS, FailedRun)):
         return False
     if text.startswith("Finished in state "):
         return text.startswith("Finished in state Completed")

@@ -11,7 +11,7 @@ from typing import Any
 from flows.requests.access import reach_of_forms
 from flows.requests.request import PRODUCTS, Product
 from flows.requests.segmenters import choose_segmenter
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.bundle import CARD, load, names
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import catalogue
@@ -120,7 +120,7 @@ def _kind(where: str) -> str:
     """The kind of segmenter that a model's folder is for; "" where it holds none that opens."""
     try:
         return load(where).card.model.kind
-    except Mistake:
+    except InputError:
         return ""
 
 

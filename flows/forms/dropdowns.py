@@ -92,7 +92,7 @@ def installed() -> tuple[type[Segmenter], ...]:
     for kind in kinds():
         try:
             found.append(segmenter_class(kind))
-        except segmentation.errors.Mistake as mistake:
+        except segmentation.errors.InputError as mistake:
             logging.getLogger("landweave").warning("%s", mistake)
     return tuple(found)
 

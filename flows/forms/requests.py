@@ -21,12 +21,12 @@ from flows.requests.source import Source
 from flows.requests.training import Training, grouped
 from flows.training.train import recipe_from
 from segmentation.registry import AnySegmenter
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import check_reach
 
 
 def within_reach(*paths: str | Path) -> None:
-    """Raise `Mistake` where one of these leads farther than whoever runs this allows; an empty path leads nowhere.
+    """Raise `InputError` where one of these leads farther than whoever runs this allows; an empty path leads nowhere.
 
     For what is written, or read late: whatever opens a scene looks by itself.
     """
@@ -56,7 +56,7 @@ def folder_of(scene: list[str]) -> str:
     name = PurePosixPath(first.rstrip("/")).stem
     roots = reach_of_forms().roots
     if not roots and "://" in first:
-        raise Mistake(f"{first} lies on another machine; say in --out where its products go")
+        raise InputError(f"{first} lies on another machine; say in --out where its products go")
     return str((roots[0] if roots else Path(first).parent) / "maps" / name)
 
 
@@ -64,7 +64,7 @@ def source_from(paths: list[str], bands: Bands) -> Source:
     """A scene as the form says it."""
     paths = [path_of(path) for path in paths]
     if not all(paths):
-        raise Mistake("a path of the scene is empty; fill it in")
+        raise InputError("a path of the scene is empty; fill it in")
     return checked(
         Source,
         paths=paths,
@@ -114,7 +114,7 @@ def products_of(words: Sequence[str]) -> list[Product]:
     known: dict[str, Product] = {**PRODUCT_WORDS, **{product: product for product in PRODUCT_WORDS.values()}}
     for word in words:
         if word not in known:
-            raise Mistake(f"products: there is no {word}; there are {', '.join(PRODUCT_WORDS)}")
+            raise InputError(f"products: there is no {word}; there are {', '.join(PRODUCT_WORDS)}")
     asked = {"classes", *(known[word] for word in words)}
     return [product for product in PRODUCT_WORDS.values() if product in asked]
 
@@ -127,10 +127,10 @@ def searched(template: Request, series: Series) -> Request:
         return template
     paths = template.source.paths
     if len(paths) != 1:
-        raise Mistake(f"a search is in one STAC catalogue and {len(paths)} paths are given; leave one")
+        raise InputError(f"a search is in one STAC catalogue and {len(paths)} paths are given; leave one")
     bounds = tuple(number("bounds", part, float) for part in series.bounds.split(",")) if series.bounds else None
     if bounds is not None and len(bounds) != 4:
-        raise Mistake(f"bounds: {series.bounds} has {len(bounds)} numbers; write west, south, east, north")
+        raise InputError(f"bounds: {series.bounds} has {len(bounds)} numbers; write west, south, east, north")
     search = checked(
         Search,
         catalogue=paths[0],

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flows.requests.access import reach_of_forms
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import write_bytes
 
 SETTING = "LANDWEAVE_FILES"
@@ -146,7 +146,7 @@ def shown(path: Path) -> Path | None:
         reach_of_forms().check(str(real))
         folders = [real, *real.parents] if real.is_dir() else list(real.parents)
         marked = next((folder for folder in folders if _is_marked(folder)), None)
-    except (OSError, RuntimeError, ValueError, Mistake):  # RuntimeError: a link to itself
+    except (OSError, RuntimeError, ValueError, InputError):  # RuntimeError: a link to itself
         return None
     if marked is None or any(part.startswith(".") for part in real.relative_to(marked).parts):
         return None

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-import segmentation.errors
 from flows.compute.cluster import Work, available_memory, fitting
+from flows.errors import INPUT_ERRORS
 from flows.machine import available_cores
 from flows.pages.course import SECONDS, duration, weights_of
 from flows.plan.aoi import crs_name
@@ -18,12 +18,9 @@ from flows.plan.plan import Plan, make_plan
 from flows.reports.quicklook import natural_colours, thumbnail
 from flows.requests.request import Request
 from segmentation.models.preflight import unmarked
-from tiling.errors import Mistake
 from tiling.io.urls import is_local
 from tiling.scene.acquisition import Band
 from tiling.scene.scene import Scene
-
-MISTAKES = (Mistake, segmentation.errors.Mistake)
 
 PICTURE = 900
 """Pixels along the longer side of the picture."""
@@ -50,13 +47,13 @@ class Inspection:
 
 
 def inspect(request: Request) -> Inspection:
-    """The scene of a request, looked at with its method; nothing is written. `Mistake` where it does not open."""
+    """The scene of a request, looked at with its method; nothing is written. `InputError` where it does not open."""
     scene = request.source.open()
     sample, plan, refusal = scene.sample(scene.band_names), None, ""
     findings = [*scene.notes, *(finding.message for finding in unmarked(sample))]
     try:
         plan = make_plan(request.model_copy(update={"preflight": "warn"}))
-    except MISTAKES as mistake:
+    except INPUT_ERRORS as mistake:
         refusal = str(mistake)
     else:
         scene = plan.scene

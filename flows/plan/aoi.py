@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.scene import Scene
 
@@ -18,17 +18,17 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
     frame = read_frame(path)
     frame = frame[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
     if frame.empty:
-        raise Mistake(f"{path} holds no polygon; an area of interest is one polygon or several")
+        raise InputError(f"{path} holds no polygon; an area of interest is one polygon or several")
     outline = frame.to_crs(scene.crs.to_wkt()).geometry.make_valid().union_all()
     if not np.all(np.isfinite(outline.bounds)):
-        raise Mistake(f"{path} has corners that are nowhere in {crs_name(scene)}; check its coordinates and its CRS")
+        raise InputError(f"{path} has corners that are nowhere in {crs_name(scene)}; check its coordinates and its CRS")
     west, south, east, north = outline.bounds
     corners = [~scene.transform @ corner for corner in ((west, north), (east, north), (east, south), (west, south))]
     cols, rows = zip(*corners, strict=True)
     row, col = int(np.floor(min(rows))), int(np.floor(min(cols)))
     window = Window(row, col, int(np.ceil(max(rows))) - row, int(np.ceil(max(cols))) - col) & scene.window
     if not window:
-        raise Mistake(
+        raise InputError(
             f"{path} lies outside {scene.name}: its bounds there are {outline.bounds}, the scene's are "
             f"{tuple(scene.geobox.extent.boundingbox)}"
         )

@@ -15,7 +15,7 @@ from segmentation.models.preflight import unmarked
 from segmentation.registry import kinds
 from segmentation.segmenter import Finding, Segmenter
 from segmentation.spectral.reflectance import REFLECTIVE, STRETCHED, doubts, infer
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.prefetch import fetch_ahead
 from tiling.scene.scene import Scene
@@ -54,7 +54,7 @@ def fit(
         elif unknown and segmenter.needs_reflectance:
             raise uncalibrated(scene, segmenter, unknown)
         if segmenter.needs_sample and not sample["valid"].values.any():
-            raise Mistake(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
+            raise InputError(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
         fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
         odd += doubts(sample) if segmenter.needs_reflectance else ()
         findings = [*odd, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
@@ -76,10 +76,10 @@ def fit(
 
 
 def heeded(scene: Scene, findings: Sequence[Finding], preflight: Preflight) -> tuple[str, ...]:
-    """The warnings among the findings; what speaks against the work is a `Mistake` unless a person insists."""
+    """The warnings among the findings; what speaks against the work is a `InputError` unless a person insists."""
     for severity, message in findings:
         if severity == "refuse" and preflight == "refuse":
-            raise Mistake(f"{scene.name}: {message}, or insist with --preflight warn")
+            raise InputError(f"{scene.name}: {message}, or insist with --preflight warn")
     return tuple(message for _, message in findings)
 
 
@@ -127,17 +127,17 @@ def usable_bands(scene: Scene, segmenter: Segmenter) -> tuple[str, ...]:
     try:
         return segmenter.bands(scene.band_names)
     except ValueError as error:
-        raise Mistake(f"{scene.name}: {error}. {alternatives(scene, segmenter)}") from error
+        raise InputError(f"{scene.name}: {error}. {alternatives(scene, segmenter)}") from error
 
 
-def uncalibrated(scene: Scene, segmenter: Segmenter, bands: Sequence[str]) -> Mistake:
+def uncalibrated(scene: Scene, segmenter: Segmenter, bands: Sequence[str]) -> InputError:
     dtype = scene.band(bands[0]).dtype
     if np.dtype(dtype).itemsize == 1:
-        return Mistake(
+        return InputError(
             f"{scene.name}: {segmenter.kind} needs reflectance, and these are 8-bit values; {STRETCHED}. "
             f"{alternatives(scene, segmenter)}"
         )
-    return Mistake(
+    return InputError(
         f"{scene.name}: {segmenter.kind} needs reflectance, and its {dtype} values are of unknown scale; "
         f"say how they scale (for example --scale 0.0001). {alternatives(scene, segmenter)}"
     )

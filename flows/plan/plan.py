@@ -147,7 +147,7 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
 
 
 def check_reference(path: str) -> None:
-    """Raise `Mistake` where nothing can be compared with a file: said before the map is made, not after."""
+    """Raise `InputError` where nothing can be compared with a file: said before the map is made, not after."""
     if is_raster(path):
         open_classes(path).close()
     else:

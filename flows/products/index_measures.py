@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flows.plan.fit import calibrated
 from segmentation.spectral import indices
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.scene import Scene
 
@@ -40,16 +40,18 @@ class IndexMeasure:
 
 
 def index_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """What the measure of each index is called: its name in lower case. `Mistake` where two would be the same."""
+    """What the measure of each index is called: its name in lower case. `InputError` where two would be the same."""
     columns = tuple(dict.fromkeys(indices.find(name).name for name in names))
     for name in columns:
         if sum(name.lower() == other.lower() for other in columns) > 1:  # BAI burns, BaI is bare soil
-            raise Mistake(f"{name} differs from another index in capitals only, and a column's name has none; take one")
+            raise InputError(
+                f"{name} differs from another index in capitals only, and a column's name has none; take one"
+            )
     return tuple(name.lower() for name in columns)
 
 
 def index_measures(scene: Scene, names: Sequence[str], window: Window) -> dict[str, IndexMeasure]:
-    """A measure for each index on the grid of a window of the scene; `Mistake` where the bands do not suffice."""
+    """A measure for each index on the grid of a window of the scene; `InputError` where the bands do not suffice."""
     measures = {}
     chosen = dict.fromkeys(indices.find(name).name for name in names)
     for column, index in zip(index_columns(names), chosen, strict=True):

@@ -13,7 +13,7 @@ from flows.plan.fit import calibrated
 from flows.requests.source import Source
 from flows.storage.keys import versions
 from segmentation.spectral import indices
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog
 from tiling.formats.pam import ramp_table
@@ -34,7 +34,7 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
     Each source block is decoded once for all of them; memory follows from a shard, not from the raster.
     """
     if not names:
-        raise Mistake("no index was named; name one, such as NDVI: `landweave indices` lists them")
+        raise InputError("no index was named; name one, such as NDVI: `landweave indices` lists them")
     scene = source.open()
     chosen = [indices.find(name) for name in names]
     bands = tuple(dict.fromkeys(b for index in chosen for b in indices.required_bands(index.name, scene.band_names)))

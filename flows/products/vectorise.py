@@ -16,7 +16,7 @@ from flows.compute.progress import Progress, silent, watched
 from flows.requests.request import swallowed
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import open_classes, read_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -70,7 +70,7 @@ def vectorise(
     Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieve`). Those that are left are cut
     along the polygons of `zones`, and carry their columns; with `dissolve` there is one feature for each class in each
     zone. `simplify` is in metres (see `polygons`), the other settings are those of
-    `tiling.polygons.polygonise.polygonise`. Raises `Mistake` for what a person can mend.
+    `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a person can mend.
     """
     from tiling.formats.about import About
     from tiling.formats.layer import Layer
@@ -157,7 +157,7 @@ def polygons(
 
 
 def check_raster(raster: Path, nodata: int | None = None) -> None:
-    """Raise `Mistake` where a raster looks like measurements: every pixel would become a polygon.
+    """Raise `InputError` where a raster looks like measurements: every pixel would become a polygon.
 
     That is one without a legend, of more than `MANY` values, in which most pixels differ from the next. Looked at are
     a few blocks from all over it.
@@ -176,7 +176,7 @@ def check_raster(raster: Path, nodata: int | None = None) -> None:
                 pairs += int(both.sum())
                 differ += int((both & (pixels[here] != pixels[there])).sum())
     if len(values) > MANY and differ > MOST_DIFFER * pairs:
-        raise Mistake(
+        raise InputError(
             f"{raster} looks like measurements, not classes: {len(values)} values without a name, and "
             f"{100 * differ / pairs:.0f} % of its pixels differ from the next; make classes of it first, for example "
             "with gdal_calc.py, or insist with --any-values"

@@ -14,7 +14,7 @@ from flows.compute.progress import Progress, counted, silent
 from flows.reports.tables import write_table
 from tiling.classmaps.legend import completed, legend_of
 from tiling.classmaps.raster import open_classes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.about import About
 from tiling.io.files import made
 
@@ -31,7 +31,7 @@ def zones(
 
     Zones keep their columns, their CRS and their shape; what is added: `mapped_share`, the part of a zone that lies on
     pixels with data, `mapped_m2`, their area, and `{class}_m2` and `{class}_share` (of `mapped_m2`) for each class.
-    Only vertices are brought into the map's CRS: edges are straight there. `Mistake` for what a person can mend.
+    Only vertices are brought into the map's CRS: edges are straight there. `InputError` for what a person can mend.
     """
     import pyarrow as pa
     import shapely
@@ -52,7 +52,7 @@ def zones(
     names = {value: name for value, name, _ in completed(legend_of(map_path), found.values)}
     mapped = found.square_metres.sum(1)
     if not mapped.any():
-        raise Mistake(f"{zones_path} and {map_path} share no pixel with data; check that both show the same place")
+        raise InputError(f"{zones_path} and {map_path} share no pixel with data; check that both show the same place")
     columns: dict[str, Any] = {SHARE: found.share, MAPPED: mapped}
     fields = {
         SHARE: ("Mapped part", "Part of the zone, 0 to 1, that lies on pixels with data"),
@@ -107,11 +107,11 @@ def read_zones(path: Path) -> Any:
 
     frame = read_frame(path)
     if frame.empty:
-        raise Mistake(f"{path} holds no features; zones are polygons")
+        raise InputError(f"{path} holds no features; zones are polygons")
     frame.geometry = frame.geometry.where(frame.geometry.notna(), shapely.Polygon())
     other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
     if other:
-        raise Mistake(f"{path} holds {' and '.join(other)}; zones are polygons, so leave the others out")
+        raise InputError(f"{path} holds {' and '.join(other)}; zones are polygons, so leave the others out")
     return frame
 
 
@@ -122,7 +122,9 @@ def shapes_on(map_path: Path, frame: Any, zones_path: Path) -> npt.NDArray[Any]:
     with open_classes(map_path) as source:
         shapes: npt.NDArray[Any] = frame.geometry.to_crs(source.crs.to_wkt()).to_numpy()
     if not np.isfinite(shapely.bounds(shapes)[~shapely.is_empty(shapes)]).all():
-        raise Mistake(f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to its area")
+        raise InputError(
+            f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to its area"
+        )
     return shapes
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flows.requests.request import Request
 from segmentation.models.bundle import names
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import Reach, check_reach
 
 
@@ -26,23 +26,25 @@ def reach_of_forms() -> Reach:
 
 
 def check_machines(name: str) -> None:
-    """Raise `Mistake` where a form names a cluster that only whoever runs the server may choose.
+    """Raise `InputError` where a form names a cluster that only whoever runs the server may choose.
 
     What a scheduler sends is unpickled by whoever asked it, and a class of any name is code of any kind.
     """
     if "://" in name:
         host = urlsplit(name).hostname or ""
         if host not in ("127.0.0.1", "::1", "localhost", *(reach_of_forms().hosts or ())):
-            raise Mistake(
+            raise InputError(
                 f"{name}: this server asks no scheduler on {host or 'no host'}; whoever runs it can add the host to "
                 "LANDWEAVE_ALLOWED_HOSTS, or set LANDWEAVE_CLUSTER"
             )
     elif "." in name:
-        raise Mistake(f"{name}: a form names local, cuda, slurm, kubernetes, gateway or a scheduler's address")
+        raise InputError(f"{name}: a form names local, cuda, slurm, kubernetes, gateway or a scheduler's address")
 
 
 def check_places(request: Request) -> None:
-    """Raise `Mistake` where a request names a place out of reach that no reader would stumble on before work starts."""
+    """Raise `InputError` where a request names a place out of reach that no reader would stumble on before work
+    starts.
+    """
     named = (*request.source.paths, request.source.mask, request.aoi, request.reference, request.out)
     for path in filter(None, map(str, named)):  # an empty one is none at all
         name, equals, rest = path.partition("=")

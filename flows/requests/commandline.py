@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from flows.parsing import value_of
 from flows.requests.request import PRODUCTS, Request
 from flows.requests.source import Source
-from tiling.errors import Mistake, redacted
+from tiling.errors import InputError, redacted
 
 if TYPE_CHECKING:
     from flows.requests.change import ChangeRequest
@@ -313,6 +313,6 @@ def _yaml(value: Any) -> str:
         try:
             if value_of("", value) == value:
                 return value
-        except Mistake:
+        except InputError:
             pass
     return json.dumps(value, ensure_ascii=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.requests.request import Request
 from flows.storage.run_folder import RunFolder
-from tiling.errors import Mistake, redacted
+from tiling.errors import InputError, redacted
 from tiling.io.urls import is_local
 
 MEND = "name another folder with --out, or replace it with --fresh"
@@ -25,29 +25,29 @@ Facts = tuple[Any, dict[str, str]]
 
 
 def check_map(folder: RunFolder, request: Request) -> None:
-    """Raise `Mistake` where a run's folder holds the map of another scene, or by another segmenter."""
+    """Raise `InputError` where a run's folder holds the map of another scene, or by another segmenter."""
     if request.fresh:
         return
     known = folder.recorded()
     held, asked = _facts(known.get("request")), _facts(request.model_dump(mode="json"))
     if held is None or asked is None or _same(held, asked):
         return
-    raise Mistake(f"{folder.place} holds a map of {_said(held)}, and this is {_said(asked)}; {MEND}")
+    raise InputError(f"{folder.place} holds a map of {_said(held)}, and this is {_said(asked)}; {MEND}")
 
 
 def check_series(place: Path, runs: Path, request: Request) -> None:
-    """Raise `Mistake` where the runs of a folder are by another segmenter than `request`'s; one of them tells."""
+    """Raise `InputError` where the runs of a folder are by another segmenter than `request`'s; one of them tells."""
     if request.fresh:
         return
     for record in sorted(runs.glob("*/run.json")):
         held, asked = _facts(_read(record).get("request")), _facts(request.model_dump(mode="json"))
         if held is not None and asked is not None and not _same_model(held[1], asked[1]):
-            raise Mistake(f"{place} holds maps by {_model(held[1])}, and these are by {_model(asked[1])}; {MEND}")
+            raise InputError(f"{place} holds maps by {_model(held[1])}, and these are by {_model(asked[1])}; {MEND}")
         return
 
 
 def check_collection(place: Path, held: Iterable[str], found: Iterable[str], request: Request) -> None:
-    """Raise `Mistake` where a folder holds a collection with which this one shares no folder of scenes.
+    """Raise `InputError` where a folder holds a collection with which this one shares no folder of scenes.
 
     `held` are the paths of the scenes that are there, `found` those of the scenes to map.
     """
@@ -55,7 +55,7 @@ def check_collection(place: Path, held: Iterable[str], found: Iterable[str], req
         return
     there, asked = ({_folder(path) for path in paths} for paths in (held, found))
     if there and asked and there.isdisjoint(asked):
-        raise Mistake(f"{place} holds a collection of {min(there)}, and this is one of {min(asked)}; {MEND}")
+        raise InputError(f"{place} holds a collection of {min(there)}, and this is one of {min(asked)}; {MEND}")
 
 
 def holds_another(request: Request) -> bool:
@@ -67,19 +67,19 @@ def holds_another(request: Request) -> bool:
 
 
 def check_change(out: Path, earlier: str, later: str) -> None:
-    """Raise `Mistake` where a folder holds the comparison of other maps."""
+    """Raise `InputError` where a folder holds the comparison of other maps."""
     known = _read(out / "change.json").get("request")
     if not isinstance(known, Mapping):
         return
     held = [str(known.get("earlier", "")), str(known.get("later", ""))]
     if not _same_places(held, [earlier, later]):
-        raise Mistake(
+        raise InputError(
             f"{out} holds the change from {held[0]} to {held[1]}, and this is from {earlier} to {later}; {MEND}"
         )
 
 
 def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], architecture: str) -> None:
-    """Raise `Mistake` where a folder holds a model of other scenes or labels, or of another architecture.
+    """Raise `InputError` where a folder holds a model of other scenes or labels, or of another architecture.
 
     `scenes` are names of scenes and `labels` names of files, as a card keeps them. An empty architecture is any.
     """
@@ -91,9 +91,9 @@ def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], archite
     held = getattr(card.model, "architecture", "") or getattr(card.model, "estimator", "")
     if card.training.get("scenes") != list(scenes) or card.training.get("labels") != list(labels):
         said = [", ".join(map(str, one)) for one in (_list(card.training.get("labels")), labels)]
-        raise Mistake(f"{out} holds a model of {said[0] or 'other labels'}, and this is one of {said[1]}; {MEND}")
+        raise InputError(f"{out} holds a model of {said[0] or 'other labels'}, and this is one of {said[1]}; {MEND}")
     if architecture and architecture != held:
-        raise Mistake(f"{out} holds a model of architecture {held}, and this is {architecture}; {MEND}")
+        raise InputError(f"{out} holds a model of architecture {held}, and this is {architecture}; {MEND}")
 
 
 def _facts(request: Any) -> Facts | None:

@@ -9,7 +9,7 @@ from flows.parsing import explained, nearest
 from segmentation.models.bundle import names
 from segmentation.registry import kinds, segmenter_class
 from segmentation.segmenter import settings
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 __all__ = ["kind_facts", "kinds"]
 
@@ -17,12 +17,12 @@ __all__ = ["kind_facts", "kinds"]
 def kind_facts(kind: str) -> dict[str, Any]:
     """A kind of segmenter: what it is in a sentence and at length, its classes, and each of its settings.
 
-    `Mistake` where there is no such kind.
+    `InputError` where there is no such kind.
     """
     if kind in names():
-        raise Mistake(f"{kind} is a trained model, no kind of segmenter; landweave models {kind} explains it")
+        raise InputError(f"{kind} is a trained model, no kind of segmenter; landweave models {kind} explains it")
     if kind not in kinds():
-        raise Mistake(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}{nearest(kind, kinds())}")
+        raise InputError(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}{nearest(kind, kinds())}")
     chosen = segmenter_class(kind)
     described = inspect.cleandoc(chosen.__doc__ or "")
     return {

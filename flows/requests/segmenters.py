@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.parsing import nearest, read_settings, shown
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.bundle import load, names
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import kinds, segmenter_class
@@ -21,10 +21,10 @@ KINDS: Mapping[str, str] = {"forest": "Random forest"}
 
 
 def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
-    """A segmenter by kind and settings; `Mistake` in one line where they do not fit."""
+    """A segmenter by kind and settings; `InputError` in one line where they do not fit."""
     if kind not in kinds():
         models = ", ".join(names())
-        raise Mistake(
+        raise InputError(
             f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}, and the model {models}"
             + nearest(kind, (*kinds(), *names()))
         )
@@ -37,13 +37,13 @@ def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
         fields = settings_of_kind(chosen)
         if first["type"] == "extra_forbidden":
             close = nearest(name, fields) or ";"
-            raise Mistake(
+            raise InputError(
                 f"segmenter {kind} has no setting {name}{close} its settings are {', '.join(fields)}"
             ) from error
         if first["type"] == "missing":
-            raise Mistake(f"segmenter {kind} needs {name}; say so with --set {name}=…") from error
+            raise InputError(f"segmenter {kind} needs {name}; say so with --set {name}=…") from error
         said = f"{name}={shown(first['input'])}: " if name else ""
-        raise Mistake(
+        raise InputError(
             f"segmenter {kind}: {said}{first['msg']}; `landweave segmenters {kind}` explains its settings"
         ) from error
 
@@ -58,7 +58,7 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
     if path.suffix in (".yaml", ".yml"):
         loaded = read_settings(path, "kind: rules")
         if "kind" not in loaded:
-            raise Mistake(f"{name} must be a mapping with a kind, for example kind: rules")
+            raise InputError(f"{name} must be a mapping with a kind, for example kind: rules")
         kind = str(loaded.pop("kind"))
         return segmenter_from(kind, {**loaded, **settings})
     if name in names() or path.is_dir():

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.stac.query import Search
 from flows.stac.search import find
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.scene.from_files import open_scene
 from tiling.scene.from_stac import Wishes, open_items
 from tiling.scene.scene import Scene
@@ -59,10 +59,10 @@ class Source(BaseModel):
         if self.search is not None or any(map(is_item, self.paths)):
             return open_items(self.items(), self._wishes)
         if not self.paths:
-            raise Mistake("no scene was given; name a raster or a STAC item, or search for some with --stac")
+            raise InputError("no scene was given; name a raster or a STAC item, or search for some with --stac")
         for option, given in (("--bbox", self.bbox), ("--assets", self.assets)):
             if given:
-                raise Mistake(f"{option} is for STAC items; bound the products of a raster with --aoi")
+                raise InputError(f"{option} is for STAC items; bound the products of a raster with --aoi")
         return open_scene(
             self.paths,
             bands=self.bands or None,
@@ -80,10 +80,10 @@ class Source(BaseModel):
         if self.search is None:
             for path in self.paths:
                 if not is_item(path):
-                    raise Mistake(f"{path} stands among STAC items; give items alone, or the rasters themselves")
+                    raise InputError(f"{path} stands among STAC items; give items alone, or the rasters themselves")
             return [item for path in self.paths for item in read_items(path)]
         if self.paths:
-            raise Mistake(f"{self.paths[0]} and a search: give a scene, or what to look for in --stac")
+            raise InputError(f"{self.paths[0]} and a search: give a scene, or what to look for in --stac")
         return find(self.search, self.bbox)
 
     @property

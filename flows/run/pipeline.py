@@ -23,7 +23,7 @@ from flows.requests.overwriting import check_map
 from flows.requests.request import Request
 from flows.run import record
 from flows.storage.run_folder import RunFolder, open_run
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.shard_tiff import Part
 from tiling.grid.window import Window
 
@@ -31,7 +31,7 @@ from tiling.grid.window import Window
 def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> record.Published:
     """The products of `request`. What an earlier run in the same folder finished is not done again.
 
-    `on` says which machines work. Raises `Mistake` for what a person can mend.
+    `on` says which machines work. Raises `InputError` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = prepare(request, folder, on)
@@ -121,7 +121,7 @@ class Failures:
     def add(self, window: Window, error: Exception) -> None:
         """Count the shard of that window."""
         self.count += 1
-        self._a_persons &= isinstance(error, Mistake | segmentation.errors.Mistake)
+        self._a_persons &= isinstance(error, InputError | segmentation.errors.InputError)
         if self._first is None or window < self._first[0]:
             self._first = window, error
 
@@ -129,7 +129,7 @@ class Failures:
         """One error for all of them, of so many shards: a person's mistake only if each of them was."""
         assert self._first is not None
         window, first = self._first
-        kind = Mistake if self._a_persons else RuntimeError
+        kind = InputError if self._a_persons else RuntimeError
         error = kind(f"{self.count} of {shards} shards failed and the others are kept; the first, {window}: {first}")
         error.__cause__ = first
         return error

@@ -21,6 +21,7 @@ from affine import Affine
 
 from flows.compute.cluster import HERE, WORTH_A_PROCESS, Cluster, Work, start
 from flows.compute.progress import Progress, silent
+from flows.errors import INPUT_ERRORS
 from flows.plan.aoi import area_of_interest
 from flows.plan.part_key import FORMAT
 from flows.reports import catalogue
@@ -32,12 +33,12 @@ from flows.requests.series import CollectionRequest
 from flows.run import pipeline
 from flows.run.record import Published
 from flows.series import publish
-from flows.series.one_fit import MISTAKES, doubt, fit_series
+from flows.series.one_fit import doubt, fit_series
 from flows.series.scenes import Found, scenes_of
 from flows.stac.run_item import footprint_of
 from flows.storage.keys import content_key
 from flows.storage.lock import held
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
@@ -68,10 +69,10 @@ class Collected:
         return tuple(entry for entry in self.entries if entry.status == "failed")
 
     def check(self) -> None:
-        """Raise `Mistake` where a scene failed."""
+        """Raise `InputError` where a scene failed."""
         if self.failed:
             first = self.failed[0]
-            raise Mistake(
+            raise InputError(
                 f"{len(self.failed)} of {len(self.entries)} scenes failed and the others are done; the first, "
                 f"{first.name}: {first.message}"
             )
@@ -87,12 +88,12 @@ def collect(
 ) -> Collected:
     """Segment every scene and report on all; what failed is in the entries, and what is done is not done again.
 
-    `scenes` are those of the template's files unless others are given. Raises `Mistake` where there are none.
+    `scenes` are those of the template's files unless others are given. Raises `InputError` where there are none.
     """
     template = request.template
     found = list(scenes_of(template.source, request.pattern) if scenes is None else scenes)
     if not found:
-        raise Mistake(f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds rasters")
+        raise InputError(f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds rasters")
     out = folder_of(template)
     with held(out):
         check_series(out, out, template)
@@ -122,9 +123,9 @@ def fitted_to_all(
 
 
 def folder_of(template: Request) -> Path:
-    """The folder that holds the runs; `Mistake` where it is on no disk."""
+    """The folder that holds the runs; `InputError` where it is on no disk."""
     if not isinstance(template.out, Path):
-        raise Mistake(f"{template.out} is on no disk; a folder of many runs is kept on one and copied from there")
+        raise InputError(f"{template.out} is on no disk; a folder of many runs is kept on one and copied from there")
     return template.out
 
 
@@ -145,7 +146,7 @@ class Job:
     def failed(self, error: Exception) -> Entry:
         """The entry of a scene that failed."""
         key, opened = self.known()
-        mistake = isinstance(error, MISTAKES)
+        mistake = isinstance(error, INPUT_ERRORS)
         message = str(error) if mistake else f"{type(error).__name__}: {' '.join(str(error).split())}"
         day = _day(self.scene, opened)
         return Entry(self.name, key, "failed", self.scene.paths, day, message, mistake=mistake)
@@ -170,7 +171,7 @@ class Job:
         try:
             source = request_for(self.scene, self.template, self.folder).source
             opened, date = source.open(), None if self.scene.date else source.date
-        except MISTAKES:
+        except INPUT_ERRORS:
             opened = None
         given = self.template.source.model_copy(update={"date": date})
         return key_of(self.scene, opened, self.template.model_copy(update={"source": given})), opened
@@ -232,7 +233,7 @@ def _told(job: Job, error: Exception) -> Entry:
 def request_for(scene: Found, template: Request, folder: Path) -> Request:
     """The template, made out for one scene. The template's date is for scenes that have none of their own.
 
-    Raises `Mistake` where that cannot be told because the scene does not open.
+    Raises `InputError` where that cannot be told because the scene does not open.
     """
     source = template.source.model_copy(update={"paths": scene.paths, "search": None, "date": scene.date})
     if scene.date is None and template.source.date is not None and source.open().date is None:

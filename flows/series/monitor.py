@@ -21,6 +21,7 @@ from pathlib import Path
 from flows.change.detect import change
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
+from flows.errors import INPUT_ERRORS
 from flows.reports import catalogue
 from flows.reports.catalogue import Catalogue, ChangeEntry, Entry
 from flows.reports.tables import csv_text
@@ -30,12 +31,12 @@ from flows.requests.overwriting import check_series
 from flows.requests.series import MonitorRequest
 from flows.series import publish
 from flows.series.collection import Run, fitted_to_all, folder_of, in_order, segment_each
-from flows.series.one_fit import MISTAKES, doubt
+from flows.series.one_fit import doubt
 from flows.series.scenes import Found, scenes_of
 from flows.stac.query import NothingFound
 from flows.storage.keys import content_key
 from flows.storage.lock import held
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import write_text
 
 FORMAT = 1
@@ -76,7 +77,7 @@ def monitor(
 
     `find` says which scenes there are; without it the template's folders are looked at. A scene that fails, is too
     cloudy or has no date is told of and is not part of the series; one that failed is tried again when its files
-    change. Raises `Mistake` where nothing can be done at all.
+    change. Raises `InputError` where nothing can be done at all.
     """
     template, out = request.template, folder_of(request.template)
     with held(out):
@@ -109,12 +110,12 @@ def monitor(
 
 
 def look(request: MonitorRequest, find: Find | None) -> list[Found]:
-    """The scenes that are there now; `Mistake` where the place to look at is not."""
+    """The scenes that are there now; `InputError` where the place to look at is not."""
     if find is not None:
         return list(find())
     for place in request.template.source.paths:
         if not Path(place).exists():
-            raise Mistake(f"{place} is not there; name the folder that new scenes arrive in")
+            raise InputError(f"{place} is not there; name the folder that new scenes arrive in")
     try:
         return list(scenes_of(request.template.source, request.pattern))
     except NothingFound:
@@ -245,7 +246,7 @@ def compare(request: MonitorRequest, earlier: Entry, later: Entry, out: Path, fo
     (folder / catalogue.ENTRY).unlink(missing_ok=True)
     try:
         result = change(asked)
-    except MISTAKES as mistake:
+    except INPUT_ERRORS as mistake:
         entry = replace(entry, message=str(mistake))
     else:
         entry = replace(
@@ -281,7 +282,7 @@ def measure_zones(request: MonitorRequest, used: Sequence[Entry], out: Path) -> 
         return ""
     path = Path(request.zones)
     if not path.exists():
-        raise Mistake(f"{path} is not there; name a polygon layer with --zones, or leave it out")
+        raise InputError(f"{path} is not there; name a polygon layer with --zones, or leave it out")
     status = path.stat()
     tables = []
     for entry in used:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-import segmentation.errors
+from flows.errors import INPUT_ERRORS
 from flows.plan.fit import calibrated, usable_bands
 from flows.requests.source import Source
 from segmentation.chip import values
 from segmentation.segmenter import Segmenter
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import write_text
 from tiling.scene.scene import Scene
 
@@ -31,9 +31,6 @@ SAMPLE = 4 * 2**20
 
 _BLOCK, _SMALL_BLOCK = 256, 64
 """Side of the blocks of a sample; where there are many scenes, smaller ones."""
-
-
-MISTAKES = (Mistake, segmentation.errors.Mistake)
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,11 @@ def fit_series(
 
 
 def joined(samples: Sequence[xr.Dataset]) -> xr.Dataset:
-    """One sample of several, in physical values; `Mistake` where a band is reflectance in one and not in another."""
+    """One sample of several, in physical values; `InputError` where a band is reflectance in one and not in another."""
     units = list(map(str, samples[0]["units"].values))
     for sample in samples:
         if list(map(str, sample["units"].values)) != units:
-            raise Mistake(
+            raise InputError(
                 "some of the scenes hold reflectance and others digital numbers, which no threshold compares; say "
                 "how they scale with --scale, or fit each scene by itself with --fit-each"
             )
@@ -124,7 +121,7 @@ def _samples(segmenter: Segmenter, sources: Sequence[Source]) -> Iterable[xr.Dat
         try:
             scene = _opened(source, segmenter)
             sample = scene.sample(segmenter.bands(scene.band_names), pixels=share, block=block)
-        except MISTAKES:
+        except INPUT_ERRORS:
             continue
         if sample["valid"].values.any():
             yield sample

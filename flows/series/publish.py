@@ -15,7 +15,7 @@ from flows.series.pages import index, page
 from flows.series.stac_collection import collection, item
 from flows.series.tables import write_footprints, write_tables
 from flows.stac.run_item import ITEM
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import scratch, write_text
 
 
@@ -33,7 +33,7 @@ def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
         write_text(folder / "index.md", index(catalogue, folder))
         write_text(folder / "collection.json", _json(collection(catalogue, folder)))
     except OSError as error:
-        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+        raise InputError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
     names = ("index.md", "report.html", *list(COLLECTED)[:-1], "collection.json")
     return tuple(folder / name for name in names if (folder / name).exists())
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.stac.query import MOST_DOCUMENTS, Search, links_of, search_in_words
-from tiling.errors import Mistake, one_line, redacted
+from tiling.errors import InputError, one_line, redacted
 from tiling.grid.geobox import Bounds
 from tiling.io.access import check_reach
 from tiling.scene.stac_item import resolved
@@ -55,15 +55,15 @@ def items_of_api(
             ).items_as_dicts()
             for count, item in enumerate(pages):
                 if count > MOST_DOCUMENTS:
-                    raise Mistake(
+                    raise InputError(
                         f"{search_in_words(search, bounds)}: more than {MOST_DOCUMENTS:,} items; narrow the search"
                     )
                 link = next((link["href"] for link in links_of(item) if link.get("rel") == "self"), None)
                 yield item, resolved(str(link), place) if link else f"{place}#{item.get('id')}"
     except APIError as error:
-        if isinstance(error.__context__, Mistake):
+        if isinstance(error.__context__, InputError):
             raise error.__context__ from None
-        raise Mistake(
+        raise InputError(
             f"{place} does not answer the search ({_reason(error)}); check the address, or try later"
         ) from None
 

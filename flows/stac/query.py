@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tiling.errors import Mistake, one_line
+from tiling.errors import InputError, one_line
 from tiling.grid.geobox import Bounds
 
 MOST_DOCUMENTS = 20_000
@@ -42,15 +42,15 @@ class Period(NamedTuple):
 ALWAYS = Period(datetime.datetime.min.replace(tzinfo=datetime.UTC), datetime.datetime.max.replace(tzinfo=datetime.UTC))
 
 
-class NothingFound(Mistake):
+class NothingFound(InputError):
     """A search that matches nothing: to whoever waits for images no mistake."""
 
 
 def check_bounds(bounds: Bounds) -> None:
-    """Raise `Mistake` where bounds in degrees are none."""
+    """Raise `InputError` where bounds in degrees are none."""
     west, south, east, north = bounds
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise Mistake(
+        raise InputError(
             f"--bbox {','.join(f'{value:g}' for value in bounds)} is not west,south,east,north in degrees, the smaller "
             "first; across the antimeridian make two runs"
         )
@@ -84,7 +84,9 @@ def span_of(text: str) -> str:
         span = str(ItemSearch("https://unused", method="GET", datetime=text).get_parameters()["datetime"])
         period_of(span)
     except Exception as error:  # it raises Exception itself
-        raise Mistake(f"--datetime {text} is no date ({one_line(str(error))}); write it like 2024-05/2024-06") from None
+        raise InputError(
+            f"--datetime {text} is no date ({one_line(str(error))}); write it like 2024-05/2024-06"
+        ) from None
     return span
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flows.stac.api import is_api, items_of_api
 from flows.stac.query import NothingFound, Search, bounds_of, check_bounds, instant_of, search_in_words, span_of
 from flows.stac.static import walk_catalogue
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import Bounds
 from tiling.io.access import check_reach
 from tiling.scene.stac_item import Item, item_of, read_json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def find(search: Search, bbox: Bounds | None = None) -> list[Item]:
     """The items that match: the least cloudy first, then the newest.
 
-    Raises `NothingFound` where there are none, and `Mistake` where there are too many.
+    Raises `NothingFound` where there are none, and `InputError` where there are too many.
     """
     check_reach(search.catalogue)
     place = search.catalogue.removeprefix("file://")
@@ -43,7 +43,7 @@ def find(search: Search, bbox: Bounds | None = None) -> list[Item]:
             continue
         found[where] = item
         if len(found) > search.most:
-            raise Mistake(
+            raise InputError(
                 f"more than {search.most} items match ({search_in_words(search, bounds)}); narrow --datetime or "
                 "--bbox, or raise --max-items"
             )
@@ -58,9 +58,9 @@ def by_day(search: Search, bbox: Bounds | None = None) -> dict[datetime.date, tu
     days: dict[datetime.date, tuple[str, ...]] = {}
     for item in find(search, bbox):
         if item.date is None:
-            raise Mistake(f"{item.place} has no date; a series is made of dated items")
+            raise InputError(f"{item.place} has no date; a series is made of dated items")
         if "#" in item.place:
-            raise Mistake(f"{item.place} has no address of its own; give each item of a series one")
+            raise InputError(f"{item.place} has no address of its own; give each item of a series one")
         days[item.date] = (*days.get(item.date, ()), item.place)
     return dict(sorted(days.items()))
 

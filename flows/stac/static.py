@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flows.stac.query import ALWAYS, MOST_DOCUMENTS, Period, Search, instant_of, links_of, period_of
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import Bounds
 from tiling.scene.stac_item import read_json, resolved
 
@@ -31,12 +31,12 @@ def walk_catalogue(
                     yield feature, here if number == 0 and len(content["features"]) == 1 else f"{here}#{number}"
             continue
         if kind not in ("Catalog", "Collection"):
-            raise Mistake(f"{here} is no STAC API, catalogue, collection or item; check the address")
+            raise InputError(f"{here} is no STAC API, catalogue, collection or item; check the address")
         inside = above | {str(content.get("id"))} if kind == "Collection" else above
         for link in reversed(links_of(content)):
             if link.get("rel") in ("child", "item") and (there := resolved(str(link["href"]), here)) not in seen:
                 if len(seen) > MOST_DOCUMENTS:
-                    raise Mistake(
+                    raise InputError(
                         f"{place} has more than {MOST_DOCUMENTS:,} files; name a collection of it with --stac"
                     )
                 seen.add(there)
@@ -61,7 +61,7 @@ def _matches(
             if not start or not end or instant_of(end) < period.start or instant_of(start) > period.end:
                 return False
         except (ValueError, AttributeError):
-            raise Mistake(f"{place}: its dates {start} and {end} are none; correct the item") from None
+            raise InputError(f"{place}: its dates {start} and {end} are none; correct the item") from None
     return bounds is None or _meets(item, bounds)
 
 

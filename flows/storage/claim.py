@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.storage.remote import Remote
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.remote import refused
 
 CLAIM = ".lock"
@@ -52,7 +52,7 @@ class Claim:
             )
 
     def take(self) -> None:
-        """Claim the folder; `Mistake` where a run that is alive holds it."""
+        """Claim the folder; `InputError` where a run that is alive holds it."""
         found = self._found()
         if found is None:
             self._put("create")
@@ -147,9 +147,9 @@ class Claim:
         finally:
             self._place.remove([trial.name])
 
-    def _held(self, content: dict[str, Any]) -> Mistake:
+    def _held(self, content: dict[str, Any]) -> InputError:
         owner, since = content.get("owner", "another process"), content.get("since", "a moment ago")
-        return Mistake(
+        return InputError(
             f"{self._place} is in use by {owner} since {since}; wait for it or name another folder with --out (if it "
             f"died, its claim ends {LAPSE / 60:.0f} minutes after it was last renewed)"
         )
@@ -169,7 +169,7 @@ def claimed(place: Remote, near: Path) -> Iterator[Claim]:
         while not over.wait(RENEWAL):
             try:
                 claim.renew()
-            except Mistake:  # the store does not answer; check() says so where that lasts
+            except InputError:  # the store does not answer; check() says so where that lasts
                 continue
 
     thread = threading.Thread(target=renew, name="claim", daemon=True)

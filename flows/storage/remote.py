@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import check_reach
 from tiling.io.files import own_scratch
 from tiling.io.remote import attempt, object_store, refused
@@ -37,7 +37,7 @@ T = TypeVar("T")
 class Remote:
     """A folder or an object on an object store, by its URL. A small value that travels.
 
-    What goes wrong on the way is tried again; what does not pass is a `Mistake` that names the object.
+    What goes wrong on the way is tried again; what does not pass is a `InputError` that names the object.
     """
 
     url: str
@@ -141,10 +141,12 @@ def place_of(text: Any) -> Any:
         return text
     scheme, _, rest = text.partition("://")
     if scheme not in STORES:
-        raise Mistake(f"{text} cannot be written to; name a folder, or one of {', '.join(f'{s}://' for s in STORES)}")
+        raise InputError(
+            f"{text} cannot be written to; name a folder, or one of {', '.join(f'{s}://' for s in STORES)}"
+        )
     account = r"(@[^/@:]+)?" if scheme.startswith("abfs") else ""
     if "?" in text or not re.fullmatch(rf"[^/@:]+{account}(/.*)?", rest):
-        raise Mistake(f"{text} is no folder of an object store; write s3://bucket/folder, without passwords or ?")
+        raise InputError(f"{text} is no folder of an object store; write s3://bucket/folder, without passwords or ?")
     check_reach(text)
     return Remote(text.rstrip("/"))
 
@@ -170,5 +172,7 @@ def near_copy(place: Remote) -> Path:
     try:
         near.mkdir(exist_ok=True)
     except OSError as error:
-        raise Mistake(f"cannot write to {near.parent}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
+        raise InputError(
+            f"cannot write to {near.parent}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH"
+        ) from error
     return near

@@ -158,8 +158,8 @@ class RunFolder:
 def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
     """The run folder at a place, made if need be and held for this process alone while the block lasts.
 
-    `fresh` drops the parts of earlier runs. Whole copies of remote files that the run made go with it. Raises `Mistake`
-    where the folder cannot be written or is in use.
+    `fresh` drops the parts of earlier runs. Whole copies of remote files that the run made go with it. Raises
+    `InputError` where the folder cannot be written or is in use.
     """
     keep_cache_small()
     if isinstance(place, Path):

@@ -12,7 +12,7 @@ from segmentation.models.bundle import CARD, Bundle, load, names
 from segmentation.models.card import Card
 from segmentation.models.hub import fetched, is_id
 from segmentation.models.stac_mlm import item_of
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 def opened(where: str) -> Bundle:
@@ -41,12 +41,12 @@ def architectures_there_are() -> dict[str, str]:
 
 
 def check_architecture(name: str, *, networks_only: bool = False) -> None:
-    """Raise `Mistake` where there is no architecture of that name, before any file is looked at; empty is none."""
+    """Raise `InputError` where there is no architecture of that name, before any file is looked at; empty is none."""
     from segmentation.networks.architectures import architectures
 
     there = architectures() if networks_only else architectures_there_are()
     if name and name not in there:
-        raise Mistake(f"there is no architecture {name!r}{nearest(name, there) or ';'} there are {', '.join(there)}")
+        raise InputError(f"there is no architecture {name!r}{nearest(name, there) or ';'} there are {', '.join(there)}")
 
 
 def recipes() -> dict[str, list[dict[str, Any]]]:

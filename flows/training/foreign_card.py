@@ -15,7 +15,7 @@ from segmentation.models.bundle import read_card
 from segmentation.models.card import BandCard, Card, NetworkModel
 from segmentation.models.hub import fetched_foreign, is_id
 from tiling.classmaps.legend import completed
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 def source_of(where: str) -> Path:
@@ -42,7 +42,7 @@ def card_for(
 ) -> Card:
     """The card of foreign weights: what the person says, else what a bundle `like` it says, else their own config.
 
-    Raises `Mistake` in one line for what nobody says. What must be measured is not known yet.
+    Raises `InputError` in one line for what nobody says. What must be measured is not known yet.
     """
     from segmentation.interchange.import_checkpoint import smp_settings
     from segmentation.models.weights import SMP_CONFIG
@@ -59,12 +59,12 @@ def card_for(
     known = {"--architecture": architecture, "--encoder": encoder, "--bands": band_names, "--classes": legend}
     known |= {"--mean": mean or (model and not bands), "--std": std or (model and not bands), "--gsd": gsd}
     if missing := [option for option, value in known.items() if not value]:
-        raise Mistake(
+        raise InputError(
             f"{source} does not say what it was trained as; add {', '.join(missing)}, or --like a bundle that does"
         )
     assert legend is not None
     if own and (own["bands"], own["classes"]) != (len(band_names), len(legend)):
-        raise Mistake(
+        raise InputError(
             f"{source / SMP_CONFIG} tells of {own['bands']} bands and {own['classes']} classes, and {len(band_names)} "
             f"bands and {len(legend)} classes are named; name each once, in the order of its channel"
         )
@@ -91,7 +91,7 @@ def card_for(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise Mistake(
+        raise InputError(
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {str(first['input'])[:80]!r}"
         ) from error
 
@@ -113,7 +113,7 @@ def _legend(texts: str | Sequence[str]) -> Legend:
             )
         )
     except ValidationError as error:
-        raise Mistake(
+        raise InputError(
             f"--classes {','.join(words(texts))}: {error.errors()[0]['msg']}; "
             "write for example --classes 1=Water,2=Trees"
         ) from error
@@ -134,7 +134,7 @@ def _bands(
     for option, field, texts in (("--mean", "mean", mean), ("--std", "std", std)):
         numbers = [number(option, word, float) for word in words(texts)]
         if texts and len(numbers) != len(told):
-            raise Mistake(
+            raise InputError(
                 f"{option} {','.join(words(texts))}: {len(numbers)} numbers for {len(told)} bands; give one for each"
             )
         for band, value in zip(told, numbers, strict=False):

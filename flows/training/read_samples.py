@@ -14,7 +14,7 @@ from flows.compute.progress import Progress, silent
 from flows.plan.fit import calibrated
 from segmentation.legend import LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 from tiling.labels.base import Labels
@@ -41,17 +41,17 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
     """What the training sees, and what a person should know of how its labels were read and split.
 
     Up to half a gigabyte is kept in memory, more in files in `scratch`, which must outlive the samples. Only blocks
-    that hold labels are read, and what lies around them. Raises `Mistake` where scenes do not go together.
+    that hold labels are read, and what lies around them. Raises `InputError` where scenes do not go together.
     """
     if len(request.labels) != len(request.sources):
-        raise Mistake(f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one for each")
+        raise InputError(f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one for each")
     scenes = [source.open() for source in request.sources]
     scenes = [calibrated(scene, scene.band_names) for scene in scenes]
     _check_alike(scenes)
     labels = _opened(request, scenes)
     rows = _common_rows(labels)
     if len(rows) < 2:
-        raise Mistake(f"{request.labels[0]} has one class only, {rows[0][1]}; a map needs two to tell apart")
+        raise InputError(f"{request.labels[0]} has one class only, {rows[0][1]}; a map needs two to tell apart")
     splitting = split_labels(labels, request.split, values=request.split_values or None, seed=request.recipe.seed)
     bands = scenes[0].band_names
     jobs = [
@@ -69,7 +69,7 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
     seen = [row for row in rows if row[0] in present]
     if len(seen) < 2:
         only = f"nothing but {seen[0][1]}" if seen else "no pixel"
-        raise Mistake(
+        raise InputError(
             f"{request.labels[0]} labels {only} where the scene has data; label more there, or look at the scene's "
             "no-data value and mask"
         )
@@ -159,7 +159,7 @@ def _strips(window: Window) -> Iterator[Window]:
 
 
 def _in_file(path: Path, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Zeros in a file that has room for all that will take their place; `Mistake` where the disk has not."""
+    """Zeros in a file that has room for all that will take their place; `InputError` where the disk has not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
@@ -168,7 +168,7 @@ def _in_file(path: Path, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDA
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        raise Mistake(
+        raise InputError(
             f"cannot keep pixels in {path}: {error.strerror}; make room there, or name another folder with --out"
         ) from error
     return array
@@ -179,32 +179,32 @@ def _check_alike(scenes: Sequence[Scene]) -> None:
     first = scenes[0]
     for scene in scenes[1:]:
         if set(scene.band_names) != set(first.band_names):
-            raise Mistake(
+            raise InputError(
                 f"{scene.name} has {', '.join(scene.band_names)} and {first.name} has {', '.join(first.band_names)}; "
                 "give scenes of the same bands, or choose those they share with --bands"
             )
         for name in first.band_names:
             if scene.band(name).units != first.band(name).units:
-                raise Mistake(
+                raise InputError(
                     f"{name} is {scene.band(name).units} in {scene.name} and {first.band(name).units} in {first.name}; "
                     "say how the numbers scale, for example --scale 0.0001"
                 )
 
 
 def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
-    """The classes of all scenes; `Mistake` where a value means two things, or two values one."""
+    """The classes of all scenes; `InputError` where a value means two things, or two values one."""
     rows: dict[int, tuple[int, str, str]] = {}
     for one in labels:
         for value, name, colour in one.rows:
             if rows.setdefault(value, (value, name, colour))[1] != name:
-                raise Mistake(
+                raise InputError(
                     f"value {value} is {name} in {one.path} and {rows[value][1]} before; say what values mean, "
                     f"for example --classes {value}={name},…"
                 )
     values: dict[str, int] = {}
     for value, name, _ in rows.values():
         if values.setdefault(name, value) != value:
-            raise Mistake(
+            raise InputError(
                 f"{labels[0].path}: {values[name]} and {value} are both called {name}; make one class of them with "
                 f"--regroup {value}={values[name]}, or give them names of their own with --classes"
             )

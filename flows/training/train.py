@@ -30,13 +30,13 @@ from segmentation.training.recipe import Recipe
 from segmentation.training.samples import Samples
 from segmentation.training.train_forest import ForestRecipe, TrainedForest, train_forest
 from segmentation.training.train_network import Trained, train_network
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import write_text
 from tiling.io.gdal_config import keep_cache_small
 
 
 def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
-    """A recipe of settings that a person named; `Mistake` in one line where they are none."""
+    """A recipe of settings that a person named; `InputError` in one line where they are none."""
     check_architecture(str(settings.get("architecture", "")))
     if settings.get("architecture") in FORESTS:
         return checked(ForestRecipe, **settings)
@@ -54,7 +54,7 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     weights: Bundle | Literal["imagenet"] | None = None
     if request.weights not in ("", "none"):
         if isinstance(request.recipe, ForestRecipe):
-            raise Mistake(
+            raise InputError(
                 f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out"
             )
         weights = "imagenet" if request.weights == "imagenet" else opened(request.weights)
@@ -147,6 +147,6 @@ def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
         write_text(table, csv_text(Look._fields, rows))
         figure.savefig(picture, metadata={"Software": "landweave"}, format="png")
     except OSError as error:
-        raise Mistake(
+        raise InputError(
             f"cannot write to {table.parent}: {error.strerror}; make room and give the command again"
         ) from error

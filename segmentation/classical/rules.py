@@ -14,7 +14,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmentation.chip import reflectance
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.segmenter import Prediction, Segmenter
 from segmentation.spectral.indices import band_for, mend
@@ -220,12 +220,12 @@ class Rules(Segmenter):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.bare_ndvi >= self.full_ndvi:
-            raise Mistake(f"bare_ndvi={self.bare_ndvi} must be less than full_ndvi={self.full_ndvi}")
+            raise InputError(f"bare_ndvi={self.bare_ndvi} must be less than full_ndvi={self.full_ndvi}")
         return self
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         if any(band_for(name, available) is None for name in _NEEDED):
-            raise Mistake(
+            raise InputError(
                 f"rules needs green, red and nir; there are {', '.join(available) or 'no bands'}: "
                 f"{mend(_NEEDED, available)}"
             )

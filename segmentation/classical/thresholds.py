@@ -11,7 +11,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.chip import values
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.segmenter import Prediction, Segmenter
 from segmentation.spectral.indices import compute, find, is_index, required_bands
@@ -74,7 +74,7 @@ class Otsu(Segmenter):
         if self._reads_index:
             return required_bands(self.index, available)
         if (band := self._band(available)) is None:
-            raise Mistake(
+            raise InputError(
                 f"{self.index} is neither an index nor a band; there are {', '.join(available) or 'no bands'}, and "
                 "`landweave indices` lists the indices"
             )
@@ -85,7 +85,7 @@ class Otsu(Segmenter):
         above, below = _NAMES.get(find(self.index).name, ("High", "Low")) if self._reads_index else ("High", "Low")
         above, below = self.above or above, self.below or below
         if above == below:
-            raise Mistake(f"both classes of otsu are called {above}; give them two names")
+            raise InputError(f"both classes of otsu are called {above}; give them two names")
         return Legend(
             classes=(
                 LandClass(value=1, name=below, colour=_COLOURS.get(below, "#e3ded3")),
@@ -107,7 +107,7 @@ class Otsu(Segmenter):
         measured = self._measure(sample)
         measured = measured[np.isfinite(measured)].astype(np.float64)
         if not measured.size:
-            raise Mistake(f"{self.index} is undefined on every valid pixel of the scene; choose another index")
+            raise InputError(f"{self.index} is undefined on every valid pixel of the scene; choose another index")
         # A ratio has a few values far beyond all others, and the histogram would have one full bin and 255 empty ones.
         measured = np.clip(measured, *np.percentile(measured, (0.1, 99.9)))
         threshold = float(threshold_otsu(measured))  # type: ignore[no-untyped-call]

@@ -142,5 +142,5 @@ def probabilities(trees: Any, card: Card, chip: xr.Dataset) -> Shares:
 
 @cache
 def _opened(digest: str, folder: Path) -> Any:
-    """The trees of a bundle, once per process and content; `Mistake` where they are not sound."""
+    """The trees of a bundle, once per process and content; `InputError` where they are not sound."""
     return opened(load(folder))

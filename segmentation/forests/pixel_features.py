@@ -18,7 +18,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.chip import values
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.card import BandCard
 
 LARGEST_WINDOW = 63
@@ -49,12 +49,12 @@ class Feature(BaseModel):
 
     @classmethod
     def named(cls, name: str) -> Feature:
-        """The feature of that name; `Mistake` where it is none."""
+        """The feature of that name; `InputError` where it is none."""
         found = _NAME.fullmatch(name)
         bands = (found["inside"] or found["alone"]).split("/") if found else []
         window = int(found["window"] or 1) if found else 0
         if not found or not all(bands) or len(bands) > 2 or not (window % 2 and 1 <= window <= LARGEST_WINDOW):
-            raise Mistake(
+            raise InputError(
                 f"{name!r} is no feature; features look like nir, nir/red, mean(nir, 9) or spread(nir/red, 3)"
             )
         return cls(bands=tuple(bands), what=found["what"] or "value", window=window)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.forests.estimators import FORESTS, Unsafe, demand, votes
 from segmentation.forests.pixel_features import parsed
 from segmentation.models.bundle import Bundle
@@ -88,25 +88,25 @@ def _modules(schema: Any) -> Iterator[str]:
 
 
 def opened(bundle: Bundle) -> Any:
-    """The trees of a bundle, ready to vote; `Mistake` where they are not sound or another scikit-learn grew them."""
+    """The trees of a bundle, ready to vote; `InputError` where they are not sound or another scikit-learn grew them."""
     import sklearn
 
     forest, file = bundle.card.forest, bundle.weights_file
     if forest.estimator not in FORESTS:
-        raise Mistake(f"{file} holds a {forest.estimator}, and there are {', '.join(FORESTS)}; train it anew")
+        raise InputError(f"{file} holds a {forest.estimator}, and there are {', '.join(FORESTS)}; train it anew")
     seen = {band for feature in parsed(forest.features) for band in feature.bands}
     strange = seen - set(bundle.card.band_names)
     if strange:
-        raise Mistake(
+        raise InputError(
             f"the forest in {bundle.folder} sees {', '.join(sorted(strange))}, no bands of its card; train it anew"
         )
     if forest.sklearn != sklearn.__version__:
         # https://scikit-learn.org/stable/model_persistence.html: "entirely unsupported and inadvisable"
-        raise Mistake(
+        raise InputError(
             f"the forest in {bundle.folder} was grown by scikit-learn {forest.sklearn}, and {sklearn.__version__} is "
             f"installed, which promises nothing for it; pip install scikit-learn=={forest.sklearn}, or train it anew"
         )
     try:
         return unpacked(bundle.content(), bundle.card)
     except Unsafe as error:
-        raise Mistake(f"{file} is no forest that can be trusted ({error}); train it anew") from error
+        raise InputError(f"{file} is no forest that can be trusted ({error}); train it anew") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.card import Card
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Engine:
 
 
 def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """The device there is; `Mistake` where a GPU is wanted and there is none."""
+    """The device there is; `InputError` where a GPU is wanted and there is none."""
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise Mistake("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
+        raise InputError("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 

@@ -43,7 +43,9 @@ class Wish(NamedTuple):
 
 
 def facts(bundle: Bundle, device: Device, wish: Wish) -> dict[str, str]:
-    """What decides the numbers: device, runtime with its version, precision, layout, batch. `Mistake` as `engine`."""
+    """What decides the numbers: device, runtime with its version, precision, layout, batch. `InputError` as
+    `engine`.
+    """
     import torch
 
     engine(bundle, device, wish.runtime)

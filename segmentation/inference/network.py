@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field, model_validator
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.inference.batching import lanes
 from segmentation.inference.device import Device, Runtime, device_of, threads
 from segmentation.inference.engine import BYTES_PER_PIXEL, Wish, answers, facts, scores, settle
@@ -51,7 +51,7 @@ class Network(Bundled):
     @model_validator(mode="after")
     def _has_no_other_on_a_gpu(self) -> Self:
         if self.device == "cuda" and self.runtime not in ("auto", "torch"):
-            raise Mistake(f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out")
+            raise InputError(f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out")
         return self
 
     @property

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.inference.compiled import PerShape, compile_onnx, compile_openvino
 from segmentation.inference.device import Device, Engine, Runtime, device_of
 from segmentation.models.bundle import Bundle, load
@@ -54,12 +54,12 @@ class _UnfitError(Exception):
 def engine(bundle: Bundle, device: Device, runtime: Runtime) -> Engine:
     """The bundle's network, ready to run: made once per process and content.
 
-    Raises `Mistake` where the runtime is not installed, or cannot stand in for torch.
+    Raises `InputError` where the runtime is not installed, or cannot stand in for torch.
     """
     try:
         return _engine(bundle.digest, bundle.folder, device, runtime)
     except _UnfitError as fact:
-        raise Mistake(f"runtime {runtime} {fact}; leave runtime out") from fact
+        raise InputError(f"runtime {runtime} {fact}; leave runtime out") from fact
 
 
 def chosen(bundle: Bundle, device: Literal["auto", "cpu", "cuda"], pixels: int) -> tuple[Runtime, tuple[str, ...]]:
@@ -106,13 +106,13 @@ def _made(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine
     if runtime == "torch":
         model, network = trained(load(folder)), card.network
         if network.stride % (stride := stride_of(model)):
-            raise Mistake(
+            raise InputError(
                 f"{network.architecture} on {network.encoder} takes chips of multiples of {stride} px, and the card in "
                 f"{folder} says stride {network.stride}; mend that or train it anew"
             )
         return Engine(card, device, model.to(device))
     if package := _lacking(runtime):
-        raise Mistake(
+        raise InputError(
             f"runtime {runtime} needs {package}, which is not installed; "
             f"pip install 'landweave[{runtime}]' or leave runtime out"
         )

@@ -25,7 +25,7 @@ BATCH: dict[Device, int] = {"cpu": 1, "cuda": 4}
 def normalised(chip: xr.Dataset, card: Card) -> npt.NDArray[np.float32]:
     """What the network sees: `(band, y, x)` in the card's order, (value − mean) / std, and 0 where not valid.
 
-    Raises `Mistake` where a band's values are not in the units the network was trained on.
+    Raises `InputError` where a band's values are not in the units the network was trained on.
     """
     import torch
 

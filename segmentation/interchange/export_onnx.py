@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.interchange.import_checkpoint import stand_ins
 from segmentation.models.bundle import Bundle
 from segmentation.models.card import BandCard, Card, NetworkModel
@@ -66,7 +66,7 @@ def export(
 
     Reflectance = pixel × scale + offset in the rasters it will see; by default as is usual for the type of those it was
     trained on. `tile` is the size of a tile; by default one that wastes little, or for what looks at all of a chip, its
-    chips' own. The file is there whole, and checked with ONNX Runtime, or not at all. Raises `Mistake` for a network
+    chips' own. The file is there whole, and checked with ONNX Runtime, or not at all. Raises `InputError` for a network
     that cannot be exported.
     """
     _need_onnx()
@@ -77,7 +77,7 @@ def export(
     network = card.network
     _check_file(file)
     if not (scale is None or 0 < scale < math.inf) or not math.isfinite(offset):
-        raise Mistake(
+        raise InputError(
             f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an --offset, or neither"
         )
     if tile is None and network.support is None:
@@ -101,7 +101,7 @@ def export(
             verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise Mistake(
+        raise InputError(
             f"{network.architecture} on {network.encoder} of bundle {card.name} has parts that ONNX {OPSET} has no "
             f"word for ({' '.join(str(error).split())[:120]}); export another architecture"
         ) from error
@@ -119,7 +119,7 @@ def export(
     content = model.SerializeToString()
     agreement = _agreement(graph, content, card, tiling.size, scales, offsets)
     if agreement < ALIKE:
-        raise Mistake(
+        raise InputError(
             f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels alone, less than "
             f"{ALIKE:.2%}; export another architecture"
         )
@@ -137,7 +137,7 @@ def export(
 def _check_file(file: Path) -> None:
     """Say before the network is translated that its file cannot be written."""
     if file.is_dir():
-        raise Mistake(f"cannot write {file}: it is a folder; name a file with --out, such as {file / 'model.onnx'}")
+        raise InputError(f"cannot write {file}: it is a folder; name a file with --out, such as {file / 'model.onnx'}")
     try:
         if not file.parent.exists():
             file.parent.mkdir(parents=True)
@@ -152,15 +152,15 @@ def _beside(file: Path) -> Path:
     return file.with_name(f".{file.name}.{os.getpid()}.tmp")
 
 
-def _unwritten(file: Path, error: OSError) -> Mistake:
-    return Mistake(f"cannot write {file}: {error.strerror}; name another file with --out")
+def _unwritten(file: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {file}: {error.strerror}; name another file with --out")
 
 
 def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
     """Tiles that overlap by two margins at least, and start at multiples of the stride as seen from the first one.
 
-    Deepness gives half of an overlap to each neighbour, and takes overlaps in whole percents. Raises `Mistake` where no
-    overlap does for a tile of `size` px.
+    Deepness gives half of an overlap to each neighbour, and takes overlaps in whole percents. Raises `InputError`
+    where no overlap does for a tile of `size` px.
     """
 
     def fitting(length: int) -> list[Tiling]:
@@ -172,7 +172,7 @@ def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
 
     if size is not None:
         if size % stride or not fitting(size):
-            raise Mistake(
+            raise InputError(
                 f"--tile {size}: Deepness cannot cut tiles of {size} px that overlap by {2 * margin} px and start at "
                 f"multiples of {stride}; leave it out, or try {tiling_for(margin, stride).size}"
             )
@@ -204,7 +204,7 @@ def _scale(card: Card, band: BandCard, given: float | None) -> float:
         return given
     usual = {"uint8": 1 / 255, "uint16": 1e-4, "int16": 1e-4, "float32": 1.0, "float64": 1.0}
     if band.dtype not in usual:
-        raise Mistake(
+        raise InputError(
             f"bundle {card.name} does not say what files it was trained on; say how pixels become reflectance, "
             "for example --scale 0.0001"
         )
@@ -316,4 +316,4 @@ def _need_onnx() -> None:
 
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise Mistake(f"exporting needs {', '.join(missing)}; install them: pip install 'landweave[onnx]'")
+        raise InputError(f"exporting needs {', '.join(missing)}; install them: pip install 'landweave[onnx]'")

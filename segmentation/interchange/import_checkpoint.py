@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.bundle import Bundle, check_folder, save
 from segmentation.models.card import Card
 from segmentation.models.weights import CHECKPOINTS, CORRUPT, LARGEST, SMP_CONFIG, SMP_WEIGHTS, tensor_facts
@@ -29,7 +29,7 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
 
     `source` is a checkpoint of torch.save or Lightning, a safetensors file, or a folder with `config.json` and
     `model.safetensors`. Stride, support, margin and disagreement are measured; what the card says of them is replaced.
-    Raises `Mistake` in one line where the parameters are not those of the network.
+    Raises `InputError` in one line where the parameters are not those of the network.
     """
     from segmentation.networks.architectures import build, stride_of
     from segmentation.networks.receptive_field import choose_margin, support
@@ -37,7 +37,7 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     check_folder(out)
     if len(card.legend) < 2:
         (only,) = card.legend.each()
-        raise Mistake(
+        raise InputError(
             f"{source} has one channel, {only.name}, and in a bundle's network the likeliest of several wins; train it "
             f"with two and name both: --classes Other,{only.name}"
         )
@@ -58,16 +58,16 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
 def smp_settings(folder: Path) -> dict[str, Any]:
     """What a folder of `save_pretrained` says of its network, in a card's words: architecture, encoder, options.
 
-    `bands` and `classes` are counts. Raises `Mistake` where it says nothing.
+    `bands` and `classes` are counts. Raises `InputError` where it says nothing.
     """
     file = folder / SMP_CONFIG
     try:
         told = from_json(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise Mistake(f"{file} cannot be read as JSON: {' '.join(str(error).split())[:100]}") from error
+        raise InputError(f"{file} cannot be read as JSON: {' '.join(str(error).split())[:100]}") from error
     expected = ("_model_class", "encoder_name", "in_channels", "classes")
     if not isinstance(told, dict) or any(name not in told for name in expected):
-        raise Mistake(f"{file} is not of segmentation-models-pytorch: it does not say {', '.join(expected)}")
+        raise InputError(f"{file} is not of segmentation-models-pytorch: it does not say {', '.join(expected)}")
     # Weights to start from, other heads, what comes after the logits: no part of the network as a card tells it.
     others = {*expected, "encoder_weights", "aux_params", "activation"}
     return {
@@ -80,15 +80,15 @@ def smp_settings(folder: Path) -> dict[str, Any]:
 
 
 def parameters(source: Path) -> dict[str, Tensor]:
-    """Tensors by name, as `source` has them; `Mistake` where it holds none or something that could run."""
+    """Tensors by name, as `source` has them; `InputError` where it holds none or something that could run."""
     file = source / SMP_WEIGHTS if source.is_dir() else source
     if not file.is_file():
-        raise Mistake(
+        raise InputError(
             f"{file} is not there; name a checkpoint ({', '.join(CHECKPOINTS)}) or a folder with {SMP_WEIGHTS}"
         )
     size = file.stat().st_size
     if size > LARGEST:
-        raise Mistake(f"{file} has {size:,} bytes, more than any network here; {LARGEST:,} is the most that is read")
+        raise InputError(f"{file} has {size:,} bytes, more than any network here; {LARGEST:,} is the most that is read")
     if file.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
@@ -109,11 +109,11 @@ def _unpickled(file: Path) -> Any:
     except CORRUPT as error:
         first = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
         if first:
-            raise Mistake(
+            raise InputError(
                 f"{file} holds more than tensors, which could run when opened ({first[:160]}); "
                 "save the parameters alone, torch.save(model.state_dict(), FILE), where you trust it"
             ) from error
-        raise Mistake(
+        raise InputError(
             f"{file} is not a checkpoint that torch.save wrote, or damaged ({type(error).__name__}); copy it again"
         ) from error
 
@@ -128,11 +128,13 @@ def _tensors(loaded: Any, file: Path) -> dict[str, Tensor]:
             if tensors and len(tensors) == len(inner):
                 return {str(name): tensor for name, tensor in tensors.items()}
     keys = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, Mapping) else type(loaded).__name__
-    raise Mistake(f"{file} has no parameters under {', '.join(_WRAPPINGS)}; it holds {keys[:160]}: save its state_dict")
+    raise InputError(
+        f"{file} has no parameters under {', '.join(_WRAPPINGS)}; it holds {keys[:160]}: save its state_dict"
+    )
 
 
 def fitting(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path, card: Card) -> dict[str, Tensor]:
-    """The parameters under the network's own names; `Mistake` says in one line which do not fit.
+    """The parameters under the network's own names; `InputError` says in one line which do not fit.
 
     A prefix that a training program put before each name is taken away, and what lies beside it, such as the weights
     of a loss, is left out.
@@ -157,19 +159,19 @@ def fitting(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source:
     ]
     if facts:
         network = card.network
-        raise Mistake(
+        raise InputError(
             f"{source} does not fit {network.architecture} on {network.encoder} with {len(card.bands)} bands and "
             f"{len(card.legend)} classes: of its parameters {', '.join(facts)}; name what it was trained as"
         )
     if odd := [name for name, tensor in expected.items() if not _is_plain(state[name], tensor)]:
         what = f"{state[odd[0]].dtype}, {state[odd[0]].layout}, on {state[odd[0]].device}".replace("torch.", "")
-        raise Mistake(
+        raise InputError(
             f"{source} holds no plain numbers of 16 to 64 bits in {odd[0]} ({what}); save the network as it was "
             "trained, neither quantised nor sparse"
         )
     broken = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:
-        raise Mistake(f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an earlier one")
+        raise InputError(f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an earlier one")
     return {name: state[name] for name in expected}
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, Model, NetworkModel, Support
 from segmentation.models.stac_mlm import KINDS, card_of, item_of
 from segmentation.models.weights import LARGEST, refuse_checkpoint, tensor_facts
@@ -78,11 +78,11 @@ class Bundle:
         return self.folder / KINDS[self.card.model.kind].weights
 
     def check(self) -> None:
-        """Read the weights and compare them with the card; raises `Mistake` where they are not the card's."""
+        """Read the weights and compare them with the card; raises `InputError` where they are not the card's."""
         self.content()
 
     def content(self) -> bytes:
-        """The file of weights, checked; `Mistake` where it is not the card's."""
+        """The file of weights, checked; `InputError` where it is not the card's."""
         file = self.weights_file
         # The length first: what is not the card's is not read at all, however long it is.
         if (
@@ -94,7 +94,7 @@ class Bundle:
         return content
 
     def weights(self) -> dict[str, Tensor]:
-        """A network's parameters by name, as stored; `Mistake` where they are not the card's."""
+        """A network's parameters by name, as stored; `InputError` where they are not the card's."""
         from safetensors import SafetensorError
         from safetensors.torch import load as tensors
 
@@ -103,11 +103,11 @@ class Bundle:
         try:
             return tensors(content)
         except SafetensorError as error:
-            raise Mistake(f"{self.weights_file} is not a safetensors file ({error}); save it as one") from error
+            raise InputError(f"{self.weights_file} is not a safetensors file ({error}); save it as one") from error
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `Mistake` where a bundle cannot be written, or not without something else being lost.
+    """Raise `InputError` where a bundle cannot be written, or not without something else being lost.
 
     It replaces the folder. To be asked before the work that ends in a bundle, which may take hours.
     """
@@ -121,25 +121,25 @@ def check_folder(folder: Path) -> None:
         raise _unwritten(folder, error) from error
 
 
-def _unwritten(folder: Path, error: OSError) -> Mistake:
-    return Mistake(f"cannot write to {folder.parent}: {error.strerror}; name another folder with --out")
+def _unwritten(folder: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write to {folder.parent}: {error.strerror}; name another folder with --out")
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Raise `Mistake` where there is anything in a folder's place but a bundle."""
+    """Raise `InputError` where there is anything in a folder's place but a bundle."""
     if folder.resolve() == Path.cwd():
-        raise Mistake(f"{folder} is the folder you are in, which a bundle replaces; name a new one")
+        raise InputError(f"{folder} is the folder you are in, which a bundle replaces; name a new one")
     if folder.exists() and not folder.is_dir():
-        raise Mistake(f"{folder} is a file, and a bundle is a folder; name a new one")
+        raise InputError(f"{folder} is a file, and a bundle is a folder; name a new one")
     inside = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
     ours = {CARD, *BESIDE, *(kind.weights for kind in KINDS.values())}
     if foreign := [name for name in inside if name not in ours or not (folder / name).is_file()]:
-        raise Mistake(f"{folder} holds other files than a bundle's, {foreign[0]} for one; name a new folder")
+        raise InputError(f"{folder} holds other files than a bundle's, {foreign[0]} for one; name a new folder")
     if inside:
         try:
             read_card(folder / CARD)
-        except Mistake as mistake:
-            raise Mistake(f"{folder} holds other files, not a bundle; name a new folder") from mistake
+        except InputError as mistake:
+            raise InputError(f"{folder} holds other files, not a bundle; name a new folder") from mistake
 
 
 def names() -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def names() -> tuple[str, ...]:
 def load(where: str | Path) -> Bundle:
     """The bundle of that name, if it comes with the package, else the one in that folder.
 
-    Reads the card alone. Raises `Mistake` where a file is missing, the card is not one, or the weights are longer or
+    Reads the card alone. Raises `InputError` where a file is missing, the card is not one, or the weights are longer or
     shorter than it says.
     """
     folder = PACKAGED / where if str(where) in names() else Path(where)
@@ -167,15 +167,15 @@ def load(where: str | Path) -> Bundle:
     return bundle
 
 
-def _not_the_cards(file: Path) -> Mistake:
-    return Mistake(
+def _not_the_cards(file: Path) -> InputError:
+    return InputError(
         f"{file} is not the file that {CARD} was written for (its length or SHA-256 differs); "
         "copy the whole bundle again or train it anew"
     )
 
 
-def _no_bundle(folder: Path, missing: str) -> Mistake:
-    return Mistake(
+def _no_bundle(folder: Path, missing: str) -> InputError:
+    return InputError(
         f"{folder} is no bundle, it has no {missing}; "
         f"give a folder that `landweave train` wrote, or {' or '.join(names())}"
     )
@@ -187,16 +187,16 @@ def _opened(folder: Path, mtime_ns: int, size: int) -> Bundle:
 
 
 def read_card(file: Path) -> Card:
-    """The card in a `model.json`; `Mistake` where it is none."""
+    """The card in a `model.json`; `InputError` where it is none."""
     try:
         if file.stat().st_size > LARGEST_CARD:
-            raise Mistake(f"it is longer than {LARGEST_CARD:,} bytes")
+            raise InputError(f"it is longer than {LARGEST_CARD:,} bytes")
         return card_of(from_json(file.read_bytes(), allow_inf_nan=False))
     except OSError as error:
-        raise Mistake(f"{file} cannot be read: {error.strerror}") from error
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         what = " ".join(str(error).split())[:300]
-        raise Mistake(f"{file} is not the card of a bundle ({what}); mend that or train the bundle anew") from error
+        raise InputError(f"{file} is not the card of a bundle ({what}); mend that or train the bundle anew") from error
 
 
 def save(folder: Path, card: Card, state: Mapping[str, Tensor], *, half: bool = False) -> Bundle:
@@ -217,7 +217,7 @@ def save(folder: Path, card: Card, state: Mapping[str, Tensor], *, half: bool = 
 def write(folder: Path, card: Card, content: bytes) -> Bundle:
     """Write a bundle whole or not at all, in place of one that is there; returns it as written.
 
-    `content` is the file of weights. Raises `Mistake` rather than replace a folder that holds anything else.
+    `content` is the file of weights. Raises `InputError` rather than replace a folder that holds anything else.
     """
     check_folder(folder)
     card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})

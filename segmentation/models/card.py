@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import Legend
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -158,14 +158,14 @@ class Card(BaseModel):
 
     @property
     def network(self) -> NetworkModel:
-        """What it says of its network; `Mistake` where the model is none."""
+        """What it says of its network; `InputError` where the model is none."""
         if self.model.kind != "network":
-            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does")
+            raise InputError(f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does")
         return self.model
 
     @property
     def forest(self) -> ForestModel:
-        """What it says of its forest; `Mistake` where the model is none."""
+        """What it says of its forest; `InputError` where the model is none."""
         if self.model.kind != "forest":
-            raise Mistake(f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does")
+            raise InputError(f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does")
         return self.model

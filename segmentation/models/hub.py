@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.bundle import CARD, LARGEST_CARD, load, read_card
 from segmentation.models.stac_mlm import KINDS
 from segmentation.models.weights import LARGEST, PICKLES, SMP_CONFIG, SMP_WEIGHTS, tensor_facts
@@ -54,7 +54,7 @@ class ModelId:
     def parse(cls, text: str) -> ModelId:
         found = _ID.fullmatch(text)
         if found is None or ".." in text:
-            raise Mistake(f"{text} names no model; write hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
+            raise InputError(f"{text} names no model; write hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
         return cls(found[1], found[2], found[3] or "main")
 
 
@@ -66,7 +66,7 @@ def is_id(text: str) -> bool:
 def fetched(text: str) -> Path:
     """The folder of a bundle with that id: checked, and downloaded unless that revision is here already.
 
-    Only networks are taken, whose weights are safetensors. Raises `Mistake` in one line for anything else.
+    Only networks are taken, whose weights are safetensors. Raises `InputError` in one line for anything else.
     """
     model = ModelId.parse(text)
 
@@ -76,7 +76,7 @@ def fetched(text: str) -> Path:
         hub.get(CARD, folder, most=LARGEST_CARD)
         card = read_card(folder / CARD)
         if card.model.kind != "network":
-            raise Mistake(
+            raise InputError(
                 f"{model} holds a {card.model.kind}; only networks are taken from elsewhere; copy its folder here"
             )
         hub.get(KINDS["network"].weights, folder, most=min(card.size, LARGEST))
@@ -91,7 +91,7 @@ def fetched_foreign(text: str) -> Path:
     def download(hub: _Hub, folder: Path) -> None:
         if not {SMP_CONFIG, SMP_WEIGHTS} <= hub.files:
             if CARD in hub.files:
-                raise Mistake(f"{model} is a bundle as it is; name it wherever a bundle is asked for")
+                raise InputError(f"{model} is a bundle as it is; name it wherever a bundle is asked for")
             raise _no_bundle(model, hub.files)
         hub.get(SMP_CONFIG, folder, most=LARGEST_CARD)
         hub.get(SMP_WEIGHTS, folder, most=LARGEST)
@@ -110,7 +110,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or platform).expanduser() / "landweave" / "models"
 
 
-def _no_bundle(model: ModelId, files: frozenset[str]) -> Mistake:
+def _no_bundle(model: ModelId, files: frozenset[str]) -> InputError:
     pickles = sorted(file for file in files if file.lower().endswith(PICKLES))
     if {SMP_CONFIG, SMP_WEIGHTS} <= files:
         mend = (
@@ -120,7 +120,7 @@ def _no_bundle(model: ModelId, files: frozenset[str]) -> Mistake:
         mend = f"{pickles[0]} can run code when opened and is not taken; ask its author for a bundle or for safetensors"
     else:
         mend = "ask its author for a folder that `landweave train` wrote"
-    return Mistake(f"{model} is no bundle, it has no {CARD}; {mend}")
+    return InputError(f"{model} is no bundle, it has no {CARD}; {mend}")
 
 
 def _cached(model: ModelId, what: str, download: Callable[[_Hub, Path], None], check: Callable[[Path], None]) -> Path:
@@ -150,7 +150,7 @@ def _cached(model: ModelId, what: str, download: Callable[[_Hub, Path], None], c
 def _is_whole(folder: Path, check: Callable[[Path], None]) -> bool:
     try:
         check(folder)
-    except (Mistake, OSError):
+    except (InputError, OSError):
         return False
     return True
 
@@ -185,28 +185,28 @@ class _Hub:
                 hub.commit = answer["sha"]
                 hub.files = frozenset(file["rfilename"] for file in answer["siblings"])
             except (ValueError, LookupError, TypeError, RecursionError) as error:
-                raise Mistake(f"{model}: {endpoint} does not answer as a model hub; see HF_ENDPOINT") from error
+                raise InputError(f"{model}: {endpoint} does not answer as a model hub; see HF_ENDPOINT") from error
             if not _COMMIT.fullmatch(str(hub.commit)):
-                raise Mistake(f"{model}: {endpoint} names no commit; see HF_ENDPOINT")
+                raise InputError(f"{model}: {endpoint} names no commit; see HF_ENDPOINT")
             yield hub
 
     def get(self, file: str, folder: Path, *, most: int) -> None:
         """Write one file of the model into `folder`."""
         if file not in self.files:
-            raise Mistake(f"{self.model} has no {file}; ask its author for it")
+            raise InputError(f"{self.model} has no {file}; ask its author for it")
         with (folder / file).open("wb") as stream:
             for piece in self.read(f"{self.model.owner}/{self.model.name}/resolve/{self.commit}/{file}", most):
                 stream.write(piece)
 
     def read(self, path: str, most: int) -> Iterator[bytes]:
-        """An answer, piece by piece; `Mistake` where it is longer than `most` bytes or takes too long."""
+        """An answer, piece by piece; `InputError` where it is longer than `most` bytes or takes too long."""
         import httpx
 
         length = 0
         try:
             with self.client.stream("GET", f"{self.endpoint}/{path}") as answer:
                 if answer.status_code in (401, 403, 404):
-                    raise Mistake(
+                    raise InputError(
                         f"{self.model} is not there for you ({answer.status_code}): check its name and revision; "
                         "for a private or gated model set HF_TOKEN"
                     )
@@ -214,18 +214,18 @@ class _Hub:
                 for piece in answer.iter_bytes(2**20):
                     length += len(piece)
                     if length > most:
-                        raise Mistake(
+                        raise InputError(
                             f"{self.model}: {path.rpartition('/')[2]} is longer than {most:,} bytes; not taken"
                         )
                     if monotonic() > self.deadline:
-                        raise Mistake(f"{self.model} takes longer than {SECONDS:.0f} s; try again on a faster line")
+                        raise InputError(f"{self.model} takes longer than {SECONDS:.0f} s; try again on a faster line")
                     yield piece
         except httpx.HTTPStatusError as error:
-            raise Mistake(
+            raise InputError(
                 f"{self.model}: {self.endpoint} answers {error.response.status_code}; try again later"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Mistake(
+            raise InputError(
                 f"{self.model}: {self.endpoint} cannot be reached ({type(error).__name__}); what is in the cache works "
                 "without it, by its full commit: @ and 40 digits"
             ) from error

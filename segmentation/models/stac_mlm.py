@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.card import Card
 
 FORMAT = 1
@@ -117,7 +117,7 @@ def item_of(card: Card) -> dict[str, Any]:
 def card_of(item: JsonValue) -> Card:
     """The card that an Item of `item_of` tells; what others added to it is passed over.
 
-    Raises `Mistake` in one line for anything else, without the name of the file, which is not known here.
+    Raises `InputError` in one line for anything else, without the name of the file, which is not known here.
     """
     found = _Found(item, "")
     properties = found["properties"]
@@ -126,7 +126,7 @@ def card_of(item: JsonValue) -> Card:
     model = dict(properties["landweave:model"].mapping())
     kind = KINDS.get(str(model.get("kind")))
     if kind is None:
-        raise Mistake(f"landweave:model.kind is none of {', '.join(KINDS)}")
+        raise InputError(f"landweave:model.kind is none of {', '.join(KINDS)}")
     further = dict(properties["mlm:hyperparameters"].mapping())
     if kind is KINDS["network"]:
         model |= {"architecture": properties["mlm:architecture"].value, "encoder": further.pop("encoder", None)}
@@ -137,10 +137,10 @@ def card_of(item: JsonValue) -> Card:
             model["sklearn"] = properties["mlm:framework_version"].value
     asset = found["assets"]["weights"]
     if asset["href"].value not in (f"./{kind.weights}", kind.weights):
-        raise Mistake(f"assets.weights.href is not {kind.weights}, which lies beside the card")
+        raise InputError(f"assets.weights.href is not {kind.weights}, which lies beside the card")
     checksum = str(asset.mapping().get("file:checksum", _MULTIHASH_SHA256))
     if not checksum.startswith(_MULTIHASH_SHA256):
-        raise Mistake("assets.weights.file:checksum is no SHA-256")
+        raise InputError("assets.weights.file:checksum is no SHA-256")
     fields = {
         "name": found["id"].value,
         "bands": _bands_of(asset["raster:bands"], entry, scaled=kind is KINDS["network"]),
@@ -158,7 +158,7 @@ def card_of(item: JsonValue) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise Mistake(f"{place}: {first['msg']}" if place else first["msg"]) from error
+        raise InputError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
 # ---------------------------------------------------------------------------------------------------------- card → item
@@ -269,23 +269,23 @@ class _Found:
         below = f"{self.path}.{name}" if self.path else name
         mapping = self.mapping()
         if name not in mapping:
-            raise Mistake(f"it has no {below}")
+            raise InputError(f"it has no {below}")
         return _Found(mapping[name], below)
 
     def mapping(self) -> Mapping[str, Any]:
         if not isinstance(self.value, dict):
-            raise Mistake(f"{self.path or 'it'} is no JSON object")
+            raise InputError(f"{self.path or 'it'} is no JSON object")
         return self.value
 
     def each(self) -> list[_Found]:
         if not isinstance(self.value, list):
-            raise Mistake(f"{self.path} is no list")
+            raise InputError(f"{self.path} is no list")
         return [_Found(value, f"{self.path}.{place}") for place, value in enumerate(self.value)]
 
     def only(self) -> _Found:
         every = self.each()
         if len(every) != 1:
-            raise Mistake(f"{self.path} has {len(every)} entries, and a bundle has one")
+            raise InputError(f"{self.path} has {len(every)} entries, and a bundle has one")
         return every[0]
 
 
@@ -293,24 +293,24 @@ def _check_ours(properties: _Found) -> None:
     """Refuse what another program wrote, and what a newer version of this one did."""
     version = properties.mapping().get("landweave:format")
     if version is None:
-        raise Mistake("another program wrote it: it has no properties.landweave:format")
+        raise InputError("another program wrote it: it has no properties.landweave:format")
     if type(version) is not int or version < 1:
-        raise Mistake("properties.landweave:format is no version")
+        raise InputError("properties.landweave:format is no version")
     if version > FORMAT:
-        raise Mistake(f"a newer Landweave wrote it (format {version}, this one reads up to {FORMAT})")
+        raise InputError(f"a newer Landweave wrote it (format {version}, this one reads up to {FORMAT})")
     for name in properties.mapping():
         if name.startswith(_OURS) and name.removeprefix(_OURS) not in _FIELDS:
-            raise Mistake(f"format {FORMAT} has no properties.{name[:80]!r}")
+            raise InputError(f"format {FORMAT} has no properties.{name[:80]!r}")
 
 
 def _bands_of(told: _Found, entry: _Found, *, scaled: bool) -> list[dict[str, Any]]:
     """Fields of each band, in the order of the model's channels."""
     known = told.each()
     if [band.value for band in entry["bands"].each()] != [band["name"].value for band in known]:
-        raise Mistake(f"{told.path} and {entry.path}.bands do not name the same bands")
+        raise InputError(f"{told.path} and {entry.path}.bands do not name the same bands")
     scales = entry["value_scaling"].each() if scaled else [band["statistics"] for band in known]
     if len(scales) != len(known) or any(scaled and scale["type"].value != "z-score" for scale in scales):
-        raise Mistake(f"{entry.path}.value_scaling is not a z-score for each band")
+        raise InputError(f"{entry.path}.value_scaling is not a z-score for each band")
     return [
         {
             "name": band["name"].value,

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Self
 import xarray as xr
 from pydantic import AfterValidator, Field
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import Legend
 from segmentation.models.bundle import Bundle, load, names
 from segmentation.models.hub import fetched, is_id
@@ -53,7 +53,7 @@ class Bundled(Segmenter):
             absent = sorted(sources - {band.partition(".")[0] for band in available if "." in band})
             add = " and ".join(f"{source}=FILE" for source in absent)
             mended = f"add {add} to the scene" if absent else mend(card.band_names, available)
-            raise Mistake(
+            raise InputError(
                 f"{card.model.kind} {card.name} also needs {', '.join(missing)}, and the scene has "
                 f"{', '.join(available)}; {mended} or choose another --segmenter"
             )
@@ -76,10 +76,10 @@ class Bundled(Segmenter):
 
     @property
     def opened(self) -> Bundle:
-        """The bundle; `Mistake` where it is not the one this segmenter was fitted to."""
+        """The bundle; `InputError` where it is not the one this segmenter was fitted to."""
         bundle = load(self.bundle)
         if self.fitted not in (None, bundle.digest):
-            raise Mistake(
+            raise InputError(
                 f"bundle {self.bundle} has changed: this run began with {self.fitted} and finds {bundle.digest}; "
                 "bring the old one back or start the run afresh"
             )

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pydantic_core import from_json
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 
 SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
 """What segmentation-models-pytorch's `save_pretrained` leaves in a folder."""
@@ -54,17 +54,17 @@ class TensorFacts(NamedTuple):
 
 
 def refuse_checkpoint(file: str | Path) -> None:
-    """Raise `Mistake`, with the command that makes a bundle of it, where a name is that of a file without a card."""
+    """Raise `InputError`, with the command that makes a bundle of it, where a name is that of a file without a card."""
     if Path(file).suffix.lower() in CHECKPOINTS:
         why = "which can run code when it is opened" if Path(file).suffix.lower() in PICKLES else "without a card"
-        raise Mistake(
+        raise InputError(
             f"{file} is a file of weights, {why}; make a bundle of it: "
             f"landweave convert {file} --like BUNDLE --out DIR (or see landweave convert --help)"
         )
 
 
 def tensor_facts(stream: BinaryIO, size: int, name: str | Path) -> dict[str, TensorFacts]:
-    """Types and shapes by name, from the header alone; `Mistake` where file and header do not fit each other.
+    """Types and shapes by name, from the header alone; `InputError` where file and header do not fit each other.
 
     `size` is the file's length in bytes. What passes takes up exactly that, so that loading it asks for no more.
     """
@@ -110,5 +110,5 @@ def _entry(entry: Any, tensor: str, name: str | Path) -> tuple[TensorFacts, tupl
     return TensorFacts(entry["dtype"], tuple(shape)), (span[0], span[1])
 
 
-def _no_safetensors(name: str | Path, fact: str) -> Mistake:
-    return Mistake(f"{name} is not a safetensors file ({fact}); save it as one")
+def _no_safetensors(name: str | Path, fact: str) -> InputError:
+    return InputError(f"{name} is not a safetensors file ({fact}); save it as one")

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.card import Card, NetworkModel, OptionValue
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ def build(card: Card, weights: Weights = "none") -> torch.nn.Module:
     """The card's network in float32 `(batch, band, y, x) -> (batch, class, y, x)`: logits, `y` and `x` × its stride.
 
     With random weights nothing is read and nothing fetched; with "imagenet" the encoder starts from pretrained ones,
-    where `initial_weights` finds some, and a logged line says where not. Raises `Mistake` where there is no such
+    where `initial_weights` finds some, and a logged line says where not. Raises `InputError` where there is no such
     network.
     """
     network = card.network
     if network.architecture not in ARCHITECTURES:
         close = get_close_matches(network.architecture.lower(), ARCHITECTURES, 1, 0) or ["unet"]
-        raise Mistake(
+        raise InputError(
             f"bundle {card.name}: there is no architecture {network.architecture!r}; the nearest is {close[0]}, "
             f"and there are {', '.join(ARCHITECTURES)}"
         )
@@ -156,7 +156,7 @@ def _tried(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
     return model.train(was_training)
 
 
-def _mended(card: Card, error: Exception) -> Mistake:
+def _mended(card: Card, error: Exception) -> InputError:
     """The refusal in one line, with what would work instead."""
     network = card.network
     reason = " ".join(str(error.args[0] if error.args else type(error).__name__).split())
@@ -165,9 +165,9 @@ def _mended(card: Card, error: Exception) -> Mistake:
     what = f"cannot build the {network.architecture} on {network.encoder} of bundle {card.name}"
     if network.options and _works(plain):
         settings = ", ".join(f"{name}={value}" for name, value in network.options.items())
-        return Mistake(f"{what} with {settings} ({reason}); without these settings it works")
+        return InputError(f"{what} with {settings} ({reason}); without these settings it works")
     nearest = next(name for name in _near(network) if _works(plain.model_copy(update={"encoder": name})))
-    return Mistake(f"{what} ({reason}); the nearest encoder that works is {nearest}")
+    return InputError(f"{what} ({reason}); the nearest encoder that works is {nearest}")
 
 
 def _works(network: NetworkModel) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.bundle import Bundle
 from segmentation.networks.architectures import SMALLEST, build, stride_of
 
@@ -25,13 +25,15 @@ def trained(bundle: Bundle) -> torch.nn.Module:
 
 
 def restored(bundle: Bundle) -> torch.nn.Module:
-    """The bundle's network in float32, part by part as it was trained; `Mistake` where its weights are of another."""
+    """The bundle's network in float32, part by part as it was trained; `InputError` where its weights are of
+    another.
+    """
     model = build(bundle.card)
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in bundle.weights().items()})
     except RuntimeError as error:
         network = bundle.card.network
-        raise Mistake(
+        raise InputError(
             f"the weights in {bundle.folder} do not fit {network.architecture} on {network.encoder}, "
             "which its card says they are of; train it anew"
         ) from error

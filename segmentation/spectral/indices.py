@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -127,14 +127,14 @@ def _spellings() -> Mapping[str, tuple[str, ...]]:
 
 
 def find(name: str) -> Index:
-    """The index called `name`, in any case; `Mistake` with the closest names where there is none."""
+    """The index called `name`, in any case; `InputError` with the closest names where there is none."""
     if name in catalogue():
         return catalogue()[name]
     spelled = _spellings().get(name.lower(), ())
     if not spelled:
-        raise Mistake(f"there is no index {name!r}; {_hint(name)}")
+        raise InputError(f"there is no index {name!r}; {_hint(name)}")
     if len(spelled) > 1:  # BAI burns, BaI is bare soil
-        raise Mistake(f"{name!r} may be {' or '.join(spelled)}; write the one you mean exactly so")
+        raise InputError(f"{name!r} may be {' or '.join(spelled)}; write the one you mean exactly so")
     return catalogue()[spelled[0]]
 
 
@@ -205,14 +205,14 @@ def _source(name: str) -> str:
 def required_bands(name: str, available: Collection[str]) -> tuple[str, ...]:
     """The bands of a scene that an index is computed from, in the formula's order.
 
-    Raises `Mistake` where the scene does not have them, or where the index needs what no scene has.
+    Raises `InputError` where the scene does not have them, or where the index needs what no scene has.
     """
     index = find(name)
     lacking = index.missing(available)
     if index.parameters:
-        raise Mistake(f"{index.name} cannot be computed here: it needs {_listed(index.parameters)} besides bands")
+        raise InputError(f"{index.name} cannot be computed here: it needs {_listed(index.parameters)} besides bands")
     if lacking:
-        raise Mistake(
+        raise InputError(
             f"{index.name} needs {_listed(index.bands)}; there are {', '.join(available) or 'no bands'}: "
             f"{mend(index.bands, available)}"
         )
@@ -232,7 +232,7 @@ def missing(bands: Collection[str]) -> dict[str, tuple[str, ...]]:
 def compute(name: str, chip: xr.Dataset) -> npt.NDArray[np.float32]:
     """An index of a chip: `(y, x) float32`, NaN where a pixel is invalid or the formula undefined, never infinite.
 
-    On digital numbers only an index that is the same at every scale means something; `Mistake` for any other, for a
+    On digital numbers only an index that is the same at every scale means something; `InputError` for any other, for a
     mixture of digital numbers and reflectance, and for a band that is not there.
     """
     index = find(name)
@@ -242,7 +242,7 @@ def compute(name: str, chip: xr.Dataset) -> npt.NDArray[np.float32]:
 
     raw = [order[place] for place in places if chip["units"].values[place] == "dn"]
     if raw and not (index.scale_invariant and len(raw) == len(places)):
-        raise Mistake(
+        raise InputError(
             f"{index.name} is not the same at every scale and {_listed(raw)} hold digital numbers: "
             "say how they become reflectance, for example --scale 0.0001"
         )

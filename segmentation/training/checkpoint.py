@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.weights import CORRUPT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def save_checkpoint(
         temporary.replace(file)
     except (OSError, RuntimeError) as error:  # the latter is torch's, of a full disk
         temporary.unlink(missing_ok=True)
-        raise Mistake(
+        raise InputError(
             f"cannot keep in {file.parent} what the training has become ({' '.join(str(error).split())[:160]}); is its "
             "disk full? make room there and give the same command again"
         ) from error
@@ -72,7 +72,7 @@ def load_checkpoint(
 ) -> tuple[State, dict[str, torch.Tensor]]:  # fmt: skip
     """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it is run.
 
-    Raises `Mistake` where the file is damaged.
+    Raises `InputError` where the file is damaged.
     """
     import torch
 
@@ -82,7 +82,7 @@ def load_checkpoint(
         averaged.load_state_dict(kept["averaged"])
         optimiser.load_state_dict(kept["optimiser"])
     except CORRUPT as error:
-        raise Mistake(
+        raise InputError(
             f"{file}, from which the training would go on, is damaged ({type(error).__name__}); "
             "begin again with --fresh"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.models.card import Card
 from segmentation.training.recipe import Recipe
@@ -25,14 +25,14 @@ def meet(one: object, other: object) -> bool:
 
 
 def check_start(recipe: Recipe, weights: Bundle) -> None:
-    """Raise `Mistake` where a network is asked for that is not the one whose weights are given."""
+    """Raise `InputError` where a network is asked for that is not the one whose weights are given."""
     shape = weights.card.network
     named = {"architecture": recipe.architecture, "encoder": recipe.encoder}
     asked = {name: value for name, value in named.items() if value} | recipe.options
     there = {"architecture": shape.architecture, "encoder": shape.encoder, **shape.options}
     for name, value in asked.items():
         if value != there.get(name):
-            raise Mistake(
+            raise InputError(
                 f"{name} {value} was asked for, and of bundle {weights.card.name} it is "
                 f"{there.get(name, 'the default')}; leave {name} or --weights out"
             )
@@ -42,8 +42,8 @@ def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[st
     """The state of a new network with what an old one of the same architecture has learnt.
 
     A convolution that looks at the bands takes over their filters by name; a new band starts from the mean of the old
-    ones. Layers that say classes start anew where the classes differ, all others are taken over. Raises `Mistake` where
-    the weights are not those of the old one's card.
+    ones. Layers that say classes start anew where the classes differ, all others are taken over. Raises `InputError`
+    where the weights are not those of the old one's card.
     """
     import torch
 

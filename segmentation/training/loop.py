@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.card import Card
 from segmentation.training.checkpoint import Look, State, load_checkpoint, save_checkpoint
 from segmentation.training.chip_sampler import Places, batch_of
@@ -84,7 +84,7 @@ def learnt(run: Run, told: Told) -> tuple[dict[str, torch.Tensor], list[Look], i
 
     wanted = run.recipe.device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise Mistake("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
+        raise InputError("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
     if wanted == "cpu" or not torch.cuda.is_available():
         return fit(run, told)
     gpus = min(torch.cuda.device_count(), run.recipe.batch)
@@ -144,7 +144,7 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
                 with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
                     logits = model(seen)
             except ValueError as error:  # torch's batch norm, of a single value
-                raise Mistake(
+                raise InputError(
                     f"{run.card.network.architecture} cannot learn from {recipe.batch} chips of {recipe.chip} px in a "
                     f"step ({' '.join(str(error).split())}); raise batch or chip with --set"
                 ) from error
@@ -220,10 +220,10 @@ def _looked(
 ) -> dict[str, torch.Tensor]:
     """Judge the averaged weights; returns the best so far and notes how it stands.
 
-    Raises `Mistake` where they have run away.
+    Raises `InputError` where they have run away.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise Mistake(
+        raise InputError(
             f"the weights have run away by step {now.step}: some are no number; lower the rate, for example "
             f"--set rate={run.recipe.rate / 10:g}"
         )

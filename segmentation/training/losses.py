@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -69,12 +69,12 @@ def loss_named(
     """The sum of the losses in `name`, such as `ce+dice`, of `logits (batch, class, y, x)` and `targets (batch, y, x)`.
 
     `class_weights` is one for each class, `boundary` how much more, or less, a pixel counts that touches another class.
-    0, with a gradient, where a batch has no label. Raises `Mistake` for a name that is none.
+    0, with a gradient, where a batch has no label. Raises `InputError` for a name that is none.
     """
     names = [part.strip() for part in name.lower().split("+")]
     for part in names:
         if part not in LOSSES:
-            raise Mistake(f"loss {part!r} is none of {', '.join(LOSSES)}; a sum is written ce+dice")
+            raise InputError(f"loss {part!r} is none of {', '.join(LOSSES)}; a sum is written ce+dice")
 
     def total(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         import torch

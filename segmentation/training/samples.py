@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import Legend
 from segmentation.models.card import QUANTILES, BandCard, brief
 
@@ -89,9 +89,9 @@ class Samples:
         return sum((piece.counts(part, self.legend.values) for piece in self.pieces), np.zeros(len(self.legend), int))
 
     def check_taught(self) -> None:
-        """Raise `Mistake` where no two classes are there to be told apart."""
+        """Raise `InputError` where no two classes are there to be told apart."""
         if np.count_nonzero(self.counts(TRAIN)) < 2:
-            raise Mistake(
+            raise InputError(
                 "the training part has one class only where the scene has data; label another, or split otherwise with "
                 "--split"
             )

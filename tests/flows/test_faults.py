@@ -33,7 +33,7 @@ from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 LENGTH, SHARD = 512, 48
 KILLS = 50
@@ -240,7 +240,7 @@ def test_a_corrupt_block_fails_its_shards_and_no_other(scene: Path, undisturbed:
         offset, size = (int(source.get_tag_item(f"BLOCK_{what}_3_3", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
     whole = broken.read_bytes()
     broken.write_bytes(whole[:offset] + bytes(size) + whole[offset + size :])
-    with pytest.raises(Mistake, match=r"^\d+ of \d+ shards failed and the others are kept; the first, "):
+    with pytest.raises(InputError, match=r"^\d+ of \d+ shards failed and the others are kept; the first, "):
         pipeline.run(request(broken, folder))
     kept = {part.name for part in (folder / "parts").glob("*.tif")}
     assert len(kept) >= 90
@@ -268,7 +268,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 def test_a_full_disk_is_named_and_nothing_half_written_stays(scene: Path, undisturbed: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", megabytes=1) as disk:
         (disk / "ballast").write_bytes(bytes(800_000))
-        with pytest.raises(Mistake, match=r"disk.* is full"):
+        with pytest.raises(InputError, match=r"disk.* is full"):
             pipeline.run(request(scene, disk / "run"))
         assert not list((disk / "run").rglob("*.tmp"))
         assert not (disk / "run" / "classes.tif").exists()

@@ -23,7 +23,7 @@ from segmentation.classical.rules import Rules
 from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.regions.sieve import sieved
 
 PIXEL = 100
@@ -95,7 +95,9 @@ def test_the_command_line_asks_for_it() -> None:
 
 
 def test_a_rule_that_does_not_exist_is_refused_in_one_sentence() -> None:
-    with pytest.raises(Mistake, match=r"min_area_rule: Input should be 'longest-border' or 'largest', not 'smallest'"):
+    with pytest.raises(
+        InputError, match=r"min_area_rule: Input should be 'longest-border' or 'largest', not 'smallest'"
+    ):
         checked(Request, source={"paths": ["a.tif"]}, out="out", segmenter=Rules(), min_area_rule="smallest")
 
 

@@ -18,7 +18,7 @@ from flows.compute.dask_pool import DaskPool
 from flows.run.pipeline import Failures
 from tests.ranges import ranges
 from tests.scenes import write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.remote_cache import SMALL
 
@@ -36,7 +36,7 @@ def test_of_failures_one_is_kept() -> None:
     """An error holds its traceback, the traceback its frames, and these the pixels of a shard."""
     failures, kept = Failures(), {}
     for row in (3, 1, 4, 0, 2):
-        error = Mistake(f"shard {row}")
+        error = InputError(f"shard {row}")
         failures.add(Window(row, 0, 1, 1), error)
         kept[row] = weakref.ref(error)
     del error

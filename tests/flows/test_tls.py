@@ -25,7 +25,7 @@ from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -142,13 +142,13 @@ def test_a_run_over_the_network_is_the_run_at_home(address: str, ours: Keys, tmp
 def test_whoever_has_other_keys_is_not_let_in(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 5)
     theirs = keys(tmp_path / "theirs")
-    with pytest.raises(Mistake, match=rf"no Dask scheduler answers at {address}"):
+    with pytest.raises(InputError, match=rf"no Dask scheduler answers at {address}"):
         cluster.start(Cluster(kind=address, settings=theirs.settings)).__enter__()
 
 
 def test_whoever_speaks_plainly_is_not_let_in(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 5)
-    with pytest.raises(Mistake, match="no Dask scheduler answers"):
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
         cluster.start(Cluster(kind=address.replace("tls://", "tcp://"))).__enter__()
 
 

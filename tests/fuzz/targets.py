@@ -1,4 +1,4 @@
-"""What is fed to what: each target takes the bytes of a file, and either returns or raises a `Mistake` of one line.
+"""What is fed to what: each target takes the bytes of a file, and either returns or raises a `InputError` of one line.
 
 Anything else (another error, a crash, a hang, a gigabyte) is a finding.
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segmentation.errors import Mistake as ModelMistake
-from tiling.errors import Mistake
+from segmentation.errors import InputError as ModelMistake
+from tiling.errors import InputError
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
@@ -40,7 +40,7 @@ def check(target: Target, content: bytes) -> str | None:
         path.write_bytes(content)
         try:
             target.meet(path)
-        except (Mistake, ModelMistake) as mistake:
+        except (InputError, ModelMistake) as mistake:
             sentence = str(mistake)
             if not sentence or not sentence.isprintable():
                 raise AssertionError(f"not one line: {sentence!r}") from mistake

@@ -22,7 +22,7 @@ def legend_of(raster: str | Path) -> tuple[LegendRow, ...]:
     """A row for each value with a name or a colour, without the raster's no data; no rows where it carries neither.
 
     A value without a name is named by its number, one without a colour gets that of
-    `tiling.classmaps.legend.completed`. `Mistake` where there is no raster.
+    `tiling.classmaps.legend.completed`. `InputError` where there is no raster.
     """
     with open_dataset(str(raster)) as source:
         try:

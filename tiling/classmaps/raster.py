@@ -11,7 +11,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioIOError
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 
@@ -23,35 +23,35 @@ Groups = tuple[tuple[int, int | None], ...]
 
 
 def open_classes(path: str | Path) -> rasterio.DatasetReader:
-    """A class raster, open, of one band or one and alpha; `Mistake` where it is none."""
+    """A class raster, open, of one band or one and alpha; `InputError` where it is none."""
     source = open_dataset(str(path))
     has_alpha(path, source)
     if not np.issubdtype(np.dtype(source.dtypes[0]), np.integer):
-        raise Mistake(f"{path} holds {source.dtypes[0]} values; a class raster holds integers")
+        raise InputError(f"{path} holds {source.dtypes[0]} values; a class raster holds integers")
     if source.crs is None:
-        raise Mistake(f"{path} has no CRS, so it cannot be laid over another map; add one with rio edit-info --crs")
+        raise InputError(f"{path} has no CRS, so it cannot be laid over another map; add one with rio edit-info --crs")
     return source
 
 
 def has_alpha(path: str | Path, source: Any) -> bool:
-    """Whether beside its one band a raster has an alpha band; `Mistake` where it has several, or others."""
+    """Whether beside its one band a raster has an alpha band; `InputError` where it has several, or others."""
     if source.count == 1:
         return False
     if source.count == 2 and source.colorinterp[1] == ColorInterp.alpha:
         return True
-    raise Mistake(
+    raise InputError(
         f"{path} holds {source.count} bands, and only one can be meant; take it alone: "
         f"gdal_translate -b 1 {path} one.tif"
     )
 
 
 def open_regions(path: str | Path) -> Any:
-    """A class raster that regions can be made of: one band of integers of at most 32 bits; else `Mistake`."""
+    """A class raster that regions can be made of: one band of integers of at most 32 bits; else `InputError`."""
     source = open_dataset(str(path))
     if source.count == 1 and np.can_cast(source.dtypes[0], np.int32):
         return source
     with source:
-        raise Mistake(
+        raise InputError(
             f"{path} holds {source.count} × {source.dtypes[0]}; a class raster has one band of integers "
             "of at most 32 bits: make one with gdal_translate -b 1 -ot Int32"
         )
@@ -63,12 +63,12 @@ def nodata_of(source: Any, nodata: int | None) -> int | None:
 
 
 def read_band(path: str | Path, window: Window) -> npt.NDArray[np.integer]:
-    """`(y, x)` pixels of the first band of a raster; `Mistake` where they cannot be read."""
+    """`(y, x)` pixels of the first band of a raster; `InputError` where they cannot be read."""
     with open_dataset(str(path)) as source:
         try:
             return source.read(1, window=window.ranges)
         except RasterioIOError as error:
-            raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
+            raise InputError(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
 
 
 def read_classes(source: Any, window: Window, groups: Groups) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -77,7 +77,7 @@ def read_classes(source: Any, window: Window, groups: Groups) -> tuple[npt.NDArr
         values, valid = source.read(1, window=window.ranges), source.read_masks(1, window=window.ranges) > 0
     except RasterioIOError as error:
         path = getattr(source, "src_dataset", source).name
-        raise Mistake(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
+        raise InputError(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
     if not groups:
         return values, valid
     regrouped = values.astype(np.int64)
@@ -103,5 +103,5 @@ def read_confidence(source: Any, window: Window) -> npt.NDArray[np.uint8]:
     odd = percent[(percent > 100) & (percent != NO_CONFIDENCE)]
     if odd.size:
         path = getattr(source, "src_dataset", source).name
-        raise Mistake(f"{path} holds {odd[0]} at {window}; a confidence is 0 to 100, or 255 for none")
+        raise InputError(f"{path} holds {odd[0]} at {window}; a confidence is 0 to 100, or 255 for none")
     return percent

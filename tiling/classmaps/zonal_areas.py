@@ -24,7 +24,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioIOError
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -204,13 +204,13 @@ def zone_areas(
     """Areas of the classes of a raster in polygons given in its CRS; pixels on an outline count by their covered part.
 
     `nodata` is what the file declares unless it is given. Memory follows from a block and the polygons, never from the
-    raster; `map` may watch the blocks go by. Raises `Mistake` for rasters that cannot be read or hold no classes.
+    raster; `map` may watch the blocks go by. Raises `InputError` for rasters that cannot be read or hold no classes.
     """
     with open_dataset(str(raster)) as source:
         if not np.can_cast(source.dtypes[0], np.int32):
-            raise Mistake(f"{raster} holds {source.dtypes[0]}; a class raster holds integers of at most 32 bits")
+            raise InputError(f"{raster} holds {source.dtypes[0]}; a class raster holds integers of at most 32 bits")
         if source.crs is None:
-            raise Mistake(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
+            raise InputError(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
         if nodata is None and source.nodata is not None:
             nodata = int(source.nodata)
         edges = edges_of(polygons, source.transform)
@@ -299,4 +299,6 @@ def _read(source: Any, window: Window) -> npt.NDArray[np.integer]:
     try:
         return source.read(1, window=window.ranges)
     except RasterioIOError as error:
-        raise Mistake(f"{source.name} cannot be read at {window}: {error}; make or download the file again") from error
+        raise InputError(
+            f"{source.name} cannot be read at {window}: {error}; make or download the file again"
+        ) from error

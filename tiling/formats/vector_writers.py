@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.geopackage import write_geopackage
 from tiling.formats.geoparquet import write_geoparquet
 from tiling.formats.layer import Layer, Stream
@@ -60,7 +60,7 @@ SHAPEFILE_BYTES = 2**31 - 1
 
 
 def write_shapefile(path: Path, stream: Stream) -> None:
-    """Write a shapefile with its table in UTF-8; `Mistake` where it would become larger than shapefiles may be.
+    """Write a shapefile with its table in UTF-8; `InputError` where it would become larger than shapefiles may be.
 
     Names of columns have ten letters at most there: `short_names`.
     """
@@ -75,7 +75,7 @@ def write_shapefile(path: Path, stream: Stream) -> None:
         for batch in stream:
             shapes += batch["geometry"].nbytes
             if shapes > SHAPEFILE_BYTES:
-                raise Mistake(f"{path.name} would be larger than the 2 GB of a shapefile; end it in .gpkg")
+                raise InputError(f"{path.name} would be larger than the 2 GB of a shapefile; end it in .gpkg")
             yield batch.rename_columns(schema.names).cast(schema)
 
     pyogrio.write_arrow(
@@ -137,15 +137,15 @@ WRITERS: Mapping[str, Callable[[Path, Stream], None]] = {
 
 
 def check_suffix(path: str | Path) -> None:
-    """Raise `Mistake` where the suffix names no vector format that is written here."""
+    """Raise `InputError` where the suffix names no vector format that is written here."""
     if Path(path).suffix.lower() not in WRITERS:
-        raise Mistake(f"{path} names no vector format by its suffix; end it in {', '.join(WRITERS)}")
+        raise InputError(f"{path} names no vector format by its suffix; end it in {', '.join(WRITERS)}")
 
 
 def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: Layer) -> int:
     """Number of features written to `path`, which appears whole or not at all; its suffix decides the format.
 
-    `batches` have the columns of `layer.schema` and are taken one at a time. Raises `Mistake` for a suffix without a
+    `batches` have the columns of `layer.schema` and are taken one at a time. Raises `InputError` for a suffix without a
     format and where the file cannot be written; what `batches` raises passes through.
     """
     check_suffix(path)
@@ -169,7 +169,7 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
         if stream.failure is not None:
             raise stream.failure from None
-        raise Mistake(f"{path} cannot be written: {error}; is its folder there, writable and not full?") from error
+        raise InputError(f"{path} cannot be written: {error}; is its folder there, writable and not full?") from error
     except RuntimeError:
         if stream.failure is not None:
             raise stream.failure from None

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 
 Bounds = tuple[float, float, float, float]
@@ -61,9 +61,9 @@ def check_overlap(path: str, one: GeoBox, grid: GeoBox) -> None:
     try:
         apart = not (_reaches(one, grid) or _reaches(grid, one))
     except ProjError as error:
-        raise Mistake(f"{path} has a CRS from which PROJ knows no way to the scene's; reproject it") from error
+        raise InputError(f"{path} has a CRS from which PROJ knows no way to the scene's; reproject it") from error
     if apart:
-        raise Mistake(f"{path} lies elsewhere than the scene; give a file of the same place")
+        raise InputError(f"{path} lies elsewhere than the scene; give a file of the same place")
 
 
 def _reaches(one: GeoBox, other: GeoBox) -> bool:

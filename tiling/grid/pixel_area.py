@@ -15,7 +15,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 
 CELL = 64
@@ -52,7 +52,7 @@ class PixelAreas:
 
     def __post_init__(self) -> None:
         if self.geobox.crs is None:
-            raise Mistake("a raster without a CRS has no areas; assign one, for example with gdal_edit.py -a_srs")
+            raise InputError("a raster without a CRS has no areas; assign one, for example with gdal_edit.py -a_srs")
 
     @property
     def unit(self) -> float:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import cell_side
 from tiling.grid.window import Window
 
@@ -30,7 +30,9 @@ class PixelSpacing:
 
     def __post_init__(self) -> None:
         if self.geobox.crs is None:
-            raise Mistake("a raster without a CRS has no distances; assign one, for example with gdal_edit.py -a_srs")
+            raise InputError(
+                "a raster without a CRS has no distances; assign one, for example with gdal_edit.py -a_srs"
+            )
 
     def read(self, window: Window) -> tuple[Floats, Floats]:
         """`(y, x) float64` metres to the next row and to the next column, for the pixels of a window; read-only."""

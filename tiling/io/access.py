@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 SCHEMES = ("http", "https", "s3", "gs", "az", "abfs", "abfss")
 """Of addresses that may be a source."""
@@ -34,16 +34,16 @@ class Reach:
     """Hosts of http(s) addresses; buckets as s3://name."""
 
     def check(self, path: str) -> None:
-        """Raise `Mistake` where a path leads elsewhere, whether or not anything is there."""
+        """Raise `InputError` where a path leads elsewhere, whether or not anything is there."""
         if host := host_of(path):
             if self.hosts is not None and host not in self.hosts:
                 known = ", ".join(self.hosts) or "no other machine"
-                raise Mistake(
+                raise InputError(
                     f"{path} lies on {host}, and this server opens files of {known}; whoever runs it can add {host} to "
                     "LANDWEAVE_ALLOWED_HOSTS"
                 )
         elif self.roots is not None and not any(_resolved(path).is_relative_to(root.resolve()) for root in self.roots):
-            raise Mistake(
+            raise InputError(
                 f"{path} lies outside the folders that this server opens ({', '.join(map(str, self.roots))}); put it "
                 "there, or have LANDWEAVE_DATA_ROOTS extended"
             )
@@ -83,7 +83,7 @@ def reaching(folder: Path) -> Iterator[None]:
 
 
 def check_reach(path: str) -> None:
-    """Raise `Mistake` where a path, to read or to write, leads out of what this process is confined to."""
+    """Raise `InputError` where a path, to read or to write, leads out of what this process is confined to."""
     _reach.check(path)
 
 
@@ -101,25 +101,25 @@ def in_memory(path: str) -> bool:
 
 
 def host_of(path: str) -> str | None:
-    """The host or bucket an address names; None for a file of this machine. `Mistake` for any other way to one."""
+    """The host or bucket an address names; None for a file of this machine. `InputError` for any other way to one."""
     if is_there(path):
         return None
     address = next((s + path.removeprefix(p) for p, s in _VIRTUAL.items() if path.startswith(p)), path)
     if address.startswith("/vsi"):
-        raise Mistake(f"{path} is a virtual file of a kind that is not read; unpack it and give the raster itself")
+        raise InputError(f"{path} is a virtual file of a kind that is not read; unpack it and give the raster itself")
     found = re.match(r"(\w[\w+.-]+):", address)
     if found is None or address.startswith("file://"):
         return None
     scheme = found[1]
     if scheme not in SCHEMES or not address.startswith(f"{scheme}://"):
-        raise Mistake(f"{path} is neither a file nor an address; give a path, or {', '.join(SCHEMES[:4])}://…")
+        raise InputError(f"{path} is neither a file nor an address; give a path, or {', '.join(SCHEMES[:4])}://…")
     try:
         parts = urlsplit(address)
         name = parts.hostname if scheme.startswith("http") else parts.netloc
     except ValueError:
         name = None
     if not name:
-        raise Mistake(f"{path} names no host; write it like https://host/scene.tif")
+        raise InputError(f"{path} names no host; write it like https://host/scene.tif")
     return name if scheme.startswith("http") else f"{scheme}://{name}"
 
 

@@ -19,7 +19,7 @@ from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
-from tiling.errors import Away, Damaged, Mistake
+from tiling.errors import Away, Damaged, InputError
 from tiling.grid.window import Window
 from tiling.io import remote_cache
 from tiling.io.access import in_memory, is_there
@@ -48,10 +48,10 @@ _SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
 
 
 def open_dataset(path: str) -> Any:
-    """An open rasterio dataset of a file or a URL; `Mistake` where there is none, or none that may be opened."""
+    """An open rasterio dataset of a file or a URL; `InputError` where there is none, or none that may be opened."""
     driver = driver_for(path)
     if is_local(path) and not is_there(path) and not in_memory(path):
-        raise Mistake(f"{path} does not exist; check the path")
+        raise InputError(f"{path} does not exist; check the path")
     reason = ""
     for left in reversed(range(_attempts(path))):
         copy = None if is_local(path) else remote_cache.fetched(path, remote_cache.SMALL)
@@ -68,15 +68,15 @@ def open_dataset(path: str) -> Any:
         if left:
             time.sleep(BACKOFF)
     if is_local(path) and (sentence := foreign(path)):
-        raise Mistake(sentence)
-    raise Mistake(f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}")  # see _at_place
+        raise InputError(sentence)
+    raise InputError(f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}")  # see _at_place
 
 
 def _check_shape(path: str, dataset: Any) -> None:
     """Refuse what a header declares and nobody has time for, or to be decoded at once and no memory may hold."""
     if (count := dataset.count) > MOST_BANDS:
         dataset.close()
-        raise Mistake(
+        raise InputError(
             f"{path} declares {count:,} bands, and up to {MOST_BANDS:,} are read; if its header is not damaged, take "
             f"some of them: gdal_translate -b 1 -b 2 {path} some.tif"
         )
@@ -85,7 +85,7 @@ def _check_shape(path: str, dataset: Any) -> None:
         size = height * width * np.dtype(_STORED.get(dtype, dtype)).itemsize * together
         if size > LARGEST_BLOCK:
             dataset.close()
-            raise Mistake(
+            raise InputError(
                 f"{path} declares blocks of {width:,} × {height:,} pixels, {size / 2**20:,.0f} MiB each, and up to "
                 f"{LARGEST_BLOCK >> 20} are read; tile it: gdal_translate -co TILED=YES {path} tiled.tif"
             )
@@ -105,7 +105,7 @@ def _check_latitudes(path: str, dataset: Any) -> None:
     pole = np.pi / 2 / dataset.crs.units_factor[1]
     if np.abs(latitude).max() > pole + 1e-3 * pixel:
         dataset.close()
-        raise Mistake(
+        raise InputError(
             f"{path} reaches from {latitude.min():.7g}° to {latitude.max():.7g}° of latitude, and there is nothing "
             f"beyond {pole:g}°; mend its georeference with gdal_edit.py -a_ullr, or cut those rows off with "
             f"gdal_translate -srcwin"
@@ -143,7 +143,7 @@ def borrow_dataset(path: str) -> Iterator[Any]:
     stamp: tuple[Any, ...]
     if is_local(path):
         if not Path(path).exists():
-            raise Mistake(f"{path} is gone; it was there when the scene was opened")
+            raise InputError(f"{path} is gone; it was there when the scene was opened")
         status = Path(path).stat()
         stamp = (status.st_mtime_ns, status.st_size)
     else:
@@ -213,7 +213,7 @@ def _reason(path: str, error: BaseException) -> str:
 def glimpse(path: str, dataset: Any, index: int) -> Pixels:
     """`(value,)` of a band in patches here and there, always the same: what shows what kind of numbers it holds.
 
-    Raises `Mistake` or `Away` where they cannot be read.
+    Raises `InputError` or `Away` where they cannot be read.
     """
     starts = product(*([size * n // _PATCHES for n in range(_PATCHES)] for size in dataset.shape))
     windows = [Window(row, col, _PATCH, _PATCH) & Window.of_shape(*dataset.shape) for row, col in starts]

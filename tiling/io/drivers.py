@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from xml.parsers import expat
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import Reach, current, host_of, in_memory, is_there, local_path
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
@@ -46,7 +46,7 @@ _KEYS_THAT_NAME_A_FILE = ("x_dataset", "y_dataset", "overview_file", "mask_overv
 def driver_for(path: str) -> str:
     """The GDAL driver that may open a source, told by its content, or for a remote one by its name.
 
-    Raises `Mistake` for what must not be opened: other virtual files, hosts or folders out of reach, a VRT that runs
+    Raises `InputError` for what must not be opened: other virtual files, hosts or folders out of reach, a VRT that runs
     code or leads to any of these. A file of no known format is given to GTiff, which says what is wrong with it.
     """
     return _driver(str(path), current(), 0)
@@ -62,7 +62,7 @@ def _driver(path: str, reach: Reach, depth: int) -> str:
     if host := host_of(path):
         suffix = Path(urlsplit(path).path).suffix.lower()
         if suffix == ".vrt":
-            raise Mistake(
+            raise InputError(
                 f"{path} is a VRT on {host}; copy it to this machine: the files it names may stay where they are"
             )
         return _BY_SUFFIX.get(suffix, "GTiff")
@@ -70,12 +70,12 @@ def _driver(path: str, reach: Reach, depth: int) -> str:
     if not is_there(str(file)) or file.is_dir():
         return "GTiff"
     if not file.is_file():
-        raise Mistake(f"{path} is a device or a pipe; give a file")
+        raise InputError(f"{path} is a device or a pipe; give a file")
     try:
         with file.open("rb") as stream:
             head = stream.read(1024)
     except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}; ask its owner") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}; ask its owner") from error
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver
@@ -94,18 +94,18 @@ def _is_envi(file: Path) -> bool:
 
 
 def _check_vrt(file: Path, reach: Reach, depth: int) -> None:
-    """Raise `Mistake` where a VRT is more than a view of rasters that may be opened themselves.
+    """Raise `InputError` where a VRT is more than a view of rasters that may be opened themselves.
 
     Looks at the text before GDAL does, for GDAL opens some of what a VRT names while it opens the VRT.
     """
     status = file.stat()
     if status.st_size > _LARGEST_VRT:
-        raise Mistake(f"{file} is a VRT of {status.st_size:,} bytes, and {_LARGEST_VRT:,} are read; split it")
+        raise InputError(f"{file} is a VRT of {status.st_size:,} bytes, and {_LARGEST_VRT:,} are read; split it")
     if depth >= _DEEPEST_VRT:
-        raise Mistake(f"{file} lies {depth} VRTs deep; give it the rasters themselves")
+        raise InputError(f"{file} lies {depth} VRTs deep; give it the rasters themselves")
     for source, relative in _sources(file, status.st_mtime_ns, status.st_size):
         if source.lstrip().startswith("<"):
-            raise Mistake(f"{file} holds another description inside a file name; write that to a file of its own")
+            raise InputError(f"{file} holds another description inside a file name; write that to a file of its own")
         # GDAL follows a link to the VRT before it looks beside it.
         beside = file.resolve().parent / source
         _driver(str(beside) if relative else source, reach, depth + 1)
@@ -113,7 +113,7 @@ def _check_vrt(file: Path, reach: Reach, depth: int) -> None:
 
 @lru_cache(maxsize=64)
 def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ...]:
-    """What a VRT names, and whether the names are relative to it; `Mistake` where it is not only a view.
+    """What a VRT names, and whether the names are relative to it; `InputError` where it is not only a view.
 
     GDAL's parser does not tell elements from attributes, nor upper from lower case; so neither does this one.
     """
@@ -122,7 +122,9 @@ def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ..
     found: list[tuple[str, bool]] = []
 
     def refuse(what: str) -> None:
-        raise Mistake(f"{file} is a VRT with {what}; only plain views of rasters are read: gdal_translate it to a TIFF")
+        raise InputError(
+            f"{file} is a VRT with {what}; only plain views of rasters are read: gdal_translate it to a TIFF"
+        )
 
     def doctype(*_: object) -> None:
         refuse("a document type")
@@ -163,5 +165,5 @@ def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ..
         with file.open("rb") as stream:
             parser.ParseFile(stream)
     except expat.ExpatError as error:
-        raise Mistake(f"{file} is a VRT that is not well-formed XML ({error}); write it again") from error
+        raise InputError(f"{file} is a VRT that is not well-formed XML ({error}); write it again") from error
     return tuple(dict.fromkeys(found))

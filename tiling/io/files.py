@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -24,7 +24,7 @@ _NOTHING_LEFT = 2**16
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, see it on the disk, then give it its own.
 
-    Raises `Mistake` where the disk is full; nothing is left there then.
+    Raises `InputError` where the disk is full; nothing is left there then.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with on_disk(path.parent):
@@ -40,10 +40,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def on_disk(folder: Path) -> Iterator[None]:
-    """Turn a failure in the block into a `Mistake` that names the disk, where the disk of `folder` is full."""
+    """Turn a failure in the block into a `InputError` that names the disk, where the disk of `folder` is full."""
     try:
         yield
-    except Mistake:
+    except InputError:
         raise
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in FULL
@@ -52,35 +52,35 @@ def on_disk(folder: Path) -> Iterator[None]:
     else:
         return
     # Outside the handler: what the library raised need not survive the way from a worker to the client.
-    raise Mistake(
+    raise InputError(
         f"the disk of {folder} is full; make room, or name a folder elsewhere with --out; what is finished is kept"
     )
 
 
 def made(folder: Path) -> Path:
-    """The folder, made if need be; `Mistake` where it cannot be."""
+    """The folder, made if need be; `InputError` where it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
+        raise InputError(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
     return folder
 
 
 def own_scratch() -> Path:
     """The folder of this machine for what does not last, made if need be; nobody else enters it.
 
-    `LANDWEAVE_SCRATCH` names another place for it than the system's for temporary files. Raises `Mistake` where it
+    `LANDWEAVE_SCRATCH` names another place for it than the system's for temporary files. Raises `InputError` where it
     cannot be made or is somebody else's.
     """
     base = Path(os.environ.get("LANDWEAVE_SCRATCH") or tempfile.gettempdir()) / f"landweave-{os.getuid()}"
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         if base.is_symlink() or base.stat().st_uid != os.getuid():
-            raise Mistake(f"{base} is somebody else's; name a folder of your own in LANDWEAVE_SCRATCH")
+            raise InputError(f"{base} is somebody else's; name a folder of your own in LANDWEAVE_SCRATCH")
         if base.stat().st_mode & 0o077:
             base.chmod(0o700)
     except OSError as error:
-        raise Mistake(f"cannot write to {base}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
+        raise InputError(f"cannot write to {base}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH") from error
     return base
 
 
@@ -88,9 +88,9 @@ def check_folder(folder: Path) -> None:
     """Say before anything is counted that a folder cannot be written to; nothing is made yet."""
     there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
     if not there.is_dir():
-        raise Mistake(f"cannot write to {folder}: {there} is a file; name another folder with --out")
+        raise InputError(f"cannot write to {folder}: {there} is a file; name another folder with --out")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise Mistake(f"cannot write to {folder}: {there} may not be written to; name another folder with --out")
+        raise InputError(f"cannot write to {folder}: {there} may not be written to; name another folder with --out")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,7 +103,7 @@ def scratch(folder: Path) -> Iterator[Path]:
     """A temporary folder inside `folder`, for what must not appear under a final name.
 
     Those that processes of this machine left there when they were killed go: nobody holds their locks any more. Raises
-    `Mistake` where the folder may not be written to.
+    `InputError` where the folder may not be written to.
     """
     mark = f".work-{socket.gethostname()}-"
     for leftover in folder.glob(f"{mark}*"):
@@ -115,7 +115,7 @@ def scratch(folder: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise Mistake(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
+        raise InputError(f"cannot write to {folder}: {error.strerror}; name another place with --out") from error
     lock = _locked(unheld)
     path = unheld.rename(unheld.with_name(mark + unheld.name.removeprefix(".unheld-")))  # held before it can be cleared
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tiling.errors import Mistake, redacted
+from tiling.errors import InputError, redacted
 from tiling.io.access import check_reach
 from tiling.io.gdal_config import NO
 from tiling.io.urls import is_local, split, url_of
@@ -92,7 +92,7 @@ def _may_pass(error: Exception) -> bool:
 def identity(file: str) -> dict[str, Any]:
     """What tells a file's present content from any other: its path, size and time of change, or ETag where it has one.
 
-    Raises `Mistake` where it is not there or may not be read.
+    Raises `InputError` where it is not there or may not be read.
     """
     if is_local(file):
         status = Path(file).stat()
@@ -114,7 +114,7 @@ _seen: dict[str, dict[str, Any]] = {}
 
 
 def read_range(url: str, etag: str, first: int, length: int) -> bytes:
-    """Bytes of a remote file that is still the one of that ETag; `Mistake` where it is another by now."""
+    """Bytes of a remote file that is still the one of that ETag; `InputError` where it is another by now."""
     import obstore
 
     def fetch() -> bytes:
@@ -126,7 +126,7 @@ def read_range(url: str, etag: str, first: int, length: int) -> bytes:
             answer = obstore.get(object_store(root), key, options={"range": (first, first + length)})
             content, found = bytes(answer.bytes()), _tag_of_object(answer.meta)
         if found != etag:
-            raise Mistake(f"{url} was overwritten while it was read; start again")
+            raise InputError(f"{url} was overwritten while it was read; start again")
         if len(content) != length:
             raise ConnectionError(f"{len(content)} of {length} bytes arrived")
         return content
@@ -180,7 +180,7 @@ def _opened(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
 
 
 def document(url: str, most: int) -> bytes:
-    """The bytes of a document, fetched anew; raises `Mistake` like `identity`, and where it has more than `most`."""
+    """The bytes of a document, fetched anew; raises `InputError` like `identity`, and where it has more than `most`."""
     import obstore
 
     def fetch() -> bytes:
@@ -194,12 +194,12 @@ def document(url: str, most: int) -> bytes:
 
     try:
         content = attempt(fetch)
-    except Mistake:
+    except InputError:
         raise
     except Exception as error:
         raise refused(url, error) from None
     if len(content) > most:
-        raise Mistake(f"{url} has more than {most >> 20} MiB, too much for a document; check the address")
+        raise InputError(f"{url} has more than {most >> 20} MiB, too much for a document; check the address")
     return content
 
 
@@ -212,14 +212,16 @@ def _request(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> url
     return request
 
 
-def refused(url: str, error: Exception) -> Mistake:
+def refused(url: str, error: Exception) -> InputError:
     """What a person can do about an error of a store or a server, in one line that tells no secret."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     code = error.code if isinstance(error, urllib.error.HTTPError) else 0
     if code in (404, 410) or isinstance(error, FileNotFoundError):
-        return Mistake(f"{url} does not exist; check the address")
+        return InputError(f"{url} does not exist; check the address")
     if code in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
-        return Mistake(f"{url} may not be read or written with these credentials; see the variables in docs/storage.md")
+        return InputError(
+            f"{url} may not be read or written with these credentials; see the variables in docs/storage.md"
+        )
     what = str(error).partition("\n")[0].strip()
-    return Mistake(f"{url} does not answer ({what}); check the address and the connection")
+    return InputError(f"{url} does not answer ({what}); check the address and the connection")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import Away, Mistake, redacted
+from tiling.errors import Away, InputError, redacted
 from tiling.io.files import own_scratch
 from tiling.io.remote import identity, known, read_range, refused
 from tiling.io.urls import url_of
@@ -59,7 +59,7 @@ def fetched(path: str, most: int) -> Path | None:
     """The copy of a remote file, made now where there is none and the file has no more than `most` bytes.
 
     None, and the file is to be read in ranges, where it is larger, where nothing tells its content from a later one,
-    and where the disk does not take it. Raises `Mistake` like `identity`, `Away` where the file does not come whole.
+    and where the disk does not take it. Raises `InputError` like `identity`, `Away` where the file does not come whole.
     """
     if not known(path):
         identity(path)
@@ -109,7 +109,7 @@ def _place(path: str, facts: Mapping[str, Any]) -> Path | None:
     try:
         folder = own_scratch() / "copies"
         folder.mkdir(mode=0o700, exist_ok=True)
-    except (Mistake, OSError):
+    except (InputError, OSError):
         return None
     name = json.dumps([redacted(url), facts["size"], facts["etag"]])  # a signature is renewed, the file is the same
     return folder / hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -159,7 +159,7 @@ def _fill(path: str, facts: Mapping[str, Any], descriptor: int) -> None:
         length = min(PIECE, size - first)
         try:
             content = memoryview(read_range(url, facts["etag"], first, length))
-        except Mistake:
+        except InputError:
             raise
         except Exception as error:
             raise Away(str(refused(url, error))) from None  # obstore's errors may hold what was signed

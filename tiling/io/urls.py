@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import is_there
 
 STORES: Mapping[str, str] = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/"}
@@ -43,5 +43,5 @@ def split(url: str) -> tuple[str, str]:
     """The URL of a bucket or container, and the key in it."""
     match = re.fullmatch(r"(\w+://[^/]+)/*(.*)", url)
     if match is None:
-        raise Mistake(f"{url} names no bucket; write it like s3://bucket/folder/file.tif")
+        raise InputError(f"{url} names no bucket; write it like s3://bucket/folder/file.tif")
     return match[1], match[2].strip("/")

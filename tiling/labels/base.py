@@ -12,7 +12,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from tiling.classmaps.legend import LegendRow, completed
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 
 COLOURS: tuple[tuple[str, str], ...] = (
@@ -68,14 +68,14 @@ def legend_of_classes(
     for what, asked in (("--regroup", regroup), ("--classes", {c: n for c, n in classes.items() if not regroup})):
         odd = sorted(set(asked) - set(found))
         if odd and (what == "--regroup" or len(odd) == len(asked)):
-            raise Mistake(f"{what} {odd[0]}=…: {path} has no such class here; it has {_listed(found)}")
+            raise InputError(f"{what} {odd[0]}=…: {path} has no such class here; it has {_listed(found)}")
     merged = {code: regroup.get(code, code) for code in found}
     kept = {code: target for code, target in merged.items() if not classes or target in classes}
     targets = sorted(set(kept.values()))
     if not targets:
-        raise Mistake(f"{path} labels no pixel of the scene; check that both show the same place, and its no data")
+        raise InputError(f"{path} labels no pixel of the scene; check that both show the same place, and its no data")
     if len(targets) > 254:
-        raise Mistake(f"{path} has {len(targets)} classes, and a map holds up to 254; merge some with --regroup")
+        raise InputError(f"{path} has {len(targets)} classes, and a map holds up to 254; merge some with --regroup")
     fits = targets[0] >= 1 and targets[-1] <= 254
     ours = {target: target if fits else number for number, target in enumerate(targets, 1)}
     names = {ours[target]: classes.get(target) or found.get(target) or str(target) for target in targets}

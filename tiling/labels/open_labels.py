@@ -7,7 +7,7 @@ from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import is_there
 from tiling.io.datasets import open_dataset
 from tiling.labels.base import Labels
@@ -28,13 +28,13 @@ def open_labels(
 
     `regroup` gives a value another's place, before `classes` names values; with `classes` what it does not name is
     unlabelled. Values outside 1…254, and words, are numbered in their order. `nodata` holds before what a raster
-    declares. `column` names the classes of a vector file. Raises `Mistake` where no class is found on the scene.
+    declares. `column` names the classes of a vector file. Raises `InputError` where no class is found on the scene.
     """
     classes, regroup = dict(classes or {}), dict(regroup or {})
     if is_vector(path):
         return read_shape_labels(str(path), geobox, column, classes, regroup)
     if column:
-        raise Mistake(f"{path} is a raster and has no column {column}; leave --column out")
+        raise InputError(f"{path} is a raster and has no column {column}; leave --column out")
     return read_raster_labels(str(path), geobox, classes, regroup, nodata)
 
 
@@ -47,7 +47,7 @@ def is_raster(path: str | Path) -> bool:
     """Whether GDAL opens a file as a raster, or it looks like none of the vector formats."""
     try:
         open_dataset(str(path)).close()
-    except Mistake:
+    except InputError:
         return not is_vector(path)
     return True
 

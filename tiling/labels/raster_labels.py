@@ -14,7 +14,7 @@ from rasterio.vrt import WarpedVRT
 
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import has_alpha
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.labels.base import BLOCK, Classes, Labels, legend_of_classes
@@ -44,15 +44,15 @@ def read_raster_labels(
 ) -> RasterLabels:
     header = read_header(path)
     if header.count > 1:
-        raise Mistake(f"{path} holds {header.count} bands; labels are one band of class values")
+        raise InputError(f"{path} holds {header.count} bands; labels are one band of class values")
     if np.dtype(header.dtypes[0]).kind not in "iu":
-        raise Mistake(
+        raise InputError(
             f"{path} holds {header.dtypes[0]} values; labels are integers: gdal_translate -ot Int16 {path} labels.tif"
         )
     if nodata is not None:
         lowest, highest = np.iinfo(header.dtypes[0]).min, np.iinfo(header.dtypes[0]).max
         if not (lowest <= nodata <= highest and nodata % 1 == 0):
-            raise Mistake(
+            raise InputError(
                 f"--labels-nodata {nodata:g}: {path} holds {header.dtypes[0]}, integers from {lowest} to {highest}; "
                 "give the value of its unlabelled pixels, or leave it out"
             )
@@ -89,7 +89,7 @@ def codes_on_grid(path: str, geobox: GeoBox, nodata: float | None, window: Windo
     with open_dataset(path) as source:
         veiled = has_alpha(path, source)
         if source.crs is None:
-            raise Mistake(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
+            raise InputError(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
         own = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
         finer = _pixels_per_pixel(own, geobox) > 2
         with WarpedVRT(

@@ -16,7 +16,7 @@ from typing import Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.access import is_there
 from tiling.labels.base import Classes, Labels
@@ -133,26 +133,28 @@ def split_labels(
     training part.
     """
     if how == "random":
-        raise Mistake(
+        raise InputError(
             "--split random is refused: neighbouring pixels are nearly the same, so pixels drawn at random judge "
             "a model by what it has seen; use blocks, shapes, scenes or a split raster"
         )
     given = how if how and how not in ("blocks", "shapes", "scenes") else ""
     if given and not is_there(given):
-        raise Mistake(f"--split {how} is neither a file nor one of blocks, shapes, scenes")
+        raise InputError(f"--split {how} is neither a file nor one of blocks, shapes, scenes")
     if given and len(labels) > 1:
-        raise Mistake(f"--split {how} is a raster of one scene, and there are {len(labels)}; use blocks or scenes")
+        raise InputError(f"--split {how} is a raster of one scene, and there are {len(labels)}; use blocks or scenes")
     if values and not given:
         said = ",".join(f"{part}={value}" for part, value in values.items())
-        raise Mistake(f"--split-values {said}: there is no split raster whose values these are; give one with --split")
+        raise InputError(
+            f"--split-values {said}: there is no split raster whose values these are; give one with --split"
+        )
     if odd := sorted(set(values or ()) - set(PARTS)):
-        raise Mistake(f"--split-values {odd[0]}=…: there is no such part; there are {', '.join(PARTS)}")
+        raise InputError(f"--split-values {odd[0]}=…: there is no such part; there are {', '.join(PARTS)}")
     drawn = [Split(one, 0, given=given, values=dict(values or GIVEN)) for one in labels]
     known = _known_parts(drawn[0]) if given else {TRAIN}
     if given and TRAIN not in known:
         if not _reaches(drawn[0]):
-            raise Mistake(f"--split {given} lies outside the scene, or is no data there; give one of the same place")
-        raise Mistake(
+            raise InputError(f"--split {given} lies outside the scene, or is no data there; give one of the same place")
+        raise InputError(
             f"--split {given} marks no labelled pixel for training; say what its values mean, "
             "for example --split-values train=1,test=2"
         )
@@ -201,7 +203,7 @@ def _units(drawn: Sequence[Split], kind: How, buffer: int | None) -> tuple[list[
     """The splits with their units, how much of each class each unit holds, what units are called, and the buffer."""
     if kind == "scenes" or (kind == "shapes" and not all(isinstance(one.labels, ShapeLabels) for one in drawn)):
         if kind == "shapes":
-            raise Mistake(f"--split shapes: {drawn[0].labels.path} is a raster; use blocks")
+            raise InputError(f"--split shapes: {drawn[0].labels.path} is a raster; use blocks")
         # The whole scene is unit 0.
         whole = [Split(one.labels, max(one.labels.geobox.shape), given=one.given, values=one.values) for one in drawn]
         return whole, _counts(map(_tally, whole)), "scenes", 0

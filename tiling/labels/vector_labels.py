@@ -14,7 +14,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.labels.base import Classes, Labels, Owners, legend_of_classes
 
@@ -88,7 +88,7 @@ def read_shape_labels(
     column = class_column(path, frame, column)
     blank = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
     if blank.all():
-        raise Mistake(f"{path}: column {column} is empty; name another with --column, or fill it in")
+        raise InputError(f"{path}: column {column} is empty; name another with --column, or fill it in")
     frame = frame[~blank]
     codes, found, notes = _codes(path, frame[column], classes)
     if blank.any():
@@ -101,9 +101,9 @@ def read_shape_labels(
     bounds = shapely.box(*geobox.extent.boundingbox)
     here = shapely.intersects(shapes, bounds)
     if not here.size:
-        raise Mistake(f"{path} holds polygons that have no area; draw them anew, or give points")
+        raise InputError(f"{path} holds polygons that have no area; draw them anew, or give points")
     if not here.any():
-        raise Mistake(f"{path} lies outside the scene; give labels of the same place")
+        raise InputError(f"{path} lies outside the scene; give labels of the same place")
     shapes, codes = _no_smaller_than_a_pixel(shapes[here], geobox), codes[here]
     values, rows = legend_of_classes(
         path, {code: found[code] for code in sorted(set(codes.tolist()))}, classes, regroup
@@ -169,7 +169,7 @@ def _numbered(
 
 
 def read_shapes(path: str) -> Any:
-    """The polygons and points of a vector file, as a GeoDataFrame; `Mistake` where it holds none or no CRS."""
+    """The polygons and points of a vector file, as a GeoDataFrame; `InputError` where it holds none or no CRS."""
     import shapely
 
     from tiling.io.vector_files import read_frame
@@ -178,24 +178,24 @@ def read_shapes(path: str) -> Any:
     shapes = frame.geometry.to_numpy()
     there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))  # GeoPandas' own test warns of empty ones
     if not there.any():
-        raise Mistake(f"{path} holds no shapes; labels are polygons or points")
+        raise InputError(f"{path} holds no shapes; labels are polygons or points")
     frame = frame[there]
     other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon", "Point", "MultiPoint"})
     if other:
-        raise Mistake(f"{path} holds {' and '.join(other)}; labels are polygons or points, so leave the others out")
+        raise InputError(f"{path} holds {' and '.join(other)}; labels are polygons or points, so leave the others out")
     return frame
 
 
 def class_column(path: str, frame: Any, column: str = "") -> str:
-    """The column that holds the classes: the one named, else the obvious one; `Mistake` where there is none."""
+    """The column that holds the classes: the one named, else the obvious one; `InputError` where there is none."""
     import pandas
 
     columns = [str(name) for name in frame.columns if name != frame.geometry.name]
     if column:
         if column not in columns:
-            raise Mistake(f"{path} has no column {column}; it has {', '.join(columns) or 'none'}")
+            raise InputError(f"{path} has no column {column}; it has {', '.join(columns) or 'none'}")
         if pandas.api.types.is_float_dtype(frame[column]) and not _whole(frame[column].dropna()):
-            raise Mistake(f"column {column} of {path} holds fractions; a class is an integer or a word")
+            raise InputError(f"column {column} of {path} holds fractions; a class is an integer or a word")
         return column
     fit = {
         name: re.sub(r"[^a-z]", "", name.lower())
@@ -210,7 +210,7 @@ def class_column(path: str, frame: Any, column: str = "") -> str:
         return repeated[0]
     if plainly and not repeated:
         return plainly[0]  # one class is enough to judge a map by; training says that it needs two
-    raise Mistake(
+    raise InputError(
         f"{path}: no column is plainly that of the classes; name one of {', '.join(columns) or 'none at all'}"
         f"{f' with --column {columns[0]}' if columns else ''}"
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from tiling.classmaps.raster import NO_CONFIDENCE, nodata_of, open_regions, read_band
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -78,7 +78,7 @@ class ClassRaster:
         """Check at the door that the files hold what they should."""
         with open_regions(raster) as classes:
             if classes.crs is None:
-                raise Mistake(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
+                raise InputError(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
             areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))
             nodata = nodata_of(classes, nodata)
         source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
@@ -86,7 +86,7 @@ class ClassRaster:
             return source
         with open_dataset(str(confidence)) as sure:
             if (sure.height, sure.width, sure.dtypes[0]) != (classes.height, classes.width, "uint8"):
-                raise Mistake(
+                raise InputError(
                     f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the confidence of {raster} "
                     f"must be uint8, 0–100, of {classes.height} × {classes.width} px"
                 )

@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import sum_by
 from tiling.grid.window import Window
 from tiling.io.spill import (
@@ -93,10 +93,10 @@ def polygonise(
     nothing. `simplify` is how far, in pixels, boundaries may move, and `smooth` how often their corners are cut; the
     result stays a coverage without gaps, and every column but the perimeter is that of the pixels.
 
-    Raises `Mistake` for rasters that cannot be read or hold no classes.
+    Raises `InputError` for rasters that cannot be read or hold no classes.
     """
     if connectivity not in (4, 8):
-        raise Mistake(f"{raster} cannot be polygonised with a connectivity of {connectivity}; take 4 or 8")
+        raise InputError(f"{raster} cannot be polygonised with a connectivity of {connectivity}; take 4 or 8")
     source = ClassRaster.open(raster, nodata, confidence, measures, connectivity)
     redraw = None
     if simplify > 0 or smooth > 0:

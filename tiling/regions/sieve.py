@@ -61,8 +61,8 @@ def sieved(
 
     Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.grid.pixel_area`) or the number of
     pixels. Pixels of the value `nodata` stay; None means the value the file declares. `map` may work elsewhere, as long
-    as results come in order and the folder of `target` is there too. Raises `Mistake` for rasters that cannot be read
-    or hold no classes.
+    as results come in order and the folder of `target` is there too. Raises `InputError` for rasters that cannot be
+    read or hold no classes.
     """
     with scratch(target.parent) as folder:
         left, right = folder / "left.tif", folder / "right.tif"

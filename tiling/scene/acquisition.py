@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from odc.geo.geobox import GeoBox
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import place_on
 from tiling.grid.window import Window
 from tiling.scene.header import Header
@@ -99,9 +99,9 @@ def band_on(
     """A band of a file as part of a scene on that grid; what is not None goes before what the file declares."""
     dtype, at = file.dtypes[index - 1], index - 1
     if dtype.startswith("complex"):
-        raise Mistake(f"{file.path} holds complex numbers ({dtype}); write their magnitude to a file first")
+        raise InputError(f"{file.path} holds complex numbers ({dtype}); write their magnitude to a file first")
     if dtype not in DTYPES:
-        raise Mistake(
+        raise InputError(
             f"{file.path} holds {dtype}, which is not supported; "
             f"convert it: gdal_translate -ot Float32 {file.path} out.tif"
         )
@@ -131,5 +131,7 @@ def mask_on(grid: GeoBox, file: Header, index: int, values: tuple[int, ...], bit
     """A band of a file as the mask of a scene on that grid."""
     dtype = file.dtypes[index - 1]
     if bits and not dtype.startswith(("int", "uint")):
-        raise Mistake(f"{file.path} holds {dtype}, which has no bits; name the values to leave out with --mask-values")
+        raise InputError(
+            f"{file.path} holds {dtype}, which has no bits; name the values to leave out with --mask-values"
+        )
     return Mask(file.place, index, values, bits=bits, **_placed(file, grid))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import check_reach
 from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.scene.band_names import name_in_file_name, sensor_in, sensor_of_codes
@@ -43,7 +43,7 @@ class BandFiles:
 
 
 def band_files(folder: Path) -> BandFiles:
-    """The bands of a folder, or of the product that it is; `Mistake` where no name tells a band.
+    """The bands of a folder, or of the product that it is; `InputError` where no name tells a band.
 
     Of a band in several resolutions a product's finest is taken.
     """
@@ -51,13 +51,13 @@ def band_files(folder: Path) -> BandFiles:
     inside = _product_images(folder)
     files = inside or sorted(file for file in folder.iterdir() if file.suffix.lower() in RASTER_SUFFIXES)
     if not files:
-        raise Mistake(f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); {_elsewhere(folder)}")
+        raise InputError(f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); {_elsewhere(folder)}")
     if len(files) == 1:
         return BandFiles((("", str(files[0])),))
     sensor = sensor_of_files(file.stem for file in files) or sensor_in(folder.name)
     named = [(name_in_file_name(file.stem, sensor_in(file.stem) or sensor), file) for file in files]
     if not any(name for name, _ in named):
-        raise Mistake(
+        raise InputError(
             f"{folder} holds {len(files)} rasters and no name tells a band; say which is which: red={files[0]}; if "
             f"they are tiles of one image, join them: gdalbuildvrt scene.vrt {folder}/*{files[0].suffix}"
         )
@@ -118,7 +118,7 @@ def _image_folders(folder: Path) -> list[Path]:
 def _product_images(folder: Path) -> list[Path]:
     images = _image_folders(folder)
     if len(images) > 1:
-        raise Mistake(
+        raise InputError(
             f"{folder} holds {len(images)} granules; give one of them, for example {images[0].parent}, each is a scene"
         )
     return sorted(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from odc.geo.geobox import GeoBox
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import check_overlap, finest
 from tiling.io.access import is_there
 from tiling.scene.acquisition import Mask, band_on, mask_on
@@ -53,10 +53,10 @@ def open_scene(
     holds one of `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one, the one raster of
     the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides clouds; `"none"` lets nothing be hidden.
 
-    Raises `Mistake` for everything a header can show to be wrong.
+    Raises `InputError` for everything a header can show to be wrong.
     """
     if not sources:
-        raise Mistake("no source was given; name a raster, for example scene.tif")
+        raise InputError("no source was given; name a raster, for example scene.tif")
     named, folder = _named_sources(sources)
     named = [_as_source(one) for one in named]
     chosen = _chosen_bands(named, bands or {})
@@ -157,12 +157,12 @@ def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
         elif known := given_name(name, sensor_in(stem_of(path))):
             named.append(_Named("", known, path, name if name.casefold() in LETTERS else ""))
         elif "." in name:
-            raise Mistake(f"{text}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
+            raise InputError(f"{text}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
         else:
             named.append(_Named(name, "", path))
     for one in named:
         if is_there(one.path) and Path(one.path).is_dir():
-            raise Mistake(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
+            raise InputError(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
     return named, folder
 
 
@@ -172,7 +172,7 @@ def _as_source(one: _Named) -> _Named:
 
 
 def _check_tiles(named: Sequence[_Named]) -> None:
-    """Raise `Mistake` where files that nobody named lie side by side: they are tiles, not bands, of one scene."""
+    """Raise `InputError` where files that nobody named lie side by side: they are tiles, not bands, of one scene."""
     if len(named) < 2 or any(one.band for one in named):
         return
     first, second = (read_header(one.path) for one in named[:2])
@@ -180,7 +180,7 @@ def _check_tiles(named: Sequence[_Named]) -> None:
         one, other = (file.geobox.extent for file in (first, second))
         if (one & other).area < 0.1 * min(one.area, other.area):
             more = "and 1 more" if len(named) == 2 else f"and {len(named) - 1} more"
-            raise Mistake(
+            raise InputError(
                 f"{first.path} {more} lie side by side: tiles of one scene; make it one raster first: "
                 f"gdalbuildvrt scene.vrt {' '.join(Path(one.path).name for one in named[:2])} …"
             )
@@ -204,7 +204,7 @@ def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tup
             found = numbered_bands(file, numbers) if numbers else found_bands(file)
             chosen += [(f"{one.source}.{name}" if one.source else name, file, index) for name, index in found]
         elif numbers := of_source.get(""):
-            raise Mistake(
+            raise InputError(
                 f"--bands numbers the bands of one raster, not of {len(plain)} files; write {next(iter(numbers))}=PATH "
                 "instead"
             )
@@ -218,7 +218,7 @@ def _single(name: str, path: str, sensor: str | None = None) -> tuple[str, Heade
     """The band of a single-band file, the sensor that its neighbours' names tell if its own does not."""
     file = read_header(path)
     if file.count > 1:
-        raise Mistake(
+        raise InputError(
             f"{path} holds {file.count} bands where a single-band file is wanted; give it alone, "
             f"with --bands for its names, or as a source of its own, later={path}; several scenes go one by one"
         )
@@ -226,7 +226,7 @@ def _single(name: str, path: str, sensor: str | None = None) -> tuple[str, Heade
     if name == "band_1":
         name = name_in_file_name(file.stem, file.sensor or sensor) or name
     if name == "band_1":
-        raise Mistake(f"{path}: nothing tells which band it is; say so, for example red={path}")
+        raise InputError(f"{path}: nothing tells which band it is; say so, for example red={path}")
     return name, file, 1
 
 
@@ -234,7 +234,7 @@ def _check_once(chosen: Sequence[tuple[str, Header, int]]) -> None:
     for name, times in Counter(name for name, _, _ in chosen).items():
         if times > 1:
             twice = [file.path for known, file, _ in chosen if known == name]
-            raise Mistake(
+            raise InputError(
                 f"{' and '.join(twice)} are both {name}; give one of them, or say which is which: {name}={twice[0]}"
             )
 
@@ -243,13 +243,15 @@ def _mask(text: str, values: tuple[int, ...], bits: tuple[int, ...], files: Sequ
     if match := re.fullmatch(r"band=(\d+)", text):
         index = int(match[1])
         if len(files) > 1:
-            raise Mistake(f"--mask {text} is a band of one raster, not of {len(files)} files; give the mask's own path")
+            raise InputError(
+                f"--mask {text} is a band of one raster, not of {len(files)} files; give the mask's own path"
+            )
         if not 1 <= index <= files[0].count:
-            raise Mistake(f"--mask {text}: {files[0].path} holds {files[0].count} bands: {files[0].contents}")
+            raise InputError(f"--mask {text}: {files[0].path} holds {files[0].count} bands: {files[0].contents}")
         return mask_on(grid, files[0], index, values, bits)
     file = read_header(text)
     if file.count > 1:
-        raise Mistake(f"--mask {text} holds {file.count} bands; give a raster with one")
+        raise InputError(f"--mask {text} holds {file.count} bands; give a raster with one")
     check_overlap(file.path, file.geobox, grid)
     return mask_on(grid, file, 1, values, bits)
 
@@ -262,7 +264,7 @@ def _date(given: datetime.date | str | None, stem: str) -> datetime.date | None:
         if given is not None:
             return datetime.date.fromisoformat(given)
     except ValueError as error:
-        raise Mistake(f"{given} is no date; write it like 2024-07-31") from error
+        raise InputError(f"{given} is no date; write it like 2024-07-31") from error
     for year, month, day in re.findall(r"(?<!\d)((?:19|20)\d\d)-?(\d\d)-?(\d\d)(?!\d)", stem):
         try:
             return datetime.date(int(year), int(month), int(day))

@@ -17,7 +17,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.geobox import Bounds, bounds_in, bounds_of, extended, finest, window_on
 from tiling.grid.window import Window
 from tiling.io.access import is_there
@@ -71,17 +71,17 @@ def open_items(items: Sequence[Item], wishes: Wishes = NO_WISHES) -> Scene:
     """The scene of one item, or the mosaic of several: each pixel from the first item that has it with all its bands.
 
     Reads headers only. A mosaic has the bands that all its items have, on the finest grid in the CRS of most; it is as
-    large as they are together, or as `bbox`. Raises `Mistake` for everything items and headers can show to be wrong.
+    large as they are together, or as `bbox`. Raises `InputError` for everything items and headers can show to be wrong.
     """
     picked = [_picks(item, wishes) for item in items]
     if not items:
-        raise Mistake("no item was given; name one, for example item.json")
+        raise InputError("no item was given; name one, for example item.json")
     common = [pick.name for pick in picked[0] if all(any(p.name == pick.name for p in other) for other in picked)]
     if not common:
         told = "; ".join(
             f"{item.id}: {', '.join(p.name for p in picks)}" for item, picks in zip(items, picked, strict=True)
         )
-        raise Mistake(f"these items have no band in common ({told}); search one collection at a time")
+        raise InputError(f"these items have no band in common ({told}); search one collection at a time")
     picked = [[next(p for p in picks if p.name == name) for name in common] for picks in picked]
     files = [[_file(item, pick) for pick in picks] for item, picks in zip(items, picked, strict=True)]
     grid = _grid([[file.geobox for file in each] for each in files], wishes.bbox)
@@ -99,7 +99,7 @@ def _picks(item: Item, wishes: Wishes) -> list[_Pick]:
     """The bands of an item, each from the asset that holds it best."""
     assets = [asset for asset in item.assets if mask_kind(asset) is None]
     if not assets:
-        raise Mistake(f"{item.place}: {item.id} has no asset that is a raster; give an item of imagery")
+        raise InputError(f"{item.place}: {item.id} has no asset that is a raster; give an item of imagery")
     best: dict[str, _Pick] = {}
     for asset in sorted(assets, key=lambda asset: asset.rank):
         for number, said in enumerate(asset.bands, 1):
@@ -112,7 +112,7 @@ def _picks(item: Item, wishes: Wishes) -> list[_Pick]:
             what = (
                 "--bands numbers the bands of one raster" if wishes.bands else "nothing tells which asset is which band"
             )
-            raise Mistake(f"{item.place}: {what}, and {item.id} has the assets {keys}; give their files: red=PATH …")
+            raise InputError(f"{item.place}: {what}, and {item.id} has the assets {keys}; give their files: red=PATH …")
         (asset,) = assets
         file = read_header(asset.href)
         numbers = numbered_bands(file, wishes.bands) if wishes.bands else found_bands(file)
@@ -126,7 +126,7 @@ def _wished(item: Item, picks: list[_Pick], wished: Sequence[str]) -> list[_Pick
     known = {pick.name for pick in picks} | {pick.asset.key for pick in picks}
     for word in wished:
         if (common_name(word, item.sensor) or word) not in known and word not in known:
-            raise Mistake(f"{item.id} has no band {word}; it has {', '.join(pick.name for pick in picks)}")
+            raise InputError(f"{item.id} has no band {word}; it has {', '.join(pick.name for pick in picks)}")
     names = {*wished, *(common_name(word, item.sensor) for word in wished)}
     return [pick for pick in picks if not wished or names & {pick.name, pick.asset.key}]
 
@@ -140,7 +140,7 @@ def _name(said: Said, sensor: str | None) -> str | None:
 def _file(item: Item, pick: _Pick) -> Header:
     file = read_header(pick.asset.href)
     if pick.number > file.count or (len(pick.asset.bands) > 1 and len(pick.asset.bands) != file.count):
-        raise Mistake(
+        raise InputError(
             f"{item.place}: {item.id} says that {pick.asset.key} has {len(pick.asset.bands)} bands, and "
             f"{file.path} holds {file.count}; correct the item"
         )
@@ -165,14 +165,14 @@ def _grid(grids: Sequence[Sequence[GeoBox]], bbox: Bounds | None) -> GeoBox:
             min(bounds[3], asked[3]),
         )
         if not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
-            raise Mistake(
+            raise InputError(
                 f"--bbox {','.join(f'{v:g}' for v in bbox)} lies beside the rasters that were found; check it"
             )
     if not all(map(math.isfinite, bounds)):
-        raise Mistake(f"these items do not lie on one map in {crs}; bound the scene with --bbox")
+        raise InputError(f"these items do not lie on one map in {crs}; bound the scene with --bbox")
     grid = extended(anchor, bounds)
     if grid.height * grid.width > MOST_PIXELS:
-        raise Mistake(
+        raise InputError(
             f"these items make a mosaic of {grid.width:,} × {grid.height:,} pixels, more than one scene may have; "
             "bound it with --bbox"
         )
@@ -225,7 +225,7 @@ def _mask_of(item: Item, wishes: Wishes) -> tuple[str, Hidden] | None:
                 return asset.href, given if any(given) else MASKS.get(mask_kind(asset) or "", Hidden())
         if "://" not in wishes.mask and not is_there(wishes.mask):
             keys = ", ".join(asset.key for asset in item.assets)
-            raise Mistake(f"--mask {wishes.mask} is no file and no asset of {item.id}, which has {keys}")
+            raise InputError(f"--mask {wishes.mask} is no file and no asset of {item.id}, which has {keys}")
         return wishes.mask, given
     masks = sorted((asset for asset in item.assets if mask_kind(asset)), key=lambda asset: asset.rank)
     if not masks:
@@ -236,7 +236,7 @@ def _mask_of(item: Item, wishes: Wishes) -> tuple[str, Hidden] | None:
 def _single(href: str) -> Header:
     file = read_header(href)
     if file.count > 1:
-        raise Mistake(f"{href} holds {file.count} bands where a mask has one; leave it out with --mask none")
+        raise InputError(f"{href} holds {file.count} bands where a mask has one; leave it out with --mask none")
     return file
 
 
@@ -247,7 +247,7 @@ def _check_alike(layers: Sequence[Scene]) -> None:
         for one, two in zip(first.bands, other.bands, strict=True):
             here, there = (f"{b.dtype} × {b.scale:g} {b.offset:+g} ({b.units})" for b in (one, two))
             if here != there:
-                raise Mistake(
+                raise InputError(
                     f"{one.name} is {here} in {first.name} and {there} in {other.name}, which makes no mosaic; narrow "
                     "the dates, or say what holds for all with --scale and --offset"
                 )

@@ -22,7 +22,7 @@ from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
-from tiling.errors import Mistake, one_line
+from tiling.errors import InputError, one_line
 from tiling.io.access import is_there
 from tiling.io.datasets import glimpse, open_dataset
 from tiling.io.drivers import driver_for
@@ -101,7 +101,7 @@ _COLOURS = ("pan", "coastal", "blue", "green", "red", "rededge", "nir")
 
 
 def read_header(path: str) -> Header:
-    """What a raster's header says; `Mistake` where no scene can come of it."""
+    """What a raster's header says; `InputError` where no scene can come of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # refused below, in one sentence
         dataset = open_dataset(path)
@@ -109,7 +109,7 @@ def read_header(path: str) -> Header:
         with dataset:
             return _header(path, dataset)
     except UnicodeDecodeError as error:  # rasterio 1.4 takes all texts for UTF-8, also the CRS of control points
-        raise Mistake(
+        raise InputError(
             f"{path} holds text that is not UTF-8 where GDAL's should be; write it anew: gdalwarp {path} new.tif"
         ) from error
 
@@ -117,7 +117,7 @@ def read_header(path: str) -> Header:
 def _header(path: str, dataset: Any) -> Header:
     if not dataset.count:
         inside = dataset.subdatasets
-        raise Mistake(
+        raise InputError(
             f"{path} holds no band"
             + (f"; name one of its parts, for example {inside[0]!r}" if inside else "; give a raster")
         )
@@ -179,24 +179,26 @@ def _texts(dataset: Any) -> tuple[tuple[str, ...], ...]:
 def _check_place(path: str, dataset: Any) -> None:
     transform = dataset.transform
     if not all(map(math.isfinite, transform[:6])):
-        raise Mistake(f"{path} has a geotransform that is no number; give it corners: gdal_edit.py -a_ullr … {path}")
+        raise InputError(f"{path} has a geotransform that is no number; give it corners: gdal_edit.py -a_ullr … {path}")
     if transform == Affine.identity():
         if dataset.gcps[0] or dataset.rpcs:
             model = "ground control points" if dataset.gcps[0] else "a camera model (RPC)"
-            raise Mistake(f"{path} is placed by {model}, not by a grid; rectify it first: gdalwarp {path} grid.tif")
+            raise InputError(f"{path} is placed by {model}, not by a grid; rectify it first: gdalwarp {path} grid.tif")
         if dataset.crs is not None:
-            raise Mistake(f"{path} has a CRS but no geotransform; give it its corners: gdal_edit.py -a_ullr … {path}")
+            raise InputError(
+                f"{path} has a CRS but no geotransform; give it its corners: gdal_edit.py -a_ullr … {path}"
+            )
     if dataset.crs is None:
-        raise Mistake(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
+        raise InputError(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
     if not _leads_to_degrees(dataset.crs.to_wkt()):
-        raise Mistake(
+        raise InputError(
             f"{path} has a CRS that PROJ cannot convert to longitude and latitude; if it is the wrong one, say which "
             f"it is: rio edit-info --crs EPSG:… {path}"
         )
     if transform.b or transform.d:
-        raise Mistake(f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} straight.tif")
+        raise InputError(f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} straight.tif")
     if not transform.determinant:  # 0 also where pixels are so small that their area is nothing
-        raise Mistake(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
+        raise InputError(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
 
 
 @lru_cache(maxsize=64)
@@ -213,7 +215,7 @@ def _leads_to_degrees(wkt: str) -> bool:
 
 def _check_size(path: str, dataset: Any) -> None:
     if -(-dataset.height // _BLOCK) * -(-dataset.width // _BLOCK) > _MOST_BLOCKS:
-        raise Mistake(
+        raise InputError(
             f"{path} declares {dataset.width:,} × {dataset.height:,} pixels, more than one scene may have; if its "
             f"header is not damaged, cut it: gdal_translate -srcwin 0 0 500000 500000 {path} part.tif"
         )
@@ -226,7 +228,7 @@ def _check_files(path: str, dataset: Any) -> None:
     # Of a remote one GDAL would ask its server what there is, here without the options that name the server.
     for file in dataset.files if is_local(path) else ():
         if is_local(file) and not is_there(file):
-            raise Mistake(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
+            raise InputError(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
     if dataset.driver != "GTiff" or not is_local(path) or not Path(path).exists():
         return
     # A file cut short has lost its last blocks: https://gdal.org/drivers/raster/gtiff.html, domain TIFF
@@ -238,7 +240,7 @@ def _check_files(path: str, dataset: Any) -> None:
             dataset.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=index) for what in ("OFFSET", "SIZE")
         )
         if start and length and int(start) + int(length) > size:
-            raise Mistake(
+            raise InputError(
                 f"{path} is cut short: its pixels reach to byte {int(start) + int(length)}, it has {size}; "
                 "fetch or export it again"
             )
@@ -251,13 +253,13 @@ def numbered_bands(file: Header, bands: Mapping[str, int]) -> list[tuple[str, in
     for text, index in bands.items():
         name = given_name(text, file.sensor)
         if name is None:
-            raise Mistake(f"{text} is no band name; known are {', '.join(COMMON_NAMES)}; {holds}")
+            raise InputError(f"{text} is no band name; known are {', '.join(COMMON_NAMES)}; {holds}")
         if not 1 <= index <= file.count:
-            raise Mistake(f"{text}={index}: there is no band {index}; {holds}")
+            raise InputError(f"{text}={index}: there is no band {index}; {holds}")
         if name in found:
-            raise Mistake(f"{name} is named twice, as band {found[name]} and {index}; {holds}")
+            raise InputError(f"{name} is named twice, as band {found[name]} and {index}; {holds}")
         if index in found.values():
-            raise Mistake(f"band {index} is named twice, {name} the second time; {holds}")
+            raise InputError(f"band {index} is named twice, {name} the second time; {holds}")
         found[name] = index
     return list(found.items())
 

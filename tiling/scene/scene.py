@@ -16,7 +16,7 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from tiling.errors import Damaged, Mistake
+from tiling.errors import Damaged, InputError
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 from tiling.io.datasets import Pixels, Valid, open_dataset
@@ -97,7 +97,7 @@ class Scene:
         for band in self.bands:
             if band.name == name:
                 return band
-        raise Mistake(
+        raise InputError(
             f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: if one of them is {name}, say so "
             f"with --bands; else name its file as {name}=PATH"
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from tiling.errors import Mistake, one_line
+from tiling.errors import InputError, one_line
 from tiling.io.access import check_reach, is_there
 from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.io.remote import document
@@ -89,27 +89,27 @@ def is_item(path: str) -> bool:
 
 
 def read_items(path: str) -> list[Item]:
-    """The items in a JSON file or at a URL: one, or those of an ItemCollection; `Mistake` where there are none."""
+    """The items in a JSON file or at a URL: one, or those of an ItemCollection; `InputError` where there are none."""
     path = path.removeprefix("file://")
     return items_in(read_json(path), path)
 
 
 def read_json(path: str) -> Any:
-    """What a JSON document, a file or at a URL, says; `Mistake` where there is none."""
+    """What a JSON document, a file or at a URL, says; `InputError` where there is none."""
     check_reach(path)
     if is_local(path):
         file = Path(path)
         if not is_there(path) or not file.is_file():
-            raise Mistake(f"{path} {'is no file' if is_there(path) else 'does not exist'}; check the path")
+            raise InputError(f"{path} {'is no file' if is_there(path) else 'does not exist'}; check the path")
         if file.stat().st_size > LARGEST:
-            raise Mistake(f"{path} has more than {LARGEST >> 20} MiB, too much for a document; split it")
+            raise InputError(f"{path} has more than {LARGEST >> 20} MiB, too much for a document; split it")
         raw = file.read_bytes()
     else:
         raw = document(path, LARGEST)
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Mistake(f"{path} is no JSON ({error}); give a STAC item, an API or a catalogue") from None
+        raise InputError(f"{path} is no JSON ({error}); give a STAC item, an API or a catalogue") from None
 
 
 def items_in(content: Any, place: str) -> list[Item]:
@@ -120,15 +120,15 @@ def items_in(content: Any, place: str) -> list[Item]:
     if kind == "FeatureCollection" and isinstance(content.get("features"), list) and content["features"]:
         return [item_of(_mapping(feature), place) for feature in content["features"]]
     if kind in ("Catalog", "Collection"):
-        raise Mistake(f"{place} is a STAC {kind}; search it: --stac {place}")
-    raise Mistake(f"{place} is no STAC item; give an item's JSON, of version 1.0 or 1.1")
+        raise InputError(f"{place} is a STAC {kind}; search it: --stac {place}")
+    raise InputError(f"{place} is no STAC item; give an item's JSON, of version 1.0 or 1.1")
 
 
 def item_of(content: Mapping[str, Any], place: str) -> Item:
     """The item that JSON of version 1.0 or 1.1 describes, found at `place`, to which its relative links refer."""
     about, known = _mapping(content.get("properties")), one_line(str(content.get("id") or ""))
     if not known or not isinstance(content.get("assets"), dict):
-        raise Mistake(f"{place} is no STAC item: it has no {'assets' if known else 'id'}; give an item's JSON")
+        raise InputError(f"{place} is no STAC item: it has no {'assets' if known else 'id'}; give an item's JSON")
     instant = next((v for k in ("datetime", "start_datetime") if isinstance(v := about.get(k), str)), "")
     words = (about.get("platform"), about.get("constellation"), content.get("collection"), known)
     sensor = sensor_in(" ".join(word for word in words if isinstance(word, str)))
@@ -155,7 +155,7 @@ def _day(instant: str, place: str) -> datetime.date | None:
     try:
         return datetime.datetime.fromisoformat(instant.replace("Z", "+00:00")).astimezone(datetime.UTC).date()
     except (ValueError, OverflowError):
-        raise Mistake(
+        raise InputError(
             f"{place}: its datetime {one_line(instant)} is no date; write it like 2024-07-31T10:20:30Z"
         ) from None
 
@@ -216,7 +216,7 @@ def resolved(href: str, place: str) -> str:
     remote = not is_local(place)
     if href.startswith("file:") or (remote and href.startswith("/vsi")):
         if remote:
-            raise Mistake(f"{place} leads to {href}, a file of this machine; an item of another machine may not")
+            raise InputError(f"{place} leads to {href}, a file of this machine; an item of another machine may not")
         return href.removeprefix("file://")
     if "://" in href or href.startswith("/vsi"):
         return href

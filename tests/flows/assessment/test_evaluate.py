@@ -23,7 +23,7 @@ from flows.cli import app
 from segmentation.accuracy.boundary_f1 import boundary
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.models.bundle import load, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.pam import sidecar_text
 from tiling.io.access import Reach, confined
 
@@ -121,7 +121,7 @@ def test_a_much_finer_reference_is_compared_pixel_by_pixel_on_its_own_grid(tmp_p
     assert accuracy.compared.startswith("compared on the grid of truth.tif (2.5 m), map.tif (10 m)")
     assert accuracy.notes[0] == "each pixel of map.tif counts about 16 times, once for each finer one on it"
     assert evaluate(found, truth, on="reference") == accuracy
-    with pytest.raises(Mistake, match=r"would never look at 94 % of truth.tif; compare with --on reference"):
+    with pytest.raises(InputError, match=r"would never look at 94 % of truth.tif; compare with --on reference"):
         evaluate(found, truth, on="map")
 
 
@@ -202,7 +202,7 @@ def test_a_mask_says_where_to_look(tmp_path: Path) -> None:
     mask = write_classes(tmp_path / "mask.tif", np.array([[2, 1, 2]], np.uint8))
     assert evaluate(found, truth, mask=mask, mask_value=2).overall_accuracy == 1
     assert evaluate(found, truth, mask=mask, mask_value=1).overall_accuracy == 0
-    with pytest.raises(Mistake, match=r"share no labelled pixel where .*mask\.tif is 3; check"):
+    with pytest.raises(InputError, match=r"share no labelled pixel where .*mask\.tif is 3; check"):
         evaluate(found, truth, mask=mask, mask_value=3)
 
 
@@ -216,7 +216,7 @@ def test_classes_are_regrouped_before_anything_is_counted(tmp_path: Path) -> Non
     )  # fmt: skip
     assert confusion(accuracy) == {(1, 1): 1, (2, 2): 1, (3, 3): 1}
     assert [one.name for one in accuracy.classes] == ["1", "Class 2", "Town"]
-    with pytest.raises(Mistake, match=r"--reference-classes: the map has no class Village; it has 3=Town"):
+    with pytest.raises(InputError, match=r"--reference-classes: the map has no class Village; it has 3=Town"):
         evaluate(found, truth, reference_classes={30: "Village"}, legend=[(3, "Town", "#333333")])
 
 
@@ -258,7 +258,7 @@ def test_of_two_legends_without_a_common_name_nothing_is_guessed(tmp_path: Path)
     name_classes(found, {1: "Water", 2: "Trees"})
     name_classes(truth, {1: "Forest", 2: "Sea"})
     with pytest.raises(
-        Mistake, match=r"names Forest, Sea and map\.tif names Water, Trees: .* for example 'Forest=Water'"
+        InputError, match=r"names Forest, Sea and map\.tif names Water, Trees: .* for example 'Forest=Water'"
     ):
         evaluate(found, truth)
     assert evaluate(found, truth, reference_classes={"Forest": "Trees", "Sea": "Water"}).overall_accuracy == 0
@@ -351,9 +351,9 @@ def test_polygons_say_what_lies_where_they_hold_a_pixels_centre(tmp_path: Path) 
     accuracy = evaluate(found, truth, legend=legend, reference_classes={"wood": "forest"})
     assert confusion(accuracy) == {(1, 1): 6, (2, 2): 4}
     assert "truth.gpkg hold the centre of a pixel" in accuracy.compared
-    with pytest.raises(Mistake, match=r"wood is no class of the map, which has 1=water, 2=Forest; .*wood=VALUE"):
+    with pytest.raises(InputError, match=r"wood is no class of the map, which has 1=water, 2=Forest; .*wood=VALUE"):
         evaluate(found, truth, legend=legend)
-    with pytest.raises(Mistake, match="shapes, which have no grid"):
+    with pytest.raises(InputError, match="shapes, which have no grid"):
         evaluate(found, truth, legend=legend, on="reference")
 
 
@@ -372,7 +372,7 @@ def test_a_server_that_opens_some_places_alone_compares_polygons(tmp_path: Path)
     truth = write_shapes(tmp_path / "truth.gpkg", [shapely.box(1, 1, 5, 5)], [1])
     with confined(Reach(roots=(tmp_path,))):
         assert confusion(evaluate(found, truth)) == {(1, 1): 16}
-    with confined(Reach(roots=(tmp_path / "elsewhere",))), pytest.raises(Mistake, match="outside the folders"):
+    with confined(Reach(roots=(tmp_path / "elsewhere",))), pytest.raises(InputError, match="outside the folders"):
         evaluate(found, truth)
 
 
@@ -472,7 +472,7 @@ def test_the_picture_shows_each_class_in_its_colour(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_compared_is_said(tmp_path: Path, values: np.ndarray, west: float, says: str) -> None:
     found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(InputError, match=says):
         evaluate(found, write_classes(tmp_path / "truth.tif", values, west=west))
 
 
@@ -488,7 +488,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, values: np.ndarray, wes
 )
 def test_settings_that_mean_nothing_are_refused(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
     found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
-    with pytest.raises(Mistake, match=says) as caught:
+    with pytest.raises(InputError, match=says) as caught:
         evaluate(found, found, **settings)
     assert "\n" not in str(caught.value)
 
@@ -507,7 +507,7 @@ def test_what_cannot_be_regrouped_is_refused(tmp_path: Path) -> None:
         (truth, {"reference_classes": {"wod": 2}}, r"--reference-classes wod=…: .*truth\.gpkg .* it has 1, wood$"),
         (found, {"column": "class"}, r"map\.tif is a raster and has no column class; leave --column out"),
     ):
-        with pytest.raises(Mistake, match=says):
+        with pytest.raises(InputError, match=says):
             evaluate(found, reference, **settings)
     moved = evaluate(found, found, map_classes={9: 1, 3: 2, 255: None}, reference_classes={3: 2}, **known)
     assert confusion(moved) == {(1, 1): 1, (2, 2): 2}
@@ -534,7 +534,7 @@ def test_of_several_bands_none_is_judged_silently(tmp_path: Path) -> None:
         ((one, one), {"mask": three}),
         ((one, one), {"confidence": three}),
     ):
-        with pytest.raises(Mistake, match=says):
+        with pytest.raises(InputError, match=says):
             evaluate(*arguments, **settings)
     found = write_classes(tmp_path / "classes.tif", ones)
     write_classes(tmp_path / "confidence.tif", ones, beside=(ones,))
@@ -553,16 +553,16 @@ def test_a_raster_with_alpha_holds_where_that_says(tmp_path: Path, shift: float)
 
 def test_a_raster_of_measurements_is_no_class_raster(tmp_path: Path) -> None:
     heights = write_classes(tmp_path / "heights.tif", np.arange(2500, dtype=np.int16).reshape(50, 50))
-    with pytest.raises(Mistake, match="more than 1024 classes"):
+    with pytest.raises(InputError, match="more than 1024 classes"):
         evaluate(heights, heights, block=20)
 
 
 def test_confidence_above_a_hundred_is_none(tmp_path: Path) -> None:
     found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
     odd = write_classes(tmp_path / "odd.tif", np.full((2, 2), 180, np.uint8), nodata=None)
-    with pytest.raises(Mistake, match=r"odd.tif holds 180 at rows 0–1"):
+    with pytest.raises(InputError, match=r"odd.tif holds 180 at rows 0–1"):
         evaluate(found, found, confidence=odd)
-    with pytest.raises(Mistake, match="holds int16; a confidence is uint8"):
+    with pytest.raises(InputError, match="holds int16; a confidence is uint8"):
         evaluate(found, found, confidence=write_classes(tmp_path / "int.tif", np.ones((2, 2), np.int16)))
 
 
@@ -629,7 +629,7 @@ def test_the_command_says_before_it_counts_that_it_could_not_write(
     monkeypatch.setattr("flows.assessment.evaluate.evaluate", lambda *_, **__: pytest.fail("it was counted"))
     for out in (found, found / "deeper"):
         done = landweave(found, found, "--out", out, "--workers", 0)
-        assert isinstance(done.exception, Mistake)
+        assert isinstance(done.exception, InputError)
         assert str(done.exception) == f"cannot write to {out}: {found} is a file; name another folder with --out"
 
 
@@ -641,10 +641,10 @@ def test_a_raster_that_is_none_is_named(tmp_path: Path, broken: str, content: by
     (tmp_path / broken).unlink()
     if content:
         (tmp_path / broken).write_bytes(content)
-    with pytest.raises(Mistake, match=rf"{broken} {says}"):
+    with pytest.raises(InputError, match=rf"{broken} {says}"):
         evaluate(tmp_path / "map.tif", tmp_path / "truth.tif")
     done = landweave(tmp_path / "map.tif", tmp_path / "truth.tif", "--workers", 0)
-    assert isinstance(done.exception, Mistake)
+    assert isinstance(done.exception, InputError)
     assert f"{broken} {says}" in str(done.exception)
 
 
@@ -660,7 +660,7 @@ def test_a_raster_that_is_none_is_named(tmp_path: Path, broken: str, content: by
 def test_the_command_refuses_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     found = write_classes(tmp_path / "map.tif", np.ones((2, 2), np.uint8))
     done = landweave(found, found, *arguments)
-    assert isinstance(done.exception, Mistake)
+    assert isinstance(done.exception, InputError)
     assert arguments[0] in str(done.exception)
     assert "\n" not in str(done.exception)
 
@@ -683,7 +683,7 @@ def test_regrouped_classes_can_be_given_a_new_name(tmp_path: Path) -> None:
     assert not [note for note in accuracy.notes if "new class" in note]
     slip = evaluate(found, truth, legend=legend, tolerance=0, map_classes={5: "Watter"})
     assert "--map-classes: Watter is a new class; did you mean Water?" in slip.notes
-    with pytest.raises(Mistake, match="--reference-classes: the map has no class Sealed"):
+    with pytest.raises(InputError, match="--reference-classes: the map has no class Sealed"):
         evaluate(found, truth, legend=legend, reference_classes={6: "Sealed"})
 
 
@@ -694,7 +694,7 @@ def test_the_column_that_holds_the_names_is_told(tmp_path: Path) -> None:
     frame = geopandas.read_file(path)
     frame["name"] = ["Forest", "lake"]
     frame.to_file(path)
-    with pytest.raises(Mistake, match=r"it has 1, 2; its column name has: take that with --column name"):
+    with pytest.raises(InputError, match=r"it has 1, 2; its column name has: take that with --column name"):
         evaluate(found, path, reference_classes={"forest": 1, "lake": 2})
-    with pytest.raises(Mistake, match=r"it has 1, 2$"):
+    with pytest.raises(InputError, match=r"it has 1, 2$"):
         evaluate(found, path, reference_classes={"desert": 1})

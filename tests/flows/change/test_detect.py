@@ -34,7 +34,7 @@ from flows.run import pipeline
 from segmentation.classical.rules import Rules
 from tests.scenes import read
 from tiling.classmaps.legend import legend_of
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 
@@ -240,14 +240,14 @@ def test_other_pixels_are_resampled_and_that_is_said(tmp_path: Path) -> None:
 def test_a_much_finer_earlier_map_is_refused(tmp_path: Path) -> None:
     fine, coarse = write(tmp_path / "a.tif", np.ones((20, 20))), tmp_path / "b.tif"
     write(coarse, np.ones((5, 5)), transform=HERE @ Affine.scale(4))
-    with pytest.raises(Mistake, match="gdalwarp -r mode"):
+    with pytest.raises(InputError, match="gdalwarp -r mode"):
         compare(fine, coarse, tmp_path / "out")
 
 
 def test_maps_of_other_places_are_refused(tmp_path: Path) -> None:
     here = write(tmp_path / "a.tif", np.ones((5, 5)))
     there = write(tmp_path / "b.tif", np.ones((5, 5)), transform=Affine(10, 0, 6e5, 0, -10, 5e6))
-    with pytest.raises(Mistake, match="lie apart"):
+    with pytest.raises(InputError, match="lie apart"):
         compare(here, there, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -267,7 +267,7 @@ def test_classes_agree_by_name_not_by_value(tmp_path: Path) -> None:
 def test_a_class_the_other_map_does_not_know_needs_a_word(tmp_path: Path) -> None:
     a = write(tmp_path / "a.tif", [[1, 2, 9]], names={1: "Water", 2: "Forest", 9: "Bare or built-up"})
     b = write(tmp_path / "b.tif", [[1, 5, 6]], names={1: "Water", 2: "Forest", 5: "Bare", 6: "Town"})
-    with pytest.raises(Mistake, match="--classes 'Bare or built-up=NAME'"):
+    with pytest.raises(InputError, match="--classes 'Bare or built-up=NAME'"):
         compare(a, b, tmp_path / "out")
     united = {"Bare or built-up": "Open", "Bare": "Open", "Town": "Open"}
     result = compare(a, b, tmp_path / "out", classes=united)
@@ -282,7 +282,7 @@ def test_a_class_the_other_map_does_not_know_needs_a_word(tmp_path: Path) -> Non
 
 def test_an_unknown_class_in_the_mapping_is_a_mistake(tmp_path: Path) -> None:
     a = write(tmp_path / "a.tif", [[1]], names=NAMES)
-    with pytest.raises(Mistake, match="neither map has a class Sand; there are Water, Forest, Town"):
+    with pytest.raises(InputError, match="neither map has a class Sand; there are Water, Forest, Town"):
         compare(a, a, tmp_path / "out", classes={"Sand": "Water"})
 
 
@@ -466,5 +466,5 @@ def test_what_hides_the_ground_is_not_compared_unless_someone_says_so(tmp_path: 
 
 def test_two_maps_of_clouds_are_a_mistake(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.tif", [[8, 7]], names=SKY) for name in "ab"]
-    with pytest.raises(Mistake, match="nowhere both show a class to compare: Cloud, Snow and ice are left out"):
+    with pytest.raises(InputError, match="nowhere both show a class to compare: Cloud, Snow and ice are left out"):
         compare(*paths, tmp_path / "out")

@@ -28,7 +28,7 @@ from flows.cli.options import spread
 from flows.parsing import pairs
 from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_in_a_log_a_stage_says_that_it_ended_and_once_a_minute_how_far_it_is(
 
 
 def test_nothing_is_named_twice() -> None:
-    with pytest.raises(Mistake, match="--classes 1=Water,1=Trees says two things of 1; leave one out"):
+    with pytest.raises(InputError, match="--classes 1=Water,1=Trees says two things of 1; leave one out"):
         dict(pairs("--classes", "1=Water,1=Trees", str))
 
 

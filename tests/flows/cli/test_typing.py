@@ -15,12 +15,12 @@ from flows.requests.segmenters import choose_segmenter
 from flows.stac.query import NothingFound
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
-from segmentation.errors import Mistake as MistakeOfMeaning
+from segmentation.errors import InputError as MistakeOfMeaning
 from segmentation.inference.network import Network
 from segmentation.segmenter import settings
 from tests.conftest import Run
 from tests.scenes import draw_scene
-from tiling.errors import Away, Mistake
+from tiling.errors import Away, InputError
 
 COMMANDS: dict[str, Any] = get_command(cli.app).commands
 
@@ -32,7 +32,7 @@ class OfThirdParty(MistakeOfMeaning):
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize("kind", [Mistake, NothingFound, Away, MistakeOfMeaning, OfThirdParty])
+@pytest.mark.parametrize("kind", [InputError, NothingFound, Away, MistakeOfMeaning, OfThirdParty])
 def test_every_kind_of_mistake_is_one_line(
     landweave: Run, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
@@ -129,7 +129,7 @@ def test_json_is_a_flag_of_every_command_that_ends(landweave: Run) -> None:
 def test_lists_are_read_between_commas_and_from_several_options() -> None:
     assert words(["NDVI,NDWI", " EVI "]) == words("NDVI, NDWI,EVI") == ("NDVI", "NDWI", "EVI")
     assert dict(pairs("--bands", ["red=1,green=2", "blue=3"], int)) == {"red": 1, "green": 2, "blue": 3}
-    with pytest.raises(Mistake, match="--bands red=1,red=2 says two things of red; leave one out"):
+    with pytest.raises(InputError, match="--bands red=1,red=2 says two things of red; leave one out"):
         dict(pairs("--bands", ["red=1", "red=2"], int))
 
 

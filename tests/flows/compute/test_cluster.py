@@ -22,7 +22,7 @@ from flows.compute.cluster import Cluster, Work
 from flows.compute.dask_pool import DaskPool, SchedulerLost
 from flows.compute.pool import Pool, ThisProcess
 from tests.server import wait_until
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 GIB = 2**30
 
@@ -38,7 +38,7 @@ def slowest_first(x: int) -> int:
 
 def fails_on_three(x: int) -> int:
     if x == 3:
-        raise Mistake("three is not a number I like")
+        raise InputError("three is not a number I like")
     return x
 
 
@@ -69,12 +69,12 @@ def test_no_items_no_results(pool: Pool) -> None:
 def test_a_failure_does_not_stop_the_others(pool: Pool) -> None:
     outcomes = dict(pool.as_completed(fails_on_three, range(6)))
     assert {item: outcome for item, outcome in outcomes.items() if item != 3} == {i: i for i in (0, 1, 2, 4, 5)}
-    assert isinstance(outcomes[3], Mistake)
+    assert isinstance(outcomes[3], InputError)
     assert str(outcomes[3]) == "three is not a number I like"
 
 
 def test_a_failure_in_order_is_raised(pool: Pool) -> None:
-    with pytest.raises(Mistake, match="three"):
+    with pytest.raises(InputError, match="three"):
         list(pool.map(fails_on_three, range(6)))
 
 
@@ -112,19 +112,19 @@ def test_everywhere_asks_each_worker(pool: Pool) -> None:
 
 def test_workers_that_differ_are_named() -> None:
     assert cluster.agree({"a": {"torch": "2"}, "b": {"torch": "2"}}, "runtime") == {"torch": "2"}
-    with pytest.raises(Mistake, match=r"workers differ in runtime: a has .*'2'.*, b has .*'3'"):
+    with pytest.raises(InputError, match=r"workers differ in runtime: a has .*'2'.*, b has .*'3'"):
         cluster.agree({"a": {"torch": "2"}, "b": {"torch": "3"}}, "runtime")
 
 
 def test_work_that_does_not_fit_is_refused_before_it_starts() -> None:
-    with pytest.raises(Mistake, match="smaller --shard"), cluster.start(Cluster(workers=1), Work(1, 10**15)):
+    with pytest.raises(InputError, match="smaller --shard"), cluster.start(Cluster(workers=1), Work(1, 10**15)):
         pass
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 1)
     with (
-        pytest.raises(Mistake, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
+        pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
         cluster.start(Cluster(kind="tcp://127.0.0.1:9")),
     ):
         pass
@@ -178,7 +178,7 @@ def test_a_file_says_the_same_and_settings_lie_over_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_cluster_that_does_not_exist_is_a_mistake(name: str, told: str) -> None:
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(InputError, match=told):
         cluster.cluster_from(name, None, {})
 
 
@@ -191,7 +191,7 @@ def test_a_cluster_that_does_not_exist_is_a_mistake(name: str, told: str) -> Non
     ],
 )
 def test_a_class_that_is_not_there_is_named_with_its_package(kind: str, told: str) -> None:
-    with pytest.raises(Mistake, match=told), cluster.start(Cluster(kind=kind)):
+    with pytest.raises(InputError, match=told), cluster.start(Cluster(kind=kind)):
         pass
 
 
@@ -208,14 +208,14 @@ def test_what_cannot_start_a_cluster_is_a_mistake_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, told: str
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(Mistake, match=told), cluster.start(Cluster(kind=kind)):
+    with pytest.raises(InputError, match=told), cluster.start(Cluster(kind=kind)):
         pass
     assert capsys.readouterr().out == "", "print was not called"
 
 
 def test_settings_a_class_does_not_take_are_named() -> None:
     with (
-        pytest.raises(Mistake, match=r"cluster distributed\.LocalCluster does not start: .*colour"),
+        pytest.raises(InputError, match=r"cluster distributed\.LocalCluster does not start: .*colour"),
         cluster.start(Cluster(kind="distributed.LocalCluster", settings={"colour": "red"})),
     ):
         pass
@@ -288,10 +288,10 @@ def test_workers_with_too_little_memory_are_named(mixed: DaskPool, monkeypatch: 
     monkeypatch.setattr(mixed, "sizes", lambda gpu: sizes)
     monkeypatch.setattr(mixed, "everywhere", one_core)
     assert cluster._checked(mixed, Work(1, 2**29)) is mixed
-    with pytest.raises(Mistake, match=r"worker tcp://10\.0\.0\.7:1 would take 2\.0 GiB on its 1 cores, 1 pieces"):
+    with pytest.raises(InputError, match=r"worker tcp://10\.0\.0\.7:1 would take 2\.0 GiB on its 1 cores, 1 pieces"):
         cluster._checked(mixed, Work(1, 2 * GIB))
     sizes = {"tcp://10.0.0.7:1": (GIB, 4)}
-    with pytest.raises(Mistake, match=r"would take 2\.0 GiB on its 1 cores, 4 pieces of work at once"):
+    with pytest.raises(InputError, match=r"would take 2\.0 GiB on its 1 cores, 4 pieces of work at once"):
         cluster._checked(mixed, Work(1, GIB // 2))
 
 
@@ -336,7 +336,7 @@ def test_cards_are_those_of_the_environment_or_all_there_are(
 
 def test_cuda_without_a_card_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(Mistake, match="shows no NVIDIA graphics card"), cluster.start(Cluster(kind="cuda")):
+    with pytest.raises(InputError, match="shows no NVIDIA graphics card"), cluster.start(Cluster(kind="cuda")):
         pass
 
 

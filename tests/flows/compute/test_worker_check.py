@@ -13,7 +13,7 @@ import pytest
 from flows.compute import worker_check
 from flows.compute.pool import ThisProcess
 from tests.scenes import draw_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 class Workers(ThisProcess):
@@ -41,17 +41,17 @@ def test_another_version_is_named(scene: str, tmp_path: Path, library: str) -> N
     def older(answer: Any) -> Any:
         return answer | {library: "0.1"} if isinstance(answer, dict) else answer
 
-    with pytest.raises(Mistake, match=rf"^worker two has {library} 0\.1 and this process .*the same environment$"):
+    with pytest.raises(InputError, match=rf"^worker two has {library} 0\.1 and this process .*the same environment$"):
         worker_check.check(Workers(older), [scene], tmp_path)
 
 
 def test_a_worker_that_raises_is_named(scene: str, tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="worker two does not answer: no module named zict"):
+    with pytest.raises(InputError, match="worker two does not answer: no module named zict"):
         worker_check.check(Workers(lambda _: ImportError("no module named zict")), [scene], tmp_path)
 
 
 def test_a_source_that_is_not_there_is_named(scene: str, tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"worker one cannot do this work: .*elsewhere\.tif does not open there"):
+    with pytest.raises(InputError, match=r"worker one cannot do this work: .*elsewhere\.tif does not open there"):
         worker_check.check(Workers(lambda answer: answer), [scene, str(tmp_path / "elsewhere.tif")], tmp_path)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from flows.deployments import database
 from flows.deployments.database import ADDRESS, address_of, local_postgres, programs_folder
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 def test_without_a_wish_prefect_is_left_its_own_database() -> None:
@@ -29,7 +29,7 @@ def test_the_address_of_a_postgresql_becomes_the_one_that_prefect_takes(scheme: 
 
 @pytest.mark.parametrize("wanted", ["mysql://me:secret@db/x", "postgresql://me:secret@db", "prefect.db"])
 def test_another_address_is_a_mistake_that_shows_no_password(wanted: str) -> None:
-    with pytest.raises(Mistake, match="write postgresql://HOST/NAME") as caught:
+    with pytest.raises(InputError, match="write postgresql://HOST/NAME") as caught:
         address_of(wanted)
     assert "secret" not in str(caught.value)
 
@@ -37,7 +37,7 @@ def test_another_address_is_a_mistake_that_shows_no_password(wanted: str) -> Non
 def test_a_machine_without_postgresql_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(database, "PLACES", ())
-    with pytest.raises(Mistake, match="PostgreSQL is not installed"):
+    with pytest.raises(InputError, match="PostgreSQL is not installed"):
         programs_folder()
 
 
@@ -55,7 +55,7 @@ def test_a_local_postgresql_keeps_its_tables_and_ends_with_the_block(open_folder
 
     try:
         programs_folder()
-    except Mistake as mistake:
+    except InputError as mistake:
         pytest.skip(str(mistake))  # PostgreSQL is a program of the machine; .ci/run installs it
 
     async def ask(address: str, *statements: str) -> list[list[tuple[object, ...]]]:

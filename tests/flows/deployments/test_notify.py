@@ -17,7 +17,7 @@ from flows.deployments import notify, tasks
 from flows.deployments.notify import MAIL, SETTING, Note, told
 from flows.deployments.tasks import Outcome, told_by
 from flows.pages.bar import Bar
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 NOTE = Note("land-use-monitor", "monitor · valley", "Completed", "+1 scene, 40 ha changed", "http://127.0.0.1/runs/1")
 
@@ -124,14 +124,14 @@ def test_a_subject_is_one_line() -> None:
 
 def test_a_password_goes_over_no_plain_connection_to_another_machine(mailbox: tuple[str, list[str]]) -> None:
     port = mailbox[0].rpartition(":")[2]
-    with pytest.raises(Mistake, match="the password stays here"):
+    with pytest.raises(InputError, match="the password stays here"):
         notify.notify(NOTE, "mailto:one@example.org", f"smtp://me:{SECRET}@127.1:{port}")
     assert not any("AUTH" in line for line in mailbox[1])
 
 
 @pytest.mark.parametrize("setting", ["ftp://here", "you@example.org", "mailto"])
 def test_an_address_that_is_none_is_told_with_what_to_write(setting: str) -> None:
-    with pytest.raises(Mistake, match=r"write for example mailto:you@example\.org"):
+    with pytest.raises(InputError, match=r"write for example mailto:you@example\.org"):
         notify.notify(NOTE, setting)
 
 
@@ -180,7 +180,7 @@ def test_a_run_without_news_is_silent(news: bool, times: int, monkeypatch: pytes
 
 def test_a_failure_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> Outcome:
-        raise Mistake("no-such.tif does not exist; check the path")
+        raise InputError("no-such.tif does not exist; check the path")
 
     heard: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))

@@ -39,7 +39,7 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
-from tiling.errors import Away, Mistake
+from tiling.errors import Away, InputError
 
 HEIGHT, WIDTH = 96, 128
 WATER, TREES = (600, 500, 300, 100), (200, 300, 200, 4000)
@@ -113,7 +113,7 @@ def test_a_run_that_a_schedule_starts_is_called_by_its_scene_and_the_usual_segme
 
 def test_logs_keep_the_traceback_of_a_fault_and_drop_that_of_a_mistake() -> None:
     assert logged("failed", error=RuntimeError("ours")) == "failed"
-    assert logged("failed", error=Mistake("theirs")) is None
+    assert logged("failed", error=InputError("theirs")) is None
     assert logged("failed", error=FailedRun("theirs")) is None
 
 
@@ -166,12 +166,12 @@ def work_on(scene: Paths, smallest: Annotated[int, Field(ge=0)] = 0, output: Out
 def test_what_a_schedule_left_out_or_a_form_let_through_is_a_mistake_in_a_sentence(
     given: dict[str, Any], sentence: str
 ) -> None:
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         filled_in(work_on, given)
 
 
 def test_a_schedule_with_a_field_that_is_gone_says_where_to_mend_it() -> None:
-    with pytest.raises(Mistake, match=r"Output · Colour is no field of this form; .* a schedule asked"):
+    with pytest.raises(InputError, match=r"Output · Colour is no field of this form; .* a schedule asked"):
         filled_in(work_on, {"scene": ["a"], "output": {"colour": "red"}})
 
 
@@ -184,12 +184,12 @@ def test_a_task_is_tried_again_only_where_its_failure_may_pass() -> None:
         return worth_another(None, None, Failed(data=error))
 
     assert again(ConnectionResetError("the storage went away"))
-    assert not again(Mistake("no-such.tif does not exist"))
+    assert not again(InputError("no-such.tif does not exist"))
     assert not again(RuntimeError("ours"))
-    failed = Mistake("1 of 40 shards failed")
+    failed = InputError("1 of 40 shards failed")
     failed.__cause__ = Away("the scene cannot be read; its server fails")
     assert again(failed)
-    unwritable = Mistake("cannot write to out")
+    unwritable = InputError("cannot write to out")
     unwritable.__cause__ = TimeoutError("the mistake says it all")
     assert not again(unwritable)
     several = RuntimeError("3 of 40 shards failed")

@@ -21,7 +21,7 @@ import flows.deployments.serve
 from flows.deployments.serve import answers, end, server, wait_until_it_answers
 from flows.pages.fileserver import is_at
 from tests.server import call, free_port, serving
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def test_files_are_offered_unless_someone_says_otherwise(
 def test_a_port_of_another_program_is_a_mistake_that_names_the_mend() -> None:
     with (
         web_server(b"<html>hello</html>") as port,
-        pytest.raises(Mistake, match=rf"port {port} is taken .*--port"),
+        pytest.raises(InputError, match=rf"port {port} is taken .*--port"),
         server(port),
     ):
         pass
@@ -97,7 +97,7 @@ def test_nobody_at_the_port_is_no_answer() -> None:
 def test_a_server_that_dies_is_noticed() -> None:
     with (
         subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process,
-        pytest.raises(Mistake, match="ended with code 3"),
+        pytest.raises(InputError, match="ended with code 3"),
     ):
         wait_until_it_answers(process, f"http://127.0.0.1:{free_port()}")
 

@@ -26,7 +26,7 @@ from flows.forms.choices import (
 from flows.pages.words import FIELDS, in_form_words
 from segmentation.models.bundle import PACKAGED
 from segmentation.spectral.indices import is_index
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.scene.band_names import COMMON_NAMES
 
 
@@ -93,7 +93,7 @@ def test_every_method_in_words_is_a_segmenter(method: str) -> None:
 
 def test_a_method_may_be_the_folder_of_a_model_and_nothing_else(data: Path) -> None:
     assert segmenter_of(str(data / "models" / "oaks")).kind == "network"
-    with pytest.raises(Mistake, match="there is no segmenter"):
+    with pytest.raises(InputError, match="there is no segmenter"):
         segmenter_of("magic")
 
 
@@ -134,6 +134,6 @@ def test_the_tab_of_forests_says_what_forest() -> None:
 
 def test_a_mistake_names_fields_and_leaves_commands_alone() -> None:
     said = "leave --column out, or name another folder with --out; `landweave train … --labels FILE` trains one"
-    assert in_form_words(Mistake(said)) == (
+    assert in_form_words(InputError(said)) == (
         "leave “Column” out, or name another folder under “Output folder”; `landweave train … --labels FILE` trains one"
     )

@@ -37,7 +37,7 @@ from segmentation.networks.architectures import architectures
 from segmentation.registry import kinds
 from segmentation.spectral.indices import catalogue
 from segmentation.training.recipe import Recipe
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import Reach, confined
 from tiling.scene.band_names import COMMON_NAMES
 
@@ -157,7 +157,7 @@ def test_an_empty_form_is_the_default_request() -> None:
 def test_where_folders_are_bounded_what_is_left_empty_leads_nowhere(tmp_path: Path) -> None:
     with confined(Reach(roots=(tmp_path,))):
         request_from([str(tmp_path / "a.tif")], str(tmp_path / "out"), Rules(), Bands(), Output(), Advanced())
-        with pytest.raises(Mistake, match=r"/etc/mask\.tif lies outside"):
+        with pytest.raises(InputError, match=r"/etc/mask\.tif lies outside"):
             request_from(
                 [str(tmp_path / "a.tif")], str(tmp_path), Rules(), Bands(mask="/etc/mask.tif"), Output(), Advanced()
             )
@@ -174,7 +174,7 @@ def test_where_folders_are_bounded_what_is_left_empty_leads_nowhere(tmp_path: Pa
 def test_a_slip_in_the_form_is_a_mistake_that_names_the_field(bands: Bands, fact: str) -> None:
     with pytest.raises(ValueError, match=fact) as caught:
         request_from(["a.tif"], "out", Rules(), bands, Output(), Advanced())
-    assert type(caught.value).__name__ == "Mistake"
+    assert type(caught.value).__name__ == "InputError"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_without_an_output_folder_maps_lie_in_the_first_data_folder(monkeypatch:
     monkeypatch.delenv("LANDWEAVE_DATA_ROOTS", raising=False)
     assert out("/here/inbox/valley.tif") == "/here/inbox/maps/valley"
     assert out("red=/here/inbox/B04.tif") == "/here/inbox/maps/B04"
-    with pytest.raises(Mistake, match="another machine"):
+    with pytest.raises(InputError, match="another machine"):
         out("s3://bucket/valley.tif")
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", "/data:/more")
     assert out("/more/valley.tif") == "/data/maps/valley"
@@ -203,7 +203,7 @@ def test_products_are_chosen_in_words_and_the_classes_always_come() -> None:
     assert products_of([]) == ["classes"]
     assert products_of(["lead of the likeliest class", "vectors"]) == ["classes", "vectors", "margin"]
     assert set(PRODUCT_WORDS.values()) == set(get_args(Product))
-    with pytest.raises(Mistake, match="there is no polygon;"):
+    with pytest.raises(InputError, match="there is no polygon;"):
         products_of(["polygon"])
 
 
@@ -239,9 +239,9 @@ def test_a_series_is_searched_for_where_the_form_says_so() -> None:
     watched = monitor_from(template, Watch(search=True)).template.source
     assert watched.search == Search(catalogue="https://stac.example/v1", aoi="a.gpkg", most=1000)
     assert collection_from(template, Series()).template == template
-    with pytest.raises(Mistake, match=r"bounds: 9\.1, 46 has 2 numbers"):
+    with pytest.raises(InputError, match=r"bounds: 9\.1, 46 has 2 numbers"):
         collection_from(template, Series(search=True, bounds="9.1, 46"))
-    with pytest.raises(Mistake, match="2 paths are given"):
+    with pytest.raises(InputError, match="2 paths are given"):
         collection_from(request_from(["a", "b"], "out", Rules(), Bands(), Output(), Advanced()), Series(search=True))
 
 
@@ -264,7 +264,7 @@ def test_a_training_gets_names_regrouping_and_recipe() -> None:
 
 
 def test_what_a_forest_has_no_setting_for_is_told_as_on_the_command_line() -> None:
-    with pytest.raises(Mistake, match="there is no setting steps; there are architecture, trees"):
+    with pytest.raises(InputError, match="there is no setting steps; there are architecture, trees"):
         training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(architecture="random-forest", steps=40), Bands())
 
 
@@ -277,12 +277,12 @@ def test_what_a_forest_has_no_setting_for_is_told_as_on_the_command_line() -> No
     ],
 )
 def test_numbers_that_make_no_reflectance_are_refused(bands: Bands, fact: str) -> None:
-    with pytest.raises(Mistake, match=fact):
+    with pytest.raises(InputError, match=fact):
         training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(), bands)
 
 
 def test_a_setting_that_does_not_exist_is_told_in_the_words_of_the_form() -> None:
-    with pytest.raises(Mistake, match="there is no setting rat; did you mean rate"):
+    with pytest.raises(InputError, match="there is no setting rat; did you mean rate"):
         training_from(["a.tif"], ["a.gpkg"], "out", Labels(), Model(settings="rat=1"), Bands())
 
 
@@ -371,13 +371,13 @@ def test_every_path_of_every_form_is_within_reach_but_those_read_at_once(
 
     with confined(Reach(roots=(tmp_path,))):
         filled(there)
-        with pytest.raises(Mistake, match=r"/etc/secret\.tif lies outside"):
+        with pytest.raises(InputError, match=r"/etc/secret\.tif lies outside"):
             filled("/etc/secret.tif")
 
 
 def test_a_form_sends_no_work_to_a_machine_that_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LANDWEAVE_ALLOWED_HOSTS", raising=False)
-    with pytest.raises(Mistake, match="evil"):
+    with pytest.raises(InputError, match="evil"):
         cluster_for(Advanced(cluster="tcp://evil.example:8786"))
 
 

@@ -12,7 +12,7 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 
 def looked_at(scene: Path) -> Inspection:
@@ -56,5 +56,5 @@ def test_a_scene_of_no_data_alone_is_told_of(tmp_path: Path) -> None:
 
 
 def test_what_does_not_open_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="does not exist"):
+    with pytest.raises(InputError, match="does not exist"):
         looked_at(tmp_path / "no-such.tif")

@@ -16,7 +16,7 @@ from segmentation.inference.network import Network
 from segmentation.models.bundle import QUANTILES, BandCard, save
 from tests.scenes import BANDS, draw_pixels, write_scene
 from tests.segmentation.small_networks import a_card, lively_state
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 USED = ("green", "red", "nir")
 
@@ -52,14 +52,16 @@ def request(scene: Path, out: Path, bundle: Path, **changes: object) -> Request:
 def test_an_offset_nobody_applied_is_refused_and_nothing_is_written(bundle: Path, tmp_path: Path) -> None:
     pixels = draw_pixels(96, 96, seed=1)
     shifted = write_scene(tmp_path / "shifted.tif", np.where(pixels > 0, pixels + 1000, 0).astype(np.uint16))
-    with pytest.raises(Mistake, match=r"^shifted: test: its values lie 0\.1 too high .* insist with --preflight warn$"):
+    with pytest.raises(
+        InputError, match=r"^shifted: test: its values lie 0\.1 too high .* insist with --preflight warn$"
+    ):
         pipeline.run(request(shifted, tmp_path / "run", bundle))
     assert not (tmp_path / "run").exists()
 
 
 def test_whoever_insists_gets_the_map_and_the_warning(bundle: Path, tmp_path: Path) -> None:
     coarse = write_scene(tmp_path / "coarse.tif", draw_pixels(64, 64, seed=1), resolution=90.0)
-    with pytest.raises(Mistake, match="trained on pixels of 10 m and these are 90 m"):
+    with pytest.raises(InputError, match="trained on pixels of 10 m and these are 90 m"):
         make_plan(request(coarse, tmp_path / "run", bundle))
     published = pipeline.run(request(coarse, tmp_path / "run", bundle, preflight="warn"))
     (warning,) = published.record["warnings"]
@@ -90,7 +92,9 @@ def test_a_picture_of_eight_bits_makes_no_map_of_rules_under_the_usual_scale_and
     picture = np.random.default_rng(0).integers(1, 256, (4, side, side)).astype(np.uint8)
     scene = write_scene(tmp_path / "picture.tif", picture)
     asked = Request(source=Source(paths=(str(scene),), scale=0.0001), out=tmp_path / "run", segmenter=Rules())
-    with pytest.raises(Mistake, match=r"^picture: .* reflectance of 0\.0\d+ .* no --scale undoes that: train a model"):
+    with pytest.raises(
+        InputError, match=r"^picture: .* reflectance of 0\.0\d+ .* no --scale undoes that: train a model"
+    ):
         pipeline.run(asked)
     assert not (tmp_path / "run").exists()
     said = asked.model_copy(update={"source": Source(paths=(str(scene),), scale=0.004)})

@@ -20,7 +20,7 @@ from segmentation.inference import runtimes
 from segmentation.inference.network import Network
 from tests.scenes import draw_scene
 from tests.segmentation.small_networks import a_bundle
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 pytest.importorskip("openvino", reason="what may be chosen instead of torch; the dev dependencies have it")
 
@@ -146,5 +146,5 @@ def test_a_worker_without_it_is_named_with_the_mend(
             r"^worker two cannot say what they compute with: runtime openvino needs surely-not-installed, which is not "
             r"installed; pip install 'landweave\[openvino\]' or leave runtime out$"
         )
-        with pytest.raises(Mistake, match=message):
+        with pytest.raises(InputError, match=message):
             pipeline.segment(plan, folder, TwoWorkers(monkeypatch))

@@ -21,7 +21,7 @@ from segmentation.models.bundle import Bundle
 from segmentation.segmenter import Segmenter
 from tests.scenes import draw_scene, read
 from tests.segmentation.small_networks import a_bundle
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 MEASURES: tuple[Product, ...] = ("probabilities", "entropy", "margin")
 
@@ -127,4 +127,4 @@ def test_a_method_without_probabilities_is_named(tmp_path: Path) -> None:
         match=r"^rules decides without probabilities; leave probabilities, margin out of --products or choose",
     ) as refusal:
         pipeline.run(request_for(scene, tmp_path / "out", Rules(), "classes", "margin", "probabilities"))
-    assert type(refusal.value).__name__ == Mistake.__name__
+    assert type(refusal.value).__name__ == InputError.__name__

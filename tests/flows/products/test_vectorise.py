@@ -22,7 +22,7 @@ from flows.products.zones import slugs, zones
 from tests.conftest import Run
 from tests.scenes import draw_scene, read
 from tiling.classmaps.legend import legend_of
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
 
@@ -135,7 +135,7 @@ def test_a_measure_is_the_index_in_ten_thousandths(tmp_path: Path) -> None:
 
 def test_two_indices_that_differ_in_capitals_only_cannot_both_have_a_column() -> None:
     assert index_columns(["ndvi", "NDWI", "NDVI"]) == ("ndvi", "ndwi")
-    with pytest.raises(Mistake, match="capitals only"):
+    with pytest.raises(InputError, match="capitals only"):
         index_columns(["BAI", "BaI"])
 
 

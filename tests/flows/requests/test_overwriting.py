@@ -29,7 +29,7 @@ from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter
 from tests.scenes import draw_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 QUICK: dict[str, Any] = {"products": ("classes",)}
 
@@ -57,7 +57,7 @@ def test_the_map_of_another_scene_stays(scenes: tuple[Path, Path], tmp_path: Pat
     out = tmp_path / "out"
     run(asked(a, out))
     before = content(out)
-    with pytest.raises(Mistake, match=r"out holds a map of .*a\.tif by rules, and this is .*b\.tif by rules; "):
+    with pytest.raises(InputError, match=r"out holds a map of .*a\.tif by rules, and this is .*b\.tif by rules; "):
         run(asked(b, out))
     assert content(out) == before
     run(asked(b, out, fresh=True))
@@ -68,7 +68,7 @@ def test_the_map_of_another_scene_stays(scenes: tuple[Path, Path], tmp_path: Pat
 def test_the_map_by_another_segmenter_stays(scenes: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(asked(scenes[0], out))
-    with pytest.raises(Mistake, match=r"by rules, and this is .* by otsu; name another folder with --out, or"):
+    with pytest.raises(InputError, match=r"by rules, and this is .* by otsu; name another folder with --out, or"):
         run(asked(scenes[0], out, Otsu()))
 
 
@@ -94,7 +94,7 @@ def test_a_path_may_be_typed_from_anywhere(
     monkeypatch.chdir(tmp_path)
     run(asked(tmp_path / "a.tif", "out"))
     run(asked("a.tif", "out"))
-    with pytest.raises(Mistake, match=r"this is b\.tif"):
+    with pytest.raises(InputError, match=r"this is b\.tif"):
         run(asked("b.tif", "out"))
 
 
@@ -119,9 +119,9 @@ def test_a_collection_of_elsewhere_or_by_another_segmenter_stays(tmp_path: Path)
         draw_scene(folder / "valley_20240501.tif", 40, 40, 1)
     collect(collection([here], out))
     report = (out / "areas.csv").read_bytes()
-    with pytest.raises(Mistake, match=r"maps holds maps by rules, and these are by otsu"):
+    with pytest.raises(InputError, match=r"maps holds maps by rules, and these are by otsu"):
         collect(collection([here], out, Otsu()))
-    with pytest.raises(Mistake, match=r"maps holds a collection of .*here, and this is one of .*there"):
+    with pytest.raises(InputError, match=r"maps holds a collection of .*here, and this is one of .*there"):
         collect(collection([there], out))
     assert (out / "areas.csv").read_bytes() == report
     draw_scene(here / "valley_20240601.tif", 40, 40, 2)
@@ -138,7 +138,7 @@ def test_a_monitor_goes_on_with_its_own_segmenter(tmp_path: Path) -> None:
         monitor(MonitorRequest(template=asked(inbox, out, segmenter, **wishes), settle_seconds=0))
 
     watch(Rules())
-    with pytest.raises(Mistake, match=r"watched holds maps by rules, and these are by otsu"):
+    with pytest.raises(InputError, match=r"watched holds maps by rules, and these are by otsu"):
         watch(Otsu())
     watch(Rules())
     watch(Otsu(), fresh=True)
@@ -153,7 +153,7 @@ def test_a_comparison_of_other_maps_stays(scenes: tuple[Path, Path], tmp_path: P
     change(ChangeRequest(earlier=one, later=two, out=out))
     change(ChangeRequest(earlier=one, later=two, out=out, min_area=500.0))
     before = content(out)
-    with pytest.raises(Mistake, match=r"change holds the change from .*one to .*two, and this is from .*three to"):
+    with pytest.raises(InputError, match=r"change holds the change from .*one to .*two, and this is from .*three to"):
         change(ChangeRequest(earlier=three, later=two, out=out))
     assert content(out) == before
     assert change(ChangeRequest(earlier=three, later=two, out=out, fresh=True)).files
@@ -178,9 +178,9 @@ def test_a_model_of_other_labels_or_of_another_kind_stays(scenes: tuple[Path, Pa
     learn(scenes[0], "labels-one.tif", "random-forest")
     learn(scenes[0], "labels-one.tif", "random-forest")
     before = content(out)
-    with pytest.raises(Mistake, match=r"holds a model of labels-one\.tif, and this is one of labels-two\.tif"):
+    with pytest.raises(InputError, match=r"holds a model of labels-one\.tif, and this is one of labels-two\.tif"):
         learn(scenes[1], "labels-two.tif", "random-forest")
-    with pytest.raises(Mistake, match="holds a model of architecture random-forest, and this is gradient-boosting"):
+    with pytest.raises(InputError, match="holds a model of architecture random-forest, and this is gradient-boosting"):
         learn(scenes[0], "labels-one.tif", "gradient-boosting")
     assert content(out) == before
     learn(scenes[1], "labels-two.tif", "random-forest", fresh=True)
@@ -205,7 +205,7 @@ def test_a_form_that_names_no_folder_leaves_the_other_map(
     assert other.out == tmp_path / "maps" / "a-otsu"
     run(other)
     assert formed(Otsu()).out == other.out
-    with pytest.raises(Mistake) as refused:
+    with pytest.raises(InputError) as refused:
         run(formed(Otsu(), str(first.out)))
     assert "another folder under “Output folder”, or replace it with “Start afresh”" in in_form_words(refused.value)
 
@@ -216,7 +216,7 @@ def test_the_demo_draws_over_no_scene_of_somebodys(name: str, tmp_path: Path) ->
     before = mine.read_bytes()
     command = ["demo", "--out", str(tmp_path), "--size", "64", "--segmenter", "rules", "--workers", "0"]
     result = CliRunner().invoke(app, command)
-    assert isinstance(result.exception, Mistake)
+    assert isinstance(result.exception, InputError)
     assert str(result.exception) == f"{mine} is there and no demo has made it; name another folder with --out"
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert mine.read_bytes() == before

@@ -35,7 +35,7 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.segmenter import Footprint, Prediction, Segmenter
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
 
@@ -378,7 +378,7 @@ def test_a_segmenter_that_labels_no_data_is_named(tmp_path: Path) -> None:
 
 def test_two_runs_in_one_folder_the_second_is_refused(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 60, 60)
-    with open_run(tmp_path / "out"), pytest.raises(Mistake, match=rf"in use by process {os.getpid()} on"):
+    with open_run(tmp_path / "out"), pytest.raises(InputError, match=rf"in use by process {os.getpid()} on"):
         run(scene, tmp_path / "out")
 
 
@@ -387,7 +387,7 @@ def test_who_is_refused_a_folder_reads_which_run_has_it(tmp_path: Path, monkeypa
     monkeypatch.setenv("LANDWEAVE_RUN", "valley · rules")
     with (
         open_run(tmp_path / "out"),
-        pytest.raises(Mistake, match=r"process \d+ on \S+, the run “valley · rules”;"),
+        pytest.raises(InputError, match=r"process \d+ on \S+, the run “valley · rules”;"),
     ):
         run(scene, tmp_path / "out")
 

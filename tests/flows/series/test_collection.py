@@ -29,7 +29,7 @@ from flows.series.collection import Collected, collect
 from flows.series.scenes import Found, find_scenes
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
@@ -127,7 +127,7 @@ def test_a_fault_is_tried_again_a_mistake_is_not(inbox: Path, tmp_path: Path) ->
         tried.append(Path(one.source.paths[0]).stem)
         if tried[-1] == "valley_20240501":
             raise RuntimeError("out of luck")
-        raise Mistake("the band is missing")
+        raise InputError("the band is missing")
 
     for _ in range(2):
         result = collect(request(inbox, tmp_path / "out"), run=broken)
@@ -233,7 +233,7 @@ def test_scenes_shared_out_among_workers_are_the_same(inbox: Path, tmp_path: Pat
 
 def test_nothing_to_do_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Mistake, match="there are no scenes in"):
+    with pytest.raises(InputError, match="there are no scenes in"):
         collect(request(tmp_path / "empty", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -241,6 +241,6 @@ def test_nothing_to_do_is_a_mistake(tmp_path: Path) -> None:
 def test_the_command_line_ends_with_the_mistake_of_the_first_that_failed(inbox: Path, tmp_path: Path) -> None:
     command = ["collection", str(inbox), "--out", str(tmp_path / "out"), "--workers", "0", "--products", "classes"]
     done = CliRunner().invoke(app, command)
-    assert isinstance(done.exception, Mistake)
+    assert isinstance(done.exception, InputError)
     assert "1 of 3 scenes failed and the others are done; the first, valley_20240701:" in str(done.exception)
     assert "2024-06-01" in done.output

@@ -38,7 +38,7 @@ from flows.storage.lock import held
 from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 DAYS = ("20240501", "20240601", "20240701")
 KILLS = 12
@@ -238,7 +238,7 @@ def test_zones_are_measured_at_every_date(inbox: Path, out: Path, tmp_path: Path
     assert (out / "runs" / "valley_20240501" / "zones.gpkg").exists()
     monitor(request(inbox, out))
     assert not (out / "zones.csv").exists()
-    with pytest.raises(Mistake, match=r"nowhere\.gpkg is not there"):
+    with pytest.raises(InputError, match=r"nowhere\.gpkg is not there"):
         monitor(request(inbox, out, zones="nowhere.gpkg"))
 
 
@@ -306,7 +306,7 @@ def test_zones_are_measured_again_when_they_or_the_maps_have_changed(inbox: Path
 
 def test_a_second_call_at_the_same_time_is_refused(inbox: Path, out: Path) -> None:
     arrive(inbox, DAYS[0])
-    with held(out), pytest.raises(Mistake, match="in use"):
+    with held(out), pytest.raises(InputError, match="in use"):
         monitor(request(inbox, out))
     assert not (out / "runs").exists()
 
@@ -347,7 +347,7 @@ def test_a_change_that_breaks_off_leaves_no_word_of_the_one_before(
 
 
 def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path, out: Path) -> None:
-    with pytest.raises(Mistake, match="name the folder that new scenes arrive in"):
+    with pytest.raises(InputError, match="name the folder that new scenes arrive in"):
         monitor(request(tmp_path / "nowhere", out))
 
 

@@ -38,7 +38,7 @@ from tests.scenes import BANDS, draw_pixels, read
 from tests.segmentation.models.test_stac_mlm import SCHEMAS, STAC, uri
 from tests.stac import asset, catalogue, item, serving
 from tests.tiling.rasters import write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.access import Reach, confined
 
 TOP = 5_300_000
@@ -68,7 +68,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def refused(search: Search, *bbox: float) -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         find(search, bbox or None)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -235,7 +235,7 @@ def test_named_items_are_a_scene_too(items: list[dict[str, Any]], tmp_path: Path
         (Source(paths=(raster,), bbox=(0, 0, 1, 1)), "--bbox is for STAC items"),
         (Source(), "no scene was given"),
     ):
-        with pytest.raises(Mistake, match=fact):
+        with pytest.raises(InputError, match=fact):
             source.open()
 
 

@@ -41,7 +41,7 @@ from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
 from tests.server import wait_until
-from tiling.errors import Mistake, redacted
+from tiling.errors import InputError, redacted
 from tiling.io import gdal_config, remote, remote_cache, urls
 from tiling.io.access import Reach, confined
 from tiling.scene.from_files import open_scene
@@ -166,7 +166,7 @@ def test_a_server_that_opens_some_places_alone_works_on_its_own_near_copy(
     """The scratch folder lies outside the roots; nobody but the run names what is in it."""
     with confined(Reach(roots=(scene.parent,), hosts=(f"s3://{BUCKET}",))):
         pipeline.run(request(source, f"s3://{BUCKET}/confined", reference=str(scene.parent / "truth.gpkg")))
-        with pytest.raises(Mistake, match="outside the folders"):
+        with pytest.raises(InputError, match="outside the folders"):
             open_scene([str(scratch / "other.tif")])
     assert_same_products(f"s3://{BUCKET}/confined", local, scratch)
 
@@ -198,11 +198,11 @@ def test_what_is_uploaded_in_part_has_no_record(
 
     def fail(self: Remote, file: Path) -> None:
         if file.name == "landcover.gpkg":
-            raise Mistake("the store went away")
+            raise InputError("the store went away")
         upload(self, file)
 
     monkeypatch.setattr(Remote, "upload", fail)
-    with pytest.raises(Mistake, match="went away"):
+    with pytest.raises(InputError, match="went away"):
         pipeline.run(request(source, str(out)))
     assert "run.json" not in out.names()
     monkeypatch.undo()
@@ -266,10 +266,10 @@ def test_work_on_the_near_copy_stays_here_where_workers_do_not_see_it(tmp_path: 
 def test_two_runs_do_not_share_a_folder(store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Remote(f"s3://{BUCKET}/claimed")
     with open_run(place):
-        with pytest.raises(Mistake, match=rf"^s3://{BUCKET}/claimed is in use by process {os.getpid()} on"):
+        with pytest.raises(InputError, match=rf"^s3://{BUCKET}/claimed is in use by process {os.getpid()} on"):
             open_run(place).__enter__()
         monkeypatch.setenv("LANDWEAVE_SCRATCH", str(tmp_path / "another machine"))
-        with pytest.raises(Mistake, match=rf"claimed is in use by process {os.getpid()} on .* since .*with --out"):
+        with pytest.raises(InputError, match=rf"claimed is in use by process {os.getpid()} on .* since .*with --out"):
             open_run(place).__enter__()
     with open_run(place):
         pass
@@ -280,7 +280,7 @@ def test_a_dead_owners_claim_is_taken_over_and_its_owner_told(store: Proxy, monk
     place = Remote(f"s3://{BUCKET}/lapsed")
     first, second, third = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
     first.take()
-    with pytest.raises(Mistake, match="in use by process 0"):
+    with pytest.raises(InputError, match="in use by process 0"):
         second.take()
     first.renew()
     first.check()
@@ -313,7 +313,7 @@ def test_a_claim_made_between_look_and_write_is_not_taken(store: Proxy, monkeypa
     first.take()
     seen, look = [None], second._found
     monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())  # the other one's is not there yet
-    with pytest.raises(Mistake, match="in use by process 0"):
+    with pytest.raises(InputError, match="in use by process 0"):
         second.take()
     first.renew()
     first.check()
@@ -328,7 +328,7 @@ def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(store: Proxy, monkeypa
     monkeypatch.setattr(claim_module, "LAPSE", -1.0)
     first.take()
     monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())
-    with pytest.raises(Mistake, match="in use by process 1"):
+    with pytest.raises(InputError, match="in use by process 1"):
         second.take()
     first.renew()
     assert not first._lost
@@ -460,12 +460,12 @@ def test_an_overwritten_object_is_noticed(store: Proxy, tmp_path: Path, large: b
 
 def test_what_is_wrong_with_an_address_is_said_in_one_line(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "BACKOFF", 0.01)
-    with pytest.raises(Mistake, match=rf"^s3://{BUCKET}/in/none\.tif does not exist; check the address$"):
+    with pytest.raises(InputError, match=rf"^s3://{BUCKET}/in/none\.tif does not exist; check the address$"):
         open_scene([f"s3://{BUCKET}/in/none.tif"])
     Remote(f"s3://{BUCKET}/in/text.tif").write_bytes(b"no raster at all")
-    with pytest.raises(Mistake, match=rf"^s3://{BUCKET}/in/text\.tif is not a raster that GDAL can read"):
+    with pytest.raises(InputError, match=rf"^s3://{BUCKET}/in/text\.tif is not a raster that GDAL can read"):
         open_scene([f"s3://{BUCKET}/in/text.tif"])
-    with pytest.raises(Mistake, match=r"^s3://nobodys-bucket/run.* does not (exist|answer)"):
+    with pytest.raises(InputError, match=r"^s3://nobodys-bucket/run.* does not (exist|answer)"):
         open_run(Remote("s3://nobodys-bucket/run")).__enter__()
 
 
@@ -502,7 +502,7 @@ def test_gdal_learns_the_endpoint_and_people_go_before(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("out", ["https://host/run", "s3://key:secret@bucket/run", "s3://bucket/run?sig=1", "s3://"])
 def test_a_place_that_cannot_be_written_to_is_refused(out: str) -> None:
-    with pytest.raises(Mistake):
+    with pytest.raises(InputError):
         place_of(out)
 
 
@@ -527,7 +527,7 @@ def test_a_place_survives_json() -> None:
     ],
 )
 def test_secrets_of_addresses_are_left_out(url: str, secret: str) -> None:
-    for said in (redacted(f"cannot read {url} twice: {url}"), str(Mistake(f"{url} is broken"))):
+    for said in (redacted(f"cannot read {url} twice: {url}"), str(InputError(f"{url} is broken"))):
         assert secret not in said
         assert "/a.tif" in said
     assert redacted("abfs://container@account/a.tif?version=3") == "abfs://container@account/a.tif?version=3"
@@ -551,7 +551,7 @@ def test_a_signed_address_is_read_and_nowhere_written_down(
     parts = {part.name for part in (tmp_path / "run" / "parts").iterdir()}
     pipeline.run(request(renewed, tmp_path / "run", Otsu(index="NDVI"), products=("classes",)))
     assert {part.name for part in (tmp_path / "run" / "parts").iterdir()} == parts  # signed anew, the same file
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         open_scene([signed.replace("scene.tif", "none.tif")])
     assert signature not in str(caught.value)
     assert signature not in "".join(capfd.readouterr())

@@ -6,7 +6,7 @@ import pytest
 from flows.storage.keys import content_key
 from flows.storage.remote import Remote
 from flows.storage.run_folder import RunFolder, Slot, open_run
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import write_text
 
 
@@ -17,15 +17,15 @@ def test_a_key_follows_content_and_not_order() -> None:
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
-    with open_run(tmp_path / "run"), pytest.raises(Mistake, match="in use by process"), open_run(tmp_path / "run"):
+    with open_run(tmp_path / "run"), pytest.raises(InputError, match="in use by process"), open_run(tmp_path / "run"):
         pass
     with open_run(tmp_path / "run"):
         pass
 
 
 def test_a_run_that_did_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(Mistake), open_run(tmp_path / "deep" / "run"):
-        raise Mistake("the scene does not exist")
+    with pytest.raises(InputError), open_run(tmp_path / "deep" / "run"):
+        raise InputError("the scene does not exist")
     assert not (tmp_path / "deep" / "run").exists()
 
 
@@ -50,7 +50,7 @@ def test_leftovers_of_a_crash_are_cleared(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(Mistake, match=r"cannot write to .*file/run: Not a directory"),
+        pytest.raises(InputError, match=r"cannot write to .*file/run: Not a directory"),
         open_run(tmp_path / "file" / "run"),
     ):
         pass

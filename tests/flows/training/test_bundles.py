@@ -196,7 +196,7 @@ def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
 def test_what_is_not_or_wrongly_said_is_one_line(said: dict[str, object], fact: str) -> None:
     with pytest.raises(ValueError, match=re.escape(fact)) as mistake:
         card_for(Path("x.pt"), **said)  # type: ignore[arg-type]
-    assert type(mistake.value).__name__ == "Mistake"  # either room's
+    assert type(mistake.value).__name__ == "InputError"  # either room's
     assert "\n" not in str(mistake.value)
 
 

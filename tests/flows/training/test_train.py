@@ -24,13 +24,13 @@ from flows.requests.source import Source
 from flows.requests.training import Training, grouped
 from flows.training.read_samples import samples_of
 from flows.training.train import _key, recipe_from, train
-from segmentation.errors import Mistake as NoBundle
+from segmentation.errors import InputError as NoBundle
 from segmentation.models.bundle import load
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import TEST, TRAIN, VALIDATION
 from segmentation.training.train_forest import ForestRecipe
 from tests.scenes import BANDS, UTM, draw_pixels, write_scene
-from tiling.errors import Mistake
+from tiling.errors import InputError
 
 QUICK = Recipe(options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=40)
 PLACE = Affine(10, 0, 500_000, 0, -10, 5_300_000)
@@ -209,7 +209,7 @@ def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: 
         (two, "other has blue, green, red, nir and scene has"),
         (missing, "2 scenes and 1 files of labels"),
     ):
-        with pytest.raises((Mistake, NoBundle), match=said):
+        with pytest.raises((InputError, NoBundle), match=said):
             train(request)
 
 
@@ -226,13 +226,13 @@ def test_what_has_no_data_is_not_taught(tmp_path: Path, scene: Path) -> None:
     assert "left out, as no pixel of it has data in the scene: 4" in notes
     for right, said in ((1, "a.tif labels nothing but 1 where the scene has data"), (0, "a.tif labels no pixel where")):
         codes[:, :64], codes[:, 64:] = np.where(np.arange(64) < 32, 1, 2), right
-        with pytest.raises(Mistake, match=said):
+        with pytest.raises(InputError, match=said):
             train(asked(scene, write_labels(tmp_path / "a.tif", codes), tmp_path / "b"))
     assert not list(tmp_path.glob(".b*"))
 
 
 def test_two_values_of_one_name_are_a_mistake_that_names_regroup(tmp_path: Path, scene: Path, labels: Path) -> None:
-    with pytest.raises(Mistake, match="1 and 2 are both called Water; make one class of them with --regroup 2=1"):
+    with pytest.raises(InputError, match="1 and 2 are both called Water; make one class of them with --regroup 2=1"):
         train(asked(scene, labels, tmp_path / "b", classes={1: "Water", 2: "Water", 3: "Bare"}))
 
 
@@ -276,12 +276,12 @@ def test_no_data_may_be_nan(tmp_path: Path, labels: Path) -> None:
 
 def test_settings_that_are_none_are_told_which_there_are() -> None:
     with pytest.raises(
-        Mistake, match=r"no setting stesp; did you mean steps\? there are architecture, encoder, options"
+        InputError, match=r"no setting stesp; did you mean steps\? there are architecture, encoder, options"
     ):
         recipe_from({"stesp": 3})
-    with pytest.raises(Mistake, match="there is no setting steps; there are architecture, trees"):
+    with pytest.raises(InputError, match="there is no setting steps; there are architecture, trees"):
         recipe_from({"architecture": "random-forest", "steps": 3})
-    with pytest.raises(Mistake, match="chip: Input should be less than or equal to 4096"):
+    with pytest.raises(InputError, match="chip: Input should be less than or equal to 4096"):
         recipe_from({"chip": 100_000})
 
 
@@ -324,7 +324,7 @@ def test_a_forest_starts_from_nothing_and_says_so(tmp_path: Path, scene: Path, l
     finished = train(asked(scene, labels, tmp_path / "forest", recipe=recipe, weights="none"))
     assert load(tmp_path / "forest").card.model.kind == "forest"
     assert finished.validation is not None
-    with pytest.raises(Mistake, match="grows from labels alone; leave --weights imagenet out"):
+    with pytest.raises(InputError, match="grows from labels alone; leave --weights imagenet out"):
         train(asked(scene, labels, tmp_path / "other", recipe=recipe, weights="imagenet"))
 
 
@@ -336,7 +336,7 @@ def test_a_second_training_of_the_same_bundle_is_refused_and_harms_nothing(
     def meanwhile(stage: str, done: int, total: int) -> None:
         if stage == "train" and done == total:
             kept = sorted(tmp_path.glob(".bundle.training/**/*"))
-            with pytest.raises(Mistake, match=r"bundle is in use by process \d+ on .*; wait for it or name another"):
+            with pytest.raises(InputError, match=r"bundle is in use by process \d+ on .*; wait for it or name another"):
                 train(request.model_copy(update={"fresh": True}))
             assert sorted(tmp_path.glob(".bundle.training/**/*")) == kept
 
@@ -354,7 +354,7 @@ def test_pixels_that_find_no_room_are_told_of_before_they_are_read(
     monkeypatch.setattr("flows.training.read_samples._IN_MEMORY", 0)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(
-        Mistake, match=r"cannot keep pixels in .*piece-0\.pixels\.npy: No space left on device; make room"
+        InputError, match=r"cannot keep pixels in .*piece-0\.pixels\.npy: No space left on device; make room"
     ):
         train(asked(scene, labels, tmp_path / "bundle"))
     assert not list(tmp_path.glob(".bundle*"))

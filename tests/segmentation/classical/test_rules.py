@@ -28,7 +28,7 @@ from segmentation.classical.rules import (
     Rules,
     _forest_green,
 )
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import LAND_COVER
 from segmentation.registry import segmenter_class
 from segmentation.segmenter import predict
@@ -127,7 +127,7 @@ def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
 def test_it_reads_what_it_can_use_in_its_own_order() -> None:
     assert Rules().bands(["swir22", "nir", "red", "scl", "green", "blue"]) == FIVE[:4]
     assert Rules().bands(["nir08", "swir16", "red", "green"]) == ("green", "red", "nir08", "swir16")
-    with pytest.raises(Mistake, match=r"needs green, red and nir; there are red, green, blue: .*--bands"):
+    with pytest.raises(InputError, match=r"needs green, red and nir; there are red, green, blue: .*--bands"):
         Rules().bands(["red", "green", "blue"])
 
 
@@ -140,7 +140,7 @@ def test_the_order_and_names_of_bands_do_not_matter() -> None:
 
 def test_digital_numbers_are_refused_with_the_mend() -> None:
     chip = make_chip(np.ones((3, 2, 2), np.uint8), ["green", "red", "nir"], units="dn")
-    with pytest.raises(Mistake, match=r"digital numbers.*--scale"):
+    with pytest.raises(InputError, match=r"digital numbers.*--scale"):
         Rules()(chip)
 
 

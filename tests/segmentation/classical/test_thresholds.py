@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.filters import threshold_otsu
 
 from segmentation.classical.thresholds import Otsu
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.registry import segmenter_class
 from segmentation.segmenter import predict
 from segmentation.spectral.indices import compute
@@ -92,7 +92,7 @@ def test_a_scene_of_one_level_is_one_class(level: float) -> None:
 
 
 def test_a_scene_where_the_index_is_undefined_everywhere_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match="NDVI is undefined"):
+    with pytest.raises(InputError, match="NDVI is undefined"):
         Otsu().fit(make_chip(np.zeros((2, 9, 9), np.float32), ["red", "nir"]))
 
 
@@ -120,7 +120,7 @@ def test_names_suit_the_index_and_can_be_chosen() -> None:
     assert [name for _, name, _ in Otsu(index="mndwi").legend.rows] == ["Land", "Water"]
     assert [name for _, name, _ in Otsu(index="NDBI").legend.rows] == ["Low", "High"]
     assert [name for _, name, _ in Otsu(index="band_3", above="Snow").legend.rows] == ["Low", "Snow"]
-    with pytest.raises(Mistake, match="two names"):
+    with pytest.raises(InputError, match="two names"):
         _ = Otsu(above="Water", below="Water").legend
 
 
@@ -129,14 +129,14 @@ def test_it_reads_the_bands_of_its_index_or_the_band_itself() -> None:
     assert Otsu(index="band_2").bands(["band_1", "band_2"]) == ("band_2",)
     assert Otsu(index="band:ndvi").bands(["ndvi"]) == ("ndvi",)
     assert Otsu(index="VV").bands(["vv", "vh"]) == ("vv",)
-    with pytest.raises(Mistake, match="Vv is neither an index nor a band"):  # both are as near
+    with pytest.raises(InputError, match="Vv is neither an index nor a band"):  # both are as near
         Otsu(index="Vv").bands(["vv", "VV"])
     two = make_chip(np.stack([two_fields()[0], np.zeros_like(two_fields()[0])]), ["vv", "vh"])
     assert Otsu(index="VV").fit(two).fitted == Otsu(index="vv").fit(two).fitted
     np.testing.assert_array_equal(Otsu(index="VV").fit(two)(two).labels, Otsu(index="vv").fit(two)(two).labels)
-    with pytest.raises(Mistake, match="nvdi is neither an index nor a band; there are red, nir"):
+    with pytest.raises(InputError, match="nvdi is neither an index nor a band; there are red, nir"):
         Otsu(index="nvdi").bands(["red", "nir"])
-    with pytest.raises(Mistake, match="MNDWI needs green and swir16"):
+    with pytest.raises(InputError, match="MNDWI needs green and swir16"):
         Otsu(index="MNDWI").bands(["red", "nir"])
 
 
@@ -165,5 +165,5 @@ def test_real_digital_numbers_split_at_scikit_images_threshold(shared_data: Path
     assert fitted.fitted is not None
     assert fitted.fitted.threshold == pytest.approx(threshold_otsu(np.clip(ndvi, low, high)), abs=0.01)
     assert np.array_equal(fitted(chip).labels == HIGH, ndvi > fitted.fitted.threshold)
-    with pytest.raises(Mistake, match="--scale"):
+    with pytest.raises(InputError, match="--scale"):
         Otsu(index="EVI").fit(make_chip(chip["pixels"].values[[0, 0, 1]], ["blue", "red", "nir"], units="dn"))

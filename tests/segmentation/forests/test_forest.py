@@ -17,7 +17,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.forests import forest, pixel_features, skops_file
 from segmentation.forests.estimators import FORESTS, Unsafe
 from segmentation.forests.forest import Forest
@@ -147,7 +147,7 @@ def test_a_class_that_only_validates_is_there_in_the_end() -> None:
 def test_one_class_is_no_training() -> None:
     piece = draw()
     part = np.where((piece.part == TRAIN) & (piece.labels != 5), np.uint8(0), piece.part)
-    with pytest.raises(Mistake, match="one class only"):
+    with pytest.raises(InputError, match="one class only"):
         trained(a_samples(replace(piece, part=part)))
 
 
@@ -296,7 +296,7 @@ def rewritten(content: bytes, change: Callable[[dict[str, bytes]], None]) -> byt
 def refused(card: Any, content: bytes, folder: Path) -> str:
     """The one line that a bundle with this content is refused with, before any work."""
     written = write(folder / "bad", card, content)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         Forest(bundle=str(written.folder)).fit(None)
     line = str(caught.value)
     assert "\n" not in line
@@ -454,7 +454,7 @@ def test_a_broken_file_is_refused_or_votes(voters: TrainedForest, data: st.DataO
 def test_another_scikit_learn_s_forest_is_refused(voters: TrainedForest, tmp_path: Path) -> None:
     old = voters.card.forest.model_copy(update={"sklearn": "1.2.3"})
     written = write(tmp_path / "old", voters.card.model_copy(update={"model": old}), voters.content)
-    with pytest.raises(Mistake, match=rf"grown by scikit-learn 1\.2\.3, and {sklearn.__version__} is installed"):
+    with pytest.raises(InputError, match=rf"grown by scikit-learn 1\.2\.3, and {sklearn.__version__} is installed"):
         Forest(bundle=str(written.folder)).fit(None)
 
 
@@ -464,5 +464,5 @@ def test_a_card_of_unknown_trees_is_refused(voters: TrainedForest, tmp_path: Pat
     ):
         model = ForestModel(**{**voters.card.forest.model_dump(), **update})
         written = write(tmp_path / str(number), voters.card.model_copy(update={"model": model}), voters.content)
-        with pytest.raises(Mistake, match=told):
+        with pytest.raises(InputError, match=told):
             Forest(bundle=str(written.folder)).fit(None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.forests.pixel_features import LARGEST_WINDOW, Feature, candidates, compute, margin_of
 from segmentation.models.card import BandCard
 from tests.segmentation.chips import make_chip
@@ -37,7 +37,7 @@ def test_a_name_says_all_of_a_feature(feature: Feature) -> None:
     "name", ["", "red/", "red/nir/blue", "mean(red)", "mean(red, 4)", "mean(red, 65)", "median(red, 3)", "mean(red, 0)"]
 )
 def test_what_is_no_feature_is_refused(name: str) -> None:
-    with pytest.raises(Mistake, match="is no feature"):
+    with pytest.raises(InputError, match="is no feature"):
         Feature.named(name)
 
 
@@ -114,5 +114,5 @@ def test_no_light_at_all_is_no_ratio() -> None:
 
 
 def test_reflectance_is_not_taken_for_digital_numbers() -> None:
-    with pytest.raises(Mistake, match="are reflectance, and digital numbers are wanted"):
+    with pytest.raises(InputError, match="are reflectance, and digital numbers are wanted"):
         compute(make_chip(np.ones((2, 3, 3)), BANDS), ALL, CARDS)

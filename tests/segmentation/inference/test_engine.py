@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray as xr
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.inference import batching, device, engine, runtimes, transfer
 from segmentation.inference.engine import Wish, agreed, settle
 from segmentation.inference.measures import _MEASURES
@@ -157,7 +157,7 @@ def test_a_mistake_in_a_lane_is_raised_where_the_answer_is_asked_for(network: Ne
     good, odd = scene_of(32, 32), make_chip(np.ones((3, 32, 32)), BANDS, units="dn")
     answers = network.stream([good, odd])
     assert same(next(answers), network(good))
-    with pytest.raises(Mistake, match="are digital numbers, not reflectance"):
+    with pytest.raises(InputError, match="are digital numbers, not reflectance"):
         next(answers)
 
 
@@ -190,7 +190,9 @@ def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, m
     pytest.importorskip("openvino")
     runtimes._made.cache_clear()
     monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
-    with pytest.raises(Mistake, match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; "):
+    with pytest.raises(
+        InputError, match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; "
+    ):
         network.model_copy(update={"runtime": "openvino"}).computing()
     runtimes._made.cache_clear()
 
@@ -198,7 +200,7 @@ def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, m
 def test_a_runtime_that_is_not_installed_is_named(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
     runtimes._made.cache_clear()
-    with pytest.raises(Mistake, match=r"pip install 'landweave\[onnx\]' or leave runtime out"):
+    with pytest.raises(InputError, match=r"pip install 'landweave\[onnx\]' or leave runtime out"):
         network.model_copy(update={"runtime": "onnx"}).computing()
 
 
@@ -211,7 +213,7 @@ def test_a_runtime_that_cannot_translate_a_network_is_refused(
     monkeypatch.setattr(runtimes, "compile_onnx", fail)
     runtimes._made.cache_clear()
     with pytest.raises(
-        Mistake, match=r"^runtime onnx cannot run bundle test \(no such operation: roll\); leave runtime out$"
+        InputError, match=r"^runtime onnx cannot run bundle test \(no such operation: roll\); leave runtime out$"
     ):
         network.model_copy(update={"runtime": "onnx"}).computing()
 

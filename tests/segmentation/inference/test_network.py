@@ -16,7 +16,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.inference import engine, runtimes
 from segmentation.inference.engine import Wish
 from segmentation.inference.network import Network
@@ -244,34 +244,34 @@ def test_a_relative_folder_is_the_same_one_for_a_worker_elsewhere(
 def test_missing_bands_are_named(network: Network) -> None:
     assert network.bands(["nir", "blue", "green", "red"]) == BANDS
     with pytest.raises(
-        Mistake,
+        InputError,
         match="also needs red, nir, and the scene has blue, green; none of these is red and nir; if",
     ):
         network.bands(["blue", "green"])
-    with pytest.raises(Mistake, match="name the bands, for example --bands green=1,red=2,nir=4"):
+    with pytest.raises(InputError, match="name the bands, for example --bands green=1,red=2,nir=4"):
         network.bands(["green", "band_2", "blue", "band_4"])
 
 
 def test_a_missing_source_is_to_be_added_not_numbered(tmp_path: Path) -> None:
     bands = ("red", "leaf_on.red", "leaf_on.nir")
     network = Network(bundle=str(a_bundle(tmp_path / "two", bands=bands).folder))
-    with pytest.raises(Mistake, match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or"):
+    with pytest.raises(InputError, match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or"):
         network.bands(["red", "nir"])
-    with pytest.raises(Mistake, match=r"none of these is leaf_on.nir; .* leaf_on.nir=FILE too"):
+    with pytest.raises(InputError, match=r"none of these is leaf_on.nir; .* leaf_on.nir=FILE too"):
         network.bands(["red", "leaf_on.red"])
-    with pytest.raises(Mistake, match=r"--bands red=1,leaf_on.red=1,leaf_on.nir=4"):
+    with pytest.raises(InputError, match=r"--bands red=1,leaf_on.red=1,leaf_on.nir=4"):
         network.bands(["red", "band_2", "leaf_on.red", "leaf_on.band_4"])
 
 
 def test_digital_numbers_are_refused(network: Network) -> None:
-    with pytest.raises(Mistake, match="green, red, nir are digital numbers, not reflectance"):
+    with pytest.raises(InputError, match="green, red, nir are digital numbers, not reflectance"):
         network(make_chip(np.ones((3, 32, 32)), BANDS, units="dn"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_a_mistake(network: Network) -> None:
     wanting = network.model_copy(update={"device": "cuda"})
-    with pytest.raises(Mistake, match="finds no GPU here; use --set device=cpu"):
+    with pytest.raises(InputError, match="finds no GPU here; use --set device=cpu"):
         wanting.computing()
 
 
@@ -280,7 +280,7 @@ def test_a_fitted_network_refuses_another_bundle(tmp_path: Path) -> None:
     network = Network(bundle=str(before.folder), device="cpu").fit(None)
     assert network.fitted == before.digest
     after = a_bundle(before.folder, name="trained again")
-    with pytest.raises(Mistake, match=f"has changed: this run began with {before.digest} and finds {after.digest}"):
+    with pytest.raises(InputError, match=f"has changed: this run began with {before.digest} and finds {after.digest}"):
         network(scene_of(32, 32))
 
 
@@ -288,7 +288,7 @@ def test_fitting_refuses_tampered_weights(tmp_path: Path) -> None:
     tampered = a_bundle(tmp_path / "bundle")
     with (tampered.folder / "model.safetensors").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(Mistake, match="SHA-256 differs"):
+    with pytest.raises(InputError, match="SHA-256 differs"):
         Network(bundle=str(tampered.folder)).fit(None)
 
 
@@ -302,14 +302,14 @@ def test_fitting_refuses_tampered_weights(tmp_path: Path) -> None:
 )
 def test_what_the_library_cannot_build_is_a_mistake(bundle: Bundle, tmp_path: Path, change: Any, fact: str) -> None:
     other = save(tmp_path / "other", a_card(**change), bundle.weights())
-    with pytest.raises(Mistake, match=fact):
+    with pytest.raises(InputError, match=fact):
         trained(other)
 
 
 def test_a_card_with_a_stride_that_is_not_the_networks_is_a_mistake(bundle: Bundle, tmp_path: Path) -> None:
     other = save(tmp_path / "other", a_card(stride=1), bundle.weights())
     fact = r"unet on .* takes chips of multiples of 8 px, and the card in .*other says stride 1; mend that"
-    with pytest.raises(Mistake, match=fact):
+    with pytest.raises(InputError, match=fact):
         Network(bundle=str(other.folder)).computing()
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.inference.network import Network
 from segmentation.interchange import export_onnx as module
 from segmentation.interchange.export_onnx import Exported, Tiling, as_chips, export, session, tiling_for
@@ -176,9 +176,9 @@ def test_an_exported_pspnet_sees_chips_as_it_learnt_from(tmp_path: Path) -> None
 
 
 def test_a_tile_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(Mistake, match=r"--tile 100: .* multiples of 32; leave it out, or try 640"):
+    with pytest.raises(InputError, match=r"--tile 100: .* multiples of 32; leave it out, or try 640"):
         tiling_for(64, 32, 100)
-    with pytest.raises(Mistake, match=r"--tile 96"):
+    with pytest.raises(InputError, match=r"--tile 96"):
         tiling_for(64, 32, 96)
     assert tiling_for(64, 32, 640) == Tiling(640, 20)
 
@@ -195,7 +195,7 @@ def exported(bundle: Bundle) -> Exported:
 
 
 def test_unknown_pixels_must_be_explained(bundle: Bundle, exported: Exported, tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"does not say what files it was trained on; .* --scale 0\.0001"):
+    with pytest.raises(InputError, match=r"does not say what files it was trained on; .* --scale 0\.0001"):
         export(bundle, tmp_path / "network.onnx", tile=160)
     assert exported.scale == (1e-4,) * 3
 
@@ -203,7 +203,7 @@ def test_unknown_pixels_must_be_explained(bundle: Bundle, exported: Exported, tm
 def test_a_file_that_disagrees_is_not_written(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_agreement", lambda *_: 0.99)
     (tmp_path / "network.onnx").write_bytes(b"an earlier one")
-    with pytest.raises(Mistake, match=r"is not written: ONNX Runtime and torch agree on 99.0000% of labels"):
+    with pytest.raises(InputError, match=r"is not written: ONNX Runtime and torch agree on 99.0000% of labels"):
         export(bundle, tmp_path / "network.onnx", tile=160, scale=1e-4)
     assert (tmp_path / "network.onnx").read_bytes() == b"an earlier one"
     assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
@@ -223,21 +223,21 @@ def test_a_missing_extra_is_named_with_the_command(tmp_path: Path, monkeypatch: 
 
     find = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name.startswith("onnx") else find(name))
-    with pytest.raises(Mistake, match=r"needs onnx, onnxruntime, onnxscript; .* pip install 'landweave\[onnx\]'"):
+    with pytest.raises(InputError, match=r"needs onnx, onnxruntime, onnxscript; .* pip install 'landweave\[onnx\]'"):
         export(load("demo"), tmp_path / "demo.onnx")
 
 
 def test_a_file_that_cannot_be_written_is_told_before_the_network_is_translated(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Mistake, match=r"cannot write .*x\.onnx: Not a directory; name another file with --out"):
+    with pytest.raises(InputError, match=r"cannot write .*x\.onnx: Not a directory; name another file with --out"):
         export(load("demo"), tmp_path / "file" / "x.onnx")
-    with pytest.raises(Mistake, match=r"it is a folder; name a file with --out, such as .*model\.onnx"):
+    with pytest.raises(InputError, match=r"it is a folder; name a file with --out, such as .*model\.onnx"):
         export(load("demo"), tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("numbers", [{"scale": 0}, {"scale": math.nan}, {"scale": math.inf}, {"offset": math.nan}])
 def test_what_makes_no_reflectance_is_refused(tmp_path: Path, numbers: dict[str, float]) -> None:
-    with pytest.raises(Mistake, match=r"is no reflectance; say a --scale above 0"):
+    with pytest.raises(InputError, match=r"is no reflectance; say a --scale above 0"):
         export(load("demo"), tmp_path / "demo.onnx", **numbers)
     assert not (tmp_path / "demo.onnx").exists()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.interchange.import_checkpoint import convert, fitting, parameters, smp_settings, stand_ins
 from segmentation.models.bundle import Bundle, Card, load
 from segmentation.networks.architectures import build
@@ -107,7 +107,7 @@ def test_numbers_that_a_bundle_cannot_hold_are_refused(
 ) -> None:
     name = next(name for name, tensor in STATE.items() if tensor.ndim == 4)
     state = STATE | {name: changed(STATE[name])}
-    with pytest.raises(Mistake, match=rf"best\.ckpt holds no plain numbers of 16 to 64 bits in {name} \({what}\)"):
+    with pytest.raises(InputError, match=rf"best\.ckpt holds no plain numbers of 16 to 64 bits in {name} \({what}\)"):
         fitting(state, STATE, Path("best.ckpt"), CARD)
 
 
@@ -143,7 +143,7 @@ HEAD = "segmentation_head.0.weight"
 )
 def test_parameters_of_another_network_are_named_in_one_line(tmp_path: Path, state: State, fact: str) -> None:
     file = save_as("a state_dict", state, tmp_path / "foreign.pth")
-    with pytest.raises(Mistake, match=fact) as mistake:
+    with pytest.raises(InputError, match=fact) as mistake:
         convert(file, CARD, tmp_path / "bundle")
     assert str(file) in str(mistake.value)
     assert "\n" not in str(mistake.value)
@@ -176,7 +176,7 @@ def test_a_malicious_pickle_does_not_run(
 ) -> None:
     evidence, file = tmp_path / "it ran", tmp_path / "weights.pt"
     write({"state_dict": STATE, "callbacks": Malice(evidence)}, file)
-    with pytest.raises(Mistake, match=rf"weights.pt {fact}") as mistake:
+    with pytest.raises(InputError, match=rf"weights.pt {fact}") as mistake:
         convert(file, CARD, tmp_path / "bundle")
     assert "\n" not in str(mistake.value)
     assert not evidence.exists()
@@ -191,7 +191,7 @@ def test_a_malicious_pickle_does_not_run(
 def test_noise_is_refused(tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes) -> None:
     file = tmp_path_factory.mktemp("noise") / name
     file.write_bytes(content)
-    with pytest.raises(Mistake):
+    with pytest.raises(InputError):
         parameters(file)
 
 
@@ -200,28 +200,28 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for cut in rng.integers(1, len(whole), 20):
         (tmp_path / "cut.pt").write_bytes(whole[:cut])
-        with pytest.raises(Mistake, match="damaged"):
+        with pytest.raises(InputError, match="damaged"):
             parameters(tmp_path / "cut.pt")
 
 
 def test_what_holds_no_parameters_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "notes": "none"}, tmp_path / "log.pt")
-    with pytest.raises(Mistake, match=r"has no parameters under .*; it holds epoch, notes"):
+    with pytest.raises(InputError, match=r"has no parameters under .*; it holds epoch, notes"):
         parameters(tmp_path / "log.pt")
-    with pytest.raises(Mistake, match=r"nothing\.pt is not there"):
+    with pytest.raises(InputError, match=r"nothing\.pt is not there"):
         parameters(tmp_path / "nothing.pt")
 
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", '{"_model_class": "Unet"}'])
 def test_a_config_that_says_nothing_is_refused(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(Mistake, match=r"config\.json"):
+    with pytest.raises(InputError, match=r"config\.json"):
         smp_settings(tmp_path)
 
 
 def test_a_network_of_one_channel_is_refused_with_the_mend(tmp_path: Path) -> None:
     card = CARD.model_copy(update={"legend": CARD.legend.subset(1)})
-    with pytest.raises(Mistake, match=r"has one channel, Water, .* name both: --classes Other,Water"):
+    with pytest.raises(InputError, match=r"has one channel, Water, .* name both: --classes Other,Water"):
         convert(save_as("a state_dict", STATE, tmp_path / "binary.pt"), card, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 

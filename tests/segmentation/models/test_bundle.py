@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import CARD, BandCard, Bundle, Card, ForestModel, Support, load, names, save
 from segmentation.models.stac_mlm import FORMAT, item_of
@@ -101,21 +101,21 @@ def test_tampered_weights_are_refused(bundle: Bundle) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     for use in (bundle.check, bundle.weights):
-        with pytest.raises(Mistake, match=rf"{weights} is not the file .* copy the whole bundle again"):
+        with pytest.raises(InputError, match=rf"{weights} is not the file .* copy the whole bundle again"):
             use()
 
 
 def test_weights_cut_short_are_noticed_before_they_are_needed(bundle: Bundle) -> None:
     content = bundle.weights_file.read_bytes()
     bundle.weights_file.write_bytes(content[:100])
-    with pytest.raises(Mistake, match=r"model\.safetensors is not the file"):
+    with pytest.raises(InputError, match=r"model\.safetensors is not the file"):
         load(bundle.folder)
 
 
 def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
     """Even where the card vouches for them."""
     bundle = save(tmp_path / "bundle", a_card(), STATE)
-    with pytest.raises(Mistake, match="is not a safetensors file"):
+    with pytest.raises(InputError, match="is not a safetensors file"):
         vouched(bundle, pickle.dumps({"conv.weight": [0.0]})).weights()
 
 
@@ -123,27 +123,27 @@ def test_weights_are_as_long_as_the_card_says_before_they_are_read(bundle: Bundl
     """A sparse file of a terabyte takes no room on a disk, and would take all the memory there is."""
     with bundle.weights_file.open("r+b") as stream:
         stream.truncate(2**40)
-    with pytest.raises(Mistake, match="its length or SHA-256 differs"):
+    with pytest.raises(InputError, match="its length or SHA-256 differs"):
         bundle.check()
     card = bundle.card.model_copy(update={"size": 2**40})
     assert card.size > LARGEST
     (bundle.folder / CARD).write_text(json.dumps(item_of(card)))
-    with pytest.raises(Mistake, match="its length or SHA-256 differs"):
+    with pytest.raises(InputError, match="its length or SHA-256 differs"):
         load(bundle.folder).check()
 
 
 def test_a_card_of_a_terabyte_is_not_read(bundle: Bundle) -> None:
     with (bundle.folder / CARD).open("r+b") as stream:
         stream.truncate(2**40)
-    with pytest.raises(Mistake, match="it is longer than 4,194,304 bytes"):
+    with pytest.raises(InputError, match="it is longer than 4,194,304 bytes"):
         load(bundle.folder)
 
 
 def in_one_line(act: Callable[[], Any]) -> Any:
-    """What `act` returns, or None where it raised a `Mistake`, and no other error, of one line."""
+    """What `act` returns, or None where it raised a `InputError`, and no other error, of one line."""
     try:
         return act()
-    except Mistake as mistake:
+    except InputError as mistake:
         told = str(mistake)
     assert "\n" not in told
     return None
@@ -184,10 +184,10 @@ def test_a_header_that_was_tampered_with_is_read_or_refused(bundle: Bundle, data
 @given(content=st.binary(max_size=300))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_noise_is_no_bundle(bundle: Bundle, content: bytes) -> None:
-    with pytest.raises(Mistake, match="is not a safetensors file"):
+    with pytest.raises(InputError, match="is not a safetensors file"):
         vouched(bundle, content).weights()
     (bundle.folder / CARD).write_bytes(content)
-    with pytest.raises(Mistake, match="is not the card of a bundle"):
+    with pytest.raises(InputError, match="is not the card of a bundle"):
         load(bundle.folder)
 
 
@@ -208,7 +208,7 @@ def test_a_card_with_bytes_changed_is_a_card_or_a_mistake(bundle: Bundle, data: 
 def test_weights_without_a_card_are_refused_with_the_command_that_makes_a_bundle(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"epoch=7{suffix}"
     file.write_bytes(b"never opened")
-    with pytest.raises(Mistake, match=rf"landweave convert {file} --like BUNDLE --out DIR") as mistake:
+    with pytest.raises(InputError, match=rf"landweave convert {file} --like BUNDLE --out DIR") as mistake:
         load(file)
     assert ("can run code" in str(mistake.value)) == (suffix != ".safetensors")
 
@@ -234,7 +234,7 @@ def newer(folder: Path) -> None:
 )
 def test_what_is_no_bundle_is_named_in_one_line(bundle: Bundle, spoil: Callable[[Path], None], fact: str) -> None:
     spoil(bundle.folder)
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(InputError) as mistake:
         load(bundle.folder)
     assert str(bundle.folder) in str(mistake.value)
     assert fact in str(mistake.value)
@@ -242,7 +242,7 @@ def test_what_is_no_bundle_is_named_in_one_line(bundle: Bundle, spoil: Callable[
 
 
 def test_a_missing_folder_is_a_mistake_that_names_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"nowhere is no bundle.*demo"):
+    with pytest.raises(InputError, match=r"nowhere is no bundle.*demo"):
         load(tmp_path / "nowhere")
 
 
@@ -275,7 +275,7 @@ def test_saving_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Pat
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter1.tex").write_text("irreplaceable")
-    with pytest.raises(Mistake, match=r"thesis holds other files"):
+    with pytest.raises(InputError, match=r"thesis holds other files"):
         save(thesis, a_card(), STATE)
     assert (thesis / "chapter1.tex").read_text() == "irreplaceable"
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "thesis"}
@@ -285,7 +285,7 @@ def test_saving_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Pat
 def test_a_bundle_with_other_files_beside_it_is_not_replaced(bundle: Bundle, beside: str) -> None:
     (bundle.folder / beside).parent.mkdir(exist_ok=True)
     (bundle.folder / beside).write_text("irreplaceable")
-    with pytest.raises(Mistake, match=rf"bundle holds other files than a bundle's, {beside.split('/')[0]} for one"):
+    with pytest.raises(InputError, match=rf"bundle holds other files than a bundle's, {beside.split('/')[0]} for one"):
         save(bundle.folder, a_card(name="new"), STATE)
     assert (bundle.folder / beside).read_text() == "irreplaceable"
     assert load(bundle.folder).digest == bundle.digest
@@ -295,7 +295,7 @@ def test_nor_is_a_model_json_of_another_program(tmp_path: Path) -> None:
     keras = tmp_path / "keras"
     keras.mkdir()
     (keras / "model.json").write_text('{"class_name": "Sequential"}')
-    with pytest.raises(Mistake, match="keras holds other files, not a bundle"):
+    with pytest.raises(InputError, match="keras holds other files, not a bundle"):
         save(keras, a_card(), STATE)
     assert [path.name for path in keras.iterdir()] == ["model.json"]
 
@@ -310,11 +310,11 @@ def test_neither_a_file_nor_the_folder_one_is_in_becomes_a_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "map.tif").write_text("map")
-    with pytest.raises(Mistake, match=r"map\.tif is a file"):
+    with pytest.raises(InputError, match=r"map\.tif is a file"):
         save(tmp_path / "map.tif", a_card(), STATE)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(Mistake, match="is the folder you are in"):
+    with pytest.raises(InputError, match="is the folder you are in"):
         save(Path(), a_card(), STATE)
 
 
@@ -323,7 +323,9 @@ def test_a_save_that_fails_leaves_the_old_bundle(bundle: Bundle, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(Mistake, match=r"cannot write to .*: No space left on device; name another folder with --out"):
+    with pytest.raises(
+        InputError, match=r"cannot write to .*: No space left on device; name another folder with --out"
+    ):
         save(bundle.folder, a_card(name="new"), STATE)
     assert load(bundle.folder).digest == bundle.digest
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
@@ -348,13 +350,13 @@ def test_a_save_that_is_stopped_between_old_and_new_leaves_the_old_bundle(
 
 def test_a_forest_where_a_network_is_wanted_is_told_with_the_mend() -> None:
     forest = ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")
-    with pytest.raises(Mistake, match="bundle test holds a forest, not a network; name one that does"):
+    with pytest.raises(InputError, match="bundle test holds a forest, not a network; name one that does"):
         _ = a_card().model_copy(update={"model": forest}).network
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Mistake, match=r"cannot write to .*file: .*; name another folder with --out"):
+    with pytest.raises(InputError, match=r"cannot write to .*file: .*; name another folder with --out"):
         save(tmp_path / "file" / "bundle", a_card(), STATE)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models import hub
 from segmentation.models.bundle import CARD, load
 from segmentation.models.stac_mlm import item_of
@@ -66,7 +66,7 @@ def test_the_cache_works_without_a_hub_by_commit(fake: FakeHub, monkeypatch: pyt
     folder = hub.fetched("hf://nobody/fields")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == folder
-    with pytest.raises(Mistake, match=r"cannot be reached \(ConnectError\); .* by its full commit"):
+    with pytest.raises(InputError, match=r"cannot be reached \(ConnectError\); .* by its full commit"):
         hub.fetched("hf://nobody/fields")
 
 
@@ -74,10 +74,10 @@ def test_a_token_comes_from_the_environment_and_is_not_shown(
     fake: FakeHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake.token = "hf_secret"
-    with pytest.raises(Mistake, match=r"not there for you \(401\).* set HF_TOKEN"):
+    with pytest.raises(InputError, match=r"not there for you \(401\).* set HF_TOKEN"):
         hub.fetched("hf://nobody/fields")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(InputError) as mistake:
         hub.fetched("hf://nobody/fields")
     assert "hf_wrong" not in str(mistake.value)
     monkeypatch.setenv("HF_TOKEN", fake.token)
@@ -108,15 +108,15 @@ def test_a_token_is_not_sent_on_to_another_host(fake: FakeHub, monkeypatch: pyte
     ],
 )
 def test_what_is_no_id_is_refused_before_anyone_is_asked(fake: FakeHub, text: str) -> None:
-    with pytest.raises(Mistake, match="names no model; write hf://OWNER/NAME"):
+    with pytest.raises(InputError, match="names no model; write hf://OWNER/NAME"):
         hub.fetched(text)
     assert fake.asked == []
 
 
 def test_a_model_that_is_not_there(fake: FakeHub) -> None:
-    with pytest.raises(Mistake, match=r"hf://nobody/forests is not there for you \(404\)"):
+    with pytest.raises(InputError, match=r"hf://nobody/forests is not there for you \(404\)"):
         hub.fetched("hf://nobody/forests")
-    with pytest.raises(Mistake, match=r"hf://nobody/fields@v9 is not there for you \(404\)"):
+    with pytest.raises(InputError, match=r"hf://nobody/fields@v9 is not there for you \(404\)"):
         hub.fetched("hf://nobody/fields@v9")
 
 
@@ -142,7 +142,7 @@ def without(fake: FakeHub, *names: str) -> None:
 def test_what_is_not_a_whole_bundle_leaves_nothing(fake: FakeHub, tmp_path: Path, change: object, fact: str) -> None:
     assert callable(change)
     change(fake)
-    with pytest.raises(Mistake, match=fact) as mistake:
+    with pytest.raises(InputError, match=fact) as mistake:
         hub.fetched("hf://nobody/fields")
     assert "\n" not in str(mistake.value)
     assert left(tmp_path) == []
@@ -151,7 +151,7 @@ def test_what_is_not_a_whole_bundle_leaves_nothing(fake: FakeHub, tmp_path: Path
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"sha": 3}', b"[" * 100_000])
 def test_another_kind_of_server_is_named(fake: FakeHub, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
     monkeypatch.setattr(json, "dumps", lambda *_: answer.decode())
-    with pytest.raises(Mistake, match="does not answer as a model hub; see HF_ENDPOINT"):
+    with pytest.raises(InputError, match="does not answer as a model hub; see HF_ENDPOINT"):
         hub.fetched("hf://nobody/fields")
 
 
@@ -162,27 +162,27 @@ def test_a_forest_is_not_taken(fake: FakeHub) -> None:
         update={"model": ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")}
     )
     fake.files[CARD] = json.dumps(item_of(card)).encode()
-    with pytest.raises(Mistake, match="holds a forest; only networks are taken from elsewhere"):
+    with pytest.raises(InputError, match="holds a forest; only networks are taken from elsewhere"):
         hub.fetched("hf://nobody/fields")
 
 
 def test_a_slow_hub_is_given_up(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "SECONDS", -1.0)
-    with pytest.raises(Mistake, match="takes longer than"):
+    with pytest.raises(InputError, match="takes longer than"):
         hub.fetched("hf://nobody/fields")
 
 
 def test_weights_of_save_pretrained_come_with_their_config(fake: FakeHub, tmp_path: Path) -> None:
     del fake.files[CARD]
     fake.files["config.json"] = b'{"_model_class": "Unet"}'
-    with pytest.raises(Mistake, match=r"say them: landweave convert hf://nobody/fields --bands"):
+    with pytest.raises(InputError, match=r"say them: landweave convert hf://nobody/fields --bands"):
         hub.fetched("hf://nobody/fields")
     folder = hub.fetched_foreign("hf://nobody/fields")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS]
 
 
 def test_a_bundle_is_not_converted(fake: FakeHub) -> None:
-    with pytest.raises(Mistake, match="hf://nobody/fields is a bundle as it is"):
+    with pytest.raises(InputError, match="hf://nobody/fields is a bundle as it is"):
         hub.fetched_foreign("hf://nobody/fields")
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.models.bundle import QUANTILES, BandCard, Card
 from segmentation.models.preflight import DRIFT, drifts, inspect, unmarked
 from tests.segmentation.chips import make_chip
@@ -165,7 +165,7 @@ def test_reflectance_where_digital_numbers_are_wanted_is_a_mistake(card: Card) -
     photographs = card.model_copy(
         update={"bands": tuple(band.model_copy(update={"units": "dn"}) for band in card.bands)}
     )
-    with pytest.raises(Mistake, match="digital numbers are wanted, as the file holds them; leave --scale out"):
+    with pytest.raises(InputError, match="digital numbers are wanted, as the file holds them; leave --scale out"):
         inspect(photographs, chip(spectra(seed=1)), gsd=10.0)
 
 

@@ -20,7 +20,7 @@ from pystac.validation.local_validator import get_local_schema_cache
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import CARD, load
 from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, NetworkModel, Support
@@ -245,7 +245,7 @@ def changed(**paths: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_other_items_are_refused_in_one_line(item: Any, fact: str) -> None:
-    with pytest.raises(Mistake, match=fact) as mistake:
+    with pytest.raises(InputError, match=fact) as mistake:
         card_of(item)
     assert "\n" not in str(mistake.value)
 
@@ -276,6 +276,6 @@ def test_an_item_that_was_tampered_with_is_a_card_or_a_mistake(data: st.DataObje
             break
     try:
         card = card_of(item)
-    except Mistake:
+    except InputError:
         return
     assert card_of(item_of(card)) == card

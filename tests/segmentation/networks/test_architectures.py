@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.networks.architectures import (
     ARCHITECTURES,
     RED_GREEN_BLUE,
@@ -79,7 +79,7 @@ def test_each_encoder_is_taken_or_refused_with_one_that_is_taken(name: str) -> N
         try:
             build(card)
             taken.add(encoder)
-        except Mistake as refusal:
+        except InputError as refusal:
             said = str(refusal)
             assert said.startswith(f"cannot build the {name} on {encoder} of bundle test (")
             assert "\n" not in said
@@ -118,7 +118,7 @@ def test_each_encoder_is_taken_or_refused_with_one_that_is_taken(name: str) -> N
     ],
 )
 def test_what_cannot_be_built_is_a_mistake_with_its_mend(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Mistake, match=said) as refusal:
+    with pytest.raises(InputError, match=said) as refusal:
         build(a_card(**changes))
     assert "\n" not in str(refusal.value)
 

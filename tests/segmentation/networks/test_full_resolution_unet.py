@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.networks.architectures import ARCHITECTURES, build, stride_of
 from segmentation.networks.full_resolution_unet import FullUNet
 from segmentation.networks.receptive_field import support
@@ -23,7 +23,7 @@ def test_it_is_built_by_name_at_any_depth() -> None:
 
 
 def test_its_own_encoder_is_the_only_one() -> None:
-    with pytest.raises(Mistake, match="nearest encoder that works is plain"):
+    with pytest.raises(InputError, match="nearest encoder that works is plain"):
         build(a_card(architecture="fullunet", encoder="resnet18", options={}))
     assert ARCHITECTURES["fullunet"].encoder == "plain"
 

@@ -11,7 +11,7 @@ import spyndex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.spectral import indices
 from segmentation.spectral.indices import available, catalogue, compute, find, mend, missing, required_bands
 from tests.segmentation.chips import make_chip, of_spectra
@@ -139,14 +139,14 @@ def test_names_are_found_in_any_case() -> None:
 def test_two_names_that_differ_in_case_alone_are_told_apart() -> None:
     assert find("BAI").domain == "burn"
     assert find("BaI").domain == "soil"
-    with pytest.raises(Mistake, match="BAI or BaI"):
+    with pytest.raises(InputError, match="BAI or BaI"):
         find("bai")
 
 
 def test_an_unknown_name_is_answered_with_the_closest() -> None:
-    with pytest.raises(Mistake, match="there is no index 'nvdi'; did you mean NDVI"):
+    with pytest.raises(InputError, match="there is no index 'nvdi'; did you mean NDVI"):
         find("nvdi")
-    with pytest.raises(Mistake, match="landweave indices"):
+    with pytest.raises(InputError, match="landweave indices"):
         find("qqqqqqqqq")
 
 
@@ -160,10 +160,10 @@ def test_landsats_only_near_infrared_serves_where_nir_is_asked_for() -> None:
 
 def test_a_band_that_is_not_there_is_named_with_the_mend() -> None:
     with pytest.raises(
-        Mistake, match=r"MNDWI needs green and swir16; there are red, nir.*files, green=FILE swir16=FILE too"
+        InputError, match=r"MNDWI needs green and swir16; there are red, nir.*files, green=FILE swir16=FILE too"
     ):
         required_bands("mndwi", ["red", "nir"])
-    with pytest.raises(Mistake, match="needs VV and VH besides bands"):
+    with pytest.raises(InputError, match="needs VV and VH besides bands"):
         required_bands("NDPolI", ALL_BANDS)
 
 
@@ -188,10 +188,10 @@ def test_only_what_is_the_same_at_every_scale_is_computed_on_digital_numbers() -
     counts = np.array([[[30]], [[60]], [[120]]], np.uint8)
     chip = make_chip(counts, ["blue", "red", "nir"], units="dn")
     assert compute("NDVI", chip)[0, 0] == pytest.approx(1 / 3)
-    with pytest.raises(Mistake, match=r"EVI is not the same at every scale.*--scale"):
+    with pytest.raises(InputError, match=r"EVI is not the same at every scale.*--scale"):
         compute("EVI", chip)
     mixed = chip.assign_coords(units=("band", ["dn", "dn", "reflectance"]))
-    with pytest.raises(Mistake, match="--scale"):
+    with pytest.raises(InputError, match="--scale"):
         compute("NDVI", mixed)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.training.losses import IGNORED, LOSSES, loss_named, on_boundary, weights_of
 
 EVEN = (1.0, 1.0, 1.0)
@@ -108,5 +108,5 @@ def test_class_weights_follow_frequencies() -> None:
 
 
 def test_a_name_that_is_none_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match="'dise' is none of ce, focal, dice"):
+    with pytest.raises(InputError, match="'dise' is none of ce, focal, dice"):
         loss_named("ce+dise", EVEN)

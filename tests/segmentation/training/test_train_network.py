@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from segmentation.errors import Mistake
+from segmentation.errors import InputError
 from segmentation.inference.transfer import normalised
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.models.bundle import save
@@ -252,20 +252,20 @@ def test_batches_are_made_a_few_ahead_and_no_more(tmp_path: Path, monkeypatch: p
 
 
 def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"the weights have run away by step \d+.*--set rate="):
+    with pytest.raises(InputError, match=r"the weights have run away by step \d+.*--set rate="):
         trained(tmp_path, SMALL.model_copy(update={"rate": 1e12}))
 
 
 def test_a_step_too_small_for_a_norm_is_a_mistake(tmp_path: Path) -> None:
     recipe = Recipe(architecture="fullunet", options={"encoder_depth": 2, "decoder_channels": (8, 8, 8)}, steps=2)
-    with pytest.raises(Mistake, match="cannot learn from 1 chips of 4 px in a step"):
+    with pytest.raises(InputError, match="cannot learn from 1 chips of 4 px in a step"):
         trained(tmp_path, recipe.model_copy(update={"batch": 1, "chip": 4}))
 
 
 def test_one_class_to_learn_from_is_a_mistake(tmp_path: Path) -> None:
     piece = draw()
     piece.part[(piece.part == TRAIN) & (piece.labels != 1)] = VALIDATION
-    with pytest.raises(Mistake, match="the training part has one class only"):
+    with pytest.raises(InputError, match="the training part has one class only"):
         trained(tmp_path, samples=a_samples(piece))
 
 
@@ -358,7 +358,7 @@ def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path:
     old = old_bundle(tmp_path / "old")
     network = old.card.network.model_copy(update={"options": {}})
     other = save(tmp_path / "other", old.card.model_copy(update={"model": network}), old.weights())
-    with pytest.raises(Mistake, match=r"the weights in .*other do not fit unet on"):
+    with pytest.raises(InputError, match=r"the weights in .*other do not fit unet on"):
         started_from(build(other.card), other.card, other)
 
 
@@ -377,13 +377,13 @@ def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path:
 def test_another_network_than_that_of_the_weights_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
     first = trained(tmp_path / "a", SMALL.model_copy(update={"steps": 2}))
     old = save(tmp_path / "old", first.card, first.state)
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(InputError, match=said):
         trained(tmp_path / "b", Recipe(chip=16, batch=4, steps=2, **asked), weights=old)
 
 
 def test_a_gpu_that_is_not_there_is_a_setting_to_leave_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(Mistake, match="torch finds no GPU here; use --set device=cpu"):
+    with pytest.raises(InputError, match="torch finds no GPU here; use --set device=cpu"):
         trained(tmp_path, SMALL.model_copy(update={"device": "cuda"}))
 
 
@@ -411,7 +411,7 @@ def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
-        Mistake, match=r"cannot keep in .* what the training has become .* is its disk full\? make room"
+        InputError, match=r"cannot keep in .* what the training has become .* is its disk full\? make room"
     ):
         trained(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
@@ -423,7 +423,7 @@ def test_a_damaged_file_to_go_on_from_is_named_with_what_to_do(tmp_path: Path, l
     trained(tmp_path)
     whole = (tmp_path / "run.pt").read_bytes()
     (tmp_path / "run.pt").write_bytes(left if isinstance(left, bytes) else whole[: int(left * len(whole))])
-    with pytest.raises(Mistake, match=r"run\.pt, from which the training would go on, is damaged .* with --fresh"):
+    with pytest.raises(InputError, match=r"run\.pt, from which the training would go on, is damaged .* with --fresh"):
         trained(tmp_path)
 
 
@@ -507,5 +507,5 @@ def test_a_decoder_fits_the_encoder_that_an_architecture_brings() -> None:
 
 def test_a_missing_gpu_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(Mistake, match="torch finds no GPU"):
+    with pytest.raises(InputError, match="torch finds no GPU"):
         trained(tmp_path, SMALL.model_copy(update={"device": "cuda"}))

@@ -20,7 +20,7 @@ from tests.chance import chances
 from tests.tiling.rasters import write
 from tiling.classmaps import zonal_areas
 from tiling.classmaps.zonal_areas import UNIT, coverage, edges_of, zone_areas
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 
@@ -133,7 +133,7 @@ def test_a_zone_over_everything_holds_the_areas_of_all_pixels(tmp_path: Path, mo
 
 def test_a_raster_of_fractions_is_refused(tmp_path: Path) -> None:
     raster = write(tmp_path / "map.tif", np.ones((4, 4), np.float32))
-    with pytest.raises(Mistake, match="holds float32"):
+    with pytest.raises(InputError, match="holds float32"):
         zone_areas(raster, [shapely.box(0, 0, 1, 1)])
 
 

@@ -17,7 +17,7 @@ import shapely
 from pyproj import CRS
 
 from tiling.classmaps.legend import completed
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.about import About
 from tiling.formats.layer import Layer
 from tiling.formats.schema import SCHEMA
@@ -160,7 +160,7 @@ def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"]
 
 
-@pytest.mark.parametrize("error", [Mistake("scene.tif cannot be read"), OSError("worker lost"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [InputError("scene.tif cannot be read"), OSError("worker lost"), KeyboardInterrupt()])
 def test_what_stops_the_polygons_passes_through_and_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     def broken() -> Iterator[pa.RecordBatch]:
         yield batch((0, 1, None))
@@ -176,10 +176,10 @@ def test_what_stops_the_polygons_passes_through_and_leaves_the_old_file(tmp_path
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"nowhere/a\.gpkg cannot be written"):
+    with pytest.raises(InputError, match=r"nowhere/a\.gpkg cannot be written"):
         write(tmp_path / "nowhere" / "a.gpkg", batch((0, 1, None)))
     (tmp_path / "a.gpkg").mkdir()
-    with pytest.raises(Mistake, match=r"a\.gpkg cannot be written"):
+    with pytest.raises(InputError, match=r"a\.gpkg cannot be written"):
         write(tmp_path / "a.gpkg", batch((0, 1, None)))
 
 

@@ -21,7 +21,7 @@ from pyproj import CRS
 
 from tests.tiling.formats.test_geopackage import LEGEND, batch
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats import geoparquet, vector_writers
 from tiling.formats.about import About
 from tiling.formats.layer import Layer
@@ -56,9 +56,9 @@ def test_every_format_holds_the_same(tmp_path: Path, suffix: str) -> None:
 def test_what_stops_the_polygons_passes_through_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     def broken() -> Any:
         yield batch((0, 1, None))
-        raise Mistake("scene.tif cannot be read")
+        raise InputError("scene.tif cannot be read")
 
-    with pytest.raises(Mistake, match=r"^scene\.tif cannot be read$"):
+    with pytest.raises(InputError, match=r"^scene\.tif cannot be read$"):
         write_vectors(tmp_path / f"a{suffix}", broken(), LAYER)
     assert not list(tmp_path.iterdir())
 
@@ -68,7 +68,7 @@ def test_an_unknown_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
         raise AssertionError
         yield
 
-    with pytest.raises(Mistake, match=r"end it in \.gpkg, \.parquet, \.fgb"):
+    with pytest.raises(InputError, match=r"end it in \.gpkg, \.parquet, \.fgb"):
         write_vectors(tmp_path / "a.dxf", worked(), LAYER)
 
 
@@ -211,6 +211,6 @@ def test_short_names_are_cut_where_they_say_least_and_never_alike() -> None:
 def test_a_shapefile_that_would_be_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vector_writers, "SHAPEFILE_BYTES", 10)
     path = write(tmp_path / "c.tif", np.ones((4, 4), np.uint8))
-    with pytest.raises(Mistake, match=r"2 GB of a shapefile; end it in"):
+    with pytest.raises(InputError, match=r"2 GB of a shapefile; end it in"):
         write_vectors(tmp_path / "a.shp", polygonise(path), LAYER)
     assert [file.name for file in tmp_path.iterdir()] == ["c.tif"]

@@ -11,7 +11,7 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box
 
 from tests.scenes import read
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.geotiff import write_cog, write_masked
 from tiling.formats.shard_tiff import Part, read_part, write_part
 from tiling.formats.vrt import write_mosaic
@@ -159,6 +159,6 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_holds_stays(tmp_p
 
 
 def test_a_folder_that_may_not_be_written_to_is_a_mistake(tmp_path: Path) -> None:
-    says = pytest.raises(Mistake, match="nosuch: No such file or directory; name another place with --out")
+    says = pytest.raises(InputError, match="nosuch: No such file or directory; name another place with --out")
     with says, scratch(tmp_path / "nosuch"):
         pass

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
 
@@ -102,7 +102,7 @@ def test_a_local_crs_measures_on_the_map() -> None:
 
 
 def test_a_raster_without_a_crs_has_no_area() -> None:
-    with pytest.raises(Mistake, match="without a CRS"):
+    with pytest.raises(InputError, match="without a CRS"):
         PixelAreas(GeoBox((10, 10), Affine(1, 0, 0, 0, -1, 0), None))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 
@@ -59,5 +59,5 @@ def test_a_pole_has_distances_too() -> None:
 
 
 def test_a_grid_without_crs_has_no_distances() -> None:
-    with pytest.raises(Mistake, match="no distances"):
+    with pytest.raises(InputError, match="no distances"):
         PixelSpacing(GeoBox((2, 2), Affine(1, 0, 0, 0, -1, 0), None))

@@ -19,7 +19,7 @@ from pyproj import Geod, Transformer
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
@@ -176,7 +176,7 @@ def test_every_command_measures_the_same_ground(name: str, tmp_path: Path) -> No
 def test_rows_beyond_a_pole_are_refused_by_every_command_in_one_line(geobox: GeoBox, tmp_path: Path) -> None:
     raster = write(tmp_path / "beyond.tif", geobox)
     with pytest.raises(
-        Mistake, match=r"beyond\.tif reaches from .*° to .*° of latitude, and there is nothing beyond 90"
+        InputError, match=r"beyond\.tif reaches from .*° to .*° of latitude, and there is nothing beyond 90"
     ):
         open_dataset(str(raster))
     zones = tmp_path / "zones.geojson"
@@ -188,6 +188,6 @@ def test_rows_beyond_a_pole_are_refused_by_every_command_in_one_line(geobox: Geo
         ("segment", raster, "--bands", "nir=1", "--segmenter", "otsu", "--set", "index=nir", "--out", tmp_path / "r"),
     ):
         done = CliRunner().invoke(app, [*map(str, command)])
-        assert isinstance(done.exception, Mistake), command
+        assert isinstance(done.exception, InputError), command
         assert "of latitude" in str(done.exception)
         assert {path.name for path in tmp_path.iterdir()} == {"beyond.tif", "zones.geojson"}

@@ -15,7 +15,7 @@ import rasterio.shutil
 from rasterio.io import MemoryFile
 
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io import drivers
 from tiling.io.access import ANYWHERE, Reach, check_reach, confined
 from tiling.io.datasets import open_dataset
@@ -27,7 +27,7 @@ NOBODY = Reach(hosts=())
 
 
 def refusal(path: str | Path) -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         open_dataset(str(path))
     return str(caught.value)
 
@@ -115,7 +115,7 @@ def test_a_directory_inside_a_tiff_is_a_source(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", noise(1, 16, 16))
     with open_dataset(f"GTIFF_DIR:1:{path}") as dataset:
         assert dataset.shape == (16, 16)
-    with confined(Reach(roots=(tmp_path / "elsewhere",))), pytest.raises(Mistake, match="outside the folders"):
+    with confined(Reach(roots=(tmp_path / "elsewhere",))), pytest.raises(InputError, match="outside the folders"):
         open_dataset(f"GTIFF_DIR:1:{path}")
 
 
@@ -308,11 +308,11 @@ def test_roots_bound_what_is_opened_with_links_and_dots_followed(tmp_path: Path)
         assert open_scene([plain]).height == 16
         for way in ways:
             assert "outside the folders that this server opens" in refusal(way), way
-        with pytest.raises(Mistake, match="outside the folders"):
+        with pytest.raises(InputError, match="outside the folders"):
             open_scene([plain], mask=secret)
-        with pytest.raises(Mistake, match="outside the folders"):
+        with pytest.raises(InputError, match="outside the folders"):
             read_frame(outside / "a.gpkg")
-        with pytest.raises(Mistake, match="outside the folders"):
+        with pytest.raises(InputError, match="outside the folders"):
             check_reach(str(tmp_path / "run"))
     check_reach(str(tmp_path / "run"))  # and anywhere again
 
@@ -424,14 +424,14 @@ def test_a_host_out_of_reach_is_never_asked(
     tmp_path: Path, listener: tuple[str, list[str]], draw: Callable[[Path, str], Any]
 ) -> None:
     host, asked = listener
-    with confined(NOBODY), pytest.raises(Mistake, match=r"lies on 127\.0\.0\.1, and this server opens files of"):
+    with confined(NOBODY), pytest.raises(InputError, match=r"lies on 127\.0\.0\.1, and this server opens files of"):
         open_scene([str(draw(tmp_path, host))])
     assert asked == []
 
 
 def test_a_host_in_reach_is_asked(listener: tuple[str, list[str]]) -> None:
     host, asked = listener
-    with confined(Reach(hosts=("127.0.0.1",))), pytest.raises(Mistake, match="does not exist"):
+    with confined(Reach(hosts=("127.0.0.1",))), pytest.raises(InputError, match="does not exist"):
         open_dataset(f"http://{host}/a.tif")
     assert asked
 
@@ -452,7 +452,7 @@ def test_hosts_and_buckets_are_named_apart(path: str, allowed: str) -> None:
     Reach(hosts=(allowed,)).check(path)
     ANYWHERE.check(path)
     for other in ((), ("example.org",), ("s3://other",), (f"{allowed}.evil.org",)):
-        with pytest.raises(Mistake, match="this server opens files of"):
+        with pytest.raises(InputError, match="this server opens files of"):
             Reach(hosts=other).check(path)
 
 
@@ -474,9 +474,9 @@ def test_a_vector_file_that_names_others_is_refused(tmp_path: Path) -> None:
     ]
     for name, text in shapes:
         (tmp_path / name).write_text(text)
-        with pytest.raises(Mistake, match="cannot be read as a vector file: it is no GeoPackage"):
+        with pytest.raises(InputError, match="cannot be read as a vector file: it is no GeoPackage"):
             read_frame(tmp_path / name)
-    with pytest.raises(Mistake, match="Is a directory"):
+    with pytest.raises(InputError, match="Is a directory"):
         read_frame(tmp_path)
 
 
@@ -500,7 +500,7 @@ def test_a_reach_is_that_of_all_threads(tmp_path: Path) -> None:
     def look() -> None:
         try:
             open_dataset(path)
-        except Mistake as mistake:
+        except InputError as mistake:
             found.append(str(mistake))
 
     with confined(Reach(roots=(tmp_path / "elsewhere",))):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.io.files import on_disk, own_scratch, write_bytes
 
 
@@ -26,7 +26,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Mistake, match=r"^the disk of .* is full; make room"):
+    with pytest.raises(InputError, match=r"^the disk of .* is full; make room"):
         write_bytes(tmp_path / "a", b"second")
     assert (tmp_path / "a").read_bytes() == b"first"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -35,8 +35,8 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
 def test_other_failures_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no disk's fault"), on_disk(tmp_path):
         raise ValueError("no disk's fault")
-    with pytest.raises(Mistake, match="a person's"), on_disk(tmp_path):
-        raise Mistake("a person's")
+    with pytest.raises(InputError, match="a person's"), on_disk(tmp_path):
+        raise InputError("a person's")
 
 
 def test_the_scratch_folder_is_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,5 +49,5 @@ def test_the_scratch_folder_is_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     place.rmdir()
     (tmp_path / "elsewhere").mkdir()
     place.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Mistake, match="somebody else's; name a folder of your own in LANDWEAVE_SCRATCH"):
+    with pytest.raises(InputError, match="somebody else's; name a folder of your own in LANDWEAVE_SCRATCH"):
         own_scratch()

@@ -17,7 +17,7 @@ import rasterio.shutil
 
 from tests.scenes import draw_scene
 from tests.web import serving_in_part
-from tiling.errors import Away, Mistake
+from tiling.errors import Away, InputError
 from tiling.grid.window import Window
 from tiling.io import datasets, remote, remote_cache
 from tiling.scene.from_files import open_scene
@@ -99,7 +99,7 @@ def test_what_may_pass_is_asked_again_and_what_stays_is_not(
         if times == 2:
             assert remote.document(f"{url}/a", 100) == b"{}"
         else:
-            with pytest.raises(Mistake):
+            with pytest.raises(InputError):
                 remote.document(f"{url}/a", 100)
     assert len(asked) == times
 
@@ -122,12 +122,12 @@ def test_of_a_document_that_is_too_long_no_more_is_read_than_tells_so() -> None:
             request.wfile.write(bytes(2**20))
             sent.append(1)
 
-    with answering(pour) as (url, _), pytest.raises(Mistake, match="more than 1 MiB, too much for a document"):
+    with answering(pour) as (url, _), pytest.raises(InputError, match="more than 1 MiB, too much for a document"):
         remote.document(f"{url}/endless", 2**20)
     assert len(sent) < 100
     with answering(lambda request, _: say(request, 200, bytes(100))) as (url, _):
         assert len(remote.document(f"{url}/a", 100)) == 100
-        with pytest.raises(Mistake, match="too much"):
+        with pytest.raises(InputError, match="too much"):
             remote.document(f"{url}/a", 99)
 
 
@@ -139,7 +139,7 @@ def test_an_object_too_long_for_a_document_is_not_fetched(monkeypatch: pytest.Mo
             raise AssertionError("it was fetched")
 
     monkeypatch.setattr(obstore, "get", lambda *_: Found())
-    with pytest.raises(Mistake, match="too much for a document"):
+    with pytest.raises(InputError, match="too much for a document"):
         remote.document("s3://bucket/a.json", 100)
 
 
@@ -150,6 +150,6 @@ def test_errors_of_a_store_do_not_carry_what_was_signed(monkeypatch: pytest.Monk
     monkeypatch.setattr(obstore, "head", signed)
     monkeypatch.setattr(obstore, "get", signed)
     for ask in (lambda: remote.identity("s3://bucket/a.tif"), lambda: remote.document("s3://bucket/a.json", 9)):
-        with pytest.raises(Mistake) as caught:
+        with pytest.raises(InputError) as caught:
             ask()
         assert "abcdef" not in "".join(traceback.format_exception(caught.value))

@@ -23,7 +23,7 @@ import pytest
 
 from tests.ranges import Ranges, ranges
 from tests.scenes import draw_scene
-from tiling.errors import Away, Mistake
+from tiling.errors import Away, InputError
 from tiling.io import remote, remote_cache
 from tiling.io.access import Reach, confined
 from tiling.io.datasets import copies_kept, open_dataset
@@ -118,7 +118,7 @@ def test_a_file_overwritten_under_way_is_no_copy(served: tuple[Ranges, str], scr
     server, url = served
     identity(url)
     server.tag = "another"
-    with pytest.raises(Mistake, match=r"a\.bin was overwritten while it was read; start again"):
+    with pytest.raises(InputError, match=r"a\.bin was overwritten while it was read; start again"):
         fetched(url, 2**20)
     assert not list(scratch.iterdir())
     identity(url)
@@ -140,7 +140,7 @@ def test_a_copy_is_not_put_together_of_two_versions(
 
     monkeypatch.setattr(remote_cache, "read_range", and_overwritten)
     monkeypatch.setattr(remote_cache, "AT_ONCE", 1)
-    with pytest.raises(Mistake, match="was overwritten while it was read"):
+    with pytest.raises(InputError, match="was overwritten while it was read"):
         fetched(url, 2**20)
     assert len(pieces) == 1
     assert not list(scratch.iterdir())
@@ -355,7 +355,7 @@ def test_a_host_out_of_reach_is_not_read_from_a_copy(tmp_path: Path) -> None:
         assert copy is not None
         with open_dataset(url) as dataset:
             assert dataset.name == str(copy)
-        with confined(Reach(hosts=())), pytest.raises(Mistake, match=r"lies on 127\.0\.0\.1, and this server opens"):
+        with confined(Reach(hosts=())), pytest.raises(InputError, match=r"lies on 127\.0\.0\.1, and this server opens"):
             open_dataset(url)
 
 
@@ -363,7 +363,7 @@ def test_what_is_wrong_with_a_copy_is_said_of_the_file(tmp_path: Path, scratch: 
     (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(100))
     with ranges(tmp_path) as server:
         url = f"{server.address}/a.tif"
-        with pytest.raises(Mistake, match=r"/a\.tif is not a raster that GDAL can read") as caught:
+        with pytest.raises(InputError, match=r"/a\.tif is not a raster that GDAL can read") as caught:
             open_dataset(url)
     assert str(scratch) not in str(caught.value)
     assert not any(copy.name in str(caught.value) for copy in scratch.iterdir())

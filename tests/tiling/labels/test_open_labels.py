@@ -15,7 +15,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.labels.open_labels import open_labels
 from tiling.labels.vector_labels import ShapeLabels, class_column
@@ -188,7 +188,7 @@ def test_shapes_without_a_class_are_left_out_and_counted(tmp_path: Path, classes
     assert labels.read(WHOLE)[0, ::10].tolist() == [2, 0, 0, 0, 1, 0]
     assert labels.notes == (f"{path}: 3 shapes without a class are left out",)
     none = write_shapes(tmp_path / "none.gpkg", [box(0, 0, 4, 4)], label=[" "])
-    with pytest.raises(Mistake, match=r"none\.gpkg: column label is empty; name another"):
+    with pytest.raises(InputError, match=r"none\.gpkg: column label is empty; name another"):
         open_labels(none, GRID, column="label")
 
 
@@ -213,7 +213,7 @@ def test_of_a_polygon_with_a_spike_its_area_alone_is_burnt(tmp_path: Path) -> No
     expected[5:15, 5:15], expected[20:24, 5:9] = 1, 2
     assert np.array_equal(labels.read(WHOLE), expected)
     assert labels.notes == (f"{path}: 1 shape without an area is left out",)
-    with pytest.raises(Mistake, match=r"flat\.gpkg holds polygons that have no area; draw them anew"):
+    with pytest.raises(InputError, match=r"flat\.gpkg holds polygons that have no area; draw them anew"):
         open_labels(write_shapes(tmp_path / "flat.gpkg", [flat], label=["a"]), GRID, column="label")
 
 
@@ -225,14 +225,14 @@ def test_metres_that_are_called_degrees_are_a_mistake_without_a_warning(tmp_path
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Mistake, match="lie outside EPSG:4326, which has degrees; the CRS is probably wrong"):
+        with pytest.raises(InputError, match="lie outside EPSG:4326, which has degrees; the CRS is probably wrong"):
             open_labels(path, GRID)
 
 
 def test_empty_geometries_are_left_out_without_a_warning(tmp_path: Path) -> None:
     path = write_shapes(tmp_path / "s.gpkg", [box(0, 0, 4, 4), shapely.Polygon(), None], label=["a", "b", "b"])
     assert [row[:2] for row in open_labels(path, GRID, column="label").rows] == [(1, "a")]
-    with pytest.raises(Mistake, match=r"none\.gpkg holds no shapes"):
+    with pytest.raises(InputError, match=r"none\.gpkg holds no shapes"):
         open_labels(write_shapes(tmp_path / "none.gpkg", [shapely.Polygon(), None], label=["a", "b"]), GRID)
 
 
@@ -251,14 +251,14 @@ def test_the_class_column_is_found_where_it_is_obvious() -> None:
 def test_a_column_of_one_class_is_found_where_no_other_tells_shapes_apart() -> None:
     assert class_column("f", frame(id=[1, 1, 1, 1], area=[0.5, 1, 2, 3], **{"class": ["a"] * 4})) == "class"
     assert class_column("f", frame(type=["a"] * 4, soil=[1, 1, 2, 2])) == "soil"
-    with pytest.raises(Mistake, match="no column is plainly"):
+    with pytest.raises(InputError, match="no column is plainly"):
         class_column("f", frame(type=["a"] * 4, soil=[1, 1, 2, 2], crop=[2, 1, 2, 1]))
 
 
 def test_where_none_is_obvious_the_columns_are_named() -> None:
-    with pytest.raises(Mistake, match="one of soil, crop with --column soil"):
+    with pytest.raises(InputError, match="one of soil, crop with --column soil"):
         class_column("f", frame(soil=[1, 1, 2, 2], crop=[2, 1, 2, 1]))
-    with pytest.raises(Mistake, match="no column water; it has soil"):
+    with pytest.raises(InputError, match="no column water; it has soil"):
         class_column("f", frame(soil=[1, 1, 2, 2]), "water")
 
 
@@ -304,7 +304,7 @@ def test_mistakes_name_the_file_and_the_mend(tmp_path: Path, codes: np.ndarray) 
         (plain, {"nodata": float("nan")}, "--labels-nodata nan: .*plain.tif holds uint8"),
         (plain, {"nodata": 1.5}, "--labels-nodata 1.5: .*plain.tif holds uint8"),
     ):
-        with pytest.raises(Mistake, match=said):
+        with pytest.raises(InputError, match=said):
             open_labels(path, GRID, **options)
 
 

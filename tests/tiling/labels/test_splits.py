@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt
 
 from tests.tiling.labels.test_open_labels import GRID, UTM, box, write_classes, write_shapes
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.labels.base import Labels
 from tiling.labels.open_labels import open_labels
@@ -135,17 +135,17 @@ def test_where_nothing_can_validate_it_says_so(tmp_path: Path) -> None:
 
 
 def test_random_pixels_are_refused_with_the_reason(labels: Labels) -> None:
-    with pytest.raises(Mistake, match="neighbouring pixels are nearly the same"):
+    with pytest.raises(InputError, match="neighbouring pixels are nearly the same"):
         split_labels([labels], "random")
-    with pytest.raises(Mistake, match="neither a file nor one of blocks, shapes, scenes"):
+    with pytest.raises(InputError, match="neither a file nor one of blocks, shapes, scenes"):
         split_labels([labels], "blcks")
-    with pytest.raises(Mistake, match="is a raster; use blocks"):
+    with pytest.raises(InputError, match="is a raster; use blocks"):
         split_labels([labels], "shapes")
 
 
 def test_a_split_raster_without_training_is_refused(tmp_path: Path, labels: Labels) -> None:
     path = write_classes(tmp_path / "split.tif", np.full((40, 60), 7, np.uint8))
-    with pytest.raises(Mistake, match="marks no labelled pixel for training"):
+    with pytest.raises(InputError, match="marks no labelled pixel for training"):
         split_labels([labels], str(path))
 
 
@@ -159,7 +159,7 @@ def test_a_split_raster_has_one_band_and_a_place(tmp_path: Path, labels: Labels)
         (lost, r"lost\.tif has no CRS; say which it is: rio edit-info --crs"),
         (away, r"away\.tif lies outside the scene"),
     ):
-        with pytest.raises(Mistake, match=said):
+        with pytest.raises(InputError, match=said):
             split_labels([labels], str(path))
 
 
@@ -173,10 +173,10 @@ def test_an_alpha_band_beside_the_split_says_where_it_holds(tmp_path: Path, labe
 
 def test_split_values_name_parts_of_a_split_raster(tmp_path: Path, labels: Labels) -> None:
     path = write_classes(tmp_path / "split.tif", np.full((40, 60), 9, np.uint8))
-    with pytest.raises(Mistake, match=r"--split-values tset=…: there is no such part; .* train, validation, test$"):
+    with pytest.raises(InputError, match=r"--split-values tset=…: there is no such part; .* train, validation, test$"):
         split_labels([labels], str(path), values={"train": 9, "tset": 18})
     for how in ("", "blocks"):
-        with pytest.raises(Mistake, match=r"--split-values train=9: there is no split raster .* --split$"):
+        with pytest.raises(InputError, match=r"--split-values train=9: there is no split raster .* --split$"):
             split_labels([labels], how, values={"train": 9})
 
 

@@ -27,7 +27,7 @@ from scipy import ndimage
 from skimage import measure
 
 from tests.chance import dense_rasters
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.formats.schema import SCHEMA, schema_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
@@ -526,16 +526,16 @@ def test_a_real_land_cover_map_equals_gdals(shared_data: Path) -> None:
     ("values", "fact"), [(np.zeros((2, 2), np.float32), "float32"), (np.zeros((2, 2), np.uint32), "uint32")]
 )
 def test_what_is_no_class_raster_is_refused_by_name(values: Array, fact: str) -> None:
-    with raster(values) as path, pytest.raises(Mistake, match=f"{path}.*{fact}.*gdal_translate"):
+    with raster(values) as path, pytest.raises(InputError, match=f"{path}.*{fact}.*gdal_translate"):
         polygonise(path)
 
 
 def test_several_bands_no_crs_and_no_file_are_refused_by_name(tmp_path: Path, shared_data: Path) -> None:
-    with pytest.raises(Mistake, match=r"RGB\.byte\.tif holds 3 × uint8"):
+    with pytest.raises(InputError, match=r"RGB\.byte\.tif holds 3 × uint8"):
         polygonise(shared_data / "odd_tiffs_rasterio" / "RGB.byte.tif")
-    with raster(np.ones((2, 2), np.uint8), crs="") as path, pytest.raises(Mistake, match="has no CRS"):
+    with raster(np.ones((2, 2), np.uint8), crs="") as path, pytest.raises(InputError, match="has no CRS"):
         polygonise(path)
-    with pytest.raises(Mistake, match=r"missing\.tif does not exist"):
+    with pytest.raises(InputError, match=r"missing\.tif does not exist"):
         polygonise(tmp_path / "missing.tif")
 
 
@@ -543,7 +543,7 @@ def test_confidence_of_another_grid_is_refused() -> None:
     with (
         raster(np.ones((4, 4), np.uint8)) as path,
         raster(np.ones((4, 5), np.uint8)) as other,
-        pytest.raises(Mistake, match=r"4 × 5 px.*must be uint8.*4 × 4 px"),
+        pytest.raises(InputError, match=r"4 × 5 px.*must be uint8.*4 × 4 px"),
     ):
         polygonise(path, confidence=other)
 
@@ -555,7 +555,7 @@ def test_a_block_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with rasterio.open(path, "w", driver="GTiff", crs=UTM, transform=NORTH_UP, **profile) as out:
         out.write(values, 1)
     path.write_bytes(path.read_bytes()[:-20_000])
-    with pytest.raises(Mistake, match=r"cut\.tif cannot be read at rows 256–511, columns 256–511"):
+    with pytest.raises(InputError, match=r"cut\.tif cannot be read at rows 256–511, columns 256–511"):
         table(path, tile=256)
 
 

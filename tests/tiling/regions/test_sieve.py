@@ -22,7 +22,7 @@ from scipy.ndimage import uniform_filter
 from tests.chance import dense_rasters
 from tests.scenes import read
 from tests.tiling.rasters import label, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.regions.adjacency import Rule
@@ -276,11 +276,11 @@ def test_real_land_cover_is_sieved_as_by_gdal(shared_data: Path, tmp_path: Path)
 
 def test_what_is_no_class_raster_is_refused_in_one_sentence(tmp_path: Path) -> None:
     floats = write(tmp_path / "floats.tif", np.zeros((4, 4), np.float32))
-    with pytest.raises(Mistake, match=r"floats.tif holds 1 × float32; a class raster has one band of integers"):
+    with pytest.raises(InputError, match=r"floats.tif holds 1 × float32; a class raster has one band of integers"):
         sieved(floats, tmp_path / "out.tif", minimum=5, unit="pixels")
-    with pytest.raises(Mistake, match="does not exist"):
+    with pytest.raises(InputError, match="does not exist"):
         sieved(tmp_path / "missing.tif", tmp_path / "out.tif", minimum=5)
     unplaced = write(tmp_path / "unplaced.tif", np.ones((4, 4), np.uint8), crs=None)
-    with pytest.raises(Mistake, match="without a CRS has no areas"):
+    with pytest.raises(InputError, match="without a CRS has no areas"):
         sieved(unplaced, tmp_path / "out.tif", minimum=5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["floats.tif", "unplaced.tif"], "nothing half-written"

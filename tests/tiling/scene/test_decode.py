@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.tiles import Lattice
 from tiling.grid.window import Window
 from tiling.io import datasets
@@ -176,7 +176,7 @@ def test_a_damaged_block_is_named_by_file_and_rows_and_the_mistake_travels(tmp_p
     chips = read_ahead(scene, ["band_1"], shard.tiles)
     for _ in range(7):  # their cores are 67 rows high, and rows 0–511 are in order
         next(chips)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         next(chips)
     sentence = str(caught.value)
     assert sentence.startswith(f"{path} cannot be read in rows 512–599, columns 0–63 (")
@@ -198,7 +198,7 @@ def test_a_file_that_is_gone_or_changed_is_not_taken_for_the_one_opened(tmp_path
     (tmp_path / "b.tif").replace(path)
     assert np.array_equal(scene.read(scene.window, ["band_1"])["pixels"], second)
     path.unlink()
-    with pytest.raises(Mistake, match=r"a\.tif is gone"):
+    with pytest.raises(InputError, match=r"a\.tif is gone"):
         scene.read(scene.window, ["band_1"])
 
 
@@ -293,7 +293,7 @@ def test_a_scene_is_read_over_http_and_known_by_its_etag(tmp_path: Path) -> None
         assert identity["size"] == (tmp_path / "scene_B04.tif").stat().st_size
         write(tmp_path / "scene_B04.tif", noise(90, 70, seed=1), nodata=3)
         assert remote.identities()[0]["etag"] != identity["etag"]
-        with pytest.raises(Mistake, match=f"{address}/none.tif does not exist"):
+        with pytest.raises(InputError, match=f"{address}/none.tif does not exist"):
             open_scene([f"{address}/none.tif"])
         server.shutdown()
 

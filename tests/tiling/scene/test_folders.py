@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.scene import folders, masks
 from tiling.scene.from_files import open_scene
 from tiling.scene.scene import Scene
@@ -70,7 +70,7 @@ def test_a_folder_inside_says_where_the_rest_is_and_names_its_shortwave_bands(sa
 def test_two_granules_are_two_scenes(safe: Path) -> None:
     (safe / "GRANULE" / "L2A_T32TQS" / "IMG_DATA").mkdir(parents=True)
     with pytest.raises(
-        Mistake, match=r"holds 2 granules; give one of them, for example \S*L2A_T32TPS, each is a scene"
+        InputError, match=r"holds 2 granules; give one of them, for example \S*L2A_T32TPS, each is a scene"
     ):
         open_scene([str(safe)])
 
@@ -139,7 +139,7 @@ def test_a_bit_mask_beside_landsats_bands_hides_clouds(tmp_path: Path) -> None:
 )
 def test_a_folder_without_rasters_says_what_it_is(tmp_path: Path, make: Callable[[Path], object], mend: str) -> None:
     make(tmp_path)
-    with pytest.raises(Mistake, match=mend):
+    with pytest.raises(InputError, match=mend):
         open_scene([str(tmp_path)])
 
 

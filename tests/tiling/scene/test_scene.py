@@ -18,7 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
 from tiling.scene.scene import Scene
@@ -31,7 +31,7 @@ def whole(scene: Scene, *bands: str) -> tuple[Any, Any]:
 
 def refusal(*sources: str, **options: Any) -> str:
     """The one sentence with which a scene is refused."""
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         open_scene(sources, **options)
     sentence = str(caught.value)
     assert "\n" not in sentence
@@ -186,7 +186,7 @@ def test_sources_that_do_not_make_one_scene_are_refused(tmp_path: Path) -> None:
 
 def test_a_band_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     scene = open_scene([write(tmp_path / "a.tif", noise(2, 8, 8), names=("red", "green"))])
-    with pytest.raises(Mistake, match="a has no band nir; it has red, green"):
+    with pytest.raises(InputError, match="a has no band nir; it has red, green"):
         scene.read(scene.window, ["nir"])
 
 
@@ -265,7 +265,7 @@ def test_every_real_raster_is_read_as_rasterio_reads_it_or_refused_in_one_senten
             continue
         try:
             scene = open_scene([str(path)])
-        except Mistake as mistake:
+        except InputError as mistake:
             refused.append((path.name, str(mistake)))
             continue
         pixels, valid = whole(scene)

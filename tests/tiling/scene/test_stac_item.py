@@ -21,7 +21,7 @@ from scipy.ndimage import binary_erosion
 from tests.stac import asset, item
 from tests.stac import write as write_json
 from tests.tiling.rasters import noise, write
-from tiling.errors import Mistake
+from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.access import Reach, confined
 from tiling.scene.from_stac import Wishes, covered, open_items
@@ -43,7 +43,7 @@ def made(tmp_path: Path, name: str, assets: dict[str, Any], **about: Any) -> Ite
 
 
 def refusal(*items: Any, **wishes: Any) -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         open_items(items, Wishes(**wishes))
     sentence = str(caught.value)
     assert "\n" not in sentence
@@ -389,7 +389,7 @@ def test_what_is_no_item_is_refused_in_one_line(tmp_path: Path) -> None:
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(Mistake) as caught:
+        with pytest.raises(InputError) as caught:
             read_items(str(path))
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -423,7 +423,7 @@ def test_whatever_json_is_read_there_is_an_item_or_a_mistake(content: Any) -> No
     document = {"type": "Feature", "id": "a", **(content if isinstance(content, dict) else {"assets": {"a": content}})}
     try:
         known = item_of(document, "a.json")
-    except Mistake:
+    except InputError:
         return
     assert known.id
 
@@ -450,7 +450,7 @@ def test_links_of_an_item_are_relative_to_where_it_lies(tmp_path: Path) -> None:
     assert href("../c.tif", "s3://bucket/x/y.json") == "s3://bucket/c.tif"
     assert href("s3://other/c.tif", "https://host/y.json") == "s3://other/c.tif"
     for link in ("file:///etc/passwd", "/vsimem/x.tif"):
-        with pytest.raises(Mistake, match="a file of this machine"):
+        with pytest.raises(InputError, match="a file of this machine"):
             href(link, "https://host/x/y.json")
 
 
@@ -463,7 +463,7 @@ def test_items_lead_no_further_than_whoever_runs_this_allows(tmp_path: Path) -> 
     with confined(Reach(roots=(inside,), hosts=())):
         (known,) = read_items(path)
         assert "lies outside the folders" in refusal(known)
-        with pytest.raises(Mistake, match="lies on host"):
+        with pytest.raises(InputError, match="lies on host"):
             read_items("https://host/x.json")
         content = json.loads(Path(path).read_text())
         content["assets"]["data"]["href"] = "https://host/a.tif?sig=secret"
