@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.parsing import nearest, read_settings, shown
-from segmentation.errors import InputError
 from segmentation.models.bundle import load, names
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import kinds, segmenter_class
 from segmentation.segmenter import Segmenter
 from segmentation.segmenter import settings as settings_of_kind
+from tiling.errors import InputError
 
 KINDS: Mapping[str, str] = {"forest": "Random forest"}
 """What a kind of segmenter is called where its class says too little."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +18,12 @@ def content_key(facts: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@cache
+def _version(library: str) -> str:
+    """Of an installed library; its metadata are hundreds of kilobytes while they are read."""
+    return version(library)
+
+
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide results, read without importing them."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    return {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}

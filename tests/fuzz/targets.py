@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affine import Affine
+
 from segmentation.errors import InputError as ModelMistake
 from tiling.errors import InputError
 
@@ -70,7 +72,7 @@ def rasters() -> list[bytes]:
         {},
         {"tiled": False, "compress": "lzw", "predictor": 2},
         {"compress": "deflate", "nodata": 3, "names": ("red", "green", "nir"), "scale": 0.1},
-        {"bigtiff": "YES", "crs": "EPSG:4326"},
+        {"bigtiff": "YES", "crs": "EPSG:4326", "transform": Affine(0.01, 0, 13, 0, -0.01, 50)},
         {"photometric": "YCBCR", "compress": "JPEG", "interleave": "pixel"},
         {"crs": "EPSG:32633+5773", "colours": ("red", "green", "alpha")},
     ]
@@ -156,7 +158,6 @@ def items() -> list[bytes]:
 
 def meet_shapes(path: Path) -> None:
     """An area of interest on a scene."""
-    from affine import Affine
 
     from flows.plan.aoi import area_of_interest
     from tests.tiling.rasters import noise, write

@@ -32,6 +32,8 @@ _MOST_BLOCKS = 1024
 _ASKED_AT_ONCE = 8
 """Remote files whose identity is asked for at once: a mosaic may have hundreds."""
 
+_ALL_DAMAGED = 16
+"""Blocks at whose number, if none of them can be read, no other is tried."""
 _MOST_EMPTY = 2**16
 """Blocks it tries before it gives up on a scene that is nearly all empty."""
 
@@ -127,14 +129,17 @@ class Scene:
         chosen = [self.band(name) for name in bands]
         places = ((row, col) for row in range(0, self.height, block) for col in range(0, self.width, block))
         found: dict[Window, tuple[Pixels, Valid]] = {}
-        enough, damaged = 0, None
+        enough, damaged, read = 0, None, False
         for tried, place in enumerate(nsmallest(_MOST_EMPTY, places, key=_lot), start=1):
             window = Window(*place, block, block)
             try:
                 values, valid = self._arrays(window, chosen)
             except Damaged as error:
-                damaged = error
+                damaged = damaged or error
+                if tried == _ALL_DAMAGED and not read:
+                    break  # the file is no better elsewhere
                 continue
+            read = True
             if count := int(np.count_nonzero(valid)):
                 found[window] = values, valid
                 enough += count

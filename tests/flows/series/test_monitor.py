@@ -66,7 +66,9 @@ def _plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in (
         "flows.reports.quicklook.draw",
-        *(f"flows.change.figures.draw_{what}" for what in ("flows", "maps", "series")),
+        "flows.change.figures.draw_flows",
+        "flows.change.figures.draw_maps",
+        "flows.series.figures.draw_series",
     ):
         monkeypatch.setattr(name, draw)
 

@@ -31,7 +31,6 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from flows.storage import claim as claim_module
-from flows.storage import remote as storage
 from flows.storage.claim import CLAIM, LAPSE, Claim, claimed
 from flows.storage.remote import Remote, near_copy, place_of
 from flows.storage.run_folder import RunFolder, open_run
@@ -363,7 +362,7 @@ def test_who_could_not_renew_for_long_stops_whatever_the_store_says(
     claim.take()
     claim.check()
     now = time.monotonic()
-    monkeypatch.setattr(storage.time, "monotonic", lambda: now + LAPSE + 1)
+    monkeypatch.setattr("flows.storage.claim.time.monotonic", lambda: now + LAPSE + 1)
     with pytest.raises(RuntimeError, match="could not renew its claim"):
         claim.check()
     monkeypatch.undo()

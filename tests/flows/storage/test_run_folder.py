@@ -119,7 +119,7 @@ class Store:
 def test_a_part_is_on_the_store_before_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(monkeypatch)
     monkeypatch.setattr(
-        "flows.storage.run_folder.write_file", lambda path, content: store.did.append(f"here {path.name}")
+        "flows.storage.run_folder.write_bytes", lambda path, content: store.did.append(f"here {path.name}")
     )
     Slot(tmp_path / "a.tif", Remote("s3://bucket/run/parts/a.tif")).write(b"")
     assert store.did == ["write a.tif ", "here a.tif"]
