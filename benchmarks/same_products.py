@@ -44,9 +44,9 @@ vectorise demo/classes.tif --out polygons.gpkg --min-area 2000 --smooth 1 --work
 vectorise demo/classes.tif --out zoned.parquet --simplify 0 --connectivity 8 --zones zones.geojson --workers 0
 vectorise rules/classes.tif --out dissolved.fgb --dissolve --workers 0
 zones demo/classes.tif zones.geojson --out zones.gpkg
-change rules demo --out change --min-area 3000 --workers 0
-evaluate demo/classes.tif demo/truth.tif --out accuracy --json accuracy.json --workers 0
-evaluate demo/classes.tif zones.geojson --column class --on map --json shapes.json --workers 0
+change rules demo --out change --min-change-area 3000 --workers 0
+evaluate demo/classes.tif demo/truth.tif --out accuracy --workers 0
+evaluate demo/classes.tif zones.geojson --column class --on map --out shapes --workers 0
 index demo/scene.tif NDVI EVI --out indices
 train demo/scene.tif --labels demo/truth.tif --out forest --architecture random-forest --set trees=12 --set per_class=99
 train demo/scene.tif --labels demo/truth.tif --out network --set steps=20 --set device=cpu --set chip=32
@@ -116,7 +116,7 @@ def hashes_of(folder: Path) -> dict[str, str]:
         hidden = any(part.startswith(".") for part in name.parts)
         if path.is_file() and not hidden and (path.name in FIGURES or path.suffix in CONTENT):
             digest = hashlib.sha256()
-            for piece in CONTENT.get(path.suffix, text)(path):
+            for piece in CONTENT.get(path.suffix, figures)(path):
                 digest.update(piece if isinstance(piece, bytes) else repr(piece).encode())
             found[re.sub(r"-[0-9a-f]{16,}", "", str(name))] = digest.hexdigest()  # keys hold when a file was written
     return found
@@ -137,14 +137,15 @@ def raster(path: Path) -> list[Any]:
 
 
 def layer_rows(path: Path) -> list[Any]:
-    """Every layer's columns and rows, in their order, geometry as WKB."""
+    """Every layer's columns and rows, in their order, geometry as WKB; not when a style was written."""
     import pyogrio
     from pyogrio.raw import read
 
     said: list[Any] = []
     for name, kind in pyogrio.list_layers(path):
         meta, _, geometry, columns = read(path, layer=name, read_geometry=kind is not None)
-        said += [name, kind, meta["crs"], list(meta["fields"]), *(column.tolist() for column in columns)]
+        held = [column.tolist() for name, column in zip(meta["fields"], columns, strict=True) if name != "update_time"]
+        said += [name, kind, meta["crs"], list(meta["fields"]), *held]
         said.append([] if geometry is None else geometry.tolist())
     return said
 
@@ -154,6 +155,12 @@ def parquet_rows(path: Path) -> list[Any]:
 
     table = parquet.read_table(path)
     return [table.column_names, *(column.to_pylist() for column in table.columns), table.schema.metadata]
+
+
+def figures(path: Path) -> list[Any]:
+    """What a file of figures says, but for when and by which version."""
+    said = json.loads(path.read_text(encoding="utf-8"))
+    return [{name: value for name, value in said.items() if name not in ("finished", "landweave")}]
 
 
 def picture(path: Path) -> list[Any]:
@@ -173,7 +180,7 @@ def text(path: Path) -> list[Any]:
     return [path.read_bytes()]
 
 
-FIGURES = frozenset({"accuracy.json", "shapes.json", "change.json"})
+FIGURES = frozenset({"accuracy.json", "change.json"})
 """JSON files that hold figures only; cards, items and records say when they were made."""
 
 CONTENT: dict[str, Callable[[Path], list[Any]]] = {
