@@ -27,9 +27,9 @@ install:
 demo: install
 	$(BIN)/landweave demo --out demo-run
 
-## the tests that take minutes
+## the tests that take minutes, on up to four cores
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not browser and not qgis"
+	$(BIN)/python -m pytest -m "not slow and not browser and not qgis" --numprocesses auto --maxprocesses 4
 
 ## all of them: also slow ones, QGIS and a browser
 test-all: $(READY)
