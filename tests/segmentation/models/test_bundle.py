@@ -291,6 +291,21 @@ def test_a_bundle_with_other_files_beside_it_is_not_replaced(bundle: Bundle, bes
     assert load(bundle.folder).digest == bundle.digest
 
 
+def test_a_folder_with_the_name_of_one_of_a_bundles_files_is_anothers(bundle: Bundle) -> None:
+    (bundle.folder / "curves.csv").mkdir()
+    (bundle.folder / "curves.csv" / "mine.txt").write_text("irreplaceable")
+    with pytest.raises(InputError, match=r"bundle holds other files than a bundle's, curves\.csv for one"):
+        save(bundle.folder, a_card(name="new"), STATE)
+    assert (bundle.folder / "curves.csv" / "mine.txt").read_text() == "irreplaceable"
+
+
+def test_a_header_is_looked_at_before_weights_are_taken_apart(bundle: Bundle) -> None:
+    """By our own reader, which knows how much memory they will ask for, and not only by the library's."""
+    longer = vouched(bundle, bundle.weights_file.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=r"its header speaks of [\d,]+ bytes, and [\d,]+ follow it"):
+        longer.weights()
+
+
 def test_nor_is_a_model_json_of_another_program(tmp_path: Path) -> None:
     keras = tmp_path / "keras"
     keras.mkdir()
