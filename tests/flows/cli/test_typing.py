@@ -171,6 +171,15 @@ def test_a_model_of_the_package_is_a_segmenter() -> None:
     assert choose_segmenter("otsu", {"index": "NDWI"}) == Otsu(index="NDWI")
 
 
+def test_a_folder_called_as_a_kind_is_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever maps with `--segmenter rules --out rules` may do it again."""
+    (tmp_path / "otsu").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert choose_segmenter("otsu", {}) == Otsu()
+    with pytest.raises(MistakeOfMeaning, match="otsu is no bundle"):
+        choose_segmenter("./otsu", {})
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "says"),
     [
