@@ -209,7 +209,7 @@ def test_a_body_that_ends_too_soon_is_asked_for_again(
 
 KILLED = """
 import os, signal, sys
-from tiling import copies
+from tiling.io import remote_cache as copies
 
 def die(*_):
     print("under way", flush=True)
