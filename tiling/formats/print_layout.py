@@ -17,6 +17,9 @@ _MAP = (10.0, 22.0, 205.0, 170.0)
 # kinds of items, as QGIS numbers them (QgsLayoutItemRegistry::ItemType)
 _PAGE, _MAP_ITEM, _PICTURE, _LABEL, _LEGEND, _SCALE_BAR = 65638, 65639, 65640, 65641, 65642, 65646
 
+_LINE = 1300.0
+"""Points of a font, times letters, that fill a line of the sheet."""
+
 _MAP_ID = "{6c616e64-7765-4176-a500-000000000001}"
 
 Sides = tuple[float, float, float, float]
@@ -38,7 +41,7 @@ def add_layout(
     around = fitted(sides, width / height)
     names = ("xmin", "ymin", "xmax", "ymax")
     ET.SubElement(chart, "Extent", {name: repr(side) for name, side in zip(names, around, strict=True)})
-    _add_label(layout, title, (left, 7, PAGE[0] - 2 * left, 12), size=18)
+    _add_label(layout, title, (left, 7, PAGE[0] - 2 * left, 12), size=min(18.0, _LINE / max(1, len(title))))
     _add_label(layout, credits, (left, 195, PAGE[0] - 2 * left, 10), size=7)
     legend = _add_item(
         layout, _LEGEND, (220, top, 67, 120), map_uuid=_MAP_ID, title="", resizeToContents="1", legendFilterByAtlas="0",

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
-from tiling.formats.print_layout import fitted, metres_across, round_length
+from tiling.formats.print_layout import add_layout, fitted, metres_across, round_length
 
 lengths = st.floats(0.01, 1e7)
+
+
+def font_of(title: str) -> float:
+    root = ET.Element("Layouts")
+    add_layout(root, title, "", (0, 0, 1000, 1000), CRS.from_epsg(32633), [("layer", "Polygons")])
+    label = next(item for item in root.iter("LayoutItem") if item.get("labelText") == title)
+    return float(label.find("text-style").get("fontSize"))  # type: ignore[union-attr,arg-type]
+
+
+def test_a_long_title_is_set_smaller_so_that_it_stays_in_its_line() -> None:
+    """A letter is about half as wide as its font is high; the line is 277 mm long, and a point 0.3528 mm."""
+    assert font_of("Land cover of valley") == 18
+    for letters in (80, 91, 200):
+        assert 0.5 * font_of("m" * letters) * 0.3528 * letters < 277
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), lengths, lengths, st.floats(0.2, 5))
