@@ -13,6 +13,11 @@ import pytest
 import rasterio
 import rasterio.shutil
 
+from flows.plan.plan import make_plan
+from flows.requests.request import Request
+from flows.requests.source import Source
+from flows.storage.run_folder import open_run
+from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 from tests.server import at_home, call, completed, over, started, tasks_of, wait_until
 from tests.web import serving_in_part
@@ -134,6 +139,10 @@ def test_a_stage_whose_storage_was_away_is_tried_again_by_itself(
     parameters |= {"segmenter": {"kind": "rules"}, "advanced": {"shard": 896, "workers": 1}}
     assert scene.stat().st_size > SMALL  # not fetched whole at the start
     with serving_in_part(scene, scene.stat().st_size // 2) as (url, back):
+        back.set()
+        with open_run(out) as folder:  # what the scene says of itself is known: the plan needs no pixel
+            make_plan(Request(source=Source(paths=(url,)), out=out, segmenter=Rules()), folder)
+        back.clear()
         run = started(address, "segment-scene", parameters | {"scene": [url]})
 
         def segmenting() -> str | None:
