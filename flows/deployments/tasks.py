@@ -129,9 +129,9 @@ def told_by(bar: Bar, flow: str, run: Callable[[], tuple[State[Any], bool]]) -> 
     except TerminationSignal:
         bar.stopped("cancelled")
         raise
-    except BaseException as error:
+    except Exception as error:  # a fault of ours, told as such; signals, such as a pause, are no failures and rise
         bar.stopped("failed")
-        tell(flow, "Failed", f"{type(error).__name__}: {error}")
+        tell(flow, "Failed", tiling.errors.redacted(f"{type(error).__name__}: {error}"))
         raise
     if state.is_completed():
         bar.done(state.message or "")

@@ -37,8 +37,11 @@ def sidecar_text(names: Mapping[int, str], columns: Sequence[Column] = (), rows:
 def class_table(legend: Sequence[LegendRow], pixels: Mapping[int, int]) -> str:
     """Text of the `.aux.xml` of a class raster: names, colours and pixel counts of the classes that occur."""
     columns: tuple[Column, ...] = (
-        ("Value", int, "value"), ("Pixels", float, "pixels"), ("Class", str, "name"), *_COLOURS
-    )  # fmt: skip
+        ("Value", int, "value"),
+        ("Pixels", float, "pixels"),
+        ("Class", str, "name"),
+        *_COLOURS,
+    )
     rows = [(value, pixels[value], name, *_rgb(colour)) for value, name, colour in legend if pixels.get(value)]
     return sidecar_text({0: "No data"} | {value: name for value, name, _ in legend}, columns, rows)
 

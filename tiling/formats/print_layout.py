@@ -43,25 +43,63 @@ def add_layout(
     ET.SubElement(chart, "Extent", {name: repr(side) for name, side in zip(names, around, strict=True)})
     _add_label(layout, title, (left, 7, PAGE[0] - 2 * left, 12), size=min(18.0, _LINE / max(1, len(title))))
     _add_label(layout, credits, (left, 195, PAGE[0] - 2 * left, 10), size=7)
+    _add_legend(layout, top, shown)
+    _add_scale_bar(layout, metres_across(around, crs))
+    _add_item(
+        layout,
+        _PICTURE,
+        (left + width - 17, top + 2, 15, 15),
+        mapUuid=_MAP_ID,
+        northMode="0",
+        mode="2",
+        zValue="4",
+        file=":/images/north_arrows/layout_default_north_arrow.svg",
+    )
+
+
+def _add_legend(layout: ET.Element, top: float, shown: Sequence[tuple[str, str]]) -> None:
     legend = _add_item(
-        layout, _LEGEND, (220, top, 67, 120), map_uuid=_MAP_ID, title="", resizeToContents="1", legendFilterByAtlas="0",
-        symbolWidth="6", symbolHeight="4", boxSpace="2", columnCount="1", wrapChar="", zValue="2",
-    )  # fmt: skip
+        layout,
+        _LEGEND,
+        (220, top, 67, 120),
+        map_uuid=_MAP_ID,
+        title="",
+        resizeToContents="1",
+        legendFilterByAtlas="0",
+        symbolWidth="6",
+        symbolHeight="4",
+        boxSpace="2",
+        columnCount="1",
+        wrapChar="",
+        zValue="2",
+    )
     tree = ET.SubElement(legend, "layer-tree-group", name="", checked="Qt::Checked", expanded="1")
     for key, name in shown:
         ET.SubElement(tree, "layer-tree-layer", id=key, name=name, checked="Qt::Checked", expanded="1")
-    across = metres_across(around, crs)
+
+
+def _add_scale_bar(layout: ET.Element, across: float) -> None:
+    """Of a round length; the map is `across` metres wide on the ground."""
     segment, unit, label = round_length(0.14 * across)
-    on_paper = width * segment * (1000 if label == "km" else 1) / across
+    on_paper = _MAP[2] * segment * (1000 if label == "km" else 1) / across
     _add_item(
-        layout, _SCALE_BAR, (220, 176, 67, 14), mapUuid=_MAP_ID, style="Single Box", unitType=unit, unitLabel=label,
-        numSegments="2", numSegmentsLeft="0", numUnitsPerSegment=f"{segment:g}", numMapUnitsPerScaleBarUnit="1",
-        segmentSizeMode="0", segmentMillimeters=f"{on_paper:.4f}", height="3", outlineWidth="0.3", zValue="3",
-    )  # fmt: skip
-    _add_item(
-        layout, _PICTURE, (left + width - 17, top + 2, 15, 15), mapUuid=_MAP_ID, northMode="0", mode="2", zValue="4",
-        file=":/images/north_arrows/layout_default_north_arrow.svg",
-    )  # fmt: skip
+        layout,
+        _SCALE_BAR,
+        (220, 176, 67, 14),
+        mapUuid=_MAP_ID,
+        style="Single Box",
+        unitType=unit,
+        unitLabel=label,
+        numSegments="2",
+        numSegmentsLeft="0",
+        numUnitsPerSegment=f"{segment:g}",
+        numMapUnitsPerScaleBarUnit="1",
+        segmentSizeMode="0",
+        segmentMillimeters=f"{on_paper:.4f}",
+        height="3",
+        outlineWidth="0.3",
+        zValue="3",
+    )
 
 
 def fitted(sides: Sides, aspect: float) -> Sides:
@@ -95,11 +133,18 @@ def _add_item(parent: ET.Element, kind: int, place: Sequence[float], **settings:
         parent,
         "LayoutItem",
         {
-            "type": str(kind), "position": f"{left:g},{top:g},mm", "positionOnPage": f"{left:g},{top:g},mm",
-            "size": f"{width:g},{height:g},mm", "referencePoint": "0", "visibility": "1", "opacity": "1",
-            "frame": "false", "background": "false", **settings,
+            "type": str(kind),
+            "position": f"{left:g},{top:g},mm",
+            "positionOnPage": f"{left:g},{top:g},mm",
+            "size": f"{width:g},{height:g},mm",
+            "referencePoint": "0",
+            "visibility": "1",
+            "opacity": "1",
+            "frame": "false",
+            "background": "false",
+            **settings,
         },
-    )  # fmt: skip
+    )
 
 
 def _add_label(parent: ET.Element, text: str, place: Sequence[float], *, size: float) -> None:
@@ -107,6 +152,11 @@ def _add_label(parent: ET.Element, text: str, place: Sequence[float], *, size: f
     # QGIS 3.22 reads the first of these, later ones the second
     ET.SubElement(item, "LabelFont", style="", description=f"Sans,{size:g},-1,5,50,0,0,0,0,0")
     ET.SubElement(
-        item, "text-style", fontSize=f"{size:g}", fontSizeUnit="Point", fontFamily="Sans", textColor="30,30,30,255",
+        item,
+        "text-style",
+        fontSize=f"{size:g}",
+        fontSizeUnit="Point",
+        fontFamily="Sans",
+        textColor="30,30,30,255",
         textOpacity="1",
-    )  # fmt: skip
+    )

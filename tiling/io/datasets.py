@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -161,12 +161,11 @@ def borrow_dataset(path: str) -> Iterator[Any]:
         dataset = open_dataset(path)
         if not is_local(path):
             key = (os.getpid(), path, (facts, dataset.name))
-    with environment(dataset.name):  # not `path`, which may be read from a copy
-        try:
-            yield dataset
-        except BaseException:
-            dataset.close()  # half a block may be in its cache
-            raise
+    # not of `path`, which may be read from a copy; where reading breaks off, half a block may be in the cache
+    with environment(dataset.name), ExitStack() as broken_off:
+        broken_off.callback(dataset.close)
+        yield dataset
+        broken_off.pop_all()
     with _lock:
         _idle.append((key, dataset))
         old = _idle[:-_MOST_IDLE]

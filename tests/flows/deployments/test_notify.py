@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from prefect import State
+from prefect.exceptions import Pause
 
 from flows.deployments import notify, tasks
 from flows.deployments.notify import MAIL, SETTING, Note, told
@@ -186,3 +188,28 @@ def test_a_failure_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
     told_by(Bar("progress-x"), "x", lambda: tasks.ended(fails))
     assert heard == [("x", "Failed", "no-such.tif does not exist; check the path")]
+
+
+def test_a_fault_is_told_without_secrets_and_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks() -> tuple[State[Any], bool]:
+        raise RuntimeError("https://store.example/a.tif?sig=5ecre7 broke")
+
+    heard: list[tuple[str, ...]] = []
+    monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
+    with pytest.raises(RuntimeError):
+        told_by(Bar("progress-x"), "x", breaks)
+    assert heard == [("x", "Failed", "RuntimeError: https://store.example/a.tif?sig=… broke")]
+
+
+@pytest.mark.parametrize("signal", [Pause("the run waits for somebody"), KeyboardInterrupt()])
+def test_a_signal_is_no_failure(signal: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is suspended goes on later; nobody is told that it failed."""
+
+    def stops() -> tuple[State[Any], bool]:
+        raise signal
+
+    heard: list[tuple[str, ...]] = []
+    monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
+    with pytest.raises(type(signal)):
+        told_by(Bar("progress-x"), "x", stops)
+    assert heard == []

@@ -124,37 +124,65 @@ REQUESTS: dict[str, BaseModel] = {
     "a search": request(
         source=Source(
             search=Search(
-                catalogue="https://a.example/v1?x=1&y=2", collections=("s2", "l8"),
-                when="2024-05/2024-06", aoi="v.gpkg",
-                max_cloud=30, most=7,
+                catalogue="https://a.example/v1?x=1&y=2",
+                collections=("s2", "l8"),
+                when="2024-05/2024-06",
+                aoi="v.gpkg",
+                max_cloud=30,
+                most=7,
             ),
             bbox=(-9.5, 46, 9.6, 46.4),
             assets=("red", "nir"),
         ),
         aoi="v.gpkg",
     ),
-    "a collection": CollectionRequest(template=request(fresh=True), pattern="*_SR.tif", title="Täler & Höhen",
-        fit_each=True),
+    "a collection": CollectionRequest(
+        template=request(fresh=True), pattern="*_SR.tif", title="Täler & Höhen", fit_each=True
+    ),
     "a monitor": MonitorRequest(
-        template=request(segmenter=Otsu(index="NDVI")), title="Valley", pattern="*.tif", zones="parcels.gpkg",
-        max_invalid=0.5, min_change_area=5000, min_confidence=20, expect_days=10, settle_seconds=0, fit_each=True,
+        template=request(segmenter=Otsu(index="NDVI")),
+        title="Valley",
+        pattern="*.tif",
+        zones="parcels.gpkg",
+        max_invalid=0.5,
+        min_change_area=5000,
+        min_confidence=20,
+        expect_days=10,
+        settle_seconds=0,
+        fit_each=True,
     ),
     "a training": Training(
         sources=(Source(paths=("a.tif",), scale=1e-4), Source(paths=("b.tif",), scale=1e-4)),
-        labels=("a.gpkg", "b.gpkg"), out=Path("model"), column="kind", classes={1: "Open water", 2: "Wald"},
-        regroup={5: 2}, labels_nodata=0, split="blocks",
+        labels=("a.gpkg", "b.gpkg"),
+        out=Path("model"),
+        column="kind",
+        classes={1: "Open water", 2: "Wald"},
+        regroup={5: 2},
+        labels_nodata=0,
+        split="blocks",
         recipe=Recipe(steps=50, options={"members": 2, "decoder_channels": (8, 4)}, seed=3),
-        name="Valley", licence="CC-BY-4.0",
+        name="Valley",
+        licence="CC-BY-4.0",
     ),
     "a comparison": ChangeRequest(
-        earlier="a b", later="c/classes.tif", out=Path("d"), classes={"Bare soil": "Open", "Cloud": ""}, nodata=0,
-        min_area=5000, min_confidence=10, simplify=0, fresh=True,
+        earlier="a b",
+        later="c/classes.tif",
+        out=Path("d"),
+        classes={"Bare soil": "Open", "Cloud": ""},
+        nodata=0,
+        min_area=5000,
+        min_confidence=10,
+        simplify=0,
+        fresh=True,
     ),
     "a forest": Training(
-        sources=(Source(paths=("red=a.tif", "nir=b.tif")),), labels=("a.gpkg",), out=Path("forest"),
-        recipe=ForestRecipe(trees=50, windows=(3, 7)), fresh=True,
+        sources=(Source(paths=("red=a.tif", "nir=b.tif")),),
+        labels=("a.gpkg",),
+        out=Path("forest"),
+        recipe=ForestRecipe(trees=50, windows=(3, 7)),
+        fresh=True,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -184,9 +212,14 @@ texts = some.text(some.characters(exclude_categories=["C", "Z"], exclude_charact
     title=texts.filter(lambda text: not text.startswith("-")),
 )
 def test_any_numbers_and_names_read_back(
-    read: Callable[[str], object], water: float, scale: float, min_area: float | None, aoi: str, bands: dict[str, int],
+    read: Callable[[str], object],
+    water: float,
+    scale: float,
+    min_area: float | None,
+    aoi: str,
+    bands: dict[str, int],
     title: str,
-) -> None:  # fmt: skip
+) -> None:
     asked = CollectionRequest(
         template=request(
             source=Source(paths=("a.tif",), scale=scale, bands=bands),

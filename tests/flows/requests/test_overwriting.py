@@ -170,10 +170,13 @@ def test_a_model_of_other_labels_or_of_another_kind_stays(scenes: tuple[Path, Pa
         recipe = recipe_from({"architecture": architecture, "trees": 2})
         train(
             Training(
-                sources=(Source(paths=(str(scene),)),), labels=(str(tmp_path / labels),), out=out, recipe=recipe,
+                sources=(Source(paths=(str(scene),)),),
+                labels=(str(tmp_path / labels),),
+                out=out,
+                recipe=recipe,
                 **wishes,
             )
-        )  # fmt: skip
+        )
 
     learn(scenes[0], "labels-one.tif", "random-forest")
     learn(scenes[0], "labels-one.tif", "random-forest")

@@ -18,7 +18,8 @@ def font_of(title: str) -> float:
     root = ET.Element("Layouts")
     add_layout(root, title, "", (0, 0, 1000, 1000), CRS.from_epsg(32633), [("layer", "Polygons")])
     label = next(item for item in root.iter("LayoutItem") if item.get("labelText") == title)
-    return float(label.find("text-style").get("fontSize"))  # type: ignore[union-attr,arg-type]
+    (style,) = label.iter("text-style")
+    return float(style.attrib["fontSize"])
 
 
 def test_a_long_title_is_set_smaller_so_that_it_stays_in_its_line() -> None:

@@ -118,9 +118,18 @@ def write(path: Path, geobox: GeoBox, classes: npt.NDArray[np.uint8] | None = No
     height, width = geobox.shape
     drawn = np.kron(np.random.default_rng(1).integers(1, 4, (height // 4 + 1, width // 4 + 1)), np.ones((4, 4)))
     with rasterio.open(
-        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint8", nodata=0,
-        crs=geobox.crs.to_wkt() if geobox.crs else None, transform=geobox.affine, **about,
-    ) as target:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype="uint8",
+        nodata=0,
+        crs=geobox.crs.to_wkt() if geobox.crs else None,
+        transform=geobox.affine,
+        **about,
+    ) as target:
         target.write(drawn[:height, :width].astype(np.uint8) if classes is None else classes, 1)
     return path
 

@@ -23,11 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
+from tests.scenes import draw_scene
 from tests.tiling.rasters import noise, write
 from tiling.errors import InputError
 from tiling.grid.tiles import Lattice
 from tiling.grid.window import Window
 from tiling.io import datasets
+from tiling.io.datasets import borrow_dataset
 from tiling.scene import decode as reading
 from tiling.scene import prefetch
 from tiling.scene.from_files import open_scene
@@ -308,3 +310,17 @@ def test_real_bands_are_read_ahead_as_rasterio_reads_them(shared_data: Path) -> 
         for tile, chip in zip(shard.tiles, read_ahead(scene, ["nir", "red"], shard.tiles), strict=True):
             found[:, *tile.core.within(scene.window)] = chip["pixels"].values[:, *tile.core.within(tile.chip)]
     assert np.array_equal(found, expected)
+
+
+def test_a_dataset_whose_reading_broke_off_is_not_taken_again(tmp_path: Path) -> None:
+    """Half a block may be in its cache; one that was read to the end serves the next reader."""
+    path = str(draw_scene(tmp_path / "a.tif", 20, 20))
+    with borrow_dataset(path) as first:
+        pass
+    with borrow_dataset(path) as second:
+        assert second is first
+    with pytest.raises(KeyboardInterrupt), borrow_dataset(path):
+        raise KeyboardInterrupt
+    assert first.closed
+    with borrow_dataset(path) as third:
+        assert third is not first
