@@ -50,7 +50,7 @@ class Legend(BaseModel):
         return len(self.classes)
 
     def subset(self, *values: int) -> Legend:
-        """The same legend with only these classes, in its own order."""
+        """A legend of only these classes, in the order of this one."""
         return Legend(classes=tuple(c for c in self.classes if c.value in values))
 
     def each(self) -> Iterator[LandClass]:

@@ -103,7 +103,7 @@ class Segmenter(BaseModel, ABC):
         """
 
     def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
-        """Those of its bands whose digital numbers become reflectance where the pixels show how."""
+        """The bands, of these, whose digital numbers become reflectance where pixels show how."""
         return bands
 
     @property
@@ -113,7 +113,7 @@ class Segmenter(BaseModel, ABC):
 
     @property
     def footprint(self) -> Footprint:
-        """How it wants the scene cut; methods that look at one pixel at a time need no margin."""
+        """How the scene is to be cut; a method that looks at single pixels needs no margin."""
         return Footprint(tile=1024)
 
     def fit(self, sample: xr.Dataset | None) -> Self:
@@ -194,7 +194,10 @@ def predict(segmenter: Segmenter, chips: Iterable[xr.Dataset]) -> Iterator[Predi
 
 
 def held_to_its_word(segmenter: Segmenter, prediction: Prediction, valid: npt.NDArray[np.bool_]) -> Prediction:
-    """The same prediction, if it has a class of the legend exactly where a pixel is valid; else a `RuntimeError`."""
+    """The prediction, if it has a class of the legend exactly where a pixel is valid.
+
+    Raises `RuntimeError` where it has not.
+    """
     labels = prediction.labels
     if labels.shape != valid.shape or labels.dtype != np.uint8:
         raise RuntimeError(

@@ -86,7 +86,7 @@ class Counts:
         return cls(tuple(values), *zeros)
 
     def on(self, values: Sequence[int]) -> Counts:
-        """The same counts with classes of which there is nothing."""
+        """These counts with rows for more classes, of which there is nothing."""
         wider, here = Counts.none(values), np.searchsorted(values, self.values)
         wider.matrix[np.ix_(here, here)] = self.matrix
         wider.boundaries[here] = self.boundaries

@@ -19,7 +19,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def counted(items: Iterable[T], stage: str, total: int, progress: Progress, *, start: int = 0) -> Iterator[T]:
-    """The same items; progress hears of each one as it passes."""
+    """Pass items through, and tell progress of each one."""
     for done, item in enumerate(items, start=start + 1):
         yield item
         progress(stage, done, total)
@@ -27,8 +27,7 @@ def counted(items: Iterable[T], stage: str, total: int, progress: Progress, *, s
 
 @contextmanager
 def watched(map: Map, stage: str, least: int, progress: Progress) -> Iterator[Map]:
-    """The same map, and progress hears of each of its results; nobody knows how many will come, but no fewer than
-    `least`."""
+    """A map that tells progress of each of its results, of which there will be `least` or more."""
     done = 0
 
     def watching(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

@@ -157,7 +157,7 @@ def version(programs: Path) -> int:
 
 
 def owner() -> dict[str, Any]:
-    """As whom PostgreSQL runs, for `subprocess`: as whoever asks, but not as root."""
+    """The user as whom PostgreSQL runs, for `subprocess`: whoever asks, but not root."""
     import pwd
 
     if os.geteuid() != 0:

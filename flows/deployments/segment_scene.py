@@ -91,9 +91,9 @@ def mapped(request: Request, on: Cluster, bar: Bar) -> Outcome:
 
 
 def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Leg], of: str = "") -> Published:
-    """What `pipeline.run` does, each stage a task run. `of` says of what, where a flow run has many scenes.
+    """A finished map by the stages of `pipeline.run`, each a task run.
 
-    `along` gives the progress of stages that have these weights.
+    `of` names the scene, where a flow run has many; `along` gives the progress of stages that have these weights.
     """
     logger = get_run_logger()
 

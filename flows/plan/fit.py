@@ -92,7 +92,7 @@ def calibrated(scene: Scene, bands: Sequence[str]) -> Scene:
 
 
 def units_to_ask(scene: Scene, bands: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of these bands that hold digital numbers; and those whose scale a catalogue says and pixels can confirm."""
+    """Bands of digital numbers, and those whose scale a catalogue says and pixels confirm."""
     known = [scene.band(name) for name in bands]
     return (
         [band.name for band in known if band.units == "dn"],

@@ -141,7 +141,7 @@ def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:
 
 
 def index_facts(scene: Scene | None) -> list[dict[str, Any]]:
-    """The same for programs, with formula and source; without a scene nothing is known to be missing."""
+    """Every index with formula, source and, for a scene, missing bands; for programs."""
     return [
         {
             "name": index.name,

@@ -158,7 +158,7 @@ class Catalogue:
 
     @property
     def dated(self) -> tuple[Entry, ...]:
-        """Those of the series that have a day: without one there is no STAC item."""
+        """The entries of the series that have a day: without one there is no STAC item."""
         return tuple(entry for entry in self.used if entry.date)
 
     def place(self, entry: Entry, file: str) -> str:

@@ -57,7 +57,7 @@ class Remote:
         return Remote(self.url.rpartition("/")[0])
 
     def resolve(self) -> Remote:
-        """Itself: a URL is the same from everywhere."""
+        """This folder itself: a URL is the same from everywhere."""
         return self
 
     def read_bytes(self) -> bytes:

@@ -104,7 +104,7 @@ class RunFolder:
         return self.path / name
 
     def recorded(self) -> dict[str, Any]:
-        """What `run.json` says of the run that is there; empty where there is none, or none of ours."""
+        """What `run.json` states of the run there; empty where there is none, or none of ours."""
         try:
             text = (self.remote / "run.json").read_bytes() if self.remote else self.product("run.json").read_bytes()
             facts = json.loads(text)

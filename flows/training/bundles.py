@@ -33,7 +33,7 @@ def found(places: Sequence[str]) -> tuple[Bundle, ...]:
 
 
 def architectures_there_are() -> dict[str, str]:
-    """What `train` can make, by name, in one line each: forests, then networks."""
+    """A line on each architecture that `train` can make, by name: forests, then networks."""
     from segmentation.forests.estimators import FORESTS
     from segmentation.networks.architectures import architectures
 
@@ -76,7 +76,7 @@ def overview(bundle: Bundle) -> dict[str, Any]:
 
 
 def kind_of(card: Card) -> str:
-    """Such as `unet on resnet18`."""
+    """A model's architecture in words, such as `unet on resnet18`."""
     if card.model.kind == "network":
         return f"{card.network.architecture} on {card.network.encoder}"
     return card.forest.estimator

@@ -26,7 +26,7 @@ class Finished:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The training's outcome as plain JSON."""
         return {
             "bundle": str(self.bundle.folder),
             "digest": self.bundle.digest,

@@ -218,7 +218,7 @@ def _gsd(scene: Scene) -> float:
 
 
 def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> dict[str, Any]:
-    """Where it comes from, for the card; nothing of the clock, so that the same training has the same card."""
+    """The sources of a training, for the card; no clock, so equal trainings have equal cards."""
     boxes = [scene.geobox.extent.to_crs("EPSG:4326").boundingbox for scene in scenes]
     west, south = min(box.left for box in boxes), min(box.bottom for box in boxes)
     east, north = max(box.right for box in boxes), max(box.top for box in boxes)

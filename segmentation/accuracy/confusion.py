@@ -119,7 +119,7 @@ class Accuracy:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON; what is undefined is null, what was not measured is not there."""
+        """The accuracy as plain JSON: null where undefined, no key where not measured."""
         facts: dict[str, Any] = {
             "overall_accuracy": self.overall_accuracy,
             "kappa": self.kappa,

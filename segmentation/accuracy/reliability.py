@@ -52,7 +52,10 @@ class Reliability:
 
     @classmethod
     def from_counts(cls, counts: npt.NDArray[np.int64], bins: int = BINS) -> Reliability:
-        """What `count_confidence` counted, in `bins` intervals of equal width, open below and closed above."""
+        """The reliability by the counts of `count_confidence`.
+
+        Its `bins` intervals are of equal width, open below and closed above.
+        """
         percents = np.arange(101)
         of = np.maximum(-(-percents * bins // 100) - 1, 0)  # integers: 20 % lies on an edge of fifteenths
         wrong_and_right = counts.sum(1)

@@ -144,7 +144,7 @@ class Otsu(Segmenter):
         return name if name in names else alike[0] if len(alike) == 1 else None
 
     def _measure(self, chip: xr.Dataset) -> npt.NDArray[np.float32]:
-        """What is compared with the threshold: `(y, x) float32`, NaN where invalid or undefined."""
+        """The index or band to threshold: `(y, x) float32`, NaN where invalid or undefined."""
         if self._reads_index:
             return compute(self.index, chip)
         return values(chip.sel(band=[self._band(map(str, chip["band"].values))])).values[0]

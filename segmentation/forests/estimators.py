@@ -45,7 +45,7 @@ class Forests(NamedTuple):
 
 
 class Unsafe(ValueError):
-    """What is wrong with a file of trees."""
+    """A file of trees that may not be loaded, and why."""
 
 
 def _random_forest(trees: int, seed: int) -> Any:

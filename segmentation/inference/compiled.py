@@ -33,7 +33,7 @@ class PerShape:
 
 
 def compile_openvino(model: torch.nn.Module, example: torch.Tensor) -> Logits:
-    """The same function, compiled by OpenVINO for chips like the example; one thread computes each call."""
+    """A network compiled by OpenVINO for chips like the example; one thread computes each call."""
     import openvino
     import torch
 
@@ -53,7 +53,7 @@ def compile_openvino(model: torch.nn.Module, example: torch.Tensor) -> Logits:
 
 
 def compile_onnx(model: torch.nn.Module, example: torch.Tensor) -> Logits:
-    """The same function, run by ONNX Runtime for chips like the example; one thread computes each call."""
+    """A network run by ONNX Runtime for chips like the example; one thread computes each call."""
     import onnxruntime
     import torch
 

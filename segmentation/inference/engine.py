@@ -34,7 +34,7 @@ BYTES_PER_PIXEL = 800
 
 
 class Wish(NamedTuple):
-    """What is asked of a network."""
+    """How a network is run: in which runtime, by how many views of a chip, with which measures."""
 
     runtime: Runtime = "torch"
     symmetries: bool = False

@@ -148,7 +148,7 @@ def _check_file(file: Path) -> None:
 
 
 def _beside(file: Path) -> Path:
-    """What is written before it takes the file's name."""
+    """The temporary name beside a file under which its content is written."""
     return file.with_name(f".{file.name}.{os.getpid()}.tmp")
 
 

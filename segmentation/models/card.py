@@ -158,14 +158,14 @@ class Card(BaseModel):
 
     @property
     def network(self) -> NetworkModel:
-        """What it says of its network; `InputError` where the model is none."""
+        """The card's part on its network; `InputError` where the model is of another kind."""
         if self.model.kind != "network":
             raise InputError(f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does")
         return self.model
 
     @property
     def forest(self) -> ForestModel:
-        """What it says of its forest; `InputError` where the model is none."""
+        """The card's part on its forest; `InputError` where the model is of another kind."""
         if self.model.kind != "forest":
             raise InputError(f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does")
         return self.model

@@ -41,7 +41,7 @@ class Bundled(Segmenter):
     fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
 
     def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
-        """What it was trained on as reflectance; digital numbers it was trained on stay what they are."""
+        """The bands learnt as reflectance; those learnt as digital numbers stay that."""
         units = {band.name: band.units for band in self.opened.card.bands}
         return [band for band in bands if units[band] == "reflectance"]
 

@@ -50,7 +50,7 @@ class FullUNet(torch.nn.Module):
 
     @property
     def encoder(self) -> torch.nn.Module:
-        """That of the first member; all are alike."""
+        """The encoder of the first member; those of the others are alike."""
         return cast(_Member, self.members[0]).encoder
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

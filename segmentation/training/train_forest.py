@@ -161,7 +161,7 @@ class Pixels:
     """`(n,)`: so that the drawn pixels stand for all."""
 
     def only(self, features: npt.NDArray[np.bool_] | Sequence[int]) -> Pixels:
-        """The same with some of the features."""
+        """These pixels with only some of their features."""
         return Pixels(self.seen[:, features], self.classes, self.weights)
 
 

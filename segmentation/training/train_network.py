@@ -125,7 +125,7 @@ def train_network(
 
 
 def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weights: Bundle | None) -> Card:
-    """What is known before the training: bands, classes, the network's shape."""
+    """The card as far as it is known before the training: bands, classes, the network's shape."""
     bands = samples.band_cards()
     if weights is not None:
         known = {band.name: band for band in weights.card.bands}

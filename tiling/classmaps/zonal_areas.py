@@ -54,7 +54,7 @@ class Edges(NamedTuple):
     y1: Floats
 
     def where(self, chosen: npt.NDArray[Any]) -> Edges:
-        """Those chosen by a mask or by index."""
+        """The edges that a mask or an index picks."""
         return Edges(*(column[chosen] for column in self))
 
 

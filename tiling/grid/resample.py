@@ -76,7 +76,10 @@ def places(grid: GeoBox, source: GeoBox, window: Window) -> tuple[Places, Places
 
 
 def _places_by_cells(grid: GeoBox, source: GeoBox, window: Window) -> tuple[Places, Places]:
-    """The same across CRSs. The cells are those of the grid, so that windows that share a pixel share its place."""
+    """Where pixels lie in a source of another CRS: exact at corners of cells, linear between them.
+
+    The cells are those of the grid, so that windows that share a pixel share its place.
+    """
     whole = window.on_grid(_CELL)
     tops, lefts = np.arange(whole.row, whole.row_stop, _CELL), np.arange(whole.col, whole.col_stop, _CELL)
     corners = _exact(grid, source, np.append(tops, whole.row_stop), np.append(lefts, whole.col_stop))

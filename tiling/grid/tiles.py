@@ -164,7 +164,7 @@ class Lattice:
         return Shard(row, col, core, tuple(self.tile_at(i, j) for i in rows for j in cols))
 
     def _reaching(self, owned: range, core: int, count: int) -> range:
-        """Those of `count` tiles along one axis whose chips reach into the cores of the `owned` ones."""
+        """The tiles along one axis of `count` whose chips reach into the `owned` cores."""
         around = -(-self._margin // core)
         return range(max(0, owned.start - around), min(count, owned.stop + around))
 

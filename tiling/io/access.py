@@ -26,7 +26,7 @@ _MEMORY_FILE = re.compile(r"/vsimem/([0-9a-f-]{36})/\1\.\w*")
 
 @dataclass(frozen=True)
 class Reach:
-    """Where what is opened may lie; None means anywhere."""
+    """The folders and hosts from which files may be opened; None means from anywhere."""
 
     roots: tuple[Path, ...] | None = None
     """Folders."""

@@ -67,7 +67,7 @@ def _object_store(url: str, credentials: frozenset[tuple[str, str]]) -> ObjectSt
 
 
 def attempt(work: Callable[[], T]) -> T:
-    """What `work` gives, tried again while the other side fails in a way that may pass."""
+    """The result of `work`, tried again while the other side fails in a way that may pass."""
     for left in reversed(range(ATTEMPTS)):
         try:
             return work()
@@ -106,7 +106,7 @@ def identity(file: str) -> dict[str, Any]:
 
 
 def known(file: str) -> Mapping[str, Any]:
-    """What `identity` last found of a remote file in this process: size and ETag; nothing where it was not asked."""
+    """Size and ETag of a remote file as `identity` last saw them here; empty if never."""
     return _seen.get(url_of(file) or file, {})
 
 

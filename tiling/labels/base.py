@@ -93,7 +93,7 @@ def _colour(name: str) -> str | None:
 
 
 def _apart(rows: tuple[LegendRow, ...]) -> tuple[LegendRow, ...]:
-    """The same rows; of classes whose colours are hard to tell apart all but the first get one unlike all others."""
+    """Rows whose colours differ: one too like an earlier one gets a colour unlike all others."""
     others = [colour for _, _, colour in completed((), range(1, 64))]
     made: list[LegendRow] = []
     for number, (value, name, colour) in enumerate(rows):

@@ -115,7 +115,7 @@ def read_shape_labels(
 
 
 def _valid(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """The same shapes, valid; of polygons their area alone, not the lines that spikes become."""
+    """Shapes made valid; of polygons their area alone, not the lines that spikes become."""
     import shapely
 
     polygons = shapely.get_dimensions(shapes) == 2
@@ -221,7 +221,7 @@ def _whole(numbers: Any) -> bool:
 
 
 def _no_smaller_than_a_pixel(shapes: npt.NDArray[np.object_], geobox: GeoBox) -> npt.NDArray[np.object_]:
-    """The same shapes; points, and polygons that hold no pixel's centre, become the centre of the pixel they lie in."""
+    """Shapes that burn a pixel each: one that holds no pixel's centre becomes that of its pixel."""
     import shapely
 
     shapes, pixel = shapes.copy(), abs(geobox.affine.a * geobox.affine.e)

@@ -30,7 +30,7 @@ class Pieces(NamedTuple):
     """`(n, 2 + 2 m)`: see `ClassRaster.sums`."""
 
     def where(self, chosen: npt.NDArray[Any]) -> Pieces:
-        """Those chosen by a mask or by index."""
+        """The pieces that a mask or an index picks."""
         return Pieces(
             self.polygon[chosen], self.feature[chosen], self.region[chosen], self.class_id[chosen], self.sums[chosen]
         )
@@ -53,7 +53,7 @@ class Features(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Features:
-        """What `write` wrote."""
+        """Features from a file that `write` made."""
         region, class_id, sums, polygons, *rings = load_arrays(path, 4 + len(Rings._fields))
         return cls(region, class_id, sums, polygons, Rings(*rings))
 

@@ -45,7 +45,7 @@ class Lines(NamedTuple):
     """Whether three or four regions meet in a vertex, or it lies on the edge of what was labelled."""
 
     def where(self, chosen: npt.NDArray[np.int64]) -> Lines:
-        """Those chosen by index."""
+        """The lines that an index picks, with their vertices."""
         vertex = ragged(self.offsets, chosen)
         return Lines(
             self.region[chosen],

@@ -159,7 +159,7 @@ def _cuts(edges: Mapping[tuple[int, int], Edge], united: United) -> Ids:
 
 
 def _buckets(crossing: Sequence[Crossing]) -> Iterator[Bucket]:
-    """Those that hold something."""
+    """The buckets that hold anything, in order of their numbers."""
     pieces, lines, vertices = (by_bucket(tile[kind] for tile in crossing) for kind in range(3))
     for number in sorted(pieces):
         yield Bucket(number, pieces[number], lines[number], vertices[number])
@@ -187,7 +187,7 @@ def _cut(
     max_vertices: int,
     map: Map,
 ) -> United:
-    """The same, but for regions whose outline has more vertices, which are united within cells only.
+    """Pieces united to regions; within cells only, where an outline has more than `max_vertices`.
 
     What the first pass knows of outlines decides of most regions; of the others vertices are counted.
     """

@@ -81,7 +81,7 @@ def check(lines: Redraw, changed: Path | None, finished: Path) -> Keys:
 
 
 def _among(known: Keys, keys: Keys) -> Mask:
-    """Whether each key is among the known ones, which ascend; few of them are near, and only those are looked at."""
+    """True for each key that is among the known ones, which ascend."""
     near = known[np.searchsorted(known, keys.min()) : np.searchsorted(known, keys.max(), side="right")]
     place = np.searchsorted(near, keys)
     found = place < near.size

@@ -34,7 +34,7 @@ from tiling.regions.seams import Frame, Seams
 
 
 class Edge(NamedTuple):
-    """What a tile leaves behind after the first pass."""
+    """The border of a tile with its features and outlines, left by the first pass."""
 
     border: Border
     groups: Border
@@ -51,7 +51,7 @@ class Edge(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Edge:
-        """What `write` wrote."""
+        """An edge from a file that `write` made."""
         *borders, ids, sides, bends = read_together(path)
         return cls(Border.from_arrays(borders[:12]), Border.from_arrays(borders[-12:]), ids, Outlines(sides, bends))
 
@@ -80,7 +80,7 @@ class United:
         return cls(polygons, features, features)
 
     def cutting(self, regions: Ids, polygons: Ids, cells: United) -> United:
-        """The same, but these regions, made of these polygons, are united only as far as `cells` does."""
+        """These unions, but of the regions made of `polygons` only as far as `cells` has them."""
         return United(
             self.polygons.except_for(polygons, cells.polygons),
             self.features.except_for(regions, cells.features),
@@ -93,7 +93,7 @@ class United:
 
 
 class Surrounded(NamedTuple):
-    """What a tile has to know to trace its regions."""
+    """A tile, the pixels around it and the unions across its seams: enough to trace its regions."""
 
     window: Window
     polygons: Frame
@@ -159,7 +159,7 @@ def find_edge(job: Job, window: Window) -> None:
 
 
 class View(NamedTuple):
-    """What a tile sees: the polygons in it and around it."""
+    """The polygons in a tile and one pixel around it."""
 
     polygons: Ids
     """Ascending."""

@@ -32,7 +32,7 @@ class Contacts(NamedTuple):
     """Where the two meet first in raster order: 2 × the lower or right pixel's index, + 1 if they lie side by side."""
 
     def where(self, chosen: Flags) -> Contacts:
-        """Those chosen by a mask."""
+        """The contacts that a mask picks."""
         return Contacts(*(column[chosen] for column in self))
 
 
@@ -78,7 +78,7 @@ def _side_lengths(grid: GeoBox, window: Window) -> npt.NDArray[np.int64]:
 
 
 def merge_contacts(contacts: Contacts) -> Contacts:
-    """The same, one row for each pair: lengths add up, the earliest meeting counts."""
+    """Contacts, one row for each pair of regions: lengths add up, the earliest meeting counts."""
     small, neighbour, length, first = contacts
     if not small.size:
         return contacts

@@ -46,7 +46,7 @@ class Runs(NamedTuple):
 
 
 class Outlines(NamedTuple):
-    """What is known of the outlines of regions within a tile before they are walked: `(n,)` each."""
+    """Bounds of how many vertices the outlines of a tile's regions have: `(n,)` each."""
 
     sides: npt.NDArray[np.int64]
     """Their length in sides of pixels: no fewer than their vertices."""
@@ -166,7 +166,7 @@ class TileRegions:
 
     @property
     def border(self) -> Border:
-        """What a neighbour has to know."""
+        """The regions along the four sides of the tile, which its neighbours join with theirs."""
         (start, length, label), (height, width) = self.runs, self.shape
         first = np.searchsorted(start, width * np.arange(height + 1))  # runs end with their rows
         top, bottom = np.s_[: first[1]], np.s_[first[-2] :]
@@ -194,7 +194,7 @@ class Side(NamedTuple):
 
     @property
     def pixels(self) -> Row:
-        """The same pixel by pixel."""
+        """The side pixel by pixel instead of in runs."""
         return Row(np.repeat(self.ids, self.length), np.repeat(self.class_id, self.length))
 
 
@@ -219,7 +219,7 @@ class Border(NamedTuple):
 
     @property
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
-        """Those of all sides, for a file."""
+        """The arrays of the four sides, for a file; `from_arrays` reads them."""
         return tuple(array for side in self for array in side)
 
     @classmethod

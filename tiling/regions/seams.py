@@ -59,7 +59,7 @@ class Seams:
         return cls(pieces, pieces[first][component])
 
     def cross(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Whether each id belongs to a region that crosses a seam."""
+        """True for each id whose region crosses a seam."""
         return self._find(ids)[1]
 
     def unite(self, ids: Ids) -> Ids:
@@ -77,7 +77,7 @@ class Seams:
         return Seams(pieces, self.unite(pieces))
 
     def except_for(self, regions: Ids, others: Seams) -> Seams:
-        """The same, but for these regions, whose pieces are united only as far as `others` unites them."""
+        """These seams, but of the pieces of `regions` only as far as `others` has them."""
         return Seams(self.pieces, np.where(np.isin(self.regions, regions), others.unite(self.pieces), self.regions))
 
     def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:

@@ -113,7 +113,7 @@ def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
 
 @dataclass(frozen=True)
 class Sieve:
-    """What is asked, of which raster; the same for every tile."""
+    """A raster and the size below which its regions are absorbed; equal for every tile."""
 
     raster: Path
     nodata: int | None
@@ -160,7 +160,7 @@ class Regions(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a tile leaves after the first pass."""
+    """The border of a tile and how much of its regions lies in it, left by the first pass."""
 
     border: Border
     pieces: Regions
@@ -172,7 +172,7 @@ class Survey(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Survey:
-        """What `write` wrote."""
+        """A survey from a file that `write` made."""
         arrays = read_together(path)
         return cls(Border.from_arrays(arrays[:12]), Regions(*arrays[12:]))
 
@@ -199,12 +199,12 @@ class Known:
         return result
 
     def holds(self, ids: Ids) -> Flags:
-        """Whether anything is known of each."""
+        """True for each id that has a number here."""
         return np.isin(ids, self.ids)
 
 
 class Surrounded(NamedTuple):
-    """What a tile has to know to decide for the regions inside it."""
+    """A tile, the pixels around it, seams and sizes: enough to decide for its regions."""
 
     window: Window
     frame: Frame
@@ -234,7 +234,7 @@ class Choices(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Choices:
-        """What `write` wrote."""
+        """Choices from a file that `write` made."""
         *arrays, to, absorbs, again = read_together(path)
         return cls(Contacts(*arrays[:4]), Regions(*arrays[4:]), to, absorbs.astype(bool), bool(again[0]))
 
@@ -275,7 +275,7 @@ def choose(sieve: Sieve, tile: Surrounded) -> None:
 
 
 def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[Known, bool]:
-    """What becomes of small regions that lie at the border of tiles; and whether sieving has to be repeated.
+    """The class of each small region at tile borders, and whether sieving has to be repeated.
 
     The classes are those of the regions that absorb them, or of themselves where others follow them.
     """

@@ -72,7 +72,7 @@ class Layered(Protocol):
     def mask(self) -> Mask | None: ...
     @property
     def extent(self) -> Window | None:
-        """Where it has pixels; None means everywhere."""
+        """The window in which the image has pixels; None means everywhere."""
 
     @property
     def layers(self) -> Sequence[Layered]:
@@ -80,7 +80,7 @@ class Layered(Protocol):
 
     @property
     def beneath(self) -> Sequence[Layered]:
-        """Those under the uppermost."""
+        """The images under the uppermost one."""
 
     def band(self, name: str) -> Band:
         """The band of that full name."""

@@ -158,7 +158,7 @@ def _plain(text: str) -> str:
 
 
 def _without_metres(text: str, plain: str) -> str:
-    """The same without the resolution that Sentinel-2's names end in: B11_20m."""
+    """A band's name without the resolution that Sentinel-2's names end in: b11 of B11_20m."""
     code = re.fullmatch(r"(?i)(B\d\d?A?)[_ -](?:10|20|60)m", text.strip())
     return _plain(code[1]) if code else plain
 

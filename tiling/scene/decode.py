@@ -41,7 +41,7 @@ def decode(scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels
 
 
 def _decode(scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
-    """The same of one layer."""
+    """Fill `pixels` and `valid` with one layer's window, whatever lies on it or under it."""
     valid[...] = True
     together: dict[tuple[str, str], list[int]] = {}  # rasterio reads bands of one type at once
     for place, band in enumerate(bands):

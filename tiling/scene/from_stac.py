@@ -122,7 +122,7 @@ def _picks(item: Item, wishes: Wishes) -> list[_Pick]:
 
 
 def _wished(item: Item, picks: list[_Pick], wished: Sequence[str]) -> list[_Pick]:
-    """Those of the bands that a person wants."""
+    """The bands that a person wants; `InputError` where an item lacks one."""
     known = {pick.name for pick in picks} | {pick.asset.key for pick in picks}
     for word in wished:
         if (common_name(word, item.sensor) or word) not in known and word not in known:

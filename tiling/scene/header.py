@@ -86,7 +86,7 @@ class Header:
 
     @property
     def contents(self) -> str:
-        """What it holds, for a person to name."""
+        """The file's bands by number, with what it says of each: `1 (red), 2, 3 (alpha)`."""
         texts = (next(iter(band), "") for band in self.texts)
         seen = (
             text or (colour if colour not in ("gray", "undefined") else "")

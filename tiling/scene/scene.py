@@ -66,7 +66,7 @@ class Scene:
 
     @property
     def title(self) -> str:
-        """What it is called where people read."""
+        """The name for people: that of the uppermost image, and how many lie under it."""
         return f"{self.name} and {len(self.beneath)} more" if self.beneath else self.name
 
     @property
@@ -155,7 +155,7 @@ class Scene:
         )
 
     def calibrated(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
-        """The same scene, what were digital numbers in these bands now reflectance."""
+        """This scene with digital numbers of `bands` read as reflectance: × scale + offset."""
         known = (
             replace(band, scale=scale, offset=offset, units="reflectance", claimed=False)
             if band.name in bands
