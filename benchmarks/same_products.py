@@ -50,7 +50,7 @@ evaluate demo/classes.tif zones.geojson --column class --on map --out shapes --w
 index demo/scene.tif NDVI EVI --out indices
 train demo/scene.tif --labels demo/truth.tif --out forest --architecture random-forest --set trees=12 --set per_class=99
 train demo/scene.tif --labels demo/truth.tif --out network --set steps=20 --set device=cpu --set chip=32
-segment demo/scene.tif --out mapped --segmenter forest --workers 0 --products classes
+segment demo/scene.tif --out mapped --segmenter ./forest --workers 0 --products classes
 """
 
 
