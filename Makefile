@@ -50,9 +50,9 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.end_to_end
 
-## the documentation is Markdown; this checks that every link inside it leads somewhere
+## the documentation as pages in site/, whose every link leads somewhere; neither building nor reading asks another host
 docs: $(READY)
-	$(BIN)/python docs/check_links.py
+	$(BIN)/python -m docs.build
 
 clean:
-	rm -rf $(VENV) demo-run build *.egg-info
+	rm -rf $(VENV) demo-run build site *.egg-info

@@ -44,7 +44,9 @@ class Finding(NamedTuple):
     """Something a person should know before a segmenter runs on a scene."""
 
     severity: Literal["refuse", "warn"]
+    """Whether the run is refused, or goes on and its report says so."""
     message: str
+    """A sentence: what is wrong, and what to do."""
 
 
 class Footprint(NamedTuple):

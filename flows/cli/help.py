@@ -28,13 +28,17 @@ class Command(TyperCommand):
         pieces += [_names(one) for one in self.params if one.param_type_name == "option" and one.required]
         return [*pieces, "[OPTION…]"]
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
+    def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Arguments and options by title: how each is typed, and what it means."""
         titled: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             is_argument = parameter.param_type_name == "argument"
             title = "Arguments" if is_argument else getattr(parameter, "rich_help_panel", None) or "Options"
             titled.setdefault(title, []).append((_names(parameter), _described(parameter)))
-        for title, rows in titled.items():
+        return titled
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for title, rows in self.sections(ctx).items():
             with formatter.section(title):
                 formatter.write_dl(rows, col_max=_LEFT)
 
@@ -68,7 +72,7 @@ def _names(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return str(parameter.metavar)
     if parameter.is_flag:
-        return ", ".join([*parameter.opts, *parameter.secondary_opts])
+        return ", ".join([*sorted(parameter.opts, key=len), *parameter.secondary_opts])
     value = parameter.metavar or str(parameter.display_type(None)).strip("<>")
     return f"{', '.join(sorted(parameter.opts, key=len))} {value}"
 

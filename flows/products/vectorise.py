@@ -74,11 +74,11 @@ def vectorise(
     """
     from tiling.formats.about import About
     from tiling.formats.layer import Layer
-    from tiling.formats.vector_writers import check_suffix, write_vectors
+    from tiling.formats.vector_writers import find_writer, write_vectors
     from tiling.polygons.dissolve import dissolved
     from tiling.regions.sieve import sieved
 
-    check_suffix(out)
+    find_writer(out)
     with open_classes(raster) as source:
         crs = source.crs.to_wkt()
     layer = Layer(

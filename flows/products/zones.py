@@ -38,9 +38,9 @@ def zones(
 
     from tiling.classmaps.zonal_areas import zone_areas
     from tiling.formats.layer import Layer
-    from tiling.formats.vector_writers import check_suffix, write_vectors
+    from tiling.formats.vector_writers import find_writer, write_vectors
 
-    check_suffix(out)
+    find_writer(out)
     frame = read_zones(zones_path)
     shapes = shapes_on(map_path, frame, zones_path)
     made(out.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +132,12 @@ class Otsu(Segmenter):
         spread = np.where(higher, split.above - split.threshold, split.threshold - split.below).astype(np.float32)
         share = np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 0)
         return Prediction(labels, (100 * np.nan_to_num(np.minimum(share, 1))).astype(np.uint8))
+
+    def identity(self) -> dict[str, Any]:
+        """Settings and revision; of an index that a package brings also what it computes."""
+        index = find(self.index) if self._reads_index else None
+        formula = {"formula": [index.formula, index.letters, index.constants]} if index and index.origin else {}
+        return {**super().identity(), **formula}
 
     @property
     def _reads_index(self) -> bool:

@@ -1,7 +1,7 @@
-"""Spectral indices by name: the formulas of spyndex's catalogue, evaluated on a chip.
+"""Spectral indices by name: the formulas of spyndex's catalogue and of installed packages, evaluated on a chip.
 
-Formulas come from the catalogue alone, never from a user. Only arithmetic is evaluated: anything else in a formula is
-refused, so nothing here can run code.
+Formulas come from the catalogue and from entry points, never from a user. Only arithmetic is evaluated: anything else
+in a formula is refused, so no formula can run code.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache, cached_property
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ import xarray as xr
 from segmentation.errors import InputError
 
 Values = npt.NDArray[np.floating[Any]]
+
+ENTRY_POINTS = "landweave.indices"
+"""The group under which packages register an `Index` of their own."""
 
 STAND_INS: Mapping[str, str] = {"nir": "nir08"}
 """Which band may be read in another's place. Landsat and MODIS have one near infrared, called nir08 in STAC."""
@@ -48,21 +52,24 @@ _OPERATORS: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Index:
-    """One index of the catalogue."""
+    """A spectral index: its name, its formula, and which band each letter of the formula stands for."""
 
     name: str
     long_name: str
     formula: str
-    reference: str
-    """DOI or URL of the paper."""
-    domain: str
-    """What it was made for: vegetation, water, burn, soil, urban, snow, clouds, radar or kernel."""
+    """Arithmetic in letters and numbers, such as `(N - R) / (N + R)`."""
     letters: tuple[tuple[str, str], ...]
     """The formula's letter of each band, and the band's common name."""
-    constants: tuple[tuple[str, float], ...]
+    reference: str = ""
+    """DOI or URL of the paper."""
+    domain: str = ""
+    """What it was made for: vegetation, water, burn, soil, urban, snow, clouds, radar or kernel."""
+    constants: tuple[tuple[str, float], ...] = ()
     """The formula's constants, by name."""
-    parameters: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
     """What else the formula needs and no scene can give: radar channels, kernels, central wavelengths."""
+    origin: str = ""
+    """The entry point of the package that brings it; empty for an index of the catalogue."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -96,7 +103,10 @@ class Index:
 
 @cache
 def catalogue() -> Mapping[str, Index]:
-    """Every index of the catalogue, by its name there."""
+    """Every index there is, by its name: spyndex's, then those of installed packages.
+
+    Raises `InputError` where a package brings one that cannot be loaded or computed.
+    """
     import spyndex  # 0.3 s: not at `landweave --help`
 
     bands = {letter: band.common_name for letter, band in spyndex.bands.items()}
@@ -115,7 +125,28 @@ def catalogue() -> Mapping[str, Index]:
             constants=tuple((symbol, float(given[symbol])) for symbol in rest if given.get(symbol) is not None),
             parameters=tuple(symbol for symbol in rest if given.get(symbol) is None),
         )
+    for index in _load_registered():
+        if index.name in indices:
+            raise InputError(f"index {index.name} of {index.origin} has a name that is taken; give it another")
+        indices[index.name] = index
     return indices
+
+
+def _load_registered() -> Iterator[Index]:
+    """The indices of installed packages, each tried once."""
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            index = point.load()
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"index {point.name} of {point.value} does not load: {error}") from error
+        if not isinstance(index, Index):
+            raise InputError(f"index {point.name} of {point.value} is not an Index")
+        try:
+            with np.errstate(all="ignore"):
+                index.evaluate(dict.fromkeys(index.bands, np.float64(0.5)))
+        except (SyntaxError, ValueError, KeyError) as error:
+            raise InputError(f"index {point.name} of {point.value} has no formula that works: {error}") from error
+        yield replace(index, origin=point.value)
 
 
 @cache

@@ -7,7 +7,9 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from itertools import chain, islice
 from pathlib import Path
 
@@ -126,20 +128,41 @@ def _cut(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore").rstrip("_")
 
 
-WRITERS: Mapping[str, Callable[[Path, Stream], None]] = {
+Writer = Callable[[Path, Stream], None]
+"""Writes the batches of a stream to a new file."""
+
+WRITERS: Mapping[str, Writer] = {
     ".gpkg": write_geopackage,
     ".parquet": write_geoparquet,
     ".fgb": write_flatgeobuf,
     ".shp": write_shapefile,
     ".geojson": write_geojson,
 }
-"""Each file format by its suffix."""
+"""Each file format by its suffix; packages bring others."""
+
+ENTRY_POINTS = "landweave.writers"
+"""The group under which packages register a `Writer`, named by its suffix without the dot."""
 
 
-def check_suffix(path: str | Path) -> None:
-    """Raise `InputError` where the suffix names no vector format that is written here."""
-    if Path(path).suffix.lower() not in WRITERS:
-        raise InputError(f"{path} names no vector format by its suffix; end it in {', '.join(WRITERS)}")
+@cache
+def _registered() -> Mapping[str, EntryPoint]:
+    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    return {f".{point.name.lower()}": point for point in points}
+
+
+def find_writer(path: str | Path) -> Writer:
+    """What writes files of that suffix; `InputError` where nothing does, or where its package does not load."""
+    suffix = Path(path).suffix.lower()
+    if suffix in WRITERS:
+        return WRITERS[suffix]
+    if (point := _registered().get(suffix)) is None:
+        known = ", ".join((*WRITERS, *_registered()))
+        raise InputError(f"{path} names no vector format by its suffix; end it in {known}")
+    try:
+        writer: Writer = point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the writer of {suffix} files, {point.value}, does not load: {error}") from error
+    return writer
 
 
 def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: Layer) -> int:
@@ -148,7 +171,7 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     `batches` have the columns of `layer.schema` and are taken one at a time. Raises `InputError` for a suffix without a
     format and where the file cannot be written; what `batches` raises passes through.
     """
-    check_suffix(path)
+    writer = find_writer(path)
     with ThreadPoolExecutor(1) as beside:
         beside.submit(import_module, "pyogrio")  # loads pandas; the first batch takes about as long
         batches = iter(batches)
@@ -161,7 +184,7 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     try:
         shutil.rmtree(work, ignore_errors=True)  # what a crash left
         work.mkdir()
-        WRITERS[path.suffix.lower()](work / path.name, stream)
+        writer(work / path.name, stream)
         for part in work.glob(f"{glob.escape(path.stem)}.*"):  # a shapefile is four files and more
             if part.name != path.name:
                 part.replace(path.with_name(part.name))

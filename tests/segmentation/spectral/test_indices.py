@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,3 +219,50 @@ def test_a_formula_that_is_more_than_arithmetic_is_refused(formula: str) -> None
 )
 def test_the_mend_suits_the_bands_that_are_there(needed: tuple[str, ...], there: tuple[str, ...], said: str) -> None:
     assert said in mend(needed, there)
+
+
+OWN = indices.Index(name="OWN", long_name="Own", formula="(N - R) / (N + R)", letters=(("N", "nir"), ("R", "red")))
+
+
+@pytest.fixture
+def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object], None]]:
+    """Installs a package whose only entry point is the object given."""
+
+    def install(index: object) -> None:
+        point = EntryPoint("own", "of_others:INDEX", indices.ENTRY_POINTS)
+        monkeypatch.setitem(sys.modules, "of_others", SimpleNamespace(INDEX=index))
+        monkeypatch.setattr(indices, "entry_points", lambda *, group: [point])
+        forget()
+
+    def forget() -> None:
+        indices.catalogue.cache_clear()
+        indices._spellings.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    forget()
+
+
+def test_an_index_of_a_package_is_found_in_any_case_and_computed(own_catalogue: Callable[[object], None]) -> None:
+    own_catalogue(OWN)
+    assert find("own").origin == "of_others:INDEX"
+    chip = of_spectra([list(MEADOW.values())], list(MEADOW))
+    assert compute("OWN", chip)[0, 0] == compute("NDVI", chip)[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (replace(OWN, name="NDVI"), "index NDVI of of_others:INDEX has a name that is taken; give it another"),
+        (replace(OWN, formula="__import__('os').getcwd()"), "has no formula that works: .* is not arithmetic"),
+        (replace(OWN, formula="N -"), "has no formula that works"),
+        (replace(OWN, formula="N - X"), "has no formula that works: 'X'"),
+        ("N - R", "index own of of_others:INDEX is not an Index"),
+    ],
+)
+def test_an_index_of_a_package_that_cannot_be_is_refused_by_name(
+    own_catalogue: Callable[[object], None], index: object, message: str
+) -> None:
+    own_catalogue(index)
+    with pytest.raises(InputError, match=message):
+        find("NDVI")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,19 @@ def test_an_unknown_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"end it in \.gpkg, \.parquet, \.fgb"):
         write_vectors(tmp_path / "a.dxf", worked(), LAYER)
+
+
+def test_a_writer_of_a_package_that_does_not_load_is_named_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("dxf", "of_others_that_is_not_there:write", vector_writers.ENTRY_POINTS)
+    monkeypatch.setattr(vector_writers, "_registered", lambda: {".dxf": point})
+    with pytest.raises(
+        InputError, match=r"the writer of \.dxf files, of_others_that_is_not_there:write, does not load"
+    ):
+        write_vectors(tmp_path / "a.DXF", iter(()), LAYER)
+    with pytest.raises(InputError, match=r"end it in \.gpkg, .*, \.geojson, \.dxf$"):
+        write_vectors(tmp_path / "a.txt", iter(()), LAYER)
 
 
 def test_columns_of_measures_are_kept_and_named(tmp_path: Path) -> None:
