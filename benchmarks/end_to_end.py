@@ -1,7 +1,9 @@
-"""Landweave end to end and by stage, beside the bare network and a pure read + write pass of the same scene.
+"""Landweave end to end and by stage, beside the bare network and a pure read + write pass of the
+same scene.
 
-Each case runs in a fresh process and the cases take turns, round after round. Ratios are taken within a round, so that
-whatever else the machine does meets both sides alike. Nothing is asserted; `README.md` says how to read the tables.
+Each case runs in a fresh process and the cases take turns, round after round. Ratios are taken
+within a round, so that whatever else the machine does meets both sides alike. Nothing is asserted;
+`README.md` says how to read the tables.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ ROWS = {
     "all stages": STAGES,
     "with start-up": ("start-up", *STAGES),
 }
-"""Rows of a table, and the stages each adds up. From a file's pixels to a map in a COG is segment + join."""
+"""Rows of a table, and the stages each adds up. From a file's pixels to a map in a COG is segment +
+join."""
 
 BANDS = ("blue", "green", "red", "nir")
 """What the network with random weights sees, and what the read + write pass reads."""
@@ -65,10 +68,13 @@ class Measured:
 
     @contextmanager
     def clock(self, stage: str, pools: Iterable[Pool] = ()) -> Iterator[None]:
-        """Add the cost of the block to a stage: of this process, and of the worker processes of `pools`."""
+        """Add the cost of the block to a stage: of this process, and of the worker processes of
+        `pools`."""
 
         def cpu() -> float:
-            workers = [found for pool in pools for found in pool.everywhere(time.process_time).values()]
+            workers = [
+                found for pool in pools for found in pool.everywhere(time.process_time).values()
+            ]
             return time.process_time() + sum(found for found in workers if isinstance(found, float))
 
         cpu_before, began = cpu(), time.perf_counter()
@@ -90,11 +96,12 @@ class Case:
     """Name of the case that is the bare network of this one."""
 
 
-# --- what is measured, each in its own process: what is imported here is part of start-up ----------------------------
+# --- what is measured, each in its own process: what is imported here is part of start-up ---------
 
 
 def read_write(scene: Path, folder: Path) -> Measured:
-    """A pure pass: windows of the scene read, their mean written as uint8, that copied into a COG."""
+    """A pure pass: windows of the scene read, their mean written as uint8, that copied into a
+    COG."""
     import rasterio
     from rasterio.windows import Window
 
@@ -110,15 +117,23 @@ def read_write(scene: Path, folder: Path) -> Measured:
             with rasterio.open(folder / "plain.tif", "w", **profile) as target:
                 for row in range(0, source.height, 2 * BLOCK):
                     for col in range(0, source.width, 2 * BLOCK):
-                        size = min(2 * BLOCK, source.width - col), min(2 * BLOCK, source.height - row)
+                        size = (
+                            min(2 * BLOCK, source.width - col),
+                            min(2 * BLOCK, source.height - row),
+                        )
                         pixels = source.read(indexes, window=Window(col, row, *size))
-                        target.write((pixels.mean(axis=0) / 512).astype("uint8"), 1, window=Window(col, row, *size))
+                        target.write(
+                            (pixels.mean(axis=0) / 512).astype("uint8"),
+                            1,
+                            window=Window(col, row, *size),
+                        )
         write_cog(folder / "plain.tif", folder / "cog.tif", overviews="mode")
     return measured
 
 
 def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
-    """Labels by the very model a run uses, a chip on each core, of chips that lie in memory and do not overlap."""
+    """Labels by the very model a run uses, a chip on each core, of chips that lie in memory and do
+    not overlap."""
     import torch
 
     from flows.compute.cluster import keep_freed_memory
@@ -126,14 +141,22 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     from flows.requests.request import Request
     from flows.requests.source import Source
     from segmentation.inference.network import Network
-    from segmentation.inference.transfer import normalised
+    from segmentation.inference.transfer import normalise
     from segmentation.models.bundle import load
-    from segmentation.networks.restore import trained
+    from segmentation.networks.restore import load_for_inference
 
-    request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle))
+    request = Request(
+        source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle)
+    )
     plan, opened = make_plan(request), load(bundle)
-    model, tiles = trained(opened), [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles]
-    chips = [torch.from_numpy(normalised(plan.scene.read(tile.chip, plan.bands), opened.card)) for tile in tiles]
+    model, tiles = (
+        load_for_inference(opened),
+        [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles],
+    )
+    chips = [
+        torch.from_numpy(normalise(plan.scene.read(tile.chip, plan.bands), opened.card))
+        for tile in tiles
+    ]
     batches = [chip[None].to(memory_format=torch.channels_last) for chip in chips]
 
     def label(batch: torch.Tensor) -> torch.Tensor:
@@ -142,14 +165,20 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
 
     keep_freed_memory()
     measured, cores = Measured(), torch.get_num_threads()
-    with measured.clock(NETWORK), ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with (
+        measured.clock(NETWORK),
+        ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
         for _ in pool.map(label, batches):
             pass
     return measured
 
 
-def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folder: Path) -> Measured:
-    """`flows.run.pipeline.run`, stage by stage; start-up is over when every process has labelled its first pixels."""
+def landweave(
+    scene: Path, segmenter: Segmenter, workers: int, shard: int, folder: Path
+) -> Measured:
+    """`flows.run.pipeline.run`, stage by stage; start-up is over when every process has labelled
+    its first pixels."""
     measured = Measured()
     others: list[Pool] = []
     with measured.clock("start-up"):
@@ -160,7 +189,9 @@ def landweave(scene: Path, segmenter: Segmenter, workers: int, shard: int, folde
         from flows.run import pipeline
         from flows.storage.run_folder import open_run
 
-    request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=segmenter, shard=shard)
+    request = Request(
+        source=Source(paths=(str(scene),)), out=folder, segmenter=segmenter, shard=shard
+    )
     with ExitStack() as stack:
         run = stack.enter_context(open_run(folder))
         with measured.clock("plan"):
@@ -197,11 +228,12 @@ def first_pixels(segmenter: Segmenter, scene: Scene, bands: Sequence[str]) -> No
     segmenter(scene.read(Window.of_shape(64, 64), bands))
 
 
-# --- the bench -------------------------------------------------------------------------------------------------------
+# --- the bench ------------------------------------------------------------------------------------
 
 
 def random_network(folder: Path) -> str:
-    """A bundle of U-Net on resnet18 with seeded random weights: its labels mean nothing, its cost is a real one's."""
+    """A bundle of U-Net on resnet18 with seeded random weights: its labels mean nothing, its cost
+    is a real one's."""
     import torch
 
     from segmentation.legend import LAND_COVER
@@ -212,12 +244,18 @@ def random_network(folder: Path) -> str:
         name="unet-resnet18",
         bands=tuple(
             BandCard(name=name, mean=mean, std=std)
-            for name, mean, std in zip(BANDS, (0.05, 0.08, 0.08, 0.25), (0.03, 0.03, 0.05, 0.1), strict=True)
+            for name, mean, std in zip(
+                BANDS, (0.05, 0.08, 0.08, 0.25), (0.03, 0.03, 0.05, 0.1), strict=True
+            )
         ),
         gsd=10,
         legend=LAND_COVER,
         model=NetworkModel(
-            architecture="unet", encoder="resnet18", margin=64, support=Support(311, 280, 311, 280), disagreement=1
+            architecture="unet",
+            encoder="resnet18",
+            margin=64,
+            support=Support(311, 280, 311, 280),
+            disagreement=1,
         ),
         training={},
         metrics={},
@@ -228,7 +266,8 @@ def random_network(folder: Path) -> str:
 
 
 def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> list[Case]:
-    """Both yardsticks, and landweave with each network and with `rules` on each number of workers."""
+    """Both yardsticks, and landweave with each network and with `rules` on each number of
+    workers."""
     from segmentation.classical.rules import Rules
     from segmentation.inference.network import Network
     from segmentation.models.bundle import names
@@ -241,7 +280,10 @@ def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> l
         for number in workers:
             measure = partial(landweave, scene, Network(bundle=bundle), number, shard)
             cases.append(Case(f"{name}, workers={number}", measure, bare.name))
-    cases += [Case(f"rules, workers={number}", partial(landweave, scene, Rules(), number, shard)) for number in workers]
+    cases += [
+        Case(f"rules, workers={number}", partial(landweave, scene, Rules(), number, shard))
+        for number in workers
+    ]
     return cases
 
 
@@ -250,9 +292,11 @@ Round = dict[str, Measured]
 
 
 def measure_rounds(cases: Sequence[Case], rounds: int, seconds: float, folder: Path) -> list[Round]:
-    """Every case once a round, each time in a fresh process, each round beginning with another case.
+    """Every case once a round, each time in a fresh process, each round beginning with another
+    case.
 
-    After the first round, none begins that would not end within `seconds` if it took as long as those before it.
+    After the first round, none begins that would not end within `seconds` if it took as long as
+    those before it.
     """
     measured: list[Round] = []
     start = time.perf_counter()
@@ -280,11 +324,18 @@ def spread(values: Sequence[float]) -> str:
 
 def table(case: Case, rounds: Sequence[Round]) -> Iterator[str]:
     """One case as Markdown: each stage in seconds and as a ratio to the yardsticks of its round."""
-    facts = {name: max(one[case.name].facts[name] for one in rounds) for name in rounds[0][case.name].facts}
-    worker, projected, client = (facts[f"{name}_bytes"] / 2**30 for name in ("worker", "projected", "client"))
+    facts = {
+        name: max(one[case.name].facts[name] for one in rounds)
+        for name in rounds[0][case.name].facts
+    }
+    worker, projected, client = (
+        facts[f"{name}_bytes"] / 2**30 for name in ("worker", "projected", "client")
+    )
     yield (
-        f"**{case.name}**: {facts['shards']:.0f} shards, {facts['computed']:.2f} × the scene's pixels computed, "
-        f"{facts['polygons']:,.0f} polygons; peak memory {worker:.2f} GiB in a worker ({projected:.2f} projected), "
+        f"**{case.name}**: {facts['shards']:.0f} shards, {facts['computed']:.2f} × the scene's "
+        "pixels computed, "
+        f"{facts['polygons']:,.0f} polygons; peak memory {worker:.2f} GiB in a worker "
+        f"({projected:.2f} projected), "
         f"{client:.2f} GiB in the client"
     )
     yield ""
@@ -314,12 +365,24 @@ def table(case: Case, rounds: Sequence[Round]) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
-    parser.add_argument("--size", type=int, default=2048, help="width and height of the scene in pixels")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each case is measured, at most")
-    parser.add_argument("--minutes", type=float, default=5, help="begin no round that would end later than this")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0], help="numbers of worker processes to try")
-    parser.add_argument("--shard", type=int, default=2048, help="target length of a shard in pixels")
-    parser.add_argument("--cases", nargs="+", default=[""], help="only cases whose name holds one of these words")
+    parser.add_argument(
+        "--size", type=int, default=2048, help="width and height of the scene in pixels"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often each case is measured, at most"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=5, help="begin no round that would end later than this"
+    )
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0], help="numbers of worker processes to try"
+    )
+    parser.add_argument(
+        "--shard", type=int, default=2048, help="target length of a shard in pixels"
+    )
+    parser.add_argument(
+        "--cases", nargs="+", default=[""], help="only cases whose name holds one of these words"
+    )
     parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
     given = parser.parse_args()
 
@@ -352,10 +415,15 @@ def main() -> None:
             print(*table(case, rounds), sep="\n")
         else:
             cost = [one[case.name].total(one[case.name].costs) for one in rounds]
-            print(f"**{case.name}**: {spread([c.wall for c in cost])} s, {spread([c.cpu for c in cost])} CPU s\n")
+            print(
+                f"**{case.name}**: {spread([c.wall for c in cost])} s, "
+                f"{spread([c.cpu for c in cost])} CPU s\n"
+            )
     if given.out:
         figures = [{name: asdict(measured) for name, measured in one.items()} for one in rounds]
-        given.out.write_text(json.dumps({"machine": machine, "rounds": figures}, indent=2) + "\n", encoding="utf-8")
+        given.out.write_text(
+            json.dumps({"machine": machine, "rounds": figures}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

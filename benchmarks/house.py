@@ -1,10 +1,12 @@
-"""The house in figures: how deep imports go, where they run in circles, how large wings, files and functions are.
+"""The house in figures: how deep imports go, where they run in circles, how large wings, files and
+functions are.
 
     python -m benchmarks.house            each bar with its value; ends with 1 where a limit is passed
     python -m benchmarks.house --list     and which files and functions miss it
 
-A wing is a folder of a package; a chain is told in folders, a circle also in files at the root. All imports count, also
-those inside functions and for type checkers only. It is read from the sources: nothing is imported.
+A wing is a folder of a package; a chain is told in folders, a circle also in files at the root. All
+imports count, also those inside functions and for type checkers only. It is read from the sources:
+nothing is imported.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ LIMITS = {
     f"functions over {LONG_FUNCTION} lines": 0.0175,
     "functions that are called by a participle": 0.155,
 }
-"""Where the house is not there yet: nothing gets worse than this, and whoever makes it better lowers the number."""
+"""Where the house is not there yet: nothing gets worse than this, and whoever makes it better
+lowers the number."""
 
 IRREGULAR = frozenset(
     {
@@ -77,7 +80,8 @@ IRREGULAR = frozenset(
         "written",
     }
 )
-"""Participles that do not end in -ed. What is a verb as well, such as cut, put, read or set, is no fault."""
+"""Participles that do not end in -ed. What is a verb as well, such as cut, put, read or set, is no
+fault."""
 VERBS = frozenset({"embed", "feed", "need", "seed", "speed"})
 
 Graph = Mapping[str, set[str]]
@@ -93,7 +97,10 @@ def main() -> None:
         passed = value > LIMITS.get(said, bar)
         missed += passed
         shown = [f"{x:.2%}" if isinstance(x, float) else str(x) for x in (value, bar)]
-        print(f"{'ok    ' if good else 'PASSED' if passed else 'open  '}  {said}: {shown[0]} (at most {shown[1]})")
+        print(
+            f"{'ok    ' if good else 'PASSED' if passed else 'open  '}  {said}: {shown[0]} (at "
+            f"most {shown[1]})"
+        )
         for name in names if listed and not good else ():
             print(f"          {name}")
     sys.exit(bool(missed))
@@ -116,10 +123,19 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     for name, targets in files.items():
         wings[wing_of(name)] |= {wing_of(t) for t in targets} - {wing_of(name)}
     for package in PACKAGES:
-        folders = {wing_of(name) for name in trees if name.startswith(f"{package}.") and name.count(".") > 1}
+        folders = {
+            wing_of(name)
+            for name in trees
+            if name.startswith(f"{package}.") and name.count(".") > 1
+        }
         inside = {wing: wings[wing] & folders for wing in folders}
         chain = longest_chain(inside)
-        yield f"{package}: longest chain of imports between wings", len(chain), LONGEST_CHAIN, [" > ".join(chain)]
+        yield (
+            f"{package}: longest chain of imports between wings",
+            len(chain),
+            LONGEST_CHAIN,
+            [" > ".join(chain)],
+        )
     for kind, graph in (("wings", wings), ("files", files)):
         rings = circles(graph)
         yield f"circles of {kind}", len(rings), 0, [" - ".join(ring) for ring in rings]
@@ -153,14 +169,22 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     ]
     long = [f"{name}.{what}: {n}" for name, what, n in functions if n > LONG_FUNCTION]
     yield f"functions over {LONG_FUNCTION} lines", len(long) / len(functions), LONG_FUNCTIONS, long
-    tops = [(n, s.name) for n, tree in trees.items() for s in tree.body if isinstance(s, ast.FunctionDef)]
+    tops = [
+        (n, s.name)
+        for n, tree in trees.items()
+        for s in tree.body
+        if isinstance(s, ast.FunctionDef)
+    ]
     odd = [f"{name}.{what}" for name, what in tops if is_participle(what)]
     yield "functions that are called by a participle", len(odd) / len(tops), PARTICIPLES, odd
 
 
 def flat(trees: Mapping[str, ast.Module], package: str) -> int:
     wings = {wing_of(name) for name in trees if name.count(".") == 2}
-    return sum(name.count(".") == 1 and name.startswith(f"{package}.") and name not in wings for name in trees)
+    return sum(
+        name.count(".") == 1 and name.startswith(f"{package}.") and name not in wings
+        for name in trees
+    )
 
 
 def module_of(path: Path) -> str:
@@ -220,12 +244,15 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def longest_chain(graph: Graph) -> list[str]:
-    """Nodes of which each imports the next; of a circle only what lies outside it counts once more."""
+    """Nodes of which each imports the next; of a circle only what lies outside it counts once
+    more."""
     longest: dict[str, list[str]] = {}
 
     def below(node: str, above: frozenset[str]) -> list[str]:
         if node not in longest:
-            chains = [below(t, above | {node}) for t in sorted(graph.get(node, ())) if t not in above]
+            chains = [
+                below(t, above | {node}) for t in sorted(graph.get(node, ())) if t not in above
+            ]
             longest[node] = [node, *max(chains, key=len, default=[])]
         return longest[node]
 

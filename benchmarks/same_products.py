@@ -1,14 +1,16 @@
-"""Does a change of the code leave every result as it was? A hash of each product of a small round of commands.
+"""Does a change of the code leave every result as it was? A hash of each product of a small round
+of commands.
 
     python -m benchmarks.same_products --save before.json       on the old code
     python -m benchmarks.same_products --compare before.json    on the new: ends with 1 and names what differs
 
-The round draws a scene of 1024 px with its truth, maps it with the demonstration network, with thresholds of indices
-and, in another way of cutting, with Otsu's threshold, compares maps with each other and with the truth, turns one into
-polygons, measures zones and trains a forest and a network for 20 steps. Hashed is what a person would compare: pixels,
-grid, names and colours of a raster, the rows of a layer, text of a table, weights of a model, pixels of a picture; not
-bytes of files that hold a clock or depend on how they were compressed. Only the command line is used, so that the round
-runs on code whose modules have other names. It takes about a minute and a half on one core.
+The round draws a scene of 1024 px with its truth, maps it with the demonstration network, with
+thresholds of indices and, in another way of cutting, with Otsu's threshold, compares maps with each
+other and with the truth, turns one into polygons, measures zones and trains a forest and a network
+for 20 steps. Hashed is what a person would compare: pixels, grid, names and colours of a raster,
+the rows of a layer, text of a table, weights of a model, pixels of a picture; not bytes of files
+that hold a clock or depend on how they were compressed. Only the command line is used, so that the
+round runs on code whose modules have other names. It takes about a minute and a half on one core.
 """
 
 from __future__ import annotations
@@ -30,9 +32,24 @@ from typing import Any
 SIZE = 1024
 
 ZONES = {
-    "north": [(500_500, 5_399_900), (509_000, 5_399_100), (507_313, 5_395_007), (501_001, 5_396_123)],
-    "south": [(501_001, 5_396_123), (507_313, 5_395_007), (508_200, 5_390_600), (500_900, 5_391_450)],
-    "beyond": [(509_500, 5_392_000), (514_000, 5_392_000), (514_000, 5_389_000), (509_500, 5_389_000)],
+    "north": [
+        (500_500, 5_399_900),
+        (509_000, 5_399_100),
+        (507_313, 5_395_007),
+        (501_001, 5_396_123),
+    ],
+    "south": [
+        (501_001, 5_396_123),
+        (507_313, 5_395_007),
+        (508_200, 5_390_600),
+        (500_900, 5_391_450),
+    ],
+    "beyond": [
+        (509_500, 5_392_000),
+        (514_000, 5_392_000),
+        (514_000, 5_389_000),
+        (509_500, 5_389_000),
+    ],
 }
 """Outlines in the scene's own CRS; two share a side, and one reaches over the edge of the scene."""
 
@@ -57,8 +74,12 @@ segment demo/scene.tif --out mapped --segmenter ./forest --workers 0 --products 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the hashes here")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="and say what differs from these")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this new folder and leave it")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="and say what differs from these"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="work in this new folder and leave it"
+    )
     given = parser.parse_args()
     earlier = json.loads(given.compare.read_text()) if given.compare else {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,10 +92,18 @@ def main() -> None:
     if given.save:
         given.save.write_text(json.dumps(hashes, indent=1) + "\n")
     if given.compare:
-        differing = [name for name in sorted({*earlier, *hashes}) if earlier.get(name) != hashes.get(name)]
+        differing = [
+            name for name in sorted({*earlier, *hashes}) if earlier.get(name) != hashes.get(name)
+        ]
         for name in differing:
-            print(f"DIFFERS  {name}: {word(earlier.get(name))} before, {word(hashes.get(name))} now")
-        print(f"{len(differing)} of {len(hashes)} differ" if differing else f"all {len(hashes)} are the same")
+            print(
+                f"DIFFERS  {name}: {word(earlier.get(name))} before, {word(hashes.get(name))} now"
+            )
+        print(
+            f"{len(differing)} of {len(hashes)} differ"
+            if differing
+            else f"all {len(hashes)} are the same"
+        )
         sys.exit(bool(differing))
 
 
@@ -109,7 +138,8 @@ def work(folder: Path) -> None:
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """A hash of what each product under `folder` says, by its path there; of files that hold a clock none."""
+    """A hash of what each product under `folder` says, by its path there; of files that hold a
+    clock none."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -118,7 +148,9 @@ def hashes_of(folder: Path) -> dict[str, str]:
             digest = hashlib.sha256()
             for piece in CONTENT.get(path.suffix, figures)(path):
                 digest.update(piece if isinstance(piece, bytes) else repr(piece).encode())
-            found[re.sub(r"-[0-9a-f]{16,}", "", str(name))] = digest.hexdigest()  # keys hold when a file was written
+            found[re.sub(r"-[0-9a-f]{16,}", "", str(name))] = (
+                digest.hexdigest()
+            )  # keys hold when a file was written
     return found
 
 
@@ -128,23 +160,33 @@ def raster(path: Path) -> list[Any]:
 
     with rasterio.open(path) as source:
         about = [
-            source.shape, tuple(source.transform), source.crs.to_wkt(), source.dtypes, source.nodata,
+            source.shape, tuple(source.transform), source.crs.to_wkt(), source.dtypes,
+            source.nodata,
             source.descriptions, source.scales, source.offsets, source.colorinterp,
         ]  # fmt: skip
         bands = source.indexes
-        palettes = [sorted(source.colormap(band).items()) for band in bands if source.colorinterp[band - 1].value == 2]
+        palettes = [
+            sorted(source.colormap(band).items())
+            for band in bands
+            if source.colorinterp[band - 1].value == 2
+        ]
         return [*about, palettes, *(source.read(band).tobytes() for band in bands)]
 
 
 def layer_rows(path: Path) -> list[Any]:
-    """Every layer's columns and rows, in their order, geometry as WKB; not when a style was written."""
+    """Every layer's columns and rows, in their order, geometry as WKB; not when a style was
+    written."""
     import pyogrio
     from pyogrio.raw import read
 
     said: list[Any] = []
     for name, kind in pyogrio.list_layers(path):
         meta, _, geometry, columns = read(path, layer=name, read_geometry=kind is not None)
-        held = [column.tolist() for name, column in zip(meta["fields"], columns, strict=True) if name != "update_time"]
+        held = [
+            column.tolist()
+            for name, column in zip(meta["fields"], columns, strict=True)
+            if name != "update_time"
+        ]
         said += [name, kind, meta["crs"], list(meta["fields"]), *held]
         said.append([] if geometry is None else geometry.tolist())
     return said
@@ -154,7 +196,11 @@ def parquet_rows(path: Path) -> list[Any]:
     import pyarrow.parquet as parquet
 
     table = parquet.read_table(path)
-    return [table.column_names, *(column.to_pylist() for column in table.columns), table.schema.metadata]
+    return [
+        table.column_names,
+        *(column.to_pylist() for column in table.columns),
+        table.schema.metadata,
+    ]
 
 
 def figures(path: Path) -> list[Any]:

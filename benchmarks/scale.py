@@ -1,4 +1,5 @@
-"""`python -m benchmarks.scale CLAIM`: what a large scene costs in memory; see benchmarks/README.md."""
+"""`python -m benchmarks.scale CLAIM`: what a large scene costs in memory; see
+benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -52,9 +53,11 @@ class Trivial(Segmenter):
 def profile_of(size: int, bands: tuple[str, ...]) -> dict[str, Any]:
     """How rasterio writes these scenes."""
     return {
-        "driver": "GTiff", "height": size, "width": size, "count": len(bands), "dtype": "uint16", "nodata": 0,
+        "driver": "GTiff", "height": size, "width": size, "count": len(bands), "dtype": "uint16",
+        "nodata": 0,
         "crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 6_000_000), "tiled": True,
-        "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE", "bigtiff": "YES", "sparse_ok": True,
+        "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE", "bigtiff": "YES",
+        "sparse_ok": True,
     }  # fmt: skip
 
 
@@ -66,19 +69,23 @@ def sparse_scene(path: Path, size: int, bands: tuple[str, ...], drawn: int) -> P
         target.scales = (1e-4,) * len(bands)
         for place in np.linspace(0, (size - 1) // block, drawn).astype(int) * block:
             side = min(block, size - int(place))
-            coarse = rng.integers(200, 4000, (len(bands), side // 16 + 1, side // 16 + 1), np.uint16)
+            coarse = rng.integers(
+                200, 4000, (len(bands), side // 16 + 1, side // 16 + 1), np.uint16
+            )
             pixels = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :side, :side]
             target.write(pixels, window=rasterio.windows.Window(place, place, side, side))
     return path
 
 
-# --- what is measured -------------------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------
 
 
 def client(shards: int) -> Figures:
-    """Bytes of Python's that the client holds for each shard, and for each part while they are joined.
+    """Bytes of Python's that the client holds for each shard, and for each part while they are
+    joined.
 
-    Shards of four tiles and 16 px squared, worked in this process: what is measured is what stays when one is done.
+    Shards of four tiles and 16 px squared, worked in this process: what is measured is what stays
+    when one is done.
     """
     from flows.compute.pool import ThisProcess
     from flows.requests.request import Request
@@ -110,7 +117,9 @@ def client(shards: int) -> Figures:
             tracemalloc.start()
             parts = pipeline.segment(plan, run, ThisProcess(), note)
             (half, some), (whole, all_of_them) = sorted(held.items())
-            pipeline.join(plan, parts, run, ThisProcess())  # which imports what it needs; a second one does not
+            pipeline.join(
+                plan, parts, run, ThisProcess()
+            )  # which imports what it needs; a second one does not
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             pipeline.join(plan, parts, run, ThisProcess())
@@ -125,7 +134,8 @@ def client(shards: int) -> Figures:
 
 
 def sparse(shards: int) -> Figures:
-    """A scene of 100 000 px squared: seconds to plan it, and the memory of a worker that makes its first shards.
+    """A scene of 100 000 px squared: seconds to plan it, and the memory of a worker that makes its
+    first shards.
 
     An area of interest chooses them, so that the run ends with its products.
     """
@@ -137,7 +147,10 @@ def sparse(shards: int) -> Figures:
     with scratch() as folder:
         scene = sparse_scene(folder / "scene.tif", 100_000, ("green", "red", "nir"), 40)
         request = Request(source=Source(paths=(str(scene),)), out=folder / "run", segmenter=Rules())
-        corner, length = (300_000, 6_000_000), math.isqrt(shards) * make_plan(request).shards[0].core.height * 10 - 5
+        corner, length = (
+            (300_000, 6_000_000),
+            math.isqrt(shards) * make_plan(request).shards[0].core.height * 10 - 5,
+        )
         square = [(0, 0), (length, 0), (length, -length), (0, -length), (0, 0)]
         aoi = folder / "aoi.geojson"
         aoi.write_text(
@@ -151,7 +164,9 @@ def sparse(shards: int) -> Figures:
                             "properties": {},
                             "geometry": {
                                 "type": "Polygon",
-                                "coordinates": [[(corner[0] + x, corner[1] + y) for x, y in square]],
+                                "coordinates": [
+                                    [(corner[0] + x, corner[1] + y) for x, y in square]
+                                ],
                             },
                         }
                     ],
@@ -175,7 +190,8 @@ def sparse(shards: int) -> Figures:
 
 
 def flat(size: int, vectors: bool) -> Figures:
-    """Peak memory of one worker and of the client after each stage, on a scene of `size` px squared."""
+    """Peak memory of one worker and of the client after each stage, on a scene of `size` px
+    squared."""
     from flows.compute import cluster
     from flows.plan.shard import peak_memory
     from flows.requests.request import Request
@@ -187,9 +203,16 @@ def flat(size: int, vectors: bool) -> Figures:
     figures: Figures = {"size": size}
     with scratch() as folder:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            scene = process.submit(patchwork, folder / "scene.tif", size).result()  # what drawing takes is not counted
+            scene = process.submit(
+                patchwork, folder / "scene.tif", size
+            ).result()  # what drawing takes is not counted
         products = ("classes", "confidence", "vectors") if vectors else ("classes", "confidence")
-        request = Request(source=Source(paths=(str(scene),)), out=folder / "run", segmenter=Rules(), products=products)
+        request = Request(
+            source=Source(paths=(str(scene),)),
+            out=folder / "run",
+            segmenter=Rules(),
+            products=products,
+        )
         with open_run(request.out) as run:
             plan = pipeline.prepare(request, run)
             with cluster.start(cluster.Cluster(workers=1)) as pool:
@@ -213,7 +236,7 @@ def flat(size: int, vectors: bool) -> Figures:
     return figures
 
 
-# --- how --------------------------------------------------------------------------------------------------------------
+# --- how ------------------------------------------------------------------------------------------
 
 Figures = dict[str, float]
 
@@ -228,7 +251,10 @@ def scratch() -> Iterator[Path]:
 def command(*arguments: object) -> None:
     """Run `landweave` in a process of its own, as a person does."""
     subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, timeout=3600
+        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=3600,
     )
 
 
@@ -236,14 +262,26 @@ def patchwork(path: Path, size: int) -> Path:
     """A GeoTIFF of `size` px squared: one drawn square of 4096 px, again and again."""
     square = 4096
     rng, block = np.random.default_rng(0), 512
-    spectra = np.array([[350, 250, 150], [450, 300, 3000], [900, 700, 3800], [1300, 1700, 2400]], np.uint16)
-    classes = rng.integers(0, len(spectra), (square // 32, square // 32)).repeat(32, axis=0).repeat(32, axis=1)
-    drawn = spectra[classes].transpose(2, 0, 1) + rng.integers(0, 16, (3, square, square), np.uint16)
-    with rasterio.open(path, "w", **(profile_of(size, ("green", "red", "nir")) | {"compress": "ZSTD"})) as target:
+    spectra = np.array(
+        [[350, 250, 150], [450, 300, 3000], [900, 700, 3800], [1300, 1700, 2400]], np.uint16
+    )
+    classes = (
+        rng.integers(0, len(spectra), (square // 32, square // 32))
+        .repeat(32, axis=0)
+        .repeat(32, axis=1)
+    )
+    drawn = spectra[classes].transpose(2, 0, 1) + rng.integers(
+        0, 16, (3, square, square), np.uint16
+    )
+    with rasterio.open(
+        path, "w", **(profile_of(size, ("green", "red", "nir")) | {"compress": "ZSTD"})
+    ) as target:
         target.descriptions = ("green", "red", "nir")
         target.scales = (1e-4,) * 3
         for row in range(0, size, block):
-            strip = np.tile(drawn[:, row % square : row % square + block], (1, 1, -(-size // square)))[:, :, :size]
+            strip = np.tile(
+                drawn[:, row % square : row % square + block], (1, 1, -(-size // square))
+            )[:, :, :size]
             strip = strip[:, : min(block, size - row)]
             target.write(strip, window=rasterio.windows.Window(0, row, size, strip.shape[1]))
     return path
@@ -255,9 +293,13 @@ def main() -> None:
     claims = parser.add_subparsers(dest="claim", required=True)
     one = claims.add_parser("client", help="bytes that the client holds for each shard")
     one.add_argument("--shards", type=int, default=25_281)
-    two = claims.add_parser("sparse", help="a scene of 100 000 px squared: its plan and its first shards")
+    two = claims.add_parser(
+        "sparse", help="a scene of 100 000 px squared: its plan and its first shards"
+    )
     two.add_argument("--shards", type=int, default=100)
-    three = claims.add_parser("flat", help="peak memory of a worker at sizes of the scene, each in a fresh process")
+    three = claims.add_parser(
+        "flat", help="peak memory of a worker at sizes of the scene, each in a fresh process"
+    )
     three.add_argument("--sizes", type=int, nargs="+", default=[4096, 32768])
     three.add_argument("--vectors", action="store_true", help="polygons too")
     given = parser.parse_args()
@@ -272,7 +314,12 @@ def main() -> None:
 
 
 def show(figures: Figures) -> None:
-    print(*(f"{name}: {value:,.1f}".removesuffix(".0") for name, value in figures.items()), "", sep="\n", flush=True)
+    print(
+        *(f"{name}: {value:,.1f}".removesuffix(".0") for name, value in figures.items()),
+        "",
+        sep="\n",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

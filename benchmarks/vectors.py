@@ -1,13 +1,14 @@
-"""Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and numbers.
+"""Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and
+numbers.
 
     python -m benchmarks.vectors smooth:4096 smooth:8192 noisy:2048 [--simplify 0.75] [--rounds 3] [--warm]
     python -m benchmarks.vectors smooth:32768 --ours-only
 
-Each way runs in a process of its own, interpreter start and imports included, so that its peak memory is its own; CPU
-time and memory are what the operating system says of the process and its children (`peak` is that of the largest one).
-With `--warm` the Python ways work twice in their process and the second time counts too, as it does in a service whose
-libraries are loaded. The ways take turns, and of each the least of all rounds counts: others may be working on the
-machine.
+Each way runs in a process of its own, interpreter start and imports included, so that its peak
+memory is its own; CPU time and memory are what the operating system says of the process and its
+children (`peak` is that of the largest one). With `--warm` the Python ways work twice in their
+process and the second time counts too, as it does in a service whose libraries are loaded. The ways
+take turns, and of each the least of all rounds counts: others may be working on the machine.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _field(sigma: float) -> npt.NDArray[np.uint8]:
 
     rng = np.random.default_rng(1)
     fields = [
-        ndimage.gaussian_filter(rng.standard_normal((BLOCK, BLOCK), np.float32), sigma, mode="wrap") for _ in range(5)
+        ndimage.gaussian_filter(rng.standard_normal((BLOCK, BLOCK), np.float32), sigma, mode="wrap")
+        for _ in range(5)
     ]
     return (np.argmax(fields, axis=0) + 1).astype(np.uint8)
 
@@ -75,7 +77,11 @@ def _field(sigma: float) -> npt.NDArray[np.uint8]:
 BLOCK = 4096
 """Side of the drawing; it goes on seamlessly where it ends, so a larger mask repeats it."""
 
-MASKS: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {"smooth": smooth, "noisy": noisy, "network": network}
+MASKS: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {
+    "smooth": smooth,
+    "noisy": noisy,
+    "network": network,
+}
 
 
 def draw(path: Path, name: str, size: int) -> None:
@@ -106,7 +112,7 @@ def draw(path: Path, name: str, size: int) -> None:
                 out.write(part, 1, window=Window(col, row, part.shape[1], part.shape[0]))
 
 
-# --- the ways --------------------------------------------------------------------------------------------------------
+# --- the ways -------------------------------------------------------------------------------------
 
 
 def threads(mask: str, out: str, simplify: float, n: int) -> None:
@@ -146,7 +152,9 @@ def rasterio_shapes(mask: str, out: str, simplify: float, n: int) -> None:
         found = list(features.shapes(classes, mask=classes != 0, transform=source.transform))
         crs = source.crs.to_wkt()
     outlines = [shapely.geometry.shape(outline) for outline, _ in found]
-    frame = geopandas.GeoDataFrame({"class_id": [int(value) for _, value in found]}, geometry=outlines, crs=crs)
+    frame = geopandas.GeoDataFrame(
+        {"class_id": [int(value) for _, value in found]}, geometry=outlines, crs=crs
+    )
     frame.to_file(out, layer="landcover", driver="GPKG", engine="pyogrio", use_arrow=True)
 
 
@@ -155,7 +163,8 @@ WAYS: dict[str, Callable[[str, str, float, int], None]] = {
     "processes": processes,
     "rasterio": rasterio_shapes,
 }
-"""Those in Python: from a mask to a file, simplified by so many pixels, on so many threads or processes."""
+"""Those in Python: from a mask to a file, simplified by so many pixels, on so many threads or
+processes."""
 
 
 def commands(mask: Path, out: Path, simplify: float, *, ours_only: bool) -> dict[str, list[str]]:
@@ -176,7 +185,16 @@ def commands(mask: Path, out: Path, simplify: float, *, ours_only: bool) -> dict
         return ways
     ways["rasterio + shapely + pyogrio"] = [*this, "--way", "rasterio"]
     if polygonize := shutil.which("gdal_polygonize.py"):
-        ways["gdal_polygonize.py"] = [polygonize, "-q", str(mask), "-f", "GPKG", str(out), "landcover", "class_id"]
+        ways["gdal_polygonize.py"] = [
+            polygonize,
+            "-q",
+            str(mask),
+            "-f",
+            "GPKG",
+            str(out),
+            "landcover",
+            "class_id",
+        ]
     return ways
 
 
@@ -194,7 +212,13 @@ def cost_of(command: list[str], out: Path, warm: bool) -> Cost:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     kilobytes = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
     features = pyogrio.read_info(out, layer="landcover")["features"]
-    return Cost(wall, usage.ru_utime + usage.ru_stime, kilobytes * 1024, features, *again_of(command, out, warm))
+    return Cost(
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        kilobytes * 1024,
+        features,
+        *again_of(command, out, warm),
+    )
 
 
 def costs_of(ways: dict[str, list[str]], out: Path, warm: bool) -> dict[str, Cost]:
@@ -203,7 +227,8 @@ def costs_of(ways: dict[str, list[str]], out: Path, warm: bool) -> dict[str, Cos
 
 
 def again_of(command: list[str], out: Path, warm: bool) -> tuple[float, float]:
-    """Wall and CPU seconds of the second time in one process, where it is Python's and asked for."""
+    """Wall and CPU seconds of the second time in one process, where it is Python's and asked
+    for."""
     if not warm or command[0] != sys.executable:
         return math.nan, math.nan
     subprocess.run([*command, "--warm"], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
@@ -239,11 +264,15 @@ def cpu() -> float:
 def main() -> None:
     """Print a table for each mask."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("masks", nargs="*", default=[f"{name}:4096" for name in MASKS], help="NAME:PIXELS ON A SIDE")
+    parser.add_argument(
+        "masks", nargs="*", default=[f"{name}:4096" for name in MASKS], help="NAME:PIXELS ON A SIDE"
+    )
     parser.add_argument("--simplify", type=float, default=0.0, help="in pixels, for more rows")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way runs")
     parser.add_argument("--ours-only", action="store_true", help="leave the others out")
-    parser.add_argument("--warm", action="store_true", help="time each Python way a second time in its process")
+    parser.add_argument(
+        "--warm", action="store_true", help="time each Python way a second time in its process"
+    )
     for inner in ("--way", "--mask-file", "--out"):
         parser.add_argument(inner, default="", help=argparse.SUPPRESS)
     parser.add_argument("--n", type=int, default=1, help=argparse.SUPPRESS)
@@ -255,16 +284,31 @@ def main() -> None:
         for drawn in arguments.masks:
             name, _, size = drawn.partition(":")
             mask, out = Path(folder, f"{name}.tif"), Path(folder, "out.gpkg")
-            # In a process of its own: on Linux a process inherits the peak of the one that starts it.
-            drawing = multiprocessing.get_context("spawn").Process(target=draw, args=(mask, name, int(size)))
+            # In a process of its own: on Linux a process inherits the peak of the one that starts
+            # it.
+            drawing = multiprocessing.get_context("spawn").Process(
+                target=draw, args=(mask, name, int(size))
+            )
             drawing.start()
             drawing.join()
             ways = commands(mask, out, arguments.simplify, ours_only=arguments.ours_only)
             rounds = [costs_of(ways, out, arguments.warm) for _ in range(arguments.rounds)]
             costs = {way: least([found[way] for found in rounds]) for way in ways}
             first = next(iter(costs.values()))
-            print(f"\n{name}, {size} × {size} px, {os.cpu_count()} cores, {arguments.rounds} rounds")
-            heads = ("wall s", "CPU s", "wall ×", "CPU ×", "again s", "again ×", "CPU ×", "peak MiB", "polygons")
+            print(
+                f"\n{name}, {size} × {size} px, {os.cpu_count()} cores, {arguments.rounds} rounds"
+            )
+            heads = (
+                "wall s",
+                "CPU s",
+                "wall ×",
+                "CPU ×",
+                "again s",
+                "again ×",
+                "CPU ×",
+                "peak MiB",
+                "polygons",
+            )
             print(f"{'':32}" + "".join(f"{head:>10}" for head in heads))
             for way, cost in costs.items():
                 print(

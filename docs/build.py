@@ -1,7 +1,9 @@
-"""Build the documentation site: `python -m docs.build` writes `site/`, which needs no server and asks no other host.
+"""Build the documentation site: `python -m docs.build` writes `site/`, which needs no server and
+asks no other host.
 
-The pages are laid out as they lie in the repository, so that links between them are the same on a code host and here.
-A comment in a page, such as `<!-- commands -->`, stands where text made from the code goes.
+The pages are laid out as they lie in the repository, so that links between them are the same on a
+code host and here. A comment in a page, such as `<!-- commands -->`, stands where text made from
+the code goes.
 """
 
 from __future__ import annotations
@@ -31,8 +33,13 @@ _MARK = re.compile(r"^<!-- (\w+) ?(.*?) -->$", re.MULTILINE)
 
 
 def describe_module(name: str, *members: str) -> str:
-    """The reference of a module's public names, or of these, from their docstrings: text for mkdocstrings."""
-    options = {"show_root_heading": False, "show_root_toc_entry": False, **({"members": [*members]} if members else {})}
+    """The reference of a module's public names, or of these, from their docstrings: text for
+    mkdocstrings."""
+    options = {
+        "show_root_heading": False,
+        "show_root_toc_entry": False,
+        **({"members": [*members]} if members else {}),
+    }
     return f"::: {name}\n    options: {json.dumps(options)}\n"
 
 
@@ -60,7 +67,8 @@ def list_folder(folder: Path) -> str:
 
 
 def lay_out(root: Path, pages: Path) -> None:
-    """Copy what the site shows from `root` to the folder `pages`, with what is made from the code."""
+    """Copy what the site shows from `root` to the folder `pages`, with what is made from the
+    code."""
     files = {file for pattern in PAGES for file in root.glob(pattern) if file.is_file()}
     for file in files:
         copy = pages / file.relative_to(root)
@@ -74,7 +82,8 @@ def lay_out(root: Path, pages: Path) -> None:
 
 
 def build(site: Path) -> list[str]:
-    """Make the site in the folder `site`, in place of what was there; what is wrong with it, a line each."""
+    """Make the site in the folder `site`, in place of what was there; what is wrong with it, a line
+    each."""
     with TemporaryDirectory() as made:
         folder = Path(made)
         lay_out(ROOT, folder / "pages")
@@ -89,7 +98,12 @@ def build(site: Path) -> list[str]:
             str(folder / "zensical.toml"),
         ]
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
+            command,
+            cwd=ROOT,
+            env={**os.environ, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             return (done.stdout + done.stderr).splitlines()
@@ -101,7 +115,11 @@ def build(site: Path) -> list[str]:
 def main() -> int:
     """Build `site/`; 1 if anything in it leads nowhere."""
     faults = build(ROOT / "site")
-    print("\n".join(faults) if faults else "site/index.html: every link leads somewhere, and no other host is asked")
+    print(
+        "\n".join(faults)
+        if faults
+        else "site/index.html: every link leads somewhere, and no other host is asked"
+    )
     return 1 if faults else 0
 
 

@@ -24,7 +24,10 @@ def describe_commands() -> str:
     blocks = [
         block
         for title, commands in titled.items()
-        for block in (f"## {title}", *(text for command in commands for text in _describe(command, context)))
+        for block in (
+            f"## {title}",
+            *(text for command in commands for text in _describe(command, context)),
+        )
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -51,4 +54,7 @@ def _table(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _escape(text: str) -> str:
     """Text for people as Markdown: what is code stays, any other sign means itself."""
     parts = _CODE.split(text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*_<>\[\]|\\])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*_<>\[\]|\\])", r"\\\1", part)
+        for part in parts
+    )

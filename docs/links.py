@@ -1,4 +1,5 @@
-"""Where the built pages lead: every link to a page, a heading or a file that is there, and to no other host unasked."""
+"""Where the built pages lead: every link to a page, a heading or a file that is there, and to no
+other host unasked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""When, and on which machine: the pipeline, its run folder, its cluster, the command line and the Prefect flows."""
+"""When, and on which machine: the pipeline, its run folder, its cluster, the command line and the
+Prefect flows."""

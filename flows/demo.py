@@ -10,7 +10,7 @@ import rasterio
 from affine import Affine
 
 from flows.compute.pool import Pool
-from flows.compute.progress import Progress, counted, silent
+from flows.compute.progress import Progress, report_items, silent
 from segmentation.legend import LAND_COVER
 from segmentation.synthetic.landscape import Landscape
 from segmentation.synthetic.materials import BANDS
@@ -18,7 +18,7 @@ from tiling.errors import InputError
 from tiling.formats.pam import sidecar_text
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
-from tiling.io.files import made, write_text
+from tiling.io.files import make_folder, write_text
 
 BLOCK = 1024
 CRS = "EPSG:32633"
@@ -38,16 +38,22 @@ def _render(block: _Block) -> tuple[Window, Any, Any]:
     return window, *block.landscape.read(window.row, window.col, window.height, window.width)
 
 
-def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progress = silent) -> tuple[Path, Path]:
-    """`scene.tif` (uint16, reflectance × 10000, 0 = no data) and `truth.tif` (uint8 classes), `size` × `size` px.
+def write_demo(
+    folder: Path, size: int, seed: int, pool: Pool, progress: Progress = silent
+) -> tuple[Path, Path]:
+    """`scene.tif` (uint16, reflectance × 10000, 0 = no data) and `truth.tif` (uint8 classes),
+    `size` × `size` px.
 
-    Every value follows from the seed and the pixel's position; both files are there whole or not at all.
+    Every value follows from the seed and the pixel's position; both files are there whole or not at
+    all.
     """
     scene, truth = folder / "scene.tif", folder / "truth.tif"
     for path in (scene, truth):
-        if path.exists() and not _drawn(path):
-            raise InputError(f"{path} is there and no demo has made it; name another folder with --out")
-    made(folder)
+        if path.exists() and not _is_demo_scene(path):
+            raise InputError(
+                f"{path} is there and no demo has made it; name another folder with --out"
+            )
+    make_folder(folder)
     landscape = Landscape(seed=seed, height=size, width=size)
     blocks = [_Block(landscape, window) for window in Window.of_shape(size, size).blocks(BLOCK)]
     profile = {
@@ -65,23 +71,30 @@ def write_demo(folder: Path, size: int, seed: int, pool: Pool, progress: Progres
     }
     temporary = {path: path.with_name(f".{path.name}.tmp") for path in (scene, truth)}
     with (
-        rasterio.open(temporary[scene], "w", count=len(BANDS), dtype="uint16", predictor=2, **profile) as pixels,
+        rasterio.open(
+            temporary[scene], "w", count=len(BANDS), dtype="uint16", predictor=2, **profile
+        ) as pixels,
         rasterio.open(temporary[truth], "w", count=1, dtype="uint8", **profile) as classes,
     ):
         for index, name in enumerate(BANDS, start=1):
             pixels.set_band_description(index, name)
         pixels.scales = (1e-4,) * len(BANDS)
         classes.write_colormap(1, colour_table())
-        for window, image, labels in counted(pool.map(_render, blocks), "draw the scene", len(blocks), progress):
+        for window, image, labels in report_items(
+            pool.map(_render, blocks), "draw the scene", len(blocks), progress
+        ):
             pixels.write(image, window=window.ranges)
             classes.write(labels, 1, window=window.ranges)
-    write_text(folder / "truth.tif.aux.xml", sidecar_text({value: name for value, name, _ in LAND_COVER.rows}))
+    write_text(
+        folder / "truth.tif.aux.xml",
+        sidecar_text({value: name for value, name, _ in LAND_COVER.rows}),
+    )
     for path, written in temporary.items():
         written.replace(path)
     return scene, truth
 
 
-def _drawn(path: Path) -> bool:
+def _is_demo_scene(path: Path) -> bool:
     """Whether a file lies where the demo's scenes lie, and nothing else does."""
     with open_dataset(str(path)) as dataset:
         return bool(dataset.crs == CRS and dataset.transform == _TRANSFORM)

@@ -1,4 +1,5 @@
-"""Words of a person as values: pairs, numbers, YAML files, and what is said of a mistake in them."""
+"""Words of a person as values: pairs, numbers, YAML files, and what is said of a mistake in
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def checked(model: type[Model], **values: Any) -> Model:
+def validate(model: type[Model], **values: Any) -> Model:
     """A request or a part of one; `InputError` in one line where a value does not fit."""
     try:
         return model.model_validate(values)
@@ -29,12 +30,15 @@ def checked(model: type[Model], **values: Any) -> Model:
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             close = nearest(name, model.model_fields) or ";"
-            raise InputError(f"there is no setting {name}{close} there are {', '.join(model.model_fields)}") from error
-        raise InputError(f"{name}: {first['msg']}, not {shown(first['input'])}") from error
+            raise InputError(
+                f"there is no setting {name}{close} there are {', '.join(model.model_fields)}"
+            ) from error
+        raise InputError(f"{name}: {first['msg']}, not {short_repr(first['input'])}") from error
 
 
-def shown(value: Any) -> str:
-    """A value as Python writes it, cut short: a list of lists of lists would fill the memory before the terminal."""
+def short_repr(value: Any) -> str:
+    """A value as Python writes it, cut short: a list of lists of lists would fill the memory before
+    the terminal."""
     short = Repr()
     short.maxstring = short.maxother = 200
     return short.repr(value)
@@ -46,15 +50,21 @@ def words(texts: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(filter(None, (word.strip() for text in listed for word in text.split(","))))
 
 
-def pairs(option: str, texts: str | Iterable[str], kind: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+def pairs(
+    option: str, texts: str | Iterable[str], kind: Callable[[str], Any]
+) -> Iterator[tuple[str, Any]]:
     """The entries of NAME=VALUE,NAME=VALUE, in one text or several; no name stands for two."""
     seen: dict[str, str] = {}
     for entry in words(texts):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals:
-            raise InputError(f"{option} {entry} is no NAME=VALUE; write for example {option} red=1,green=2")
+            raise InputError(
+                f"{option} {entry} is no NAME=VALUE; write for example {option} red=1,green=2"
+            )
         if name in seen:
-            raise InputError(f"{option} {seen[name]},{entry} says two things of {name}; leave one out")
+            raise InputError(
+                f"{option} {seen[name]},{entry} says two things of {name}; leave one out"
+            )
         seen[name] = entry
         yield name, number(option, value, kind)
 
@@ -64,7 +74,7 @@ def number(option: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text.strip())
     except ValueError as error:
-        raise InputError(f"{option}: {shown(text.strip())} is no number") from error
+        raise InputError(f"{option}: {short_repr(text.strip())} is no number") from error
 
 
 LARGEST = 2**20
@@ -86,7 +96,9 @@ def read_settings(path: Path, example: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8; write it again, for example {example}") from error
+        raise InputError(
+            f"{path} is no text in UTF-8; write it again, for example {example}"
+        ) from error
     loaded = value_of(str(path), text)
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise InputError(f"{path} must be a mapping, for example {example}")
@@ -94,12 +106,13 @@ def read_settings(path: Path, example: str) -> dict[str, Any]:
 
 
 def settings_of(option: str, texts: Iterable[str]) -> dict[str, Any]:
-    """The values of KEY=VALUE,KEY=VALUE in any number of texts, read as YAML: numbers are what they look like.
+    """The values of KEY=VALUE,KEY=VALUE in any number of texts, read as YAML: numbers are what they
+    look like.
 
     A comma parts two settings where KEY= follows it and no bracket or quotation mark is open.
     """
     given: dict[str, Any] = {}
-    for text in (one for several in texts for one in _parted(several)):
+    for text in (one for several in texts for one in _split_settings(several)):
         key, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option} {text} has no value; write {option} {key}=VALUE")
@@ -109,13 +122,15 @@ def settings_of(option: str, texts: Iterable[str]) -> dict[str, Any]:
     return given
 
 
-def _parted(text: str) -> Iterator[str]:
+def _split_settings(text: str) -> Iterator[str]:
     """The settings in one text."""
     setting = ""
     for piece in _NEXT.split(text):
         setting = f"{setting},{piece}" if setting else piece
         quoted = any(setting.count(mark) % 2 for mark in "'\"")
-        if not quoted and all(setting.count(mark) == setting.count(end) for mark, end in ("[]", "{}")):
+        if not quoted and all(
+            setting.count(mark) == setting.count(end) for mark, end in ("[]", "{}")
+        ):
             yield setting
             setting = ""
     if setting:
@@ -123,7 +138,8 @@ def _parted(text: str) -> Iterator[str]:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean …?` where some of the names look like one that is not among them, else nothing.
+    """`; did you mean …?` where some of the names look like one that is not among them, else
+    nothing.
 
     >>> nearest("randomforest", ["unet", "random-forest"]), nearest("xyz", ["unet"])
     ('; did you mean random-forest?', '')
@@ -136,29 +152,37 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(plain[one] for one in close)}?" if close else ""
 
 
-def explained(fields: Mapping[str, FieldInfo]) -> list[dict[str, Any]]:
-    """What settings mean, one by one: name, default, what they may be, unit and meaning; nothing where none is said."""
+def explain_settings(fields: Mapping[str, FieldInfo]) -> list[dict[str, Any]]:
+    """What settings mean, one by one: name, default, what they may be, unit and meaning; nothing
+    where none is said."""
     return [
         {
             "name": name,
             "default": None if one.is_required() else one.get_default(call_default_factory=True),
             "required": one.is_required(),
-            "allowed": _allowed(one),
-            "unit": (one.json_schema_extra or {}).get("unit", "") if isinstance(one.json_schema_extra, dict) else "",
+            "allowed": _value_range(one),
+            "unit": (one.json_schema_extra or {}).get("unit", "")
+            if isinstance(one.json_schema_extra, dict)
+            else "",
             "meaning": one.description or one.title or "",
         }
         for name, one in fields.items()
     ]
 
 
-def _allowed(one: FieldInfo) -> str:
+def _value_range(one: FieldInfo) -> str:
     """Such as `0 to 1`, `above 0`, `auto, cpu or cuda`; empty where anything of its type is."""
     choices = [str(value) for value in _choices(one.annotation)]
     if choices:
         return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
     if one.annotation is bool:
         return "true or false"
-    bounds = {name: getattr(part, name) for part in one.metadata for name in _BOUNDS if hasattr(part, name)}
+    bounds = {
+        name: getattr(part, name)
+        for part in one.metadata
+        for name in _BOUNDS
+        if hasattr(part, name)
+    }
     if "ge" in bounds and "le" in bounds:
         return f"{bounds['ge']:g} to {bounds['le']:g}"
     return ", ".join(f"{word} {bounds[name]:g}" for name, word in _BOUNDS.items() if name in bounds)
@@ -177,7 +201,8 @@ def _choices(annotation: Any) -> Iterator[Any]:
 
 
 def value_of(name: str, text: str) -> Any:
-    """What YAML text says: numbers, lists and switches are what they look like; `InputError` where it is none."""
+    """What YAML text says: numbers, lists and switches are what they look like; `InputError` where
+    it is none."""
     import yaml
 
     try:
@@ -185,7 +210,8 @@ def value_of(name: str, text: str) -> Any:
         return yaml.safe_load(text)
     except InputError:
         raise
-    # YAML's own, and of what looks like a date or a number and is none: 2024-13-01, five thousand digits
+    # YAML's own, and of what looks like a date or a number and is none: 2024-13-01, five thousand
+    # digits
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise InputError(f"{name} is not valid YAML: {str(error)[:300]}") from error
 
@@ -193,8 +219,8 @@ def value_of(name: str, text: str) -> Any:
 def _check_events(name: str, events: Iterable[Any]) -> None:
     """Refuse what plain settings have no use for.
 
-    References to references make ten lines a thousand million values, time grows with the square of the depth, and a
-    tag (!!timestamp x) has PyYAML make of a text what it is not.
+    References to references make ten lines a thousand million values, time grows with the square of
+    the depth, and a tag (!!timestamp x) has PyYAML make of a text what it is not.
     """
     import yaml
 
@@ -204,6 +230,8 @@ def _check_events(name: str, events: Iterable[Any]) -> None:
             raise InputError(f"{name} refers to an anchor (*{event.anchor}); write the value out")
         if getattr(event, "tag", None) not in (None, "!"):
             raise InputError(f"{name} holds a tag ({event.tag[:60]}); write the value alone")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > DEEPEST:
             raise InputError(f"{name} is nested more than {DEEPEST} deep; settings are flat")

@@ -4,7 +4,8 @@
 class InputError(ValueError):
     """A person's mistake in one sentence: what was asked, what is true, how to mend it.
 
-    The command line prints the sentence alone and ends with status 2. It pickles, so a worker can raise it.
+    The command line prints the sentence alone and ends with status 2. It pickles, so a worker can
+    raise it.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -12,5 +13,6 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """A text as a terminal may be shown it: what comes out of a file can hold line breaks and control sequences."""
+    """A text as a terminal may be shown it: what comes out of a file can hold line breaks and
+    control sequences."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())

@@ -1,4 +1,5 @@
-"""Class values, names and colours: one legend drives colour tables, styles, reports and networks."""
+"""Class values, names and colours: one legend drives colour tables, styles, reports and
+networks."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ class LandClass(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    value: Annotated[int, Field(ge=1, le=254, description="Pixel value in the class raster; 0 is no data.")]
+    value: Annotated[
+        int, Field(ge=1, le=254, description="Pixel value in the class raster; 0 is no data.")
+    ]
     name: Annotated[str, Field(min_length=1, description="What a reader of the map calls it.")]
     colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$", description="Fill colour, #rrggbb.")]
     parent: Annotated[str, Field(description="The broader class it belongs to, if any.")] = ""
@@ -63,7 +66,9 @@ HIDING = ("Cloud", "Snow and ice")
 LAND_COVER = Legend(
     classes=(
         LandClass(value=1, name="Water", colour="#3b7dd8"),
-        LandClass(value=2, name="Trees and dense vegetation", colour="#2f7d3b", parent="Vegetation"),
+        LandClass(
+            value=2, name="Trees and dense vegetation", colour="#2f7d3b", parent="Vegetation"
+        ),
         LandClass(value=3, name="Crops and grass", colour="#a8d36a", parent="Vegetation"),
         LandClass(value=4, name="Sparse vegetation", colour="#d9d68b", parent="Vegetation"),
         LandClass(value=5, name="Bare soil", colour="#b9a48c", parent="Unvegetated"),
@@ -73,5 +78,5 @@ LAND_COVER = Legend(
         LandClass(value=9, name="Bare or built-up", colour="#c47a62", parent="Unvegetated"),
     )
 )
-"""The legend of the rules, the demo scene's truth and the demo network. Class 9 is what 5 and 6 become where a scene
-has no shortwave infrared to tell them apart."""
+"""The legend of the rules, the demo scene's truth and the demo network. Class 9 is what 5 and 6
+become where a scene has no shortwave infrared to tell them apart."""

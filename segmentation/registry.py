@@ -15,19 +15,23 @@ ENTRY_POINTS = "landweave.segmenters"
 
 
 @cache
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name)}
+def _entry_points() -> dict[str, EntryPoint]:
+    return {
+        point.name: point
+        for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name)
+    }
 
 
 def kinds() -> tuple[str, ...]:
     """Names of all installed segmenters; loads none of them."""
-    return tuple(_registered())
+    return tuple(_entry_points())
 
 
 @cache
 def segmenter_class(kind: str) -> type[Segmenter]:
-    """The class registered under `kind`; `InputError` for an unknown kind or one whose package does not load."""
-    point = _registered().get(kind)
+    """The class registered under `kind`; `InputError` for an unknown kind or one whose package does
+    not load."""
+    point = _entry_points().get(kind)
     if point is None:
         raise InputError(f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}")
     try:
@@ -48,4 +52,5 @@ def _resolve(value: Any) -> Any:
 
 
 AnySegmenter = Annotated[SerializeAsAny[Segmenter], BeforeValidator(_resolve)]
-"""A field that holds any installed segmenter, resolved by `kind` when it is validated and dumped whole."""
+"""A field that holds any installed segmenter, resolved by `kind` when it is validated and dumped
+whole."""

@@ -1,7 +1,7 @@
 """What every segmenter is: a frozen value that maps a chip to labels.
 
-The same class is the Python API, the JSON schema behind the form, what travels to workers and the record of what was
-done. Weights and other heavy things are loaded once per process behind it.
+The same class is the Python API, the JSON schema behind the form, what travels to workers and the
+record of what was done. Weights and other heavy things are loaded once per process behind it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from segmentation.errors import InputError
 from segmentation.legend import Legend
 
 Measure = Literal["probabilities", "entropy", "margin"]
-"""What a method that weighs its classes can say of a pixel beside its label: the probability of each class, how evenly
-they share it, and by how much the first leads."""
+"""What a method that weighs its classes can say of a pixel beside its label: the probability of
+each class, how evenly they share it, and by how much the first leads."""
 
 
 _FILLED_IN = ("kind", "fitted", "measures")
@@ -37,7 +37,8 @@ class Prediction(NamedTuple):
     confidence: npt.NDArray[np.uint8] | None = None
     """`(y, x)`: 0–100 percent; anything where the pixel is not valid."""
     measures: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({})
-    """`(band, y, x)`: 0–100 percent; anything where the pixel is not valid. Of probabilities a band a class."""
+    """`(band, y, x)`: 0–100 percent; anything where the pixel is not valid. Of probabilities a band
+    a class."""
 
 
 class Finding(NamedTuple):
@@ -59,20 +60,24 @@ class Footprint(NamedTuple):
     stride: int = 1
     """Chips must start at multiples of this."""
     blend: bool = False
-    """Whether a label depends on the whole chip, so that overlapping chips are scored and settled together."""
+    """Whether a label depends on the whole chip, so that overlapping chips are scored and settled
+    together."""
 
 
 class Segmenter(BaseModel, ABC):
-    """A method and its settings. Subclasses narrow `kind` to a `Literal` and are registered as entry points."""
+    """A method and its settings. Subclasses narrow `kind` to a `Literal` and are registered as
+    entry points."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     revision: ClassVar[int] = 1
-    """Raised whenever the same settings give other labels than before, so that no old part is reused."""
+    """Raised whenever the same settings give other labels than before, so that no old part is
+    reused."""
     needs_sample: ClassVar[bool] = False
     """Whether `fit` looks at pixels."""
     one_fit: ClassVar[bool] = False
-    """Whether maps that are compared must come from one fit: what it finds decides what a class means."""
+    """Whether maps that are compared must come from one fit: what it finds decides what a class
+    means."""
     needs_reflectance: ClassVar[bool] = False
     """Whether a scene is refused before the work starts where `calibrates` cannot be done."""
     meanings: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -85,12 +90,13 @@ class Segmenter(BaseModel, ABC):
     kind: str
 
     @property
-    def undecided(self) -> bool:
-        """Whether a setting is left for `decided` to choose."""
+    def unresolved(self) -> bool:
+        """Whether a setting is left for `resolve` to choose."""
         return False
 
     def bytes_per_pixel(self, threads: int) -> int:
-        """Working memory per pixel of a chip in a process that computes on so many cores, for the plan's projection."""
+        """Working memory per pixel of a chip in a process that computes on so many cores, for the
+        plan's projection."""
         return 64
 
     @property
@@ -100,11 +106,11 @@ class Segmenter(BaseModel, ABC):
 
     @abstractmethod
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
-        """The bands it will read, in its own order, out of those a scene has; `InputError` where they do not
-        suffice.
+        """The bands it will read, in its own order, out of those a scene has; `InputError` where
+        they do not suffice.
         """
 
-    def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
+    def reflectance_bands(self, bands: Sequence[str]) -> Sequence[str]:
         """The bands, of these, whose digital numbers become reflectance where pixels show how."""
         return bands
 
@@ -119,30 +125,34 @@ class Segmenter(BaseModel, ABC):
         return Footprint(tile=1024)
 
     def fit(self, sample: xr.Dataset | None) -> Self:
-        """This segmenter with what must be equal on every tile: computed once, from a sample of the whole scene.
+        """This segmenter with what must be equal on every tile: computed once, from a sample of the
+        whole scene.
 
-        `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where `needs_sample` is False.
+        `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where
+        `needs_sample` is False.
         """
         return self
 
     @property
-    def said(self) -> str:
+    def fit_summary(self) -> str:
         """What was found in the sample, in words; "" before and where nothing is worth saying."""
         return ""
 
-    def decided(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
-        """This segmenter with nothing left open, for a scene of so many pixels, and what a person should know of that.
+    def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
+        """This segmenter with nothing left open, for a scene of so many pixels, and what a person
+        should know of that.
 
-        Asked once a run, where it is planned, if `undecided` says so. What it chooses is kept with what was fitted: it
-        stands for every worker, and on resume.
+        Asked once a run, where it is planned, if `undecided` says so. What it chooses is kept with
+        what was fitted: it stands for every worker, and on resume.
         """
         return self, ()
 
-    def measuring(self, measures: Sequence[Measure]) -> Self:
+    def with_measures(self, measures: Sequence[Measure]) -> Self:
         """This segmenter, saying `measures` too; `InputError` where it cannot."""
         if measures:
             raise InputError(
-                f"{self.kind} decides without probabilities; leave {', '.join(measures)} out of --products or choose a "
+                f"{self.kind} decides without probabilities; leave {', '.join(measures)} out of "
+                "--products or choose a "
                 "trained model with --segmenter"
             )
         return self
@@ -154,36 +164,43 @@ class Segmenter(BaseModel, ABC):
         """
         return ()
 
-    def computing(self) -> dict[str, str]:
-        """What, besides settings and pixels, decides the numbers in this process: device, library, precision."""
+    def runtime_facts(self) -> dict[str, str]:
+        """What, besides settings and pixels, decides the numbers in this process: device, library,
+        precision."""
         return {"numpy": np.__version__}
 
     @abstractmethod
     def __call__(self, chip: xr.Dataset) -> Prediction:
         """Labels of one chip."""
 
-    def stream(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
+    def predict_many(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
         """Labels of many chips of one shape, in order; networks override this to batch them."""
         return map(self, chips)
 
-    def score(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
-        """Of a segmenter that blends: what each of many chips adds to the scores of its pixels, in order.
+    def score_many(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
+        """Of a segmenter that blends: what each of many chips adds to the scores of its pixels, in
+        order.
 
-        `(class, y, x) float32`, to be summed up over all chips that hold a pixel; None where none is valid.
+        `(class, y, x) float32`, to be summed up over all chips that hold a pixel; None where none
+        is valid.
         """
         raise NotImplementedError(f"{self.kind} does not blend chips")
 
-    def settle(self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]) -> Prediction:
+    def predict_from_scores(
+        self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]
+    ) -> Prediction:
         """Of a segmenter that blends: labels from summed scores; None is a sum of nothing."""
         raise NotImplementedError(f"{self.kind} does not blend chips")
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides its labels, as plain JSON: part of every part's key and of the run's record."""
+        """Everything that decides its labels, as plain JSON: part of every part's key and of the
+        run's record."""
         return {**self.model_dump(mode="json"), "revision": self.revision}
 
 
 def predict(segmenter: Segmenter, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
-    """Run a segmenter over chips and hold it to its word: a class of its legend exactly where a pixel is valid."""
+    """Run a segmenter over chips and hold it to its word: a class of its legend exactly where a
+    pixel is valid."""
     valids: list[npt.NDArray[np.bool_]] = []
 
     def noted() -> Iterator[xr.Dataset]:
@@ -191,11 +208,13 @@ def predict(segmenter: Segmenter, chips: Iterable[xr.Dataset]) -> Iterator[Predi
             valids.append(chip["valid"].values)
             yield chip
 
-    for prediction in segmenter.stream(noted()):
-        yield held_to_its_word(segmenter, prediction, valids.pop(0))
+    for prediction in segmenter.predict_many(noted()):
+        yield check_prediction(segmenter, prediction, valids.pop(0))
 
 
-def held_to_its_word(segmenter: Segmenter, prediction: Prediction, valid: npt.NDArray[np.bool_]) -> Prediction:
+def check_prediction(
+    segmenter: Segmenter, prediction: Prediction, valid: npt.NDArray[np.bool_]
+) -> Prediction:
     """The prediction, if it has a class of the legend exactly where a pixel is valid.
 
     Raises `RuntimeError` where it has not.
@@ -203,7 +222,8 @@ def held_to_its_word(segmenter: Segmenter, prediction: Prediction, valid: npt.ND
     labels = prediction.labels
     if labels.shape != valid.shape or labels.dtype != np.uint8:
         raise RuntimeError(
-            f"segmenter {segmenter.kind} returned labels {labels.dtype}{labels.shape} for a chip of {valid.shape}"
+            f"segmenter {segmenter.kind} returned labels {labels.dtype}{labels.shape} for a chip "
+            f"of {valid.shape}"
         )
     allowed = np.zeros(256, bool)
     allowed[list(segmenter.legend.values)] = True
@@ -211,7 +231,11 @@ def held_to_its_word(segmenter: Segmenter, prediction: Prediction, valid: npt.ND
         strange = sorted(set(np.unique(labels[valid])) - set(segmenter.legend.values))
         raise RuntimeError(
             f"segmenter {segmenter.kind} broke its contract: "
-            + (f"values {strange} are not in its legend" if strange else "it labelled pixels that are not valid")
+            + (
+                f"values {strange} are not in its legend"
+                if strange
+                else "it labelled pixels that are not valid"
+            )
         )
     return prediction
 

@@ -25,7 +25,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="session", autouse=True)
 def scratch_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is kept for a while, such as copies of remote files, is not kept among a person's own."""
+    """What is kept for a while, such as copies of remote files, is not kept among a person's
+    own."""
     os.environ["LANDWEAVE_SCRATCH"] = str(tmp_path_factory.mktemp("scratch"))
 
 

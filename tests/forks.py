@@ -1,4 +1,5 @@
-"""Processes to be killed, of which many are: forked from one that imported everything, each is at work in no time."""
+"""Processes to be killed, of which many are: forked from one that imported everything, each is at
+work in no time."""
 
 from __future__ import annotations
 
@@ -7,4 +8,6 @@ import multiprocessing
 from tests.isolated import WANTED
 
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload([*WANTED, "flows.cli", "flows.plan.shard", "flows.series.monitor", "distributed"])
+forks.set_forkserver_preload(
+    [*WANTED, "flows.cli", "flows.plan.shard", "flows.series.monitor", "distributed"]
+)

@@ -1,6 +1,8 @@
-"""How a run of the tests is judged: chance has a seed that is told, and what may be skipped stands on a list.
+"""How a run of the tests is judged: chance has a seed that is told, and what may be skipped stands
+on a list.
 
-`LANDWEAVE_NO_SKIPS`, which `.ci/run` sets, turns a run red in which a test was skipped that is not on the list.
+`LANDWEAVE_NO_SKIPS`, which `.ci/run` sets, turns a run red in which a test was skipped that is not
+on the list.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ from hypothesis import HealthCheck, settings
 from tests.chance import SEED
 
 MAY_SKIP = {
-    "it tries other inputs each time": "fuzzing for as long as a person likes; some inputs of one seed are always met",
+    "it tries other inputs each time": "fuzzing for as long as a person likes; some inputs of one "
+    "seed are always met",
     "there is a GPU": "that a missing GPU is told can be seen where there is none",
-    "atheris has wheels for": "no fuzzing beside Linux on x86-64; seeds and known finds are met everywhere",
-    "real imagery is not at": "a clone alone has no imagery of others'; the facts are told by drawn scenes too",
+    "atheris has wheels for": "no fuzzing beside Linux on x86-64; seeds and known finds are met "
+    "everywhere",
+    "real imagery is not at": "a clone alone has no imagery of others'; the facts are told by "
+    "drawn scenes too",
     "no network namespaces can be made here": "only root makes them, and not in every container",
     "no small disk can be mounted here": "only root mounts, and not in every container",
 }
@@ -30,7 +35,11 @@ _skipped: list[tuple[str, str]] = []
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile(
-        "landweave", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, derandomize=False
+        "landweave",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        print_blob=True,
+        derandomize=False,
     )
     settings.load_profile("landweave")
     if config.getoption("hypothesis_seed", None) is None:
@@ -69,7 +78,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
     if os.environ.get("LANDWEAVE_NO_SKIPS") and unlisted():
-        terminalreporter.section("skipped, and not on the list in tests/gate.py", red=True, bold=True)
+        terminalreporter.section(
+            "skipped, and not on the list in tests/gate.py", red=True, bold=True
+        )
         for where, why in unlisted():
             terminalreporter.line(f"{where}: {why}")
     if exitstatus:

@@ -1,7 +1,9 @@
-"""The command line in processes of its own, each bounded in time and memory: `python -m tests.isolated`.
+"""The command line in processes of its own, each bounded in time and memory: `python -m
+tests.isolated`.
 
-Reads one JSON list of arguments a line, answers one JSON object a line. A process that imported everything once forks
-for each, so that a crash, a hang or a hunger for memory ends one of them and is told.
+Reads one JSON list of arguments a line, answers one JSON object a line. A process that imported
+everything once forks for each, so that a crash, a hang or a hunger for memory ends one of them and
+is told.
 """
 
 from __future__ import annotations
@@ -36,19 +38,32 @@ WANTED = (
         "tiling.formats.vector_writers",
         "tiling.formats.qgis_project",
     ),
-    *("segmentation.classical.thresholds", "skimage.filters", "scipy.ndimage", "geopandas", "pyogrio", "dask.array"),
-    *("pyarrow.pandas_compat", "matplotlib.figure", "matplotlib.patheffects", "matplotlib.backends.backend_agg"),
+    *(
+        "segmentation.classical.thresholds",
+        "skimage.filters",
+        "scipy.ndimage",
+        "geopandas",
+        "pyogrio",
+        "dask.array",
+    ),
+    *(
+        "pyarrow.pandas_compat",
+        "matplotlib.figure",
+        "matplotlib.patheffects",
+        "matplotlib.backends.backend_agg",
+    ),
     *("PIL.Image", "rich.progress", "rich.table"),
 )
-"""What every map would import, two seconds of computing. Not by making one: threads of C libraries would be left, and a
-process that is forked beside them may wait for ever for what they held."""
+"""What every map would import, two seconds of computing. Not by making one: threads of C libraries
+would be left, and a process that is forked beside them may wait for ever for what they held."""
 
 
 class Outcome(NamedTuple):
     """How one call of the command line ended."""
 
     status: int
-    """As the shell sees it; negative: the signal that ended it, SIGXCPU or SIGALRM where its time was over."""
+    """As the shell sees it; negative: the signal that ended it, SIGXCPU or SIGALRM where its time
+    was over."""
     out: str
     err: str
     seconds: float

@@ -1,4 +1,5 @@
-"""Pages of blocks for tests: one with a text in every place, names that want to be markup, and what a page says."""
+"""Pages of blocks for tests: one with a text in every place, names that want to be markup, and what
+a page says."""
 
 from __future__ import annotations
 
@@ -28,13 +29,19 @@ from flows.reports.blocks import (
 )
 
 HOSTILE = (
-    "<script>alert(1)</script>", "a|b", "](http://evil.example)", "![x](y)", "two\nlines", "`code`", "``", "\\", "\\|",
-    "**bold**", "_it_ __is__", "# head", "- item", "1. first", "1) first", "> quote", "===", "---", "&lt;&amp;&#60;",
-    "<!-- -->", "</style></title>", '"><img src=x onerror=alert(1)>', "'", "\u202eRTL\u2066", "שלום", "~~gone~~",
-    "~~~", "```", "http://evil.example", "www.evil.example", "me@evil.example", "[^1]: note", "[a]: http://b", "|---|",
-    "\u00a0", "{{ 7 * 7 }}", "{% raw %}", "\0", "\ud800", "a\\", "  indented", "\tcode", "\r\n", "+", "=", "<b", "&",
+    "<script>alert(1)</script>", "a|b", "](http://evil.example)", "![x](y)", "two\nlines", "`code`",
+    "``", "\\", "\\|",
+    "**bold**", "_it_ __is__", "# head", "- item", "1. first", "1) first", "> quote", "===", "---",
+    "&lt;&amp;&#60;",
+    "<!-- -->", "</style></title>", '"><img src=x onerror=alert(1)>', "'", "\u202eRTL\u2066",
+    "שלום", "~~gone~~",
+    "~~~", "```", "http://evil.example", "www.evil.example", "me@evil.example", "[^1]: note",
+    "[a]: http://b", "|---|",
+    "\u00a0", "{{ 7 * 7 }}", "{% raw %}", "\0", "\ud800", "a\\", "  indented", "\tcode", "\r\n",
+    "+", "=", "<b", "&",
 )  # fmt: skip
-"""Names that end a cell, a link, a string or a page, or begin something, where they are not escaped."""
+"""Names that end a cell, a link, a string or a page, or begin something, where they are not
+escaped."""
 
 TEXTS = st.one_of(
     st.sampled_from(HOSTILE),
@@ -60,7 +67,10 @@ def specimen(texts: Sequence[str]) -> list[Block]:
         Facts(((next(word), next(word)),)),
         Table(
             (Column(next(word)), Column("n", number=True)),
-            (((Swatch("#3b7dd8"), cell), Code(path)), (Link(link, "a"), Link(file, "b", code=True))),
+            (
+                ((Swatch("#3b7dd8"), cell), Code(path)),
+                (Link(link, "a"), Link(file, "b", code=True)),
+            ),
         ),
         Picture("p.png", "", caption="p"),
         Command("one\n  two"),
@@ -70,12 +80,25 @@ def specimen(texts: Sequence[str]) -> list[Block]:
 def said(texts: Sequence[str], *, between: str) -> str:
     """All text of `specimen`, without white space; `between` stands after the name of a fact."""
     t = [squeezed(clean_text(squeezed(text))) for text in texts]
-    lines = (t[4], t[5], f"x{t[6]}x{t[7]}x{t[8]}", f"{t[10]}:{t[9]}", t[11], t[12], t[13], between, t[14], t[15], "n")
+    lines = (
+        t[4],
+        t[5],
+        f"x{t[6]}x{t[7]}x{t[8]}",
+        f"{t[10]}:{t[9]}",
+        t[11],
+        t[12],
+        t[13],
+        between,
+        t[14],
+        t[15],
+        "n",
+    )
     return "".join([*lines, *t[:4], "pone", "two"])
 
 
 class Reader(HTMLParser):
-    """What a browser makes of a page: elements with the names of their attributes, and the text of each."""
+    """What a browser makes of a page: elements with the names of their attributes, and the text of
+    each."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -124,7 +147,9 @@ class MarkdownReader:
         for token in tokens:
             if token.type not in ("text", "text_special"):
                 self.elements.append(f"{token.type} {token.tag}")
-            self.addresses += [str(value) for name, value in token.attrs.items() if name in ("href", "src")]
+            self.addresses += [
+                str(value) for name, value in token.attrs.items() if name in ("href", "src")
+            ]
             if token.children is not None:
                 self._read(token.children)
             else:

@@ -1,4 +1,5 @@
-"""A web server for tests that hands out the files of a folder in ranges, counts the bytes, and is busy now and then."""
+"""A web server for tests that hands out the files of a folder in ranges, counts the bytes, and is
+busy now and then."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from pathlib import Path
 
 
 class Ranges(ThreadingHTTPServer):
-    """Serves `folder`, each answer after `pause` seconds. A share `busy` of the requests for ranges is answered 503.
+    """Serves `folder`, each answer after `pause` seconds. A share `busy` of the requests for ranges
+    is answered 503.
 
-    Who reads from it must be another process: rasterio holds Python's lock while it reads headers, and this server
-    could not answer.
+    Who reads from it must be another process: rasterio holds Python's lock while it reads headers,
+    and this server could not answer.
     """
 
     daemon_threads = True
@@ -52,8 +54,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         file = self.server.folder / self.path[1:]
-        size, asked = file.stat().st_size, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        first, last = (int(asked[1]), min(int(asked[2] or size - 1), size - 1)) if asked else (0, size - 1)
+        size, asked = (
+            file.stat().st_size,
+            re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")),
+        )
+        first, last = (
+            (int(asked[1]), min(int(asked[2] or size - 1), size - 1)) if asked else (0, size - 1)
+        )
         with self.server.lock:
             self.server.under_way += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.under_way)
@@ -67,7 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
         with open(file, "rb") as content:
             content.seek(first)
             self.answer(
-                206 if asked else 200, content.read(last + 1 - first), last + 1 - first, f"{first}-{last}/{size}"
+                206 if asked else 200,
+                content.read(last + 1 - first),
+                last + 1 - first,
+                f"{first}-{last}/{size}",
             )
 
     def answer(self, code: int, body: bytes, length: int, span: str = "") -> None:

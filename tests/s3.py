@@ -1,4 +1,5 @@
-"""An S3 server for tests, moto's, and a proxy in front of it that counts, and misbehaves where a seed says so."""
+"""An S3 server for tests, moto's, and a proxy in front of it that counts, and misbehaves where a
+seed says so."""
 
 from __future__ import annotations
 
@@ -31,11 +32,15 @@ class Traffic:
 
     def count(self, method: str, pattern: str) -> int:
         """Requests of a method whose path matches."""
-        return sum(one == method and re.search(pattern, path) is not None for one, path, _ in self.requests)
+        return sum(
+            one == method and re.search(pattern, path) is not None for one, path, _ in self.requests
+        )
 
     def bytes_of(self, pattern: str) -> int:
         """Bytes of the answers to GET of the paths that match."""
-        return sum(size for one, path, size in self.requests if one == "GET" and re.search(pattern, path))
+        return sum(
+            size for one, path, size in self.requests if one == "GET" and re.search(pattern, path)
+        )
 
     def clear(self) -> None:
         self.requests.clear()
@@ -45,8 +50,8 @@ class Traffic:
 class Proxy(ThreadingHTTPServer):
     """Hands requests on to a server, unless chance makes a fault of one.
 
-    Faults: "busy" is answered 503, "stalled" not at all before the connection ends, "reset" likewise at once, "short"
-    with half of the body that was promised.
+    Faults: "busy" is answered 503, "stalled" not at all before the connection ends, "reset"
+    likewise at once, "short" with half of the body that was promised.
     """
 
     daemon_threads = True
@@ -99,13 +104,19 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "stalled":
                 time.sleep(1.0)
             else:  # RST instead of FIN
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
             self.close_connection = True
             self.connection.close()
             return
         connection = http.client.HTTPConnection(*self.server.backend, timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in DROPPED}
-        connection.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in DROPPED
+        }
+        connection.request(
+            self.command, self.path, body, headers | {"Content-Length": str(len(body))}
+        )
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
@@ -113,7 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in DROPPED:
                 self.send_header(name, value)
-        length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(content))
+        length = (
+            answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(content))
+        )
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command == "HEAD":
@@ -132,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def s3() -> Iterator[Proxy]:
-    """A proxy in front of an empty bucket; the environment names it and its credentials while the block lasts."""
+    """A proxy in front of an empty bucket; the environment names it and its credentials while the
+    block lasts."""
     server = pytest.importorskip("moto.server")
     logging_quiet()
     moto = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

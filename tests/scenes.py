@@ -14,10 +14,12 @@ UTM = "EPSG:32633"
 
 
 def draw_pixels(height: int, width: int, seed: int = 0, patch: int = 16) -> np.ndarray:
-    """`(6, height, width) uint16` reflectance × 10000, 0 = no data in a wedge and in a few single pixels."""
+    """`(6, height, width) uint16` reflectance × 10000, 0 = no data in a wedge and in a few single
+    pixels."""
     rng = np.random.default_rng(seed)
     spectra = np.array(  # water, forest, grass, soil, town
-        [[400, 350, 250, 150, 80, 50], [250, 450, 300, 3000, 1400, 700], [500, 900, 700, 3800, 2300, 1300],
+        [[400, 350, 250, 150, 80, 50], [250, 450, 300, 3000, 1400, 700], [500, 900, 700, 3800, 2300,
+        1300],
          [900, 1300, 1700, 2400, 3100, 2600], [1300, 1500, 1600, 2000, 2100, 1900]]
     )  # fmt: skip
     coarse = rng.integers(0, len(spectra), (height // patch + 2, width // patch + 2))
@@ -32,7 +34,12 @@ def draw_pixels(height: int, width: int, seed: int = 0, patch: int = 16) -> np.n
 
 
 def write_scene(
-    path: Path, pixels: np.ndarray, *, names: tuple[str, ...] = BANDS, crs: str = UTM, resolution: float = 10.0
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    names: tuple[str, ...] = BANDS,
+    crs: str = UTM,
+    resolution: float = 10.0,
 ) -> Path:
     """Write a GeoTIFF with band names, scale 0.0001 and no data 0."""
     count, height, width = pixels.shape

@@ -1,4 +1,5 @@
-"""A Prefect server with every flow on it, as `landweave serve` starts it, and its API as tests ask it."""
+"""A Prefect server with every flow on it, as `landweave serve` starts it, and its API as tests ask
+it."""
 
 from __future__ import annotations
 
@@ -36,12 +37,16 @@ def free_port() -> int:
 def call(address: str, path: str, body: Any = None, method: str | None = None) -> Any:
     """What Prefect's API answers; None where it has nothing to say."""
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(f"{address}/api/{path}", data, {"content-type": "application/json"}, method=method)
+    asked = urllib.request.Request(
+        f"{address}/api/{path}", data, {"content-type": "application/json"}, method=method
+    )
     for attempt in range(6):
         try:
             with urllib.request.urlopen(asked, timeout=90) as answer:
                 return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:  # of a busy database Prefect says 503, and its own clients ask again
+        except (
+            urllib.error.HTTPError
+        ) as error:  # of a busy database Prefect says 503, and its own clients ask again
             if error.code != 503 or attempt == 5:
                 raise
         time.sleep(2)
@@ -52,7 +57,10 @@ def call(address: str, path: str, body: Any = None, method: str | None = None) -
 def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Address and process of `landweave serve`, whose Prefect lives in `folder`."""
     port = free_port()
-    environment = os.environ | {"PREFECT_HOME": str(folder / "prefect"), "LANDWEAVE_ALLOWED_HOSTS": "127.0.0.1"}
+    environment = os.environ | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "LANDWEAVE_ALLOWED_HOSTS": "127.0.0.1",
+    }
     with (
         open(folder / "serve.log", "w", encoding="utf-8") as log,
         subprocess.Popen(
@@ -66,7 +74,9 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     ):
         try:
             deadline = time.monotonic() + 280
-            while "Landweave is ready" not in (said := (folder / "serve.log").read_text(encoding="utf-8")):
+            while "Landweave is ready" not in (
+                said := (folder / "serve.log").read_text(encoding="utf-8")
+            ):
                 assert process.poll() is None, said
                 assert time.monotonic() < deadline, said
                 time.sleep(0.2)
@@ -90,7 +100,8 @@ def wait_until(true: Callable[[], Any], seconds: float) -> Any:
 
 
 def settles(ask: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:
-    """Assert that the answer comes to what is wanted: the server hears of task runs and assets after the fact."""
+    """Assert that the answer comes to what is wanted: the server hears of task runs and assets
+    after the fact."""
     deadline = time.monotonic() + seconds
     while (answer := ask()) != wanted and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -100,7 +111,9 @@ def settles(ask: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:
 def started(address: str, flow: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """A new flow run of these parameters."""
     deployment = call(address, f"deployments/name/{flow}/{flow}")["id"]
-    return dict(call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters}))
+    return dict(
+        call(address, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})
+    )
 
 
 def over(address: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +125,9 @@ def over(address: str, run: dict[str, Any]) -> dict[str, Any]:
     return dict(run)
 
 
-def run_and_wait(address: str, parameters: dict[str, Any], flow: str = "segment-scene") -> dict[str, Any]:
+def run_and_wait(
+    address: str, parameters: dict[str, Any], flow: str = "segment-scene"
+) -> dict[str, Any]:
     """The flow run of these parameters, once it is over."""
     return over(address, started(address, flow, parameters))
 
@@ -125,7 +140,8 @@ def completed(address: str, flow: str, parameters: dict[str, Any]) -> dict[str, 
 
 
 def at_home(scene: Path, out: Path, shard: int) -> Path:
-    """What the small network makes of a scene where nobody disturbs it: a run in this process, without a server."""
+    """What the small network makes of a scene where nobody disturbs it: a run in this process,
+    without a server."""
     pipeline.run(
         Request(
             source=Source(paths=(str(scene),)),

@@ -1,4 +1,5 @@
-"""Items, a catalogue of files and an API, as catalogues of imagery have them, made of rasters drawn for a test."""
+"""Items, a catalogue of files and an API, as catalogues of imagery have them, made of rasters drawn
+for a test."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ CORE = "https://api.stacspec.org/v1.0.0/core"
 SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
 
 
-def asset(path: str | Path, names: Sequence[str] = (), *, version: str = "1.0.0", **said: Any) -> dict[str, Any]:
+def asset(
+    path: str | Path, names: Sequence[str] = (), *, version: str = "1.0.0", **said: Any
+) -> dict[str, Any]:
     """An asset of bands with these common names; `said` is said of each: nodata, scale, offset."""
     found: dict[str, Any] = {"href": str(path), "type": COG, "roles": ["data"]}
     if version == "1.1.0":
@@ -67,7 +70,8 @@ def write(path: Path, content: Any) -> str:
 
 
 def catalogue(folder: Path, items: Sequence[dict[str, Any]]) -> str:
-    """A catalogue of files: a collection for each that items name, each item in a folder of its own."""
+    """A catalogue of files: a collection for each that items name, each item in a folder of its
+    own."""
     extent = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
     collections = sorted({one["collection"] for one in items})
     for name in collections:
@@ -76,7 +80,13 @@ def catalogue(folder: Path, items: Sequence[dict[str, Any]]) -> str:
             write(folder / name / one["id"] / f"{one['id']}.json", one)
         links = [{"rel": "root", "href": "../catalog.json"}]
         links += [{"rel": "item", "href": f"./{one['id']}/{one['id']}.json"} for one in inside]
-        about = {"type": "Collection", "stac_version": "1.0.0", "id": name, "description": name, "license": "other"}
+        about = {
+            "type": "Collection",
+            "stac_version": "1.0.0",
+            "id": name,
+            "description": name,
+            "license": "other",
+        }
         write(folder / name / "collection.json", {**about, "extent": extent, "links": links})
     links = [{"rel": "child", "href": f"./{name}/collection.json"} for name in collections]
     about = {"type": "Catalog", "stac_version": "1.0.0", "id": "all", "description": "all"}
@@ -104,11 +114,20 @@ class Api:
     def answer(self, method: str, path: str, given: dict[str, Any]) -> tuple[int, Any]:
         if path == "/":
             search = {"rel": "search", "href": f"{self.url}/search", "type": "application/geo+json"}
-            links = [{**search, "method": method} for method in self.methods] + [{"rel": "self", "href": self.url}]
-            about = {"type": "Catalog", "stac_version": "1.0.0", "id": "api", "description": "drawn"}
+            links = [{**search, "method": method} for method in self.methods] + [
+                {"rel": "self", "href": self.url}
+            ]
+            about = {
+                "type": "Catalog",
+                "stac_version": "1.0.0",
+                "id": "api",
+                "description": "drawn",
+            }
             return 200, {**about, "conformsTo": [CORE, SEARCH], "links": links}
         if path.startswith("/items/"):
-            return 200, next(self.told(one) for one in self.items if one["id"] == path.rpartition("/")[2])
+            return 200, next(
+                self.told(one) for one in self.items if one["id"] == path.rpartition("/")[2]
+            )
         if self.silent is not None:
             self.silent.wait(30)
         self.asked.append((method, given))
@@ -125,8 +144,13 @@ class Api:
             if method == "POST":
                 links = [link | {"body": after}]
             else:
-                text = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in after.items()}
-                links = [link | {"href": link["href"] + "?" + "&".join(f"{k}={v}" for k, v in text.items())}]
+                text = {
+                    k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in after.items()
+                }
+                links = [
+                    link
+                    | {"href": link["href"] + "?" + "&".join(f"{k}={v}" for k, v in text.items())}
+                ]
         found = [self.told(one) for one in matching[start : start + self.page]]
         return 200, {"type": "FeatureCollection", "features": found, "links": links}
 
@@ -136,7 +160,9 @@ class Api:
     def matches(self, one: dict[str, Any], given: dict[str, Any]) -> bool:
         if given.get("collections") and one["collection"] not in given["collections"]:
             return False
-        if given.get("bbox") and not shapely.box(*map(float, given["bbox"])).intersects(shapely.box(*one["bbox"])):
+        if given.get("bbox") and not shapely.box(*map(float, given["bbox"])).intersects(
+            shapely.box(*one["bbox"])
+        ):
             return False
         start, _, end = str(given.get("datetime", "")).replace("..", "").partition("/")
         return start <= one["properties"]["datetime"] <= (end or "9999")
@@ -157,7 +183,9 @@ def serving(items: Sequence[dict[str, Any]], **how: Any) -> Iterator[Api]:
             if parts.path.endswith(".tif"):
                 self._file(Path(parts.path))
                 return
-            given: dict[str, Any] = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            given: dict[str, Any] = {
+                name: values[0] for name, values in parse_qs(parts.query).items()
+            }
             for name in ("bbox", "collections"):
                 if name in given:
                     given[name] = given[name].split(",")
@@ -185,12 +213,17 @@ def serving(items: Sequence[dict[str, Any]], **how: Any) -> Iterator[Api]:
                 self.send_error(404)
                 return
             content = path.read_bytes()
-            whole, asked = len(content), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            whole, asked = (
+                len(content),
+                re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")),
+            )
             start, end = (int(asked[1]), int(asked[2] or whole - 1)) if asked else (0, whole - 1)
             content = content[start : end + 1]
             self.send_response(206 if asked else 200)
             if asked:
-                self.send_header("Content-Range", f"bytes {start}-{start + len(content) - 1}/{whole}")
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{start + len(content) - 1}/{whole}"
+                )
             self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

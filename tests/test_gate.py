@@ -1,4 +1,5 @@
-"""The judge is judged: a skip nobody listed fails a run that allows none, and a seed draws the same again."""
+"""The judge is judged: a skip nobody listed fails a run that allows none, and a seed draws the same
+again."""
 
 from __future__ import annotations
 
@@ -32,16 +33,33 @@ def ended(
     """What pytest says of a test that is skipped and one that is not."""
     (folder / "test_a.py").write_text(TESTS.format(reason=reason, skip=skip))
     (folder / "drawn").unlink(missing_ok=True)
-    told = {name: value for name, value in os.environ.items() if not name.startswith(("LANDWEAVE_", "PYTEST_"))}
+    told = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LANDWEAVE_", "PYTEST_"))
+    }
     told |= {"PYTHONPATH": str(ROOT), **environment}
     if seed:
         told["LANDWEAVE_SEED"] = seed
-    command = [sys.executable, "-m", "pytest", "-p", "tests.gate", "-p", "no:cacheprovider", "test_a.py"]
-    return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=280)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.gate",
+        "-p",
+        "no:cacheprovider",
+        "test_a.py",
+    ]
+    return subprocess.run(
+        command, cwd=folder, env=told, capture_output=True, text=True, timeout=280
+    )
 
 
 @pytest.mark.parametrize("how", ["", 'pytest.skip("no such program", allow_module_level=True)'])
-def test_a_skip_that_is_not_on_the_list_fails_a_run_that_allows_none(tmp_path: Path, how: str) -> None:
+def test_a_skip_that_is_not_on_the_list_fails_a_run_that_allows_none(
+    tmp_path: Path, how: str
+) -> None:
     assert ended(tmp_path, "no such program", how).returncode in (0, 5)
     judged = ended(tmp_path, "no such program", how, LANDWEAVE_NO_SKIPS="1")
     assert judged.returncode == 5 if how else judged.returncode == 1

@@ -1,4 +1,5 @@
-"""Odd rasters: each ends in a right map or in one line that says what is wrong with it, soon and in bounded memory."""
+"""Odd rasters: each ends in a right map or in one line that says what is wrong with it, soon and in
+bounded memory."""
 
 from __future__ import annotations
 
@@ -31,15 +32,28 @@ LARGE = ("cog_world.tif", "cog_cmap.tif")
 """Hundreds of megapixels in a few megabytes: planned alone."""
 
 
-# ---------------------------------------------------------------------------------------------------------- the oracle
+# --------------------------------------------------------------------------------------- the oracle
 
 
 def segment_arguments(path: Path | str, out: Path, *more: object) -> list[object]:
-    return ["segment", path, "--out", out, "--segmenter", "otsu", "--workers", 0, "--min-area", 0, *more]
+    return [
+        "segment",
+        path,
+        "--out",
+        out,
+        "--segmenter",
+        "otsu",
+        "--workers",
+        0,
+        "--min-area",
+        0,
+        *more,
+    ]
 
 
 def first_band(path: Path | str) -> list[object]:
-    """The setting that has Otsu look at the scene's first band; none where no scene can be opened."""
+    """The setting that has Otsu look at the scene's first band; none where no scene can be
+    opened."""
     try:
         return ["--set", f"index=band:{open_scene([str(path)]).band_names[0]}"]
     except InputError:
@@ -47,15 +61,19 @@ def first_band(path: Path | str) -> list[object]:
 
 
 def check_map(path: Path | str, out: Path) -> None:
-    """The classes are those of the run's own threshold on the pixels that rasterio reads where its mask is not 0."""
+    """The classes are those of the run's own threshold on the pixels that rasterio reads where its
+    mask is not 0."""
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     (band,) = record["scene"]["bands"]
     split = record["segmenter"]["fitted"]
     with rasterio.open(path) as source:
         pixels, shown = source.read(band["index"]), source.read_masks(band["index"]) > 0
         if any(colour == ColorInterp.alpha for colour in source.colorinterp):
-            # GDAL calls the last of four bands of 8 bits alpha, whatever it holds, and rasterio takes it for a mask
-            shown = shown & (source.read(band["alpha"]) > 0) if band["alpha"] else np.ones_like(shown)
+            # GDAL calls the last of four bands of 8 bits alpha, whatever it holds, and rasterio
+            # takes it for a mask
+            shown = (
+                shown & (source.read(band["alpha"]) > 0) if band["alpha"] else np.ones_like(shown)
+            )
         place = source.transform, source.crs.to_wkt()
     measured = pixels.astype(np.float32) * np.float32(band["scale"]) + np.float32(band["offset"])
     if pixels.dtype.kind == "f":
@@ -63,7 +81,10 @@ def check_map(path: Path | str, out: Path) -> None:
     expected = np.where(shown, 1 + (measured > split["threshold"]), 0)
     with rasterio.open(out / "classes.tif") as classes:
         assert classes.transform.almost_equals(place[0])
-        assert CRS.from_wkt(place[1]) == classes.crs or classes.crs.to_dict() == CRS.from_wkt(place[1]).to_dict()
+        assert (
+            CRS.from_wkt(place[1]) == classes.crs
+            or classes.crs.to_dict() == CRS.from_wkt(place[1]).to_dict()
+        )
         np.testing.assert_array_equal(classes.read(1), expected)
     assert sum(area["pixels"] for area in record["areas"]) == np.count_nonzero(shown)
     assert np.unique(expected[shown]).size >= 1
@@ -84,10 +105,12 @@ def check_refusal(outcome: Outcome, fact: str = "") -> None:
     assert fact in outcome.err
 
 
-# ------------------------------------------------------------------------------------------------ drawn and understood
+# ----------------------------------------------------------------------------- drawn and understood
 
 
-def ramp(height: int = 40, width: int = 50, dtype: str = "uint8", low: float = 1, high: float = 120) -> Any:
+def ramp(
+    height: int = 40, width: int = 50, dtype: str = "uint8", low: float = 1, high: float = 120
+) -> Any:
     """Two plateaus with a slope between them: no two thresholds are equally good."""
     x = np.linspace(-4, 4, height * width).reshape(height, width)
     return (low + (high - low) * (np.tanh(3 * x) + 1) / 2).astype(dtype)
@@ -96,7 +119,9 @@ def ramp(height: int = 40, width: int = 50, dtype: str = "uint8", low: float = 1
 def drawn(**options: Any) -> Draw:
     def draw(folder: Path) -> str:
         pixels = options.get("pixels", ramp())
-        return write(folder / "a.tif", pixels, **{k: v for k, v in options.items() if k != "pixels"})
+        return write(
+            folder / "a.tif", pixels, **{k: v for k, v in options.items() if k != "pixels"}
+        )
 
     return draw
 
@@ -132,7 +157,8 @@ def lying_sidecar(folder: Path) -> str:
     path = write(folder / "a.tif", ramp(), nodata=1)
     Path(path + ".aux.xml").write_text(
         "<PAMDataset><SRS>EPSG:3857</SRS><GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform>"
-        '<PAMRasterBand band="1"><NoDataValue>7</NoDataValue><Metadata><MDI key="STATISTICS_MAXIMUM">-5</MDI>'
+        '<PAMRasterBand band="1"><NoDataValue>7</NoDataValue><Metadata><MDI '
+        'key="STATISTICS_MAXIMUM">-5</MDI>'
         "</Metadata></PAMRasterBand></PAMDataset>"
     )
     return path
@@ -151,11 +177,14 @@ def broken_overviews(folder: Path) -> str:
 
 
 def overviews_only(folder: Path) -> str:
-    """Its full resolution was never written: sparse blocks, which read as no data, under overviews that are there."""
+    """Its full resolution was never written: sparse blocks, which read as no data, under overviews
+    that are there."""
     path = folder / "a.tif"
     with rasterio.open(
-        path, "w", driver="GTiff", height=512, width=512, count=1, dtype="uint8", crs="EPSG:32633", nodata=0,
-        transform=from_origin(500_000, 5_000_000, 10, 10), tiled=True, blockxsize=256, blockysize=256, sparse_ok=True,
+        path, "w", driver="GTiff", height=512, width=512, count=1, dtype="uint8", crs="EPSG:32633",
+        nodata=0,
+        transform=from_origin(500_000, 5_000_000, 10, 10), tiled=True, blockxsize=256,
+        blockysize=256, sparse_ok=True,
     ) as dataset:  # fmt: skip
         dataset.write(ramp(256, 256), 1, window=((0, 256), (0, 256)))
     with rasterio.open(path, "r+") as dataset:
@@ -206,7 +235,10 @@ RIGHT: list[tuple[str, Draw]] = [
     ("palette", palette),
     ("1 bit", drawn(pixels=ramp() % 2, nbits=1)),
     ("12 bits", drawn(pixels=ramp(dtype="uint16", high=4000), nbits=12)),
-    ("YCbCr JPEG", drawn(pixels=noise(3, 64, 64), photometric="YCBCR", compress="JPEG", interleave="pixel")),
+    (
+        "YCbCr JPEG",
+        drawn(pixels=noise(3, 64, 64), photometric="YCBCR", compress="JPEG", interleave="pixel"),
+    ),
     ("CMYK", drawn(pixels=noise(4, 40, 50), photometric="CMYK")),
     ("bands apart", drawn(pixels=noise(4, 40, 50), interleave="band", compress="lzw", predictor=2)),
     ("alpha", drawn(pixels=noise(2, 40, 50, low=0, high=3), colours=("gray", "alpha"))),
@@ -224,7 +256,10 @@ RIGHT: list[tuple[str, Draw]] = [
     ("pixels that are not square", drawn(transform=Affine(10, 0, 500_000, 0, -35, 5_000_000))),
     ("degrees", geographic(13, 52, 0.001)),
     ("across the antimeridian in degrees", geographic(179.98, 10, 0.001)),
-    ("across the antimeridian in UTM", drawn(crs="EPSG:32660", transform=from_origin(830_000, 20_000, 100, 100))),
+    (
+        "across the antimeridian in UTM",
+        drawn(crs="EPSG:32660", transform=from_origin(830_000, 20_000, 100, 100)),
+    ),
     ("from pole to pole", geographic(-180, 90, 3.6)),
     ("degrees with height", geographic(13, 52, 0.001, "EPSG:4979")),
     ("UTM with height", drawn(crs="EPSG:32633+5773")),
@@ -238,16 +273,20 @@ RIGHT: list[tuple[str, Draw]] = [
 
 
 @pytest.mark.parametrize(("draw"), [draw for _, draw in RIGHT], ids=[name for name, _ in RIGHT])
-def test_what_is_odd_but_clear_becomes_a_map(landweave: Callable[..., Outcome], tmp_path: Path, draw: Draw) -> None:
+def test_what_is_odd_but_clear_becomes_a_map(
+    landweave: Callable[..., Outcome], tmp_path: Path, draw: Draw
+) -> None:
     path = draw(tmp_path)
     assert landweave("plan", path, "--segmenter", "otsu", *first_band(path)).status == 0
     done = landweave(*segment_arguments(path, tmp_path / "run", *first_band(path)))
     assert done.status == 0, done.err
     check_map(path, tmp_path / "run")
-    assert {"landcover.gpkg", "quicklook.png"} <= {file.name for file in (tmp_path / "run").iterdir()}
+    assert {"landcover.gpkg", "quicklook.png"} <= {
+        file.name for file in (tmp_path / "run").iterdir()
+    }
 
 
-# ------------------------------------------------------------------------------------------------- drawn and refused
+# -------------------------------------------------------------------------------- drawn and refused
 
 
 def tiff(*entries: tuple[int, int, int, int], after: bytes = b"") -> bytes:
@@ -257,14 +296,21 @@ def tiff(*entries: tuple[int, int, int, int], after: bytes = b"") -> bytes:
 
 
 def placed(
-    width: int, height: int, *entries: tuple[int, int, int, int], after: bytes = b"", bits: int = 8, samples: int = 1
+    width: int,
+    height: int,
+    *entries: tuple[int, int, int, int],
+    after: bytes = b"",
+    bits: int = 8,
+    samples: int = 1,
 ) -> bytes:
-    """A TIFF in UTM 33 whose header may declare anything; `after` stands at the byte that `tail` names."""
+    """A TIFF in UTM 33 whose header may declare anything; `after` stands at the byte that `tail`
+    names."""
     keys = struct.pack("<16H", 1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
     scale, tie = struct.pack("<3d", 10, 10, 0), struct.pack("<6d", 0, 0, 0, 500_000, 5_000_000, 0)
     start = tail(len(entries)) - len(keys + scale + tie)
     return tiff(
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits), (262, 3, 1, 1), (277, 3, 1, samples),
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits), (262, 3, 1, 1), (277, 3, 1,
+        samples),
         (33550, 12, 3, start), (33922, 12, 6, start + 24), (34735, 3, 16, start + 72), *entries,
         after=scale + tie + keys + after,
     )  # fmt: skip
@@ -337,8 +383,10 @@ def camera(folder: Path) -> str:
     path = write(folder / "a.tif", ramp(), crs=None, transform=Affine.identity())
     with rasterio.open(path, "r+") as dataset:
         dataset.rpcs = RPC(
-            height_off=0, height_scale=1, lat_off=50, lat_scale=1, long_off=13, long_scale=1, line_off=0, line_scale=1,
-            samp_off=0, samp_scale=1, line_num_coeff=[1] * 20, line_den_coeff=[1] * 20, samp_num_coeff=[1] * 20,
+            height_off=0, height_scale=1, lat_off=50, lat_scale=1, long_off=13, long_scale=1,
+            line_off=0, line_scale=1,
+            samp_off=0, samp_scale=1, line_num_coeff=[1] * 20, line_den_coeff=[1] * 20,
+            samp_num_coeff=[1] * 20,
             samp_den_coeff=[1] * 20,
         )  # fmt: skip
     return path
@@ -357,7 +405,15 @@ def many_bands(folder: Path) -> Path:
     """65 535 of them, each of one pixel."""
     path = folder / "a.tif"
     path.write_bytes(
-        placed(1, 1, (273, 4, 1, tail(3)), (278, 4, 1, 1), (279, 4, 1, 65_535), samples=65_535, after=bytes(65_535))
+        placed(
+            1,
+            1,
+            (273, 4, 1, tail(3)),
+            (278, 4, 1, 1),
+            (279, 4, 1, 65_535),
+            samples=65_535,
+            after=bytes(65_535),
+        )
     )
     return path
 
@@ -380,10 +436,12 @@ REFUSED: list[tuple[str, Draw, str]] = [
     ("no byte", content("a.tif", b""), "is not a raster that GDAL can read"),
     ("four bytes", content("a.tif", b"II*\0"), "is not a raster that GDAL can read"),
     ("text", content("a.tif", b"hello"), "is not a raster that GDAL can read"),
-    ("a picture", content("a.png", b"\x89PNG\r\n\x1a\n" + bytes(100)), "is a PNG picture, and only GeoTIFF"),
+    ("a picture", content("a.png", b"\x89PNG\r\n\x1a\n" + bytes(100)),
+    "is a PNG picture, and only GeoTIFF"),
     ("cut in the header", cut(0.001), "a.tif is"),
     ("cut in the pixels", cut(0.7), "a.tif is"),
-    ("header only", header("a.tif", 64, 64, (273, 4, 1, 4000), (278, 4, 1, 64), (279, 4, 1, 4096)), "is cut short"),
+    ("header only", header("a.tif", 64, 64, (273, 4, 1, 4000), (278, 4, 1, 64), (279, 4, 1, 4096)),
+    "is cut short"),
     ("folder", folder_of_that_name, "holds no raster"),
     ("pipe", pipe, "is a device or a pipe"),
     ("loop of links", loop, "does not exist"),
@@ -400,17 +458,22 @@ REFUSED: list[tuple[str, Draw, str]] = [
     ("2 GB block", big_block, "declares blocks of 46,000 × 46,000 pixels"),
     ("gigapixel strips", big_strips, "declares blocks of 40,000 × 30,000 pixels"),
     ("more pixels than any", too_large, "more than one scene may have"),
-    ("unknown compression", header("a.tif", 64, 64, *STRIP, (259, 3, 1, 60_001)), "is not a raster that GDAL can read"),
+    ("unknown compression", header("a.tif", 64, 64, *STRIP, (259, 3, 1, 60_001)),
+    "is not a raster that GDAL can read"),
     ("list of offsets of 4 GB", header("a.tif", 64, 2**24, *FAR), "a.tif"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("draw", "fact"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+@pytest.mark.parametrize(
+    ("draw", "fact"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
+)
 def test_what_cannot_become_a_map_is_refused_in_one_line(
     landweave: Callable[..., Outcome], tmp_path: Path, draw: Draw, fact: str
 ) -> None:
     path = draw(tmp_path)
-    check_refusal(landweave(*segment_arguments(path, tmp_path / "run", "--set", "index=band:band_1")), fact)
+    check_refusal(
+        landweave(*segment_arguments(path, tmp_path / "run", "--set", "index=band:band_1")), fact
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -428,14 +491,16 @@ def test_ten_gigapixels_without_data_are_planned_from_their_header(
 def sparse(folder: Path, length: int) -> Path:
     """A scene of that many pixels squared whose blocks were never written."""
     with rasterio.open(
-        folder / "a.tif", "w", driver="GTiff", height=length, width=length, count=1, dtype="uint8", crs="EPSG:32633",
-        transform=from_origin(500_000, 5_000_000, 1, 1), tiled=True, blockxsize=512, blockysize=512, sparse_ok=True,
+        folder / "a.tif", "w", driver="GTiff", height=length, width=length, count=1, dtype="uint8",
+        crs="EPSG:32633",
+        transform=from_origin(500_000, 5_000_000, 1, 1), tiled=True, blockxsize=512, blockysize=512,
+        sparse_ok=True,
         bigtiff="YES",
     ):  # fmt: skip
         return folder / "a.tif"
 
 
-# ------------------------------------------------------------------------------------ processes: crash, hang and hunger
+# ---------------------------------------------------------------- processes: crash, hang and hunger
 
 
 def endless_vrt(folder: Path) -> Path:
@@ -467,7 +532,8 @@ def huge_masked(folder: Path) -> Path:
 
 
 HUNGRY: list[tuple[str, Draw]] = [
-    *((name, draw) for name, draw, _ in REFUSED if name.split()[0] in ("2", "gigapixel", "list", "cut", "wrong")),
+    *((name, draw) for name, draw, _ in REFUSED if name.split()[0] in ("2", "gigapixel", "list",
+    "cut", "wrong")),
     ("all there is of pixels", header("a.tif", 2**31 - 1, 2**31 - 1, *TILES)),
     ("many bands", many_bands),
     ("endless VRT", endless_vrt),
@@ -478,7 +544,8 @@ HUNGRY: list[tuple[str, Draw]] = [
 
 
 def test_no_file_crashes_hangs_or_takes_the_memory(tmp_path: Path) -> None:
-    """Each in a process of its own with 6 GiB to map; none may come to hold a quarter of what it declares."""
+    """Each in a process of its own with 6 GiB to map; none may come to hold a quarter of what it
+    declares."""
     calls = []
     for number, (_, draw) in enumerate(HUNGRY):
         (folder := tmp_path / str(number)).mkdir()
@@ -491,13 +558,15 @@ def test_no_file_crashes_hangs_or_takes_the_memory(tmp_path: Path) -> None:
         assert outcome.peak_bytes < 700 * 2**20, (name, outcome)
 
 
-# ------------------------------------------------------------------------------------------------------------ real ones
+# ---------------------------------------------------------------------------------------- real ones
 
 
 def real_files(data: Path) -> list[Path]:
     """All that GDAL may take for a raster; sidecars are met with what they lie beside."""
     kinds = (".tif", ".tiff", ".gtiff", ".vrt", ".bmp", ".png", "")
-    return [path for path in sorted(data.rglob("*")) if path.is_file() and path.suffix.lower() in kinds]
+    return [
+        path for path in sorted(data.rglob("*")) if path.is_file() and path.suffix.lower() in kinds
+    ]
 
 
 @pytest.mark.parametrize(("folder", "maps"), list(zip(FOLDERS, (24, 22, 2), strict=True)))
@@ -528,7 +597,9 @@ def test_every_odd_real_file_is_planned_or_refused_in_one_line(
 def test_odd_real_files_become_right_maps(
     shared_data: Path, landweave: Callable[..., Outcome], tmp_path: Path, name: str
 ) -> None:
-    (path,) = (path for folder in FOLDERS for path in real_files(shared_data / folder) if path.name == name)
+    (path,) = (
+        path for folder in FOLDERS for path in real_files(shared_data / folder) if path.name == name
+    )
     done = landweave(*segment_arguments(path, tmp_path / "run", *first_band(path)))
     assert done.status == 0, done.err
     check_map(path, tmp_path / "run")
@@ -536,10 +607,20 @@ def test_odd_real_files_become_right_maps(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_odd_real_file_becomes_a_right_map_or_one_line(shared_data: Path, tmp_path: Path) -> None:
+def test_every_odd_real_file_becomes_a_right_map_or_one_line(
+    shared_data: Path, tmp_path: Path
+) -> None:
     """Plan and segment of each in a process of its own."""
-    files = [path for name in FOLDERS for path in real_files(shared_data / name) if path.name not in LARGE]
-    calls = [segment_arguments(path, tmp_path / str(number), *first_band(path)) for number, path in enumerate(files)]
+    files = [
+        path
+        for name in FOLDERS
+        for path in real_files(shared_data / name)
+        if path.name not in LARGE
+    ]
+    calls = [
+        segment_arguments(path, tmp_path / str(number), *first_band(path))
+        for number, path in enumerate(files)
+    ]
     maps = 0
     for number, (path, outcome) in enumerate(zip(files, run_isolated(calls), strict=True)):
         if outcome.status == 2:

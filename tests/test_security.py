@@ -1,4 +1,5 @@
-"""Nothing that is read runs code, nothing is written outside, nobody else is listened to: what SECURITY.md promises."""
+"""Nothing that is read runs code, nothing is written outside, nobody else is listened to: what
+SECURITY.md promises."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from tests.scenes import draw_scene
 from tests.tiling.rasters import write
 from tiling.errors import InputError
 from tiling.formats.about import About
-from tiling.io.access import confined
+from tiling.io.access import restrict_access
 from tiling.scene.from_files import open_scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,14 +43,17 @@ def scene(tmp_path: Path) -> Path:
     return draw_scene(tmp_path / "scene.tif", 60, 60)
 
 
-# ----------------------------------------------------------------------------------------------------- code in the tree
+# --------------------------------------------------------------------------------- code in the tree
 
 FORBIDDEN = {
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "input"),
-    *(f"{module}.{name}" for module in ("pickle", "cPickle", "dill", "cloudpickle", "marshal", "joblib", "shelve")
+    *(f"{module}.{name}" for module in ("pickle", "cPickle", "dill", "cloudpickle", "marshal",
+    "joblib", "shelve")
       for name in ("load", "loads", "Unpickler", "open")),
-    *(f"yaml.{name}" for name in ("load", "load_all", "full_load", "unsafe_load", "unsafe_load_all")),
-    *("pandas.read_pickle", "torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "numpy.fromregex"),
+    *(f"yaml.{name}" for name in ("load", "load_all", "full_load", "unsafe_load",
+    "unsafe_load_all")),
+    *("pandas.read_pickle", "torch.hub.load", "torch.jit.load", "torch.package.PackageImporter",
+    "numpy.fromregex"),
 }  # fmt: skip
 """Calls that can run what they read."""
 
@@ -60,13 +64,17 @@ def calls() -> list[tuple[str, ast.Call, Path]]:
 
 
 def _calls() -> Iterator[tuple[str, ast.Call, Path]]:
-    """Every call in the three rooms, by its full name as far as the import lines tell it, with its place."""
+    """Every call in the three rooms, by its full name as far as the import lines tell it, with its
+    place."""
     for file in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         names = {"np": "numpy", "pd": "pandas"}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
-                names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                names |= {
+                    alias.asname or alias.name: f"{node.module}.{alias.name}"
+                    for alias in node.names
+                }
             elif isinstance(node, ast.Import):
                 names |= {alias.asname: alias.name for alias in node.names if alias.asname}
         for node in ast.walk(tree):
@@ -100,12 +108,21 @@ def test_the_names_of_calls_are_told_through_import_lines() -> None:
 
 
 def test_rasters_are_opened_for_reading_at_one_door_only() -> None:
-    """GDAL opens whatever a file names, so nothing is opened that `driver_for` has not looked at."""
+    """GDAL opens whatever a file names, so nothing is opened that `driver_for` has not looked
+    at."""
     doors = {"rasterio.open": Path("tiling/io/datasets.py")}
     for name, call, file in calls():
         writes = any(isinstance(arg, ast.Constant) and arg.value == "w" for arg in call.args)
-        if name in ("rasterio.open", "gdal.Open", "fiona.open", "rioxarray.open_rasterio", "xarray.open_dataset"):
-            assert writes or file == doors.get(name), f"{name} in {file}, line {call.lineno}; take open_dataset"
+        if name in (
+            "rasterio.open",
+            "gdal.Open",
+            "fiona.open",
+            "rioxarray.open_rasterio",
+            "xarray.open_dataset",
+        ):
+            assert writes or file == doors.get(name), (
+                f"{name} in {file}, line {call.lineno}; take open_dataset"
+            )
 
 
 RAW = """<VRTDataset rasterXSize="8" rasterYSize="8"><SRS>EPSG:32633</SRS>
@@ -138,11 +155,17 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
 
     window, out, text = Window(0, 0, 4, 4), folder / "out.tif", str(raster)
     plain = write(folder / "plain.tif", np.ones((1, 16, 16), np.uint8))
-    parcels = geopandas.GeoDataFrame(geometry=[shapely.box(500000, 4999900, 500100, 5000000)], crs=32633)
+    parcels = geopandas.GeoDataFrame(
+        geometry=[shapely.box(500000, 4999900, 500100, 5000000)], crs=32633
+    )
     parcels.to_file(folder / "zones.gpkg")
     return {
-        "change": lambda: detect.change(change.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")),
-        "class_areas": lambda: class_areas.class_areas(raster, Otsu(index="NDVI").legend, ThisProcess()),
+        "change": lambda: detect.change(
+            change.ChangeRequest(earlier=text, later=str(plain), out=folder / "c")
+        ),
+        "class_areas": lambda: class_areas.class_areas(
+            raster, Otsu(index="NDVI").legend, ThisProcess()
+        ),
         "ClassRaster.open": lambda: measures.ClassRaster.open(raster, None, None, {}, 4),
         "count_codes": lambda: codes.count_codes(raster, window),
         "cut_by_zones": lambda: zone_overlay.cut_by_zones(raster, out, np.array([])),
@@ -155,17 +178,21 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
         "open_regions": lambda: classes.open_regions(raster),
         "open_scene": lambda: open_scene([text]),
         "Patches.find": lambda: relabel_small.Patches(raster, 1, {1: 2}).find(window),
-        "pieces": lambda: vectorise.pieces(raster),
+        "pieces": lambda: vectorise.work_pieces(raster),
         "pixel_metres": lambda: vectorise.pixel_metres(raster),
         "polygonise": lambda: list(polygonise.polygonise(raster)),
         "project": lambda: qgis_project.project(About("map"), raster, []),
         "read_band": lambda: classes.read_band(raster, window),
         "read_part": lambda: shard_tiff.read_part(raster),
-        "replaced": lambda: relabel_small.replaced(relabel_small.Patches(raster, 1, {1: 2}), out),
-        "sieved": lambda: sieve.sieved(raster, out, minimum=3, unit="pixels"),
+        "replaced": lambda: relabel_small.relabel_small(
+            relabel_small.Patches(raster, 1, {1: 2}), out
+        ),
+        "sieved": lambda: sieve.sieve(raster, out, minimum=3, unit="pixels"),
         "tally": lambda: counts.tally(counts.TallyBlock(raster, window)),
         "vectorise": lambda: vectorise.vectorise(raster, folder / "v.gpkg", ThisProcess()),
-        "write_indices": lambda: index_rasters.write_indices(Source(paths=(text,)), ["NDVI"], folder),
+        "write_indices": lambda: index_rasters.write_indices(
+            Source(paths=(text,)), ["NDVI"], folder
+        ),
         "write_masked": lambda: geotiff.write_masked(raster, out, None, window),
         "zone_areas": lambda: zone_areas(raster, np.array([])),
         "zones": lambda: zones.zones(raster, folder / "zones.gpkg", folder / "z.gpkg"),
@@ -186,7 +213,7 @@ def test_no_function_shows_the_bytes_of_a_file_as_pixels(tmp_path: Path) -> None
     assert {name: text for name, text in answers.items() if "a VRTRawRasterBand" not in text} == {}
 
 
-# ---------------------------------------------------------------------------------------------------- code in the files
+# -------------------------------------------------------------------------------- code in the files
 
 
 class Payload:
@@ -213,8 +240,12 @@ def test_the_bombs_go_off_where_they_are_opened_carelessly(tmp_path: Path) -> No
     assert (tmp_path / "two").exists()
 
 
-@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".skops"])
-def test_no_file_given_as_a_segmenter_runs(landweave: Run, scene: Path, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    "suffix", [".yaml", ".yml", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".skops"]
+)
+def test_no_file_given_as_a_segmenter_runs(
+    landweave: Run, scene: Path, tmp_path: Path, suffix: str
+) -> None:
     (tmp_path / f"model{suffix}").write_bytes(bomb(tmp_path / "ran", suffix))
     status, _, said = landweave("plan", scene, "--segmenter", tmp_path / f"model{suffix}")
     assert (status, said.count("\n")) == (2, 1)
@@ -228,12 +259,18 @@ def test_no_setting_runs(landweave: Run, scene: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "pytorch_model.bin", "hubconf.py", "setup.py"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "model.pt", "pytorch_model.bin", "hubconf.py", "setup.py"]
+)
 def test_no_file_of_a_bundle_runs(landweave: Run, scene: Path, tmp_path: Path, name: str) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    (bundle / "model.json").write_bytes((ROOT / "segmentation/bundles/demo/model.json").read_bytes())
-    (bundle / "model.safetensors").write_bytes((ROOT / "segmentation/bundles/demo/model.safetensors").read_bytes())
+    (bundle / "model.json").write_bytes(
+        (ROOT / "segmentation/bundles/demo/model.json").read_bytes()
+    )
+    (bundle / "model.safetensors").write_bytes(
+        (ROOT / "segmentation/bundles/demo/model.safetensors").read_bytes()
+    )
     program = f"import os; os.mkdir({str(tmp_path / 'ran')!r})".encode()
     (bundle / name).write_bytes(program if name.endswith("py") else bomb(tmp_path / "ran", ".pt"))
     status, *_ = landweave("plan", scene, "--segmenter", bundle, "--preflight", "warn")
@@ -241,7 +278,9 @@ def test_no_file_of_a_bundle_runs(landweave: Run, scene: Path, tmp_path: Path, n
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("text", ["kind: otsu\nindex: &a [*a]\n", "a: &a {x: 1}\n" + "b: &b {<<: [*a, *a]}\n"])
+@pytest.mark.parametrize(
+    "text", ["kind: otsu\nindex: &a [*a]\n", "a: &a {x: 1}\n" + "b: &b {<<: [*a, *a]}\n"]
+)
 def test_settings_that_grow_when_they_are_read_are_refused(
     landweave: Run, scene: Path, tmp_path: Path, text: str
 ) -> None:
@@ -251,8 +290,12 @@ def test_settings_that_grow_when_they_are_read_are_refused(
     assert "refers to an anchor" in said
 
 
-@pytest.mark.parametrize("value", ["2024-13-45", "9" * 5000, "[" * 5000, "\x00", "!!binary '*'", "!!timestamp x"])
-def test_settings_that_only_look_like_values_are_refused_in_one_line(landweave: Run, scene: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["2024-13-45", "9" * 5000, "[" * 5000, "\x00", "!!binary '*'", "!!timestamp x"]
+)
+def test_settings_that_only_look_like_values_are_refused_in_one_line(
+    landweave: Run, scene: Path, value: str
+) -> None:
     status, _, said = landweave("plan", scene, "--segmenter", "otsu", "--set", f"index={value}")
     assert (status, said.count("\n")) == (2, 1)
     assert len(said) < 6000
@@ -270,14 +313,16 @@ def test_what_a_file_says_moves_no_cursor(landweave: Run, tmp_path: Path) -> Non
     assert said.rstrip("\n").isprintable()
 
 
-# ------------------------------------------------------------------------------------------------ what is written where
+# ---------------------------------------------------------------------------- what is written where
 
 
 def everything_under(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
-def test_names_from_files_and_settings_stay_in_the_run_folder(landweave: Run, tmp_path: Path) -> None:
+def test_names_from_files_and_settings_stay_in_the_run_folder(
+    landweave: Run, tmp_path: Path
+) -> None:
     """The scene's own name, class names and index names are text, wherever they come from."""
     data = tmp_path / "data"
     data.mkdir()
@@ -292,14 +337,18 @@ def test_names_from_files_and_settings_stay_in_the_run_folder(landweave: Run, tm
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "NDVI/../../evil", "..", ""])
-def test_an_index_is_one_of_the_catalogue_or_nothing(landweave: Run, scene: Path, tmp_path: Path, name: str) -> None:
+def test_an_index_is_one_of_the_catalogue_or_nothing(
+    landweave: Run, scene: Path, tmp_path: Path, name: str
+) -> None:
     before = everything_under(tmp_path)
     assert landweave("index", scene, name, "--out", tmp_path / "indices")[0] == 2
     assert everything_under(tmp_path) - before <= {Path("indices")}
 
 
 @pytest.mark.parametrize("link", ["parts", ".lock"])
-def test_a_run_writes_through_no_link(landweave: Run, scene: Path, tmp_path: Path, link: str) -> None:
+def test_a_run_writes_through_no_link(
+    landweave: Run, scene: Path, tmp_path: Path, link: str
+) -> None:
     victim, run = tmp_path / "victim", tmp_path / "run"
     run.mkdir()
     if link == "parts":
@@ -315,10 +364,20 @@ def test_a_run_writes_through_no_link(landweave: Run, scene: Path, tmp_path: Pat
     assert kept.read_text() == "precious"
 
 
-def test_a_product_that_is_a_link_is_replaced_and_its_target_kept(landweave: Run, scene: Path, tmp_path: Path) -> None:
+def test_a_product_that_is_a_link_is_replaced_and_its_target_kept(
+    landweave: Run, scene: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    names = ("classes.tif", "landcover.gpkg", "areas.csv", "quicklook.png", "run.json", "landcover.qgs", "classes.qml")
+    names = (
+        "classes.tif",
+        "landcover.gpkg",
+        "areas.csv",
+        "quicklook.png",
+        "run.json",
+        "landcover.qgs",
+        "classes.qml",
+    )
     for name in names:
         (tmp_path / f"victim-{name}").write_text("precious")
         (run / name).symlink_to(tmp_path / f"victim-{name}")
@@ -333,22 +392,33 @@ def test_starting_afresh_removes_parts_and_nothing_else(tmp_path: Path) -> None:
     """A folder called parts may be somebody's."""
     parts = tmp_path / "project" / "parts"
     parts.mkdir(parents=True)
-    names = {"wheel.tif", "r0001c0002-0123456789abcdef0123456789abcdef.tif", "fit-0123456789abcdef.json"}
+    names = {
+        "wheel.tif",
+        "r0001c0002-0123456789abcdef0123456789abcdef.tif",
+        "fit-0123456789abcdef.json",
+    }
     for name in names:
         (parts / name).write_text("x")
     with open_run(tmp_path / "project", fresh=True):
         assert [path.name for path in parts.iterdir()] == ["wheel.tif"]
 
 
-# ----------------------------------------------------------------------------------------------- requests from a form
+# ----------------------------------------------------------------------------- requests from a form
 
 
 def request(**given: object) -> Request:
-    told: dict[str, object] = {"source": Source(paths=("a.tif",)), "out": "run", "segmenter": Otsu(), **given}
+    told: dict[str, object] = {
+        "source": Source(paths=("a.tif",)),
+        "out": "run",
+        "segmenter": Otsu(),
+        **given,
+    }
     return Request.model_validate(told)
 
 
-def test_a_form_reaches_no_host_and_every_folder_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_form_reaches_no_host_and_every_folder_unless_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("LANDWEAVE_DATA_ROOTS", "LANDWEAVE_ALLOWED_HOSTS"):
         monkeypatch.delenv(name, raising=False)
     assert (reach_of_forms().roots, reach_of_forms().hosts) == (None, ())
@@ -377,15 +447,21 @@ def test_every_place_a_form_names_is_within_its_roots(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(tmp_path))
-    with confined(reach_of_forms()):
+    with restrict_access(reach_of_forms()):
         check_places(request())
-        check_places(request(source=Source(paths=("a.tif",), mask="band=3"), segmenter={"kind": "network"}))
+        check_places(
+            request(source=Source(paths=("a.tif",), mask="band=3"), segmenter={"kind": "network"})
+        )
         with pytest.raises(InputError, match="this server opens"):
             check_places(request(**given))
 
 
-@pytest.mark.parametrize("name", ["tcp://evil.example:8786", "tls://10.0.0.1:8786", "os.system", "a.yaml", "tcp://"])
-def test_a_form_names_no_machine_that_could_send_it_code(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["tcp://evil.example:8786", "tls://10.0.0.1:8786", "os.system", "a.yaml", "tcp://"]
+)
+def test_a_form_names_no_machine_that_could_send_it_code(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.delenv("LANDWEAVE_ALLOWED_HOSTS", raising=False)
     with pytest.raises(InputError):
         check_machines(name)
@@ -395,15 +471,19 @@ def test_a_form_names_no_machine_that_could_send_it_code(monkeypatch: pytest.Mon
     check_machines("tcp://evil.example:8786")
 
 
-def test_the_command_line_goes_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, landweave: Run) -> None:
+def test_the_command_line_goes_anywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, landweave: Run
+) -> None:
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(tmp_path / "data"))
     path = draw_scene(tmp_path / "scene.tif", 20, 20)
     assert landweave("plan", path)[0] == 0
-    with confined(reach_of_forms()), pytest.raises(InputError, match="outside the folders"):
+    with restrict_access(reach_of_forms()), pytest.raises(InputError, match="outside the folders"):
         open_scene([str(path)])
 
 
-def test_a_flow_ends_with_the_mistake_before_it_opens_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_flow_ends_with_the_mistake_before_it_opens_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from flows.deployments.segment_scene import segment_scene
 
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(tmp_path / "data"))
@@ -414,7 +494,7 @@ def test_a_flow_ends_with_the_mistake_before_it_opens_anything(monkeypatch: pyte
     assert not (tmp_path / "data").exists()
 
 
-# ---------------------------------------------------------------------------------------------------------- who listens
+# -------------------------------------------------------------------------------------- who listens
 
 
 def listening(process: psutil.Process) -> set[str]:
@@ -442,7 +522,7 @@ def test_serve_listens_on_the_loopback_interface_alone(tmp_path: Path) -> None:
         assert listening(psutil.Process(process.pid)) == {"127.0.0.1"}
 
 
-# ---------------------------------------------------------------------------------------------------------- what we use
+# -------------------------------------------------------------------------------------- what we use
 
 
 @pytest.mark.slow

@@ -28,9 +28,14 @@ def serving_in_part(file: Path, there: int) -> Iterator[tuple[str, threading.Eve
             assert asked
             first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
             if last >= there and not back.is_set():
-                self.answer(520, b"", {"Content-Length": "0"})  # a code that GDAL does not ask again for
+                self.answer(
+                    520, b"", {"Content-Length": "0"}
+                )  # a code that GDAL does not ask again for
                 return
-            span = {"Content-Range": f"bytes {first}-{last}/{len(content)}", "Content-Length": str(last + 1 - first)}
+            span = {
+                "Content-Range": f"bytes {first}-{last}/{len(content)}",
+                "Content-Length": str(last + 1 - first),
+            }
             self.answer(206, content[first : last + 1], span)
 
         def answer(self, code: int, body: bytes, headers: dict[str, str]) -> None:

@@ -1,1 +1,2 @@
-"""Where pixels lie: scenes, tiles, mosaics, regions, polygons. Knows nothing of what a pixel means."""
+"""Where pixels lie: scenes, tiles, mosaics, regions, polygons. Knows nothing of what a pixel
+means."""

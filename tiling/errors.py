@@ -6,29 +6,33 @@ import re
 
 _SECRET = (
     r"(?:[\w.%-]*(?:sig|token|secret|password|passwd|credential|key|auth)[\w.%-]*|x-(?:amz|goog|ms)-[\w.%-]+"
-    r"|expires|policy|s[eprtv]|sk(?:e|s|t|v|oid|tid)|spr|sip)"  # of signatures by CloudFront and Azure
+    # of signatures by CloudFront and Azure
+    r"|expires|policy|s[eprtv]|sk(?:e|s|t|v|oid|tid)|spr|sip)"
 )
 # In abfs://container@account nothing is secret.
 _USER = re.compile(r"(\b(?!abfss?:)[a-z][\w+.-]*://)[^/\s@\"'<>]+@", re.IGNORECASE)
 _SIGNED = re.compile(rf"([?&]{_SECRET}=)[^&\s\"'<>)]+", re.IGNORECASE)
 
 
-def redacted(text: str) -> str:
-    """The text, and an ellipsis for each password and each signature or token in the URLs it names."""
+def redact(text: str) -> str:
+    """The text, and an ellipsis for each password and each signature or token in the URLs it
+    names."""
     return _SIGNED.sub(r"\1…", _USER.sub(r"\1…@", text))
 
 
 class InputError(ValueError):
-    """A person's mistake in one sentence: what was asked, what is true, how to mend it; secrets left out.
+    """A person's mistake in one sentence: what was asked, what is true, how to mend it; secrets
+    left out.
 
-    The command line prints the sentence alone and ends with status 2. It pickles, so a worker can raise it.
+    The command line prints the sentence alone and ends with status 2. It pickles, so a worker can
+    raise it.
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(one_line(redacted(sentence)))
+        super().__init__(one_line(redact(sentence)))
 
 
-class Away(InputError):
+class RemoteUnavailable(InputError):
     """Another machine does not hand out what it has. Asked again later, it may."""
 
 
@@ -37,5 +41,6 @@ class Damaged(InputError):
 
 
 def one_line(text: str) -> str:
-    """A text as a terminal may be shown it: what comes out of a file can hold line breaks and control sequences."""
+    """A text as a terminal may be shown it: what comes out of a file can hold line breaks and
+    control sequences."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())

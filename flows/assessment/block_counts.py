@@ -1,4 +1,5 @@
-"""What a block of a map and its reference holds: counts that add up to those of the whole, whatever the blocks."""
+"""What a block of a map and its reference holds: counts that add up to those of the whole, whatever
+the blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from segmentation.accuracy.boundary_f1 import Spacing, count_boundaries, reach
 from segmentation.accuracy.confusion import confusion_matrix
 from segmentation.accuracy.reliability import count_confidence
-from tiling.classmaps.alignment import on_grid
+from tiling.classmaps.alignment import warp_to
 from tiling.classmaps.raster import Groups, is_value, open_classes, read_classes, read_confidence
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
@@ -80,7 +81,8 @@ class Counts:
         k = len(values)
         if k > MOST_CLASSES:
             raise InputError(
-                f"map and reference hold more than {MOST_CLASSES} classes between them; are both class rasters?"
+                f"map and reference hold more than {MOST_CLASSES} classes between them; are both "
+                "class rasters?"
             )
         zeros = [np.zeros(shape, np.int64) for shape in ((k, k), (k, 4), (k,), (101, 2))]
         return cls(tuple(values), *zeros)
@@ -108,21 +110,25 @@ class Counts:
 def count(comparison: Comparison, core: Window) -> Counts:
     """What one block of the grid holds."""
     with ExitStack() as stack:
-        grid = stack.enter_context(open_classes(comparison.map if comparison.on == "map" else comparison.reference))
+        grid = stack.enter_context(
+            open_classes(comparison.map if comparison.on == "map" else comparison.reference)
+        )
 
         def layer(path: str) -> Any:
-            return stack.enter_context(on_grid(stack.enter_context(open_classes(path)), grid))
+            return stack.enter_context(warp_to(stack.enter_context(open_classes(path)), grid))
 
         spacing = PixelSpacing(geobox_of(grid))
         window = core
         if comparison.tolerance:
             rows, cols = reach(Spacing(*spacing.read(core)), comparison.tolerance)
             # and one, because what a boundary is depends on the pixel beyond
-            sides = core.moved(-rows - 1, -cols - 1) | core.moved(rows + 1, cols + 1)
+            sides = core.shift(-rows - 1, -cols - 1) | core.shift(rows + 1, cols + 1)
             window = sides & Window.of_shape(*grid.shape)
         inside = core.within(window)
         if comparison.points is None:
-            truth, counts = read_classes(layer(comparison.reference), window, comparison.reference_groups)
+            truth, counts = read_classes(
+                layer(comparison.reference), window, comparison.reference_groups
+            )
             if not (counts[inside].any() or comparison.areas):
                 return Counts.none()
         found, mapped = read_classes(layer(comparison.map), window, comparison.map_groups)
@@ -145,7 +151,10 @@ def count(comparison: Comparison, core: Window) -> Counts:
         if comparison.tolerance and expected.size:
             apart = Spacing(*spacing.read(window))
             tally = replace(
-                tally, boundaries=count_boundaries(truth, found, counts, inside, apart, values, comparison.tolerance)
+                tally,
+                boundaries=count_boundaries(
+                    truth, found, counts, inside, apart, values, comparison.tolerance
+                ),
             )
         if comparison.areas and values:
             units = PixelAreas(spacing.geobox).read(core)[mapped[inside]]

@@ -1,4 +1,5 @@
-"""What is compared with what, on whose grid and by which classes: decided before a block is counted."""
+"""What is compared with what, on whose grid and by which classes: decided before a block is
+counted."""
 
 from __future__ import annotations
 
@@ -18,15 +19,15 @@ from flows.assessment.reclassify import (
     Regrouping,
     by_name,
     by_number,
-    groups,
-    is_whole,
-    named_rows,
-    not_held,
+    is_class_value,
+    reclass_table,
+    rows_with_names,
     shape_groups,
+    unused_classes,
 )
-from segmentation.models.trained import Bundled
+from segmentation.models.trained import TrainedSegmenter
 from segmentation.registry import kinds, segmenter_class
-from tiling.classmaps.alignment import TWICE, overlap, same_grid, side
+from tiling.classmaps.alignment import MUCH_FINER, overlap, pixel_side, same_grid
 from tiling.classmaps.raster import has_alpha, open_classes
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
@@ -37,14 +38,15 @@ from tiling.labels.open_labels import open_labels
 from tiling.labels.vector_labels import ShapeLabels
 
 MOST_PIXELS = 256
-"""Beyond this many pixels a tolerance would need more memory than a block should take, and is none."""
+"""Beyond this many pixels a tolerance would need more memory than a block should take, and is
+none."""
 
 NO_CLASS = np.iinfo(np.int64).min
 On = Literal["auto", "map", "reference"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class ComparisonPlan:
     """What will be counted, where, and what a person must be told of it."""
 
     comparison: Comparison
@@ -59,17 +61,18 @@ class Decision:
     """What may make every figure wrong."""
 
 
-def rasters_decided(
+def plan_raster_comparison(
     comparison: Comparison, regrouping: Regrouping, own: LegendRows, on: On, tolerance: float | None
-) -> Decision:
+) -> ComparisonPlan:
     """On which grid two rasters are compared.
 
-    Nearest neighbour looks at one pixel under each of the grid's. On the finer grid of two that is every pixel of the
-    other; on a much coarser one most would never be looked at, and that is refused.
+    Nearest neighbour looks at one pixel under each of the grid's. On the finer grid of two that is
+    every pixel of the other; on a much coarser one most would never be looked at, and that is
+    refused.
     """
-    theirs = named_rows(comparison.reference)
-    given = groups("--reference-classes", regrouping, theirs, own)
-    notes = list(not_held("--reference-classes", comparison.reference, given, theirs))
+    theirs = rows_with_names(comparison.reference)
+    given = reclass_table("--reference-classes", regrouping, theirs, own)
+    notes = list(unused_classes("--reference-classes", comparison.reference, given, theirs))
     doubts: tuple[str, ...] = ()
     called = Path(comparison.map).name, Path(comparison.reference).name
     if own and theirs:
@@ -81,37 +84,43 @@ def rasters_decided(
     with open_classes(comparison.map) as found, open_classes(comparison.reference) as truth:
         sources = {"map": found, "reference": truth}
         names = {"map": Path(comparison.map).name, "reference": Path(comparison.reference).name}
-        sides = {which: side(source) for which, source in sources.items()}
+        sides = {which: pixel_side(source) for which, source in sources.items()}
         chosen: Literal["map", "reference"] = on if on != "auto" else "map"
         other: Literal["map", "reference"] = "reference" if chosen == "map" else "map"
-        if sides[other] < TWICE * sides[chosen]:
+        if sides[other] < MUCH_FINER * sides[chosen]:
             if on != "auto":
                 unseen = 1 - (sides[other] / sides[chosen]) ** 2
                 raise InputError(
-                    f"{names[other]} has pixels of {sides[other]:.3g} m, {names[chosen]} of {sides[chosen]:.3g} m: on "
-                    f"the grid of {names[chosen]} nearest neighbour would never look at {100 * unseen:.0f} % of "
+                    f"{names[other]} has pixels of {sides[other]:.3g} m, {names[chosen]} of "
+                    f"{sides[chosen]:.3g} m: on "
+                    f"the grid of {names[chosen]} nearest neighbour would never look at "
+                    f"{100 * unseen:.0f} % of "
                     f"{names[other]}; compare with --on {other}"
                 )
             chosen, other = other, chosen
         compared = (
-            f"compared on the grid of {names[chosen]} ({sides[chosen]:.3g} m), {names[other]} ({sides[other]:.3g} m) "
+            f"compared on the grid of {names[chosen]} ({sides[chosen]:.3g} m), {names[other]} "
+            f"({sides[other]:.3g} m) "
             "resampled by nearest neighbour"
         )
         if same_grid(found, truth):
             compared = f"compared on the grid that {names['map']} and {names['reference']} share"
-        elif sides[chosen] < TWICE * sides[other]:
+        elif sides[chosen] < MUCH_FINER * sides[other]:
             times = (sides[other] / sides[chosen]) ** 2
-            notes.append(f"each pixel of {names[other]} counts about {times:.0f} times, once for each finer one on it")
+            notes.append(
+                f"each pixel of {names[other]} counts about {times:.0f} times, once for each "
+                "finer one on it"
+            )
         grid = geobox_of(sources[chosen])
         metres = tolerance_of(grid, geobox_of(sources[other]), tolerance)
         where = overlap(sources[other], sources[chosen])
     becomes = dict(given)
     moved = [(new, *row[1:]) for row in theirs if (new := becomes.get(row[0], row[0])) is not None]
     comparison = replace(comparison, on=chosen, tolerance=metres)
-    return Decision(comparison, grid, where, (*moved, *own), compared, tuple(notes), doubts)
+    return ComparisonPlan(comparison, grid, where, (*moved, *own), compared, tuple(notes), doubts)
 
 
-def shapes_decided(
+def plan_shape_comparison(
     comparison: Comparison,
     regrouping: Regrouping,
     own: LegendRows,
@@ -119,8 +128,9 @@ def shapes_decided(
     on: On,
     tolerance: float | None,
     work: Path,
-) -> Decision:
-    """Shapes are compared on the map's grid: points are looked up one by one, polygons become a raster in `work`."""
+) -> ComparisonPlan:
+    """Shapes are compared on the map's grid: points are looked up one by one, polygons become a
+    raster in `work`."""
     if on == "reference":
         raise InputError(f"{comparison.reference} holds shapes, which have no grid; leave --on out")
     with open_classes(comparison.map) as found:
@@ -135,29 +145,64 @@ def shapes_decided(
         class_of = {old: NO_CLASS if new is None else new for old, new in becomes}
         value = np.array([class_of[old] for old in labels.values[of].tolist()], np.int64)
         kept = value != NO_CLASS
-        samples = Points(np.floor(row[kept]).astype(np.int64), np.floor(col[kept]).astype(np.int64), value[kept])
+        samples = Points(
+            np.floor(row[kept]).astype(np.int64), np.floor(col[kept]).astype(np.int64), value[kept]
+        )
         comparison = replace(comparison, points=samples)
-        compared = f"compared at {kept.sum():,} points of {reference}, each with the pixel of {name} that holds it"
+        compared = (
+            f"compared at {kept.sum():,} points of {reference}, each with the pixel of "
+            f"{name} that holds it"
+        )
     else:
-        path = burnt(labels, work / "reference.tif")
+        path = rasterise_labels(labels, work / "reference.tif")
         metres = tolerance_of(grid, grid, tolerance)
-        comparison = replace(comparison, reference=str(path), reference_groups=becomes, tolerance=metres)
-        compared = f"compared on the grid of {name}, where shapes of {reference} hold the centre of a pixel"
+        comparison = replace(
+            comparison, reference=str(path), reference_groups=becomes, tolerance=metres
+        )
+        compared = (
+            f"compared on the grid of {name}, where shapes of {reference} hold the centre "
+            "of a pixel"
+        )
     known = {old: new for old, new in becomes if new is not None}
-    theirs = [(known[v], word, colour) for v, word, colour in labels.rows if v in known and not is_whole(word)]
+    theirs = [
+        (known[v], word, colour)
+        for v, word, colour in labels.rows
+        if v in known and not is_class_value(word)
+    ]
     whole = Window.of_shape(*grid.shape)  # the map's own areas are those of all of it
-    bare = own and not regrouping and not comparison.map_groups and all(is_whole(word) for _, word, _ in labels.rows)
+    bare = (
+        own
+        and not regrouping
+        and not comparison.map_groups
+        and all(is_class_value(word) for _, word, _ in labels.rows)
+    )
     doubts = (by_number(own, (), name, reference),) if bare else ()
     notes = (*unheld, *labels.notes)
-    return Decision(replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, notes, doubts)
+    return ComparisonPlan(
+        replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, notes, doubts
+    )
 
 
-def burnt(labels: ShapeLabels, path: Path) -> Path:
-    """Write labels as a uint8 GeoTIFF on their grid, 0 = none; what holds no label takes no room."""
+def rasterise_labels(labels: ShapeLabels, path: Path) -> Path:
+    """Write labels as a uint8 GeoTIFF on their grid, 0 = none; what holds no label takes no
+    room."""
     assert labels.geobox.crs is not None  # the map has one
     height, width = labels.geobox.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": 0}
-    profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "ZSTD", "zstd_level": 1}
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": 0,
+    }
+    profile |= {
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+    }
     profile |= {"crs": labels.geobox.crs.to_wkt(), "transform": labels.geobox.affine}
     with rasterio.open(path, "w", **profile, sparse_ok=True, bigtiff="IF_SAFER") as target:
         for window in labels.windows():
@@ -166,7 +211,8 @@ def burnt(labels: ShapeLabels, path: Path) -> Path:
 
 
 def tolerance_of(grid: GeoBox, other: GeoBox, given: float | None) -> float:
-    """Metres within which boundaries are the same: what was asked for, else two pixels of the coarser raster.
+    """Metres within which boundaries are the same: what was asked for, else two pixels of the
+    coarser raster.
 
     No raster draws a boundary better than its pixels; the default is rounded to three digits.
     """
@@ -174,7 +220,10 @@ def tolerance_of(grid: GeoBox, other: GeoBox, given: float | None) -> float:
     if given is None:
         return float(f"{min(2 * max(side, PixelSpacing(other).side), MOST_PIXELS * side):.3g}")
     if given > MOST_PIXELS * side:
-        raise InputError(f"--tolerance {given:g}: that is more than {MOST_PIXELS} pixels of {side:.3g} m; take less")
+        raise InputError(
+            f"--tolerance {given:g}: that is more than {MOST_PIXELS} pixels of {side:.3g} m; take "
+            "less"
+        )
     return given
 
 
@@ -187,18 +236,21 @@ def check_numbers(tolerance: float | None, bins: int) -> None:
 
 
 def is_probability(record: Path) -> bool:
-    """Whether the confidence of a run is a model's probability; so it is taken to be where there is no record."""
+    """Whether the confidence of a run is a model's probability; so it is taken to be where there is
+    no record."""
     try:
         kind = json.loads(record.read_text(encoding="utf-8"))["segmenter"]["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         return True
-    return kind not in kinds() or issubclass(segmenter_class(kind), Bundled)
+    return kind not in kinds() or issubclass(segmenter_class(kind), TrainedSegmenter)
 
 
 def confidence_of(map_path: str | Path, given: str | Path | None) -> Path | None:
-    """The raster of confidence that was named, else that beside `classes.tif` if it has the map's pixels.
+    """The raster of confidence that was named, else that beside `classes.tif` if it has the map's
+    pixels.
 
-    Confidence of rules and thresholds is a distance, no probability: it is taken only if it is named.
+    Confidence of rules and thresholds is a distance, no probability: it is taken only if it is
+    named.
     """
     path = Path(given) if given else Path(map_path).with_name("confidence.tif")
     if not given and (Path(map_path).name != "classes.tif" or not path.exists()):
@@ -210,5 +262,8 @@ def confidence_of(map_path: str | Path, given: str | Path | None) -> Path | None
             return path if sure.dtypes == ("uint8",) and same_grid(sure, found) else None
         has_alpha(path, sure)
         if sure.dtypes[0] != "uint8":
-            raise InputError(f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for none")
+            raise InputError(
+                f"{path} holds {sure.dtypes[0]}; a confidence is uint8: 0 to 100 percent, 255 for "
+                "none"
+            )
     return path

@@ -1,7 +1,8 @@
 """A map against a reference: aligned explicitly, counted block by block.
 
-What is compared is decided first and becomes one small value, a `Comparison`. Counting a block needs nothing else, so
-blocks may be counted anywhere and in any order: their counts are whole numbers that add up to those of the whole.
+What is compared is decided first and becomes one small value, a `Comparison`. Counting a block
+needs nothing else, so blocks may be counted anywhere and in any order: their counts are whole
+numbers that add up to those of the whole.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ from pathlib import Path
 import numpy as np
 
 from flows.assessment.block_counts import Comparison, Counts, count
-from flows.assessment.comparison import Decision, On, check_numbers, confidence_of, rasters_decided, shapes_decided
+from flows.assessment.comparison import (
+    ComparisonPlan,
+    On,
+    check_numbers,
+    confidence_of,
+    plan_raster_comparison,
+    plan_shape_comparison,
+)
 from flows.assessment.reclassify import (
     LegendRows,
     Regrouping,
-    groups,
-    named,
-    named_rows,
-    not_held,
-    renamed,
+    legend_for,
+    reclass_table,
+    rename_classes,
+    rows_with_names,
+    unused_classes,
 )
-from flows.compute.progress import Map, Progress, counted, silent
+from flows.compute.progress import Map, Progress, report_items, silent
 from segmentation.accuracy.area_estimation import AreaEstimates
 from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
 from segmentation.accuracy.confusion import Accuracy
@@ -36,7 +44,7 @@ from segmentation.models.bundle import Bundle, load
 from tiling.classmaps.raster import open_classes
 from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
-from tiling.io.access import reaching
+from tiling.io.access import allow_folder
 from tiling.labels.open_labels import is_raster
 
 BLOCK = 1024
@@ -63,26 +71,32 @@ def evaluate(
     map: Map = map,
     progress: Progress = silent,
 ) -> Accuracy:
-    """Accuracy of a class raster against a reference: a class raster, or polygons or points with a `column` of classes.
+    """Accuracy of a class raster against a reference: a class raster, or polygons or points with a
+    `column` of classes.
 
-    Both are compared on the map's grid, or on that of a reference that is more than twice as fine; `on` says otherwise,
-    and `Accuracy.compared` says which it was. The other raster and the mask are laid on it by nearest neighbour. Pixels
-    without data on either side are left out, and with a `mask` so are those where it is not `mask_value`.
+    Both are compared on the map's grid, or on that of a reference that is more than twice as fine;
+    `on` says otherwise, and `Accuracy.compared` says which it was. The other raster and the mask
+    are laid on it by nearest neighbour. Pixels without data on either side are left out, and with a
+    `mask` so are those where it is not `mask_value`.
 
-    Every value found on either side is a class; its name is the legend's or, without one, that of the map's or of the
-    reference's own legend. Classes are regrouped first: `{1: 4, "forest": 2, 9: None}` counts class 1 as 4, what is
-    called forest as 2, and leaves 9 out; `{5: "Open land", 6: "Open land"}` of a map makes one class of that name.
+    Every value found on either side is a class; its name is the legend's or, without one, that of
+    the map's or of the reference's own legend. Classes are regrouped first: `{1: 4, "forest": 2, 9:
+    None}` counts class 1 as 4, what is called forest as 2, and leaves 9 out; `{5: "Open land", 6:
+    "Open land"}` of a map makes one class of that name.
 
-    Two rasters whose classes are named are matched by name; where one side has bare numbers these are taken for the
-    other's, and `Accuracy.doubts` says so, as it does where the reference is one of the labels that the map's model was
+    Two rasters whose classes are named are matched by name; where one side has bare numbers these
+    are taken for the other's, and `Accuracy.doubts` says so, as it does where the reference is one
+    of the labels that the map's model was
     `taught` with: by their names, by default those of the run beside the map.
 
-    Boundaries are the same within `tolerance` metres: by default two pixels of the coarser raster; 0 compares none. The
-    `confidence` is that beside a map called classes.tif unless another is named. `block` and `map` change no figure.
+    Boundaries are the same within `tolerance` metres: by default two pixels of the coarser raster;
+    0 compares none. The
+    `confidence` is that beside a map called classes.tif unless another is named. `block` and `map`
+    change no figure.
     """
     check_numbers(tolerance, bins)
-    own = legend or named_rows(map_path)
-    target, slips = renamed("--map-classes", map_classes, own)
+    own = legend or rows_with_names(map_path)
+    target, slips = rename_classes("--map-classes", map_classes, own)
     for path in (map_path, *([mask] if mask else [])):
         open_classes(path).close()  # a mistake is said now, and not by a worker
     comparison = Comparison(
@@ -91,45 +105,60 @@ def evaluate(
         mask=str(mask or ""),
         mask_value=mask_value,
         confidence=str(confidence_of(map_path, confidence) or ""),
-        map_groups=groups("--map-classes", map_classes, own, target),
+        map_groups=reclass_table("--map-classes", map_classes, own, target),
     )
-    notes = (*slips, *not_held("--map-classes", map_path, comparison.map_groups, own))
+    notes = (*slips, *unused_classes("--map-classes", map_path, comparison.map_groups, own))
     own = target
-    with tempfile.TemporaryDirectory(prefix="landweave-") as work, reaching(Path(work)):
+    with tempfile.TemporaryDirectory(prefix="landweave-") as work, allow_folder(Path(work)):
         if is_raster(reference):
             if column:
-                raise InputError(f"{reference} is a raster and has no column {column}; leave --column out")
-            decision = rasters_decided(comparison, reference_classes, own, on, tolerance)
+                raise InputError(
+                    f"{reference} is a raster and has no column {column}; leave --column out"
+                )
+            decision = plan_raster_comparison(comparison, reference_classes, own, on, tolerance)
         else:
-            decision = shapes_decided(comparison, reference_classes, own, column, on, tolerance, Path(work))
+            decision = plan_shape_comparison(
+                comparison, reference_classes, own, column, on, tolerance, Path(work)
+            )
         labels = labels_behind(map_path) if taught is None else taught
-        doubts = (*decision.doubts, *learnt_from(labels, reference))
+        doubts = (*decision.doubts, *notes_on_training_labels(labels, reference))
         decision = replace(decision, notes=(*notes, *decision.notes), doubts=doubts)
         blocks = [window for window in decision.where.blocks(block) if window]
-        parts = counted(map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress)
+        parts = report_items(
+            map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress
+        )
         total = reduce(add, parts, Counts.none())
     if not total.matrix.any():
         where = f" where {mask} is {mask_value}" if mask else ""
         raise InputError(
-            f"{map_path} and {reference} share no labelled pixel{where}; check that they show the same place and that "
+            f"{map_path} and {reference} share no labelled pixel{where}; check that they show the "
+            "same place and that "
             "each declares its no data"
         )
     return accuracy_of(total, decision, bins)
 
 
-def accuracy_of(total: Counts, decision: Decision, bins: int) -> Accuracy:
-    """What all counts say. A class that the map has, but nowhere with a reference, is in the areas alone."""
+def accuracy_of(total: Counts, decision: ComparisonPlan, bins: int) -> Accuracy:
+    """What all counts say. A class that the map has, but nowhere with a reference, is in the areas
+    alone."""
     comparison, notes = decision.comparison, list(decision.notes)
-    rows = named(total.values, decision.legend)
+    rows = legend_for(total.values, decision.legend)
     seen = total.matrix.any(0) | total.matrix.any(1)
     of_seen = [row for row, there in zip(rows, seen, strict=True) if there]
     if not (total.matrix.any(0) & total.matrix.any(1)).any():
-        notes.append("map and reference have no class in common; regroup with --map-classes or --reference-classes")
+        notes.append(
+            "map and reference have no class in common; regroup with --map-classes or "
+            "--reference-classes"
+        )
     boundaries = areas = None
     if comparison.tolerance and total.boundaries[:, 0].any():
-        boundaries = BoundaryAccuracy.from_counts(total.boundaries[seen], of_seen, comparison.tolerance)
+        boundaries = BoundaryAccuracy.from_counts(
+            total.boundaries[seen], of_seen, comparison.tolerance
+        )
     elif comparison.tolerance:
-        notes.append("boundaries are not compared: the reference nowhere shows two classes side by side")
+        notes.append(
+            "boundaries are not compared: the reference nowhere shows two classes side by side"
+        )
     if comparison.areas:
         square_metres = total.mapped * np.float64(PixelAreas(decision.grid).unit)
         try:
@@ -141,7 +170,9 @@ def accuracy_of(total: Counts, decision: Decision, bins: int) -> Accuracy:
     return replace(
         Accuracy.from_confusion(total.matrix[np.ix_(seen, seen)], of_seen),
         boundaries=boundaries,
-        reliability=Reliability.from_counts(total.confidence, bins) if total.confidence.any() else None,
+        reliability=Reliability.from_counts(total.confidence, bins)
+        if total.confidence.any()
+        else None,
         areas=areas,
         compared=decision.compared,
         doubts=decision.doubts,
@@ -158,21 +189,24 @@ def notes_on(areas: AreaEstimates, comparison: Comparison) -> Iterator[str]:
             f"{'have' if len(left) > 1 else 'has'} fewer than two reference samples"
         )
     yield "intervals hold for a random sample, or one stratified by the map's classes" + (
-        "" if comparison.points is not None else "; pixels of one polygon are alike, so the true ones are wider"
+        ""
+        if comparison.points is not None
+        else "; pixels of one polygon are alike, so the true ones are wider"
     )
 
 
-def pieces(map_path: str | Path) -> int:
+def work_pieces(map_path: str | Path) -> int:
     """How many pieces worth a worker's while a map has."""
     with open_classes(map_path) as source:
         return int(-(-source.height // PIECE) * -(-source.width // PIECE))
 
 
-# ------------------------------------------------------------------------------------------------- what is compared
+# --------------------------------------------------------------------------------- what is compared
 
 
 def labels_behind(map_path: str | Path) -> Sequence[str]:
-    """Names of the labels that the model of a run's map was trained on; none where no run or no model lies there."""
+    """Names of the labels that the model of a run's map was trained on; none where no run or no
+    model lies there."""
     try:
         record = json.loads(Path(map_path).with_name("run.json").read_text(encoding="utf-8"))
         return labels_of(load(record["segmenter"]["bundle"]))
@@ -186,12 +220,14 @@ def labels_of(bundle: Bundle) -> Sequence[str]:
     return [str(name) for name in labels] if isinstance(labels, list) else []
 
 
-def learnt_from(labels: Sequence[str], reference: str | Path) -> tuple[str, ...]:
-    """What stands beside every figure where the reference has the name of labels that the model was trained on."""
+def notes_on_training_labels(labels: Sequence[str], reference: str | Path) -> tuple[str, ...]:
+    """What stands beside every figure where the reference has the name of labels that the model was
+    trained on."""
     name = Path(reference).name
     if name not in labels:
         return ()
     return (
-        f"the model was trained on labels called {name}: against its own training data figures say how well it learnt, "
+        f"the model was trained on labels called {name}: against its own training data figures "
+        "say how well it learnt, "
         "not how good the map is; compare with labels that it has not seen",
     )

@@ -1,4 +1,5 @@
-"""Pictures and tables of how good a map is: the confusion matrix, the reliability diagram, and their figures as CSV."""
+"""Pictures and tables of how good a map is: the confusion matrix, the reliability diagram, and
+their figures as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ LEGIBLE = 24
 
 
 def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
-    """Write accuracy.json, accuracy.csv, confusion.csv, confusion.png and, with a confidence, reliability.png."""
+    """Write accuracy.json, accuracy.csv, confusion.csv, confusion.png and, with a confidence,
+    reliability.png."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "accuracy.json", json_text(accuracy))
@@ -38,8 +40,12 @@ def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
                 figure.savefig(work / name, metadata={"Software": "landweave"}, format="png")
                 (work / name).replace(folder / name)
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
-    return tuple(folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures))
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
+        ) from error
+    return tuple(
+        folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures)
+    )
 
 
 def class_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
@@ -63,11 +69,14 @@ def class_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
 def confusion_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:
     """The counts, true class along rows."""
     names = [one.name for one in accuracy.classes]
-    return ["true \\ map", *names], [[name, *row] for name, row in zip(names, accuracy.matrix, strict=True)]
+    return ["true \\ map", *names], [
+        [name, *row] for name, row in zip(names, accuracy.matrix, strict=True)
+    ]
 
 
 def draw_confusion(accuracy: Accuracy) -> Figure:
-    """Each row shows where the pixels of a true class went: percent of the row, and their number."""
+    """Each row shows where the pixels of a true class went: percent of the row, and their
+    number."""
     import numpy as np
     from matplotlib.patches import Rectangle
 
@@ -84,7 +93,8 @@ def draw_confusion(accuracy: Accuracy) -> Figure:
             if matrix[row, col]:
                 axes.text(
                     col, row, f"{100 * shares[row, col]:.1f} %\n{short(int(matrix[row, col]))}",
-                    ha="center", va="center", fontsize=7, color="white" if shares[row, col] > 0.6 else "black",
+                    ha="center", va="center", fontsize=7, color="white" if shares[row,
+                    col] > 0.6 else "black",
                 )  # fmt: skip
     names = [one.name for one in accuracy.classes]
     axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
@@ -92,8 +102,15 @@ def draw_confusion(accuracy: Accuracy) -> Figure:
     axes.tick_params(length=0, pad=14)
     thick = 0.12 * k / side  # inches, in cells
     for place, one in enumerate(accuracy.classes):
-        for corner, size in (((place - 0.5, k - 0.5), (1, thick)), ((-0.5 - thick, place - 0.5), (thick, 1))):
-            axes.add_patch(Rectangle(corner, *size, facecolor=one.colour, edgecolor="white", lw=1, clip_on=False))
+        for corner, size in (
+            ((place - 0.5, k - 0.5), (1, thick)),
+            ((-0.5 - thick, place - 0.5), (thick, 1)),
+        ):
+            axes.add_patch(
+                Rectangle(
+                    corner, *size, facecolor=one.colour, edgecolor="white", lw=1, clip_on=False
+                )
+            )
     axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1)
@@ -116,15 +133,33 @@ def draw_reliability(reliability: Reliability) -> Figure:
     figure = blank_figure(5, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     there = [one for one in reliability.bins if one.pixels]
-    middles, widths = [(one.low + one.high) / 2 for one in there], [one.high - one.low for one in there]
+    middles, widths = (
+        [(one.low + one.high) / 2 for one in there],
+        [one.high - one.low for one in there],
+    )
     right = [one.accuracy for one in there]
     gaps = [one.confidence - one.accuracy for one in there]
     upper.bar(middles, right, widths, color="#3b7dd8", edgecolor="white", label="right")
-    upper.bar(middles, gaps, widths, right, color="#d6453d", alpha=0.35, edgecolor="#d6453d", label="gap to confidence")
+    upper.bar(
+        middles,
+        gaps,
+        widths,
+        right,
+        color="#d6453d",
+        alpha=0.35,
+        edgecolor="#d6453d",
+        label="gap to confidence",
+    )
     upper.plot([0, 1], [0, 1], color="#555555", linestyle="--", linewidth=1)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="part that is right")
     upper.legend(frameon=False, fontsize=8, loc="upper left")
-    lower.bar(middles, [one.pixels / reliability.pixels for one in there], widths, color="#999999", edgecolor="white")
+    lower.bar(
+        middles,
+        [one.pixels / reliability.pixels for one in there],
+        widths,
+        color="#999999",
+        edgecolor="white",
+    )
     lower.set(xlabel="confidence", ylabel="part of pixels")
     figure.suptitle(
         f"expected calibration error {reliability.expected_calibration_error:.3f}: on average "

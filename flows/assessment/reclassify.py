@@ -1,4 +1,5 @@
-"""Classes that count as others: by value or name, of class rasters and of shapes, and what tables name in vain."""
+"""Classes that count as others: by value or name, of class rasters and of shapes, and what tables
+name in vain."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.parsing import nearest
-from tiling.classmaps.legend import completed, legend_of
+from tiling.classmaps.legend import legend_of, with_default_rows
 from tiling.classmaps.raster import Groups, open_classes, read_classes
 from tiling.errors import InputError
 from tiling.grid.window import Window
@@ -28,18 +29,22 @@ Regrouping = Mapping[Any, int | str | None]
 """What classes, by value or name, become, by value or name; None or nothing leaves them out."""
 
 
-def groups(option: str, given: Regrouping, own: LegendRows, target: LegendRows) -> Groups:
-    """What classes become: keys are values or names of the legend `own`, values those of `target` or None."""
+def reclass_table(option: str, given: Regrouping, own: LegendRows, target: LegendRows) -> Groups:
+    """What classes become: keys are values or names of the legend `own`, values those of `target`
+    or None."""
     values = {name.casefold(): value for value, name, _ in own}
     found = {}
     for key, value in given.items():
-        if is_whole(key):
+        if is_class_value(key):
             old = int(key)
         elif str(key).casefold() in values:
             old = values[str(key).casefold()]
         else:
             has = ", ".join(f"{v}={name}" for v, name, _ in own)
-            raise InputError(f"{option}: there is no class {key}; {f'known are {has}' if has else 'give its value'}")
+            raise InputError(
+                f"{option}: there is no class {key}; "
+                f"{f'known are {has}' if has else 'give its value'}"
+            )
         found[old] = value_of(option, value, target)
     return tuple(found.items())
 
@@ -51,15 +56,28 @@ class Matched(NamedTuple):
     notes: tuple[str, ...]
 
 
-def by_name(given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, reference: str) -> Matched:
-    """What the values of a named reference become where the map's classes are named too: the class of the same name.
+def by_name(
+    given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, reference: str
+) -> Matched:
+    """What the values of a named reference become where the map's classes are named too: the class
+    of the same name.
 
-    `given` goes before. A class whose name the map does not have is a class of its own, whatever its number. Raises
+    `given` goes before. A class whose name the map does not have is a class of its own, whatever
+    its number. Raises
     `InputError` where no name of either is the other's, for then nothing can be compared.
     """
     called = {name.casefold(): value for value, name, _ in own}
     decided, found, strange = dict(given), {}, {}
-    free = count(max([2**16, *(value for value, _, _ in (*own, *theirs)), *(v or 0 for v in decided.values())]) + 1)
+    free = count(
+        max(
+            [
+                2**16,
+                *(value for value, _, _ in (*own, *theirs)),
+                *(v or 0 for v in decided.values()),
+            ]
+        )
+        + 1
+    )
     for value, name, _ in theirs:
         if value in decided:
             continue
@@ -71,13 +89,15 @@ def by_name(given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, r
         has, lacks = (", ".join(name for _, name, _ in rows[:MOST_NAMED]) for rows in (own, theirs))
         first = next(name for _, name, _ in theirs)
         raise InputError(
-            f"{reference} names {lacks} and {map_name} names {has}: no class is called the same in both; say which is "
+            f"{reference} names {lacks} and {map_name} names {has}: no class is called the same "
+            "in both; say which is "
             f"which with --reference-classes, for example '{first}={own[0][1]}'"
         )
     words = ", ".join(name for _, name in strange.values())
     notes = (
         f"{map_name} has no class called {words}, so it is nowhere right where {reference} has "
-        f"{'them' if len(strange) > 1 else 'it'}; if one of its own is the same, say so with --reference-classes",
+        f"{'them' if len(strange) > 1 else 'it'}; if one of its own is the same, say so with "
+        "--reference-classes",
     )
     own_classes = {value: new for value, (new, _) in strange.items()}
     becomes = {old: new for old, new in (decided | found | own_classes).items() if old != new}
@@ -85,18 +105,23 @@ def by_name(given: Groups, own: LegendRows, theirs: LegendRows, map_name: str, r
 
 
 def by_number(own: LegendRows, theirs: LegendRows, map_name: str, reference: str) -> str:
-    """What stands beside every figure where one side names its classes and the other has bare numbers."""
+    """What stands beside every figure where one side names its classes and the other has bare
+    numbers."""
     bare, names, rows = (reference, map_name, own) if own else (map_name, reference, theirs)
     option = "--reference-classes" if own else "--map-classes"
     meant = ", ".join(f"{value} {name}" for value, name, _ in rows[:MOST_NAMED])
     return (
-        f"{bare} names no class, so its numbers were taken for those of {names} ({meant}); if they mean something "
+        f"{bare} names no class, so its numbers were taken for those of {names} ({meant}); if "
+        "they mean something "
         f"else, these figures mean nothing: say what they are with {option} NUMBER=CLASS"
     )
 
 
-def renamed(option: str, given: Regrouping, own: LegendRows) -> tuple[LegendRows, tuple[str, ...]]:
-    """The legend after regrouping: a name that is nobody's is a new class, in the place of the first that counts as it.
+def rename_classes(
+    option: str, given: Regrouping, own: LegendRows
+) -> tuple[LegendRows, tuple[str, ...]]:
+    """The legend after regrouping: a name that is nobody's is a new class, in the place of the
+    first that counts as it.
 
     Beside it a note for each new name that looks like a slip of one that is there.
     """
@@ -105,30 +130,35 @@ def renamed(option: str, given: Regrouping, own: LegendRows) -> tuple[LegendRows
     new: dict[str, str] = {}
     for key, target in given.items():
         name = "" if target is None else str(target).strip()
-        if not name or is_whole(name) or name.casefold() in names:
+        if not name or is_class_value(name) or name.casefold() in names:
             continue
-        value = int(key) if is_whole(key) else names.get(str(key).casefold())
+        value = int(key) if is_class_value(key) else names.get(str(key).casefold())
         if value is None or name.casefold() in new:  # `groups` says that there is no such class
             continue
         new[name.casefold()] = name
-        colour = rows[value][2] if value in rows else completed((), [value])[0][2]
+        colour = rows[value][2] if value in rows else with_default_rows((), [value])[0][2]
         rows[value] = (value, name, colour)
         if slip := nearest(name, (known for _, known, _ in own)):
             notes.append(f"{option}: {name} is a new class{slip}")
     return tuple(rows.values()), tuple(notes)
 
 
-def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -> tuple[str, ...]:
+def unused_classes(
+    option: str, path: str | Path, given: Groups, legend: LegendRows
+) -> tuple[str, ...]:
     """A note on classes to regroup that a raster has neither in its legend nor in its pixels.
 
-    Pixels are looked at for what the legend does not know, and only until all of it is found. Raises `InputError` where
-    none of the classes is there: one table may serve many maps, but not be of none.
+    Pixels are looked at for what the legend does not know, and only until all of it is found.
+    Raises `InputError` where none of the classes is there: one table may serve many maps, but not
+    be of none.
     """
     missing, held = {old for old, _ in given} - {value for value, _, _ in legend}, set[int]()
     if not missing:
         return ()
     with open_classes(path) as source:
-        missing -= {old for old, new in given if new is None and old == source.nodata}  # is left out as it is
+        missing -= {
+            old for old, new in given if new is None and old == source.nodata
+        }  # is left out as it is
         for window in Window.of_shape(*source.shape).blocks(_BLOCK):
             if not missing:
                 return ()
@@ -136,13 +166,19 @@ def not_held(option: str, path: str | Path, given: Groups, legend: LegendRows) -
             held.update(np.unique(values[valid]).tolist())
             missing -= held
     there = map(str, sorted({value for value, _, _ in legend} | held))
-    return no_class(option, path, map(str, sorted(missing)), list(there), len(given))
+    return unknown_class_note(option, path, map(str, sorted(missing)), list(there), len(given))
 
 
-def no_class(
-    option: str, path: str | Path, missing: Iterable[str], held: Sequence[str], given: int, column: str = ""
+def unknown_class_note(
+    option: str,
+    path: str | Path,
+    missing: Iterable[str],
+    held: Sequence[str],
+    given: int,
+    column: str = "",
 ) -> tuple[str, ...]:
-    """A note on the classes to regroup that a file does not have; `InputError` where they are all that was `given`.
+    """A note on the classes to regroup that a file does not have; `InputError` where they are all
+    that was `given`.
 
     `column` is another one of the file that has them.
     """
@@ -151,7 +187,8 @@ def no_class(
         return ()
     listed = ", ".join([*held[:MOST_NAMED], *(["…"] if len(held) > MOST_NAMED else [])]) or "none"
     said = (
-        f"{option} {', '.join(f'{name}=…' for name in named[:MOST_NAMED])}: {path} has no such class; it has {listed}"
+        f"{option} {', '.join(f'{name}=…' for name in named[:MOST_NAMED])}: {path} has no such "
+        f"class; it has {listed}"
     )
     if column:
         said += f"; its column {column} has: take that with --column {column}"
@@ -160,34 +197,43 @@ def no_class(
     return (said,)
 
 
-def shape_groups(labels: ShapeLabels, given: Regrouping, own: LegendRows) -> tuple[Groups, tuple[str, ...]]:
-    """What the values of shapes become, and notes. Theirs are numbers of their own: what stands in the column counts.
+def shape_groups(
+    labels: ShapeLabels, given: Regrouping, own: LegendRows
+) -> tuple[Groups, tuple[str, ...]]:
+    """What the values of shapes become, and notes. Theirs are numbers of their own: what stands in
+    the column counts.
 
-    A number there is the class itself, a word the class of the map with that name, unless `given` says otherwise.
+    A number there is the class itself, a word the class of the map with that name, unless `given`
+    says otherwise.
     """
     known: dict[str, int | None] = {name.casefold(): value for value, name, _ in own}
     names = [name for _, name, _ in labels.rows]
     missing = []
     for key, value in given.items():
-        word = str(int(key)) if is_whole(key) else str(key).strip().casefold()  # 01 in a column of text is 1
+        word = (
+            str(int(key)) if is_class_value(key) else str(key).strip().casefold()
+        )  # 01 in a column of text is 1
         if word not in map(str.casefold, names):
             missing.append(str(key))
         known[word] = value_of("--reference-classes", value, own)
     column = column_with(labels.path, missing) if missing else ""
-    notes = no_class("--reference-classes", labels.path, missing, names, len(given), column)
+    notes = unknown_class_note(
+        "--reference-classes", labels.path, missing, names, len(given), column
+    )
     found: dict[int, int | None] = {}
     lost = []
     for value, name, _ in labels.rows:
         if name.casefold() in known:
             found[value] = known[name.casefold()]
-        elif is_whole(name):
+        elif is_class_value(name):
             found[value] = int(name)
         else:
             lost.append(name)
     if lost:
         has = ", ".join(f"{value}={name}" for value, name, _ in own)
         raise InputError(
-            f"{labels.path}: {', '.join(lost)} {'are no classes' if len(lost) > 1 else 'is no class'} of the map"
+            f"{labels.path}: {', '.join(lost)} "
+            f"{'are no classes' if len(lost) > 1 else 'is no class'} of the map"
             f"{f', which has {has}' if has else ''}; say which they are with --reference-classes "
             + ",".join(f"'{name}=VALUE'" if " " in name else f"{name}=VALUE" for name in lost)
         )
@@ -198,27 +244,32 @@ def value_of(option: str, given: int | str | None, target: LegendRows) -> int | 
     """The class that a value or a name of a legend means; None for none."""
     if given is None or str(given).strip() == "":
         return None
-    if is_whole(given):
+    if is_class_value(given):
         return int(given)
-    named = next((value for value, name, _ in target if name.casefold() == str(given).strip().casefold()), None)
+    named = next(
+        (value for value, name, _ in target if name.casefold() == str(given).strip().casefold()),
+        None,
+    )
     if named is None:
         has = ", ".join(f"{v}={name}" for v, name, _ in target)
-        raise InputError(f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}")
+        raise InputError(
+            f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}"
+        )
     return named
 
 
-def is_whole(text: int | str) -> bool:
+def is_class_value(text: int | str) -> bool:
     """Whether something names a class by its value."""
     return str(text).strip().lstrip("-").isdecimal()
 
 
-def named_rows(path: str | Path) -> LegendRows:
+def rows_with_names(path: str | Path) -> LegendRows:
     """The rows of a raster's own legend that give a name."""
     return [row for row in legend_of(path) if row[1] != str(row[0])]
 
 
-def named(values: Iterable[int], legend: LegendRows) -> LegendRows:
+def legend_for(values: Iterable[int], legend: LegendRows) -> LegendRows:
     """A row for each value, by its number where the legend does not know it."""
     rows = {value: (value, name, colour) for value, name, colour in legend}
-    colours = {value: colour for value, _, colour in completed((), values)}
+    colours = {value: colour for value, _, colour in with_default_rows((), values)}
     return [rows.get(value, (value, f"Class {value}", colours[value])) for value in values]

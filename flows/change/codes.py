@@ -1,4 +1,5 @@
-"""What each pixel was and is, as one number: pairs of values counted, classes brought together, codes written."""
+"""What each pixel was and is, as one number: pairs of values counted, classes brought together,
+codes written."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flows.assessment.reclassify import is_whole
-from flows.change.map_pair import Pair, Side, read
-from tiling.classmaps.legend import completed
+from flows.assessment.reclassify import is_class_value
+from flows.change.map_pair import MapSource, Pair, read
+from tiling.classmaps.legend import with_default_rows
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
@@ -20,7 +21,8 @@ from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 
 BASE = 100
-"""A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5; 202 stayed 2."""
+"""A code is 100 × class before + class now, so that a person can read it: 205 was class 2 and is 5;
+202 stayed 2."""
 
 
 CODES = BASE * BASE
@@ -29,8 +31,9 @@ DENSE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the first pass saw: pixels and units of `PixelAreas`, Python's integers, exact in any order."""
+class PairCounts:
+    """What the first pass saw: pixels and units of `PixelAreas`, Python's integers, exact in any
+    order."""
 
     pairs: Mapping[tuple[int, int], tuple[int, int]]
     """Of each pair of values, earlier and later, where both are sure."""
@@ -38,11 +41,11 @@ class Found:
     only_earlier: tuple[int, int] = (0, 0)
     only_later: tuple[int, int] = (0, 0)
 
-    def __add__(self, other: Found) -> Found:
+    def __add__(self, other: PairCounts) -> PairCounts:
         pairs = dict(self.pairs)
         for key, counts in other.pairs.items():
             pairs[key] = _plus(pairs.get(key, (0, 0)), counts)
-        return Found(
+        return PairCounts(
             pairs,
             _plus(self.unsure, other.unsure),
             _plus(self.only_earlier, other.only_earlier),
@@ -54,7 +57,7 @@ def _plus(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     return one[0] + other[0], one[1] + other[1]
 
 
-def look(pair: Pair, window: Window) -> Found:
+def count_pairs(pair: Pair, window: Window) -> PairCounts:
     """First pass over a block: which values meet, and on how much of the Earth."""
     seen = read(pair, window)
     with open_classes(pair.later.path) as now:
@@ -65,7 +68,7 @@ def look(pair: Pair, window: Window) -> Found:
 
     both = seen.had & seen.has
     counted = both & seen.sure
-    return Found(
+    return PairCounts(
         _pairs(seen.before[counted], seen.now[counted], units[counted]),
         measured(both & ~seen.sure),
         measured(seen.had & ~seen.has),
@@ -95,7 +98,7 @@ def _pairs(
     }
 
 
-# -------------------------------------------------------------------------------------------------------------- classes
+# ------------------------------------------------------------------------------------------ classes
 
 
 @dataclass(frozen=True)
@@ -110,22 +113,34 @@ class Classes:
     notes: tuple[str, ...] = ()
 
 
-def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Found) -> Classes:
+def match_classes(
+    earlier: MapSource, later: MapSource, regrouping: Mapping[str, str], found: PairCounts
+) -> Classes:
     """The classes of two maps, brought together by name.
 
-    A map without names takes the other's, value by value. Raises `InputError` where one map shows a class that the
-    other does not know. Classes keep the later map's values where these are 1 … 99, else they are numbered.
+    A map without names takes the other's, value by value. Raises `InputError` where one map shows a
+    class that the other does not know. Classes keep the later map's values where these are 1 … 99,
+    else they are numbered.
     """
     notes = []
-    rows, sides = {"earlier": list(earlier.rows), "later": list(later.rows)}, {"earlier": earlier, "later": later}
+    rows, sides = (
+        {"earlier": list(earlier.rows), "later": list(later.rows)},
+        {"earlier": earlier, "later": later},
+    )
     for one, other in (("earlier", "later"), ("later", "earlier")):
         if rows[other] and not rows[one]:
             rows[one] = rows[other]
-            notes.append(f"{sides[one].name} names no classes; its values are taken for those of {sides[other].name}")
+            notes.append(
+                f"{sides[one].name} names no classes; its values are taken for those of "
+                f"{sides[other].name}"
+            )
     values = {"earlier": {a for a, _ in found.pairs}, "later": {b for _, b in found.pairs}}
     known = {which: {value: name for value, name, _ in rows[which]} for which in rows}
-    names = {which: {v: known[which].get(v, str(v)) for v in values[which] | set(known[which])} for which in rows}
-    counted_as = _regrouped(regrouping, names)
+    names = {
+        which: {v: known[which].get(v, str(v)) for v in values[which] | set(known[which])}
+        for which in rows
+    }
+    counted_as = _regroup(regrouping, names)
     for which, called in names.items():
         names[which] = {v: new for v, name in called.items() if (new := counted_as(v, name))}
     for one, other in (("earlier", "later"), ("later", "earlier")):
@@ -134,8 +149,10 @@ def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Foun
         if strange := sorted(name for name in shown if name.casefold() not in theirs):
             knows = ", ".join(dict.fromkeys(names[other].values())) or "no classes"
             raise InputError(
-                f"{sides[one].path} shows {', '.join(strange)}, which {sides[other].path} does not know (it has "
-                f"{knows}); say what they count as on both maps: --classes '{strange[0]}=NAME', or leave them out: "
+                f"{sides[one].path} shows {', '.join(strange)}, which {sides[other].path} does "
+                "not know (it has "
+                f"{knows}); say what they count as on both maps: --classes '{strange[0]}=NAME', "
+                "or leave them out: "
                 f"'{strange[0]}='"
             )
     # Only what occurs, in the later map's order.
@@ -145,27 +162,49 @@ def unite(earlier: Side, later: Side, regrouping: Mapping[str, str], found: Foun
         for value in sorted(names[which]):
             spelt.setdefault(names[which][value].casefold(), names[which][value])
     order = [key for key in spelt if key in shown_keys]
-    own = {key: next((v for v in sorted(names["later"]) if names["later"][v].casefold() == key), 0) for key in order}
+    own = {
+        key: next((v for v in sorted(names["later"]) if names["later"][v].casefold() == key), 0)
+        for key in order
+    }
     kept = all(0 < value < BASE for value in own.values())
     number = own if kept else {key: place for place, key in enumerate(order, start=1)}
     if len(order) >= BASE:
-        raise InputError(f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with --classes")
-    coloured = {names[w][v].casefold(): c for w in ("earlier", "later") for v, _, c in rows[w] if v in names[w]}
-    spare = {value: colour for value, _, colour in completed((), number.values())}
+        raise InputError(
+            f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with "
+            "--classes"
+        )
+    coloured = {
+        names[w][v].casefold(): c
+        for w in ("earlier", "later")
+        for v, _, c in rows[w]
+        if v in names[w]
+    }
+    spare = {value: colour for value, _, colour in with_default_rows((), number.values())}
 
     def numbers_of(which: str) -> dict[int, int]:
-        return {v: number[name.casefold()] for v, name in names[which].items() if name.casefold() in number}
+        return {
+            v: number[name.casefold()]
+            for v, name in names[which].items()
+            if name.casefold() in number
+        }
 
     return Classes(
-        tuple(sorted((number[key], spelt[key], coloured.get(key, spare[number[key]])) for key in order)),
+        tuple(
+            sorted(
+                (number[key], spelt[key], coloured.get(key, spare[number[key]])) for key in order
+            )
+        ),
         numbers_of("earlier"),
         numbers_of("later"),
         tuple(notes),
     )
 
 
-def hiding(names: Iterable[str], regrouping: Mapping[str, str], sides: Iterable[Side]) -> tuple[str, ...]:
-    """Those of the names that are classes of either map and that a person does not speak of, by name or by value."""
+def hiding(
+    names: Iterable[str], regrouping: Mapping[str, str], sides: Iterable[MapSource]
+) -> tuple[str, ...]:
+    """Those of the names that are classes of either map and that a person does not speak of, by
+    name or by value."""
     rows = [row for side in sides for row in side.rows]
     asked = {key.strip().casefold() for key in regrouping}
     asked |= {name.casefold() for value, name, _ in rows if str(value) in asked}
@@ -173,39 +212,47 @@ def hiding(names: Iterable[str], regrouping: Mapping[str, str], sides: Iterable[
     return tuple(name for name in names if name.casefold() in held)
 
 
-def _regrouped(regrouping: Mapping[str, str], names: Mapping[str, Mapping[int, str]]) -> Callable[[int, str], str]:
-    """A function from a class, by value and name, to the name it counts as; empty where it is left out."""
+def _regroup(
+    regrouping: Mapping[str, str], names: Mapping[str, Mapping[int, str]]
+) -> Callable[[int, str], str]:
+    """A function from a class, by value and name, to the name it counts as; empty where it is left
+    out."""
     by_name: dict[str, str] = {}
     by_value: dict[int, str] = {}
     everyone = {name.casefold() for called in names.values() for name in called.values()}
     later = names["later"]
     for key, given in regrouping.items():
         new = given.strip()
-        if is_whole(new) and int(new) in later:
+        if is_class_value(new) and int(new) in later:
             new = later[int(new)]
         if key.strip().casefold() in everyone:
             by_name[key.strip().casefold()] = new
-        elif is_whole(key) and any(int(key) in called for called in names.values()):
+        elif is_class_value(key) and any(int(key) in called for called in names.values()):
             by_value[int(key)] = new
         else:
-            has = ", ".join(dict.fromkeys(name for called in names.values() for name in called.values()))
+            has = ", ".join(
+                dict.fromkeys(name for called in names.values() for name in called.values())
+            )
             raise InputError(f"--classes: neither map has a class {key}; there are {has or 'none'}")
     return lambda value, name: by_name.get(name.casefold(), by_value.get(value, name))
 
 
-# ------------------------------------------------------------------------------------------------------------ the codes
+# ---------------------------------------------------------------------------------------- the codes
 
 
 @dataclass(frozen=True)
-class Coding:
+class Encoding:
     """What the second pass has to know."""
 
     pair: Pair
     classes: Classes
 
 
-def code(coding: Coding, window: Window) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8] | None]:
-    """Second pass over a block: the code of each pixel, 0 where it is not compared; and the lower confidence."""
+def encode(
+    coding: Encoding, window: Window
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8] | None]:
+    """Second pass over a block: the code of each pixel, 0 where it is not compared; and the lower
+    confidence."""
     seen = read(coding.pair, window)
     before = _numbers(seen.before, coding.classes.earlier)
     now = _numbers(seen.now, coding.classes.later)
@@ -213,7 +260,7 @@ def code(coding: Coding, window: Window) -> tuple[npt.NDArray[np.uint16], npt.ND
     codes = np.where(there, before * BASE + now, 0).astype(np.uint16)
     confidence = None
     if seen.confidence is not None:
-        confidence = np.where(changed(codes), seen.confidence, NO_CONFIDENCE).astype(np.uint8)
+        confidence = np.where(is_change(codes), seen.confidence, NO_CONFIDENCE).astype(np.uint8)
     return codes, confidence
 
 
@@ -224,17 +271,21 @@ def _numbers(values: npt.NDArray[np.integer], number: Mapping[int, int]) -> npt.
     return np.where(known[place] == values, numbers[place], 0).astype(np.int32)
 
 
-def changed(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def is_change(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
     """Where a code tells of a change."""
     differs: npt.NDArray[np.bool_] = codes % (BASE + 1) != 0
     return differs
 
 
-def count_codes(raster: Path, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def count_codes(
+    raster: Path, window: Window
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The codes that occur in a block, and `(2, codes)` pixels and area units of each."""
     with open_dataset(str(raster)) as source:
         codes = source.read(1, window=window.ranges)
         units = PixelAreas(geobox_of(source)).read(window)
-    counts = np.stack([np.bincount(codes.ravel(), minlength=CODES), sum_by(codes.ravel(), units.ravel(), CODES)])
+    counts = np.stack(
+        [np.bincount(codes.ravel(), minlength=CODES), sum_by(codes.ravel(), units.ravel(), CODES)]
+    )
     there = np.flatnonzero(counts[0])
     return there, counts[:, there]

@@ -1,8 +1,8 @@
 """`landweave change`: what became of what between two maps: matrix, raster, polygons, pictures.
 
-Two passes over blocks, anywhere and in any order: the first counts pairs of values as they are; then classes are
-brought together by name; the second writes a code for every pixel. The matrix counts those codes, and the polygons
-outline them, so all products say the same to the last pixel.
+Two passes over blocks, anywhere and in any order: the first counts pairs of values as they are;
+then classes are brought together by name; the second writes a code for every pixel. The matrix
+counts those codes, and the polygons outline them, so all products say the same to the last pixel.
 """
 
 from __future__ import annotations
@@ -20,51 +20,71 @@ import rasterio
 import rasterio.errors
 
 from flows.assessment.evaluate import BLOCK
-from flows.assessment.evaluate import pieces as pieces_of
-from flows.change.codes import BASE, CODES, Coding, Found, code, count_codes, hiding, look, unite
-from flows.change.map_pair import Pair, Side, align
+from flows.assessment.evaluate import work_pieces as pieces_of
+from flows.change.codes import (
+    BASE,
+    CODES,
+    Encoding,
+    PairCounts,
+    count_codes,
+    count_pairs,
+    encode,
+    hiding,
+    match_classes,
+)
+from flows.change.map_pair import MapSource, Pair, align_maps
 from flows.change.model import Change
 from flows.change.publish import publish
 from flows.compute.pool import Pool, ThisProcess
-from flows.compute.progress import Progress, counted, silent
+from flows.compute.progress import Progress, report_items, silent
 from flows.requests.change import ChangeRequest
 from flows.requests.overwriting import check_change
-from flows.storage.lock import held
+from flows.storage.lock import folder_lock
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.files import on_disk, scratch
-from tiling.regions.relabel_small import Patches, replaced
+from tiling.regions.relabel_small import Patches, relabel_small
 
 if TYPE_CHECKING:
     pass
 
 
 def change(
-    request: ChangeRequest, pool: Pool | None = None, progress: Progress = silent, *, block: int = BLOCK
+    request: ChangeRequest,
+    pool: Pool | None = None,
+    progress: Progress = silent,
+    *,
+    block: int = BLOCK,
 ) -> Change:
     """Compare two maps on the later one's grid and write what became of what into `request.out`.
 
-    A pixel is compared where both maps hold a class and both are sure enough. A patch of change below the smallest area
-    is taken not to have happened: its pixels keep the class they had. `pool` and `block` change nothing. Raises
+    A pixel is compared where both maps hold a class and both are sure enough. A patch of change
+    below the smallest area is taken not to have happened: its pixels keep the class they had.
+    `pool` and `block` change nothing. Raises
     `InputError` for what a person can mend.
     """
     pool = pool or ThisProcess()
-    earlier, later = Side.of(request.earlier), Side.of(request.later)
+    earlier, later = MapSource.of(request.earlier), MapSource.of(request.later)
     if not request.fresh:
         check_change(request.out, request.earlier, request.later)
-    if request.min_confidence and (lacking := [one.path for one in (earlier, later) if not one.confidence]):
+    if request.min_confidence and (
+        lacking := [one.path for one in (earlier, later) if not one.confidence]
+    ):
         raise InputError(
-            f"{lacking[0]} has no confidence.tif beside it; leave --min-confidence out, or make the map with it"
+            f"{lacking[0]} has no confidence.tif beside it; leave --min-confidence out, or make "
+            "the map with it"
         )
-    pair = Pair(earlier, later, align(earlier, later), request.nodata, request.min_confidence)
+    pair = Pair(earlier, later, align_maps(earlier, later), request.nodata, request.min_confidence)
     with open_classes(later.path) as now:
         blocks = list(Window.of_shape(*now.shape).blocks(block))
         unit = PixelAreas(geobox_of(now)).unit
-    looked = counted(pool.map(partial(look, pair), blocks), "compare", len(blocks), progress)
-    found = reduce(add, looked, Found({}))
+    looked = report_items(
+        pool.map(partial(count_pairs, pair), blocks), "compare", len(blocks), progress
+    )
+    found = reduce(add, looked, PairCounts({}))
     if not found.pairs:
         raise InputError(
             f"{earlier.path} and {later.path} share no pixel with data on both"
@@ -72,24 +92,39 @@ def change(
             + "; check that they show the same place and that each declares its no data"
         )
     hidden = hiding(request.hidden, request.classes, (earlier, later))
-    classes = unite(earlier, later, {**dict.fromkeys(hidden, ""), **request.classes}, found)
+    classes = match_classes(earlier, later, {**dict.fromkeys(hidden, ""), **request.classes}, found)
     if not any(a in classes.earlier and b in classes.later for a, b in found.pairs):
-        out = dict.fromkeys((*hidden, *(name for name, new in request.classes.items() if not new.strip())))
-        raise InputError(
-            f"{earlier.path} and {later.path} nowhere both show a class to compare: {', '.join(out)} are left out"
+        out = dict.fromkeys(
+            (*hidden, *(name for name, new in request.classes.items() if not new.strip()))
         )
-    with held(request.out), on_disk(request.out), scratch(request.out) as work:
-        codes, confidence = _write_codes(Coding(pair, classes), blocks, work, pool, progress)
+        raise InputError(
+            f"{earlier.path} and {later.path} nowhere both show a class to compare: "
+            f"{', '.join(out)} are left out"
+        )
+    with folder_lock(request.out), on_disk(request.out), scratch(request.out) as work:
+        codes, confidence = _write_codes(Encoding(pair, classes), blocks, work, pool, progress)
         raw = count_all(codes, blocks, pool)
         final = codes
         if request.min_area:
-            unmade = {i * BASE + j: i * (BASE + 1) for i, _, _ in classes.rows for j, _, _ in classes.rows if i != j}
-            final = replaced(Patches(codes, request.min_area, unmade), work / "kept.tif", tile=block, map=pool.map)
+            unmade = {
+                i * BASE + j: i * (BASE + 1)
+                for i, _, _ in classes.rows
+                for j, _, _ in classes.rows
+                if i != j
+            }
+            final = relabel_small(
+                Patches(codes, request.min_area, unmade),
+                work / "kept.tif",
+                tile=block,
+                map=pool.map,
+            )
         counts = count_all(final, blocks, pool) if request.min_area else raw
         numbers = np.array([value for value, _, _ in classes.rows])
         grid = numbers[:, None] * BASE + numbers
         pixels, units = counts[0][grid], counts[1][grid]
-        small = [_off_diagonal(raw[which][grid]) - _off_diagonal(counts[which][grid]) for which in (0, 1)]
+        small = [
+            _off_diagonal(raw[which][grid]) - _off_diagonal(counts[which][grid]) for which in (0, 1)
+        ]
         # what both maps hold, less what is coded: classes that were left out on purpose
         every = [sum(counts[which] for counts in found.pairs.values()) for which in (0, 1)]
         left_out = {
@@ -108,22 +143,25 @@ def change(
             units,
             unit,
             {why: (n, float(a * np.float64(unit))) for why, (n, a) in left_out.items() if n},
-            (*classes.notes, *_hidden_notes(hidden, every, pixels), *pair.alignment.notes),
+            (*classes.notes, *_notes_on_hidden(hidden, every, pixels), *pair.alignment.notes),
         )
         return publish(result, request, final, confidence, work, pool, progress)
 
 
-def _hidden_notes(hidden: Sequence[str], every: Sequence[int], pixels: npt.NDArray[np.int64]) -> tuple[str, ...]:
+def _notes_on_hidden(
+    hidden: Sequence[str], every: Sequence[int], pixels: npt.NDArray[np.int64]
+) -> tuple[str, ...]:
     """What hides the ground, and how to compare it, where some of it was left out."""
     if not hidden or every[0] == pixels.sum():
         return ()
     return (
-        f"{' and '.join(hidden)} {'hide' if len(hidden) > 1 else 'hides'} the ground: not compared; "
+        f"{' and '.join(hidden)} {'hide' if len(hidden) > 1 else 'hides'} the ground: not "
+        "compared; "
         f"--classes '{hidden[0]}={hidden[0]}' compares it",
     )
 
 
-def pieces(request: ChangeRequest) -> int:
+def work_pieces(request: ChangeRequest) -> int:
     """How many pieces worth a worker's while the comparison has."""
     path = Path(request.later)
     return pieces_of(path / "classes.tif" if path.is_dir() else path)
@@ -142,9 +180,10 @@ def _off_diagonal(counts: npt.NDArray[np.int64]) -> int:
 
 
 def _write_codes(
-    coding: Coding, blocks: Sequence[Window], work: Path, pool: Pool, progress: Progress
+    coding: Encoding, blocks: Sequence[Window], work: Path, pool: Pool, progress: Progress
 ) -> tuple[Path, Path | None]:
-    """The codes, and the lower confidence of changed pixels where both maps have one, as plain rasters."""
+    """The codes, and the lower confidence of changed pixels where both maps have one, as plain
+    rasters."""
     pair = coding.pair
     with open_classes(pair.later.path) as now:
         profile = {
@@ -163,12 +202,18 @@ def _write_codes(
         }
     sure = bool(pair.earlier.confidence and pair.later.confidence)
     with ExitStack() as stack:
-        codes = stack.enter_context(rasterio.open(work / "codes.tif", "w", **profile, dtype="uint16", nodata=0))
+        codes = stack.enter_context(
+            rasterio.open(work / "codes.tif", "w", **profile, dtype="uint16", nodata=0)
+        )
         confidence = None
         if sure:
             settings = {**profile, "dtype": "uint8", "nodata": NO_CONFIDENCE}
-            confidence = stack.enter_context(rasterio.open(work / "confidence.tif", "w", **settings))
-        worked = counted(pool.map(partial(code, coding), blocks), "change", len(blocks), progress)
+            confidence = stack.enter_context(
+                rasterio.open(work / "confidence.tif", "w", **settings)
+            )
+        worked = report_items(
+            pool.map(partial(encode, coding), blocks), "change", len(blocks), progress
+        )
         for window, (pixels, lower) in zip(blocks, worked, strict=True):
             codes.write(pixels, 1, window=window.ranges)
             if confidence is not None:

@@ -22,7 +22,8 @@ SHOWN = 10
 
 
 def draw_flows(result: Change, target: Path) -> None:
-    """A bar of classes for either map and a band for each pair: strong where the class changed, pale where not."""
+    """A bar of classes for either map and a band for each pair: strong where the class changed,
+    pale where not."""
     from matplotlib.patches import PathPatch, Rectangle
     from matplotlib.path import Path as Outline
 
@@ -44,13 +45,18 @@ def draw_flows(result: Change, target: Path) -> None:
         for k in order:
             _, name, colour = result.classes[k]
             size = float(sizes[k])
-            axes.add_patch(Rectangle((x, tops[which][k]), wide, size, facecolor=colour, edgecolor="#777777", lw=0.4))
+            axes.add_patch(
+                Rectangle(
+                    (x, tops[which][k]), wide, size, facecolor=colour, edgecolor="#777777", lw=0.4
+                )
+            )
             if size:
                 middle = max(tops[which][k] + size / 2, ends + 0.033)
                 ends = middle
                 text = f"{name}  {short_hectares(size * result.compared_m2)} · {100 * size:.1f} %"
                 axes.text(
-                    x - 0.015 if which == "before" else x + wide + 0.015, middle, text, va="center", fontsize=8,
+                    x - 0.015 if which == "before" else x + wide + 0.015, middle, text, va="center",
+                    fontsize=8,
                     ha="right" if which == "before" else "left",
                 )  # fmt: skip
     leaving, arriving = dict(tops["before"]), dict(tops["now"])
@@ -64,22 +70,45 @@ def draw_flows(result: Change, target: Path) -> None:
             arriving[j] += size
             left, right, middle = wide, 1.0 - wide, 0.5
             corners = [
-                (left, y0), (middle, y0), (middle, y1), (right, y1), (right, y1 + size), (middle, y1 + size),
+                (left, y0), (middle, y0), (middle, y1), (right, y1), (right, y1 + size), (middle,
+                y1 + size),
                 (middle, y0 + size), (left, y0 + size), (left, y0),
             ]  # fmt: skip
-            kinds = [Outline.MOVETO, *[Outline.CURVE4] * 3, Outline.LINETO, *[Outline.CURVE4] * 3, Outline.CLOSEPOLY]
+            kinds = [
+                Outline.MOVETO,
+                *[Outline.CURVE4] * 3,
+                Outline.LINETO,
+                *[Outline.CURVE4] * 3,
+                Outline.CLOSEPOLY,
+            ]
             colour = result.classes[i][2]
             axes.add_patch(
-                PathPatch(Outline(corners, kinds), facecolor=colour, edgecolor="none", alpha=0.18 if i == j else 0.75)
+                PathPatch(
+                    Outline(corners, kinds),
+                    facecolor=colour,
+                    edgecolor="none",
+                    alpha=0.18 if i == j else 0.75,
+                )
             )
     lowest = max(*(max(tops[which].values()) for which in tops), 1.0) + 0.05
     axes.set(xlim=(-0.55, 1.55), ylim=(lowest, -0.06))
-    axes.text(wide / 2, -0.025, result.earlier.title, ha="center", va="bottom", fontsize=9, weight="bold")
-    axes.text(1 - wide / 2, -0.025, result.later.title, ha="center", va="bottom", fontsize=9, weight="bold")
+    axes.text(
+        wide / 2, -0.025, result.earlier.title, ha="center", va="bottom", fontsize=9, weight="bold"
+    )
+    axes.text(
+        1 - wide / 2,
+        -0.025,
+        result.later.title,
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        weight="bold",
+    )
     axes.set_axis_off()
     percent = 100 * result.changed_m2 / result.compared_m2
     figure.suptitle(
-        f"{short_hectares(result.changed_m2)} of {short_hectares(result.compared_m2)} changed ({percent:.1f} %)",
+        f"{short_hectares(result.changed_m2)} of {short_hectares(result.compared_m2)} changed "
+        f"({percent:.1f} %)",
         fontsize=11,
     )
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
@@ -107,7 +136,7 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     from flows.change.codes import BASE
     from flows.reports.drawing import north_arrow, pixel_ratio, place, scale_bar
     from flows.reports.quicklook import LONGEST
-    from tiling.classmaps.alignment import on_grid
+    from tiling.classmaps.alignment import warp_to
     from tiling.classmaps.raster import open_classes
     from tiling.io.datasets import open_dataset
 
@@ -122,10 +151,10 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
         for side in (result.earlier, result.later):
             rows = side.rows or result.classes
             with open_classes(side.path) as source:
-                laid = on_grid(source, grid)
+                laid = warp_to(source, grid)
                 values = laid.read(1, out_shape=shape, resampling=Resampling.nearest)
                 held = laid.read_masks(1, out_shape=shape, resampling=Resampling.nearest) > 0
-            pictures.append(_painted(values, held, rows))
+            pictures.append(_paint(values, held, rows))
     changes = [(value, name, colour) for value, name, colour in legend if value % (BASE + 1)]
     picture = np.full((*shape, 3), 255, np.uint8)
     picture[code > 0] = (236, 236, 236)
@@ -138,8 +167,12 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     tall = panel * height * ratio / width
     figure = blank_figure(3 * panel + 0.3, min(10.0, max(2.0, tall)) + 2.2)
     axes = figure.subplots(1, 3)
-    for axis, image, title in zip(axes, pictures, (result.earlier.title, result.later.title, "Changed"), strict=True):
-        axis.imshow(image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest")
+    for axis, image, title in zip(
+        axes, pictures, (result.earlier.title, result.later.title, "Changed"), strict=True
+    ):
+        axis.imshow(
+            image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest"
+        )
         axis.set_title(title, fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -147,7 +180,10 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
             edge.set_color("#999999")
     scale_bar(axes[2], crs, bounds, shape)
     north_arrow(axes[2], south_up=transform.e > 0)
-    patches = [Patch(facecolor=colour, edgecolor="#777777", lw=0.5, label=name) for _, name, colour in result.classes]
+    patches = [
+        Patch(facecolor=colour, edgecolor="#777777", lw=0.5, label=name)
+        for _, name, colour in result.classes
+    ]
     kept = {value: (name, colour) for value, name, colour in changes}
     largest = list(result.transitions())[:SHOWN]
     for i, j, _, metres in largest:
@@ -156,14 +192,15 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
         patches.append(Patch(facecolor=colour, edgecolor="#777777", lw=0.5, label=label))
     figure.legend(handles=patches, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(
-        f"Change from {result.earlier.title} to {result.later.title}: {short_hectares(result.changed_m2)} of "
+        f"Change from {result.earlier.title} to {result.later.title}: "
+        f"{short_hectares(result.changed_m2)} of "
         f"{short_hectares(result.compared_m2)}\n{place(crs, bounds)}",
         fontsize=10,
     )
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
-def _painted(values: Any, held: Any, rows: Sequence[LegendRow]) -> Any:
+def _paint(values: Any, held: Any, rows: Sequence[LegendRow]) -> Any:
     import numpy as np
 
     picture = np.full((*values.shape, 3), 255, np.uint8)

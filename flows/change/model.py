@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.change.map_pair import Side
+from flows.change.map_pair import MapSource
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
     """What became of what: the figures, and where the products are."""
 
-    earlier: Side
-    later: Side
+    earlier: MapSource
+    later: MapSource
     aligned: str
     classes: tuple[tuple[int, str, str], ...]
     """Number, name and colour of each of the k classes."""
@@ -35,7 +35,8 @@ class Change:
 
     @property
     def square_metres(self) -> npt.NDArray[np.float64]:
-        """`(k, k)`, earlier class along rows; sums are exact below 2⁵³ units, some four thousand million pixels."""
+        """`(k, k)`, earlier class along rows; sums are exact below 2⁵³ units, some four thousand
+        million pixels."""
         return self.units * np.float64(self.unit)
 
     @property
@@ -47,7 +48,8 @@ class Change:
         return float(self.units.sum() * np.float64(self.unit))
 
     def transitions(self) -> Iterator[tuple[int, int, int, float]]:
-        """Place of the class before, of that now, pixels and m²: the changes that occur, the largest first."""
+        """Place of the class before, of that now, pixels and m²: the changes that occur, the
+        largest first."""
         metres = self.square_metres
         pairs = [(i, j) for i, j in zip(*np.nonzero(self.pixels), strict=True) if i != j]
         for i, j in sorted(pairs, key=lambda pair: (-self.units[pair], pair)):
@@ -56,15 +58,24 @@ class Change:
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
         return {
-            "earlier": {"path": self.earlier.path, "name": self.earlier.name, "date": self.earlier.date},
+            "earlier": {
+                "path": self.earlier.path,
+                "name": self.earlier.name,
+                "date": self.earlier.date,
+            },
             "later": {"path": self.later.path, "name": self.later.name, "date": self.later.date},
             "aligned": self.aligned,
-            "classes": [{"class_id": v, "class_name": name, "colour": colour} for v, name, colour in self.classes],
+            "classes": [
+                {"class_id": v, "class_name": name, "colour": colour}
+                for v, name, colour in self.classes
+            ],
             "pixels": self.pixels.tolist(),
             "area_m2": self.square_metres.tolist(),
             "compared_m2": self.compared_m2,
             "changed_m2": self.changed_m2,
-            "left_out": {why: {"pixels": n, "area_m2": area} for why, (n, area) in self.left_out.items()},
+            "left_out": {
+                why: {"pixels": n, "area_m2": area} for why, (n, area) in self.left_out.items()
+            },
             "polygons": self.polygons,
             "notes": list(self.notes),
         }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 
-from flows.change.codes import BASE, changed
+from flows.change.codes import BASE, is_change
 from flows.change.model import Change
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress
@@ -42,7 +42,8 @@ def publish(
     pool: Pool,
     progress: Progress,
 ) -> Change:
-    """Write the products. `change.json` goes first and comes last: with it there, all others are those it tells of."""
+    """Write the products. `change.json` goes first and comes last: with it there, all others are
+    those it tells of."""
     from dataclasses import replace
 
     from flows.change import figures, tables
@@ -76,7 +77,8 @@ def publish(
         project(about(result), out / "change.tif", legend, outlines, backdrops=backdrops),
     )
     names = (
-        "change.tif", "change.gpkg", "change.qgs", "transition.csv", "change.csv", "flows.png", "quicklook.png",
+        "change.tif", "change.gpkg", "change.qgs", "transition.csv", "change.csv", "flows.png",
+        "quicklook.png",
         "change.json",
     )  # fmt: skip
     result = replace(result, files=tuple(out / name for name in names))
@@ -92,18 +94,23 @@ def publish(
 
 
 def code_legend(result: Change) -> tuple[tuple[int, str, str], ...]:
-    """A row for each code that occurs: what stayed is pale, what changed has most of the colour of what it became."""
+    """A row for each code that occurs: what stayed is pale, what changed has most of the colour of
+    what it became."""
     rows = []
     for i, (before, was, colour) in enumerate(result.classes):
         for j, (now, name, new) in enumerate(result.classes):
             if result.pixels[i, j]:
                 label = f"{was}, unchanged" if i == j else f"{was} → {name}"
-                shade = mixed("#ffffff", colour, 0.3) if i == j else mixed(colour, new, 0.75)
+                shade = (
+                    mix_colours("#ffffff", colour, 0.3)
+                    if i == j
+                    else mix_colours(colour, new, 0.75)
+                )
                 rows.append((before * BASE + now, label, shade))
     return tuple(rows)
 
 
-def mixed(one: str, other: str, part: float) -> str:
+def mix_colours(one: str, other: str, part: float) -> str:
     """A colour between two, `part` of the way."""
     pairs = zip(bytes.fromhex(one[1:]), bytes.fromhex(other[1:]), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in pairs)
@@ -114,7 +121,9 @@ def only_changed(codes: Path, target: Path) -> Path:
     with open_dataset(str(codes)) as source, rasterio.open(target, "w", **source.profile) as out:
         for window in Window.of_shape(*source.shape).blocks(2048):
             values = source.read(1, window=window.ranges)
-            out.write(np.where(changed(values), values, 0).astype(values.dtype), 1, window=window.ranges)
+            out.write(
+                np.where(is_change(values), values, 0).astype(values.dtype), 1, window=window.ranges
+            )
     return target
 
 
@@ -131,11 +140,21 @@ def write_polygons(
     from flows.products.vectorise import polygons
     from tiling.formats.vector_writers import write_vectors
 
-    batches = polygons(raster, pool, progress, nodata=0, confidence=confidence, simplify=request.simplify, scratch=work)
-    return write_vectors(request.out / "change.gpkg", _named(batches, result), layer_of(result))
+    batches = polygons(
+        raster,
+        pool,
+        progress,
+        nodata=0,
+        confidence=confidence,
+        simplify=request.simplify,
+        scratch=work,
+    )
+    return write_vectors(
+        request.out / "change.gpkg", _add_class_names(batches, result), layer_of(result)
+    )
 
 
-def _named(batches: Iterable[pa.RecordBatch], result: Change) -> Iterator[pa.RecordBatch]:
+def _add_class_names(batches: Iterable[pa.RecordBatch], result: Change) -> Iterator[pa.RecordBatch]:
     """The same batches; each feature tells what it was and what it is."""
     import pyarrow as pa
 
@@ -173,7 +192,12 @@ def layer_of(result: Change) -> Layer:
     from tiling.formats.layer import Layer
     from tiling.formats.schema import SCHEMA
 
-    added = [("from_id", pa.int32()), ("from_name", pa.string()), ("to_id", pa.int32()), ("to_name", pa.string())]
+    added = [
+        ("from_id", pa.int32()),
+        ("from_name", pa.string()),
+        ("to_id", pa.int32()),
+        ("to_name", pa.string()),
+    ]
     schema = SCHEMA
     for name, kind in added:
         schema = schema.append(pa.field(name, kind, nullable=False))
@@ -188,7 +212,10 @@ def layer_of(result: Change) -> Layer:
         fields={
             "class_id": ("Code", "100 × class before + class now"),
             "class_name": ("Change", "Class before → class now"),
-            "confidence": ("Confidence (0–100)", "Mean of the lower confidence of both maps, 0 to 100"),
+            "confidence": (
+                "Confidence (0–100)",
+                "Mean of the lower confidence of both maps, 0 to 100",
+            ),
             "from_id": ("Was (value)", "Class before"),
             "from_name": ("Was", "Name of the class before"),
             "to_id": ("Is (value)", "Class now"),

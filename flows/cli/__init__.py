@@ -1,6 +1,7 @@
 """The command line: reads what a person typed, calls the pipeline, prints what came out.
 
-A command is a plain function; nothing heavy is imported before one runs, so that `--help` answers at once.
+A command is a plain function; nothing heavy is imported before one runs, so that `--help` answers
+at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tiling.io.gdal_config import CACHE
 app = typer.Typer(
     name="landweave",
     cls=Group,
-    help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come out.",
+    help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come "
+    "out.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,7 +36,13 @@ app = typer.Typer(
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make maps": (maps.demo, maps.plan, maps.segment, maps.collection, maps.monitor),
-    "Work with maps": (rasters.evaluate, rasters.change, rasters.zones, rasters.vectorise, rasters.index),
+    "Work with maps": (
+        rasters.evaluate,
+        rasters.change,
+        rasters.zones,
+        rasters.vectorise,
+        rasters.index,
+    ),
     "Models": (models.train, models.models, models.export, models.convert),
     "What there is": (models.segmenters, rasters.indices),
     "In a browser": (maps.serve,),
@@ -45,7 +53,8 @@ GO_ON = (maps.segment, models.train, maps.collection, maps.monitor)
 """Keep what they finish."""
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""What click, which typer may carry along under a name of its own, raises for what it cannot read."""
+"""What click, which typer may carry along under a name of its own, raises for what it cannot
+read."""
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,8 +65,14 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**given)
         except KeyboardInterrupt:
-            again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
-            kept = f"; what is finished is kept, and {again} goes on from there" if command in GO_ON else ""
+            again = (
+                "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
+            )
+            kept = (
+                f"; what is finished is kept, and {again} goes on from there"
+                if command in GO_ON
+                else ""
+            )
             print(f"landweave: stopped{kept}", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
 
@@ -74,7 +89,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def landweave(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come out.
 
@@ -89,16 +106,27 @@ for title, commands in COMMANDS.items():
 
 def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
-    os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB; before GDAL's first use, see there
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())  # GDAL's warnings are not for whoever runs this
+    os.environ.setdefault(
+        "GDAL_CACHEMAX", str(CACHE >> 20)
+    )  # MB; before GDAL's first use, see there
+    logging.getLogger("rasterio").addHandler(
+        logging.NullHandler()
+    )  # GDAL's warnings are not for whoever runs this
     typed = sys.argv[1:]
-    for word, value in (*pairwise(typed), *(word.split("=", 1) for word in typed if word.startswith("--out="))):
+    for word, value in (
+        *pairwise(typed),
+        *(word.split("=", 1) for word in typed if word.startswith("--out=")),
+    ):
         if word in ("-o", "--out") and not value.strip():
             _fail(f"{word} is empty; name what to write to, for example {word} run")
-        if word in ("-o", "--out") and (value[0].isspace() or {*"\t\r\n"} & {*value} or not _is_utf8(value)):
-            # readers of URLs drop the blanks, and would write elsewhere; GDAL's file names are UTF-8
+        if word in ("-o", "--out") and (
+            value[0].isspace() or {*"\t\r\n"} & {*value} or not _is_utf8(value)
+        ):
+            # readers of URLs drop the blanks, and would write elsewhere; GDAL's file names are
+            # UTF-8
             _fail(
-                f"{word} {value!r} begins with a blank or has a tab, a line break or no text in it; name it otherwise"
+                f"{word} {value!r} begins with a blank or has a tab, a line break or no text in "
+                "it; name it otherwise"
             )
     try:
         status = app(typed or ["--help"], prog_name="landweave", standalone_mode=False)
@@ -107,7 +135,8 @@ def main() -> None:
         what = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         _fail(f"{what[:1].lower()}{what[1:]}; see {where} --help")
     except ValueError as error:
-        # Both rooms' InputError and what is made of them; told by name, so that an early mistake imports neither room.
+        # Both rooms' InputError and what is made of them; told by name, so that an early mistake
+        # imports neither room.
         if not any(kind.__name__ == "InputError" for kind in type(error).__mro__):
             raise
         _fail(str(error))

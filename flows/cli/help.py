@@ -1,4 +1,5 @@
-"""How help reads: arguments and options under titles, nothing cut, and an example of each command at its end."""
+"""How help reads: arguments and options under titles, nothing cut, and an example of each command
+at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _LEFT = 28
 
 
 class Command(TyperCommand):
-    """A command whose help has its options under their titles (`rich_help_panel`) and ends with examples."""
+    """A command whose help has its options under their titles (`rich_help_panel`) and ends with
+    examples."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         text, _, examples = inspect.cleandoc(settings.get("help") or "").partition(EXAMPLES)
@@ -25,7 +27,9 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments and what has to be given, then the rest."""
         pieces = [str(one.metavar) for one in self.params if one.param_type_name == "argument"]
-        pieces += [_names(one) for one in self.params if one.param_type_name == "option" and one.required]
+        pieces += [
+            _names(one) for one in self.params if one.param_type_name == "option" and one.required
+        ]
         return [*pieces, "[OPTION…]"]
 
     def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
@@ -33,8 +37,12 @@ class Command(TyperCommand):
         titled: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             is_argument = parameter.param_type_name == "argument"
-            title = "Arguments" if is_argument else getattr(parameter, "rich_help_panel", None) or "Options"
-            titled.setdefault(title, []).append((_names(parameter), _described(parameter)))
+            title = (
+                "Arguments"
+                if is_argument
+                else getattr(parameter, "rich_help_panel", None) or "Options"
+            )
+            titled.setdefault(title, []).append((_names(parameter), _describe(parameter)))
         return titled
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -77,12 +85,16 @@ def _names(parameter: Any) -> str:
     return f"{', '.join(sorted(parameter.opts, key=len))} {value}"
 
 
-def _described(parameter: Any) -> str:
+def _describe(parameter: Any) -> str:
     """What a parameter means, and what it is where nothing is said."""
     if getattr(parameter, "required", False) and parameter.param_type_name == "option":
         return f"{parameter.help}  [required]"
     default = getattr(parameter, "default", None)
-    if parameter.param_type_name == "argument" or not parameter.show_default or default in (None, False, "", [], ()):
+    if (
+        parameter.param_type_name == "argument"
+        or not parameter.show_default
+        or default in (None, False, "", [], ())
+    ):
         return parameter.help or ""
     shown = ",".join(map(str, default)) if isinstance(default, list | tuple) else default
     return f"{parameter.help}  [default: {shown}]"

@@ -25,7 +25,15 @@ from flows.cli.options import (
     SourcesOrItems,
     Workers,
 )
-from flows.cli.show import print_json, progress_bar, show_entries, show_files, show_run, show_warnings, table
+from flows.cli.show import (
+    print_json,
+    progress_bar,
+    show_entries,
+    show_files,
+    show_run,
+    show_warnings,
+    table,
+)
 
 WATCHED = "What is watched, and what counts"
 
@@ -94,13 +102,16 @@ def collection(
         list[str],
         typer.Argument(
             metavar="SCENE|FOLDER…",
-            help="Rasters or STAC items, or folders in which each raster is a scene; none with --stac, where each day "
+            help="Rasters or STAC items, or folders in which each raster is a scene; none with "
+            "--stac, where each day "
             "is a scene.",
         ),
     ] = [],  # noqa: B006 - typer copies it
     out: Out,
     pattern: Pattern = "",
-    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the report is called.")] = "",
+    title: Annotated[
+        str, typer.Option("--title", metavar="TEXT", help="What the report is called.")
+    ] = "",
     fit_each: FitEach = False,
     fresh: Fresh = False,
     as_json: Json = False,
@@ -127,12 +138,22 @@ def collection(
     template = options.request(scene, out, looked, fresh=fresh)
     on = where.cluster()
     with progress_bar(quiet=as_json) as progress:
-        request = CollectionRequest(template=template, pattern=pattern, title=title, fit_each=fit_each)
+        request = CollectionRequest(
+            template=template, pattern=pattern, title=title, fit_each=fit_each
+        )
         result = collect(request, on=on, progress=progress)
     if as_json:
         entries = [asdict(entry) for entry in result.entries]
         about = {"warnings": result.warnings, "notes": result.notes}
-        print_json({"folder": result.folder, "entries": entries, "made": result.made, "files": result.files, **about})
+        print_json(
+            {
+                "folder": result.folder,
+                "entries": entries,
+                "made": result.made,
+                "files": result.files,
+                **about,
+            }
+        )
     else:
         show_warnings((*result.warnings, *scene_warnings(result.entries)))
         show_entries(result.entries, {})
@@ -146,7 +167,10 @@ def monitor(
     *,
     watch: Annotated[
         list[str],
-        typer.Argument(metavar="FOLDER…", help="Where new scenes arrive; none with --stac, where each day is one."),
+        typer.Argument(
+            metavar="FOLDER…",
+            help="Where new scenes arrive; none with --stac, where each day is one.",
+        ),
     ] = [],  # noqa: B006 - typer copies it
     out: Out,
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What is watched.")] = "",
@@ -157,7 +181,10 @@ def monitor(
     zones_path: Annotated[
         str,
         typer.Option(
-            "--zones", metavar="FILE", help="Polygon layer to measure each class in.", rich_help_panel=WATCHED
+            "--zones",
+            metavar="FILE",
+            help="Polygon layer to measure each class in.",
+            rich_help_panel=WATCHED,
         ),
     ] = "",
     max_invalid: Annotated[
@@ -186,7 +213,11 @@ def monitor(
     settle: Annotated[
         float,
         typer.Option(
-            "--settle", metavar="S", min=0, help="Seconds a file must lie untouched.", rich_help_panel=WATCHED
+            "--settle",
+            metavar="S",
+            min=0,
+            help="Seconds a file must lie untouched.",
+            rich_help_panel=WATCHED,
         ),
     ] = 30.0,
     options: MapOptions,
@@ -203,14 +234,16 @@ def monitor(
     """
     from dataclasses import asdict
 
-    from flows.parsing import checked
+    from flows.parsing import validate
     from flows.requests.series import MonitorRequest
     from flows.series.monitor import monitor as catch_up
 
     template = options.request(watch, out, looked, fresh=fresh)
-    request = checked(
-        MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path, max_invalid=max_invalid,
-        expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence, settle_seconds=settle,
+    request = validate(
+        MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path,
+        max_invalid=max_invalid,
+        expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence,
+        settle_seconds=settle,
         fit_each=fit_each,
     )  # fmt: skip
     on = where.cluster()
@@ -232,7 +265,7 @@ def monitor(
             }
         )
         return
-    show_warnings(series.told)
+    show_warnings(series.all_warnings)
     show_entries(series.entries, series.unused)
     print("".join(f"\n{note}" for note in series.notes))
     print(f"new: {len(watched.made)} scenes, {len(watched.compared)} changes")
@@ -242,7 +275,10 @@ def monitor(
 def demo(
     out: Out = Path("demo-run"),
     size: Annotated[
-        int, typer.Option("--size", metavar="PX", min=64, max=10**6, help="Width and height of the scene.")
+        int,
+        typer.Option(
+            "--size", metavar="PX", min=64, max=10**6, help="Width and height of the scene."
+        ),
     ] = 4096,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which landscape.")] = 0,
     segmenter: Chosen = "demo",
@@ -267,32 +303,43 @@ def demo(
 
     chosen = choose_segmenter(segmenter, {})
     with progress_bar(quiet=as_json) as progress:
-        with cluster.start(cluster.Cluster(workers=workers), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
+        with cluster.start(
+            cluster.Cluster(workers=workers), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)
+        ) as pool:
             scene, truth = write_demo(out, size, seed, pool, progress)
         source = Source(paths=(str(scene),))
-        request = Request(source=source, out=out, segmenter=chosen, reference=str(truth), fresh=fresh)
+        request = Request(
+            source=source, out=out, segmenter=chosen, reference=str(truth), fresh=fresh
+        )
         published = pipeline.run(request, on=cluster.Cluster(workers=workers), progress=progress)
     show_run(published, as_json=as_json)
     if not as_json:
-        print("\nThe scene and its truth are synthetic; the network was trained on landscapes of other seeds.")
+        print(
+            "\nThe scene and its truth are synthetic; the network was trained on landscapes of "
+            "other seeds."
+        )
 
 
 def serve(
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=1, max=65535, help="Port of the Prefect server.")
+        int,
+        typer.Option("--port", metavar="N", min=1, max=65535, help="Port of the Prefect server."),
     ] = 4200,
     database: Annotated[
         str,
         typer.Option(
             "--database",
             metavar="URL",
-            help="Where Prefect keeps its runs: postgresql://USER@HOST/NAME, or local-postgres, which starts one on "
+            help="Where Prefect keeps its runs: postgresql://USER@HOST/NAME, or local-postgres, "
+            "which starts one on "
             "this machine. By default SQLite, or what PREFECT_SERVER_DATABASE_CONNECTION_URL says.",
         ),
     ] = "",
     no_files: Annotated[
         bool,
-        typer.Option("--no-files", help="Give runs' files no addresses; LANDWEAVE_FILES=off does the same."),
+        typer.Option(
+            "--no-files", help="Give runs' files no addresses; LANDWEAVE_FILES=off does the same."
+        ),
     ] = False,
 ) -> None:
     """Start a Prefect server on this machine with Landweave's flows ready to run.

@@ -1,4 +1,5 @@
-"""What a person may type: each option once, and those that go together as one value that knows what it means."""
+"""What a person may type: each option once, and those that go together as one value that knows what
+it means."""
 
 from __future__ import annotations
 
@@ -27,16 +28,18 @@ WORK = "Where the work is done"
 LARGEST = 2**31 - 1
 """The largest whole number that any option takes: no raster has a longer side."""
 
-# ------------------------------------------------------------------------------------------------------ one at a time
+# ------------------------------------------------------------------------------------ one at a time
 
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SCENE…", help="A raster, or its single-band files (also blue=PATH).")
+    list[str],
+    typer.Argument(metavar="SCENE…", help="A raster, or its single-band files (also blue=PATH)."),
 ]
 SourcesOrItems = Annotated[
     list[str],
     typer.Argument(
         metavar="SCENE…",
-        help="A raster, its single-band files (also blue=PATH), or STAC items (item.json); none with --stac.",
+        help="A raster, its single-band files (also blue=PATH), or STAC items (item.json); none "
+        "with --stac.",
     ),
 ]
 
@@ -46,7 +49,10 @@ def on_disk(path: Path) -> Path:
     from tiling.errors import InputError
 
     if ":/" in str(path):
-        raise InputError(f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a folder")
+        raise InputError(
+            f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a "
+            "folder"
+        )
     path = path if path.name else path.absolute()
     if not path.name:
         raise InputError(f"--out {path} is the root of this machine's folders; name a folder in it")
@@ -55,7 +61,13 @@ def on_disk(path: Path) -> Path:
 
 Out = Annotated[
     Path,
-    typer.Option("--out", "-o", metavar="DIR", help="Folder of the products; made if need be.", callback=on_disk),
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Folder of the products; made if need be.",
+        callback=on_disk,
+    ),
 ]
 RunOut = Annotated[
     str,
@@ -63,36 +75,57 @@ RunOut = Annotated[
         "--out",
         "-o",
         metavar="DIR|URL",
-        help="Folder of the run, on a disk or as s3://…, gs://… or az://…; made if need be, resumed if it is there.",
+        help="Folder of the run, on a disk or as s3://…, gs://… or az://…; made if need be, "
+        "resumed if it is there.",
     ),
 ]
 VectorOut = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson file.")
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson file."
+    ),
 ]
-BundleOut = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the bundle.", callback=on_disk)]
+BundleOut = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the bundle.", callback=on_disk)
+]
 Chosen = Annotated[
     str,
     typer.Option(
         "--segmenter",
         metavar="NAME",
-        help="A kind (see `landweave segmenters`), a trained model (folder, hf:// id, or demo), or a YAML file.",
+        help="A kind (see `landweave segmenters`), a trained model (folder, hf:// id, or demo), "
+        "or a YAML file.",
         rich_help_panel=METHOD,
     ),
 ]
 Bands = Annotated[
     list[str],
-    typer.Option("--bands", metavar="NAME=N,…", help="What the bands are: red=1,green=2,…", rich_help_panel=SCENE),
+    typer.Option(
+        "--bands",
+        metavar="NAME=N,…",
+        help="What the bands are: red=1,green=2,…",
+        rich_help_panel=SCENE,
+    ),
 ]
 Scale = Annotated[
     float | None,
-    typer.Option("--scale", metavar="S", help="Reflectance = pixel × scale + offset.", rich_help_panel=SCENE),
+    typer.Option(
+        "--scale", metavar="S", help="Reflectance = pixel × scale + offset.", rich_help_panel=SCENE
+    ),
 ]
-Date = Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="Day of the image.", rich_help_panel=SCENE)]
+Date = Annotated[
+    str,
+    typer.Option("--date", metavar="YYYY-MM-DD", help="Day of the image.", rich_help_panel=SCENE),
+]
 Pattern = Annotated[
-    str, typer.Option("--pattern", metavar="GLOB", help="Which files of a folder are scenes, such as '*_SR.tif'.")
+    str,
+    typer.Option(
+        "--pattern", metavar="GLOB", help="Which files of a folder are scenes, such as '*_SR.tif'."
+    ),
 ]
 LeftOut = Annotated[
-    int | None, typer.Option("--nodata", metavar="V", help="Value to leave out; else what the file says.")
+    int | None,
+    typer.Option("--nodata", metavar="V", help="Value to leave out; else what the file says."),
 ]
 MinArea = Annotated[
     float,
@@ -131,11 +164,15 @@ MinAreaRule = Annotated[
 ]
 MinChangeArea = Annotated[
     float,
-    typer.Option("--min-change-area", metavar="M2", min=0, help="A smaller patch of change has not happened."),
+    typer.Option(
+        "--min-change-area", metavar="M2", min=0, help="A smaller patch of change has not happened."
+    ),
 ]
 MinConfidence = Annotated[
     float,
-    typer.Option("--min-confidence", metavar="PERCENT", min=0, max=100, help="Leave less sure pixels out."),
+    typer.Option(
+        "--min-confidence", metavar="PERCENT", min=0, max=100, help="Leave less sure pixels out."
+    ),
 ]
 Simplify = Annotated[
     float | None,
@@ -143,7 +180,8 @@ Simplify = Annotated[
         "--simplify",
         metavar="M",
         min=0,
-        help="About how far, in metres, boundaries may move to be straight: 0.75 pixel by default, 0 keeps the pixels.",
+        help="About how far, in metres, boundaries may move to be straight: 0.75 pixel by "
+        "default, 0 keeps the pixels.",
         rich_help_panel=PRODUCTS,
     ),
 ]
@@ -159,23 +197,31 @@ Workers = Annotated[
 ]
 Reference = Annotated[
     str,
-    typer.Option("--reference", metavar="FILE", help="Class raster to compare the map with.", rich_help_panel=PRODUCTS),
+    typer.Option(
+        "--reference",
+        metavar="FILE",
+        help="Class raster to compare the map with.",
+        rich_help_panel=PRODUCTS,
+    ),
 ]
 Fresh = Annotated[
     bool,
-    typer.Option("--fresh", help="Compute everything again, and replace whatever run the folder holds."),
+    typer.Option(
+        "--fresh", help="Compute everything again, and replace whatever run the folder holds."
+    ),
 ]
 FitEach = Annotated[
     bool,
     typer.Option(
         "--fit-each",
-        help="Of otsu: a threshold for each scene rather than one for all; figures of different dates then compare "
+        help="Of otsu: a threshold for each scene rather than one for all; figures of different "
+        "dates then compare "
         "different rules.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")]
 
-# --------------------------------------------------------------------------------------------------- what goes together
+# ------------------------------------------------------------------------------- what goes together
 
 
 @dataclass(frozen=True)
@@ -185,19 +231,27 @@ class SceneOptions:
     bands: Bands = field(default_factory=list)
     nodata: Annotated[
         float | None,
-        typer.Option("--nodata", metavar="V", help="Pixel value that means no data.", rich_help_panel=SCENE),
+        typer.Option(
+            "--nodata", metavar="V", help="Pixel value that means no data.", rich_help_panel=SCENE
+        ),
     ] = None
     scale: Scale = None
     offset: Annotated[
         float | None,
-        typer.Option("--offset", metavar="O", help="Reflectance = pixel × scale + offset.", rich_help_panel=SCENE),
+        typer.Option(
+            "--offset",
+            metavar="O",
+            help="Reflectance = pixel × scale + offset.",
+            rich_help_panel=SCENE,
+        ),
     ] = None
     mask: Annotated[
         str,
         typer.Option(
             "--mask",
             metavar="band=N|FILE",
-            help="Band or raster that marks pixels to leave out. Of STAC items an asset, the cloud mask by default, "
+            help="Band or raster that marks pixels to leave out. Of STAC items an asset, the "
+            "cloud mask by default, "
             "or none.",
             rich_help_panel=SCENE,
         ),
@@ -205,7 +259,10 @@ class SceneOptions:
     mask_values: Annotated[
         list[str],
         typer.Option(
-            "--mask-values", metavar="V,…", help="Its values to leave out; else all but 0.", rich_help_panel=SCENE
+            "--mask-values",
+            metavar="V,…",
+            help="Its values to leave out; else all but 0.",
+            rich_help_panel=SCENE,
         ),
     ] = field(default_factory=list)
     mask_bits: Annotated[
@@ -218,12 +275,14 @@ class SceneOptions:
         ),
     ] = field(default_factory=list)
 
-    def source(self, paths: list[str], date: str = "", looked: SearchOptions | None = None, aoi: str = "") -> Source:
+    def source(
+        self, paths: list[str], date: str = "", looked: SearchOptions | None = None, aoi: str = ""
+    ) -> Source:
         """The scene of these files, or of what is looked for."""
-        from flows.parsing import checked, number, pairs, words
+        from flows.parsing import number, pairs, validate, words
         from flows.requests.source import Source
 
-        return checked(
+        return validate(
             Source,
             paths=paths,
             **(looked.told(aoi) if looked else {}),
@@ -253,7 +312,9 @@ class SearchOptions:
     ] = ""
     stac_collection: Annotated[
         list[str],
-        typer.Option("--collection", metavar="ID,…", help="Collections to search in.", rich_help_panel=SEARCH),
+        typer.Option(
+            "--collection", metavar="ID,…", help="Collections to search in.", rich_help_panel=SEARCH
+        ),
     ] = field(default_factory=list)
     when: Annotated[
         str,
@@ -276,13 +337,22 @@ class SearchOptions:
     max_cloud: Annotated[
         float | None,
         typer.Option(
-            "--max-cloud", metavar="PERCENT", min=0, max=100, help="Most cloud of an item.", rich_help_panel=SEARCH
+            "--max-cloud",
+            metavar="PERCENT",
+            min=0,
+            max=100,
+            help="Most cloud of an item.",
+            rich_help_panel=SEARCH,
         ),
     ] = None
     max_items: Annotated[
         int,
         typer.Option(
-            "--max-items", metavar="N", min=1, help="More items found than this are refused.", rich_help_panel=SEARCH
+            "--max-items",
+            metavar="N",
+            min=1,
+            help="More items found than this are refused.",
+            rich_help_panel=SEARCH,
         ),
     ] = 100
     assets: Annotated[
@@ -296,17 +366,25 @@ class SearchOptions:
     ] = field(default_factory=list)
 
     def told(self, aoi: str) -> dict[str, Any]:
-        """What a source is told of this; where there is no bbox, the area of interest is searched."""
+        """What a source is told of this; where there is no bbox, the area of interest is
+        searched."""
         from flows.parsing import number, words
         from flows.stac.query import Search
         from tiling.errors import InputError
 
-        bbox = tuple(number("--bbox", text, float) for text in self.bbox.split(",")) if self.bbox else None
+        bbox = (
+            tuple(number("--bbox", text, float) for text in self.bbox.split(","))
+            if self.bbox
+            else None
+        )
         if bbox is not None and len(bbox) != 4:
-            raise InputError(f"--bbox {self.bbox} has {len(bbox)} numbers; write west,south,east,north")
+            raise InputError(
+                f"--bbox {self.bbox} has {len(bbox)} numbers; write west,south,east,north"
+            )
         if not self.stac:
             for option, given in (
-                ("--collection", self.stac_collection), ("--datetime", self.when), ("--max-cloud", self.max_cloud)
+                ("--collection", self.stac_collection), ("--datetime", self.when), ("--max-cloud",
+                self.max_cloud)
             ):  # fmt: skip
                 if given:
                     raise InputError(f"{option} is for a search; say where with --stac")
@@ -348,7 +426,11 @@ class MapOptions(SceneOptions):
     margin: Annotated[
         int | None,
         typer.Option(
-            "--margin", metavar="PX", min=0, help="What a network sees around a tile.", rich_help_panel=METHOD
+            "--margin",
+            metavar="PX",
+            min=0,
+            help="What a network sees around a tile.",
+            rich_help_panel=METHOD,
         ),
     ] = None
     preflight: Annotated[
@@ -361,14 +443,20 @@ class MapOptions(SceneOptions):
     ] = "refuse"
     aoi: Annotated[
         str,
-        typer.Option("--aoi", metavar="FILE", help="Polygons that bound the products.", rich_help_panel=PRODUCTS),
+        typer.Option(
+            "--aoi",
+            metavar="FILE",
+            help="Polygons that bound the products.",
+            rich_help_panel=PRODUCTS,
+        ),
     ] = ""
     products: Annotated[
         list[str],
         typer.Option(
             "--products",
             metavar="NAME,…",
-            help="Of classes, confidence, vectors, probabilities, entropy, margin; the classes always come.  "
+            help="Of classes, confidence, vectors, probabilities, entropy, margin; the classes "
+            "always come.  "
             "[default: classes,confidence,vectors]",
             rich_help_panel=PRODUCTS,
         ),
@@ -417,14 +505,16 @@ class MapOptions(SceneOptions):
         fresh: bool = False,
     ) -> Request:
         """What was asked for of these files, or of what is looked for."""
-        from flows.parsing import checked, settings_of, words
+        from flows.parsing import settings_of, validate, words
         from flows.requests.request import PRODUCTS, Request
         from flows.requests.segmenters import choose_segmenter
 
         source = self.source(paths, date, looked, self.aoi)
         sizes = {"tile": self.tile, "margin": self.margin}
-        given = settings_of("--set", self.settings) | {name: px for name, px in sizes.items() if px is not None}
-        return checked(
+        given = settings_of("--set", self.settings) | {
+            name: px for name, px in sizes.items() if px is not None
+        }
+        return validate(
             Request,
             source=source,
             out=out,
@@ -454,14 +544,20 @@ class ClusterOptions:
         typer.Option(
             "--cluster",
             metavar="NAME|ADDRESS|FILE",
-            help="local, a Dask scheduler's tcp:// or tls:// address, cuda, kubernetes, slurm, gateway, "
+            help="local, a Dask scheduler's tcp:// or tls:// address, cuda, kubernetes, slurm, "
+            "gateway, "
             "or a YAML file.",
             rich_help_panel=WORK,
         ),
     ] = "local"
     cluster_set: Annotated[
         list[str],
-        typer.Option("--cluster-set", metavar="KEY=VALUE,…", help="Settings of the cluster.", rich_help_panel=WORK),
+        typer.Option(
+            "--cluster-set",
+            metavar="KEY=VALUE,…",
+            help="Settings of the cluster.",
+            rich_help_panel=WORK,
+        ),
     ] = field(default_factory=list)
 
     def cluster(self) -> Cluster:
@@ -472,11 +568,12 @@ class ClusterOptions:
         return cluster_from(self.kind, self.workers, settings_of("--cluster-set", self.cluster_set))
 
 
-# ---------------------------------------------------------------------------------------------------- how typer sees it
+# -------------------------------------------------------------------------------- how typer sees it
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command for typer, which knows options one by one: a parameter that is a group stands there as its fields."""
+    """The command for typer, which knows options one by one: a parameter that is a group stands
+    there as its fields."""
     groups: dict[str, type[Any]] = {}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -489,7 +586,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def called(**typed: Any) -> None:
         for parameter in parameters:
-            check_value(typed_as(parameter), typed.get(parameter.name))
+            check_value(option_name(parameter), typed.get(parameter.name))
         built = {
             name: group(**{option.name: typed.pop(option.name) for option in fields(group)})
             for name, group in groups.items()
@@ -509,18 +606,26 @@ def options_of(group: type[Any]) -> list[inspect.Parameter]:
         inspect.Parameter(
             option.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=option.default if option.default_factory is MISSING else option.default_factory(),
+            default=option.default
+            if option.default_factory is MISSING
+            else option.default_factory(),
             annotation=types[option.name],
         )
         for option in fields(group)
     ]
 
 
-def typed_as(parameter: inspect.Parameter) -> str:
+def option_name(parameter: inspect.Parameter) -> str:
     """What a person types for a parameter: its option, or what stands for an argument."""
     (typer_info,) = get_args(parameter.annotation)[1:]
-    names = [typer_info.default, *(typer_info.param_decls or ())]  # typer takes the first name for a default
-    return next((name for name in names if isinstance(name, str) and name.startswith("--")), str(typer_info.metavar))
+    names = [
+        typer_info.default,
+        *(typer_info.param_decls or ()),
+    ]  # typer takes the first name for a default
+    return next(
+        (name for name in names if isinstance(name, str) and name.startswith("--")),
+        str(typer_info.metavar),
+    )
 
 
 def check_value(option: str, value: Any) -> None:
@@ -533,7 +638,15 @@ def check_value(option: str, value: Any) -> None:
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, str | Path) and "\0" in str(one):
             raise InputError(f"{option}: a NUL character stands in {str(one)!r}; write it without")
-        if isinstance(one, float) and not option.endswith("nodata") and not (math.isfinite(one) and abs(one) < 1e18):
-            raise InputError(f"{option} {one:g}: that is no number of any use here; write a smaller one")
+        if (
+            isinstance(one, float)
+            and not option.endswith("nodata")
+            and not (math.isfinite(one) and abs(one) < 1e18)
+        ):
+            raise InputError(
+                f"{option} {one:g}: that is no number of any use here; write a smaller one"
+            )
         if isinstance(one, int) and abs(one) > LARGEST:
-            raise InputError(f"{option} {str(one)[:20]}…: whole numbers end at {LARGEST}; write a smaller one")
+            raise InputError(
+                f"{option} {str(one)[:20]}…: whole numbers end at {LARGEST}; write a smaller one"
+            )

@@ -24,7 +24,15 @@ from flows.cli.options import (
     VectorOut,
     Workers,
 )
-from flows.cli.show import print_json, progress_bar, show_accuracy, show_change, show_files, show_warnings, table
+from flows.cli.show import (
+    print_json,
+    progress_bar,
+    show_accuracy,
+    show_change,
+    show_files,
+    show_warnings,
+    table,
+)
 
 COMPARED = "What is compared"
 
@@ -32,7 +40,8 @@ COMPARED = "What is compared"
 def index(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="A raster.")],
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="Indices, such as NDVI; see `landweave indices`.")
+        list[str],
+        typer.Argument(metavar="NAME…", help="Indices, such as NDVI; see `landweave indices`."),
     ],
     out: Out,
     as_json: Json = False,
@@ -59,7 +68,9 @@ def index(
 
 
 def indices(
-    scene: Annotated[str, typer.Argument(metavar="[SCENE]", help="Show which indices this raster allows.")] = "",
+    scene: Annotated[
+        str, typer.Argument(metavar="[SCENE]", help="Show which indices this raster allows.")
+    ] = "",
     bands: Bands = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
@@ -81,10 +92,16 @@ def indices(
 def evaluate(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster to judge.")],
     reference: Annotated[
-        Path, typer.Argument(metavar="REFERENCE", help="What is right: a class raster, or polygons or points.")
+        Path,
+        typer.Argument(
+            metavar="REFERENCE", help="What is right: a class raster, or polygons or points."
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write tables and pictures into this folder.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Write tables and pictures into this folder."
+        ),
     ] = None,
     as_json: Json = False,
     column: Annotated[
@@ -116,10 +133,18 @@ def evaluate(
     ] = [],  # noqa: B006 - typer copies it
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", metavar="FILE", help="Raster that says where to look.", rich_help_panel=COMPARED),
+        typer.Option(
+            "--mask",
+            metavar="FILE",
+            help="Raster that says where to look.",
+            rich_help_panel=COMPARED,
+        ),
     ] = None,
     mask_value: Annotated[
-        int, typer.Option("--mask-value", metavar="V", help="Its value there.", rich_help_panel=COMPARED)
+        int,
+        typer.Option(
+            "--mask-value", metavar="V", help="Its value there.", rich_help_panel=COMPARED
+        ),
     ] = 1,
     on: Annotated[
         Literal["auto", "map", "reference"],
@@ -158,7 +183,8 @@ def evaluate(
     ] = 15,
     workers: Workers = None,
 ) -> None:
-    """Compare a class map with a reference: IoU, F1, accuracy, boundaries, calibration, estimated areas.
+    """Compare a class map with a reference: IoU, F1, accuracy, boundaries, calibration, estimated
+    areas.
 
     Examples:
     landweave evaluate demo-run/classes.tif demo-run/truth.tif --out figures
@@ -167,7 +193,7 @@ def evaluate(
         --map-classes '5=Open land,6=Open land' --reference-classes 7=5
     """
     from flows.assessment.evaluate import evaluate as compare
-    from flows.assessment.evaluate import pieces
+    from flows.assessment.evaluate import work_pieces
     from flows.assessment.figures import write_accuracy
     from flows.compute import cluster
     from flows.parsing import pairs
@@ -175,18 +201,23 @@ def evaluate(
 
     groups = [
         dict(pairs(option, texts, str))
-        for option, texts in (("--map-classes", map_classes), ("--reference-classes", reference_classes))
+        for option, texts in (
+            ("--map-classes", map_classes),
+            ("--reference-classes", reference_classes),
+        )
     ]
     if out:
         check_folder(out)
-    shards = pieces(map_path)
+    shards = work_pieces(map_path)
     with (
         progress_bar(quiet=as_json) as progress,
         cluster.start(cluster.Cluster(workers=workers), cluster.Work(shards, 2**29)) as pool,
     ):
         accuracy = compare(
-            map_path, reference, column=column, map_classes=groups[0], reference_classes=groups[1], mask=mask,
-            mask_value=mask_value, on=on, tolerance=tolerance, confidence=confidence, bins=bins, map=pool.map,
+            map_path, reference, column=column, map_classes=groups[0], reference_classes=groups[1],
+            mask=mask,
+            mask_value=mask_value, on=on, tolerance=tolerance, confidence=confidence, bins=bins,
+            map=pool.map,
             progress=progress,
         )  # fmt: skip
     files = write_accuracy(accuracy, out) if out else ()
@@ -198,18 +229,23 @@ def evaluate(
 
 
 def vectorise(
-    raster: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")],
+    raster: Annotated[
+        Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")
+    ],
     out: VectorOut,
     as_json: Json = False,
     nodata: LeftOut = None,
     connectivity: Annotated[
         Literal["4", "8"],
-        typer.Option("--connectivity", help="With 8 pixels that touch at a corner belong together."),
+        typer.Option(
+            "--connectivity", help="With 8 pixels that touch at a corner belong together."
+        ),
     ] = "4",
     any_values: Annotated[
         bool,
         typer.Option(
-            "--any-values", help="Insist, where a raster looks like measurements and each level would be a class."
+            "--any-values",
+            help="Insist, where a raster looks like measurements and each level would be a class.",
         ),
     ] = False,
     min_area: MinArea = 0.0,
@@ -219,7 +255,11 @@ def vectorise(
     max_vertices: Annotated[
         int,
         typer.Option(
-            "--max-vertices", metavar="N", min=4, help="Cut polygons that have more.", rich_help_panel=PRODUCTS
+            "--max-vertices",
+            metavar="N",
+            min=4,
+            help="Cut polygons that have more.",
+            rich_help_panel=PRODUCTS,
         ),
     ] = 1_000_000,
     zones: Annotated[
@@ -233,7 +273,9 @@ def vectorise(
     ] = None,
     dissolve: Annotated[
         bool,
-        typer.Option("--dissolve", help="One feature for each class, in each zone.", rich_help_panel=PRODUCTS),
+        typer.Option(
+            "--dissolve", help="One feature for each class, in each zone.", rich_help_panel=PRODUCTS
+        ),
     ] = False,
     geopackage: Annotated[
         Literal["1.2", "1.3", "1.4"],
@@ -248,7 +290,7 @@ def vectorise(
     landweave vectorise classes.tif --zones parcels.gpkg --dissolve -o p.parquet
     """
     from flows.compute import cluster
-    from flows.products.vectorise import area_warnings, check_raster, pieces
+    from flows.products.vectorise import area_warnings, check_raster, work_pieces
     from flows.products.vectorise import vectorise as write
 
     if not any_values:
@@ -256,11 +298,15 @@ def vectorise(
     show_warnings(area_warnings(min_area, raster))
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(cluster.Cluster(workers=workers), cluster.Work(pieces(raster), 2**30)) as pool,
+        cluster.start(
+            cluster.Cluster(workers=workers), cluster.Work(work_pieces(raster), 2**30)
+        ) as pool,
     ):
         polygons = write(
-            raster, out, pool, progress, nodata=nodata, min_area=min_area, min_area_rule=min_area_rule,
-            connectivity=int(connectivity), simplify=simplify, smooth=smooth, max_vertices=max_vertices, zones=zones,
+            raster, out, pool, progress, nodata=nodata, min_area=min_area,
+            min_area_rule=min_area_rule,
+            connectivity=int(connectivity), simplify=simplify, smooth=smooth,
+            max_vertices=max_vertices, zones=zones,
             dissolve=dissolve, geopackage=geopackage,
         )  # fmt: skip
     if as_json:
@@ -269,17 +315,23 @@ def vectorise(
     print(f"{polygons:,} {'features' if dissolve else 'polygons'}\n  {out}")
     if out.suffix.lower() == ".geojson":
         size = out.stat().st_size / 1e6
-        print(f"{size:,.1f} MB of GeoJSON, which readers load whole; beyond some 10 MB take .gpkg, .fgb or .parquet")
+        print(
+            f"{size:,.1f} MB of GeoJSON, which readers load whole; beyond some 10 MB take .gpkg, "
+            ".fgb or .parquet"
+        )
 
 
 def zones(
-    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")],
+    map_path: Annotated[
+        Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")
+    ],
     zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygon layer in any CRS.")],
     out: VectorOut,
     as_json: Json = False,
     nodata: LeftOut = None,
 ) -> None:
-    """Measure the area of each class in each zone; pixels on an outline count by their covered part.
+    """Measure the area of each class in each zone; pixels on an outline count by their covered
+    part.
 
     Writes the zones with their areas, and the same table as CSV beside it.
 
@@ -297,17 +349,25 @@ def zones(
 
 
 def change(
-    earlier: Annotated[str, typer.Argument(metavar="EARLIER", help="Folder of a run, or a class raster.")],
-    later: Annotated[str, typer.Argument(metavar="LATER", help="The same of a later day; its pixels are compared.")],
+    earlier: Annotated[
+        str, typer.Argument(metavar="EARLIER", help="Folder of a run, or a class raster.")
+    ],
+    later: Annotated[
+        str,
+        typer.Argument(metavar="LATER", help="The same of a later day; its pixels are compared."),
+    ],
     out: Out,
     fresh: Fresh = False,
     as_json: Json = False,
     classes: Annotated[
         list[str],
-        typer.Option("--classes", metavar="A=B,…", help="Count A as B on both maps; A= leaves it out."),
+        typer.Option(
+            "--classes", metavar="A=B,…", help="Count A as B on both maps; A= leaves it out."
+        ),
     ] = [],  # noqa: B006 - typer copies it
     nodata: Annotated[
-        int | None, typer.Option("--nodata", metavar="V", help="No data, beside what each file says.")
+        int | None,
+        typer.Option("--nodata", metavar="V", help="No data, beside what each file says."),
     ] = None,
     min_change_area: MinChangeArea = 0.0,
     min_confidence: MinConfidence = 0.0,
@@ -321,19 +381,22 @@ def change(
     landweave change run-2019 run-2024 --classes 'Crops=Open,Bare soil=Open' -o c
     """
     from flows.change.detect import change as compare
-    from flows.change.detect import pieces
+    from flows.change.detect import work_pieces
     from flows.compute import cluster
-    from flows.parsing import checked, pairs
+    from flows.parsing import pairs, validate
     from flows.requests.change import ChangeRequest
 
-    request = checked(
-        ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes", classes, str)),
+    request = validate(
+        ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes",
+        classes, str)),
         nodata=nodata, min_area=min_change_area, min_confidence=min_confidence, simplify=simplify,
         fresh=fresh,
     )  # fmt: skip
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(cluster.Cluster(workers=workers), cluster.Work(pieces(request), 2**30)) as pool,
+        cluster.start(
+            cluster.Cluster(workers=workers), cluster.Work(work_pieces(request), 2**30)
+        ) as pool,
     ):
         result = compare(request, pool, progress)
     if as_json:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 
 LINE_EVERY = 60.0
-"""Seconds after which a long stage says how far it is where there is no terminal: in the log of a batch job."""
+"""Seconds after which a long stage says how far it is where there is no terminal: in the log of a
+batch job."""
 
 
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
-    """A bar per stage on a terminal; elsewhere a line at its end, and one a minute before; nothing when quiet."""
+    """A bar per stage on a terminal; elsewhere a line at its end, and one a minute before; nothing
+    when quiet."""
     from flows.compute.progress import silent
 
     if quiet:
@@ -68,7 +70,8 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 def print_json(facts: Any) -> None:
-    """One line for a program; what JSON has no word for, a path or a day, as text, and no number as null."""
+    """One line for a program; what JSON has no word for, a path or a day, as text, and no number as
+    null."""
     print(json.dumps(_plain(facts), ensure_ascii=False, default=str, allow_nan=False))
 
 
@@ -102,7 +105,10 @@ def show_run(published: Published, *, as_json: bool) -> None:
         print_json(published.record)
         return
     table(
-        [(a.class_name, f"{a.pixels:,}", f"{a.hectares:,.1f}", f"{100 * a.share:.1f} %") for a in published.areas],
+        [
+            (a.class_name, f"{a.pixels:,}", f"{a.hectares:,.1f}", f"{100 * a.share:.1f} %")
+            for a in published.areas
+        ],
         ("class", "pixels", "hectares", "share"),
         right=(1, 2, 3),
     )
@@ -119,7 +125,10 @@ def show_run(published: Published, *, as_json: bool) -> None:
         there = quote(gdal_path(str(published.folder / "classes.tif")))
         print(f"\nOpen it in QGIS: fetch the folder, or run: qgis {there}")
         return
-    print(f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis {quote(str(look.resolve()))}")
+    print(
+        f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis "
+        f"{quote(str(look.resolve()))}"
+    )
 
 
 def about_small(min_area: float | None) -> str:
@@ -128,7 +137,11 @@ def about_small(min_area: float | None) -> str:
         from flows.requests.request import SMALLEST
 
         return f"regions below {SMALLEST} pixels went to a neighbour; --min-area 0 keeps them"
-    return f"regions below {min_area:,g} m² went to a neighbour" if min_area else "every pixel is shown: --min-area 0"
+    return (
+        f"regions below {min_area:,g} m² went to a neighbour"
+        if min_area
+        else "every pixel is shown: --min-area 0"
+    )
 
 
 def show_accuracy(accuracy: Accuracy) -> None:
@@ -136,12 +149,19 @@ def show_accuracy(accuracy: Accuracy) -> None:
     facts = accuracy.to_dict()
     if accuracy.compared:
         print(f"\n{accuracy.compared}")
-    keys, header = ["iou", "f1", "precision", "recall"], ["class", "IoU", "F1", "precision", "recall", "pixels"]
+    keys, header = (
+        ["iou", "f1", "precision", "recall"],
+        ["class", "IoU", "F1", "precision", "recall", "pixels"],
+    )
     if accuracy.boundaries:
         header.insert(5, "boundary F1")
     drawn = {row["value"]: [row["f1"]] for row in facts.get("boundaries", {}).get("classes", ())}
     rows = [
-        (row["name"], *map(figure, [*(row[key] for key in keys), *drawn.get(row["value"], ())]), f"{row['support']:,}")
+        (
+            row["name"],
+            *map(figure, [*(row[key] for key in keys), *drawn.get(row["value"], ())]),
+            f"{row['support']:,}",
+        )
         for row in facts["classes"]
     ]
     table(rows, tuple(header), right=tuple(range(1, len(header))))
@@ -167,11 +187,17 @@ def show_change(result: Change) -> None:
     print(f"\n{result.aligned}")
     hectares = result.square_metres / 1e4
     rows = [
-        (name, f"{hectares[k].sum():,.1f}", f"{hectares[:, k].sum():,.1f}", f"{hectares[k, k]:,.1f}",
-         f"{hectares[k].sum() - hectares[k, k]:,.1f}", f"{hectares[:, k].sum() - hectares[k, k]:,.1f}")
+        (name, f"{hectares[k].sum():,.1f}", f"{hectares[:, k].sum():,.1f}",
+        f"{hectares[k, k]:,.1f}",
+         f"{hectares[k].sum() - hectares[k, k]:,.1f}",
+         f"{hectares[:, k].sum() - hectares[k, k]:,.1f}")
         for k, (_, name, _) in enumerate(result.classes)
     ]  # fmt: skip
-    table(rows, ("class, in hectares", "before", "now", "unchanged", "lost", "gained"), right=(1, 2, 3, 4, 5))
+    table(
+        rows,
+        ("class, in hectares", "before", "now", "unchanged", "lost", "gained"),
+        right=(1, 2, 3, 4, 5),
+    )
     print()
     largest = [
         (result.classes[i][1], result.classes[j][1], f"{pixels:,}", f"{metres / 1e4:,.1f}")
@@ -180,7 +206,8 @@ def show_change(result: Change) -> None:
     table(largest, ("was", "is", "pixels", "hectares"), right=(2, 3))
     part = 100 * result.changed_m2 / result.compared_m2
     print(
-        f"\n{result.changed_m2 / 1e4:,.1f} ha of {result.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %), "
+        f"\n{result.changed_m2 / 1e4:,.1f} ha of {result.compared_m2 / 1e4:,.1f} ha changed "
+        f"({part:.1f} %), "
         f"{result.polygons:,} polygons"
     )
     for why, (pixels, metres) in result.left_out.items():
@@ -219,7 +246,8 @@ def show_settings(settings: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
             one["name"], "required" if one["required"] else words(one["default"]),
-            " ".join(filter(None, (one["allowed"], one["unit"] and f"({one['unit']})"))), one["meaning"],
+            " ".join(filter(None, (one["allowed"], one["unit"] and f"({one['unit']})"))),
+            one["meaning"],
         )
         for one in settings
     ]  # fmt: skip
@@ -235,12 +263,21 @@ def show_areas(areas: AreaEstimates) -> None:
     print("\nestimated from the sample, with 95 % intervals")
     rows = [
         (
-            one.name, f"{one.mapped_m2 / 1e4:,.1f}", f"{one.area_m2 / 1e4:,.1f} ± {one.area_margin_m2 / 1e4:,.1f}",
-            percent(one.users, one.users_margin), percent(one.producers, one.producers_margin), f"{one.samples:,}",
+            one.name, f"{one.mapped_m2 / 1e4:,.1f}",
+            f"{one.area_m2 / 1e4:,.1f} ± {one.area_margin_m2 / 1e4:,.1f}",
+            percent(one.users, one.users_margin), percent(one.producers, one.producers_margin),
+            f"{one.samples:,}",
         )
         for one in areas.classes
     ]  # fmt: skip
-    header = ("class", "mapped ha", "estimated ha", "user's accuracy", "producer's accuracy", "samples")
+    header = (
+        "class",
+        "mapped ha",
+        "estimated ha",
+        "user's accuracy",
+        "producer's accuracy",
+        "samples",
+    )
     table(rows, header, right=(1, 2, 3, 4, 5))
     print(f"overall accuracy {percent(areas.overall_accuracy, areas.overall_margin)}")
 
@@ -254,7 +291,11 @@ def show_model(card: Card, facts: dict[str, str]) -> None:
     table(
         [
             (band.name, band.units, band.dtype or "–", f"{band.mean:.4g}", f"{band.std:.4g}")
-            + ((f"{band.quantiles[0]:.4g} … {band.quantiles[-1]:.4g}",) if band.quantiles else ("–",))
+            + (
+                (f"{band.quantiles[0]:.4g} … {band.quantiles[-1]:.4g}",)
+                if band.quantiles
+                else ("–",)
+            )
             for band in card.bands
         ],
         ("band", "units", "files", "mean", "deviation", "98 % lie within"),
@@ -262,20 +303,29 @@ def show_model(card: Card, facts: dict[str, str]) -> None:
     )
     print()
     table(
-        [(one.value, Text("    ", f"on {one.colour}"), one.colour, one.name, one.parent) for one in card.legend.each()],
+        [
+            (one.value, Text("    ", f"on {one.colour}"), one.colour, one.name, one.parent)
+            for one in card.legend.each()
+        ],
         ("value", "", "colour", "class", "part of"),
         right=(0,),
     )
     if card.metrics:
         print()
-        table([(name, f"{value:.4g}") for name, value in card.metrics.items()], ("measured", ""), right=(1,))
+        table(
+            [(name, f"{value:.4g}") for name, value in card.metrics.items()],
+            ("measured", ""),
+            right=(1,),
+        )
 
 
 def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def table(rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int, ...] = ()) -> None:
+def table(
+    rows: list[tuple[Any, ...]], header: tuple[str, ...], right: tuple[int, ...] = ()
+) -> None:
     """A plain table on standard output."""
     from rich.console import Console
     from rich.table import Table

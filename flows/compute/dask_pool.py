@@ -25,12 +25,14 @@ class SchedulerLost(RuntimeError):
 
 @contextmanager
 def alive() -> Iterator[None]:
-    """Turn what Dask says when the scheduler is gone into `SchedulerLost`; a closed connection is an `OSError`."""
+    """Turn what Dask says when the scheduler is gone into `SchedulerLost`; a closed connection is
+    an `OSError`."""
     try:
         yield
     except (CancelledError, OSError) as lost:
         raise SchedulerLost(
-            "the Dask scheduler went away; what is finished is kept, and the same command goes on from there"
+            "the Dask scheduler went away; what is finished is kept, and the same command goes on "
+            "from there"
         ) from lost
 
 
@@ -47,9 +49,11 @@ class DaskPool:
     ) -> Iterator[tuple[T, R | Exception]]:
         from distributed import as_completed
 
-        where = self._placed(gpu)
+        where = self._placement(gpu)
         waiting, under_way = iter(items), dict[Any, tuple[T, int]]()
-        resting: list[tuple[float, T, int]] = []  # when to try again, what, for the how-manieth time
+        resting: list[
+            tuple[float, T, int]
+        ] = []  # when to try again, what, for the how-manieth time
         finished = as_completed(loop=self._client.loop)
 
         def submit(item: T, attempt: int) -> None:
@@ -73,14 +77,18 @@ class DaskPool:
             fill()
             while under_way or resting:
                 if not under_way:
-                    time.sleep(max(0.0, min(resting, key=lambda rest: rest[0])[0] - time.monotonic()))
+                    time.sleep(
+                        max(0.0, min(resting, key=lambda rest: rest[0])[0] - time.monotonic())
+                    )
                     fill()
                     continue
                 future = next(finished)
                 item, attempt = under_way.pop(future.key)
                 outcome = self._outcome(future)
                 if isinstance(outcome, Exception) and attempt < ATTEMPTS and may_pass(outcome):
-                    resting.append((time.monotonic() + BACKOFF * 2 ** (attempt - 1), item, attempt + 1))
+                    resting.append(
+                        (time.monotonic() + BACKOFF * 2 ** (attempt - 1), item, attempt + 1)
+                    )
                     fill()
                 else:
                     fill()
@@ -89,7 +97,7 @@ class DaskPool:
             finished.clear()
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        where = self._placed(gpu=False)
+        where = self._placement(gpu=False)
         under_way: deque[Future[Any]] = deque()
         waiting = iter(items)
 
@@ -110,20 +118,26 @@ class DaskPool:
             fill()
             yield outcome
 
-    def everywhere(self, function: Callable[[], R], *, gpu: bool = False) -> dict[str, R | Exception]:
+    def everywhere(
+        self, function: Callable[[], R], *, gpu: bool = False
+    ) -> dict[str, R | Exception]:
         with_gpu = self._with_gpu()
         chosen = list(with_gpu) if gpu and with_gpu else None
         with alive():
             return dict(self._client.run(function, workers=chosen, on_error="return"))
 
     def sizes(self, *, gpu: bool = False) -> dict[str, tuple[int, int]]:
-        """Bytes each worker may use, 0 for no limit, and how many pieces of work it takes at once, by address.
+        """Bytes each worker may use, 0 for no limit, and how many pieces of work it takes at once,
+        by address.
 
         With `gpu` of those alone that have a graphics card, where there are any.
         """
         cards = self._with_gpu() if gpu else {}
         return {
-            address: (int(worker["memory_limit"] or 0), max(1, int(cards.get(address, worker["nthreads"]))))
+            address: (
+                int(worker["memory_limit"] or 0),
+                max(1, int(cards.get(address, worker["nthreads"]))),
+            )
             for address, worker in self._workers().items()
             if address in cards or not cards
         }
@@ -137,14 +151,15 @@ class DaskPool:
         return result
 
     def _in_flight(self, gpu: bool) -> int:
-        """Enough that no worker waits for the scheduler, few enough that a cancelled run ends at once."""
+        """Enough that no worker waits for the scheduler, few enough that a cancelled run ends at
+        once."""
         cards = self._with_gpu()
         if gpu and cards:
             return max(2, 2 * int(sum(cards.values())))
         with alive():
             return max(2, 2 * int(sum(self._client.nthreads().values())))
 
-    def _placed(self, gpu: bool) -> dict[str, Any]:
+    def _placement(self, gpu: bool) -> dict[str, Any]:
         """Where pieces of work may run: on a graphics card, or rather on workers without one."""
         cards = self._with_gpu()
         if not cards:
@@ -156,12 +171,18 @@ class DaskPool:
 
     def _with_gpu(self) -> dict[str, float]:
         """Graphics cards that workers declare, by address."""
-        found = {address: worker.get("resources", {}).get(GPU, 0) for address, worker in self._workers().items()}
+        found = {
+            address: worker.get("resources", {}).get(GPU, 0)
+            for address, worker in self._workers().items()
+        }
         return {address: cards for address, cards in found.items() if cards}
 
     def _workers(self) -> dict[str, Any]:
         """The scheduler's view of its workers, at most a few seconds old."""
         if time.monotonic() - self._seen > FRESH or not self._known:
             with alive():
-                self._known, self._seen = dict(self._client.scheduler_info(n_workers=-1)["workers"]), time.monotonic()
+                self._known, self._seen = (
+                    dict(self._client.scheduler_info(n_workers=-1)["workers"]),
+                    time.monotonic(),
+                )
         return self._known

@@ -18,7 +18,9 @@ def silent(stage: str, done: int, total: int) -> None:
     """Progress for nobody."""
 
 
-def counted(items: Iterable[T], stage: str, total: int, progress: Progress, *, start: int = 0) -> Iterator[T]:
+def report_items(
+    items: Iterable[T], stage: str, total: int, progress: Progress, *, start: int = 0
+) -> Iterator[T]:
     """Pass items through, and tell progress of each one."""
     for done, item in enumerate(items, start=start + 1):
         yield item
@@ -26,7 +28,7 @@ def counted(items: Iterable[T], stage: str, total: int, progress: Progress, *, s
 
 
 @contextmanager
-def watched(map: Map, stage: str, least: int, progress: Progress) -> Iterator[Map]:
+def report_results(map: Map, stage: str, least: int, progress: Progress) -> Iterator[Map]:
     """A map that tells progress of each of its results, of which there will be `least` or more."""
     done = 0
 

@@ -26,7 +26,9 @@ def unheard(_: str) -> None:
 
 
 @contextmanager
-def workers_watched(count: Callable[[], int], cluster: str, told: Told, every: float = LOOK) -> Iterator[None]:
+def workers_watched(
+    count: Callable[[], int], cluster: str, told: Told, every: float = LOOK
+) -> Iterator[None]:
     """While the block lasts, say where a cluster has no worker left, and where one is back."""
     over = threading.Event()
 
@@ -50,8 +52,11 @@ def workers_watched(count: Callable[[], int], cluster: str, told: Told, every: f
         thread.join()
 
 
-async def tell_of_queue(client: PrefectClient, deployments: Sequence[UUID], every: float = LOOK) -> None:
-    """Say in the log and the state of each run that is due, again and again, which run it waits for."""
+async def tell_of_queue(
+    client: PrefectClient, deployments: Sequence[UUID], every: float = LOOK
+) -> None:
+    """Say in the log and the state of each run that is due, again and again, which run it waits
+    for."""
     said: dict[UUID, str] = {}
     while True:
         with suppress(Exception):  # a server that is away is told of by whoever needs it
@@ -59,23 +64,37 @@ async def tell_of_queue(client: PrefectClient, deployments: Sequence[UUID], ever
         await asyncio.sleep(every)
 
 
-async def tell_once(client: PrefectClient, deployments: Sequence[UUID], said: dict[UUID, str]) -> None:
+async def tell_once(
+    client: PrefectClient, deployments: Sequence[UUID], said: dict[UUID, str]
+) -> None:
     """Tell each run that is due what it waits for, unless it was `said` before."""
     from prefect.client.schemas.objects import StateType
 
-    working = await _runs(client, deployments, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+    working = await _runs(
+        client, deployments, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    )
     if not working:
         return
-    why = f"waits for {' and '.join(sorted(run.name for run in working))}: one run works at a time here"
+    why = (
+        f"waits for {' and '.join(sorted(run.name for run in working))}: one run works at a "
+        "time here"
+    )
     now = datetime.now(UTC)
     for run in await _runs(client, deployments, [StateType.SCHEDULED]):
         due = run.next_scheduled_start_time
-        if due is not None and due <= now and said.get(run.id) != why and run.id not in {one.id for one in working}:
+        if (
+            due is not None
+            and due <= now
+            and said.get(run.id) != why
+            and run.id not in {one.id for one in working}
+        ):
             await _tell(client, run, why)
             said[run.id] = why
 
 
-async def _runs(client: PrefectClient, deployments: Sequence[UUID], types: Sequence[Any]) -> list[FlowRun]:
+async def _runs(
+    client: PrefectClient, deployments: Sequence[UUID], types: Sequence[Any]
+) -> list[FlowRun]:
     from prefect.client.schemas.filters import (
         DeploymentFilter,
         DeploymentFilterId,
@@ -85,7 +104,9 @@ async def _runs(client: PrefectClient, deployments: Sequence[UUID], types: Seque
     )
 
     return await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
+        ),
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
     )
 
@@ -95,9 +116,15 @@ async def _tell(client: PrefectClient, run: FlowRun, why: str) -> None:
     from prefect.client.schemas.objects import State
     from prefect.states import Scheduled
 
-    line = LogCreate(name="landweave", level=20, message=why, timestamp=datetime.now(UTC), flow_run_id=run.id)
+    line = LogCreate(
+        name="landweave", level=20, message=why, timestamp=datetime.now(UTC), flow_run_id=run.id
+    )
     await client.create_logs([line])
     latest = await client.read_flow_run(run.id)
-    if latest.state is not None and latest.state.is_scheduled():  # not one that was cancelled meanwhile
-        state: State[Any] = Scheduled(name="Waiting", scheduled_time=run.next_scheduled_start_time, message=why)
+    if (
+        latest.state is not None and latest.state.is_scheduled()
+    ):  # not one that was cancelled meanwhile
+        state: State[Any] = Scheduled(
+            name="Waiting", scheduled_time=run.next_scheduled_start_time, message=why
+        )
         await client.set_flow_run_state(run.id, state)

@@ -17,7 +17,15 @@ from tiling.errors import InputError
 if TYPE_CHECKING:
     from flows.compute.pool import Pool
 
-LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "scikit-learn", "distributed")
+LIBRARIES = (
+    "landweave",
+    "numpy",
+    "rasterio",
+    "torch",
+    "segmentation-models-pytorch",
+    "scikit-learn",
+    "distributed",
+)
 """What must be the same everywhere: it decides results, or how machines talk."""
 
 
@@ -30,7 +38,8 @@ class Task:
     folder: Path
     """Where it must be able to write."""
     sign: str
-    """A file that lies in the folder, so that a folder of the same name on another machine is told from it."""
+    """A file that lies in the folder, so that a folder of the same name on another machine is told
+    from it."""
     remote: Remote | None = None
     """Where it must be able to write instead, if the run's folder is on an object store."""
 
@@ -47,9 +56,9 @@ def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | Non
                 f"worker {worker} has {name} {found[name]} and this process {here[name]}; "
                 "give both the same environment"
             )
-    with sign(folder) as name:
+    with probe_file(folder) as name:
         task = Task(tuple(sources), folder, name, remote)
-        for worker, problem in pool.everywhere(partial(problem_of, task)).items():
+        for worker, problem in pool.everywhere(partial(worker_problem, task)).items():
             if problem:
                 raise InputError(f"worker {worker} cannot do this work: {problem}")
 
@@ -60,7 +69,8 @@ def versions_here() -> dict[str, str]:
 
 
 def _versions(libraries: Sequence[str]) -> Callable[[], dict[str, str]]:
-    """A function that tells versions. It travels by value, to machines where nothing of ours is installed."""
+    """A function that tells versions. It travels by value, to machines where nothing of ours is
+    installed."""
 
     def versions() -> dict[str, str]:
         import platform
@@ -78,7 +88,7 @@ def _versions(libraries: Sequence[str]) -> Callable[[], dict[str, str]]:
 
 
 @contextmanager
-def sign(folder: Path) -> Iterator[str]:
+def probe_file(folder: Path) -> Iterator[str]:
     """The name of an empty file that lies in the folder while the block lasts."""
     file = folder / f".sign.{platform.node()}.{uuid.uuid4().hex[:12]}.tmp"
     file.touch()
@@ -88,7 +98,7 @@ def sign(folder: Path) -> Iterator[str]:
         file.unlink(missing_ok=True)
 
 
-def problem_of(task: Task) -> str | None:
+def worker_problem(task: Task) -> str | None:
     """What keeps this process from the task, in one line; None where nothing does."""
     from tiling.io.datasets import open_dataset
     from tiling.io.remote import identity
@@ -100,7 +110,11 @@ def problem_of(task: Task) -> str | None:
             with open_dataset(source):
                 pass
         except (InputError, OSError) as error:
-            mend = "mount it under the same path" if is_local(source) else "give it the same credentials and network"
+            mend = (
+                "mount it under the same path"
+                if is_local(source)
+                else "give it the same credentials and network"
+            )
             if is_local(source) and not Path(source).is_absolute():
                 mend = "give its whole path, as workers may start in another folder"
             return f"{source} does not open there ({' '.join(str(error).split())}); {mend}"

@@ -1,4 +1,5 @@
-"""Flows that take maps which are there: what became of what between two, and the classes in each of many zones."""
+"""Flows that take maps which are there: what became of what between two, and the classes in each of
+many zones."""
 
 from __future__ import annotations
 
@@ -9,10 +10,17 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from flows.change.detect import change, pieces
+from flows.change.detect import change, work_pieces
 from flows.change.model import Change
 from flows.compute import cluster
-from flows.deployments.tasks import Outcome, asset, empty_main, name_outcome, offered, step
+from flows.deployments.tasks import (
+    Outcome,
+    as_flow,
+    asset,
+    name_outcome,
+    run_task,
+    without_main_module,
+)
 from flows.forms.dropdowns import MapChoice, Text
 from flows.forms.groups import Advanced, Changes
 from flows.forms.naming import place
@@ -31,9 +39,10 @@ MOST_ROWS = 500
 """Rows of a table on a page."""
 
 
-@offered(
+@as_flow(
     "compare-maps",
-    "Compare two maps of a place: what became of what, in hectares, as polygons, raster and pictures.",
+    "Compare two maps of a place: what became of what, in hectares, as polygons, raster and "
+    "pictures.",
 )
 def compare_maps(
     bar: Bar,
@@ -54,24 +63,27 @@ def compare_maps(
     """
     request = changes_from(earlier, later, output_folder, changes, advanced)
     bar.reach(0, "open both maps")
-    work = cluster.Work(pieces(request), BLOCK_BYTES)
+    work = cluster.Work(work_pieces(request), BLOCK_BYTES)
     progress = bar.along({"compare": 2, "change": 3, "vectorise": 2})
-    with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
-        result = step(
+    with without_main_module(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
+        result = run_task(
             "compare",
             "Count what became of what, draw it, cut it out as polygons",
             partial(change, request, pool, progress),
             assets=[asset(request.out / "change.gpkg", "Polygons of what changed")],
         )
-    name_outcome(changed(result))
+    name_outcome(change_sentence(result))
     publish_change(result, request)
-    return Outcome(f"{changed(result)}; in {request.out.resolve()}", result.files)
+    return Outcome(f"{change_sentence(result)}; in {request.out.resolve()}", result.files)
 
 
-def changed(result: Change) -> str:
+def change_sentence(result: Change) -> str:
     """What came of a comparison, in a sentence."""
     part = 100 * result.changed_m2 / result.compared_m2
-    return f"{result.changed_m2 / 1e4:,.1f} of {result.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %)"
+    return (
+        f"{result.changed_m2 / 1e4:,.1f} of {result.compared_m2 / 1e4:,.1f} ha changed "
+        f"({part:.1f} %)"
+    )
 
 
 def publish_change(result: Change, request: ChangeRequest) -> None:
@@ -86,17 +98,23 @@ def publish_change(result: Change, request: ChangeRequest) -> None:
         }
         for was, now, pixels, metres in islice(result.transitions(), MOST_ROWS)
     ]
-    told = [f"**{changed(result)}**; {result.aligned}", *(f"> **Note:** {note}" for note in result.notes)]
+    told = [
+        f"**{change_sentence(result)}**; {result.aligned}",
+        *(f"> **Note:** {note}" for note in result.notes),
+    ]
     drawn = [out / "quicklook.png", out / "flows.png"]
     page = "\n\n".join([*told, files_page(out, result.files, drawn, change_line(request))])
-    publish_page("change", out.name, out, f"{between}: {changed(result)}", page)
+    publish_page("change", out.name, out, f"{between}: {change_sentence(result)}", page)
     key = key_of(out.name, out)
-    create_table_artifact(rows, key=f"transitions-{key}", description=f"What became of what, {between}")
+    create_table_artifact(
+        rows, key=f"transitions-{key}", description=f"What became of what, {between}"
+    )
 
 
-@offered(
+@as_flow(
     "zonal-areas",
-    "Measure the classes of a map in zones, such as parcels or districts: a layer and a table of areas and shares.",
+    "Measure the classes of a map in zones, such as parcels or districts: a layer and a table of "
+    "areas and shares.",
 )
 def zonal_areas(
     bar: Bar,
@@ -115,7 +133,7 @@ def zonal_areas(
     within_reach(zones, out)
     bar.reach(0, "read the zones")
     raster = Path(map) / "classes.tif" if Path(map).is_dir() else Path(map)
-    found = step(
+    found = run_task(
         "measure",
         "Count every class in every zone",
         partial(measure, raster, Path(zones), out / "zones.gpkg", bar.along({"zones": 1})),
@@ -123,15 +141,25 @@ def zonal_areas(
     )
     out, files = out.resolve(), [found.layer, found.table]
     command = zones_line(str(raster), zones, str(found.layer))
-    publish_page("zones", out.name, out, f"Classes of {map} in {zones}", files_page(out, files, command=command))
-    rows = [{name: said(value) for name, value in row.items()} for row in found.rows[:MOST_ROWS]]
+    publish_page(
+        "zones",
+        out.name,
+        out,
+        f"Classes of {map} in {zones}",
+        files_page(out, files, command=command),
+    )
+    rows = [
+        {name: format_value(value) for name, value in row.items()} for row in found.rows[:MOST_ROWS]
+    ]
     create_table_artifact(
-        rows, key=f"areas-in-zones-{key_of(out.name, out)}", description=f"Classes of {map} in {zones}"
+        rows,
+        key=f"areas-in-zones-{key_of(out.name, out)}",
+        description=f"Classes of {map} in {zones}",
     )
     return Outcome(f"{len(found.rows):,} zones measured; in {out.resolve()}", files)
 
 
-def said(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A figure as a table shows it."""
     if isinstance(value, float):
         return "–" if value != value else f"{value:,.4g}"

@@ -1,4 +1,5 @@
-"""Where Prefect keeps its runs: a file, a PostgreSQL that somebody runs, or one that lives as long as the server."""
+"""Where Prefect keeps its runs: a file, a PostgreSQL that somebody runs, or one that lives as long
+as the server."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tiling.errors import InputError, redacted
+from tiling.errors import InputError, redact
 
 LOCAL = "local-postgres"
 
@@ -26,16 +27,23 @@ ACCOUNT = "postgres"
 
 ADDRESS = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
-PLACES = ("/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt", "/Applications/Postgres.app/Contents/Versions")
+PLACES = (
+    "/usr/lib/postgresql",
+    "/opt/homebrew/opt",
+    "/usr/local/opt",
+    "/Applications/Postgres.app/Contents/Versions",
+)
 """Folders whose subfolders hold a PostgreSQL each, where its programs are not on the path."""
 
 
 @contextmanager
 def database(wanted: str) -> Iterator[dict[str, str]]:
-    """Settings that lead Prefect to a database while the block lasts; none for "", which leaves it to Prefect.
+    """Settings that lead Prefect to a database while the block lasts; none for "", which leaves it
+    to Prefect.
 
-    `wanted` is the address of a PostgreSQL, or `local-postgres` for one that starts here and ends with the block.
-    Raises `InputError` where it is neither, or PostgreSQL is not installed or does not start.
+    `wanted` is the address of a PostgreSQL, or `local-postgres` for one that starts here and ends
+    with the block. Raises `InputError` where it is neither, or PostgreSQL is not installed or does
+    not start.
     """
     if not wanted:
         yield {}
@@ -53,31 +61,45 @@ def address_of(wanted: str) -> str:
     'postgresql+asyncpg://prefect@db.example/prefect'
     """
     scheme, _, rest = wanted.partition("://")
-    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not urlsplit(f"postgresql://{rest}").path[1:]:
+    if (
+        scheme not in ("postgresql", "postgres", "postgresql+asyncpg")
+        or not urlsplit(f"postgresql://{rest}").path[1:]
+    ):
         raise InputError(
-            f"database {redacted(wanted)} is none that Prefect can use; write postgresql://HOST/NAME, with user and "
+            f"database {redact(wanted)} is none that Prefect can use; write "
+            "postgresql://HOST/NAME, with user and "
             f"password before the host, or {LOCAL} for one on this machine"
         )
     return f"postgresql+asyncpg://{rest}"
 
 
 def data_folder() -> Path:
-    """Where a local PostgreSQL keeps its data: among a person's own, or the machine's where root asks."""
+    """Where a local PostgreSQL keeps its data: among a person's own, or the machine's where root
+    asks."""
     if os.geteuid() == 0:
         return Path("/var/lib/landweave/postgresql")
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "landweave" / "postgresql"
+    return (
+        Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        / "landweave"
+        / "postgresql"
+    )
 
 
 @contextmanager
 def local_postgres(data: Path) -> Iterator[str]:
-    """The address of a PostgreSQL on this machine that lives as long as the block and keeps its data in a folder.
+    """The address of a PostgreSQL on this machine that lives as long as the block and keeps its
+    data in a folder.
 
     It listens at a socket that only whoever runs it can reach, and at no port.
     """
     programs = programs_folder()
     account: dict[str, Any] = owner()
-    data = data.with_name(f"{data.name}-{version(programs)}")  # another version cannot read its files
-    sockets = Path(tempfile.mkdtemp(prefix="landweave-"))  # a socket's path has at most 107 characters
+    data = data.with_name(
+        f"{data.name}-{version(programs)}"
+    )  # another version cannot read its files
+    sockets = Path(
+        tempfile.mkdtemp(prefix="landweave-")
+    )  # a socket's path has at most 107 characters
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         if account:
@@ -87,19 +109,23 @@ def local_postgres(data: Path) -> Iterator[str]:
         if not (data / "PG_VERSION").exists():
             made = subprocess.run(
                 [
-                    programs / "initdb", "--pgdata", data, "--username", ACCOUNT, "--auth-local", "trust",
+                    programs / "initdb", "--pgdata", data, "--username", ACCOUNT, "--auth-local",
+                    "trust",
                     "--auth-host", "reject", "--encoding", "UTF8", "--locale", "C",
                 ],
                 capture_output=True, text=True, check=False, cwd="/", **account,
             )  # fmt: skip
             if made.returncode:
-                raise InputError(f"PostgreSQL could not make its files in {data}: {made.stderr.strip()[-300:]}")
+                raise InputError(
+                    f"PostgreSQL could not make its files in {data}: {made.stderr.strip()[-300:]}"
+                )
         with open(log, "w", encoding="utf-8") as said:
             process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-k", sockets, "-c", "listen_addresses="],
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches it through us, after Prefect has let go of it
+                # Ctrl-C reaches it through us, after Prefect has let go of it
+                start_new_session=True,
                 cwd="/",
                 **account,
             )
@@ -107,7 +133,9 @@ def local_postgres(data: Path) -> Iterator[str]:
             wait_until_it_answers(process, data, log)
             yield f"postgresql+asyncpg://{ACCOUNT}@/postgres?host={quote(str(sockets))}"
         finally:
-            process.send_signal(signal.SIGINT)  # what it is doing is given up, and its files are left whole
+            process.send_signal(
+                signal.SIGINT
+            )  # what it is doing is given up, and its files are left whole
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
@@ -127,7 +155,8 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], data: Path, log: Pat
 
 
 def ready(state: Path, process: int) -> bool:
-    """Whether PostgreSQL says in its own file that this process answers: its number stands first, its state last."""
+    """Whether PostgreSQL says in its own file that this process answers: its number stands first,
+    its state last."""
     try:
         lines = state.read_text(encoding="utf-8").split()
     except FileNotFoundError:
@@ -140,11 +169,13 @@ def programs_folder() -> Path:
     if (beside := shutil.which("initdb")) and shutil.which("postgres"):
         return Path(beside).resolve().parent
     installed = sorted(
-        (file.parent for place in PLACES for file in Path(place).glob("*/bin/initdb")), key=lambda bin: version(bin)
+        (file.parent for place in PLACES for file in Path(place).glob("*/bin/initdb")),
+        key=lambda bin: version(bin),
     )
     if not installed:
         raise InputError(
-            "PostgreSQL is not installed on this machine; install it (apt install postgresql, brew install "
+            "PostgreSQL is not installed on this machine; install it (apt install postgresql, "
+            "brew install "
             "postgresql), or leave out --database"
         )
     return installed[-1]
@@ -152,7 +183,9 @@ def programs_folder() -> Path:
 
 def version(programs: Path) -> int:
     """The major version of PostgreSQL."""
-    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [programs / "postgres", "--version"], capture_output=True, text=True, check=True
+    ).stdout
     return int(said.split()[2].partition(".")[0])
 
 

@@ -1,4 +1,5 @@
-"""Every flow an analyst is offered, by name: thin callers of plain functions, each with a form and what it leaves."""
+"""Every flow an analyst is offered, by name: thin callers of plain functions, each with a form and
+what it leaves."""
 
 from __future__ import annotations
 
@@ -9,13 +10,21 @@ from typing import Any
 
 from prefect import Flow
 
-from flows.assessment.evaluate import evaluate, pieces
+from flows.assessment.evaluate import evaluate, work_pieces
 from flows.assessment.figures import write_accuracy
 from flows.compute import cluster
 from flows.deployments import segment_scene as segment
 from flows.deployments.comparing import compare_maps, zonal_areas
 from flows.deployments.segment_scene import map_scene, segment_scene
-from flows.deployments.tasks import ON_GPU, Outcome, asset, empty_main, name_outcome, offered, step
+from flows.deployments.tasks import (
+    ON_GPU,
+    Outcome,
+    as_flow,
+    asset,
+    name_outcome,
+    run_task,
+    without_main_module,
+)
 from flows.deployments.trying import demo, inspect_scene
 from flows.forms.dropdowns import Chosen, Indices, MapChoice, Paths, Text
 from flows.forms.groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
@@ -60,16 +69,25 @@ LEARNING, GROWING = {"read": 1, "train": 10, "train on all": 10}, {"read": 3, "g
 """The stages of a network's training and of a forest's, and about how their times compare."""
 
 
-def watched(request: Request, advanced: Advanced, progress: Leg) -> Published:
+def segment_one_scene(request: Request, advanced: Advanced, progress: Leg) -> Published:
     """One scene of many, its stages task runs of its own name."""
     name = Path(str(request.out)).name
-    published = segment.run(request, cluster_for(advanced), partial(progress.piece, of=name), of=name)
+    published = segment.run(
+        request, cluster_for(advanced), partial(progress.piece, of=name), of=name
+    )
     publish_artifacts(published)
     return published
 
 
-def report(series: Catalogue, folder: Path, files: Sequence[Path], made: Sequence[str], compared: Sequence[str]) -> str:
-    """Publish what many scenes came to, and say what is new; where nothing is, nothing is published."""
+def publish_report(
+    series: Catalogue,
+    folder: Path,
+    files: Sequence[Path],
+    made: Sequence[str],
+    compared: Sequence[str],
+) -> str:
+    """Publish what many scenes came to, and say what is new; where nothing is, nothing is
+    published."""
     news = markdown.news(made, series, compared)
     name_outcome(news)
     if not (made or compared):
@@ -77,9 +95,14 @@ def report(series: Catalogue, folder: Path, files: Sequence[Path], made: Sequenc
     products = [
         asset(file, what)
         for file in files
-        if (what := {"report.html": series.title, "runs.gpkg": f"Footprints and areas: {series.title}"}.get(file.name))
+        if (
+            what := {
+                "report.html": series.title,
+                "runs.gpkg": f"Footprints and areas: {series.title}",
+            }.get(file.name)
+        )
     ]
-    step(
+    run_task(
         "report",
         "Newest map, change and all areas on one page",
         partial(publish_catalogue, series, folder, files),
@@ -88,7 +111,7 @@ def report(series: Catalogue, folder: Path, files: Sequence[Path], made: Sequenc
     return news
 
 
-@offered(
+@as_flow(
     "segment-collection",
     "Make land-cover maps of many scenes alike, and one report of areas, footprints and pictures.",
 )
@@ -117,7 +140,11 @@ def segment_collection(
     template = request_from(scenes, output_folder, segmenter, bands, output, advanced)
     request = collection_from(template, series)
     progress = bar.along({"scenes": 20, "report": 1})
-    collected = collect(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
+    collected = collect(
+        request,
+        progress=progress,
+        run=partial(segment_one_scene, advanced=advanced, progress=progress),
+    )
     title = series.title or f"Collection {collected.folder.resolve().name}"
     whole = Catalogue(
         title,
@@ -126,15 +153,16 @@ def segment_collection(
         command=collection_line(request),
         notes=collected.notes,
     )
-    news = report(whole, collected.folder, collected.files, collected.made, ())
+    news = publish_report(whole, collected.folder, collected.files, collected.made, ())
     collected.check()
     message = f"{news}; {markdown.scenes(len(collected.entries))} in {collected.folder.resolve()}"
     return Outcome(message, collected.files, news=bool(collected.made))
 
 
-@offered(
+@as_flow(
     "land-use-monitor",
-    "Watch a place: map what is new since last time, compare it with the map before, publish the change.",
+    "Watch a place: map what is new since last time, compare it with the map before, publish the "
+    "change.",
 )
 def land_use_monitor(
     bar: Bar,
@@ -146,7 +174,8 @@ def land_use_monitor(
     output: Output = Output(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
 ) -> Outcome:
-    """Map what is new and say what has changed. Made for a schedule: what was missed is caught up with, nothing twice.
+    """Map what is new and say what has changed. Made for a schedule: what was missed is caught up
+    with, nothing twice.
 
     Args:
         folders: Folders in which new scenes arrive. A scene's date is in its file or in its file's name.
@@ -161,15 +190,20 @@ def land_use_monitor(
     template = request_from(folders, output_folder, segmenter, bands, output, advanced)
     request = monitor_from(template, watch)
     progress = bar.along({"scenes": 20, "changes": 5, "report": 1})
-    seen = monitor(request, progress=progress, run=partial(watched, advanced=advanced, progress=progress))
-    news = report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
+    seen = monitor(
+        request,
+        progress=progress,
+        run=partial(segment_one_scene, advanced=advanced, progress=progress),
+    )
+    news = publish_report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
     message = f"{news}; {markdown.scenes(len(seen.series.entries))} in {seen.folder.resolve()}"
     return Outcome(message, seen.files, news=bool(seen.made or seen.compared))
 
 
-@offered(
+@as_flow(
     "train-network",
-    "Train a network on your own land: scenes and labels go in, a model for segment-scene comes out.",
+    "Train a network on your own land: scenes and labels go in, a model for segment-scene comes "
+    "out.",
 )
 def train_network(
     bar: Bar,
@@ -193,10 +227,14 @@ def train_network(
 
     bar.reach(0, "read the labels")
     request = training_from(scenes, labels, output_folder, meaning, model, bands)
-    finished = step(
+    finished = run_task(
         "train",
         "Learn from the labels, judge by those kept",
-        partial(train, request, bar.along(GROWING if isinstance(request.recipe, ForestRecipe) else LEARNING)),
+        partial(
+            train,
+            request,
+            bar.along(GROWING if isinstance(request.recipe, ForestRecipe) else LEARNING),
+        ),
         tags=[ON_GPU],
         assets=[asset(request.out, "a model for segment-scene")],
     )
@@ -210,7 +248,7 @@ def train_network(
     return Outcome(f"{score}; in {request.out.resolve()}", finished.files)
 
 
-@offered(
+@as_flow(
     "evaluate-map",
     "Say how good a map is: accuracy, IoU, boundaries and areas against a reference.",
 )
@@ -235,24 +273,36 @@ def evaluate_map(
     map, reference, output_folder = path_of(map), path_of(reference), path_of(output_folder)
     within_reach(output_folder)
     check_folder(Path(output_folder))
-    settings, shards = comparison_from(comparison), pieces(map)
+    settings, shards = comparison_from(comparison), work_pieces(map)
     bar.reach(0, "open both maps")
     work = cluster.Work(shards, PIECE_BYTES)
-    with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
-        accuracy = step(
+    with without_main_module(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
+        accuracy = run_task(
             "evaluate",
             "Count what agrees and what does not",
-            partial(evaluate, map, reference, map=pool.map, progress=bar.along({"evaluate": 1}), **settings),
+            partial(
+                evaluate,
+                map,
+                reference,
+                map=pool.map,
+                progress=bar.along({"evaluate": 1}),
+                **settings,
+            ),
         )
     files = write_accuracy(accuracy, Path(output_folder))
-    name, command = Path(map).resolve().parent.name, evaluate_line(map, reference, output_folder, settings)
-    publish_accuracy(name, f"{map} against {reference}", accuracy, files, Path(output_folder), command)
+    name, command = (
+        Path(map).resolve().parent.name,
+        evaluate_line(map, reference, output_folder, settings),
+    )
+    publish_accuracy(
+        name, f"{map} against {reference}", accuracy, files, Path(output_folder), command
+    )
     scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
     scores += "".join(f"; but {doubt}" for doubt in accuracy.doubts)
     return Outcome(f"{scores}; in {Path(output_folder).resolve()}", files)
 
 
-@offered(
+@as_flow(
     "compute-indices",
     "Compute spectral indices of a scene, such as NDVI, each as a cloud-optimised GeoTIFF.",
 )
@@ -277,11 +327,13 @@ def compute_indices(
     within_reach(output_folder)
     folder = Path(output_folder)
     bar.reach(0, "open the scene")
-    files = step(
+    files = run_task(
         "index",
         "Compute every index",
         partial(write_indices, source, indices, folder, bar.along({"index": 1})),
-        assets=[asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices],
+        assets=[
+            asset(folder / f"{name}.tif", f"{name} of {Path(scene[0]).stem}") for name in indices
+        ],
     )
     pictures = list(map(draw_index, files))
     name, command = Path(scene[0]).stem, index_line(source, indices, output_folder)
@@ -290,7 +342,7 @@ def compute_indices(
     return Outcome(f"{', '.join(indices)}; in {folder.resolve()}", files)
 
 
-OFFERED: dict[Flow[..., Any], str] = {
+FLOWS: dict[Flow[..., Any], str] = {
     map_scene: "map",
     segment_scene: "map",
     segment_collection: "map",
@@ -303,4 +355,5 @@ OFFERED: dict[Flow[..., Any], str] = {
     inspect_scene: "look",
     demo: "map",
 }
-"""Each is deployed under its own name, and tagged by what it makes: that is what automations ask for."""
+"""Each is deployed under its own name, and tagged by what it makes: that is what automations ask
+for."""

@@ -1,4 +1,5 @@
-"""The deployments of `landweave serve`: one for each flow, with a page to start from and lists that stay true."""
+"""The deployments of `landweave serve`: one for each flow, with a page to start from and lists that
+stay true."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema, parameter_schema
 
-from flows.deployments.definitions import OFFERED
+from flows.deployments.definitions import FLOWS
 from flows.forms.choices import data_folder
 from flows.requests.access import reach_of_forms
 
@@ -39,16 +40,18 @@ async def deploy(runner: Runner) -> dict[Flow[..., Any], UUID]:
                 entrypoint_type=EntrypointType.MODULE_PATH,
             )
         )
-        for flow, tag in OFFERED.items()
+        for flow, tag in FLOWS.items()
     }
 
 
 def start_page() -> str:
     """What is here, which flow is for what, and where data goes, in Markdown."""
-    flows = "\n".join(f"- **{flow.name}**: {flow.description}" for flow in OFFERED)
+    flows = "\n".join(f"- **{flow.name}**: {flow.description}" for flow in FLOWS)
     roots = reach_of_forms().roots
     goes = f"`{roots[0] / 'maps'}`" if roots else "`maps`, beside the scene"
-    text = re.sub(r"(?<!\n)\n(?!\n)", " ", _START)  # these pages break lines where Markdown does not
+    text = re.sub(
+        r"(?<!\n)\n(?!\n)", " ", _START
+    )  # these pages break lines where Markdown does not
     return text.format(demo=data_folder() / "demo", flows=flows, goes=goes)
 
 
@@ -72,7 +75,9 @@ Runs work one at a time and the others wait. *Cancel* keeps what is finished; th
 """.strip()
 
 
-async def keep_lists(client: PrefectClient, deployed: Mapping[Flow[..., Any], UUID], every: float = LOOK) -> None:
+async def keep_lists(
+    client: PrefectClient, deployed: Mapping[Flow[..., Any], UUID], every: float = LOOK
+) -> None:
     """Have the forms list what the data folders hold, for ever."""
     known = {flow: flow.parameters for flow in deployed}
     while True:
@@ -82,7 +87,9 @@ async def keep_lists(client: PrefectClient, deployed: Mapping[Flow[..., Any], UU
 
 
 async def renew_lists(
-    client: PrefectClient, deployed: Mapping[Flow[..., Any], UUID], known: dict[Flow[..., Any], ParameterSchema]
+    client: PrefectClient,
+    deployed: Mapping[Flow[..., Any], UUID],
+    known: dict[Flow[..., Any], ParameterSchema],
 ) -> None:
     """Make those forms anew whose lists have changed since they were `known`."""
     for flow, deployment in deployed.items():

@@ -1,7 +1,8 @@
-"""Tell somebody that a run is over: by mail, a webhook, or a notification block of Prefect's. One setting says how.
+"""Tell somebody that a run is over: by mail, a webhook, or a notification block of Prefect's. One
+setting says how.
 
-A failure to tell is a warning, never more: the run is worth more than the word of it. Addresses may hold secrets, so
-warnings name hosts alone.
+A failure to tell is a warning, never more: the run is worth more than the word of it. Addresses may
+hold secrets, so warnings name hosts alone.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from urllib.parse import unquote, urlsplit
 from tiling.errors import InputError
 
 SETTING = "LANDWEAVE_NOTIFY"
-"""Who is told: `mailto:` an address or several between commas, the https address of a webhook, or `block:` and the name
-of a notification block, such as `block:slack-webhook/team`."""
+"""Who is told: `mailto:` an address or several between commas, the https address of a webhook, or
+`block:` and the name of a notification block, such as `block:slack-webhook/team`."""
 
 MAIL = "LANDWEAVE_SMTP"
-"""The mail server: `smtps://user:password@host` or `smtp://host:587`; without it this machine's own."""
+"""The mail server: `smtps://user:password@host` or `smtp://host:587`; without it this machine's
+own."""
 
 TIMEOUT = 15.0
 """Seconds the other side has to answer."""
@@ -55,7 +57,8 @@ class Note:
 def notify(note: Note, to: str, mail: str = "") -> None:
     """Tell whoever is at `to`, by the server at `mail` where that is a mail address.
 
-    Raises `InputError` where `to` or `mail` is no such address; whatever a connection raises is passed on.
+    Raises `InputError` where `to` or `mail` is no such address; whatever a connection raises is
+    passed on.
     """
     kind, _, rest = to.partition(":")
     if kind == "mailto" and rest:
@@ -65,10 +68,13 @@ def notify(note: Note, to: str, mail: str = "") -> None:
     elif kind in ("http", "https"):
         post(note, to)
     else:
-        raise InputError(f"{SETTING} is no mailto:, https: or block: address; write for example mailto:you@example.org")
+        raise InputError(
+            f"{SETTING} is no mailto:, https: or block: address; write for example "
+            "mailto:you@example.org"
+        )
 
 
-def told(note: Note, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+def notify_of(note: Note, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
     """Tell of a run as the environment says, if it does; where that fails, warn."""
     to = os.environ.get(SETTING, "").strip()
     if not to:
@@ -84,7 +90,9 @@ def told(note: Note, logger: logging.Logger | logging.LoggerAdapter[logging.Logg
 def where(to: str) -> str:
     """Where a message goes, without what may be a secret."""
     kind, _, rest = to.partition(":")
-    return f"the webhook at {urlsplit(to).hostname}" if kind in ("http", "https") else f"{kind}:{rest}"
+    return (
+        f"the webhook at {urlsplit(to).hostname}" if kind in ("http", "https") else f"{kind}:{rest}"
+    )
 
 
 def reason(error: Exception) -> str:
@@ -107,7 +115,10 @@ def send_mail(note: Note, recipients: str, server: str) -> None:
     """Send a note as a mail. A password goes over an encrypted connection, or to this machine."""
     at = urlsplit(server)
     if at.scheme not in ("smtp", "smtps") or not at.hostname:
-        raise InputError(f"{MAIL} is no smtp:// or smtps:// address; write for example smtps://user:password@host")
+        raise InputError(
+            f"{MAIL} is no smtp:// or smtps:// address; write for example "
+            "smtps://user:password@host"
+        )
     user, password = unquote(at.username or ""), unquote(at.password or "")
     mail = EmailMessage()
     mail["Subject"], mail["To"] = note.subject, unquote(recipients)
@@ -126,7 +137,10 @@ def send_mail(note: Note, recipients: str, server: str) -> None:
             encrypted = True
         if user:
             if not encrypted and at.hostname not in ("localhost", "127.0.0.1", "::1"):
-                raise InputError(f"{at.hostname} offers no encryption, and the password stays here; write smtps://")
+                raise InputError(
+                    f"{at.hostname} offers no encryption, and the password stays here; write "
+                    "smtps://"
+                )
             connection.login(user, password)
         connection.send_message(mail)
 
@@ -138,7 +152,9 @@ def send_to_block(note: Note, name: str) -> None:
 
     block = Block.load(name)
     if not isinstance(block, NotificationBlock):
-        raise InputError(f"{name} is no notification block; make one under Blocks in Prefect's pages")
+        raise InputError(
+            f"{name} is no notification block; make one under Blocks in Prefect's pages"
+        )
     with block.raise_on_failure():
         sent: object = block.notify(note.text, note.subject)
         if inspect.isawaitable(sent):  # blocks of packages may not have Prefect's way of being both

@@ -1,8 +1,10 @@
-"""Prefect's server as `landweave serve` starts it: what the database was too busy for is asked again.
+"""Prefect's server as `landweave serve` starts it: what the database was too busy for is asked
+again.
 
-SQLite takes one writer at a time. A request that has read before it writes is refused at once when another one has
-written in between, however long the time-out; Prefect then answers 503 and a form that was sent is gone. Whatever was
-refused so has been rolled back, so the same request can be made again.
+SQLite takes one writer at a time. A request that has read before it writes is refused at once when
+another one has written in between, however long the time-out; Prefect then answers 503 and a form
+that was sent is gone. Whatever was refused so has been rolled back, so the same request can be made
+again.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flows.deployments.prefect_pages import Mended
 from flows.forms import naming
 from flows.pages.fileserver import WithFiles
-from flows.pages.words import renewed
+from flows.pages.words import update_parameters
 
 UNAVAILABLE = 503
 
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 25)
-"""Seconds before each further attempt: for about a minute, which is what a person waits in front of a form."""
+"""Seconds before each further attempt: for about a minute, which is what a person waits in front of
+a form."""
 
 SUBMIT = "/create_flow_run"
 """How the address ends that a form is sent to."""
@@ -54,25 +57,32 @@ class Persistent:
             return
         body = await body_of(receive)
         if scope["path"].endswith(SUBMIT):
-            body = named(body, await self._presets(scope))
+            body = name_run(body, await self._presets(scope))
         for attempt, pause in enumerate(self._pauses, start=1):
             answer = Answer(send)
             try:
-                await self._app(dict(scope), replayed(body, receive), answer)
+                await self._app(dict(scope), replay_body(body, receive), answer)
             except DBAPIError:  # Prefect answers, then raises what it answered for
                 if not answer.refused:
                     raise
             if not answer.refused:
                 return
-            logger.info("%s %s: the database is busy, attempt %d", scope["method"], scope["path"], attempt)
+            logger.info(
+                "%s %s: the database is busy, attempt %d", scope["method"], scope["path"], attempt
+            )
             await asyncio.sleep(pause)
-        await self._app(scope, replayed(body, receive), send)
+        await self._app(scope, replay_body(body, receive), send)
 
     async def _presets(self, scope: Scope) -> dict[str, Any] | None:
-        """What the deployment of a form fills in where the form says nothing; None where the server does not say."""
+        """What the deployment of a form fills in where the form says nothing; None where the server
+        does not say."""
         headers = {name: value for name, value in scope["headers"] if name in ASKED_ALIKE}
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app, raise_app_exceptions=False)) as client:
-            answer = await client.get(f"http://server{scope['path'].removesuffix(SUBMIT)}", headers=headers)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        ) as client:
+            answer = await client.get(
+                f"http://server{scope['path'].removesuffix(SUBMIT)}", headers=headers
+            )
         if answer.status_code != httpx.codes.OK:
             return None
         deployment = answer.json()
@@ -95,13 +105,13 @@ class Answer:
             await self._send(message)
 
 
-def named(body: bytes, presets: Mapping[str, Any] | None) -> bytes:
+def name_run(body: bytes, presets: Mapping[str, Any] | None) -> bytes:
     """What a form sends, in its words of today, with tags and a name that say what the run is of.
 
     The name is left where a person has given one.
 
-    So the run is told from others while it waits, too. `presets` are the values of what the form leaves out; where
-    they are not known the run is named once it starts.
+    So the run is told from others while it waits, too. `presets` are the values of what the form
+    leaves out; where they are not known the run is named once it starts.
     """
     if presets is None:
         return body
@@ -112,7 +122,7 @@ def named(body: bytes, presets: Mapping[str, Any] | None) -> bytes:
     if not isinstance(asked, dict) or not isinstance(asked.get("parameters"), dict):
         return body
     name, tags = asked.get("name") or "", asked.get("tags") or []
-    asked["parameters"] = renewed(asked["parameters"])
+    asked["parameters"] = update_parameters(asked["parameters"])
     whole = {**presets, **asked["parameters"]}
     if not name or naming.MADE_UP.fullmatch(name):
         asked["name"] = naming.run_name(whole) or name or None
@@ -130,7 +140,7 @@ async def body_of(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Receives a body that has come already, then whatever else comes."""
     told = False
 
@@ -144,10 +154,12 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-def guarded(app: ASGIApp, host: str, *, files: bool) -> ASGIApp:
-    """The app with the files of runs, if wanted, for those alone who ask this machine by its own name.
+def guard_app(app: ASGIApp, host: str, *, files: bool) -> ASGIApp:
+    """The app with the files of runs, if wanted, for those alone who ask this machine by its own
+    name.
 
-    A page of the internet whose name is made to lead here (DNS rebinding) asks by that name, and is refused.
+    A page of the internet whose name is made to lead here (DNS rebinding) asks by that name, and is
+    refused.
     """
     return TrustedHostMiddleware(
         WithFiles(app) if files else app, allowed_hosts=[host, "localhost"], www_redirect=False
@@ -167,12 +179,12 @@ def main() -> None:
     from prefect.settings import get_current_settings
 
     logging.basicConfig(level=logging.WARNING)
-    # the second user interface asks an analytics service from the browser; where its files are not found, the first one
-    # does not offer to switch to it
+    # the second user interface asks an analytics service from the browser; where its files are not
+    # found, the first one does not offer to switch to it
     prefect.__ui_v2_static_path__ = Path(prefect.__ui_v2_static_path__) / "not-offered"
     settings = get_current_settings().server
     uvicorn.run(
-        guarded(Mended(Persistent(create_app(final=True))), asked.host, files=asked.files),
+        guard_app(Mended(Persistent(create_app(final=True))), asked.host, files=asked.files),
         host=asked.host,
         port=asked.port,
         timeout_keep_alive=settings.api.keepalive_timeout,

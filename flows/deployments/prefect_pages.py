@@ -1,4 +1,5 @@
-"""Prefect's pages as `landweave serve` shows them: with the drop-downs mended, which a mouse could not open."""
+"""Prefect's pages as `landweave serve` shows them: with the drop-downs mended, which a mouse could
+not open."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ addEventListener("click", event => {
     clientX: event.clientX, clientY: event.clientY}));
 }, true);
 </script></head>"""
-"""In the pages of Prefect 3.8.8 (`PBaseInput`) a drop-down's listener sits on its button and on what is around that, so
-that a click opens and closes it at once. Here what is around it hears of the click, and the button does not."""
+"""In the pages of Prefect 3.8.8 (`PBaseInput`) a drop-down's listener sits on its button and on
+what is around that, so that a click opens and closes it at once. Here what is around it hears of
+the click, and the button does not."""
 
 
 class Mended:
@@ -25,7 +27,9 @@ class Mended:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asks_for_page = scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", "")
+        asks_for_page = scope["type"] == "http" and "text/html" in Headers(scope=scope).get(
+            "accept", ""
+        )
         if not asks_for_page or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return

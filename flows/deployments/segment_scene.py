@@ -1,4 +1,5 @@
-"""The Prefect flow: the pipeline as an analyst meets it: a form, five steps with names, a bar, a picture, a table."""
+"""The Prefect flow: the pipeline as an analyst meets it: a form, five steps with names, a bar, a
+picture, a table."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from prefect import get_run_logger
 
 from flows.compute import cluster
 from flows.compute.cluster import Cluster
-from flows.deployments.tasks import ON_GPU, Outcome, asset, empty_main, offered, step
+from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, run_task, without_main_module
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.forms.dropdowns import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
 from flows.forms.groups import Advanced, Bands, Output
@@ -28,9 +29,10 @@ from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
 
 
-@offered(
+@as_flow(
     "segment-scene",
-    "Make a land-cover map of a scene, every setting within reach: a styled GeoPackage, a cloud-optimised GeoTIFF, the "
+    "Make a land-cover map of a scene, every setting within reach: a styled GeoPackage, a "
+    "cloud-optimised GeoTIFF, the "
     "area of every class and a picture. map-scene asks less.",
 )
 def segment_scene(
@@ -53,12 +55,17 @@ def segment_scene(
         advanced: How the work is cut and where it runs. Nothing here changes a result.
     """
 
-    return mapped(request_from(scene, output_folder, segmenter, bands, output, advanced), cluster_for(advanced), bar)
+    return publish_map(
+        request_from(scene, output_folder, segmenter, bands, output, advanced),
+        cluster_for(advanced),
+        bar,
+    )
 
 
-@offered(
+@as_flow(
     "map-scene",
-    "Make a land-cover map of a scene: four questions, then a styled GeoPackage, a cloud-optimised GeoTIFF, the area "
+    "Make a land-cover map of a scene: four questions, then a styled GeoPackage, a "
+    "cloud-optimised GeoTIFF, the area "
     "of every class and a picture. segment-scene has every setting.",
 )
 def map_scene(
@@ -77,12 +84,17 @@ def map_scene(
         sensor: How the bands follow each other, where the file does not say it.
     """
     request = request_from(
-        [scene], output_folder, segmenter_of(method), Bands(names=bands_of(sensor)), Output(), Advanced()
+        [scene],
+        output_folder,
+        segmenter_of(method),
+        Bands(names=bands_of(sensor)),
+        Output(),
+        Advanced(),
     )
-    return mapped(request, cluster_for(Advanced()), bar)
+    return publish_map(request, cluster_for(Advanced()), bar)
 
 
-def mapped(request: Request, on: Cluster, bar: Bar) -> Outcome:
+def publish_map(request: Request, on: Cluster, bar: Bar) -> Outcome:
     """A map, published: what came out in a sentence, and its files."""
     bar.reach(0, "plan")
     published = run(request, on, bar.along)
@@ -90,10 +102,13 @@ def mapped(request: Request, on: Cluster, bar: Bar) -> Outcome:
     return Outcome(f"{outcome(published)}; in {published.folder.resolve()}", published.files)
 
 
-def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Leg], of: str = "") -> Published:
+def run(
+    request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Leg], of: str = ""
+) -> Published:
     """A finished map by the stages of `pipeline.run`, each a task run.
 
-    `of` names the scene, where a flow run has many; `along` gives the progress of stages that have these weights.
+    `of` names the scene, where a flow run has many; `along` gives the progress of stages that have
+    these weights.
     """
     logger = get_run_logger()
 
@@ -101,7 +116,7 @@ def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Le
         return f"{name} · {of}" if of else name
 
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = step(
+        plan = run_task(
             stage("plan"),
             "Open the scene, fit the segmenter, cut the grid",
             partial(pipeline.prepare, request, folder, on),
@@ -111,28 +126,33 @@ def run(request: Request, on: Cluster, along: Callable[[Mapping[str, float]], Le
         for warning in plan.warnings:
             logger.warning("%s", in_form_words(warning))
         progress = along(weights_of(plan))
-        with empty_main(), cluster.start(on, cluster.Work.of(plan), progress.bar.wait) as pool:
-            parts = step(
+        with (
+            without_main_module(),
+            cluster.start(on, cluster.Work.of(plan), progress.bar.wait) as pool,
+        ):
+            parts = run_task(
                 stage("segment"),
                 "Tell the land cover of every shard, in parallel",
                 partial(pipeline.segment, plan, folder, pool, progress),
                 tags=[ON_GPU] if on.kind == "cuda" and plan.segmenter.uses_gpu else [],
             )
-            rasters = step(
+            rasters = run_task(
                 stage("join"),
                 "One raster out of all shards",
                 partial(pipeline.join, plan, parts, folder, pool, progress),
             )
-            polygons = step(
+            polygons = run_task(
                 stage("vectorise"),
                 "The polygons of that raster, as a GeoPackage",
                 partial(pipeline.vectorise, plan, rasters, folder, pool, progress),
             )
             progress("publish", 0, 1)
-            return step(
+            return run_task(
                 stage("publish"),
                 "Areas, picture, record of the run",
-                partial(pipeline.publish, plan, parts, rasters, polygons, folder, pool, outlined=True),
+                partial(
+                    pipeline.publish, plan, parts, rasters, polygons, folder, pool, outlined=True
+                ),
                 assets=[asset(folder.place / name, FILES[name]) for name in main_products(plan)],
             )
 

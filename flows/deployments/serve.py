@@ -24,16 +24,19 @@ from tiling.errors import InputError
 HOST = "127.0.0.1"
 
 STARTING = 180.0
-"""Seconds a server may take to answer: the first start on a slow machine makes the whole database."""
+"""Seconds a server may take to answer: the first start on a slow machine makes the whole
+database."""
 
 SETTINGS = {
     # nothing is told to anyone outside
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # the second user interface calls an analytics service from the browser in spite of both; the classic one does not
+    # the second user interface calls an analytics service from the browser in spite of both; the
+    # classic one does not
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # SQLite takes one writer at a time; on a slow machine the others wait longer than the usual 10 s
+    # SQLite takes one writer at a time; on a slow machine the others wait longer than the usual 10
+    # s
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
     # a run writes its lines together, and seldom: each time other writers wait
@@ -46,22 +49,29 @@ SETTINGS = {
 
 
 NICE = 10
-"""By how much runs and their workers give way to the server: a person waits for it, and it needs little."""
+"""By how much runs and their workers give way to the server: a person waits for it, and it needs
+little."""
 
 
 def serve(port: int = 4200, wanted: str = "", *, files: bool = True) -> None:
-    """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM, and the `files` that runs write.
+    """Offer every flow at http://127.0.0.1:`port` until Ctrl-C or SIGTERM, and the `files` that
+    runs write.
 
-    Uses the Prefect server that answers there, or starts one, with the database that is `wanted`, and ends it too.
-    Raises `InputError` where another program holds the port or the server does not start.
+    Uses the Prefect server that answers there, or starts one, with the database that is `wanted`,
+    and ends it too. Raises `InputError` where another program holds the port or the server does not
+    start.
     """
     for number in endings():
         signal.signal(number, _leave)
     files = files and os.environ.get(fileserver.SETTING) != fileserver.OFF
     with server(port, wanted, files=files) as address:
-        os.environ |= SETTINGS | {"PREFECT_API_URL": f"{address}/api"}  # read when Prefect is first imported
+        os.environ |= SETTINGS | {
+            "PREFECT_API_URL": f"{address}/api"
+        }  # read when Prefect is first imported
         shown = files and fileserver.is_at(address)
-        os.environ[fileserver.SETTING] = f"{address}{fileserver.PREFIX}" if shown else fileserver.OFF
+        os.environ[fileserver.SETTING] = (
+            f"{address}{fileserver.PREFIX}" if shown else fileserver.OFF
+        )
         os.nice(NICE)
         asyncio.run(offer(address))
 
@@ -69,7 +79,8 @@ def serve(port: int = 4200, wanted: str = "", *, files: bool = True) -> None:
 async def offer(address: str) -> None:
     """Run a flow whenever the server at `address` asks for it, until a signal asks to end.
 
-    A run under way is then cancelled: left to itself, Prefect would kill it and show it as running for ever.
+    A run under way is then cancelled: left to itself, Prefect would kill it and show it as running
+    for ever.
     """
     from prefect.client.orchestration import get_client
     from prefect.runner import Runner
@@ -92,7 +103,9 @@ async def offer(address: str) -> None:
             asyncio.create_task(tell_of_queue(client, list(deployed.values()))),
             asyncio.create_task(keep_lists(client, deployed)),
         ]
-        await asyncio.wait({work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {work, asyncio.create_task(asked.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
         for task in beside:
             task.cancel()
     if not work.done():
@@ -102,18 +115,20 @@ async def offer(address: str) -> None:
 
 @contextmanager
 def server(port: int, wanted: str = "", *, files: bool = False) -> Iterator[str]:
-    """The address of a Prefect server at `port`: the one that is there, or one that lives as long as the block and
-    keeps its runs in the database that is `wanted`; it shows the `files` of runs."""
+    """The address of a Prefect server at `port`: the one that is there, or one that lives as long
+    as the block and keeps its runs in the database that is `wanted`; it shows the `files` of
+    runs."""
     address = f"http://{HOST}:{port}"
     if answers(address):
         if wanted:
             raise InputError(
-                f"a Prefect server already runs at {address}, with a database; end it, or choose another --port"
+                f"a Prefect server already runs at {address}, with a database; end it, or choose "
+                "another --port"
             )
         say(f"A Prefect server already runs at {address}; it will be used and left running.")
         yield address
         return
-    if taken(port):
+    if is_port_taken(port):
         raise InputError(f"port {port} is taken by another program; choose another one with --port")
     say(f"Starting Prefect at {address} …")
     places = {
@@ -123,7 +138,15 @@ def server(port: int, wanted: str = "", *, files: bool = False) -> Iterator[str]
     }
     with database(wanted) as chosen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.deployments.prefect_app", "--host", HOST, "--port", str(port)]
+            [
+                sys.executable,
+                "-m",
+                "flows.deployments.prefect_app",
+                "--host",
+                HOST,
+                "--port",
+                str(port),
+            ]
             + ["--files"] * files,
             env=os.environ | SETTINGS | places | chosen,
             stdout=subprocess.DEVNULL,
@@ -141,10 +164,13 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], address: str) -> Non
     while not answers(address):
         if process.poll() is not None:
             raise InputError(
-                f"the Prefect server ended with code {process.returncode} before it was ready; see above why"
+                f"the Prefect server ended with code {process.returncode} before it was ready; "
+                "see above why"
             )
         if time.monotonic() > deadline:
-            raise InputError(f"the Prefect server at {address} does not answer after {STARTING:.0f} s; try again")
+            raise InputError(
+                f"the Prefect server at {address} does not answer after {STARTING:.0f} s; try again"
+            )
         time.sleep(0.2)
 
 
@@ -157,7 +183,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def taken(port: int) -> bool:
+def is_port_taken(port: int) -> bool:
     """Whether some program listens at `port`."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
@@ -174,7 +200,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def endings() -> tuple[signal.Signals, ...]:
-    """The signals that ask to end: Ctrl-C, SIGTERM, and the closing of the terminal unless `nohup` says otherwise."""
+    """The signals that ask to end: Ctrl-C, SIGTERM, and the closing of the terminal unless `nohup`
+    says otherwise."""
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return tuple(number for number in asked if signal.getsignal(number) != signal.SIG_IGN)
 

@@ -1,4 +1,5 @@
-"""Work as Prefect sees it: a run ends in one sentence, its stages are task runs, its products are assets."""
+"""Work as Prefect sees it: a run ends in one sentence, its stages are task runs, its products are
+assets."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ from flows.pages.bar import Bar
 from flows.pages.words import in_form_words
 from flows.requests.access import reach_of_forms
 from flows.storage.lock import RUN
-from tiling.errors import Away
-from tiling.io.access import confined
+from tiling.errors import RemoteUnavailable
+from tiling.io.access import restrict_access
 from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
@@ -47,13 +48,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAUSES = [10, 60]
-"""Seconds before a stage is tried again that failed for a reason which may pass, such as a storage that was away."""
+"""Seconds before a stage is tried again that failed for a reason which may pass, such as a storage
+that was away."""
 
 ON_GPU = "gpu"
-"""Tag of task runs that use this machine's graphics cards; a concurrency limit of this name makes them queue."""
+"""Tag of task runs that use this machine's graphics cards; a concurrency limit of this name makes
+them queue."""
 
 
-SCHEDULED = ", and if a schedule asked for the run, edit that schedule on the page of its deployment"
+SCHEDULED = (
+    ", and if a schedule asked for the run, edit that schedule on the page of its deployment"
+)
 
 OUTCOME = " → "
 """Between the name of a run and what came out."""
@@ -73,16 +78,21 @@ Work = Callable[..., Outcome]
 """What a flow does with its bar and what its form says."""
 
 
-def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
-    """Makes work a flow: its parameters are the form, its sentence is the message of the state that the run ends in.
+def as_flow(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
+    """Makes work a flow: its parameters are the form, its sentence is the message of the state that
+    the run ends in.
 
-    What the form cannot refuse is refused here, not by Prefect, whose words for it are many lines: a value that does
-    not fit, or one that a schedule left out.
+    What the form cannot refuse is refused here, not by Prefect, whose words for it are many lines:
+    a value that does not fit, or one that a schedule left out.
     """
 
     def made(work: Work) -> Flow[..., Any]:
         form = form_of(work)
-        usual = {name: one.default for name, one in form.parameters.items() if one.default is not one.empty}
+        usual = {
+            name: one.default
+            for name, one in form.parameters.items()
+            if one.default is not one.empty
+        }
 
         def called() -> str:
             return run_name({**usual, **runtime.flow_run.parameters})
@@ -93,7 +103,9 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
             tag_run({**usual, **told})
             os.environ[RUN] = runtime.flow_run.name or name
             bar = Bar(f"progress-{name}")
-            return told_by(bar, name, lambda: ended(lambda: work(bar, **filled_in(work, told))))
+            return end_run(
+                bar, name, lambda: as_flow_state(lambda: work(bar, **fill_in(work, told)))
+            )
 
         absent = [
             parameter.replace(default=None) if parameter.default is parameter.empty else parameter
@@ -107,7 +119,8 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
             persist_result=False,
             validate_parameters=False,
         )(run)
-        # what a deployment shows as its form says what is required; a run that lacks it starts too, and says so
+        # what a deployment shows as its form says what is required; a run that lacks it starts too,
+        # and says so
         known.__signature__ = form  # type: ignore[attr-defined]  # inspect asks for it
         known.parameters = parameter_schema(known)
         return known
@@ -118,25 +131,30 @@ def offered(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
 def form_of(work: Work) -> inspect.Signature:
     """What a form asks for: all that work takes but its bar."""
     whole = inspect.signature(work, eval_str=True)
-    asked = [parameter for parameter in whole.parameters.values() if parameter.annotation is not Bar]
+    asked = [
+        parameter for parameter in whole.parameters.values() if parameter.annotation is not Bar
+    ]
     return whole.replace(parameters=asked)
 
 
-def told_by(bar: Bar, flow: str, run: Callable[[], tuple[State[Any], bool]]) -> State[Any]:
-    """The state that a run ends in, which its bar tells as well, and to whoever wants to be notified of news."""
+def end_run(bar: Bar, flow: str, run: Callable[[], tuple[State[Any], bool]]) -> State[Any]:
+    """The state that a run ends in, which its bar tells as well, and to whoever wants to be
+    notified of news."""
     try:
         state, news = run()
     except TerminationSignal:
-        bar.stopped("cancelled")
+        bar.stop("cancelled")
         raise
-    except Exception as error:  # a fault of ours, told as such; signals, such as a pause, are no failures and rise
-        bar.stopped("failed")
-        tell(flow, "Failed", tiling.errors.redacted(f"{type(error).__name__}: {error}"))
+    except (
+        Exception
+    ) as error:  # a fault of ours, told as such; signals, such as a pause, are no failures and rise
+        bar.stop("failed")
+        tell(flow, "Failed", tiling.errors.redact(f"{type(error).__name__}: {error}"))
         raise
     if state.is_completed():
-        bar.done(state.message or "")
+        bar.finish(state.message or "")
     else:
-        bar.stopped("failed")
+        bar.stop("failed")
     if news:
         tell(flow, state.name or "", state.message or "")
     return state
@@ -147,11 +165,14 @@ def tell(flow: str, state: str, message: str) -> None:
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         name = (runtime.flow_run.name or "").partition(OUTCOME)[0]
-        notify.told(notify.Note(flow, name, state, message, url_for(context.flow_run) or ""), logger())
+        notify.notify_of(
+            notify.Note(flow, name, state, message, url_for(context.flow_run) or ""), logger()
+        )
 
 
 def run_name(parameters: Mapping[str, Any]) -> str:
-    """What the list of runs shows: the name a person gave, else what the parameters say of the run."""
+    """What the list of runs shows: the name a person gave, else what the parameters say of the
+    run."""
     given = runtime.flow_run.name or ""
     return given if not naming.MADE_UP.fullmatch(given) else naming.run_name(parameters) or given
 
@@ -182,8 +203,9 @@ def name_outcome(outcome: str) -> None:
         logger().warning("The run could not be named by its outcome: %s", error)
 
 
-def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of `work`, checked; raises `InputError` in the words of the form where one is missing or wrong."""
+def fill_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `work`, checked; raises `InputError` in the words of the form where one is
+    missing or wrong."""
     types, filled = get_type_hints(work, include_extras=True), {}
     for name, parameter in form_of(work).parameters.items():
         value = given.get(name)
@@ -198,9 +220,13 @@ def filled_in(work: Work, given: Mapping[str, Any]) -> dict[str, Any]:
             filled[name] = TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
             first = error.errors()[0]
-            place = " · ".join(field(str(part)) for part in (name, *first["loc"]) if isinstance(part, str))
+            place = " · ".join(
+                field(str(part)) for part in (name, *first["loc"]) if isinstance(part, str)
+            )
             if first["type"] == "extra_forbidden":
-                raise tiling.errors.InputError(f"{place} is no field of this form; leave it out{SCHEDULED}") from error
+                raise tiling.errors.InputError(
+                    f"{place} is no field of this form; leave it out{SCHEDULED}"
+                ) from error
             cause = first.get("ctx", {}).get("error")
             raise tiling.errors.InputError(f"{place}: {cause or first['msg']}") from error
     return filled
@@ -211,14 +237,14 @@ def field(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def ended(work: Callable[[], Outcome]) -> tuple[State[Any], bool]:
-    """The state in which a flow run ends: completed, with a sentence and the files; or failed, with a person's mistake.
-    And whether that is news.
+def as_flow_state(work: Callable[[], Outcome]) -> tuple[State[Any], bool]:
+    """The state in which a flow run ends: completed, with a sentence and the files; or failed, with
+    a person's mistake. And whether that is news.
 
     The work reaches no farther than whoever runs this allows.
     """
     try:
-        with confined(reach_of_forms()):
+        with restrict_access(reach_of_forms()):
             came = work()
     except INPUT_ERRORS as mistake:
         logger().error("%s", in_form_words(mistake))
@@ -231,13 +257,18 @@ def logger() -> Any:
     return get_run_logger() if FlowRunContext.get() else logging.getLogger("landweave")
 
 
-def step(
-    name: str, description: str, work: Callable[[], T], *, tags: Sequence[str] = (), assets: Sequence[Asset] = ()
+def run_task(
+    name: str,
+    description: str,
+    work: Callable[[], T],
+    *,
+    tags: Sequence[str] = (),
+    assets: Sequence[Asset] = (),
 ) -> T:
     """The result of `work`, which Prefect sees as a task run that makes these assets.
 
-    It is done again where its failure may pass. The task takes no arguments: Prefect would search them for futures,
-    down to the last of ten thousand shards.
+    It is done again where its failure may pass. The task takes no arguments: Prefect would search
+    them for futures, down to the last of ten thousand shards.
     """
     settings: dict[str, Any] = {
         "name": name.partition(" · ")[0],
@@ -248,19 +279,20 @@ def step(
         "persist_result": False,
         "retries": len(PAUSES),
         "retry_delay_seconds": PAUSES,
-        "retry_condition_fn": worth_another,
+        "retry_condition_fn": should_retry,
     }
     raised: list[BaseException] = []
 
     def observed() -> T | State[Any]:
-        """A mistake and a stop end in states of their own: of what is raised Prefect says more than a person needs."""
+        """A mistake and a stop end in states of their own: of what is raised Prefect says more than
+        a person needs."""
         raised.clear()
         try:
             return work()
         except INPUT_ERRORS as mistake:
             raised.append(mistake)
             state: State[Any] = Failed(message=in_form_words(mistake), data=mistake)
-            if not worth_another(None, None, state):
+            if not should_retry(None, None, state):
                 logger().error("%s", in_form_words(mistake))
             return state
         except TerminationSignal as stop:
@@ -273,10 +305,13 @@ def step(
     return result  # type: ignore[no-any-return]  # of the last attempt, which has raised nothing
 
 
-def worth_another(_: Any, __: Any, state: State[Any]) -> bool:
-    """Whether another attempt at a task could succeed: a mistake stays one, a storage may come back."""
+def should_retry(_: Any, __: Any, state: State[Any]) -> bool:
+    """Whether another attempt at a task could succeed: a mistake stays one, a storage may come
+    back."""
     chain = list(causes(state.result(raise_on_failure=False)))
-    if any(isinstance(error, Away) for error in chain):  # below the mistake that counts the shards it failed
+    if any(
+        isinstance(error, RemoteUnavailable) for error in chain
+    ):  # below the mistake that counts the shards it failed
         return True
     causes_of_ours = takewhile(lambda error: not isinstance(error, INPUT_ERRORS), chain)
     return any(map(may_pass, causes_of_ours))
@@ -298,11 +333,11 @@ def asset(file: Path | Remote, description: str) -> Asset:
 
 
 @contextmanager
-def empty_main() -> Iterator[None]:
+def without_main_module() -> Iterator[None]:
     """Processes spawned within the block import nothing of Prefect.
 
-    `multiprocessing` has each one import the main module again, which in a flow run is `prefect.engine`: 5 s and
-    100 MB a worker.
+    `multiprocessing` has each one import the main module again, which in a flow run is
+    `prefect.engine`: 5 s and 100 MB a worker.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -319,9 +354,11 @@ _SEEN: set[tuple[object, str]] = set()
 
 
 def plain(record: logging.LogRecord) -> bool:
-    """Whether a log record of Prefect's says what a person wants to know; said in a sentence, where it can be.
+    """Whether a log record of Prefect's says what a person wants to know; said in a sentence, where
+    it can be.
 
-    Of a mistake Prefect logs 40 lines of its own calls, of a cancelled run that it crashed and still runs.
+    Of a mistake Prefect logs 40 lines of its own calls, of a cancelled run that it crashed and
+    still runs.
     """
     text = record.getMessage()
     if record.exc_info and isinstance(record.exc_info[1], (*INPUT_ERRORS, FailedRun)):
@@ -351,5 +388,9 @@ def plain(record: logging.LogRecord) -> bool:
 
 for of in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(of).addFilter(plain)
-logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL remarks on every odd tag, and raises what matters
-os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))  # MB, before GDAL's first use, as on the command line
+logging.getLogger("rasterio").setLevel(
+    logging.ERROR
+)  # GDAL remarks on every odd tag, and raises what matters
+os.environ.setdefault(
+    "GDAL_CACHEMAX", str(CACHE >> 20)
+)  # MB, before GDAL's first use, as on the command line

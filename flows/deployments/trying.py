@@ -19,7 +19,7 @@ from pydantic import Field
 from flows.compute import cluster
 from flows.demo import BLOCK, write_demo
 from flows.deployments import segment_scene
-from flows.deployments.tasks import Outcome, empty_main, offered, step
+from flows.deployments.tasks import Outcome, as_flow, run_task, without_main_module
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
 from flows.forms.dropdowns import MethodChoice, SceneChoice, SensorChoice
 from flows.forms.groups import Advanced, Bands, Output
@@ -39,9 +39,10 @@ SIZE = 1024
 """Width and height of the demo's scene in pixels: a map in less than a minute."""
 
 
-@offered(
+@as_flow(
     "inspect-scene",
-    "Look at a scene before it is mapped: its picture, bands and scale, what looks wrong, how much memory and time a "
+    "Look at a scene before it is mapped: its picture, bands and scale, what looks wrong, how "
+    "much memory and time a "
     "map would take, and the form filled in.",
 )
 def inspect_scene(
@@ -58,18 +59,31 @@ def inspect_scene(
         sensor: How the bands follow each other, where the file does not say it.
     """
     segmenter, bands = segmenter_of(method), Bands(names=bands_of(sensor))
-    nowhere = str(next(iter(reach_of_forms().roots or ()), Path()))  # in reach, and nothing is written
+    nowhere = str(
+        next(iter(reach_of_forms().roots or ()), Path())
+    )  # in reach, and nothing is written
     request = request_from([scene], nowhere, segmenter, bands, Output(), Advanced())
     bar.reach(0, "look at the scene")
-    found = step("inspect", "Open the scene, look at a sample, plan a map", partial(inspect, request))
+    found = run_task(
+        "inspect", "Open the scene, look at a sample, plan a map", partial(inspect, request)
+    )
     title = f"{found.scene.title}: {facts(found)['size']}"
     key = key_of(found.scene.name, Path(request.source.paths[0]).parent)
     here: dict[str, Any] = {"scene": scene, "method": method, "sensor": sensor}
-    every = {"scene": [path_of(scene)], "segmenter": segmenter.model_dump(mode="json"), "bands": bands.model_dump()}
-    links = {"map-scene": filled_form("map-scene", here), "segment-scene": filled_form("segment-scene", every)}
+    every = {
+        "scene": [path_of(scene)],
+        "segmenter": segmenter.model_dump(mode="json"),
+        "bands": bands.model_dump(),
+    }
+    links = {
+        "map-scene": form_url("map-scene", here),
+        "segment-scene": form_url("segment-scene", every),
+    }
     create_markdown_artifact(page(found, method, links), key=f"inspection-{key}", description=title)
     create_table_artifact(
-        band_rows(found), key=f"bands-{key}", description=f"Bands of {found.scene.title}, values as in the file"
+        band_rows(found),
+        key=f"bands-{key}",
+        description=f"Bands of {found.scene.title}, values as in the file",
     )
     doubts = f"{len(found.findings)} things to know" if found.findings else "nothing looks wrong"
     return Outcome(f"{title}; {'cannot be mapped so' if found.refusal else doubts}", news=False)
@@ -99,8 +113,9 @@ def as_list(said: Mapping[str, str]) -> str:
     return "\n".join(f"- **{name}**: {fact}" for name, fact in said.items())
 
 
-def filled_form(flow: str, parameters: Mapping[str, Any]) -> str:
-    """The address of a flow's form, filled in with parameters; "" where the flow is not deployed."""
+def form_url(flow: str, parameters: Mapping[str, Any]) -> str:
+    """The address of a flow's form, filled in with parameters; "" where the flow is not
+    deployed."""
     try:
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name(f"{flow}/{flow}")
@@ -110,9 +125,10 @@ def filled_form(flow: str, parameters: Mapping[str, Any]) -> str:
     return f"{url_for('deployment', obj_id=deployment.id)}/run?parameters={asked}"
 
 
-@offered(
+@as_flow(
     "demo",
-    "Draw a scene with its truth, map it, and compare: everything there is to see, from nothing. Quick run it.",
+    "Draw a scene with its truth, map it, and compare: everything there is to see, from nothing. "
+    "Quick run it.",
 )
 def demo(
     bar: Bar,
@@ -130,11 +146,21 @@ def demo(
     folder = Path(path_of(output_folder) or data_folder() / "demo")
     within_reach(folder)
     bar.reach(0, "draw the scene")
-    with empty_main(), cluster.start(cluster_for(Advanced()), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
-        scene, truth = step(
-            "draw", "A landscape that nobody has seen before", partial(write_demo, folder, size, seed, pool)
+    with (
+        without_main_module(),
+        cluster.start(
+            cluster_for(Advanced()), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)
+        ) as pool,
+    ):
+        scene, truth = run_task(
+            "draw",
+            "A landscape that nobody has seen before",
+            partial(write_demo, folder, size, seed, pool),
         )
     request = Request(
-        source=Source(paths=(str(scene),)), out=folder, segmenter=choose_segmenter("demo", {}), reference=str(truth)
+        source=Source(paths=(str(scene),)),
+        out=folder,
+        segmenter=choose_segmenter("demo", {}),
+        reference=str(truth),
     )
-    return segment_scene.mapped(request, cluster_for(Advanced()), bar)
+    return segment_scene.publish_map(request, cluster_for(Advanced()), bar)

@@ -1,4 +1,5 @@
-"""What a form offers to choose from: methods, sensors, products and indices in plain words; what data folders hold."""
+"""What a form offers to choose from: methods, sensors, products and indices in plain words; what
+data folders hold."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ DEEPEST = 4
 RUN_OF_FORM = "PREFECT__FLOW_RUN_ID"
 """Set in the process of a flow run, which shows no form and looks through no folders for one."""
 
-# ---------------------------------------------------------------------------------------------------------- plain words
+# -------------------------------------------------------------------------------------- plain words
 
 PRODUCT_WORDS: Mapping[str, Product] = {
     "classes": "classes",
@@ -63,9 +64,20 @@ USUAL_METHOD = "Rules: land cover from reflectance, no training"
 
 SENSORS: Mapping[str, tuple[str, ...]] = {
     f"{sensor}, {len(ORDERS[sensor, count])} bands": tuple(ORDERS[sensor, count])
-    for sensor, count in ((SENTINEL_2, 13), (SENTINEL_2, 12), (LANDSAT_OLI, 7), (LANDSAT_TM, 7), (LANDSAT_TM, 6))
+    for sensor, count in (
+        (SENTINEL_2, 13),
+        (SENTINEL_2, 12),
+        (LANDSAT_OLI, 7),
+        (LANDSAT_TM, 7),
+        (LANDSAT_TM, 6),
+    )
 } | {
-    f"{NAIP} or another aerial image: red, green, blue, near infrared": ("red", "green", "blue", "nir"),
+    f"{NAIP} or another aerial image: red, green, blue, near infrared": (
+        "red",
+        "green",
+        "blue",
+        "nir",
+    ),
     "blue, green, red, near infrared": ("blue", "green", "red", "nir"),
 }
 """How the bands of a file follow each other, where it does not say so itself."""
@@ -81,7 +93,9 @@ METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
 def indices_in_words() -> list[str]:
     """Every index, the usual ones first and with what they tell, then all by name."""
     known = catalogue()
-    return [f"{name}: {words}" for name, words in INDEX_WORDS.items() if name in known] + list(known)
+    return [f"{name}: {words}" for name, words in INDEX_WORDS.items() if name in known] + list(
+        known
+    )
 
 
 def index_of(words: str) -> str:
@@ -91,7 +105,9 @@ def index_of(words: str) -> str:
 
 def bands_of(sensor: str) -> str:
     """Band names as the form writes them: `blue=1,green=2`; "" where the file says them."""
-    return ",".join(f"{name}={number}" for number, name in enumerate(SENSORS.get(sensor, ()), start=1))
+    return ",".join(
+        f"{name}={number}" for number, name in enumerate(SENSORS.get(sensor, ()), start=1)
+    )
 
 
 def segmenter_of(method: str) -> Segmenter:
@@ -100,17 +116,19 @@ def segmenter_of(method: str) -> Segmenter:
     return choose_segmenter(kind, settings)
 
 
-# --------------------------------------------------------------------------------------------------------- data folders
+# ------------------------------------------------------------------------------------- data folders
 
 
 def data_folder() -> Path:
-    """Where forms put what nobody gives a place: the first data folder, else one of ours at home."""
+    """Where forms put what nobody gives a place: the first data folder, else one of ours at
+    home."""
     return next(iter(reach_of_forms().roots or ()), Path.home() / "landweave")
 
 
 def models(kind: str = "") -> list[str]:
-    """The folders of trained models in the data folders, the newest first; of a kind also those of the package."""
-    folders = _listed(file.parent for file in _files(lambda name: name == CARD))
+    """The folders of trained models in the data folders, the newest first; of a kind also those of
+    the package."""
+    folders = _list_paths(file.parent for file in _files(lambda name: name == CARD))
     if not kind:
         return folders
     return [where for where in (*names(), *folders) if _kind(where) == kind]
@@ -132,25 +150,32 @@ def scenes() -> list[str]:
         return not made.setdefault(file.parent, (file.parent / "run.json").exists())
 
     rasters = _files(lambda name: Path(name).suffix.lower() in RASTER_SUFFIXES)
-    return _listed(file for file in rasters if foreign(file))
+    return _list_paths(file for file in rasters if foreign(file))
 
 
 def maps() -> list[str]:
     """The class rasters of the runs in the data folders, the newest first."""
     runs = _files(lambda name: name == "run.json")
-    return _listed(classes for file in runs if (classes := file.with_name("classes.tif")).exists())
+    return _list_paths(
+        classes for file in runs if (classes := file.with_name("classes.tif")).exists()
+    )
 
 
-def _listed(files: Iterator[Path]) -> list[str]:
+def _list_paths(files: Iterator[Path]) -> list[str]:
     newest = sorted(files, key=lambda file: (-file.stat().st_mtime, str(file)))
     return [str(file) for file in newest[:MOST_LISTED]]
 
 
 def _files(wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """Files below the data folders whose name is wanted. Nothing hidden, and no link is followed."""
+    """Files below the data folders whose name is wanted. Nothing hidden, and no link is
+    followed."""
     if RUN_OF_FORM in os.environ:
         return iter(())
-    return (file for file in islice(_below(reach_of_forms().roots or ()), MOST_SEEN) if wanted(file.name))
+    return (
+        file
+        for file in islice(_below(reach_of_forms().roots or ()), MOST_SEEN)
+        if wanted(file.name)
+    )
 
 
 def _below(roots: tuple[Path, ...]) -> Iterator[Path]:
@@ -159,6 +184,12 @@ def _below(roots: tuple[Path, ...]) -> Iterator[Path]:
         for folder, inner, files in os.walk(root):
             here = Path(folder)
             inner[:] = sorted(
-                name for name in inner if name[0] != "." and name != "parts" and len(here.parts) - depth < DEEPEST
+                name
+                for name in inner
+                if name[0] != "." and name != "parts" and len(here.parts) - depth < DEEPEST
             )
-            yield from (here / name for name in sorted(files) if name[0] != "." and not (here / name).is_symlink())
+            yield from (
+                here / name
+                for name in sorted(files)
+                if name[0] != "." and not (here / name).is_symlink()
+            )

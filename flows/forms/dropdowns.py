@@ -1,4 +1,5 @@
-"""What a form lets choose from, where that is known only when the form is made: kinds, models, scenes, maps."""
+"""What a form lets choose from, where that is known only when the form is made: kinds, models,
+scenes, maps."""
 
 from __future__ import annotations
 
@@ -25,17 +26,22 @@ class OneOf:
     def __init__(self, known: Callable[[], Sequence[str]]) -> None:
         self._known = known
 
-    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, core: Any, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         return handler(core) | {"items": {"type": "string", "enum": list(self._known())}}
 
 
 class Listed:
-    """Shows a text as one of a list, with what is not in it on a tab of its own; where the list is empty, as a text."""
+    """Shows a text as one of a list, with what is not in it on a tab of its own; where the list is
+    empty, as a text."""
 
     def __init__(self, known: Callable[[], Sequence[str]], otherwise: str) -> None:
         self._known, self._otherwise = known, otherwise
 
-    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, core: Any, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         asked = handler(core)
         if not (known := list(self._known())):
             return asked
@@ -49,10 +55,13 @@ FOUND = ("fitted", "measures")
 
 
 class _Tabs:
-    """Shows a segmenter as a choice of the installed kinds, each with its settings but without what a fit fills in."""
+    """Shows a segmenter as a choice of the installed kinds, each with its settings but without what
+    a fit fills in."""
 
-    def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        choice: Any = Annotated[Union[installed()], Field(discriminator="kind")]  # noqa: UP007 - known only now
+    def __get_pydantic_json_schema__(
+        self, _: Any, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        choice: Any = Annotated[Union[load_segmenters()], Field(discriminator="kind")]  # noqa: UP007 - known only now
         schema = handler(TypeAdapter(choice).core_schema)
         for alternative in schema["oneOf"]:
             settings = handler.resolve_ref_schema(alternative)
@@ -71,8 +80,12 @@ class _Tabs:
                 settings["properties"]["index"]["enum"] = [*catalogue(), *COMMON_NAMES]
             if "bundle" in settings["properties"]:
                 _list_models(settings["properties"]["bundle"], kind["enum"][0])
-            settings["description"] = " ".join(settings.get("description", "").partition("\n\n")[0].split())
-        return {"anyOf": schema["oneOf"]}  # the classic form knows only this word; of oneOf it shows the JSON
+            settings["description"] = " ".join(
+                settings.get("description", "").partition("\n\n")[0].split()
+            )
+        return {
+            "anyOf": schema["oneOf"]
+        }  # the classic form knows only this word; of oneOf it shows the JSON
 
 
 def _list_models(bundle: dict[str, Any], kind: str) -> None:
@@ -86,8 +99,9 @@ def _list_models(bundle: dict[str, Any], kind: str) -> None:
         ]
 
 
-def installed() -> tuple[type[Segmenter], ...]:
-    """The classes of all segmenters that load; one that does not fails with its reason where it is asked for."""
+def load_segmenters() -> tuple[type[Segmenter], ...]:
+    """The classes of all segmenters that load; one that does not fails with its reason where it is
+    asked for."""
     found = []
     for kind in kinds():
         try:

@@ -1,4 +1,5 @@
-"""What a run is called in Prefect's lists, from what its form says: no import of Prefect, for its server asks too."""
+"""What a run is called in Prefect's lists, from what its form says: no import of Prefect, for its
+server asks too."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 MADE_UP = re.compile(r"[a-z]+\d*(-[a-z]+)+")
-"""Names that Prefect and its form make up where nobody gave one: `wise-otter`, `alpha987-scurus`."""
+"""Names that Prefect and its form make up where nobody gave one: `wise-otter`,
+`alpha987-scurus`."""
 
 
 def run_name(parameters: Mapping[str, Any]) -> str:
-    """The scene and the method, or whatever else says most of a run; "" where its parameters say nothing.
+    """The scene and the method, or whatever else says most of a run; "" where its parameters say
+    nothing.
 
     >>> run_name({"scene": ["/data/valley_2024.tif"], "segmenter": {"kind": "rules"}})
     'valley_2024 · rules'
@@ -68,7 +71,8 @@ def method(parameters: Mapping[str, Any]) -> str:
 
 
 def stem(path: object) -> str:
-    """The last part of a path, or of the first of several, without its suffix; "" of anything else."""
+    """The last part of a path, or of the first of several, without its suffix; "" of anything
+    else."""
     if isinstance(path, list | tuple):
         path = path[0] if path else ""
     if not isinstance(path, str):

@@ -25,7 +25,8 @@ def slug(name: str) -> str:
 
 
 def key_of(name: str, folder: Path | Remote) -> str:
-    """The name of a page, for example `valley-2024-1f0c3a`: that of a scene and of a folder, the same in every run.
+    """The name of a page, for example `valley-2024-1f0c3a`: that of a scene and of a folder, the
+    same in every run.
 
     Scenes of one name in two folders have histories of their own.
     """
@@ -34,13 +35,16 @@ def key_of(name: str, folder: Path | Remote) -> str:
 
 
 def publish_artifacts(published: Published) -> None:
-    """Leave the summary and the table of areas with the flow run; a scene's have the same keys in every run."""
+    """Leave the summary and the table of areas with the flow run; a scene's have the same keys in
+    every run."""
     scene = published.record["scene"]
     title = f"{scene['name']}, {scene['date']}" if scene["date"] else scene["name"]
     key = key_of(scene["name"], published.folder)
     show(published.folder)
     create_markdown_artifact(
-        markdown.map_page(published), key=f"land-cover-{key}", description=f"{title}: {markdown.outcome(published)}"
+        markdown.map_page(published),
+        key=f"land-cover-{key}",
+        description=f"{title}: {markdown.outcome(published)}",
     )
     rows = [
         {
@@ -55,33 +59,56 @@ def publish_artifacts(published: Published) -> None:
 
 
 def publish_catalogue(catalogue: Catalogue, folder: Path, files: Sequence[Path]) -> None:
-    """Leave a report on many scenes with the flow run: the newest map, what changed, what failed, all areas."""
+    """Leave a report on many scenes with the flow run: the newest map, what changed, what failed,
+    all areas."""
     key = key_of(folder.resolve().name, folder)
     show(folder)
     create_markdown_artifact(
-        markdown.series_page(catalogue, folder, files), key=f"report-{key}", description=catalogue.title
+        markdown.series_page(catalogue, folder, files),
+        key=f"report-{key}",
+        description=catalogue.title,
     )
     rows = [
-        {"scene": entry.name, "date": entry.date, "class": row.class_name, "hectares": f"{row.area_m2 / 1e4:,.1f}"}
+        {
+            "scene": entry.name,
+            "date": entry.date,
+            "class": row.class_name,
+            "hectares": f"{row.area_m2 / 1e4:,.1f}",
+        }
         for entry in reversed(catalogue.used)
         for row in sorted(entry.areas, key=lambda row: -row.area_m2)
     ]
-    create_table_artifact(rows, key=f"areas-{key}", description=f"Area of every class at every date: {catalogue.title}")
+    create_table_artifact(
+        rows,
+        key=f"areas-{key}",
+        description=f"Area of every class at every date: {catalogue.title}",
+    )
 
 
 def publish_accuracy(
-    name: str, description: str, accuracy: Accuracy, files: Sequence[Path], folder: Path, command: str = ""
+    name: str,
+    description: str,
+    accuracy: Accuracy,
+    files: Sequence[Path],
+    folder: Path,
+    command: str = "",
 ) -> None:
-    """Leave the accuracy of a map or a model with the flow run: its pictures, and the figures of every class."""
+    """Leave the accuracy of a map or a model with the flow run: its pictures, and the figures of
+    every class."""
     key = key_of(name, folder)
     show(folder)
     create_markdown_artifact(
-        markdown.accuracy_page(accuracy, files, command), key=f"accuracy-{key}", description=description
+        markdown.accuracy_page(accuracy, files, command),
+        key=f"accuracy-{key}",
+        description=description,
     )
     create_table_artifact(
         [
             {"class": row["name"]}
-            | {name: "–" if row[name] is None else f"{row[name]:.3f}" for name in ("iou", "f1", "precision", "recall")}
+            | {
+                name: "–" if row[name] is None else f"{row[name]:.3f}"
+                for name in ("iou", "f1", "precision", "recall")
+            }
             | {"pixels": f"{row['support']:,}"}
             for row in accuracy.to_dict()["classes"]
         ],

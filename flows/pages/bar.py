@@ -1,4 +1,5 @@
-"""The bar that Prefect shows of a run: one from its start to its end, whatever its stages and however many scenes."""
+"""The bar that Prefect shows of a run: one from its start to its end, whatever its stages and
+however many scenes."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from prefect.logging import get_run_logger
 from flows.pages.course import UNITS, Course, Pace, duration
 
 PAUSE = 3.0
-"""Seconds between two updates: each one is a request of about 60 ms, and the database takes one at a time."""
+"""Seconds between two updates: each one is a request of about 60 ms, and the database takes one at
+a time."""
 
 
 class Bar:
@@ -35,7 +37,7 @@ class Bar:
     def reach(self, fraction: float, words: str, *, of: str = "") -> None:
         """The run is so far, in these words."""
         self._pace.reach(fraction)
-        left = self._pace.left
+        left = self._pace.seconds_left
         rest = f", about {duration(left)} left" if left and self._pace.fraction < 1 else ""
         self._words = f"{of}: {words}{rest}" if of else f"{words}{rest}"
         if self._clock() - self._drawn >= PAUSE:
@@ -48,13 +50,13 @@ class Bar:
         self._words = why
         self._draw()
 
-    def done(self, message: str) -> None:
+    def finish(self, message: str) -> None:
         """The run is over, and this came of it."""
         self._pace.reach(1.0)
         self._words = f"done in {duration(self._clock() - self._pace.began)}: {message}"
         self._draw()
 
-    def stopped(self, why: str) -> None:
+    def stop(self, why: str) -> None:
         """The run is over before its end."""
         self._words = f"{why}; {self._words}" if self._words else why
         self._draw()
@@ -65,7 +67,9 @@ class Bar:
         self._drawn, percent = self._clock(), round(100 * self._pace.fraction, 1)
         try:
             if self._artifact is None:
-                self._artifact = create_progress_artifact(percent, key=self._key, description=self._words)
+                self._artifact = create_progress_artifact(
+                    percent, key=self._key, description=self._words
+                )
             else:
                 update_progress_artifact(self._artifact, percent, self._words)
         except httpx.HTTPError as error:  # the run is worth more than its bar
@@ -75,7 +79,9 @@ class Bar:
 class Leg:
     """A `Progress`: how far a run, or one piece of it, is along its course. `of` says of what."""
 
-    def __init__(self, bar: Bar, course: Course, of: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, bar: Bar, course: Course, of: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.bar, self._course, self._of, self._clock = bar, course, of, clock
         self._here = "", 0, 1
         self._began = 0.0, 0
@@ -86,7 +92,7 @@ class Leg:
             self._began = now, done
         self._here = stage, done, total
         since, before = self._began
-        parts = standing(done, total, UNITS.get(stage, "blocks"), now - since, before)
+        parts = progress_text(done, total, UNITS.get(stage, "blocks"), now - since, before)
         words = f"{stage}: {parts}" if total > 1 else stage
         self.bar.reach(self._course.at(stage, done, total), words, of=self._of)
 
@@ -95,7 +101,8 @@ class Leg:
         return Leg(self.bar, self._course.piece(*self._here, weights), of, self._clock)
 
 
-def standing(done: int, total: int, units: str, seconds: float, before: int = 0) -> str:
-    """Where a stage stands, such as `12/40 shards, 3.1/s`; so many were done `before` these seconds."""
+def progress_text(done: int, total: int, units: str, seconds: float, before: int = 0) -> str:
+    """Where a stage stands, such as `12/40 shards, 3.1/s`; so many were done `before` these
+    seconds."""
     text = f"{done:,}/{total:,} {units}"
     return f"{text}, {(done - before) / seconds:.2g}/s" if done > before and seconds else text

@@ -1,4 +1,5 @@
-"""How far a run is: its stages in their order, each with its share of the time, as one fraction of the whole."""
+"""How far a run is: its stages in their order, each with its share of the time, as one fraction of
+the whole."""
 
 from __future__ import annotations
 
@@ -9,15 +10,23 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from segmentation.models.trained import Bundled
+from segmentation.models.trained import TrainedSegmenter
 
 if TYPE_CHECKING:
     from flows.plan.plan import Plan
 
 LATELY = 60.0
-"""Seconds by which the rest of a run is judged: longer ago another stage was at work, or finished parts were found."""
+"""Seconds by which the rest of a run is judged: longer ago another stage was at work, or finished
+parts were found."""
 
-SECONDS = {"plan": 0.05, "segment": 0.1, "sieve": 0.03, "join": 0.09, "vectorise": 0.14, "publish": 0.1}
+SECONDS = {
+    "plan": 0.05,
+    "segment": 0.1,
+    "sieve": 0.03,
+    "join": 0.09,
+    "vectorise": 0.14,
+    "publish": 0.1,
+}
 """What a megapixel takes in each stage on one core, measured with rules on the demo's scene."""
 
 TRAINED = 15
@@ -47,7 +56,8 @@ class Course:
     end: float = 1.0
 
     def at(self, stage: str, done: float, total: float) -> float:
-        """The fraction of the run that is over when so much of a stage is done; nothing of a stage nobody planned."""
+        """The fraction of the run that is over when so much of a stage is done; nothing of a stage
+        nobody planned."""
         if stage not in self.weights:
             return self.start
         over = list(accumulate(self.weights.values(), initial=0.0))
@@ -67,14 +77,15 @@ def weights_of(plan: Plan) -> dict[str, float]:
 
     asked, megapixels = plan.request, plan.window.area / 1e6
     weights = {stage: seconds * megapixels for stage, seconds in SECONDS.items()}
-    trained = TRAINED if isinstance(plan.segmenter, Bundled) else 1
+    trained = TRAINED if isinstance(plan.segmenter, TrainedSegmenter) else 1
     weights["segment"] = SECONDS["segment"] * trained * pixels_computed(plan) / 1e6
     unasked = {"sieve": asked.min_area == 0, "vectorise": "vectors" not in asked.products}
     return {stage: weight for stage, weight in weights.items() if not unasked.get(stage)}
 
 
 class Pace:
-    """How far a run is, which never grows less, and how long the rest takes at the pace it went lately."""
+    """How far a run is, which never grows less, and how long the rest takes at the pace it went
+    lately."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self.began = clock, clock()
@@ -83,7 +94,9 @@ class Pace:
 
     def reach(self, fraction: float) -> None:
         """Take note of where the run is."""
-        if fraction > self.fraction == 0:  # until then workers started, which says nothing of the rest
+        if (
+            fraction > self.fraction == 0
+        ):  # until then workers started, which says nothing of the rest
             self._seen.clear()
         self.fraction = max(self.fraction, min(1.0, fraction))
         now = self._clock()
@@ -92,7 +105,7 @@ class Pace:
             self._seen.popleft()
 
     @property
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds; None while nothing tells."""
         if not self._seen:
             return None

@@ -1,7 +1,8 @@
-"""Run folders by address: what forms have written, to look at and to download, beside Prefect's pages.
+"""Run folders by address: what forms have written, to look at and to download, beside Prefect's
+pages.
 
-A folder is shown once a run has said so, by a mark in it; with all that is below, as far as this program writes such
-files. Nothing is written, run or listed otherwise.
+A folder is shown once a run has said so, by a mark in it; with all that is below, as far as this
+program writes such files. Nothing is written, run or listed otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flows.requests.access import reach_of_forms
@@ -25,7 +32,8 @@ from tiling.errors import InputError
 from tiling.io.files import write_bytes
 
 SETTING = "LANDWEAVE_FILES"
-"""Where run folders have their addresses, for runs that write links to them. `off`, or nothing: nowhere."""
+"""Where run folders have their addresses, for runs that write links to them. `off`, or nothing:
+nowhere."""
 
 OFF = "off"
 
@@ -73,9 +81,12 @@ PAGES = {
 """What a browser shows. No other file than these and those to download is given out."""
 
 HEADERS = {
-    # A page of a run shares its origin with Prefect's API, which would run anything for it: no script, no form.
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin allow-downloads allow-popups",
+    # A page of a run shares its origin with Prefect's API, which would run anything for it: no
+    # script, no form.
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src "
+    "'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin allow-downloads "
+    "allow-popups",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -112,7 +123,7 @@ def answer_to(method: str, asked: bytes) -> Response:
     if asked in (PREFIX.encode(), f"{PREFIX}/".encode()):
         return PlainTextResponse(_GREETING, headers=HEADERS)
     path = path_of(asked[len(PREFIX) :])
-    found = None if path is None else shown(path)
+    found = None if path is None else visible_path(path)
     if found is None or (asked.endswith(b"/") and not found.is_dir()):
         return PlainTextResponse("There is no such file of a run.\n", 404, HEADERS)
     if found.is_dir():
@@ -131,7 +142,8 @@ def answer_to(method: str, asked: bytes) -> Response:
 
 
 def path_of(asked: bytes) -> Path | None:
-    """The path that an address names; None where it is not plainly one: slashes in disguise, `..`, NUL."""
+    """The path that an address names; None where it is not plainly one: slashes in disguise, `..`,
+    NUL."""
     parts = [unquote_to_bytes(part) for part in asked[1:].removesuffix(b"/").split(b"/")]
     for part in parts:
         if part in (b"", b".", b"..") or any(character in part for character in b"/\\\0"):
@@ -139,8 +151,9 @@ def path_of(asked: bytes) -> Path | None:
     return Path("/", *map(os.fsdecode, parts))
 
 
-def shown(path: Path) -> Path | None:
-    """The file or folder itself, links followed, if it is shown; None where it is not, or is not there."""
+def visible_path(path: Path) -> Path | None:
+    """The file or folder itself, links followed, if it is shown; None where it is not, or is not
+    there."""
     try:
         real = path.resolve(strict=True)
         reach_of_forms().check(str(real))
@@ -150,7 +163,11 @@ def shown(path: Path) -> Path | None:
         return None
     if marked is None or any(part.startswith(".") for part in real.relative_to(marked).parts):
         return None
-    return real if real.is_dir() or (real.is_file() and real.suffix.lower() in PAGES | DOWNLOADS) else None
+    return (
+        real
+        if real.is_dir() or (real.is_file() and real.suffix.lower() in PAGES | DOWNLOADS)
+        else None
+    )
 
 
 def _is_marked(folder: Path) -> bool:
@@ -161,17 +178,22 @@ def _is_marked(folder: Path) -> bool:
 def listing(folder: Path) -> str:
     """The page of a folder: what is shown of it, with sizes and dates."""
     rows = ["<table><tr><th>name<th class=n>size<th>written</tr>"]
-    if shown(folder.parent):
+    if visible_path(folder.parent):
         rows.append('<tr><td><a href="../">../</a><td><td></tr>')
     for entry in _entries(folder):
         there = entry.stat()
-        name, length = (f"{entry.name}/", "") if entry.is_dir() else (entry.name, size(there.st_size))
+        name, length = (
+            (f"{entry.name}/", "") if entry.is_dir() else (entry.name, size(there.st_size))
+        )
         written = datetime.datetime.fromtimestamp(there.st_mtime).strftime("%Y-%m-%d %H:%M")
         href = "./" + quote(os.fsencode(entry.name)) + ("/" if entry.is_dir() else "")
-        rows.append(f'<tr><td><a href="{href}">{_text(name)}</a><td class=n>{length}<td>{written}</tr>')
+        rows.append(
+            f'<tr><td><a href="{href}">{_text(name)}</a><td class=n>{length}<td>{written}</tr>'
+        )
     title = _text(str(folder))
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
+        '<!DOCTYPE html>\n<html lang="en"><meta '
+        f'charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
         f"<h1>{title}</h1>\n" + "\n".join([*rows, "</table>"]) + "\n</html>\n"
     )
 
@@ -179,7 +201,11 @@ def listing(folder: Path) -> str:
 def _entries(folder: Path) -> Iterator[Path]:
     """What the page of a folder lists: folders first, without what a run keeps for itself."""
     there = sorted(folder.iterdir(), key=lambda entry: (not entry.is_dir(), entry.name))
-    listed = (entry for entry in there if entry.name != "parts" and not entry.name.startswith(".") and shown(entry))
+    listed = (
+        entry
+        for entry in there
+        if entry.name != "parts" and not entry.name.startswith(".") and visible_path(entry)
+    )
     yield from islice(listed, MOST_LISTED)
 
 
@@ -193,7 +219,7 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
 
 
-# --------------------------------------------------------------------------------------------------- for those who link
+# ------------------------------------------------------------------------------- for those who link
 
 
 def show(folder: object) -> None:

@@ -1,4 +1,5 @@
-"""What there is to know of a scene before it is mapped: its bands, what looks wrong, what a method will take."""
+"""What there is to know of a scene before it is mapped: its bands, what looks wrong, what a method
+will take."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from flows.compute.cluster import Work, available_memory, fitting
+from flows.compute.cluster import Work, available_memory, worker_count
 from flows.errors import INPUT_ERRORS
 from flows.machine import available_cores
 from flows.pages.course import SECONDS, duration, weights_of
@@ -17,7 +18,7 @@ from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan, make_plan
 from flows.reports.quicklook import natural_colours, thumbnail
 from flows.requests.request import Request
-from segmentation.models.preflight import unmarked
+from segmentation.models.preflight import find_unmarked_nodata
 from tiling.io.urls import is_local
 from tiling.scene.acquisition import Band
 from tiling.scene.scene import Scene
@@ -29,7 +30,8 @@ START = 8.0
 """Seconds until processes have started and imported their libraries."""
 
 AT_MOST = 4
-"""How many times as long as estimated a run may take on another machine, or with a large network."""
+"""How many times as long as estimated a run may take on another machine, or with a large
+network."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ class Inspection:
 
 
 def inspect(request: Request) -> Inspection:
-    """The scene of a request, looked at with its method; nothing is written. `InputError` where it does not open."""
+    """The scene of a request, looked at with its method; nothing is written. `InputError` where it
+    does not open."""
     scene = request.source.open()
     sample, plan, refusal = scene.sample(scene.band_names), None, ""
-    findings = [*scene.notes, *(finding.message for finding in unmarked(sample))]
+    findings = [*scene.notes, *(finding.message for finding in find_unmarked_nodata(sample))]
     try:
         plan = make_plan(request.model_copy(update={"preflight": "warn"}))
     except INPUT_ERRORS as mistake:
@@ -65,18 +68,24 @@ def inspect(request: Request) -> Inspection:
 
 def facts(found: Inspection) -> dict[str, str]:
     """The scene in a few words each."""
-    scene, shown = found.scene, shown_part(found.scene)
+    scene, shown = found.scene, valid_share(found.scene)
     metres = scene.height * scene.width * scene.gsd**2
     return {
-        "size": f"{scene.width:,} × {scene.height:,} px of about {scene.gsd:.3g} m, {metres / 1e4:,.0f} ha",
+        "size": f"{scene.width:,} × {scene.height:,} px of about {scene.gsd:.3g} m, "
+        f"{metres / 1e4:,.0f} ha",
         "place": crs_name(scene),
         "date": str(scene.date or "not told; it can be put into the file's name, like 2024-06-30"),
-        **({} if shown is None else {"image": f"on {100 * shown:.0f} % of its pixels, the rest is no data"}),
+        **(
+            {}
+            if shown is None
+            else {"image": f"on {100 * shown:.0f} % of its pixels, the rest is no data"}
+        ),
     }
 
 
-def shown_part(scene: Scene) -> float | None:
-    """The part of a scene, 0–1, on which its first band has a value; None where that would cost too much."""
+def valid_share(scene: Scene) -> float | None:
+    """The part of a scene, 0–1, on which its first band has a value; None where that would cost too
+    much."""
     band = scene.bands[0]
     if scene.beneath or band.resampled or band.at != (0, 0) or not is_local(band.path):
         return None
@@ -93,16 +102,18 @@ def shape_of(scene: Scene) -> tuple[int, int]:
 def estimates(plan: Plan) -> dict[str, str]:
     """What the run of a plan takes on this machine: pieces, memory, about how long."""
     work = Work.of(plan)
-    workers = fitting(work)
+    workers = worker_count(work)
     cores = available_cores()
     each = plan.worker_bytes(max(1, cores // max(1, workers))) / 2**30
     free = available_memory() / 2**30
     said = f"{each:.1f} GiB of the {free:.1f} GiB that are free"
     about = seconds_on(plan, max(1, workers))
     return {
-        "work": f"{len(plan.lattice):,} tiles in {len(plan.shards):,} shard{'s' if len(plan.shards) > 1 else ''}",
+        "work": f"{len(plan.lattice):,} tiles in {len(plan.shards):,} "
+        f"shard{'s' if len(plan.shards) > 1 else ''}",
         "memory": f"{workers} workers of {said}" if workers > 1 else said,
-        "time": f"about {duration(about)} to {duration(AT_MOST * about)}; large networks longer without a "
+        "time": f"about {duration(about)} to {duration(AT_MOST * about)}; large networks longer "
+        "without a "
         "graphics card",
     }
 
@@ -122,8 +133,14 @@ def band_rows(found: Inspection) -> list[dict[str, Any]]:
 
 def _band_row(band: Band, sample: xr.Dataset, valid: Any) -> dict[str, Any]:
     seen = sample["pixels"].sel(band=band.name).values[valid]
-    low, middle, high = (f"{q:g}" for q in np.quantile(seen, (0.02, 0.5, 0.98))) if seen.size else ("–",) * 3
-    scaled = f"{band.units}: pixel × {band.scale:g} {band.offset:+g}" if band.units != "dn" else "digital numbers"
+    low, middle, high = (
+        (f"{q:g}" for q in np.quantile(seen, (0.02, 0.5, 0.98))) if seen.size else ("–",) * 3
+    )
+    scaled = (
+        f"{band.units}: pixel × {band.scale:g} {band.offset:+g}"
+        if band.units != "dn"
+        else "digital numbers"
+    )
     return {
         "band": band.name,
         "number in its file": band.index,

@@ -1,4 +1,5 @@
-"""Pictures inside a page of Markdown, as data URIs: small, and in the very colours of the legend."""
+"""Pictures inside a page of Markdown, as data URIs: small, and in the very colours of the
+legend."""
 
 from __future__ import annotations
 
@@ -26,8 +27,11 @@ _SQUARE = 14
 """Pixels of a colour in a table."""
 
 
-def data_uri(picture: Path | Remote, longest: int = LONGEST_URI, colours: Iterable[str] = ()) -> str:
-    """A PNG as a data URI of at most `longest` characters: with 256 colours if need be, then with fewer pixels.
+def data_uri(
+    picture: Path | Remote, longest: int = LONGEST_URI, colours: Iterable[str] = ()
+) -> str:
+    """A PNG as a data URI of at most `longest` characters: with 256 colours if need be, then with
+    fewer pixels.
 
     Pixels of these `colours` ("#3b7dd8") keep them, whatever becomes of the others.
     """
@@ -64,8 +68,11 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _smaller(image: Any, size: tuple[int, int], kept: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The picture `(y, x, 3)` in that size: averages, but of colours that are kept one of the pixels there."""
+def _smaller(
+    image: Any, size: tuple[int, int], kept: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """The picture `(y, x, 3)` in that size: averages, but of colours that are kept one of the
+    pixels there."""
     from PIL import Image
 
     mean = np.array(image.resize(size, Image.Resampling.BOX))
@@ -74,7 +81,8 @@ def _smaller(image: Any, size: tuple[int, int], kept: npt.NDArray[np.uint8]) -> 
 
 
 def _place_in(kept: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """For each pixel of `(..., 3)` its place among the colours `(n, 3)`, which are sorted; -1 where it is none."""
+    """For each pixel of `(..., 3)` its place among the colours `(n, 3)`, which are sorted; -1 where
+    it is none."""
     known, seen = (values.astype(np.int64) @ [65536, 256, 1] for values in (kept, pixels))
     place = np.searchsorted(known, seen).clip(max=len(known) - 1)
     return np.where(known[place] == seen, place, -1)
@@ -88,7 +96,9 @@ def _with_palette(pixels: npt.NDArray[np.uint8], kept: npt.NDArray[np.uint8]) ->
     others = place < 0
     palette = kept
     if others.any():
-        line = Image.fromarray(pixels[others][None]).quantize(256 - len(kept), dither=Image.Dither.NONE)
+        line = Image.fromarray(pixels[others][None]).quantize(
+            256 - len(kept), dither=Image.Dither.NONE
+        )
         place[others] = len(kept) + np.array(line)[0]
         palette = np.concatenate([kept, np.array(line.getpalette(), np.uint8).reshape(-1, 3)])
     image = Image.fromarray(place.astype(np.uint8), mode="P")

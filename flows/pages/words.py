@@ -1,4 +1,5 @@
-"""What a mistake says, in the words of the form: rooms below speak of the command line's options."""
+"""What a mistake says, in the words of the form: rooms below speak of the command line's
+options."""
 
 from __future__ import annotations
 
@@ -74,21 +75,24 @@ RENAMED = {
     "entropy": "evenness of the classes",
     "margin": "lead of the likeliest class",
 }
-"""Products as forms called them once, and as they do now: saved schedules and runs that are sent again have them."""
+"""Products as forms called them once, and as they do now: saved schedules and runs that are sent
+again have them."""
 
 _OPTION = re.compile(r"(with )?(--[a-z][a-z-]*)")
 
 
-def renewed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def update_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a form was filled in with, in its words of today.
 
-    >>> renewed({"scene": ["a.tif"], "output": {"products": ["vectors", "confidence"]}})
+    >>> update_parameters({"scene": ["a.tif"], "output": {"products": ["vectors", "confidence"]}})
     {'scene': ['a.tif'], 'output': {'products': ['polygons', 'confidence']}}
     """
     output = parameters.get("output")
     if not isinstance(output, Mapping) or not isinstance(output.get("products"), list):
         return dict(parameters)
-    products = [RENAMED.get(word, word) if isinstance(word, str) else word for word in output["products"]]
+    products = [
+        RENAMED.get(word, word) if isinstance(word, str) else word for word in output["products"]
+    ]
     return {**parameters, "output": {**output, "products": products}}
 
 

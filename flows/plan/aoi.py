@@ -12,7 +12,8 @@ from tiling.scene.scene import Scene
 
 
 def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
-    """The polygons of a vector file in the scene's CRS, united, and the smallest window that holds their pixels."""
+    """The polygons of a vector file in the scene's CRS, united, and the smallest window that holds
+    their pixels."""
     from tiling.io.vector_files import read_frame
 
     frame = read_frame(path)
@@ -21,15 +22,25 @@ def area_of_interest(path: str, scene: Scene) -> tuple[Any, Window]:
         raise InputError(f"{path} holds no polygon; an area of interest is one polygon or several")
     outline = frame.to_crs(scene.crs.to_wkt()).geometry.make_valid().union_all()
     if not np.all(np.isfinite(outline.bounds)):
-        raise InputError(f"{path} has corners that are nowhere in {crs_name(scene)}; check its coordinates and its CRS")
+        raise InputError(
+            f"{path} has corners that are nowhere in {crs_name(scene)}; check its coordinates and "
+            "its CRS"
+        )
     west, south, east, north = outline.bounds
-    corners = [~scene.transform @ corner for corner in ((west, north), (east, north), (east, south), (west, south))]
+    corners = [
+        ~scene.transform @ corner
+        for corner in ((west, north), (east, north), (east, south), (west, south))
+    ]
     cols, rows = zip(*corners, strict=True)
     row, col = int(np.floor(min(rows))), int(np.floor(min(cols)))
-    window = Window(row, col, int(np.ceil(max(rows))) - row, int(np.ceil(max(cols))) - col) & scene.window
+    window = (
+        Window(row, col, int(np.ceil(max(rows))) - row, int(np.ceil(max(cols))) - col)
+        & scene.window
+    )
     if not window:
         raise InputError(
-            f"{path} lies outside {scene.name}: its bounds there are {outline.bounds}, the scene's are "
+            f"{path} lies outside {scene.name}: its bounds there are {outline.bounds}, the "
+            "scene's are "
             f"{tuple(scene.geobox.extent.boundingbox)}"
         )
     return outline, window

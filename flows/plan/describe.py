@@ -7,22 +7,26 @@ from typing import Any
 from flows.machine import available_cores
 from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan, area_shown, pixels_computed
-from tiling.scene.from_stac import covered
+from tiling.scene.from_stac import coverage_of
 
 _LISTED = 20
 """Images of a catalogue that a plan lists by name."""
 
 
-def described_images(plan: Plan) -> dict[str, str]:
-    """Which images of a catalogue the scene shows, on which grid, and how much of the area they cover."""
+def describe_images(plan: Plan) -> dict[str, str]:
+    """Which images of a catalogue the scene shows, on which grid, and how much of the area they
+    cover."""
     scene, layers = plan.scene, plan.scene.layers
-    listed = [f"{layer.name} ({layer.date})" if layer.date else layer.name for layer in layers[:_LISTED]]
+    listed = [
+        f"{layer.name} ({layer.date})" if layer.date else layer.name for layer in layers[:_LISTED]
+    ]
     listed += [f"and {len(layers) - _LISTED} more"] if len(layers) > _LISTED else []
     return {
         "images": f"{len(layers)}, the first that has a pixel shows it: {', '.join(listed)}",
-        "grid": f"pixels of {abs(scene.transform.a):g} × {abs(scene.transform.e):g} in {crs_name(scene)}, the first at "
+        "grid": f"pixels of {abs(scene.transform.a):g} × {abs(scene.transform.e):g} in "
+        f"{crs_name(scene)}, the first at "
         f"{scene.transform.c:.10g}, {scene.transform.f:.10g}",
-        "covered": f"{100 * covered(scene, area_shown(plan)):.1f} % of the "
+        "covered": f"{100 * coverage_of(scene, area_shown(plan)):.1f} % of the "
         f"{'area of interest' if plan.outline else 'scene'}, by the catalogue's footprints",
     }
 
@@ -33,15 +37,20 @@ def describe(plan: Plan) -> dict[str, Any]:
     used = {band.name: band for band in scene.bands}
     return {
         "scene": f"{scene.title}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
-        **(described_images(plan) if scene.origin else {}),
+        **(describe_images(plan) if scene.origin else {}),
         "bands": ", ".join(scene.band_names),
         "used": ", ".join(
-            f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})" for name in plan.bands
+            f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})"
+            for name in plan.bands
         ),
-        "segmenter": ", ".join(f"{k}={v}" for k, v in plan.segmenter.model_dump(mode="json").items()),
-        "tiles": f"{len(lattice):,} of {lattice.core_shape[1]} × {lattice.core_shape[0]} px, chips of "
+        "segmenter": ", ".join(
+            f"{k}={v}" for k, v in plan.segmenter.model_dump(mode="json").items()
+        ),
+        "tiles": f"{len(lattice):,} of {lattice.core_shape[1]} × {lattice.core_shape[0]} px, "
+        "chips of "
         f"{lattice.chip_shape[1]} × {lattice.chip_shape[0]} px",
-        "computed": f"about {pixels_computed(plan) / plan.window.area:.2f} × the pixels of the products",
+        "computed": f"about {pixels_computed(plan) / plan.window.area:.2f} × the pixels of the "
+        "products",
         "shards": f"{len(shards):,} of up to {first.core.width} × {first.core.height} px",
         "memory": f"{plan.worker_bytes(1) / 2**30:.2f} GiB per worker of one core, "
         f"{plan.worker_bytes(available_cores()) / 2**30:.2f} of {available_cores()}",

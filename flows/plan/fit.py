@@ -1,4 +1,5 @@
-"""The segmenter and the units of a scene, from one sample of it; what does not fit is raised or warned of."""
+"""The segmenter and the units of a scene, from one sample of it; what does not fit is raised or
+warned of."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from flows.plan.part_key import FORMAT, scene_facts
 from flows.requests.request import Preflight
 from flows.storage.keys import content_key
 from flows.storage.run_folder import RunFolder
-from segmentation.models.preflight import unmarked
+from segmentation.models.preflight import find_unmarked_nodata
 from segmentation.registry import kinds
 from segmentation.segmenter import Finding, Segmenter
 from segmentation.spectral.reflectance import REFLECTIVE, STRETCHED, doubts, infer
@@ -28,117 +29,153 @@ def fit(
     preflight: Preflight,
     to_read: Window | None = None,
 ) -> tuple[Scene, Segmenter, tuple[str, ...]]:
-    """The scene with known units, the segmenter with what must be equal on every tile, and warnings.
+    """The scene with known units, the segmenter with what must be equal on every tile, and
+    warnings.
 
-    All follow from one sample of the scene and its size, have a key of their own, and are never redone on resume.
+    All follow from one sample of the scene and its size, have a key of their own, and are never
+    redone on resume.
     `to_read` is what processes of this machine will read besides.
     """
     bands = usable_bands(scene, segmenter)
-    unknown, claimed = units_to_ask(scene, segmenter.calibrates(bands))
+    unknown, claimed = bands_without_units(scene, segmenter.reflectance_bands(bands))
     asked = [*unknown, *claimed]
     if not segmenter.needs_sample:
         segmenter = segmenter.fit(None)
-        if not (segmenter.inspects or segmenter.undecided or asked):
+        if not (segmenter.inspects or segmenter.unresolved or asked):
             return scene, segmenter, scene.notes
-    key = content_key({"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()})
-    known = folder.remembered("fit", key) if folder else None
+    key = content_key(
+        {"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()}
+    )
+    known = folder.load_cached("fit", key) if folder else None
     if known is None:
         if to_read:
             fetch_ahead(scene, bands, to_read)
         sample = scene.sample(bands)
-        calibration = shown(sample, asked)
-        odd = contradicted(scene, claimed, calibration)
+        calibration = infer_calibration(sample, asked)
+        odd = calibration_conflicts(scene, claimed, calibration)
         if calibration:
-            scene = scene.calibrated(*calibration, asked)
+            scene = scene.calibrate(*calibration, asked)
             sample = scene.meaning(sample)
         elif unknown and segmenter.needs_reflectance:
-            raise uncalibrated(scene, segmenter, unknown)
+            raise missing_calibration_error(scene, segmenter, unknown)
         if segmenter.needs_sample and not sample["valid"].values.any():
-            raise InputError(f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data and mask")
+            raise InputError(
+                f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data "
+                "and mask"
+            )
         fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
         odd += doubts(sample) if segmenter.needs_reflectance else ()
-        findings = [*odd, *unmarked(sample), *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ())]
+        findings = [
+            *odd,
+            *find_unmarked_nodata(sample),
+            *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ()),
+        ]
         if not sample["valid"].values.any():
-            findings.append(Finding("warn", f"{scene.name} shows no valid pixel; check its no data and mask"))
-        heeded(scene, findings, preflight)  # before anything is written
-        if fitted.undecided:
+            findings.append(
+                Finding("warn", f"{scene.name} shows no valid pixel; check its no data and mask")
+            )
+        raise_or_warn(scene, findings, preflight)  # before anything is written
+        if fitted.unresolved:
             # The whole scene's, whatever the area of interest: parts serve every other area too.
-            fitted, told = fitted.decided(scene.window.area)
+            fitted, told = fitted.resolve(scene.window.area)
             findings += told
-        known = {"calibration": calibration, "segmenter": fitted.model_dump(mode="json"), "findings": findings}
+        known = {
+            "calibration": calibration,
+            "segmenter": fitted.model_dump(mode="json"),
+            "findings": findings,
+        }
         if folder:
-            folder.remember("fit", key, known)
+            folder.save_cached("fit", key, known)
     elif known["calibration"]:
         scale, offset = known["calibration"]
-        scene = scene.calibrated(scale, offset, asked)
-    warnings = heeded(scene, [Finding(*finding) for finding in known["findings"]], preflight)
+        scene = scene.calibrate(scale, offset, asked)
+    warnings = raise_or_warn(scene, [Finding(*finding) for finding in known["findings"]], preflight)
     return scene, type(segmenter).model_validate(known["segmenter"]), (*scene.notes, *warnings)
 
 
-def heeded(scene: Scene, findings: Sequence[Finding], preflight: Preflight) -> tuple[str, ...]:
-    """The warnings among the findings; what speaks against the work is a `InputError` unless a person insists."""
+def raise_or_warn(
+    scene: Scene, findings: Sequence[Finding], preflight: Preflight
+) -> tuple[str, ...]:
+    """The warnings among the findings; what speaks against the work is a `InputError` unless a
+    person insists."""
     for severity, message in findings:
         if severity == "refuse" and preflight == "refuse":
             raise InputError(f"{scene.name}: {message}, or insist with --preflight warn")
     return tuple(message for _, message in findings)
 
 
-def calibrated(scene: Scene, bands: Sequence[str]) -> Scene:
-    """The scene, the digital numbers of these bands turned into reflectance where the pixels show how."""
-    unknown, claimed = units_to_ask(scene, bands)
+def calibrate(scene: Scene, bands: Sequence[str]) -> Scene:
+    """The scene, the digital numbers of these bands turned into reflectance where the pixels show
+    how."""
+    unknown, claimed = bands_without_units(scene, bands)
     asked = [*unknown, *claimed]
-    calibration = shown(scene.sample(asked), asked) if asked else None
-    return scene.calibrated(*calibration, asked) if calibration else scene
+    calibration = infer_calibration(scene.sample(asked), asked) if asked else None
+    return scene.calibrate(*calibration, asked) if calibration else scene
 
 
-def units_to_ask(scene: Scene, bands: Sequence[str]) -> tuple[list[str], list[str]]:
+def bands_without_units(scene: Scene, bands: Sequence[str]) -> tuple[list[str], list[str]]:
     """Bands of digital numbers, and those whose scale a catalogue says and pixels confirm."""
     known = [scene.band(name) for name in bands]
     return (
         [band.name for band in known if band.units == "dn"],
-        [band.name for band in known if band.claimed and band.name.rpartition(".")[2] in REFLECTIVE],
+        [
+            band.name
+            for band in known
+            if band.claimed and band.name.rpartition(".")[2] in REFLECTIVE
+        ],
     )
 
 
-def shown(sample: xr.Dataset, bands: Sequence[str]) -> tuple[float, float] | None:
+def infer_calibration(sample: xr.Dataset, bands: Sequence[str]) -> tuple[float, float] | None:
     """The scale and offset that the pixels of these bands show, whatever they are said to be."""
     if not bands:
         return None
     return infer(sample.sel(band=list(bands)).assign_coords(units=("band", ["dn"] * len(bands))))
 
 
-def contradicted(scene: Scene, claimed: Sequence[str], calibration: tuple[float, float] | None) -> list[Finding]:
+def calibration_conflicts(
+    scene: Scene, claimed: Sequence[str], calibration: tuple[float, float] | None
+) -> list[Finding]:
     """A warning where pixels show another scale or offset than a catalogue says."""
     said = {(scene.band(name).scale, scene.band(name).offset) for name in claimed}
-    if calibration is None or all(np.allclose(claim, calibration, rtol=1e-6, atol=0) for claim in said):
+    if calibration is None or all(
+        np.allclose(claim, calibration, rtol=1e-6, atol=0) for claim in said
+    ):
         return []
     words = " and ".join(f"× {scale:g} {offset:+g}" for scale, offset in sorted(said))
     return [
         Finding(
             "warn",
-            f"its catalogue says that reflectance is the pixel {words}, the pixels show × {calibration[0]:g} "
-            f"{calibration[1]:+g}, and are believed; insist on the former with --scale and --offset",
+            f"its catalogue says that reflectance is the pixel {words}, the pixels show × "
+            f"{calibration[0]:g} "
+            f"{calibration[1]:+g}, and are believed; insist on the "
+            "former with --scale and --offset",
         )
     ]
 
 
 def usable_bands(scene: Scene, segmenter: Segmenter) -> tuple[str, ...]:
-    """The bands a segmenter will read; where they do not suffice, the mistake says what would work instead."""
+    """The bands a segmenter will read; where they do not suffice, the mistake says what would work
+    instead."""
     try:
         return segmenter.bands(scene.band_names)
     except ValueError as error:
         raise InputError(f"{scene.name}: {error}. {alternatives(scene, segmenter)}") from error
 
 
-def uncalibrated(scene: Scene, segmenter: Segmenter, bands: Sequence[str]) -> InputError:
+def missing_calibration_error(
+    scene: Scene, segmenter: Segmenter, bands: Sequence[str]
+) -> InputError:
     dtype = scene.band(bands[0]).dtype
     if np.dtype(dtype).itemsize == 1:
         return InputError(
-            f"{scene.name}: {segmenter.kind} needs reflectance, and these are 8-bit values; {STRETCHED}. "
+            f"{scene.name}: {segmenter.kind} needs reflectance, and these are 8-bit values; "
+            f"{STRETCHED}. "
             f"{alternatives(scene, segmenter)}"
         )
     return InputError(
-        f"{scene.name}: {segmenter.kind} needs reflectance, and its {dtype} values are of unknown scale; "
+        f"{scene.name}: {segmenter.kind} needs reflectance, and its {dtype} values are of unknown "
+        "scale; "
         f"say how they scale (for example --scale 0.0001). {alternatives(scene, segmenter)}"
     )
 
@@ -156,4 +193,8 @@ def alternatives(scene: Scene, refused: Segmenter) -> str:
             usable.append(f"--segmenter otsu --set index={scene.band_names[0]}")
     if all(np.dtype(band.dtype).itemsize == 1 for band in scene.bands):
         usable.append("a model of your own: landweave train … --labels FILE")
-    return f"What works on it as it is: {' or '.join(usable)}" if usable else f"Installed are {', '.join(kinds())}"
+    return (
+        f"What works on it as it is: {' or '.join(usable)}"
+        if usable
+        else f"Installed are {', '.join(kinds())}"
+    )

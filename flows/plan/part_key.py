@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tiling.errors import redacted
+from tiling.errors import redact
 from tiling.grid.window import Window
 from tiling.scene.scene import Scene
 
@@ -23,9 +23,10 @@ def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
         "files": scene.identities(),
         "grid": [scene.height, scene.width, *map(float, scene.transform[:6]), scene.crs.to_wkt()],
         # Signatures are renewed, pixels are not.
-        "bands": [redacted(repr(scene.band(name))) for name in bands],
-        "mask": redacted(repr(scene.mask)),
+        "bands": [redact(repr(scene.band(name))) for name in bands],
+        "mask": redact(repr(scene.mask)),
         "beneath": [
-            redacted(repr(([layer.band(name) for name in bands], layer.mask, layer.extent))) for layer in scene.beneath
+            redact(repr(([layer.band(name) for name in bands], layer.mask, layer.extent)))
+            for layer in scene.beneath
         ],
     }

@@ -1,4 +1,5 @@
-"""What will be done, decided before the first pixel moves: every mistake that can be seen early is raised here."""
+"""What will be done, decided before the first pixel moves: every mistake that can be seen early is
+raised here."""
 
 from __future__ import annotations
 
@@ -16,18 +17,18 @@ from flows.plan.aoi import area_of_interest, crs_name
 from flows.plan.fit import fit
 from flows.plan.part_key import FORMAT, scene_facts, window_facts
 from flows.plan.shard import ShardJob
-from flows.requests.request import Request, measures_among, swallowed
+from flows.requests.request import Request, measures_among, warn_of_large_min_area
 from flows.storage.keys import content_key
 from flows.storage.run_folder import RunFolder
 from segmentation.segmenter import Segmenter
-from segmentation.spectral.indices import required_bands
+from segmentation.spectral.indices import index_bands
 from tiling.classmaps.raster import open_classes
-from tiling.errors import redacted
-from tiling.grid.tiles import Lattice, Shard, Shards
+from tiling.errors import redact
+from tiling.grid.tiles import Shard, Shards, TileGrid
 from tiling.grid.window import Window
 from tiling.labels.open_labels import is_raster
 from tiling.labels.vector_labels import read_shapes
-from tiling.scene.from_stac import covered
+from tiling.scene.from_stac import coverage_of
 from tiling.scene.prefetch import common_block, fetch_ahead
 from tiling.scene.scene import Scene
 
@@ -46,7 +47,7 @@ class Plan:
     request: Request
     scene: Scene
     segmenter: Segmenter
-    lattice: Lattice
+    lattice: TileGrid
     window: Window
     """The pixels the products show: the whole scene, or the bounds of the area of interest."""
     outline: Any = None
@@ -66,15 +67,20 @@ class Plan:
 
     @property
     def shards(self) -> Shards:
-        """The shards to run. An area of interest picks whole shards, so that their parts serve every other area too."""
+        """The shards to run. An area of interest picks whole shards, so that their parts serve
+        every other area too."""
         return self.lattice.shards(self.window)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The rasters a worker has to open."""
         mask = [self.scene.mask.path] if self.scene.mask else []
-        below = {layer.band(self.bands[0]).path for layer in self.scene.beneath}  # one of each image tells enough
-        return tuple(sorted({self.scene.band(name).path for name in self.bands} | set(mask) | below))
+        below = {
+            layer.band(self.bands[0]).path for layer in self.scene.beneath
+        }  # one of each image tells enough
+        return tuple(
+            sorted({self.scene.band(name).path for name in self.bands} | set(mask) | below)
+        )
 
     @cached_property
     def _scene_facts(self) -> dict[str, Any]:
@@ -102,7 +108,8 @@ class Plan:
         return ShardJob(self.scene, self.bands, self.segmenter, shard, slot)
 
     def worker_bytes(self, threads: int, at_once: int = 1) -> int:
-        """Projected peak memory of a worker that computes on `threads` cores, `at_once` shards at a time.
+        """Projected peak memory of a worker that computes on `threads` cores, `at_once` shards at a
+        time.
 
         It follows from the shard, never from the raster.
         """
@@ -110,9 +117,18 @@ class Plan:
         # One amid others computes more chips than one in a corner, where chips are blended.
         shards = self.shards
         shard = max((shards[0], shards[len(shards) // 2]), key=lambda shard: shard.window.area)
-        pixel = sum(np.dtype(band.dtype).itemsize for band in self.scene.bands if band.name in self.bands) + 1
+        pixel = (
+            sum(
+                np.dtype(band.dtype).itemsize
+                for band in self.scene.bands
+                if band.name in self.bands
+            )
+            + 1
+        )
         pixel *= 2 if self.scene.beneath else 1  # a layer is read beside what it fills
-        moved = any(layer.band(name).resampled for layer in self.scene.layers for name in self.bands)
+        moved = any(
+            layer.band(name).resampled for layer in self.scene.layers for name in self.bands
+        )
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
         kept = shard.core.area * segmenter.bytes_kept
         fixed = PROCESS_BYTES + RESAMPLING_BYTES * moved
@@ -123,8 +139,9 @@ class Plan:
 def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool = False) -> Plan:
     """Open the scene, find out what its numbers mean, fit the segmenter, cut the grid.
 
-    With a run folder, what was fitted there before is taken from it; without one, nothing is written. With `ahead`
-    remote files are fetched whole where that costs fewer bytes than sample and shards would one by one.
+    With a run folder, what was fitted there before is taken from it; without one, nothing is
+    written. With `ahead` remote files are fetched whole where that costs fewer bytes than sample
+    and shards would one by one.
     """
     scene = request.source.open()
     if request.reference:
@@ -132,22 +149,31 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     to_read = window if ahead else None
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
-    segmenter = segmenter.measuring(measures_among(request.products))  # after the fit, which products leave alone
+    segmenter = segmenter.with_measures(
+        measures_among(request.products)
+    )  # after the fit, which products leave alone
     tile, margin, stride, blend = segmenter.footprint
     if (margin, stride, blend) == (0, 1, False):
-        tile = min(tile, request.shard)  # one pixel at a time: tiles change nothing, and small shards are small
+        tile = min(
+            tile, request.shard
+        )  # one pixel at a time: tiles change nothing, and small shards are small
         stride = whole_blocks(scene, segmenter.bands(scene.band_names), request.shard)
-    lattice = Lattice(scene.height, scene.width, tile, margin, stride, request.shard, blend)
-    # What is missing is said now, not when the polygons are made and their bands read a second time.
-    again = [band for name in request.indices for band in required_bands(name, scene.band_names)]
+    lattice = TileGrid(scene.height, scene.width, tile, margin, stride, request.shard, blend)
+    # What is missing is said now, not when the polygons are made and their bands read a second
+    # time.
+    again = [band for name in request.indices for band in index_bands(name, scene.band_names)]
     if to_read and again:
         fetch_ahead(scene, tuple({*segmenter.bands(scene.band_names), *again}), to_read)
-    warnings = (*warnings, *swallowed(request.min_area or 0.0, window.area * scene.gsd**2, scene.name))
+    warnings = (
+        *warnings,
+        *warn_of_large_min_area(request.min_area or 0.0, window.area * scene.gsd**2, scene.name),
+    )
     return Plan(request, scene, segmenter, lattice, window, outline, warnings)
 
 
 def check_reference(path: str) -> None:
-    """Raise `InputError` where nothing can be compared with a file: said before the map is made, not after."""
+    """Raise `InputError` where nothing can be compared with a file: said before the map is made,
+    not after."""
     if is_raster(path):
         open_classes(path).close()
     else:
@@ -155,7 +181,8 @@ def check_reference(path: str) -> None:
 
 
 def whole_blocks(scene: Scene, bands: Sequence[str], shard: int) -> int:
-    """What shards that cut no block of the source in two are multiples of; 1 where there are none of that size."""
+    """What shards that cut no block of the source in two are multiples of; 1 where there are none
+    of that size."""
     if max(scene.height, scene.width) <= shard:
         return 1
     sides = [side for side in common_block(scene, bands) if side <= shard]
@@ -168,16 +195,21 @@ def area_shown(plan: Plan) -> Any:
 
     window, transform = plan.window, plan.scene.transform
     (west, north), (east, south) = (
-        transform @ corner for corner in ((window.col, window.row), (window.col_stop, window.row_stop))
+        transform @ corner
+        for corner in ((window.col, window.row), (window.col_stop, window.row_stop))
     )
-    return plan.outline or shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
+    return plan.outline or shapely.box(
+        min(west, east), min(south, north), max(west, east), max(south, north)
+    )
 
 
 def facts_of(plan: Plan) -> dict[str, Any]:
     """The plan for programs: sizes in pixels, memory in bytes, areas as parts of 1."""
     scene, lattice, shards, first = plan.scene, plan.lattice, plan.shards, plan.shards[0]
     west, north = scene.transform.c, scene.transform.f
-    images = [{"name": layer.name, "date": layer.date} for layer in scene.layers] if scene.origin else []
+    images = (
+        [{"name": layer.name, "date": layer.date} for layer in scene.layers] if scene.origin else []
+    )
     return {
         "scene": scene.title,
         "width": scene.width,
@@ -186,15 +218,17 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "date": scene.date,
         "pixel_size": [abs(scene.transform.a), abs(scene.transform.e)],
         "first_pixel": [west, north],
-        **({"images": images, "covered": covered(scene, area_shown(plan))} if images else {}),
+        **({"images": images, "covered": coverage_of(scene, area_shown(plan))} if images else {}),
         "bands": [
-            {"name": band.name, "file": redacted(band.path), "number": band.index, "dtype": band.dtype,
+            {"name": band.name, "file": redact(band.path), "number": band.index,
+            "dtype": band.dtype,
              "units": band.units, "scale": band.scale, "offset": band.offset, "nodata": band.nodata}
             for band in scene.bands
         ],
         "used": list(plan.bands),
         "segmenter": plan.segmenter.model_dump(mode="json"),
-        "window": dict(zip(("row", "col", "height", "width"), window_facts(plan.window), strict=True)),
+        "window": dict(zip(("row", "col", "height", "width"), window_facts(plan.window),
+        strict=True)),
         "tiles": len(lattice),
         "tile": {"width": lattice.core_shape[1], "height": lattice.core_shape[0]},
         "chip": {"width": lattice.chip_shape[1], "height": lattice.chip_shape[0]},

@@ -1,4 +1,5 @@
-"""What a worker does with one shard: read ▸ segment ▸ write its part. Imports neither Dask nor Prefect."""
+"""What a worker does with one shard: read ▸ segment ▸ write its part. Imports neither Dask nor
+Prefect."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ import numpy.typing as npt
 import rasterio
 import xarray as xr
 
-from flows.storage.run_folder import Slot
-from segmentation.segmenter import Prediction, Segmenter, held_to_its_word, predict
+from flows.storage.run_folder import PartLocation
+from segmentation.segmenter import Prediction, Segmenter, check_prediction, predict
 from tiling.classmaps.raster import NO_CONFIDENCE
 from tiling.formats.shard_tiff import Part, read_part, write_part
-from tiling.grid.blending import summed
+from tiling.grid.blending import overlap_add
 from tiling.grid.tiles import Shard
 from tiling.grid.window import Window
 from tiling.io.gdal_config import keep_cache_small
@@ -36,26 +37,28 @@ class ShardJob:
     bands: tuple[str, ...]
     segmenter: Segmenter
     shard: Shard
-    slot: Slot
+    slot: PartLocation
     """Where the part goes."""
 
 
 def make_part(job: ShardJob) -> Part:
     """The part of one shard, computed unless it is already there."""
-    if (known := found_part(job.slot)) is not None:
+    if (known := existing_part(job.slot)) is not None:
         return known
     keep_cache_small()
     began, core = time.perf_counter(), job.shard.core
     labels = np.zeros(core.shape, np.uint8)
     layers: dict[str, Pixels] = {}
-    for window, prediction in (_blended if job.segmenter.footprint.blend else _cut)(job):
+    for window, prediction in (_blend if job.segmenter.footprint.blend else _cut)(job):
         here = window.within(core)
         labels[here] = prediction.labels
         found = dict(prediction.measures)
         if prediction.confidence is not None:
             found = {"confidence": prediction.confidence[None], **found}
         for name, values in found.items():
-            layer = layers.setdefault(name, np.full((len(values), *core.shape), NO_CONFIDENCE, np.uint8))
+            layer = layers.setdefault(
+                name, np.full((len(values), *core.shape), NO_CONFIDENCE, np.uint8)
+            )
             layer[:, *here] = np.where(prediction.labels > 0, values, NO_CONFIDENCE)
     note = {"seconds": round(time.perf_counter() - began, 3), "peak_bytes": peak_memory()}
     confidence = layers.pop("confidence")[0] if "confidence" in layers else None
@@ -63,14 +66,16 @@ def make_part(job: ShardJob) -> Part:
     def write(path: Path, content: bytes) -> None:
         job.slot.write(content)
 
-    return write_part(job.slot.path, core, job.scene.geobox, labels, confidence, note, layers, write=write)
+    return write_part(
+        job.slot.path, core, job.scene.geobox, labels, confidence, note, layers, write=write
+    )
 
 
-def found_part(slot: Slot) -> Part | None:
+def existing_part(slot: PartLocation) -> Part | None:
     """The part an earlier run left, if it did."""
-    if not slot.path.exists() and slot.finished and slot.near:
+    if not slot.path.exists() and slot.finished and slot.is_local:
         slot.fetch()
-    elif slot.finished and not slot.near and slot.remote is not None:
+    elif slot.finished and not slot.is_local and slot.remote is not None:
         with rasterio.MemoryFile(slot.remote.read_bytes()) as memory:
             return replace(read_part(Path(memory.name)), path=slot.path)
     return read_part(slot.path) if slot.path.exists() else None
@@ -87,7 +92,7 @@ def _cut(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
         yield tile.core, Prediction(prediction.labels[at], confidence, measures)
 
 
-def _blended(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
+def _blend(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
     """Rows of the shard's core, and what all chips that reach into them say together."""
     core, tiles = job.shard.core, job.shard.tiles
     valid = np.zeros(core.shape, np.bool_)
@@ -98,20 +103,25 @@ def _blended(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
                 valid[here.within(core)] = chip["valid"].values[here.within(tile.chip)]
             yield chip
 
-    for window, total in summed(core, tiles, job.segmenter.score(noted())):
+    for window, total in overlap_add(core, tiles, job.segmenter.score_many(noted())):
         there = valid[window.within(core)]
-        yield window, held_to_its_word(job.segmenter, job.segmenter.settle(total, there), there)
+        yield (
+            window,
+            check_prediction(job.segmenter, job.segmenter.predict_from_scores(total, there), there),
+        )
 
 
 def peak_memory() -> int:
     """Largest resident size of this process so far, in bytes."""
     if sys.platform == "linux":
-        # Not ru_maxrss: a process started through fork and exec inherits that of the process which started it.
+        # Not ru_maxrss: a process started through fork and exec inherits that of the process which
+        # started it.
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def runtime_of(segmenter: Segmenter) -> dict[str, str]:
-    """What decides the numbers in this process; a module-level function, so that it travels to workers."""
-    return segmenter.computing()
+    """What decides the numbers in this process; a module-level function, so that it travels to
+    workers."""
+    return segmenter.runtime_facts()

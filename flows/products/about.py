@@ -7,7 +7,7 @@ from dataclasses import replace
 from flows.plan.plan import Plan
 from flows.requests.request import smallest
 from flows.storage.keys import versions
-from segmentation.models.trained import Bundled
+from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Segmenter
 from tiling.formats.about import About
 
@@ -20,14 +20,16 @@ def about_raster(plan: Plan, product: str) -> About:
     title = {
         "confidence": f"How sure the land cover of {plan.scene.name} is, 0 to 100",
         "probabilities": f"Probability of every class on {plan.scene.name}, in percent",
-        "entropy": f"Entropy of the classes on {plan.scene.name}, in percent of the most there can be",
+        "entropy": f"Entropy of the classes on {plan.scene.name}, in percent of the most there "
+        "can be",
         "margin": f"Margin between the two likeliest classes on {plan.scene.name}, in percent",
     }[product]
     return replace(about, title=title, history=origin_of(plan))
 
 
 def about_map(plan: Plan) -> About:
-    """What the products of a run say of themselves; nothing of the clock, for the same map has the same bytes."""
+    """What the products of a run say of themselves; nothing of the clock, for the same map has the
+    same bytes."""
     return About(
         title=f"Land cover of {plan.scene.name}",
         abstract=f"Segmented by {model_name(plan.segmenter)} with landweave",
@@ -43,17 +45,25 @@ def origin_of(plan: Plan) -> tuple[str, ...]:
     name, kind = model_name(plan.segmenter), plan.segmenter.kind
     return (
         f"Source: {plan.scene.title}{day}, bands {', '.join(plan.bands)}",
-        f"Segmented by {name if name == kind else f'{name}, a {kind},'} with landweave {versions()['landweave']}",
+        f"Segmented by {name if name == kind else f'{name}, a {kind},'} with landweave "
+        f"{versions()['landweave']}",
     )
 
 
 def history_of(plan: Plan) -> tuple[str, ...]:
-    """What a map was made of and with, and what became of its small regions; percents are not touched by that."""
+    """What a map was made of and with, and what became of its small regions; percents are not
+    touched by that."""
     minimum, unit = smallest(plan.request.min_area)
-    small = f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
+    small = (
+        f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
+    )
     return (*origin_of(plan), *([small] if minimum else []))
 
 
 def model_name(segmenter: Segmenter) -> str:
     """What a person calls a segmenter: the name on its bundle's card, else its kind."""
-    return segmenter.opened.card.name if isinstance(segmenter, Bundled) else segmenter.kind
+    return (
+        segmenter.loaded_bundle.card.name
+        if isinstance(segmenter, TrainedSegmenter)
+        else segmenter.kind
+    )

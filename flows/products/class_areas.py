@@ -37,10 +37,13 @@ class ClassArea:
 
 
 def class_areas(raster: Path, legend: Legend, pool: Pool) -> tuple[ClassArea, ...]:
-    """Pixels and ellipsoidal area of every class on the map, in the legend's order; absent classes are left out."""
+    """Pixels and ellipsoidal area of every class on the map, in the legend's order; absent classes
+    are left out."""
     with open_dataset(str(raster)) as source:
         whole = Window.of_shape(source.height, source.width)
-    total = reduce(add, pool.map(tally, (TallyBlock(raster, block) for block in whole.blocks(TALLY_BLOCK))))
+    total = reduce(
+        add, pool.map(tally, (TallyBlock(raster, block) for block in whole.blocks(TALLY_BLOCK)))
+    )
     valid = float(total.square_metres[1:].sum())
     return tuple(
         ClassArea(
@@ -55,7 +58,9 @@ def class_areas(raster: Path, legend: Legend, pool: Pool) -> tuple[ClassArea, ..
     )
 
 
-def write_areas(raster: Path, legend: Legend, folder: RunFolder, pool: Pool) -> tuple[ClassArea, ...]:
+def write_areas(
+    raster: Path, legend: Legend, folder: RunFolder, pool: Pool
+) -> tuple[ClassArea, ...]:
     """Write `areas.csv`."""
     areas = class_areas(raster, legend, pool)
     table = io.StringIO()

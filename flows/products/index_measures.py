@@ -1,4 +1,5 @@
-"""Spectral indices as measures of polygons: whole numbers for each pixel, so that no cut shows in their means."""
+"""Spectral indices as measures of polygons: whole numbers for each pixel, so that no cut shows in
+their means."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from flows.plan.fit import calibrated
+from flows.plan.fit import calibrate
 from segmentation.spectral import indices
 from tiling.errors import InputError
 from tiling.grid.window import Window
@@ -18,7 +19,8 @@ from tiling.scene.scene import Scene
 
 @dataclass(frozen=True)
 class IndexMeasure:
-    """An index of a scene in ten thousandths, read on a grid whose first pixel is at (`row`, `col`) of the scene."""
+    """An index of a scene in ten thousandths, read on a grid whose first pixel is at (`row`, `col`)
+    of the scene."""
 
     scene: Scene
     index: str
@@ -30,8 +32,9 @@ class IndexMeasure:
     scale: ClassVar[float] = 10_000.0
 
     def __call__(self, window: Window) -> npt.NDArray[np.int32]:
-        """`(y, x) int32`: index × 10 000, rounded; `missing` where a pixel is invalid or the index beyond ± 200 000."""
-        chip = self.scene.read(window.moved(self.row, self.col), self.bands)
+        """`(y, x) int32`: index × 10 000, rounded; `missing` where a pixel is invalid or the index
+        beyond ± 200 000."""
+        chip = self.scene.read(window.shift(self.row, self.col), self.bands)
         values = np.rint(indices.compute(self.index, chip) * np.float64(self.scale))
         limit = np.iinfo(np.int32).max
         with np.errstate(invalid="ignore"):
@@ -40,21 +43,28 @@ class IndexMeasure:
 
 
 def index_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """What the measure of each index is called: its name in lower case. `InputError` where two would be the same."""
+    """What the measure of each index is called: its name in lower case. `InputError` where two
+    would be the same."""
     columns = tuple(dict.fromkeys(indices.find(name).name for name in names))
     for name in columns:
-        if sum(name.lower() == other.lower() for other in columns) > 1:  # BAI burns, BaI is bare soil
+        if (
+            sum(name.lower() == other.lower() for other in columns) > 1
+        ):  # BAI burns, BaI is bare soil
             raise InputError(
-                f"{name} differs from another index in capitals only, and a column's name has none; take one"
+                f"{name} differs from another index in capitals only, and a column's name has "
+                "none; take one"
             )
     return tuple(name.lower() for name in columns)
 
 
 def index_measures(scene: Scene, names: Sequence[str], window: Window) -> dict[str, IndexMeasure]:
-    """A measure for each index on the grid of a window of the scene; `InputError` where the bands do not suffice."""
+    """A measure for each index on the grid of a window of the scene; `InputError` where the bands
+    do not suffice."""
     measures = {}
     chosen = dict.fromkeys(indices.find(name).name for name in names)
     for column, index in zip(index_columns(names), chosen, strict=True):
-        bands = indices.required_bands(index, scene.band_names)
-        measures[column] = IndexMeasure(calibrated(scene, bands), index, bands, window.row, window.col)
+        bands = indices.index_bands(index, scene.band_names)
+        measures[column] = IndexMeasure(
+            calibrate(scene, bands), index, bands, window.row, window.col
+        )
     return measures

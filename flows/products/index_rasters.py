@@ -9,7 +9,7 @@ from typing import Any
 import rasterio
 
 from flows.compute.progress import Progress, silent
-from flows.plan.fit import calibrated
+from flows.plan.fit import calibrate
 from flows.requests.source import Source
 from flows.storage.keys import versions
 from segmentation.spectral import indices
@@ -18,9 +18,9 @@ from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog
 from tiling.formats.pam import ramp_table
 from tiling.formats.qml import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
-from tiling.grid.tiles import Lattice
+from tiling.grid.tiles import TileGrid
 from tiling.io.datasets import open_dataset
-from tiling.io.files import made, scratch, write_text
+from tiling.io.files import make_folder, scratch, write_text
 from tiling.io.profiles import BLOCK
 from tiling.scene.prefetch import read_ahead
 from tiling.scene.scene import Scene
@@ -28,20 +28,29 @@ from tiling.scene.scene import Scene
 SHARD = 2048
 
 
-def write_indices(source: Source, names: Sequence[str], out: Path, progress: Progress = silent) -> list[Path]:
+def write_indices(
+    source: Source, names: Sequence[str], out: Path, progress: Progress = silent
+) -> list[Path]:
     """One float32 COG per index in folder `out`, NaN = no data or undefined, overviews by average.
 
-    Each source block is decoded once for all of them; memory follows from a shard, not from the raster.
+    Each source block is decoded once for all of them; memory follows from a shard, not from the
+    raster.
     """
     if not names:
-        raise InputError("no index was named; name one, such as NDVI: `landweave indices` lists them")
+        raise InputError(
+            "no index was named; name one, such as NDVI: `landweave indices` lists them"
+        )
     scene = source.open()
     chosen = [indices.find(name) for name in names]
-    bands = tuple(dict.fromkeys(b for index in chosen for b in indices.required_bands(index.name, scene.band_names)))
-    scene = calibrated(scene, bands)
-    lattice = Lattice(scene.height, scene.width, tile=SHARD // 2, shard=SHARD)
+    bands = tuple(
+        dict.fromkeys(
+            b for index in chosen for b in indices.index_bands(index.name, scene.band_names)
+        )
+    )
+    scene = calibrate(scene, bands)
+    lattice = TileGrid(scene.height, scene.width, tile=SHARD // 2, shard=SHARD)
     shards = list(lattice.shards())
-    made(out)
+    make_folder(out)
     with scratch(out) as work:
         plain = {index.name: work / f"{index.name}.plain.tif" for index in chosen}
         targets = {
@@ -70,7 +79,9 @@ def write_indices(source: Source, names: Sequence[str], out: Path, progress: Pro
             for tile, chip in zip(shard.tiles, read_ahead(scene, bands, shard.tiles), strict=True):
                 core = tile.core
                 for name, target in targets.items():
-                    target.write(indices.compute(name, chip)[core.within(tile.chip)], 1, window=core.ranges)
+                    target.write(
+                        indices.compute(name, chip)[core.within(tile.chip)], 1, window=core.ranges
+                    )
             progress("index", done, len(shards))
         for name, target in targets.items():
             target.set_band_description(1, name)
@@ -116,7 +127,8 @@ def draw_index(raster: Path) -> Path:
 
 
 def ramp_of(name: str) -> Ramp:
-    """How QGIS draws an index: by what it is of, vegetation and water each in the colours expected of them."""
+    """How QGIS draws an index: by what it is of, vegetation and water each in the colours expected
+    of them."""
     return {"vegetation": GREENNESS, "water": WETNESS}.get(indices.find(name).domain, SURE)
 
 
@@ -132,7 +144,8 @@ def about(name: str, scene: Scene) -> About:
 
 
 def list_indices(scene: Scene | None) -> list[tuple[str, str, str, str]]:
-    """Name, long name, bands and, for a scene, what is missing (else the domain) of every index in the catalogue."""
+    """Name, long name, bands and, for a scene, what is missing (else the domain) of every index in
+    the catalogue."""
     rows = []
     for index in indices.catalogue().values():
         last = ", ".join(index.missing(scene.band_names)) or "nothing" if scene else index.domain

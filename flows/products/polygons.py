@@ -27,7 +27,9 @@ NATURAL = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", 
 """Bands shown as red, green and blue: as the eye sees them, or as maps of vegetation show them."""
 
 
-def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int:
+def write_vectors(
+    plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent
+) -> int:
     """`landcover.gpkg`, and how many polygons it holds."""
     from tiling.formats.vector_writers import write_vectors as write
 
@@ -47,19 +49,27 @@ def write_vectors(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, p
 
 
 def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
-    """Remove what an earlier run with other wishes left: the products of a folder are those of one run."""
+    """Remove what an earlier run with other wishes left: the products of a folder are those of one
+    run."""
     for name in PERCENTS:
         path = folder.product(f"{name}.tif")
         if path not in (rasters.confidence, *rasters.measures):
             path.unlink(missing_ok=True)
-            for beside in (path.with_suffix(".qml"), path.with_suffix(".qmd"), Path(f"{path}.aux.xml")):
+            for beside in (
+                path.with_suffix(".qml"),
+                path.with_suffix(".qmd"),
+                Path(f"{path}.aux.xml"),
+            ):
                 beside.unlink(missing_ok=True)
     if "vectors" not in plan.request.products:
         folder.product(f"{LAYER}.gpkg").unlink(missing_ok=True)
 
 
-def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mapping[int, int]) -> None:
-    """`landcover.qgs`: the map in QGIS, at one click; and beside each raster its style, attribute table and metadata.
+def write_project(
+    plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mapping[int, int]
+) -> None:
+    """`landcover.qgs`: the map in QGIS, at one click; and beside each raster its style, attribute
+    table and metadata.
 
     `pixels` counts those of each class that occurs; legends list no others.
     """
@@ -72,8 +82,14 @@ def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mappi
     legend = [row for row in plan.segmenter.legend.rows if row[0] in pixels]
     write_text(folder.product("classes.qml"), raster_qml(legend))
     write_text(folder.product("classes.qmd"), about_raster(plan, "classes").qmd)
-    write_text(folder.product("classes.tif.aux.xml"), class_table(plan.segmenter.legend.rows, pixels))
-    percents = [Beside(path.stem.capitalize(), path) for path in (rasters.confidence, *rasters.measures) if path]
+    write_text(
+        folder.product("classes.tif.aux.xml"), class_table(plan.segmenter.legend.rows, pixels)
+    )
+    percents = [
+        Beside(path.stem.capitalize(), path)
+        for path in (rasters.confidence, *rasters.measures)
+        if path
+    ]
     for other in percents:
         write_text(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, 100))
         write_text(other.path.with_suffix(".qmd"), about_raster(plan, other.path.stem).qmd)
@@ -92,7 +108,8 @@ def write_project(plan: Plan, rasters: Rasters, folder: RunFolder, pixels: Mappi
 
 
 def image_of(plan: Plan) -> list[Beside]:
-    """The image itself, where it is one file of this machine with bands that a person sees as colours."""
+    """The image itself, where it is one file of this machine with bands that a person sees as
+    colours."""
     from tiling.formats.qgis_project import Beside
     from tiling.io.urls import is_local
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from flows.compute.progress import Progress, counted, silent, watched
+from flows.compute.progress import Progress, report_items, report_results, silent
 from flows.plan.plan import Plan
 from flows.products.about import about_raster
 from flows.products.vectorise import SIEVE, tiles_of
@@ -20,7 +20,7 @@ from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
 from tiling.io.files import scratch
 from tiling.io.spill import Map
-from tiling.regions.sieve import sieved
+from tiling.regions.sieve import sieve
 
 if TYPE_CHECKING:
     pass
@@ -43,36 +43,57 @@ class Rasters:
 def write_rasters(
     plan: Plan, parts: list[Part], folder: RunFolder, progress: Progress = silent, *, map: Map = map
 ) -> Rasters:
-    """`classes.tif` with its colours and names, `confidence.tif` where the segmenter has one, and measures asked for.
+    """`classes.tif` with its colours and names, `confidence.tif` where the segmenter has one, and
+    measures asked for.
 
-    Regions below the smallest area asked for go to a neighbour; their pixels keep the confidence they had. `map` works
-    on tiles, and keeps their order.
+    Regions below the smallest area asked for go to a neighbour; their pixels keep the confidence
+    they had. `map` works on tiles, and keeps their order.
     """
 
     def whole(pixels: Path) -> Part:
         return Part(pixels, Window.of_shape(*plan.window.shape))
 
-    wanted = ["classes", *(name for name in PERCENTS if name in plan.request.products and parts[0].bands_of(name))]
+    wanted = [
+        "classes",
+        *(name for name in PERCENTS if name in plan.request.products and parts[0].bands_of(name)),
+    ]
     with scratch(folder.path) as work:
-        for name in counted(wanted, "join", len(wanted), progress):
+        for name in report_items(wanted, "join", len(wanted), progress):
             bands, classes = parts[0].bands_of(name), name == "classes"
             legend, nodata = (plan.segmenter.legend.rows, 0) if classes else ((), NO_CONFIDENCE)
-            what: dict[str, Any] = {"nodata": nodata, "legend": legend, "names": band_names(plan, name)}
+            what: dict[str, Any] = {
+                "nodata": nodata,
+                "legend": legend,
+                "names": band_names(plan, name),
+            }
             what["tags"] = about_raster(plan, name).tags
             mosaic = write_mosaic(work / f"{name}.vrt", parts, plan.scene.geobox, *bands, **what)
             if plan.outline is not None:
-                masked = write_masked(mosaic, work / f"{name}-masked.tif", plan.outline, plan.window)
+                masked = write_masked(
+                    mosaic, work / f"{name}-masked.tif", plan.outline, plan.window
+                )
                 every = range(1, len(bands) + 1)
-                mosaic = write_mosaic(work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, *every, **what)
+                mosaic = write_mosaic(
+                    work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, *every, **what
+                )
             if classes and plan.request.min_area != 0:
                 minimum, unit = smallest(plan.request.min_area)
                 rule = plan.request.min_area_rule
-                with watched(map, "sieve", SIEVE * tiles_of(mosaic), progress) as counting:
-                    large = sieved(
-                        mosaic, work / "classes-sieved.tif", minimum=minimum, unit=unit, rule=rule, map=counting
+                with report_results(map, "sieve", SIEVE * tiles_of(mosaic), progress) as counting:
+                    large = sieve(
+                        mosaic,
+                        work / "classes-sieved.tif",
+                        minimum=minimum,
+                        unit=unit,
+                        rule=rule,
+                        map=counting,
                     )
-                mosaic = write_mosaic(work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, **what)
-            write_cog(mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average")
+                mosaic = write_mosaic(
+                    work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, **what
+                )
+            write_cog(
+                mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average"
+            )
     paths = {name: folder.product(f"{name}.tif") for name in wanted}
     return Rasters(paths.pop("classes"), paths.pop("confidence", None), tuple(paths.values()))
 

@@ -1,4 +1,5 @@
-"""`landweave vectorise`: the polygons of any class raster, with the names and colours it carries."""
+"""`landweave vectorise`: the polygons of any class raster, with the names and colours it
+carries."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from flows.compute.pool import Pool
-from flows.compute.progress import Progress, silent, watched
-from flows.requests.request import swallowed
+from flows.compute.progress import Progress, report_results, silent
+from flows.requests.request import warn_of_large_min_area
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import open_classes, read_classes
 from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
-from tiling.io.files import made, scratch
+from tiling.io.files import make_folder, scratch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +38,8 @@ SIEVE = 3
 """Passes of `tiling.regions.sieve` over all tiles, at least."""
 
 MANY = 32
-"""More values than this are the levels of something measured, unless they have names or lie in regions."""
+"""More values than this are the levels of something measured, unless they have names or lie in
+regions."""
 
 MOST_DIFFER = 0.25
 """Part of all pairs of neighbours that differ, beyond which a raster has no regions."""
@@ -46,7 +48,8 @@ LOOKED_AT, LOOKS = 256, 32
 """Side of the blocks that are looked at, and how many."""
 
 STAIRCASE = 0.75
-"""Tolerance in pixels that straightens the stairs of slanting boundaries and keeps everything else."""
+"""Tolerance in pixels that straightens the stairs of slanting boundaries and keeps everything
+else."""
 
 
 def vectorise(
@@ -65,18 +68,20 @@ def vectorise(
     geopackage: GeoPackageVersion = "1.2",
     **settings: Any,
 ) -> int:
-    """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve` whole classes.
+    """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve`
+    whole classes.
 
-    Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieve`). Those that are left are cut
-    along the polygons of `zones`, and carry their columns; with `dissolve` there is one feature for each class in each
-    zone. `simplify` is in metres (see `polygons`), the other settings are those of
+    Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieve`). Those
+    that are left are cut along the polygons of `zones`, and carry their columns; with `dissolve`
+    there is one feature for each class in each zone. `simplify` is in metres (see `polygons`), the
+    other settings are those of
     `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a person can mend.
     """
     from tiling.formats.about import About
     from tiling.formats.layer import Layer
     from tiling.formats.vector_writers import find_writer, write_vectors
-    from tiling.polygons.dissolve import dissolved
-    from tiling.regions.sieve import sieved
+    from tiling.polygons.dissolve import dissolve_classes
+    from tiling.regions.sieve import sieve
 
     find_writer(out)
     with open_classes(raster) as source:
@@ -89,14 +94,19 @@ def vectorise(
         geopackage=geopackage,
     )
     told: Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] = iter
-    with scratch(made(out.parent)) as work:
+    with scratch(make_folder(out.parent)) as work:
         if min_area:
-            with watched(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
-                raster = sieved(
-                    raster, work / "sieved.tif", minimum=min_area, rule=min_area_rule, nodata=nodata, map=map
+            with report_results(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
+                raster = sieve(
+                    raster,
+                    work / "sieved.tif",
+                    minimum=min_area,
+                    rule=min_area_rule,
+                    nodata=nodata,
+                    map=map,
                 )
         if zones:
-            raster, layer, told = zoned(raster, zones, work, layer, nodata)
+            raster, layer, told = cut_along_zones(raster, zones, work, layer, nodata)
             nodata = 0
         batches = polygons(
             raster,
@@ -108,13 +118,14 @@ def vectorise(
             scratch=work,
             **settings,
         )
-        return write_vectors(out, told(dissolved(batches) if dissolve else batches), layer)
+        return write_vectors(out, told(dissolve_classes(batches) if dissolve else batches), layer)
 
 
-def zoned(
+def cut_along_zones(
     raster: Path, zones: Path, work: Path, layer: Layer, nodata: int | None
 ) -> tuple[Path, Layer, Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]]:
-    """The raster cut along zones, the layer with their columns, and what turns its batches into batches with these."""
+    """The raster cut along zones, the layer with their columns, and what turns its batches into
+    batches with these."""
     import pyarrow as pa
 
     from flows.products.zones import attributes_of, read_zones, shapes_on
@@ -134,7 +145,10 @@ def zoned(
             arrays = batch.columns
             arrays[place] = pa.array(pairs.class_id[pair])
             of_zones = attributes.take(pa.array(pairs.zone[pair])).combine_chunks()
-            added = [column.chunk(0) if column.num_chunks else pa.nulls(0, column.type) for column in of_zones.columns]
+            added = [
+                column.chunk(0) if column.num_chunks else pa.nulls(0, column.type)
+                for column in of_zones.columns
+            ]
             yield pa.RecordBatch.from_arrays([*arrays[:-1], *added, arrays[-1]], schema=schema)
 
     about = replace(layer.about, abstract=f"{layer.about.abstract}, cut along {zones.name}")
@@ -146,21 +160,23 @@ def polygons(
 ) -> Iterator[pa.RecordBatch]:
     """The batches of `polygonise`, worked by a pool while progress hears of its tiles.
 
-    `simplify` is how far boundaries may move, in metres on the ground; None is three quarters of a pixel.
+    `simplify` is how far boundaries may move, in metres on the ground; None is three quarters of a
+    pixel.
     """
     from tiling.polygons.polygonise import polygonise
 
     pixels = STAIRCASE if simplify is None else simplify / pixel_metres(raster)
     passes = 4 if pixels > 0 or settings.get("smooth") else 2  # what crosses tiles is little
-    with watched(pool.map, "vectorise", passes * tiles_of(raster), progress) as map:
+    with report_results(pool.map, "vectorise", passes * tiles_of(raster), progress) as map:
         yield from polygonise(raster, tile=TILE, map=map, simplify=pixels, **settings)
 
 
 def check_raster(raster: Path, nodata: int | None = None) -> None:
-    """Raise `InputError` where a raster looks like measurements: every pixel would become a polygon.
+    """Raise `InputError` where a raster looks like measurements: every pixel would become a
+    polygon.
 
-    That is one without a legend, of more than `MANY` values, in which most pixels differ from the next. Looked at are
-    a few blocks from all over it.
+    That is one without a legend, of more than `MANY` values, in which most pixels differ from the
+    next. Looked at are a few blocks from all over it.
     """
     if legend_of(raster):
         return
@@ -177,8 +193,10 @@ def check_raster(raster: Path, nodata: int | None = None) -> None:
                 differ += int((both & (pixels[here] != pixels[there])).sum())
     if len(values) > MANY and differ > MOST_DIFFER * pairs:
         raise InputError(
-            f"{raster} looks like measurements, not classes: {len(values)} values without a name, and "
-            f"{100 * differ / pairs:.0f} % of its pixels differ from the next; make classes of it first, for example "
+            f"{raster} looks like measurements, not classes: {len(values)} values without a name, "
+            "and "
+            f"{100 * differ / pairs:.0f} % of its pixels differ from the next; make classes of it "
+            "first, for example "
             "with gdal_calc.py, or insist with --any-values"
         )
 
@@ -189,10 +207,10 @@ def area_warnings(min_area: float, raster: Path) -> tuple[str, ...]:
         return ()
     with open_dataset(str(raster)) as source:
         whole = source.height * source.width * pixel_metres(raster) ** 2
-    return swallowed(min_area, whole, raster.name)
+    return warn_of_large_min_area(min_area, whole, raster.name)
 
 
-def pieces(raster: Path) -> int:
+def work_pieces(raster: Path) -> int:
     """How many pieces of work a raster makes, each about as much as a shard of an image."""
     return tiles_of(raster) // TILES
 

@@ -1,4 +1,5 @@
-"""`landweave zones`: area of each class in each zone of a polygon layer, as a layer and as a table."""
+"""`landweave zones`: area of each class in each zone of a polygon layer, as a layer and as a
+table."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flows.compute.progress import Progress, counted, silent
+from flows.compute.progress import Progress, report_items, silent
 from flows.reports.tables import write_table
-from tiling.classmaps.legend import completed, legend_of
+from tiling.classmaps.legend import legend_of, with_default_rows
 from tiling.classmaps.raster import open_classes
 from tiling.errors import InputError
 from tiling.formats.about import About
-from tiling.io.files import made
+from tiling.io.files import make_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,13 +26,20 @@ MAPPED, SHARE = "mapped_m2", "mapped_share"
 
 
 def zones(
-    map_path: Path, zones_path: Path, out: Path, progress: Progress = silent, *, nodata: int | None = None
+    map_path: Path,
+    zones_path: Path,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    nodata: int | None = None,
 ) -> Zoned:
-    """The layer written to `out`, in the format of its suffix, and the CSV of the same columns beside it.
+    """The layer written to `out`, in the format of its suffix, and the CSV of the same columns
+    beside it.
 
-    Zones keep their columns, their CRS and their shape; what is added: `mapped_share`, the part of a zone that lies on
-    pixels with data, `mapped_m2`, their area, and `{class}_m2` and `{class}_share` (of `mapped_m2`) for each class.
-    Only vertices are brought into the map's CRS: edges are straight there. `InputError` for what a person can mend.
+    Zones keep their columns, their CRS and their shape; what is added: `mapped_share`, the part of
+    a zone that lies on pixels with data, `mapped_m2`, their area, and `{class}_m2` and
+    `{class}_share` (of `mapped_m2`) for each class. Only vertices are brought into the map's CRS:
+    edges are straight there. `InputError` for what a person can mend.
     """
     import pyarrow as pa
     import shapely
@@ -43,32 +51,47 @@ def zones(
     find_writer(out)
     frame = read_zones(zones_path)
     shapes = shapes_on(map_path, frame, zones_path)
-    made(out.parent)
+    make_folder(out.parent)
 
     def watched(function: Callable[[Any], Any], blocks: Sequence[Any]) -> Iterator[Any]:
-        return counted(map(function, blocks), "zones", len(blocks), progress)
+        return report_items(map(function, blocks), "zones", len(blocks), progress)
 
     found = zone_areas(map_path, shapes, nodata=nodata, map=watched)
-    names = {value: name for value, name, _ in completed(legend_of(map_path), found.values)}
+    names = {value: name for value, name, _ in with_default_rows(legend_of(map_path), found.values)}
     mapped = found.square_metres.sum(1)
     if not mapped.any():
-        raise InputError(f"{zones_path} and {map_path} share no pixel with data; check that both show the same place")
+        raise InputError(
+            f"{zones_path} and {map_path} share no pixel with data; check that both show the same "
+            "place"
+        )
     columns: dict[str, Any] = {SHARE: found.share, MAPPED: mapped}
     fields = {
         SHARE: ("Mapped part", "Part of the zone, 0 to 1, that lies on pixels with data"),
         MAPPED: ("Mapped area (m²)", "Area of the zone that lies on pixels with data"),
     }
-    for key, value, metres in zip(slugs(names, found.values), found.values, found.square_metres.T, strict=True):
+    for key, value, metres in zip(
+        slugs(names, found.values), found.values, found.square_metres.T, strict=True
+    ):
         columns[f"{key}_m2"] = metres
-        columns[f"{key}_share"] = np.divide(metres, mapped, out=np.full(mapped.size, np.nan), where=mapped > 0)
-        fields[f"{key}_m2"] = (f"{names[value]} ({value}), m²", f"Area of class {value} in the zone")
-        fields[f"{key}_share"] = (f"{names[value]} ({value}), part", f"Part of the mapped area, class {value}, 0 to 1")
-    # a column class_id would make it a layer of classes: zones may be polygons that were vectorised here
+        columns[f"{key}_share"] = np.divide(
+            metres, mapped, out=np.full(mapped.size, np.nan), where=mapped > 0
+        )
+        fields[f"{key}_m2"] = (
+            f"{names[value]} ({value}), m²",
+            f"Area of class {value} in the zone",
+        )
+        fields[f"{key}_share"] = (
+            f"{names[value]} ({value}), part",
+            f"Part of the mapped area, class {value}, 0 to 1",
+        )
+    # a column class_id would make it a layer of classes: zones may be polygons that were vectorised
+    # here
     table = attributes_of(frame, [*columns, "class_id", "class_name"])
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, from_pandas=True))
     multi: list[Any] = [
-        shapely.multipolygons(shapely.get_parts(shape)) for shape in shapely.force_2d(frame.geometry.to_numpy())
+        shapely.multipolygons(shapely.get_parts(shape))
+        for shape in shapely.force_2d(frame.geometry.to_numpy())
     ]
     whole = table.append_column(
         pa.field("geometry", pa.large_binary(), metadata={"ARROW:extension:name": "ogc.wkb"}),
@@ -111,7 +134,9 @@ def read_zones(path: Path) -> Any:
     frame.geometry = frame.geometry.where(frame.geometry.notna(), shapely.Polygon())
     other = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
     if other:
-        raise InputError(f"{path} holds {' and '.join(other)}; zones are polygons, so leave the others out")
+        raise InputError(
+            f"{path} holds {' and '.join(other)}; zones are polygons, so leave the others out"
+        )
     return frame
 
 
@@ -123,7 +148,8 @@ def shapes_on(map_path: Path, frame: Any, zones_path: Path) -> npt.NDArray[Any]:
         shapes: npt.NDArray[Any] = frame.geometry.to_crs(source.crs.to_wkt()).to_numpy()
     if not np.isfinite(shapely.bounds(shapes)[~shapely.is_empty(shapes)]).all():
         raise InputError(
-            f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to its area"
+            f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to "
+            "its area"
         )
     return shapes
 
@@ -134,13 +160,22 @@ def attributes_of(frame: Any, taken: Iterable[str]) -> pa.Table:
 
     attributes = frame.drop(columns=frame.geometry.name)
     taken = {name.lower() for name in taken} | {"geometry"}
-    attributes = attributes.rename(columns={name: f"zone_{name}" for name in attributes if name.lower() in taken})
+    attributes = attributes.rename(
+        columns={name: f"zone_{name}" for name in attributes if name.lower() in taken}
+    )
     return pa.Table.from_pandas(attributes, preserve_index=False).replace_schema_metadata()
 
 
 def slugs(names: dict[int, str], values: Sequence[int]) -> list[str]:
-    """A column's name for each class: its own in plain letters, with its value where two would be the same."""
+    """A column's name for each class: its own in plain letters, with its value where two would be
+    the same."""
     plain = {value: re.sub(r"\W+", "_", names[value].lower()).strip("_") for value in values}
-    plain = {value: f"class_{name}" if name.isdecimal() or not name else name for value, name in plain.items()}
+    plain = {
+        value: f"class_{name}" if name.isdecimal() or not name else name
+        for value, name in plain.items()
+    }
     often = [name for name in plain.values() if list(plain.values()).count(name) > 1]
-    return [f"{name}_{value}" if name in often or name == "mapped" else name for value, name in plain.items()]
+    return [
+        f"{name}_{value}" if name in often or name == "mapped" else name
+        for value, name in plain.items()
+    ]

@@ -1,7 +1,8 @@
-"""What a page says: headings, text, tables, figures and warnings as small values, whoever draws them.
+"""What a page says: headings, text, tables, figures and warnings as small values, whoever draws
+them.
 
-A page is a plain function from facts to blocks. `html.py` and `markdown.py` draw every block; what a person or a file
-supplies is text to both, whatever it looks like.
+A page is a plain function from facts to blocks. `html.py` and `markdown.py` draw every block; what
+a person or a file supplies is text to both, whatever it looks like.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ def clean_text(text: str) -> str:
 
 
 def check_address(address: str) -> None:
-    """Raise `ValueError` where an address is neither relative nor one of the web: it would run something."""
+    """Raise `ValueError` where an address is neither relative nor one of the web: it would run
+    something."""
     if _SCHEME.match(address) and not _OPENED.match(address):
-        raise ValueError(f"a page leads nowhere by {address[:40]!r}; give a relative address or one of http")
+        raise ValueError(
+            f"a page leads nowhere by {address[:40]!r}; give a relative address or one of http"
+        )
 
 
-# ------------------------------------------------------------------------------------------------------ within a line
+# ------------------------------------------------------------------------------------ within a line
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ Words = str | Part | tuple[str | Part, ...]
 """A line of text."""
 
 
-# ------------------------------------------------------------------------------------------------------------- blocks
+# ------------------------------------------------------------------------------------------- blocks
 
 
 @dataclass(frozen=True)

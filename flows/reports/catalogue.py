@@ -1,4 +1,5 @@
-"""What came of many scenes: an entry of each run and of each change, and the series that they make."""
+"""What came of many scenes: an entry of each run and of each change, and the series that they
+make."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Entry:
-    """A scene and what came of it; beside the products of its run it is the last file to be written."""
+    """A scene and what came of it; beside the products of its run it is the last file to be
+    written."""
 
     name: str
     """Of the scene, and of its folder."""
@@ -84,7 +86,9 @@ class Entry:
         except FileNotFoundError:
             return None
         facts["areas"] = tuple(ClassRow(**row) for row in facts["areas"])
-        return cls(**{**facts, "paths": tuple(facts["paths"]), "warnings": tuple(facts["warnings"])})
+        return cls(
+            **{**facts, "paths": tuple(facts["paths"]), "warnings": tuple(facts["warnings"])}
+        )
 
 
 @dataclass(frozen=True)
@@ -148,13 +152,18 @@ class Catalogue:
         return sum(row.area_m2 for row in entry.areas if row.class_name not in self.hidden)
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """Warnings of the whole, then those of its scenes, the newest first; what many say is said once."""
+    def all_warnings(self) -> tuple[str, ...]:
+        """Warnings of the whole, then those of its scenes, the newest first; what many say is said
+        once."""
         return (*self.warnings, *scene_warnings(self.used))
 
     @property
     def used(self) -> tuple[Entry, ...]:
-        return tuple(entry for entry in self.entries if entry.status == "done" and entry.name not in self.unused)
+        return tuple(
+            entry
+            for entry in self.entries
+            if entry.status == "done" and entry.name not in self.unused
+        )
 
     @property
     def dated(self) -> tuple[Entry, ...]:
@@ -167,7 +176,8 @@ class Catalogue:
 
 
 def scene_warnings(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """What a person should know of the scenes, the newest first; what many say is said once, and no more than 20."""
+    """What a person should know of the scenes, the newest first; what many say is said once, and no
+    more than 20."""
     said: dict[str, list[str]] = {}
     for entry in reversed(entries):
         for warning in entry.warnings:
@@ -184,7 +194,8 @@ def scene_warnings(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def shares_of(catalogue: Catalogue) -> dict[str, list[tuple[str, float]]]:
-    """For each class that hides nothing its percent of the ground seen on each day; maps of one day count together."""
+    """For each class that hides nothing its percent of the ground seen on each day; maps of one day
+    count together."""
     seen: dict[str, float] = {}
     held: dict[str, dict[str, float]] = {}
     for entry in catalogue.dated:
@@ -199,7 +210,7 @@ def shares_of(catalogue: Catalogue) -> dict[str, list[tuple[str, float]]]:
     }
 
 
-def standing(catalogue: Catalogue, entry: Entry) -> str:
+def status_text(catalogue: Catalogue, entry: Entry) -> str:
     """What came of a scene, in words."""
     if entry.status == "failed":
         return f"failed: {entry.message}"
@@ -209,5 +220,7 @@ def standing(catalogue: Catalogue, entry: Entry) -> str:
 
 def classes_of(entries: Iterable[Entry]) -> dict[str, str]:
     """Names of all classes that occur, with their colours, in the order of their values."""
-    rows = sorted({(row.class_id, row.class_name, row.colour) for entry in entries for row in entry.areas})
+    rows = sorted(
+        {(row.class_id, row.class_name, row.colour) for entry in entries for row in entry.areas}
+    )
     return {name: colour for _, name, colour in rows}

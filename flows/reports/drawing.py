@@ -45,16 +45,21 @@ def metres_across(crs: Any, bounds: Any) -> float:
         return float(2 * length)
     if (earth := degrees(crs)) is None:
         axes = CRS.from_wkt(crs.to_wkt()).axis_info
-        return float(abs(bounds.right - bounds.left) * (axes[0].unit_conversion_factor if axes else 1))
+        return float(
+            abs(bounds.right - bounds.left) * (axes[0].unit_conversion_factor if axes else 1)
+        )
     to_degrees, ellipsoid = earth
     middle = (bounds.top + bounds.bottom) / 2
-    (west, east), (south, north) = to_degrees.transform([bounds.left, bounds.right], [middle, middle])
+    (west, east), (south, north) = to_degrees.transform(
+        [bounds.left, bounds.right], [middle, middle]
+    )
     _, _, length = ellipsoid.inv(west, south, east, north)
     return float(length)
 
 
 def degrees(crs: Any) -> tuple[Any, Any] | None:
-    """The way from a CRS to longitude and latitude, WGS 84's or of its own planet, and the ellipsoid there.
+    """The way from a CRS to longitude and latitude, WGS 84's or of its own planet, and the
+    ellipsoid there.
 
     None where a CRS lies on no planet, as a building site's.
     """
@@ -81,8 +86,10 @@ def scale_bar(axis: Any, crs: Any, bounds: Any, shape: tuple[int, int]) -> None:
     row, col = shape[0] * 0.955, shape[1] * 0.03
     label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
     for colour, thick in (("white", 4.5), ("black", 2)):
-        axis.plot([col, col + pixels], [row, row], color=colour, linewidth=thick, solid_capstyle="butt")
-    outlined(axis, col + pixels / 2, row - shape[0] * 0.012, label, va="bottom")
+        axis.plot(
+            [col, col + pixels], [row, row], color=colour, linewidth=thick, solid_capstyle="butt"
+        )
+    draw_text(axis, col + pixels / 2, row - shape[0] * 0.012, label, va="bottom")
     axis.set_xlim(-0.5, shape[1] - 0.5)
     axis.set_ylim(shape[0] - 0.5, -0.5)
 
@@ -92,15 +99,21 @@ def north_arrow(axis: Any, *, south_up: bool) -> None:
     tip, tail = ((0.96, 0.87), (0.96, 0.97)) if south_up else ((0.96, 0.97), (0.96, 0.87))
     style = {"arrowstyle": "-|>", "color": "black", "linewidth": 1.2, "mutation_scale": 11}
     axis.annotate("", xy=tip, xytext=tail, xycoords="axes fraction", arrowprops=style)
-    outlined(axis, 0.96, 0.855 if not south_up else 0.985, "N", va="top", transform=axis.transAxes)
+    draw_text(axis, 0.96, 0.855 if not south_up else 0.985, "N", va="top", transform=axis.transAxes)
 
 
-def outlined(axis: Any, x: float, y: float, text: str, **options: Any) -> None:
+def draw_text(axis: Any, x: float, y: float, text: str, **options: Any) -> None:
     """Small black text with a white rim, legible on any colour."""
     from matplotlib.patheffects import withStroke
 
     axis.text(
-        x, y, text, ha="center", fontsize=8, path_effects=[withStroke(linewidth=2.5, foreground="white")], **options
+        x,
+        y,
+        text,
+        ha="center",
+        fontsize=8,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        **options,
     )
 
 
@@ -110,7 +123,12 @@ def place(crs: Any, bounds: Any) -> str:
     name = f"EPSG:{code}" if code else crs.to_dict().get("proj", "custom CRS")
     if earth is None:
         return str(name)
-    lon, lat = earth[0].transform((bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2)
+    lon, lat = earth[0].transform(
+        (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
+    )
     if not (math.isfinite(lat) and math.isfinite(lon)):
         return name
-    return f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° {'E' if lon >= 0 else 'W'} · {name}"
+    return (
+        f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° "
+        f"{'E' if lon >= 0 else 'W'} · {name}"
+    )

@@ -1,4 +1,5 @@
-"""A page as HTML: one file that asks no other host for anything, by light and by dark, on a desk and on a phone."""
+"""A page as HTML: one file that asks no other host for anything, by light and by dark, on a desk
+and on a phone."""
 
 from __future__ import annotations
 
@@ -24,18 +25,26 @@ def render_html(title: str, blocks: Iterable[Block]) -> str:
 
 
 def address_of(address: str) -> str:
-    """An address as it may stand in a page, with no character that ends it; what is quoted stays as it is."""
+    """An address as it may stand in a page, with no character that ends it; what is quoted stays as
+    it is."""
     return quote(address.encode("utf-8", "replace"), safe=_IN_ADDRESSES)
 
 
 @cache
 def open_templates() -> Environment:
-    """The templates of pages, read once; what a template lacks is an error, what it holds is escaped."""
+    """The templates of pages, read once; what a template lacks is an error, what it holds is
+    escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    templates.filters |= {"clean_line": clean_line, "clean_text": clean_text, "words": words_of, "address": address_of}
+    templates.filters |= {
+        "clean_line": clean_line,
+        "clean_text": clean_text,
+        "words": words_of,
+        "address": address_of,
+    }
     return templates

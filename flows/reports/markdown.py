@@ -51,7 +51,9 @@ _AT_START = re.compile(r"(?:[-+=]|\d{1,9}(?=[.)]))")
 _TICKS = re.compile(r"`+")
 
 
-def render_markdown(blocks: Iterable[Block], *, under: int = 0, paint: Paint = lambda colour: "") -> str:
+def render_markdown(
+    blocks: Iterable[Block], *, under: int = 0, paint: Paint = lambda colour: ""
+) -> str:
     """The blocks one below the other; headings stand so many levels lower than they say."""
     return "\n\n".join(filter(None, (_draw_block(block, under, paint) for block in blocks))) + "\n"
 
@@ -68,7 +70,9 @@ def escape(text: str) -> str:
 def write_code(text: str, *, in_table: bool = False) -> str:
     """A text as code, in as many backticks as it needs."""
     text = clean_line(text).strip()
-    if not text or (in_table and "|" in text and "\\" in text):  # no two readers of tables agree on a\|b in code
+    if not text or (
+        in_table and "|" in text and "\\" in text
+    ):  # no two readers of tables agree on a\|b in code
         return escape(text)
     fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
     pad = " " if text[0] == "`" or text[-1] == "`" else ""
@@ -127,7 +131,9 @@ def _draw_piece(piece: str | Part, paint: Paint, in_table: bool) -> str:
             return write_code(piece.text, in_table=in_table)
         case Link():
             text = write_code(piece.text, in_table=in_table) if piece.code else escape(piece.text)
-            leads = piece.address and not piece.address.startswith("#")  # Markdown has no places within a page
+            leads = piece.address and not piece.address.startswith(
+                "#"
+            )  # Markdown has no places within a page
             return f"[{text}]({_quote_address(piece.address)})" if leads else text
         case Swatch():
             square = paint(piece.colour)
@@ -157,4 +163,10 @@ def _fence(text: str) -> str:
 
 
 def _quote_address(address: str) -> str:
-    return address_of(address).replace("&", "&amp;").replace("*", "%2A").replace("[", "%5B").replace("]", "%5D")
+    return (
+        address_of(address)
+        .replace("&", "&amp;")
+        .replace("*", "%2A")
+        .replace("[", "%5B")
+        .replace("]", "%5D")
+    )

@@ -1,4 +1,5 @@
-"""The polygons of a run over the image they were made from: what a person zooms into to judge a map."""
+"""The polygons of a run over the image they were made from: what a person zooms into to judge a
+map."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 OUTLINES = "outlines.png"
 
 LONGEST = 2400
-"""Pixels of the longer side, about: a larger scene is shown smaller, and each pixel of a small one as a square."""
+"""Pixels of the longer side, about: a larger scene is shown smaller, and each pixel of a small one
+as a square."""
 
 MOST = 200_000
 """Polygons beyond which lines would hide the image; there is no picture then."""
@@ -30,8 +32,11 @@ LINE = (255, 238, 0)
 _BATCH = 20_000
 
 
-def draw_outlines(classes: Path, package: Path, legend: LegendRows, scene: Scene, target: Path) -> None:
-    """Write the PNG: the image in natural colours, else the classes, with the polygons of a GeoPackage over it."""
+def draw_outlines(
+    classes: Path, package: Path, legend: LegendRows, scene: Scene, target: Path
+) -> None:
+    """Write the PNG: the image in natural colours, else the classes, with the polygons of a
+    GeoPackage over it."""
     from PIL import Image, ImageDraw
 
     with open_dataset(str(classes)) as source:
@@ -55,14 +60,22 @@ def draw_outlines(classes: Path, package: Path, legend: LegendRows, scene: Scene
 
 
 def _draw(canvas: ImageDraw, package: Path, to_pixels: Any, scale: tuple[float, float]) -> None:
-    """Draw every ring as a line, `to_pixels` from the CRS to the raster's columns and rows, then scaled."""
+    """Draw every ring as a line, `to_pixels` from the CRS to the raster's columns and rows, then
+    scaled."""
     import pyogrio
     import shapely
 
-    settings: dict[str, Any] = {"layer": "landcover", "columns": [], "batch_size": _BATCH, "use_pyarrow": True}
+    settings: dict[str, Any] = {
+        "layer": "landcover",
+        "columns": [],
+        "batch_size": _BATCH,
+        "use_pyarrow": True,
+    }
     with pyogrio.open_arrow(package, **settings) as (meta, batches):
         for batch in batches:
-            shapes = shapely.from_wkb(batch.column(meta["geometry_name"] or "wkb_geometry").to_numpy(False))
+            shapes = shapely.from_wkb(
+                batch.column(meta["geometry_name"] or "wkb_geometry").to_numpy(False)
+            )
             rings = shapely.get_rings(shapely.get_parts(shapes))
             points, of = shapely.get_coordinates(rings, return_index=True)
             cols, rows = to_pixels @ (points[:, 0], points[:, 1])

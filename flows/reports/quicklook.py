@@ -1,4 +1,5 @@
-"""One picture of a run: the map with legend, scale bar, north and place, and the scene itself where it can be shown."""
+"""One picture of a run: the map with legend, scale bar, north and place, and the scene itself where
+it can be shown."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from rasterio.errors import NodataShadowWarning, RasterioIOError
 from flows.reports.drawing import north_arrow, pixel_ratio, place, scale_bar
 from tiling.grid.window import Window
 from tiling.io.datasets import environment, open_dataset
-from tiling.io.remote import attempt
+from tiling.io.remote import retry
 from tiling.io.urls import is_local
 from tiling.scene.acquisition import Band
 from tiling.scene.scene import Scene
@@ -26,7 +27,8 @@ LONGEST = 900
 """Pixels of the longer side of each panel's image."""
 
 SCENE_LIMIT = 200_000_000
-"""A scene without overviews is shown only up to this many pixels: beyond, a thumbnail would mean reading it all."""
+"""A scene without overviews is shown only up to this many pixels: beyond, a thumbnail would mean
+reading it all."""
 
 REMOTE_LIMIT = 4 * LONGEST**2
 """The same for a scene on another machine, where every byte is fetched once more."""
@@ -41,9 +43,15 @@ LegendRows = Sequence[tuple[int, str, str]]
 
 
 def draw(
-    classes: Path, legend: LegendRows, shares: dict[int, float], scene: Scene | None, title: str, target: Path
+    classes: Path,
+    legend: LegendRows,
+    shares: dict[int, float],
+    scene: Scene | None,
+    title: str,
+    target: Path,
 ) -> None:
-    """Write the PNG. `shares` are each class's part of the valid area, 0–1; the legend lists only those."""
+    """Write the PNG. `shares` are each class's part of the valid area, 0–1; the legend lists only
+    those."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -60,7 +68,11 @@ def draw(
     panels = 1 if natural is None else 2
     tall = height * ratio / width
     panel = 5.6
-    figure = Figure(figsize=(panel * panels + 0.4, min(12.0, max(2.2, panel * tall)) + 1.5), dpi=130, facecolor="white")
+    figure = Figure(
+        figsize=(panel * panels + 0.4, min(12.0, max(2.2, panel * tall)) + 1.5),
+        dpi=130,
+        facecolor="white",
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     palette = np.full((256, 3), 255, np.uint8)
@@ -68,7 +80,9 @@ def draw(
         palette[value] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     images = ([] if natural is None else [natural]) + [palette[labels]]
     for axis, image in zip(axes, images, strict=True):
-        axis.imshow(image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest")
+        axis.imshow(
+            image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest"
+        )
         axis.set_xticks([])
         axis.set_yticks([])
         for side in axis.spines.values():
@@ -77,42 +91,55 @@ def draw(
     scale_bar(last, crs, bounds, shape)
     north_arrow(last, south_up=transform.e > 0)
     patches = [
-        Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=f"{name}  {100 * shares[value]:.1f} %")
+        Patch(
+            facecolor=colour,
+            edgecolor="#777777",
+            linewidth=0.5,
+            label=f"{name}  {100 * shares[value]:.1f} %",
+        )
         for value, name, colour in legend
         if value in shares
     ]
     if patches:
         listed = figure.legend(
-            handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, fontsize=8
+            handles=patches,
+            loc="lower center",
+            ncols=min(4, len(patches)),
+            frameon=False,
+            fontsize=8,
         )
         for text in listed.get_texts():
             text.set_parse_math(False)  # a class may be called "$1" without being a formula
     figure.suptitle(title, fontsize=11, y=0.985, parse_math=False)
-    figure.text(0.5, 0.925 if panels else 0.92, place(crs, bounds), ha="center", fontsize=8, color="#555555")
+    figure.text(
+        0.5, 0.925 if panels else 0.92, place(crs, bounds), ha="center", fontsize=8, color="#555555"
+    )
     figure.subplots_adjust(left=0.02, right=0.98, top=0.90, bottom=0.16, wspace=0.04)
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
-def natural_colours(scene: Scene, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-    """The scene, `(y, x, 3) uint8`, in true colour, else false colour, else one band; None if that costs too much
-    or cannot be read.
+def natural_colours(
+    scene: Scene, bounds: Any, shape: tuple[int, int]
+) -> npt.NDArray[np.uint8] | None:
+    """The scene, `(y, x, 3) uint8`, in true colour, else false colour, else one band; None if that
+    costs too much or cannot be read.
     """
     names = scene.band_names
     choices = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "red"))
     trio = next((trio for trio in choices if set(trio) <= set(names)), (names[0],) * 3)
     bands = [scene.band(name) for name in dict.fromkeys(trio)]
     if scene.beneath or any(band.resampled or band.at != (0, 0) for band in bands):
-        found = composed(scene, [band.name for band in bands], bounds, shape)
-        return None if found is None else coloured([found[name] for name in trio])
+        found = compose(scene, [band.name for band in bands], bounds, shape)
+        return None if found is None else stretch_colours([found[name] for name in trio])
     layers: dict[str, npt.NDArray[np.float32] | None] = {}
     for band in bands:
         read = partial(thumbnail, band, bounds, shape)
         try:
-            layers[band.name] = read() if is_local(band.path) else attempt(read)
+            layers[band.name] = read() if is_local(band.path) else retry(read)
         except RasterioIOError:  # the map is made, and is worth more than what it is shown beside
             return None
     channels = [layer for name in trio if (layer := layers[name]) is not None]
-    return coloured(channels) if len(channels) == len(trio) else None
+    return stretch_colours(channels) if len(channels) == len(trio) else None
 
 
 def thumbnail(band: Band, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:
@@ -121,11 +148,20 @@ def thumbnail(band: Band, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np
     with environment(band.path), open_dataset(band.path) as source:
         if not source.overviews(band.index) and source.height * source.width > limit:
             return None
-        window = rasterio.windows.from_bounds(*ordered(bounds, source.transform), transform=source.transform)
+        window = rasterio.windows.from_bounds(
+            *bounds_in_row_order(bounds, source.transform), transform=source.transform
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NodataShadowWarning)  # where there is alpha too: it is only a picture
+            warnings.simplefilter(
+                "ignore", NodataShadowWarning
+            )  # where there is alpha too: it is only a picture
             data = source.read(
-                band.index, out_shape=shape, window=window, boundless=False, resampling=Resampling.nearest, masked=True
+                band.index,
+                out_shape=shape,
+                window=window,
+                boundless=False,
+                resampling=Resampling.nearest,
+                masked=True,
             )
     pixels: npt.NDArray[np.float32] = np.ma.filled(data.astype(np.float32), np.nan)
     if band.nodata is not None:
@@ -133,12 +169,18 @@ def thumbnail(band: Band, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np
     return pixels
 
 
-def composed(
+def compose(
     scene: Scene, names: Sequence[str], bounds: Any, shape: tuple[int, int]
 ) -> dict[str, npt.NDArray[np.float32]] | None:
-    """The nearest pixels of a scene that is put together as it is read, NaN where not valid; None if it is large."""
-    corners = [~scene.transform @ corner for corner in ((bounds.left, bounds.top), (bounds.right, bounds.bottom))]
-    (left, right), (top, bottom) = (sorted(round(value) for value in ends) for ends in zip(*corners, strict=True))
+    """The nearest pixels of a scene that is put together as it is read, NaN where not valid; None
+    if it is large."""
+    corners = [
+        ~scene.transform @ corner
+        for corner in ((bounds.left, bounds.top), (bounds.right, bounds.bottom))
+    ]
+    (left, right), (top, bottom) = (
+        sorted(round(value) for value in ends) for ends in zip(*corners, strict=True)
+    )
     if (bottom - top) * (right - left) > COMPOSED_LIMIT:
         return None
     rows = top + ((np.arange(shape[0]) + 0.5) * (bottom - top) / shape[0]).astype(int)
@@ -152,8 +194,9 @@ def composed(
     return dict(zip(names, found, strict=True))
 
 
-def coloured(channels: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.uint8]:
-    """Red, green and blue `(y, x)`, NaN = no data, each stretched to what most of it spans; no data is white."""
+def stretch_colours(channels: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.uint8]:
+    """Red, green and blue `(y, x)`, NaN = no data, each stretched to what most of it spans; no data
+    is white."""
     picture = np.full((*channels[0].shape, 3), 255, np.uint8)
     for channel, pixels in enumerate(channels):
         seen = np.isfinite(pixels)
@@ -165,7 +208,11 @@ def coloured(channels: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.uint
     return picture
 
 
-def ordered(bounds: Any, transform: Any) -> tuple[float, float, float, float]:
+def bounds_in_row_order(bounds: Any, transform: Any) -> tuple[float, float, float, float]:
     """Bounds as rasterio wants them for a raster whose rows may run from south to north."""
     south, north = sorted((bounds.bottom, bounds.top))
-    return (bounds.left, north, bounds.right, south) if transform.e > 0 else (bounds.left, south, bounds.right, north)
+    return (
+        (bounds.left, north, bounds.right, south)
+        if transform.e > 0
+        else (bounds.left, south, bounds.right, north)
+    )

@@ -9,17 +9,22 @@ from urllib.parse import urlsplit
 from flows.requests.request import Request
 from segmentation.models.bundle import names
 from tiling.errors import InputError
-from tiling.io.access import Reach, check_reach
+from tiling.io.access import AccessPolicy, check_access
 
 
-def reach_of_forms() -> Reach:
-    """How far a request from the web form may lead: what whoever runs the server says in its environment.
+def reach_of_forms() -> AccessPolicy:
+    """How far a request from the web form may lead: what whoever runs the server says in its
+    environment.
 
-    `LANDWEAVE_DATA_ROOTS` lists folders as PATH does, unset means all; `LANDWEAVE_ALLOWED_HOSTS` lists hosts and
-    buckets (s3://name) between commas, unset means none. The command line is the person's own and goes anywhere.
+    `LANDWEAVE_DATA_ROOTS` lists folders as PATH does, unset means all; `LANDWEAVE_ALLOWED_HOSTS`
+    lists hosts and buckets (s3://name) between commas, unset means none. The command line is the
+    person's own and goes anywhere.
     """
-    roots, hosts = os.environ.get("LANDWEAVE_DATA_ROOTS", ""), os.environ.get("LANDWEAVE_ALLOWED_HOSTS", "")
-    return Reach(
+    roots, hosts = (
+        os.environ.get("LANDWEAVE_DATA_ROOTS", ""),
+        os.environ.get("LANDWEAVE_ALLOWED_HOSTS", ""),
+    )
+    return AccessPolicy(
         roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) or None,
         hosts=tuple(filter(None, (host.strip() for host in hosts.split(",")))),
     )
@@ -28,27 +33,37 @@ def reach_of_forms() -> Reach:
 def check_machines(name: str) -> None:
     """Raise `InputError` where a form names a cluster that only whoever runs the server may choose.
 
-    What a scheduler sends is unpickled by whoever asked it, and a class of any name is code of any kind.
+    What a scheduler sends is unpickled by whoever asked it, and a class of any name is code of any
+    kind.
     """
     if "://" in name:
         host = urlsplit(name).hostname or ""
         if host not in ("127.0.0.1", "::1", "localhost", *(reach_of_forms().hosts or ())):
             raise InputError(
-                f"{name}: this server asks no scheduler on {host or 'no host'}; whoever runs it can add the host to "
+                f"{name}: this server asks no scheduler on {host or 'no host'}; whoever runs it "
+                "can add the host to "
                 "LANDWEAVE_ALLOWED_HOSTS, or set LANDWEAVE_CLUSTER"
             )
     elif "." in name:
-        raise InputError(f"{name}: a form names local, cuda, slurm, kubernetes, gateway or a scheduler's address")
+        raise InputError(
+            f"{name}: a form names local, cuda, slurm, kubernetes, gateway or a scheduler's address"
+        )
 
 
 def check_places(request: Request) -> None:
-    """Raise `InputError` where a request names a place out of reach that no reader would stumble on before work
-    starts.
+    """Raise `InputError` where a request names a place out of reach that no reader would stumble on
+    before work starts.
     """
-    named = (*request.source.paths, request.source.mask, request.aoi, request.reference, request.out)
+    named = (
+        *request.source.paths,
+        request.source.mask,
+        request.aoi,
+        request.reference,
+        request.out,
+    )
     for path in filter(None, map(str, named)):  # an empty one is none at all
         name, equals, rest = path.partition("=")
-        check_reach(rest if equals and name.replace(".", "_").isidentifier() else path)
+        check_access(rest if equals and name.replace(".", "_").isidentifier() else path)
     bundle = getattr(request.segmenter, "bundle", None)
     if bundle is not None and bundle not in names():
-        check_reach(str(bundle))
+        check_access(str(bundle))

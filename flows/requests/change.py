@@ -16,18 +16,30 @@ class ChangeRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     earlier: Annotated[
-        str, Field(min_length=1, title="Earlier map", description="Folder of a run, or a raster of classes.")
+        str,
+        Field(
+            min_length=1,
+            title="Earlier map",
+            description="Folder of a run, or a raster of classes.",
+        ),
     ]
     later: Annotated[
         str,
-        Field(min_length=1, title="Later map", description="The same of a later day. Its pixels are those compared."),
+        Field(
+            min_length=1,
+            title="Later map",
+            description="The same of a later day. Its pixels are those compared.",
+        ),
     ]
-    out: Annotated[Path, Field(title="Output folder", description="Folder for the products; made if need be.")]
+    out: Annotated[
+        Path, Field(title="Output folder", description="Folder for the products; made if need be.")
+    ]
     classes: Annotated[
         dict[str, str],
         Field(
             title="Classes",
-            description="What classes of either map count as, by name: Built-up = Town. Nothing leaves a class out.",
+            description="What classes of either map count as, by name: Built-up = Town. Nothing "
+            "leaves a class out.",
         ),
     ] = {}
     hidden: Annotated[
@@ -39,7 +51,10 @@ class ChangeRequest(BaseModel):
     ] = HIDING
     nodata: Annotated[
         int | None,
-        Field(title="No data", description="Value that means no data in both maps, beside what each file says."),
+        Field(
+            title="No data",
+            description="Value that means no data in both maps, beside what each file says.",
+        ),
     ] = None
     min_area: Annotated[
         float,
@@ -47,7 +62,8 @@ class ChangeRequest(BaseModel):
             ge=0,
             allow_inf_nan=False,
             title="Smallest change",
-            description="In m²: a smaller patch of change is taken not to have happened. 0 shows every pixel.",
+            description="In m²: a smaller patch of change is taken not to have happened. 0 shows "
+            "every pixel.",
         ),
     ] = 0.0
     min_confidence: Annotated[
@@ -61,8 +77,16 @@ class ChangeRequest(BaseModel):
     ] = 0.0
     simplify: Annotated[
         float | None,
-        Field(ge=0, allow_inf_nan=False, description="How far boundaries may move, in m; 0 keeps the pixels' outline."),
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="How far boundaries may move, in m; 0 keeps the pixels' outline.",
+        ),
     ] = None
     fresh: Annotated[
-        bool, Field(title="Start afresh", description="Replace the comparison of other maps that the folder holds.")
+        bool,
+        Field(
+            title="Start afresh",
+            description="Replace the comparison of other maps that the folder holds.",
+        ),
     ] = False

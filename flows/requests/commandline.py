@@ -1,7 +1,9 @@
-"""What was asked for as a line for the terminal: whatever a form was filled in with can be repeated without it.
+"""What was asked for as a line for the terminal: whatever a form was filled in with can be repeated
+without it.
 
-A line says what differs from the defaults. What makes no difference to the result (workers, machines) is left to
-whoever repeats it. Where the command line has no words for a request there is no line.
+A line says what differs from the defaults. What makes no difference to the result (workers,
+machines) is left to whoever repeats it. Where the command line has no words for a request there is
+no line.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pydantic import BaseModel
 from flows.parsing import value_of
 from flows.requests.request import PRODUCTS, Request
 from flows.requests.source import Source
-from tiling.errors import InputError, redacted
+from tiling.errors import InputError, redact
 
 if TYPE_CHECKING:
     from flows.requests.change import ChangeRequest
@@ -37,43 +39,44 @@ class _UnsayableError(Exception):
 
 
 def segment_line(request: Request) -> str:
-    """The line that repeats a request, quoted for a shell and without secrets; "" where no line does.
+    """The line that repeats a request, quoted for a shell and without secrets; "" where no line
+    does.
 
     >>> from segmentation.classical.rules import Rules
     >>> segment_line(Request(source=Source(paths=("my scene.tif",), bands={"red": 1}), out="run", segmenter=Rules()))
     "landweave segment 'my scene.tif' --bands red=1 --out run"
     """
-    return _line("segment", _mapped(request, once=True))
+    return _line("segment", _map_options(request, once=True))
 
 
 def collection_line(request: CollectionRequest) -> str:
     """The same of a collection."""
-    return _line("collection", _collected(request))
+    return _line("collection", _collection_options(request))
 
 
 def monitor_line(request: MonitorRequest) -> str:
     """The same of a place that is watched."""
-    return _line("monitor", _watched(request))
+    return _line("monitor", _monitor_options(request))
 
 
 def train_line(request: Training) -> str:
     """The same of a training."""
-    return _line("train", _trained(request))
+    return _line("train", _train_options(request))
 
 
 def evaluate_line(map: str, reference: str, out: str, settings: Mapping[str, Any]) -> str:
     """The line that compares a map with a reference, by the keywords of `evaluate`."""
-    return _line("evaluate", _evaluated(map, reference, out, settings))
+    return _line("evaluate", _evaluate_options(map, reference, out, settings))
 
 
 def index_line(source: Source, names: Sequence[str], out: str) -> str:
     """The line that computes indices of a scene; "" where the scene is several files."""
-    return _line("index", _measured(source, names, out))
+    return _line("index", _index_options(source, names, out))
 
 
 def change_line(request: ChangeRequest) -> str:
     """The line that compares two maps; "" where no line does."""
-    return _line("change", _compared(request))
+    return _line("change", _change_options(request))
 
 
 def zones_line(map: str, zones: str, out: str) -> str:
@@ -91,18 +94,28 @@ def in_lines(line: str) -> str:
     if len(line) <= _LONG:
         return line
     first, *words = map(shlex.quote, shlex.split(line))
-    return first + "".join(f" \\\n  {word}" if word.startswith("-") else f" {word}" for word in words)
+    return first + "".join(
+        f" \\\n  {word}" if word.startswith("-") else f" {word}" for word in words
+    )
 
 
 def _line(command: str, words: Iterable[str]) -> str:
     try:
-        return shlex.join(["landweave", command, *(redacted(word) for word in words)])
+        return shlex.join(["landweave", command, *(redact(word) for word in words)])
     except _UnsayableError:
         return ""
 
 
-def _evaluated(map: str, reference: str, out: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    usual = {"column": "", "map_classes": {}, "reference_classes": {}, "mask_value": 1, "on": "auto"}
+def _evaluate_options(
+    map: str, reference: str, out: str, settings: Mapping[str, Any]
+) -> Iterator[str]:
+    usual = {
+        "column": "",
+        "map_classes": {},
+        "reference_classes": {},
+        "mask_value": 1,
+        "on": "auto",
+    }
     yield from _places([map, reference])
     for name, value in settings.items():
         if value is not None and value != usual.get(name):
@@ -110,11 +123,11 @@ def _evaluated(map: str, reference: str, out: str, settings: Mapping[str, Any]) 
     yield from ("--out", out)
 
 
-def _compared(request: ChangeRequest) -> Iterator[str]:
+def _change_options(request: ChangeRequest) -> Iterator[str]:
     if request.hidden != type(request).model_fields["hidden"].default:
         raise _UnsayableError
     yield from _places([request.earlier, request.later])
-    yield from _given(
+    yield from _non_default_options(
         request,
         {
             "classes": "--classes",
@@ -129,7 +142,7 @@ def _compared(request: ChangeRequest) -> Iterator[str]:
     yield from ("--out", str(request.out))
 
 
-def _measured(source: Source, names: Sequence[str], out: str) -> Iterator[str]:
+def _index_options(source: Source, names: Sequence[str], out: str) -> Iterator[str]:
     if len(source.paths) != 1 or source.date is not None:
         raise _UnsayableError
     yield from _places([*source.paths, *names])
@@ -137,7 +150,7 @@ def _measured(source: Source, names: Sequence[str], out: str) -> Iterator[str]:
     yield from ("--out", out)
 
 
-def _mapped(request: Request, *, once: bool) -> Iterator[str]:
+def _map_options(request: Request, *, once: bool) -> Iterator[str]:
     """Scene and options of a map; of many scenes alike where it is not for `once`."""
     source = request.source
     if (source.date is not None or request.reference) and not once:
@@ -150,13 +163,16 @@ def _mapped(request: Request, *, once: bool) -> Iterator[str]:
         if search.aoi != request.aoi:
             raise _UnsayableError
         yield from ("--stac", search.catalogue)
-        yield from _given(search, {"collections": "--collection", "when": "--datetime", "max_cloud": "--max-cloud"})
-        yield from _given(search, {"most": "--max-items"})
+        yield from _non_default_options(
+            search,
+            {"collections": "--collection", "when": "--datetime", "max_cloud": "--max-cloud"},
+        )
+        yield from _non_default_options(search, {"most": "--max-items"})
     yield from _segmenter(request.segmenter)
-    yield from _given(request, {"preflight": "--preflight", "aoi": "--aoi"})
+    yield from _non_default_options(request, {"preflight": "--preflight", "aoi": "--aoi"})
     if request.products != PRODUCTS:
         yield from _option("--products", request.products)
-    yield from _given(
+    yield from _non_default_options(
         request,
         {
             "min_area": "--min-area",
@@ -174,18 +190,18 @@ def _mapped(request: Request, *, once: bool) -> Iterator[str]:
     yield from ("--out", str(request.out))
 
 
-def _collected(request: CollectionRequest) -> Iterator[str]:
-    yield from _mapped(request.template, once=False)
-    yield from _given(request, {"pattern": "--pattern", "title": "--title"})
+def _collection_options(request: CollectionRequest) -> Iterator[str]:
+    yield from _map_options(request.template, once=False)
+    yield from _non_default_options(request, {"pattern": "--pattern", "title": "--title"})
     if request.fit_each:
         yield "--fit-each"
 
 
-def _watched(request: MonitorRequest) -> Iterator[str]:
+def _monitor_options(request: MonitorRequest) -> Iterator[str]:
     if request.cloud_classes != type(request).model_fields["cloud_classes"].default:
         raise _UnsayableError
-    yield from _mapped(request.template, once=False)
-    yield from _given(
+    yield from _map_options(request.template, once=False)
+    yield from _non_default_options(
         request,
         {
             "pattern": "--pattern",
@@ -202,10 +218,14 @@ def _watched(request: MonitorRequest) -> Iterator[str]:
         yield "--fit-each"
 
 
-def _trained(request: Training) -> Iterator[str]:
+def _train_options(request: Training) -> Iterator[str]:
     first, *others = request.sources
     alike = {**dict(first), "paths": ()}
-    if any({**dict(other), "paths": ()} != alike for other in others) or first.search or first.date is not None:
+    if (
+        any({**dict(other), "paths": ()} != alike for other in others)
+        or first.search
+        or first.date is not None
+    ):
         raise _UnsayableError
     if others and any("=" in path for source in request.sources for path in source.paths[:1]):
         raise _UnsayableError  # it would be taken for a part of the scene before
@@ -215,7 +235,7 @@ def _trained(request: Training) -> Iterator[str]:
     yield from _scene(first)
     for path in request.labels:
         yield from ("--labels", path)
-    yield from _given(
+    yield from _non_default_options(
         request,
         {
             "column": "--column",
@@ -229,15 +249,17 @@ def _trained(request: Training) -> Iterator[str]:
     recipe = request.recipe
     yield from ("--architecture", recipe.architecture) if recipe.architecture else ()
     yield from _settings(recipe, {"architecture", "seed"})
-    yield from _given(recipe, {"seed": "--seed"})
-    yield from _given(request, {"weights": "--weights", "name": "--name", "licence": "--licence"})
+    yield from _non_default_options(recipe, {"seed": "--seed"})
+    yield from _non_default_options(
+        request, {"weights": "--weights", "name": "--name", "licence": "--licence"}
+    )
     if request.fresh:
         yield "--fresh"
     yield from ("--out", str(request.out))
 
 
 def _scene(source: Source) -> Iterator[str]:
-    yield from _given(
+    yield from _non_default_options(
         source,
         {
             "bbox": "--bbox",
@@ -269,7 +291,7 @@ def _settings(model: BaseModel, but: set[str]) -> Iterator[str]:
             yield from ("--set", f"{name}={_yaml(value)}")
 
 
-def _given(model: BaseModel, options: Mapping[str, str]) -> Iterator[str]:
+def _non_default_options(model: BaseModel, options: Mapping[str, str]) -> Iterator[str]:
     """The options for those fields that are not what they are by default."""
     for name, option in options.items():
         value = getattr(model, name)
@@ -280,7 +302,11 @@ def _given(model: BaseModel, options: Mapping[str, str]) -> Iterator[str]:
 def _default(model: BaseModel, name: str) -> Any:
     """The default of a field as `model_dump(mode="json")` has it."""
     field = type(model).model_fields[name]
-    return None if field.is_required() else json.loads(json.dumps(field.get_default(call_default_factory=True)))
+    return (
+        None
+        if field.is_required()
+        else json.loads(json.dumps(field.get_default(call_default_factory=True)))
+    )
 
 
 def _option(option: str, value: Any) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""A folder of results holds one thing: that of another scene or model is not written over unless a person asks for it.
+"""A folder of results holds one thing: that of another scene or model is not written over unless a
+person asks for it.
 
-What decides is what a person named, not what it held that day: a scene that was delivered again, or other settings of
-the same segmenter, make the same map anew.
+What decides is what a person named, not what it held that day: a scene that was delivered again, or
+other settings of the same segmenter, make the same map anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from flows.requests.request import Request
 from flows.storage.run_folder import RunFolder
-from tiling.errors import InputError, redacted
+from tiling.errors import InputError, redact
 from tiling.io.urls import is_local
 
 MEND = "name another folder with --out, or replace it with --fresh"
@@ -25,29 +26,40 @@ Facts = tuple[Any, dict[str, str]]
 
 
 def check_map(folder: RunFolder, request: Request) -> None:
-    """Raise `InputError` where a run's folder holds the map of another scene, or by another segmenter."""
+    """Raise `InputError` where a run's folder holds the map of another scene, or by another
+    segmenter."""
     if request.fresh:
         return
-    known = folder.recorded()
+    known = folder.read_record()
     held, asked = _facts(known.get("request")), _facts(request.model_dump(mode="json"))
     if held is None or asked is None or _same(held, asked):
         return
-    raise InputError(f"{folder.place} holds a map of {_said(held)}, and this is {_said(asked)}; {MEND}")
+    raise InputError(
+        f"{folder.place} holds a map of {_describe_facts(held)}, and this is "
+        f"{_describe_facts(asked)}; {MEND}"
+    )
 
 
 def check_series(place: Path, runs: Path, request: Request) -> None:
-    """Raise `InputError` where the runs of a folder are by another segmenter than `request`'s; one of them tells."""
+    """Raise `InputError` where the runs of a folder are by another segmenter than `request`'s; one
+    of them tells."""
     if request.fresh:
         return
     for record in sorted(runs.glob("*/run.json")):
         held, asked = _facts(_read(record).get("request")), _facts(request.model_dump(mode="json"))
         if held is not None and asked is not None and not _same_model(held[1], asked[1]):
-            raise InputError(f"{place} holds maps by {_model(held[1])}, and these are by {_model(asked[1])}; {MEND}")
+            raise InputError(
+                f"{place} holds maps by {_model(held[1])}, and these are by {_model(asked[1])}; "
+                f"{MEND}"
+            )
         return
 
 
-def check_collection(place: Path, held: Iterable[str], found: Iterable[str], request: Request) -> None:
-    """Raise `InputError` where a folder holds a collection with which this one shares no folder of scenes.
+def check_collection(
+    place: Path, held: Iterable[str], found: Iterable[str], request: Request
+) -> None:
+    """Raise `InputError` where a folder holds a collection with which this one shares no folder of
+    scenes.
 
     `held` are the paths of the scenes that are there, `found` those of the scenes to map.
     """
@@ -55,14 +67,20 @@ def check_collection(place: Path, held: Iterable[str], found: Iterable[str], req
         return
     there, asked = ({_folder(path) for path in paths} for paths in (held, found))
     if there and asked and there.isdisjoint(asked):
-        raise InputError(f"{place} holds a collection of {min(there)}, and this is one of {min(asked)}; {MEND}")
+        raise InputError(
+            f"{place} holds a collection of {min(there)}, and this is one of {min(asked)}; {MEND}"
+        )
 
 
 def holds_another(request: Request) -> bool:
-    """Whether the folder of a request, on this machine, holds the map of another scene or by another segmenter."""
+    """Whether the folder of a request, on this machine, holds the map of another scene or by
+    another segmenter."""
     if not isinstance(request.out, Path):
         return False
-    held, asked = _facts(_read(request.out / "run.json").get("request")), _facts(request.model_dump(mode="json"))
+    held, asked = (
+        _facts(_read(request.out / "run.json").get("request")),
+        _facts(request.model_dump(mode="json")),
+    )
     return held is not None and asked is not None and not _same(held, asked)
 
 
@@ -74,14 +92,17 @@ def check_change(out: Path, earlier: str, later: str) -> None:
     held = [str(known.get("earlier", "")), str(known.get("later", ""))]
     if not _same_places(held, [earlier, later]):
         raise InputError(
-            f"{out} holds the change from {held[0]} to {held[1]}, and this is from {earlier} to {later}; {MEND}"
+            f"{out} holds the change from {held[0]} to {held[1]}, and this is from {earlier} to "
+            f"{later}; {MEND}"
         )
 
 
 def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], architecture: str) -> None:
-    """Raise `InputError` where a folder holds a model of other scenes or labels, or of another architecture.
+    """Raise `InputError` where a folder holds a model of other scenes or labels, or of another
+    architecture.
 
-    `scenes` are names of scenes and `labels` names of files, as a card keeps them. An empty architecture is any.
+    `scenes` are names of scenes and `labels` names of files, as a card keeps them. An empty
+    architecture is any.
     """
     from segmentation.models.bundle import CARD, load
 
@@ -91,9 +112,14 @@ def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], archite
     held = getattr(card.model, "architecture", "") or getattr(card.model, "estimator", "")
     if card.training.get("scenes") != list(scenes) or card.training.get("labels") != list(labels):
         said = [", ".join(map(str, one)) for one in (_list(card.training.get("labels")), labels)]
-        raise InputError(f"{out} holds a model of {said[0] or 'other labels'}, and this is one of {said[1]}; {MEND}")
+        raise InputError(
+            f"{out} holds a model of {said[0] or 'other labels'}, and this is one of {said[1]}; "
+            f"{MEND}"
+        )
     if architecture and architecture != held:
-        raise InputError(f"{out} holds a model of architecture {held}, and this is {architecture}; {MEND}")
+        raise InputError(
+            f"{out} holds a model of architecture {held}, and this is {architecture}; {MEND}"
+        )
 
 
 def _facts(request: Any) -> Facts | None:
@@ -104,7 +130,7 @@ def _facts(request: Any) -> Facts | None:
     if source.get("search"):
         scene: Any = {"search": source["search"], "bbox": source.get("bbox")}
     else:
-        scene = [_file(redacted(path)) for path in source.get("paths", ())]
+        scene = [_file(redact(path)) for path in source.get("paths", ())]
     return scene, {"kind": segmenter["kind"], "bundle": str(segmenter.get("bundle") or "")}
 
 
@@ -122,11 +148,14 @@ def _same_model(held: Mapping[str, str], asked: Mapping[str, str]) -> bool:
 def _same_places(held: Sequence[str], asked: Sequence[str]) -> bool:
     """Whether these are the same files in any order.
 
-    A record tells a path as it was typed: one that began in another folder is taken for the one that ends alike.
+    A record tells a path as it was typed: one that began in another folder is taken for the one
+    that ends alike.
     """
     if len(held) != len(asked):
         return False
-    pairs = zip(sorted(held, key=os.path.basename), sorted(asked, key=os.path.basename), strict=True)
+    pairs = zip(
+        sorted(held, key=os.path.basename), sorted(asked, key=os.path.basename), strict=True
+    )
     return all(one == other or _absolute(other).endswith(_end(one)) for one, other in pairs)
 
 
@@ -151,10 +180,13 @@ def _folder(path: str) -> str:
     return _absolute(path).rpartition("/")[0]
 
 
-def _said(facts: Facts) -> str:
+def _describe_facts(facts: Facts) -> str:
     scene, segmenter = facts
     if isinstance(scene, dict):
-        about = f"what {scene['search']['catalogue']} has for {scene['search'].get('when') or 'any day'}"
+        about = (
+            f"what {scene['search']['catalogue']} has for "
+            f"{scene['search'].get('when') or 'any day'}"
+        )
     else:
         about = scene[0] + (f" and {len(scene) - 1} more" if len(scene) > 1 else "")
     return f"{about} by {_model(segmenter)}"

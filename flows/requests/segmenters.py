@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.parsing import nearest, read_settings, shown
+from flows.parsing import nearest, read_settings, short_repr
 from segmentation.models.bundle import load, names
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import kinds, segmenter_class
@@ -25,8 +25,8 @@ def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
     if kind not in kinds():
         models = ", ".join(names())
         raise InputError(
-            f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}, and the model {models}"
-            + nearest(kind, (*kinds(), *names()))
+            f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}, and the model "
+            f"{models}" + nearest(kind, (*kinds(), *names()))
         )
     chosen = segmenter_class(kind)
     try:
@@ -38,22 +38,27 @@ def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
         if first["type"] == "extra_forbidden":
             close = nearest(name, fields) or ";"
             raise InputError(
-                f"segmenter {kind} has no setting {name}{close} its settings are {', '.join(fields)}"
+                f"segmenter {kind} has no setting {name}{close} its settings are "
+                f"{', '.join(fields)}"
             ) from error
         if first["type"] == "missing":
-            raise InputError(f"segmenter {kind} needs {name}; say so with --set {name}=…") from error
-        said = f"{name}={shown(first['input'])}: " if name else ""
+            raise InputError(
+                f"segmenter {kind} needs {name}; say so with --set {name}=…"
+            ) from error
+        said = f"{name}={short_repr(first['input'])}: " if name else ""
         raise InputError(
-            f"segmenter {kind}: {said}{first['msg']}; `landweave segmenters {kind}` explains its settings"
+            f"segmenter {kind}: {said}{first['msg']}; `landweave segmenters {kind}` explains its "
+            "settings"
         ) from error
 
 
 def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
-    """The segmenter a person named: a kind, a model (name, folder, id), or a YAML file; settings are laid over it."""
+    """The segmenter a person named: a kind, a model (name, folder, id), or a YAML file; settings
+    are laid over it."""
     if name.startswith("hf://"):
-        from segmentation.models.hub import fetched
+        from segmentation.models.hub import fetch_bundle
 
-        name = str(fetched(name))
+        name = str(fetch_bundle(name))
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         loaded = read_settings(path, "kind: rules")
@@ -61,7 +66,9 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
             raise InputError(f"{name} must be a mapping with a kind, for example kind: rules")
         kind = str(loaded.pop("kind"))
         return segmenter_from(kind, {**loaded, **settings})
-    if name in names() or (path.is_dir() and name not in kinds()):  # a run in a folder called rules is no model
+    if name in names() or (
+        path.is_dir() and name not in kinds()
+    ):  # a run in a folder called rules is no model
         return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
     return segmenter_from(name, settings)

@@ -13,7 +13,7 @@ from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, silent
-from flows.compute.worker_check import sign
+from flows.compute.worker_check import probe_file
 from flows.plan.plan import Plan, make_plan
 from flows.plan.shard import make_part, runtime_of
 from flows.products import class_areas
@@ -50,12 +50,13 @@ def prepare(request: Request, folder: RunFolder, on: Cluster = HERE) -> Plan:
 
 
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
-    """The parts of every shard, in raster order. A shard that fails does not stop the others, but it fails the run."""
+    """The parts of every shard, in raster order. A shard that fails does not stop the others, but
+    it fails the run."""
     with folder.stage("segment"):
         worker_check.check(pool, plan.sources, folder.path, folder.remote)
         gpu = plan.segmenter.uses_gpu
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
-        runtime = cluster.agree(answers, "what they compute with")
+        runtime = cluster.require_same_answer(answers, "what they compute with")
         folder.runtime.update(runtime)
         jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
         parts: list[Part] = []
@@ -68,22 +69,30 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
             progress("segment", len(parts) + failures.count, total)
         if failures.count:
             raise failures.error(total)
-        folder.gather(part.path.name for part in parts)
+        folder.fetch_parts(part.path.name for part in parts)
         return sorted(parts, key=lambda part: part.window)
 
 
-def join(plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent) -> Rasters:
-    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the smallest area."""
+def join(
+    plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent
+) -> Rasters:
+    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the
+    smallest area."""
     with folder.stage("join"):
-        return write_rasters(plan, parts, folder, progress, map=near(pool, folder).map)
+        return write_rasters(
+            plan, parts, folder, progress, map=workers_sharing_disk(pool, folder).map
+        )
 
 
-def vectorise(plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent) -> int | None:
-    """`landcover.gpkg`: the polygons of `classes.tif`, and how many there are; None where they are not asked for."""
+def vectorise(
+    plan: Plan, rasters: Rasters, folder: RunFolder, pool: Pool, progress: Progress = silent
+) -> int | None:
+    """`landcover.gpkg`: the polygons of `classes.tif`, and how many there are; None where they are
+    not asked for."""
     if "vectors" not in plan.request.products:
         return None
     with folder.stage("vectorise"):
-        return write_vectors(plan, rasters, folder, near(pool, folder), progress)
+        return write_vectors(plan, rasters, folder, workers_sharing_disk(pool, folder), progress)
 
 
 def publish(
@@ -96,12 +105,16 @@ def publish(
     *,
     outlined: bool = False,
 ) -> record.Published:
-    """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record of the run.
+    """What a person looks at: areas, quicklook, accuracy where there is a reference, and the record
+    of the run.
 
-    `outlined` also draws the polygons over the image, which a page shows; it takes as long as all else here.
+    `outlined` also draws the polygons over the image, which a page shows; it takes as long as all
+    else here.
     """
     with folder.stage("publish"):
-        areas = class_areas.write_areas(rasters.classes, plan.segmenter.legend, folder, near(pool, folder))
+        areas = class_areas.write_areas(
+            rasters.classes, plan.segmenter.legend, folder, workers_sharing_disk(pool, folder)
+        )
         accuracy = record.compare(rasters.classes, plan.request.reference, plan.segmenter)
         record.write_quicklook(plan, rasters.classes, areas, folder)
         record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
@@ -111,7 +124,8 @@ def publish(
 
 
 class Failures:
-    """The shards that failed: how many, and the first in raster order. No other is kept: errors hold on to pixels."""
+    """The shards that failed: how many, and the first in raster order. No other is kept: errors
+    hold on to pixels."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -126,23 +140,28 @@ class Failures:
             self._first = window, error
 
     def error(self, shards: int) -> Exception:
-        """One error for all of them, of so many shards: a person's mistake only if each of them was."""
+        """One error for all of them, of so many shards: a person's mistake only if each of them
+        was."""
         assert self._first is not None
         window, first = self._first
         kind = InputError if self._a_persons else RuntimeError
-        error = kind(f"{self.count} of {shards} shards failed and the others are kept; the first, {window}: {first}")
+        error = kind(
+            f"{self.count} of {shards} shards failed and the others are kept; the first, "
+            f"{window}: {first}"
+        )
         error.__cause__ = first
         return error
 
 
-def near(pool: Pool, folder: RunFolder) -> Pool:
+def workers_sharing_disk(pool: Pool, folder: RunFolder) -> Pool:
     """The pool if its workers see the files of the run, else this process.
 
-    Of a run folder on an object store they see the near copy where they share a disk with this process.
+    Of a run folder on an object store they see the near copy where they share a disk with this
+    process.
     """
     if folder.remote is None:
         return pool  # they were asked before the work began
-    with sign(folder.path) as name:
+    with probe_file(folder.path) as name:
         seen = pool.everywhere(partial(_exists, folder.path / name))
     return pool if all(answer is True for answer in seen.values()) else ThisProcess()
 

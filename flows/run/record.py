@@ -19,9 +19,9 @@ from flows.storage.keys import versions
 from flows.storage.remote import Remote
 from flows.storage.run_folder import RunFolder
 from segmentation.accuracy.confusion import Accuracy
-from segmentation.models.trained import Bundled
+from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Segmenter
-from tiling.errors import redacted
+from tiling.errors import redact
 from tiling.formats.shard_tiff import Part
 from tiling.io.files import scratch, write_text
 
@@ -40,15 +40,25 @@ class Published:
 
 
 def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | None:
-    """How the map fares against the reference, where there is one; only a model's confidence is judged as well."""
+    """How the map fares against the reference, where there is one; only a model's confidence is
+    judged as well."""
     if not reference:
         return None
-    if isinstance(segmenter, Bundled):
-        return evaluate(raster, reference, legend=segmenter.legend.rows, taught=labels_of(segmenter.opened))
-    return replace(evaluate(raster, reference, legend=segmenter.legend.rows, taught=()), reliability=None)
+    if isinstance(segmenter, TrainedSegmenter):
+        return evaluate(
+            raster,
+            reference,
+            legend=segmenter.legend.rows,
+            taught=labels_of(segmenter.loaded_bundle),
+        )
+    return replace(
+        evaluate(raster, reference, legend=segmenter.legend.rows, taught=()), reliability=None
+    )
 
 
-def write_quicklook(plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder) -> None:
+def write_quicklook(
+    plan: Plan, classes: Path, areas: tuple[ClassArea, ...], folder: RunFolder
+) -> None:
     """Draw `quicklook.png`."""
     from flows.products.about import model_name
     from flows.reports.quicklook import draw
@@ -88,7 +98,8 @@ def write_record(
     accuracy: Accuracy | None,
     folder: RunFolder,
 ) -> Published:
-    """Write `run.json`: what was asked, what it was made from, with what, how long it took, what came out."""
+    """Write `run.json`: what was asked, what it was made from, with what, how long it took, what
+    came out."""
     record: dict[str, Any] = {
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -114,7 +125,10 @@ def write_record(
         "lattice": asdict(plan.lattice),
         "shards": len(plan.shards),
         "seconds": folder.seconds,
-        "peak_bytes": {"worker": max((part.peak_bytes for part in parts), default=0), "client": peak_memory()},
+        "peak_bytes": {
+            "worker": max((part.peak_bytes for part in parts), default=0),
+            "client": peak_memory(),
+        },
         "areas": [asdict(area) for area in areas],
         "polygons": polygons,
         "accuracy": accuracy.to_dict() if accuracy else None,
@@ -122,11 +136,12 @@ def write_record(
     }
     # The record is written last: it vouches for the rest.
     item = json.dumps(item_of(record, folder.path), indent=1, ensure_ascii=False, default=str)
-    write_text(folder.product(ITEM), redacted(item) + "\n")
+    write_text(folder.product(ITEM), redact(item) + "\n")
     record = folder.record(record)
     names = (
         "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
-        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", ITEM, "run.json",
+        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", ITEM,
+        "run.json",
     )  # fmt: skip
     files = tuple(folder.place / name for name in names if folder.product(name).exists())
     return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)

@@ -1,7 +1,8 @@
-"""Many scenes, one request: each is segmented into a folder of its own, and one report tells of all.
+"""Many scenes, one request: each is segmented into a folder of its own, and one report tells of
+all.
 
-A scene that fails does not stop the others. A scene that is done is known by the content key in its entry, which is
-written last: whatever happens, the next call does what is missing and nothing else.
+A scene that fails does not stop the others. A scene that is done is known by the content key in its
+entry, which is written last: whatever happens, the next call does what is missing and nothing else.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from flows.run import pipeline
 from flows.run.record import Published
 from flows.series import publish
 from flows.series.one_fit import doubt, fit_series
-from flows.series.scenes import Found, scenes_of
+from flows.series.scenes import FoundScene, scenes_of
 from flows.stac.run_item import footprint_of
 from flows.storage.keys import content_key
-from flows.storage.lock import held
+from flows.storage.lock import folder_lock
 from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -51,7 +52,7 @@ Run = Callable[[Request], Published]
 
 
 @dataclass(frozen=True)
-class Collected:
+class CollectionResult:
     """What came of a collection."""
 
     folder: Path
@@ -73,43 +74,57 @@ class Collected:
         if self.failed:
             first = self.failed[0]
             raise InputError(
-                f"{len(self.failed)} of {len(self.entries)} scenes failed and the others are done; the first, "
+                f"{len(self.failed)} of {len(self.entries)} scenes failed and the others are "
+                "done; the first, "
                 f"{first.name}: {first.message}"
             )
 
 
 def collect(
     request: CollectionRequest,
-    scenes: Iterable[Found] | None = None,
+    scenes: Iterable[FoundScene] | None = None,
     *,
     on: Cluster = HERE,
     progress: Progress = silent,
     run: Run | None = None,
-) -> Collected:
-    """Segment every scene and report on all; what failed is in the entries, and what is done is not done again.
+) -> CollectionResult:
+    """Segment every scene and report on all; what failed is in the entries, and what is done is not
+    done again.
 
-    `scenes` are those of the template's files unless others are given. Raises `InputError` where there are none.
+    `scenes` are those of the template's files unless others are given. Raises `InputError` where
+    there are none.
     """
     template = request.template
     found = list(scenes_of(template.source, request.pattern) if scenes is None else scenes)
     if not found:
-        raise InputError(f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds rasters")
+        raise InputError(
+            f"there are no scenes in {', '.join(template.source.paths)}; name a folder that holds "
+            "rasters"
+        )
     out = folder_of(template)
-    with held(out):
+    with folder_lock(out):
         check_series(out, out, template)
         held_paths = [path for paths in paths_of_entries(out).values() for path in paths]
-        check_collection(out, held_paths, [path for scene in found for path in scene.paths], template)
-        template, notes = fitted_to_all(template, found, out, each=request.fit_each)
+        check_collection(
+            out, held_paths, [path for scene in found for path in scene.paths], template
+        )
+        template, notes = fit_to_all(template, found, out, each=request.fit_each)
         entries, made = segment_each(found, template, out, on=on, progress=progress, run=run)
         title = request.title or f"Collection {out.resolve().name}"
         warnings = doubt([out / entry.name / "run.json" for entry in entries], template.segmenter)
-        series = Catalogue(title, in_order(entries), command=collection_line(request), warnings=warnings, notes=notes)
+        series = Catalogue(
+            title,
+            in_order(entries),
+            command=collection_line(request),
+            warnings=warnings,
+            notes=notes,
+        )
         files = publish.write(series, out)
-    return Collected(out, in_order(entries), tuple(made), files, warnings, notes)
+    return CollectionResult(out, in_order(entries), tuple(made), files, warnings, notes)
 
 
-def fitted_to_all(
-    template: Request, found: Sequence[Found], out: Path, *, each: bool, keep: bool = False
+def fit_to_all(
+    template: Request, found: Sequence[FoundScene], out: Path, *, each: bool, keep: bool = False
 ) -> tuple[Request, tuple[str, ...]]:
     """The template with its segmenter fitted on all scenes together, and what to say of that; see
     `flows.series.one_fit`."""
@@ -117,15 +132,20 @@ def fitted_to_all(
     if each or not segmenter.one_fit:
         return template, ()
     sources = [request_for(scene, template, out).source for scene in found]
-    keys = sorted(Job("", scene, template, out).known()[0] for scene in found)
-    fit = fit_series(segmenter, sources, content_key({"scenes": keys}), out, keep=keep, fresh=template.fresh)
+    keys = sorted(Job("", scene, template, out).key_and_scene()[0] for scene in found)
+    fit = fit_series(
+        segmenter, sources, content_key({"scenes": keys}), out, keep=keep, fresh=template.fresh
+    )
     return template.model_copy(update={"segmenter": fit.segmenter}), fit.notes
 
 
 def folder_of(template: Request) -> Path:
     """The folder that holds the runs; `InputError` where it is on no disk."""
     if not isinstance(template.out, Path):
-        raise InputError(f"{template.out} is on no disk; a folder of many runs is kept on one and copied from there")
+        raise InputError(
+            f"{template.out} is on no disk; a folder of many runs is kept on one and copied from "
+            "there"
+        )
     return template.out
 
 
@@ -139,33 +159,40 @@ class Job:
     """One scene to segment: a small value that travels."""
 
     name: str
-    scene: Found
+    scene: FoundScene
     template: Request
     folder: Path
 
-    def failed(self, error: Exception) -> Entry:
+    def entry_of_error(self, error: Exception) -> Entry:
         """The entry of a scene that failed."""
-        key, opened = self.known()
+        key, opened = self.key_and_scene()
         mistake = isinstance(error, INPUT_ERRORS)
-        message = str(error) if mistake else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        message = (
+            str(error) if mistake else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        )
         day = _day(self.scene, opened)
         return Entry(self.name, key, "failed", self.scene.paths, day, message, mistake=mistake)
 
-    def before(self) -> Entry | None:
+    def earlier_entry(self) -> Entry | None:
         """The entry an earlier call left, if there is nothing to do any more."""
         entry = Entry.read(self.folder)
-        if entry is None or self.template.fresh or entry.key != self.known()[0]:
+        if entry is None or self.template.fresh or entry.key != self.key_and_scene()[0]:
             return None
         there = (self.folder / "run.json").exists() if entry.status == "done" else entry.mistake
         return entry if there else None
 
     def small(self) -> bool:
-        """Whether a scene is too small for several workers; one that does not open takes no work at all."""
-        _, opened = self.known()
-        pieces = -(-opened.height // self.template.shard) * -(-opened.width // self.template.shard) if opened else 0
+        """Whether a scene is too small for several workers; one that does not open takes no work at
+        all."""
+        _, opened = self.key_and_scene()
+        pieces = (
+            -(-opened.height // self.template.shard) * -(-opened.width // self.template.shard)
+            if opened
+            else 0
+        )
         return pieces < 2 * WORTH_A_PROCESS
 
-    def known(self) -> tuple[str, Scene | None]:
+    def key_and_scene(self) -> tuple[str, Scene | None]:
         """Content key of the scene, and the scene if it opens."""
         date = None
         try:
@@ -174,11 +201,13 @@ class Job:
         except INPUT_ERRORS:
             opened = None
         given = self.template.source.model_copy(update={"date": date})
-        return key_of(self.scene, opened, self.template.model_copy(update={"source": given})), opened
+        return key_of(
+            self.scene, opened, self.template.model_copy(update={"source": given})
+        ), opened
 
 
 def segment_each(
-    found: Sequence[Found],
+    found: Sequence[FoundScene],
     template: Request,
     runs: Path,
     *,
@@ -186,22 +215,32 @@ def segment_each(
     progress: Progress = silent,
     run: Run | None = None,
 ) -> tuple[list[Entry], list[str]]:
-    """An entry for each scene, its run in a folder of `runs`; and the names of those that were not there before.
+    """An entry for each scene, its run in a folder of `runs`; and the names of those that were not
+    there before.
 
-    On this machine small scenes are shared out whole among its workers; the workers share the shards of a large one.
+    On this machine small scenes are shared out whole among its workers; the workers share the
+    shards of a large one.
     """
-    jobs = [Job(name, scene, template, runs / name) for name, scene in named(found, runs).items()]
-    entries = {job.name: entry for job in jobs if (entry := job.before())}
+    jobs = [
+        Job(name, scene, template, runs / name) for name, scene in folder_names(found, runs).items()
+    ]
+    entries = {job.name: entry for job in jobs if (entry := job.earlier_entry())}
     missing = [job for job in jobs if job.name not in entries]
     made = [job.name for job in missing]
-    shared = [job for job in missing if job.small()] if run is None and on.kind == "local" and on.workers != 0 else []
+    shared = (
+        [job for job in missing if job.small()]
+        if run is None and on.kind == "local" and on.workers != 0
+        else []
+    )
     total = len(jobs)
     progress("scenes", len(entries), total)
     if shared:
         gpu = template.segmenter.uses_gpu
         with start(on, Work(len(shared), SCENE_BYTES)) as pool:
             for job, outcome in pool.as_completed(segment_one, shared, gpu=gpu):
-                entries[job.name] = outcome if isinstance(outcome, Entry) else _told(job, outcome)
+                entries[job.name] = (
+                    outcome if isinstance(outcome, Entry) else _entry_of_error(job, outcome)
+                )
                 progress("scenes", len(entries), total)
     for job in missing:
         if job.name not in entries:
@@ -213,38 +252,46 @@ def segment_each(
 def segment_one(job: Job, run: Run = pipeline.run) -> Entry:
     """The entry of one scene, after its run. A failure is an entry too."""
     try:
-        key, _ = job.known()
+        key, _ = job.key_and_scene()
         request = request_for(job.scene, job.template, job.folder)
         request.source.open()  # what does not open is told at once
-        (job.folder / catalogue.ENTRY).unlink(missing_ok=True)  # of products that are about to change
+        (job.folder / catalogue.ENTRY).unlink(
+            missing_ok=True
+        )  # of products that are about to change
         entry = entry_of(job.name, key, job.scene, request, run(request), job.folder)
     except Exception as error:  # whatever happens to one scene is no reason to leave the others
-        return _told(job, error)
+        return _entry_of_error(job, error)
     entry.write(job.folder)
     return entry
 
 
-def _told(job: Job, error: Exception) -> Entry:
-    entry = job.failed(error)
+def _entry_of_error(job: Job, error: Exception) -> Entry:
+    entry = job.entry_of_error(error)
     entry.write(job.folder)
     return entry
 
 
-def request_for(scene: Found, template: Request, folder: Path) -> Request:
-    """The template, made out for one scene. The template's date is for scenes that have none of their own.
+def request_for(scene: FoundScene, template: Request, folder: Path) -> Request:
+    """The template, made out for one scene. The template's date is for scenes that have none of
+    their own.
 
     Raises `InputError` where that cannot be told because the scene does not open.
     """
-    source = template.source.model_copy(update={"paths": scene.paths, "search": None, "date": scene.date})
+    source = template.source.model_copy(
+        update={"paths": scene.paths, "search": None, "date": scene.date}
+    )
     if scene.date is None and template.source.date is not None and source.open().date is None:
         source = source.model_copy(update={"date": template.source.date})
     return template.model_copy(update={"source": source, "out": folder})
 
 
-def key_of(scene: Found, opened: Scene | None, template: Request) -> str:
-    """Content key of all that a scene's products follow from; the template's date is the one the scene was given."""
+def key_of(scene: FoundScene, opened: Scene | None, template: Request) -> str:
+    """Content key of all that a scene's products follow from; the template's date is the one the
+    scene was given."""
     source = template.source.model_dump(mode="json", exclude={"paths", "search"})
-    wishes = template.model_dump(mode="json", exclude={"source", "out", "fresh", "shard", "segmenter"})
+    wishes = template.model_dump(
+        mode="json", exclude={"source", "out", "fresh", "shard", "segmenter"}
+    )
     extra = [_stat(path) for path in (template.aoi, template.reference) if path]
     return content_key(
         {
@@ -263,10 +310,12 @@ def _stat(path: str) -> list[Any]:
     """What tells a local file, or the files of a folder, from what they were before."""
     here = Path(path)
     files = sorted(here.iterdir()) if here.is_dir() else [here]
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()] or [path]
+    return [
+        [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()
+    ] or [path]
 
 
-def _day(scene: Found, opened: Scene | None) -> str:
+def _day(scene: FoundScene, opened: Scene | None) -> str:
     day = scene.date or (opened.date if opened else None)
     return str(day) if day else ""
 
@@ -274,18 +323,24 @@ def _day(scene: Found, opened: Scene | None) -> str:
 def paths_of_entries(runs: Path) -> dict[str, tuple[str, ...]]:
     """The paths of the scene of each run in a folder, by the run's name."""
     files = sorted(runs.glob(f"*/{catalogue.ENTRY}"))
-    return {file.parent.name: tuple(json.loads(file.read_text(encoding="utf-8"))["paths"]) for file in files}
+    return {
+        file.parent.name: tuple(json.loads(file.read_text(encoding="utf-8"))["paths"])
+        for file in files
+    }
 
 
-def named(found: Sequence[Found], runs: Path) -> dict[str, Found]:
-    """A folder's name for each scene: the one it has had before, else its file's, with a mark where that is taken."""
+def folder_names(found: Sequence[FoundScene], runs: Path) -> dict[str, FoundScene]:
+    """A folder's name for each scene: the one it has had before, else its file's, with a mark where
+    that is taken."""
     taken = paths_of_entries(runs)
     known = {paths: name for name, paths in taken.items()}
-    result: dict[str, Found] = {}
+    result: dict[str, FoundScene] = {}
     for scene in found:
         name = known.get(scene.paths)
         if name is None:
-            name = scene.name or re.sub(r"[^\w.-]+", "_", Path(scene.paths[0].rpartition("=")[2]).stem)
+            name = scene.name or re.sub(
+                r"[^\w.-]+", "_", Path(scene.paths[0].rpartition("=")[2]).stem
+            )
             if taken.get(name, scene.paths) != scene.paths:
                 name = f"{name}-{hashlib.sha256(' '.join(scene.paths).encode()).hexdigest()[:6]}"
             taken[name] = scene.paths
@@ -293,7 +348,9 @@ def named(found: Sequence[Found], runs: Path) -> dict[str, Found]:
     return result
 
 
-def entry_of(name: str, key: str, scene: Found, request: Request, published: Published, folder: Path) -> Entry:
+def entry_of(
+    name: str, key: str, scene: FoundScene, request: Request, published: Published, folder: Path
+) -> Entry:
     """What a finished run says."""
     classes = folder / "classes.tif"
     colours = {value: colour for value, _, colour in request.segmenter.legend.rows}
@@ -311,7 +368,14 @@ def entry_of(name: str, key: str, scene: Found, request: Request, published: Pub
         crs=seen["crs"],
         invalid=round(1 - valid / total, 6) if total else 1.0,
         areas=tuple(
-            ClassRow(a.class_id, a.class_name, colours.get(a.class_id, "#000000"), a.pixels, a.area_m2, a.share)
+            ClassRow(
+                a.class_id,
+                a.class_name,
+                colours.get(a.class_id, "#000000"),
+                a.pixels,
+                a.area_m2,
+                a.share,
+            )
             for a in published.areas
         ),
         warnings=tuple(published.record["warnings"]),
@@ -320,7 +384,8 @@ def entry_of(name: str, key: str, scene: Found, request: Request, published: Pub
 
 
 def pixels_asked(request: Request, classes: Path) -> int:
-    """How many pixels the map could show: those whose centre lies in the area of interest, or all."""
+    """How many pixels the map could show: those whose centre lies in the area of interest, or
+    all."""
     with open_dataset(str(classes)) as source:
         whole = Window.of_shape(*source.shape)
         if not request.aoi:
@@ -329,7 +394,10 @@ def pixels_asked(request: Request, classes: Path) -> int:
         count = 0
         for block in whole.blocks(2048):
             inside = rasterio.features.geometry_mask(
-                [outline], block.shape, source.transform @ Affine.translation(block.col, block.row), invert=True
+                [outline],
+                block.shape,
+                source.transform @ Affine.translation(block.col, block.row),
+                invert=True,
             )
             count += int(inside.sum())
     return count

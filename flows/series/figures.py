@@ -10,7 +10,10 @@ from flows.reports.drawing import blank_figure
 
 
 def draw_series(
-    title: str, series: Mapping[str, Sequence[tuple[str, float]]], colours: Mapping[str, str], target: Path
+    title: str,
+    series: Mapping[str, Sequence[tuple[str, float]]],
+    colours: Mapping[str, str],
+    target: Path,
 ) -> None:
     """A line for each class over time, from its `(day, percent of the ground that was seen)`."""
     import numpy as np
@@ -21,12 +24,15 @@ def draw_series(
         days, percent = zip(*points, strict=True)
         axes.plot(
             np.array(days, "datetime64[D]"), percent,
-            color=colours[name], marker="o", markersize=4, markeredgecolor="#777777", markeredgewidth=0.4, label=name,
+            color=colours[name], marker="o", markersize=4, markeredgecolor="#777777",
+            markeredgewidth=0.4, label=name,
             clip_on=False, linewidth=1.6,
         )  # fmt: skip
     known = sorted({day for points in series.values() for day, _ in points})
     if len(known) <= MOST_DAYS and apart(known):
-        axes.set_xticks(np.array(known, "datetime64[D]"), known)  # the days of the images, and no others
+        axes.set_xticks(
+            np.array(known, "datetime64[D]"), known
+        )  # the days of the images, and no others
     axes.set_ylim(0, None)
     axes.set_ylabel("% of the ground that was seen", fontsize=8)
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)

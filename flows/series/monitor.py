@@ -1,9 +1,11 @@
-"""A place watched over time: what is new is segmented, compared with the map before it, and published.
+"""A place watched over time: what is new is segmented, compared with the map before it, and
+published.
 
-Each call looks at all there is and does what is missing, and nothing else: a call that comes late catches up, one that
-follows a crash goes on. What is done is told by entries that are written last; the series, its changes and all that is
-published follow from them alone. An image that arrives late takes its place in the order of dates, and the changes on
-either side of it are those of the new neighbours.
+Each call looks at all there is and does what is missing, and nothing else: a call that comes late
+catches up, one that follows a crash goes on. What is done is told by entries that are written last;
+the series, its changes and all that is published follow from them alone. An image that arrives late
+takes its place in the order of dates, and the changes on either side of it are those of the new
+neighbours.
 """
 
 from __future__ import annotations
@@ -30,29 +32,30 @@ from flows.requests.commandline import monitor_line
 from flows.requests.overwriting import check_series
 from flows.requests.series import MonitorRequest
 from flows.series import publish
-from flows.series.collection import Run, fitted_to_all, folder_of, in_order, segment_each
+from flows.series.collection import Run, fit_to_all, folder_of, in_order, segment_each
 from flows.series.one_fit import doubt
-from flows.series.scenes import Found, scenes_of
+from flows.series.scenes import FoundScene, scenes_of
 from flows.stac.query import NothingFound
 from flows.storage.keys import content_key
-from flows.storage.lock import held
+from flows.storage.lock import folder_lock
 from tiling.errors import InputError
 from tiling.io.files import write_text
 
 FORMAT = 1
-"""Version of what a change or a table of zones holds; raised when older ones have to be made again."""
+"""Version of what a change or a table of zones holds; raised when older ones have to be made
+again."""
 
 RUNS, CHANGES = "runs", "changes"
 
 SAME_PLACE = 0.5
 """Two maps show one place where they share at least this part of the smaller one."""
 
-Find = Callable[[], Iterable[Found]]
+Find = Callable[[], Iterable[FoundScene]]
 """Looks for scenes, for example in a STAC catalogue."""
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitorResult:
     """Where the monitor stands after a call."""
 
     folder: Path
@@ -72,18 +75,23 @@ def monitor(
     progress: Progress = silent,
     run: Run | None = None,
     today: datetime.date | None = None,
-) -> Watched:
+) -> MonitorResult:
     """Catch up with what is there, and publish.
 
-    `find` says which scenes there are; without it the template's folders are looked at. A scene that fails, is too
-    cloudy or has no date is told of and is not part of the series; one that failed is tried again when its files
-    change. Raises `InputError` where nothing can be done at all.
+    `find` says which scenes there are; without it the template's folders are looked at. A scene
+    that fails, is too cloudy or has no date is told of and is not part of the series; one that
+    failed is tried again when its files change. Raises `InputError` where nothing can be done at
+    all.
     """
     template, out = request.template, folder_of(request.template)
-    with held(out):
+    with folder_lock(out):
         check_series(out, out / RUNS, template)
-        found = [scene for scene in look(request, find) if settled(scene, request.settle_seconds)]
-        template, notes = fitted_to_all(template, found, out, each=request.fit_each, keep=True)
+        found = [
+            scene
+            for scene in find_new_scenes(request, find)
+            if is_settled(scene, request.settle_seconds)
+        ]
+        template, notes = fit_to_all(template, found, out, each=request.fit_each, keep=True)
         _, made = segment_each(found, template, out / RUNS, on=on, progress=progress, run=run)
         entries = all_entries(out / RUNS)  # of scenes too whose files are gone since
         unused = unusable(request, entries)
@@ -97,8 +105,16 @@ def monitor(
             changes,
             measure_zones(request, used, out),
             (
-                *doubt([out / RUNS / entry.name / "run.json" for entry in used], template.segmenter),
-                *warnings(request, entries, used, changes, today or datetime.datetime.now(datetime.UTC).date()),
+                *doubt(
+                    [out / RUNS / entry.name / "run.json" for entry in used], template.segmenter
+                ),
+                *warnings(
+                    request,
+                    entries,
+                    used,
+                    changes,
+                    today or datetime.datetime.now(datetime.UTC).date(),
+                ),
             ),
             request.cloud_classes,
             monitor_line(request),
@@ -106,10 +122,10 @@ def monitor(
         )
         files = publish.write(series, out)
         drop_stale(out / CHANGES, changes)
-    return Watched(out, series, tuple(made), tuple(compared), files)
+    return MonitorResult(out, series, tuple(made), tuple(compared), files)
 
 
-def look(request: MonitorRequest, find: Find | None) -> list[Found]:
+def find_new_scenes(request: MonitorRequest, find: Find | None) -> list[FoundScene]:
     """The scenes that are there now; `InputError` where the place to look at is not."""
     if find is not None:
         return list(find())
@@ -122,8 +138,9 @@ def look(request: MonitorRequest, find: Find | None) -> list[Found]:
         return []
 
 
-def settled(scene: Found, seconds: float) -> bool:
-    """Whether nobody has touched a scene's files for a while; those on other machines are taken as they are."""
+def is_settled(scene: FoundScene, seconds: float) -> bool:
+    """Whether nobody has touched a scene's files for a while; those on other machines are taken as
+    they are."""
     latest = 0.0
     for path in map(Path, scene.paths):
         files = [path, *path.iterdir()] if path.is_dir() else [path]
@@ -141,19 +158,22 @@ def unusable(request: MonitorRequest, entries: Iterable[Entry]) -> dict[str, str
     """Scenes that are mapped and yet no part of the series, with the reason."""
     reasons = {}
     for entry in entries:
-        hidden = hidden_part(request, entry)
+        hidden = share_obscured(request, entry)
         if entry.status != "done":
             continue
         if not entry.date:
-            reasons[entry.name] = "nothing tells its date; put it into the file's name, like 2024-06-30"
+            reasons[entry.name] = (
+                "nothing tells its date; put it into the file's name, like 2024-06-30"
+            )
         elif hidden > request.max_invalid:
             reasons[entry.name] = (
-                f"{100 * hidden:.0f} % is cloud or without data, more than {100 * request.max_invalid:.0f} %"
+                f"{100 * hidden:.0f} % is cloud or without data, more than "
+                f"{100 * request.max_invalid:.0f} %"
             )
     return reasons
 
 
-def hidden_part(request: MonitorRequest, entry: Entry) -> float:
+def share_obscured(request: MonitorRequest, entry: Entry) -> float:
     """The part of the area, 0–1, of which a map does not show the ground."""
     clouds = sum(row.share for row in entry.areas if row.class_name in request.cloud_classes)
     return entry.invalid + (1 - entry.invalid) * clouds
@@ -172,7 +192,10 @@ def warnings(
     elif request.expect_days:
         late = (today - datetime.date.fromisoformat(used[-1].date)).days
         if late > request.expect_days:
-            yield f"the newest usable scene is {late} days old, and one is expected every {request.expect_days}"
+            yield (
+                f"the newest usable scene is {late} days old, and one is expected every "
+                f"{request.expect_days}"
+            )
     for entry in entries:
         if entry.status == "failed":
             yield f"{entry.name} failed: {entry.message}"
@@ -181,13 +204,14 @@ def warnings(
             yield f"no change from {one.earlier} to {one.later}: {one.message}"
 
 
-# --------------------------------------------------------------------------------------------------------------- change
+# ------------------------------------------------------------------------------------------- change
 
 
 def compare_all(
     request: MonitorRequest, used: Sequence[Entry], out: Path, progress: Progress
 ) -> tuple[tuple[ChangeEntry, ...], list[str]]:
-    """The change of each map from the one before it of the same place, and which of these are new."""
+    """The change of each map from the one before it of the same place, and which of these are
+    new."""
     pairs = list(neighbours(used))
     found, made = [], []
     for done, (earlier, later) in enumerate(pairs, start=1):
@@ -210,7 +234,9 @@ def neighbours(used: Sequence[Entry]) -> Iterable[tuple[Entry, Entry]]:
     for place, later in enumerate(used):
         for before in range(place - 1, -1, -1):
             shared = shapely.intersection(shapes[place], shapes[before]).area
-            if used[before].date < later.date and shared >= SAME_PLACE * min(shapes[place].area, shapes[before].area):
+            if used[before].date < later.date and shared >= SAME_PLACE * min(
+                shapes[place].area, shapes[before].area
+            ):
                 yield used[before], later
                 break
 
@@ -229,7 +255,9 @@ def change_key(request: MonitorRequest, earlier: Entry, later: Entry) -> str:
     )
 
 
-def compare(request: MonitorRequest, earlier: Entry, later: Entry, out: Path, folder: Path, key: str) -> ChangeEntry:
+def compare(
+    request: MonitorRequest, earlier: Entry, later: Entry, out: Path, folder: Path, key: str
+) -> ChangeEntry:
     """The change between two runs, its products in `folder` and its entry written last."""
     runs = [out / RUNS / entry.name for entry in (earlier, later)]
     entry = ChangeEntry(folder.name, key, earlier.name, later.name, earlier.date, later.date)
@@ -264,14 +292,15 @@ def compare(request: MonitorRequest, earlier: Entry, later: Entry, out: Path, fo
 
 
 def drop_stale(folder: Path, changes: Sequence[ChangeEntry]) -> None:
-    """Remove changes between maps that are no longer neighbours: nothing published points at them any more."""
+    """Remove changes between maps that are no longer neighbours: nothing published points at them
+    any more."""
     kept = {one.name for one in changes}
     for old in folder.iterdir() if folder.exists() else ():
         if old.name not in kept:
             shutil.rmtree(old)
 
 
-# ---------------------------------------------------------------------------------------------------------------- zones
+# -------------------------------------------------------------------------------------------- zones
 
 
 def measure_zones(request: MonitorRequest, used: Sequence[Entry], out: Path) -> str:
@@ -287,13 +316,20 @@ def measure_zones(request: MonitorRequest, used: Sequence[Entry], out: Path) -> 
     tables = []
     for entry in used:
         folder = out / RUNS / entry.name
-        facts = {"format": FORMAT, "map": entry.key, "zones": [str(path), status.st_size, status.st_mtime_ns]}
+        facts = {
+            "format": FORMAT,
+            "map": entry.key,
+            "zones": [str(path), status.st_size, status.st_mtime_ns],
+        }
         key, mark = content_key(facts), folder / "zones.json"
         if not mark.exists() or json.loads(mark.read_text(encoding="utf-8"))["key"] != key:
             mark.unlink(missing_ok=True)
             zones(folder / "classes.tif", path, folder / "zones.gpkg")
             write_text(mark, json.dumps({"key": key}))
         text = (folder / "zones.csv").read_text(encoding="utf-8")
-        tables += [{"scene": entry.name, "date": entry.date, **row} for row in csv.DictReader(io.StringIO(text))]
+        tables += [
+            {"scene": entry.name, "date": entry.date, **row}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
     header = list(dict.fromkeys(name for row in tables for name in row))
     return csv_text(header, [[row.get(name, "") for name in header] for row in tables])

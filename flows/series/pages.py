@@ -1,4 +1,5 @@
-"""A series to read: its front page in Markdown, and the same as one HTML page with every picture."""
+"""A series to read: its front page in Markdown, and the same as one HTML page with every
+picture."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from flows.reports.catalogue import COLLECTED, Catalogue, Entry, classes_of, standing
+from flows.reports.catalogue import COLLECTED, Catalogue, Entry, classes_of, status_text
 from flows.stac.run_item import ASSETS
 from flows.storage.keys import versions
 
@@ -28,14 +29,17 @@ def index(catalogue: Catalogue, folder: Path) -> str:
     """The front page in Markdown: where it stands, what changed last, where everything is."""
     used = catalogue.used
     lines = [f"# {catalogue.title}", ""]
-    lines += [f"> **Warning:** {warning}\n" for warning in catalogue.told]
+    lines += [f"> **Warning:** {warning}\n" for warning in catalogue.all_warnings]
     lines += [f"{note[0].upper()}{note[1:]}.\n" for note in catalogue.notes]
     if used:
         newest = used[-1]
         lines += [f"Newest map: **{newest.name}** {newest.date}", ""]
         lines += [f"![Map with legend]({catalogue.place(newest, 'quicklook.png')})", ""]
         lines += ["| class | hectares | share |", "|---|---:|---:|"]
-        lines += [f"| {r.class_name} | {r.area_m2 / 1e4:,.1f} | {100 * r.share:.1f} % |" for r in newest.areas]
+        lines += [
+            f"| {r.class_name} | {r.area_m2 / 1e4:,.1f} | {100 * r.share:.1f} % |"
+            for r in newest.areas
+        ]
     if (folder / "areas.png").exists():
         lines += ["", "![Share of each class in the ground that was seen](areas.png)"]
     for change in catalogue.changes[-1:]:
@@ -45,31 +49,43 @@ def index(catalogue: Catalogue, folder: Path) -> str:
             continue
         part = 100 * change.changed_m2 / change.compared_m2
         lines += [
-            f"{change.changed_m2 / 1e4:,.1f} ha of {change.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %).",
+            f"{change.changed_m2 / 1e4:,.1f} ha of {change.compared_m2 / 1e4:,.1f} ha changed "
+            f"({part:.1f} %).",
             "",
         ]
         lines += [f"![What became of what](changes/{change.name}/flows.png)", ""]
     lines += ["", "## Scenes", "", "| scene | date | standing |", "|---|---|---|"]
-    lines += [f"| {entry.name} | {entry.date} | {standing(catalogue, entry)} |" for entry in catalogue.entries]
+    lines += [
+        f"| {entry.name} | {entry.date} | {status_text(catalogue, entry)} |"
+        for entry in catalogue.entries
+    ]
     there = [name for name in COLLECTED if (folder / name).exists()]
     lines += ["", "## Files", "", *[f"- [{name}]({name}): {COLLECTED[name][0]}" for name in there]]
     return "\n".join([*lines, "- [collection.json](collection.json): STAC collection", ""])
 
 
 def page(catalogue: Catalogue, folder: Path) -> str:
-    """The same as one HTML page, with areas over time and every picture; it asks no other host for anything."""
+    """The same as one HTML page, with areas over time and every picture; it asks no other host for
+    anything."""
     used = catalogue.used
     colours = classes_of(used)
     body = [f"<h1>{escape(catalogue.title)}</h1>"]
-    body += [f'<p class="warning">{escape(warning)}</p>' for warning in catalogue.told]
+    body += [f'<p class="warning">{escape(warning)}</p>' for warning in catalogue.all_warnings]
     body += [f"<p>{escape(note[0].upper() + note[1:])}.</p>" for note in catalogue.notes]
-    files = [f'<a href="{name}">{name}</a>' for name in COLLECTED if name != "report.html" and (folder / name).exists()]
+    files = [
+        f'<a href="{name}">{name}</a>'
+        for name in COLLECTED
+        if name != "report.html" and (folder / name).exists()
+    ]
     body += [f"<p>{' · '.join(files)}</p>"]
     if used:
         body += ["<h2>Areas, in hectares, and percent of the ground that was seen</h2>"]
         body += [_areas_table(catalogue, used, colours)]
     if (folder / "areas.png").exists():
-        body += ['<figure><img src="areas.png" alt="Share of each class in the ground that was seen"></figure>']
+        body += [
+            '<figure><img src="areas.png" alt="Share of each class in the ground that was '
+            'seen"></figure>'
+        ]
     if catalogue.changes:
         body += ["<h2>Change</h2>"]
     for change in reversed(catalogue.changes):
@@ -81,16 +97,21 @@ def page(catalogue: Catalogue, folder: Path) -> str:
         part = 100 * change.changed_m2 / change.compared_m2
         place = f"changes/{change.name}"
         body += [
-            f"<p>{change.changed_m2 / 1e4:,.1f} ha of {change.compared_m2 / 1e4:,.1f} ha changed ({part:.1f} %); "
+            f"<p>{change.changed_m2 / 1e4:,.1f} ha of {change.compared_m2 / 1e4:,.1f} ha changed "
+            f"({part:.1f} %); "
             f'{escape(change.aligned)}. <a href="{place}/change.gpkg">polygons</a> · '
-            f'<a href="{place}/change.tif">raster</a> · <a href="{place}/transition.csv">table</a></p>',
-            f'<figure><img loading="lazy" src="{place}/quicklook.png" alt="Where it changed"></figure>',
-            f'<figure><img loading="lazy" src="{place}/flows.png" alt="What became of what"></figure>',
+            f'<a href="{place}/change.tif">raster</a> · <a '
+            f'href="{place}/transition.csv">table</a></p>',
+            f'<figure><img loading="lazy" src="{place}/quicklook.png" alt="Where it '
+            'changed"></figure>',
+            f'<figure><img loading="lazy" src="{place}/flows.png" alt="What became of '
+            'what"></figure>',
         ]
     body += ["<h2>Scenes</h2>", "<table><tr><th>scene<th>date<th>without data<th>standing</tr>"]
     body += [
-        f'<tr><td>{_to_run(e) if e in used else escape(e.name)}<td>{e.date}<td class="n">{100 * e.invalid:.1f} %'
-        f"<td>{escape(standing(catalogue, e))}</tr>"
+        f"<tr><td>{_to_run(e) if e in used else escape(e.name)}<td>{e.date}<td "
+        f'class="n">{100 * e.invalid:.1f} %'
+        f"<td>{escape(status_text(catalogue, e))}</tr>"
         for e in catalogue.entries
     ]
     body += ["</table>"]
@@ -103,14 +124,16 @@ def page(catalogue: Catalogue, folder: Path) -> str:
         body += [
             f'<figure id="{escape(entry.name)}">'
             f"<figcaption>{escape(entry.name)} {entry.date}: {' · '.join(links)}</figcaption>"
-            f'<img loading="lazy" src="{catalogue.place(entry, "quicklook.png")}" alt="{escape(entry.name)}"></figure>'
+            f'<img loading="lazy" src="{catalogue.place(entry, "quicklook.png")}" '
+            f'alt="{escape(entry.name)}"></figure>'
         ]
     if catalogue.command:
         body += ["<h2>Do it again</h2>", f"<pre>{escape(catalogue.command)}</pre>"]
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
     body += [f"<p><small>landweave {versions()['landweave']}, {when}</small></p>"]
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{escape(catalogue.title)}</title>'
+        '<!DOCTYPE html>\n<html lang="en"><meta '
+        f'charset="utf-8"><title>{escape(catalogue.title)}</title>'
         f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</html>\n"
     )
 
@@ -134,7 +157,8 @@ def _areas_table(catalogue: Catalogue, used: Sequence[Entry], colours: dict[str,
 
 
 def _area_cell(catalogue: Catalogue, entry: Entry, name: str, held: dict[str, float]) -> str:
-    """Hectares of a class on a map and, unless it hides the ground, its percent of what was seen."""
+    """Hectares of a class on a map and, unless it hides the ground, its percent of what was
+    seen."""
     if name not in held:
         return "<td>"
     cell = f'<td class="n">{held[name] / 1e4:,.1f}'

@@ -1,7 +1,9 @@
-"""What many runs leave: tables over time, a layer of their footprints, a static STAC collection, and a page to read.
+"""What many runs leave: tables over time, a layer of their footprints, a static STAC collection,
+and a page to read.
 
-Everything here follows from the entries alone, and every file appears whole. Files are written before those that point
-at them, so that whoever looks in the middle, or after a crash, finds nothing that leads nowhere.
+Everything here follows from the entries alone, and every file appears whole. Files are written
+before those that point at them, so that whoever looks in the middle, or after a crash, finds
+nothing that leads nowhere.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from tiling.io.files import scratch, write_text
 
 
 def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
-    """Publish: items, tables and layers first, then the collection and the pages that point at them."""
+    """Publish: items, tables and layers first, then the collection and the pages that point at
+    them."""
     try:
         write_tables(catalogue, folder)
         for name in ("runs.gpkg", "runs.parquet"):
@@ -28,12 +31,16 @@ def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
         _draw_series(catalogue, folder)
         for entry in catalogue.entries:
             if (folder / catalogue.place(entry, "run.json")).exists():
-                write_text(folder / catalogue.place(entry, ITEM), _json(item(catalogue, entry, folder)))
+                write_text(
+                    folder / catalogue.place(entry, ITEM), _json(item(catalogue, entry, folder))
+                )
         write_text(folder / "report.html", page(catalogue, folder))
         write_text(folder / "index.md", index(catalogue, folder))
         write_text(folder / "collection.json", _json(collection(catalogue, folder)))
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
+        ) from error
     names = ("index.md", "report.html", *list(COLLECTED)[:-1], "collection.json")
     return tuple(folder / name for name in names if (folder / name).exists())
 
@@ -43,7 +50,8 @@ def _json(facts: dict[str, Any]) -> str:
 
 
 def _draw_series(catalogue: Catalogue, folder: Path) -> None:
-    """`areas.png`, the share of each class in the ground that was seen over time, where there are two dates or more.
+    """`areas.png`, the share of each class in the ground that was seen over time, where there are
+    two dates or more.
 
     Hectares would fall wherever a cloud comes.
     """

@@ -14,7 +14,7 @@ from tiling.scene.folders import is_product
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundScene:
     """A scene that was found: its files, and its day where the finder knows it."""
 
     paths: tuple[str, ...]
@@ -23,30 +23,33 @@ class Found:
     """What its folder is called; from its file otherwise."""
 
 
-def scenes_of(source: Source, pattern: str = "") -> Iterator[Found]:
+def scenes_of(source: Source, pattern: str = "") -> Iterator[FoundScene]:
     """The scenes at a source's places; or of its search, each day one."""
     if source.search is None:
         yield from find_scenes(source.paths, pattern)
         return
     for day, places in by_day(source.search, source.bbox).items():
-        yield Found(places, day, str(day))
+        yield FoundScene(places, day, str(day))
 
 
-def find_scenes(places: Sequence[str], pattern: str = "") -> Iterator[Found]:
-    """The scenes at some places: a raster is a scene; in a folder each raster is one, and each folder of rasters."""
+def find_scenes(places: Sequence[str], pattern: str = "") -> Iterator[FoundScene]:
+    """The scenes at some places: a raster is a scene; in a folder each raster is one, and each
+    folder of rasters."""
     for place in places:
         path = Path(place)
         if not path.is_dir():
-            yield Found((place,))
+            yield FoundScene((place,))
             continue
         for inner in sorted(path.iterdir()):
             if inner.name.startswith("."):
                 continue
             if inner.is_dir():
-                if is_product(inner) or any(is_raster_name(file.name, pattern) for file in inner.iterdir()):
-                    yield Found((str(inner),))
+                if is_product(inner) or any(
+                    is_raster_name(file.name, pattern) for file in inner.iterdir()
+                ):
+                    yield FoundScene((str(inner),))
             elif is_raster_name(inner.name, pattern):
-                yield Found((str(inner),))
+                yield FoundScene((str(inner),))
 
 
 def is_raster_name(name: str, pattern: str) -> bool:

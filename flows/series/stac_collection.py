@@ -45,7 +45,8 @@ def collection(catalogue: Catalogue, folder: Path) -> dict[str, Any]:
         "stac_version": "1.1.0",
         "id": slug(catalogue.title),
         "title": catalogue.title,
-        "description": f"Land cover of {len(used)} scenes, segmented with landweave {versions()['landweave']}",
+        "description": f"Land cover of {len(used)} scenes, segmented with landweave "
+        f"{versions()['landweave']}",
         "license": "other",
         "extent": {
             "spatial": {"bbox": [list(_bounds(used)) if used else [-180, -90, 180, 90]]},
@@ -64,7 +65,12 @@ def collection(catalogue: Catalogue, folder: Path) -> dict[str, Any]:
             ),
         ],
         "assets": {
-            name.replace(".", "_"): {"href": f"./{name}", "title": title, "type": kind, "roles": ["metadata"]}
+            name.replace(".", "_"): {
+                "href": f"./{name}",
+                "title": title,
+                "type": kind,
+                "roles": ["metadata"],
+            }
             for name, (title, kind) in COLLECTED.items()
             if (folder / name).exists()
         },

@@ -6,14 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flows.reports.catalogue import Catalogue, classes_of, standing
+from flows.reports.catalogue import Catalogue, classes_of, status_text
 from flows.reports.tables import csv_text
 from tiling.formats.about import About
 from tiling.io.files import write_text
 
 
 def write_tables(catalogue: Catalogue, folder: Path) -> None:
-    header = ["scene", "date", "class_id", "class_name", "pixels", "area_m2", "area_ha", "share_percent"]
+    header = [
+        "scene",
+        "date",
+        "class_id",
+        "class_name",
+        "pixels",
+        "area_m2",
+        "area_ha",
+        "share_percent",
+    ]
     rows: list[list[Any]] = [
         [
             entry.name, entry.date, row.class_id, row.class_name, row.pixels, repr(row.area_m2),
@@ -25,12 +34,20 @@ def write_tables(catalogue: Catalogue, folder: Path) -> None:
     write_text(folder / "areas.csv", csv_text(header, rows))
     scenes = [
         [
-            entry.name, entry.date, standing(catalogue, entry), f"{100 * entry.invalid:.2f}",
+            entry.name, entry.date, status_text(catalogue, entry), f"{100 * entry.invalid:.2f}",
             f"{entry.mapped_m2 / 1e4:.4f}", entry.segmenter, " ".join(entry.paths),
         ]
         for entry in catalogue.entries
     ]  # fmt: skip
-    header = ["scene", "date", "standing", "without_data_percent", "mapped_ha", "segmenter", "files"]
+    header = [
+        "scene",
+        "date",
+        "standing",
+        "without_data_percent",
+        "mapped_ha",
+        "segmenter",
+        "files",
+    ]
     write_text(folder / "scenes.csv", csv_text(header, scenes))
     if catalogue.changes:
         header = [
@@ -45,7 +62,17 @@ def write_tables(catalogue: Catalogue, folder: Path) -> None:
             "area_ha",
         ]
         changes = [
-            [c.earlier, c.later, c.earlier_date, c.later_date, was, now, pixels, repr(area), f"{area / 1e4:.4f}"]
+            [
+                c.earlier,
+                c.later,
+                c.earlier_date,
+                c.later_date,
+                was,
+                now,
+                pixels,
+                repr(area),
+                f"{area / 1e4:.4f}",
+            ]
             for c in catalogue.changes
             for was, now, pixels, area in c.transitions
         ]
@@ -58,7 +85,8 @@ def write_tables(catalogue: Catalogue, folder: Path) -> None:
 
 
 def write_footprints(catalogue: Catalogue, path: Path) -> None:
-    """One feature for each run of the series: where, when, by what, and how much of each class, in hectares."""
+    """One feature for each run of the series: where, when, by what, and how much of each class, in
+    hectares."""
     import pyarrow as pa
     import shapely
 
@@ -89,7 +117,9 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
     }
     for word, name in zip(slugs(names, list(names)), names.values(), strict=True):
         column = f"{word}_ha"
-        columns[column] = [sum(r.area_m2 for r in entry.areas if r.class_name == name) / 1e4 for entry in used]
+        columns[column] = [
+            sum(r.area_m2 for r in entry.areas if r.class_name == name) / 1e4 for entry in used
+        ]
         fields[column] = (f"{name} (ha)", f"Area of {name}")
     table = pa.table(columns)
     shapes = [shapely.from_geojson(json.dumps(entry.footprint)) for entry in used]
@@ -99,7 +129,8 @@ def write_footprints(catalogue: Catalogue, path: Path) -> None:
         pa.array(shapely.to_wkb(multi), pa.large_binary()),
     )
     layer = Layer(
-        crs="EPSG:4326", schema=table.schema, name="runs", about=About(catalogue.title), geometry_type="MultiPolygon",
+        crs="EPSG:4326", schema=table.schema, name="runs", about=About(catalogue.title),
+        geometry_type="MultiPolygon",
         fields=fields,
     )  # fmt: skip
     write_vectors(path, table.to_batches(), layer)

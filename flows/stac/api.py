@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.stac.query import MOST_DOCUMENTS, Search, links_of, search_in_words
-from tiling.errors import InputError, one_line, redacted
+from tiling.errors import InputError, one_line, redact
 from tiling.grid.geobox import Bounds
-from tiling.io.access import check_reach
-from tiling.scene.stac_item import resolved
+from tiling.io.access import check_access
+from tiling.scene.stac_item import resolve_href
 
 if TYPE_CHECKING:
     from pystac_client import Client
@@ -36,10 +36,16 @@ def items_of_api(
     """The items that an API finds, and where each is found again."""
     from pystac_client.exceptions import APIError
 
-    methods = {str(link.get("method", "GET")).upper() for link in links_of(root) if link.get("rel") == "search"}
+    methods = {
+        str(link.get("method", "GET")).upper()
+        for link in links_of(root)
+        if link.get("rel") == "search"
+    }
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what the API says it can do; what it cannot, it refuses
+            warnings.simplefilter(
+                "ignore"
+            )  # of what the API says it can do; what it cannot, it refuses
             client = _client(place)
             client.add_conforms_to("ITEM_SEARCH")
             query = None
@@ -56,20 +62,25 @@ def items_of_api(
             for count, item in enumerate(pages):
                 if count > MOST_DOCUMENTS:
                     raise InputError(
-                        f"{search_in_words(search, bounds)}: more than {MOST_DOCUMENTS:,} items; narrow the search"
+                        f"{search_in_words(search, bounds)}: more than {MOST_DOCUMENTS:,} items; "
+                        "narrow the search"
                     )
-                link = next((link["href"] for link in links_of(item) if link.get("rel") == "self"), None)
-                yield item, resolved(str(link), place) if link else f"{place}#{item.get('id')}"
+                link = next(
+                    (link["href"] for link in links_of(item) if link.get("rel") == "self"), None
+                )
+                yield item, resolve_href(str(link), place) if link else f"{place}#{item.get('id')}"
     except APIError as error:
         if isinstance(error.__context__, InputError):
             raise error.__context__ from None
         raise InputError(
-            f"{place} does not answer the search ({_reason(error)}); check the address, or try later"
+            f"{place} does not answer the search ({_reason(error)}); check the address, or try "
+            "later"
         ) from None
 
 
 def _client(place: str) -> Client:
-    """A client of an API that asks again while the other side fails, and goes nowhere it may not."""
+    """A client of an API that asks again while the other side fails, and goes nowhere it may
+    not."""
     from pystac_client import Client
     from pystac_client.stac_api_io import StacApiIO
     from requests.adapters import HTTPAdapter
@@ -77,10 +88,12 @@ def _client(place: str) -> Client:
 
     class Door(HTTPAdapter):
         def send(self, request: Any, *args: Any, **options: Any) -> Any:
-            check_reach(str(request.url))  # of redirections and next pages too
+            check_access(str(request.url))  # of redirections and next pages too
             return super().send(request, *args, **options)
 
-    again = Retry(AGAIN, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+    again = Retry(
+        AGAIN, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
+    )
     io = StacApiIO(timeout=TIMEOUT)
     for scheme in ("http://", "https://"):
         io.session.mount(scheme, Door(max_retries=again))
@@ -90,4 +103,4 @@ def _client(place: str) -> Client:
 def _reason(error: Exception) -> str:
     """What an API said, on one short line."""
     status = getattr(error, "status_code", None)
-    return redacted(one_line(f"{status}: {error}" if status else str(error)))[:200]
+    return redact(one_line(f"{status}: {error}" if status else str(error)))[:200]

@@ -20,14 +20,29 @@ class Search(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    catalogue: Annotated[str, Field(min_length=1, description="URL of a STAC API, or URL or path of a catalogue.")]
-    collections: Annotated[tuple[str, ...], Field(description="Ids of collections; none means all.")] = ()
+    catalogue: Annotated[
+        str, Field(min_length=1, description="URL of a STAC API, or URL or path of a catalogue.")
+    ]
+    collections: Annotated[
+        tuple[str, ...], Field(description="Ids of collections; none means all.")
+    ] = ()
     when: Annotated[
-        str, Field(description="Day, month, year, or two of them with / between: 2024-05/2024-06. Empty: any.")
+        str,
+        Field(
+            description="Day, month, year, or two of them with / between: 2024-05/2024-06. Empty: "
+            "any."
+        ),
     ] = ""
-    aoi: Annotated[str, Field(description="Vector file whose bounds are searched, where no bbox is given.")] = ""
+    aoi: Annotated[
+        str, Field(description="Vector file whose bounds are searched, where no bbox is given.")
+    ] = ""
     max_cloud: Annotated[
-        float | None, Field(ge=0, le=100, description="Most cloud, in percent; an item that does not tell is left out.")
+        float | None,
+        Field(
+            ge=0,
+            le=100,
+            description="Most cloud, in percent; an item that does not tell is left out.",
+        ),
     ] = None
     most: Annotated[int, Field(ge=1, description="More items than this are refused.")] = 100
 
@@ -39,7 +54,10 @@ class Period(NamedTuple):
     end: datetime.datetime
 
 
-ALWAYS = Period(datetime.datetime.min.replace(tzinfo=datetime.UTC), datetime.datetime.max.replace(tzinfo=datetime.UTC))
+ALWAYS = Period(
+    datetime.datetime.min.replace(tzinfo=datetime.UTC),
+    datetime.datetime.max.replace(tzinfo=datetime.UTC),
+)
 
 
 class NothingFound(InputError):
@@ -51,7 +69,8 @@ def check_bounds(bounds: Bounds) -> None:
     west, south, east, north = bounds
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
         raise InputError(
-            f"--bbox {','.join(f'{value:g}' for value in bounds)} is not west,south,east,north in degrees, the smaller "
+            f"--bbox {','.join(f'{value:g}' for value in bounds)} is not west,south,east,north in "
+            "degrees, the smaller "
             "first; across the antimeridian make two runs"
         )
 
@@ -75,13 +94,16 @@ def bounds_of(aoi: str) -> Bounds:
 
 
 def span_of(text: str) -> str:
-    """A span as APIs read it, `2024-05-01T00:00:00Z/2024-06-30T23:59:59Z`; nothing where none is given."""
+    """A span as APIs read it, `2024-05-01T00:00:00Z/2024-06-30T23:59:59Z`; nothing where none is
+    given."""
     if not text:
         return ""
     from pystac_client import ItemSearch
 
     try:
-        span = str(ItemSearch("https://unused", method="GET", datetime=text).get_parameters()["datetime"])
+        span = str(
+            ItemSearch("https://unused", method="GET", datetime=text).get_parameters()["datetime"]
+        )
         period_of(span)
     except Exception as error:  # it raises Exception itself
         raise InputError(
@@ -93,7 +115,8 @@ def span_of(text: str) -> str:
 def period_of(span: str) -> Period:
     start, _, end = span.partition("/")
     return Period(
-        ALWAYS.start if start == ".." else instant_of(start), ALWAYS.end if end == ".." else instant_of(end or start)
+        ALWAYS.start if start == ".." else instant_of(start),
+        ALWAYS.end if end == ".." else instant_of(end or start),
     )
 
 
@@ -104,4 +127,6 @@ def instant_of(text: str) -> datetime.datetime:
 
 def links_of(content: Any) -> list[Mapping[str, Any]]:
     links = content.get("links") if isinstance(content, dict) else None
-    return [link for link in links or () if isinstance(link, dict) and isinstance(link.get("href"), str)]
+    return [
+        link for link in links or () if isinstance(link, dict) and isinstance(link.get("href"), str)
+    ]

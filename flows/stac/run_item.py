@@ -1,4 +1,5 @@
-"""A finished run as a STAC item: where, when, what each class means, and what it was made from and with."""
+"""A finished run as a STAC item: where, when, what each class means, and what it was made from and
+with."""
 
 from __future__ import annotations
 
@@ -22,7 +23,11 @@ ASSETS = {
     "margin.tif": ("Margin between the two likeliest classes", _COG, "data"),
     "landcover.gpkg": ("Polygons", "application/geopackage+sqlite3", "data"),
     "areas.csv": ("Area of every class", "text/csv", "metadata"),
-    "zones.gpkg": ("Area of every class in every zone", "application/geopackage+sqlite3", "metadata"),
+    "zones.gpkg": (
+        "Area of every class in every zone",
+        "application/geopackage+sqlite3",
+        "metadata",
+    ),
     "quicklook.png": ("Picture", "image/png", "overview"),
     "outlines.png": ("Polygons over the image", "image/png", "overview"),
     "run.json": ("Record of the run", "application/json", "metadata"),
@@ -40,7 +45,8 @@ _UNKNOWN_START = "1900-01-01T00:00:00Z"
 
 
 def item_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The STAC item, version 1.1, of the run whose record is given and whose products are in the folder."""
+    """The STAC item, version 1.1, of the run whose record is given and whose products are in the
+    folder."""
     classes, scene = folder / "classes.tif", record["scene"]
     assets: dict[str, Any] = {
         Path(name).stem: {"href": f"./{name}", "title": title, "type": kind, "roles": [role]}
@@ -66,12 +72,16 @@ def item_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "id": scene["name"],
         **_where(classes),
         "properties": {
-            **_when(sorted({str(image["date"]) for image in [scene, *images] if image["date"]}), record["finished"]),
+            **_when(
+                sorted({str(image["date"]) for image in [scene, *images] if image["date"]}),
+                record["finished"],
+            ),
             "title": f"Land cover of {scene['name']}",
             "created": record["finished"].replace("+00:00", "Z"),
             **_place(classes),
             "processing:software": dict(record["versions"]),
-            "processing:lineage": f"Segmented by {record['segmenter']['kind']} with landweave {record['landweave']}",
+            "processing:lineage": f"Segmented by {record['segmenter']['kind']} with landweave "
+            f"{record['landweave']}",
             "landweave:segmenter": record["segmenter"]["kind"],
             "landweave:areas_m2": {area["class_name"]: area["area_m2"] for area in record["areas"]},
         },
@@ -88,7 +98,9 @@ def _when(days: list[str], finished: str) -> dict[str, Any]:
     """The time of an item whose images are of these days."""
     if len(days) == 1:
         return {"datetime": f"{days[0]}T00:00:00Z"}
-    start, end = (f"{days[0]}T00:00:00Z", f"{days[-1]}T23:59:59Z") if days else (_UNKNOWN_START, finished)
+    start, end = (
+        (f"{days[0]}T00:00:00Z", f"{days[-1]}T23:59:59Z") if days else (_UNKNOWN_START, finished)
+    )
     return {"datetime": None, "start_datetime": start, "end_datetime": end.replace("+00:00", "Z")}
 
 
@@ -101,7 +113,9 @@ def _where(raster: Path) -> dict[str, Any]:
     except ProjError:
         return {"geometry": None}
     west, south, east, north = map(float, outline.bounds)
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):  # of NaN and infinity neither is true
+    if not (
+        -180 <= west <= east <= 180 and -90 <= south <= north <= 90
+    ):  # of NaN and infinity neither is true
         return {"geometry": None}
     return {"geometry": _geojson(outline), "bbox": [west, south, east, north]}
 
@@ -112,12 +126,21 @@ def _place(raster: Path) -> dict[str, Any]:
 
     with open_dataset(str(raster)) as source:
         code = source.crs.to_epsg()
-        known = {"proj:code": f"EPSG:{code}"} if code else {"proj:code": None, "proj:wkt2": source.crs.to_wkt()}
-        return {**known, "proj:shape": list(source.shape), "proj:transform": list(source.transform)[:6]}
+        known = (
+            {"proj:code": f"EPSG:{code}"}
+            if code
+            else {"proj:code": None, "proj:wkt2": source.crs.to_wkt()}
+        )
+        return {
+            **known,
+            "proj:shape": list(source.shape),
+            "proj:transform": list(source.transform)[:6],
+        }
 
 
 def footprint_of(raster: Path) -> dict[str, Any]:
-    """The outline of a raster in degrees, as GeoJSON; edges have vertices enough to be followed on the globe."""
+    """The outline of a raster in degrees, as GeoJSON; edges have vertices enough to be followed on
+    the globe."""
     return _geojson(_outline(raster))
 
 
@@ -129,11 +152,16 @@ def _outline(raster: Path) -> Any:
 
     with open_dataset(str(raster)) as source:
         height, width = source.shape
-        corners = [source.transform @ corner for corner in ((0, 0), (0, height), (width, height), (width, 0))]
+        corners = [
+            source.transform @ corner
+            for corner in ((0, 0), (0, height), (width, height), (width, 0))
+        ]
         to_degrees = Transformer.from_crs(source.crs.to_wkt(), "EPSG:4326", always_xy=True)
     outline = shapely.Polygon(corners)
     dense = shapely.segmentize(outline, outline.length / 64)
-    return shapely.transform(dense, lambda xy: np.stack(to_degrees.transform(*xy.T), axis=1).round(7))  # to 1 cm
+    return shapely.transform(
+        dense, lambda xy: np.stack(to_degrees.transform(*xy.T), axis=1).round(7)
+    )  # to 1 cm
 
 
 def _geojson(outline: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from flows.storage.remote import Remote
 from tiling.errors import InputError
-from tiling.io.remote import refused
+from tiling.io.remote import remote_error
 
 CLAIM = ".lock"
 """Object that says who holds a folder."""
@@ -30,8 +30,9 @@ RENEWAL = 60.0
 class Claim:
     """One run's hold on a folder of an object store, renewed while it lasts.
 
-    The claim is an object that a store creates only where there is none (If-None-Match), and replaces only where it is
-    as it was read (If-Match). Stores without these conditions are warned of in docs/storage.md.
+    The claim is an object that a store creates only where there is none (If-None-Match), and
+    replaces only where it is as it was read (If-Match). Stores without these conditions are warned
+    of in docs/storage.md.
     """
 
     def __init__(self, place: Remote, owner: str, near: str) -> None:
@@ -47,21 +48,23 @@ class Claim:
         """Raise where the claim was lost: another run may be at work in the folder."""
         if self._lost or time.monotonic() - self._renewed > LAPSE:
             raise RuntimeError(
-                f"this process could not renew its claim on {self._place}, and another run may have taken over; what "
+                f"this process could not renew its claim on {self._place}, and another run may "
+                "have taken over; what "
                 "is finished is kept, and the same command goes on from there"
             )
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Claim the folder; `InputError` where a run that is alive holds it."""
-        found = self._found()
+        found = self._read()
         if found is None:
             self._put("create")
             return
         content, etag, changed = found
-        # Whoever holds the lock of the near copy that a claim names can be sure that the claim's owner is dead.
+        # Whoever holds the lock of the near copy that a claim names can be sure that the claim's
+        # owner is dead.
         dead = content.get("near") == self._near or self._now() - changed > LAPSE
         if not dead:
-            raise self._held(content)
+            raise self._refusal(content)
         self._put({"e_tag": etag})
 
     def renew(self) -> None:
@@ -71,7 +74,7 @@ class Claim:
         try:
             self._write({"e_tag": self._etag})
         except PreconditionError:
-            found = self._found()
+            found = self._read()
             if found is not None and found[0].get("id") == self._id:
                 self._etag = found[1]  # the answer to an earlier renewal did not arrive
             else:
@@ -79,7 +82,7 @@ class Claim:
 
     def release(self) -> None:
         """Let go of the folder, if it is still this run's."""
-        found = self._found()
+        found = self._read()
         if found is not None and found[0].get("id") == self._id:
             self._place.remove([CLAIM])
 
@@ -88,13 +91,14 @@ class Claim:
 
         with suppress(AlreadyExistsError, PreconditionError):  # perhaps by this run's first attempt
             self._write(mode)
-        found = self._found()
+        found = self._read()
         if found is None or found[0].get("id") != self._id:
-            raise self._held(found[0] if found else {})
+            raise self._refusal(found[0] if found else {})
         self._etag = found[1]
 
     def _write(self, mode: Any) -> None:
-        """Write the claim under a condition; conditions that do not hold are raised as the store's library has them."""
+        """Write the claim under a condition; conditions that do not hold are raised as the store's
+        library has them."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
 
@@ -115,10 +119,10 @@ class Claim:
         except (AlreadyExistsError, PreconditionError):
             raise
         except Exception as error:
-            raise refused(self._object.url, error) from None
+            raise remote_error(self._object.url, error) from None
         self._etag, self._renewed = put["e_tag"], time.monotonic()
 
-    def _found(self) -> tuple[dict[str, Any], str | None, float] | None:
+    def _read(self) -> tuple[dict[str, Any], str | None, float] | None:
         """The claim there is: content, ETag, and when it was written by the store's clock."""
         import obstore
 
@@ -127,14 +131,18 @@ class Claim:
             return bytes(found.bytes()), found.meta
 
         try:
-            content, meta = self._object._asked(read)
+            content, meta = self._object._ask(read)
         except FileNotFoundError:
             return None
         try:
             facts = json.loads(content)
         except ValueError:
             facts = {}
-        return facts if isinstance(facts, dict) else {}, meta["e_tag"], meta["last_modified"].timestamp()
+        return (
+            facts if isinstance(facts, dict) else {},
+            meta["e_tag"],
+            meta["last_modified"].timestamp(),
+        )
 
     def _now(self) -> float:
         """The time by the store's clock: that of this machine may be wrong."""
@@ -147,22 +155,26 @@ class Claim:
         finally:
             self._place.remove([trial.name])
 
-    def _held(self, content: dict[str, Any]) -> InputError:
+    def _refusal(self, content: dict[str, Any]) -> InputError:
         owner, since = content.get("owner", "another process"), content.get("since", "a moment ago")
         return InputError(
-            f"{self._place} is in use by {owner} since {since}; wait for it or name another folder with --out (if it "
+            f"{self._place} is in use by {owner} since {since}; wait for it or name another "
+            "folder with --out (if it "
             f"died, its claim ends {LAPSE / 60:.0f} minutes after it was last renewed)"
         )
 
 
 @contextmanager
-def claimed(place: Remote, near: Path) -> Iterator[Claim]:
-    """A claim on a folder while the block lasts. `near` is its near copy, whose lock this process holds."""
+def claim_folder(place: Remote, near: Path) -> Iterator[Claim]:
+    """A claim on a folder while the block lasts. `near` is its near copy, whose lock this process
+    holds."""
     token = near / ".id"
     if not token.exists():
         token.write_text(uuid.uuid4().hex, encoding="ascii")
-    claim = Claim(place, f"process {os.getpid()} on {platform.node()}", token.read_text(encoding="ascii"))
-    claim.take()
+    claim = Claim(
+        place, f"process {os.getpid()} on {platform.node()}", token.read_text(encoding="ascii")
+    )
+    claim.acquire()
     over = threading.Event()
 
     def renew() -> None:

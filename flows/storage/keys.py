@@ -9,11 +9,21 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-LIBRARIES = ("landweave", "numpy", "rasterio", "torch", "segmentation-models-pytorch", "shapely", "pyogrio", "dask")
+LIBRARIES = (
+    "landweave",
+    "numpy",
+    "rasterio",
+    "torch",
+    "segmentation-models-pytorch",
+    "shapely",
+    "pyogrio",
+    "dask",
+)
 
 
 def content_key(facts: dict[str, Any]) -> str:
-    """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits; a no-data value may be NaN."""
+    """sha256 of the canonical JSON of `facts`, as 64 hexadecimal digits; a no-data value may be
+    NaN."""
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from tiling.errors import InputError
-from tiling.io.access import check_reach
+from tiling.io.access import check_access
 from tiling.io.files import own_scratch
-from tiling.io.remote import attempt, object_store, refused
+from tiling.io.remote import object_store, remote_error, retry
 from tiling.io.urls import STORES, split
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ AT_ONCE = 8
 """Objects on their way at the same time."""
 
 _MOST_WAITING = 256
-"""Objects that wait for their turn: a pool holds all it was given, and a large scene has a hundred thousand."""
+"""Objects that wait for their turn: a pool holds all it was given, and a large scene has a hundred
+thousand."""
 
 T = TypeVar("T")
 
@@ -37,7 +38,8 @@ T = TypeVar("T")
 class Remote:
     """A folder or an object on an object store, by its URL. A small value that travels.
 
-    What goes wrong on the way is tried again; what does not pass is a `InputError` that names the object.
+    What goes wrong on the way is tried again; what does not pass is a `InputError` that names the
+    object.
     """
 
     url: str
@@ -71,25 +73,26 @@ class Remote:
                 raise ConnectionError(f"{len(content)} of {found.meta['size']} bytes arrived")
             return content
 
-        return self._asked(whole)
+        return self._ask(whole)
 
     def write_bytes(self, content: bytes) -> None:
         """Put an object, which appears whole or not at all."""
         import obstore
 
-        self._asked(lambda: obstore.put(self._store, self._key, content, attributes=self._attributes))
+        self._ask(lambda: obstore.put(self._store, self._key, content, attributes=self._attributes))
 
     def upload(self, file: Path) -> None:
-        """Put the content of a file, which appears whole or not at all; a large one goes in several requests."""
+        """Put the content of a file, which appears whole or not at all; a large one goes in several
+        requests."""
         import obstore
 
-        self._asked(lambda: obstore.put(self._store, self._key, file, attributes=self._attributes))
+        self._ask(lambda: obstore.put(self._store, self._key, file, attributes=self._attributes))
 
     def size(self) -> int:
         """Bytes of the object."""
         import obstore
 
-        return int(self._asked(lambda: obstore.head(self._store, self._key))["size"])
+        return int(self._ask(lambda: obstore.head(self._store, self._key))["size"])
 
     def names(self) -> frozenset[str]:
         """What lies directly in the folder: a request per thousand objects."""
@@ -99,7 +102,7 @@ class Remote:
             found = obstore.list_with_delimiter(self._store, self._key or None)["objects"]
             return frozenset(entry["path"].rpartition("/")[2] for entry in found)
 
-        return self._asked(listed)
+        return self._ask(listed)
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete objects of the folder; those that are not there do not matter."""
@@ -108,7 +111,7 @@ class Remote:
         keys = [(self / name)._key for name in sorted(names)]
         if keys:
             try:
-                self._asked(lambda: obstore.delete(self._store, keys))
+                self._ask(lambda: obstore.delete(self._store, keys))
             except FileNotFoundError:  # file systems and GCS say so
                 for key in keys if len(keys) > 1 else ():
                     self.remove([key.rpartition("/")[2]])
@@ -126,13 +129,15 @@ class Remote:
         kind = mimetypes.guess_type(self.name)[0] or "application/octet-stream"
         return {"Content-Type": "image/tiff; application=geotiff" if kind == "image/tiff" else kind}
 
-    def _asked(self, work: Callable[[], T]) -> T:
+    def _ask(self, work: Callable[[], T]) -> T:
         try:
-            return attempt(work)
+            return retry(work)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.url} does not exist") from None
         except Exception as error:
-            raise refused(self.url, error) from None  # obstore's errors may hold what was signed
+            raise remote_error(
+                self.url, error
+            ) from None  # obstore's errors may hold what was signed
 
 
 def place_of(text: Any) -> Any:
@@ -142,22 +147,29 @@ def place_of(text: Any) -> Any:
     scheme, _, rest = text.partition("://")
     if scheme not in STORES:
         raise InputError(
-            f"{text} cannot be written to; name a folder, or one of {', '.join(f'{s}://' for s in STORES)}"
+            f"{text} cannot be written to; name a folder, or one of "
+            f"{', '.join(f'{s}://' for s in STORES)}"
         )
     account = r"(@[^/@:]+)?" if scheme.startswith("abfs") else ""
     if "?" in text or not re.fullmatch(rf"[^/@:]+{account}(/.*)?", rest):
-        raise InputError(f"{text} is no folder of an object store; write s3://bucket/folder, without passwords or ?")
-    check_reach(text)
+        raise InputError(
+            f"{text} is no folder of an object store; write s3://bucket/folder, without passwords "
+            "or ?"
+        )
+    check_access(text)
     return Remote(text.rstrip("/"))
 
 
 Place = Annotated[
-    Path | Remote, BeforeValidator(place_of), PlainSerializer(str), WithJsonSchema({"type": "string", "format": "path"})
+    Path | Remote,
+    BeforeValidator(place_of),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "format": "path"}),
 ]
 """Where a run's folder is: on a disk, or on an object store."""
 
 
-def together(work: Callable[[T], object], items: Iterable[T]) -> None:
+def run_concurrently(work: Callable[[T], object], items: Iterable[T]) -> None:
     """Do `work` for each item, several at once; the first failure is raised."""
     waiting = iter(items)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="transfer") as pool:
@@ -166,8 +178,9 @@ def together(work: Callable[[T], object], items: Iterable[T]) -> None:
                 pass
 
 
-def near_copy(place: Remote) -> Path:
-    """The folder of this machine where a run on an object store keeps what it is working with: the same each time."""
+def local_copy(place: Remote) -> Path:
+    """The folder of this machine where a run on an object store keeps what it is working with: the
+    same each time."""
     near = own_scratch() / hashlib.sha256(place.url.encode()).hexdigest()[:16]
     try:
         near.mkdir(exist_ok=True)

@@ -1,4 +1,5 @@
-"""The run folder: request and record, parts that survive a crash, products under their final names."""
+"""The run folder: request and record, parts that survive a crash, products under their final
+names."""
 
 from __future__ import annotations
 
@@ -12,17 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows.storage.claim import Claim, claimed
-from flows.storage.lock import held
-from flows.storage.remote import Place, Remote, near_copy, together
-from tiling.errors import redacted
-from tiling.io.access import reaching
+from flows.storage.claim import Claim, claim_folder
+from flows.storage.lock import folder_lock
+from flows.storage.remote import Place, Remote, local_copy, run_concurrently
+from tiling.errors import redact
+from tiling.io.access import allow_folder
 from tiling.io.datasets import copies_kept
 from tiling.io.files import on_disk, write_bytes, write_text
 from tiling.io.gdal_config import keep_cache_small
 
 PRODUCTS = ".products.json"
-"""Object that names the products of a folder on an object store, so that the next run knows which are no longer its."""
+"""Object that names the products of a folder on an object store, so that the next run knows which
+are no longer its."""
 
 
 _OURS = re.compile(r"[a-z0-9]+-[0-9a-f]{16,32}\.(tif|json)")
@@ -30,7 +32,7 @@ _OURS = re.compile(r"[a-z0-9]+-[0-9a-f]{16,32}\.(tif|json)")
 
 
 @dataclass(frozen=True)
-class Slot:
+class PartLocation:
     """The place of a part: on a disk, and on an object store where the run's folder is there."""
 
     path: Path
@@ -39,7 +41,7 @@ class Slot:
     """Whether an earlier run left it on the object store."""
 
     @property
-    def near(self) -> bool:
+    def is_local(self) -> bool:
         """Whether this machine sees the run's folder, or its near copy."""
         return self.path.parent.is_dir()
 
@@ -47,7 +49,7 @@ class Slot:
         """Keep the content: on the store first, for a part exists if and only if it is there."""
         if self.remote is not None:
             self.remote.write_bytes(content)
-        if self.remote is None or self.near:
+        if self.remote is None or self.is_local:
             write_bytes(self.path, content)
 
     def fetch(self) -> None:
@@ -60,8 +62,8 @@ class Slot:
 class RunFolder:
     """A folder that belongs to one run at a time.
 
-    On an object store it has a near copy on this machine. Parts are there as soon as they are finished; products are
-    made in the near copy and go there together, `run.json` last.
+    On an object store it has a near copy on this machine. Parts are there as soon as they are
+    finished; products are made in the near copy and go there together, `run.json` last.
     """
 
     path: Path
@@ -95,26 +97,31 @@ class RunFolder:
     def parts(self) -> Path:
         return self.path / "parts"
 
-    def slot(self, name: str) -> Slot:
+    def slot(self, name: str) -> PartLocation:
         """The place of a part."""
         remote = self.remote / "parts" / name if self.remote else None
-        return Slot(self.parts / name, remote, name in self.finished)
+        return PartLocation(self.parts / name, remote, name in self.finished)
 
     def product(self, name: str) -> Path:
         return self.path / name
 
-    def recorded(self) -> dict[str, Any]:
+    def read_record(self) -> dict[str, Any]:
         """What `run.json` states of the run there; empty where there is none, or none of ours."""
         try:
-            text = (self.remote / "run.json").read_bytes() if self.remote else self.product("run.json").read_bytes()
+            text = (
+                (self.remote / "run.json").read_bytes()
+                if self.remote
+                else self.product("run.json").read_bytes()
+            )
             facts = json.loads(text)
         except (FileNotFoundError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}
 
     def record(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write `run.json`, without the secrets of signed addresses; the folder is finished then."""
-        text = redacted(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+        """Write `run.json`, without the secrets of signed addresses; the folder is finished
+        then."""
+        text = redact(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
         write_text(self.path / "run.json", text + "\n")
         if self.remote is not None:
             self._publish(self.remote)
@@ -122,43 +129,55 @@ class RunFolder:
         return written
 
     def _publish(self, remote: Remote) -> None:
-        """Upload the products. While they are on their way there is no `run.json` that would vouch for them."""
+        """Upload the products. While they are on their way there is no `run.json` that would vouch
+        for them."""
         if self.claim is not None:
             self.claim.check()
-        made = {file.name for file in self.path.iterdir() if file.is_file() and not file.name.startswith(".")}
+        made = {
+            file.name
+            for file in self.path.iterdir()
+            if file.is_file() and not file.name.startswith(".")
+        }
         try:
             before = set(json.loads((remote / PRODUCTS).read_bytes()))
         except FileNotFoundError:
             before = set()
         remote.remove(["run.json"])
         (remote / PRODUCTS).write_bytes(json.dumps(sorted(before | made)).encode())
-        together(lambda name: (remote / name).upload(self.path / name), sorted(made - {"run.json"}))
+        run_concurrently(
+            lambda name: (remote / name).upload(self.path / name), sorted(made - {"run.json"})
+        )
         remote.remove(before - made)
         (remote / PRODUCTS).write_bytes(json.dumps(sorted(made)).encode())
         (remote / "run.json").upload(self.path / "run.json")
 
-    def gather(self, names: Iterable[str]) -> None:
+    def fetch_parts(self, names: Iterable[str]) -> None:
         """Bring those parts here that were made on other machines."""
         if self.remote is not None:
-            together(Slot.fetch, (slot for slot in map(self.slot, names) if not slot.path.exists()))
+            run_concurrently(
+                PartLocation.fetch,
+                (slot for slot in map(self.slot, names) if not slot.path.exists()),
+            )
 
-    def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
+    def load_cached(self, kind: str, key: str) -> dict[str, Any] | None:
         """What an earlier run wrote down under `key`, if it did."""
         slot = self.slot(f"{kind}-{key[:16]}.json")
         if slot.finished:
             slot.fetch()
         return json.loads(slot.path.read_text(encoding="utf-8")) if slot.path.exists() else None
 
-    def remember(self, kind: str, key: str, facts: dict[str, Any]) -> None:
+    def save_cached(self, kind: str, key: str, facts: dict[str, Any]) -> None:
         """Write down what is costly to find out again and must not change on resume."""
         self.slot(f"{kind}-{key[:16]}.json").write(json.dumps(facts, sort_keys=True).encode())
 
 
 @contextmanager
 def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
-    """The run folder at a place, made if need be and held for this process alone while the block lasts.
+    """The run folder at a place, made if need be and held for this process alone while the block
+    lasts.
 
-    `fresh` drops the parts of earlier runs. Whole copies of remote files that the run made go with it. Raises
+    `fresh` drops the parts of earlier runs. Whole copies of remote files that the run made go with
+    it. Raises
     `InputError` where the folder cannot be written or is in use.
     """
     keep_cache_small()
@@ -166,11 +185,11 @@ def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
         with copies_kept(), _open_here(place, str(place), fresh) as folder:
             yield folder
         return
-    near = near_copy(place)
-    with copies_kept(), reaching(near), _open_here(near, str(place), fresh) as folder:
+    near = local_copy(place)
+    with copies_kept(), allow_folder(near), _open_here(near, str(place), fresh) as folder:
         _clear(near)  # of a run that was killed: what it finished is on the store
         try:
-            with claimed(place, near) as claim:
+            with claim_folder(place, near) as claim:
                 finished = (place / "parts").names()
                 if fresh:
                     (place / "parts").remove(finished)
@@ -194,7 +213,7 @@ def _clear(near: Path) -> None:
 def _open_here(path: Path, name: str, fresh: bool) -> Iterator[RunFolder]:
     """The folder at a path of this machine, which a person calls by `name`."""
     folder, known = RunFolder(path), path.exists()
-    with held(path, name):
+    with folder_lock(path, name):
         folder.parts.mkdir(exist_ok=True)
         for leftover in folder.parts.glob(".*.tmp"):
             leftover.unlink()

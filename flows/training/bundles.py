@@ -6,29 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.parsing import explained as explained_settings
+from flows.parsing import explain_settings as explained_settings
 from flows.parsing import nearest
 from segmentation.models.bundle import CARD, Bundle, load, names
 from segmentation.models.card import Card
-from segmentation.models.hub import fetched, is_id
+from segmentation.models.hub import fetch_bundle, is_id
 from segmentation.models.stac_mlm import item_of
 from tiling.errors import InputError
 
 
-def opened(where: str) -> Bundle:
+def open_bundle(where: str) -> Bundle:
     """The bundle of that name, in that folder or with that id on the hub."""
-    return load(fetched(where) if is_id(where) else where)
+    return load(fetch_bundle(where) if is_id(where) else where)
 
 
-def found(places: Sequence[str]) -> tuple[Bundle, ...]:
-    """The bundles that are at `places` or one folder below; without places those that come with the package."""
+def find_bundles(places: Sequence[str]) -> tuple[Bundle, ...]:
+    """The bundles that are at `places` or one folder below; without places those that come with the
+    package."""
     if not places:
         return tuple(load(name) for name in names())
     bundles: list[Bundle] = []
     for place in places:
-        below = sorted(card.parent for card in Path(place).glob(f"*/{CARD}")) if Path(place).is_dir() else []
+        below = (
+            sorted(card.parent for card in Path(place).glob(f"*/{CARD}"))
+            if Path(place).is_dir()
+            else []
+        )
         is_one = not below or (Path(place) / CARD).is_file()
-        bundles += [opened(place)] if is_one else [load(folder) for folder in below]
+        bundles += [open_bundle(place)] if is_one else [load(folder) for folder in below]
     return tuple(bundles)
 
 
@@ -41,12 +46,16 @@ def architectures_there_are() -> dict[str, str]:
 
 
 def check_architecture(name: str, *, networks_only: bool = False) -> None:
-    """Raise `InputError` where there is no architecture of that name, before any file is looked at; empty is none."""
+    """Raise `InputError` where there is no architecture of that name, before any file is looked at;
+    empty is none."""
     from segmentation.networks.architectures import architectures
 
     there = architectures() if networks_only else architectures_there_are()
     if name and name not in there:
-        raise InputError(f"there is no architecture {name!r}{nearest(name, there) or ';'} there are {', '.join(there)}")
+        raise InputError(
+            f"there is no architecture {name!r}{nearest(name, there) or ';'} there are "
+            f"{', '.join(there)}"
+        )
 
 
 def recipes() -> dict[str, list[dict[str, Any]]]:
@@ -56,12 +65,14 @@ def recipes() -> dict[str, list[dict[str, Any]]]:
 
     own = ("architecture", "encoder", "seed")  # options of their own
     return {
-        what: explained_settings({name: one for name, one in recipe.model_fields.items() if name not in own})
+        what: explained_settings(
+            {name: one for name, one in recipe.model_fields.items() if name not in own}
+        )
         for what, recipe in (("networks", Recipe), ("forests", ForestRecipe))
     }
 
 
-def overview(bundle: Bundle) -> dict[str, Any]:
+def bundle_summary(bundle: Bundle) -> dict[str, Any]:
     """A bundle in one line: plain values by title."""
     card = bundle.card
     return {
@@ -82,21 +93,30 @@ def kind_of(card: Card) -> str:
     return card.forest.estimator
 
 
-def explained(bundle: Bundle) -> dict[str, str]:
-    """What a person wants to know of a model before trusting it, but for its bands, classes and metrics."""
+def bundle_details(bundle: Bundle) -> dict[str, str]:
+    """What a person wants to know of a model before trusting it, but for its bands, classes and
+    metrics."""
     card, training = bundle.card, dict(bundle.card.training)
     told = {"model": card.name, "what it is": kind_of(card), "pixel": f"{card.gsd:g} m"}
     if card.model.kind == "network":
         network = card.network
         reach = network.support
         told |= {
-            "settings": ", ".join(f"{name} {_plain(value)}" for name, value in network.options.items()) or "none",
+            "settings": ", ".join(
+                f"{name} {_plain(value)}" for name, value in network.options.items()
+            )
+            or "none",
             "sees": "the whole chip"
             if reach is None
             else f"{reach.up} px up, {reach.down} down, {reach.left} left, {reach.right} right",
             "tile": f"{network.tile} px and {network.margin} px around it, "
-            + ("blended with its neighbours" if reach is None else f"at multiples of {network.stride}"),
-            "disagreement": f"{network.disagreement:.3%} of labels unlike those of the scene in one piece",
+            + (
+                "blended with its neighbours"
+                if reach is None
+                else f"at multiples of {network.stride}"
+            ),
+            "disagreement": f"{network.disagreement:.3%} of labels unlike those of the scene in "
+            "one piece",
             "confidence": "not calibrated"
             if network.temperature == 1
             else f"calibrated, temperature {network.temperature:g}",

@@ -9,18 +9,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.parsing import number, words
-from flows.training.bundles import check_architecture, opened
+from flows.training.bundles import check_architecture, open_bundle
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import read_card
 from segmentation.models.card import BandCard, Card, NetworkModel
-from segmentation.models.hub import fetched_foreign, is_id
-from tiling.classmaps.legend import completed
+from segmentation.models.hub import fetch_checkpoint, is_id
+from tiling.classmaps.legend import with_default_rows
 from tiling.errors import InputError
 
 
 def source_of(where: str) -> Path:
     """The weights to convert, on this machine."""
-    return fetched_foreign(where) if is_id(where) else Path(where)
+    return fetch_checkpoint(where) if is_id(where) else Path(where)
 
 
 def card_for(
@@ -40,7 +40,8 @@ def card_for(
     name: str = "",
     licence: str = "",
 ) -> Card:
-    """The card of foreign weights: what the person says, else what a bundle `like` it says, else their own config.
+    """The card of foreign weights: what the person says, else what a bundle `like` it says, else
+    their own config.
 
     Raises `InputError` in one line for what nobody says. What must be measured is not known yet.
     """
@@ -50,23 +51,37 @@ def card_for(
     model = _like(like) if like else None
     own = smp_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}
     network = model.network if model else None
-    architecture = architecture or own.get("architecture") or (network.architecture if network else "")
+    architecture = (
+        architecture or own.get("architecture") or (network.architecture if network else "")
+    )
     encoder = encoder or own.get("encoder") or (network.encoder if network else "")
     check_architecture(architecture, networks_only=True)
     band_names = words(bands) or (model.band_names if model else ())
     legend = _legend(classes) if classes else model.legend if model else None
     gsd = gsd if gsd is not None else model.gsd if model else None
-    known = {"--architecture": architecture, "--encoder": encoder, "--bands": band_names, "--classes": legend}
-    known |= {"--mean": mean or (model and not bands), "--std": std or (model and not bands), "--gsd": gsd}
+    known = {
+        "--architecture": architecture,
+        "--encoder": encoder,
+        "--bands": band_names,
+        "--classes": legend,
+    }
+    known |= {
+        "--mean": mean or (model and not bands),
+        "--std": std or (model and not bands),
+        "--gsd": gsd,
+    }
     if missing := [option for option, value in known.items() if not value]:
         raise InputError(
-            f"{source} does not say what it was trained as; add {', '.join(missing)}, or --like a bundle that does"
+            f"{source} does not say what it was trained as; add {', '.join(missing)}, or --like a "
+            "bundle that does"
         )
     assert legend is not None
     if own and (own["bands"], own["classes"]) != (len(band_names), len(legend)):
         raise InputError(
-            f"{source / SMP_CONFIG} tells of {own['bands']} bands and {own['classes']} classes, and {len(band_names)} "
-            f"bands and {len(legend)} classes are named; name each once, in the order of its channel"
+            f"{source / SMP_CONFIG} tells of {own['bands']} bands and {own['classes']} classes, "
+            f"and {len(band_names)} "
+            f"bands and {len(legend)} classes are named; name each once, in the order of its "
+            "channel"
         )
     chosen = dict(options or {}) or own.get("options") or (dict(network.options) if network else {})
     try:
@@ -97,14 +112,17 @@ def card_for(
 
 
 def _like(where: str) -> Card:
-    return read_card(Path(where)) if Path(where).is_file() else opened(where).card
+    return read_card(Path(where)) if Path(where).is_file() else open_bundle(where).card
 
 
 def _legend(texts: str | Sequence[str]) -> Legend:
     """NAME,… numbered from 1, or VALUE=NAME,…, in the order of the output channels."""
     rows = [word.rpartition("=") for word in words(texts)]
-    values = [number("--classes", value, int) if equals else place for place, (value, equals, _) in enumerate(rows, 1)]
-    colours = {value: colour for value, _, colour in completed((), values)}
+    values = [
+        number("--classes", value, int) if equals else place
+        for place, (value, equals, _) in enumerate(rows, 1)
+    ]
+    colours = {value: colour for value, _, colour in with_default_rows((), values)}
     try:
         return Legend(
             classes=tuple(
@@ -135,7 +153,8 @@ def _bands(
         numbers = [number(option, word, float) for word in words(texts)]
         if texts and len(numbers) != len(told):
             raise InputError(
-                f"{option} {','.join(words(texts))}: {len(numbers)} numbers for {len(told)} bands; give one for each"
+                f"{option} {','.join(words(texts))}: {len(numbers)} numbers for {len(told)} "
+                "bands; give one for each"
             )
         for band, value in zip(told, numbers, strict=False):
             band[field] = value

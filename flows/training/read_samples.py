@@ -1,4 +1,5 @@
-"""Scenes and labels as a training sees them: split, read where there are labels, no more in memory than fits."""
+"""Scenes and labels as a training sees them: split, read where there are labels, no more in memory
+than fits."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.compute.progress import Progress, silent
-from flows.plan.fit import calibrated
+from flows.plan.fit import calibrate
 from segmentation.legend import LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
 from tiling.errors import InputError
@@ -30,47 +31,66 @@ PIECE = 256
 AROUND = 128
 """How far beyond them pixels are read: what a network sees around a label."""
 _STRIP, _LONGEST = 512, 4096
-"""Rows and columns that are read at once, at most: long, for files that keep whole rows together."""
+"""Rows and columns that are read at once, at most: long, for files that keep whole rows
+together."""
 _IN_MEMORY = 2**29
 """Bytes of all samples above which they are kept in files."""
 _LABEL_BYTES = 3
 """Of a pixel, beside its bands: validity, label and part."""
 
 
-def samples_of(request: Training, scratch: Path, progress: Progress = silent) -> tuple[Samples, tuple[str, ...]]:
+def samples_of(
+    request: Training, scratch: Path, progress: Progress = silent
+) -> tuple[Samples, tuple[str, ...]]:
     """What the training sees, and what a person should know of how its labels were read and split.
 
-    Up to half a gigabyte is kept in memory, more in files in `scratch`, which must outlive the samples. Only blocks
-    that hold labels are read, and what lies around them. Raises `InputError` where scenes do not go together.
+    Up to half a gigabyte is kept in memory, more in files in `scratch`, which must outlive the
+    samples. Only blocks that hold labels are read, and what lies around them. Raises `InputError`
+    where scenes do not go together.
     """
     if len(request.labels) != len(request.sources):
-        raise InputError(f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one for each")
+        raise InputError(
+            f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one "
+            "for each"
+        )
     scenes = [source.open() for source in request.sources]
-    scenes = [calibrated(scene, scene.band_names) for scene in scenes]
+    scenes = [calibrate(scene, scene.band_names) for scene in scenes]
     _check_alike(scenes)
-    labels = _opened(request, scenes)
+    labels = _open_labels(request, scenes)
     rows = _common_rows(labels)
     if len(rows) < 2:
-        raise InputError(f"{request.labels[0]} has one class only, {rows[0][1]}; a map needs two to tell apart")
-    splitting = split_labels(labels, request.split, values=request.split_values or None, seed=request.recipe.seed)
+        raise InputError(
+            f"{request.labels[0]} has one class only, {rows[0][1]}; a map needs two to tell apart"
+        )
+    splitting = split_labels(
+        labels, request.split, values=request.split_values or None, seed=request.recipe.seed
+    )
     bands = scenes[0].band_names
     jobs = [
         (scene, split, window)
         for scene, split in zip(scenes, splitting.scenes, strict=True)
-        for window in pieces(split)
+        for window in label_windows(split)
     ]
-    dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for scene in scenes for name in bands))
-    many = sum(window.area for *_, window in jobs) * (len(bands) * dtype.itemsize + _LABEL_BYTES) > _IN_MEMORY
+    dtype = np.result_type(
+        *(np.dtype(scene.band(name).dtype) for scene in scenes for name in bands)
+    )
+    many = (
+        sum(window.area for *_, window in jobs) * (len(bands) * dtype.itemsize + _LABEL_BYTES)
+        > _IN_MEMORY
+    )
     made = []
     for number, (scene, split, window) in enumerate(jobs):
-        made.append(_labelled(scene, bands, split, window, scratch / f"piece-{number}" if many else None))
+        made.append(
+            _read_sample(scene, bands, split, window, scratch / f"piece-{number}" if many else None)
+        )
         progress("read", number + 1, len(jobs))
     present = set().union(*(piece.values() for piece in made))
     seen = [row for row in rows if row[0] in present]
     if len(seen) < 2:
         only = f"nothing but {seen[0][1]}" if seen else "no pixel"
         raise InputError(
-            f"{request.labels[0]} labels {only} where the scene has data; label more there, or look at the scene's "
+            f"{request.labels[0]} labels {only} where the scene has data; label more there, or "
+            "look at the scene's "
             "no-data value and mask"
         )
     legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in seen))
@@ -90,8 +110,9 @@ def samples_of(request: Training, scratch: Path, progress: Progress = silent) ->
     return samples, (*notes, *splitting.notes)
 
 
-def _opened(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
-    """The labels of each scene. Words are the same class in all files, and numbered in the order of all of them."""
+def _open_labels(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
+    """The labels of each scene. Words are the same class in all files, and numbered in the order of
+    all of them."""
 
     def opened(classes: dict[int, str], regroup: dict[int, int]) -> list[Labels]:
         return [
@@ -112,7 +133,7 @@ def _opened(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
     return opened(classes, request.regroup)
 
 
-def pieces(split: Split) -> list[Window]:
+def label_windows(split: Split) -> list[Window]:
     """Windows, apart from each other, that hold every label of a scene and what lies around it."""
     whole = Window.of_shape(*split.labels.geobox.shape)
     found: list[Window] = []
@@ -120,11 +141,11 @@ def pieces(split: Split) -> list[Window]:
         there = split.labels.read(outer) > 0
         for block in outer.blocks(PIECE):
             if there[block.within(outer)].any():
-                _joined(found, block.grown(AROUND) & whole)
+                _merge_window(found, block.pad(AROUND) & whole)
     return sorted(found)
 
 
-def _joined(found: list[Window], window: Window) -> None:
+def _merge_window(found: list[Window], window: Window) -> None:
     """Add a window; those that meet it become one with it."""
     while touching := [other for other in found if other & window]:
         for other in touching:
@@ -133,14 +154,24 @@ def _joined(found: list[Window], window: Window) -> None:
     found.append(window)
 
 
-def _labelled(scene: Scene, bands: Sequence[str], split: Split, window: Window, path: Path | None) -> Labelled:
-    """A window of a scene, its bands in the order of `bands`; in files that are called as `path`, or in memory."""
+def _read_sample(
+    scene: Scene, bands: Sequence[str], split: Split, window: Window, path: Path | None
+) -> Labelled:
+    """A window of a scene, its bands in the order of `bands`; in files that are called as `path`,
+    or in memory."""
     dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for name in bands))
 
     def empty(what: str, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-        return np.zeros(shape, kind) if path is None else _in_file(path.with_suffix(f".{what}.npy"), shape, kind)
+        return (
+            np.zeros(shape, kind)
+            if path is None
+            else _in_file(path.with_suffix(f".{what}.npy"), shape, kind)
+        )
 
-    pixels, valid = empty("pixels", (len(bands), *window.shape), dtype), empty("valid", window.shape, bool)
+    pixels, valid = (
+        empty("pixels", (len(bands), *window.shape), dtype),
+        empty("valid", window.shape, bool),
+    )
     labels, part = (empty(what, window.shape, np.uint8) for what in ("labels", "part"))
     for strip in _strips(window):
         chip, at = scene.read(strip, bands), strip.within(window)
@@ -159,7 +190,8 @@ def _strips(window: Window) -> Iterator[Window]:
 
 
 def _in_file(path: Path, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Zeros in a file that has room for all that will take their place; `InputError` where the disk has not."""
+    """Zeros in a file that has room for all that will take their place; `InputError` where the disk
+    has not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
@@ -169,7 +201,8 @@ def _in_file(path: Path, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDA
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise InputError(
-            f"cannot keep pixels in {path}: {error.strerror}; make room there, or name another folder with --out"
+            f"cannot keep pixels in {path}: {error.strerror}; make room there, or name another "
+            "folder with --out"
         ) from error
     return array
 
@@ -180,13 +213,15 @@ def _check_alike(scenes: Sequence[Scene]) -> None:
     for scene in scenes[1:]:
         if set(scene.band_names) != set(first.band_names):
             raise InputError(
-                f"{scene.name} has {', '.join(scene.band_names)} and {first.name} has {', '.join(first.band_names)}; "
+                f"{scene.name} has {', '.join(scene.band_names)} and {first.name} has "
+                f"{', '.join(first.band_names)}; "
                 "give scenes of the same bands, or choose those they share with --bands"
             )
         for name in first.band_names:
             if scene.band(name).units != first.band(name).units:
                 raise InputError(
-                    f"{name} is {scene.band(name).units} in {scene.name} and {first.band(name).units} in {first.name}; "
+                    f"{name} is {scene.band(name).units} in {scene.name} and "
+                    f"{first.band(name).units} in {first.name}; "
                     "say how the numbers scale, for example --scale 0.0001"
                 )
 
@@ -198,14 +233,16 @@ def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
         for value, name, colour in one.rows:
             if rows.setdefault(value, (value, name, colour))[1] != name:
                 raise InputError(
-                    f"value {value} is {name} in {one.path} and {rows[value][1]} before; say what values mean, "
+                    f"value {value} is {name} in {one.path} and {rows[value][1]} before; say what "
+                    "values mean, "
                     f"for example --classes {value}={name},…"
                 )
     values: dict[str, int] = {}
     for value, name, _ in rows.values():
         if values.setdefault(name, value) != value:
             raise InputError(
-                f"{labels[0].path}: {values[name]} and {value} are both called {name}; make one class of them with "
+                f"{labels[0].path}: {values[name]} and {value} are both called {name}; make one "
+                "class of them with "
                 f"--regroup {value}={values[name]}, or give them names of their own with --classes"
             )
     return [rows[value] for value in sorted(rows)]
@@ -213,7 +250,9 @@ def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
 
 def _gsd(scene: Scene) -> float:
     """Metres between pixels in the middle of a scene."""
-    down, across = PixelSpacing(scene.geobox).read(Window(scene.height // 2, scene.width // 2, 1, 1))
+    down, across = PixelSpacing(scene.geobox).read(
+        Window(scene.height // 2, scene.width // 2, 1, 1)
+    )
     return float(np.sqrt(down[0, 0] * across[0, 0]))
 
 
@@ -223,7 +262,11 @@ def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> 
     west, south = min(box.left for box in boxes), min(box.bottom for box in boxes)
     east, north = max(box.right for box in boxes), max(box.top for box in boxes)
     days = sorted(scene.date.isoformat() for scene in scenes if scene.date)
-    when = {"start_datetime": f"{days[0]}T00:00:00Z", "end_datetime": f"{days[-1]}T00:00:00Z"} if days else {}
+    when = (
+        {"start_datetime": f"{days[0]}T00:00:00Z", "end_datetime": f"{days[-1]}T00:00:00Z"}
+        if days
+        else {}
+    )
     return {
         "scenes": [scene.name for scene in scenes],
         "labels": [Path(path).name for path in request.labels],

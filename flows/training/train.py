@@ -12,19 +12,19 @@ from typing import Any, Literal
 
 from flows.assessment.figures import write_accuracy
 from flows.compute.progress import Progress, silent
-from flows.parsing import checked
+from flows.parsing import validate
 from flows.reports.drawing import blank_figure
 from flows.reports.tables import csv_text
 from flows.requests.overwriting import check_model
 from flows.requests.training import Training
 from flows.storage.keys import content_key, versions
-from flows.storage.lock import held
-from flows.training.bundles import check_architecture, opened
+from flows.storage.lock import folder_lock
+from flows.training.bundles import check_architecture, open_bundle
 from flows.training.finished import Finished
 from flows.training.read_samples import samples_of
 from segmentation.forests.estimators import FORESTS
 from segmentation.models.bundle import Bundle, check_folder, save, write
-from segmentation.training.checkpoint import Look
+from segmentation.training.checkpoint import Evaluation
 from segmentation.training.fine_tuning import check_start
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import Samples
@@ -39,15 +39,15 @@ def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
     """A recipe of settings that a person named; `InputError` in one line where they are none."""
     check_architecture(str(settings.get("architecture", "")))
     if settings.get("architecture") in FORESTS:
-        return checked(ForestRecipe, **settings)
-    return checked(Recipe, **settings)
+        return validate(ForestRecipe, **settings)
+    return validate(Recipe, **settings)
 
 
 def train(request: Training, progress: Progress = silent) -> Finished:
     """Train a model and write its bundle, with curves and confusion matrix beside the card.
 
-    A training that was killed goes on from where it was when it is asked for again; what it needs for that lies in a
-    hidden folder beside the bundle, and goes when the bundle is there.
+    A training that was killed goes on from where it was when it is asked for again; what it needs
+    for that lies in a hidden folder beside the bundle, and goes when the bundle is there.
     """
     began = time.perf_counter()
     keep_cache_small()
@@ -55,9 +55,10 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     if request.weights not in ("", "none"):
         if isinstance(request.recipe, ForestRecipe):
             raise InputError(
-                f"a {request.recipe.architecture} grows from labels alone; leave --weights {request.weights} out"
+                f"a {request.recipe.architecture} grows from labels alone; leave --weights "
+                f"{request.weights} out"
             )
-        weights = "imagenet" if request.weights == "imagenet" else opened(request.weights)
+        weights = "imagenet" if request.weights == "imagenet" else open_bundle(request.weights)
         if isinstance(weights, Bundle):
             check_start(request.recipe, weights)  # before a scene is read
     check_folder(request.out)
@@ -70,12 +71,15 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     with _scratch(request.out) as scratch:
         samples, notes = samples_of(request, scratch, progress)
         if isinstance(request.recipe, ForestRecipe):
-            trained = train_forest(samples, request.recipe, name=name, licence=request.licence, told=progress)
+            trained = train_forest(
+                samples, request.recipe, name=name, licence=request.licence, told=progress
+            )
             bundle, files = write(request.out, trained.card, trained.content), []
         else:
-            kept = _kept(scratch, _key(request, samples, weights), fresh=request.fresh)
+            kept = _checkpoint_folder(scratch, _key(request, samples, weights), fresh=request.fresh)
             trained = train_network(
-                samples, request.recipe, name=name, licence=request.licence, scratch=kept, told=progress,
+                samples, request.recipe, name=name, licence=request.licence, scratch=kept,
+                told=progress,
                 weights=weights,
             )  # fmt: skip
             bundle = save(request.out, trained.card, trained.state)
@@ -86,17 +90,20 @@ def train(request: Training, progress: Progress = silent) -> Finished:
             files.extend(write_accuracy(judged, bundle.folder))
     seconds = time.perf_counter() - began
     notes = (*notes, *trained.notes)
-    return Finished(bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds)
+    return Finished(
+        bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds
+    )
 
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """A hidden folder beside the bundle, held for this training alone: another would write over its pixels.
+    """A hidden folder beside the bundle, held for this training alone: another would write over its
+    pixels.
 
     It stays where the training in it was stopped and can go on.
     """
     folder, done = out.with_name(f".{out.name}.training"), False
-    with held(folder, str(out)):
+    with folder_lock(folder, str(out)):
         try:
             yield folder
             done = True
@@ -105,7 +112,7 @@ def _scratch(out: Path) -> Iterator[Path]:
                 rmtree(folder, ignore_errors=True)
 
 
-def _kept(scratch: Path, key: str, *, fresh: bool) -> Path:
+def _checkpoint_folder(scratch: Path, key: str, *, fresh: bool) -> Path:
     """The folder of what the training of that key has become; that of any other goes."""
     if fresh or not (scratch / key).exists():
         for old in (path for path in scratch.glob("*") if path.is_dir()):
@@ -122,14 +129,21 @@ def _key(request: Training, samples: Samples, weights: Bundle | str | None) -> s
     for piece in samples.pieces:
         for array in (piece.labels, piece.part):
             taught.update(array.data)
-    facts = {"request": asked, "scenes": scenes, "labels": taught.hexdigest(), "versions": versions()}
-    return content_key(facts | {"weights": weights.digest if isinstance(weights, Bundle) else weights})[:32]
+    facts = {
+        "request": asked,
+        "scenes": scenes,
+        "labels": taught.hexdigest(),
+        "versions": versions(),
+    }
+    return content_key(
+        facts | {"weights": weights.digest if isinstance(weights, Bundle) else weights}
+    )[:32]
 
 
-# -------------------------------------------------------------------------------------------------------- what is seen
+# ------------------------------------------------------------------------------------- what is seen
 
 
-def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
+def _write_curves(looks: Sequence[Evaluation], table: Path, picture: Path) -> None:
     """How a run went, as a CSV and as a picture."""
     rows = ([look.step, *(f"{number:.6g}" for number in look[1:])] for look in looks)
     figure = blank_figure(8, 3.4)
@@ -138,15 +152,18 @@ def _write_curves(looks: Sequence[Look], table: Path, picture: Path) -> None:
     left.plot(steps, [look.loss for look in looks], color="#444444")
     left.set(title="Loss on training chips", xlabel="step")
     right.plot(steps, [look.mean_iou for look in looks], color="#2f7d3b", label="mean IoU")
-    right.plot(steps, [look.overall_accuracy for look in looks], color="#3b7dd8", label="overall accuracy")
+    right.plot(
+        steps, [look.overall_accuracy for look in looks], color="#3b7dd8", label="overall accuracy"
+    )
     right.set(title="On the validation part", xlabel="step")
     right.legend(frameon=False)
     for axis in (left, right):
         axis.grid(alpha=0.3)
     try:
-        write_text(table, csv_text(Look._fields, rows))
+        write_text(table, csv_text(Evaluation._fields, rows))
         figure.savefig(picture, metadata={"Software": "landweave"}, format="png")
     except OSError as error:
         raise InputError(
-            f"cannot write to {table.parent}: {error.strerror}; make room and give the command again"
+            f"cannot write to {table.parent}: {error.strerror}; make room and give the command "
+            "again"
         ) from error

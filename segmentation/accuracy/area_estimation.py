@@ -1,9 +1,10 @@
-"""How much of each class there is, from a map and a reference sample: areas and accuracies with confidence intervals.
+"""How much of each class there is, from a map and a reference sample: areas and accuracies with
+confidence intervals.
 
-The mapped area of a class is biased by the map's own errors. A probability sample of reference data, with the map's
-classes as strata, tells without bias how much there is: Olofsson et al. (2014), Good practices for estimating area and
-assessing accuracy of land change, Remote Sensing of Environment 148, doi:10.1016/j.rse.2014.02.015. Equation numbers
-below are theirs.
+The mapped area of a class is biased by the map's own errors. A probability sample of reference
+data, with the map's classes as strata, tells without bias how much there is: Olofsson et al.
+(2014), Good practices for estimating area and assessing accuracy of land change, Remote Sensing of
+Environment 148, doi:10.1016/j.rse.2014.02.015. Equation numbers below are theirs.
 """
 
 from __future__ import annotations
@@ -49,14 +50,16 @@ class AreaEstimates:
     overall_accuracy: float
     overall_margin: float
     covered: float
-    """Part of the mapped area, 0–1, that the estimates speak of: the classes of the map with two samples or more."""
+    """Part of the mapped area, 0–1, that the estimates speak of: the classes of the map with two
+    samples or more."""
     classes: tuple[ClassEstimate, ...]
 
     @classmethod
     def from_confusion(
         cls, matrix: npt.NDArray[np.int64], mapped: Floats, rows: Iterable[tuple[int, str, str]]
     ) -> AreaEstimates:
-        """Estimates from the counts of a sample, true class along rows, and the mapped area of each class in m².
+        """Estimates from the counts of a sample, true class along rows, and the mapped area of each
+        class in m².
 
         `ValueError` where no mapped class has two samples.
         """
@@ -71,7 +74,9 @@ class AreaEstimates:
         )  # n_ij: the map's classes along rows, as in the paper
         samples = counts.sum(1)  # n_i.
         degrees = np.where(sampled, samples - 1, nan)
-        share = np.divide(counts, samples[:, None], out=np.zeros_like(counts), where=sampled[:, None])  # n_ij / n_i.
+        share = np.divide(
+            counts, samples[:, None], out=np.zeros_like(counts), where=sampled[:, None]
+        )  # n_ij / n_i.
         part = weight[:, None] * share  # p_ij, eq. 4
         here = part.sum(0)  # p_.j
         users = np.where(sampled, np.diagonal(share), nan)  # eq. 2
@@ -80,7 +85,9 @@ class AreaEstimates:
             spread = share * (1 - share) / degrees[:, None]
             of_users = users * (1 - users) / degrees  # eq. 6
             estimated = area @ share  # estimated area of each reference class
-            beside = np.nansum(area[:, None] ** 2 * spread, axis=0) - np.nan_to_num(area**2 * np.diagonal(spread))
+            beside = np.nansum(area[:, None] ** 2 * spread, axis=0) - np.nan_to_num(
+                area**2 * np.diagonal(spread)
+            )
             of_producers = (
                 area**2 * (1 - producers) ** 2 * np.nan_to_num(of_users) + producers**2 * beside
             ) / estimated**2  # eq. 7

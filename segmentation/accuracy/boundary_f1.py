@@ -1,9 +1,9 @@
 """How well a map draws its boundaries: boundary F1 per class, within a tolerance in metres.
 
-After Csurka, Larlus and Perronnin (2013), What is a good evaluation measure for semantic segmentation?, BMVC,
-doi:10.5244/C.27.32; the measure itself is that of Martin, Fowlkes and Malik (2004), doi:10.1109/TPAMI.2004.1273918. A
-class's boundary are its pixels beside another class; one is found where the other raster has a boundary pixel of the
-same class near enough.
+After Csurka, Larlus and Perronnin (2013), What is a good evaluation measure for semantic
+segmentation?, BMVC, doi:10.5244/C.27.32; the measure itself is that of Martin, Fowlkes and Malik
+(2004), doi:10.1109/TPAMI.2004.1273918. A class's boundary are its pixels beside another class; one
+is found where the other raster has a boundary pixel of the same class near enough.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ import numpy as np
 import numpy.typing as npt
 
 SLACK = 1.005
-"""A tolerance is kept to half a percent: UTM's metre is not quite the ground's, and 20 m are two pixels of 10 m."""
+"""A tolerance is kept to half a percent: UTM's metre is not quite the ground's, and 20 m are two
+pixels of 10 m."""
 
 Integers = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 
 
 class Spacing(NamedTuple):
-    """Metres on the ground from a pixel to the next, for the pixels of a window: two `(y, x) float64`."""
+    """Metres on the ground from a pixel to the next, for the pixels of a window: two `(y, x)
+    float64`."""
 
     down: npt.NDArray[np.float64]
     across: npt.NDArray[np.float64]
 
 
 def boundary(labels: Integers, counts: Bools) -> Bools:
-    """`(y, x)`: pixels with one of another class above, below, left or right. Both must count: what lies beside a
-    pixel without data, or beyond the raster, nobody knows."""
+    """`(y, x)`: pixels with one of another class above, below, left or right. Both must count: what
+    lies beside a pixel without data, or beyond the raster, nobody knows."""
     edge = np.zeros(labels.shape, bool)
     for here, there in (
         ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
@@ -53,22 +55,28 @@ def count_boundaries(
     values: Sequence[int],
     tolerance: float,
 ) -> npt.NDArray[np.int64]:
-    """`(k, 4) int64` for each of `values`, ascending: the reference's boundary pixels, those the map has too, the
-    map's, those the reference has too.
+    """`(k, 4) int64` for each of `values`, ascending: the reference's boundary pixels, those the
+    map has too, the map's, those the reference has too.
 
-    Only pixels of `core` are counted, and `values` holds all classes there; arrays reach beyond it by one pixel more
-    than `reach`, or to the raster's edge. Then the counts of cores that tile a raster add up to those of the whole.
+    Only pixels of `core` are counted, and `values` holds all classes there; arrays reach beyond it
+    by one pixel more than `reach`, or to the raster's edge. Then the counts of cores that tile a
+    raster add up to those of the whole.
     """
     edges = [boundary(labels, counts) for labels in (truth, predicted)]
     known = np.union1d(values, np.union1d(truth[edges[0]], predicted[edges[1]]))
-    both = [_Points.of(labels, edge, known) for labels, edge in zip((truth, predicted), edges, strict=True)]
+    both = [
+        _Points.of(labels, edge, known)
+        for labels, edge in zip((truth, predicted), edges, strict=True)
+    ]
     inside = np.zeros(truth.shape, bool)
     inside[core] = True
     columns = []
     for points, others in (both, both[::-1]):
         asked = points.where(inside[points.row, points.col])
         found = _near(asked, others, truth.shape, spacing, tolerance * SLACK)
-        columns += [np.bincount(kinds, minlength=known.size) for kinds in (asked.kind, asked.kind[found])]
+        columns += [
+            np.bincount(kinds, minlength=known.size) for kinds in (asked.kind, asked.kind[found])
+        ]
     return np.stack(columns, axis=1).astype(np.int64)[np.searchsorted(known, values)]
 
 
@@ -79,7 +87,8 @@ def reach(spacing: Spacing, tolerance: float) -> tuple[int, int]:
 
 
 class _Points(NamedTuple):
-    """Boundary pixels, sorted by class, row and column; `kind` is the place of their class in the ascending values."""
+    """Boundary pixels, sorted by class, row and column; `kind` is the place of their class in the
+    ascending values."""
 
     kind: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
@@ -99,9 +108,11 @@ class _Points(NamedTuple):
 def _near(
     points: _Points, others: _Points, shape: tuple[int, int], spacing: Spacing, tolerance: float
 ) -> npt.NDArray[np.bool_]:
-    """Whether one of `others` of the same class lies within `tolerance` metres of each point, by the point's spacing.
+    """Whether one of `others` of the same class lies within `tolerance` metres of each point, by
+    the point's spacing.
 
-    Row by row: of the sorted others the first at or after the left end of the stretch within reach decides.
+    Row by row: of the sorted others the first at or after the left end of the stretch within reach
+    decides.
     """
     height, width = shape
     keys = (others.kind * height + others.row) * width + others.col
@@ -111,7 +122,9 @@ def _near(
     furthest = int((tolerance / down).max(initial=0))
     for step in sorted(range(-furthest, furthest + 1), key=abs):
         left = tolerance**2 - (step * down) ** 2
-        asked = np.flatnonzero(~found & (left >= 0) & (points.row + step >= 0) & (points.row + step < height))
+        asked = np.flatnonzero(
+            ~found & (left >= 0) & (points.row + step >= 0) & (points.row + step < height)
+        )
         cols = (np.sqrt(left[asked]) / across[asked]).astype(np.int64)
         row = (points.kind[asked] * height + points.row[asked] + step) * width
         first = row + np.maximum(points.col[asked] - cols, 0)
@@ -149,9 +162,12 @@ class BoundaryAccuracy:
     def from_counts(
         cls, counts: npt.NDArray[np.int64], rows: Iterable[tuple[int, str, str]], tolerance: float
     ) -> BoundaryAccuracy:
-        """The scores of what `count_boundaries` counted for the classes of `rows`, in their order."""
+        """The scores of what `count_boundaries` counted for the classes of `rows`, in their
+        order."""
         classes = []
-        for (value, name, _), (true, true_near, said, said_near) in zip(rows, counts.tolist(), strict=True):
+        for (value, name, _), (true, true_near, said, said_near) in zip(
+            rows, counts.tolist(), strict=True
+        ):
             recall, precision = true_near / true if true else nan, said_near / said if said else nan
             if not (true or said):
                 f1 = nan

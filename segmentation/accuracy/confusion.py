@@ -1,6 +1,8 @@
-"""How good a map is: from a confusion matrix to overall accuracy, kappa, IoU, F1, user's and producer's accuracy.
+"""How good a map is: from a confusion matrix to overall accuracy, kappa, IoU, F1, user's and
+producer's accuracy.
 
-What other measures say of the same map (`boundaries`, `reliability`, `estimation`) hangs on the same value.
+What other measures say of the same map (`boundaries`, `reliability`, `estimation`) hangs on the
+same value.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from segmentation.accuracy.reliability import Reliability
 Integers = npt.NDArray[np.integer[Any]]
 
 
-def confusion_matrix(truth: Integers, predicted: Integers, values: Sequence[int]) -> npt.NDArray[np.int64]:
+def confusion_matrix(
+    truth: Integers, predicted: Integers, values: Sequence[int]
+) -> npt.NDArray[np.int64]:
     """Counts `(k, k) int64` of pixels, by true class along rows and predicted class along columns.
 
-    `values` are the k classes, in the matrix's order; a pixel counts where both rasters hold one of them. Matrices of
-    blocks add up to the matrix of the whole.
+    `values` are the k classes, in the matrix's order; a pixel counts where both rasters hold one of
+    them. Matrices of blocks add up to the matrix of the whole.
     """
     known = np.asarray(values)
     order = np.argsort(known)
@@ -33,10 +37,17 @@ def confusion_matrix(truth: Integers, predicted: Integers, values: Sequence[int]
         found = order[np.minimum(np.searchsorted(known, raster, sorter=order), len(known) - 1)]
         return found, known[found] == raster
 
-    (rows, row_counts), (columns, column_counts) = place(np.ravel(truth)), place(np.ravel(predicted))
+    (rows, row_counts), (columns, column_counts) = (
+        place(np.ravel(truth)),
+        place(np.ravel(predicted)),
+    )
     counts = row_counts & column_counts
     cells = rows[counts] * len(known) + columns[counts]
-    return np.bincount(cells, minlength=len(known) ** 2).reshape(len(known), len(known)).astype(np.int64)
+    return (
+        np.bincount(cells, minlength=len(known) ** 2)
+        .reshape(len(known), len(known))
+        .astype(np.int64)
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a confusion matrix says of a map, after Congalton (1991), doi:10.1016/0034-4257(91)90048-B."""
+    """What a confusion matrix says of a map, after Congalton (1991),
+    doi:10.1016/0034-4257(91)90048-B."""
 
     overall_accuracy: float
     kappa: float
@@ -85,11 +97,16 @@ class Accuracy:
     """What a reader must know to read the figures."""
 
     @classmethod
-    def from_confusion(cls, matrix: npt.NDArray[np.int64], rows: Iterable[tuple[int, str, str]]) -> Accuracy:
-        """The accuracy of a matrix whose classes are `rows` `(value, name, colour)` of a legend, in its order."""
+    def from_confusion(
+        cls, matrix: npt.NDArray[np.int64], rows: Iterable[tuple[int, str, str]]
+    ) -> Accuracy:
+        """The accuracy of a matrix whose classes are `rows` `(value, name, colour)` of a legend, in
+        its order."""
         names = list(rows)
         if matrix.shape != (len(names), len(names)):
-            raise ValueError(f"a confusion matrix of {matrix.shape} is not one of {len(names)} classes")
+            raise ValueError(
+                f"a confusion matrix of {matrix.shape} is not one of {len(names)} classes"
+            )
         total = int(matrix.sum())
         right = [int(count) for count in np.diagonal(matrix)]
         true = [int(count) for count in matrix.sum(axis=1)]

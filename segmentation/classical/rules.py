@@ -28,51 +28,56 @@ _BLOCK = 1 << 14
 """Pixels judged at once: with this many, everything in between stays in the processor's cache."""
 
 _LEAST = np.float32(1e-4)
-"""One count of the usual encoding. Corrected reflectance may be zero or less over water and in shadow, where a ratio
-is undefined or changes its sign; so whatever is less is taken as this."""
+"""One count of the usual encoding. Corrected reflectance may be zero or less over water and in
+shadow, where a ratio is undefined or changes its sign; so whatever is less is taken as this."""
 
 _ENOUGH = 1024
 """Valid pixels below which a sample says nothing of its scene."""
 
-# Where these come from: what has a paper behind it names it. The rest was set by hand with labelled scenes in view:
-# Landsat 7 of Chiapas and Landsat 8 of Maryland, as surface reflectance and as the sensor saw them, and Sentinel-2 of
-# Bolzano for its roofs. Figures on those scenes say nothing of how good the rules are elsewhere.
+# Where these come from: what has a paper behind it names it. The rest was set by hand with labelled
+# scenes in view: Landsat 7 of Chiapas and Landsat 8 of Maryland, as surface reflectance and as the
+# sensor saw them, and Sentinel-2 of Bolzano for its roofs. Figures on those scenes say nothing of
+# how good the rules are elsewhere.
 
 _DARK = {"blue": 0.015, "green": 0.03, "red": 0.015}
-"""Surface reflectance of a scene's darkest hundredth, water or leaves in shade. That something in it reflects about
-0.01 is Chavez (1996), doi:10.14358/PERS.62.9.1025; these were set by hand, green highest as leaves may be darkest."""
+"""Surface reflectance of a scene's darkest hundredth, water or leaves in shade. That something in
+it reflects about 0.01 is Chavez (1996), doi:10.14358/PERS.62.9.1025; these were set by hand, green
+highest as leaves may be darkest."""
 
 _THINNEST = {"green": 0.8, "red": 0.6, "nir": 0.25}
-"""Haze of a band as a part of blue's, at most. That it falls with the wavelength, as a power between −0.5 and −4,
-is Chavez (1988), doi:10.1016/0034-4257(88)90019-3; these parts, of powers −1.4 to −2.5, were set by hand."""
+"""Haze of a band as a part of blue's, at most. That it falls with the wavelength, as a power
+between −0.5 and −4, is Chavez (1988), doi:10.1016/0034-4257(88)90019-3; these parts, of powers −1.4
+to −2.5, were set by hand."""
 
 _THICKEST = 0.12
-"""Haze in blue, the most that is taken off: a pixel under more is not seen through it. Set by hand."""
+"""Haze in blue, the most that is taken off: a pixel under more is not seen through it. Set by
+hand."""
 
 _FORESTS = 0.04, 0.066
-"""Green reflectance between which the threshold of trees may lie, set by hand. No paper has these numbers: conifers are
-darker than the former and meadows brighter than the latter among the materials of `segmentation.synthetic.landscape`
-(0.030 and
-0.074) and on the labelled scenes; broadleaved forest lies between, and so does maize (0.048 and 0.047)."""
+"""Green reflectance between which the threshold of trees may lie, set by hand. No paper has these
+numbers: conifers are darker than the former and meadows brighter than the latter among the
+materials of `segmentation.synthetic.landscape` (0.030 and
+0.074) and on the labelled scenes; broadleaved forest lies between, and so does maize (0.048 and
+0.047)."""
 
 _TREES_GREEN = 0.054
 """Between them where a scene does not say: tuned on the labelled pixels of Chiapas and Maryland."""
 
 _VALLEY, _PEAK = 0.1, 0.03
-"""Part by which a valley in a histogram is lower than the lower of the peaks beside it, to be one; and part of the
-highest peak that this must come to. Set by hand."""
+"""Part by which a valley in a histogram is lower than the lower of the peaks beside it, to be one;
+and part of the highest peak that this must come to. Set by hand."""
 
 _ROCK = 0.75
-"""Ratio of near to shortwave infrared that clouds exceed and bright rock and sand do not: Irish (2000), test 6 of the
-ACCA, doi:10.1117/12.410358, as in Zhu and Woodcock (2012)."""
+"""Ratio of near to shortwave infrared that clouds exceed and bright rock and sand do not: Irish
+(2000), test 6 of the ACCA, doi:10.1117/12.410358, as in Zhu and Woodcock (2012)."""
 
 _SAND = np.float32(0.7)
-"""Shortwave infrared that neither exceeds; what does is a cloud, or so bright that the sensor could not count it. Set
-by hand."""
+"""Shortwave infrared that neither exceeds; what does is a cloud, or so bright that the sensor could
+not count it. Set by hand."""
 
 _WHOLE, _PATCHY = 5, 0.1
-"""A cloud is a patch: where fewer than this part of the pixels as bright as cloud have a square of so many pixels a
-side like them, they are roofs. Set by hand, on the roofs of Bolzano."""
+"""A cloud is a patch: where fewer than this part of the pixels as bright as cloud have a square of
+so many pixels a side like them, they are roofs. Set by hand, on the roofs of Bolzano."""
 
 Values = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
@@ -81,7 +86,8 @@ ReflectanceThreshold = Field(gt=0, le=2, json_schema_extra={"unit": "reflectance
 
 
 class Levels(BaseModel):
-    """What a scene says of itself: where its dark lies, how green its forests are, whether it has clouds."""
+    """What a scene says of itself: where its dark lies, how green its forests are, whether it has
+    clouds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,42 +102,49 @@ class Levels(BaseModel):
 
 
 class Rules(Segmenter):
-    """Land cover by thresholds on spectral indices; needs green, red and near infrared, and is better with more.
+    """Land cover by thresholds on spectral indices; needs green, red and near infrared, and is
+    better with more.
 
     First the scene is looked at, in a sample of it:
 
-    - haze: its darkest hundredth shows what air adds to blue, green and red. So much is taken off, if it falls with the
-      wavelength as haze does and the darkest are not themselves the colour of soil: Chavez (1988, 1996);
-    - forest: the darkest of the dense vegetation, whose peak in the histogram of green gives the threshold of trees, as
-      in Huang et al. (2008), doi:10.1016/j.rse.2007.07.023, within bounds;
+    - haze: its darkest hundredth shows what air adds to blue, green and red. So much is taken off,
+      if it falls with the wavelength as haze does and the darkest are not themselves the colour of
+      soil: Chavez (1988, 1996);
+    - forest: the darkest of the dense vegetation, whose peak in the histogram of green gives the
+      threshold of trees, as in Huang et al. (2008), doi:10.1016/j.rse.2007.07.023, within bounds;
     - cloud: whether what is as bright lies in patches.
 
-    A class is a list of tests, each the distance to a threshold. A pixel gets the first class whose tests all hold:
+    A class is a list of tests, each the distance to a threshold. A pixel gets the first class whose
+    tests all hold:
 
-    - snow and ice (needs swir16): NDSI, with a near infrared brighter than water's: Hall et al. (1995),
-      doi:10.1016/0034-4257(95)00137-P;
-    - cloud (needs blue): bluer than clear land of the same red, the HOT test of Zhu and Woodcock (2012),
-      doi:10.1016/j.rse.2011.10.028, after Zhang et al. (2002), bright, since no thermal band confirms it, and with
-      swir16 not as bright there as rock;
-    - water: MNDWI, Xu (2006), doi:10.1080/01431160600589179, that also exceeds EVI as in Zou et al. (2017),
-      doi:10.1088/1748-9326/aa7cf1, here EVI2, which needs no blue, Jiang et al. (2008), doi:10.1016/j.rse.2008.06.006;
-      without swir16 NDWI, McFeeters (1996), doi:10.1080/01431169608948714, with a near infrared as dark as Zhu and
-      Woodcock's water;
-    - vegetation by NDVI, Tucker (1979), doi:10.1016/0034-4257(79)90013-0, sparse between the 0.2 of bare soil and the
-      0.5 of full cover in Sobrino et al. (2004), doi:10.1016/j.rse.2004.02.003. Full cover that is dark is trees: a
-      forest shades itself, Kaufman and Sendra (1988), doi:10.1080/01431168808954942;
-    - the rest is bare soil or built-up. With swir16 the DBSI of Rasul et al. (2018), doi:10.3390/land7030081, tells
-      them apart; without it nothing does, and the class "Bare or built-up" says so.
+    - snow and ice (needs swir16): NDSI, with a near infrared brighter than water's: Hall et al.
+      (1995), doi:10.1016/0034-4257(95)00137-P;
+    - cloud (needs blue): bluer than clear land of the same red, the HOT test of Zhu and Woodcock
+      (2012), doi:10.1016/j.rse.2011.10.028, after Zhang et al. (2002), bright, since no thermal
+      band confirms it, and with swir16 not as bright there as rock;
+    - water: MNDWI, Xu (2006), doi:10.1080/01431160600589179, that also exceeds EVI as in Zou et al.
+      (2017), doi:10.1088/1748-9326/aa7cf1, here EVI2, which needs no blue, Jiang et al. (2008),
+      doi:10.1016/j.rse.2008.06.006; without swir16 NDWI, McFeeters (1996),
+      doi:10.1080/01431169608948714, with a near infrared as dark as Zhu and Woodcock's water;
+    - vegetation by NDVI, Tucker (1979), doi:10.1016/0034-4257(79)90013-0, sparse between the 0.2 of
+      bare soil and the 0.5 of full cover in Sobrino et al. (2004), doi:10.1016/j.rse.2004.02.003.
+      Full cover that is dark is trees: a forest shades itself, Kaufman and Sendra (1988),
+      doi:10.1080/01431168808954942;
+    - the rest is bare soil or built-up. With swir16 the DBSI of Rasul et al. (2018),
+      doi:10.3390/land7030081, tells them apart; without it nothing does, and the class "Bare or
+      built-up" says so.
 
-    Not all numbers are those papers': `bare_dbsi` was tuned on labelled Landsat pixels of Chiapas and Maryland,
-    `cloud_brightness` set where clouds and a town's white roofs part best, and what is looked for in a scene is bounded
-    by numbers set by hand.
+    Not all numbers are those papers': `bare_dbsi` was tuned on labelled Landsat pixels of Chiapas
+    and Maryland,
+    `cloud_brightness` set where clouds and a town's white roofs part best, and what is looked for
+    in a scene is bounded by numbers set by hand.
 
-    What it cannot do: tell an orchard from a forest, maize from trees, dark soil from asphalt. Without swir16 snow is
-    called cloud; without blue, cloud is called what it looks like; shadow on bare ground may be called water.
+    What it cannot do: tell an orchard from a forest, maize from trees, dark soil from asphalt.
+    Without swir16 snow is called cloud; without blue, cloud is called what it looks like; shadow on
+    bare ground may be called water.
 
-    Confidence is how far the deciding test is from its threshold, 100 from `reach` on. It orders pixels from doubtful
-    to clear-cut; it is no probability.
+    Confidence is how far the deciding test is from its threshold, 100 from `reach` on. It orders
+    pixels from doubtful to clear-cut; it is no probability.
     """
 
     revision: ClassVar[int] = 2
@@ -139,15 +152,22 @@ class Rules(Segmenter):
     needs_reflectance: ClassVar[bool] = True
     meanings: ClassVar[Mapping[str, str]] = {
         "Water": "open water: lakes, rivers, the sea; not what grows in it",
-        "Trees and dense vegetation": "ground that is covered and dark in green: forest, scrub, orchards, some maize",
-        "Crops and grass": "ground that is covered and bright in green: growing crops, meadows, lawns",
-        "Sparse vegetation": "ground that shows between plants, or plants that are not green: dry grass, young crops, "
+        "Trees and dense vegetation": "ground that is covered and dark in green: forest, scrub, "
+        "orchards, some maize",
+        "Crops and grass": "ground that is covered and bright in green: growing crops, meadows, "
+        "lawns",
+        "Sparse vegetation": "ground that shows between plants, or plants that are not green: dry "
+        "grass, young crops, "
         "suburbs",
-        "Bare soil": "ground without plants that looks like soil: fallow, sand, river bars; needs swir16",
-        "Built-up": "ground without plants that looks like no soil: roofs, roads, rock, some dark soil; needs swir16",
+        "Bare soil": "ground without plants that looks like soil: fallow, sand, river bars; needs "
+        "swir16",
+        "Built-up": "ground without plants that looks like no soil: roofs, roads, rock, some dark "
+        "soil; needs swir16",
         "Snow and ice": "needs swir16; not compared by change and monitor",
-        "Cloud": "bright patches that are bluer than land; needs blue; not compared by change and monitor",
-        "Bare or built-up": "ground without plants, where without swir16 nothing tells soil from roofs",
+        "Cloud": "bright patches that are bluer than land; needs blue; not compared by change and "
+        "monitor",
+        "Bare or built-up": "ground without plants, where without swir16 nothing tells soil from "
+        "roofs",
     }
 
     kind: Literal["rules"] = "rules"
@@ -155,20 +175,27 @@ class Rules(Segmenter):
     water: Annotated[
         float,
         IndexThreshold,
-        Field(title="Water index", description="Water has MNDWI (without swir16: NDWI) above this."),
+        Field(
+            title="Water index", description="Water has MNDWI (without swir16: NDWI) above this."
+        ),
     ] = 0.0
     water_nir: Annotated[
         float,
         ReflectanceThreshold,
         Field(
-            title="Near infrared of water", description="Without swir16: water is darker than this in near infrared."
+            title="Near infrared of water",
+            description="Without swir16: water is darker than this in near infrared.",
         ),
     ] = 0.11
     bare_ndvi: Annotated[
-        float, IndexThreshold, Field(title="NDVI of bare ground", description="Any vegetation has NDVI from here on.")
+        float,
+        IndexThreshold,
+        Field(title="NDVI of bare ground", description="Any vegetation has NDVI from here on."),
     ] = 0.2
     full_ndvi: Annotated[
-        float, IndexThreshold, Field(title="NDVI of full cover", description="Dense vegetation has NDVI from here on.")
+        float,
+        IndexThreshold,
+        Field(title="NDVI of full cover", description="Dense vegetation has NDVI from here on."),
     ] = 0.5
     trees_green: Annotated[
         float,
@@ -177,28 +204,38 @@ class Rules(Segmenter):
             le=2,
             json_schema_extra={"unit": "reflectance"},
             title="Green of trees",
-            description="Trees reflect less green than this, crops and grass more; 0: what the scene itself says.",
+            description="Trees reflect less green than this, crops and grass more; 0: what the "
+            "scene itself says.",
         ),
     ] = 0.0
     bare_dbsi: Annotated[
         float,
         IndexThreshold,
         Field(
-            title="DBSI of bare soil", description="With swir16: bare soil has DBSI above this, built-up land below."
+            title="DBSI of bare soil",
+            description="With swir16: bare soil has DBSI above this, built-up land below.",
         ),
     ] = 0.2
     snow_ndsi: Annotated[
-        float, IndexThreshold, Field(title="Snow index", description="Snow and ice have NDSI above this.")
+        float,
+        IndexThreshold,
+        Field(title="Snow index", description="Snow and ice have NDSI above this."),
     ] = 0.4
     snow_nir: Annotated[
         float,
         ReflectanceThreshold,
-        Field(title="Near infrared of snow", description="Snow and ice are brighter than this in near infrared."),
+        Field(
+            title="Near infrared of snow",
+            description="Snow and ice are brighter than this in near infrared.",
+        ),
     ] = 0.11
     cloud_brightness: Annotated[
         float,
         ReflectanceThreshold,
-        Field(title="Brightness of cloud", description="Cloud has a mean of blue, green and red above this."),
+        Field(
+            title="Brightness of cloud",
+            description="Cloud has a mean of blue, green and red above this.",
+        ),
     ] = 0.25
     cloud_hot: Annotated[
         float,
@@ -215,12 +252,16 @@ class Rules(Segmenter):
             description="Distance to a threshold that counts as 100 %.",
         ),
     ] = 0.25
-    fitted: Annotated[Levels | None, Field(title="Levels", description="Found in the scene; leave it empty.")] = None
+    fitted: Annotated[
+        Levels | None, Field(title="Levels", description="Found in the scene; leave it empty.")
+    ] = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.bare_ndvi >= self.full_ndvi:
-            raise InputError(f"bare_ndvi={self.bare_ndvi} must be less than full_ndvi={self.full_ndvi}")
+            raise InputError(
+                f"bare_ndvi={self.bare_ndvi} must be less than full_ndvi={self.full_ndvi}"
+            )
         return self
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
@@ -240,10 +281,11 @@ class Rules(Segmenter):
         return LAND_COVER.subset(*(value for value in LAND_COVER.values if value not in untold))
 
     def fit(self, sample: xr.Dataset | None) -> Self:
-        """With the levels of the sample's scene; the published ones where it is too small to say."""
+        """With the levels of the sample's scene; the published ones where it is too small to
+        say."""
         if sample is None:
             raise RuntimeError("rules are fitted on a sample")
-        bands, valid = _named(sample), sample["valid"].values
+        bands, valid = _bands_by_name(sample), sample["valid"].values
         levels = Levels(shortwave="swir16" in bands)
         if np.count_nonzero(valid) >= _ENOUGH:
             haze = _haze({name: values[valid] for name, values in bands.items()})
@@ -253,14 +295,19 @@ class Rules(Segmenter):
                 bright = self._cloud(clear) >= 0 if "blue" in clear else np.zeros(valid.shape, bool)
                 dense = valid & ~bright & (_contrast(clear["nir"], clear["red"]) >= self.full_ndvi)
             green = _forest_green(clear["green"][dense], int(np.count_nonzero(valid)))
-            levels = levels.model_copy(update={"trees_green": green, "cloudy": _in_patches(bright & valid)})
+            levels = levels.model_copy(
+                update={"trees_green": green, "cloudy": _in_patches(bright & valid)}
+            )
         return self.model_copy(update={"fitted": levels})
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
-        bands, levels = _named(chip), self.fitted or Levels()
+        bands, levels = _bands_by_name(chip), self.fitted or Levels()
         values = bands["green"]
         height, width = values.shape
-        labels, confidence = np.empty((height, width), np.uint8), np.empty((height, width), np.uint8)
+        labels, confidence = (
+            np.empty((height, width), np.uint8),
+            np.empty((height, width), np.uint8),
+        )
         rows = max(1, _BLOCK // max(1, width))
         for top in range(0, height, rows):
             block = slice(top, top + rows)
@@ -268,8 +315,9 @@ class Rules(Segmenter):
             said[:] = UNVEGETATED
             clear = self._clear({name: values[block] for name, values in bands.items()}, levels)
             for value, tests in self._classes(clear, levels):
-                # Branch-free, five times faster than masked assignment. The distance so far is 0 or more, so where it
-                # stays it wins over failed tests; fmax, because invalid pixels are NaN.
+                # Branch-free, five times faster than masked assignment. The distance so far is 0 or
+                # more, so where it stays it wins over failed tests; fmax, because invalid pixels
+                # are NaN.
                 held = tests >= 0
                 other = ~held
                 said *= other
@@ -284,7 +332,8 @@ class Rules(Segmenter):
     def _clear(self, bands: Mapping[str, Values], levels: Levels) -> dict[str, Values]:
         """The bands without the scene's haze."""
         return {
-            name: np.maximum(values - np.float32(levels.haze.get(name, 0.0)), _LEAST) for name, values in bands.items()
+            name: np.maximum(values - np.float32(levels.haze.get(name, 0.0)), _LEAST)
+            for name, values in bands.items()
         }
 
     def _cloud(self, band: Mapping[str, Values]) -> Values:
@@ -297,11 +346,14 @@ class Rules(Segmenter):
         return np.minimum(tests, _contrast(band["nir"], _ROCK * np.minimum(band["swir16"], _SAND)))
 
     def _classes(self, band: Mapping[str, Values], levels: Levels) -> Iterator[tuple[int, Values]]:
-        """Each class and its least distance to a threshold, below 0 where a test fails; the last that holds wins."""
+        """Each class and its least distance to a threshold, below 0 where a test fails; the last
+        that holds wins."""
         green, red, nir = band["green"], band["red"], band["nir"]
         swir16 = band.get("swir16")
         ndvi = _contrast(nir, red)
-        wetness = _contrast(green, nir if swir16 is None else swir16)  # NDWI, or MNDWI, which is also NDSI
+        wetness = _contrast(
+            green, nir if swir16 is None else swir16
+        )  # NDWI, or MNDWI, which is also NDSI
 
         bare = self.bare_ndvi - ndvi
         if swir16 is None:
@@ -316,7 +368,10 @@ class Rules(Segmenter):
         yield TREES, np.minimum(full, dark)
         wet = wetness - self.water
         evi2 = 2.5 * (nir - red) / (nir + 2.4 * red + 1)
-        yield WATER, np.minimum(wet, _contrast(self.water_nir, nir) if swir16 is None else wetness - evi2)
+        yield (
+            WATER,
+            np.minimum(wet, _contrast(self.water_nir, nir) if swir16 is None else wetness - evi2),
+        )
         if "blue" in band and levels.cloudy:
             yield CLOUD, self._cloud(band)
         if swir16 is not None:
@@ -324,15 +379,20 @@ class Rules(Segmenter):
 
 
 def _contrast(a: Any, b: Any) -> Values:
-    """(a - b) / (a + b), between -1 and 1 for positive values; with a threshold, a distance like that of an index."""
+    """(a - b) / (a + b), between -1 and 1 for positive values; with a threshold, a distance like
+    that of an index."""
     return (a - b) / (a + b)
 
 
-def _named(chip: xr.Dataset) -> dict[str, Values]:
+def _bands_by_name(chip: xr.Dataset) -> dict[str, Values]:
     """Reflectance of a chip's bands `(y, x) float32` by the names of the rules, NaN = invalid."""
     values = reflectance(chip).values
     names = [str(name) for name in chip["band"].values]
-    return {name: values[names.index(band)] for name in _ORDER if (band := band_for(name, names)) is not None}
+    return {
+        name: values[names.index(band)]
+        for name in _ORDER
+        if (band := band_for(name, names)) is not None
+    }
 
 
 def _haze(bands: Mapping[str, Values]) -> dict[str, float]:
@@ -340,8 +400,12 @@ def _haze(bands: Mapping[str, Values]) -> dict[str, float]:
     dark = {name: float(np.percentile(values, 1)) for name, values in bands.items()}
     first = "blue" if "blue" in dark else "red"
     if dark["red"] > dark.get("blue", dark["green"]) + 0.02:
-        return {}  # even the darkest is the colour of soil: no water, no leaves, nothing whose colour is known
-    most = min(max(dark[first] - _DARK[first], 0.0), _THICKEST * (1 if first == "blue" else _THINNEST["red"]))
+        # even the darkest is the colour of soil: no water, no leaves, nothing whose colour is known
+        return {}
+    most = min(
+        max(dark[first] - _DARK[first], 0.0),
+        _THICKEST * (1 if first == "blue" else _THINNEST["red"]),
+    )
     blue = most if first == "blue" else most / _THINNEST["red"]
     haze = {"blue": blue}
     for name in ("green", "red"):
@@ -351,11 +415,13 @@ def _haze(bands: Mapping[str, Values]) -> dict[str, float]:
 
 
 def _forest_green(green: Values, pixels: int) -> float:
-    """The threshold of trees from the green of dense vegetation `(pixel,)` in a sample of so many pixels.
+    """The threshold of trees from the green of dense vegetation `(pixel,)` in a sample of so many
+    pixels.
 
-    The valley of the histogram, between a forest's peak and the next, that is nearest to where it mostly lies: conifers
-    and broadleaves may have a peak each. Of a forest
-    alone, whose spread is seen on its dark side, where nothing else is, twice that spread beyond its peak.
+    The valley of the histogram, between a forest's peak and the next, that is nearest to where it
+    mostly lies: conifers and broadleaves may have a peak each. Of a forest
+    alone, whose spread is seen on its dark side, where nothing else is, twice that spread beyond
+    its peak.
     """
     from scipy.signal import find_peaks
 

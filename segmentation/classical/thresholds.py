@@ -14,12 +14,20 @@ from segmentation.chip import values
 from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.segmenter import Prediction, Segmenter
-from segmentation.spectral.indices import compute, find, is_index, required_bands
+from segmentation.spectral.indices import compute, find, index_bands, is_index
 
 _GREENNESS = ("NDVI", "EVI", "EVI2", "SAVI", "OSAVI", "MSAVI", "GNDVI")
 _WETNESS = ("NDWI", "MNDWI", "AWEInsh", "AWEIsh")
-_NAMES = {**dict.fromkeys(_GREENNESS, ("Vegetation", "Not vegetation")), **dict.fromkeys(_WETNESS, ("Water", "Land"))}
-_COLOURS = {"Vegetation": "#4c9a4a", "Not vegetation": "#d9cbb0", "Water": "#3b7dd8", "Land": "#d9cbb0"}
+_NAMES = {
+    **dict.fromkeys(_GREENNESS, ("Vegetation", "Not vegetation")),
+    **dict.fromkeys(_WETNESS, ("Water", "Land")),
+}
+_COLOURS = {
+    "Vegetation": "#4c9a4a",
+    "Not vegetation": "#d9cbb0",
+    "Water": "#3b7dd8",
+    "Land": "#d9cbb0",
+}
 _BAND = "band:"
 
 
@@ -36,12 +44,12 @@ class Split(BaseModel):
 
 
 class Otsu(Segmenter):
-    """Two classes: where an index or a band is above, and where it is below, the threshold of Otsu (1979),
-    doi:10.1109/TSMC.1979.4310076, the one that makes both classes most uniform.
+    """Two classes: where an index or a band is above, and where it is below, the threshold of Otsu
+    (1979), doi:10.1109/TSMC.1979.4310076, the one that makes both classes most uniform.
 
-    The threshold comes from a sample of the whole scene, in a collection or a monitor of all scenes. Where the index is
-    undefined a pixel is below. Confidence is the distance from the threshold, 100 at the mean of the pixel's class and
-    beyond; it is no probability.
+    The threshold comes from a sample of the whole scene, in a collection or a monitor of all
+    scenes. Where the index is undefined a pixel is below. Confidence is the distance from the
+    threshold, 100 at the mean of the pixel's class and beyond; it is no probability.
     """
 
     needs_sample: ClassVar[bool] = True
@@ -59,30 +67,46 @@ class Otsu(Segmenter):
         Field(
             min_length=1,
             title="Index or band",
-            description="An index of the catalogue, or a band (band:NAME where an index is called the same).",
+            description="An index of the catalogue, or a band (band:NAME where an index is called "
+            "the same).",
         ),
     ] = "NDVI"
     above: Annotated[
-        str, Field(title="Name above", description="Class above the threshold; if empty, what suits the index.")
+        str,
+        Field(
+            title="Name above",
+            description="Class above the threshold; if empty, what suits the index.",
+        ),
     ] = ""
     below: Annotated[
-        str, Field(title="Name below", description="Class below the threshold; if empty, what suits the index.")
+        str,
+        Field(
+            title="Name below",
+            description="Class below the threshold; if empty, what suits the index.",
+        ),
     ] = ""
-    fitted: Annotated[Split | None, Field(title="Threshold", description="Found in the scene; leave it empty.")] = None
+    fitted: Annotated[
+        Split | None, Field(title="Threshold", description="Found in the scene; leave it empty.")
+    ] = None
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         if self._reads_index:
-            return required_bands(self.index, available)
+            return index_bands(self.index, available)
         if (band := self._band(available)) is None:
             raise InputError(
-                f"{self.index} is neither an index nor a band; there are {', '.join(available) or 'no bands'}, and "
+                f"{self.index} is neither an index nor a band; there are "
+                f"{', '.join(available) or 'no bands'}, and "
                 "`landweave indices` lists the indices"
             )
         return (band,)
 
     @property
     def legend(self) -> Legend:
-        above, below = _NAMES.get(find(self.index).name, ("High", "Low")) if self._reads_index else ("High", "Low")
+        above, below = (
+            _NAMES.get(find(self.index).name, ("High", "Low"))
+            if self._reads_index
+            else ("High", "Low")
+        )
         above, below = self.above or above, self.below or below
         if above == below:
             raise InputError(f"both classes of otsu are called {above}; give them two names")
@@ -94,7 +118,8 @@ class Otsu(Segmenter):
         )
 
     def fit(self, sample: xr.Dataset | None) -> Self:
-        """With the threshold of the sample's finite values; one level alone is below, a class of its own.
+        """With the threshold of the sample's finite values; one level alone is below, a class of
+        its own.
 
         One that has a threshold keeps it.
         """
@@ -107,20 +132,30 @@ class Otsu(Segmenter):
         measured = self._measure(sample)
         measured = measured[np.isfinite(measured)].astype(np.float64)
         if not measured.size:
-            raise InputError(f"{self.index} is undefined on every valid pixel of the scene; choose another index")
-        # A ratio has a few values far beyond all others, and the histogram would have one full bin and 255 empty ones.
+            raise InputError(
+                f"{self.index} is undefined on every valid pixel of the scene; choose another index"
+            )
+        # A ratio has a few values far beyond all others, and the histogram would have one full bin
+        # and 255 empty ones.
         measured = np.clip(measured, *np.percentile(measured, (0.1, 99.9)))
         threshold = float(threshold_otsu(measured))  # type: ignore[no-untyped-call]
         under = measured <= threshold
-        lower, upper = (float(part.mean()) if part.size else threshold for part in (measured[under], measured[~under]))
+        lower, upper = (
+            float(part.mean()) if part.size else threshold
+            for part in (measured[under], measured[~under])
+        )
         fitted = Split(threshold=round(threshold, 6), below=round(lower, 6), above=round(upper, 6))
         return self.model_copy(update={"fitted": fitted})
 
     @property
-    def said(self) -> str:
+    def fit_summary(self) -> str:
         """Which class lies above which threshold."""
         _, above = self.legend.each()
-        return f"{above.name} is where {self.index} exceeds {self.fitted.threshold:g}" if self.fitted else ""
+        return (
+            f"{above.name} is where {self.index} exceeds {self.fitted.threshold:g}"
+            if self.fitted
+            else ""
+        )
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
         if self.fitted is None:
@@ -129,14 +164,20 @@ class Otsu(Segmenter):
         higher = measured > split.threshold
         labels = (np.uint8(1) + higher) * valid
         distance = np.abs(measured - np.float32(split.threshold))
-        spread = np.where(higher, split.above - split.threshold, split.threshold - split.below).astype(np.float32)
+        spread = np.where(
+            higher, split.above - split.threshold, split.threshold - split.below
+        ).astype(np.float32)
         share = np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 0)
         return Prediction(labels, (100 * np.nan_to_num(np.minimum(share, 1))).astype(np.uint8))
 
     def identity(self) -> dict[str, Any]:
         """Settings and revision; of an index that a package brings also what it computes."""
         index = find(self.index) if self._reads_index else None
-        formula = {"formula": [index.formula, index.letters, index.constants]} if index and index.origin else {}
+        formula = (
+            {"formula": [index.formula, index.letters, index.constants]}
+            if index and index.origin
+            else {}
+        )
         return {**super().identity(), **formula}
 
     @property

@@ -1,4 +1,5 @@
-"""Forests of decision trees on a chip: from a pixel's bands, their ratios and what lies within a few pixels."""
+"""Forests of decision trees on a chip: from a pixel's bands, their ratios and what lies within a
+few pixels."""
 
 from __future__ import annotations
 
@@ -14,39 +15,48 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from segmentation.forests.estimators import Shares, votes
-from segmentation.forests.pixel_features import compute, margin_of, parsed
-from segmentation.forests.skops_file import opened
+from segmentation.forests.estimators import Shares, predict_proba
+from segmentation.forests.pixel_features import compute, margin_of, parse_features
+from segmentation.forests.skops_file import load_forest
 from segmentation.models.bundle import load
 from segmentation.models.card import Card
-from segmentation.models.trained import Bundled, BundleFolder
+from segmentation.models.trained import BundleFolder, TrainedSegmenter
 from segmentation.segmenter import Footprint, Measure, Prediction
 
 _STRIP = 128
 """Rows whose features are in memory at once, in each thread."""
 
 
-class Forest(Bundled):
-    """Trained trees: from few labels, in little time, pixel by pixel with a little of what is around."""
+class Forest(TrainedSegmenter):
+    """Trained trees: from few labels, in little time, pixel by pixel with a little of what is
+    around."""
 
     kind: Literal["forest"] = "forest"
     bundle: BundleFolder
-    measures: Annotated[tuple[Measure, ...], Field(description="Filled in from the products asked for.")] = ()
+    measures: Annotated[
+        tuple[Measure, ...], Field(description="Filled in from the products asked for.")
+    ] = ()
 
     @property
     def footprint(self) -> Footprint:
-        return Footprint(tile=1024, margin=margin_of(parsed(self.opened.card.forest.features)))
+        return Footprint(
+            tile=1024, margin=margin_of(parse_features(self.loaded_bundle.card.forest.features))
+        )
 
     def bytes_per_pixel(self, threads: int) -> int:
-        card = self.opened.card
+        card = self.loaded_bundle.card
         # Bands, features and trees of the strips in work, and what is known of each class.
-        return 24 * len(card.bands) + 12 * len(card.legend) + threads * 10 * (len(card.forest.features) + 12)
+        return (
+            24 * len(card.bands)
+            + 12 * len(card.legend)
+            + threads * 10 * (len(card.forest.features) + 12)
+        )
 
     @property
     def bytes_kept(self) -> int:
         return 2 + sum(len(self.legend) if name == "probabilities" else 1 for name in self.measures)
 
-    def measuring(self, measures: Sequence[Measure]) -> Self:
+    def with_measures(self, measures: Sequence[Measure]) -> Self:
         return self.model_copy(update={"measures": tuple(measures)})
 
     def fit(self, sample: xr.Dataset | None) -> Self:
@@ -54,13 +64,13 @@ class Forest(Bundled):
         fitted._trees()  # what is wrong with them is said before the work starts
         return fitted
 
-    def computing(self) -> dict[str, str]:
+    def runtime_facts(self) -> dict[str, str]:
         import sklearn
 
         return {"numpy": np.__version__, "sklearn": sklearn.__version__}
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
-        card = self.opened.card
+        card = self.loaded_bundle.card
         shares = probabilities(self._trees(), card, chip)
         index = shares.argmax(0)
         labels = np.array(card.legend.values, np.uint8)[index]
@@ -71,8 +81,8 @@ class Forest(Bundled):
         )
 
     def _trees(self) -> Any:
-        bundle = self.opened
-        return _opened(bundle.digest, bundle.folder)
+        bundle = self.loaded_bundle
+        return _load_trees(bundle.digest, bundle.folder)
 
 
 def _entropy(shares: Shares) -> Shares:
@@ -110,18 +120,23 @@ def threads() -> int:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Threads that ask the trees; within each, OpenMP has one, as the strips share out the cores already."""
+    """Threads that ask the trees; within each, OpenMP has one, as the strips share out the cores
+    already."""
     from threadpoolctl import threadpool_limits
 
-    return ThreadPoolExecutor(threads(), "forest", initializer=threadpool_limits, initargs=(1, "openmp"))
+    return ThreadPoolExecutor(
+        threads(), "forest", initializer=threadpool_limits, initargs=(1, "openmp")
+    )
 
 
 def probabilities(trees: Any, card: Card, chip: xr.Dataset) -> Shares:
-    """`(class, y, x) float32` in the legend's order, 0 where a pixel is not valid; at most one per pixel in sum.
+    """`(class, y, x) float32` in the legend's order, 0 where a pixel is not valid; at most one per
+    pixel in sum.
 
-    A pixel's follow from what its features see, whatever else the chip holds and however many threads there are.
+    A pixel's follow from what its features see, whatever else the chip holds and however many
+    threads there are.
     """
-    features, valid = parsed(card.forest.features), chip["valid"].values
+    features, valid = parse_features(card.forest.features), chip["valid"].values
     shares = np.zeros((len(card.legend), *valid.shape), np.float32)
     margin, height = margin_of(features), valid.shape[0]
 
@@ -130,10 +145,14 @@ def probabilities(trees: Any, card: Card, chip: xr.Dataset) -> Shares:
         if not valid[top:bottom].any():
             return
         above = max(0, top - margin)
-        seen = compute(chip.isel(y=slice(above, min(bottom + margin, height))), features, card.bands)
+        seen = compute(
+            chip.isel(y=slice(above, min(bottom + margin, height))), features, card.bands
+        )
         here = valid[top:bottom]
         pixels = seen[:, top - above : bottom - above][:, here].T
-        shares[:, top:bottom][:, here] = votes(trees, pixels, len(card.legend), card.forest.temperature).T
+        shares[:, top:bottom][:, here] = predict_proba(
+            trees, pixels, len(card.legend), card.forest.temperature
+        ).T
 
     for _ in _pool().map(strip, range(0, height, _STRIP)):
         pass
@@ -141,6 +160,7 @@ def probabilities(trees: Any, card: Card, chip: xr.Dataset) -> Shares:
 
 
 @cache
-def _opened(digest: str, folder: Path) -> Any:
-    """The trees of a bundle, once per process and content; `InputError` where they are not sound."""
-    return opened(load(folder))
+def _load_trees(digest: str, folder: Path) -> Any:
+    """The trees of a bundle, once per process and content; `InputError` where they are not
+    sound."""
+    return load_forest(load(folder))

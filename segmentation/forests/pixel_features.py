@@ -1,7 +1,10 @@
-"""What a forest sees of a pixel: bands, their normalised differences, and both in the windows around it.
+"""What a forest sees of a pixel: bands, their normalised differences, and both in the windows
+around it.
 
-A feature has a name that a card can hold: `nir`, `nir/red` for (nir − red) / (nir + red), `mean(nir, 9)` and
-`spread(nir/red, 3)` for the mean and the standard deviation in the square window of so many pixels around the pixel.
+A feature has a name that a card can hold: `nir`, `nir/red` for (nir − red) / (nir + red),
+`mean(nir, 9)` and
+`spread(nir/red, 3)` for the mean and the standard deviation in the square window of so many pixels
+around the pixel.
 """
 
 from __future__ import annotations
@@ -26,12 +29,15 @@ LARGEST_WINDOW = 63
 
 _LEVELS = 1023
 _REACH = 4.0
-"""Levels cover the mean of a band ± so many standard deviations; what lies beyond counts as the outermost."""
+"""Levels cover the mean of a band ± so many standard deviations; what lies beyond counts as the
+outermost."""
 
 _MOST_PAIRED = 8
 """Bands of one source of which every two make a difference, at most: 28 of them."""
 
-_NAME = re.compile(r"(?:(?P<what>mean|spread)\((?P<inside>[^,()]+), (?P<window>\d+)\)|(?P<alone>[^,()]+))")
+_NAME = re.compile(
+    r"(?:(?P<what>mean|spread)\((?P<inside>[^,()]+), (?P<window>\d+)\)|(?P<alone>[^,()]+))"
+)
 
 Plane = npt.NDArray[np.float32]
 
@@ -48,14 +54,20 @@ class Feature(BaseModel):
     """Pixels along a side; odd."""
 
     @classmethod
-    def named(cls, name: str) -> Feature:
+    def from_name(cls, name: str) -> Feature:
         """The feature of that name; `InputError` where it is none."""
         found = _NAME.fullmatch(name)
         bands = (found["inside"] or found["alone"]).split("/") if found else []
         window = int(found["window"] or 1) if found else 0
-        if not found or not all(bands) or len(bands) > 2 or not (window % 2 and 1 <= window <= LARGEST_WINDOW):
+        if (
+            not found
+            or not all(bands)
+            or len(bands) > 2
+            or not (window % 2 and 1 <= window <= LARGEST_WINDOW)
+        ):
             raise InputError(
-                f"{name!r} is no feature; features look like nir, nir/red, mean(nir, 9) or spread(nir/red, 3)"
+                f"{name!r} is no feature; features look like nir, nir/red, mean(nir, 9) or "
+                "spread(nir/red, 3)"
             )
         return cls(bands=tuple(bands), what=found["what"] or "value", window=window)
 
@@ -65,15 +77,17 @@ class Feature(BaseModel):
 
 
 @cache
-def parsed(names: tuple[str, ...]) -> tuple[Feature, ...]:
+def parse_features(names: tuple[str, ...]) -> tuple[Feature, ...]:
     """The features of these names."""
-    return tuple(Feature.named(name) for name in names)
+    return tuple(Feature.from_name(name) for name in names)
 
 
 def candidates(bands: Sequence[str], windows: Sequence[int]) -> tuple[Feature, ...]:
-    """All features worth a try: bands, differences within each source, and both in windows of these lengths.
+    """All features worth a try: bands, differences within each source, and both in windows of these
+    lengths.
 
-    Ratios of bands hold where the light changes; those of two sources or of a thermal band would compare scales.
+    Ratios of bands hold where the light changes; those of two sources or of a thermal band would
+    compare scales.
     """
     sources: dict[str, list[str]] = {}
     for band in bands:
@@ -107,9 +121,10 @@ def margin_of(features: Sequence[Feature]) -> int:
 def compute(chip: xr.Dataset, features: Sequence[Feature], cards: Sequence[BandCard]) -> Plane:
     """The features of a chip: `(feature, y, x) float32`, anything where a pixel is not valid.
 
-    Invalid pixels, and what lies beyond the chip, are left out of windows. A pixel's features follow from the pixels in
-    its windows alone, to the last bit, whatever else the chip holds: windows add up whole numbers, in any order the
-    same. `cards` says what units the bands have and where their values lie.
+    Invalid pixels, and what lies beyond the chip, are left out of windows. A pixel's features
+    follow from the pixels in its windows alone, to the last bit, whatever else the chip holds:
+    windows add up whole numbers, in any order the same. `cards` says what units the bands have and
+    where their values lie.
     """
     return _Chip(chip, cards).stacked(features)
 
@@ -129,8 +144,12 @@ class _Chip:
         # One base after the other: of its integral images no more than two are in memory at once.
         for base in dict.fromkeys(feature.bands for feature in features):
             plane = self.base(base)
-            mine = [(place, feature) for place, feature in enumerate(features) if feature.bands == base]
-            integrals = self.integrals(base, plane) if any(f.what != "value" for _, f in mine) else None
+            mine = [
+                (place, feature) for place, feature in enumerate(features) if feature.bands == base
+            ]
+            integrals = (
+                self.integrals(base, plane) if any(f.what != "value" for _, f in mine) else None
+            )
             windows: dict[int, tuple[Plane, Plane]] = {}
             for place, feature in mine:
                 if integrals is None or feature.what == "value":
@@ -157,13 +176,18 @@ class _Chip:
         card = self.cards[bands[0]]
         return card.mean - _REACH * card.std, 2 * _REACH * card.std / _LEVELS
 
-    def integrals(self, bands: tuple[str, ...], plane: Plane) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-        """Integral images of the levels and of their squares, modulo 2³²: differences of their entries are exact.
+    def integrals(
+        self, bands: tuple[str, ...], plane: Plane
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+        """Integral images of the levels and of their squares, modulo 2³²: differences of their
+        entries are exact.
 
         A row and a column of zeros come first.
         """
         lowest, step = self.levels(bands)
-        level = np.clip((plane - np.float32(lowest)) / np.float32(step) + np.float32(0.5), 0, _LEVELS)
+        level = np.clip(
+            (plane - np.float32(lowest)) / np.float32(step) + np.float32(0.5), 0, _LEVELS
+        )
         whole = np.where(self.valid, level, np.float32(0)).astype(np.uint32)
         return _integral(whole), _integral(whole * whole)
 
@@ -182,7 +206,9 @@ class _Chip:
         lowest, step = self.levels(bands)
         count = np.maximum(_box(self.counts, window), 1)
         total = _box(sums, window)
-        mean: Plane = np.divide(total.astype(np.float32), count.astype(np.float32), dtype=np.float32)
+        mean: Plane = np.divide(
+            total.astype(np.float32), count.astype(np.float32), dtype=np.float32
+        )
         # n Σx² − (Σx)² in whole numbers: no cancellation.
         scatter = count.astype(np.int64) * _box(squares, window) - total.astype(np.int64) ** 2
         root = np.sqrt(scatter.astype(np.float64)).astype(np.float32)

@@ -18,7 +18,7 @@ _AT_ONCE = 4 * 1152**2
 R = TypeVar("R")
 
 
-def lanes(chip_pixels: int, threads: int) -> int:
+def parallel_chips(chip_pixels: int, threads: int) -> int:
     """How many chips of that size run at once on the CPU, each on a thread of its own."""
     return min(threads, max(2, _AT_ONCE // chip_pixels))
 

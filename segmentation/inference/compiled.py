@@ -39,7 +39,11 @@ def compile_openvino(model: torch.nn.Module, example: torch.Tensor) -> Logits:
 
     graph = openvino.convert_model(torch.export.export(model, (example.clone(),)))
     _, count = pool_of("cpu")
-    settings = {"INFERENCE_NUM_THREADS": count, "NUM_STREAMS": count, "INFERENCE_PRECISION_HINT": "f32"}
+    settings = {
+        "INFERENCE_NUM_THREADS": count,
+        "NUM_STREAMS": count,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
     requests = threading.local()
 

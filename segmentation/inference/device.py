@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     Logits = Callable[[torch.Tensor], torch.Tensor]
-    """Normalised `(batch, band, y, x)` on the engine's device to logits `(batch, class, y, x)` there."""
+    """Normalised `(batch, band, y, x)` on the engine's device to logits `(batch, class, y, x)`
+    there."""
 
 
 Device = Literal["cpu", "cuda"]
@@ -39,7 +40,9 @@ def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
+        raise InputError(
+            "device cuda was asked for, and torch finds no GPU here; use --set device=cpu"
+        )
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -52,11 +55,13 @@ def threads() -> int:
 
 @cache
 def pool_of(device: Device) -> tuple[ThreadPoolExecutor, int]:
-    """Threads that call the network, and how many: on the CPU as many as torch was given, each on one core only.
+    """Threads that call the network, and how many: on the CPU as many as torch was given, each on
+    one core only.
 
-    A 1×1 convolution over many channels adds up in another order when oneDNN shares it out among more cores, and a few
-    labels in a million follow. So it is chips that share out the cores: labels then do not depend on how many cores
-    there are, and two chips at once on a core each cost no more than two in turn on both.
+    A 1×1 convolution over many channels adds up in another order when oneDNN shares it out among
+    more cores, and a few labels in a million follow. So it is chips that share out the cores:
+    labels then do not depend on how many cores there are, and two chips at once on a core each cost
+    no more than two in turn on both.
     """
     import torch
 
@@ -64,4 +69,6 @@ def pool_of(device: Device) -> tuple[ThreadPoolExecutor, int]:
         return ThreadPoolExecutor(GPU_LANES, "network"), GPU_LANES
     count = threads()
     # The setting holds for the thread that makes it, as OpenMP's does.
-    return ThreadPoolExecutor(count, "network", initializer=torch.set_num_threads, initargs=(1,)), count
+    return ThreadPoolExecutor(
+        count, "network", initializer=torch.set_num_threads, initargs=(1,)
+    ), count

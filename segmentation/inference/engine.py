@@ -1,7 +1,8 @@
-"""Chips through a network: how many at once, what becomes of their pixels on the way there, and of its answers.
+"""Chips through a network: how many at once, what becomes of their pixels on the way there, and of
+its answers.
 
-The way is one on every device: pixels go there as they are filed, are standardised, run through the network, and come
-back as bytes.
+The way is one on every device: pixels go there as they are filed, are standardised, run through the
+network, and come back as bytes.
 """
 
 from __future__ import annotations
@@ -33,25 +34,31 @@ BYTES_PER_PIXEL = 800
 """What one chip takes on its way through a U-Net on resnet18, and torch itself, measured."""
 
 
-class Wish(NamedTuple):
+class InferenceOptions(NamedTuple):
     """How a network is run: in which runtime, by how many views of a chip, with which measures."""
 
     runtime: Runtime = "torch"
     symmetries: bool = False
-    """Whether it looks at each chip in its 8 turns and mirror images, and its probabilities are averaged."""
+    """Whether it looks at each chip in its 8 turns and mirror images, and its probabilities are
+    averaged."""
     measures: tuple[Measure, ...] = ()
 
 
-def facts(bundle: Bundle, device: Device, wish: Wish) -> dict[str, str]:
-    """What decides the numbers: device, runtime with its version, precision, layout, batch. `InputError` as
+def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dict[str, str]:
+    """What decides the numbers: device, runtime with its version, precision, layout, batch.
+    `InputError` as
     `engine`.
     """
     import torch
 
     engine(bundle, device, wish.runtime)
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
-        "torch": str(torch.__version__),  # its own type would have whoever unpickles it import torch
+        "device": torch.cuda.get_device_name()
+        if device == "cuda"
+        else torch.backends.cpu.get_cpu_capability(),
+        "torch": str(
+            torch.__version__
+        ),  # its own type would have whoever unpickles it import torch
         "runtime": f"{wish.runtime} {version(PACKAGES[wish.runtime][0])}",
         "precision": "bfloat16" if device == "cuda" else "float32",
         "layout": "channels_last",
@@ -59,23 +66,32 @@ def facts(bundle: Bundle, device: Device, wish: Wish) -> dict[str, str]:
     }
 
 
-# ----------------------------------------------------------------------------------------------------- chips to answers
+# --------------------------------------------------------------------------------- chips to answers
 
 
-def answers(
-    bundle: Bundle, device: Device, wish: Wish, chips: Iterable[xr.Dataset], at_once: int
+def predict_chips(
+    bundle: Bundle,
+    device: Device,
+    wish: InferenceOptions,
+    chips: Iterable[xr.Dataset],
+    at_once: int,
 ) -> Iterator[Prediction]:
     """Labels, confidence and measures of each chip, in order; `at_once` chips are under way."""
     card, ready = bundle.card, engine(bundle, device, wish.runtime)
 
     def compute(batch: Sequence[xr.Dataset]) -> list[Prediction]:
         return labels_and_confidence(
-            card, wish.measures, _probabilities(ready, wish, batch), [c["valid"].values for c in batch]
+            card,
+            wish.measures,
+            _probabilities(ready, wish, batch),
+            [c["valid"].values for c in batch],
         )
 
     def nothing(chip: xr.Dataset) -> Prediction:
         shape = chip["valid"].shape
-        counts = {name: len(card.legend) if name == "probabilities" else 1 for name in wish.measures}
+        counts = {
+            name: len(card.legend) if name == "probabilities" else 1 for name in wish.measures
+        }
         return Prediction(
             np.zeros(shape, np.uint8),
             np.zeros(shape, np.uint8),
@@ -86,12 +102,19 @@ def answers(
 
 
 def scores(
-    bundle: Bundle, device: Device, wish: Wish, chips: Iterable[xr.Dataset], at_once: int, margin: int
+    bundle: Bundle,
+    device: Device,
+    wish: InferenceOptions,
+    chips: Iterable[xr.Dataset],
+    at_once: int,
+    margin: int,
 ) -> Iterator[npt.NDArray[np.float32] | None]:
-    """What each chip adds to the sums that `settle` reads, `(class, y, x) float32`; None where no pixel is valid.
+    """What each chip adds to the sums that `predict_from_scores` reads, `(class, y, x) float32`;
+    None where no pixel is valid.
 
-    Logarithms of its probabilities, shifted so that their mean over the classes is 1, times its weights, which fall
-    towards the edges of a chip, over the margin on both sides of each core's edge.
+    Logarithms of its probabilities, shifted so that their mean over the classes is 1, times its
+    weights, which fall towards the edges of a chip, over the margin on both sides of each core's
+    edge.
     """
     import torch
 
@@ -99,7 +122,9 @@ def scores(
 
     @cache
     def weights(height: int, width: int) -> torch.Tensor:
-        return torch.from_numpy(np.multiply.outer(taper(height, margin), taper(width, margin))).to(device)
+        return torch.from_numpy(np.multiply.outer(taper(height, margin), taper(width, margin))).to(
+            device
+        )
 
     def compute(batch: Sequence[xr.Dataset]) -> list[npt.NDArray[np.float32]]:
         with torch.inference_mode():
@@ -110,40 +135,54 @@ def scores(
     return in_order(chips, compute, lambda chip: None, device, at_once)
 
 
-def settle(
-    card: Card, measures: Sequence[Measure], total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]
+def predict_from_scores(
+    card: Card,
+    measures: Sequence[Measure],
+    total: npt.NDArray[np.float32] | None,
+    valid: npt.NDArray[np.bool_],
 ) -> Prediction:
-    """Labels, confidence and measures where `total` is the sum of the scores of all chips that see these pixels."""
+    """Labels, confidence and measures where `total` is the sum of the scores of all chips that see
+    these pixels."""
     import torch
 
     if total is None:
         total = np.ones((len(card.legend), *valid.shape), np.float32)
     with torch.inference_mode():
-        return labels_and_confidence(card, measures, torch.from_numpy(agreed(total))[None], [valid])[0]
+        return labels_and_confidence(
+            card, measures, torch.from_numpy(normalise_scores(total))[None], [valid]
+        )[0]
 
 
-def agreed(total: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities `(class, y, x)` from sums of scores: the weighted geometric mean of what all chips say.
+def normalise_scores(total: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities `(class, y, x)` from sums of scores: the weighted geometric mean of what all
+    chips say.
 
-    With an arithmetic mean, two chips that are sure of different things change places where their weights do: along a
-    line. With this one it is nearer to the less sure of them, at another place for every pixel, and it follows from
-    logits alone: no temperature moves it.
+    With an arithmetic mean, two chips that are sure of different things change places where their
+    weights do: along a line. With this one it is nearer to the less sure of them, at another place
+    for every pixel, and it follows from logits alone: no temperature moves it.
     """
-    # To the last bit the same wherever in an array a pixel lies, and so for every shard: classes are added up one after
-    # the other, while `sum` takes another order for a single pixel; torch's softmax has another last bit at its ends.
-    # Scores have a mean of 1 times their weight, so that of their sum is the sum of the weights.
+    # To the last bit the same wherever in an array a pixel lies, and so for every shard: classes
+    # are added up one after the other, while `sum` takes another order for a single pixel; torch's
+    # softmax has another last bit at its ends. Scores have a mean of 1 times their weight, so that
+    # of their sum is the sum of the weights.
     weights = reduce(np.add, total) / np.float32(len(total))
     logs = total / np.maximum(weights, np.finfo(np.float32).tiny)
     powers = np.exp(logs - logs.max(0))
     return powers / reduce(np.add, powers)
 
 
-def _probabilities(engine: Engine, wish: Wish, chips: Sequence[xr.Dataset]) -> torch.Tensor:
-    """`(batch, class, y, x) float32` on the engine's device; a last batch is filled up with nothing."""
+def _probabilities(
+    engine: Engine, wish: InferenceOptions, chips: Sequence[xr.Dataset]
+) -> torch.Tensor:
+    """`(batch, class, y, x) float32` on the engine's device; a last batch is filled up with
+    nothing."""
     import torch
 
     temperature = engine.card.network.temperature
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=engine.device == "cuda"):
+    with (
+        torch.inference_mode(),
+        torch.autocast("cuda", torch.bfloat16, enabled=engine.device == "cuda"),
+    ):
         pixels = on_device(chips, engine.card, engine.device)
         if not wish.symmetries:
             return (engine.logits(pixels).float() / temperature).softmax(1)
@@ -151,7 +190,9 @@ def _probabilities(engine: Engine, wish: Wish, chips: Sequence[xr.Dataset]) -> t
         for turns in range(4):
             for mirrored in (False, True):
                 seen = pixels.rot90(turns, (2, 3))
-                seen = (seen.flip(3) if mirrored else seen).contiguous(memory_format=torch.channels_last)
+                seen = (seen.flip(3) if mirrored else seen).contiguous(
+                    memory_format=torch.channels_last
+                )
                 found = (engine.logits(seen).float() / temperature).softmax(1)
                 found = (found.flip(3) if mirrored else found).rot90(-turns, (2, 3))
                 total = found if total is None else total + found

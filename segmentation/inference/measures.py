@@ -18,14 +18,21 @@ if TYPE_CHECKING:
 
 
 def labels_and_confidence(
-    card: Card, measures: Sequence[Measure], shares: torch.Tensor, valids: Sequence[npt.NDArray[np.bool_]]
+    card: Card,
+    measures: Sequence[Measure],
+    shares: torch.Tensor,
+    valids: Sequence[npt.NDArray[np.bool_]],
 ) -> list[Prediction]:
     """What follows from probabilities `(batch, class, y, x)`; only bytes leave the device."""
     import torch
 
     with torch.inference_mode():
         best, index = shares.max(1)  # of equals the first
-        labels = torch.tensor(card.legend.values, dtype=torch.uint8, device=shares.device)[index].cpu().numpy()
+        labels = (
+            torch.tensor(card.legend.values, dtype=torch.uint8, device=shares.device)[index]
+            .cpu()
+            .numpy()
+        )
         confidence = _percent(best)
         found = {name: _percent(_MEASURES[name](shares)) for name in measures}
     return [
@@ -49,7 +56,9 @@ def _entropy(shares: torch.Tensor) -> torch.Tensor:
     import torch
 
     classes = torch.special.entr(shares).split(1, dim=1)
-    return reduce(torch.add, classes).clamp(0, None) / math.log(max(2, len(classes)))  # added as in `agreed`
+    return reduce(torch.add, classes).clamp(0, None) / math.log(
+        max(2, len(classes))
+    )  # added as in `agreed`
 
 
 def _lead(shares: torch.Tensor) -> torch.Tensor:

@@ -11,15 +11,22 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from segmentation.errors import InputError
-from segmentation.inference.batching import lanes
+from segmentation.inference.batching import parallel_chips
 from segmentation.inference.device import Device, Runtime, device_of, threads
-from segmentation.inference.engine import BYTES_PER_PIXEL, Wish, answers, facts, scores, settle
-from segmentation.inference.runtimes import chosen
-from segmentation.models.trained import Bundled
+from segmentation.inference.engine import (
+    BYTES_PER_PIXEL,
+    InferenceOptions,
+    predict_chips,
+    predict_from_scores,
+    runtime_facts,
+    scores,
+)
+from segmentation.inference.runtimes import choose_runtime
+from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 
 
-class Network(Bundled):
+class Network(TrainedSegmenter):
     """A trained network: learns shapes and textures as well as colours."""
 
     revision: ClassVar[int] = 4
@@ -29,34 +36,50 @@ class Network(Bundled):
     tile: Annotated[
         int | None,
         Field(
-            ge=32, json_schema_extra={"unit": "pixels"}, description="Length of a core in pixels; empty: the bundle's."
+            ge=32,
+            json_schema_extra={"unit": "pixels"},
+            description="Length of a core in pixels; empty: the bundle's.",
         ),
     ] = None
     margin: Annotated[
         int | None,
         Field(
-            ge=0, json_schema_extra={"unit": "pixels"}, description="Pixels seen around a core; empty: the bundle's."
+            ge=0,
+            json_schema_extra={"unit": "pixels"},
+            description="Pixels seen around a core; empty: the bundle's.",
         ),
     ] = None
-    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")
+    ] = "auto"
     runtime: Annotated[
         Literal["auto", Runtime],
-        Field(description="What computes on a CPU; auto: what suits the scene's size. On a GPU it is torch."),
+        Field(
+            description="What computes on a CPU; auto: what suits the scene's size. On a GPU it "
+            "is torch."
+        ),
     ] = "torch"
     tta: Annotated[
-        bool, Field(description="Look at each chip in its 8 turns and mirror images: better, 8 × slower.")
+        bool,
+        Field(
+            description="Look at each chip in its 8 turns and mirror images: better, 8 × slower."
+        ),
     ] = False
-    measures: Annotated[tuple[Measure, ...], Field(description="Filled in from the products asked for.")] = ()
+    measures: Annotated[
+        tuple[Measure, ...], Field(description="Filled in from the products asked for.")
+    ] = ()
 
     @model_validator(mode="after")
     def _has_no_other_on_a_gpu(self) -> Self:
         if self.device == "cuda" and self.runtime not in ("auto", "torch"):
-            raise InputError(f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out")
+            raise InputError(
+                f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out"
+            )
         return self
 
     @property
     def footprint(self) -> Footprint:
-        network = self.opened.card.network
+        network = self.loaded_bundle.card.network
         return Footprint(
             tile=network.tile if self.tile is None else self.tile,
             margin=network.margin if self.margin is None else self.margin,
@@ -74,38 +97,50 @@ class Network(Bundled):
         return 2 + measured + 4 * classes * self.footprint.blend
 
     @property
-    def undecided(self) -> bool:
+    def unresolved(self) -> bool:
         return self.runtime == "auto"
 
-    def decided(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
-        runtime, against = chosen(self.opened, self.device, pixels)
-        return self.model_copy(update={"runtime": runtime}), tuple(Finding("warn", fact) for fact in against)
+    def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
+        runtime, against = choose_runtime(self.loaded_bundle, self.device, pixels)
+        return self.model_copy(update={"runtime": runtime}), tuple(
+            Finding("warn", fact) for fact in against
+        )
 
-    def measuring(self, measures: Sequence[Measure]) -> Self:
+    def with_measures(self, measures: Sequence[Measure]) -> Self:
         return self.model_copy(update={"measures": tuple(measures)})
 
-    def computing(self) -> dict[str, str]:
-        return facts(self.opened, *self._computing)
+    def runtime_facts(self) -> dict[str, str]:
+        return runtime_facts(self.loaded_bundle, *self._computing)
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
-        return next(self.stream([chip]))
+        return next(self.predict_many([chip]))
 
-    def stream(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
-        return answers(self.opened, *self._computing, chips, self._lanes(threads()) + 1)
+    def predict_many(self, chips: Iterable[xr.Dataset]) -> Iterator[Prediction]:
+        return predict_chips(
+            self.loaded_bundle, *self._computing, chips, self._lanes(threads()) + 1
+        )
 
-    def score(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
-        return scores(self.opened, *self._computing, chips, self._lanes(threads()) + 1, self.footprint.margin)
+    def score_many(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
+        return scores(
+            self.loaded_bundle,
+            *self._computing,
+            chips,
+            self._lanes(threads()) + 1,
+            self.footprint.margin,
+        )
 
-    def settle(self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]) -> Prediction:
-        return settle(self.opened.card, self.measures, total, valid)
+    def predict_from_scores(
+        self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]
+    ) -> Prediction:
+        return predict_from_scores(self.loaded_bundle.card, self.measures, total, valid)
 
     @property
-    def _computing(self) -> tuple[Device, Wish]:
+    def _computing(self) -> tuple[Device, InferenceOptions]:
         """On which device of this process, and how."""
         device = device_of(self.device)
         runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
-        return device, Wish(runtime, self.tta, self.measures)
+        return device, InferenceOptions(runtime, self.tta, self.measures)
 
     def _lanes(self, threads: int) -> int:
         tile, margin, *_ = self.footprint
-        return lanes((tile + 2 * margin) ** 2, threads)
+        return parallel_chips((tile + 2 * margin) ** 2, threads)

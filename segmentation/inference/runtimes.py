@@ -18,7 +18,7 @@ from segmentation.inference.device import Device, Engine, Runtime, device_of
 from segmentation.models.bundle import Bundle, load
 from segmentation.models.card import Card
 from segmentation.networks.architectures import stride_of
-from segmentation.networks.restore import trained
+from segmentation.networks.restore import load_for_inference
 
 if TYPE_CHECKING:
     from segmentation.inference.device import Logits
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 REPAYS = 400_000_000
 """Pixels of a scene from which another runtime than torch is worth its start.
 
-OpenVINO takes some 6 s of a core to start in each process, and saves 0.12 s a megapixel with the demo network and more
-with larger ones: a process repays it in 50 megapixels. Here eight do, the planning one among them. How many there are
-is not asked, for what computes must not follow from it.
+OpenVINO takes some 6 s of a core to start in each process, and saves 0.12 s a megapixel with the
+demo network and more with larger ones: a process repays it in 50 megapixels. Here eight do, the
+planning one among them. How many there are is not asked, for what computes must not follow from it.
 """
 
 _AGREEING = 0.9999
@@ -47,7 +47,7 @@ _STAND_INS: tuple[Runtime, ...] = ("openvino", "onnx")
 """What computes sooner than torch on a CPU, the fastest first."""
 
 
-class _UnfitError(Exception):
+class _RuntimeMismatchError(Exception):
     """A runtime cannot stand in for torch. Its words go on where the runtime's name ends."""
 
 
@@ -58,28 +58,31 @@ def engine(bundle: Bundle, device: Device, runtime: Runtime) -> Engine:
     """
     try:
         return _engine(bundle.digest, bundle.folder, device, runtime)
-    except _UnfitError as fact:
+    except _RuntimeMismatchError as fact:
         raise InputError(f"runtime {runtime} {fact}; leave runtime out") from fact
 
 
-def chosen(bundle: Bundle, device: Literal["auto", "cpu", "cuda"], pixels: int) -> tuple[Runtime, tuple[str, ...]]:
-    """What computes a scene of so many pixels soonest, and what speaks against those that are installed and do not."""
+def choose_runtime(
+    bundle: Bundle, device: Literal["auto", "cpu", "cuda"], pixels: int
+) -> tuple[Runtime, tuple[str, ...]]:
+    """What computes a scene of so many pixels soonest, and what speaks against those that are
+    installed and do not."""
     if pixels < REPAYS or device_of(device) == "cuda":
         return "torch", ()
     against: list[str] = []
     for runtime in _STAND_INS:
-        if _lacking(runtime):
+        if _missing_package(runtime):
             continue
         try:
             _engine(bundle.digest, bundle.folder, "cpu", runtime)
-        except _UnfitError as fact:
+        except _RuntimeMismatchError as fact:
             against.append(f"runtime {runtime} {fact}, and is not used")
         else:
             return runtime, tuple(against)
     return "torch", tuple(against)
 
 
-def _lacking(runtime: Runtime) -> str | None:
+def _missing_package(runtime: Runtime) -> str | None:
     """A package which that runtime needs and that is not installed."""
     for package in PACKAGES[runtime]:
         try:
@@ -94,38 +97,44 @@ _making = threading.RLock()
 
 def _engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
     with _making:  # or two threads would load it twice
-        return _made(digest, folder, device, runtime)
+        return _load_engine(digest, folder, device, runtime)
 
 
 @cache
-def _made(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
+def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
     import torch
 
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     card = load(folder).card
     if runtime == "torch":
-        model, network = trained(load(folder)), card.network
+        model, network = load_for_inference(load(folder)), card.network
         if network.stride % (stride := stride_of(model)):
             raise InputError(
-                f"{network.architecture} on {network.encoder} takes chips of multiples of {stride} px, and the card in "
+                f"{network.architecture} on {network.encoder} takes chips of multiples of "
+                f"{stride} px, and the card in "
                 f"{folder} says stride {network.stride}; mend that or train it anew"
             )
         return Engine(card, device, model.to(device))
-    if package := _lacking(runtime):
+    if package := _missing_package(runtime):
         raise InputError(
             f"runtime {runtime} needs {package}, which is not installed; "
             f"pip install 'landweave[{runtime}]' or leave runtime out"
         )
-    plain = _made(digest, folder, device, "torch")
-    # a copy: tracing puts stand-ins in place of the weights, which a lane of the torch engine would meet
-    logits: Logits = PerShape(copy.deepcopy(plain.logits), compile_openvino if runtime == "openvino" else compile_onnx)
+    plain = _load_engine(digest, folder, device, "torch")
+    # a copy: tracing puts stand-ins in place of the weights, which a lane of the torch engine would
+    # meet
+    logits: Logits = PerShape(
+        copy.deepcopy(plain.logits), compile_openvino if runtime == "openvino" else compile_onnx
+    )
     try:
         share = agreement(plain.logits, logits, card)
     except Exception as error:  # what translates a network fails with whatever happens inside it
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise _UnfitError(f"cannot run bundle {card.name} ({first})") from error
+        raise _RuntimeMismatchError(f"cannot run bundle {card.name} ({first})") from error
     if share < _AGREEING:
-        raise _UnfitError(f"gives {1 - share:.2%} other labels than torch with bundle {card.name}")
+        raise _RuntimeMismatchError(
+            f"gives {1 - share:.2%} other labels than torch with bundle {card.name}"
+        )
     return Engine(card, device, logits)
 
 
@@ -135,8 +144,14 @@ def agreement(one: Logits, other: Logits, card: Card) -> float:
 
     length = -(-256 // card.network.stride) * card.network.stride
     dice = torch.Generator().manual_seed(0)
-    fine, coarse = (torch.randn(1, len(card.bands), n, n, generator=dice) for n in (length, length // 16))
+    fine, coarse = (
+        torch.randn(1, len(card.bands), n, n, generator=dice) for n in (length, length // 16)
+    )
     with torch.inference_mode():
-        chip = fine / 2 + torch.nn.functional.interpolate(coarse, size=(length, length), mode="bilinear")
-        labels = [logits(chip.to(memory_format=torch.channels_last)).argmax(1) for logits in (one, other)]
+        chip = fine / 2 + torch.nn.functional.interpolate(
+            coarse, size=(length, length), mode="bilinear"
+        )
+        labels = [
+            logits(chip.to(memory_format=torch.channels_last)).argmax(1) for logits in (one, other)
+        ]
         return float((labels[0] == labels[1]).float().mean())

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 
 BATCH: dict[Device, int] = {"cpu": 1, "cuda": 4}
-"""Chips in one call of the network. A constant: what is computed never follows how much memory happens to be free."""
+"""Chips in one call of the network. A constant: what is computed never follows how much memory
+happens to be free."""
 
 
-def normalised(chip: xr.Dataset, card: Card) -> npt.NDArray[np.float32]:
-    """What the network sees: `(band, y, x)` in the card's order, (value − mean) / std, and 0 where not valid.
+def normalise(chip: xr.Dataset, card: Card) -> npt.NDArray[np.float32]:
+    """What the network sees: `(band, y, x)` in the card's order, (value − mean) / std, and 0 where
+    not valid.
 
     Raises `InputError` where a band's values are not in the units the network was trained on.
     """
@@ -34,19 +36,31 @@ def normalised(chip: xr.Dataset, card: Card) -> npt.NDArray[np.float32]:
 
 
 def on_device(chips: Sequence[xr.Dataset], card: Card, device: Device) -> torch.Tensor:
-    """Chips as the network sees them, `(batch, band, y, x) float32` in channels_last; what travels is as filed."""
+    """Chips as the network sees them, `(batch, band, y, x) float32` in channels_last; what travels
+    is as filed."""
     import torch
 
     names = list(card.band_names)
-    ordered = [chip if list(chip["band"].values) == names else chip.sel(band=names) for chip in chips]
+    ordered = [
+        chip if list(chip["band"].values) == names else chip.sel(band=names) for chip in chips
+    ]
     first = ordered[0]
     check_units(first, [band.units for band in card.bands])
-    filed = (common_shape(name, [chip[name].values for chip in ordered], device) for name in ("pixels", "valid"))
+    filed = (
+        common_shape(name, [chip[name].values for chip in ordered], device)
+        for name in ("pixels", "valid")
+    )
     pixels, valid = (array.to(device, non_blocking=True) for array in filed)
     # One operation after the other in float32, as everywhere: fused they would round otherwise.
     seen = pixels.to(torch.float32, memory_format=torch.channels_last, copy=True)
-    factors = [first["scale"].values, first["offset"].values, *zip(*((b.mean, b.std) for b in card.bands), strict=True)]
-    scale, offset, mean, std = (torch.tensor(f, dtype=torch.float32, device=device)[:, None, None] for f in factors)
+    factors = [
+        first["scale"].values,
+        first["offset"].values,
+        *zip(*((b.mean, b.std) for b in card.bands), strict=True),
+    ]
+    scale, offset, mean, std = (
+        torch.tensor(f, dtype=torch.float32, device=device)[:, None, None] for f in factors
+    )
     seen.mul_(scale).add_(offset).sub_(mean).div_(std)
     return seen.masked_fill_(~valid[:, None], 0)
 

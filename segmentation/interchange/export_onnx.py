@@ -1,8 +1,10 @@
-"""A bundle's network as an ONNX file for other programs, with what the QGIS plug-in Deepness wants to know of it.
+"""A bundle's network as an ONNX file for other programs, with what the QGIS plug-in Deepness wants
+to know of it.
 
-Deepness (https://github.com/PUTvision/qgis-plugin-deepness, src/deepness/processing/models/model_base.py) hands every
-model `pixels / 255` in float32, whatever the raster's type; 0 is what it puts beyond the raster. All that turns this
-into what the network was trained on is therefore part of the graph, and so is the softmax.
+Deepness (https://github.com/PUTvision/qgis-plugin-deepness,
+src/deepness/processing/models/model_base.py) hands every model `pixels / 255` in float32, whatever
+the raster's type; 0 is what it puts beyond the raster. All that turns this into what the network
+was trained on is therefore part of the graph, and so is the softmax.
 """
 
 from __future__ import annotations
@@ -60,14 +62,20 @@ class Exported(NamedTuple):
 
 
 def export(
-    bundle: Bundle, file: Path, *, scale: float | None = None, offset: float = 0.0, tile: int | None = None
+    bundle: Bundle,
+    file: Path,
+    *,
+    scale: float | None = None,
+    offset: float = 0.0,
+    tile: int | None = None,
 ) -> Exported:
-    """Write the network of a bundle to `file`, float32 `(batch, band, size, size)` in, probabilities by class out.
+    """Write the network of a bundle to `file`, float32 `(batch, band, size, size)` in,
+    probabilities by class out.
 
-    Reflectance = pixel × scale + offset in the rasters it will see; by default as is usual for the type of those it was
-    trained on. `tile` is the size of a tile; by default one that wastes little, or for what looks at all of a chip, its
-    chips' own. The file is there whole, and checked with ONNX Runtime, or not at all. Raises `InputError` for a network
-    that cannot be exported.
+    Reflectance = pixel × scale + offset in the rasters it will see; by default as is usual for the
+    type of those it was trained on. `tile` is the size of a tile; by default one that wastes
+    little, or for what looks at all of a chip, its chips' own. The file is there whole, and checked
+    with ONNX Runtime, or not at all. Raises `InputError` for a network that cannot be exported.
     """
     _need_onnx()
     import onnx
@@ -78,7 +86,8 @@ def export(
     _check_file(file)
     if not (scale is None or 0 < scale < math.inf) or not math.isfinite(offset):
         raise InputError(
-            f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an --offset, or neither"
+            f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an "
+            "--offset, or neither"
         )
     if tile is None and network.support is None:
         tiling = as_chips(network)
@@ -102,7 +111,8 @@ def export(
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise InputError(
-            f"{network.architecture} on {network.encoder} of bundle {card.name} has parts that ONNX {OPSET} has no "
+            f"{network.architecture} on {network.encoder} of bundle {card.name} has parts that "
+            f"ONNX {OPSET} has no "
             f"word for ({' '.join(str(error).split())[:120]}); export another architecture"
         ) from error
     assert program is not None
@@ -114,13 +124,16 @@ def export(
     del model.metadata_props[:]
     for key, value in _metadata(bundle, tiling, scales, offsets).items():
         model.metadata_props.add(key=key, value=json.dumps(value))
-    model.doc_string = f"{card.name}. Bands in this order: {', '.join(card.band_names)}. Licence: {card.licence}."
+    model.doc_string = (
+        f"{card.name}. Bands in this order: {', '.join(card.band_names)}. Licence: {card.licence}."
+    )
     onnx.checker.check_model(model)
     content = model.SerializeToString()
     agreement = _agreement(graph, content, card, tiling.size, scales, offsets)
     if agreement < ALIKE:
         raise InputError(
-            f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels alone, less than "
+            f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels "
+            "alone, less than "
             f"{ALIKE:.2%}; export another architecture"
         )
     temporary = _beside(file)
@@ -137,7 +150,10 @@ def export(
 def _check_file(file: Path) -> None:
     """Say before the network is translated that its file cannot be written."""
     if file.is_dir():
-        raise InputError(f"cannot write {file}: it is a folder; name a file with --out, such as {file / 'model.onnx'}")
+        raise InputError(
+            f"cannot write {file}: it is a folder; name a file with --out, such as "
+            f"{file / 'model.onnx'}"
+        )
     try:
         if not file.parent.exists():
             file.parent.mkdir(parents=True)
@@ -157,10 +173,11 @@ def _unwritten(file: Path, error: OSError) -> InputError:
 
 
 def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
-    """Tiles that overlap by two margins at least, and start at multiples of the stride as seen from the first one.
+    """Tiles that overlap by two margins at least, and start at multiples of the stride as seen from
+    the first one.
 
-    Deepness gives half of an overlap to each neighbour, and takes overlaps in whole percents. Raises `InputError`
-    where no overlap does for a tile of `size` px.
+    Deepness gives half of an overlap to each neighbour, and takes overlaps in whole percents.
+    Raises `InputError` where no overlap does for a tile of `size` px.
     """
 
     def fitting(length: int) -> list[Tiling]:
@@ -173,7 +190,8 @@ def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
     if size is not None:
         if size % stride or not fitting(size):
             raise InputError(
-                f"--tile {size}: Deepness cannot cut tiles of {size} px that overlap by {2 * margin} px and start at "
+                f"--tile {size}: Deepness cannot cut tiles of {size} px that overlap by "
+                f"{2 * margin} px and start at "
                 f"multiples of {stride}; leave it out, or try {tiling_for(margin, stride).size}"
             )
         return fitting(size)[0]
@@ -186,10 +204,11 @@ def tiling_for(margin: int, stride: int, size: int | None = None) -> Tiling:
 
 
 def as_chips(network: NetworkModel) -> Tiling:
-    """Tiles as long as the chips here, for what looks at all of a chip: larger ones would show it other sights.
+    """Tiles as long as the chips here, for what looks at all of a chip: larger ones would show it
+    other sights.
 
-    They start at multiples of the stride where an overlap of two margins in whole percents, or of half a tile at most,
-    lets them.
+    They start at multiples of the stride where an overlap of two margins in whole percents, or of
+    half a tile at most, lets them.
     """
     length = network.tile + 2 * network.margin
     least = -(-200 * network.margin // length)
@@ -205,7 +224,8 @@ def _scale(card: Card, band: BandCard, given: float | None) -> float:
     usual = {"uint8": 1 / 255, "uint16": 1e-4, "int16": 1e-4, "float32": 1.0, "float64": 1.0}
     if band.dtype not in usual:
         raise InputError(
-            f"bundle {card.name} does not say what files it was trained on; say how pixels become reflectance, "
+            f"bundle {card.name} does not say what files it was trained on; say how pixels become "
+            "reflectance, "
             "for example --scale 0.0001"
         )
     return usual[band.dtype]
@@ -215,9 +235,9 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
     """Pixels / 255 → probabilities, in torch: the reference for what is exported."""
     import torch
 
-    from segmentation.networks.restore import restored
+    from segmentation.networks.restore import load_network
 
-    card, model = bundle.card, restored(bundle)
+    card, model = bundle.card, load_network(bundle)
     mean, std = (np.array([getattr(band, what) for band in card.bands]) for what in ("mean", "std"))
     # One multiplication and one addition, in double precision until here.
     factor, summand = np.array(scales) / std, (np.array(offsets) - mean) / std
@@ -230,14 +250,19 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
         def __init__(self) -> None:
             super().__init__()
             self.model = model.eval()
-            self.register_buffer("factor", torch.tensor(factor.reshape(1, -1, 1, 1), dtype=torch.float32))
-            self.register_buffer("summand", torch.tensor(summand.reshape(1, -1, 1, 1), dtype=torch.float32))
+            self.register_buffer(
+                "factor", torch.tensor(factor.reshape(1, -1, 1, 1), dtype=torch.float32)
+            )
+            self.register_buffer(
+                "summand", torch.tensor(summand.reshape(1, -1, 1, 1), dtype=torch.float32)
+            )
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             values = pixels * 255
             if integers:
                 values = values.round()  # exactly what the raster holds, up to 2²⁴
-            # Beyond the raster Deepness says 0 in every band; a network here sees 0 there after normalisation.
+            # Beyond the raster Deepness says 0 in every band; a network here sees 0 there after
+            # normalisation.
             there = (pixels != 0).any(1, keepdim=True)
             seen = (values * self.factor + self.summand) * there
             return (self.model(seen) / card.network.temperature).softmax(1)
@@ -245,7 +270,9 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
     return Graph().eval()
 
 
-def _metadata(bundle: Bundle, tiling: Tiling, scales: Sequence[float], offsets: Sequence[float]) -> dict[str, Any]:
+def _metadata(
+    bundle: Bundle, tiling: Tiling, scales: Sequence[float], offsets: Sequence[float]
+) -> dict[str, Any]:
     """What Deepness reads, by its names, and under ours what a person may ask later."""
     card = bundle.card
     return {
@@ -254,7 +281,8 @@ def _metadata(bundle: Bundle, tiling: Tiling, scales: Sequence[float], offsets: 
         "resolution": 100 * card.gsd,  # centimetres
         "tile_size": tiling.size,
         "tiles_overlap": tiling.overlap,
-        # Its defaults would turn pixels without a class above one half into the first class, and blur the map.
+        # Its defaults would turn pixels without a class above one half into the first class, and
+        # blur the map.
         "seg_thresh": 0.0,
         "seg_small_segment": 0,
         # Without these, versions that know them assume three bands.
@@ -273,12 +301,20 @@ def _metadata(bundle: Bundle, tiling: Tiling, scales: Sequence[float], offsets: 
 
 
 def _agreement(
-    graph: torch.nn.Module, content: bytes, card: Card, size: int, scales: Sequence[float], offsets: Sequence[float]
+    graph: torch.nn.Module,
+    content: bytes,
+    card: Card,
+    size: int,
+    scales: Sequence[float],
+    offsets: Sequence[float],
 ) -> float:
-    """Share of labels alike in torch and ONNX Runtime, in a batch of two chips like those of the training data."""
+    """Share of labels alike in torch and ONNX Runtime, in a batch of two chips like those of the
+    training data."""
     import torch
 
-    pixels = np.stack([_as_pixels(chip, card, scales, offsets) for chip in stand_ins(len(card.bands), 2, size)])
+    pixels = np.stack(
+        [_as_pixels(chip, card, scales, offsets) for chip in stand_ins(len(card.bands), 2, size)]
+    )
     pixels[0, :, : size // 4] = 0  # beyond a raster
     with torch.inference_mode():
         expected = graph(torch.from_numpy(pixels)).argmax(1).numpy()
@@ -291,9 +327,12 @@ def _as_pixels(
 ) -> npt.NDArray[np.float32]:
     """A normalised chip as Deepness would hand it over: `(band, y, x)`, pixels / 255."""
     facts = [
-        (band.mean, band.std, scale, offset) for band, scale, offset in zip(card.bands, scales, offsets, strict=True)
+        (band.mean, band.std, scale, offset)
+        for band, scale, offset in zip(card.bands, scales, offsets, strict=True)
     ]
-    mean, std, scale, offset = (np.reshape(column, (-1, 1, 1)) for column in zip(*facts, strict=True))
+    mean, std, scale, offset = (
+        np.reshape(column, (-1, 1, 1)) for column in zip(*facts, strict=True)
+    )
     stored = (chip * std + mean - offset) / scale
     for band, told in zip(stored, card.bands, strict=True):
         if told.dtype and not told.dtype.startswith("float"):
@@ -316,4 +355,6 @@ def _need_onnx() -> None:
 
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise InputError(f"exporting needs {', '.join(missing)}; install them: pip install 'landweave[onnx]'")
+        raise InputError(
+            f"exporting needs {', '.join(missing)}; install them: pip install 'landweave[onnx]'"
+        )

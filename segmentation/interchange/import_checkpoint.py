@@ -1,4 +1,5 @@
-"""Weights that another program trained → a bundle: nothing in them is run, and they must be the card's."""
+"""Weights that another program trained → a bundle: nothing in them is run, and they must be the
+card's."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from pydantic_core import from_json
 from segmentation.errors import InputError
 from segmentation.models.bundle import Bundle, check_folder, save
 from segmentation.models.card import Card
-from segmentation.models.weights import CHECKPOINTS, CORRUPT, LARGEST, SMP_CONFIG, SMP_WEIGHTS, tensor_facts
+from segmentation.models.weights import (
+    CHECKPOINTS,
+    CORRUPT,
+    LARGEST,
+    SMP_CONFIG,
+    SMP_WEIGHTS,
+    tensor_facts,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +33,14 @@ _WRAPPINGS = ("state_dict", "model_state_dict", "ema_state_dict", "model", "netw
 
 
 def convert(source: Path, card: Card, out: Path) -> Bundle:
-    """The bundle, in `out`, of the network whose parameters `source` holds and whose nature `card` tells.
+    """The bundle, in `out`, of the network whose parameters `source` holds and whose nature `card`
+    tells.
 
-    `source` is a checkpoint of torch.save or Lightning, a safetensors file, or a folder with `config.json` and
-    `model.safetensors`. Stride, support, margin and disagreement are measured; what the card says of them is replaced.
-    Raises `InputError` in one line where the parameters are not those of the network.
+    `source` is a checkpoint of torch.save or Lightning, a safetensors file, or a folder with
+    `config.json` and
+    `model.safetensors`. Stride, support, margin and disagreement are measured; what the card says
+    of them is replaced. Raises `InputError` in one line where the parameters are not those of the
+    network.
     """
     from segmentation.networks.architectures import build, stride_of
     from segmentation.networks.receptive_field import choose_margin, support
@@ -38,7 +49,8 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     if len(card.legend) < 2:
         (only,) = card.legend.each()
         raise InputError(
-            f"{source} has one channel, {only.name}, and in a bundle's network the likeliest of several wins; train it "
+            f"{source} has one channel, {only.name}, and in a bundle's network the likeliest of "
+            "several wins; train it "
             f"with two and name both: --classes Other,{only.name}"
         )
     model = build(card)
@@ -49,14 +61,24 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     reach = support(model, len(card.bands), stride=stride)
     chips = stand_ins(len(card.bands), 2, -(-512 // stride) * stride)
     margin = choose_margin(model, chips, tile=card.network.tile, stride=stride, support=reach)
-    known = {"stride": stride, "support": reach, "margin": margin.margin, "disagreement": round(margin.disagreement, 6)}
-    training = {**card.training, "converted from": source.name, "margin measured on": "random chips with 1/f spectrum"}
+    known = {
+        "stride": stride,
+        "support": reach,
+        "margin": margin.margin,
+        "disagreement": round(margin.disagreement, 6),
+    }
+    training = {
+        **card.training,
+        "converted from": source.name,
+        "margin measured on": "random chips with 1/f spectrum",
+    }
     network = card.network.model_copy(update=known)
     return save(out, card.model_copy(update={"model": network, "training": training}), state)
 
 
 def smp_settings(folder: Path) -> dict[str, Any]:
-    """What a folder of `save_pretrained` says of its network, in a card's words: architecture, encoder, options.
+    """What a folder of `save_pretrained` says of its network, in a card's words: architecture,
+    encoder, options.
 
     `bands` and `classes` are counts. Raises `InputError` where it says nothing.
     """
@@ -64,11 +86,16 @@ def smp_settings(folder: Path) -> dict[str, Any]:
     try:
         told = from_json(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as JSON: {' '.join(str(error).split())[:100]}") from error
+        raise InputError(
+            f"{file} cannot be read as JSON: {' '.join(str(error).split())[:100]}"
+        ) from error
     expected = ("_model_class", "encoder_name", "in_channels", "classes")
     if not isinstance(told, dict) or any(name not in told for name in expected):
-        raise InputError(f"{file} is not of segmentation-models-pytorch: it does not say {', '.join(expected)}")
-    # Weights to start from, other heads, what comes after the logits: no part of the network as a card tells it.
+        raise InputError(
+            f"{file} is not of segmentation-models-pytorch: it does not say {', '.join(expected)}"
+        )
+    # Weights to start from, other heads, what comes after the logits: no part of the network as a
+    # card tells it.
     others = {*expected, "encoder_weights", "aux_params", "activation"}
     return {
         "architecture": str(told["_model_class"]).lower(),
@@ -80,26 +107,32 @@ def smp_settings(folder: Path) -> dict[str, Any]:
 
 
 def parameters(source: Path) -> dict[str, Tensor]:
-    """Tensors by name, as `source` has them; `InputError` where it holds none or something that could run."""
+    """Tensors by name, as `source` has them; `InputError` where it holds none or something that
+    could run."""
     file = source / SMP_WEIGHTS if source.is_dir() else source
     if not file.is_file():
         raise InputError(
-            f"{file} is not there; name a checkpoint ({', '.join(CHECKPOINTS)}) or a folder with {SMP_WEIGHTS}"
+            f"{file} is not there; name a checkpoint ({', '.join(CHECKPOINTS)}) or a folder with "
+            f"{SMP_WEIGHTS}"
         )
     size = file.stat().st_size
     if size > LARGEST:
-        raise InputError(f"{file} has {size:,} bytes, more than any network here; {LARGEST:,} is the most that is read")
+        raise InputError(
+            f"{file} has {size:,} bytes, more than any network here; {LARGEST:,} is the most that "
+            "is read"
+        )
     if file.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
         with file.open("rb") as stream:
             tensor_facts(stream, size, file)
         return load_file(file)
-    return _tensors(_unpickled(file), file)
+    return _tensors(_unpickle(file), file)
 
 
-def _unpickled(file: Path) -> Any:
-    """What a checkpoint holds, by torch's unpickler of tensors and plain values, which refuses everything else."""
+def _unpickle(file: Path) -> Any:
+    """What a checkpoint holds, by torch's unpickler of tensors and plain values, which refuses
+    everything else."""
     import torch
 
     try:
@@ -107,14 +140,23 @@ def _unpickled(file: Path) -> Any:
             warnings.simplefilter("ignore")  # of old formats; what cannot be read is said below
             return torch.load(file, map_location="cpu", weights_only=True)
     except CORRUPT as error:
-        first = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
+        first = next(
+            (
+                line.strip()
+                for line in str(error).splitlines()
+                if "GLOBAL" in line or "global" in line
+            ),
+            "",
+        )
         if first:
             raise InputError(
                 f"{file} holds more than tensors, which could run when opened ({first[:160]}); "
-                "save the parameters alone, torch.save(model.state_dict(), FILE), where you trust it"
+                "save the parameters alone, torch.save(model.state_dict(), FILE), where you trust "
+                "it"
             ) from error
         raise InputError(
-            f"{file} is not a checkpoint that torch.save wrote, or damaged ({type(error).__name__}); copy it again"
+            f"{file} is not a checkpoint that torch.save wrote, or damaged "
+            f"({type(error).__name__}); copy it again"
         ) from error
 
 
@@ -124,27 +166,42 @@ def _tensors(loaded: Any, file: Path) -> dict[str, Tensor]:
     for key in (None, *_WRAPPINGS):
         inner = loaded if key is None else loaded.get(key) if isinstance(loaded, Mapping) else None
         if isinstance(inner, Mapping):
-            tensors = {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)}
+            tensors = {
+                name: value for name, value in inner.items() if isinstance(value, torch.Tensor)
+            }
             if tensors and len(tensors) == len(inner):
                 return {str(name): tensor for name, tensor in tensors.items()}
-    keys = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, Mapping) else type(loaded).__name__
+    keys = (
+        ", ".join(map(str, list(loaded)[:5]))
+        if isinstance(loaded, Mapping)
+        else type(loaded).__name__
+    )
     raise InputError(
-        f"{file} has no parameters under {', '.join(_WRAPPINGS)}; it holds {keys[:160]}: save its state_dict"
+        f"{file} has no parameters under {', '.join(_WRAPPINGS)}; it holds {keys[:160]}: save its "
+        "state_dict"
     )
 
 
-def fitting(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path, card: Card) -> dict[str, Tensor]:
+def fitting(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path, card: Card
+) -> dict[str, Tensor]:
     """The parameters under the network's own names; `InputError` says in one line which do not fit.
 
-    A prefix that a training program put before each name is taken away, and what lies beside it, such as the weights
-    of a loss, is left out.
+    A prefix that a training program put before each name is taken away, and what lies beside it,
+    such as the weights of a loss, is left out.
     """
     import torch
 
     prefix = _prefix(given, expected)
-    state = {name.removeprefix(prefix): tensor for name, tensor in given.items() if name.startswith(prefix)}
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in given.items()
+        if name.startswith(prefix)
+    }
     # Counters of batch norms decide nothing in a trained network, and old checkpoints have none.
-    state |= {n: t for n, t in expected.items() if n.endswith("num_batches_tracked") and n not in state}
+    state |= {
+        n: t for n, t in expected.items() if n.endswith("num_batches_tracked") and n not in state
+    }
     missing = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
     shaped = [
@@ -154,24 +211,36 @@ def fitting(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source:
     ]
     facts = [
         f"{len(names)} {what} ({names[0]}{', …' if len(names) > 1 else ''})"
-        for names, what in ((shaped, "have another shape"), (missing, "are missing"), (unknown, "are unknown"))
+        for names, what in (
+            (shaped, "have another shape"),
+            (missing, "are missing"),
+            (unknown, "are unknown"),
+        )
         if names
     ]
     if facts:
         network = card.network
         raise InputError(
-            f"{source} does not fit {network.architecture} on {network.encoder} with {len(card.bands)} bands and "
-            f"{len(card.legend)} classes: of its parameters {', '.join(facts)}; name what it was trained as"
+            f"{source} does not fit {network.architecture} on {network.encoder} with "
+            f"{len(card.bands)} bands and "
+            f"{len(card.legend)} classes: of its parameters {', '.join(facts)}; name what it was "
+            "trained as"
         )
     if odd := [name for name, tensor in expected.items() if not _is_plain(state[name], tensor)]:
-        what = f"{state[odd[0]].dtype}, {state[odd[0]].layout}, on {state[odd[0]].device}".replace("torch.", "")
+        what = f"{state[odd[0]].dtype}, {state[odd[0]].layout}, on {state[odd[0]].device}".replace(
+            "torch.", ""
+        )
         raise InputError(
-            f"{source} holds no plain numbers of 16 to 64 bits in {odd[0]} ({what}); save the network as it was "
+            f"{source} holds no plain numbers of 16 to 64 bits in {odd[0]} ({what}); save the "
+            "network as it was "
             "trained, neither quantised nor sparse"
         )
     broken = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:
-        raise InputError(f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an earlier one")
+        raise InputError(
+            f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an "
+            "earlier one"
+        )
     return {name: state[name] for name in expected}
 
 
@@ -194,17 +263,20 @@ def _prefix(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
 
 
 def stand_ins(bands: int, count: int, length: int) -> list[npt.NDArray[np.float32]]:
-    """Chips `(band, y, x)` for measuring a network whose scenes nobody has here: as normalised ones are on average.
+    """Chips `(band, y, x)` for measuring a network whose scenes nobody has here: as normalised ones
+    are on average.
 
-    Every band has mean 0 and deviation 1, and the 1/f spectrum of natural images (Field 1987); bands agree in most of
-    what they show, as they do on the ground.
+    Every band has mean 0 and deviation 1, and the 1/f spectrum of natural images (Field 1987);
+    bands agree in most of what they show, as they do on the ground.
     """
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(length)[:, None], np.fft.rfftfreq(length)[None])
     frequency[0, 0] = np.inf
     chips = []
     for _ in range(count):
-        noise = rng.standard_normal((bands, length, length)) + 2 * rng.standard_normal((1, length, length))
+        noise = rng.standard_normal((bands, length, length)) + 2 * rng.standard_normal(
+            (1, length, length)
+        )
         seen = np.fft.irfft2(np.fft.rfft2(noise) / frequency, (length, length))
         seen /= seen.std((1, 2), keepdims=True)
         chips.append(seen.astype(np.float32))

@@ -1,6 +1,7 @@
 """A trained model on disk: a folder with its weights and the card that says what they are for.
 
-One file holds numbers, `model.json` the card, told as a STAC Item. Opening a bundle runs no code from it.
+One file holds numbers, `model.json` the card, told as a STAC Item. Opening a bundle runs no code
+from it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from segmentation.errors import InputError
-from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, Model, NetworkModel, Support
+from segmentation.models.card import (
+    QUANTILES,
+    BandCard,
+    Card,
+    ForestModel,
+    Model,
+    NetworkModel,
+    Support,
+)
 from segmentation.models.stac_mlm import KINDS, card_of, item_of
 from segmentation.models.weights import LARGEST, refuse_checkpoint, tensor_facts
 
@@ -70,7 +79,9 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the card, and so, through the hash that the card holds, of the weights."""
-        canonical = json.dumps(self.card.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(
+            self.card.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+        )
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
@@ -78,7 +89,8 @@ class Bundle:
         return self.folder / KINDS[self.card.model.kind].weights
 
     def check(self) -> None:
-        """Read the weights and compare them with the card; raises `InputError` where they are not the card's."""
+        """Read the weights and compare them with the card; raises `InputError` where they are not
+        the card's."""
         self.content()
 
     def content(self) -> bytes:
@@ -103,11 +115,14 @@ class Bundle:
         try:
             return tensors(content)
         except SafetensorError as error:
-            raise InputError(f"{self.weights_file} is not a safetensors file ({error}); save it as one") from error
+            raise InputError(
+                f"{self.weights_file} is not a safetensors file ({error}); save it as one"
+            ) from error
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `InputError` where a bundle cannot be written, or not without something else being lost.
+    """Raise `InputError` where a bundle cannot be written, or not without something else being
+    lost.
 
     It replaces the folder. To be asked before the work that ends in a bundle, which may take hours.
     """
@@ -122,24 +137,32 @@ def check_folder(folder: Path) -> None:
 
 
 def _unwritten(folder: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write to {folder.parent}: {error.strerror}; name another folder with --out")
+    return InputError(
+        f"cannot write to {folder.parent}: {error.strerror}; name another folder with --out"
+    )
 
 
 def _check_replaceable(folder: Path) -> None:
     """Raise `InputError` where there is anything in a folder's place but a bundle."""
     if folder.resolve() == Path.cwd():
-        raise InputError(f"{folder} is the folder you are in, which a bundle replaces; name a new one")
+        raise InputError(
+            f"{folder} is the folder you are in, which a bundle replaces; name a new one"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, and a bundle is a folder; name a new one")
     inside = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
     ours = {CARD, *BESIDE, *(kind.weights for kind in KINDS.values())}
     if foreign := [name for name in inside if name not in ours or not (folder / name).is_file()]:
-        raise InputError(f"{folder} holds other files than a bundle's, {foreign[0]} for one; name a new folder")
+        raise InputError(
+            f"{folder} holds other files than a bundle's, {foreign[0]} for one; name a new folder"
+        )
     if inside:
         try:
             read_card(folder / CARD)
         except InputError as mistake:
-            raise InputError(f"{folder} holds other files, not a bundle; name a new folder") from mistake
+            raise InputError(
+                f"{folder} holds other files, not a bundle; name a new folder"
+            ) from mistake
 
 
 def names() -> tuple[str, ...]:
@@ -150,8 +173,8 @@ def names() -> tuple[str, ...]:
 def load(where: str | Path) -> Bundle:
     """The bundle of that name, if it comes with the package, else the one in that folder.
 
-    Reads the card alone. Raises `InputError` where a file is missing, the card is not one, or the weights are longer or
-    shorter than it says.
+    Reads the card alone. Raises `InputError` where a file is missing, the card is not one, or the
+    weights are longer or shorter than it says.
     """
     folder = PACKAGED / where if str(where) in names() else Path(where)
     if not folder.is_dir():
@@ -159,7 +182,7 @@ def load(where: str | Path) -> Bundle:
     if not (folder / CARD).is_file():
         raise _no_bundle(folder, CARD)
     stat = (folder / CARD).stat()
-    bundle = _opened(folder, stat.st_mtime_ns, stat.st_size)
+    bundle = _open_cached(folder, stat.st_mtime_ns, stat.st_size)
     if not bundle.weights_file.is_file():
         raise _no_bundle(folder, bundle.weights_file.name)
     if bundle.weights_file.stat().st_size != bundle.card.size:
@@ -182,7 +205,7 @@ def _no_bundle(folder: Path, missing: str) -> InputError:
 
 
 @lru_cache(maxsize=16)
-def _opened(folder: Path, mtime_ns: int, size: int) -> Bundle:
+def _open_cached(folder: Path, mtime_ns: int, size: int) -> Bundle:
     return Bundle(folder, read_card(folder / CARD))
 
 
@@ -196,19 +219,25 @@ def read_card(file: Path) -> Card:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         what = " ".join(str(error).split())[:300]
-        raise InputError(f"{file} is not the card of a bundle ({what}); mend that or train the bundle anew") from error
+        raise InputError(
+            f"{file} is not the card of a bundle ({what}); mend that or train the bundle anew"
+        ) from error
 
 
 def save(folder: Path, card: Card, state: Mapping[str, Tensor], *, half: bool = False) -> Bundle:
     """Write the bundle of a network, as `write` does, from its parameters by name.
 
-    `half` stores matrices and kernels as float16; vectors, such as the statistics of batch norms, stay as they are.
+    `half` stores matrices and kernels as float16; vectors, such as the statistics of batch norms,
+    stay as they are.
     """
     import torch
     from safetensors.torch import save as serialised
 
     stored = {
-        name: (tensor.half() if half and tensor.ndim > 1 else tensor).detach().to(torch.device("cpu")).contiguous()
+        name: (tensor.half() if half and tensor.ndim > 1 else tensor)
+        .detach()
+        .to(torch.device("cpu"))
+        .contiguous()
         for name, tensor in state.items()
     }
     return write(folder, card, serialised(stored))
@@ -217,10 +246,13 @@ def save(folder: Path, card: Card, state: Mapping[str, Tensor], *, half: bool = 
 def write(folder: Path, card: Card, content: bytes) -> Bundle:
     """Write a bundle whole or not at all, in place of one that is there; returns it as written.
 
-    `content` is the file of weights. Raises `InputError` rather than replace a folder that holds anything else.
+    `content` is the file of weights. Raises `InputError` rather than replace a folder that holds
+    anything else.
     """
     check_folder(folder)
-    card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})
+    card = card.model_copy(
+        update={"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    )
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     try:
         new.mkdir(parents=True)

@@ -1,4 +1,5 @@
-"""What a model is, what it wants to see and what is known about its answers: the card of a bundle."""
+"""What a model is, what it wants to see and what is known about its answers: the card of a
+bundle."""
 
 from __future__ import annotations
 
@@ -12,16 +13,29 @@ from segmentation.legend import Legend
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Where a card says how a band's values lay in the training data."""
 
-# What a card may say to the network's constructor: its shape, and nothing that names a file or a download.
+# What a card may say to the network's constructor: its shape, and nothing that names a file or a
+# download.
 OptionName = Annotated[
-    str, Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|members|decoder_[a-z0-9_]+)$")
+    str,
+    Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|members|decoder_[a-z0-9_]+)$"),
 ]
 # Bounded, so that no card asks for more memory than any network here needs.
 _OptionNumber = Annotated[int, Field(ge=-1, le=4096)]
 OptionValue = bool | _OptionNumber | float | str | tuple[_OptionNumber, ...] | None
 
 DType = Literal[
-    "", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"
+    "",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
 ]
 
 # A name stands in messages of one line.
@@ -37,7 +51,8 @@ def brief(number: float) -> float:
 
 
 class Support(NamedTuple):
-    """How far a network looks from the pixel it labels, in pixels: exact, found by NaN propagation."""
+    """How far a network looks from the pixel it labels, in pixels: exact, found by NaN
+    propagation."""
 
     up: int
     down: int
@@ -46,23 +61,31 @@ class Support(NamedTuple):
 
 
 class BandCard(BaseModel):
-    """One band as a model wants it, and how its values lay in the training data, in its own units."""
+    """One band as a model wants it, and how its values lay in the training data, in its own
+    units."""
 
     model_config = _VALUE
 
-    name: Annotated[Name, Field(description="Common name, with its source where a scene has several.")]
+    name: Annotated[
+        Name, Field(description="Common name, with its source where a scene has several.")
+    ]
     units: Literal["reflectance", "dn"] = "reflectance"
-    dtype: Annotated[DType, Field(description="Of the files it was trained on; empty where nobody knows.")] = ""
+    dtype: Annotated[
+        DType, Field(description="Of the files it was trained on; empty where nobody knows.")
+    ] = ""
     mean: float
     std: Annotated[float, Field(gt=0)]
     quantiles: Annotated[
-        tuple[float, ...], Field(description="At QUANTILES, of the training pixels; empty where nobody knows.")
+        tuple[float, ...],
+        Field(description="At QUANTILES, of the training pixels; empty where nobody knows."),
     ] = ()
 
     @model_validator(mode="after")
     def _one_for_each(self) -> BandCard:
         if self.quantiles and len(self.quantiles) != len(QUANTILES):
-            raise ValueError(f"band {self.name} has {len(self.quantiles)} quantiles instead of {len(QUANTILES)}")
+            raise ValueError(
+                f"band {self.name} has {len(self.quantiles)} quantiles instead of {len(QUANTILES)}"
+            )
         return self
 
 
@@ -72,22 +95,46 @@ class NetworkModel(BaseModel):
     model_config = _VALUE
 
     kind: Literal["network"] = "network"
-    architecture: Annotated[Name, Field(description="Its name in `segmentation.networks.architectures`, such as unet.")]
-    encoder: Annotated[str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")]
-    options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
-    tile: Annotated[int, Field(ge=1, le=65536, description="Target length of a core, in pixels.")] = 1024
+    architecture: Annotated[
+        Name, Field(description="Its name in `segmentation.networks.architectures`, such as unet.")
+    ]
+    encoder: Annotated[
+        str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")
+    ]
+    options: Annotated[
+        dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")
+    ] = {}
+    tile: Annotated[
+        int, Field(ge=1, le=65536, description="Target length of a core, in pixels.")
+    ] = 1024
     margin: Annotated[
         int,
-        Field(ge=0, le=65536, description="Default margin, in pixels; a multiple of the stride where chips are cut."),
+        Field(
+            ge=0,
+            le=65536,
+            description="Default margin, in pixels; a multiple of the stride where chips are cut.",
+        ),
     ]
-    stride: Annotated[int, Field(ge=1, le=4096, description="It is shift-invariant modulo this many pixels.")] = 32
+    stride: Annotated[
+        int, Field(ge=1, le=4096, description="It is shift-invariant modulo this many pixels.")
+    ] = 32
     support: Annotated[Support | None, Field(description="Null where it looks at the whole chip.")]
     disagreement: Annotated[
         float,
-        Field(ge=0, le=1, description="Share of labels unlike the untiled result, at the default tile and margin."),
+        Field(
+            ge=0,
+            le=1,
+            description="Share of labels unlike the untiled result, at the "
+            "default tile and margin.",
+        ),
     ]
     temperature: Annotated[
-        float, Field(gt=0, description="Logits are divided by it before the softmax, which makes it a probability.")
+        float,
+        Field(
+            gt=0,
+            description="Logits are divided by it before the softmax, which makes "
+            "it a probability.",
+        ),
     ] = 1.0
 
     @model_validator(mode="after")
@@ -98,25 +145,35 @@ class NetworkModel(BaseModel):
 
 
 class ForestModel(BaseModel):
-    """A forest of decision trees: labels from a pixel's bands, their ratios and what lies within a few pixels."""
+    """A forest of decision trees: labels from a pixel's bands, their ratios and what lies within a
+    few pixels."""
 
     model_config = _VALUE
 
     kind: Literal["forest"] = "forest"
     estimator: Annotated[
-        Name, Field(description="Its name in `segmentation.forests.estimators`, such as random-forest.")
+        Name,
+        Field(description="Its name in `segmentation.forests.estimators`, such as random-forest."),
     ]
     features: Annotated[
         tuple[Name, ...],
         Field(
             min_length=1,
-            description="What it sees of a pixel, by their names in `segmentation.forests.pixel_features`, in order.",
+            description="What it sees of a pixel, by their names in "
+            "`segmentation.forests.pixel_features`, in order.",
         ),
     ]
     temperature: Annotated[
-        float, Field(gt=0, description="Logarithms of its votes are divided by it, which makes them probabilities.")
+        float,
+        Field(
+            gt=0,
+            description="Logarithms of its votes are divided by it, which makes "
+            "them probabilities.",
+        ),
     ] = 1.0
-    sklearn: Annotated[str, Field(description="Version of scikit-learn it was trained with; another is refused.")]
+    sklearn: Annotated[
+        str, Field(description="Version of scikit-learn it was trained with; another is refused.")
+    ]
 
 
 Model = Annotated[NetworkModel | ForestModel, Field(discriminator="kind")]
@@ -128,23 +185,38 @@ class Card(BaseModel):
     model_config = _VALUE
 
     name: Name
-    bands: Annotated[tuple[BandCard, ...], Field(min_length=1, description="In the order of its channels.")]
-    gsd: Annotated[float, Field(gt=0, description="Ground sampling distance it was trained at, in metres.")]
-    legend: Annotated[Legend, Field(description="Its classes, in the order of its output channels.")]
+    bands: Annotated[
+        tuple[BandCard, ...], Field(min_length=1, description="In the order of its channels.")
+    ]
+    gsd: Annotated[
+        float, Field(gt=0, description="Ground sampling distance it was trained at, in metres.")
+    ]
+    legend: Annotated[
+        Legend, Field(description="Its classes, in the order of its output channels.")
+    ]
     model: Model
     training: Annotated[
         dict[str, JsonValue],
         Field(
-            description="Which data, which seeds, which program. `bbox` (west, south, east, north in degrees), "
-            "`start_datetime` and `end_datetime` (2024-06-01T00:00:00Z) say where and when, if they are there."
+            description="Which data, which seeds, which program. `bbox` (west, south, east, north "
+            "in degrees), "
+            "`start_datetime` and `end_datetime` (2024-06-01T00:00:00Z) say where and when, if "
+            "they are there."
         ),
     ]
-    metrics: Annotated[dict[str, float], Field(description="Measured on data it was not trained on.")]
+    metrics: Annotated[
+        dict[str, float], Field(description="Measured on data it was not trained on.")
+    ]
     licence: Annotated[str, Field(description="An SPDX identifier, or a sentence.")]
     sha256: Annotated[
-        str, Field(pattern=r"^([0-9a-f]{64})?$", description="Of the file of weights; filled in by `save`.")
+        str,
+        Field(
+            pattern=r"^([0-9a-f]{64})?$", description="Of the file of weights; filled in by `save`."
+        ),
     ] = ""
-    size: Annotated[int, Field(ge=0, description="Bytes in the file of weights; filled in by `save`.")] = 0
+    size: Annotated[
+        int, Field(ge=0, description="Bytes in the file of weights; filled in by `save`.")
+    ] = 0
 
     @model_validator(mode="after")
     def _bands_once(self) -> Card:
@@ -160,12 +232,16 @@ class Card(BaseModel):
     def network(self) -> NetworkModel:
         """The card's part on its network; `InputError` where the model is of another kind."""
         if self.model.kind != "network":
-            raise InputError(f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does")
+            raise InputError(
+                f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does"
+            )
         return self.model
 
     @property
     def forest(self) -> ForestModel:
         """The card's part on its forest; `InputError` where the model is of another kind."""
         if self.model.kind != "forest":
-            raise InputError(f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does")
+            raise InputError(
+                f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does"
+            )
         return self.model

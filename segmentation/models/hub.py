@@ -1,7 +1,8 @@
-"""Models by id: `hf://owner/name[@revision]` → a folder on this machine that holds a card and safetensors, no more.
+"""Models by id: `hf://owner/name[@revision]` → a folder on this machine that holds a card and
+safetensors, no more.
 
-Three requests by hand, so that their size, time and hosts are bounded: the hub's own client takes files of any kind and
-length, and a token from disk.
+Three requests by hand, so that their size, time and hosts are bounded: the hub's own client takes
+files of any kind and length, and a token from disk.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ SECONDS = 1800.0
 """For all of a model; each answer must begin within `PATIENCE`."""
 PATIENCE = 30.0
 
-_ID = re.compile(r"hf://([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?", re.ASCII)
+_ID = re.compile(
+    r"hf://([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?", re.ASCII
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -48,13 +51,17 @@ class ModelId:
     """A branch, a tag or a commit."""
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.owner}/{self.name}" + (f"@{self.revision}" if self.revision != "main" else "")
+        return f"{SCHEME}{self.owner}/{self.name}" + (
+            f"@{self.revision}" if self.revision != "main" else ""
+        )
 
     @classmethod
     def parse(cls, text: str) -> ModelId:
         found = _ID.fullmatch(text)
         if found is None or ".." in text:
-            raise InputError(f"{text} names no model; write hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
+            raise InputError(
+                f"{text} names no model; write hf://OWNER/NAME or hf://OWNER/NAME@REVISION"
+            )
         return cls(found[1], found[2], found[3] or "main")
 
 
@@ -63,10 +70,12 @@ def is_id(text: str) -> bool:
     return text.startswith(SCHEME)
 
 
-def fetched(text: str) -> Path:
-    """The folder of a bundle with that id: checked, and downloaded unless that revision is here already.
+def fetch_bundle(text: str) -> Path:
+    """The folder of a bundle with that id: checked, and downloaded unless that revision is here
+    already.
 
-    Only networks are taken, whose weights are safetensors. Raises `InputError` in one line for anything else.
+    Only networks are taken, whose weights are safetensors. Raises `InputError` in one line for
+    anything else.
     """
     model = ModelId.parse(text)
 
@@ -77,21 +86,25 @@ def fetched(text: str) -> Path:
         card = read_card(folder / CARD)
         if card.model.kind != "network":
             raise InputError(
-                f"{model} holds a {card.model.kind}; only networks are taken from elsewhere; copy its folder here"
+                f"{model} holds a {card.model.kind}; only networks are taken from elsewhere; copy "
+                "its folder here"
             )
         hub.get(KINDS["network"].weights, folder, most=min(card.size, LARGEST))
 
-    return _cached(model, "bundle", download, lambda folder: load(folder).check())
+    return _fetch_cached(model, "bundle", download, lambda folder: load(folder).check())
 
 
-def fetched_foreign(text: str) -> Path:
-    """A folder with `config.json` and `model.safetensors` of segmentation-models-pytorch, for `landweave convert`."""
+def fetch_checkpoint(text: str) -> Path:
+    """A folder with `config.json` and `model.safetensors` of segmentation-models-pytorch, for
+    `landweave convert`."""
     model = ModelId.parse(text)
 
     def download(hub: _Hub, folder: Path) -> None:
         if not {SMP_CONFIG, SMP_WEIGHTS} <= hub.files:
             if CARD in hub.files:
-                raise InputError(f"{model} is a bundle as it is; name it wherever a bundle is asked for")
+                raise InputError(
+                    f"{model} is a bundle as it is; name it wherever a bundle is asked for"
+                )
             raise _no_bundle(model, hub.files)
         hub.get(SMP_CONFIG, folder, most=LARGEST_CARD)
         hub.get(SMP_WEIGHTS, folder, most=LARGEST)
@@ -101,11 +114,12 @@ def fetched_foreign(text: str) -> Path:
         with file.open("rb") as stream:
             tensor_facts(stream, file.stat().st_size, file)
 
-    return _cached(model, "foreign", download, check)
+    return _fetch_cached(model, "foreign", download, check)
 
 
 def cache_folder() -> Path:
-    """Where models are kept, by id and commit; removing it costs no more than downloading them again."""
+    """Where models are kept, by id and commit; removing it costs no more than downloading them
+    again."""
     platform = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or platform).expanduser() / "landweave" / "models"
 
@@ -114,16 +128,22 @@ def _no_bundle(model: ModelId, files: frozenset[str]) -> InputError:
     pickles = sorted(file for file in files if file.lower().endswith(PICKLES))
     if {SMP_CONFIG, SMP_WEIGHTS} <= files:
         mend = (
-            f"its bands and classes are not told; say them: landweave convert {model} --bands … --classes … --out DIR"
+            f"its bands and classes are not told; say them: landweave convert {model} --bands "
+            "… --classes … --out DIR"
         )
     elif pickles:
-        mend = f"{pickles[0]} can run code when opened and is not taken; ask its author for a bundle or for safetensors"
+        mend = (
+            f"{pickles[0]} can run code when opened and is not taken; ask its author for a "
+            "bundle or for safetensors"
+        )
     else:
         mend = "ask its author for a folder that `landweave train` wrote"
     return InputError(f"{model} is no bundle, it has no {CARD}; {mend}")
 
 
-def _cached(model: ModelId, what: str, download: Callable[[_Hub, Path], None], check: Callable[[Path], None]) -> Path:
+def _fetch_cached(
+    model: ModelId, what: str, download: Callable[[_Hub, Path], None], check: Callable[[Path], None]
+) -> Path:
     """The folder of that model's commit in the cache, there whole or not at all."""
     home = cache_folder() / model.owner / model.name
     if _COMMIT.fullmatch(model.revision) and _is_whole(home / f"{model.revision}-{what}", check):
@@ -169,23 +189,33 @@ class _Hub:
     @classmethod
     @contextmanager
     def of(cls, model: ModelId) -> Iterator[_Hub]:
-        """Ask what there is. The token comes from the environment alone, and goes to that host alone."""
+        """Ask what there is. The token comes from the environment alone, and goes to that host
+        alone."""
         import httpx
         from huggingface_hub.constants import ENDPOINT
 
         endpoint = (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
         token = os.environ.get("HF_TOKEN")
-        headers = {"user-agent": "landweave", **({"authorization": f"Bearer {token}"} if token else {})}
-        with httpx.Client(headers=headers, timeout=PATIENCE, follow_redirects=True, max_redirects=5) as client:
+        headers = {
+            "user-agent": "landweave",
+            **({"authorization": f"Bearer {token}"} if token else {}),
+        }
+        with httpx.Client(
+            headers=headers, timeout=PATIENCE, follow_redirects=True, max_redirects=5
+        ) as client:
             hub = cls(model, client, endpoint, monotonic() + SECONDS, "", frozenset())
             at = quote(model.revision, safe="")
-            told = b"".join(hub.read(f"api/models/{model.owner}/{model.name}/revision/{at}", LARGEST_CARD))
+            told = b"".join(
+                hub.read(f"api/models/{model.owner}/{model.name}/revision/{at}", LARGEST_CARD)
+            )
             try:
                 answer = json.loads(told)
                 hub.commit = answer["sha"]
                 hub.files = frozenset(file["rfilename"] for file in answer["siblings"])
             except (ValueError, LookupError, TypeError, RecursionError) as error:
-                raise InputError(f"{model}: {endpoint} does not answer as a model hub; see HF_ENDPOINT") from error
+                raise InputError(
+                    f"{model}: {endpoint} does not answer as a model hub; see HF_ENDPOINT"
+                ) from error
             if not _COMMIT.fullmatch(str(hub.commit)):
                 raise InputError(f"{model}: {endpoint} names no commit; see HF_ENDPOINT")
             yield hub
@@ -195,11 +225,14 @@ class _Hub:
         if file not in self.files:
             raise InputError(f"{self.model} has no {file}; ask its author for it")
         with (folder / file).open("wb") as stream:
-            for piece in self.read(f"{self.model.owner}/{self.model.name}/resolve/{self.commit}/{file}", most):
+            for piece in self.read(
+                f"{self.model.owner}/{self.model.name}/resolve/{self.commit}/{file}", most
+            ):
                 stream.write(piece)
 
     def read(self, path: str, most: int) -> Iterator[bytes]:
-        """An answer, piece by piece; `InputError` where it is longer than `most` bytes or takes too long."""
+        """An answer, piece by piece; `InputError` where it is longer than `most` bytes or takes too
+        long."""
         import httpx
 
         length = 0
@@ -207,7 +240,8 @@ class _Hub:
             with self.client.stream("GET", f"{self.endpoint}/{path}") as answer:
                 if answer.status_code in (401, 403, 404):
                     raise InputError(
-                        f"{self.model} is not there for you ({answer.status_code}): check its name and revision; "
+                        f"{self.model} is not there for you ({answer.status_code}): check its "
+                        "name and revision; "
                         "for a private or gated model set HF_TOKEN"
                     )
                 answer.raise_for_status()
@@ -215,17 +249,23 @@ class _Hub:
                     length += len(piece)
                     if length > most:
                         raise InputError(
-                            f"{self.model}: {path.rpartition('/')[2]} is longer than {most:,} bytes; not taken"
+                            f"{self.model}: {path.rpartition('/')[2]} is longer than {most:,} "
+                            "bytes; not taken"
                         )
                     if monotonic() > self.deadline:
-                        raise InputError(f"{self.model} takes longer than {SECONDS:.0f} s; try again on a faster line")
+                        raise InputError(
+                            f"{self.model} takes longer than {SECONDS:.0f} s; try again on a "
+                            "faster line"
+                        )
                     yield piece
         except httpx.HTTPStatusError as error:
             raise InputError(
-                f"{self.model}: {self.endpoint} answers {error.response.status_code}; try again later"
+                f"{self.model}: {self.endpoint} answers {error.response.status_code}; try again "
+                "later"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise InputError(
-                f"{self.model}: {self.endpoint} cannot be reached ({type(error).__name__}); what is in the cache works "
+                f"{self.model}: {self.endpoint} cannot be reached ({type(error).__name__}); what "
+                "is in the cache works "
                 "without it, by its full commit: @ and 40 digits"
             ) from error

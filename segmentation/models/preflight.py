@@ -1,7 +1,8 @@
 """Does a scene hold what a model was trained on? Judged on pixels, before the work starts.
 
-Metadata are not asked: names get mixed up, offsets applied twice and flags are wrong in public catalogues. What counts
-is where the values of a sample lie, compared with the quantiles that the card keeps of the training data.
+Metadata are not asked: names get mixed up, offsets applied twice and flags are wrong in public
+catalogues. What counts is where the values of a sample lie, compared with the quantiles that the
+card keeps of the training data.
 """
 
 from __future__ import annotations
@@ -17,25 +18,30 @@ from segmentation.models.bundle import QUANTILES, BandCard, Card
 from segmentation.segmenter import Finding
 
 COARSER, MUCH_COARSER = 1.5, 4.0
-"""Factors between two ground sampling distances beyond which a model is warned about, and refused."""
+"""Factors between two ground sampling distances beyond which a model is warned about, and
+refused."""
 
 DRIFT = 0.5
-"""Mean shift of a band's quantiles, as a share of the range the training data had, that is worth a warning."""
+"""Mean shift of a band's quantiles, as a share of the range the training data had, that is worth a
+warning."""
 
 _ALL_DRIFT = 0.35
 """The same of all bands together: photographs of one place from four years are up to 0.27 apart."""
 
 _EXPLAINED = 0.35
-"""Drift that remains when an explanation is right; it also has to be less than half of what there was."""
+"""Drift that remains when an explanation is right; it also has to be less than half of what there
+was."""
 
 _ENOUGH = 256
 """Valid pixels below which nothing is said about values."""
 
 _BANDS_TO_TELL, _MUCH = 3, 0.01
-"""Bands that have to agree on a pixel, and the share of such pixels, for it to look like no data."""
+"""Bands that have to agree on a pixel, and the share of such pixels, for it to look like no
+data."""
 
 _TOGETHER = 0.9
-"""Part of such pixels that must have neighbours like them where fewer bands can agree: a frame's do."""
+"""Part of such pixels that must have neighbours like them where fewer bands can agree: a frame's
+do."""
 
 _SCALES = (1e4, 1e-4, 255.0, 1 / 255, 65535.0, 1 / 65535, 1e2, 1e-2)
 _SHIFTS = (0.1, -0.1, 1000.0, -1000.0)
@@ -45,25 +51,31 @@ Floats = npt.NDArray[np.float64]
 
 
 def inspect(card: Card, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
-    """What speaks against running a model on a scene, from a sample of its pixels and its resolution in metres.
+    """What speaks against running a model on a scene, from a sample of its pixels and its
+    resolution in metres.
 
-    `sample` has the card's bands in its units. A wrong offset, scale or order of bands that can be told is refused; a
-    scene merely unlike the training data is warned about.
+    `sample` has the card's bands in its units. A wrong offset, scale or order of bands that can be
+    told is refused; a scene merely unlike the training data is warned about.
     """
     return (*_resolution(card, gsd), *_values(card, sample))
 
 
-def unmarked(sample: xr.Dataset) -> tuple[Finding, ...]:
-    """A warning where much of a scene seems to be no image, and nothing says so: one and the same extreme everywhere.
+def find_unmarked_nodata(sample: xr.Dataset) -> tuple[Finding, ...]:
+    """A warning where much of a scene seems to be no image, and nothing says so: one and the same
+    extreme everywhere.
 
-    In the file's own numbers. One or two bands may well be 0 in places; there such pixels must also lie together.
+    In the file's own numbers. One or two bands may well be 0 in places; there such pixels must also
+    lie together.
     """
     pixels, valid = sample["pixels"].values, sample["valid"].values
     if np.count_nonzero(valid) < _ENOUGH:
         return ()
     seen = pixels[:, valid]
     alike = seen[0][(seen == seen[:1]).all(0)]
-    value, count = max(((v, np.count_nonzero(alike == v)) for v in (seen.min(), seen.max())), key=lambda pair: pair[1])
+    value, count = max(
+        ((v, np.count_nonzero(alike == v)) for v in (seen.min(), seen.max())),
+        key=lambda pair: pair[1],
+    )
     share = count / seen.shape[1]
     if share < _MUCH or share > 1 - _MUCH:
         return ()
@@ -73,14 +85,16 @@ def unmarked(sample: xr.Dataset) -> tuple[Finding, ...]:
     return (
         Finding(
             "warn",
-            f"{share:.0%} of the pixels are {value:g} in {bands}, which looks like no image and is mapped as land; "
+            f"{share:.0%} of the pixels are {value:g} in {bands}, which looks like no image and "
+            "is mapped as land; "
             f"if it is none, say --nodata {value:g}",
         ),
     )
 
 
 def _together(chosen: npt.NDArray[np.bool_]) -> float:
-    """The part of the chosen pixels `(y, x)` whose neighbours below and to the right are chosen too."""
+    """The part of the chosen pixels `(y, x)` whose neighbours below and to the right are chosen
+    too."""
     inside = chosen[:-1, :-1]
     return float((inside & chosen[1:, :-1] & chosen[:-1, 1:]).sum() / max(1, inside.sum()))
 
@@ -92,7 +106,8 @@ def _resolution(card: Card, gsd: float) -> tuple[Finding, ...]:
     return (
         Finding(
             "refuse" if factor > MUCH_COARSER else "warn",
-            f"{card.name} was trained on pixels of {card.gsd:.3g} m and these are {gsd:.3g} m; resample the scene, for "
+            f"{card.name} was trained on pixels of {card.gsd:.3g} m and these are {gsd:.3g} m; "
+            "resample the scene, for "
             f"example with gdalwarp -tr {card.gsd:.3g} {card.gsd:.3g}, or train on this resolution",
         ),
     )
@@ -119,20 +134,26 @@ def _values(card: Card, sample: xr.Dataset) -> tuple[Finding, ...]:
     return (
         Finding(
             "warn",
-            f"{known[worst].name}{others} lie elsewhere than in the training data of {card.name}: half of the values "
-            f"are {_span(here)}, there they were {_span(there)}; look closely at the result, or train on such a scene",
+            f"{known[worst].name}{others} lie elsewhere than in the training data of {card.name}: "
+            "half of the values "
+            f"are {_span(here)}, there they were {_span(there)}; look closely at the result, or "
+            "train on such a scene",
         ),
     )
 
 
 def drifts(found: Floats, trained: Floats) -> Floats:
-    """How far each band's quantiles `(band, quantile)` lie from those of the training data, in ranges of the latter."""
+    """How far each band's quantiles `(band, quantile)` lie from those of the training data, in
+    ranges of the latter."""
     spread = np.maximum(trained[:, -1] - trained[:, 0], 1e-12)
     return np.abs(found - trained).mean(axis=1) / spread
 
 
-def _explanation(bands: Sequence[BandCard], found: Floats, trained: Floats, before: float) -> str | None:
-    """The one mistake that would explain the values, as a sentence with its mend; None where none does."""
+def _explanation(
+    bands: Sequence[BandCard], found: Floats, trained: Floats, before: float
+) -> str | None:
+    """The one mistake that would explain the values, as a sentence with its mend; None where none
+    does."""
     from scipy.optimize import linear_sum_assignment
 
     candidates: list[tuple[float, str]] = []
@@ -140,12 +161,14 @@ def _explanation(bands: Sequence[BandCard], found: Floats, trained: Floats, befo
         sentence = (
             f"its values would fit if they were multiplied by {scale:g}; correct --scale"
             if all(band.units == "reflectance" for band in bands)
-            else f"its digital numbers would fit if they were multiplied by {scale:g}; convert the scene"
+            else f"its digital numbers would fit if they were multiplied by {scale:g}; convert "
+            "the scene"
         )
         candidates.append((float(drifts(found * scale, trained).mean()), sentence))
     for shift in _SHIFTS:
         sentence = (
-            f"its values lie {abs(shift):g} too {'low' if shift > 0 else 'high'} in every band, as where an offset is "
+            f"its values lie {abs(shift):g} too {'low' if shift > 0 else 'high'} in every band, "
+            "as where an offset is "
             f"{'applied twice' if shift > 0 else 'not applied'}; correct --offset"
         )
         candidates.append((float(drifts(found + shift, trained).mean()), sentence))
@@ -154,7 +177,9 @@ def _explanation(bands: Sequence[BandCard], found: Floats, trained: Floats, befo
     moved = [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if r != c]
     if moved:
         taken = ", ".join(f"{bands[r].name} looks like {bands[c].name}" for r, c in moved)
-        candidates.append((float(cost[rows, columns].mean()), f"bands are mixed up: {taken}; correct --bands"))
+        candidates.append(
+            (float(cost[rows, columns].mean()), f"bands are mixed up: {taken}; correct --bands")
+        )
     after, sentence = min(candidates)
     return sentence if after < _EXPLAINED and after < before / 2 else None
 

@@ -1,7 +1,7 @@
 """A card in the words of others: a STAC Item with the Machine Learning Model extension, and back.
 
-What the standards have no word for stands under `landweave:`; nothing that a reader could believe is said twice.
-https://github.com/stac-extensions/mlm
+What the standards have no word for stands under `landweave:`; nothing that a reader could believe
+is said twice. https://github.com/stac-extensions/mlm
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    # For raster:bands: STAC's own bands would have to stand in the properties and, by STAC's schema, in an asset too.
+    # For raster:bands: STAC's own bands would have to stand in the properties and, by STAC's
+    # schema, in an asset too.
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
 )
 
@@ -54,7 +55,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "network": Kind("model.safetensors", "application/octet-stream", "safetensors.torch.save_file", "PyTorch"),
+    "network": Kind(
+        "model.safetensors", "application/octet-stream", "safetensors.torch.save_file", "PyTorch"
+    ),
     "forest": Kind("model.skops", "application/zip", "skops.io.dump", "scikit-learn"),
 }
 """By the model's `kind`."""
@@ -64,7 +67,7 @@ def item_of(card: Card) -> dict[str, Any]:
     """The card as a STAC Item: plain JSON that follows from the card alone."""
     kind, model = KINDS[card.model.kind], card.model.model_dump(mode="json")
     training = dict(card.training)
-    place, time = _taken_place(training), _taken_time(training)
+    place, time = _pop_geometry(training), _pop_interval(training)
     network = card.model.kind == "network"
     properties: dict[str, Any] = {
         "datetime": None,
@@ -98,7 +101,9 @@ def item_of(card: Card) -> dict[str, Any]:
         "roles": ["mlm:model", "mlm:weights"],
         "mlm:artifact_type": kind.artifact_type,
         "file:size": card.size,
-        "raster:bands": [_band(band.model_dump(mode="json"), statistics=not network) for band in card.bands],
+        "raster:bands": [
+            _band(band.model_dump(mode="json"), statistics=not network) for band in card.bands
+        ],
     }
     if card.sha256:
         weights["file:checksum"] = _MULTIHASH_SHA256 + card.sha256
@@ -117,7 +122,8 @@ def item_of(card: Card) -> dict[str, Any]:
 def card_of(item: JsonValue) -> Card:
     """The card that an Item of `item_of` tells; what others added to it is passed over.
 
-    Raises `InputError` in one line for anything else, without the name of the file, which is not known here.
+    Raises `InputError` in one line for anything else, without the name of the file, which is not
+    known here.
     """
     found = _Found(item, "")
     properties = found["properties"]
@@ -129,7 +135,10 @@ def card_of(item: JsonValue) -> Card:
         raise InputError(f"landweave:model.kind is none of {', '.join(KINDS)}")
     further = dict(properties["mlm:hyperparameters"].mapping())
     if kind is KINDS["network"]:
-        model |= {"architecture": properties["mlm:architecture"].value, "encoder": further.pop("encoder", None)}
+        model |= {
+            "architecture": properties["mlm:architecture"].value,
+            "encoder": further.pop("encoder", None),
+        }
         model |= {"options": further}
     else:
         model |= {"estimator": properties["mlm:architecture"].value, **further}
@@ -147,7 +156,11 @@ def card_of(item: JsonValue) -> Card:
         "gsd": properties["gsd"].value,
         "legend": {"classes": [_class_of(one) for one in out["classification:classes"].each()]},
         "model": model,
-        "training": {**properties["landweave:training"].mapping(), **_place_of(found), **_time_of(properties)},
+        "training": {
+            **properties["landweave:training"].mapping(),
+            **_place_of(found),
+            **_time_of(properties),
+        },
         "metrics": properties["landweave:metrics"].value,
         "licence": properties.mapping().get("landweave:licence", properties["license"].value),
         "sha256": checksum.removeprefix(_MULTIHASH_SHA256),
@@ -161,18 +174,20 @@ def card_of(item: JsonValue) -> Card:
         raise InputError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
-# ---------------------------------------------------------------------------------------------------------- card → item
+# -------------------------------------------------------------------------------------- card → item
 
 
 def _mlm_name(name: str) -> str:
-    """The name, with what the extension does not allow in one left out; the item's id has all of it."""
+    """The name, with what the extension does not allow in one left out; the item's id has all of
+    it."""
     if _MLM_NAME.fullmatch(name):
         return name
     return f"model {re.sub('[^a-zA-Z0-9]+', '-', name).strip('-') or 'unnamed'}"
 
 
 def _band(band: dict[str, Any], *, statistics: bool) -> dict[str, Any]:
-    """A band in STAC's words. A network's mean and deviation scale its input; a forest's are knowledge alone."""
+    """A band in STAC's words. A network's mean and deviation scale its input; a forest's are
+    knowledge alone."""
     told: dict[str, Any] = {"name": band["name"], "unit": band["units"]}
     if band["dtype"]:
         told["data_type"] = band["dtype"]
@@ -188,7 +203,8 @@ def _input(card: Card) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": "chip",
         "description": (
-            "A window of a scene whose lengths, and where there is a support its origin, are multiples of the stride; "
+            "A window of a scene whose lengths, and where there is a support its origin, are "
+            "multiples of the stride; "
             "pixels without data and beyond the scene are 0 after scaling."
             if network
             else "A window of a scene; what lies beyond it or has no data is left out."
@@ -201,7 +217,9 @@ def _input(card: Card) -> dict[str, Any]:
         },
     }
     if network:
-        told["value_scaling"] = [{"type": "z-score", "mean": band.mean, "stddev": band.std} for band in card.bands]
+        told["value_scaling"] = [
+            {"type": "z-score", "mean": band.mean, "stddev": band.std} for band in card.bands
+        ]
     return told
 
 
@@ -209,9 +227,11 @@ def _output(card: Card) -> dict[str, Any]:
     return {
         "name": "scores",
         "description": (
-            "Logits; divided by landweave:model.temperature, their softmax is a probability. The largest wins."
+            "Logits; divided by landweave:model.temperature, their softmax is a probability. The "
+            "largest wins."
             if card.model.kind == "network"
-            else "Shares of votes; to the power of 1 / landweave:model.temperature they are probabilities."
+            else "Shares of votes; to the power of 1 / landweave:model.temperature they are "
+            "probabilities."
         ),
         "tasks": ["semantic-segmentation"],
         "result": {
@@ -223,7 +243,8 @@ def _output(card: Card) -> dict[str, Any]:
             {
                 "value": one.value,
                 # Letters, digits, - and _ only: for programs. People read the description.
-                "name": re.sub("[^0-9a-z]+", "-", one.name.lower()).strip("-") or f"class-{one.value}",
+                "name": re.sub("[^0-9a-z]+", "-", one.name.lower()).strip("-")
+                or f"class-{one.value}",
                 "description": one.name,
                 "color_hint": one.colour.removeprefix("#"),
                 **({"landweave:parent": one.parent} if one.parent else {}),
@@ -233,10 +254,12 @@ def _output(card: Card) -> dict[str, Any]:
     }
 
 
-def _taken_place(training: dict[str, Any]) -> dict[str, Any]:
+def _pop_geometry(training: dict[str, Any]) -> dict[str, Any]:
     """The item's geometry and, if it is known, bbox; what says so leaves `training`."""
     box = training.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)):
+    if not (
+        isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+    ):
         return {"geometry": None}
     west, south, east, north = box
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
@@ -246,17 +269,19 @@ def _taken_place(training: dict[str, Any]) -> dict[str, Any]:
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": box}
 
 
-def _taken_time(training: dict[str, Any]) -> dict[str, Any] | None:
+def _pop_interval(training: dict[str, Any]) -> dict[str, Any] | None:
     """The item's span of time, if it is known; what says so leaves `training`."""
     span = {name: training.get(name) for name in ALWAYS}
-    if span == ALWAYS or not all(isinstance(at, str) and _INSTANT.fullmatch(at) for at in span.values()):
+    if span == ALWAYS or not all(
+        isinstance(at, str) and _INSTANT.fullmatch(at) for at in span.values()
+    ):
         return None
     for name in span:
         del training[name]
     return span
 
 
-# ---------------------------------------------------------------------------------------------------------- item → card
+# -------------------------------------------------------------------------------------- item → card
 
 
 class _Found:
@@ -297,7 +322,9 @@ def _check_ours(properties: _Found) -> None:
     if type(version) is not int or version < 1:
         raise InputError("properties.landweave:format is no version")
     if version > FORMAT:
-        raise InputError(f"a newer Landweave wrote it (format {version}, this one reads up to {FORMAT})")
+        raise InputError(
+            f"a newer Landweave wrote it (format {version}, this one reads up to {FORMAT})"
+        )
     for name in properties.mapping():
         if name.startswith(_OURS) and name.removeprefix(_OURS) not in _FIELDS:
             raise InputError(f"format {FORMAT} has no properties.{name[:80]!r}")
@@ -309,7 +336,9 @@ def _bands_of(told: _Found, entry: _Found, *, scaled: bool) -> list[dict[str, An
     if [band.value for band in entry["bands"].each()] != [band["name"].value for band in known]:
         raise InputError(f"{told.path} and {entry.path}.bands do not name the same bands")
     scales = entry["value_scaling"].each() if scaled else [band["statistics"] for band in known]
-    if len(scales) != len(known) or any(scaled and scale["type"].value != "z-score" for scale in scales):
+    if len(scales) != len(known) or any(
+        scaled and scale["type"].value != "z-score" for scale in scales
+    ):
         raise InputError(f"{entry.path}.value_scaling is not a z-score for each band")
     return [
         {

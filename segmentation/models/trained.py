@@ -1,4 +1,5 @@
-"""What segmenters that were trained have in common: settings beside a bundle, bound to its content."""
+"""What segmenters that were trained have in common: settings beside a bundle, bound to its
+content."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, Field
 from segmentation.errors import InputError
 from segmentation.legend import Legend
 from segmentation.models.bundle import Bundle, load, names
-from segmentation.models.hub import fetched, is_id
+from segmentation.models.hub import fetch_bundle, is_id
 from segmentation.segmenter import Finding, Segmenter
 from segmentation.spectral.indices import mend
 
@@ -20,18 +21,21 @@ from segmentation.spectral.indices import mend
 def _here(bundle: str) -> str:
     """Workers may start in another folder, and ask no hub; a packaged bundle has only its name."""
     if is_id(bundle):
-        return str(fetched(bundle))
+        return str(fetch_bundle(bundle))
     return bundle if bundle in names() else str(Path(bundle).expanduser().absolute())
 
 
 BundleFolder = Annotated[
     str,
     AfterValidator(_here),
-    Field(description="Folder of the trained model, its hf:// id, or the name of one that comes with the package."),
+    Field(
+        description="Folder of the trained model, its hf:// id, or the name of one that comes "
+        "with the package."
+    ),
 ]
 
 
-class Bundled(Segmenter):
+class TrainedSegmenter(Segmenter):
     """A trained model and the settings it runs with."""
 
     needs_reflectance: ClassVar[bool] = True
@@ -40,13 +44,13 @@ class Bundled(Segmenter):
     bundle: BundleFolder = "demo"
     fitted: Annotated[str | None, Field(description="Hash of the bundle; filled in by fit.")] = None
 
-    def calibrates(self, bands: Sequence[str]) -> Sequence[str]:
+    def reflectance_bands(self, bands: Sequence[str]) -> Sequence[str]:
         """The bands learnt as reflectance; those learnt as digital numbers stay that."""
-        units = {band.name: band.units for band in self.opened.card.bands}
+        units = {band.name: band.units for band in self.loaded_bundle.card.bands}
         return [band for band in bands if units[band] == "reflectance"]
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
-        card = self.opened.card
+        card = self.loaded_bundle.card
         missing = [band for band in card.band_names if band not in available]
         if missing:
             sources = {band.partition(".")[0] for band in missing if "." in band}
@@ -61,26 +65,28 @@ class Bundled(Segmenter):
 
     @property
     def legend(self) -> Legend:
-        return self.opened.card.legend
+        return self.loaded_bundle.card.legend
 
     def fit(self, sample: xr.Dataset | None) -> Self:
-        """This model bound to the content of its bundle: a worker that finds another one there refuses."""
-        bundle = self.opened
+        """This model bound to the content of its bundle: a worker that finds another one there
+        refuses."""
+        bundle = self.loaded_bundle
         bundle.check()
         return self.model_copy(update={"fitted": bundle.digest})
 
     def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
         from segmentation.models.preflight import inspect
 
-        return inspect(self.opened.card, sample, gsd)
+        return inspect(self.loaded_bundle.card, sample, gsd)
 
     @property
-    def opened(self) -> Bundle:
+    def loaded_bundle(self) -> Bundle:
         """The bundle; `InputError` where it is not the one this segmenter was fitted to."""
         bundle = load(self.bundle)
         if self.fitted not in (None, bundle.digest):
             raise InputError(
-                f"bundle {self.bundle} has changed: this run began with {self.fitted} and finds {bundle.digest}; "
+                f"bundle {self.bundle} has changed: this run began with {self.fitted} and finds "
+                f"{bundle.digest}; "
                 "bring the old one back or start the run afresh"
             )
         return bundle

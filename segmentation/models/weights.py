@@ -17,7 +17,8 @@ SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
 
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
-"""Endings of files that torch.save and Lightning write: opening one the usual way can run code that is in it."""
+"""Endings of files that torch.save and Lightning write: opening one the usual way can run code that
+is in it."""
 
 CHECKPOINTS = (*PICKLES, ".safetensors")
 """Endings of files of weights that have no card."""
@@ -43,7 +44,18 @@ LARGEST = 4 * 2**30
 _LARGEST_HEADER = 16 * 2**20
 
 # Bytes for each number, by the names that safetensors gives to types a network's parameters have.
-_LENGTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_LENGTHS = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
 
 
 class TensorFacts(NamedTuple):
@@ -54,9 +66,14 @@ class TensorFacts(NamedTuple):
 
 
 def refuse_checkpoint(file: str | Path) -> None:
-    """Raise `InputError`, with the command that makes a bundle of it, where a name is that of a file without a card."""
+    """Raise `InputError`, with the command that makes a bundle of it, where a name is that of a
+    file without a card."""
     if Path(file).suffix.lower() in CHECKPOINTS:
-        why = "which can run code when it is opened" if Path(file).suffix.lower() in PICKLES else "without a card"
+        why = (
+            "which can run code when it is opened"
+            if Path(file).suffix.lower() in PICKLES
+            else "without a card"
+        )
         raise InputError(
             f"{file} is a file of weights, {why}; make a bundle of it: "
             f"landweave convert {file} --like BUNDLE --out DIR (or see landweave convert --help)"
@@ -64,9 +81,11 @@ def refuse_checkpoint(file: str | Path) -> None:
 
 
 def tensor_facts(stream: BinaryIO, size: int, name: str | Path) -> dict[str, TensorFacts]:
-    """Types and shapes by name, from the header alone; `InputError` where file and header do not fit each other.
+    """Types and shapes by name, from the header alone; `InputError` where file and header do not
+    fit each other.
 
-    `size` is the file's length in bytes. What passes takes up exactly that, so that loading it asks for no more.
+    `size` is the file's length in bytes. What passes takes up exactly that, so that loading it asks
+    for no more.
     """
     prefix = stream.read(8)
     length = int.from_bytes(prefix, "little")
@@ -92,7 +111,9 @@ def tensor_facts(stream: BinaryIO, size: int, name: str | Path) -> dict[str, Ten
             raise _no_safetensors(name, "its tensors overlap or leave gaps")
         end = stop
     if end != size - 8 - length:
-        raise _no_safetensors(name, f"its header speaks of {end:,} bytes, and {size - 8 - length:,} follow it")
+        raise _no_safetensors(
+            name, f"its header speaks of {end:,} bytes, and {size - 8 - length:,} follow it"
+        )
     return found
 
 
@@ -100,7 +121,11 @@ def _entry(entry: Any, tensor: str, name: str | Path) -> tuple[TensorFacts, tupl
     if not (isinstance(entry, dict) and entry.keys() == {"dtype", "shape", "data_offsets"}):
         raise _no_safetensors(name, f"the entry of {tensor} is none")
     shape, span = entry["shape"], entry["data_offsets"]
-    counts = [*shape, *span] if isinstance(shape, list) and isinstance(span, list) and len(span) == 2 else [-1]
+    counts = (
+        [*shape, *span]
+        if isinstance(shape, list) and isinstance(span, list) and len(span) == 2
+        else [-1]
+    )
     if not all(type(count) is int and 0 <= count <= LARGEST for count in counts) or len(shape) > 8:
         raise _no_safetensors(name, f"the shape or place of {tensor} is none")
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in _LENGTHS:

@@ -26,10 +26,20 @@ PATIENCE = 5.0
 """Seconds that the place of pretrained weights has to answer."""
 
 SMALLEST = 64
-"""Pixels across the smallest chip that every network here takes, or two strides: mit_* attends to squares of 32."""
+"""Pixels across the smallest chip that every network here takes, or two strides: mit_* attends to
+squares of 32."""
 
-_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What libraries raise where an encoder or a setting does not suit an architecture: their doors check nothing."""
+_REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What libraries raise where an encoder or a setting does not suit an architecture: their doors
+check nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +50,8 @@ class Architecture:
 
     summary: str
     path: str
-    """Module and class. It takes `encoder_name`, `encoder_weights`, `in_channels`, `classes` and further settings."""
+    """Module and class. It takes `encoder_name`, `encoder_weights`, `in_channels`, `classes` and
+    further settings."""
     encoder: str = "resnet18"
     """One that always works."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +59,8 @@ class Architecture:
     coarser: int = 1
     """How many times its encoder's stride its own is."""
     patches: bool = False
-    """Whether it changes class along the edges of the squares that it sees an image as, one or two to a stride."""
+    """Whether it changes class along the edges of the squares that it sees an image as, one or two
+    to a stride."""
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     """Settings that suit `encoder`, given to what is trained anew on it."""
 
@@ -63,34 +75,59 @@ _SMP = "segmentation_models_pytorch"
 
 ARCHITECTURES: dict[str, Architecture] = {
     "fullunet": Architecture(
-        "a small U-Net that starts at full resolution, beside each pixel alone: thin things, few labels",
+        "a small U-Net that starts at full resolution, beside each pixel alone: thin things, few "
+        "labels",
         "segmentation.networks.full_resolution_unet:FullUNet",
         encoder="plain",
     ),
-    "unet": Architecture("features of every scale, joined step by step: sharp outlines", f"{_SMP}:Unet"),
-    "unetplusplus": Architecture("a U-Net with nested, dense joints: slower, a little finer", f"{_SMP}:UnetPlusPlus"),
+    "unet": Architecture(
+        "features of every scale, joined step by step: sharp outlines", f"{_SMP}:Unet"
+    ),
+    "unetplusplus": Architecture(
+        "a U-Net with nested, dense joints: slower, a little finer", f"{_SMP}:UnetPlusPlus"
+    ),
     "manet": Architecture("a U-Net with attention within and between scales", f"{_SMP}:MAnet"),
-    "linknet": Architecture("a U-Net that adds features up instead of stacking them: light", f"{_SMP}:Linknet"),
-    "fpn": Architecture("feature pyramid, where every scale has a say: objects of all sizes", f"{_SMP}:FPN"),
-    "pspnet": Architecture("means over ever larger regions: knows the surroundings, coarse outlines", f"{_SMP}:PSPNet"),
-    "pan": Architecture("attention over a pyramid of scales, on a light decoder", f"{_SMP}:PAN", coarser=8),
-    "deeplabv3": Architecture("dilated convolutions: sees far, coarse outlines", f"{_SMP}:DeepLabV3"),
-    "deeplabv3plus": Architecture("DeepLabV3 that brings fine features back for outlines", f"{_SMP}:DeepLabV3Plus"),
+    "linknet": Architecture(
+        "a U-Net that adds features up instead of stacking them: light", f"{_SMP}:Linknet"
+    ),
+    "fpn": Architecture(
+        "feature pyramid, where every scale has a say: objects of all sizes", f"{_SMP}:FPN"
+    ),
+    "pspnet": Architecture(
+        "means over ever larger regions: knows the surroundings, coarse outlines", f"{_SMP}:PSPNet"
+    ),
+    "pan": Architecture(
+        "attention over a pyramid of scales, on a light decoder", f"{_SMP}:PAN", coarser=8
+    ),
+    "deeplabv3": Architecture(
+        "dilated convolutions: sees far, coarse outlines", f"{_SMP}:DeepLabV3"
+    ),
+    "deeplabv3plus": Architecture(
+        "DeepLabV3 that brings fine features back for outlines", f"{_SMP}:DeepLabV3Plus"
+    ),
     "upernet": Architecture("feature pyramid that also pools the whole chip", f"{_SMP}:UPerNet"),
-    "segformer": Architecture("light head on features of four scales; made for mit_* encoders", f"{_SMP}:Segformer"),
+    "segformer": Architecture(
+        "light head on features of four scales; made for mit_* encoders", f"{_SMP}:Segformer"
+    ),
     "dpt": Architecture(
         "dense prediction from the tokens of a plain vision transformer, such as tu-vit_*",
         f"{_SMP}:DPT",
         encoder="tu-vit_tiny_patch16_224",
-        fixed={"dynamic_img_size": True},  # else it takes chips of the size it was pretrained with, and no other
+        fixed={
+            "dynamic_img_size": True
+        },  # else it takes chips of the size it was pretrained with, and no other
         coarser=2,
         patches=True,
-        # The library's decoder is made for an encoder four times as wide; these are Depth Anything's for its small one
-        # (Yang et al. 2024, arXiv:2406.09414).
-        options={"decoder_fusion_channels": 64, "decoder_intermediate_channels": (48, 96, 192, 384)},
+        # The library's decoder is made for an encoder four times as wide; these are Depth
+        # Anything's for its small one (Yang et al. 2024, arXiv:2406.09414).
+        options={
+            "decoder_fusion_channels": 64,
+            "decoder_intermediate_channels": (48, 96, 192, 384),
+        },
     ),
     "fcn": Architecture(
-        "torchvision's plain head on dilated features: the simplest there is", "segmentation.networks.fcn:FCN"
+        "torchvision's plain head on dilated features: the simplest there is",
+        "segmentation.networks.fcn:FCN",
     ),
 }
 
@@ -101,36 +138,40 @@ def architectures() -> dict[str, str]:
 
 
 def build(card: Card, weights: Weights = "none") -> torch.nn.Module:
-    """The card's network in float32 `(batch, band, y, x) -> (batch, class, y, x)`: logits, `y` and `x` × its stride.
+    """The card's network in float32 `(batch, band, y, x) -> (batch, class, y, x)`: logits, `y` and
+    `x` × its stride.
 
-    With random weights nothing is read and nothing fetched; with "imagenet" the encoder starts from pretrained ones,
-    where `initial_weights` finds some, and a logged line says where not. Raises `InputError` where there is no such
-    network.
+    With random weights nothing is read and nothing fetched; with "imagenet" the encoder starts from
+    pretrained ones, where `initial_weights` finds some, and a logged line says where not. Raises
+    `InputError` where there is no such network.
     """
     network = card.network
     if network.architecture not in ARCHITECTURES:
         close = get_close_matches(network.architecture.lower(), ARCHITECTURES, 1, 0) or ["unet"]
         raise InputError(
-            f"bundle {card.name}: there is no architecture {network.architecture!r}; the nearest is {close[0]}, "
+            f"bundle {card.name}: there is no architecture {network.architecture!r}; the nearest "
+            f"is {close[0]}, "
             f"and there are {', '.join(ARCHITECTURES)}"
         )
     try:
-        model = _tried(network, len(card.bands), len(card.legend))
+        model = _try_network(network, len(card.bands), len(card.legend))
     except _REFUSALS as error:
-        raise _mended(card, error) from error
+        raise _suggest_mend(card, error) from error
     if weights == "imagenet" and (missing := initial_weights(model, card)):
         _log.warning("%s", missing)
     return model
 
 
 def stride_of(model: torch.nn.Module) -> int:
-    """A network built here is shift-invariant modulo this many pixels, and takes chips of multiples of it."""
+    """A network built here is shift-invariant modulo this many pixels, and takes chips of multiples
+    of it."""
     encoder: Any = model.encoder
     return int(encoder.output_stride) * ARCHITECTURES[type(model).__name__.lower()].coarser
 
 
-def undilated_stride(model: torch.nn.Module) -> int:
-    """The stride that a network built here would have if its encoder halved where it dilates instead.
+def stride_without_dilation(model: torch.nn.Module) -> int:
+    """The stride that a network built here would have if its encoder halved where it dilates
+    instead.
 
     A dilated layer looks as far as the halved one, and wants chips as long to learn from.
     """
@@ -138,8 +179,9 @@ def undilated_stride(model: torch.nn.Module) -> int:
     return max(stride_of(model), 2 ** len(channels) // 2)
 
 
-def _tried(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
-    """The network, once it has turned a small chip into classes for each pixel; else one of `_REFUSALS`."""
+def _try_network(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
+    """The network, once it has turned a small chip into classes for each pixel; else one of
+    `_REFUSALS`."""
     import torch
 
     model = ARCHITECTURES[network.architecture].make(
@@ -156,7 +198,7 @@ def _tried(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
     return model.train(was_training)
 
 
-def _mended(card: Card, error: Exception) -> InputError:
+def _suggest_mend(card: Card, error: Exception) -> InputError:
     """The refusal in one line, with what would work instead."""
     network = card.network
     reason = " ".join(str(error.args[0] if error.args else type(error).__name__).split())
@@ -166,19 +208,21 @@ def _mended(card: Card, error: Exception) -> InputError:
     if network.options and _works(plain):
         settings = ", ".join(f"{name}={value}" for name, value in network.options.items())
         return InputError(f"{what} with {settings} ({reason}); without these settings it works")
-    nearest = next(name for name in _near(network) if _works(plain.model_copy(update={"encoder": name})))
+    nearest = next(
+        name for name in _near(network) if _works(plain.model_copy(update={"encoder": name}))
+    )
     return InputError(f"{what} ({reason}); the nearest encoder that works is {nearest}")
 
 
 def _works(network: NetworkModel) -> bool:
     import torch
 
-    # A guess may be a giant: on the meta device it takes neither memory nor time. These read numbers back, which that
-    # device has not.
+    # A guess may be a giant: on the meta device it takes neither memory nor time. These read
+    # numbers back, which that device has not.
     device = torch.device("cpu" if network.encoder.startswith("mit_") else "meta")
     try:
         with device:
-            _tried(network, 3, 2)
+            _try_network(network, 3, 2)
     except _REFUSALS:
         return False
     return True
@@ -188,21 +232,27 @@ def _near(network: NetworkModel) -> Iterator[str]:
     """Encoders that are called about the same, the likest first; the last one always works."""
     from segmentation_models_pytorch.encoders import get_encoder_names
 
-    names = [name for name in get_encoder_names() if not name.startswith("timm-")]  # deprecated there
+    names = [
+        name for name in get_encoder_names() if not name.startswith("timm-")
+    ]  # deprecated there
     if network.encoder.startswith("tu-"):
         from timm import list_models
 
         names += [f"tu-{name}" for name in list_models()]
-    yield from (name for name in get_close_matches(network.encoder, names, 8, 0.6) if name != network.encoder)
+    yield from (
+        name
+        for name in get_close_matches(network.encoder, names, 8, 0.6)
+        if name != network.encoder
+    )
     yield ARCHITECTURES[network.architecture].encoder
 
 
 def initial_weights(model: torch.nn.Module, card: Card) -> str:
     """Give the encoder of a network that `build` made the weights it has from ImageNet.
 
-    They come from the cache, else from the model hub if it answers within `PATIENCE` seconds. Empty where that went
-    well, else one line that says why the weights are as random as before. The filters of the first convolution go to
-    bands by their names, see `filters_for`.
+    They come from the cache, else from the model hub if it answers within `PATIENCE` seconds. Empty
+    where that went well, else one line that says why the weights are as random as before. The
+    filters of the first convolution go to bands by their names, see `filters_for`.
     """
     import torch
 
@@ -212,25 +262,36 @@ def initial_weights(model: torch.nn.Module, card: Card) -> str:
     if origin is None:
         return f"{random}: nobody has published any from ImageNet for it"
     try:
-        file = _fetched(*origin)
+        file = _fetch_weights(*origin)
     except OSError as error:
-        return f"{random}: those from ImageNet are not in the cache, and {' '.join(str(error).split())}"
-    with torch.random.fork_rng(devices=[]), torch.no_grad():  # whether there are any changes no other number
+        return (
+            f"{random}: those from ImageNet are not in the cache, and "
+            f"{' '.join(str(error).split())}"
+        )
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.no_grad(),
+    ):  # whether there are any changes no other number
         given = _donor(network, file)
         # What looks at the bands has another shape where there is one more of them.
         with_four = _encoder(network, None, 4).state_dict()
         encoder: Any = model.encoder
         for name, target in encoder.state_dict().items():
             filters = given[name]
-            target.copy_(filters if with_four[name].shape == filters.shape else filters_for(card.band_names, filters))
+            target.copy_(
+                filters
+                if with_four[name].shape == filters.shape
+                else filters_for(card.band_names, filters)
+            )
     return ""
 
 
 def filters_for(bands: Sequence[str], filters: torch.Tensor) -> torch.Tensor:
-    """Filters of a first convolution for red, green and blue, `(out, 3, y, x)`, as filters for `bands`.
+    """Filters of a first convolution for red, green and blue, `(out, 3, y, x)`, as filters for
+    `bands`.
 
-    Red, green and blue get their own, every other band the mean of the three; all are scaled so that what comes out is
-    as large as before.
+    Red, green and blue get their own, every other band the mean of the three; all are scaled so
+    that what comes out is as large as before.
     """
     import torch
 
@@ -240,7 +301,9 @@ def filters_for(bands: Sequence[str], filters: torch.Tensor) -> torch.Tensor:
     return torch.stack(chosen, 1) * (len(RED_GREEN_BLUE) / len(bands))
 
 
-def _encoder(network: NetworkModel, weights: Any, channels: int, **settings: Any) -> torch.nn.Module:
+def _encoder(
+    network: NetworkModel, weights: Any, channels: int, **settings: Any
+) -> torch.nn.Module:
     made: Any = ARCHITECTURES[network.architecture].make(
         network.encoder, weights, in_channels=channels, classes=1, **network.options, **settings
     )
@@ -275,12 +338,15 @@ def _origin(encoder: str) -> tuple[str, str | None] | None:
     return (weights["repo_id"], weights["revision"]) if weights else None
 
 
-def _fetched(repository: str, revision: str | None) -> Path:
+def _fetch_weights(repository: str, revision: str | None) -> Path:
     """The file of weights on this machine; an `OSError` where it is not and nobody answers."""
     import httpx
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 
-    name, hub = "model.safetensors", os.environ.get("HF_ENDPOINT")  # read now, not when the library was imported
+    name, hub = (
+        "model.safetensors",
+        os.environ.get("HF_ENDPOINT"),
+    )  # read now, not when the library was imported
     cached = try_to_load_from_cache(repository, name, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
@@ -290,6 +356,10 @@ def _fetched(repository: str, revision: str | None) -> Path:
         answer = httpx.head(address, timeout=PATIENCE)
         if answer.is_error:  # large files are elsewhere, and to be sent on is no error
             answer.raise_for_status()
-        return Path(hf_hub_download(repository, name, revision=revision, endpoint=hub, etag_timeout=PATIENCE))
+        return Path(
+            hf_hub_download(
+                repository, name, revision=revision, endpoint=hub, etag_timeout=PATIENCE
+            )
+        )
     except httpx.HTTPError as error:
         raise OSError(f"{httpx.URL(address).host} does not hand them out ({error})") from error

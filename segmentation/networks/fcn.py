@@ -7,7 +7,8 @@ from torch.nn.functional import interpolate
 
 
 class FCN(torch.nn.Module):
-    """torchvision's `FCNHead` on the last features of an encoder, which are kept at an eighth of the resolution."""
+    """torchvision's `FCNHead` on the last features of an encoder, which are kept at an eighth of
+    the resolution."""
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
-"""A U-Net whose first features have the resolution of the pixels themselves, beside a reading of each pixel alone.
+"""A U-Net whose first features have the resolution of the pixels themselves, beside a reading of
+each pixel alone.
 
-The libraries' encoders halve the resolution in their first convolution, made for photographs in which neighbours are
-alike. Pixels of 10 m are often a thing each: a road, a hedge, a speck of tree. There, what the pixel itself says must
-reach the classifier unblurred; what lies around it says the rest.
+The libraries' encoders halve the resolution in their first convolution, made for photographs in
+which neighbours are alike. Pixels of 10 m are often a thing each: a road, a hedge, a speck of tree.
+There, what the pixel itself says must reach the classifier unblurred; what lies around it says the
+rest.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ MOST_MEMBERS = 16
 
 
 class FullUNet(torch.nn.Module):
-    """Pixel by pixel through two 1×1 layers, through a U-Net (Ronneberger et al. 2015, arXiv:1505.04597), and together.
+    """Pixel by pixel through two 1×1 layers, through a U-Net (Ronneberger et al. 2015,
+    arXiv:1505.04597), and together.
 
-    `decoder_channels` are the features at each resolution, the full one first; there is one more of them than
-    `encoder_depth` says. With several `members` as many networks, each begun and trained on its own, give the mean of
-    their probabilities: what one of them learnt by chance the others outvote (Lakshminarayanan et al. 2017,
-    arXiv:1612.01474).
+    `decoder_channels` are the features at each resolution, the full one first; there is one more of
+    them than
+    `encoder_depth` says. With several `members` as many networks, each begun and trained on its
+    own, give the mean of their probabilities: what one of them learnt by chance the others outvote
+    (Lakshminarayanan et al. 2017, arXiv:1612.01474).
     """
 
     def __init__(
@@ -43,10 +47,14 @@ class FullUNet(torch.nn.Module):
         if encoder_name != ENCODER:
             raise ValueError(f"it has but its own encoder, {ENCODER}")
         if len(decoder_channels) != encoder_depth + 1:
-            raise ValueError(f"a depth of {encoder_depth} takes {encoder_depth + 1} decoder_channels")
+            raise ValueError(
+                f"a depth of {encoder_depth} takes {encoder_depth + 1} decoder_channels"
+            )
         if not 1 <= members <= MOST_MEMBERS:
             raise ValueError(f"it has 1 to {MOST_MEMBERS} members")
-        self.members = torch.nn.ModuleList(_Member(in_channels, classes, decoder_channels) for _ in range(members))
+        self.members = torch.nn.ModuleList(
+            _Member(in_channels, classes, decoder_channels) for _ in range(members)
+        )
 
     @property
     def encoder(self) -> torch.nn.Module:
@@ -56,14 +64,17 @@ class FullUNet(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits `(batch, class, y, x)` of `(batch, band, y, x)`.
 
-        In training `(members × batch, class, y, x)`, one member after the other: each answers for itself.
+        In training `(members × batch, class, y, x)`, one member after the other: each answers for
+        itself.
         """
         each = [member(pixels) for member in self.members]
         if self.training:
             return torch.cat(each)
         if len(each) == 1:
             return cast(torch.Tensor, each[0])
-        return torch.stack([logits.log_softmax(1) for logits in each]).logsumexp(0) - math.log(len(each))
+        return torch.stack([logits.log_softmax(1) for logits in each]).logsumexp(0) - math.log(
+            len(each)
+        )
 
 
 class _Member(torch.nn.Module):
@@ -75,15 +86,20 @@ class _Member(torch.nn.Module):
         self.pixel = torch.nn.Sequential(*_layer(in_channels, alone, 1), *_layer(alone, alone, 1))
         self.encoder = _Encoder(alone, channels)
         self.decoder = torch.nn.ModuleList(
-            torch.nn.Sequential(*_layer(coarse + fine, fine, 3)) for fine, coarse in itertools.pairwise(channels)
+            torch.nn.Sequential(*_layer(coarse + fine, fine, 3))
+            for fine, coarse in itertools.pairwise(channels)
         )
-        self.head = torch.nn.Sequential(*_layer(alone + channels[0], alone, 1), torch.nn.Conv2d(alone, classes, 1))
+        self.head = torch.nn.Sequential(
+            *_layer(alone + channels[0], alone, 1), torch.nn.Conv2d(alone, classes, 1)
+        )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         alone = self.pixel(pixels)
         *finer, around = self.encoder(alone)
         for features, join in zip(reversed(finer), reversed(self.decoder), strict=True):
-            around = join(torch.cat((interpolate(around, scale_factor=2, mode="nearest"), features), 1))
+            around = join(
+                torch.cat((interpolate(around, scale_factor=2, mode="nearest"), features), 1)
+            )
         return cast(torch.Tensor, self.head(torch.cat((alone, around), 1)))
 
 

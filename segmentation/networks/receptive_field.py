@@ -1,4 +1,5 @@
-"""How far a network looks and how much of that it needs: its support, its effective field, the margin that follows."""
+"""How far a network looks and how much of that it needs: its support, its effective field, the
+margin that follows."""
 
 from __future__ import annotations
 
@@ -33,32 +34,43 @@ class Margin(NamedTuple):
     """Share of labels unlike the untiled result."""
 
 
-def support(model: torch.nn.Module, bands: int, *, stride: int = 32, reach: int = 512) -> Support | None:
-    """How far an inference model looks: a NaN goes in, at each phase of the stride, and shows where it acts.
+def support(
+    model: torch.nn.Module, bands: int, *, stride: int = 32, reach: int = 512
+) -> Support | None:
+    """How far an inference model looks: a NaN goes in, at each phase of the stride, and shows where
+    it acts.
 
-    Returns None where it acts further than `reach` px away, or not alike at two multiples of the stride: such a network
-    sees the whole chip, or knows where in the chip it looks.
+    Returns None where it acts further than `reach` px away, or not alike at two multiples of the
+    stride: such a network sees the whole chip, or knows where in the chip it looks.
     """
     sides: list[int] = []
     for down in (True, False):
-        first, again = _acted_on(model, bands, stride, -(-reach // stride) * stride, (0, stride), down)
-        # A pixel more or less is the rounding of where interpolation looks; where windows lie is more than that.
+        first, again = _measure_reach(
+            model, bands, stride, -(-reach // stride) * stride, (0, stride), down
+        )
+        # A pixel more or less is the rounding of where interpolation looks; where windows lie is
+        # more than that.
         if max(first) >= reach or 2 * np.abs(np.subtract(first, again)).max() >= max(2, stride):
             return None
         near = (max(first) // stride + 2) * stride
-        worst = np.max([first, again, *_acted_on(model, bands, stride, near, range(1, stride), down)], axis=0)
+        worst = np.max(
+            [first, again, *_measure_reach(model, bands, stride, near, range(1, stride), down)],
+            axis=0,
+        )
         if max(worst) >= reach:
             return None
         sides += map(int, worst)
     return Support(*sides)
 
 
-def _acted_on(
+def _measure_reach(
     model: torch.nn.Module, bands: int, stride: int, around: int, phases: Sequence[int], down: bool
 ) -> list[tuple[int, int]]:
-    """For each phase, how far those pixels look up and down (or left and right) that see a NaN there.
+    """For each phase, how far those pixels look up and down (or left and right) that see a NaN
+    there.
 
-    What convolutions and pools see is a rectangle, so that rows can be found out on a chip of few columns.
+    What convolutions and pools see is a rectangle, so that rows can be found out on a chip of few
+    columns.
     """
     import torch
 
@@ -72,27 +84,39 @@ def _acted_on(
             spoilt = model(chips.contiguous(memory_format=torch.channels_last)).isnan().any(1)
         for at, seen in zip(poked, spoilt.any(2 if down else 1).numpy(), strict=True):
             where = np.flatnonzero(seen)
-            found.append((int(where[-1]) - at, at - int(where[0])))  # what comes out below the NaN has looked up
+            found.append(
+                (int(where[-1]) - at, at - int(where[0]))
+            )  # what comes out below the NaN has looked up
     return found
 
 
 def effective_field(
-    model: torch.nn.Module, chips: Iterable[npt.NDArray[np.float32]], *, stride: int = 32, share: float = 0.999
+    model: torch.nn.Module,
+    chips: Iterable[npt.NDArray[np.float32]],
+    *,
+    stride: int = 32,
+    share: float = 0.999,
 ) -> int:
-    """How far from a pixel lies `share` of what decides its label, in pixels: Luo et al. 2016, arXiv:1701.04128.
+    """How far from a pixel lies `share` of what decides its label, in pixels: Luo et al. 2016,
+    arXiv:1701.04128.
 
-    What decides is the gradient of the winning logit less the second, with respect to each normalised input; the
-    chips `(band, y, x)`, of multiples of the stride, are looked at from their middles.
+    What decides is the gradient of the winning logit less the second, with respect to each
+    normalised input; the chips `(band, y, x)`, of multiples of the stride, are looked at from their
+    middles.
     """
     import torch
 
     within = np.zeros(1)
-    weights = {name: weight.detach() for name, weight in model.named_parameters()}  # no gradient of theirs is needed
+    weights = {
+        name: weight.detach() for name, weight in model.named_parameters()
+    }  # no gradient of theirs is needed
     for turn, pixels in enumerate(chips):
         height, width = pixels.shape[1:]
         row, col = height // 2 + turn % stride, width // 2 + turn % stride  # each phase counts
         chip = torch.from_numpy(pixels)[None].to(memory_format=torch.channels_last).requires_grad_()
-        first, second = torch.func.functional_call(model, weights, chip)[0, :, row, col].topk(2).values
+        first, second = (
+            torch.func.functional_call(model, weights, chip)[0, :, row, col].topk(2).values
+        )
         (gradient,) = torch.autograd.grad(first - second, chip)
         down, across = np.ogrid[-row : height - row, -col : width - col]
         far = np.maximum(np.abs(down), np.abs(across))
@@ -104,10 +128,11 @@ def effective_field(
 
 
 def taper(length: int, margin: int) -> npt.NDArray[np.float32]:
-    """Weights along one side of a chip that is blended with its neighbours: above 0 everywhere, 1 a margin inside.
+    """Weights along one side of a chip that is blended with its neighbours: above 0 everywhere, 1 a
+    margin inside.
 
-    Where two chips overlap, by two margins, their weights add up to 1. They fall straight: a steeper part would gather
-    the places where a label changes from one chip's to the other's.
+    Where two chips overlap, by two margins, their weights add up to 1. They fall straight: a
+    steeper part would gather the places where a label changes from one chip's to the other's.
     """
     from_edge = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
     return np.minimum(1, from_edge / max(2 * margin, 0.5)).astype(np.float32)
@@ -122,15 +147,17 @@ def disagreement(
     *,
     blend: bool = False,
 ) -> float:
-    """Share of labels that change when an inference model sees squares of `core` px with `margin` more around them.
+    """Share of labels that change when an inference model sees squares of `core` px with `margin`
+    more around them.
 
-    `whole` `(band, y, x)` is normalised; labels count that lie at least `around` px inside, by default those of one
-    core in its middle. `around` is a multiple of the stride, at least the margin, and best the network's support: its
-    labels are then those of an endless raster. `blend` is for networks that see the whole chip.
+    `whole` `(band, y, x)` is normalised; labels count that lie at least `around` px inside, by
+    default those of one core in its middle. `around` is a multiple of the stride, at least the
+    margin, and best the network's support: its labels are then those of an endless raster. `blend`
+    is for networks that see the whole chip.
     """
     around = (whole.shape[1] - core) // 2 if around is None else around
-    labels = _untiled(model, whole, 1, around)
-    return float(np.mean(labels != _tiled(model, whole, core, margin, around, blend)))
+    labels = _predict_whole(model, whole, 1, around)
+    return float(np.mean(labels != _predict_in_tiles(model, whole, core, margin, around, blend)))
 
 
 def choose_margin(
@@ -143,12 +170,14 @@ def choose_margin(
     most: int | None = None,
     tolerated: float = TOLERATED,
 ) -> Margin:
-    """The smallest margin that changes no more than the `tolerated` share of labels, or else the largest allowed.
+    """The smallest margin that changes no more than the `tolerated` share of labels, or else the
+    largest allowed.
 
-    Measured by cutting `chips (band, y, x)`, normalised and of any size, into squares: at least two a side, so that
-    there is a cut to see; the share is then that of a cut every `tile` px. No margin exceeds the support, nor `most`.
-    Networks without `support` blend their chips; for these `most` is a quarter of the tile unless it is given, and a
-    margin is such that tile and two margins are whole strides, of which the tile may be half a one short.
+    Measured by cutting `chips (band, y, x)`, normalised and of any size, into squares: at least two
+    a side, so that there is a cut to see; the share is then that of a cut every `tile` px. No
+    margin exceeds the support, nor `most`. Networks without `support` blend their chips; for these
+    `most` is a quarter of the tile unless it is given, and a margin is such that tile and two
+    margins are whole strides, of which the tile may be half a one short.
     """
     whole_chip = support is None
     enough = tile // 4 if support is None else -(-max(support) // stride) * stride
@@ -156,23 +185,37 @@ def choose_margin(
         tile += tile % 2  # as the lattice does
     odd, least = tile % stride if whole_chip else 0, 0
     if odd:
-        least = next(margin for margin in range(stride // 2, 2 * stride) if (tile + 2 * margin) % stride == 0)
-    most = max(least or stride, least + ((enough if most is None else most) - least) // stride * stride)
+        least = next(
+            margin for margin in range(stride // 2, 2 * stride) if (tile + 2 * margin) % stride == 0
+        )
+    most = max(
+        least or stride, least + ((enough if most is None else most) - least) // stride * stride
+    )
     around = most if whole_chip else enough
     most = min(most, around)
-    cores = [min(tile, odd + -(-(max(chip.shape[1:]) - 2 * odd) // (2 * stride)) * stride) for chip in chips]
+    cores = [
+        min(tile, odd + -(-(max(chip.shape[1:]) - 2 * odd) // (2 * stride)) * stride)
+        for chip in chips
+    ]
     wholes = [np.pad(chip, ((0, 0), (around, around), (around, around))) for chip in chips]
-    expected = [_untiled(model, whole, stride, around) for whole in wholes]
+    expected = [_predict_whole(model, whole, stride, around) for whole in wholes]
 
     def measured(margin: int) -> float:
         changed = [
-            core * np.count_nonzero(labels != _tiled(model, whole, core, margin, around, whole_chip))
+            core
+            * np.count_nonzero(
+                labels != _predict_in_tiles(model, whole, core, margin, around, whole_chip)
+            )
             for whole, core, labels in zip(wholes, cores, expected, strict=True)
         ]
         return float(sum(changed) / (tile * sum(labels.size for labels in expected)))
 
     seen_whole = [_whole_strides(chip, stride) for chip in chips]
-    looked_at = seen_whole if whole_chip else [_middle(chip, around + stride, stride) for chip in seen_whole]
+    looked_at = (
+        seen_whole
+        if whole_chip
+        else [_middle(chip, around + stride, stride) for chip in seen_whole]
+    )
     seen = effective_field(model, looked_at, stride=stride)
     found = min(most, least + -(-max(0, seen - least) // stride) * stride)
     share = measured(found)
@@ -185,7 +228,8 @@ def choose_margin(
 
 
 def _middle(pixels: npt.NDArray[np.float32], around: int, stride: int) -> npt.NDArray[np.float32]:
-    """The middle of a chip, `around` px or more to each side; its sides are whole strides before and after."""
+    """The middle of a chip, `around` px or more to each side; its sides are whole strides before
+    and after."""
     rows, cols = (max(0, size // 2 - around) // stride * stride for size in pixels.shape[1:])
     return pixels[:, rows : pixels.shape[1] - rows, cols : pixels.shape[2] - cols]
 
@@ -202,7 +246,9 @@ def _logits(model: torch.nn.Module, pixels: npt.NDArray[np.float32]) -> torch.Te
     return model(chip[None].to(memory_format=torch.channels_last))[0]
 
 
-def _untiled(model: torch.nn.Module, whole: npt.NDArray[np.float32], stride: int, around: int) -> npt.NDArray[np.int64]:
+def _predict_whole(
+    model: torch.nn.Module, whole: npt.NDArray[np.float32], stride: int, around: int
+) -> npt.NDArray[np.int64]:
     """Labels from one pass over everything."""
     import torch
 
@@ -212,8 +258,13 @@ def _untiled(model: torch.nn.Module, whole: npt.NDArray[np.float32], stride: int
         return logits[:, around : around + height, around : around + width].argmax(0).numpy()
 
 
-def _tiled(
-    model: torch.nn.Module, whole: npt.NDArray[np.float32], core: int, margin: int, around: int, blend: bool
+def _predict_in_tiles(
+    model: torch.nn.Module,
+    whole: npt.NDArray[np.float32],
+    core: int,
+    margin: int,
+    around: int,
+    blend: bool,
 ) -> npt.NDArray[np.int64]:
     """Labels from chips, cut or blended as `flows` does it with tiles."""
     import torch

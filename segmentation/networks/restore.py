@@ -1,4 +1,5 @@
-"""Weights back in their network: as it was trained, for inference, and folded into fewer operations."""
+"""Weights back in their network: as it was trained, for inference, and folded into fewer
+operations."""
 
 from __future__ import annotations
 
@@ -17,16 +18,18 @@ _SAME = 1e-4
 """How far logits may move when norms are folded, as a share of the largest."""
 
 
-def trained(bundle: Bundle) -> torch.nn.Module:
+def load_for_inference(bundle: Bundle) -> torch.nn.Module:
     """The bundle's network in float32, ready for inference on the CPU."""
     import torch
 
-    return fused(restored(bundle).eval(), len(bundle.card.bands)).to(memory_format=torch.channels_last)
+    return fuse_batch_norms(load_network(bundle).eval(), len(bundle.card.bands)).to(
+        memory_format=torch.channels_last
+    )
 
 
-def restored(bundle: Bundle) -> torch.nn.Module:
-    """The bundle's network in float32, part by part as it was trained; `InputError` where its weights are of
-    another.
+def load_network(bundle: Bundle) -> torch.nn.Module:
+    """The bundle's network in float32, part by part as it was trained; `InputError` where its
+    weights are of another.
     """
     model = build(bundle.card)
     try:
@@ -34,31 +37,33 @@ def restored(bundle: Bundle) -> torch.nn.Module:
     except RuntimeError as error:
         network = bundle.card.network
         raise InputError(
-            f"the weights in {bundle.folder} do not fit {network.architecture} on {network.encoder}, "
+            f"the weights in {bundle.folder} do not fit {network.architecture} on "
+            f"{network.encoder}, "
             "which its card says they are of; train it anew"
         ) from error
     return model
 
 
-def fused(model: torch.nn.Module, bands: int) -> torch.nn.Module:
+def fuse_batch_norms(model: torch.nn.Module, bands: int) -> torch.nn.Module:
     """A network with batch norms folded into the convolutions before them: a tenth faster on a CPU.
 
-    Which convolution feeds which norm is seen by running the model once, not guessed from the order of its parts. Where
-    the outcome is not the same, as with a convolution that is heard elsewhere too, the model is returned as it was.
+    Which convolution feeds which norm is seen by running the model once, not guessed from the order
+    of its parts. Where the outcome is not the same, as with a convolution that is heard elsewhere
+    too, the model is returned as it was.
     """
     import torch
 
     stride = stride_of(model)
     length = max(2, -(-SMALLEST // stride)) * stride
     chip = torch.randn(1, bands, length, length, generator=torch.Generator().manual_seed(0))
-    folded = _folded(copy.deepcopy(model), chip)
+    folded = _fold_batch_norms(copy.deepcopy(model), chip)
     with torch.inference_mode():
         before, after = model(chip), folded(chip)
     same = (before - after).abs().max() <= _SAME * before.abs().max()
     return folded if same else model
 
 
-def _folded(model: torch.nn.Module, chip: torch.Tensor) -> torch.nn.Module:
+def _fold_batch_norms(model: torch.nn.Module, chip: torch.Tensor) -> torch.nn.Module:
     import torch
     from timm.layers.conv2d_same import Conv2dSame
     from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -89,7 +94,13 @@ def _folded(model: torch.nn.Module, chip: torch.Tensor) -> torch.nn.Module:
         if norm.running_mean is None or norm.running_var is None:
             continue  # it looks at each chip's own statistics
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight,
+            conv.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
         )
         # timm's norms end in an activation.
         rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]

@@ -1,6 +1,7 @@
 """What do numbers mean? The scale and offset that make them reflectance, decided from pixels.
 
-Flags in metadata are not trusted: public catalogues carry Sentinel-2 scenes whose `boa_offset_applied` is wrong.
+Flags in metadata are not trusted: public catalogues carry Sentinel-2 scenes whose
+`boa_offset_applied` is wrong.
 """
 
 from __future__ import annotations
@@ -15,42 +16,62 @@ from segmentation.segmenter import Finding
 _DARK_IN_NATURE = ("nir", "nir08", "nir09", "swir16", "swir22")
 """Haze hardly reaches these, and water and deep shadow reflect next to nothing in them."""
 REFLECTIVE = (
-    *("coastal", "blue", "green05", "green", "yellow", "red", "rededge071", "rededge075", "rededge078"),
+    *(
+        "coastal",
+        "blue",
+        "green05",
+        "green",
+        "yellow",
+        "red",
+        "rededge071",
+        "rededge075",
+        "rededge078",
+    ),
     *_DARK_IN_NATURE,
 )
 """Bands that measure reflected light; the others are not spoken of."""
 
 _DARKEST_SCENE, _BRIGHTEST_SCENE = 0.02, 1.6
-"""Reflectance that the brightest band of any scene exceeds in one pixel of a hundred, and that none does: even deep
-water is seen through haze, and fresh snow that faces the sun does not come near the latter."""
+"""Reflectance that the brightest band of any scene exceeds in one pixel of a hundred, and that none
+does: even deep water is seen through haze, and fresh snow that faces the sun does not come near the
+latter."""
 
 _DARKEST_PICTURE = 0.05
-"""The same of eight bits, of which 0.0001 for each, the usual scale of sixteen, makes 0.0255 at most."""
+"""The same of eight bits, of which 0.0001 for each, the usual scale of sixteen, makes 0.0255 at
+most."""
 
 _DARKEST_PIXEL = 0.1
 """Reflectance below which a thousandth of nearly every scene lies in some band."""
 
-STRETCHED = "eight bits are mostly a picture, stretched for the eye band by band, and no --scale undoes that"
+STRETCHED = (
+    "eight bits are mostly a picture, stretched for the eye band by band, and no --scale "
+    "undoes that"
+)
 """What is true of eight bits."""
 
-_INSTEAD = f"{STRETCHED}: train a model on it (landweave train), or split it in two (--segmenter otsu)"
+_INSTEAD = (
+    f"{STRETCHED}: train a model on it (landweave train), or split it in two (--segmenter otsu)"
+)
 
 _ENOUGH = 1024
 """Valid pixels below which nothing is inferred."""
 
 
 def infer(sample: xr.Dataset) -> tuple[float, float] | None:
-    """`(scale, offset)` with which the digital numbers of a sample become reflectance; None where that is not certain.
+    """`(scale, offset)` with which the digital numbers of a sample become reflectance; None where
+    that is not certain.
 
     Looks at the bands in "dn" whose names say what they see. Known encodings:
 
-    - reflectance 0–1 as floating point: (1, 0), or (1, -0.1) where Sentinel-2's offset is still in it,
+    - reflectance 0–1 as floating point: (1, 0), or (1, -0.1) where Sentinel-2's offset is still in
+      it,
     - reflectance × 10 000 (Sentinel-2, Landsat, Planet): (0.0001, 0),
     - the same + 1000, Sentinel-2 since processing baseline 04.00: (0.0001, -0.1),
     - Landsat Collection 2 Level 2, USGS LSDS-1619: (0.0000275, -0.2).
 
-    What is darkest in the scene decides between them. A scene without anything dark, a small sample, eight bits, or 11
-    and 12 bits (nothing above 4095) remain unknown: better a question than a wrong map.
+    What is darkest in the scene decides between them. A scene without anything dark, a small
+    sample, eight bits, or 11 and 12 bits (nothing above 4095) remain unknown: better a question
+    than a wrong map.
     """
     # A full name may carry its source: t2.nir.
     names = [str(name).rpartition(".")[2] for name in sample["band"].values]
@@ -80,7 +101,9 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
         return None
     if _is_collection_2(bands, floor, middle, ceiling):
         return 0.0000275, -0.2
-    if middle.max() > 12_000 or ceiling.max() > 20_000 or floor.min() < -2000:  # beyond any reflectance
+    if (
+        middle.max() > 12_000 or ceiling.max() > 20_000 or floor.min() < -2000
+    ):  # beyond any reflectance
         return None
     if floor.min() < 500:
         return 0.0001, 0.0
@@ -92,20 +115,25 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
 def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
     """What speaks against the reflectance of a sample, whoever said how its numbers become one.
 
-    Refused is a scale that makes the whole scene darker than water or brighter than snow. Warned about is an offset
-    left in, a scene in which nothing at all is dark, and eight bits under one scale for all bands: such pictures are
-    stretched for the eye, each band for itself, and no scale undoes that.
+    Refused is a scale that makes the whole scene darker than water or brighter than snow. Warned
+    about is an offset left in, a scene in which nothing at all is dark, and eight bits under one
+    scale for all bands: such pictures are stretched for the eye, each band for itself, and no scale
+    undoes that.
     """
     names = [str(name).rpartition(".")[2] for name in sample["band"].values]
     units = sample["units"].values
     use = [i for i, name in enumerate(names) if units[i] == "reflectance" and name in REFLECTIVE]
     valid = sample["valid"].values
     bits = sample["pixels"].dtype.itemsize * 8
-    if not use or np.count_nonzero(valid) < (1 if bits == 8 else _ENOUGH):  # of eight bits much is known beforehand
+    if not use or np.count_nonzero(valid) < (
+        1 if bits == 8 else _ENOUGH
+    ):  # of eight bits much is known beforehand
         return ()
     seen = values(sample.isel(band=use)).values[:, valid]
     floor, ceiling = np.percentile(seen, (0.1, 99), axis=1)
-    said = " and ".join(sorted({f"× {sample['scale'].values[i]:g} {sample['offset'].values[i]:+g}" for i in use}))
+    said = " and ".join(
+        sorted({f"× {sample['scale'].values[i]:g} {sample['offset'].values[i]:+g}" for i in use})
+    )
     brightest, darkest = float(ceiling.max()), float(floor.min())
     least = _DARKEST_PICTURE if bits == 8 else _DARKEST_SCENE
     if not least <= brightest <= _BRIGHTEST_SCENE:
@@ -114,18 +142,27 @@ def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
         return (
             Finding(
                 "refuse",
-                f"pixels {said} give a reflectance of {brightest:.3g} in its brightest band (99 of 100 pixels are "
+                f"pixels {said} give a reflectance of {brightest:.3g} in its brightest band (99 "
+                "of 100 pixels are "
                 f"below), {what}; {mend}",
             ),
         )
-    if bits == 8 and len({(sample["scale"].values[i], sample["offset"].values[i]) for i in use}) == 1:
-        return (Finding("warn", f"pixels {said} are taken for reflectance because you say so; {_INSTEAD}"),)
+    if (
+        bits == 8
+        and len({(sample["scale"].values[i], sample["offset"].values[i]) for i in use}) == 1
+    ):
+        return (
+            Finding(
+                "warn", f"pixels {said} are taken for reflectance because you say so; {_INSTEAD}"
+            ),
+        )
     bands = [names[i] for i in use]
     if _is_offset_by_1000(bands, floor * 10_000):
         return (
             Finding(
                 "warn",
-                f"its darkest pixels reflect {darkest:.2f} in every band, as where the offset of Sentinel-2 since "
+                f"its darkest pixels reflect {darkest:.2f} in every band, as where the offset of "
+                "Sentinel-2 since "
                 "January 2022 is still in them; say --offset -0.1 with the --scale that holds",
             ),
         )
@@ -133,7 +170,8 @@ def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
         return (
             Finding(
                 "warn",
-                f"no pixel reflects less than {darkest:.2f} in any band, though water and shadow do; look closely at "
+                f"no pixel reflects less than {darkest:.2f} in any band, though water and shadow "
+                "do; look closely at "
                 "the result, and check --scale and --offset",
             ),
         )
@@ -141,7 +179,9 @@ def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
 
 
 def _is_fraction(
-    counts: npt.NDArray[np.generic], floor: npt.NDArray[np.float64], ceiling: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.generic],
+    floor: npt.NDArray[np.float64],
+    ceiling: npt.NDArray[np.float64],
 ) -> bool:
     """Whether floating point is reflectance, and not eight bits divided by 255."""
     sample = counts[:, : 1 << 16].astype(np.float64) * 255
@@ -150,12 +190,17 @@ def _is_fraction(
 
 
 def _is_collection_2(
-    bands: list[str], floor: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], ceiling: npt.NDArray[np.float64]
+    bands: list[str],
+    floor: npt.NDArray[np.float64],
+    middle: npt.NDArray[np.float64],
+    ceiling: npt.NDArray[np.float64],
 ) -> bool:
-    """Whether the darkest pixels lie where Collection 2 puts no reflectance, 0.2 / 0.0000275 = 7273.
+    """Whether the darkest pixels lie where Collection 2 puts no reflectance, 0.2 / 0.0000275 =
+    7273.
 
-    The same counts × 10 000 would be a scene of nothing but cloud, so something must be too bright for that. Landsat's
-    uncorrected Level 1 also starts near there; but in it haze lifts the darkest blue above the darkest green.
+    The same counts × 10 000 would be a scene of nothing but cloud, so something must be too bright
+    for that. Landsat's uncorrected Level 1 also starts near there; but in it haze lifts the darkest
+    blue above the darkest green.
     """
     if not {"blue", "green"} <= set(bands):
         return False
@@ -170,9 +215,11 @@ def _is_collection_2(
 
 
 def _is_offset_by_1000(bands: list[str], floor: npt.NDArray[np.float64]) -> bool:
-    """Whether the darkest pixels of several bands stop just above 1000, an infrared one without haze among them.
+    """Whether the darkest pixels of several bands stop just above 1000, an infrared one without
+    haze among them.
 
-    Bright soil also has nothing below 1000, but is then brighter towards the infrared: water and shadow are not.
+    Bright soil also has nothing below 1000, but is then brighter towards the infrared: water and
+    shadow are not.
     """
     infrared = [dark for name, dark in zip(bands, floor, strict=True) if name in _DARK_IN_NATURE]
     visible = [dark for name, dark in zip(bands, floor, strict=True) if name not in _DARK_IN_NATURE]

@@ -38,7 +38,8 @@ class _Cells(NamedTuple):
 
 
 class _Nearest(NamedTuple):
-    """For every point asked, the centre nearest to it and the runner-up, as indices into the cells."""
+    """For every point asked, the centre nearest to it and the runner-up, as indices into the
+    cells."""
 
     cells: _Cells
     at: Indices
@@ -49,7 +50,8 @@ class _Nearest(NamedTuple):
 
 
 class Canvas:
-    """One block and its margin while it is drawn: fields on the coarse lattice, layers of material on the pixels."""
+    """One block and its margin while it is drawn: fields on the coarse lattice, layers of material
+    on the pixels."""
 
     def __init__(self, seed: int, row: int, col: int) -> None:
         self.seed, self.row, self.col = seed, row - PAD, col - PAD
@@ -71,14 +73,17 @@ class Canvas:
     # Fields, smooth and rough.
 
     def noise(self, name: str, wavelength: float, octaves: int = 1, gain: float = 0.55) -> Floats:
-        """Smooth noise on the coarse lattice, spread about 1, from `wavelength` pixels down by octaves."""
+        """Smooth noise on the coarse lattice, spread about 1, from `wavelength` pixels down by
+        octaves."""
         total, power, strength = np.zeros((self.knots.size, self.knots.size), np.float32), 0.0, 1.0
         for octave in range(octaves):
             i, down = taps(self.y, wavelength / 2**octave)
             j, across = taps(self.x, wavelength / 2**octave)
             rows, cols = np.arange(i[0], i[-1] + 4), np.arange(j[0], j[-1] + 4)
             random = unit(hash(key(self.seed, f"{name} {octave}"), rows[:, None], cols)) - 0.5
-            half = blend((random[i - i[0] + t] for t in range(4)), (weight[:, None] for weight in down))
+            half = blend(
+                (random[i - i[0] + t] for t in range(4)), (weight[:, None] for weight in down)
+            )
             total += blend((half[:, j - j[0] + t] for t in range(4)), across) * strength
             power += strength * strength
             strength *= gain
@@ -99,7 +104,9 @@ class Canvas:
     def clumps(self, name: str) -> Floats:
         """Noise of crown and bush size, two pixels wide, in [0, 1)."""
         knots = np.arange(0, self.size + 2, 2)
-        random = hash(key(self.seed, name), (self.row + knots)[:, None] >> 1, (self.col + knots) >> 1)
+        random = hash(
+            key(self.seed, name), (self.row + knots)[:, None] >> 1, (self.col + knots) >> 1
+        )
         return _interpolate(unit(random), 2)
 
     def nearest(
@@ -111,15 +118,21 @@ class Canvas:
         radius: Callable[[Hashes], Floats] | None = None,
         jitter: float = 0.8,
     ) -> _Nearest:
-        """The centre whose disc is nearest to each point, of one centre in each cell of a square grid.
+        """The centre whose disc is nearest to each point, of one centre in each cell of a square
+        grid.
 
-        Points are in pixels from the block's corner; only the 3 × 3 cells around a point are looked at.
+        Points are in pixels from the block's corner; only the 3 × 3 cells around a point are looked
+        at.
         """
         (i0, y0), (j0, x0) = divmod(self.row, spacing), divmod(self.col, spacing)
         i, j = (np.floor((v + o) / spacing).astype(np.intp) for v, o in ((y, y0), (x, x0)))
         low_i, low_j = int(i.min()) - 1, int(j.min()) - 1
         cells = self.cells(
-            name, spacing, jitter, i0 + np.arange(low_i, i.max() + 2), j0 + np.arange(low_j, j.max() + 2)
+            name,
+            spacing,
+            jitter,
+            i0 + np.arange(low_i, i.max() + 2),
+            j0 + np.arange(low_j, j.max() + 2),
         )
         stride = int(j.max()) + 2 - low_j
         cell = (i - low_i) * stride + (j - low_j)
@@ -141,13 +154,18 @@ class Canvas:
         return _Nearest(cells, first_at, best, second_at, second)
 
     def sharpen(self, nearest: _Nearest, y: Floats, x: Floats) -> _Nearest:
-        """Nearest centres found on the coarse lattice, on every pixel: the nearer of the two that its knot knows.
+        """Nearest centres found on the coarse lattice, on every pixel: the nearer of the two that
+        its knot knows.
 
-        So lines between two cells are straight, and only next to where three meet may the third lose a pixel.
+        So lines between two cells are straight, and only next to where three meet may the third
+        lose a pixel.
         """
         cells = nearest.cells
         first, second = self.blocky(nearest.at), self.blocky(nearest.next_at)
-        near, far = (np.sqrt((y - cells.y.take(at)) ** 2 + (x - cells.x.take(at)) ** 2) for at in (first, second))
+        near, far = (
+            np.sqrt((y - cells.y.take(at)) ** 2 + (x - cells.x.take(at)) ** 2)
+            for at in (first, second)
+        )
         swap = far < near
         return _Nearest(
             cells,
@@ -158,16 +176,27 @@ class Canvas:
         )
 
     def cells(
-        self, name: str, spacing: int, jitter: float, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]
+        self,
+        name: str,
+        spacing: int,
+        jitter: float,
+        i: npt.NDArray[np.int64],
+        j: npt.NDArray[np.int64],
     ) -> _Cells:
         """The cells in rows `i` and columns `j` of a grid with cells of `spacing` pixels."""
         bits = hash(key(self.seed, name), i[:, None], j)
         margin = 0.5 - jitter / 2
-        y = (i[:, None] + (margin + jitter * again(bits, 1).astype(np.float64))) * spacing - self.row
+        y = (
+            i[:, None] + (margin + jitter * again(bits, 1).astype(np.float64))
+        ) * spacing - self.row
         x = (j + (margin + jitter * again(bits, 2).astype(np.float64))) * spacing - self.col
         rows, cols = np.broadcast_arrays(i[:, None], j)
         return _Cells(
-            bits.ravel(), rows.ravel(), cols.ravel(), y.astype(np.float32).ravel(), x.astype(np.float32).ravel()
+            bits.ravel(),
+            rows.ravel(),
+            cols.ravel(),
+            y.astype(np.float32).ravel(),
+            x.astype(np.float32).ravel(),
         )
 
     # Layers of material.
@@ -195,7 +224,9 @@ def _interpolate(coarse: Floats, step: int) -> Floats:
     """`(n + 1, m + 1)` knots -> `(n · step, m · step)` values, linear between."""
     n, m = coarse.shape[0] - 1, coarse.shape[1] - 1
     shares = [t / step for t in range(step)]
-    wide = np.stack([coarse[:, :-1] * (1 - t) + coarse[:, 1:] * t for t in shares], 2).reshape(n + 1, m * step)
+    wide = np.stack([coarse[:, :-1] * (1 - t) + coarse[:, 1:] * t for t in shares], 2).reshape(
+        n + 1, m * step
+    )
     full = np.empty((n, step, m * step), np.float32)
     for t, share in enumerate(shares):
         np.add(wide[:-1] * (1 - share), wide[1:] * share, out=full[:, t])

@@ -16,8 +16,9 @@ PAD = 4
 STEP = 4
 """Smooth fields are evaluated on a lattice this coarse, then interpolated."""
 
-# Surface reflectance × 10 000 of pure materials, in the order of BANDS: round numbers within the ranges that the
-# ECOSTRESS spectral library (Meerdink et al. 2019) and Level-2A scenes of central Europe show.
+# Surface reflectance × 10 000 of pure materials, in the order of BANDS: round numbers within the
+# ranges that the ECOSTRESS spectral library (Meerdink et al. 2019) and Level-2A scenes of central
+# Europe show.
 MATERIALS = {
     "clear water": (260, 270, 150, 75, 40, 28),
     "turbid water": (560, 800, 700, 300, 100, 65),

@@ -22,7 +22,8 @@ def key(seed: int, name: str) -> np.uint32:
 def mix(bits: Hashes) -> Hashes:
     """An avalanche of 32 bits: a permutation in which each output bit depends on every input bit.
 
-    The multipliers and shifts are Chris Wellons' "lowbias32" (https://nullprogram.com/blog/2018/07/31/).
+    The multipliers and shifts are Chris Wellons' "lowbias32"
+    (https://nullprogram.com/blog/2018/07/31/).
     """
     bits = bits ^ (bits >> np.uint32(16))
     bits *= np.uint32(0x7FEB352D)
@@ -56,8 +57,11 @@ def ramp(values: Floats, low: float, high: float) -> Floats:
     return t * t * (3 - 2 * t)
 
 
-def taps(positions: npt.NDArray[np.float64], wavelength: float) -> tuple[npt.NDArray[np.int64], list[Floats]]:
-    """The first of the four knots, `wavelength` apart, whose cubic B-splines reach a position, and their weights."""
+def taps(
+    positions: npt.NDArray[np.float64], wavelength: float
+) -> tuple[npt.NDArray[np.int64], list[Floats]]:
+    """The first of the four knots, `wavelength` apart, whose cubic B-splines reach a position, and
+    their weights."""
     at = positions / wavelength
     knot = np.floor(at)
     t = (at - knot).astype(np.float32)
@@ -71,7 +75,8 @@ def blend(four: Iterable[Floats], weights: Iterable[Floats]) -> Floats:
     return a + b + c + d
 
 
-# A cubic B-spline smooths uniform numbers to 151/315 of their variance per axis; these factors give spread 1 back.
+# A cubic B-spline smooths uniform numbers to 151/315 of their variance per axis; these factors give
+# spread 1 back.
 _ALONG_A_LINE, IN_THE_PLANE = 5.0, 7.226
 
 

@@ -11,8 +11,8 @@ from segmentation.synthetic.canvas import Canvas
 from segmentation.synthetic.materials import BARE, BUILT, CROPS, INDEX, SPARSE, STEP, TREES, WATER
 from segmentation.synthetic.noise import Floats, Hashes, again, hash, key, ramp, unit, wave
 
-# What parcels bear: share in percent, soil or litter below, canopy above, its mean cover and that one's spread, truth.
-# From grassland to arable, so that a parish can lean to either end.
+# What parcels bear: share in percent, soil or litter below, canopy above, its mean cover and that
+# one's spread, truth. From grassland to arable, so that a parish can lean to either end.
 _CROPS = (
     (2, "brown soil", "scrub", 0.45, 0.20, SPARSE),
     (17, "dry grass", "meadow", 0.82, 0.16, CROPS),
@@ -24,16 +24,25 @@ _CROPS = (
     (16, "brown soil", "ripe grain", 0.90, 0.10, CROPS),
     (8, "brown soil", "stubble", 0.75, 0.15, CROPS),
     (1, "pale soil", "gravel", 0.30, 0.20, BARE),
-    (5, "dark soil", "brown soil", 0.30, 0.25, CROPS),  # ploughed: bare to a spectrometer, cropland to a farmer
+    (
+        5,
+        "dark soil",
+        "brown soil",
+        0.30,
+        0.25,
+        CROPS,
+    ),  # ploughed: bare to a spectrometer, cropland to a farmer
     (4, "pale soil", "brown soil", 0.60, 0.25, CROPS),
 )
 
 
 class Ground:
-    """What lies under the land cover: relief, watercourses, soils, and where towns are; coarse fields."""
+    """What lies under the land cover: relief, watercourses, soils, and where towns are; coarse
+    fields."""
 
     def __init__(self, canvas: Canvas) -> None:
-        # Coordinates in which farms, streets and roads are straight, in pixels from the block's corner.
+        # Coordinates in which farms, streets and roads are straight, in pixels from the block's
+        # corner.
         self.y = canvas.knots.astype(np.float32)[:, None] + canvas.noise("bend y", 330, 3, 0.3) * 20
         self.x = canvas.knots.astype(np.float32)[None, :] + canvas.noise("bend x", 330, 3, 0.3) * 20
         self.bank, self.valley, self.beside_brook, self.brook = _watercourses(canvas)
@@ -48,17 +57,26 @@ class Ground:
 
 
 def _watercourses(canvas: Canvas) -> tuple[Floats, Floats, Floats, Floats]:
-    """How far inside the banks of the nearest watercourse (negative outside), how far from a main river; and, since a
-    brook is narrower than the coarse lattice, the distance from the nearest, signed by its side, and half its width.
+    """How far inside the banks of the nearest watercourse (negative outside), how far from a main
+    river; and, since a brook is narrower than the coarse lattice, the distance from the nearest,
+    signed by its side, and half its width.
 
-    Rivers run abreast in coordinates that wander; tributaries come down both sides, meet them at an acute angle and
-    thin out towards the divide.
+    Rivers run abreast in coordinates that wander; tributaries come down both sides, meet them at an
+    acute angle and thin out towards the divide.
     """
     seed, apart = canvas.seed, 1450.0
     angle = 0.15 + 0.7 * float(unit(hash(key(seed, "flow"), np.zeros(1)))[0])
     cos, sin = round(math.cos(angle), 6), round(math.sin(angle), 6)
-    y = canvas.y[:, None] + canvas.noise("meander y", 420) * 58.0 + canvas.noise("loop y", 130, 2, 0.35) * 21.0
-    x = canvas.x[None, :] + canvas.noise("meander x", 420) * 58.0 + canvas.noise("loop x", 130, 2, 0.35) * 21.0
+    y = (
+        canvas.y[:, None]
+        + canvas.noise("meander y", 420) * 58.0
+        + canvas.noise("loop y", 130, 2, 0.35) * 21.0
+    )
+    x = (
+        canvas.x[None, :]
+        + canvas.noise("meander x", 420) * 58.0
+        + canvas.noise("loop x", 130, 2, 0.35) * 21.0
+    )
     along, across = x * cos + y * sin, y * cos - x * sin
     slope = _steepness(along)
     swell = 1 + 0.25 * canvas.noise("swell", 150)
@@ -89,7 +107,8 @@ def _watercourses(canvas: Canvas) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _steepness(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Change of a coarse field per pixel, never below a half: turns a difference into a distance."""
+    """Change of a coarse field per pixel, never below a half: turns a difference into a
+    distance."""
     down, across = np.gradient(field, STEP)
     return np.maximum(np.sqrt(down * down + across * across), 0.5)
 
@@ -115,7 +134,8 @@ _CROP_TRUTH = np.array([crop[5] for crop in _CROPS], np.uint8)
 
 
 def farms(canvas: Canvas, ground: Ground) -> Hashes:
-    """Farms, cut into strips and the strips into parcels, with hedges, tracks and farmsteads; the hash of each parcel.
+    """Farms, cut into strips and the strips into parcels, with hedges, tracks and farmsteads; the
+    hash of each parcel.
 
     The farms of a parish share the direction and the size of their fields, and what they live on.
     """
@@ -159,7 +179,13 @@ def farms(canvas: Canvas, ground: Ground) -> Hashes:
     # A farmstead among its trees.
     yard = (5 * again(bits, 12) - 1.8).take(at) - farm.gap + clump * 2
     canvas.lay((yard > -3) & (clump > 0.6), TREES, "canopy shade", "broadleaf", 0.8)
-    canvas.lay(yard > 1, BUILT, _pick(("tile roof", "grey roof", "gravel", "asphalt"), grain), "meadow", grain * 0.6)
+    canvas.lay(
+        yard > 1,
+        BUILT,
+        _pick(("tile roof", "grey roof", "gravel", "asphalt"), grain),
+        "meadow",
+        grain * 0.6,
+    )
     return parcel
 
 
@@ -185,7 +211,8 @@ def woods(canvas: Canvas, ground: Ground, parcel: Hashes) -> None:
 
 
 def heath(canvas: Canvas, ground: Ground) -> None:
-    """Heather and dry grass on the heights, with scrub in patches and rock where the soil is gone."""
+    """Heather and dry grass on the heights, with scrub in patches and rock where the soil is
+    gone."""
     town = ramp(ground.town.gap, 0, 60)
     field = canvas.noise("heath", 210, 5, 0.62) + ground.height + town * 3 - 3
     if float(field.max()) < 1.25:
@@ -199,7 +226,9 @@ def heath(canvas: Canvas, ground: Ground) -> None:
     canvas.lay(wild, SPARSE, "brown soil", plants, np.clip(0.7 + patch, 0, 1))
     canvas.lay(wild & (patch > 0.34), TREES, "heather", "scrub", 0.85)
     bald = canvas.fine(canvas.noise("bald", 60, 4, 0.8)) + (heath - 1.4) * 0.4
-    canvas.lay(wild & (bald + patch > 1.6), BARE, "rock", "pale soil", np.clip(0.3 + patch * 2, 0, 1))
+    canvas.lay(
+        wild & (bald + patch > 1.6), BARE, "rock", "pale soil", np.clip(0.3 + patch * 2, 0, 1)
+    )
 
 
 def pits(canvas: Canvas, ground: Ground) -> None:
@@ -223,7 +252,12 @@ def rivers(canvas: Canvas, ground: Ground) -> None:
         return
     bank, main = canvas.fine(ground.bank), canvas.fine(ground.valley) < 40
     clump, grain = canvas.clumps("riparian"), canvas.speckle(24)
-    strip = np.clip(canvas.noise("gallery", 110, 4, 0.65), -0.5, 1.5) * ramp(-ground.valley, -260, -60) * 16 + 3
+    strip = (
+        np.clip(canvas.noise("gallery", 110, 4, 0.65), -0.5, 1.5)
+        * ramp(-ground.valley, -260, -60)
+        * 16
+        + 3
+    )
     wooded = bank > -canvas.fine(strip) - 3 * clump
     canvas.lay(wooded, TREES, "canopy shade", "broadleaf", 0.45 + 0.3 * clump + 0.2 * grain)
     bars = canvas.fine(canvas.noise("bars", 44, 2))
@@ -231,7 +265,9 @@ def rivers(canvas: Canvas, ground: Ground) -> None:
     canvas.lay(main & (bank > -1) & (shoal > 0), BARE, "gravel", "pale soil", 0.4 * clump)
     silt = np.clip(0.55 + canvas.fine(canvas.noise("silt", 900)) * 0.25 + grain * 0.1, 0, 1)
     brook = (np.abs(canvas.fine(ground.beside_brook)) < canvas.fine(ground.brook)) & (bank > -5)
-    canvas.lay(brook | (np.where(main, bank - shoal, bank) > 0), WATER, "clear water", "silty water", silt)
+    canvas.lay(
+        brook | (np.where(main, bank - shoal, bank) > 0), WATER, "clear water", "silty water", silt
+    )
 
 
 def lakes(canvas: Canvas, ground: Ground) -> None:
@@ -266,7 +302,8 @@ def _town_radius(bits: Hashes) -> Floats:
 
 
 def towns(canvas: Canvas, ground: Ground) -> None:
-    """Streets around a centre: dense blocks within, gardens and works towards the edge, parks between."""
+    """Streets around a centre: dense blocks within, gardens and works towards the edge, parks
+    between."""
     town = ground.town
     radius = _town_radius(town.cells.bits).take(town.at)
     field = canvas.noise("sprawl", 60, 4, 0.65) * (0.3 * radius + 2) - town.gap
@@ -277,7 +314,10 @@ def towns(canvas: Canvas, ground: Ground) -> None:
     sway = canvas.fine(canvas.noise("street", 70)) * 2.5
     at = canvas.blocky(town.at)
     cos, sin = _rotation(again(town.cells.bits, 6) * 2 - 1)
-    dy, dx = canvas.fine(ground.y) - town.cells.y.take(at), canvas.fine(ground.x) - town.cells.x.take(at)
+    dy, dx = (
+        canvas.fine(ground.y) - town.cells.y.take(at),
+        canvas.fine(ground.x) - town.cells.x.take(at),
+    )
     u = (dx * cos.take(at) + dy * sin.take(at) + sway) / 9
     v = (dy * cos.take(at) - dx * sin.take(at) - sway) / 13
     i, j = np.floor(u), np.floor(v)
@@ -294,12 +334,20 @@ def towns(canvas: Canvas, ground: Ground) -> None:
     roof = _pick(("tile roof", "tile roof", "grey roof", "asphalt"), canvas.speckle(33))
     garden = _pick(("meadow", "meadow", "broadleaf", "dry grass"), again(square, 10))
     green = 0.66 - 0.5 * dense + (house - 0.5) * 0.5
-    canvas.lay(built, BUILT, roof, garden, np.clip(green, 0, 1), 0.7 + 0.25 * grain + 0.25 * again(square, 16))
+    canvas.lay(
+        built,
+        BUILT,
+        roof,
+        garden,
+        np.clip(green, 0, 1),
+        0.7 + 0.25 * grain + 0.25 * again(square, 16),
+    )
     use = again(square, 9)
     hall = hash(square, np.floor(u * 2), np.floor(v * 2))
     works = built & (use + 0.1 * quarter > 0.95) & (central < 0.6)
     big = _pick(
-        ("metal roof", "concrete", "grey roof", "grey roof", "asphalt", "asphalt", "tile roof"), again(hall, 11)
+        ("metal roof", "concrete", "grey roof", "grey roof", "asphalt", "asphalt", "tile roof"),
+        again(hall, 11),
     )
     canvas.lay(works, BUILT, "asphalt", big, 0.7 + 0.2 * grain)
     park = built & (use < 0.08)
@@ -313,7 +361,9 @@ def towns(canvas: Canvas, ground: Ground) -> None:
 def roads(canvas: Canvas, ground: Ground) -> None:
     """Roads from town to town, and a motorway along every fourth row of towns."""
     low_i, low_j = canvas.row // _TOWNS_APART - 2, canvas.col // _TOWNS_APART - 2
-    towns = canvas.cells("town", _TOWNS_APART, _TOWN_JITTER, low_i + np.arange(6), low_j + np.arange(6))
+    towns = canvas.cells(
+        "town", _TOWNS_APART, _TOWN_JITTER, low_i + np.arange(6), low_j + np.arange(6)
+    )
     ys, xs = towns.y.tolist(), towns.x.tolist()
     across, down, slanting = (again(towns.bits, salt).tolist() for salt in (13, 14, 15))
     reach = 90  # how far the bends carry a road from the straight line

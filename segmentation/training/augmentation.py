@@ -1,7 +1,8 @@
 """How one labelled chip becomes many: turned, mirrored, nearer, farther, under another light.
 
-Pixels are floating point, in any number of bands, normalised, and what has no data is 0 before and after. The usual
-libraries are made for pictures: their changes of light want three channels within 0…1 and cut off what is outside.
+Pixels are floating point, in any number of bands, normalised, and what has no data is 0 before and
+after. The usual libraries are made for pictures: their changes of light want three channels within
+0…1 and cut off what is outside.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ class Augmentation:
     """How far chips are changed; 0 leaves them."""
 
     light: float = 0.1
-    """Standard deviation of a gain, and of an offset in standard deviations: once for all bands, once for each."""
+    """Standard deviation of a gain, and of an offset in standard deviations: once for all bands,
+    once for each."""
     noise: float = 0.0
-    """Standard deviation of what each pixel gets of its own, at most; in standard deviations of the band."""
+    """Standard deviation of what each pixel gets of its own, at most; in standard deviations of the
+    band."""
     scale: float = 0.2
     """Largest logarithm of a change of scale."""
     lost_band: float = 0.0
     """How often a chip lacks a band: it is 0 throughout, its mean."""
 
 
-def turned(pixels: npt.NDArray[Any], symmetry: int) -> npt.NDArray[Any]:
+def apply_symmetry(pixels: npt.NDArray[Any], symmetry: int) -> npt.NDArray[Any]:
     """`(…, y, x)` under one of the eight symmetries of the square, 0…7; 0 leaves it as it is."""
     if symmetry & 4:
         pixels = pixels.swapaxes(-1, -2)
@@ -36,28 +39,33 @@ def turned(pixels: npt.NDArray[Any], symmetry: int) -> npt.NDArray[Any]:
     return pixels[..., ::-1, :] if symmetry & 1 else pixels
 
 
-def wider(length: int, augmentation: Augmentation, rng: np.random.Generator) -> int:
-    """The length of the chip to read so that, resized to `length`, it is nearer or farther by chance."""
+def sample_crop_size(length: int, augmentation: Augmentation, rng: np.random.Generator) -> int:
+    """The length of the chip to read so that, resized to `length`, it is nearer or farther by
+    chance."""
     if not augmentation.scale:
         return length
-    return max(8, round(length * float(np.exp(rng.uniform(-augmentation.scale, augmentation.scale)))))
+    return max(
+        8, round(length * float(np.exp(rng.uniform(-augmentation.scale, augmentation.scale))))
+    )
 
 
-def resized(pixels: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
-    """`(…, y, x)`, square, at another length, each pixel the nearest: no value arises that was not there."""
+def resize(pixels: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
+    """`(…, y, x)`, square, at another length, each pixel the nearest: no value arises that was not
+    there."""
     if pixels.shape[-1] == length:
         return pixels
     places = ((np.arange(length) + 0.5) * pixels.shape[-1] / length).astype(int)
     return pixels[..., places[:, None], places]
 
 
-def relit(
+def jitter_radiometry(
     pixels: npt.NDArray[np.float32],
     valid: npt.NDArray[np.bool_],
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float32]:
-    """`(band, y, x)` under another light, as between sensors, days and atmospheres; 0 where not valid."""
+    """`(band, y, x)` under another light, as between sensors, days and atmospheres; 0 where not
+    valid."""
     bands = (len(pixels), 1, 1)
     light = augmentation.light
     gain = rng.normal(1, light) * rng.normal(1, light / 2, bands)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Look(NamedTuple):
+class Evaluation(NamedTuple):
     """How a run stood at some step."""
 
     step: int
@@ -33,11 +33,12 @@ class State:
     step: int = 0
     best_step: int = 0
     best_iou: float = -1.0
-    looks: list[Look] = field(default_factory=list)
+    looks: list[Evaluation] = field(default_factory=list)
 
 
 def save_checkpoint(
-    file: Path, now: State, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
+    file: Path, now: State, model: torch.nn.Module, averaged: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
     best: dict[str, torch.Tensor],
 ) -> None:  # fmt: skip
     """Write what the run has become, whole or not at all."""
@@ -61,7 +62,8 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:  # the latter is torch's, of a full disk
         temporary.unlink(missing_ok=True)
         raise InputError(
-            f"cannot keep in {file.parent} what the training has become ({' '.join(str(error).split())[:160]}); is its "
+            f"cannot keep in {file.parent} what the training has become "
+            f"({' '.join(str(error).split())[:160]}); is its "
             "disk full? make room there and give the same command again"
         ) from error
 
@@ -70,7 +72,8 @@ def load_checkpoint(
     file: Path, model: torch.nn.Module, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer,
     device: torch.device,
 ) -> tuple[State, dict[str, torch.Tensor]]:  # fmt: skip
-    """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it is run.
+    """Go on from what an earlier process kept; it holds tensors and plain values, and nothing in it
+    is run.
 
     Raises `InputError` where the file is damaged.
     """
@@ -86,5 +89,5 @@ def load_checkpoint(
             f"{file}, from which the training would go on, is damaged ({type(error).__name__}); "
             "begin again with --fresh"
         ) from error
-    looks = [Look(*look) for look in kept["looks"]]
+    looks = [Evaluation(*look) for look in kept["looks"]]
     return State(kept["step"], kept["best_step"], kept["best_iou"], looks), kept["best"]

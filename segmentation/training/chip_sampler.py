@@ -1,4 +1,5 @@
-"""Chips to learn from: laid around labels drawn by chance, changed by chance, and all of it decided by a key."""
+"""Chips to learn from: laid around labels drawn by chance, changed by chance, and all of it decided
+by a key."""
 
 from __future__ import annotations
 
@@ -10,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation.models.card import Card
-from segmentation.training.augmentation import relit, resized, turned, wider
+from segmentation.training.augmentation import (
+    apply_symmetry,
+    jitter_radiometry,
+    resize,
+    sample_crop_size,
+)
 from segmentation.training.losses import IGNORED
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import Labelled, Samples
@@ -20,7 +26,7 @@ _MOST_PLACES = 200_000
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class PixelIndex:
     """Labelled pixels of some parts, by class: what chips are laid on."""
 
     by_class: tuple[npt.NDArray[np.int32], ...]
@@ -29,12 +35,15 @@ class Places:
     """How likely each class is to be the one a chip is laid on."""
 
     @classmethod
-    def of(cls, samples: Samples, parts: Sequence[int], balance: float, seed: int) -> Places:
-        """`balance` 0 draws pixels alike, 1 classes; a class's odds are its frequency to the power of 1 − balance."""
+    def of(cls, samples: Samples, parts: Sequence[int], balance: float, seed: int) -> PixelIndex:
+        """`balance` 0 draws pixels alike, 1 classes; a class's odds are its frequency to the power
+        of 1 − balance."""
         rng = np.random.default_rng((seed, 1))
         counts = np.sum([samples.counts(part) for part in parts], axis=0)
         chosen = [
-            np.arange(n) if n <= _MOST_PLACES else np.sort(rng.choice(n, _MOST_PLACES, replace=False, shuffle=False))
+            np.arange(n)
+            if n <= _MOST_PLACES
+            else np.sort(rng.choice(n, _MOST_PLACES, replace=False, shuffle=False))
             for n in counts.tolist()
         ]
         found: list[list[npt.NDArray[np.int32]]] = [[np.empty((0, 3), np.int32)] for _ in counts]
@@ -44,8 +53,12 @@ class Places:
                 labels = np.where(np.isin(piece.part[strip], parts), piece.labels[strip], 0)
                 for index, value in enumerate(samples.legend.values):
                     here = np.flatnonzero(labels == value)
-                    first, last = np.searchsorted(chosen[index], (passed[index], passed[index] + len(here)))
-                    rows, cols = np.divmod(here[chosen[index][first:last] - passed[index]], piece.shape[1])
+                    first, last = np.searchsorted(
+                        chosen[index], (passed[index], passed[index] + len(here))
+                    )
+                    rows, cols = np.divmod(
+                        here[chosen[index][first:last] - passed[index]], piece.shape[1]
+                    )
                     places = np.stack((np.full(len(rows), number), rows + strip.start, cols), 1)
                     found[index].append(places.astype(np.int32))
                     passed[index] += len(here)
@@ -59,7 +72,7 @@ class Places:
         return piece, row, col
 
 
-class Seen(NamedTuple):
+class NormalisedWindow(NamedTuple):
     """What a network sees."""
 
     pixels: npt.NDArray[np.float32]
@@ -67,7 +80,9 @@ class Seen(NamedTuple):
     valid: npt.NDArray[np.bool_]
 
 
-def window_of(array: npt.NDArray[Any], row: int, col: int, height: int, width: int) -> npt.NDArray[Any]:
+def window_of(
+    array: npt.NDArray[Any], row: int, col: int, height: int, width: int
+) -> npt.NDArray[Any]:
     """A window of `(…, y, x)` that may reach past it: there it is 0."""
     window = np.zeros((*array.shape[:-2], height, width), array.dtype)
     inside = array[..., max(0, row) : max(0, row + height), max(0, col) : max(0, col + width)]
@@ -76,20 +91,33 @@ def window_of(array: npt.NDArray[Any], row: int, col: int, height: int, width: i
     return window
 
 
-def seen_of(piece: Labelled, card: Card, row: int, col: int, height: int, width: int) -> Seen:
-    """A window of a piece as the card's network sees it, as `segmentation.inference.network.normalised` would make
-    it."""
+def read_normalised(
+    piece: Labelled, card: Card, row: int, col: int, height: int, width: int
+) -> NormalisedWindow:
+    """A window of a piece as the card's network sees it, as
+    `segmentation.inference.network.normalised` would make it."""
     bands = (len(card.bands), 1, 1)
-    scale, offset = (np.reshape(np.asarray(numbers, np.float32), bands) for numbers in (piece.scale, piece.offset))
+    scale, offset = (
+        np.reshape(np.asarray(numbers, np.float32), bands)
+        for numbers in (piece.scale, piece.offset)
+    )
     mean = np.reshape(np.array([band.mean for band in card.bands], np.float32), bands)
     std = np.reshape(np.array([band.std for band in card.bands], np.float32), bands)
     valid = window_of(piece.valid, row, col, height, width)
-    pixels = (window_of(piece.pixels, row, col, height, width).astype(np.float32) * scale + offset - mean) / std
-    return Seen(np.where(valid, pixels, np.float32(0)), valid)
+    pixels = (
+        window_of(piece.pixels, row, col, height, width).astype(np.float32) * scale + offset - mean
+    ) / std
+    return NormalisedWindow(np.where(valid, pixels, np.float32(0)), valid)
 
 
-def targets_of(
-    piece: Labelled, samples: Samples, parts: Sequence[int], row: int, col: int, height: int, width: int
+def read_targets(
+    piece: Labelled,
+    samples: Samples,
+    parts: Sequence[int],
+    row: int,
+    col: int,
+    height: int,
+    width: int,
 ) -> npt.NDArray[np.uint8]:
     """`(y, x)`: the index in the legend of the labels of some parts, IGNORED elsewhere."""
     index = np.full(256, IGNORED, np.uint8)
@@ -99,29 +127,36 @@ def targets_of(
     return np.where(np.isin(part, parts), targets, np.uint8(IGNORED))
 
 
-def batch_of(
+def make_batch(
     samples: Samples,
-    places: Places,
+    places: PixelIndex,
     recipe: Recipe,
     card: Card,
     parts: Sequence[int],
     key: Sequence[int],
     mine: slice = slice(None),
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """`(batch, band, y, x)` and `(batch, y, x)`: chips around drawn pixels, changed by chance, as `key` decides.
+    """`(batch, band, y, x)` and `(batch, y, x)`: chips around drawn pixels, changed by chance, as
+    `key` decides.
 
-    The recipe is settled. `mine` is the share of one of several processes: each chip follows from key and number alone.
+    The recipe is settled. `mine` is the share of one of several processes: each chip follows from
+    key and number alone.
     """
     made = []
     for number in range(recipe.batch)[mine]:
         rng = np.random.default_rng((*key, number))
         piece_number, row, col = places.draw(rng)
-        piece, length = samples.pieces[piece_number], wider(recipe.chip, recipe.augmentation, rng)
+        piece, length = (
+            samples.pieces[piece_number],
+            sample_crop_size(recipe.chip, recipe.augmentation, rng),
+        )
         row, col = (int(at - rng.integers(length)) for at in (row, col))
-        pixels, valid = seen_of(piece, card, row, col, length, length)
-        targets = targets_of(piece, samples, parts, row, col, length, length)
+        pixels, valid = read_normalised(piece, card, row, col, length, length)
+        targets = read_targets(piece, samples, parts, row, col, length, length)
         symmetry = int(rng.integers(8))
-        pixels, valid, targets = (turned(resized(each, recipe.chip), symmetry) for each in (pixels, valid, targets))
-        made.append((relit(pixels, valid, recipe.augmentation, rng), targets))
+        pixels, valid, targets = (
+            apply_symmetry(resize(each, recipe.chip), symmetry) for each in (pixels, valid, targets)
+        )
+        made.append((jitter_radiometry(pixels, valid, recipe.augmentation, rng), targets))
     pixels, targets = (np.stack(column) for column in zip(*made, strict=True))
     return pixels, targets

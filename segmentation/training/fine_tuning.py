@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def meet(one: object, other: object) -> bool:
-    """Whether two boxes share a place: west, south, east and north, as `landweave train` writes them into a card."""
+    """Whether two boxes share a place: west, south, east and north, as `landweave train` writes
+    them into a card."""
     match one, other:
         case [float(), float(), float(), float()], [float(), float(), float(), float()]:
             (w, s, e, n), (west, south, east, north) = one, other
@@ -25,7 +26,8 @@ def meet(one: object, other: object) -> bool:
 
 
 def check_start(recipe: Recipe, weights: Bundle) -> None:
-    """Raise `InputError` where a network is asked for that is not the one whose weights are given."""
+    """Raise `InputError` where a network is asked for that is not the one whose weights are
+    given."""
     shape = weights.card.network
     named = {"architecture": recipe.architecture, "encoder": recipe.encoder}
     asked = {name: value for name, value in named.items() if value} | recipe.options
@@ -38,20 +40,23 @@ def check_start(recipe: Recipe, weights: Bundle) -> None:
             )
 
 
-def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[str, torch.Tensor]:
+def initial_state(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[str, torch.Tensor]:
     """The state of a new network with what an old one of the same architecture has learnt.
 
-    A convolution that looks at the bands takes over their filters by name; a new band starts from the mean of the old
-    ones. Layers that say classes start anew where the classes differ, all others are taken over. Raises `InputError`
-    where the weights are not those of the old one's card.
+    A convolution that looks at the bands takes over their filters by name; a new band starts from
+    the mean of the old ones. Layers that say classes start anew where the classes differ, all
+    others are taken over. Raises `InputError` where the weights are not those of the old one's
+    card.
     """
     import torch
 
-    from segmentation.networks.restore import restored
+    from segmentation.networks.restore import load_network
 
-    old, state = restored(weights).state_dict(), model.state_dict()
+    old, state = load_network(weights).state_dict(), model.state_dict()
     looking, saying = _shapes_that_follow(card, state)
-    same_classes = [one.name for one in weights.card.legend.classes] == [one.name for one in card.legend.classes]
+    same_classes = [one.name for one in weights.card.legend.classes] == [
+        one.name for one in card.legend.classes
+    ]
     places = {name: n for n, name in enumerate(weights.card.band_names)}
     for name, fresh in state.items():
         given = old[name].to(fresh.dtype)
@@ -59,7 +64,9 @@ def started_from(model: torch.nn.Module, card: Card, weights: Bundle) -> dict[st
             continue
         if name in looking:
             mean = given.mean(1)
-            given = torch.stack([given[:, places[b]] if b in places else mean for b in card.band_names], 1)
+            given = torch.stack(
+                [given[:, places[b]] if b in places else mean for b in card.band_names], 1
+            )
         state[name] = given
     return state
 

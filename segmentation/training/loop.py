@@ -1,7 +1,9 @@
-"""The loop in which a network learns: it can be killed at any step and goes on as if nothing had happened.
+"""The loop in which a network learns: it can be killed at any step and goes on as if nothing had
+happened.
 
-Every step's chips follow from the seed and the step's number alone, and so does the rate. What a run has become is one
-file, written whole: whoever finds it goes on from there, and ends with the same weights as an undisturbed run.
+Every step's chips follow from the seed and the step's number alone, and so does the rate. What a
+run has become is one file, written whole: whoever finds it goes on from there, and ends with the
+same weights as an undisturbed run.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import numpy as np
 
 from segmentation.errors import InputError
 from segmentation.models.card import Card
-from segmentation.training.checkpoint import Look, State, load_checkpoint, save_checkpoint
-from segmentation.training.chip_sampler import Places, batch_of
+from segmentation.training.checkpoint import Evaluation, State, load_checkpoint, save_checkpoint
+from segmentation.training.chip_sampler import PixelIndex, make_batch
 from segmentation.training.losses import loss_named, weights_of
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import VALIDATION, Samples
@@ -30,7 +32,7 @@ from segmentation.training.validation import AROUND, BLOCK, accuracy
 if TYPE_CHECKING:
     import torch
 
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Hears the name of a stage, how much of it is done, and how much there is."""
 
 _LOOKS = 20
@@ -65,12 +67,13 @@ class Run:
 
     @property
     def windows(self) -> int:
-        """Windows that a look judges, at most: it shall cost less than a third of the steps before it."""
+        """Windows that a look judges, at most: it shall cost less than a third of the steps before
+        it."""
         trained = 3 * self.every * self.recipe.batch * self.recipe.chip**2
         return max(8, round(0.3 * trained / (BLOCK + 2 * AROUND) ** 2))
 
 
-class Team(NamedTuple):
+class ProcessRank(NamedTuple):
     """The processes that share a run out among them, as one of them sees it."""
 
     rank: int = 0
@@ -78,33 +81,39 @@ class Team(NamedTuple):
     device: str = "cpu"
 
 
-def learnt(run: Run, told: Told) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+def fit_on_device(
+    run: Run, told: Progress
+) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     """`fit` on the device asked for; where there are several GPUs, a process for each."""
     import torch
 
     wanted = run.recipe.device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda was asked for, and torch finds no GPU here; use --set device=cpu")
+        raise InputError(
+            "device cuda was asked for, and torch finds no GPU here; use --set device=cpu"
+        )
     if wanted == "cpu" or not torch.cuda.is_available():
         return fit(run, told)
     gpus = min(torch.cuda.device_count(), run.recipe.batch)
     if gpus < 2:
-        return fit(run, told, Team(device="cuda"))
-    return fit_together(run, told, [f"cuda:{n}" for n in range(gpus)])
+        return fit(run, told, ProcessRank(device="cuda"))
+    return fit_distributed(run, told, [f"cuda:{n}" for n in range(gpus)])
 
 
-def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+def fit(
+    run: Run, told: Progress, team: ProcessRank | None = None
+) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     """The best weights, how the run went, and the step at which they were best.
 
-    Best is the highest mean IoU of the averaged weights on the validation part; without one the last are. Goes on from
-    the run's file if it is there.
+    Best is the highest mean IoU of the averaged weights on the validation part; without one the
+    last are. Goes on from the run's file if it is there.
     """
     import torch
     from torch.optim.swa_utils import AveragedModel
 
     from segmentation.networks.architectures import build
 
-    team = team or Team()
+    team = team or ProcessRank()
     device, recipe = torch.device(team.device), run.recipe
     torch.manual_seed(recipe.seed)
     model = build(run.card)
@@ -114,21 +123,28 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
     if team.size > 1:
         if device.type == "cuda":
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        model = torch.nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        model = torch.nn.parallel.DistributedDataParallel(
+            model, [device] if device.type == "cuda" else None
+        )
     bare: torch.nn.Module = getattr(model, "module", model)
     averaged = AveragedModel(bare, multi_avg_fn=_averaging(recipe.averaged), use_buffers=True)
     shrinks = [p for p in bare.parameters() if p.ndim > 1]
     stays = [p for p in bare.parameters() if p.ndim <= 1]  # norms and biases
     optimiser = torch.optim.AdamW(
-        [{"params": shrinks, "weight_decay": recipe.decay}, {"params": stays, "weight_decay": 0.0}], lr=recipe.rate
+        [{"params": shrinks, "weight_decay": recipe.decay}, {"params": stays, "weight_decay": 0.0}],
+        lr=recipe.rate,
     )
     now, best = State(), {name: tensor.clone() for name, tensor in bare.state_dict().items()}
     if run.file.exists():
         now, best = load_checkpoint(run.file, bare, averaged, optimiser, device)
-        if _over(run, now, team):
+        if _should_stop(run, now, team):
             return best, now.looks, now.best_step
-    counts = sum((run.samples.counts(part) for part in run.parts), np.zeros(len(run.card.legend), np.int64))
-    loss_of = loss_named(recipe.loss, weights_of(counts.tolist(), recipe.class_weights), recipe.boundary)
+    counts = sum(
+        (run.samples.counts(part) for part in run.parts), np.zeros(len(run.card.legend), np.int64)
+    )
+    loss_of = loss_named(
+        recipe.loss, weights_of(counts.tolist(), recipe.class_weights), recipe.boundary
+    )
     precise = device.type == "cpu" or not torch.cuda.is_bf16_supported()
     losses: list[float] = []
     model.train()
@@ -145,7 +161,8 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
                     logits = model(seen)
             except ValueError as error:  # torch's batch norm, of a single value
                 raise InputError(
-                    f"{run.card.network.architecture} cannot learn from {recipe.batch} chips of {recipe.chip} px in a "
+                    f"{run.card.network.architecture} cannot learn from {recipe.batch} chips of "
+                    f"{recipe.chip} px in a "
                     f"step ({' '.join(str(error).split())}); raise batch or chip with --set"
                 ) from error
             # A network of several members gives the logits of each: all are to say the same.
@@ -161,17 +178,18 @@ def fit(run: Run, told: Told, team: Team | None = None) -> tuple[dict[str, torch
                 told("train" if run.number == 0 else "train on all", now.step, run.recipe.steps)
             if now.step % run.every == 0 or now.step == run.recipe.steps:
                 if team.rank == 0:
-                    best = _looked(run, now, averaged.module, best, rate, losses)
+                    best = _evaluate(run, now, averaged.module, best, rate, losses)
                     save_checkpoint(run.file, now, bare, averaged, optimiser, best)
                 losses = []
-                if _over(run, now, team):
+                if _should_stop(run, now, team):
                     break
                 model.train()
     return best, now.looks, now.best_step
 
 
 def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential average that forgets faster at first: else it would be of untrained weights for long."""
+    """An exponential average that forgets faster at first: else it would be of untrained weights
+    for long."""
     from torch.optim.swa_utils import get_ema_multi_avg_fn
 
     def average(kept: Any, now: Any, steps: Any) -> None:
@@ -182,7 +200,8 @@ def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
 
 
 def rate_at(step: int, steps: int, peak: float) -> float:
-    """The learning rate of a step: up to the peak in the first fifth, then down to nearly nothing, along cosines."""
+    """The learning rate of a step: up to the peak in the first fifth, then down to nearly nothing,
+    along cosines."""
     up = 0.2 * steps
     if step < up:
         return peak * (0.04 + 0.96 * (0.5 - 0.5 * math.cos(math.pi * step / up)))
@@ -190,15 +209,15 @@ def rate_at(step: int, steps: int, peak: float) -> float:
 
 
 @contextmanager
-def _batches(run: Run, start: int, team: Team) -> Iterator[Iterator[tuple[Any, Any]]]:
+def _batches(run: Run, start: int, team: ProcessRank) -> Iterator[Iterator[tuple[Any, Any]]]:
     """Batches of the steps from `start` on, made a few ahead; the threads end with the block."""
-    places = Places.of(run.samples, run.parts, run.recipe.balance, run.recipe.seed)
+    places = PixelIndex.of(run.samples, run.parts, run.recipe.balance, run.recipe.seed)
     pool = ThreadPoolExecutor(2, "chips")
 
     def make(step: int) -> tuple[Any, Any]:
         key = (run.recipe.seed, 2, run.number, step)
         mine = slice(team.rank, None, team.size)
-        return batch_of(run.samples, places, run.recipe, run.card, run.parts, key, mine)
+        return make_batch(run.samples, places, run.recipe, run.card, run.parts, key, mine)
 
     def ordered() -> Iterator[tuple[Any, Any]]:
         waiting: deque[Future[tuple[Any, Any]]] = deque()
@@ -215,8 +234,13 @@ def _batches(run: Run, start: int, team: Team) -> Iterator[Iterator[tuple[Any, A
         pool.shutdown(cancel_futures=True)
 
 
-def _looked(
-    run: Run, now: State, model: torch.nn.Module, best: dict[str, torch.Tensor], rate: float, losses: list[float]
+def _evaluate(
+    run: Run,
+    now: State,
+    model: torch.nn.Module,
+    best: dict[str, torch.Tensor],
+    rate: float,
+    losses: list[float],
 ) -> dict[str, torch.Tensor]:
     """Judge the averaged weights; returns the best so far and notes how it stands.
 
@@ -224,20 +248,21 @@ def _looked(
     """
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise InputError(
-            f"the weights have run away by step {now.step}: some are no number; lower the rate, for example "
+            f"the weights have run away by step {now.step}: some are no number; lower the rate, "
+            "for example "
             f"--set rate={run.recipe.rate / 10:g}"
         )
     judged = VALIDATION not in run.parts and bool(run.samples.counts(VALIDATION).any())
     found = accuracy(model, run.samples, run.card, VALIDATION, run.windows) if judged else None
     iou, overall = (found.mean_iou, found.overall_accuracy) if found else (math.nan, math.nan)
-    now.looks.append(Look(now.step, float(np.mean(losses)), rate, iou, overall))
+    now.looks.append(Evaluation(now.step, float(np.mean(losses)), rate, iou, overall))
     if found is None or iou > now.best_iou:
         now.best_iou, now.best_step = (-1.0 if found is None else iou), now.step
         best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     return best
 
 
-def _over(run: Run, now: State, team: Team) -> bool:
+def _should_stop(run: Run, now: State, team: ProcessRank) -> bool:
     """Whether the run ends here; all processes are of one mind."""
     waited = (now.step - now.best_step) // run.every
     worse = bool(now.looks) and now.looks[-1].mean_iou < now.best_iou - CLEARLY
@@ -251,8 +276,11 @@ def _over(run: Run, now: State, team: Team) -> bool:
     return over
 
 
-def fit_together(run: Run, told: Told, devices: Sequence[str]) -> tuple[dict[str, torch.Tensor], list[Look], int]:
-    """`fit` by one process for each device; this one is the first. A batch is shared out among them."""
+def fit_distributed(
+    run: Run, told: Progress, devices: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
+    """`fit` by one process for each device; this one is the first. A batch is shared out among
+    them."""
     import torch.distributed as dist
     import torch.multiprocessing as processes
 
@@ -261,13 +289,13 @@ def fit_together(run: Run, told: Told, devices: Sequence[str]) -> tuple[dict[str
     store.unlink(missing_ok=True)
     context = processes.get_context("spawn")
     others = [
-        context.Process(target=_join, args=(run, str(store), rank, list(devices)), daemon=True)
+        context.Process(target=_fit_rank, args=(run, str(store), rank, list(devices)), daemon=True)
         for rank in range(1, len(devices))
     ]
     for process in others:
         process.start()
     try:
-        return _join(run, str(store), 0, list(devices), told)
+        return _fit_rank(run, str(store), 0, list(devices), told)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -276,14 +304,20 @@ def fit_together(run: Run, told: Told, devices: Sequence[str]) -> tuple[dict[str
         store.unlink(missing_ok=True)
 
 
-def _join(
-    run: Run, store: str, rank: int, devices: list[str], told: Told | None = None
-) -> tuple[dict[str, torch.Tensor], list[Look], int]:
+def _fit_rank(
+    run: Run, store: str, rank: int, devices: list[str], told: Progress | None = None
+) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     import torch
     import torch.distributed as dist
 
     backend = "nccl" if devices[rank].startswith("cuda") else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(devices[rank])
-    dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=len(devices))
-    return fit(run, told or (lambda stage, done, total: None), Team(rank, len(devices), devices[rank]))
+    dist.init_process_group(
+        backend, init_method=f"file://{store}", rank=rank, world_size=len(devices)
+    )
+    return fit(
+        run,
+        told or (lambda stage, done, total: None),
+        ProcessRank(rank, len(devices), devices[rank]),
+    )

@@ -1,4 +1,5 @@
-"""How a network is trained: what a person may say, and what follows from the labels where nothing is said."""
+"""How a network is trained: what a person may say, and what follows from the labels where nothing
+is said."""
 
 from __future__ import annotations
 
@@ -28,14 +29,25 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Annotated[str, Field(description="Its name in `landweave models --architectures`.")] = ""
+    architecture: Annotated[
+        str, Field(description="Its name in `landweave models --architectures`.")
+    ] = ""
     encoder: Annotated[str, Field(description="Its encoder, by the library's name.")] = ""
-    options: Annotated[dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")] = {}
-    loss: Annotated[str, Field(description="Such as ce+dice; see `segmentation.training.losses`.")] = "ce+dice"
-    class_weights: Annotated[float, Field(ge=0, le=1, description="0: all pixels count alike; 1: all classes.")] = 0.0
-    boundary: Annotated[float, Field(gt=0, description="How much a pixel counts that touches another class.")] = 1.0
+    options: Annotated[
+        dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")
+    ] = {}
+    loss: Annotated[
+        str, Field(description="Such as ce+dice; see `segmentation.training.losses`.")
+    ] = "ce+dice"
+    class_weights: Annotated[
+        float, Field(ge=0, le=1, description="0: all pixels count alike; 1: all classes.")
+    ] = 0.0
+    boundary: Annotated[
+        float, Field(gt=0, description="How much a pixel counts that touches another class.")
+    ] = 1.0
     balance: Annotated[
-        float, Field(ge=0, le=1, description="0: chips lie where pixels are; 1: on all classes alike.")
+        float,
+        Field(ge=0, le=1, description="0: chips lie where pixels are; 1: on all classes alike."),
     ] = 0.0
     chip: Annotated[
         int,
@@ -47,28 +59,45 @@ class Recipe(BaseModel):
         ),
     ] = 0
     batch: Annotated[
-        int, Field(ge=0, json_schema_extra={"unit": "chips"}, description="Chips in a step; 0: from the data.")
+        int,
+        Field(
+            ge=0,
+            json_schema_extra={"unit": "chips"},
+            description="Chips in a step; 0: from the data.",
+        ),
     ] = 0
-    steps: Annotated[int, Field(ge=0, description="Steps of a run; 0: from the data and the network's cost.")] = 0
+    steps: Annotated[
+        int, Field(ge=0, description="Steps of a run; 0: from the data and the network's cost.")
+    ] = 0
     rate: Annotated[float, Field(gt=0, description="Highest learning rate.")] = 3e-3
     decay: Annotated[float, Field(ge=0, description="Weight decay.")] = 0.05
-    averaged: Annotated[float, Field(ge=0, lt=1, description="Weights are averaged over about 1/(1 − this) steps.")] = (
-        0.98
+    averaged: Annotated[
+        float, Field(ge=0, lt=1, description="Weights are averaged over about 1/(1 − this) steps.")
+    ] = 0.98
+    light: Annotated[float, Field(ge=0, description="How much the light of chips is changed.")] = (
+        0.05
     )
-    light: Annotated[float, Field(ge=0, description="How much the light of chips is changed.")] = 0.05
     noise: Annotated[float, Field(ge=0, description="How much noise chips get, at most.")] = 0.0
-    scale: Annotated[float, Field(ge=0, le=1, description="Logarithm of the largest change of scale.")] = 0.2
-    lost_band: Annotated[float, Field(ge=0, lt=1, description="How often a chip lacks a band.")] = 0.0
-    refit: Annotated[bool | None, Field(description="Whether a last run sees the validation labels too.")] = None
+    scale: Annotated[
+        float, Field(ge=0, le=1, description="Logarithm of the largest change of scale.")
+    ] = 0.2
+    lost_band: Annotated[float, Field(ge=0, lt=1, description="How often a chip lacks a band.")] = (
+        0.0
+    )
+    refit: Annotated[
+        bool | None, Field(description="Whether a last run sees the validation labels too.")
+    ] = None
     seed: Annotated[int, Field(ge=0, description="The same seed gives the same weights.")] = 0
-    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: all GPUs there are.")] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="auto: all GPUs there are.")
+    ] = "auto"
 
     @property
     def augmentation(self) -> Augmentation:
         return Augmentation(self.light, self.noise, self.scale, self.lost_band)
 
 
-def network_for(samples: Samples, recipe: Recipe) -> NetworkModel:
+def choose_network(samples: Samples, recipe: Recipe) -> NetworkModel:
     """The shape of the network: the one asked for, else one that fits what the labels can teach."""
     from segmentation.networks.architectures import ARCHITECTURES, build, stride_of
 
@@ -77,8 +106,15 @@ def network_for(samples: Samples, recipe: Recipe) -> NetworkModel:
     encoder = recipe.encoder or (known.encoder if known else "plain")
     suited = known.options if known and encoder == known.encoder else {}
     options = {**suited, **recipe.options}
-    if not recipe.architecture and "members" not in options and samples.counts(TRAIN).sum() < _FEWER:
-        options = {**options, "members": _MEMBERS}  # what few labels teach depends on chance; three outvote it
+    if (
+        not recipe.architecture
+        and "members" not in options
+        and samples.counts(TRAIN).sum() < _FEWER
+    ):
+        options = {
+            **options,
+            "members": _MEMBERS,
+        }  # what few labels teach depends on chance; three outvote it
     shape = NetworkModel(
         architecture=architecture,
         encoder=encoder,
@@ -90,31 +126,42 @@ def network_for(samples: Samples, recipe: Recipe) -> NetworkModel:
     )
     bands = tuple(BandCard(name=name, mean=0, std=1) for name in samples.bands)
     card = Card(
-        name="new", bands=bands, gsd=1, legend=samples.legend, model=shape, training={}, metrics={}, licence="none"
+        name="new",
+        bands=bands,
+        gsd=1,
+        legend=samples.legend,
+        model=shape,
+        training={},
+        metrics={},
+        licence="none",
     )
     return shape.model_copy(update={"stride": stride_of(build(card))})
 
 
-def settled(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
-    """The recipe with what it leaves to the data: from counts of labels and of multiplications, never by the clock.
+def resolve_recipe(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
+    """The recipe with what it leaves to the data: from counts of labels and of multiplications,
+    never by the clock.
 
-    Many short chips teach more than few long ones: on three data sets 32 × 32 px beat 8 × 64 px and 2 × 128 px of the
-    same cost by 0.01–0.1 of mean IoU. Steps grow with the labels, within a given amount of computing.
+    Many short chips teach more than few long ones: on three data sets 32 × 32 px beat 8 × 64 px and
+    2 × 128 px of the same cost by 0.01–0.1 of mean IoU. Steps grow with the labels, within a given
+    amount of computing.
     """
-    from segmentation.networks.architectures import build, undilated_stride
+    from segmentation.networks.architectures import build, stride_without_dilation
 
     stride = card.network.stride
-    coarse = undilated_stride(build(card))
+    coarse = stride_without_dilation(build(card))
     enough = max(_CHIP, min(4 * coarse, max(_LONG_CHIP, 2 * coarse)))
     chip = -(-(recipe.chip or enough) // stride) * stride
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
     wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
-    affordable = int(_MOST_WORK / (3 * work(card) * batch * chip**2))  # backwards costs twice as much as forwards
+    affordable = int(
+        _MOST_WORK / (3 * multiply_adds_per_pixel(card) * batch * chip**2)
+    )  # backwards costs twice as much as forwards
     steps = recipe.steps or max(_LEAST_STEPS, min(wanted, affordable))
     return recipe.model_copy(update={"chip": chip, "batch": batch, "steps": steps})
 
 
-def work(card: Card) -> float:
+def multiply_adds_per_pixel(card: Card) -> float:
     """Multiplications for one pixel of one chip, counted, not measured."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

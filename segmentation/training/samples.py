@@ -1,4 +1,5 @@
-"""What training sees: pieces of scenes with their labels, and which part of the split each pixel belongs to."""
+"""What training sees: pieces of scenes with their labels, and which part of the split each pixel
+belongs to."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ _MOST_SEEN = 2**21
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A rectangle of one scene with its labels. Arrays may be memory-mapped: take windows of them, never the whole."""
+    """A rectangle of one scene with its labels. Arrays may be memory-mapped: take windows of them,
+    never the whole."""
 
     pixels: npt.NDArray[Any]
     """`(band, y, x)` in the file's own dtype; physical value = pixels × scale + offset."""
@@ -86,25 +88,32 @@ class Samples:
 
     def counts(self, part: int) -> npt.NDArray[np.int64]:
         """`(class,)`: labelled pixels of that part, in the legend's order."""
-        return sum((piece.counts(part, self.legend.values) for piece in self.pieces), np.zeros(len(self.legend), int))
+        return sum(
+            (piece.counts(part, self.legend.values) for piece in self.pieces),
+            np.zeros(len(self.legend), int),
+        )
 
     def check_taught(self) -> None:
         """Raise `InputError` where no two classes are there to be told apart."""
         if np.count_nonzero(self.counts(TRAIN)) < 2:
             raise InputError(
-                "the training part has one class only where the scene has data; label another, or split otherwise with "
+                "the training part has one class only where the scene has data; label another, or "
+                "split otherwise with "
                 "--split"
             )
 
     def band_cards(self) -> tuple[BandCard, ...]:
-        """Mean, spread and quantiles of each band where pixels are valid and no validation or test label lies."""
+        """Mean, spread and quantiles of each band where pixels are valid and no validation or test
+        label lies."""
         total = sum(piece.valid.size for piece in self.pieces)
         step = max(1, round(math.sqrt(total / _MOST_SEEN)))
         seen = []
         for piece in self.pieces:
             at = (slice(None, None, step),) * 2
             use = piece.valid[at] & (piece.part[at] != VALIDATION) & (piece.part[at] != TEST)
-            scale, offset = (np.reshape(numbers, (-1, 1)) for numbers in (piece.scale, piece.offset))
+            scale, offset = (
+                np.reshape(numbers, (-1, 1)) for numbers in (piece.scale, piece.offset)
+            )
             seen.append(piece.pixels[:, *at][:, use] * scale + offset)
         values = np.concatenate(seen, axis=1)
         return tuple(
@@ -119,7 +128,9 @@ class Samples:
             for name, units, band in zip(self.bands, self.units, values, strict=True)
         )
 
-    def chip(self, piece: Labelled, rows: slice = slice(None), cols: slice = slice(None)) -> xr.Dataset:
+    def chip(
+        self, piece: Labelled, rows: slice = slice(None), cols: slice = slice(None)
+    ) -> xr.Dataset:
         """A window of a piece as a segmenter would see it, see `segmentation.chip`."""
         return xr.Dataset(
             {

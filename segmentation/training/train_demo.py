@@ -1,6 +1,8 @@
-"""How the demo bundle came to be: `python -m segmentation.training.train_demo` makes it again, in a quarter of an hour.
+"""How the demo bundle came to be: `python -m segmentation.training.train_demo` makes it again, in a
+quarter of an hour.
 
-A small U-Net learns land cover from landscapes that never were, and is judged on landscapes of other seeds.
+A small U-Net learns land cover from landscapes that never were, and is judged on landscapes of
+other seeds.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ import xarray as xr
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
 from segmentation.classical.rules import Rules
 from segmentation.inference.network import Network
-from segmentation.inference.transfer import normalised
+from segmentation.inference.transfer import normalise
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import PACKAGED, load, save
 from segmentation.models.card import QUANTILES, BandCard, Card, NetworkModel
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import disagreement, support
-from segmentation.networks.restore import trained
+from segmentation.networks.restore import load_for_inference
 from segmentation.segmenter import Segmenter
 from segmentation.synthetic.landscape import Landscape
 from segmentation.synthetic.materials import BANDS
@@ -59,43 +61,65 @@ def examples(seed: int) -> Examples:
     """Chips from all over the landscape of that seed."""
     places = np.random.default_rng(seed).integers(-64, 64, (CHIPS_PER_SEED, 2)) * CHIP
     read = [Landscape(seed).read(int(row), int(col), CHIP, CHIP) for row, col in places]
-    return Examples(np.stack([pixels for pixels, _ in read]), np.stack([truth for _, truth in read]) - np.uint8(1))
+    return Examples(
+        np.stack([pixels for pixels, _ in read]),
+        np.stack([truth for _, truth in read]) - np.uint8(1),
+    )
 
 
-def augmented(
-    pixels: npt.NDArray[np.uint16], target: npt.NDArray[np.uint8], card: Card, rng: np.random.Generator
+def augment(
+    pixels: npt.NDArray[np.uint16],
+    target: npt.NDArray[np.uint8],
+    card: Card,
+    rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """One example, normalised: turned, mirrored, under another light and sometimes cut off.
 
     The light differs a little from band to band, as between sensors and atmospheres.
     """
     turn, mirrored = int(rng.integers(4)), slice(None, None, int(rng.choice((1, -1))))
-    pixels, target = np.rot90(pixels, turn, (1, 2))[:, :, mirrored], np.rot90(target, turn)[:, mirrored].copy()
+    pixels, target = (
+        np.rot90(pixels, turn, (1, 2))[:, :, mirrored],
+        np.rot90(target, turn)[:, mirrored].copy(),
+    )
     bands = (len(card.bands), 1, 1)
     gain = rng.normal(1, 0.06) * rng.normal(1, 0.04, bands)
     offset = rng.normal(0, 0.004) + rng.normal(0, 0.002, bands)
-    mean, std = (np.reshape([getattr(band, what) for band in card.bands], bands) for what in ("mean", "std"))
-    seen = np.multiply(pixels, gain * 1e-4 / std, dtype=np.float32) + np.float32((offset - mean) / std)
+    mean, std = (
+        np.reshape([getattr(band, what) for band in card.bands], bands) for what in ("mean", "std")
+    )
+    seen = np.multiply(pixels, gain * 1e-4 / std, dtype=np.float32) + np.float32(
+        (offset - mean) / std
+    )
     if rng.random() < 0.2:
-        # What lies beyond the raster or has no data: 0 after normalisation, as in `segmentation.inference.network`.
+        # What lies beyond the raster or has no data: 0 after normalisation, as in
+        # `segmentation.inference.network`.
         beyond = slice(0, int(rng.integers(1, CHIP // 2)))
         seen[:, beyond], target[beyond] = 0, IGNORED
     return seen, target
 
 
-def batches(made: Examples, card: Card, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    made: Examples, card: Card, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Every example once, in random order."""
     import torch
 
     order = rng.permutation(len(made.pixels))
     for start in range(0, len(order) - BATCH + 1, BATCH):
-        pairs = [augmented(made.pixels[i], made.targets[i], card, rng) for i in order[start : start + BATCH]]
-        pixels, targets = (torch.from_numpy(np.stack(column)) for column in zip(*pairs, strict=True))
+        pairs = [
+            augment(made.pixels[i], made.targets[i], card, rng)
+            for i in order[start : start + BATCH]
+        ]
+        pixels, targets = (
+            torch.from_numpy(np.stack(column)) for column in zip(*pairs, strict=True)
+        )
         yield pixels.to(memory_format=torch.channels_last), targets.long()
 
 
-def trained_on(made: Examples, card: Card) -> torch.nn.Module:
-    """The card's network after training: cross entropy plus Dice, AdamW, one cycle of the learning rate."""
+def fit_network(made: Examples, card: Card) -> torch.nn.Module:
+    """The card's network after training: cross entropy plus Dice, AdamW, one cycle of the learning
+    rate."""
     import torch
     from segmentation_models_pytorch.losses import DiceLoss
 
@@ -106,7 +130,11 @@ def trained_on(made: Examples, card: Card) -> torch.nn.Module:
     dice = DiceLoss("multiclass", ignore_index=IGNORED)
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, PEAK_RATE, epochs=EPOCHS, steps_per_epoch=len(made.pixels) // BATCH, pct_start=0.2
+        optimiser,
+        PEAK_RATE,
+        epochs=EPOCHS,
+        steps_per_epoch=len(made.pixels) // BATCH,
+        pct_start=0.2,
     )
     began = perf_counter()
     for epoch in range(EPOCHS):
@@ -119,7 +147,11 @@ def trained_on(made: Examples, card: Card) -> torch.nn.Module:
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
-        print(f"epoch {epoch + 1}/{EPOCHS}: loss {np.mean(losses):.3f}, {perf_counter() - began:.0f} s", flush=True)
+        print(
+            f"epoch {epoch + 1}/{EPOCHS}: loss {np.mean(losses):.3f}, "
+            f"{perf_counter() - began:.0f} s",
+            flush=True,
+        )
     return model.eval()
 
 
@@ -138,8 +170,11 @@ def scene(seed: int, length: int) -> tuple[xr.Dataset, npt.NDArray[np.uint8]]:
     return chip, truth
 
 
-def accuracy(segmenter: Segmenter, scenes: list[tuple[xr.Dataset, npt.NDArray[np.uint8]]]) -> Accuracy:
-    """How good a segmenter is on all the scenes together, fitted to each where it looks at a scene first."""
+def accuracy(
+    segmenter: Segmenter, scenes: list[tuple[xr.Dataset, npt.NDArray[np.uint8]]]
+) -> Accuracy:
+    """How good a segmenter is on all the scenes together, fitted to each where it looks at a scene
+    first."""
     fitted = [segmenter.fit(chip) if segmenter.needs_sample else segmenter for chip, _ in scenes]
     counts = sum(
         confusion_matrix(truth, one(chip).labels, LAND_COVER.values)
@@ -153,9 +188,14 @@ def main(out: Path) -> None:
     with ProcessPoolExecutor(2) as pool:
         drawn = list(pool.map(examples, TRAINING_SEEDS))
     made = Examples(*(np.concatenate(column) for column in zip(*drawn, strict=True)))
-    print(f"{len(made.pixels)} chips of {CHIP} px from {len(TRAINING_SEEDS)} landscapes", flush=True)
+    print(
+        f"{len(made.pixels)} chips of {CHIP} px from {len(TRAINING_SEEDS)} landscapes", flush=True
+    )
     mean, std = (
-        tuple(round(float(getattr(made.pixels[:, band], what)(dtype=float)) * 1e-4, 4) for band in range(len(BANDS)))
+        tuple(
+            round(float(getattr(made.pixels[:, band], what)(dtype=float)) * 1e-4, 4)
+            for band in range(len(BANDS))
+        )
         for what in ("mean", "std")
     )
     card = Card(
@@ -176,7 +216,8 @@ def main(out: Path) -> None:
         ),
         training={
             "program": "python -m segmentation.training.train_demo",
-            "data": "synthetic landscapes of segmentation.synthetic.landscape; no satellite has seen them",
+            "data": "synthetic landscapes of segmentation.synthetic.landscape; no satellite has "
+            "seen them",
             "seeds": f"{TRAINING_SEEDS[0]}–{TRAINING_SEEDS[-1]}",
             "held out": f"{HELD_OUT_SEEDS[0]}–{HELD_OUT_SEEDS[-1]}",
             "chips": len(made.pixels),
@@ -185,11 +226,11 @@ def main(out: Path) -> None:
         metrics={},
         licence="Apache-2.0",
     )
-    state = trained_on(made, card).state_dict()
+    state = fit_network(made, card).state_dict()
     with TemporaryDirectory() as folder:
         # Measured on the weights as they are stored, in half precision.
         bundle = save(Path(folder) / "demo", card, state, half=True)
-        card = measured(card, bundle.folder)
+        card = measure_network(card, bundle.folder)
     bundle = save(out, card, state, half=True)
     print(f"{bundle.folder}: {bundle.digest}")
 
@@ -200,32 +241,47 @@ def quantiles_of(made: Examples) -> list[tuple[float, ...]]:
     return [tuple(round(float(level), 4) for level in band) for band in levels.T]
 
 
-def measured(card: Card, folder: Path) -> Card:
-    """The card with what the network in `folder` was found to do: its support, its default margin, its accuracy."""
+def measure_network(card: Card, folder: Path) -> Card:
+    """The card with what the network in `folder` was found to do: its support, its default margin,
+    its accuracy."""
     network = card.network
-    model = trained(load(folder))
+    model = load_for_inference(load(folder))
     reach = support(model, len(BANDS))
     if reach is None:
         raise RuntimeError(
-            f"{network.architecture} on {network.encoder} sees the whole chip; the demo network must not"
+            f"{network.architecture} on {network.encoder} sees the whole chip; the demo network "
+            "must not"
         )
     around = -(-max(reach) // network.stride) * network.stride
     scenes = [scene(seed, network.tile + 2 * around) for seed in HELD_OUT_SEEDS]
     for margin in MARGINS:
-        differs = float(np.mean([disagreement(model, normalised(c, card), network.tile, margin) for c, _ in scenes]))
-        print(f"margin {margin}: {differs:.4%} of labels differ from the untiled result", flush=True)
+        differs = float(
+            np.mean(
+                [disagreement(model, normalise(c, card), network.tile, margin) for c, _ in scenes]
+            )
+        )
+        print(
+            f"margin {margin}: {differs:.4%} of labels differ from the untiled result", flush=True
+        )
         if differs <= TOLERATED:
             break
     metrics = {}
-    for who, segmenter in (("network", Network(bundle=str(folder), device="cpu")), ("rules", Rules())):
+    for who, segmenter in (
+        ("network", Network(bundle=str(folder), device="cpu")),
+        ("rules", Rules()),
+    ):
         found = accuracy(segmenter, scenes)
-        true = [one for one in found.classes if one.support]  # snow that nobody drew has an IoU of 0 in any case
+        true = [
+            one for one in found.classes if one.support
+        ]  # snow that nobody drew has an IoU of 0 in any case
         metrics[f"{who}: overall accuracy"] = round(found.overall_accuracy, 4)
         metrics[f"{who}: mean IoU"] = round(float(np.mean([one.iou for one in true])), 4)
         metrics |= {f"{who}: IoU {one.name}": round(one.iou, 4) for one in true}
     for what, value in metrics.items():
         print(f"{what} {value:.4f}")
-    known = network.model_copy(update={"support": reach, "margin": margin, "disagreement": round(differs, 6)})
+    known = network.model_copy(
+        update={"support": reach, "margin": margin, "disagreement": round(differs, 6)}
+    )
     return card.model_copy(update={"model": known, "metrics": metrics})
 
 

@@ -1,4 +1,5 @@
-"""How forests are grown: from labelled pixels, with features and windows that validation chooses."""
+"""How forests are grown: from labelled pixels, with features and windows that validation
+chooses."""
 
 from __future__ import annotations
 
@@ -11,12 +12,19 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
-from segmentation.forests.estimators import FORESTS, votes
+from segmentation.forests.estimators import FORESTS, predict_proba
 from segmentation.forests.forest import threads
-from segmentation.forests.pixel_features import LARGEST_WINDOW, Feature, candidates, compute, margin_of, parsed
-from segmentation.forests.skops_file import packed
+from segmentation.forests.pixel_features import (
+    LARGEST_WINDOW,
+    Feature,
+    candidates,
+    compute,
+    margin_of,
+    parse_features,
+)
+from segmentation.forests.skops_file import dump
 from segmentation.models.card import BandCard, Card, ForestModel
-from segmentation.training.loop import Told
+from segmentation.training.loop import Progress
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples
 from segmentation.training.validation import metrics_of, temperature
 
@@ -36,15 +44,20 @@ class ForestRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["random-forest", "extra-trees", "gradient-boosting"] = "random-forest"
-    trees: Annotated[int, Field(ge=0, le=2000, description="How many; 0: what the kind has by default.")] = 0
+    trees: Annotated[
+        int, Field(ge=0, le=2000, description="How many; 0: what the kind has by default.")
+    ] = 0
     windows: Annotated[
         tuple[Annotated[int, Field(ge=3, le=LARGEST_WINDOW)], ...] | None,
         Field(
             json_schema_extra={"unit": "pixels"},
-            description="Odd lengths, in pixels, of the windows around a pixel; empty: what validates best.",
+            description="Odd lengths, in pixels, of the windows around a pixel; empty: what "
+            "validates best.",
         ),
     ] = None
-    features: Annotated[int, Field(ge=1, le=512, description="Of all candidates, how many are kept.")] = 80
+    features: Annotated[
+        int, Field(ge=1, le=512, description="Of all candidates, how many are kept.")
+    ] = 80
     per_class: Annotated[
         int,
         Field(
@@ -54,9 +67,14 @@ class ForestRecipe(BaseModel):
         ),
     ] = 20_000
     rarity: Annotated[
-        float, Field(ge=0, le=1, description="0: all pixels count alike; 1: all classes do, however rare.")
+        float,
+        Field(
+            ge=0, le=1, description="0: all pixels count alike; 1: all classes do, however rare."
+        ),
     ] = 0.15
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="The same seed gives the same forest.")] = 0
+    seed: Annotated[
+        int, Field(ge=0, le=2**32 - 1, description="The same seed gives the same forest.")
+    ] = 0
 
 
 @dataclass(frozen=True)
@@ -75,11 +93,15 @@ class TrainedForest:
     notes: tuple[str, ...] = ()
 
 
-def train_forest(samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, told: Told) -> TrainedForest:
-    """A forest grown on the train part, judged on the validation part and, where there is one, on the test part.
+def train_forest(
+    samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, told: Progress
+) -> TrainedForest:
+    """A forest grown on the train part, judged on the validation part and, where there is one, on
+    the test part.
 
-    Windows are those whose small forest validates best, features those that such a forest made most of. The last
-    forest learns from the validation labels too; what the card says of validation is of the one before. At most
+    Windows are those whose small forest validates best, features those that such a forest made most
+    of. The last forest learns from the validation labels too; what the card says of validation is
+    of the one before. At most
     `per_class` pixels of a class are in memory; equal seeds give equal bytes.
     """
     import sklearn
@@ -101,52 +123,72 @@ def train_forest(samples: Samples, recipe: ForestRecipe, *, name: str, licence: 
     best: tuple[float, tuple[int, ...]] | None = None
     for number, option in enumerate(options):
         use = np.array([feature.window == 1 or feature.window in option for feature in tried])
-        loss, ranked = _tried(grown_from.only(use), judged_on.only(use) if judged_on else None, classes, recipe)
+        loss, ranked = _rank_features(
+            grown_from.only(use), judged_on.only(use) if judged_on else None, classes, recipe
+        )
         if best is None or loss < best[0]:
             best = loss, tuple(np.flatnonzero(use)[ranked][: recipe.features].tolist())
         told("grow", 2 + number, stages)
     assert best is not None
-    kept = sorted(best[1])  # in the candidates' order, which says nothing of how useful each is but reads well
+    kept = sorted(
+        best[1]
+    )  # in the candidates' order, which says nothing of how useful each is but reads well
     features = tuple(tried[place] for place in kept)
     model = ForestModel(
-        estimator=recipe.architecture, features=tuple(map(str, features)), sklearn=str(sklearn.__version__)
+        estimator=recipe.architecture,
+        features=tuple(map(str, features)),
+        sklearn=str(sklearn.__version__),
     )
     card = Card(
-        name=name, bands=cards, gsd=samples.gsd, legend=samples.legend, model=model, training={}, metrics={},
+        name=name, bands=cards, gsd=samples.gsd, legend=samples.legend, model=model, training={},
+        metrics={},
         licence=licence,
     )  # fmt: skip
 
-    estimator = _grown(grown_from.only(kept), classes, recipe, trees)
+    estimator = _fit_forest(grown_from.only(kept), classes, recipe, trees)
     validation = None
     if judged_on:
-        shares = np.maximum(votes(estimator, judged_on.only(kept).seen, classes), _LEAST_SHARE)
+        shares = np.maximum(
+            predict_proba(estimator, judged_on.only(kept).seen, classes), _LEAST_SHARE
+        )
         heat = temperature(np.log(shares), judged_on.classes.astype(np.uint8))
         card = card.model_copy(update={"model": model.model_copy(update={"temperature": heat})})
         validation = accuracy(estimator, samples, card, VALIDATION)
         told("grow", stages - 2, stages)
         del grown_from, judged_on
         everything = pixels_of(samples, (TRAIN, VALIDATION), features, cards, recipe)
-        estimator = _grown(everything, classes, recipe, trees)
+        estimator = _fit_forest(everything, classes, recipe, trees)
     told("grow", stages - 1, stages)
     test = accuracy(estimator, samples, card, TEST) if samples.counts(TEST).any() else None
     told("grow", stages, stages)
     judged = {
-        "validation": "a forest that had not seen these labels; the bundle's has" if validated else "nothing",
+        "validation": "a forest that had not seen these labels; the bundle's has"
+        if validated
+        else "nothing",
         "test": "the bundle itself",
     }
     facts = {
         **samples.facts,
         "program": "landweave train",
-        "labelled pixels": {part: int(samples.counts(number).sum()) for part, number in PARTS.items()},
+        "labelled pixels": {
+            part: int(samples.counts(number).sum()) for part, number in PARTS.items()
+        },
         "trees": trees,
         "recipe": recipe.model_dump(mode="json"),
         "validated": judged["validation"],
     }
     card = card.model_copy(
-        update={"training": facts, "metrics": metrics_of("validation", validation) | metrics_of("test", test)}
+        update={
+            "training": facts,
+            "metrics": metrics_of("validation", validation) | metrics_of("test", test),
+        }
     )
-    notes = () if validated else ("no labels were left to validate on: nobody knows how good it is, nor how sure",)
-    return TrainedForest(card, packed(estimator), validation, test, judged, notes)
+    notes = (
+        ()
+        if validated
+        else ("no labels were left to validate on: nobody knows how good it is, nor how sure",)
+    )
+    return TrainedForest(card, dump(estimator), validation, test, judged, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,22 +214,29 @@ def pixels_of(
     cards: Sequence[BandCard],
     recipe: ForestRecipe,
 ) -> Pixels:
-    """Pixels of some parts: all of a rare class, of a frequent one so many, drawn evenly from where it lies."""
+    """Pixels of some parts: all of a rare class, of a frequent one so many, drawn evenly from where
+    it lies."""
     counts = sum((samples.counts(part) for part in parts), np.zeros(len(samples.legend), np.int64))
     most = min(recipe.per_class, _MOST_PIXELS // len(counts))
     rng = np.random.default_rng((recipe.seed, 3))
-    drawn = [_drawn(int(count), most, rng) for count in counts]
+    drawn = [_draw_evenly(int(count), most, rng) for count in counts]
     passed = np.zeros(len(counts), np.int64)
     seen, classes = [], []
     for piece, rows, cols, index in _labels(samples, parts):
         places = []
         for number in np.flatnonzero(np.bincount(index[index >= 0], minlength=len(counts))):
             here = np.flatnonzero(index == number)
-            start, stop = np.searchsorted(drawn[number], (passed[number], passed[number] + len(here)))
+            start, stop = np.searchsorted(
+                drawn[number], (passed[number], passed[number] + len(here))
+            )
             places.append(here[drawn[number][start:stop] - passed[number]])
             passed[number] += len(here)
         if places and (chosen := np.concatenate(places)).size:
-            seen.append(_looked(samples, piece, rows, cols, features, cards).reshape(len(features), -1)[:, chosen].T)
+            seen.append(
+                _block_features(samples, piece, rows, cols, features, cards)
+                .reshape(len(features), -1)[:, chosen]
+                .T
+            )
             classes.append(index.ravel()[chosen])
     found = np.concatenate(classes).astype(np.intp)
     each = np.maximum(np.bincount(found, minlength=len(counts)), 1)
@@ -196,28 +245,41 @@ def pixels_of(
     return Pixels(np.concatenate(seen), found, weights / weights.mean())
 
 
-def _drawn(count: int, most: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """At most `most` of the numbers below `count`, ascending: one from each stretch of equal length."""
+def _draw_evenly(count: int, most: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """At most `most` of the numbers below `count`, ascending: one from each stretch of equal
+    length."""
     if count <= most:
         return np.arange(count, dtype=np.int64)
     return np.unique(((np.arange(most) + rng.random(most)) * (count / most)).astype(np.int64))
 
 
-def _labels(samples: Samples, parts: Sequence[int]) -> Iterator[tuple[Labelled, slice, slice, npt.NDArray[np.int16]]]:
-    """The blocks that hold labels of some parts, and `(y, x)` the index of each label in the legend, −1 elsewhere."""
+def _labels(
+    samples: Samples, parts: Sequence[int]
+) -> Iterator[tuple[Labelled, slice, slice, npt.NDArray[np.int16]]]:
+    """The blocks that hold labels of some parts, and `(y, x)` the index of each label in the
+    legend, −1 elsewhere."""
     lookup = np.full(256, -1, np.int16)
     lookup[list(samples.legend.values)] = np.arange(len(samples.legend))
     for piece in samples.pieces:
         for top in range(0, piece.shape[0], _BLOCK):
             for left in range(0, piece.shape[1], _BLOCK):
                 rows, cols = slice(top, top + _BLOCK), slice(left, left + _BLOCK)
-                index = np.where(np.isin(piece.part[rows, cols], parts), lookup[piece.labels[rows, cols]], np.int16(-1))
+                index = np.where(
+                    np.isin(piece.part[rows, cols], parts),
+                    lookup[piece.labels[rows, cols]],
+                    np.int16(-1),
+                )
                 if (index >= 0).any():
                     yield piece, rows, cols, index
 
 
-def _looked(
-    samples: Samples, piece: Labelled, rows: slice, cols: slice, features: Sequence[Feature], cards: Sequence[BandCard]
+def _block_features(
+    samples: Samples,
+    piece: Labelled,
+    rows: slice,
+    cols: slice,
+    features: Sequence[Feature],
+    cards: Sequence[BandCard],
 ) -> npt.NDArray[np.float32]:
     """The features of a block, `(feature, y, x)`, with what lies around it in sight."""
     margin = margin_of(features)
@@ -229,23 +291,26 @@ def _looked(
     return seen[:, above : above + height, before : before + width]
 
 
-def _tried(
+def _rank_features(
     grown_from: Pixels, judged_on: Pixels | None, classes: int, recipe: ForestRecipe
 ) -> tuple[float, npt.NDArray[np.intp]]:
-    """How unlikely a small forest finds the validation labels, and its features, most useful first."""
+    """How unlikely a small forest finds the validation labels, and its features, most useful
+    first."""
     from sklearn.ensemble import ExtraTreesClassifier
 
-    small = ExtraTreesClassifier(32, min_samples_leaf=5, max_features=0.3, random_state=recipe.seed, n_jobs=threads())
+    small = ExtraTreesClassifier(
+        32, min_samples_leaf=5, max_features=0.3, random_state=recipe.seed, n_jobs=threads()
+    )
     small.fit(grown_from.seen, grown_from.classes, grown_from.weights)
     ranked = np.argsort(-small.feature_importances_, kind="stable")
     if judged_on is None:
         return 0.0, ranked
-    shares = np.maximum(votes(small, judged_on.seen, classes), _LEAST_SHARE)
+    shares = np.maximum(predict_proba(small, judged_on.seen, classes), _LEAST_SHARE)
     own = shares[np.arange(len(shares)), judged_on.classes].astype(np.float64)
     return float(-np.average(np.log(own), weights=judged_on.weights)), ranked
 
 
-def _grown(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) -> Any:
+def _fit_forest(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) -> Any:
     """An estimator, fitted; each tree has its own seed, so threads change nothing."""
     estimator = FORESTS[recipe.architecture].make(trees, recipe.seed)
     if "n_jobs" in estimator.get_params():
@@ -258,11 +323,11 @@ def _grown(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) -> An
 
 def accuracy(trees: Any, samples: Samples, card: Card, part: int) -> Accuracy:
     """How trees fare on all labels of a part."""
-    values, features = np.array(samples.legend.values), parsed(card.forest.features)
+    values, features = np.array(samples.legend.values), parse_features(card.forest.features)
     matrix = np.zeros((len(values), len(values)), np.int64)
     for piece, rows, cols, index in _labels(samples, (part,)):
         at = index >= 0
-        seen = _looked(samples, piece, rows, cols, features, card.bands)[:, at].T
-        said = votes(trees, seen, len(values)).argmax(1)
+        seen = _block_features(samples, piece, rows, cols, features, card.bands)[:, at].T
+        said = predict_proba(trees, seen, len(values)).argmax(1)
         matrix += confusion_matrix(values[index[at]], values[said], samples.legend.values)
     return Accuracy.from_confusion(matrix, samples.legend.rows)

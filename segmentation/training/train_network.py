@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.models.card import Card, NetworkModel, brief
-from segmentation.training.checkpoint import Look
-from segmentation.training.chip_sampler import seen_of
-from segmentation.training.fine_tuning import check_start, meet, started_from
-from segmentation.training.loop import CLEARLY, Run, Told, learnt
-from segmentation.training.recipe import Recipe, network_for, settled
+from segmentation.training.checkpoint import Evaluation
+from segmentation.training.chip_sampler import read_normalised
+from segmentation.training.fine_tuning import check_start, initial_state, meet
+from segmentation.training.loop import CLEARLY, Progress, Run, fit_on_device
+from segmentation.training.recipe import Recipe, choose_network, resolve_recipe
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Samples
 from segmentation.training.validation import accuracy, logits_on, metrics_of, temperature
 
@@ -38,7 +38,7 @@ class Trained:
 
     card: Card
     state: dict[str, torch.Tensor]
-    looks: tuple[Look, ...]
+    looks: tuple[Evaluation, ...]
     """The run that was validated."""
     validation: Accuracy | None
     """Of its best weights."""
@@ -56,13 +56,15 @@ def train_network(
     name: str,
     licence: str,
     scratch: Path,
-    told: Told,
+    told: Progress,
     weights: Bundle | Literal["imagenet"] | None = None,
 ) -> Trained:
-    """A network trained on the train part, judged on the validation part and, where there is one, on the test part.
+    """A network trained on the train part, judged on the validation part and, where there is one,
+    on the test part.
 
-    Where labels are few a last run learns from the validation labels too, for as many steps as were good before; what
-    the card says of validation is then of the run without them. `scratch` keeps what a killed training goes on from.
+    Where labels are few a last run learns from the validation labels too, for as many steps as were
+    good before; what the card says of validation is then of the run without them. `scratch` keeps
+    what a killed training goes on from.
     """
     import torch
 
@@ -72,10 +74,11 @@ def train_network(
     notes: list[str] = []
     old = None if weights == "imagenet" else weights
     card = _first_card(samples, recipe, name, licence, old)
-    recipe = settled(recipe, samples, card)
+    recipe = resolve_recipe(recipe, samples, card)
     if old is not None and meet(old.card.training.get("bbox"), samples.facts.get("bbox")):
         notes.append(
-            f"{old.card.name}, which it starts from, was trained where these scenes lie: it may know labels that judge "
+            f"{old.card.name}, which it starts from, was trained where these scenes lie: it may "
+            "know labels that judge "
             "here, and then the figures are too good"
         )
     start = None
@@ -86,9 +89,9 @@ def train_network(
             notes += filter(None, [initial_weights(new, card)])
             start = new.state_dict()
         else:
-            start = started_from(new, card, weights)
+            start = initial_state(new, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), 0, scratch / "run.pt", start)
-    best, looks, best_step = learnt(first, told)
+    best, looks, best_step = fit_on_device(first, told)
     model = build(card)
     model.load_state_dict(best)
     model = model.to(memory_format=torch.channels_last).eval()
@@ -96,18 +99,25 @@ def train_network(
     validation, heat = None, 1.0
     if validated:
         validation = accuracy(model, samples, card, VALIDATION)
-        heat = _heat(model, samples, card)
-    refit = validated and (samples.counts(TRAIN).sum() < _FEW if recipe.refit is None else recipe.refit)
+        heat = _fit_temperature(model, samples, card)
+    refit = validated and (
+        samples.counts(TRAIN).sum() < _FEW if recipe.refit is None else recipe.refit
+    )
     if refit:
-        kept_up = looks[-1].step == recipe.steps and looks[-1].mean_iou > max(look.mean_iou for look in looks) - CLEARLY
+        kept_up = (
+            looks[-1].step == recipe.steps
+            and looks[-1].mean_iou > max(look.mean_iou for look in looks) - CLEARLY
+        )
         best_step = recipe.steps if kept_up else best_step
         again = recipe.model_copy(update={"steps": best_step})
         last = Run(samples, again, card, (TRAIN, VALIDATION), 1, scratch / "refit.pt", start)
-        best, *_ = learnt(last, told)
+        best, *_ = fit_on_device(last, told)
         model.load_state_dict(best)
         model.eval()
     test = accuracy(model, samples, card, TEST) if samples.counts(TEST).any() else None
-    network = _reaching(model, samples, card, recipe).model_copy(update={"temperature": heat})
+    network = _measure_receptive_field(model, samples, card, recipe).model_copy(
+        update={"temperature": heat}
+    )
     metrics = metrics_of("validation", validation) | metrics_of("test", test)
     facts = {
         **samples.facts,
@@ -115,7 +125,9 @@ def train_network(
         "labelled pixels": {part: int(samples.counts(n).sum()) for part, n in PARTS.items()},
         "steps": best_step,
         "recipe": recipe.model_dump(mode="json", exclude={"device"}),
-        "validated": "the run before the last, which learnt from these labels too" if refit else "the bundle itself",
+        "validated": "the run before the last, which learnt from these labels too"
+        if refit
+        else "the bundle itself",
     }
     if old is not None:
         facts["started from"] = {"model": old.card.name, "digest": old.digest}
@@ -124,7 +136,9 @@ def train_network(
     return Trained(card, best, tuple(looks), validation, test, judged, tuple(notes))
 
 
-def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weights: Bundle | None) -> Card:
+def _first_card(
+    samples: Samples, recipe: Recipe, name: str, licence: str, weights: Bundle | None
+) -> Card:
     """The card as far as it is known before the training: bands, classes, the network's shape."""
     bands = samples.band_cards()
     if weights is not None:
@@ -139,8 +153,10 @@ def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weigh
         shape = weights.card.network
         check_start(recipe, weights)
     else:
-        shape = network_for(samples, recipe)
-    model = shape.model_copy(update={"support": None, "disagreement": 1.0, "temperature": 1.0, "margin": 0})
+        shape = choose_network(samples, recipe)
+    model = shape.model_copy(
+        update={"support": None, "disagreement": 1.0, "temperature": 1.0, "margin": 0}
+    )
     return Card(
         name=name,
         bands=bands,
@@ -153,22 +169,25 @@ def _first_card(samples: Samples, recipe: Recipe, name: str, licence: str, weigh
     )
 
 
-def _heat(model: torch.nn.Module, samples: Samples, card: Card) -> float:
+def _fit_temperature(model: torch.nn.Module, samples: Samples, card: Card) -> float:
     """The temperature, from validation labels all over."""
     pairs = list(logits_on(model, samples, card, VALIDATION))
     total = sum(len(targets) for _, targets in pairs)
     step = max(1, -(-total // _MOST_LOGITS))
     return temperature(
-        np.concatenate([logits[::step] for logits, _ in pairs]), np.concatenate([t[::step] for _, t in pairs])
+        np.concatenate([logits[::step] for logits, _ in pairs]),
+        np.concatenate([t[::step] for _, t in pairs]),
     )
 
 
-def _reaching(model: torch.nn.Module, samples: Samples, card: Card, recipe: Recipe) -> NetworkModel:
+def _measure_receptive_field(
+    model: torch.nn.Module, samples: Samples, card: Card, recipe: Recipe
+) -> NetworkModel:
     """The network's shape with how far it looks, its tile and its margin.
 
-    What looks at the whole chip knows chips as long as those it learnt from: larger tiles would show it other sights.
-    Tiles of what sees patches end in the middle of one, and no chip has the patches of the next: else all their edges
-    would lie on tile lines.
+    What looks at the whole chip knows chips as long as those it learnt from: larger tiles would
+    show it other sights. Tiles of what sees patches end in the middle of one, and no chip has the
+    patches of the next: else all their edges would lie on tile lines.
     """
     from segmentation.networks.architectures import ARCHITECTURES
     from segmentation.networks.receptive_field import choose_margin, support
@@ -177,7 +196,9 @@ def _reaching(model: torch.nn.Module, samples: Samples, card: Card, recipe: Reci
     reach = support(model, len(card.bands), stride=network.stride)
     longer = network.stride // 2 if ARCHITECTURES[network.architecture].patches else 0
     tile = recipe.chip + longer if reach is None else network.tile
-    margin = choose_margin(model, _chips_for_margin(samples, card), tile=tile, stride=network.stride, support=reach)
+    margin = choose_margin(
+        model, _chips_for_margin(samples, card), tile=tile, stride=network.stride, support=reach
+    )
     measured = {"margin": margin.margin, "disagreement": brief(margin.disagreement)}
     return network.model_copy(update={"support": reach, "tile": tile, **measured})
 
@@ -187,6 +208,8 @@ def _chips_for_margin(samples: Samples, card: Card) -> list[npt.NDArray[np.float
     made = []
     for piece in sorted(samples.pieces, key=lambda piece: -piece.valid.size)[:2]:
         height, width = (min(_MARGIN_CHIP, size) for size in piece.shape)
-        row, col = ((size - length) // 2 for size, length in zip(piece.shape, (height, width), strict=True))
-        made.append(seen_of(piece, card, row, col, height, width).pixels)
+        row, col = (
+            (size - length) // 2 for size, length in zip(piece.shape, (height, width), strict=True)
+        )
+        made.append(read_normalised(piece, card, row, col, height, width).pixels)
     return made

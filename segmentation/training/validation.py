@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
 from segmentation.models.card import Card, brief
-from segmentation.training.chip_sampler import seen_of, targets_of
+from segmentation.training.chip_sampler import read_normalised, read_targets
 from segmentation.training.losses import IGNORED
 from segmentation.training.samples import Samples
 
@@ -22,7 +22,9 @@ BLOCK, AROUND = 128, 32
 """Side of the windows that are judged at once, and what is seen around them, in pixels."""
 
 
-def accuracy(model: torch.nn.Module, samples: Samples, card: Card, part: int, most: int = 0) -> Accuracy:
+def accuracy(
+    model: torch.nn.Module, samples: Samples, card: Card, part: int, most: int = 0
+) -> Accuracy:
     """How a network fares on the labels of a part, or on `most` windows of them."""
     values = samples.legend.values
     index = np.array(values)
@@ -35,7 +37,8 @@ def accuracy(model: torch.nn.Module, samples: Samples, card: Card, part: int, mo
 def logits_on(
     model: torch.nn.Module, samples: Samples, card: Card, part: int, most: int = 0
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
-    """`(n, class)` logits and `(n,)` indices of the true classes at the labels of a part, window by window.
+    """`(n, class)` logits and `(n,)` indices of the true classes at the labels of a part, window by
+    window.
 
     With `most`, only so many windows, spread over all.
     """
@@ -46,16 +49,25 @@ def logits_on(
     around = -(-AROUND // stride) * stride
     block = -(-BLOCK // stride) * stride
     places = list(_windows_of(samples, part, block))
-    chosen = places if not most or len(places) <= most else [places[n * len(places) // most] for n in range(most)]
+    chosen = (
+        places
+        if not most or len(places) <= most
+        else [places[n * len(places) // most] for n in range(most)]
+    )
     length = block + 2 * around
     model.eval()
     for number, row, col in chosen:
         piece = samples.pieces[number]
-        targets = targets_of(piece, samples, (part,), row, col, block, block)
-        pixels, _ = seen_of(piece, card, row - around, col - around, length, length)
+        targets = read_targets(piece, samples, (part,), row, col, block, block)
+        pixels, _ = read_normalised(piece, card, row - around, col - around, length, length)
         with torch.inference_mode():
             chip = torch.from_numpy(pixels)[None].to(device, memory_format=torch.channels_last)
-            logits = model(chip)[0, :, around : around + block, around : around + block].float().cpu().numpy()
+            logits = (
+                model(chip)[0, :, around : around + block, around : around + block]
+                .float()
+                .cpu()
+                .numpy()
+            )
         labelled = targets != IGNORED
         yield logits[:, labelled].T, targets[labelled]
 
@@ -74,7 +86,8 @@ def _windows_of(samples: Samples, part: int, block: int) -> Iterator[tuple[int, 
 def temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.uint8]) -> float:
     """What logits `(n, class)` are divided by so that their softmax is how often they are right.
 
-    Guo et al. 2017, arXiv:1706.04599: the one with the least negative log likelihood, between 0.25 and 10.
+    Guo et al. 2017, arXiv:1706.04599: the one with the least negative log likelihood, between 0.25
+    and 10.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp

@@ -34,7 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project,) = (tomllib.loads(text)["project"] for text in blocks_of("pyproject.toml"))
     about = folder / f"{project['name']}-{project['version']}.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n")
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
     groups = [
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
         for group, points in project["entry-points"].items()
@@ -78,12 +80,16 @@ def bands_of(scene: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_segmenter_and_a_file_format_of_a_package(folder: Path) -> None:
-    run_shown(folder, "landweave segment scene.tif --segmenter greenery --set threshold=0.4 --out green")
+    run_shown(
+        folder, "landweave segment scene.tif --segmenter greenery --set threshold=0.4 --out green"
+    )
     band = bands_of(folder / "scene.tif")
     ndvi = (band["nir"] - band["red"]) / (band["nir"] + band["red"])
     labels = read(folder / "green" / "classes.tif")
     assert ((labels == 0) == np.isnan(ndvi)).all()
-    assert ((labels == 2) == (ndvi > 0.4)).mean() > 0.97, "regions of one to three pixels went to a neighbour"
+    assert ((labels == 2) == (ndvi > 0.4)).mean() > 0.97, (
+        "regions of one to three pixels went to a neighbour"
+    )
 
     run_shown(folder, "landweave vectorise green/classes.tif --out green/polygons.csv")
     table = pandas.read_csv(folder / "green" / "polygons.csv")
@@ -103,7 +109,9 @@ def test_an_index_of_a_package(folder: Path) -> None:
     segmenter = json.loads((folder / "split" / "run.json").read_text())["segmenter"]
     above = expected > segmenter["fitted"]["threshold"]
     assert ((read(folder / "split" / "classes.tif") == 2) == above).mean() > 0.97
-    assert segmenter["formula"][0] == "(2 * G - N - B) / (2 * G + N + B)", "part of what a map follows from"
+    assert segmenter["formula"][0] == "(2 * G - N - B) / (2 * G + N + B)", (
+        "part of what a map follows from"
+    )
 
 
 def test_a_cluster_of_a_package_makes_the_map_that_this_machine_makes(folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""The built site: nothing in it leads nowhere, nothing asks another host, and what is made from code is all there."""
+"""The built site: nothing in it leads nowhere, nothing asks another host, and what is made from
+code is all there."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ def test_the_site_has_a_page_for_each_file_and_the_code_it_describes(site: Path)
     pages = {page.relative_to(site).with_suffix(".md").as_posix() for page in site.rglob("*.html")}
     root = Path(__file__).resolve().parents[2]
     assert {page.relative_to(root).as_posix() for page in root.glob("docs/*.md")} <= pages
-    assert 'id="segmentation.segmenter.Segmenter.footprint"' in (site / "docs" / "python.html").read_text()
+    assert (
+        'id="segmentation.segmenter.Segmenter.footprint"'
+        in (site / "docs" / "python.html").read_text()
+    )
     assert 'id="landweave-segment"' in (site / "docs" / "commands.html").read_text()
     assert not list(site.rglob("*.py"))
 
@@ -34,7 +38,9 @@ def test_the_reference_names_every_command_and_option_as_help_does(landweave: Ru
     reference = describe_commands()
     for command in (command for commands in COMMANDS.values() for command in commands):
         _, printed, _ = landweave(command.__name__, "--help")
-        section = reference.partition(f"### landweave {command.__name__}\n")[2].partition("\n### ")[0]
+        section = reference.partition(f"### landweave {command.__name__}\n")[2].partition("\n### ")[
+            0
+        ]
         options = re.findall(r"^  (-.*?)(?:  |$)", printed, re.MULTILINE)
         assert options
         for option in options:
@@ -48,12 +54,22 @@ def test_the_reference_names_every_command_and_option_as_help_does(landweave: Ru
         ('<a href="other.html#gone">', "page.html: other.html#gone leads to no heading"),
         ('<a href="#gone">', "page.html: #gone leads to no heading"),
         ('<img src="gone.png">', "page.html: gone.png leads to no file"),
-        ('<img src="https://host.example/a.png">', "page.html: loads https://host.example/a.png, from another host"),
-        ('<script src="//host.example/a.js">', "page.html: loads //host.example/a.js, from another host"),
+        (
+            '<img src="https://host.example/a.png">',
+            "page.html: loads https://host.example/a.png, from another host",
+        ),
+        (
+            '<script src="//host.example/a.js">',
+            "page.html: loads //host.example/a.js, from another host",
+        ),
         ('<pre class="mermaid">', "page.html: loads https:mermaid, from another host"),
     ],
 )
-def test_a_link_to_nowhere_and_a_request_to_another_host_are_faults(tmp_path: Path, html: str, fault: str) -> None:
+def test_a_link_to_nowhere_and_a_request_to_another_host_are_faults(
+    tmp_path: Path, html: str, fault: str
+) -> None:
     (tmp_path / "other.html").write_text('<h1 id="here"><a href="page.html">')
-    (tmp_path / "page.html").write_text(f'<a href="other.html#here"><a href="https://host.example">{html}')
+    (tmp_path / "page.html").write_text(
+        f'<a href="other.html#here"><a href="https://host.example">{html}'
+    )
     assert find_faults(tmp_path) == [fault]

@@ -1,6 +1,8 @@
-"""The promise on scenes drawn by chance: whatever cuts the work, not a byte of difference, and a clean coverage.
+"""The promise on scenes drawn by chance: whatever cuts the work, not a byte of difference, and a
+clean coverage.
 
-`LANDWEAVE_SEED` chooses the scenes; a failing one says its number, and is drawn first by giving that alone.
+`LANDWEAVE_SEED` chooses the scenes; a failing one says its number, and is drawn first by giving
+that alone.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ PLACES: dict[str, tuple[str, Affine]] = {
     "centimetres": ("EPSG:32633", Affine(0.03, 0, 500_123.456, 0, -0.03, 5_000_000.789)),
 }
 SPECTRA = np.array(  # as BANDS: water, forest, grass, soil, town
-    [[400, 350, 250, 150, 80, 50], [250, 450, 300, 3000, 1400, 700], [500, 900, 700, 3800, 2300, 1300],
+    [[400, 350, 250, 150, 80, 50], [250, 450, 300, 3000, 1400, 700], [500, 900, 700, 3800, 2300,
+    1300],
      [900, 1300, 1700, 2400, 3100, 2600], [1300, 1500, 1600, 2000, 2100, 1900]]
 )  # fmt: skip
 
@@ -61,7 +64,9 @@ def draw(path: Path, rng: np.random.Generator) -> str:
     long, short = int(rng.integers(1, 300)), int(rng.integers(1, 70))
     shape = (long, short) if rng.random() < 0.5 else (short, long)
     noise = rng.normal(size=(len(SPECTRA), *shape))
-    land = np.stack([gaussian_filter(layer, rng.uniform(0.2, 4), mode="wrap") for layer in noise]).argmax(0)
+    land = np.stack(
+        [gaussian_filter(layer, rng.uniform(0.2, 4), mode="wrap") for layer in noise]
+    ).argmax(0)
     pixels = SPECTRA[land].transpose(2, 0, 1) * rng.normal(1, 0.1, (len(BANDS), *shape))
     kind = str(rng.choice(["uint16", "int16", "float32"]))
     nodata = float(rng.choice([0, -9999 if kind != "uint16" else 65535]))
@@ -69,8 +74,16 @@ def draw(path: Path, rng: np.random.Generator) -> str:
     pixels = np.where(holes, nodata, pixels.clip(1, 30_000)).astype(kind)
     place = str(rng.choice(list(PLACES)))
     crs, transform = PLACES[place]
-    profile = {"height": shape[0], "width": shape[1], "count": len(BANDS), "dtype": kind, "nodata": nodata}
-    with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **profile) as target:
+    profile = {
+        "height": shape[0],
+        "width": shape[1],
+        "count": len(BANDS),
+        "dtype": kind,
+        "nodata": nodata,
+    }
+    with rasterio.open(
+        path, "w", driver="GTiff", crs=crs, transform=transform, **profile
+    ) as target:
         target.write(pixels)
         target.descriptions = BANDS
         target.scales = (1e-4,) * len(BANDS)
@@ -81,7 +94,9 @@ def segmenter(rng: np.random.Generator) -> Segmenter:
     """Rules, a threshold that is found on the scene, a network, or what looks at its neighbours."""
     match str(rng.choice(["rules", "rules", "otsu", "otsu", "network", "blur"])):
         case "network":
-            return Network(bundle="demo", device="cpu", runtime="torch", tile=int(rng.choice([32, 64])))
+            return Network(
+                bundle="demo", device="cpu", runtime="torch", tile=int(rng.choice([32, 64]))
+            )
         case "blur":
             return Blur(tile=int(rng.integers(8, 80)), reach=int(rng.integers(0, 12)))
         case "otsu":
@@ -167,7 +182,9 @@ def compared(one: Path, other: Path, case: str) -> tuple[dict[str, Any], geopand
     return rasters, polygons
 
 
-def is_clean(polygons: geopandas.GeoDataFrame, classes: np.ndarray, scene: Path, smooth: int, case: str) -> None:
+def is_clean(
+    polygons: geopandas.GeoDataFrame, classes: np.ndarray, scene: Path, smooth: int, case: str
+) -> None:
     """Assert that polygons are a valid coverage of all pixels that have a class."""
     shapes = polygons.geometry.to_numpy()
     assert shapely.is_valid(shapes).all(), case
@@ -183,7 +200,9 @@ def is_clean(polygons: geopandas.GeoDataFrame, classes: np.ndarray, scene: Path,
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a scheduler with two workers."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
         yield cluster.scheduler_address
 
 
@@ -193,7 +212,9 @@ def address() -> Iterator[str]:
 def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr("flows.reports.quicklook.draw", lambda *given: Image.new("RGB", (1, 1)).save(given[-1]))
+    monkeypatch.setattr(
+        "flows.reports.quicklook.draw", lambda *given: Image.new("RGB", (1, 1)).save(given[-1])
+    )
     begun, done = time.monotonic(), 0
     for seed in range(SEED, SEED + CASES):
         if time.monotonic() - begun > SECONDS:
@@ -212,7 +233,10 @@ def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
             "aoi": draw_area(folder / "aoi.gpkg", scene, rng) if rng.random() < 0.3 else "",
             "preflight": "warn",
         }
-        case += f", {chosen!r}, { ({name: wishes[name] for name in ('min_area', 'simplify', 'smooth')}) }"
+        case += (
+            f", {chosen!r}, "
+            f"{ ({name: wishes[name] for name in ('min_area', 'simplify', 'smooth')}) }"
+        )
         pipeline.run(Request(out=folder / "whole", shard=4096, **wishes))
         other = Request(out=folder / "cut", shard=int(rng.integers(1, 128)), **wishes)
         case += f"{', in an area' if wishes['aoi'] else ''}; {cut(other, rng, address)}"

@@ -65,7 +65,11 @@ def test_a_cancelled_run_stops_at_once_and_goes_on_later(
     wait_until(lambda: len(parts(out)) >= 4, 200)
     assert len(processes_of(run)) > 2
 
-    call(address, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    call(
+        address,
+        f"flow_runs/{run['id']}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+    )
     asked = time.monotonic()
     time.sleep(5)
     after_five = parts(out)
@@ -85,7 +89,9 @@ def test_a_cancelled_run_stops_at_once_and_goes_on_later(
     assert (out / "classes.tif").read_bytes() == (undisturbed / "classes.tif").read_bytes()
 
 
-def test_a_run_whose_process_is_killed_has_crashed(address: str, parameters: dict[str, Any]) -> None:
+def test_a_run_whose_process_is_killed_has_crashed(
+    address: str, parameters: dict[str, Any]
+) -> None:
     out = Path(parameters["output_folder"])
     run = started(address, "segment-scene", parameters)
     wait_until(lambda: parts(out), 200)
@@ -97,11 +103,19 @@ def test_a_run_whose_process_is_killed_has_crashed(address: str, parameters: dic
     assert not (out / "run.json").exists()
 
 
-def test_retrying_a_failed_run_in_the_pages_resumes_it(address: str, parameters: dict[str, Any]) -> None:
+def test_retrying_a_failed_run_in_the_pages_resumes_it(
+    address: str, parameters: dict[str, Any]
+) -> None:
     scene, out = Path(parameters["scene"][0]), Path(parameters["output_folder"])
     packed = scene.with_name("packed.tif")
     rasterio.shutil.copy(
-        scene, packed, driver="GTiff", compress="deflate", tiled=True, blockxsize=SHARD, blockysize=SHARD
+        scene,
+        packed,
+        driver="GTiff",
+        compress="deflate",
+        tiled=True,
+        blockxsize=SHARD,
+        blockysize=SHARD,
     )
     whole, known = packed.read_bytes(), packed.stat()
     with rasterio.open(packed) as source:
@@ -135,12 +149,16 @@ def test_a_stage_whose_storage_was_away_is_tried_again_by_itself(
 ) -> None:
     scene, out = tmp_path / "large.tif", tmp_path / "out"
     drawn = draw_scene(tmp_path / "drawn.tif", 1792, 1792)
-    rasterio.shutil.copy(drawn, scene, driver="COG", compress="none", overviews="none")  # its index comes first
+    rasterio.shutil.copy(
+        drawn, scene, driver="COG", compress="none", overviews="none"
+    )  # its index comes first
     parameters |= {"segmenter": {"kind": "rules"}, "advanced": {"shard": 896, "workers": 1}}
     assert scene.stat().st_size > SMALL  # not fetched whole at the start
     with serving_in_part(scene, scene.stat().st_size // 2) as (url, back):
         back.set()
-        with open_run(out) as folder:  # what the scene says of itself is known: the plan needs no pixel
+        with open_run(
+            out
+        ) as folder:  # what the scene says of itself is known: the plan needs no pixel
             make_plan(Request(source=Source(paths=(url,)), out=out, segmenter=Rules()), folder)
         back.clear()
         run = started(address, "segment-scene", parameters | {"scene": [url]})

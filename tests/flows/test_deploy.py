@@ -1,4 +1,5 @@
-"""What is deployed: files that their tools accept, a schedule that fires, and all processes together.
+"""What is deployed: files that their tools accept, a schedule that fires, and all processes
+together.
 
 No container engine is needed: images are linted, and what compose would start is started by hand.
 """
@@ -44,12 +45,16 @@ from tests.server import (
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 BIN = Path(sys.executable).parent
-KUBERNETES = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if not path.name.endswith("values.yaml"))
+KUBERNETES = sorted(
+    path for path in (DEPLOY / "kubernetes").glob("*.yaml") if not path.name.endswith("values.yaml")
+)
 
 
 def tool(name: str, *arguments: str | Path) -> None:
     """Run a checker; what it complains of fails the test."""
-    done = subprocess.run([BIN / name, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [BIN / name, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -59,11 +64,13 @@ def compose() -> dict[str, Any]:
 
 def objects() -> list[dict[str, Any]]:
     """Every object of the Kubernetes files."""
-    found = [one for path in KUBERNETES for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+    found = [
+        one for path in KUBERNETES for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    ]
     return [one for one in found if "kind" in one]  # not what kustomize is told
 
 
-# -------------------------------------------------------------------------------------------------------------- images
+# ------------------------------------------------------------------------------------------- images
 
 
 def test_the_image_is_built_as_its_linter_wants() -> None:
@@ -74,7 +81,10 @@ def test_the_image_runs_as_nobody_in_particular_and_pins_what_it_installs() -> N
     lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^USER 10001$", lines, re.MULTILINE)
     assert "--constraint constraints.txt" in lines
-    assert {name for _, name in re.findall(r"^FROM (\S+) AS (\w+)$", lines, re.MULTILINE)} >= {"cpu", "cuda"}
+    assert {name for _, name in re.findall(r"^FROM (\S+) AS (\w+)$", lines, re.MULTILINE)} >= {
+        "cpu",
+        "cuda",
+    }
     assert not re.search(r"^FROM \S+:latest", lines, re.MULTILINE)
 
 
@@ -84,13 +94,15 @@ def test_all_that_the_image_copies_is_there_and_reaches_the_builder() -> None:
         for line in (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
         if line[0] == "!"
     }
-    for line in re.findall(r"^COPY (?!--from)(.*)$", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE):
+    for line in re.findall(
+        r"^COPY (?!--from)(.*)$", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
+    ):
         *sources, _ = [word for word in line.split() if not word.startswith("--")]
         assert all((ROOT / source).exists() for source in sources), line
         assert let_in.issuperset(sources), line
 
 
-# ------------------------------------------------------------------------------------------------ what workers may take
+# ---------------------------------------------------------------------------- what workers may take
 
 
 def memory_of(text: str) -> int:
@@ -101,11 +113,14 @@ def memory_of(text: str) -> int:
 
 
 def workers() -> dict[str, tuple[int, int, int]]:
-    """Cores, pieces of work at once and bytes of each kind of Dask worker that the files start for CPUs."""
+    """Cores, pieces of work at once and bytes of each kind of Dask worker that the files start for
+    CPUs."""
     service = compose()["services"]["cpu-worker"]
     (deployed,) = [one for one in objects() if one["kind"] == "DaskCluster"]
     (pod,) = deployed["spec"]["worker"]["spec"]["containers"]
-    slurm = yaml.safe_load((DEPLOY / "slurm" / "cluster.yaml").read_text(encoding="utf-8"))["settings"]
+    slurm = yaml.safe_load((DEPLOY / "slurm" / "cluster.yaml").read_text(encoding="utf-8"))[
+        "settings"
+    ]
 
     def told(arguments: list[str], variable: str) -> tuple[int, int, int]:
         given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
@@ -118,7 +133,11 @@ def workers() -> dict[str, tuple[int, int, int]]:
     return {
         "compose": told(service["command"], service["environment"]["OMP_NUM_THREADS"]),
         "kubernetes": told(pod["args"], variables["OMP_NUM_THREADS"]),
-        "slurm": (int(threads), slurm["cores"] // processes, memory_of(slurm["memory"]) // processes),
+        "slurm": (
+            int(threads),
+            slurm["cores"] // processes,
+            memory_of(slurm["memory"]) // processes,
+        ),
     }
 
 
@@ -137,14 +156,19 @@ def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, netwo
         bundle = a_bundle(tmp_path / "unet", architecture="unet", **options).folder
     scene = draw_scene(tmp_path / "scene.tif", 2048, 2048)
     segmenter = choose_segmenter(str(bundle), {})
-    request = Request(source=Source(paths=(str(scene),)), out=tmp_path / "run", segmenter=segmenter, preflight="warn")
+    request = Request(
+        source=Source(paths=(str(scene),)),
+        out=tmp_path / "run",
+        segmenter=segmenter,
+        preflight="warn",
+    )
     plan = make_plan(request)
     assert plan.lattice.chip_shape >= (1024, 1024)
     for name, (cores, at_once, limit) in workers().items():
         assert plan.worker_bytes(cores, at_once) < 0.9 * limit, f"{network} on {name}"
 
 
-# ------------------------------------------------------------------------------------------------------------- compose
+# ------------------------------------------------------------------------------------------ compose
 
 
 def test_compose_accepts_the_file() -> None:
@@ -174,16 +198,24 @@ def test_no_secret_has_a_value_in_the_file_and_each_is_in_the_example() -> None:
 
 def test_only_the_pages_and_the_figures_are_open_to_this_machine_and_nothing_to_others() -> None:
     services = compose()["services"]
-    assert {name for name, service in services.items() if "ports" in service} == {"server", "prometheus"}
+    assert {name for name, service in services.items() if "ports" in service} == {
+        "server",
+        "prometheus",
+    }
     for service in services.values():
-        assert all(port.startswith(("127.0.0.1:", "${BIND:-127.0.0.1}:")) for port in service.get("ports", []))
+        assert all(
+            port.startswith(("127.0.0.1:", "${BIND:-127.0.0.1}:"))
+            for port in service.get("ports", [])
+        )
     assert compose()["networks"]["back"]["internal"] is True
 
 
-# ---------------------------------------------------------------------------------------------------------- Kubernetes
+# --------------------------------------------------------------------------------------- Kubernetes
 
 
-@pytest.mark.parametrize("kind", ["Namespace", "PersistentVolumeClaim", "ResourceQuota", "NetworkPolicy", "Job"])
+@pytest.mark.parametrize(
+    "kind", ["Namespace", "PersistentVolumeClaim", "ResourceQuota", "NetworkPolicy", "Job"]
+)
 def test_kubernetes_accepts_its_own_kinds(kind: str) -> None:
     import kubernetes_validate
 
@@ -212,7 +244,12 @@ def test_dasks_kinds_hold_pods_and_a_service_that_kubernetes_accepts() -> None:
         kubernetes_validate.validate(whole, "1.32", strict=True)
     (cluster,) = [one for one in objects() if one["kind"] == "DaskCluster"]
     service = cluster["spec"]["scheduler"]["service"]
-    whole = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "scheduler"}, "spec": service}
+    whole = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "scheduler"},
+        "spec": service,
+    }
     kubernetes_validate.validate(whole, "1.32", strict=True)
 
 
@@ -232,9 +269,14 @@ def test_kustomize_puts_the_images_in_place() -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("there is no kubectl")
-    made = subprocess.run([kubectl, "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        [kubectl, "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True
+    )
     images = set(re.findall(r"image: (\S+)", made.stdout))
-    assert images == {"registry.example.com/landweave:0.2.0-cpu", "registry.example.com/landweave:0.2.0-cuda"}
+    assert images == {
+        "registry.example.com/landweave:0.2.0-cpu",
+        "registry.example.com/landweave:0.2.0-cuda",
+    }
 
 
 @pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
@@ -246,7 +288,7 @@ def test_a_work_pool_asks_for_what_its_template_uses(kind: str) -> None:
     assert all("title" in variable for variable in asked.values())
 
 
-# ------------------------------------------------------------------------------------------------------ SLURM, Prefect
+# ----------------------------------------------------------------------------------- SLURM, Prefect
 
 
 def test_the_slurm_files_are_read_by_what_they_are_for() -> None:
@@ -272,18 +314,18 @@ def test_the_automations_are_prefects(file: str) -> None:
 def test_every_flow_that_is_offered_is_deployed_from_where_it_is() -> None:
     from prefect.flows import load_flow_from_entrypoint
 
-    from flows.deployments.definitions import OFFERED
+    from flows.deployments.definitions import FLOWS
 
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     tags = {one["name"]: one["tags"] for one in deployments}
-    assert tags == {flow.name: ["landweave", tag] for flow, tag in OFFERED.items()}
+    assert tags == {flow.name: ["landweave", tag] for flow, tag in FLOWS.items()}
     for one in deployments:
         assert load_flow_from_entrypoint(one["entrypoint"]).name == one["name"]
         known = load_flow_from_entrypoint(one["entrypoint"]).parameters.properties
         assert set(one.get("parameters", {})) <= set(known)
 
 
-# ------------------------------------------------------------------------------------------------------ all together
+# ------------------------------------------------------------------------------------- all together
 
 
 @contextmanager
@@ -317,14 +359,33 @@ def postgresql(folder: Path) -> Iterator[str]:
     if not found:
         pytest.skip("there is no PostgreSQL; apt-get install postgresql")
     # it refuses to run as root, and whom it runs as may not look into a test's own folder
-    nobody: dict[str, Any] = {"user": "nobody", "group": "nogroup", "cwd": "/"} if os.getuid() == 0 else {}
+    nobody: dict[str, Any] = (
+        {"user": "nobody", "group": "nogroup", "cwd": "/"} if os.getuid() == 0 else {}
+    )
     home, port = Path(tempfile.mkdtemp(prefix="landweave-", dir="/tmp")), free_port()
     if nobody:
         shutil.chown(home, "nobody", "nogroup")
     binaries = found[-1].parent
-    make = [binaries / "initdb", "--username=prefect", "--auth=trust", "--encoding=UTF8", "--pgdata", home / "data"]
+    make = [
+        binaries / "initdb",
+        "--username=prefect",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--pgdata",
+        home / "data",
+    ]
     subprocess.run(make, check=True, capture_output=True, **nobody)
-    serve = [binaries / "postgres", "-D", home / "data", "-p", str(port), "-k", home, "-h", "127.0.0.1"]
+    serve = [
+        binaries / "postgres",
+        "-D",
+        home / "data",
+        "-p",
+        str(port),
+        "-k",
+        home,
+        "-h",
+        "127.0.0.1",
+    ]
     with running(serve, folder / "postgres.log", **nobody):
         wait_for("ready to accept connections", folder / "postgres.log")
         yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
@@ -332,7 +393,8 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 class Fleet:
-    """The processes that compose starts, by service, each with its own command but the addresses of this machine."""
+    """The processes that compose starts, by service, each with its own command but the addresses of
+    this machine."""
 
     def __init__(self, folder: Path, database: str, stack: ExitStack) -> None:
         self.folder, self._stack = folder, stack
@@ -369,15 +431,21 @@ class Fleet:
 
     def start(self, service: str, ready: str = "") -> None:
         """Start a service, and wait until its log says so."""
-        program, *rest = [self._places.get(word, word) for word in compose()["services"][service]["command"]]
+        program, *rest = [
+            self._places.get(word, word) for word in compose()["services"][service]["command"]
+        ]
         self.log(service).unlink(missing_ok=True)
-        process = running([BIN / str(program), *rest], self.log(service), env=self.environment, cwd=self.folder)
+        process = running(
+            [BIN / str(program), *rest], self.log(service), env=self.environment, cwd=self.folder
+        )
         self.running[service] = self._stack.enter_context(process)
         wait_for(ready, self.log(service))
 
     def start_server(self) -> None:
         self.start("server")
-        wait_until(lambda: answers(self.address), 150)  # its log says so before the database is made
+        wait_until(
+            lambda: answers(self.address), 150
+        )  # its log says so before the database is made
 
     def start_worker(self) -> None:
         self.start("worker", "started!")
@@ -405,12 +473,17 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.start("scheduler", "Scheduler at")
         fleet.start("cpu-worker", "Registered to")
         setup = ["sh", str(DEPLOY / "setup.sh"), "process"]
-        done = subprocess.run(setup, env=fleet.environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            setup, env=fleet.environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         hasten(fleet.address)
         fleet.start_worker()
         yield fleet
-        for service, process in fleet.running.items():  # waits for nobody, as an orderly end would for half a minute
+        for (
+            service,
+            process,
+        ) in fleet.running.items():  # waits for nobody, as an orderly end would for half a minute
             if process.poll() is None:
                 fleet.kill(service)
 
@@ -420,7 +493,9 @@ def hasten(address: str) -> None:
     (watching,) = call(address, "automations/filter", {})
     assert watching["name"] == automations("dead-runs.yaml")[0]["name"]
     watching["trigger"]["within"] = 75
-    settings = {name: watching[name] for name in ("name", "description", "enabled", "trigger", "actions")}
+    settings = {
+        name: watching[name] for name in ("name", "description", "enabled", "trigger", "actions")
+    }
     call(address, f"automations/{watching['id']}", settings, method="PUT")
 
 
@@ -428,7 +503,9 @@ def hasten(address: str) -> None:
 def at_work(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """A run of 64 shards that is in the middle of them, and its folder."""
     out = fleet.folder / tmp_path_factory.mktemp("run").name
-    run = started(fleet.address, "segment-scene", {**LONG, "scene": [large(fleet)], "output_folder": str(out)})
+    run = started(
+        fleet.address, "segment-scene", {**LONG, "scene": [large(fleet)], "output_folder": str(out)}
+    )
     wait_until(lambda: len(parts(out)) >= 4, 200)
     return run, out
 
@@ -473,7 +550,9 @@ def test_the_processes_that_compose_starts_make_a_map_together(fleet: Fleet) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
-def test_a_run_survives_a_restart_of_the_server(fleet: Fleet, at_work: tuple[dict[str, Any], Path]) -> None:
+def test_a_run_survives_a_restart_of_the_server(
+    fleet: Fleet, at_work: tuple[dict[str, Any], Path]
+) -> None:
     run, out = at_work
     fleet.restart_server()
     run = over(fleet.address, run)
@@ -485,7 +564,9 @@ def test_a_run_survives_a_restart_of_the_server(fleet: Fleet, at_work: tuple[dic
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
-def test_a_run_whose_machine_died_goes_on_in_a_new_one(fleet: Fleet, at_work: tuple[dict[str, Any], Path]) -> None:
+def test_a_run_whose_machine_died_goes_on_in_a_new_one(
+    fleet: Fleet, at_work: tuple[dict[str, Any], Path]
+) -> None:
     run, out = at_work
     fleet.kill("worker")
     time.sleep(5)  # the scheduler lets go of the shards of a client that is gone
@@ -513,8 +594,15 @@ def test_people_are_told_of_a_map_that_is_ready_and_of_a_run_that_failed(fleet: 
                 action["block_document_id"] = block
             call(fleet.address, "automations/", one)
         scene = draw_scene(fleet.folder / "told.tif", 64, 64)
-        completed(fleet.address, "segment-scene", {"scene": [str(scene)], "output_folder": str(fleet.folder / "told")})
-        run_and_wait(fleet.address, {"scene": [str(fleet.folder / "no.tif")], "output_folder": str(fleet.folder)})
+        completed(
+            fleet.address,
+            "segment-scene",
+            {"scene": [str(scene)], "output_folder": str(fleet.folder / "told")},
+        )
+        run_and_wait(
+            fleet.address,
+            {"scene": [str(fleet.folder / "no.tif")], "output_folder": str(fleet.folder)},
+        )
         wait_until(lambda: len(messages) >= 2, 60)
     told = {message["subject"]: message["body"] for message in messages}
     assert set(told) == {"told · rules is ready", "no · rules failed"}
@@ -545,8 +633,14 @@ def inbox() -> Iterator[tuple[str, list[dict[str, str]]]]:
 def webhook(address: str, url: str) -> str:
     """The id of a block that sends messages to an address."""
     kind = call(address, "block_types/slug/custom-webhook")["id"]
-    (schema, *_) = call(address, "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
-    data = {"name": "people", "url": url, "json_data": {"subject": "{{subject}}", "body": "{{body}}"}}
+    (schema, *_) = call(
+        address, "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}}
+    )
+    data = {
+        "name": "people",
+        "url": url,
+        "json_data": {"subject": "{{subject}}", "body": "{{body}}"},
+    }
     block = {"name": "people", "block_type_id": kind, "block_schema_id": schema["id"], "data": data}
     return str(call(address, "block_documents/", block)["id"])
 
@@ -565,7 +659,9 @@ def test_many_scenes_are_a_few_task_runs_each_and_the_server_stays_well(fleet: F
     out = fleet.folder / "atlas"
     health: list[bool] = []
     began = time.monotonic()
-    run = started(fleet.address, "segment-collection", {"scenes": [str(folder)], "output_folder": str(out)})
+    run = started(
+        fleet.address, "segment-collection", {"scenes": [str(folder)], "output_folder": str(out)}
+    )
     while call(fleet.address, f"flow_runs/{run['id']}")["state_type"] not in ENDS:
         assert time.monotonic() - began < 500
         health.append(answers(fleet.address))

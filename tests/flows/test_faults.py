@@ -1,7 +1,8 @@
-"""What a Tuesday brings: workers killed, the client killed, the scheduler lost, a full disk, a corrupt block.
+"""What a Tuesday brings: workers killed, the client killed, the scheduler lost, a full disk, a
+corrupt block.
 
-Processes are real ones, started and killed by the test. Whatever happens, a run that says it is done has every pixel
-of an undisturbed one.
+Processes are real ones, started and killed by the test. Whatever happens, a run that says it is
+done has every pixel of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def assert_same_products(folder: Path, expected: Path) -> None:
     assert found.drop(columns="geometry").equals(wanted.drop(columns="geometry"))
 
 
-# ----------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 
 def work(address: str, folder: str) -> None:
@@ -71,7 +72,9 @@ def work(address: str, folder: str) -> None:
     from distributed import Worker
 
     async def until_killed() -> None:
-        async with Worker(address, nthreads=1, local_directory=folder, host="127.0.0.1", dashboard=False) as worker:
+        async with Worker(
+            address, nthreads=1, local_directory=folder, host="127.0.0.1", dashboard=False
+        ) as worker:
             await worker.finished()
 
     with open(Path(folder) / "worker.log", "ab") as log:
@@ -85,7 +88,17 @@ class Herd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        command = [
+            sys.executable,
+            "-m",
+            "dask",
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+        ]
         with open(folder / "scheduler.log", "ab") as log:
             self.scheduler = subprocess.Popen(
                 [*command, "--scheduler-file", str(folder / "scheduler.json")],
@@ -141,7 +154,13 @@ class Chaos(threading.Thread):
 
     def __init__(self, herd: Herd, seed: int, most: int) -> None:
         super().__init__(daemon=True)
-        self.herd, self.rng, self.over, self.kills, self.most = herd, random.Random(seed), threading.Event(), 0, most
+        self.herd, self.rng, self.over, self.kills, self.most = (
+            herd,
+            random.Random(seed),
+            threading.Event(),
+            0,
+            most,
+        )
 
     def run(self) -> None:
         while self.kills < self.most and not self.over.wait(self.rng.uniform(0.05, 0.8)):
@@ -156,7 +175,9 @@ class Chaos(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_workers_cost_time_and_no_pixel(scene: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_workers_cost_time_and_no_pixel(
+    scene: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     seed = int(os.environ.get("LANDWEAVE_CHAOS_SEED", secrets.randbelow(10**6)))
     print(f"LANDWEAVE_CHAOS_SEED={seed}")
     kills, runs = 0, 0
@@ -167,7 +188,9 @@ def test_killed_workers_cost_time_and_no_pixel(scene: Path, undisturbed: Path, t
             chaos.start()
             try:
                 pipeline.run(request(scene, folder), on=Cluster(kind=started.address))
-            except Exception:  # a run may fail when every attempt was killed; the next one finishes it
+            except (
+                Exception
+            ):  # a run may fail when every attempt was killed; the next one finishes it
                 chaos.stop()
                 wait_for_workers(started.address, 1)
                 pipeline.run(request(scene, folder), on=Cluster(kind=started.address))
@@ -179,13 +202,27 @@ def test_killed_workers_cost_time_and_no_pixel(scene: Path, undisturbed: Path, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_client_goes_on_where_it_was(scene: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_killed_client_goes_on_where_it_was(
+    scene: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     seed = int(os.environ.get("LANDWEAVE_CHAOS_SEED", secrets.randbelow(10**6)))
     print(f"LANDWEAVE_CHAOS_SEED={seed}")
     rng, folder = random.Random(seed), tmp_path / "run"
-    command = [sys.executable, "-m", "flows.cli", "segment", str(scene), "--out", str(folder), "--shard", str(SHARD)]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "segment",
+        str(scene),
+        "--out",
+        str(folder),
+        "--shard",
+        str(SHARD),
+    ]
     shards, killed = len(list((undisturbed / "parts").glob("r*.tif"))), 0
-    moments = [("parts/r*.tif", goal) for goal in (*sorted(rng.sample(range(1, shards), 4)), shards)]
+    moments = [
+        ("parts/r*.tif", goal) for goal in (*sorted(rng.sample(range(1, shards), 4)), shards)
+    ]
     log = (tmp_path / "log").open("wb")
     for pattern, goal in (*moments, ("classes.tif", 1)):
         with subprocess.Popen([*command, "--workers", "0"], stdout=log, stderr=log) as run:
@@ -205,10 +242,14 @@ def test_a_killed_client_goes_on_where_it_was(scene: Path, undisturbed: Path, tm
 
 
 @pytest.mark.slow
-def test_a_lost_scheduler_ends_the_run_and_loses_nothing(scene: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_lost_scheduler_ends_the_run_and_loses_nothing(
+    scene: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     with herd(tmp_path, workers=1) as started:
-        killer = threading.Thread(target=kill_when_parts_are_there, args=(started.scheduler, folder / "parts"))
+        killer = threading.Thread(
+            target=kill_when_parts_are_there, args=(started.scheduler, folder / "parts")
+        )
         killer.start()
         with pytest.raises(SchedulerLost, match="the same command goes on from there"):
             pipeline.run(request(scene, folder), on=Cluster(kind=started.address))
@@ -228,26 +269,39 @@ def kill_when_parts_are_there(process: subprocess.Popen[bytes], parts: Path) -> 
     process.kill()
 
 
-# ------------------------------------------------------------------------------------------------------ disks and files
+# ---------------------------------------------------------------------------------- disks and files
 
 
-def test_a_corrupt_block_fails_its_shards_and_no_other(scene: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_corrupt_block_fails_its_shards_and_no_other(
+    scene: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     broken, folder = tmp_path / "scene.tif", tmp_path / "run"
-    with rasterio.open(scene) as source, rasterio.open(broken, "w", **source.profile | {"compress": "zstd"}) as target:
+    with (
+        rasterio.open(scene) as source,
+        rasterio.open(broken, "w", **source.profile | {"compress": "zstd"}) as target,
+    ):
         target.write(source.read())
         target.descriptions, target.scales = source.descriptions, source.scales
     with rasterio.open(broken) as source:
-        offset, size = (int(source.get_tag_item(f"BLOCK_{what}_3_3", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
+        offset, size = (
+            int(source.get_tag_item(f"BLOCK_{what}_3_3", "TIFF", bidx=1))
+            for what in ("OFFSET", "SIZE")
+        )
     whole = broken.read_bytes()
     broken.write_bytes(whole[:offset] + bytes(size) + whole[offset + size :])
-    with pytest.raises(InputError, match=r"^\d+ of \d+ shards failed and the others are kept; the first, "):
+    with pytest.raises(
+        InputError, match=r"^\d+ of \d+ shards failed and the others are kept; the first, "
+    ):
         pipeline.run(request(broken, folder))
     kept = {part.name for part in (folder / "parts").glob("*.tif")}
     assert len(kept) >= 90
     assert not (folder / "classes.tif").exists()
     broken.write_bytes(whole)
     pipeline.run(request(broken, folder))
-    with rasterio.open(folder / "classes.tif") as found, rasterio.open(undisturbed / "classes.tif") as wanted:
+    with (
+        rasterio.open(folder / "classes.tif") as found,
+        rasterio.open(undisturbed / "classes.tif") as wanted,
+    ):
         assert np.array_equal(found.read(), wanted.read())
 
 
@@ -255,7 +309,9 @@ def test_a_corrupt_block_fails_its_shards_and_no_other(scene: Path, undisturbed:
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
@@ -265,7 +321,9 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_named_and_nothing_half_written_stays(scene: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_nothing_half_written_stays(
+    scene: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     with small_disk(tmp_path / "disk", megabytes=1) as disk:
         (disk / "ballast").write_bytes(bytes(800_000))
         with pytest.raises(InputError, match=r"disk.* is full"):

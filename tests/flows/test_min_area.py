@@ -15,7 +15,7 @@ import pytest
 import rasterio
 
 from flows.cli.options import MapOptions
-from flows.parsing import checked
+from flows.parsing import validate
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
@@ -24,14 +24,16 @@ from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
 from tiling.errors import InputError
-from tiling.regions.sieve import sieved
+from tiling.regions.sieve import sieve
 
 PIXEL = 100
 """m² on the map; on the ground a little more, in the middle of a UTM zone."""
 
 
 def run(scene: Path, out: Path, min_area: float | None = 0.0, **options: object) -> Path:
-    request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=Rules(), min_area=min_area, **options)
+    request = Request(
+        source=Source(paths=(str(scene),)), out=out, segmenter=Rules(), min_area=min_area, **options
+    )
     pipeline.run(request)
     return out
 
@@ -43,15 +45,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scene(tmp_path_factory.mktemp("min-area") / "scene.tif", pixels)
 
 
-def test_raster_vectors_and_table_agree_on_what_is_large_enough(scene: Path, tmp_path: Path) -> None:
+def test_raster_vectors_and_table_agree_on_what_is_large_enough(
+    scene: Path, tmp_path: Path
+) -> None:
     every = run(scene, tmp_path / "every")
     large = run(scene, tmp_path / "large", 20 * PIXEL)
     before, after = read(every / "classes.tif"), read(large / "classes.tif")
     assert label(after)[1].size < label(before)[1].size
-    expected = read(sieved(every / "classes.tif", tmp_path / "sieved.tif", minimum=20 * PIXEL))
+    expected = read(sieve(every / "classes.tif", tmp_path / "sieved.tif", minimum=20 * PIXEL))
     np.testing.assert_array_equal(after, expected)
     np.testing.assert_array_equal(after == 0, before == 0)
-    assert (large / "confidence.tif").read_bytes() == (every / "confidence.tif").read_bytes(), "confidence stays"
+    assert (large / "confidence.tif").read_bytes() == (every / "confidence.tif").read_bytes(), (
+        "confidence stays"
+    )
 
     frame = geopandas.read_file(large / "landcover.gpkg", layer="landcover")
     labels, first = label(after)
@@ -60,7 +66,9 @@ def test_raster_vectors_and_table_agree_on_what_is_large_enough(scene: Path, tmp
     assert sorted(frame.n_pixels) == sorted(np.bincount(labels.ravel())[shown])
     with (large / "areas.csv").open(encoding="utf-8") as table:
         counted = {int(row["class_id"]): int(row["pixels"]) for row in csv.DictReader(table)}
-    assert counted == {int(value): int((after == value).sum()) for value in np.unique(after[after > 0])}
+    assert counted == {
+        int(value): int((after == value).sum()) for value in np.unique(after[after > 0])
+    }
     with rasterio.open(large / "classes.tif") as raster:
         assert raster.colormap(1)[1][3] == 255, "it keeps its colours"
     record = json.loads((large / "run.json").read_text(encoding="utf-8"))["request"]
@@ -80,12 +88,18 @@ def test_the_minimum_counts_what_the_area_of_interest_leaves(scene: Path, tmp_pa
     corners = [(0, 0), (600, 0), (600, 480), (0, 480), (0, 0)]
     ring = [[west + x, north - y] for x, y in corners]
     geopandas.GeoDataFrame.from_features(
-        [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}],
+        [
+            {
+                "type": "Feature",
+                "properties": {},
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+            }
+        ],
         crs="EPSG:32633",
     ).to_file(outline)
     masked = run(scene, tmp_path / "masked", aoi=str(outline), products=("classes",))
     large = run(scene, tmp_path / "large", 30 * PIXEL, aoi=str(outline), products=("classes",))
-    expected = read(sieved(masked / "classes.tif", tmp_path / "sieved.tif", minimum=30 * PIXEL))
+    expected = read(sieve(masked / "classes.tif", tmp_path / "sieved.tif", minimum=30 * PIXEL))
     np.testing.assert_array_equal(read(large / "classes.tif"), expected)
 
 
@@ -96,20 +110,29 @@ def test_the_command_line_asks_for_it() -> None:
 
 def test_a_rule_that_does_not_exist_is_refused_in_one_sentence() -> None:
     with pytest.raises(
-        InputError, match=r"min_area_rule: Input should be 'longest-border' or 'largest', not 'smallest'"
+        InputError,
+        match=r"min_area_rule: Input should be 'longest-border' or 'largest', not 'smallest'",
     ):
-        checked(Request, source={"paths": ["a.tif"]}, out="out", segmenter=Rules(), min_area_rule="smallest")
+        validate(
+            Request,
+            source={"paths": ["a.tif"]},
+            out="out",
+            segmenter=Rules(),
+            min_area_rule="smallest",
+        )
 
 
 def test_below_four_pixels_nothing_is_shown_unless_asked_for(scene: Path, tmp_path: Path) -> None:
     every = run(scene, tmp_path / "every")
     default = run(scene, tmp_path / "default", None)
-    expected = read(sieved(every / "classes.tif", tmp_path / "sieved.tif", minimum=4, unit="pixels"))
+    expected = read(sieve(every / "classes.tif", tmp_path / "sieved.tif", minimum=4, unit="pixels"))
     np.testing.assert_array_equal(read(default / "classes.tif"), expected)
     assert (read(every / "classes.tif") != expected).any()
 
 
-def test_the_closing_table_says_what_became_of_small_regions(scene: Path, tmp_path: Path, landweave: Run) -> None:
+def test_the_closing_table_says_what_became_of_small_regions(
+    scene: Path, tmp_path: Path, landweave: Run
+) -> None:
     typed = ("segment", scene, "--out", tmp_path / "out", "--workers", 0, "--products", "classes")
     assert "below 4 pixels went to a neighbour; --min-area 0 keeps them" in landweave(*typed)[1]
     assert "below 900 m² went to a neighbour" in landweave(*typed, "--min-area", 900)[1]

@@ -1,4 +1,5 @@
-"""Large scenes and large remote files: what is held follows from what is under way, what is fetched from the file."""
+"""Large scenes and large remote files: what is held follows from what is under way, what is fetched
+from the file."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.remote_cache import SMALL
 
-# ---------------------------------------------------------------------------------------------------------- the client
+# --------------------------------------------------------------------------------------- the client
 
 
 def test_a_client_holds_less_than_a_kilobyte_for_each_shard() -> None:
@@ -49,7 +50,9 @@ def test_of_failures_one_is_kept() -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as started:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as started:
         yield started
 
 
@@ -64,7 +67,7 @@ def test_the_scheduler_knows_only_what_is_under_way(cluster: LocalCluster) -> No
     assert max(known) <= 2 * 4  # twice as many as threads, and what it has not heard to be over
 
 
-# ------------------------------------------------------------------------------------------------- large remote files
+# ------------------------------------------------------------------------------- large remote files
 
 THREADS = """
 import sys, threading
@@ -89,7 +92,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raster just too large to be fetched whole."""
     folder = tmp_path_factory.mktemp("large")
     pixels = np.random.default_rng(0).integers(1, 4000, (5, 1920, 1920), np.uint16)
-    scene = write_scene(folder / "scene.tif", pixels, names=("blue", "green", "red", "nir", "swir16"))
+    scene = write_scene(
+        folder / "scene.tif", pixels, names=("blue", "green", "red", "nir", "swir16")
+    )
     assert SMALL < scene.stat().st_size < 1.2 * SMALL
     return scene
 
@@ -97,13 +102,16 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def process(*arguments: object, **variables: str) -> str:
     """What a Python process prints; a process that hangs is an error."""
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        command, env=os.environ | variables, capture_output=True, text=True, timeout=90, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_threads_read_a_remote_file_in_turns_and_end_though_its_server_is_busy(large: Path) -> None:
-    """At once they would wait for each other for ever, now and then: see `tiling.io.datasets.environment`."""
+    """At once they would wait for each other for ever, now and then: see
+    `tiling.io.datasets.environment`."""
     with ranges(large.parent, busy=0.2, pause=0.02) as server:
         url = f"{server.address}/{large.name}"
         said = process("-c", THREADS, url, GDAL_HTTP_MAX_RETRY="30", GDAL_HTTP_RETRY_DELAY="0.01")
@@ -120,18 +128,52 @@ def test_a_large_file_is_fetched_once_though_a_sample_is_looked_at_before(
 ) -> None:
     with ranges(large.parent) as server:
         source = f"{server.address}/{large.name}"
-        command = ("-m", "flows.cli", "segment", source, "--out", tmp_path / "run", *OTSU, "--products", "classes")
+        command = (
+            "-m",
+            "flows.cli",
+            "segment",
+            source,
+            "--out",
+            tmp_path / "run",
+            *OTSU,
+            "--products",
+            "classes",
+        )
         process(*command, "--workers", workers, LANDWEAVE_SCRATCH=str(tmp_path))
         assert large.stat().st_size <= server.served < 1.02 * large.stat().st_size
     assert not list(tmp_path.glob("landweave-*/copies/*"))  # it goes with the run
-    process("-m", "flows.cli", "segment", large, "--out", tmp_path / "local", *OTSU, "--products", "classes")
-    assert (tmp_path / "run" / "classes.tif").read_bytes() == (tmp_path / "local" / "classes.tif").read_bytes()
+    process(
+        "-m",
+        "flows.cli",
+        "segment",
+        large,
+        "--out",
+        tmp_path / "local",
+        *OTSU,
+        "--products",
+        "classes",
+    )
+    assert (tmp_path / "run" / "classes.tif").read_bytes() == (
+        tmp_path / "local" / "classes.tif"
+    ).read_bytes()
 
 
 def test_a_small_file_is_fetched_once_though_workers_are_other_processes(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(1, 4000, (2, 1024, 1024), np.uint16)
     small = write_scene(tmp_path / "scene.tif", pixels, names=("red", "nir"))
     with ranges(tmp_path) as server:
-        command = ("-m", "flows.cli", "segment", f"{server.address}/{small.name}", "--out", tmp_path / "run", *OTSU)
-        process(*command, "--products", "classes", "--workers", "2", LANDWEAVE_SCRATCH=str(tmp_path))
-        assert small.stat().st_size <= server.served < small.stat().st_size + 100  # who it is was asked now and then
+        command = (
+            "-m",
+            "flows.cli",
+            "segment",
+            f"{server.address}/{small.name}",
+            "--out",
+            tmp_path / "run",
+            *OTSU,
+        )
+        process(
+            *command, "--products", "classes", "--workers", "2", LANDWEAVE_SCRATCH=str(tmp_path)
+        )
+        assert (
+            small.stat().st_size <= server.served < small.stat().st_size + 100
+        )  # who it is was asked now and then

@@ -31,9 +31,13 @@ def test_of_sixty_submits_during_a_run_none_is_lost(address: str, tmp_path: Path
 
     def submit(number: int) -> str:
         """What the form sends, once, as the browser does; the id of the run that is then."""
-        body = json.dumps({"parameters": parameters | {"output_folder": str(tmp_path / str(number))}}).encode()
+        body = json.dumps(
+            {"parameters": parameters | {"output_folder": str(tmp_path / str(number))}}
+        ).encode()
         asked = urllib.request.Request(
-            f"{address}/api/deployments/{deployment}/create_flow_run", body, {"content-type": "application/json"}
+            f"{address}/api/deployments/{deployment}/create_flow_run",
+            body,
+            {"content-type": "application/json"},
         )
         with urllib.request.urlopen(asked, timeout=90) as answer:
             return str(json.load(answer)["id"])
@@ -51,5 +55,9 @@ def test_of_sixty_submits_during_a_run_none_is_lost(address: str, tmp_path: Path
     ]
     for one in ids:
         call(address, f"flow_runs/{one}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
-    call(address, f"flow_runs/{work['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    call(
+        address,
+        f"flow_runs/{work['id']}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+    )
     over(address, work)

@@ -1,6 +1,7 @@
 """A cluster over a network: machines of their own, talking TLS, and nobody else let in.
 
-Network namespaces stand for the machines: a scheduler, a worker, and this process on a bridge between them.
+Network namespaces stand for the machines: a scheduler, a worker, and this process on a bridge
+between them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ def keys(folder: Path) -> Keys:
 
     folder.mkdir()
     made = Security.temporary()
-    for name, content in (("ca", made.tls_ca_file), ("cert", made.tls_client_cert), ("key", made.tls_client_key)):
+    for name, content in (
+        ("ca", made.tls_ca_file),
+        ("cert", made.tls_client_cert),
+        ("key", made.tls_client_key),
+    ):
         (folder / f"{name}.pem").write_text(content)
     return Keys(*(str(folder / f"{name}.pem") for name in Keys._fields))
 
@@ -64,7 +69,8 @@ def ip(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[tuple[str, str]]:
-    """Two network namespaces with an address each, behind a bridge on which this process has one too."""
+    """Two network namespaces with an address each, behind a bridge on which this process has one
+    too."""
     names = (f"{BRIDGE}a", f"{BRIDGE}b")
     with ExitStack() as stack:
         try:
@@ -81,7 +87,9 @@ def machines() -> Iterator[tuple[str, str]]:
                 ip("-n", name, "link", "set", "eth0", "up")
                 ip("-n", name, "link", "set", "lo", "up")
         except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no network namespaces can be made here: {getattr(error, 'stderr', error)!r}")
+            pytest.skip(
+                f"no network namespaces can be made here: {getattr(error, 'stderr', error)!r}"
+            )
         yield names
 
 
@@ -91,15 +99,27 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 
 @pytest.fixture(scope="module")
-def address(machines: tuple[str, str], ours: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    machines: tuple[str, str], ours: Keys, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A scheduler and a worker on one machine, a worker on the other."""
     folder = tmp_path_factory.mktemp("dask")
-    tls = ["--tls-ca-file", ours.ca, "--tls-cert", ours.cert, "--tls-key", ours.key, "--no-dashboard"]
+    tls = [
+        "--tls-ca-file",
+        ours.ca,
+        "--tls-cert",
+        ours.cert,
+        "--tls-key",
+        ours.key,
+        "--no-dashboard",
+    ]
 
     def start(machine: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = ["ip", "netns", "exec", machine, sys.executable, "-m", "dask", *arguments, *tls]
         with open(folder / f"{machine}.log", "ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | GIVE_UP_SOON)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | GIVE_UP_SOON
+            )
         stack.callback(process.wait)
         stack.callback(process.kill)
         return process
@@ -111,7 +131,14 @@ def address(machines: tuple[str, str], ours: Keys, tmp_path_factory: pytest.Temp
         wait_until(known.exists)
         for number, machine in enumerate(machines, start=2):
             start(
-                machine, "worker", f"tls://{NET}.2:8786", "--host", f"{NET}.{number}", "--no-nanny", "--nthreads", "1"
+                machine,
+                "worker",
+                f"tls://{NET}.2:8786",
+                "--host",
+                f"{NET}.{number}",
+                "--no-nanny",
+                "--nthreads",
+                "1",
             )
         found = json.loads(known.read_text())["address"]
         with pytest.MonkeyPatch.context() as patient:
@@ -128,9 +155,13 @@ def wait_until(happened) -> None:  # type: ignore[no-untyped-def]
         time.sleep(0.1)
 
 
-def test_a_run_over_the_network_is_the_run_at_home(address: str, ours: Keys, tmp_path: Path) -> None:
+def test_a_run_over_the_network_is_the_run_at_home(
+    address: str, ours: Keys, tmp_path: Path
+) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 200, 300)
-    request = Request(source=Source(paths=(str(scene),)), out=tmp_path / "home", segmenter=Rules(), shard=64)
+    request = Request(
+        source=Source(paths=(str(scene),)), out=tmp_path / "home", segmenter=Rules(), shard=64
+    )
     pipeline.run(request)
     away = request.model_copy(update={"out": tmp_path / "away"})
     pipeline.run(away, on=Cluster(kind=address, settings=ours.settings))
@@ -139,14 +170,18 @@ def test_a_run_over_the_network_is_the_run_at_home(address: str, ours: Keys, tmp
         assert (tmp_path / "away" / name).read_bytes() == (tmp_path / "home" / name).read_bytes()
 
 
-def test_whoever_has_other_keys_is_not_let_in(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_has_other_keys_is_not_let_in(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 5)
     theirs = keys(tmp_path / "theirs")
     with pytest.raises(InputError, match=rf"no Dask scheduler answers at {address}"):
         cluster.start(Cluster(kind=address, settings=theirs.settings)).__enter__()
 
 
-def test_whoever_speaks_plainly_is_not_let_in(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_speaks_plainly_is_not_let_in(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 5)
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         cluster.start(Cluster(kind=address.replace("tls://", "tcp://"))).__enter__()
@@ -157,7 +192,11 @@ def test_a_machine_cut_off_in_the_middle_costs_time_and_no_pixel(
 ) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 600, 600)
     request = Request(
-        source=Source(paths=(str(scene),)), out=tmp_path / "home", segmenter=Rules(), shard=40, products=("classes",)
+        source=Source(paths=(str(scene),)),
+        out=tmp_path / "home",
+        segmenter=Rules(),
+        shard=40,
+        products=("classes",),
     )
     pipeline.run(request)
     away = request.model_copy(update={"out": tmp_path / "away"})
@@ -173,4 +212,6 @@ def test_a_machine_cut_off_in_the_middle_costs_time_and_no_pixel(
     finally:
         cutter.join()
         ip("-n", machines[1], "link", "set", "eth0", "up")
-    assert (tmp_path / "away" / "classes.tif").read_bytes() == (tmp_path / "home" / "classes.tif").read_bytes()
+    assert (tmp_path / "away" / "classes.tif").read_bytes() == (
+        tmp_path / "home" / "classes.tif"
+    ).read_bytes()

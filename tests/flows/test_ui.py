@@ -1,4 +1,5 @@
-"""What an analyst does in a browser: fills in the form, watches the bar, looks at the map, cancels another run."""
+"""What an analyst does in a browser: fills in the form, watches the bar, looks at the map, cancels
+another run."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, WebSocket, expect, sync_playwright
 
-from flows.deployments.definitions import OFFERED
+from flows.deployments.definitions import FLOWS
 from tests.flows.deployments.test_segment_scene import draw_scene
 from tests.server import call, left_by, over, run_and_wait, started, wait_until
 
@@ -84,7 +85,7 @@ def keep(page: Page, name: str) -> None:
 
 def test_the_deployments_page_offers_every_flow(address: str, page: Page) -> None:
     page.goto(f"{address}/deployments")
-    for flow in sorted(flow.name for flow in OFFERED)[:PER_PAGE]:
+    for flow in sorted(flow.name for flow in FLOWS)[:PER_PAGE]:
         expect(page.get_by_text(flow, exact=True).first).to_be_visible()
     keep(page, "deployments")
 
@@ -93,7 +94,9 @@ def asked_for(address: str, deployment: str, scene: list[str] | str) -> dict[str
     """The run of a scene that a form has asked for, within half a minute."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        for run in call(address, "flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}}):
+        for run in call(
+            address, "flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}}
+        ):
             if run["parameters"].get("scene") == scene:
                 return run
         time.sleep(0.5)
@@ -123,7 +126,8 @@ def largest_of(out: Path, legend: list[tuple[int, str, str]]) -> str:
 
 
 def files_open(page: Page, out: Path) -> None:
-    """Assert that links on the page of a map lead to its files: pictures open, rasters and packages are downloaded."""
+    """Assert that links on the page of a map lead to its files: pictures open, rasters and packages
+    are downloaded."""
     with page.expect_popup() as opened:
         page.get_by_role("link", name="polygons over the image").click()
     picture = opened.value
@@ -145,8 +149,18 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
     scene, out = draw_scene(tmp_path / "scene.tif"), tmp_path / "out"
     deployment = call(address, "deployments/name/segment-scene/segment-scene")["id"]
     page.goto(f"{address}/deployments/deployment/{deployment}/run")
-    for text in ("Rules", "Otsu", "Network", "NDVI of full cover", "Band names", "Area of interest", "Cluster"):
-        expect(page.get_by_text(text, exact=True).or_(page.get_by_text(f"{text} (Optional)")).first).to_be_visible()
+    for text in (
+        "Rules",
+        "Otsu",
+        "Network",
+        "NDVI of full cover",
+        "Band names",
+        "Area of interest",
+        "Cluster",
+    ):
+        expect(
+            page.get_by_text(text, exact=True).or_(page.get_by_text(f"{text} (Optional)")).first
+        ).to_be_visible()
     keep(page, "all-settings")
     fields = page.locator("textarea")
     before = fields.count()
@@ -171,7 +185,13 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
     expect(page.get_by_text("Open it in QGIS")).to_be_visible()
     expect(page.get_by_text(str(out / "landcover.gpkg")).first).to_be_visible()
     line = page.locator("code", has_text="landweave segment").inner_text()
-    assert shlex.split(line.replace("\\\n", "")) == ["landweave", "segment", str(scene), "--out", str(out)]
+    assert shlex.split(line.replace("\\\n", "")) == [
+        "landweave",
+        "segment",
+        str(scene),
+        "--out",
+        str(out),
+    ]
     legend = json.loads((out / "run.json").read_text(encoding="utf-8"))["legend"]
     shown = page.locator("img[src^='data:image/png']").first.evaluate(COLOURS)
     water = next(colour for _, name, colour in legend if name == "Water")
@@ -188,7 +208,9 @@ def test_a_form_is_filled_in_and_leaves_a_map(address: str, page: Page, tmp_path
 
 def choose(page: Page, field: str, words: str) -> None:
     """Choose from the drop-down of a field, by mouse."""
-    asked = page.locator(".schema-form-property", has=page.get_by_text(f"{field} (Optional)", exact=True))
+    asked = page.locator(
+        ".schema-form-property", has=page.get_by_text(f"{field} (Optional)", exact=True)
+    )
     box = asked.locator(".p-select-button__control")
     box.click()
     page.get_by_role("option", name=words).click()
@@ -214,7 +236,10 @@ def test_a_quick_run_is_filled_in_by_mouse(address: str, browser: Browser, tmp_p
     page.close()
     assert over(address, run)["state_type"] == "COMPLETED"
     assert run["name"] == "meadow · Plants or not"
-    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["request"]["segmenter"]["kind"] == "otsu"
+    assert (
+        json.loads((out / "run.json").read_text(encoding="utf-8"))["request"]["segmenter"]["kind"]
+        == "otsu"
+    )
 
 
 def at_work(left: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
@@ -223,7 +248,9 @@ def at_work(left: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     return bar if bar is not None and "shards" in bar["description"] else None
 
 
-def test_the_short_form_shows_what_it_lacks_and_no_more_than_a_page(address: str, page: Page) -> None:
+def test_the_short_form_shows_what_it_lacks_and_no_more_than_a_page(
+    address: str, page: Page
+) -> None:
     deployment = call(address, "deployments/name/map-scene/map-scene")["id"]
     page.goto(f"{address}/deployments/deployment/{deployment}/run")
     submit = page.get_by_role("button", name="Submit")
@@ -237,13 +264,17 @@ def test_the_short_form_shows_what_it_lacks_and_no_more_than_a_page(address: str
     keep(page, "short-form")
 
 
-def test_an_inspection_links_to_the_form_filled_in(address: str, page: Page, tmp_path: Path) -> None:
+def test_an_inspection_links_to_the_form_filled_in(
+    address: str, page: Page, tmp_path: Path
+) -> None:
     scene = draw_scene(tmp_path / "scene.tif")
     run = run_and_wait(address, {"scene": str(scene)}, "inspect-scene")
     page.goto(f"{address}/artifacts/artifact/{left_by(address, run)['inspection-scene']['id']}")
     keep(page, "inspection")
     for form, fields in (("map-scene", [str(scene), ""]), ("segment-scene", [str(scene), ""])):
-        address_of_form = page.get_by_role("link", name=f"Fill in the form of {form}").get_attribute("href")
+        address_of_form = page.get_by_role(
+            "link", name=f"Fill in the form of {form}"
+        ).get_attribute("href")
         assert address_of_form is not None
         page.goto(address_of_form)
         for place, text in enumerate(fields):
@@ -272,12 +303,16 @@ def test_a_run_shows_its_bar_and_is_cancelled(address: str, page: Page, tmp_path
     asked = time.monotonic()
     assert over(address, run)["state_type"] == "CANCELLED"
     assert time.monotonic() - asked < 60
-    assert left_by(address, run)["progress-segment-scene"]["description"].startswith("cancelled; segment: ")
+    assert left_by(address, run)["progress-segment-scene"]["description"].startswith(
+        "cancelled; segment: "
+    )
     expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible()
     keep(page, "cancelled")
 
 
-def test_a_wrong_path_shows_the_mend_and_no_traceback(address: str, page: Page, tmp_path: Path) -> None:
+def test_a_wrong_path_shows_the_mend_and_no_traceback(
+    address: str, page: Page, tmp_path: Path
+) -> None:
     run = run_and_wait(address, {"scene": ["no-such.tif"], "output_folder": str(tmp_path / "out")})
     assert run["state_type"] == "FAILED"
     page.goto(f"{address}/runs/flow-run/{run['id']}")
@@ -286,7 +321,9 @@ def test_a_wrong_path_shows_the_mend_and_no_traceback(address: str, page: Page, 
     keep(page, "mistake")
 
 
-def test_the_pages_ask_no_other_host(address: str, page: Page, hosts_asked: Counter[str | None]) -> None:
+def test_the_pages_ask_no_other_host(
+    address: str, page: Page, hosts_asked: Counter[str | None]
+) -> None:
     for place in ("dashboard", "runs", "flows", "artifacts", "events", "settings"):
         page.goto(f"{address}/{place}")
         page.wait_for_load_state("networkidle")

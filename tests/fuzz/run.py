@@ -1,8 +1,10 @@
-"""Fuzz one target: `python -m tests.fuzz.run raster --seconds 20 --seed 1 --folder DIR`; needs atheris (Linux).
+"""Fuzz one target: `python -m tests.fuzz.run raster --seconds 20 --seed 1 --folder DIR`; needs
+atheris (Linux).
 
-Ends with status 0, or with another and the input that did it in the folder. `--input FILE` meets one file again.
-`--runs N` in place of `--seconds` meets N inputs, the same ones each time, as long as the tree and the libraries are
-the same and `PYTHONHASHSEED` is 0.
+Ends with status 0, or with another and the input that did it in the folder. `--input FILE` meets
+one file again.
+`--runs N` in place of `--seconds` meets N inputs, the same ones each time, as long as the tree and
+the libraries are the same and `PYTHONHASHSEED` is 0.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ MEGABYTES = 3000
 class InOrder(dict[Any, None]):
     """A set that is gone through as it was filled.
 
-    atheris 3.0 numbers the places in a function that it counts by going through a set of them, hashed by where they lie
-    in memory: the same inputs had other features in each process, and other inputs came of them.
+    atheris 3.0 numbers the places in a function that it counts by going through a set of them,
+    hashed by where they lie in memory: the same inputs had other features in each process, and
+    other inputs came of them.
     """
 
     def add(self, one: Any) -> None:
@@ -40,7 +43,11 @@ def main() -> None:
         print(check(TARGETS[arguments.target], arguments.input.read_bytes()) or "taken")
         return
     until = f"-runs={arguments.runs}" if arguments.runs else f"-max_total_time={arguments.seconds}"
-    fuzz(arguments.target, arguments.folder, [until, f"-seed={arguments.seed}", f"-timeout={arguments.deadline}"])
+    fuzz(
+        arguments.target,
+        arguments.folder,
+        [until, f"-seed={arguments.seed}", f"-timeout={arguments.deadline}"],
+    )
 
 
 def fuzz(name: str, folder: Path, wishes: list[str]) -> None:
@@ -55,7 +62,10 @@ def fuzz(name: str, folder: Path, wishes: list[str]) -> None:
         seeds = target.seeds()
         for one in seeds:
             check(target, one)  # imports, once, what the target needs
-    corpus, given = folder / "corpus", [folder / "seeds" / str(number) for number in range(len(seeds))]
+    corpus, given = (
+        folder / "corpus",
+        [folder / "seeds" / str(number) for number in range(len(seeds))],
+    )
     for inner in (corpus, folder / "seeds"):
         inner.mkdir(parents=True, exist_ok=True)
     for path, content in zip(given, seeds, strict=True):
@@ -64,14 +74,18 @@ def fuzz(name: str, folder: Path, wishes: list[str]) -> None:
     def mutate(content: bytes, most: int, chance: int) -> bytes:
         dice = random.Random(chance)
         changed = atheris.Mutate(content, most) if dice.random() < 0.5 else content
-        return (target.mutate(changed, dice) if target.mutate and dice.random() < 0.7 else changed)[:most]
+        return (target.mutate(changed, dice) if target.mutate and dice.random() < 0.7 else changed)[
+            :most
+        ]
 
     options = [
         *wishes,
-        # A folder is read in any order and again every second, as if another process fuzzed into it.
+        # A folder is read in any order and again every second, as if another process fuzzed into
+        # it.
         f"-seed_inputs={','.join(map(str, given))}",
         "-reload=0",
-        # libFuzzer looks at the largest size so far, which a process inherits from the one that started it.
+        # libFuzzer looks at the largest size so far, which a process inherits from the one that
+        # started it.
         f"-rss_limit_mb={MEGABYTES + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}",
         f"-artifact_prefix={folder}/",
         "-max_len=65536",
@@ -82,8 +96,8 @@ def fuzz(name: str, folder: Path, wishes: list[str]) -> None:
         try:
             check(target, content)
         except BaseException:
-            # Python, as it ends, takes away the handler of the alarm by which libFuzzer keeps time. One that rings
-            # then kills the process before the input is written.
+            # Python, as it ends, takes away the handler of the alarm by which libFuzzer keeps time.
+            # One that rings then kills the process before the input is written.
             signal.setitimer(signal.ITIMER_REAL, 0)
             raise
 

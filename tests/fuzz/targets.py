@@ -1,4 +1,5 @@
-"""What is fed to what: each target takes the bytes of a file, and either returns or raises a `InputError` of one line.
+"""What is fed to what: each target takes the bytes of a file, and either returns or raises a
+`InputError` of one line.
 
 Anything else (another error, a crash, a hang, a gigabyte) is a finding.
 """
@@ -36,8 +37,11 @@ class Target:
 
 
 def check(target: Target, content: bytes) -> str | None:
-    """What the person is told of a file with that content; None where it is taken. Raises what must not happen."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    """What the person is told of a file with that content; None where it is taken. Raises what must
+    not happen."""
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as folder:
         path = Path(folder) / f"x{target.suffix}"
         path.write_bytes(content)
         try:
@@ -50,7 +54,7 @@ def check(target: Target, content: bytes) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------- rasters
+# ------------------------------------------------------------------------------------------ rasters
 
 
 def meet_raster(path: Path) -> None:
@@ -81,14 +85,19 @@ def rasters() -> list[bytes]:
         path = Path(folder) / "a.tif"
         for kind in kinds:
             several = {"photometric", "names", "colours"} & kind.keys()
-            found.append(Path(write(path, noise(3, 20, 20) if several else noise(20, 20), **kind)).read_bytes())
+            found.append(
+                Path(
+                    write(path, noise(3, 20, 20) if several else noise(20, 20), **kind)
+                ).read_bytes()
+            )
         for dtype in ("float32", "uint16"):
             found.append(Path(write(path, noise(20, 20, dtype=dtype), nodata=0)).read_bytes())  # noqa: PERF401 - one file
     return found
 
 
 def mutate_tiff(content: bytes, chance: random.Random) -> bytes:
-    """Another type, count or value in an entry of the first directory; of a classic little-endian TIFF."""
+    """Another type, count or value in an entry of the first directory; of a classic little-endian
+    TIFF."""
     told = bytearray(content)
     if len(told) < 16 or told[:4] != b"II*\0":
         return content
@@ -103,16 +112,23 @@ def mutate_tiff(content: bytes, chance: random.Random) -> bytes:
             continue
         match chance.randrange(4):
             case 0:
-                struct.pack_into("<H", told, at + 2, chance.choice((0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 16, 99)))
+                struct.pack_into(
+                    "<H", told, at + 2, chance.choice((0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 16, 99))
+                )
             case 1:
                 struct.pack_into("<I", told, at + 4, chance.choice(odd))
             case 2:
                 struct.pack_into("<I", told, at + 8, chance.choice((*odd, chance.randrange(2**32))))
             case _:
-                (value,) = struct.unpack_from("<I", told, at + 8)  # what an entry points to: doubles, keys, texts
+                (value,) = struct.unpack_from(
+                    "<I", told, at + 8
+                )  # what an entry points to: doubles, keys, texts
                 if value + 8 <= len(told):
                     struct.pack_into(
-                        "<d", told, value, chance.choice((0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf")))
+                        "<d",
+                        told,
+                        value,
+                        chance.choice((0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"))),
                     )
     return bytes(told)
 
@@ -125,7 +141,10 @@ def meet_vrt(path: Path) -> None:
 
 
 def vrts() -> list[bytes]:
-    size, place = 'rasterXSize="16" rasterYSize="16"', "<GeoTransform>5e5,10,0,5e6,0,-10</GeoTransform>"
+    size, place = (
+        'rasterXSize="16" rasterYSize="16"',
+        "<GeoTransform>5e5,10,0,5e6,0,-10</GeoTransform>",
+    )
     head = f"<VRTDataset {size}><SRS>EPSG:32633</SRS>{place}"
     name = '<SourceFilename relativeToVRT="1">a.tif</SourceFilename>'
     plain = f"<SimpleSource>{name}<SourceBand>1</SourceBand></SimpleSource>"
@@ -133,7 +152,8 @@ def vrts() -> list[bytes]:
         "</Comp", "<ScaleOffset>1</ScaleOffset><NODATA>2</NODATA></Comp"
     )
     return [
-        f'{head}<VRTRasterBand dataType="Byte" band="1">{source}</VRTRasterBand></VRTDataset>'.encode()
+        f'{head}<VRTRasterBand dataType="Byte" '
+        f'band="1">{source}</VRTRasterBand></VRTDataset>'.encode()
         for source in (plain, scaled, plain * 3, "<NoDataValue>1</NoDataValue>")
     ]
 
@@ -164,7 +184,14 @@ def meet_shapes(path: Path) -> None:
     from tiling.scene.from_files import open_scene
 
     scene = open_scene(
-        [write(path.with_suffix(".tif"), noise(8, 8), crs="EPSG:4326", transform=Affine(1, 0, 10, 0, -1, 54))]
+        [
+            write(
+                path.with_suffix(".tif"),
+                noise(8, 8),
+                crs="EPSG:4326",
+                transform=Affine(1, 0, 10, 0, -1, 54),
+            )
+        ]
     )
     outline, window = area_of_interest(str(path), scene)
     assert outline.is_valid
@@ -173,11 +200,18 @@ def meet_shapes(path: Path) -> None:
 
 def shapes() -> list[bytes]:
     ring = [[13, 50], [14, 50], [14, 51], [13, 50]]
-    feature = {"type": "Feature", "properties": {"a": 1}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
-    return [json.dumps({"type": "FeatureCollection", "features": [feature] * n}).encode() for n in (1, 2)]
+    feature = {
+        "type": "Feature",
+        "properties": {"a": 1},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    return [
+        json.dumps({"type": "FeatureCollection", "features": [feature] * n}).encode()
+        for n in (1, 2)
+    ]
 
 
-# -------------------------------------------------------------------------------------------------------------- models
+# ------------------------------------------------------------------------------------------- models
 
 
 def meet_card(path: Path) -> None:
@@ -207,7 +241,9 @@ def meet_weights(path: Path) -> None:
         tensors = load(content)
     except SafetensorError:
         return  # refused by the library, as `Bundle.weights` tells
-    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {n: f.shape for n, f in facts.items()}
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {
+        n: f.shape for n, f in facts.items()
+    }
 
 
 def weights() -> list[bytes]:
@@ -220,7 +256,7 @@ def weights() -> list[bytes]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------ settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 def meet_segmenter(path: Path) -> None:
@@ -238,16 +274,18 @@ def segmenters() -> list[bytes]:
 
 
 def meet_request(path: Path) -> None:
-    from flows.parsing import checked, read_settings
+    from flows.parsing import read_settings, validate
     from flows.requests.request import Request
 
-    checked(Request, **read_settings(path, "out: run"))
+    validate(Request, **read_settings(path, "out: run"))
 
 
 def requests() -> list[bytes]:
     return [
-        b"source: {paths: [a.tif], bands: {red: 1}, nodata: 0, date: 2024-05-06}\nout: run\nsegmenter: {kind: otsu}\n",
-        b"source: {paths: [a.tif]}\nout: s3://bucket/run\nsegmenter: {kind: rules}\nproducts: [classes]\nmin_area: 5\n",
+        b"source: {paths: [a.tif], bands: {red: 1}, nodata: 0, date: 2024-05-06}\nout: "
+        b"run\nsegmenter: {kind: otsu}\n",
+        b"source: {paths: [a.tif]}\nout: s3://bucket/run\nsegmenter: {kind: rules}\nproducts: "
+        b"[classes]\nmin_area: 5\n",
     ]
 
 
@@ -258,7 +296,10 @@ def meet_cluster(path: Path) -> None:
 
 
 def clusters() -> list[bytes]:
-    return [b"kind: slurm\nworkers: 3\nsettings: {cores: 4, memory: 8GB}\n", b"kind: tcp://localhost:8786\n"]
+    return [
+        b"kind: slurm\nworkers: 3\nsettings: {cores: 4, memory: 8GB}\n",
+        b"kind: tcp://localhost:8786\n",
+    ]
 
 
 def mutate_text(content: bytes, chance: random.Random) -> bytes:

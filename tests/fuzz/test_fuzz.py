@@ -57,11 +57,21 @@ def test_yaml_of_brackets_is_refused_at_once(bracket: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "ring", ["[[2,50],[14,50],[14,51],[13,50]]", "[[1e999,50],[14,50],[14,51],[1e999,50]]", "[]", "[[13,50]]"]
+    "ring",
+    [
+        "[[2,50],[14,50],[14,51],[13,50]]",
+        "[[1e999,50],[14,50],[14,51],[1e999,50]]",
+        "[]",
+        "[[13,50]]",
+    ],
 )
 def test_a_ring_that_is_none_is_refused(ring: str) -> None:
     """GEOS raised, of the one that is not closed."""
-    told = TARGETS["shapes"].seeds()[0].replace(b"[[13, 50], [14, 50], [14, 51], [13, 50]]", ring.encode())
+    told = (
+        TARGETS["shapes"]
+        .seeds()[0]
+        .replace(b"[[13, 50], [14, 50], [14, 51], [13, 50]]", ring.encode())
+    )
     assert ring.encode() in told
     assert check(TARGETS["shapes"], told)
 
@@ -73,7 +83,9 @@ def test_a_raster_of_very_many_bands_is_refused_at_once() -> None:
     (start,) = struct.unpack_from("<I", told, 4)
     (entries,) = struct.unpack_from("<H", told, start)
     of_bands = next(
-        at for at in range(start + 2, start + 2 + 12 * entries, 12) if struct.unpack_from("<H", told, at)[0] == 277
+        at
+        for at in range(start + 2, start + 2 + 12 * entries, 12)
+        if struct.unpack_from("<H", told, at)[0] == 277
     )
     struct.pack_into("<H", told, of_bands + 8, 65_535)
     assert "declares 65,535 bands, and up to 4,096 are read" in str(check(target, bytes(told)))
@@ -101,7 +113,8 @@ def test_a_vrt_that_names_a_file_at_great_length_is_refused(relative: bytes) -> 
 
 @pytest.mark.parametrize("authority", ["EPSG:2218", "ESRI:102470"])
 def test_a_crs_that_leads_nowhere_is_refused(authority: str) -> None:
-    """One has a projection without a method, one a scale of 0: PROJ knows both and converts neither."""
+    """One has a projection without a method, one a scale of 0: PROJ knows both and converts
+    neither."""
     target = TARGETS["vrt"]
     told = target.seeds()[0].replace(b"EPSG:32633", authority.encode())
     assert "a CRS that PROJ cannot convert" in str(check(target, told))
@@ -110,28 +123,45 @@ def test_a_crs_that_leads_nowhere_is_refused(authority: str) -> None:
 def test_ground_control_points_in_a_crs_named_in_latin_1_are_refused(tmp_path: Path) -> None:
     """rasterio 1.4 raised UnicodeDecodeError where it was asked for them."""
     path, name = tmp_path / "a.tif", "WGS 84 / UTM zone 33N"
-    points = [GroundControlPoint(row, col, 5e5 + col, 5e6 - row, 0) for row in (0, 20) for col in (0, 20)]
+    points = [
+        GroundControlPoint(row, col, 5e5 + col, 5e6 - row, 0) for row in (0, 20) for col in (0, 20)
+    ]
     with rasterio.open(
-        path, "w", driver="GTiff", height=20, width=20, count=1, dtype="uint8", gcps=points, crs="EPSG:32633"
+        path,
+        "w",
+        driver="GTiff",
+        height=20,
+        width=20,
+        count=1,
+        dtype="uint8",
+        gcps=points,
+        crs="EPSG:32633",
     ):
         pass
     told = path.read_bytes()
-    known, unknown = (struct.pack("<4H", 3072, 0, 1, code) for code in (32633, 32767))  # ProjectedCRSGeoKey
+    known, unknown = (
+        struct.pack("<4H", 3072, 0, 1, code) for code in (32633, 32767)
+    )  # ProjectedCRSGeoKey
     assert told.count(known) == told.count(f"{name}|".encode()) == 1
-    changed = told.replace(known, unknown).replace(f"{name}|".encode(), b"WGS 84 / UTM zone \xf3\xffN|")
+    changed = told.replace(known, unknown).replace(
+        f"{name}|".encode(), b"WGS 84 / UTM zone \xf3\xffN|"
+    )
     assert "holds text that is not UTF-8" in str(check(TARGETS["raster"], changed))
 
 
 # The long runs
 
 HAS_ATHERIS = sys.platform == "linux" and platform.machine() == "x86_64"
-needs_atheris = pytest.mark.skipif(not HAS_ATHERIS, reason="atheris has wheels for Linux on x86-64 alone")
+needs_atheris = pytest.mark.skipif(
+    not HAS_ATHERIS, reason="atheris has wheels for Linux on x86-64 alone"
+)
 
 SEED, RUNS = 1, 1000
 """Of the run that judges a change. The same tree meets the same inputs."""
 
 DEADLINE = 120
-"""Seconds that one of them may take on a machine that is busy with something else; alone they take hundredths."""
+"""Seconds that one of them may take on a machine that is busy with something else; alone they take
+hundredths."""
 
 
 @needs_atheris
@@ -159,7 +189,8 @@ def test_the_same_seed_meets_the_same_inputs(tmp_path: Path) -> None:
 @needs_atheris
 @pytest.mark.slow
 def test_what_is_found_is_written_however_long_python_takes_to_end(tmp_path: Path) -> None:
-    """The alarm of the deadline, here once a second, killed the process before, and what it had met was lost."""
+    """The alarm of the deadline, here once a second, killed the process before, and what it had met
+    was lost."""
     program = f"""
 import sys, time
 from pathlib import Path
@@ -177,7 +208,9 @@ sys.modules["slow"] = Slow()
 targets.TARGETS["lost"] = targets.Target(meet, ".x", lambda: [b"found"], lambda content, chance: b"lost")
 run.fuzz("lost", Path({str(tmp_path)!r}), ["-runs=100", "-seed=1", "-timeout=1"])
 """
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert "RuntimeError: harm" in done.stdout
     assert done.returncode == 77, done
     assert [path.read_bytes() for path in tmp_path.glob("crash-*")] == [b"lost"]
@@ -186,7 +219,9 @@ run.fuzz("lost", Path({str(tmp_path)!r}), ["-runs=100", "-seed=1", "-timeout=1"]
 @needs_atheris
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-@pytest.mark.skipif("LANDWEAVE_FUZZ_SECONDS" not in os.environ, reason="it tries other inputs each time: set a time")
+@pytest.mark.skipif(
+    "LANDWEAVE_FUZZ_SECONDS" not in os.environ, reason="it tries other inputs each time: set a time"
+)
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_found_in_some_seconds_does_harm(name: str, tmp_path: Path) -> None:
     """`LANDWEAVE_FUZZ_SECONDS` is how long for each target, `LANDWEAVE_FUZZ_SEED` repeats a run."""
@@ -197,7 +232,8 @@ def test_no_input_found_in_some_seconds_does_harm(name: str, tmp_path: Path) -> 
 
 
 def fuzz(name: str, folder: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    """Fuzz a target in a process of its own; where harm is done, fail with all that it takes to look into it."""
+    """Fuzz a target in a process of its own; where harm is done, fail with all that it takes to
+    look into it."""
     command = list(map(str, ("-m", "tests.fuzz.run", name, *options, "--folder", folder)))
     done = subprocess.run(
         [sys.executable, *command],
@@ -209,9 +245,12 @@ def fuzz(name: str, folder: Path, *options: object) -> subprocess.CompletedProce
     )
     if done.returncode:
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-        reasons = re.findall(r"=== Uncaught Python exception: ===\n.{0,500}|ERROR: libFuzzer.{0,500}", done.stdout)
+        reasons = re.findall(
+            r"=== Uncaught Python exception: ===\n.{0,500}|ERROR: libFuzzer.{0,500}", done.stdout
+        )
         pytest.fail(
-            f"{name} ended with {done.returncode}; again with: PYTHONHASHSEED=0 python {' '.join(command)}\n"
+            f"{name} ended with {done.returncode}; again with: PYTHONHASHSEED=0 python "
+            f"{' '.join(command)}\n"
             f"{reasons}\n{ {key: content[:4000] for key, content in found.items()} }\n{done.stdout[-6000:]}"
         )
     return done

@@ -18,12 +18,16 @@ def make_chip(
     units: str = "reflectance",
     valid: npt.NDArray[np.bool_] | None = None,
 ) -> xr.Dataset:
-    """A chip of bands `names` with pixels `arrays (band, y, x)` in their own dtype; all valid that are finite."""
+    """A chip of bands `names` with pixels `arrays (band, y, x)` in their own dtype; all valid that
+    are finite."""
     pixels: npt.NDArray[Any] = np.stack([np.asarray(array) for array in arrays])
     there = np.all(np.isfinite(pixels), axis=0)
     count = len(names)
     return xr.Dataset(
-        {"pixels": (("band", "y", "x"), pixels), "valid": (("y", "x"), there if valid is None else valid)},
+        {
+            "pixels": (("band", "y", "x"), pixels),
+            "valid": (("y", "x"), there if valid is None else valid),
+        },
         coords={
             "band": list(names),
             "scale": ("band", [scale] * count),

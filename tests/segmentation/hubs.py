@@ -79,5 +79,9 @@ def serving(fake: FakeHub) -> Iterator[str]:
 def with_model(bundle: Bundle) -> FakeHub:
     """A hub with that bundle, and beside it things that nobody here may ask for."""
     files = {path.name: path.read_bytes() for path in bundle.folder.iterdir()}
-    others = {"README.md": b"# Fields", "train.py": b"raise SystemExit", "optimizer.pt": b"never asked for"}
+    others = {
+        "README.md": b"# Fields",
+        "train.py": b"raise SystemExit",
+        "optimizer.pt": b"never asked for",
+    }
     return FakeHub(files | others)

@@ -1,4 +1,5 @@
-"""Labelled pieces for tests: drawn, with classes that colour alone or only the surroundings tell apart."""
+"""Labelled pieces for tests: drawn, with classes that colour alone or only the surroundings tell
+apart."""
 
 from __future__ import annotations
 
@@ -11,9 +12,14 @@ BANDS = ("red", "green", "nir")
 
 
 def draw(height: int = 96, width: int = 96, seed: int = 0, *, test: bool = False) -> Labelled:
-    """Three classes by colour with noise, in patches; half the columns train, then some validate, then some test."""
+    """Three classes by colour with noise, in patches; half the columns train, then some validate,
+    then some test."""
     rng = np.random.default_rng(seed)
-    codes = rng.integers(0, 3, (height // 8 + 1, width // 8 + 1)).repeat(8, 0).repeat(8, 1)[:height, :width]
+    codes = (
+        rng.integers(0, 3, (height // 8 + 1, width // 8 + 1))
+        .repeat(8, 0)
+        .repeat(8, 1)[:height, :width]
+    )
     spectra = np.array([[300, 350, 150], [400, 500, 3000], [1500, 1600, 2000]])
     pixels = spectra[codes].transpose(2, 0, 1) * rng.normal(1, 0.2, (3, height, width))
     valid = rng.random((height, width)) > 0.02
@@ -25,7 +31,12 @@ def draw(height: int = 96, width: int = 96, seed: int = 0, *, test: bool = False
     labels = np.where(valid & (part > 0), np.array([1, 3, 5], np.uint8)[codes], 0)
     part[labels == 0] = 0
     return Labelled(
-        np.where(valid, pixels, 0).astype(np.uint16), valid, labels.astype(np.uint8), part, (1e-4,) * 3, (0.0,) * 3
+        np.where(valid, pixels, 0).astype(np.uint16),
+        valid,
+        labels.astype(np.uint8),
+        part,
+        (1e-4,) * 3,
+        (0.0,) * 3,
     )
 
 

@@ -24,7 +24,8 @@ DEMO_ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
 def a_card(**changes: Any) -> Card:
     """A shallow U-Net of stride 8 with three bands and four classes, unless told otherwise.
 
-    `changes` are fields of the card, of its network, or `bands`, `mean` and `std` as plain values for each band.
+    `changes` are fields of the card, of its network, or `bands`, `mean` and `std` as plain values
+    for each band.
     """
     network: dict[str, Any] = {
         "architecture": "unet",
@@ -46,7 +47,9 @@ def a_card(**changes: Any) -> Card:
         "licence": "CC0-1.0",
     }
     for name, value in changes.items():
-        (plain if name in plain else network if name in NetworkModel.model_fields else fields)[name] = value
+        (plain if name in plain else network if name in NetworkModel.model_fields else fields)[
+            name
+        ] = value
     bands = [
         BandCard(name=band, mean=mean, std=std)
         for band, mean, std in zip(plain["bands"], plain["mean"], plain["std"], strict=True)
@@ -56,7 +59,8 @@ def a_card(**changes: Any) -> Card:
 
 @cache
 def lively_state(card_json: str) -> dict[str, torch.Tensor]:
-    """Random weights for a card's network; its batch norms shift and scale, and padding is not nothing to them."""
+    """Random weights for a card's network; its batch norms shift and scale, and padding is not
+    nothing to them."""
     torch.manual_seed(0)
     model = build(Card.model_validate_json(card_json))
     for part in model.modules():
@@ -68,7 +72,9 @@ def lively_state(card_json: str) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     for name in state:
         if name.startswith("segmentation_head"):
-            state[name] = state[name] / 4  # logits as large as a trained network's, and with them their rounding
+            state[name] = (
+                state[name] / 4
+            )  # logits as large as a trained network's, and with them their rounding
     return state
 
 
@@ -87,11 +93,16 @@ def scene_of(height: int, width: int, seed: int = 0) -> xr.Dataset:
 
 def chip_of(scene: xr.Dataset, window: Window) -> xr.Dataset:
     """The pixels of a window that may reach past the raster, where nothing is valid."""
-    rows, cols = (np.arange(start, start + n) for start, n in ((window.row, window.height), (window.col, window.width)))
+    rows, cols = (
+        np.arange(start, start + n)
+        for start, n in ((window.row, window.height), (window.col, window.width))
+    )
     height, width = scene["valid"].shape
     inside = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
     at = np.ix_(rows.clip(0, height - 1), cols.clip(0, width - 1))
-    return make_chip(scene["pixels"].values[:, *at], BANDS, scale=1e-4, valid=scene["valid"].values[at] & inside)
+    return make_chip(
+        scene["pixels"].values[:, *at], BANDS, scale=1e-4, valid=scene["valid"].values[at] & inside
+    )
 
 
 def same(a: Prediction, b: Prediction) -> bool:

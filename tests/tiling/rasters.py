@@ -31,7 +31,8 @@ def write(
     offset: float = 0,
     **profile: Any,
 ) -> str:
-    """A GeoTIFF of `(band, y, x)` or `(y, x)` pixels whose upper left corner is at 500 000 / 5 000 000."""
+    """A GeoTIFF of `(band, y, x)` or `(y, x)` pixels whose upper left corner is at 500 000 / 5 000
+    000."""
     pixels = np.asarray(pixels)
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     count, height, width = pixels.shape
@@ -66,6 +67,7 @@ def noise(*shape: int, seed: int = 0, low: int = 1, high: int = 200, dtype: str 
 
 
 def label(classes: Any) -> tuple[Any, Any]:
-    """4-connected regions of equal class: labels `(y, x)` 0 … n - 1, and the flat index of each first pixel."""
+    """4-connected regions of equal class: labels `(y, x)` 0 … n - 1, and the flat index of each
+    first pixel."""
     found = TileRegions.of(classes, Window.of_shape(*classes.shape), classes.shape[1], None)
     return found.labels, found.ids

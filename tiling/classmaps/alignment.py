@@ -1,4 +1,5 @@
-"""How one raster lies on another: whether their pixels are the same, where they overlap, one on the other's grid."""
+"""How one raster lies on another: whether their pixels are the same, where they overlap, one on the
+other's grid."""
 
 from __future__ import annotations
 
@@ -11,16 +12,18 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
-from tiling.grid.geobox import geobox_of, sorted_bounds
+from tiling.grid.geobox import geobox_of, north_up_bounds
 from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 
-TWICE = 0.495
-"""A raster is much finer than another where its pixels are less than half as long, a percent forgiven."""
+MUCH_FINER = 0.495
+"""A raster is much finer than another where its pixels are less than half as long, a percent
+forgiven."""
 
 
-def on_grid(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Any:
-    """`source` on the pixels of `grid`, nearest neighbour; pixels it does not reach have no data."""
+def warp_to(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Any:
+    """`source` on the pixels of `grid`, nearest neighbour; pixels it does not reach have no
+    data."""
     if same_grid(source, grid):
         return source
     return WarpedVRT(
@@ -38,13 +41,17 @@ def on_grid(source: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Any
 def same_grid(one: rasterio.DatasetReader, other: rasterio.DatasetReader) -> bool:
     """Whether two rasters have the same pixels."""
     return bool(
-        one.shape == other.shape and one.crs == other.crs and one.transform.almost_equals(other.transform, 1e-12)
+        one.shape == other.shape
+        and one.crs == other.crs
+        and one.transform.almost_equals(other.transform, 1e-12)
     )
 
 
-def side(source: rasterio.DatasetReader) -> float:
+def pixel_side(source: rasterio.DatasetReader) -> float:
     """Metres along a side of the pixel in the middle; of a square as large where it is none."""
-    down, across = PixelSpacing(geobox_of(source)).read(Window(source.height // 2, source.width // 2, 1, 1))
+    down, across = PixelSpacing(geobox_of(source)).read(
+        Window(source.height // 2, source.width // 2, 1, 1)
+    )
     return float(np.sqrt(down * across)[0, 0])
 
 
@@ -54,15 +61,23 @@ def overlap(other: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Wind
     if same_grid(other, grid):
         return whole
     try:
-        bounds = transform_bounds(other.crs, grid.crs, *sorted_bounds(other), densify_pts=64)
+        bounds = transform_bounds(other.crs, grid.crs, *north_up_bounds(other), densify_pts=64)
     except rasterio.errors.CRSError:
         return whole
-    if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:  # beyond the Earth, or across the antimeridian
+    if (
+        not np.isfinite(bounds).all() or bounds[0] > bounds[2]
+    ):  # beyond the Earth, or across the antimeridian
         return whole
     west, south, east, north = bounds
     cols, rows = zip(
-        *(~grid.transform @ corner for corner in ((west, north), (east, north), (east, south), (west, south))),
+        *(
+            ~grid.transform @ corner
+            for corner in ((west, north), (east, north), (east, south), (west, south))
+        ),
         strict=True,
     )
     row, col = int(np.floor(min(rows))) - 2, int(np.floor(min(cols))) - 2
-    return Window(row, col, int(np.ceil(max(rows))) + 2 - row, int(np.ceil(max(cols))) + 2 - col) & whole
+    return (
+        Window(row, col, int(np.ceil(max(rows))) + 2 - row, int(np.ceil(max(cols))) + 2 - col)
+        & whole
+    )

@@ -16,7 +16,8 @@ from tiling.io.datasets import open_dataset
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts of each value 0…255: pixels, and area in units of `unit` m²; tallies of one raster add up."""
+    """Counts of each value 0…255: pixels, and area in units of `unit` m²; tallies of one raster add
+    up."""
 
     pixels: npt.NDArray[np.int64]
     units: npt.NDArray[np.int64]

@@ -1,4 +1,5 @@
-"""The legend that a class raster carries itself: colours in its colour table, names in the `.aux.xml` beside it."""
+"""The legend that a class raster carries itself: colours in its colour table, names in the
+`.aux.xml` beside it."""
 
 from __future__ import annotations
 
@@ -14,15 +15,16 @@ LegendRow = tuple[int, str, str]
 """Value, name, "#rrggbb"."""
 
 UNNAMED = ("#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#999999", "#8c6d31")
-"""Colours of the values 1 … 7 that nothing is known of: those of Okabe and Ito, which the colour-blind tell apart,
-without their blues, which on a map are water."""
+"""Colours of the values 1 … 7 that nothing is known of: those of Okabe and Ito, which the
+colour-blind tell apart, without their blues, which on a map are water."""
 
 
 def legend_of(raster: str | Path) -> tuple[LegendRow, ...]:
-    """A row for each value with a name or a colour, without the raster's no data; no rows where it carries neither.
+    """A row for each value with a name or a colour, without the raster's no data; no rows where it
+    carries neither.
 
     A value without a name is named by its number, one without a colour gets that of
-    `tiling.classmaps.legend.completed`. `InputError` where there is no raster.
+    `tiling.classmaps.legend.with_default_rows`. `InputError` where there is no raster.
     """
     with open_dataset(str(raster)) as source:
         try:
@@ -31,10 +33,14 @@ def legend_of(raster: str | Path) -> tuple[LegendRow, ...]:
             table = {}
         nodata = source.nodata
     named = {value: name for value, name in enumerate(_names(Path(raster))) if name}
-    missing = {value: colour for value, _, colour in completed((), named)}
-    colours = missing | {value: "#{:02x}{:02x}{:02x}".format(*colour) for value, colour in table.items()}
+    missing = {value: colour for value, _, colour in with_default_rows((), named)}
+    colours = missing | {
+        value: "#{:02x}{:02x}{:02x}".format(*colour) for value, colour in table.items()
+    }
     return tuple(
-        (value, named.get(value, str(value)), colour) for value, colour in sorted(colours.items()) if value != nodata
+        (value, named.get(value, str(value)), colour)
+        for value, colour in sorted(colours.items())
+        if value != nodata
     )
 
 
@@ -50,11 +56,12 @@ def _names(raster: Path) -> list[str]:
     return [node.text or "" for node in root.iterfind(".//CategoryNames/Category")]
 
 
-def completed(legend: Sequence[LegendRow], values: Iterable[int]) -> tuple[LegendRow, ...]:
-    """The legend with a row for each of `values` it lacks: its number for a name, and a colour that is always the same.
+def with_default_rows(legend: Sequence[LegendRow], values: Iterable[int]) -> tuple[LegendRow, ...]:
+    """The legend with a row for each of `values` it lacks: its number for a name, and a colour that
+    is always the same.
 
-    The first values have the colours of `UNNAMED`. Other hues step by the golden section, which keeps neighbouring
-    values apart, and leave out the blues.
+    The first values have the colours of `UNNAMED`. Other hues step by the golden section, which
+    keeps neighbouring values apart, and leave out the blues.
     """
     missing = sorted(set(values) - {value for value, _, _ in legend})
     return (*legend, *((value, str(value), _colour_of(value)) for value in missing))

@@ -29,12 +29,16 @@ def open_classes(path: str | Path) -> rasterio.DatasetReader:
     if not np.issubdtype(np.dtype(source.dtypes[0]), np.integer):
         raise InputError(f"{path} holds {source.dtypes[0]} values; a class raster holds integers")
     if source.crs is None:
-        raise InputError(f"{path} has no CRS, so it cannot be laid over another map; add one with rio edit-info --crs")
+        raise InputError(
+            f"{path} has no CRS, so it cannot be laid over another map; add one with rio "
+            "edit-info --crs"
+        )
     return source
 
 
 def has_alpha(path: str | Path, source: Any) -> bool:
-    """Whether beside its one band a raster has an alpha band; `InputError` where it has several, or others."""
+    """Whether beside its one band a raster has an alpha band; `InputError` where it has several, or
+    others."""
     if source.count == 1:
         return False
     if source.count == 2 and source.colorinterp[1] == ColorInterp.alpha:
@@ -46,13 +50,15 @@ def has_alpha(path: str | Path, source: Any) -> bool:
 
 
 def open_regions(path: str | Path) -> Any:
-    """A class raster that regions can be made of: one band of integers of at most 32 bits; else `InputError`."""
+    """A class raster that regions can be made of: one band of integers of at most 32 bits; else
+    `InputError`."""
     source = open_dataset(str(path))
     if source.count == 1 and np.can_cast(source.dtypes[0], np.int32):
         return source
     with source:
         raise InputError(
-            f"{path} holds {source.count} × {source.dtypes[0]}; a class raster has one band of integers "
+            f"{path} holds {source.count} × {source.dtypes[0]}; a class raster has one band of "
+            "integers "
             "of at most 32 bits: make one with gdal_translate -b 1 -ot Int32"
         )
 
@@ -68,16 +74,25 @@ def read_band(path: str | Path, window: Window) -> npt.NDArray[np.integer]:
         try:
             return source.read(1, window=window.ranges)
         except RasterioIOError as error:
-            raise InputError(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
+            raise InputError(
+                f"{path} cannot be read at {window}: {error}; make or download the file again"
+            ) from error
 
 
-def read_classes(source: Any, window: Window, groups: Groups) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def read_classes(
+    source: Any, window: Window, groups: Groups
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Classes `(y, x)`, regrouped, and where they hold."""
     try:
-        values, valid = source.read(1, window=window.ranges), source.read_masks(1, window=window.ranges) > 0
+        values, valid = (
+            source.read(1, window=window.ranges),
+            source.read_masks(1, window=window.ranges) > 0,
+        )
     except RasterioIOError as error:
         path = getattr(source, "src_dataset", source).name
-        raise InputError(f"{path} cannot be read at {window}: {error}; make or download the file again") from error
+        raise InputError(
+            f"{path} cannot be read at {window}: {error}; make or download the file again"
+        ) from error
     if not groups:
         return values, valid
     regrouped = values.astype(np.int64)
@@ -93,7 +108,9 @@ def read_classes(source: Any, window: Window, groups: Groups) -> tuple[npt.NDArr
 def is_value(source: Any, window: Window, value: int) -> npt.NDArray[np.bool_]:
     """`(y, x)`: where a mask holds `value`."""
     held: npt.NDArray[np.bool_] = source.read(1, window=window.ranges) == value
-    return held & (source.read_masks(1, window=window.ranges) > 0) if source.nodata is None else held
+    return (
+        held & (source.read_masks(1, window=window.ranges) > 0) if source.nodata is None else held
+    )
 
 
 def read_confidence(source: Any, window: Window) -> npt.NDArray[np.uint8]:
@@ -103,5 +120,7 @@ def read_confidence(source: Any, window: Window) -> npt.NDArray[np.uint8]:
     odd = percent[(percent > 100) & (percent != NO_CONFIDENCE)]
     if odd.size:
         path = getattr(source, "src_dataset", source).name
-        raise InputError(f"{path} holds {odd[0]} at {window}; a confidence is 0 to 100, or 255 for none")
+        raise InputError(
+            f"{path} holds {odd[0]} at {window}; a confidence is 0 to 100, or 255 for none"
+        )
     return percent

@@ -1,13 +1,16 @@
-"""Area of each class in each zone: polygons laid over a class raster, exact where their outlines cut pixels.
+"""Area of each class in each zone: polygons laid over a class raster, exact where their outlines
+cut pixels.
 
-What a polygon covers of a pixel follows from its edges alone. An edge that rises by dy through a row of pixels adds dy
-to the coverage of every pixel to its right, and to the one it passes through dy × (the part of the pixel to its right);
-edges that run the other way subtract the same. So the edges of all zones are cut at the lattice lines, each piece
-leaves two differences in its row, and sums along the row are the coverages: the scan conversion of font rasterisers
-with exact areas (as in FreeType's `ftgrays.c`), here for any number of polygons at once.
+What a polygon covers of a pixel follows from its edges alone. An edge that rises by dy through a
+row of pixels adds dy to the coverage of every pixel to its right, and to the one it passes through
+dy × (the part of the pixel to its right); edges that run the other way subtract the same. So the
+edges of all zones are cut at the lattice lines, each piece leaves two differences in its row, and
+sums along the row are the coverages: the scan conversion of font rasterisers with exact areas (as
+in FreeType's `ftgrays.c`), here for any number of polygons at once.
 
-Coordinates and coverages are integers in units of 2⁻⁴⁰ pixel. Differences that should cancel do so exactly: two zones
-that share an outline add up to what their union covers, to the last bit, and no cut of the raster shows.
+Coordinates and coverages are integers in units of 2⁻⁴⁰ pixel. Differences that should cancel do so
+exactly: two zones that share an outline add up to what their union covers, to the last bit, and no
+cut of the raster shows.
 """
 
 from __future__ import annotations
@@ -36,14 +39,16 @@ BLOCK = 1024
 """Side of the blocks a raster is read in."""
 
 AT_ONCE = 1 << 22
-"""How many covered pixels are looked at together: overlapping zones can cover a block many times."""
+"""How many covered pixels are looked at together: overlapping zones can cover a block many
+times."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
 class Edges(NamedTuple):
-    """Outlines in pixel coordinates, as edges from their upper to their lower end; horizontal ones are left out."""
+    """Outlines in pixel coordinates, as edges from their upper to their lower end; horizontal ones
+    are left out."""
 
     zone: npt.NDArray[np.int64]
     sign: npt.NDArray[np.int64]
@@ -70,20 +75,26 @@ class Covered(NamedTuple):
 
 
 def edges_of(polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Affine) -> Edges:
-    """The edges of polygons and multipolygons, in the pixel coordinates of a grid. Invalid ones are repaired there."""
+    """The edges of polygons and multipolygons, in the pixel coordinates of a grid. Invalid ones are
+    repaired there."""
     to_pixels = ~affine
     a, b, c, d, e, f = to_pixels[:6]
 
     def moved(xy: Floats) -> Floats:
-        pixels = np.stack([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f], axis=1)
+        pixels = np.stack(
+            [a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f], axis=1
+        )
         return np.rint(pixels * UNIT) / UNIT
 
     shapes = shapely.transform(shapely.force_2d(np.asarray(polygons, object)), moved)
     invalid = ~shapely.is_valid(shapes)
-    # By structure: what a polygon encloses counts. By linework a gap that rounding has closed off would be filled.
+    # By structure: what a polygon encloses counts. By linework a gap that rounding has closed off
+    # would be filled.
     shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
     parts, zone_of_part = shapely.get_parts(shapes, return_index=True)
-    nested, part_of_nested = shapely.get_parts(parts, return_index=True)  # make_valid may nest collections
+    nested, part_of_nested = shapely.get_parts(
+        parts, return_index=True
+    )  # make_valid may nest collections
     flat = shapely.get_type_id(nested) == shapely.GeometryType.POLYGON
     nested, zone_of_nested = nested[flat], zone_of_part[part_of_nested[flat]]
     rings, polygon_of_ring = shapely.get_rings(shapely.orient_polygons(nested), return_index=True)
@@ -91,7 +102,8 @@ def edges_of(polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Af
     zone = zone_of_nested[polygon_of_ring[ring]]
     inside = ring[1:] == ring[:-1]
     start, end, zone = xy[:-1][inside], xy[1:][inside], zone[:-1][inside].astype(np.int64)
-    # Exteriors run counter-clockwise as if y grew upwards: edges towards smaller y have the polygon to their right.
+    # Exteriors run counter-clockwise as if y grew upwards: edges towards smaller y have the polygon
+    # to their right.
     sign = np.sign(start[:, 1] - end[:, 1]).astype(np.int64)
     upper = np.where((sign < 0)[:, None], start, end)
     lower = np.where((sign < 0)[:, None], end, start)
@@ -99,9 +111,12 @@ def edges_of(polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Af
 
 
 def coverage(edges: Edges, window: Window) -> Covered:
-    """What zones cover of the pixels of a window, the same whatever the window: runs by zone, row and column."""
+    """What zones cover of the pixels of a window, the same whatever the window: runs by zone, row
+    and column."""
     edges = edges.where(
-        (edges.y1 > window.row) & (edges.y0 < window.row_stop) & (np.minimum(edges.x0, edges.x1) < window.col_stop)
+        (edges.y1 > window.row)
+        & (edges.y0 < window.row_stop)
+        & (np.minimum(edges.x0, edges.x1) < window.col_stop)
     )
     zone, row, col, difference = _differences(edges, window)
     width = window.width + 1
@@ -111,7 +126,8 @@ def coverage(edges: Edges, window: Window) -> Covered:
     key, first = np.unique(key[order], return_index=True)
     if not key.size:
         return Covered(*(np.empty(0, np.int64) for _ in Covered._fields))
-    # One sum over all rows of all zones; what stood before a row begins is taken off again (int64 may wrap meanwhile).
+    # One sum over all rows of all zones; what stood before a row begins is taken off again (int64
+    # may wrap meanwhile).
     total = np.cumsum(np.add.reduceat(difference[order], first))
     rows = key // width
     begins = np.append(True, rows[1:] != rows[:-1])
@@ -121,15 +137,23 @@ def coverage(edges: Edges, window: Window) -> Covered:
     length = np.append(np.where(begins[1:], width - 1, start[1:]), width - 1) - start
     there = (covered != 0) & (length > 0)
     rows, start, length, covered = rows[there], start[there], length[there], covered[there]
-    return Covered(rows // window.height, rows % window.height + window.row, start + window.col, length, covered)
+    return Covered(
+        rows // window.height,
+        rows % window.height + window.row,
+        start + window.col,
+        length,
+        covered,
+    )
 
 
 def _differences(edges: Edges, window: Window) -> tuple[Integers, Integers, Integers, Integers]:
-    """Zone, row, column and difference of coverage along the row, of all pieces of edges in a window."""
-    # Cut at the rows. Where an edge crosses a line is computed from the whole edge: the window must not show.
+    """Zone, row, column and difference of coverage along the row, of all pieces of edges in a
+    window."""
+    # Cut at the rows. Where an edge crosses a line is computed from the whole edge: the window must
+    # not show.
     top = np.maximum(np.floor(edges.y0).astype(np.int64), window.row)
     bottom = np.minimum(np.ceil(edges.y1).astype(np.int64), window.row_stop)
-    edge, row = _repeated(top, bottom - top)
+    edge, row = _repeat_and_count(top, bottom - top)
     x0, y0, x1, y1 = (column[edge] for column in edges[2:])
     slope = (x1 - x0) / (y1 - y0)
 
@@ -140,18 +164,21 @@ def _differences(edges: Edges, window: Window) -> tuple[Integers, Integers, Inte
     ya, yb = np.maximum(y0, row), np.minimum(y1, row + 1)
     xa, xb = x_at(ya), x_at(yb)
 
-    # Cut at the columns; all that lies left of the window is one piece, what lies to its right matters to nobody here.
+    # Cut at the columns; all that lies left of the window is one piece, what lies to its right
+    # matters to nobody here.
     west, east = np.minimum(xa, xb), np.maximum(xa, xb)
     left = np.clip(np.floor(west).astype(np.int64), window.col - 1, window.col_stop)
     right = np.clip(np.ceil(east).astype(np.int64), left + 1, window.col_stop)
-    piece, col = _repeated(left, np.maximum(right - left, 0))
+    piece, col = _repeat_and_count(left, np.maximum(right - left, 0))
     xa, xb, ya, yb, west, east = (column[piece] for column in (xa, xb, ya, yb, west, east))
     row, edge = row[piece], edge[piece]
 
     def y_at(x: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             y = np.clip(ya + (x - xa) * ((yb - ya) / (xb - xa)), ya, yb)
-        return np.where(x <= west, np.where(xa < xb, ya, yb), np.where(x >= east, np.where(xa < xb, yb, ya), y))
+        return np.where(
+            x <= west, np.where(xa < xb, ya, yb), np.where(x >= east, np.where(xa < xb, yb, ya), y)
+        )
 
     from_x = np.where(col < window.col, west, np.maximum(west, col))
     to_x = np.minimum(east, col + 1)
@@ -171,7 +198,7 @@ def _differences(edges: Edges, window: Window) -> tuple[Integers, Integers, Inte
     )
 
 
-def _repeated(first: Integers, times: Integers) -> tuple[Integers, Integers]:
+def _repeat_and_count(first: Integers, times: Integers) -> tuple[Integers, Integers]:
     """For every item its index, as often as said, and the numbers that count up from `first`."""
     times = np.maximum(times, 0)
     item = np.repeat(np.arange(times.size), times)
@@ -191,7 +218,8 @@ class ZoneAreas:
     square_metres: Floats
     """`(zone, class)` area on the ellipsoid."""
     share: Floats
-    """`(zone,)` the part of each zone, 0–1 in pixels, that lies on pixels with data; NaN for a zone without area."""
+    """`(zone,)` the part of each zone, 0–1 in pixels, that lies on pixels with data; NaN for a zone
+    without area."""
 
 
 def zone_areas(
@@ -201,16 +229,23 @@ def zone_areas(
     nodata: int | None = None,
     map: Any = map,
 ) -> ZoneAreas:
-    """Areas of the classes of a raster in polygons given in its CRS; pixels on an outline count by their covered part.
+    """Areas of the classes of a raster in polygons given in its CRS; pixels on an outline count by
+    their covered part.
 
-    `nodata` is what the file declares unless it is given. Memory follows from a block and the polygons, never from the
-    raster; `map` may watch the blocks go by. Raises `InputError` for rasters that cannot be read or hold no classes.
+    `nodata` is what the file declares unless it is given. Memory follows from a block and the
+    polygons, never from the raster; `map` may watch the blocks go by. Raises `InputError` for
+    rasters that cannot be read or hold no classes.
     """
     with open_dataset(str(raster)) as source:
         if not np.can_cast(source.dtypes[0], np.int32):
-            raise InputError(f"{raster} holds {source.dtypes[0]}; a class raster holds integers of at most 32 bits")
+            raise InputError(
+                f"{raster} holds {source.dtypes[0]}; a class raster holds integers of at most 32 "
+                "bits"
+            )
         if source.crs is None:
-            raise InputError(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
+            raise InputError(
+                f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633"
+            )
         if nodata is None and source.nodata is not None:
             nodata = int(source.nodata)
         edges = edges_of(polygons, source.transform)
@@ -221,8 +256,12 @@ def zone_areas(
         sums = _Sums(len(polygons))
 
         def add(window: Window) -> None:
-            near = np.sort(tree.query(shapely.box(window.col, window.row, window.col_stop, window.row_stop)))
-            zone, place = _repeated(np.append(0, stops)[near], np.diff(stops, prepend=0)[near])
+            near = np.sort(
+                tree.query(shapely.box(window.col, window.row, window.col_stop, window.row_stop))
+            )
+            zone, place = _repeat_and_count(
+                np.append(0, stops)[near], np.diff(stops, prepend=0)[near]
+            )
             if zone.size:
                 covered = coverage(edges.where(of_zone[place]), window)
                 sums.add(covered, window, _read(source, window), areas.read(window), nodata)
@@ -250,7 +289,7 @@ class _Sums:
     ) -> None:
         ends = np.cumsum(covered.length)
         for some in np.split(np.arange(ends.size), np.flatnonzero(np.diff(ends // AT_ONCE)) + 1):
-            run, col = _repeated(covered.col[some], covered.length[some])
+            run, col = _repeat_and_count(covered.col[some], covered.length[some])
             run = some[run]
             at = covered.row[run] - window.row, col - window.col
             found = classes[at].astype(np.int64)

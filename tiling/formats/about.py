@@ -1,4 +1,5 @@
-"""What a product says of itself: title, abstract, day, lineage and licence, in the words of QGIS and of GDAL."""
+"""What a product says of itself: title, abstract, day, lineage and licence, in the words of QGIS
+and of GDAL."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class About:
         return {name: text for name, text in tags.items() if text}
 
     def add_to(self, parent: ET.Element) -> None:
-        """Put the elements that QGIS reads, the same in `.qmd` files, projects, their layers and GeoPackages."""
+        """Put the elements that QGIS reads, the same in `.qmd` files, projects, their layers and
+        GeoPackages."""
         for tag, text in (("type", "dataset"), ("title", self.title), ("abstract", self.abstract)):
             ET.SubElement(parent, tag).text = text
         if self.licence:
@@ -60,4 +62,6 @@ class About:
     @property
     def credits(self) -> str:
         """A line for the foot of a sheet."""
-        return " · ".join(filter(None, (*self.history, f"Licence: {self.licence}" if self.licence else "")))
+        return " · ".join(
+            filter(None, (*self.history, f"Licence: {self.licence}" if self.licence else ""))
+        )

@@ -1,4 +1,5 @@
-"""Polygons as a GeoPackage that QGIS opens coloured, named and indexed, with no plugin and no project."""
+"""Polygons as a GeoPackage that QGIS opens coloured, named and indexed, with no plugin and no
+project."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ MAP_TIP = (
     """[% coalesce('<br>confidence ' || round("confidence") || ' of 100', '') %]"""
 )
 
-# GeoPackage 1.2 (OGC 12-128r15), annex F.9, for a column whose values are named; the last table is QGIS's own.
+# GeoPackage 1.2 (OGC 12-128r15), annex F.9, for a column whose values are named; the last table is
+# QGIS's own.
 TABLES = """
 CREATE TABLE gpkg_data_columns (
     table_name TEXT NOT NULL, column_name TEXT NOT NULL, name TEXT, title TEXT, description TEXT, mime_type TEXT,
@@ -68,9 +70,10 @@ UNGUARDED = {
     "OGR_SQLITE_PRAGMA": "journal_mode=OFF,page_size=16384",
     "OGR_GPKG_MAX_RAM_USAGE_RTREE": "268435456",
 }
-"""How GDAL writes a file that nobody sees before it is whole: without a journal, and without waiting for the disk (the
-tables added at the end do that once). Most polygons of a kilobyte or more then fit into one page. The R-tree gets
-256 MiB, enough for eight million polygons; left alone, GDAL asks how much memory happens to be free."""
+"""How GDAL writes a file that nobody sees before it is whole: without a journal, and without
+waiting for the disk (the tables added at the end do that once). Most polygons of a kilobyte or more
+then fit into one page. The R-tree gets 256 MiB, enough for eight million polygons; left alone, GDAL
+asks how much memory happens to be free."""
 
 
 def write_geopackage(path: Path, stream: Stream) -> None:
@@ -79,7 +82,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
 
     layer = stream.layer
     texts = {"IDENTIFIER": layer.about.title, "DESCRIPTION": layer.about.abstract}
-    with _configured(UNGUARDED):
+    with _configure_gdal(UNGUARDED):
         pyogrio.write_arrow(
             stream.reader,
             path,
@@ -105,7 +108,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
 
 
 @contextmanager
-def _configured(options: dict[str, str]) -> Iterator[None]:
+def _configure_gdal(options: dict[str, str]) -> Iterator[None]:
     """Settings of the GDAL that pyogrio brings along, for a while."""
     import pyogrio
 
@@ -118,27 +121,33 @@ def _configured(options: dict[str, str]) -> Iterator[None]:
 
 
 def speech(layer: Layer) -> Any:
-    """How a classified layer speaks to people in QGIS: the words that `tiling.formats.qml` asks for."""
+    """How a classified layer speaks to people in QGIS: the words that `tiling.formats.qml` asks
+    for."""
     aliases = {name: alias for name, (alias, _) in layer.described.items()}
     return {"aliases": aliases, "label": LABEL, "map_tip": MAP_TIP}
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
-    """`name`, or with underscores behind it where a column is called so; SQL does not tell capitals."""
+    """`name`, or with underscores behind it where a column is called so; SQL does not tell
+    capitals."""
     while name in {other.lower() for other in taken}:
         name += "_"
     return name
 
 
 def _write_style(database: sqlite3.Connection, stream: Stream) -> None:
-    """The style QGIS takes by default, and the class names as the list of values that `class_id` may have."""
+    """The style QGIS takes by default, and the class names as the list of values that `class_id`
+    may have."""
     database.execute(
-        "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
-        "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, 'classes', ?, '', 1, '', '')",
+        "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
+        "f_geometry_column, styleName, "
+        "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, 'classes', "
+        "?, '', 1, '', '')",
         (stream.layer.name, GEOMETRY, vector_qml(stream.legend, **speech(stream.layer))),
     )
     database.executemany(
-        "INSERT INTO gpkg_data_column_constraints (constraint_name, constraint_type, value, description) "
+        "INSERT INTO gpkg_data_column_constraints (constraint_name, constraint_type, value, "
+        "description) "
         "VALUES ('classes', 'enum', ?, ?)",
         [(str(value), name) for value, name, _ in stream.legend],
     )
@@ -153,7 +162,8 @@ def _write_metadata(database: sqlite3.Connection, layer: Layer) -> None:
         (layer.about.qmd,),
     )
     database.execute(
-        "INSERT INTO gpkg_metadata_reference (reference_scope, table_name, md_file_id) VALUES ('table', ?, 1)",
+        "INSERT INTO gpkg_metadata_reference (reference_scope, table_name, md_file_id) VALUES "
+        "('table', ?, 1)",
         (layer.name,),
     )
 
@@ -161,7 +171,8 @@ def _write_metadata(database: sqlite3.Connection, layer: Layer) -> None:
 def _write_names(database: sqlite3.Connection, layer: Layer) -> None:
     """What a person calls the columns, and what they hold."""
     database.executemany(
-        "INSERT INTO gpkg_data_columns (table_name, column_name, name, title, description, constraint_name) "
+        "INSERT INTO gpkg_data_columns (table_name, column_name, name, title, description, "
+        "constraint_name) "
         "VALUES (?, ?, ?, ?, ?, ?)",
         [
             (layer.name, field, alias, alias, meaning, "classes" if field == "class_id" else None)

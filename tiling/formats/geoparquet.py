@@ -1,4 +1,5 @@
-"""Polygons as GeoParquet 1.1: columns for analysis, with a box per feature by which readers skip row groups.
+"""Polygons as GeoParquet 1.1: columns for analysis, with a box per feature by which readers skip
+row groups.
 
 The specification: https://geoparquet.org/releases/v1.1.0/
 """
@@ -40,8 +41,12 @@ def write_geoparquet(path: Path, stream: Stream) -> None:
             bounds = np.concatenate(
                 [np.minimum(bounds[:2], boxes.min(0)[:2]), np.maximum(bounds[2:], boxes.max(0)[2:])]
             )
-            kinds |= {shapely.GeometryType(kind).name for kind in np.unique(shapely.get_type_id(geometry))}
-            bbox = pa.StructArray.from_arrays([pa.array(side) for side in boxes.T], fields=list(BOX))
+            kinds |= {
+                shapely.GeometryType(kind).name for kind in np.unique(shapely.get_type_id(geometry))
+            }
+            bbox = pa.StructArray.from_arrays(
+                [pa.array(side) for side in boxes.T], fields=list(BOX)
+            )
             writer.write_table(group.append_column(columns.field("bbox"), bbox).cast(columns))
         geo = metadata(stream.layer.wkt, sorted(_NAMES[kind] for kind in kinds), bounds)
         writer.add_key_value_metadata({"geo": json.dumps(geo)})
@@ -52,14 +57,19 @@ def row_groups(stream: Stream) -> Iterator[pa.Table]:
     gathered: list[pa.RecordBatch] = []
     for batch in stream:
         gathered.append(batch)
-        if sum(b.num_rows for b in gathered) >= ROW_GROUP or sum(b.nbytes for b in gathered) >= ROW_GROUP_BYTES:
+        if (
+            sum(b.num_rows for b in gathered) >= ROW_GROUP
+            or sum(b.nbytes for b in gathered) >= ROW_GROUP_BYTES
+        ):
             yield pa.Table.from_batches(gathered)
             gathered = []
     if any(batch.num_rows for batch in gathered):
         yield pa.Table.from_batches(gathered)
 
 
-def metadata(crs: str, geometry_types: list[str], bounds: npt.NDArray[np.float64]) -> dict[str, Any]:
+def metadata(
+    crs: str, geometry_types: list[str], bounds: npt.NDArray[np.float64]
+) -> dict[str, Any]:
     """The file's key `geo`: what the geometry column holds."""
     geometry = {
         "encoding": "WKB",

@@ -1,4 +1,5 @@
-"""Rasters that are handed out: cloud-optimised GeoTIFFs, and what of a raster lies inside an outline."""
+"""Rasters that are handed out: cloud-optimised GeoTIFFs, and what of a raster lies inside an
+outline."""
 
 from __future__ import annotations
 
@@ -21,11 +22,16 @@ _BURNT = 4 * BLOCK
 
 
 def write_cog(source: Path, target: Path, *, overviews: str) -> None:
-    """Copy a raster into a COG: 512-px blocks, DEFLATE, overviews by `overviews` ("mode", "average", "nearest").
+    """Copy a raster into a COG: 512-px blocks, DEFLATE, overviews by `overviews` ("mode",
+    "average", "nearest").
 
-    The file and the `.aux.xml` beside it (GeoTIFF itself has no place for category names) appear whole.
+    The file and the `.aux.xml` beside it (GeoTIFF itself has no place for category names) appear
+    whole.
     """
-    with scratch(target.parent) as folder, rasterio.Env(session=DummySession(), GDAL_MAX_DATASET_POOL_SIZE=OPEN_PARTS):
+    with (
+        scratch(target.parent) as folder,
+        rasterio.Env(session=DummySession(), GDAL_MAX_DATASET_POOL_SIZE=OPEN_PARTS),
+    ):
         rasterio.shutil.copy(
             str(source),
             str(folder / target.name),
@@ -36,15 +42,18 @@ def write_cog(source: Path, target: Path, *, overviews: str) -> None:
             BIGTIFF="IF_SAFER",
             NUM_THREADS="ALL_CPUS",
         )
-        for written in sorted(folder.iterdir(), reverse=True):  # the .aux.xml first, the raster last
+        for written in sorted(
+            folder.iterdir(), reverse=True
+        ):  # the .aux.xml first, the raster last
             written.replace(target.with_name(written.name))
 
 
 def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Path:
-    """Copy `window` of a raster into a plain GeoTIFF; pixels whose centre is outside `outline` become no data.
+    """Copy `window` of a raster into a plain GeoTIFF; pixels whose centre is outside `outline`
+    become no data.
 
-    `outline` is a geometry (shapely or GeoJSON) in the raster's CRS. It is burnt on a fixed grid of blocks, so the same
-    pixel always gets the same answer.
+    `outline` is a geometry (shapely or GeoJSON) in the raster's CRS. It is burnt on a fixed grid of
+    blocks, so the same pixel always gets the same answer.
     """
     with open_dataset(str(source)) as raster:
         profile = plain_profile(raster, window)
@@ -59,5 +68,5 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
                 )[block.within(cell)]
                 pixels = raster.read(window=block.ranges)
                 pixels[:, ~inside] = int(raster.nodata)
-                masked.write(pixels, window=block.moved(-window.row, -window.col).ranges)
+                masked.write(pixels, window=block.shift(-window.row, -window.col).ranges)
     return target

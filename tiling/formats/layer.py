@@ -1,4 +1,5 @@
-"""A vector layer on its way into a file: its columns, what they are called, and the batches that fill it."""
+"""A vector layer on its way into a file: its columns, what they are called, and the batches that
+fill it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
-from tiling.classmaps.legend import LegendRow, completed
+from tiling.classmaps.legend import LegendRow, with_default_rows
 from tiling.formats.about import About
 from tiling.formats.schema import SCHEMA
 
@@ -20,10 +21,14 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "class_name": ("Class", "Name of the class"),
     "area_m2": ("Area (m²)", "Area on the ellipsoid, the sum of the areas of the pixels"),
     "perimeter_m": ("Perimeter (m)", "Length of the outline on the ground, holes included"),
-    "confidence": ("Confidence (0–100)", "Mean confidence of the pixels, 0 to 100, on the scale of the segmenter"),
+    "confidence": (
+        "Confidence (0–100)",
+        "Mean confidence of the pixels, 0 to 100, on the scale of the segmenter",
+    ),
     "n_pixels": ("Pixels", "Number of pixels"),
 }
-"""Columns in their order, with what a person calls them and what they hold. Means of measures come after them."""
+"""Columns in their order, with what a person calls them and what they hold. Means of measures come
+after them."""
 
 MEAN = "_mean"
 
@@ -39,8 +44,8 @@ class Layer:
     schema: pa.Schema = SCHEMA
     """Columns of the batches, `geometry` (WKB) among them."""
     legend: Sequence[LegendRow] = ()
-    """Names and colours of the values of `class_id`. Classes it lacks are named by their number; those that
-    do not occur are not listed."""
+    """Names and colours of the values of `class_id`. Classes it lacks are named by their number;
+    those that do not occur are not listed."""
     name: str = "landcover"
     about: About = field(default_factory=About)
     """What the file says of itself; nothing where it has no title."""
@@ -67,7 +72,9 @@ class Layer:
         if self.classified:
             given["class_name"] = pa.field("class_name", pa.string(), nullable=False)
         geometry = given.pop("geometry")
-        return pa.schema([given.pop(name) for name in FIELDS if name in given] + [*given.values(), geometry])
+        return pa.schema(
+            [given.pop(name) for name in FIELDS if name in given] + [*given.values(), geometry]
+        )
 
     @property
     def described(self) -> dict[str, tuple[str, str]]:
@@ -76,14 +83,17 @@ class Layer:
         means = {
             name: (f"Mean {index}", f"Mean {index} of the pixels")
             for name in names
-            if self.classified and name.endswith(MEAN) and (index := name.removesuffix(MEAN).upper())
+            if self.classified
+            and name.endswith(MEAN)
+            and (index := name.removesuffix(MEAN).upper())
         }
         known = {**FIELDS, **means} if self.classified else {}
         return {name: text for name in names if (text := self.fields.get(name) or known.get(name))}
 
 
 class Stream:
-    """Batches on their way into a file: named by the legend, counted, and with what went wrong in their making."""
+    """Batches on their way into a file: named by the legend, counted, and with what went wrong in
+    their making."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch], layer: Layer) -> None:
         self.batches, self.layer = batches, layer
@@ -99,10 +109,13 @@ class Stream:
 
     @property
     def legend(self) -> tuple[LegendRow, ...]:
-        """The legend of what has passed by: no class that is nowhere on the map; all of it where nothing passed."""
+        """The legend of what has passed by: no class that is nowhere on the map; all of it where
+        nothing passed."""
         if not self.classes:
             return tuple(self.layer.legend)
-        return completed([row for row in self.layer.legend if row[0] in self.classes], self.classes)
+        return with_default_rows(
+            [row for row in self.layer.legend if row[0] in self.classes], self.classes
+        )
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -117,6 +130,11 @@ class Stream:
     def _named(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         values = pc.unique(batch["class_id"])
         self.classes.update(values.to_pylist())
-        names = {value: name for value, name, _ in completed(self.layer.legend, values.to_pylist())}
+        names = {
+            value: name
+            for value, name, _ in with_default_rows(self.layer.legend, values.to_pylist())
+        }
         class_name = pa.array([names[value] for value in values.to_pylist()], pa.string())
-        return batch.append_column("class_name", class_name.take(pc.index_in(batch["class_id"], values)))
+        return batch.append_column(
+            "class_name", class_name.take(pc.index_in(batch["class_id"], values))
+        )

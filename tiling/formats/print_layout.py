@@ -1,4 +1,5 @@
-"""The print layout of a project: an A4 sheet with title, map, legend, scale bar, north arrow and sources."""
+"""The print layout of a project: an A4 sheet with title, map, legend, scale bar, north arrow and
+sources."""
 
 from __future__ import annotations
 
@@ -26,22 +27,33 @@ Sides = tuple[float, float, float, float]
 
 
 def add_layout(
-    parent: ET.Element, title: str, credits: str, sides: Sides, crs: CRS, shown: Sequence[tuple[str, str]]
+    parent: ET.Element,
+    title: str,
+    credits: str,
+    sides: Sides,
+    crs: CRS,
+    shown: Sequence[tuple[str, str]],
 ) -> None:
     """Put the layout called "Map" among a project's `Layouts`.
 
-    `sides` are west, south, east and north in `crs`; `shown` are ids and names of the layers in the legend, the
-    uppermost first; `credits` is the line at the foot of the sheet.
+    `sides` are west, south, east and north in `crs`; `shown` are ids and names of the layers in the
+    legend, the uppermost first; `credits` is the line at the foot of the sheet.
     """
     layout = ET.SubElement(parent, "Layout", name="Map", printResolution="300", units="mm")
     pages = ET.SubElement(layout, "PageCollection")
     _add_item(pages, _PAGE, (0, 0, *PAGE), background="true")
     left, top, width, height = _MAP
-    chart = _add_item(layout, _MAP_ITEM, _MAP, uuid=_MAP_ID, background="true", frame="true", zValue="1")
-    around = fitted(sides, width / height)
+    chart = _add_item(
+        layout, _MAP_ITEM, _MAP, uuid=_MAP_ID, background="true", frame="true", zValue="1"
+    )
+    around = fit_box(sides, width / height)
     names = ("xmin", "ymin", "xmax", "ymax")
-    ET.SubElement(chart, "Extent", {name: repr(side) for name, side in zip(names, around, strict=True)})
-    _add_label(layout, title, (left, 7, PAGE[0] - 2 * left, 12), size=min(18.0, _LINE / max(1, len(title))))
+    ET.SubElement(
+        chart, "Extent", {name: repr(side) for name, side in zip(names, around, strict=True)}
+    )
+    _add_label(
+        layout, title, (left, 7, PAGE[0] - 2 * left, 12), size=min(18.0, _LINE / max(1, len(title)))
+    )
     _add_label(layout, credits, (left, 195, PAGE[0] - 2 * left, 10), size=7)
     _add_legend(layout, top, shown)
     _add_scale_bar(layout, metres_across(around, crs))
@@ -75,7 +87,9 @@ def _add_legend(layout: ET.Element, top: float, shown: Sequence[tuple[str, str]]
     )
     tree = ET.SubElement(legend, "layer-tree-group", name="", checked="Qt::Checked", expanded="1")
     for key, name in shown:
-        ET.SubElement(tree, "layer-tree-layer", id=key, name=name, checked="Qt::Checked", expanded="1")
+        ET.SubElement(
+            tree, "layer-tree-layer", id=key, name=name, checked="Qt::Checked", expanded="1"
+        )
 
 
 def _add_scale_bar(layout: ET.Element, across: float) -> None:
@@ -102,8 +116,9 @@ def _add_scale_bar(layout: ET.Element, across: float) -> None:
     )
 
 
-def fitted(sides: Sides, aspect: float) -> Sides:
-    """The smallest box of that aspect, width to height, around another, with a margin of a fiftieth."""
+def fit_box(sides: Sides, aspect: float) -> Sides:
+    """The smallest box of that aspect, width to height, around another, with a margin of a
+    fiftieth."""
     west, south, east, north = sides
     width, height = 1.04 * (east - west), 1.04 * (north - south)
     width, height = max(width, height * aspect), max(height, width / aspect)
@@ -121,7 +136,8 @@ def metres_across(sides: Sides, crs: CRS) -> float:
 
 
 def round_length(metres: float) -> tuple[float, str, str]:
-    """A length a scale bar may have, 1, 2 or 5 times a power of ten, not above `metres`; QGIS's unit and its label."""
+    """A length a scale bar may have, 1, 2 or 5 times a power of ten, not above `metres`; QGIS's
+    unit and its label."""
     power = 10.0 ** math.floor(math.log10(metres)) if metres > 0 else 1.0
     length = next(digit * power for digit in (5, 2, 1) if digit * power <= max(metres, power))
     return (length / 1000, "km", "km") if length >= 1000 else (length, "meters", "m")
@@ -148,7 +164,9 @@ def _add_item(parent: ET.Element, kind: int, place: Sequence[float], **settings:
 
 
 def _add_label(parent: ET.Element, text: str, place: Sequence[float], *, size: float) -> None:
-    item = _add_item(parent, _LABEL, place, labelText=text, htmlState="0", halign="1", valign="128", zValue="5")
+    item = _add_item(
+        parent, _LABEL, place, labelText=text, htmlState="0", halign="1", valign="128", zValue="5"
+    )
     # QGIS 3.22 reads the first of these, later ones the second
     ET.SubElement(item, "LabelFont", style="", description=f"Sans,{size:g},-1,5,50,0,0,0,0,0")
     ET.SubElement(

@@ -1,4 +1,5 @@
-"""A QGIS project beside the products: the map in its colours, polygons over raster, at one click."""
+"""A QGIS project beside the products: the map in its colours, polygons over raster, at one
+click."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from tiling.formats.qml import (
     add_vector_style,
     document,
 )
-from tiling.grid.geobox import sorted_bounds
+from tiling.grid.geobox import north_up_bounds
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 
@@ -38,7 +39,8 @@ EARTH = 6_378_137
 """Metres from the centre to the equator of WGS 84, the ellipsoid EPSG:7030."""
 
 POLYGONS, RASTER = "landcover_polygons", "landcover_raster"
-"""Ids of the layers. QGIS 3.22 replaces ids of ten letters and fewer, and the tree of layers then names nobody."""
+"""Ids of the layers. QGIS 3.22 replaces ids of ten letters and fewer, and the tree of layers then
+names nobody."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Beside:
-    """A raster that lies below the others, unchecked: percents from doubtful to sure, or the image in its colours."""
+    """A raster that lies below the others, unchecked: percents from doubtful to sure, or the image
+    in its colours."""
 
     name: str
     path: Path
@@ -69,22 +72,32 @@ def project(
     backdrops: Sequence[Backdrop] = (),
     beside: Sequence[Beside] = (),
 ) -> str:
-    """Text of a `.qgs` that shows a class raster and, above it, the polygons made from it, if there are any.
+    """Text of a `.qgs` that shows a class raster and, above it, the polygons made from it, if there
+    are any.
 
-    Files are named relative to the project, which belongs into the raster's folder: the folder can be moved. The map
-    opens on the raster's extent, which is also a bookmark, and the layout "Map" is a sheet to print. With polygons the
-    raster is there, unchecked.
+    Files are named relative to the project, which belongs into the raster's folder: the folder can
+    be moved. The map opens on the raster's extent, which is also a bookmark, and the layout "Map"
+    is a sheet to print. With polygons the raster is there, unchecked.
     """
     with open_dataset(str(raster)) as source:
-        crs, sides = CRS.from_wkt(source.crs.to_wkt()), sorted_bounds(source)
+        crs, sides = CRS.from_wkt(source.crs.to_wkt()), north_up_bounds(source)
     title = about.title
     root = ET.Element("qgis", projectname=title, version=QGIS)
     ET.SubElement(root, "title").text = title
-    licensed = [about.abstract, f"Licence: {about.licence}" if about.licence else ""]  # a project has no field for it
-    replace(about, abstract=". ".join(filter(None, licensed))).add_to(ET.SubElement(root, "projectMetadata"))
+    licensed = [
+        about.abstract,
+        f"Licence: {about.licence}" if about.licence else "",
+    ]  # a project has no field for it
+    replace(about, abstract=". ".join(filter(None, licensed))).add_to(
+        ET.SubElement(root, "projectMetadata")
+    )
     _add_crs(ET.SubElement(root, "projectCrs"), crs)
     group = ET.SubElement(
-        ET.SubElement(root, "layer-tree-group"), "layer-tree-group", name=title, checked="Qt::Checked", expanded="1"
+        ET.SubElement(root, "layer-tree-group"),
+        "layer-tree-group",
+        name=title,
+        checked="Qt::Checked",
+        expanded="1",
     )
     canvas = ET.SubElement(root, "mapcanvas", name="theMapCanvas")
     _add_extent(canvas, sides)
@@ -93,11 +106,23 @@ def project(
     if vector is not None:
         path, layer = vector
         source_name = f"./{path.name}|layername={layer.name}"
-        drawn = _add_layer(layers, group, "vector", POLYGONS, "Polygons", source_name, "ogr", crs, shown=True)
+        drawn = _add_layer(
+            layers, group, "vector", POLYGONS, "Polygons", source_name, "ogr", crs, shown=True
+        )
         drawn.set("geometry", "Polygon")
         add_vector_style(drawn, legend, **speech(layer))
         layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
-    drawn = _add_layer(layers, group, "raster", RASTER, "Raster", f"./{raster.name}", "gdal", crs, shown=vector is None)
+    drawn = _add_layer(
+        layers,
+        group,
+        "raster",
+        RASTER,
+        "Raster",
+        f"./{raster.name}",
+        "gdal",
+        crs,
+        shown=vector is None,
+    )
     add_raster_style(drawn, legend)
     about.add_to(ET.SubElement(drawn, "resourceMetadata"))
     for number, other in enumerate(beside):
@@ -105,7 +130,9 @@ def project(
             system = CRS.from_wkt(source.crs.to_wkt())
         place = Path(os.path.relpath(other.path, raster.parent)).as_posix()
         key = f"{RASTER}_beside_{number}"
-        drawn = _add_layer(layers, group, "raster", key, other.name, place, "gdal", system, shown=False)
+        drawn = _add_layer(
+            layers, group, "raster", key, other.name, place, "gdal", system, shown=False
+        )
         if other.bands:
             add_natural_style(drawn, other.bands, spans_of(other))
         else:
@@ -116,20 +143,30 @@ def project(
         place = Path(os.path.relpath(below.path, raster.parent)).as_posix()
         key = f"{RASTER}_below_{number}"
         add_raster_style(
-            _add_layer(layers, group, "raster", key, below.name, place, "gdal", system, shown=False), below.legend
+            _add_layer(
+                layers, group, "raster", key, below.name, place, "gdal", system, shown=False
+            ),
+            below.legend,
         )
     properties = ET.SubElement(root, "properties")
     # Without this the project has no CRS, whatever stands in projectCrs.
-    enabled = ET.SubElement(ET.SubElement(properties, "SpatialRefSys"), "ProjectionsEnabled", type="int")
+    enabled = ET.SubElement(
+        ET.SubElement(properties, "SpatialRefSys"), "ProjectionsEnabled", type="int"
+    )
     enabled.text = "1"
     ET.SubElement(ET.SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
     if (globe := crs.ellipsoid) is not None and abs(globe.semi_major_metre - EARTH) < 1000:
-        # on it QGIS measures, also the bar of the layout; without one it measures in the units of the grid
-        ET.SubElement(ET.SubElement(properties, "Measure"), "Ellipsoid", type="QString").text = "EPSG:7030"
+        # on it QGIS measures, also the bar of the layout; without one it measures in the units of
+        # the grid
+        ET.SubElement(
+            ET.SubElement(properties, "Measure"), "Ellipsoid", type="QString"
+        ).text = "EPSG:7030"
     _add_bookmark(ET.SubElement(root, "Bookmarks"), title, sides, crs)
     top = (POLYGONS, "Polygons") if vector is not None else (RASTER, "Raster")
     add_layout(ET.SubElement(root, "Layouts"), title, about.credits, sides, crs, [top])
-    view = ET.SubElement(ET.SubElement(root, "ProjectViewSettings"), "DefaultViewExtent", _attributes(sides))
+    view = ET.SubElement(
+        ET.SubElement(root, "ProjectViewSettings"), "DefaultViewExtent", _attributes(sides)
+    )
     _add_crs(view, crs)
     return document(root)
 
@@ -141,7 +178,9 @@ def spans_of(image: Beside) -> list[tuple[float, float]]:
         row, col = (source.height - height) // 2, (source.width - width) // 2
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NodataShadowWarning)  # it is only a picture
-            pixels = source.read(list(image.bands), window=Window(row, col, height, width).ranges, masked=True)
+            pixels = source.read(
+                list(image.bands), window=Window(row, col, height, width).ranges, masked=True
+            )
     spans = []
     for band in pixels:
         seen = band.compressed()
@@ -152,7 +191,9 @@ def spans_of(image: Beside) -> list[tuple[float, float]]:
 
 
 def _attributes(sides: tuple[float, float, float, float]) -> dict[str, str]:
-    return {name: repr(side) for name, side in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True)}
+    return {
+        name: repr(side) for name, side in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True)
+    }
 
 
 def _add_extent(parent: ET.Element, sides: tuple[float, float, float, float]) -> None:
@@ -181,7 +222,8 @@ def _add_layer(
     *,
     shown: bool,
 ) -> ET.Element:
-    """Name a file in the tree of layers and describe it in their list; what is returned takes its style."""
+    """Name a file in the tree of layers and describe it in their list; what is returned takes its
+    style."""
     ET.SubElement(
         group,
         "layer-tree-layer",
@@ -201,8 +243,12 @@ def _add_layer(
     return layer
 
 
-def _add_bookmark(parent: ET.Element, name: str, sides: tuple[float, float, float, float], crs: CRS) -> None:
+def _add_bookmark(
+    parent: ET.Element, name: str, sides: tuple[float, float, float, float], crs: CRS
+) -> None:
     west, south, east, north = sides
     corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
     outline = f"Polygon (({', '.join(f'{x!r} {y!r}' for x, y in corners)}))"
-    _add_crs(ET.SubElement(parent, "Bookmark", id="extent", name=name, group="", extent=outline), crs)
+    _add_crs(
+        ET.SubElement(parent, "Bookmark", id="extent", name=name, group="", extent=outline), crs
+    )

@@ -1,7 +1,8 @@
-"""How QGIS draws a map: legends as QML, the style format that GeoPackages carry and rasters have beside them.
+"""How QGIS draws a map: legends as QML, the style format that GeoPackages carry and rasters have
+beside them.
 
-QGIS takes a GeoPackage's default style from its table `layer_styles`, as QML only: an SLD there is ignored. A raster's
-style is the `.qml` of the same name in the same folder.
+QGIS takes a GeoPackage's default style from its table `layer_styles`, as QML only: an SLD there is
+ignored. A raster's style is the `.qml` of the same name in the same folder.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ QGIS = "3.22.0"
 """The version whose format styles and projects are written in; later ones read it too."""
 
 HAIRLINE = "0.2"
-"""Outline in the fill's own colour, in mm: without it antialiasing lets a quarter of the background through between
-neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a hundredth (measured in QGIS 3.22)."""
+"""Outline in the fill's own colour, in mm: without it antialiasing lets a quarter of the background
+through between neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a
+hundredth (measured in QGIS 3.22)."""
 
 
-def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str) -> str:
+def vector_qml(
+    legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str
+) -> str:
     """QML of a polygon layer, one category for each class of its column `class_id`.
 
-    `aliases` are what a person calls the columns, `label` an expression that names a feature, `map_tip` the HTML shown
-    under the mouse, with expressions in [% %].
+    `aliases` are what a person calls the columns, `label` an expression that names a feature,
+    `map_tip` the HTML shown under the mouse, with expressions in [% %].
     """
     root = ET.Element("qgis", version=QGIS, styleCategories="Symbology|Fields|Forms|MapTips")
     add_vector_style(root, legend, aliases=aliases, label=label, map_tip=map_tip)
@@ -32,18 +36,36 @@ def vector_qml(legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label
 
 
 def add_vector_style(
-    parent: ET.Element, legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str
+    parent: ET.Element,
+    legend: Sequence[LegendRow],
+    *,
+    aliases: Mapping[str, str],
+    label: str,
+    map_tip: str,
 ) -> None:
-    """Put a polygon layer's style into a QML document or into a project's layer: the elements are the same."""
-    renderer = ET.SubElement(parent, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0")
+    """Put a polygon layer's style into a QML document or into a project's layer: the elements are
+    the same."""
+    renderer = ET.SubElement(
+        parent, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0"
+    )
     categories = ET.SubElement(renderer, "categories")
     symbols = ET.SubElement(renderer, "symbols")
     for number, (value, name, colour) in enumerate(legend):
         ET.SubElement(
-            categories, "category", value=str(value), type="integer", symbol=str(number), label=name, render="true"
+            categories,
+            "category",
+            value=str(value),
+            type="integer",
+            symbol=str(number),
+            label=name,
+            render="true",
         )
-        symbol = ET.SubElement(symbols, "symbol", type="fill", name=str(number), alpha="1", clip_to_extent="1")
-        fill = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
+        symbol = ET.SubElement(
+            symbols, "symbol", type="fill", name=str(number), alpha="1", clip_to_extent="1"
+        )
+        fill = ET.SubElement(
+            symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
+        )
         options = ET.SubElement(fill, "Option", type="Map")
         for option, setting in (
             ("color", _rgba(colour)),
@@ -62,7 +84,8 @@ def add_vector_style(
 
 
 def raster_qml(legend: Sequence[LegendRow]) -> str:
-    """QML of a paletted raster: just its classes. QGIS alone would list all 256 entries of the colour table."""
+    """QML of a paletted raster: just its classes. QGIS alone would list all 256 entries of the
+    colour table."""
     root = ET.Element("qgis", version=QGIS, styleCategories="Symbology")
     add_raster_style(root, legend)
     return document(root)
@@ -71,17 +94,31 @@ def raster_qml(legend: Sequence[LegendRow]) -> str:
 def add_raster_style(parent: ET.Element, legend: Sequence[LegendRow]) -> None:
     """Put a paletted raster's style into a QML document or into a project's layer."""
     renderer = ET.SubElement(
-        ET.SubElement(parent, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
+        ET.SubElement(parent, "pipe"),
+        "rasterrenderer",
+        type="paletted",
+        band="1",
+        opacity="1",
+        alphaBand="-1",
     )
     palette = ET.SubElement(renderer, "colorPalette")
     for value, name, colour in legend:
-        ET.SubElement(palette, "paletteEntry", value=str(value), color=colour, label=name, alpha="255")
+        ET.SubElement(
+            palette, "paletteEntry", value=str(value), color=colour, label=name, alpha="255"
+        )
 
 
 SURE = ((0.0, "#762a83"), (0.5, "#f7f7f7"), (1.0, "#1b7837"))
-"""From doubtful to sure; purple and green are apart for the colour-blind too (ColorBrewer's PRGn)."""
+"""From doubtful to sure; purple and green are apart for the colour-blind too (ColorBrewer's
+PRGn)."""
 
-GREENNESS = ((-1.0, "#8c510a"), (0.0, "#f6e8c3"), (0.3, "#c7e9b4"), (0.6, "#41ab5d"), (1.0, "#00441b"))
+GREENNESS = (
+    (-1.0, "#8c510a"),
+    (0.0, "#f6e8c3"),
+    (0.3, "#c7e9b4"),
+    (0.6, "#41ab5d"),
+    (1.0, "#00441b"),
+)
 """Of an index of vegetation, -1 to 1."""
 
 WETNESS = ((-1.0, "#8c510a"), (0.0, "#f5f5f5"), (0.3, "#74add1"), (1.0, "#08306b"))
@@ -91,13 +128,16 @@ Ramp = Sequence[tuple[float, str]]
 
 
 def ramp_qml(ramp: Ramp, low: float, high: float, *, band: int = 1) -> str:
-    """QML of a raster of measurements: a ramp's colours between `low` and `high`, in the ramp's own proportions."""
+    """QML of a raster of measurements: a ramp's colours between `low` and `high`, in the ramp's own
+    proportions."""
     root = ET.Element("qgis", version=QGIS, styleCategories="Symbology")
     add_ramp_style(root, ramp, low, high, band=band)
     return document(root)
 
 
-def add_ramp_style(parent: ET.Element, ramp: Ramp, low: float, high: float, *, band: int = 1) -> None:
+def add_ramp_style(
+    parent: ET.Element, ramp: Ramp, low: float, high: float, *, band: int = 1
+) -> None:
     """Put the style of a raster of measurements into a QML document or into a project's layer."""
     renderer = ET.SubElement(
         ET.SubElement(parent, "pipe"), "rasterrenderer",
@@ -115,17 +155,25 @@ def add_ramp_style(parent: ET.Element, ramp: Ramp, low: float, high: float, *, b
         ET.SubElement(shader, "item", value=value, label=value, color=colour, alpha="255")
 
 
-def add_natural_style(parent: ET.Element, bands: Sequence[int], spans: Sequence[tuple[float, float]]) -> None:
-    """Put the style of an image into a project's layer: three bands as red, green and blue, each over what it spans."""
+def add_natural_style(
+    parent: ET.Element, bands: Sequence[int], spans: Sequence[tuple[float, float]]
+) -> None:
+    """Put the style of an image into a project's layer: three bands as red, green and blue, each
+    over what it spans."""
     channels = ("red", "green", "blue")
     renderer = ET.SubElement(
-        ET.SubElement(parent, "pipe"), "rasterrenderer", type="multibandcolor", opacity="1", alphaBand="-1"
+        ET.SubElement(parent, "pipe"),
+        "rasterrenderer",
+        type="multibandcolor",
+        opacity="1",
+        alphaBand="-1",
     )
     for channel, band, (low, high) in zip(channels, bands, spans, strict=True):
         renderer.set(f"{channel}Band", str(band))
         stretch = ET.SubElement(renderer, f"{channel}ContrastEnhancement")
         for tag, text in (
-            ("minValue", f"{low:g}"), ("maxValue", f"{high:g}"), ("algorithm", "StretchToMinimumMaximum")
+            ("minValue", f"{low:g}"), ("maxValue", f"{high:g}"), ("algorithm",
+            "StretchToMinimumMaximum")
         ):  # fmt: skip
             ET.SubElement(stretch, tag).text = text
 
@@ -136,4 +184,6 @@ def _rgba(colour: str) -> str:
 
 def document(root: ET.Element) -> str:
     """The text of a QML file or a project."""
-    return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + ET.tostring(root, encoding="unicode")
+    return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + ET.tostring(
+        root, encoding="unicode"
+    )

@@ -14,11 +14,17 @@ SCHEMA = pa.schema(
         pa.field("area_m2", pa.float64(), nullable=False),
         pa.field("perimeter_m", pa.float64(), nullable=False),
         pa.field("confidence", pa.float64()),
-        pa.field("geometry", pa.large_binary(), nullable=False, metadata={"ARROW:extension:name": "ogc.wkb"}),
+        pa.field(
+            "geometry",
+            pa.large_binary(),
+            nullable=False,
+            metadata={"ARROW:extension:name": "ogc.wkb"},
+        ),
     ]
 )
-"""Columns of a batch, but for those of measures, which come before the geometry: one row for each region, its exterior
-ring first, in the CRS of the raster. `perimeter_m` is the length of the outline as it is drawn."""
+"""Columns of a batch, but for those of measures, which come before the geometry: one row for each
+region, its exterior ring first, in the CRS of the raster. `perimeter_m` is the length of the
+outline as it is drawn."""
 
 
 def schema_of(measures: Iterable[str] = ()) -> pa.Schema:

@@ -1,7 +1,7 @@
 """What a finished shard leaves: one small GeoTIFF that exists whole or not at all.
 
-Band 1 holds the labels, band 2 (where the segmenter has one) the confidence, further ones what else was asked of it. A
-part carries its georeference, so that
+Band 1 holds the labels, band 2 (where the segmenter has one) the confidence, further ones what else
+was asked of it. A part carries its georeference, so that
 any GIS opens it, and a note: a few plain facts about how it was made.
 """
 
@@ -28,7 +28,8 @@ _NOTE = "LANDWEAVE"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part on disk, in a few hundred bytes: whoever joins the parts of a run holds one for each shard."""
+    """A part on disk, in a few hundred bytes: whoever joins the parts of a run holds one for each
+    shard."""
 
     path: Path
     window: Window
@@ -37,7 +38,8 @@ class Part:
     """Largest resident size of the process that made it, until then."""
 
     def bands_of(self, layer: str) -> tuple[int, ...]:
-        """Numbers of the bands that hold a layer, such as "confidence"; none where the part has no such layer."""
+        """Numbers of the bands that hold a layer, such as "confidence"; none where the part has no
+        such layer."""
         with open_dataset(str(self.path)) as source:
             layers = _note_of(source)["layers"]
         first = 1
@@ -59,11 +61,17 @@ def write_part(
     *,
     write: Callable[[Path, bytes], None] = write_bytes,
 ) -> Part:
-    """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's `geobox`.
+    """Write labels and confidence, both `(height, width) uint8`, of `window` of the scene's
+    `geobox`.
 
-    `measures` are further layers `(band, height, width) uint8`, by name. `write` puts the file where it belongs.
+    `measures` are further layers `(band, height, width) uint8`, by name. `write` puts the file
+    where it belongs.
     """
-    layers = {"classes": labels[None], **({} if confidence is None else {"confidence": confidence[None]}), **measures}
+    layers = {
+        "classes": labels[None],
+        **({} if confidence is None else {"confidence": confidence[None]}),
+        **measures,
+    }
     bands = [band for layer in layers.values() for band in layer]
     grid = geobox[window.row : window.row_stop, window.col : window.col_stop]
     facts = {
@@ -71,7 +79,8 @@ def write_part(
         "window": [window.row, window.col, window.height, window.width],
         "layers": {name: len(layer) for name, layer in layers.items()},
     }
-    # In memory first: of a full disk GDAL makes a thousand remarks and a broken file, Python one error.
+    # In memory first: of a full disk GDAL makes a thousand remarks and a broken file, Python one
+    # error.
     with rasterio.MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
@@ -92,16 +101,16 @@ def write_part(
                 target.write(array, index)
             target.update_tags(**{_NOTE: json.dumps(facts)})
         write(path, bytes(memory.getbuffer()))
-    return _described(path, facts)
+    return _describe_part(path, facts)
 
 
 def read_part(path: Path) -> Part:
     """A part written before; reads its header only."""
     with open_dataset(str(path)) as source:
-        return _described(path, _note_of(source))
+        return _describe_part(path, _note_of(source))
 
 
-def _described(path: Path, note: dict[str, Any]) -> Part:
+def _describe_part(path: Path, note: dict[str, Any]) -> Part:
     return Part(path, Window(*note["window"]), note.get("peak_bytes", 0))
 
 

@@ -1,4 +1,5 @@
-"""Vector files by suffix: one stream of batches, whatever the format, and a file that is there whole or not at all."""
+"""Vector files by suffix: one stream of batches, whatever the format, and a file that is there
+whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def write_flatgeobuf(path: Path, stream: Stream) -> None:
 
 
 def write_geojson(path: Path, stream: Stream) -> None:
-    """Write GeoJSON by RFC 7946: longitude and latitude of WGS 84, seven decimals; large, and slow to open."""
+    """Write GeoJSON by RFC 7946: longitude and latitude of WGS 84, seven decimals; large, and slow
+    to open."""
     import pyogrio
 
     layer = stream.layer
@@ -53,7 +55,8 @@ def write_geojson(path: Path, stream: Stream) -> None:
         geometry_name="geometry",
         geometry_type=layer.geometry_type,
         crs=layer.wkt,
-        layer_options={"RFC7946": "YES"} | ({"DESCRIPTION": layer.about.abstract} if layer.about.abstract else {}),
+        layer_options={"RFC7946": "YES"}
+        | ({"DESCRIPTION": layer.about.abstract} if layer.about.abstract else {}),
     )
 
 
@@ -62,7 +65,8 @@ SHAPEFILE_BYTES = 2**31 - 1
 
 
 def write_shapefile(path: Path, stream: Stream) -> None:
-    """Write a shapefile with its table in UTF-8; `InputError` where it would become larger than shapefiles may be.
+    """Write a shapefile with its table in UTF-8; `InputError` where it would become larger than
+    shapefiles may be.
 
     Names of columns have ten letters at most there: `short_names`.
     """
@@ -70,18 +74,22 @@ def write_shapefile(path: Path, stream: Stream) -> None:
 
     layer = stream.layer
     names = short_names(stream.columns.names[:-1])
-    schema = pa.schema([field.with_name(names.get(field.name, field.name)) for field in stream.columns])
+    schema = pa.schema(
+        [field.with_name(names.get(field.name, field.name)) for field in stream.columns]
+    )
 
     def renamed() -> Iterator[pa.RecordBatch]:
         shapes = 0
         for batch in stream:
             shapes += batch["geometry"].nbytes
             if shapes > SHAPEFILE_BYTES:
-                raise InputError(f"{path.name} would be larger than the 2 GB of a shapefile; end it in .gpkg")
+                raise InputError(
+                    f"{path.name} would be larger than the 2 GB of a shapefile; end it in .gpkg"
+                )
             yield batch.rename_columns(schema.names).cast(schema)
 
     pyogrio.write_arrow(
-        pa.RecordBatchReader.from_batches(schema, _remembered(stream, renamed())),
+        pa.RecordBatchReader.from_batches(schema, _reraise_stream_error(stream, renamed())),
         path,
         layer=path.stem,
         driver="ESRI Shapefile",
@@ -93,8 +101,11 @@ def write_shapefile(path: Path, stream: Stream) -> None:
     )
 
 
-def _remembered(stream: Stream, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches; what goes wrong is what went wrong with the stream, since Arrow hands on no exception."""
+def _reraise_stream_error(
+    stream: Stream, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The batches; what goes wrong is what went wrong with the stream, since Arrow hands on no
+    exception."""
     try:
         yield from batches
     except BaseException as error:
@@ -103,14 +114,21 @@ def _remembered(stream: Stream, batches: Iterable[pa.RecordBatch]) -> Iterator[p
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of at most ten letters, no two alike: words are cut, `perimeter_m` to `perimete_m`, rather than the end."""
+    """Names of at most ten letters, no two alike: words are cut, `perimeter_m` to `perimete_m`,
+    rather than the end."""
     short: dict[str, str] = {}
     for name in names:
         plain = name
         if len(name.encode()) > SHAPEFILE_NAME:
             first, *rest = name.split("_")
             end = f"_{rest[-1]}" if rest and len(rest[-1].encode()) < 6 else ""
-            plain = _cut("_".join([first, *(rest[:-1] if end else rest)]), SHAPEFILE_NAME - len(end.encode())) + end
+            plain = (
+                _cut(
+                    "_".join([first, *(rest[:-1] if end else rest)]),
+                    SHAPEFILE_NAME - len(end.encode()),
+                )
+                + end
+            )
         number, own = 1, plain
         while own.lower() in {other.lower() for other in short.values()}:
             number += 1
@@ -151,7 +169,8 @@ def _registered() -> Mapping[str, EntryPoint]:
 
 
 def find_writer(path: str | Path) -> Writer:
-    """What writes files of that suffix; `InputError` where nothing does, or where its package does not load."""
+    """What writes files of that suffix; `InputError` where nothing does, or where its package does
+    not load."""
     suffix = Path(path).suffix.lower()
     if suffix in WRITERS:
         return WRITERS[suffix]
@@ -161,15 +180,19 @@ def find_writer(path: str | Path) -> Writer:
     try:
         writer: Writer = point.load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"the writer of {suffix} files, {point.value}, does not load: {error}") from error
+        raise InputError(
+            f"the writer of {suffix} files, {point.value}, does not load: {error}"
+        ) from error
     return writer
 
 
 def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: Layer) -> int:
-    """Number of features written to `path`, which appears whole or not at all; its suffix decides the format.
+    """Number of features written to `path`, which appears whole or not at all; its suffix decides
+    the format.
 
-    `batches` have the columns of `layer.schema` and are taken one at a time. Raises `InputError` for a suffix without a
-    format and where the file cannot be written; what `batches` raises passes through.
+    `batches` have the columns of `layer.schema` and are taken one at a time. Raises `InputError`
+    for a suffix without a format and where the file cannot be written; what `batches` raises passes
+    through.
     """
     writer = find_writer(path)
     with ThreadPoolExecutor(1) as beside:
@@ -179,7 +202,8 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     from pyogrio.errors import DataLayerError, DataSourceError
 
     path, stream = Path(path), Stream(chain(first, batches), layer)
-    # A folder for the unfinished file, for SQLite's journal and whatever else a driver puts beside it.
+    # A folder for the unfinished file, for SQLite's journal and whatever else a driver puts beside
+    # it.
     work = path.with_name(f".{path.name}.unfinished")
     try:
         shutil.rmtree(work, ignore_errors=True)  # what a crash left
@@ -192,7 +216,9 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
         if stream.failure is not None:
             raise stream.failure from None
-        raise InputError(f"{path} cannot be written: {error}; is its folder there, writable and not full?") from error
+        raise InputError(
+            f"{path} cannot be written: {error}; is its folder there, writable and not full?"
+        ) from error
     except RuntimeError:
         if stream.failure is not None:
             raise stream.failure from None

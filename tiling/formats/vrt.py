@@ -1,6 +1,7 @@
 """Parts joined into one raster: a virtual mosaic, as a GDAL VRT.
 
-The mosaic is a GDAL VRT, and the COG driver streams through it block by block, so memory does not grow with the raster.
+The mosaic is a GDAL VRT, and the COG driver streams through it block by block, so memory does not
+grow with the raster.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from tiling.grid.window import Window
 from tiling.io.profiles import BLOCK
 
 OPEN_PARTS = 16
-"""Parts that GDAL keeps open at once. Each takes two or three megabytes, and GDAL's own limit is 450."""
+"""Parts that GDAL keeps open at once. Each takes two or three megabytes, and GDAL's own limit is
+450."""
 LegendRows = Sequence[tuple[int, str, str]]
 
 
@@ -49,11 +51,13 @@ def write_mosaic(
     names: Sequence[str] = (),
     tags: Mapping[str, str] = {},
 ) -> Path:
-    """Write the VRT at `path` that shows `bands` of `parts`, in raster order, as one uint8 raster on `geobox`.
+    """Write the VRT at `path` that shows `bands` of `parts`, in raster order, as one uint8 raster
+    on `geobox`.
 
-    Pixels of no part are `nodata`. With a `legend` bands get its colour table and category names; `names` are those of
-    the bands themselves, `tags` metadata of the whole. Each row of parts is a VRT of its own beside it, which GDAL
-    opens when it comes to it: of a hundred thousand parts it knows a few hundred at a time.
+    Pixels of no part are `nodata`. With a `legend` bands get its colour table and category names;
+    `names` are those of the bands themselves, `tags` metadata of the whole. Each row of parts is a
+    VRT of its own beside it, which GDAL opens when it comes to it: of a hundred thousand parts it
+    knows a few hundred at a time.
     """
     rows = []
     for row, members in groupby(parts, key=lambda part: part.window.row):
@@ -61,8 +65,15 @@ def write_mosaic(
         if len(shown) > 1:
             window = reduce(or_, (each.window for each in shown))
             file = path.with_name(f"{path.stem}-{row}{path.suffix}")
-            inside = [each._replace(window=each.window.moved(-window.row, -window.col)) for each in shown]
-            _write_vrt(file, window.shape, [_band(number, nodata) for number, _ in enumerate(bands, 1)], inside)
+            inside = [
+                each._replace(window=each.window.shift(-window.row, -window.col)) for each in shown
+            ]
+            _write_vrt(
+                file,
+                window.shape,
+                [_band(number, nodata) for number, _ in enumerate(bands, 1)],
+                inside,
+            )
             shown = [_Shown(file, window, range(1, len(bands) + 1))]
         rows += shown
     described = [_band(number, nodata, legend, names) for number, _ in enumerate(bands, 1)]
@@ -88,28 +99,35 @@ def _write_vrt(
     geobox: GeoBox | None = None,
     tags: Mapping[str, str] = {},
 ) -> None:
-    """Write the VRT of that height and width source by source: as a tree the sources would take kilobytes each."""
+    """Write the VRT of that height and width source by source: as a tree the sources would take
+    kilobytes each."""
     root = Element("VRTDataset", rasterXSize=str(shape[1]), rasterYSize=str(shape[0]))
     if geobox is not None:
         _text(root, "SRS", geobox.crs.to_wkt() if geobox.crs else "")
-        _text(root, "GeoTransform", ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)))
+        _text(
+            root,
+            "GeoTransform",
+            ", ".join(repr(float(x)) for x in Affine.to_gdal(geobox.transform)),
+        )
     if tags:
         metadata = SubElement(root, "Metadata")
         for key, text in tags.items():
             _text(metadata, "MDI", text, key=key)
     with open(path, "w", encoding="utf-8") as file:
-        file.write(_opened(root))
+        file.write(_open_tag(root))
         for place, band in enumerate(bands):
-            file.write(_opened(band))
+            file.write(_open_tag(band))
             for each in shown:
                 file.write(tostring(_source(each, each.bands[place]), encoding="unicode"))
             file.write(f"</{band.tag}>")
         file.write(f"</{root.tag}>")
 
 
-def _opened(element: Element) -> str:
+def _open_tag(element: Element) -> str:
     """An element with its children, not yet closed."""
-    return tostring(element, encoding="unicode", short_empty_elements=False).removesuffix(f"</{element.tag}>")
+    return tostring(element, encoding="unicode", short_empty_elements=False).removesuffix(
+        f"</{element.tag}>"
+    )
 
 
 def _source(shown: _Shown, band: int) -> Element:
@@ -139,5 +157,7 @@ def _colours(raster: Element, legend: LegendRows) -> None:
     for value in range(max(by_value) + 1):
         name, colour = by_value.get(value, ("No data" if value == 0 else "", "#000000"))
         red, green, blue = (str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
-        SubElement(table, "Entry", c1=red, c2=green, c3=blue, c4="255" if value in by_value else "0")
+        SubElement(
+            table, "Entry", c1=red, c2=green, c3=blue, c4="255" if value in by_value else "0"
+        )
         _text(names, "Category", name)

@@ -1,4 +1,5 @@
-"""Chips summed up where they overlap: what they add to each pixel of a shard, in rows that fit into memory."""
+"""Chips summed up where they overlap: what they add to each pixel of a shard, in rows that fit into
+memory."""
 
 from __future__ import annotations
 
@@ -13,14 +14,16 @@ from tiling.grid.window import Window
 Scores = npt.NDArray[np.float32]
 
 
-def summed(
+def overlap_add(
     core: Window, tiles: Sequence[Tile], scores: Iterable[Scores | None]
 ) -> Iterator[tuple[Window, Scores | None]]:
-    """The sums of `scores (…, y, x)` over all chips, for the pixels of `core`, in strips of whole rows from the top.
+    """The sums of `scores (…, y, x)` over all chips, for the pixels of `core`, in strips of whole
+    rows from the top.
 
-    Each of the `tiles`, in raster order, has the scores of its chip; None adds nothing, and a strip to which nothing
-    was added is None. Every pixel adds up in the order of the tiles, so that no sum depends on who else is there. A
-    strip is complete when the next tile begins below it: memory holds about one row of chips.
+    Each of the `tiles`, in raster order, has the scores of its chip; None adds nothing, and a strip
+    to which nothing was added is None. Every pixel adds up in the order of the tiles, so that no
+    sum depends on who else is there. A strip is complete when the next tile begins below it: memory
+    holds about one row of chips.
     """
     done, total = core.row, None
     for tile, added in zip(tiles, scores, strict=True):
@@ -33,25 +36,27 @@ def summed(
             continue
         reach = tile.chip.row_stop if tile.chip.row_stop < core.row_stop else core.row_stop
         if total is None or total.shape[-2] < reach - done:
-            total = _lengthened(total, added, reach - done, core.width)
-        total[(..., *here.moved(-done, -core.col).within(Window.of_shape(*total.shape[-2:])))] += added[
-            (..., *here.within(tile.chip))
-        ]
+            total = _grow_rows(total, added, reach - done, core.width)
+        total[(..., *here.shift(-done, -core.col).within(Window.of_shape(*total.shape[-2:])))] += (
+            added[(..., *here.within(tile.chip))]
+        )
     yield from _strip(core, done, core.row_stop, total)
 
 
-def _lengthened(total: Scores | None, like: Scores, height: int, width: int) -> Scores:
+def _grow_rows(total: Scores | None, like: Scores, height: int, width: int) -> Scores:
     longer = np.zeros((*like.shape[:-2], height, width), np.float32)
     if total is not None:
         longer[..., : total.shape[-2], :] = total
     return longer
 
 
-def _strip(core: Window, start: int, stop: int, total: Scores | None) -> Iterator[tuple[Window, Scores | None]]:
+def _strip(
+    core: Window, start: int, stop: int, total: Scores | None
+) -> Iterator[tuple[Window, Scores | None]]:
     """Rows `start … stop - 1`; `total` may be shorter, where nothing was added."""
     if start == stop:
         return
     window = Window(start, core.col, stop - start, core.width)
     if total is not None and total.shape[-2] < stop - start:
-        total = _lengthened(total, total, stop - start, core.width)
+        total = _grow_rows(total, total, stop - start, core.width)
     yield window, None if total is None else total[..., : stop - start, :]

@@ -1,4 +1,5 @@
-"""How grids lie to each other: the same pixels, the same lattice a few pixels away, elsewhere, all of them together."""
+"""How grids lie to each other: the same pixels, the same lattice a few pixels away, elsewhere, all
+of them together."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def finest(grids: Sequence[GeoBox]) -> GeoBox:
 
 
 def place_on(one: GeoBox, other: GeoBox) -> tuple[int, int] | None:
-    """Row and column of `other` that the first pixel of `one` is; None where their pixels are not the same squares."""
+    """Row and column of `other` that the first pixel of `one` is; None where their pixels are not
+    the same squares."""
     if one.crs != other.crs:
         return None
     a, b = one.affine, other.affine
@@ -45,7 +47,11 @@ def place_on(one: GeoBox, other: GeoBox) -> tuple[int, int] | None:
     last_col, last_row = ~b @ (a.c + one.width * a.a, a.f + one.height * a.e)
     ends = (row, col, last_row - one.height, last_col - one.width)
     place = round(row), round(col)
-    return place if all(abs(end - at) < _SAME for end, at in zip(ends, place * 2, strict=True)) else None
+    return (
+        place
+        if all(abs(end - at) < _SAME for end, at in zip(ends, place * 2, strict=True))
+        else None
+    )
 
 
 def edges(box: GeoBox) -> Bounds:
@@ -55,13 +61,16 @@ def edges(box: GeoBox) -> Bounds:
 
 
 def check_overlap(path: str, one: GeoBox, grid: GeoBox) -> None:
-    """Refuse a file that lies elsewhere. Looks at points: outlines break at the antimeridian and at the poles."""
+    """Refuse a file that lies elsewhere. Looks at points: outlines break at the antimeridian and at
+    the poles."""
     if one == grid:
         return
     try:
         apart = not (_reaches(one, grid) or _reaches(grid, one))
     except ProjError as error:
-        raise InputError(f"{path} has a CRS from which PROJ knows no way to the scene's; reproject it") from error
+        raise InputError(
+            f"{path} has a CRS from which PROJ knows no way to the scene's; reproject it"
+        ) from error
     if apart:
         raise InputError(f"{path} lies elsewhere than the scene; give a file of the same place")
 
@@ -76,9 +85,11 @@ def _reaches(one: GeoBox, other: GeoBox) -> bool:
 
 
 def bounds_in(crs: CRS | None, bounds: Bounds, of: CRS | None) -> Bounds:
-    """Bounds in `crs` of what lies within `bounds` in the CRS `of`; infinite where a part of it has no place there.
+    """Bounds in `crs` of what lies within `bounds` in the CRS `of`; infinite where a part of it has
+    no place there.
 
-    Points along the outline are followed: between two of them the sides of a Sentinel-2 tile bulge by centimetres.
+    Points along the outline are followed: between two of them the sides of a Sentinel-2 tile bulge
+    by centimetres.
     """
     if crs == of:
         return bounds
@@ -96,18 +107,22 @@ def bounds_of(grid: GeoBox) -> Bounds:
     return min(first, last), min(top, bottom), max(first, last), max(top, bottom)
 
 
-def extended(grid: GeoBox, bounds: Bounds) -> GeoBox:
-    """The grid that continues the pixels of `grid` over `bounds` in its CRS, and begins and ends on whole pixels."""
+def extend_to(grid: GeoBox, bounds: Bounds) -> GeoBox:
+    """The grid that continues the pixels of `grid` over `bounds` in its CRS, and begins and ends on
+    whole pixels."""
     corners = [~grid.affine @ corner for corner in ((bounds[0], bounds[1]), (bounds[2], bounds[3]))]
     cols, rows = zip(*corners, strict=True)
     # A hundredth of a pixel is no reason for one more.
     left, top = math.floor(min(cols) + _SAME), math.floor(min(rows) + _SAME)
     right, bottom = math.ceil(max(cols) - _SAME), math.ceil(max(rows) - _SAME)
-    return GeoBox((bottom - top, right - left), grid.affine @ Affine.translation(left, top), grid.crs)
+    return GeoBox(
+        (bottom - top, right - left), grid.affine @ Affine.translation(left, top), grid.crs
+    )
 
 
 def window_on(grid: GeoBox, one: GeoBox) -> Window:
-    """The pixels of `grid` that another grid may reach, two more on each side; beyond them it has none."""
+    """The pixels of `grid` that another grid may reach, two more on each side; beyond them it has
+    none."""
     west, south, east, north = bounds_in(grid.crs, bounds_of(one), one.crs)
     if not all(map(math.isfinite, (west, south, east, north))):
         return Window.of_shape(*grid.shape)
@@ -123,7 +138,7 @@ def geobox_of(source: rasterio.DatasetReader) -> GeoBox:
     return GeoBox(source.shape, source.transform, source.crs.to_wkt())
 
 
-def sorted_bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
+def north_up_bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
     """West, south, east, north of a raster, also of one whose rows run north."""
     (west, east), (south, north) = sorted(source.bounds[0::2]), sorted(source.bounds[1::2])
     return west, south, east, north

@@ -1,4 +1,5 @@
-"""How far it is from one pixel to the next, in metres on the ground: the same for a pixel however it is read."""
+"""How far it is from one pixel to the next, in metres on the ground: the same for a pixel however
+it is read."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ Floats = npt.NDArray[np.float64]
 class PixelSpacing:
     """Ground distances between the centres of neighbouring pixels of a grid.
 
-    On a geographic grid each row has its own, from the ellipsoid's radii of curvature there. On any other each lattice
-    cell, the same as for areas, has the geodesic lengths of its middle lines. Where the Earth ends inside a cell, or
-    the CRS has no ellipsoid, pixels are as far apart as on the map.
+    On a geographic grid each row has its own, from the ellipsoid's radii of curvature there. On any
+    other each lattice cell, the same as for areas, has the geodesic lengths of its middle lines.
+    Where the Earth ends inside a cell, or the CRS has no ellipsoid, pixels are as far apart as on
+    the map.
     """
 
     geobox: GeoBox
@@ -31,11 +33,13 @@ class PixelSpacing:
     def __post_init__(self) -> None:
         if self.geobox.crs is None:
             raise InputError(
-                "a raster without a CRS has no distances; assign one, for example with gdal_edit.py -a_srs"
+                "a raster without a CRS has no distances; assign one, for example with "
+                "gdal_edit.py -a_srs"
             )
 
     def read(self, window: Window) -> tuple[Floats, Floats]:
-        """`(y, x) float64` metres to the next row and to the next column, for the pixels of a window; read-only."""
+        """`(y, x) float64` metres to the next row and to the next column, for the pixels of a
+        window; read-only."""
         if self._crs.is_geographic and self.geobox.axis_aligned:
             down, across = (of_rows[:, None] for of_rows in self._by_row(window))
         else:
@@ -59,7 +63,8 @@ class PixelSpacing:
         return float(max(down[0, 0], across[0, 0]))
 
     def _by_row(self, window: Window) -> tuple[Floats, Floats]:
-        """Meridian arc and arc of the parallel (Snyder, Map Projections: A Working Manual, eq. 4-19 and 4-21)."""
+        """Meridian arc and arc of the parallel (Snyder, Map Projections: A Working Manual, eq. 4-19
+        and 4-21)."""
         affine, ellipsoid = self.geobox.affine, self._crs.get_geod()
         assert ellipsoid is not None  # a geographic CRS has one
         radians = self._crs.axis_info[0].unit_conversion_factor
@@ -71,14 +76,16 @@ class PixelSpacing:
         return down, np.maximum(across, 1e-9)  # at a pole all columns meet
 
     def _by_cell(self, cells: Window) -> tuple[Floats, Floats]:
-        """`(cell row, cell col)` metres per pixel down and across the middle of each lattice cell."""
+        """`(cell row, cell col)` metres per pixel down and across the middle of each lattice
+        cell."""
         a, b, c, d, e, f = self.geobox.affine[:6]
         on_map, cell = self._on_map, self._cell
         ellipsoid: Geod | None = self._crs.get_geod() if self._crs.geodetic_crs else None
         if ellipsoid is None:
             return np.full(cells.shape, on_map[0]), np.full(cells.shape, on_map[1])
         col, row = np.meshgrid(
-            (np.arange(cells.col, cells.col_stop) + 0.5) * cell, (np.arange(cells.row, cells.row_stop) + 0.5) * cell
+            (np.arange(cells.col, cells.col_stop) + 0.5) * cell,
+            (np.arange(cells.row, cells.row_stop) + 0.5) * cell,
         )
         to_lonlat = Transformer.from_crs(self._crs, self._crs.geodetic_crs, always_xy=True)
 

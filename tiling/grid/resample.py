@@ -1,6 +1,8 @@
-"""Pixels of one grid at the places of another: each follows from its own place alone, whatever window it is read in.
+"""Pixels of one grid at the places of another: each follows from its own place alone, whatever
+window it is read in.
 
-GDAL's warper is not asked: it judges the bands of a file together, and holds more memory than a shard does.
+GDAL's warper is not asked: it judges the bands of a file together, and holds more memory than a
+shard does.
 """
 
 from __future__ import annotations
@@ -28,19 +30,23 @@ _CELL = 32
 """Pixels between two places that are transformed themselves, where the CRS is another."""
 
 _ERROR = 0.01
-"""Part of a source's pixel by which places between them may be off; else each place is transformed itself."""
+"""Part of a source's pixel by which places between them may be off; else each place is transformed
+itself."""
 
 _AT_ONCE, _MOST_STORED = 2**18, 2**22
-"""Pixels that are computed, and stored pixels that are read for them, at once: the memory this takes."""
+"""Pixels that are computed, and stored pixels that are read for them, at once: the memory this
+takes."""
 
 
 def resample(
     read: Read, source: GeoBox, grid: GeoBox, window: Window, dtype: npt.DTypeLike, *, smooth: bool
 ) -> tuple[Pixels, Valid]:
-    """Pixels `(y, x)` of a window of `grid`, and which of them hold data: those whose nearest stored pixel does.
+    """Pixels `(y, x)` of a window of `grid`, and which of them hold data: those whose nearest
+    stored pixel does.
 
-    `smooth` interpolates between the four nearest stored pixels that hold data; else the nearest is taken. A source
-    whose pixels are smaller than the grid's is looked up at the places of the grid's, not averaged.
+    `smooth` interpolates between the four nearest stored pixels that hold data; else the nearest is
+    taken. A source whose pixels are smaller than the grid's is looked up at the places of the
+    grid's, not averaged.
     """
     pixels, data = np.zeros(window.shape, dtype), np.zeros(window.shape, np.bool_)
     waiting = [window]
@@ -50,7 +56,7 @@ def resample(
             waiting += _halves(part)
             continue
         rows, cols = places(grid, source, part)
-        needed = _needed(rows, cols, source)
+        needed = _window_for(rows, cols, source)
         if needed is None:
             continue
         if needed.area > _MOST_STORED and part.area > 1:
@@ -58,12 +64,13 @@ def resample(
             continue
         stored, valid = read(needed)
         here = part.within(window)
-        pixels[here], data[here] = _looked_up(stored, valid, needed, source, rows, cols, smooth)
+        pixels[here], data[here] = _sample(stored, valid, needed, source, rows, cols, smooth)
     return pixels, data
 
 
 def places(grid: GeoBox, source: GeoBox, window: Window) -> tuple[Places, Places]:
-    """Row and column in `source`, in pixels from its corner, of the centre of each pixel of a window of `grid`.
+    """Row and column in `source`, in pixels from its corner, of the centre of each pixel of a
+    window of `grid`.
 
     Their shapes broadcast to `(y, x)`. Not finite where a pixel has no place in the source's CRS.
     """
@@ -81,8 +88,13 @@ def _places_by_cells(grid: GeoBox, source: GeoBox, window: Window) -> tuple[Plac
     The cells are those of the grid, so that windows that share a pixel share its place.
     """
     whole = window.on_grid(_CELL)
-    tops, lefts = np.arange(whole.row, whole.row_stop, _CELL), np.arange(whole.col, whole.col_stop, _CELL)
-    corners = _exact(grid, source, np.append(tops, whole.row_stop), np.append(lefts, whole.col_stop))
+    tops, lefts = (
+        np.arange(whole.row, whole.row_stop, _CELL),
+        np.arange(whole.col, whole.col_stop, _CELL),
+    )
+    corners = _exact(
+        grid, source, np.append(tops, whole.row_stop), np.append(lefts, whole.col_stop)
+    )
     middles = _exact(grid, source, tops + _CELL / 2, lefts + _CELL / 2)
     with np.errstate(invalid="ignore"):
         apart = [
@@ -101,14 +113,19 @@ def _places_by_cells(grid: GeoBox, source: GeoBox, window: Window) -> tuple[Plac
 def _between(corners: Places) -> Places:
     """Values at the corners of cells, interpolated at each of their pixels."""
     part = np.arange(_CELL) / _CELL
-    down, across = np.repeat(np.arange(corners.shape[0] - 1), _CELL), np.repeat(np.arange(corners.shape[1] - 1), _CELL)
+    down, across = (
+        np.repeat(np.arange(corners.shape[0] - 1), _CELL),
+        np.repeat(np.arange(corners.shape[1] - 1), _CELL),
+    )
     below, right = np.tile(part, corners.shape[0] - 1)[:, None], np.tile(part, corners.shape[1] - 1)
     rows = corners[down] * (1 - below) + corners[down + 1] * below
     between: Places = rows[:, across] * (1 - right) + rows[:, across + 1] * right
     return between
 
 
-def _exact(grid: GeoBox, source: GeoBox, rows: npt.NDArray[Any], cols: npt.NDArray[Any]) -> tuple[Places, Places]:
+def _exact(
+    grid: GeoBox, source: GeoBox, rows: npt.NDArray[Any], cols: npt.NDArray[Any]
+) -> tuple[Places, Places]:
     a, b = grid.affine, ~source.affine
     x, y = np.meshgrid(a.c + (cols + 0.5) * a.a, a.f + (rows + 0.5) * a.e)
     x, y = _transformer(str(grid.crs), str(source.crs)).transform(x, y)
@@ -119,7 +136,9 @@ class _Transformers(threading.local):
     """A thread's own: pyproj's are not safe to share."""
 
     def __init__(self) -> None:
-        self.between = lru_cache(maxsize=64)(lambda one, other: Transformer.from_crs(one, other, always_xy=True))
+        self.between = lru_cache(maxsize=64)(
+            lambda one, other: Transformer.from_crs(one, other, always_xy=True)
+        )
 
 
 _own = _Transformers()
@@ -129,7 +148,7 @@ def _transformer(one: str, other: str) -> Transformer:
     return _own.between(one, other)
 
 
-def _needed(rows: Places, cols: Places, source: GeoBox) -> Window | None:
+def _window_for(rows: Places, cols: Places, source: GeoBox) -> Window | None:
     """The stored pixels that these places look at; None where there are none."""
     there = _inside(rows, cols, source)
     if not there.any():
@@ -141,11 +160,19 @@ def _needed(rows: Places, cols: Places, source: GeoBox) -> Window | None:
 
 
 def _inside(rows: Places, cols: Places, source: GeoBox) -> Valid:
-    return (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)  # False where not finite
+    return (
+        (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+    )  # False where not finite
 
 
-def _looked_up(
-    stored: Pixels, valid: Valid, window: Window, source: GeoBox, rows: Places, cols: Places, smooth: bool
+def _sample(
+    stored: Pixels,
+    valid: Valid,
+    window: Window,
+    source: GeoBox,
+    rows: Places,
+    cols: Places,
+    smooth: bool,
 ) -> tuple[Pixels, Valid]:
     """What the stored pixels of a window say at these places."""
     there = _inside(rows, cols, source)
@@ -166,7 +193,9 @@ def _looked_up(
         row = index(rows - 0.5 + below, window.row, window.height)
         for right in (0, 1):
             col = index(cols - 0.5 + right, window.col, window.width)
-            weight = (down if below else 1 - down) * (across if right else 1 - across) * valid[row, col]
+            weight = (
+                (down if below else 1 - down) * (across if right else 1 - across) * valid[row, col]
+            )
             total += weight * known[row, col]
             weights += weight
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -16,7 +16,8 @@ _BLENDED = 4
 class Tile:
     """What a segmenter sees at once: `core`, the pixels it owns, inside `chip`, those it looks at.
 
-    Cores end at the raster's edge; chips have one shape in the whole lattice and may reach past the edge.
+    Cores end at the raster's edge; chips have one shape in the whole lattice and may reach past the
+    edge.
     """
 
     core: Window
@@ -27,7 +28,8 @@ class Tile:
 class Shard:
     """A block of tiles: the unit that is sent to a worker, written, retried and resumed.
 
-    `tiles` are those it computes, in raster order: they own the pixels of `core`, or their chips reach into it.
+    `tiles` are those it computes, in raster order: they own the pixels of `core`, or their chips
+    reach into it.
     """
 
     row: int
@@ -49,7 +51,8 @@ class Shard:
 
 
 def core_size(length: int, target: int, stride: int) -> int:
-    """Length of the cores along one axis: near `target`, equal for all but the last, a multiple of `stride`.
+    """Length of the cores along one axis: near `target`, equal for all but the last, a multiple of
+    `stride`.
 
     >>> core_size(4096, 1024, 32), core_size(1500, 1024, 32), core_size(1, 1024, 32)
     (1024, 1504, 32)
@@ -65,7 +68,7 @@ class Shards:
     However many they are, this is a few numbers.
     """
 
-    lattice: Lattice
+    lattice: TileGrid
     rows: range
     cols: range
 
@@ -81,17 +84,18 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Lattice:
+class TileGrid:
     """A raster of `height` × `width` px cut into tiles and shards, anchored at pixel (0, 0).
 
-    The tiles follow from `tile`, `margin` and `stride` alone. `shard` only says how many of them travel together and
-    changes no pixel. `margin` is rounded up to the `stride`, and so is every core: a network is shift-invariant only
-    modulo its stride, so every chip must start at a multiple of it.
+    The tiles follow from `tile`, `margin` and `stride` alone. `shard` only says how many of them
+    travel together and changes no pixel. `margin` is rounded up to the `stride`, and so is every
+    core: a network is shift-invariant only modulo its stride, so every chip must start at a
+    multiple of it.
 
-    With `blend` chips are put together where they overlap. All have the size that `tile` and `margin` say, whatever the
-    raster's, and a shard also computes the chips around it that reach into its core; it is no smaller than 4 tiles, or
-    most of its chips would be those. They may begin anywhere, but their length is whole strides: `margin` is what is
-    rounded up.
+    With `blend` chips are put together where they overlap. All have the size that `tile` and
+    `margin` say, whatever the raster's, and a shard also computes the chips around it that reach
+    into its core; it is no smaller than 4 tiles, or most of its chips would be those. They may
+    begin anywhere, but their length is whole strides: `margin` is what is rounded up.
     """
 
     height: int
@@ -113,9 +117,13 @@ class Lattice:
     @cached_property
     def core_shape(self) -> tuple[int, int]:
         if self.blend:
-            core = self.tile + (self.tile % 2 if self.stride % 2 == 0 else 0)  # else no margin makes whole strides
+            core = self.tile + (
+                self.tile % 2 if self.stride % 2 == 0 else 0
+            )  # else no margin makes whole strides
             return core, core
-        return core_size(self.height, self.tile, self.stride), core_size(self.width, self.tile, self.stride)
+        return core_size(self.height, self.tile, self.stride), core_size(
+            self.width, self.tile, self.stride
+        )
 
     @cached_property
     def chip_shape(self) -> tuple[int, int]:
@@ -126,7 +134,9 @@ class Lattice:
     def _margin(self) -> int:
         if self.blend:
             longer = range(self.margin, self.margin + self.stride)
-            return next(margin for margin in longer if (self.core_shape[0] + 2 * margin) % self.stride == 0)
+            return next(
+                margin for margin in longer if (self.core_shape[0] + 2 * margin) % self.stride == 0
+            )
         return -(-self.margin // self.stride) * self.stride
 
     @cached_property
@@ -150,7 +160,7 @@ class Lattice:
         """The tile in row `row` and column `col` of the tile grid."""
         (height, width) = self.core_shape
         full = Window(row * height, col * width, height, width)
-        return Tile(core=full & self.whole, chip=full.grown(self._margin))
+        return Tile(core=full & self.whole, chip=full.pad(self._margin))
 
     def shard_at(self, row: int, col: int) -> Shard:
         """The shard in row `row` and column `col` of the shard grid."""

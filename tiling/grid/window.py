@@ -73,25 +73,31 @@ class Window:
     def __contains__(self, other: Window) -> bool:
         return (self & other) == other
 
-    def grown(self, margin: int) -> Window:
+    def pad(self, margin: int) -> Window:
         """This window with `margin` more pixels on each side."""
-        return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
+        return Window(
+            self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin
+        )
 
-    def moved(self, rows: int, cols: int) -> Window:
+    def shift(self, rows: int, cols: int) -> Window:
         """This window `rows` further down and `cols` further right."""
         return Window(self.row + rows, self.col + cols, self.height, self.width)
 
     def within(self, outer: Window) -> tuple[slice, slice]:
-        """Index of these pixels in an array that holds the pixels of `outer`: `array[..., *window.within(outer)]`."""
+        """Index of these pixels in an array that holds the pixels of `outer`: `array[...,
+        *window.within(outer)]`."""
         if self not in outer:
             raise ValueError(f"{self} does not lie in {outer}")
         row, col = self.row - outer.row, self.col - outer.col
         return slice(row, row + self.height), slice(col, col + self.width)
 
     def on_grid(self, size: int) -> Window:
-        """The smallest window that holds this one and begins and ends on the fixed grid of `size` px from (0, 0)."""
+        """The smallest window that holds this one and begins and ends on the fixed grid of `size`
+        px from (0, 0)."""
         row, col = self.row // size * size, self.col // size * size
-        return Window(row, col, -(-self.row_stop // size) * size - row, -(-self.col_stop // size) * size - col)
+        return Window(
+            row, col, -(-self.row_stop // size) * size - row, -(-self.col_stop // size) * size - col
+        )
 
     @property
     def ranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -99,7 +105,8 @@ class Window:
         return (self.row, self.row_stop), (self.col, self.col_stop)
 
     def blocks(self, size: int) -> Iterator[Window]:
-        """This window cut along the fixed grid of `size` px that starts at (0, 0), in raster order."""
+        """This window cut along the fixed grid of `size` px that starts at (0, 0), in raster
+        order."""
         for row in range(self.row // size * size, self.row_stop, size):
             for col in range(self.col // size * size, self.col_stop, size):
                 yield Window(row, col, size, size) & self

@@ -1,6 +1,7 @@
 """How far a path may lead: which folders and hosts are opened, decided before anything opens them.
 
-GDAL knows two hundred formats, some of which fetch, run or read what a file merely names. A source needs five of them.
+GDAL knows two hundred formats, some of which fetch, run or read what a file merely names. A source
+needs five of them.
 """
 
 from __future__ import annotations
@@ -17,15 +18,23 @@ from tiling.errors import InputError
 SCHEMES = ("http", "https", "s3", "gs", "az", "abfs", "abfss")
 """Of addresses that may be a source."""
 
-_VIRTUAL = {"/vsicurl/": "", "/vsis3/": "s3://", "/vsigs/": "gs://", "/vsiaz/": "az://", "/vsiadls/": "abfs://"}
-"""GDAL's names for the same. Not /vsizip/ and its like: a small archive unpacks to any size, at every block anew."""
+_VIRTUAL = {
+    "/vsicurl/": "",
+    "/vsis3/": "s3://",
+    "/vsigs/": "gs://",
+    "/vsiaz/": "az://",
+    "/vsiadls/": "abfs://",
+}
+"""GDAL's names for the same. Not /vsizip/ and its like: a small archive unpacks to any size, at
+every block anew."""
 
 _MEMORY_FILE = re.compile(r"/vsimem/([0-9a-f-]{36})/\1\.\w*")
-"""Names that rasterio's `MemoryFile` gives: what this process holds in memory, and nobody else can name."""
+"""Names that rasterio's `MemoryFile` gives: what this process holds in memory, and nobody else can
+name."""
 
 
 @dataclass(frozen=True)
-class Reach:
+class AccessPolicy:
     """The folders and hosts from which files may be opened; None means from anywhere."""
 
     roots: tuple[Path, ...] | None = None
@@ -39,27 +48,31 @@ class Reach:
             if self.hosts is not None and host not in self.hosts:
                 known = ", ".join(self.hosts) or "no other machine"
                 raise InputError(
-                    f"{path} lies on {host}, and this server opens files of {known}; whoever runs it can add {host} to "
+                    f"{path} lies on {host}, and this server opens files of {known}; whoever runs "
+                    f"it can add {host} to "
                     "LANDWEAVE_ALLOWED_HOSTS"
                 )
-        elif self.roots is not None and not any(_resolved(path).is_relative_to(root.resolve()) for root in self.roots):
+        elif self.roots is not None and not any(
+            _resolve(path).is_relative_to(root.resolve()) for root in self.roots
+        ):
             raise InputError(
-                f"{path} lies outside the folders that this server opens ({', '.join(map(str, self.roots))}); put it "
+                f"{path} lies outside the folders that this server opens "
+                f"({', '.join(map(str, self.roots))}); put it "
                 "there, or have LANDWEAVE_DATA_ROOTS extended"
             )
 
 
-ANYWHERE = Reach()
+ANYWHERE = AccessPolicy()
 _reach = ANYWHERE
 
 
-def current() -> Reach:
+def current() -> AccessPolicy:
     """What this process may reach at the moment."""
     return _reach
 
 
 @contextmanager
-def confined(reach: Reach) -> Iterator[None]:
+def restrict_access(reach: AccessPolicy) -> Iterator[None]:
     """Within the block this process, all its threads, opens sources only within `reach`."""
     global _reach
     before, _reach = _reach, reach
@@ -70,8 +83,9 @@ def confined(reach: Reach) -> Iterator[None]:
 
 
 @contextmanager
-def reaching(folder: Path) -> Iterator[None]:
-    """Within the block a folder of this program's own, whose files nobody names, is within reach too."""
+def allow_folder(folder: Path) -> Iterator[None]:
+    """Within the block a folder of this program's own, whose files nobody names, is within reach
+    too."""
     global _reach
     before = _reach
     if before.roots is not None:
@@ -82,8 +96,9 @@ def reaching(folder: Path) -> Iterator[None]:
         _reach = before
 
 
-def check_reach(path: str) -> None:
-    """Raise `InputError` where a path, to read or to write, leads out of what this process is confined to."""
+def check_access(path: str) -> None:
+    """Raise `InputError` where a path, to read or to write, leads out of what this process is
+    confined to."""
     _reach.check(path)
 
 
@@ -101,18 +116,26 @@ def in_memory(path: str) -> bool:
 
 
 def host_of(path: str) -> str | None:
-    """The host or bucket an address names; None for a file of this machine. `InputError` for any other way to one."""
+    """The host or bucket an address names; None for a file of this machine. `InputError` for any
+    other way to one."""
     if is_there(path):
         return None
-    address = next((s + path.removeprefix(p) for p, s in _VIRTUAL.items() if path.startswith(p)), path)
+    address = next(
+        (s + path.removeprefix(p) for p, s in _VIRTUAL.items() if path.startswith(p)), path
+    )
     if address.startswith("/vsi"):
-        raise InputError(f"{path} is a virtual file of a kind that is not read; unpack it and give the raster itself")
+        raise InputError(
+            f"{path} is a virtual file of a kind that is not read; unpack it and give the raster "
+            "itself"
+        )
     found = re.match(r"(\w[\w+.-]+):", address)
     if found is None or address.startswith("file://"):
         return None
     scheme = found[1]
     if scheme not in SCHEMES or not address.startswith(f"{scheme}://"):
-        raise InputError(f"{path} is neither a file nor an address; give a path, or {', '.join(SCHEMES[:4])}://…")
+        raise InputError(
+            f"{path} is neither a file nor an address; give a path, or {', '.join(SCHEMES[:4])}://…"
+        )
     try:
         parts = urlsplit(address)
         name = parts.hostname if scheme.startswith("http") else parts.netloc
@@ -127,5 +150,5 @@ def local_path(path: str) -> Path:
     return Path(path.removeprefix("file://")) if not is_there(path) else Path(path)
 
 
-def _resolved(path: str) -> Path:
+def _resolve(path: str) -> Path:
     return local_path(path).resolve()

@@ -9,7 +9,10 @@ READ = "GeoTIFF, VRT, JPEG 2000, ERDAS Imagine and ENVI files"
 """What is read, for a person."""
 
 _UNPACK = "unpack it and give the folder that comes of it"
-_PLACED = "such pictures seldom say where they lie: gdal_translate -a_srs EPSG:… -a_ullr WEST NORTH EAST SOUTH"
+_PLACED = (
+    "such pictures seldom say where they lie: gdal_translate -a_srs EPSG:… -a_ullr WEST "
+    "NORTH EAST SOUTH"
+)
 _PARTS = "gdalinfo lists what is inside, and this writes a part:"
 
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
@@ -19,10 +22,18 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG", "a PNG picture", f"{_PLACED} {{path}} {{stem}}.tif"),
     (b"\xff\xd8\xff", "a JPEG picture", f"{_PLACED} {{path}} {{stem}}.tif"),
     (b"CDF", "a netCDF file", f"{_PARTS} gdal_translate NETCDF:{{path}}:VARIABLE {{stem}}.tif"),
-    (b"\x89HDF", "an HDF5 or netCDF-4 file", f"{_PARTS} gdal_translate NETCDF:{{path}}:VARIABLE {{stem}}.tif"),
+    (
+        b"\x89HDF",
+        "an HDF5 or netCDF-4 file",
+        f"{_PARTS} gdal_translate NETCDF:{{path}}:VARIABLE {{stem}}.tif",
+    ),
     (b"\x0e\x03\x13\x01", "an HDF4 file", f"{_PARTS} gdal_translate SUBDATASET {{stem}}.tif"),
     (b"GRIB", "a GRIB file", "gdal_translate {path} {stem}.tif"),
-    (b"SQLite format 3", "a database such as a GeoPackage", "if it holds a raster: gdal_translate {path} {stem}.tif"),
+    (
+        b"SQLite format 3",
+        "a database such as a GeoPackage",
+        "if it holds a raster: gdal_translate {path} {stem}.tif",
+    ),
     (b"%PDF", "a PDF", "gdal_translate {path} {stem}.tif"),
     (b"msid", "a MrSID file", "gdal_translate {path} {stem}.tif"),
     (b"ncols", "an ASCII grid", "gdal_translate -a_srs EPSG:… {path} {stem}.tif"),
@@ -31,7 +42,8 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def foreign(path: str) -> str | None:
-    """What a file is that is not read, and how it becomes one that is; None where it is of no kind known here."""
+    """What a file is that is not read, and how it becomes one that is; None where it is of no kind
+    known here."""
     file = Path(path)
     if re.search(r"(?:^|_)MTD(?:_\w+)?\.xml$", file.name) or file.name == "manifest.safe":
         return f"{path} describes a Sentinel product; give its folder: {file.parent}"
@@ -47,4 +59,7 @@ def foreign(path: str) -> str | None:
         kind = (b"", "a tar archive", _UNPACK)
     if kind is None:
         return None
-    return f"{path} is {kind[1]}, and only {READ} are read; {kind[2].format(path=path, stem=file.stem)}"
+    return (
+        f"{path} is {kind[1]}, and only {READ} are read; "
+        f"{kind[2].format(path=path, stem=file.stem)}"
+    )

@@ -1,4 +1,5 @@
-"""Open rasters: one door they come in by, a pool of those that the next reader takes, and what is said of errors."""
+"""Open rasters: one door they come in by, a pool of those that the next reader takes, and what is
+said of errors."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
-from tiling.errors import Away, Damaged, InputError
+from tiling.errors import Damaged, InputError, RemoteUnavailable
 from tiling.grid.window import Window
 from tiling.io import remote_cache
 from tiling.io.access import in_memory, is_there
 from tiling.io.containers import READ, foreign
 from tiling.io.drivers import driver_for
 from tiling.io.gdal_config import gdal_options
-from tiling.io.remote import ATTEMPTS, BACKOFF, known
+from tiling.io.remote import ATTEMPTS, BACKOFF, last_identity
 from tiling.io.urls import gdal_path, is_local
 
 Pixels = npt.NDArray[Any]
@@ -40,7 +41,8 @@ LARGEST_BLOCK = 128 * 2**20
 MOST_BANDS = 4096
 """Bands of a source: imaging spectrometers have hundreds, and GDAL takes its time for each."""
 _PATCH, _PATCHES = 64, 4
-"""Side of the patches at which a band is glimpsed, and how many of them there are in each direction."""
+"""Side of the patches at which a band is glimpsed, and how many of them there are in each
+direction."""
 _STORED = {"complex_int16": "complex64"}
 """numpy has no word for GDAL's complex integers."""
 _SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
@@ -48,18 +50,22 @@ _SAFE = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
 
 
 def open_dataset(path: str) -> Any:
-    """An open rasterio dataset of a file or a URL; `InputError` where there is none, or none that may be opened."""
+    """An open rasterio dataset of a file or a URL; `InputError` where there is none, or none that
+    may be opened."""
     driver = driver_for(path)
     if is_local(path) and not is_there(path) and not in_memory(path):
         raise InputError(f"{path} does not exist; check the path")
     reason = ""
     for left in reversed(range(_attempts(path))):
-        copy = None if is_local(path) else remote_cache.fetched(path, remote_cache.SMALL)
+        copy = None if is_local(path) else remote_cache.fetch_whole(path, remote_cache.SMALL)
         place = gdal_path(path) if copy is None else str(copy)
         try:
             with environment(place):
                 dataset = rasterio.open(place, driver=driver)
-        except (RasterioError, UnicodeDecodeError) as error:  # the latter of a CRS whose name is not UTF-8
+        except (
+            RasterioError,
+            UnicodeDecodeError,
+        ) as error:  # the latter of a CRS whose name is not UTF-8
             reason = _reason(path, error)
         else:
             _check_shape(path, dataset)
@@ -69,15 +75,19 @@ def open_dataset(path: str) -> Any:
             time.sleep(BACKOFF)
     if is_local(path) and (sentence := foreign(path)):
         raise InputError(sentence)
-    raise InputError(f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}")  # see _at_place
+    raise InputError(
+        f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}"
+    )  # see _at_place
 
 
 def _check_shape(path: str, dataset: Any) -> None:
-    """Refuse what a header declares and nobody has time for, or to be decoded at once and no memory may hold."""
+    """Refuse what a header declares and nobody has time for, or to be decoded at once and no memory
+    may hold."""
     if (count := dataset.count) > MOST_BANDS:
         dataset.close()
         raise InputError(
-            f"{path} declares {count:,} bands, and up to {MOST_BANDS:,} are read; if its header is not damaged, take "
+            f"{path} declares {count:,} bands, and up to {MOST_BANDS:,} are read; if its header "
+            "is not damaged, take "
             f"some of them: gdal_translate -b 1 -b 2 {path} some.tif"
         )
     together = dataset.count if dataset.interleaving is Interleaving.pixel else 1
@@ -86,8 +96,10 @@ def _check_shape(path: str, dataset: Any) -> None:
         if size > LARGEST_BLOCK:
             dataset.close()
             raise InputError(
-                f"{path} declares blocks of {width:,} × {height:,} pixels, {size / 2**20:,.0f} MiB each, and up to "
-                f"{LARGEST_BLOCK >> 20} are read; tile it: gdal_translate -co TILED=YES {path} tiled.tif"
+                f"{path} declares blocks of {width:,} × {height:,} pixels, {size / 2**20:,.0f} "
+                "MiB each, and up to "
+                f"{LARGEST_BLOCK >> 20} are read; tile it: gdal_translate -co TILED=YES {path} "
+                "tiled.tif"
             )
 
 
@@ -106,21 +118,26 @@ def _check_latitudes(path: str, dataset: Any) -> None:
     if np.abs(latitude).max() > pole + 1e-3 * pixel:
         dataset.close()
         raise InputError(
-            f"{path} reaches from {latitude.min():.7g}° to {latitude.max():.7g}° of latitude, and there is nothing "
-            f"beyond {pole:g}°; mend its georeference with gdal_edit.py -a_ullr, or cut those rows off with "
+            f"{path} reaches from {latitude.min():.7g}° to {latitude.max():.7g}° of latitude, and "
+            "there is nothing "
+            f"beyond {pole:g}°; mend its georeference with gdal_edit.py -a_ullr, or cut those "
+            "rows off with "
             f"gdal_translate -srcwin"
         )
 
 
 @contextmanager
 def environment(path: str) -> Iterator[None]:
-    """GDAL set up to read that file, wherever it lies; one thread at a time reads from other machines.
+    """GDAL set up to read that file, wherever it lies; one thread at a time reads from other
+    machines.
 
-    Otherwise two may wait for each other for ever. rasterio 1.4 looks for masks at the start of each read while it
-    holds Python's lock; where that takes a piece of the header which another thread is fetching, GDAL waits for that
-    thread. If the server makes the other ask again, GDAL warns, and rasterio's handler of warnings wants Python's lock.
+    Otherwise two may wait for each other for ever. rasterio 1.4 looks for masks at the start of
+    each read while it holds Python's lock; where that takes a piece of the header which another
+    thread is fetching, GDAL waits for that thread. If the server makes the other ask again, GDAL
+    warns, and rasterio's handler of warnings wants Python's lock.
     """
-    # Without a session: with boto3 installed rasterio would ask it for credentials each time, GDAL finds them itself.
+    # Without a session: with boto3 installed rasterio would ask it for credentials each time, GDAL
+    # finds them itself.
     with (
         nullcontext() if is_local(path) else _turn,
         rasterio.Env(session=DummySession(), **gdal_options(path), **_SAFE),
@@ -136,9 +153,10 @@ def _attempts(path: str) -> int:
 def borrow_dataset(path: str) -> Iterator[Any]:
     """An open dataset nobody else uses meanwhile, and GDAL set up to read from it.
 
-    A dataset is not safe to share between threads, but may wander from one to the next. What is no longer the file
-    that was opened (changed, or inherited through a fork) is not found again, because the key names both. Of a remote
-    file counts what `identity` found when it was last asked here, and whether it is read from a copy.
+    A dataset is not safe to share between threads, but may wander from one to the next. What is no
+    longer the file that was opened (changed, or inherited through a fork) is not found again,
+    because the key names both. Of a remote file counts what `identity` found when it was last asked
+    here, and whether it is read from a copy.
     """
     stamp: tuple[Any, ...]
     if is_local(path):
@@ -147,8 +165,8 @@ def borrow_dataset(path: str) -> Iterator[Any]:
         status = Path(path).stat()
         stamp = (status.st_mtime_ns, status.st_size)
     else:
-        facts = str(known(path))
-        stamp = (facts, str(remote_cache.copy_of(path) or gdal_path(path)))
+        facts = str(last_identity(path))
+        stamp = (facts, str(remote_cache.cached_copy(path) or gdal_path(path)))
     key = (os.getpid(), path, stamp)
     with _lock:
         place = next((i for i, (other, _) in enumerate(_idle) if other == key), None)
@@ -161,7 +179,8 @@ def borrow_dataset(path: str) -> Iterator[Any]:
         dataset = open_dataset(path)
         if not is_local(path):
             key = (os.getpid(), path, (facts, dataset.name))
-    # not of `path`, which may be read from a copy; where reading breaks off, half a block may be in the cache
+    # not of `path`, which may be read from a copy; where reading breaks off, half a block may be in
+    # the cache
     with environment(dataset.name), ExitStack() as broken_off:
         broken_off.callback(dataset.close)
         yield dataset
@@ -182,12 +201,12 @@ _turn = threading.RLock()
 @contextmanager
 def copies_kept() -> Iterator[None]:
     """Remote files that are fetched whole while the block lasts stay so until its end."""
-    before = remote_cache.made()
+    before = remote_cache.cached_files()
     try:
         yield
     finally:
-        gone = remote_cache.made() - before
-        remote_cache.drop(gone)
+        gone = remote_cache.cached_files() - before
+        remote_cache.evict(gone)
         with _lock:
             closed = [entry for entry in _idle if Path(entry[1].name) in gone]
             _idle[:] = [entry for entry in _idle if entry not in closed]
@@ -209,13 +228,16 @@ def _reason(path: str, error: BaseException) -> str:
     return said if is_local(path) else remote_cache.in_words(said, path)
 
 
-def glimpse(path: str, dataset: Any, index: int) -> Pixels:
-    """`(value,)` of a band in patches here and there, always the same: what shows what kind of numbers it holds.
+def sample_band(path: str, dataset: Any, index: int) -> Pixels:
+    """`(value,)` of a band in patches here and there, always the same: what shows what kind of
+    numbers it holds.
 
     Raises `InputError` or `Away` where they cannot be read.
     """
     starts = product(*([size * n // _PATCHES for n in range(_PATCHES)] for size in dataset.shape))
-    windows = [Window(row, col, _PATCH, _PATCH) & Window.of_shape(*dataset.shape) for row, col in starts]
+    windows = [
+        Window(row, col, _PATCH, _PATCH) & Window.of_shape(*dataset.shape) for row, col in starts
+    ]
     found: list[Pixels] = []
 
     def read(window: Window) -> None:
@@ -228,7 +250,8 @@ def glimpse(path: str, dataset: Any, index: int) -> Pixels:
 
 
 def read_or_explain(path: str, window: Window, read: Callable[[], None]) -> None:
-    """Decoding errors become mistakes that name the file and the place; of a remote file, once they do not pass."""
+    """Decoding errors become mistakes that name the file and the place; of a remote file, once they
+    do not pass."""
     for left in reversed(range(_attempts(path))):
         try:
             return read()
@@ -236,12 +259,15 @@ def read_or_explain(path: str, window: Window, read: Callable[[], None]) -> None
             reason = _reason(path, error)
         if left:
             time.sleep(BACKOFF * 2 ** (ATTEMPTS - 1 - left))
-    # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both along, and
-    # rasterio's do not unpickle.
+    # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both
+    # along, and rasterio's do not unpickle.
     kind, mend = (
         (Damaged, "the file is damaged there: fetch or export it again")
         if is_local(path)
-        else (Away, f"tried {ATTEMPTS} times: its server fails or the file is damaged there")
+        else (
+            RemoteUnavailable,
+            f"tried {ATTEMPTS} times: its server fails or the file is damaged there",
+        )
     )
     raise kind(
         f"{path} cannot be read in rows {window.row}–{window.row_stop - 1}, columns {window.col}–"

@@ -1,4 +1,5 @@
-"""Which GDAL driver may open a source, told by its content before GDAL opens anything; a VRT is read first."""
+"""Which GDAL driver may open a source, told by its content before GDAL opens anything; a VRT is
+read first."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from xml.parsers import expat
 
 from tiling.errors import InputError
-from tiling.io.access import Reach, current, host_of, in_memory, is_there, local_path
+from tiling.io.access import AccessPolicy, current, host_of, in_memory, is_there, local_path
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".gtiff", ".vrt", ".jp2", ".img")
 """What is looked at in a folder of band files."""
@@ -37,22 +38,31 @@ _VRT_KINDS = (
     "vrtpansharpeneddataset",
     "vrtpansharpenedrasterband",
 )
-"""Not VRTRawRasterBand, which shows any file's bytes as pixels, nor VRTProcessedDataset, whose steps name files."""
+"""Not VRTRawRasterBand, which shows any file's bytes as pixels, nor VRTProcessedDataset, whose
+steps name files."""
 
 _NAMES_A_FILE = ("sourcefilename", "sourcedataset")
-_KEYS_THAT_NAME_A_FILE = ("x_dataset", "y_dataset", "overview_file", "mask_overview_file", "rpc_dem", "dem")
+_KEYS_THAT_NAME_A_FILE = (
+    "x_dataset",
+    "y_dataset",
+    "overview_file",
+    "mask_overview_file",
+    "rpc_dem",
+    "dem",
+)
 
 
 def driver_for(path: str) -> str:
     """The GDAL driver that may open a source, told by its content, or for a remote one by its name.
 
-    Raises `InputError` for what must not be opened: other virtual files, hosts or folders out of reach, a VRT that runs
-    code or leads to any of these. A file of no known format is given to GTiff, which says what is wrong with it.
+    Raises `InputError` for what must not be opened: other virtual files, hosts or folders out of
+    reach, a VRT that runs code or leads to any of these. A file of no known format is given to
+    GTiff, which says what is wrong with it.
     """
     return _driver(str(path), current(), 0)
 
 
-def _driver(path: str, reach: Reach, depth: int) -> str:
+def _driver(path: str, reach: AccessPolicy, depth: int) -> str:
     inner = re.fullmatch(r"GTIFF_(?:DIR|RAW):(?:off:)?\d+:(.*)", path, re.DOTALL)
     if inner and not is_there(path):
         path = inner[1]
@@ -63,7 +73,8 @@ def _driver(path: str, reach: Reach, depth: int) -> str:
         suffix = Path(urlsplit(path).path).suffix.lower()
         if suffix == ".vrt":
             raise InputError(
-                f"{path} is a VRT on {host}; copy it to this machine: the files it names may stay where they are"
+                f"{path} is a VRT on {host}; copy it to this machine: the files it names may stay "
+                "where they are"
             )
         return _BY_SUFFIX.get(suffix, "GTiff")
     file = local_path(path)
@@ -93,19 +104,25 @@ def _is_envi(file: Path) -> bool:
     return False
 
 
-def _check_vrt(file: Path, reach: Reach, depth: int) -> None:
+def _check_vrt(file: Path, reach: AccessPolicy, depth: int) -> None:
     """Raise `InputError` where a VRT is more than a view of rasters that may be opened themselves.
 
-    Looks at the text before GDAL does, for GDAL opens some of what a VRT names while it opens the VRT.
+    Looks at the text before GDAL does, for GDAL opens some of what a VRT names while it opens the
+    VRT.
     """
     status = file.stat()
     if status.st_size > _LARGEST_VRT:
-        raise InputError(f"{file} is a VRT of {status.st_size:,} bytes, and {_LARGEST_VRT:,} are read; split it")
+        raise InputError(
+            f"{file} is a VRT of {status.st_size:,} bytes, and {_LARGEST_VRT:,} are read; split it"
+        )
     if depth >= _DEEPEST_VRT:
         raise InputError(f"{file} lies {depth} VRTs deep; give it the rasters themselves")
     for source, relative in _sources(file, status.st_mtime_ns, status.st_size):
         if source.lstrip().startswith("<"):
-            raise InputError(f"{file} holds another description inside a file name; write that to a file of its own")
+            raise InputError(
+                f"{file} holds another description inside a file name; write that to a file of "
+                "its own"
+            )
         # GDAL follows a link to the VRT before it looks beside it.
         beside = file.resolve().parent / source
         _driver(str(beside) if relative else source, reach, depth + 1)
@@ -113,17 +130,22 @@ def _check_vrt(file: Path, reach: Reach, depth: int) -> None:
 
 @lru_cache(maxsize=64)
 def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ...]:
-    """What a VRT names, and whether the names are relative to it; `InputError` where it is not only a view.
+    """What a VRT names, and whether the names are relative to it; `InputError` where it is not only
+    a view.
 
-    GDAL's parser does not tell elements from attributes, nor upper from lower case; so neither does this one.
+    GDAL's parser does not tell elements from attributes, nor upper from lower case; so neither does
+    this one.
     """
-    parser = expat.ParserCreate("UTF-8")  # GDAL reads bytes; another encoding would show us another document
+    parser = expat.ParserCreate(
+        "UTF-8"
+    )  # GDAL reads bytes; another encoding would show us another document
     open_elements: list[tuple[str, dict[str, str], list[str]]] = []
     found: list[tuple[str, bool]] = []
 
     def refuse(what: str) -> None:
         raise InputError(
-            f"{file} is a VRT with {what}; only plain views of rasters are read: gdal_translate it to a TIFF"
+            f"{file} is a VRT with {what}; only plain views of rasters are read: gdal_translate "
+            "it to a TIFF"
         )
 
     def doctype(*_: object) -> None:
@@ -147,23 +169,33 @@ def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ..
         text = "".join(pieces).strip()
         if element == "pixelfunctionlanguage" and text.lower() != "c":
             refuse("a program in it")
-        names = element in _NAMES_A_FILE or attributes.get("key", attributes.get("name", "")).lower() in (
-            _KEYS_THAT_NAME_A_FILE
-        )
+        names = element in _NAMES_A_FILE or attributes.get(
+            "key", attributes.get("name", "")
+        ).lower() in (_KEYS_THAT_NAME_A_FILE)
         if names and text:
-            # Said by an attribute or an element; where it is not said plainly, both readings must hold.
+            # Said by an attribute or an element; where it is not said plainly, both readings must
+            # hold.
             plain = attributes.get("relativetovrt")
-            found.extend((text, relative) for relative in ((plain == "1",) if plain in ("0", "1") else (False, True)))
+            found.extend(
+                (text, relative)
+                for relative in ((plain == "1",) if plain in ("0", "1") else (False, True))
+            )
 
     def data(text: str) -> None:
         if open_elements:
             open_elements[-1][2].append(text)
 
     parser.StartDoctypeDeclHandler = doctype
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, data
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = (
+        start,
+        end,
+        data,
+    )
     try:
         with file.open("rb") as stream:
             parser.ParseFile(stream)
     except expat.ExpatError as error:
-        raise InputError(f"{file} is a VRT that is not well-formed XML ({error}); write it again") from error
+        raise InputError(
+            f"{file} is a VRT that is not well-formed XML ({error}); write it again"
+        ) from error
     return tuple(dict.fromkeys(found))

@@ -14,8 +14,8 @@ GDAL = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     # Neighbouring blocks come in one request.
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    # What was fetched is kept for the next reader of the process, but not beyond the last closing of the file: whoever
-    # opens it anew sees what is there then.
+    # What was fetched is kept for the next reader of the process, but not beyond the last closing
+    # of the file: whoever opens it anew sees what is there then.
     "CPL_VSIL_CURL_CACHE_SIZE": str(64 * 2**20),
     "CPL_VSIL_CURL_NON_CACHED": ":".join(sorted({*STORES.values(), "/vsicurl/"})),
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
@@ -30,14 +30,20 @@ GDAL = {
 NO = ("NO", "FALSE", "OFF", "0")
 
 _ALWAYS = {"GDAL_NUM_THREADS": "1"}
-"""With more, GDAL 3.10 raises nothing for blocks without compression that did not come: their pixels are anything."""
+"""With more, GDAL 3.10 raises nothing for blocks without compression that did not come: their
+pixels are anything."""
 
 
 def gdal_options(path: str) -> dict[str, str]:
-    """GDAL's options for a file: those for other machines where it lies there, or may refer there."""
+    """GDAL's options for a file: those for other machines where it lies there, or may refer
+    there."""
     if is_local(path):
         return _ALWAYS | _connection() if path.lower().endswith(".vrt") else {}
-    return {name: value for name, value in GDAL.items() if name not in os.environ} | _ALWAYS | _connection()
+    return (
+        {name: value for name, value in GDAL.items() if name not in os.environ}
+        | _ALWAYS
+        | _connection()
+    )
 
 
 def _connection() -> dict[str, str]:
@@ -60,12 +66,16 @@ CACHE = 64 * 2**20
 
 @cache
 def keep_cache_small() -> None:
-    """From now on GDAL keeps at most `CACHE` bytes in this process, unless its environment says GDAL_CACHEMAX.
+    """From now on GDAL keeps at most `CACHE` bytes in this process, unless its environment says
+    GDAL_CACHEMAX.
 
-    GDAL's own limit is a twentieth of the machine's memory, which a process fills as long as its raster lasts: what it
-    takes would follow from the raster, and on a large machine many processes would take it each.
+    GDAL's own limit is a twentieth of the machine's memory, which a process fills as long as its
+    raster lasts: what it takes would follow from the raster, and on a large machine many processes
+    would take it each.
     """
     from rasterio.env import set_gdal_config
 
     if "GDAL_CACHEMAX" not in os.environ:
-        set_gdal_config("GDAL_CACHEMAX", CACHE)  # not by rasterio.Env, which takes it back where it is the outermost
+        set_gdal_config(
+            "GDAL_CACHEMAX", CACHE
+        )  # not by rasterio.Env, which takes it back where it is the outermost

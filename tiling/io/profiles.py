@@ -12,7 +12,8 @@ BLOCK = 512
 
 
 def plain_profile(raster: Any, window: Window) -> dict[str, Any]:
-    """How a temporary GeoTIFF like `window` of a raster is written: tiled, and packed as fast as can be."""
+    """How a temporary GeoTIFF like `window` of a raster is written: tiled, and packed as fast as
+    can be."""
     return {
         "driver": "GTiff",
         "height": window.height,

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tiling.errors import InputError, redacted
-from tiling.io.access import check_reach
+from tiling.errors import InputError, redact
+from tiling.io.access import check_access
 from tiling.io.gdal_config import NO
 from tiling.io.urls import is_local, split, url_of
 
@@ -35,7 +35,12 @@ BACKOFF = 0.5
 """Seconds before the second attempt; each further one waits twice as long."""
 
 
-CLIENT: Any = {"allow_http": True, "connect_timeout": "10s", "read_timeout": "30s", "timeout": "15m"}
+CLIENT: Any = {
+    "allow_http": True,
+    "connect_timeout": "10s",
+    "read_timeout": "30s",
+    "timeout": "15m",
+}
 """How long requests to object stores may take."""
 
 RETRIES: Any = {"max_retries": 6, "backoff": {"init_backoff": timedelta(seconds=0.2), "base": 2}}
@@ -43,9 +48,12 @@ RETRIES: Any = {"max_retries": 6, "backoff": {"init_backoff": timedelta(seconds=
 
 
 def object_store(url: str) -> ObjectStore:
-    """The store whose root is the bucket or container of that URL. Credentials are those of the environment."""
+    """The store whose root is the bucket or container of that URL. Credentials are those of the
+    environment."""
     names = ("AWS_", "AZURE_", "GOOGLE_", "GS_", "GCP_")
-    return _object_store(url, frozenset((name, os.environ[name]) for name in os.environ if name.startswith(names)))
+    return _object_store(
+        url, frozenset((name, os.environ[name]) for name in os.environ if name.startswith(names))
+    )
 
 
 @lru_cache(maxsize=8)
@@ -66,7 +74,7 @@ def _object_store(url: str, credentials: frozenset[tuple[str, str]]) -> ObjectSt
     return from_url(url, config=config, client_options=CLIENT, retry_config=RETRIES)
 
 
-def attempt(work: Callable[[], T]) -> T:
+def retry(work: Callable[[], T]) -> T:
     """The result of `work`, tried again while the other side fails in a way that may pass."""
     for left in reversed(range(ATTEMPTS)):
         try:
@@ -83,14 +91,15 @@ def _may_pass(error: Exception) -> bool:
 
     if isinstance(error, urllib.error.HTTPError):
         return error.code == 429 or error.code >= 500
-    # Of a body that ends too soon obstore makes a GenericError, and http.client an HTTPException. The former has asked
-    # again itself.
+    # Of a body that ends too soon obstore makes a GenericError, and http.client an HTTPException.
+    # The former has asked again itself.
     passing = isinstance(error, GenericError | OSError | HTTPException)
     return passing and not isinstance(error, FileNotFoundError | PermissionError)
 
 
 def identity(file: str) -> dict[str, Any]:
-    """What tells a file's present content from any other: its path, size and time of change, or ETag where it has one.
+    """What tells a file's present content from any other: its path, size and time of change, or
+    ETag where it has one.
 
     Raises `InputError` where it is not there or may not be read.
     """
@@ -102,10 +111,10 @@ def identity(file: str) -> dict[str, Any]:
         return {"path": file}
     found = _of_page(url) if url.startswith("http") else _of_object(url)
     _seen[url] = found
-    return {"path": redacted(url), **found}  # a signature is renewed, the file is the same
+    return {"path": redact(url), **found}  # a signature is renewed, the file is the same
 
 
-def known(file: str) -> Mapping[str, Any]:
+def last_identity(file: str) -> Mapping[str, Any]:
     """Size and ETag of a remote file as `identity` last saw them here; empty if never."""
     return _seen.get(url_of(file) or file, {})
 
@@ -114,16 +123,19 @@ _seen: dict[str, dict[str, Any]] = {}
 
 
 def read_range(url: str, etag: str, first: int, length: int) -> bytes:
-    """Bytes of a remote file that is still the one of that ETag; `InputError` where it is another by now."""
+    """Bytes of a remote file that is still the one of that ETag; `InputError` where it is another
+    by now."""
     import obstore
 
     def fetch() -> bytes:
         if url.startswith("http"):
-            with _opened(url, {"Range": f"bytes={first}-{first + length - 1}"}) as answer:
+            with _open_url(url, {"Range": f"bytes={first}-{first + length - 1}"}) as answer:
                 content, found = answer.read(), _tag_of_page(answer.headers)
         else:
             root, key = split(url)
-            answer = obstore.get(object_store(root), key, options={"range": (first, first + length)})
+            answer = obstore.get(
+                object_store(root), key, options={"range": (first, first + length)}
+            )
             content, found = bytes(answer.bytes()), _tag_of_object(answer.meta)
         if found != etag:
             raise InputError(f"{url} was overwritten while it was read; start again")
@@ -131,7 +143,7 @@ def read_range(url: str, etag: str, first: int, length: int) -> bytes:
             raise ConnectionError(f"{len(content)} of {length} bytes arrived")
         return content
 
-    return attempt(fetch)
+    return retry(fetch)
 
 
 def _of_object(url: str) -> dict[str, Any]:
@@ -139,9 +151,9 @@ def _of_object(url: str) -> dict[str, Any]:
 
     root, key = split(url)
     try:
-        meta = attempt(lambda: obstore.head(object_store(root), key))
+        meta = retry(lambda: obstore.head(object_store(root), key))
     except Exception as error:
-        raise refused(url, error) from None  # obstore's errors may hold what was signed
+        raise remote_error(url, error) from None  # obstore's errors may hold what was signed
     return {"size": meta["size"], "etag": _tag_of_object(meta)}
 
 
@@ -152,13 +164,13 @@ def _tag_of_object(meta: Any) -> str:
 def _of_page(url: str) -> dict[str, Any]:
     def headers() -> Message:
         # One byte instead of HEAD, which signed addresses refuse.
-        with _opened(url, {"Range": "bytes=0-0"}) as answer:
+        with _open_url(url, {"Range": "bytes=0-0"}) as answer:
             return answer.headers
 
     try:
-        found = attempt(headers)
+        found = retry(headers)
     except (OSError, HTTPException) as error:
-        raise refused(url, error) from None
+        raise remote_error(url, error) from None
     size = found.get("Content-Range", "").rpartition("/")[2]
     return {"size": int(size) if size.isdigit() else None, "etag": _tag_of_page(found)}
 
@@ -170,22 +182,27 @@ def _tag_of_page(headers: Message) -> str | None:
 class _Door(urllib.request.HTTPRedirectHandler):
     """Follows a redirection only to where this process may go."""
 
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-        check_reach(newurl)
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
+    ) -> Any:
+        check_access(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opened(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
+def _open_url(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
     return urllib.request.build_opener(_Door).open(_request(url, headers), timeout=30)
 
 
-def document(url: str, most: int) -> bytes:
-    """The bytes of a document, fetched anew; raises `InputError` like `identity`, and where it has more than `most`."""
+def fetch_document(url: str, most: int) -> bytes:
+    """The bytes of a document, fetched anew; raises `InputError` like `identity`, and where it has
+    more than `most`."""
     import obstore
 
     def fetch() -> bytes:
         if url.startswith("http"):
-            with _opened(url, {"Accept": "application/json, application/geo+json, */*;q=0.1"}) as answer:
+            with _open_url(
+                url, {"Accept": "application/json, application/geo+json, */*;q=0.1"}
+            ) as answer:
                 content: bytes = answer.read(most + 1)
             return content
         root, key = split(url)
@@ -193,13 +210,15 @@ def document(url: str, most: int) -> bytes:
         return bytes(found.bytes()) if found.meta["size"] <= most else bytes(most + 1)
 
     try:
-        content = attempt(fetch)
+        content = retry(fetch)
     except InputError:
         raise
     except Exception as error:
-        raise refused(url, error) from None
+        raise remote_error(url, error) from None
     if len(content) > most:
-        raise InputError(f"{url} has more than {most >> 20} MiB, too much for a document; check the address")
+        raise InputError(
+            f"{url} has more than {most >> 20} MiB, too much for a document; check the address"
+        )
     return content
 
 
@@ -208,20 +227,26 @@ def _request(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> url
     match = re.match(r"(https?://)([^/@]+)@(.*)", url)
     request = urllib.request.Request(match[1] + match[3] if match else url, headers=dict(headers))
     if match:
-        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(match[2].encode()).decode()}")
+        request.add_unredirected_header(
+            "Authorization", f"Basic {base64.b64encode(match[2].encode()).decode()}"
+        )
     return request
 
 
-def refused(url: str, error: Exception) -> InputError:
-    """What a person can do about an error of a store or a server, in one line that tells no secret."""
+def remote_error(url: str, error: Exception) -> InputError:
+    """What a person can do about an error of a store or a server, in one line that tells no
+    secret."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     code = error.code if isinstance(error, urllib.error.HTTPError) else 0
     if code in (404, 410) or isinstance(error, FileNotFoundError):
         return InputError(f"{url} does not exist; check the address")
-    if code in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+    if code in (401, 403) or isinstance(
+        error, PermissionDeniedError | UnauthenticatedError | PermissionError
+    ):
         return InputError(
-            f"{url} may not be read or written with these credentials; see the variables in docs/storage.md"
+            f"{url} may not be read or written with these credentials; see the variables in "
+            "docs/storage.md"
         )
     what = str(error).partition("\n")[0].strip()
     return InputError(f"{url} does not answer ({what}); check the address and the connection")

@@ -1,4 +1,5 @@
-"""Whole copies of remote files, shared by the processes of a machine: fetched once, read as local files, soon gone."""
+"""Whole copies of remote files, shared by the processes of a machine: fetched once, read as local
+files, soon gone."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import Away, InputError, redacted
+from tiling.errors import InputError, RemoteUnavailable, redact
 from tiling.io.files import own_scratch
-from tiling.io.remote import identity, known, read_range, refused
+from tiling.io.remote import identity, last_identity, read_range, remote_error
 from tiling.io.urls import url_of
 
 SMALL = 32 * 2**20
@@ -48,22 +49,27 @@ _unkept: set[Path] = set()
 """Copies that the disk did not take."""
 
 
-def copy_of(path: str) -> Path | None:
-    """The copy of a remote file as `identity` last found it; None where there is none. Asks no other machine."""
-    facts = known(path)
+def cached_copy(path: str) -> Path | None:
+    """The copy of a remote file as `identity` last found it; None where there is none. Asks no
+    other machine."""
+    facts = last_identity(path)
     place = _place(path, facts)
     return place if place is not None and _is_whole(place, facts["size"]) else None
 
 
-def fetched(path: str, most: int) -> Path | None:
-    """The copy of a remote file, made now where there is none and the file has no more than `most` bytes.
+def fetch_whole(path: str, most: int) -> Path | None:
+    """The copy of a remote file, made now where there is none and the file has no more than `most`
+    bytes.
 
-    None, and the file is to be read in ranges, where it is larger, where nothing tells its content from a later one,
-    and where the disk does not take it. Raises `InputError` like `identity`, `Away` where the file does not come whole.
+    None, and the file is to be read in ranges, where it is larger, where nothing tells its content
+    from a later one, and where the disk does not take it. Raises `InputError` like `identity`,
+    `Away` where the file does not come whole.
     """
-    if not known(path):
+    if not last_identity(path):
         identity(path)
-    facts = known(path)  # as they are now: another thread may find the file overwritten meanwhile
+    facts = last_identity(
+        path
+    )  # as they are now: another thread may find the file overwritten meanwhile
     copy, size = _place(path, facts), facts.get("size") or 0
     if copy is None or _is_whole(copy, size):
         return copy
@@ -80,13 +86,14 @@ def fetched(path: str, most: int) -> Path | None:
     return copy
 
 
-def made() -> frozenset[Path]:
+def cached_files() -> frozenset[Path]:
     """The copies that this process fetched and has not dropped."""
     return frozenset(_made)
 
 
-def drop(copies: Collection[Path]) -> None:
-    """Remove copies. Who has one open reads on; who comes later fetches it again or reads ranges."""
+def evict(copies: Collection[Path]) -> None:
+    """Remove copies. Who has one open reads on; who comes later fetches it again or reads
+    ranges."""
     for copy in copies:
         copy.unlink(missing_ok=True)
         _made.discard(copy)
@@ -94,14 +101,15 @@ def drop(copies: Collection[Path]) -> None:
 
 def in_words(text: str, path: str) -> str:
     """What GDAL said of a remote file's copy, said of the file."""
-    place = _place(path, known(path))
+    place = _place(path, last_identity(path))
     return text if place is None else text.replace(str(place), path).replace(place.name, path)
 
 
 def _place(path: str, facts: Mapping[str, Any]) -> Path | None:
     """Where the copy of a remote file lies, if there is one; None where there can be none.
 
-    Its name holds what tells the content from any other, so that a file which was overwritten has another copy.
+    Its name holds what tells the content from any other, so that a file which was overwritten has
+    another copy.
     """
     url = url_of(path)
     if url is None or not facts.get("size") or not facts.get("etag"):
@@ -111,7 +119,9 @@ def _place(path: str, facts: Mapping[str, Any]) -> Path | None:
         folder.mkdir(mode=0o700, exist_ok=True)
     except (InputError, OSError):
         return None
-    name = json.dumps([redacted(url), facts["size"], facts["etag"]])  # a signature is renewed, the file is the same
+    name = json.dumps(
+        [redact(url), facts["size"], facts["etag"]]
+    )  # a signature is renewed, the file is the same
     return folder / hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
@@ -162,7 +172,9 @@ def _fill(path: str, facts: Mapping[str, Any], descriptor: int) -> None:
         except InputError:
             raise
         except Exception as error:
-            raise Away(str(refused(url, error))) from None  # obstore's errors may hold what was signed
+            raise RemoteUnavailable(
+                str(remote_error(url, error))
+            ) from None  # obstore's errors may hold what was signed
         while content:
             written = os.pwrite(descriptor, content, first)
             content, first = content[written:], first + written
@@ -182,7 +194,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _at_exit() -> None:
-    drop(made())
+    evict(cached_files())
 
 
 atexit.register(_at_exit)

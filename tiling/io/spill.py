@@ -1,9 +1,11 @@
-"""What is too much for memory, on disk: each task writes its rows once, by bucket; a bucket is read from all files.
+"""What is too much for memory, on disk: each task writes its rows once, by bucket; a bucket is read
+from all files.
 
 Finished rows of the result wait there too: between processes only names of files travel.
 
-Buckets are stretches of keys, cut where each has about as much to hold. Keys grow from one row of a raster to the next,
-so what lies together goes to one bucket, and a task has rows for a few of them only, however many there are.
+Buckets are stretches of keys, cut where each has about as much to hold. Keys grow from one row of a
+raster to the next, so what lies together goes to one bucket, and a task has rows for a few of them
+only, however many there are.
 """
 
 from __future__ import annotations
@@ -43,8 +45,11 @@ class Slice(NamedTuple):
     stop: int
 
 
-def divided(keys: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.int64]:
-    """The first key of each bucket but the first, where distinct ascending keys of these weights fill `capacity`.
+def bucket_starts(
+    keys: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], capacity: int
+) -> npt.NDArray[np.int64]:
+    """The first key of each bucket but the first, where distinct ascending keys of these weights
+    fill `capacity`.
 
     No bucket weighs more than that and its heaviest key.
     """
@@ -53,12 +58,13 @@ def divided(keys: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], capacit
 
 
 def bucket_of(keys: npt.NDArray[np.int64], cuts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The bucket that each key goes to; `cuts` are those of `divided`."""
+    """The bucket that each key goes to; `cuts` are those of `bucket_starts`."""
     return np.searchsorted(cuts, keys, side="right")
 
 
 def spill(path: Path, rows: npt.NDArray[Any], buckets: npt.NDArray[np.int64]) -> Spilled:
-    """Write rows, each for the bucket given beside it, to a file that is there whole or not at all."""
+    """Write rows, each for the bucket given beside it, to a file that is there whole or not at
+    all."""
     order = np.argsort(buckets, kind="stable")
     there, starts = np.unique(buckets[order], return_index=True)
     save_arrays(path, rows[order])
@@ -80,7 +86,8 @@ def fetch(parts: Sequence[Slice]) -> npt.NDArray[Any]:
 
 
 def _rows(path: str, start: int, stop: int) -> npt.NDArray[Any]:
-    """Some rows of a .npy file. Mapped into memory, a few of each of a thousand files would drag their pages along."""
+    """Some rows of a .npy file. Mapped into memory, a few of each of a thousand files would drag
+    their pages along."""
     with open(path, "rb") as file:
         assert np.lib.format.read_magic(file) == (1, 0)  # what numpy writes for headers this short
         shape, _, kind = np.lib.format.read_array_header_1_0(file)
@@ -90,7 +97,8 @@ def _rows(path: str, start: int, stop: int) -> npt.NDArray[Any]:
 
 
 def save_arrays(path: Path, *arrays: npt.NDArray[Any]) -> None:
-    """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have left once."""
+    """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have
+    left once."""
     with _replacing(path) as file:
         for array in arrays:
             np.save(file, array)
@@ -103,12 +111,16 @@ def load_arrays(path: Path, n: int) -> list[npt.NDArray[Any]]:
 
 
 def write_together(path: Path, arrays: Sequence[npt.NDArray[np.integer]]) -> None:
-    """Small arrays of whole numbers as one int64 array: how many, their lengths, and they themselves.
+    """Small arrays of whole numbers as one int64 array: how many, their lengths, and they
+    themselves.
 
-    So wait facts that a pass gathers from every tile: kept as they come, they would lie scattered between what the
-    tiles need, and no memory between them would be used again.
+    So wait facts that a pass gathers from every tile: kept as they come, they would lie scattered
+    between what the tiles need, and no memory between them would be used again.
     """
-    save_arrays(path, np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64))
+    save_arrays(
+        path,
+        np.concatenate([[len(arrays)], [array.size for array in arrays], *arrays]).astype(np.int64),
+    )
 
 
 def read_together(path: Path) -> list[npt.NDArray[np.int64]]:

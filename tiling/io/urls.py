@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from tiling.errors import InputError
 from tiling.io.access import is_there
 
-STORES: Mapping[str, str] = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/"}
+STORES: Mapping[str, str] = {
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+    "abfs": "/vsiaz/",
+    "abfss": "/vsiaz/",
+}
 """Object stores, by the scheme of their URLs, and what GDAL calls each."""
 
 
@@ -20,7 +26,9 @@ def gdal_path(path: str) -> str:
     if scheme in ("http", "https"):
         return f"/vsicurl/{path}"
     if scheme.startswith("abfs"):
-        rest = re.sub(r"^([^/@]+)@[^/]+", r"\1", rest)  # container@account.host: the account is in the environment
+        rest = re.sub(
+            r"^([^/@]+)@[^/]+", r"\1", rest
+        )  # container@account.host: the account is in the environment
     return STORES[scheme] + rest if scheme in STORES else path
 
 
@@ -35,7 +43,8 @@ def url_of(path: str) -> str | None:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path names a file of this machine, not a URL, a GDAL virtual file or a subdataset."""
+    """Whether a path names a file of this machine, not a URL, a GDAL virtual file or a
+    subdataset."""
     return re.match(r"/vsi|\w[\w+.-]+:", path) is None or is_there(path)
 
 

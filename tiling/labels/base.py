@@ -1,4 +1,5 @@
-"""Labels on a scene's grid, whatever they are read from, and the names and colours of their classes."""
+"""Labels on a scene's grid, whatever they are read from, and the names and colours of their
+classes."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from tiling.classmaps.legend import LegendRow, completed
+from tiling.classmaps.legend import LegendRow, with_default_rows
 from tiling.errors import InputError
 from tiling.grid.window import Window
 
@@ -29,10 +30,12 @@ COLOURS: tuple[tuple[str, str], ...] = (
     ("snow|ice|glacier", "#e8f4fb"),
     ("cloud", "#c9c9c9"),
 )
-"""Colours that a reader expects, by what a class is called; the first pattern that is in the name counts."""
+"""Colours that a reader expects, by what a class is called; the first pattern that is in the name
+counts."""
 
 _ALIKE = 3 * 20**2
-"""Squared distance of two colours, in red, green and blue, below which a reader takes one for the other."""
+"""Squared distance of two colours, in red, green and blue, below which a reader takes one for the
+other."""
 
 BLOCK = 1024
 """Side of the windows that are looked at, in pixels."""
@@ -54,7 +57,8 @@ class Labels(ABC):
 
     @abstractmethod
     def read(self, window: Window) -> Classes:
-        """`(y, x) uint8`: a value of `rows`, 0 = unlabelled; the window may reach past the scene."""
+        """`(y, x) uint8`: a value of `rows`, 0 = unlabelled; the window may reach past the
+        scene."""
 
     def windows(self) -> Iterable[Window]:
         """Windows that hold all labels between them, none of them twice."""
@@ -64,28 +68,46 @@ class Labels(ABC):
 def legend_of_classes(
     path: str, found: Mapping[int, str], classes: Mapping[int, str], regroup: Mapping[int, int]
 ) -> tuple[dict[int, int], tuple[LegendRow, ...]]:
-    """Foreign values to ours, and the legend of what remains, out of the values found and their names."""
-    for what, asked in (("--regroup", regroup), ("--classes", {c: n for c, n in classes.items() if not regroup})):
+    """Foreign values to ours, and the legend of what remains, out of the values found and their
+    names."""
+    for what, asked in (
+        ("--regroup", regroup),
+        ("--classes", {c: n for c, n in classes.items() if not regroup}),
+    ):
         odd = sorted(set(asked) - set(found))
         if odd and (what == "--regroup" or len(odd) == len(asked)):
-            raise InputError(f"{what} {odd[0]}=…: {path} has no such class here; it has {_listed(found)}")
+            raise InputError(
+                f"{what} {odd[0]}=…: {path} has no such class here; it has {_list_names(found)}"
+            )
     merged = {code: regroup.get(code, code) for code in found}
     kept = {code: target for code, target in merged.items() if not classes or target in classes}
     targets = sorted(set(kept.values()))
     if not targets:
-        raise InputError(f"{path} labels no pixel of the scene; check that both show the same place, and its no data")
+        raise InputError(
+            f"{path} labels no pixel of the scene; check that both show the same place, and its "
+            "no data"
+        )
     if len(targets) > 254:
-        raise InputError(f"{path} has {len(targets)} classes, and a map holds up to 254; merge some with --regroup")
+        raise InputError(
+            f"{path} has {len(targets)} classes, and a map holds up to 254; merge some with "
+            "--regroup"
+        )
     fits = targets[0] >= 1 and targets[-1] <= 254
     ours = {target: target if fits else number for number, target in enumerate(targets, 1)}
-    names = {ours[target]: classes.get(target) or found.get(target) or str(target) for target in targets}
-    plain = {value: colour for value, _, colour in completed((), names)}
-    rows = tuple((value, name, _colour(name) or plain[value]) for value, name in sorted(names.items()))
+    names = {
+        ours[target]: classes.get(target) or found.get(target) or str(target) for target in targets
+    }
+    plain = {value: colour for value, _, colour in with_default_rows((), names)}
+    rows = tuple(
+        (value, name, _colour(name) or plain[value]) for value, name in sorted(names.items())
+    )
     return {code: ours[target] for code, target in kept.items()}, _apart(rows)
 
 
-def _listed(found: Mapping[int, str]) -> str:
-    return ", ".join(f"{code} ({name})" if name != str(code) else name for code, name in found.items())
+def _list_names(found: Mapping[int, str]) -> str:
+    return ", ".join(
+        f"{code} ({name})" if name != str(code) else name for code, name in found.items()
+    )
 
 
 def _colour(name: str) -> str | None:
@@ -94,7 +116,7 @@ def _colour(name: str) -> str | None:
 
 def _apart(rows: tuple[LegendRow, ...]) -> tuple[LegendRow, ...]:
     """Rows whose colours differ: one too like an earlier one gets a colour unlike all others."""
-    others = [colour for _, _, colour in completed((), range(1, 64))]
+    others = [colour for _, _, colour in with_default_rows((), range(1, 64))]
     made: list[LegendRow] = []
     for number, (value, name, colour) in enumerate(rows):
         before, after = ([known for _, _, known in some] for some in (made, rows[number + 1 :]))

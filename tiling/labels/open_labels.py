@@ -1,4 +1,5 @@
-"""What people say lies where: class rasters, polygons and points of any CRS, laid on a scene's grid."""
+"""What people say lies where: class rasters, polygons and points of any CRS, laid on a scene's
+grid."""
 
 from __future__ import annotations
 
@@ -26,9 +27,10 @@ def open_labels(
 ) -> Labels:
     """The labels of a raster or vector file on the grid `geobox`.
 
-    `regroup` gives a value another's place, before `classes` names values; with `classes` what it does not name is
-    unlabelled. Values outside 1…254, and words, are numbered in their order. `nodata` holds before what a raster
-    declares. `column` names the classes of a vector file. Raises `InputError` where no class is found on the scene.
+    `regroup` gives a value another's place, before `classes` names values; with `classes` what it
+    does not name is unlabelled. Values outside 1…254, and words, are numbered in their order.
+    `nodata` holds before what a raster declares. `column` names the classes of a vector file.
+    Raises `InputError` where no class is found on the scene.
     """
     classes, regroup = dict(classes or {}), dict(regroup or {})
     if is_vector(path):
@@ -40,7 +42,9 @@ def open_labels(
 
 def is_vector(path: str | Path) -> bool:
     """Whether a file of labels holds shapes, by its name; a folder is one of shapefiles."""
-    return Path(path).suffix.lower() in VECTOR_SUFFIXES or (is_there(str(path)) and Path(path).is_dir())
+    return Path(path).suffix.lower() in VECTOR_SUFFIXES or (
+        is_there(str(path)) and Path(path).is_dir()
+    )
 
 
 def is_raster(path: str | Path) -> bool:
@@ -52,16 +56,30 @@ def is_raster(path: str | Path) -> bool:
     return True
 
 
-VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".parquet", ".fgb", ".kml", ".gml", ".sqlite", ".zip")
+VECTOR_SUFFIXES = (
+    ".gpkg",
+    ".shp",
+    ".geojson",
+    ".json",
+    ".parquet",
+    ".fgb",
+    ".kml",
+    ".gml",
+    ".sqlite",
+    ".zip",
+)
 
 
-# ------------------------------------------------------------------------------------------------------------- vectors
+# ------------------------------------------------------------------------------------------ vectors
 
 
 def column_with(path: str, words: Iterable[str]) -> str:
-    """The first column of a vector file that holds all these words, capitals aside; empty where none does."""
+    """The first column of a vector file that holds all these words, capitals aside; empty where
+    none does."""
     frame, wanted = read_shapes(path), {word.strip().casefold() for word in words}
     for name in frame.columns:
-        if name != frame.geometry.name and wanted <= set(frame[name].astype(str).str.strip().str.casefold()):
+        if name != frame.geometry.name and wanted <= set(
+            frame[name].astype(str).str.strip().str.casefold()
+        ):
             return str(name)
     return ""

@@ -23,7 +23,8 @@ from tiling.scene.header import read_header
 
 @dataclass(frozen=True, eq=False)
 class RasterLabels(Labels):
-    """A class raster: nearest neighbour on the scene's grid, or the most frequent class where it is much finer."""
+    """A class raster: nearest neighbour on the scene's grid, or the most frequent class where it is
+    much finer."""
 
     nodata: float | None
     values: Mapping[int, int]
@@ -40,20 +41,26 @@ class RasterLabels(Labels):
 
 
 def read_raster_labels(
-    path: str, geobox: GeoBox, classes: dict[int, str], regroup: dict[int, int], nodata: float | None
+    path: str,
+    geobox: GeoBox,
+    classes: dict[int, str],
+    regroup: dict[int, int],
+    nodata: float | None,
 ) -> RasterLabels:
     header = read_header(path)
     if header.count > 1:
         raise InputError(f"{path} holds {header.count} bands; labels are one band of class values")
     if np.dtype(header.dtypes[0]).kind not in "iu":
         raise InputError(
-            f"{path} holds {header.dtypes[0]} values; labels are integers: gdal_translate -ot Int16 {path} labels.tif"
+            f"{path} holds {header.dtypes[0]} values; labels are integers: gdal_translate -ot "
+            f"Int16 {path} labels.tif"
         )
     if nodata is not None:
         lowest, highest = np.iinfo(header.dtypes[0]).min, np.iinfo(header.dtypes[0]).max
         if not (lowest <= nodata <= highest and nodata % 1 == 0):
             raise InputError(
-                f"--labels-nodata {nodata:g}: {path} holds {header.dtypes[0]}, integers from {lowest} to {highest}; "
+                f"--labels-nodata {nodata:g}: {path} holds {header.dtypes[0]}, integers from "
+                f"{lowest} to {highest}; "
                 "give the value of its unlabelled pixels, or leave it out"
             )
     nodata = header.nodata[0] if nodata is None else nodata
@@ -67,7 +74,8 @@ def read_raster_labels(
         path, {c: named.get(c, str(c)) for c in sorted(codes - left_out)}, classes, regroup
     )
     notes = tuple(
-        f"{path} declares no no data; pixels of value {value} count as unlabelled (to make it a class, name all of "
+        f"{path} declares no no data; pixels of value {value} count as unlabelled (to make it a "
+        "class, name all of "
         f"them: --classes {value}=…)"
         for value in sorted(left_out)
     )
@@ -75,7 +83,8 @@ def read_raster_labels(
 
 
 def _meaningless(codes: set[int], dtype: str) -> set[int]:
-    """Values that mean "unlabelled" by custom: negative ones, 0, and 255 of eight bits; but two classes must remain."""
+    """Values that mean "unlabelled" by custom: negative ones, 0, and 255 of eight bits; but two
+    classes must remain."""
     negative = {code for code in codes if code < 0}
     highest = {255} & codes if dtype == "uint8" else set()
     for left_out in (negative | highest | ({0} & codes), negative | highest, negative):
@@ -84,12 +93,16 @@ def _meaningless(codes: set[int], dtype: str) -> set[int]:
     return set()
 
 
-def codes_on_grid(path: str, geobox: GeoBox, nodata: float | None, window: Window) -> tuple[npt.NDArray[Any], Any]:
+def codes_on_grid(
+    path: str, geobox: GeoBox, nodata: float | None, window: Window
+) -> tuple[npt.NDArray[Any], Any]:
     """The file's values in a window of the grid, and where it has any."""
     with open_dataset(path) as source:
         veiled = has_alpha(path, source)
         if source.crs is None:
-            raise InputError(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
+            raise InputError(
+                f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}"
+            )
         own = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
         finer = _pixels_per_pixel(own, geobox) > 2
         with WarpedVRT(

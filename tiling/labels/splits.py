@@ -1,7 +1,9 @@
-"""Which labels a model learns from and which it is judged by: whole blocks, shapes or scenes, never pixels at random.
+"""Which labels a model learns from and which it is judged by: whole blocks, shapes or scenes, never
+pixels at random.
 
-Neighbouring pixels are alike, so a pixel drawn at random from among the training pixels is no test: it is nearly known
-(Roberts et al. 2017, doi:10.1111/ecog.02881; Ploton et al. 2020, doi:10.1038/s41467-020-18321-y).
+Neighbouring pixels are alike, so a pixel drawn at random from among the training pixels is no test:
+it is nearly known (Roberts et al. 2017, doi:10.1111/ecog.02881; Ploton et al. 2020,
+doi:10.1038/s41467-020-18321-y).
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ GIVEN: Mapping[str, int] = {"train": 1, "test": 2, "validation": 3}
 HELD_OUT = 0.2
 """Share of each class that validates."""
 _BLOCKS = 40
-"""Blocks that labels are cut into, about: enough to share rare classes out, large enough to be apart."""
+"""Blocks that labels are cut into, about: enough to share rare classes out, large enough to be
+apart."""
 _LONGEST_BLOCK = 512
 _FEW_SHAPES = 500
 """Up to so many shapes each is a unit of its own; of more, blocks are."""
 _CELLS = 1024
-"""Cells along the longer side of a scene in which labels are counted before the blocks are chosen, at most."""
+"""Cells along the longer side of a scene in which labels are counted before the blocks are chosen,
+at most."""
 
 _LOOK = 1024
 """Side of the windows in which a given raster is looked for, in pixels."""
@@ -49,7 +53,8 @@ Unit = tuple[int, int]
 Counts = dict[Unit, npt.NDArray[np.int64]]
 """`(class value,)` labelled pixels of each unit; all of one length."""
 Tally = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""The same of one scene where units are many: `256 × unit + class value`, ascending, and how many pixels each has."""
+"""The same of one scene where units are many: `256 × unit + class value`, ascending, and how many
+pixels each has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,7 @@ class Split:
         """Classes and parts, both `(y, x) uint8`; no part without a class."""
         from scipy.ndimage import maximum_filter
 
-        wide = window.grown(self.buffer)
+        wide = window.pad(self.buffer)
         units = self.units(wide)
         classes, part = self.labels.read(wide), self.parts(wide)
         held = (part == TRAIN) & np.isin(units, list(self.held)) & (classes > 0)
@@ -128,32 +133,42 @@ def split_labels(
 ) -> Splitting:
     """The split of all scenes' labels, drawn so that each class that can be is in both parts.
 
-    `how` is blocks, shapes or scenes, the path of a raster on which `values` mark train, validation and test, or empty:
-    shapes where there are few, blocks else. A raster without validation gets its validation from blocks of its
-    training part.
+    `how` is blocks, shapes or scenes, the path of a raster on which `values` mark train, validation
+    and test, or empty: shapes where there are few, blocks else. A raster without validation gets
+    its validation from blocks of its training part.
     """
     if how == "random":
         raise InputError(
-            "--split random is refused: neighbouring pixels are nearly the same, so pixels drawn at random judge "
+            "--split random is refused: neighbouring pixels are nearly the same, so pixels drawn "
+            "at random judge "
             "a model by what it has seen; use blocks, shapes, scenes or a split raster"
         )
     given = how if how and how not in ("blocks", "shapes", "scenes") else ""
     if given and not is_there(given):
         raise InputError(f"--split {how} is neither a file nor one of blocks, shapes, scenes")
     if given and len(labels) > 1:
-        raise InputError(f"--split {how} is a raster of one scene, and there are {len(labels)}; use blocks or scenes")
+        raise InputError(
+            f"--split {how} is a raster of one scene, and there are {len(labels)}; use blocks or "
+            "scenes"
+        )
     if values and not given:
         said = ",".join(f"{part}={value}" for part, value in values.items())
         raise InputError(
-            f"--split-values {said}: there is no split raster whose values these are; give one with --split"
+            f"--split-values {said}: there is no split raster whose values these are; give one "
+            "with --split"
         )
     if odd := sorted(set(values or ()) - set(PARTS)):
-        raise InputError(f"--split-values {odd[0]}=…: there is no such part; there are {', '.join(PARTS)}")
+        raise InputError(
+            f"--split-values {odd[0]}=…: there is no such part; there are {', '.join(PARTS)}"
+        )
     drawn = [Split(one, 0, given=given, values=dict(values or GIVEN)) for one in labels]
-    known = _known_parts(drawn[0]) if given else {TRAIN}
+    known = _part_values(drawn[0]) if given else {TRAIN}
     if given and TRAIN not in known:
         if not _reaches(drawn[0]):
-            raise InputError(f"--split {given} lies outside the scene, or is no data there; give one of the same place")
+            raise InputError(
+                f"--split {given} lies outside the scene, or is no data there; give one of the "
+                "same place"
+            )
         raise InputError(
             f"--split {given} marks no labelled pixel for training; say what its values mean, "
             "for example --split-values train=1,test=2"
@@ -162,30 +177,48 @@ def split_labels(
         return Splitting(tuple(drawn), f"given by {Path(given).name}", ())
     kind = cast(How, how) if how and not given else _kind(labels, given)
     drawn, counts, words, buffer = _units(drawn, kind, buffer)
-    held = stratified(counts, share, seed)
+    held = stratify(counts, share, seed)
     if not held:
         why = "there is but one unit" if len(counts) < 2 else "no class is in two units"
-        notes: tuple[str, ...] = (f"nothing validates: {why} to split ({words}); give more labels or --split",)
+        notes: tuple[str, ...] = (
+            f"nothing validates: {why} to split ({words}); give more labels or --split",
+        )
     else:
         alone = _alone(counts, held)
         rows = {value: name for one in labels for value, name, _ in one.rows}
-        notes = tuple(f"{rows.get(value, value)} is in one part of the split only: too few {words}" for value in alone)
+        notes = tuple(
+            f"{rows.get(value, value)} is in one part of the split only: too few {words}"
+            for value in alone
+        )
     scenes = tuple(
         Split(
-            one.labels, one.block, frozenset(unit for scene, unit in held if scene == number), buffer, given, one.values
+            one.labels,
+            one.block,
+            frozenset(unit for scene, unit in held if scene == number),
+            buffer,
+            given,
+            one.values,
         )
         for number, one in enumerate(drawn)
     )
     said = f"{len(held)} of {len(counts)} {words} validate, {buffer} px around them left out"
-    return Splitting(scenes, f"given by {Path(given).name}; in its training part {said}" if given else said, notes)
+    return Splitting(
+        scenes,
+        f"given by {Path(given).name}; in its training part {said}" if given else said,
+        notes,
+    )
 
 
 def _kind(labels: Sequence[Labels], given: str) -> How:
     shapes = [len(one.shapes) for one in labels if isinstance(one, ShapeLabels)]
-    return "shapes" if len(shapes) == len(labels) and sum(shapes) <= _FEW_SHAPES and not given else "blocks"
+    return (
+        "shapes"
+        if len(shapes) == len(labels) and sum(shapes) <= _FEW_SHAPES and not given
+        else "blocks"
+    )
 
 
-def _known_parts(split: Split) -> set[int]:
+def _part_values(split: Split) -> set[int]:
     found: set[int] = set()
     for window in split.labels.windows():
         found.update(np.unique(split.parts(window)[split.labels.read(window) > 0]).tolist())
@@ -199,13 +232,21 @@ def _reaches(split: Split) -> bool:
     return any(codes_on_grid(split.given, grid, None, window)[1].any() for window in windows)
 
 
-def _units(drawn: Sequence[Split], kind: How, buffer: int | None) -> tuple[list[Split], Counts, str, int]:
-    """The splits with their units, how much of each class each unit holds, what units are called, and the buffer."""
-    if kind == "scenes" or (kind == "shapes" and not all(isinstance(one.labels, ShapeLabels) for one in drawn)):
+def _units(
+    drawn: Sequence[Split], kind: How, buffer: int | None
+) -> tuple[list[Split], Counts, str, int]:
+    """The splits with their units, how much of each class each unit holds, what units are called,
+    and the buffer."""
+    if kind == "scenes" or (
+        kind == "shapes" and not all(isinstance(one.labels, ShapeLabels) for one in drawn)
+    ):
         if kind == "shapes":
             raise InputError(f"--split shapes: {drawn[0].labels.path} is a raster; use blocks")
         # The whole scene is unit 0.
-        whole = [Split(one.labels, max(one.labels.geobox.shape), given=one.given, values=one.values) for one in drawn]
+        whole = [
+            Split(one.labels, max(one.labels.geobox.shape), given=one.given, values=one.values)
+            for one in drawn
+        ]
         return whole, _counts(map(_tally, whole)), "scenes", 0
     if kind == "shapes":
         return list(drawn), _counts(map(_tally, drawn)), "shapes", 2 if buffer is None else buffer
@@ -218,7 +259,9 @@ def _units(drawn: Sequence[Split], kind: How, buffer: int | None) -> tuple[list[
     times = min(max(1, round(sqrt(cells / _BLOCKS))), max(1, _LONGEST_BLOCK // cell))
     block = cell * times
     coarse = [Split(one.labels, block, given=one.given, values=one.values) for one in drawn]
-    counts = _counts(_coarser(tally, one.labels, cell, times) for tally, one in zip(fine, drawn, strict=True))
+    counts = _counts(
+        _coarser(tally, one.labels, cell, times) for tally, one in zip(fine, drawn, strict=True)
+    )
     return coarse, counts, f"blocks of {block} px", max(1, block // 8) if buffer is None else buffer
 
 
@@ -234,10 +277,10 @@ def _tally(split: Split) -> Tally:
         classes = split.labels.read(window)
         use = (classes > 0) & (split.parts(window) == TRAIN)
         found.append(np.unique(split.units(window)[use] * 256 + classes[use], return_counts=True))
-    return _merged(found)
+    return _merge_tallies(found)
 
 
-def _merged(tallies: Sequence[Tally]) -> Tally:
+def _merge_tallies(tallies: Sequence[Tally]) -> Tally:
     """One tally of several, in which a key may be found more than once."""
     keys, pixels = (np.concatenate(arrays) for arrays in zip(*tallies, strict=True))
     order = np.argsort(keys, kind="stable")
@@ -251,7 +294,9 @@ def _coarser(tally: Tally, labels: Labels, cell: int, times: int) -> Tally:
     keys, pixels = tally
     units, values = keys // 256, keys % 256
     rows, cols = units // _across(labels, cell), units % _across(labels, cell)
-    return _merged([((rows // times * _across(labels, cell * times) + cols // times) * 256 + values, pixels)])
+    return _merge_tallies(
+        [((rows // times * _across(labels, cell * times) + cols // times) * 256 + values, pixels)]
+    )
 
 
 def _counts(tallies: Iterable[Tally]) -> Counts:
@@ -266,11 +311,13 @@ def _counts(tallies: Iterable[Tally]) -> Counts:
     return counts
 
 
-def stratified(counts: Counts, share: float, seed: int = 0) -> frozenset[Unit]:
-    """Units to hold out, so that about `share` of each class is in them and every class of two units is on both sides.
+def stratify(counts: Counts, share: float, seed: int = 0) -> frozenset[Unit]:
+    """Units to hold out, so that about `share` of each class is in them and every class of two
+    units is on both sides.
 
-    Iterative stratification (after Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10): the rarest class is shared
-    out first, each unit to the side that lacks most of what is in it. A pure function of the counts and the seed.
+    Iterative stratification (after Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10): the
+    rarest class is shared out first, each unit to the side that lacks most of what is in it. A pure
+    function of the counts and the seed.
     """
     units = sorted(counts, key=lambda unit: _lot(unit, seed))
     if len(units) < 2:
@@ -278,7 +325,9 @@ def stratified(counts: Counts, share: float, seed: int = 0) -> frozenset[Unit]:
     table = np.array([counts[unit] for unit in units], float)
     table = table[:, table.any(axis=0)]
     table /= table.sum(axis=0)
-    lacks = np.ones((2, table.shape[1]))  # of each class, how much of what it shall have a side still lacks
+    lacks = np.ones(
+        (2, table.shape[1])
+    )  # of each class, how much of what it shall have a side still lacks
     side = np.full(len(units), -1)
     while (free := side < 0).any():
         holders = (table[free] > 0).sum(axis=0).astype(float)
@@ -293,7 +342,8 @@ def stratified(counts: Counts, share: float, seed: int = 0) -> frozenset[Unit]:
 
 
 def _both_sides(table: npt.NDArray[np.float64], side: npt.NDArray[np.int_]) -> None:
-    """Move units so that a class of two units or more lacks on neither side; what trains goes first."""
+    """Move units so that a class of two units or more lacks on neither side; what trains goes
+    first."""
     for value in np.argsort((table > 0).sum(axis=0), kind="stable"):
         for lacking in (1, 0):
             having = np.flatnonzero(table[:, value] > 0)
@@ -301,7 +351,9 @@ def _both_sides(table: npt.NDArray[np.float64], side: npt.NDArray[np.int_]) -> N
                 continue
             # The smallest whose leaving takes no class away from where it is.
             for unit in having[np.argsort(table[having].sum(axis=1), kind="stable")]:
-                rest = (table[(side == side[unit]) & (np.arange(len(side)) != unit)] > 0).any(axis=0)
+                rest = (table[(side == side[unit]) & (np.arange(len(side)) != unit)] > 0).any(
+                    axis=0
+                )
                 if (rest | (table[unit] == 0) | ((table > 0).sum(axis=0) < 2)).all():
                     side[unit] = lacking
                     break

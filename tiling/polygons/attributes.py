@@ -1,4 +1,5 @@
-"""Rows of the result: from what tiles know of them to Arrow batches with their attributes and geometry."""
+"""Rows of the result: from what tiles know of them to Arrow batches with their attributes and
+geometry."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ class Pieces(NamedTuple):
     def where(self, chosen: npt.NDArray[Any]) -> Pieces:
         """The pieces that a mask or an index picks."""
         return Pieces(
-            self.polygon[chosen], self.feature[chosen], self.region[chosen], self.class_id[chosen], self.sums[chosen]
+            self.polygon[chosen],
+            self.feature[chosen],
+            self.region[chosen],
+            self.class_id[chosen],
+            self.sums[chosen],
         )
 
 
@@ -59,9 +64,12 @@ class Features(NamedTuple):
 
 
 def outline(pieces: Pieces, known: Ids, lines: Lines) -> Features:
-    """The features that some pieces, at least one, make up. `lines.region` is an index into `known` polygons."""
+    """The features that some pieces, at least one, make up. `lines.region` is an index into `known`
+    polygons."""
     pieces = pieces.where(np.lexsort((pieces.polygon, pieces.feature)))
-    feature, polygon = (np.append(True, ids[1:] != ids[:-1]) for ids in (pieces.feature, pieces.polygon))
+    feature, polygon = (
+        np.append(True, ids[1:] != ids[:-1]) for ids in (pieces.feature, pieces.polygon)
+    )
     place = np.empty(known.size, np.int32)
     place[np.searchsorted(known, pieces.polygon[polygon])] = np.arange(np.count_nonzero(polygon))
     rings = connect(lines._replace(region=place[lines.region]))
@@ -89,26 +97,47 @@ def batch_of(
     assert geobox.crs is not None  # checked at the door
     points = _on_the_map(col, row, rings, geobox.affine)
     geometry = wkb(points, rings, polygons, features.polygons if source.connectivity == 8 else None)
-    perimeter = np.add.reduceat(_lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]])
+    perimeter = np.add.reduceat(
+        _lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]]
+    )
 
     pixels, area, *of_measures = features.sums.T
     means = [
         _column(total / np.maximum(n, 1) / measure.scale, n > 0)
-        for measure, total, n in zip(source.all_measures, of_measures[::2], of_measures[1::2], strict=True)
+        for measure, total, n in zip(
+            source.all_measures, of_measures[::2], of_measures[1::2], strict=True
+        )
     ]
     if source.confidence is None:
         means.insert(0, pa.nulls(pixels.size, pa.float64()))
-    columns = [features.region, features.class_id.astype(np.int32), pixels, area * source.areas.unit, perimeter]
+    columns = [
+        features.region,
+        features.class_id.astype(np.int32),
+        pixels,
+        area * source.areas.unit,
+        perimeter,
+    ]
     arrays = [*map(_column, columns), *means, geometry]
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(source.measures))
-    return batch if source.dropped is None else batch.take(_column(np.flatnonzero(features.class_id != source.dropped)))
+    return (
+        batch
+        if source.dropped is None
+        else batch.take(_column(np.flatnonzero(features.class_id != source.dropped)))
+    )
 
 
 def _column(values: npt.NDArray[Any], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """An Arrow column; `pa.array` would do, but asks pandas what it is given, and so loads it in every worker."""
-    bits = None if known is None or known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    """An Arrow column; `pa.array` would do, but asks pandas what it is given, and so loads it in
+    every worker."""
+    bits = (
+        None
+        if known is None or known.all()
+        else pa.py_buffer(np.packbits(known, bitorder="little"))
+    )
     kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, values.size, [bits, pa.py_buffer(np.ascontiguousarray(values))])
+    return pa.Array.from_buffers(
+        kind, values.size, [bits, pa.py_buffer(np.ascontiguousarray(values))]
+    )
 
 
 def _on_the_map(
@@ -117,15 +146,20 @@ def _on_the_map(
     """`(n, 2)` vertices of rings in map coordinates, exteriors counter-clockwise."""
     points = on_the_map(col, row, affine)
     if affine.determinant > 0:  # rows run north: turn the rings back to counter-clockwise
-        points = points[np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings)) - np.arange(len(points))]
+        points = points[
+            np.repeat(rings[:-1] + rings[1:] - 1, np.diff(rings)) - np.arange(len(points))
+        ]
     return points
 
 
-def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS) -> npt.NDArray[np.float64]:
-    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where units are angles.
+def _lengths(
+    points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS
+) -> npt.NDArray[np.float64]:
+    """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where
+    units are angles.
 
-    What is drawn as one line across many degrees, such as along a parallel, is no geodesic, and once around the Earth
-    it would have no length: it is measured degree by degree.
+    What is drawn as one line across many degrees, such as along a parallel, is no geodesic, and
+    once around the Earth it would have no length: it is measured degree by degree.
     """
     factor = crs.axis_info[0].unit_conversion_factor
     ellipsoid = crs.get_geod() if crs.is_geographic else None
@@ -142,7 +176,11 @@ def _lengths(points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs:
         first = np.cumsum(pieces) - pieces
         at = (np.arange(len(line)) - first[line])[:, None]
         begin = degrees[line] + step[line] * (at / pieces[line, None])
-        end = np.where((at + 1 == pieces[line, None]), degrees[line + 1], begin + step[line] / pieces[line, None])
+        end = np.where(
+            (at + 1 == pieces[line, None]),
+            degrees[line + 1],
+            begin + step[line] / pieces[line, None],
+        )
         begin[:, 1], end[:, 1] = (np.clip(ends[:, 1], -90, 90) for ends in (begin, end))
         lengths[:-1] = np.add.reduceat(ellipsoid.inv(*begin.T, *end.T)[2], first)
     lengths[rings[1:] - 1] = 0

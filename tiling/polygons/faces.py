@@ -1,4 +1,5 @@
-"""Whether simplified lines leave every face a polygon that shares its whole boundary with its neighbours.
+"""Whether simplified lines leave every face a polygon that shares its whole boundary with its
+neighbours.
 
 Why a look at each face alone is enough says `tiling.polygons.simplify`.
 """
@@ -10,19 +11,32 @@ import numpy.typing as npt
 from affine import Affine
 
 from tiling.polygons.outlines import Rings
-from tiling.polygons.simplify import ORIGINAL, Arcs, Floats, Indices, Keys, Levels, Mask, Outlines, cross
+from tiling.polygons.simplify import (
+    ORIGINAL,
+    Arcs,
+    Floats,
+    Indices,
+    Keys,
+    Levels,
+    Mask,
+    Outlines,
+    cross,
+)
 from tiling.polygons.wkb import on_the_map
 
 PIXELS = Affine.identity()
 
 
-def failing(outlines: Outlines, rings: Rings, arcs: Arcs, levels: Levels, affine: Affine = PIXELS) -> Keys:
-    """Distinct keys of the arcs that have to come closer to their originals, by a level, for the faces to become valid.
+def failing(
+    outlines: Outlines, rings: Rings, arcs: Arcs, levels: Levels, affine: Affine = PIXELS
+) -> Keys:
+    """Distinct keys of the arcs that have to come closer to their originals, by a level, for the
+    faces to become valid.
 
-    These are the arcs of a face that cross or touch themselves or each other or, where none does, all arcs of the
-    face. What is found depends on the face alone, so faces may be looked at in any company. Faces are judged as they
-    are written, in map coordinates: a vertex that just touches a line in pixels may lie beyond it once `affine` has
-    rounded both.
+    These are the arcs of a face that cross or touch themselves or each other or, where none does,
+    all arcs of the face. What is found depends on the face alone, so faces may be looked at in any
+    company. Faces are judged as they are written, in map coordinates: a vertex that just touches a
+    line in pixels may lie beyond it once `affine` has rounded both.
     """
     import shapely
 
@@ -31,7 +45,9 @@ def failing(outlines: Outlines, rings: Rings, arcs: Arcs, levels: Levels, affine
     turned = np.sign(_areas(outlines.xy, outlines.rings)) != np.sign(_areas(original, rings.rings))
     face_of_ring = np.repeat(np.arange(rings.regions.size - 1), np.diff(rings.regions))
     bad = ~shapely.is_valid(
-        shapely.from_ragged_array(shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions))
+        shapely.from_ragged_array(
+            shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions)
+        )
     )
     bad[face_of_ring[turned]] = True
     face = np.repeat(face_of_ring, np.diff(arcs.rings))
@@ -45,7 +61,8 @@ def failing(outlines: Outlines, rings: Rings, arcs: Arcs, levels: Levels, affine
 
 
 def _touching(outlines: Outlines, rings: Rings, arcs: Arcs, face: npt.NDArray[np.intp]) -> Mask:
-    """Which faces of several rings have arcs that meet elsewhere than at ends of both, and a few that have none.
+    """Which faces of several rings have arcs that meet elsewhere than at ends of both, and a few
+    that have none.
 
     Of a closed arc the end counts as a place between, though others may rightly end there.
     """
@@ -56,7 +73,9 @@ def _touching(outlines: Outlines, rings: Rings, arcs: Arcs, face: npt.NDArray[np
     place, size = _places(outlines, arcs, chosen)
     groups = np.append(0, np.cumsum(np.bincount(face[chosen], minlength=touching.size)[touching]))
     offsets = np.append(0, np.cumsum(size)), groups
-    lines = shapely.from_ragged_array(shapely.GeometryType.MULTILINESTRING, outlines.xy[place], offsets)
+    lines = shapely.from_ragged_array(
+        shapely.GeometryType.MULTILINESTRING, outlines.xy[place], offsets
+    )
     touching[touching] = ~shapely.is_simple(lines)
     return touching
 
@@ -70,16 +89,24 @@ def _lines(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> npt.
     return shapely.from_ragged_array(shapely.GeometryType.LINESTRING, outlines.xy[place], offsets)
 
 
-def _places(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> tuple[Indices, Indices]:
-    """Where in the outlines the vertices of some arcs lie, one arc after the other, and how many each has."""
+def _places(
+    outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]
+) -> tuple[Indices, Indices]:
+    """Where in the outlines the vertices of some arcs lie, one arc after the other, and how many
+    each has."""
     stop = np.append(outlines.arcs[1:], len(outlines.xy)) + 1
-    stop[arcs.rings[1:] - 1] -= 1  # the last one of a ring ends at the closing point, which nobody else has
+    stop[arcs.rings[1:] - 1] -= (
+        1  # the last one of a ring ends at the closing point, which nobody else has
+    )
     size = (stop - outlines.arcs)[chosen]
-    return np.arange(size.sum()) + np.repeat(outlines.arcs[chosen] - np.cumsum(size) + size, size), size
+    return np.arange(size.sum()) + np.repeat(
+        outlines.arcs[chosen] - np.cumsum(size) + size, size
+    ), size
 
 
 def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Which lines meet themselves, or another one of their face elsewhere than at the ends that both have."""
+    """Which lines meet themselves, or another one of their face elsewhere than at the ends that
+    both have."""
     import shapely
 
     one, other = shapely.STRtree(lines).query(lines, predicate="intersects")
@@ -89,7 +116,9 @@ def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt
     first, last = (shapely.intersects(ends[one, k, None], ends[other]).any(1) for k in (0, 1))
     shared = first.astype(int) + (last & ~shapely.is_closed(lines[one]))
     meeting = shapely.intersection(lines[one], lines[other])
-    points = np.maximum(shapely.get_num_coordinates(meeting), 1)  # rounding may lose the one at which they do
+    points = np.maximum(
+        shapely.get_num_coordinates(meeting), 1
+    )  # rounding may lose the one at which they do
     cross = (shapely.get_dimensions(meeting) > 0) | (points > shared)
     return np.concatenate([np.flatnonzero(~shapely.is_simple(lines)), one[cross], other[cross]])
 

@@ -34,7 +34,8 @@ class Measure(Protocol):
         ...
 
     def __call__(self, window: Window) -> npt.NDArray[np.integer]:
-        """`(y, x)` values of the pixels of a window, of at most 32 bits; the same pixel has the same in any window."""
+        """`(y, x)` values of the pixels of a window, of at most 32 bits; the same pixel has the
+        same in any window."""
         ...
 
 
@@ -60,7 +61,8 @@ class ClassRaster:
     path: str
     nodata: int | None
     dropped: int | None
-    """A class whose polygons are made, and left out in the end: where lines move, no data has to be checked as well."""
+    """A class whose polygons are made, and left out in the end: where lines move, no data has to be
+    checked as well."""
     areas: PixelAreas
     connectivity: int
     confidence: Confidence | None
@@ -78,16 +80,24 @@ class ClassRaster:
         """Check at the door that the files hold what they should."""
         with open_regions(raster) as classes:
             if classes.crs is None:
-                raise InputError(f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs EPSG:32633")
+                raise InputError(
+                    f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs "
+                    "EPSG:32633"
+                )
             areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))
             nodata = nodata_of(classes, nodata)
         source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
         if confidence is None:
             return source
         with open_dataset(str(confidence)) as sure:
-            if (sure.height, sure.width, sure.dtypes[0]) != (classes.height, classes.width, "uint8"):
+            if (sure.height, sure.width, sure.dtypes[0]) != (
+                classes.height,
+                classes.width,
+                "uint8",
+            ):
                 raise InputError(
-                    f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the confidence of {raster} "
+                    f"{confidence} is {sure.dtypes[0]} of {sure.height} × {sure.width} px; the "
+                    f"confidence of {raster} "
                     f"must be uint8, 0–100, of {classes.height} × {classes.width} px"
                 )
             missing = NO_CONFIDENCE if sure.nodata is None else int(sure.nodata)
@@ -95,16 +105,22 @@ class ClassRaster:
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of one tile."""
-        return TileRegions.of(read_band(self.path, window), window, self.areas.geobox.shape[1], self.nodata)
+        return TileRegions.of(
+            read_band(self.path, window), window, self.areas.geobox.shape[1], self.nodata
+        )
 
     def groups(self, found: TileRegions) -> Ids:
         """`(n,)` the feature that each region is in, as far as the tile alone can know."""
         return found.groups if self.connectivity == 8 else found.ids
 
     def sums(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
-        """`(n, 2 + 2 m)`: pixels and area units of each region; of each measure its sum and the pixels that have it."""
+        """`(n, 2 + 2 m)`: pixels and area units of each region; of each measure its sum and the
+        pixels that have it."""
         start, length, _ = found.runs
-        columns = [found.sum_runs(length), found.sum_runs(self.areas.read_runs(window, start, length))]
+        columns = [
+            found.sum_runs(length),
+            found.sum_runs(self.areas.read_runs(window, start, length)),
+        ]
         for measure in self.all_measures:
             values = measure(window)
             known = values != measure.missing

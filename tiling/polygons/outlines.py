@@ -1,15 +1,18 @@
-"""Outlines of labelled pixels: vertices found by a 2 × 2 stencil, connected into rings, written as well-known binary.
+"""Outlines of labelled pixels: vertices found by a 2 × 2 stencil, connected into rings, written as
+well-known binary.
 
-A lattice point whose four pixels are neither alike nor on the two sides of a straight line is a vertex of every region
-around it. So the edge that leaves a vertex ends at the next vertex in its row or column, and outlines are walked
-without any search (`find_lines`). What leaves the pixels at hand stays open. Sort the open ends of a region by row: the
-first and second belong to one edge, so do the third and fourth, and so on; the same holds for columns (`connect`).
+A lattice point whose four pixels are neither alike nor on the two sides of a straight line is a
+vertex of every region around it. So the edge that leaves a vertex ends at the next vertex in its
+row or column, and outlines are walked without any search (`find_lines`). What leaves the pixels at
+hand stays open. Sort the open ends of a region by row: the first and second belong to one edge, so
+do the third and fourth, and so on; the same holds for columns (`connect`).
 
 Two rules make the result a clean coverage, valid by OGC Simple Features and noded:
 
-- Where the pixels of one region touch only diagonally, the outline turns around the *foreign* pixel: two rings meet in
-  a point. The other way round one ring would cross itself.
-- Where three regions meet, those whose outline runs straight on get a vertex too, so that neighbours share vertices.
+- Where the pixels of one region touch only diagonally, the outline turns around the *foreign*
+  pixel: two rings meet in a point. The other way round one ring would cross itself.
+- Where three regions meet, those whose outline runs straight on get a vertex too, so that
+  neighbours share vertices.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ from tiling.grid.window import Window
 from tiling.regions.components import OUTSIDE, Labels
 
 NORTH, EAST, SOUTH, WEST = range(4)
-CHANGED = "the outline of a region does not close: did anything but this run touch its temporary files?"
+CHANGED = (
+    "the outline of a region does not close: did anything but this run touch its temporary files?"
+)
 
 
 class Lines(NamedTuple):
-    """Stretches of outlines: closed rings, each from its first vertex by row, and lines that go on elsewhere."""
+    """Stretches of outlines: closed rings, each from its first vertex by row, and lines that go on
+    elsewhere."""
 
     region: npt.NDArray[np.integer]
     """`(n,)` the region on the left of each line."""
@@ -42,11 +48,12 @@ class Lines(NamedTuple):
     row: npt.NDArray[np.int32]
     col: npt.NDArray[np.int32]
     node: npt.NDArray[np.bool_]
-    """Whether three or four regions meet in a vertex, or it lies on the edge of what was labelled."""
+    """Whether three or four regions meet in a vertex, or it lies on the edge of what was
+    labelled."""
 
     def where(self, chosen: npt.NDArray[np.int64]) -> Lines:
         """The lines that an index picks, with their vertices."""
-        vertex = ragged(self.offsets, chosen)
+        vertex = ragged_index(self.offsets, chosen)
         return Lines(
             self.region[chosen],
             self.comes[chosen],
@@ -59,7 +66,8 @@ class Lines(NamedTuple):
 
 
 class Vertices(NamedTuple):
-    """Vertices of outlines at lattice points; `point` and what comes after it are parallel arrays."""
+    """Vertices of outlines at lattice points; `point` and what comes after it are parallel
+    arrays."""
 
     row: npt.NDArray[np.int32]
     """`(p,)` place of the lattice points in the window, in raster order."""
@@ -82,27 +90,35 @@ def find_vertices(
     *,
     last: tuple[bool, bool] = (True, True),
 ) -> Vertices:
-    """The vertices within a window, from the regions `(y + 2, x + 2)` of its pixels and those around it.
+    """The vertices within a window, from the regions `(y + 2, x + 2)` of its pixels and those
+    around it.
 
-    Four arms leave a lattice point, numbered clockwise from north; an arm is present where the pixels on its two sides
-    differ. Quadrant k is the pixel between arms k and k + 1. The outline of its region, which is on the left, comes in
-    by arm k and leaves by the next arm that is present: exteriors run counter-clockwise where north is up.
+    Four arms leave a lattice point, numbered clockwise from north; an arm is present where the
+    pixels on its two sides differ. Quadrant k is the pixel between arms k and k + 1. The outline of
+    its region, which is on the left, comes in by arm k and leaves by the next arm that is present:
+    exteriors run counter-clockwise where north is up.
 
-    Of regions that are `shared` with other windows, `(n,)`, vertices at the lower and right edges are those of the next
-    window, unless this is the `last` one down or across.
+    Of regions that are `shared` with other windows, `(n,)`, vertices at the lower and right edges
+    are those of the next window, unless this is the `last` one down or across.
     """
     height, width = window.shape
     across, down = around[:, 1:] != around[:, :-1], around[1:] != around[:-1]
     north, east, south, west = across[:-1], down[:, 1:], across[1:], down[:, :-1]
-    at = np.flatnonzero((north ^ south) | (east ^ west) | (north & east))  # all but blank points and straight lines
+    at = np.flatnonzero(
+        (north ^ south) | (east ^ west) | (north & east)
+    )  # all but blank points and straight lines
     line = at // (width + 1)
     row, col = line.astype(np.int32), (at - line * (width + 1)).astype(np.int32)
     corner, flat = at + line, around.ravel()
     quadrant = [flat[corner + step] for step in (1, width + 3, width + 2, 0)]
     arm = [quadrant[k] != quadrant[k - 1] for k in range(4)]
     inside = [region != OUTSIDE for region in quadrant]
-    arms = arm[0] + 2 * arm[1].view(np.uint8) + 4 * arm[2].view(np.uint8) + 8 * arm[3].view(np.uint8)
-    node: npt.NDArray[np.bool_] = (_COUNT[arms] > 2) | ~(inside[0] & inside[1] & inside[2] & inside[3])
+    arms = (
+        arm[0] + 2 * arm[1].view(np.uint8) + 4 * arm[2].view(np.uint8) + 8 * arm[3].view(np.uint8)
+    )
+    node: npt.NDArray[np.bool_] = (_COUNT[arms] > 2) | ~(
+        inside[0] & inside[1] & inside[2] & inside[3]
+    )
 
     here = np.empty((at.size, 4), bool)
     others = np.zeros(at.size, bool)
@@ -132,23 +148,30 @@ def find_lines(
 ) -> Lines:
     """The outlines within a window; the arguments are those of `find_vertices`.
 
-    All lattice points but blank ones and straight lines are vertices of all regions around them, so an outline that
-    leaves a point by an arm comes to the next point in this direction: nothing needs to be searched.
+    All lattice points but blank ones and straight lines are vertices of all regions around them, so
+    an outline that leaves a point by an arm comes to the next point in this direction: nothing
+    needs to be searched.
     """
     row, col, node, point, region, comes, leaves = find_vertices(around, window, shared, last=last)
-    vertex = np.full((row.size, 4), -1, np.int32)  # by point, and the arm by which the outline comes in
+    vertex = np.full(
+        (row.size, 4), -1, np.int32
+    )  # by point, and the arm by which the outline comes in
     vertex.ravel()[4 * point + comes] = np.arange(point.size, dtype=np.int32)
-    onwards = np.full((row.size, 4), -1, np.int32)  # the vertex it comes to, by point and the arm by which it leaves
+    onwards = np.full(
+        (row.size, 4), -1, np.int32
+    )  # the vertex it comes to, by point and the arm by which it leaves
     beside = row[1:] == row[:-1]
     onwards[:-1, EAST] = np.where(beside, vertex[1:, WEST], -1)
     onwards[1:, WEST] = np.where(beside, vertex[:-1, EAST], -1)
-    by_column = np.argsort(col.astype(np.uint16), kind="stable")  # numpy sorts 16 bits by radix; windows are smaller
+    by_column = np.argsort(
+        col.astype(np.uint16), kind="stable"
+    )  # numpy sorts 16 bits by radix; windows are smaller
     one, other = by_column[:-1], by_column[1:]
     beside = col[one] == col[other]
     onwards[one, SOUTH] = np.where(beside, vertex[other, NORTH], -1)
     onwards[other, NORTH] = np.where(beside, vertex[one, SOUTH], -1)
 
-    walk, offsets, closed = _walked(onwards.ravel()[4 * point + leaves])
+    walk, offsets, closed = _walk_chains(onwards.ravel()[4 * point + leaves])
     first, final = walk[offsets[:-1]], walk[offsets[1:] - 1]
     point = point[walk]
     return Lines(
@@ -175,11 +198,11 @@ _NEXT = np.array(
 """`(4 × arms + k,)` the next arm present clockwise from arm k."""
 
 
-def _walked(
+def _walk_chains(
     successor: npt.NDArray[np.int32],
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Along the chains of what each is followed by, -1 for nothing: the members, the offsets of the chains, and whether
-    each is closed. A closed chain begins with its smallest member."""
+    """Along the chains of what each is followed by, -1 for nothing: the members, the offsets of the
+    chains, and whether each is closed. A closed chain begins with its smallest member."""
     n = successor.size
     if not n:
         return np.empty(0, np.intp), np.zeros(1, np.int64), np.empty(0, bool)
@@ -187,14 +210,20 @@ def _walked(
     starts[successor[successor >= 0]] = False
     start = np.flatnonzero(starts)
     successor = successor.copy()
-    successor[successor < 0] = start  # the open chains, tied to one another in any way, are closed too
+    successor[successor < 0] = (
+        start  # the open chains, tied to one another in any way, are closed too
+    )
     n_rings, ring = connected_components(_chain(successor), connection="strong")
     head = np.empty(n_rings, np.int32)
-    for some in (np.arange(n), start):  # the last one written stays: the smallest, a start if there is one
+    for some in (
+        np.arange(n),
+        start,
+    ):  # the last one written stays: the smallest, a start if there is one
         head[ring[some[::-1]]] = some[::-1]
     head.sort()
 
-    # Cut every ring before its head and tie its end to the next ring's head: one chain passes through all members.
+    # Cut every ring before its head and tie its end to the next ring's head: one chain passes
+    # through all members.
     before = np.empty(n, np.int32)
     before[successor] = np.arange(n, dtype=np.int32)
     tail = before[head]
@@ -220,8 +249,8 @@ class Rings(NamedTuple):
 
     def where(self, chosen: npt.NDArray[np.int64]) -> Rings:
         """Some regions, by index."""
-        ring = ragged(self.regions, chosen)
-        vertex = ragged(self.rings, ring)
+        ring = ragged_index(self.regions, chosen)
+        vertex = ragged_index(self.rings, ring)
         return Rings(
             self.row[vertex],
             self.col[vertex],
@@ -231,27 +260,33 @@ class Rings(NamedTuple):
         )
 
 
-def ragged(offsets: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index of the members of some groups, one group after the other; the groups are given by their offsets."""
+def ragged_index(
+    offsets: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Index of the members of some groups, one group after the other; the groups are given by their
+    offsets."""
     size = np.diff(offsets)[chosen]
     stop = np.cumsum(size)
     return np.arange(size.sum()) + np.repeat(offsets[:-1][chosen] - stop + size, size)
 
 
 def connect(lines: Lines) -> Rings:
-    """Rings of some regions, numbered 0 … n - 1, from all their lines; each ring starts at its first vertex by row.
+    """Rings of some regions, numbered 0 … n - 1, from all their lines; each ring starts at its
+    first vertex by row.
 
-    The first vertex of a region lies on its exterior, since every hole has some of the region above it.
+    The first vertex of a region lies on its exterior, since every hole has some of the region above
+    it.
     """
-    chain, offsets, closed = _walked(_followers(lines))
+    chain, offsets, closed = _walk_chains(_followers(lines))
     if not closed.all():
         raise RuntimeError(CHANGED)
     ring_of = lines.region[chain[offsets[:-1]]]
-    vertex = ragged(lines.offsets, chain)
+    vertex = ragged_index(lines.offsets, chain)
     stops = np.cumsum(np.diff(lines.offsets)[chain])[offsets[1:] - 1]
     size = np.diff(stops, prepend=0)
     starts = stops - size
-    # A ring passes its first vertex once: the region can touch itself only where it goes on upwards.
+    # A ring passes its first vertex once: the region can touch itself only where it goes on
+    # upwards.
     place = lines.row[vertex].astype(np.int64) << 32 | lines.col[vertex]
     first = np.minimum.reduceat(place, starts)
     head = np.flatnonzero(place == np.repeat(first, size))
@@ -274,8 +309,8 @@ def connect(lines: Lines) -> Rings:
 def _followers(lines: Lines) -> npt.NDArray[np.int32]:
     """The line that goes on where each one ends; itself for a ring.
 
-    An edge joins the end of one to the start of another. The ends of a region in one row, or column, of the lattice are
-    those of its edges there, one after the other.
+    An edge joins the end of one to the start of another. The ends of a region in one row, or
+    column, of the lattice are those of its edges there, one after the other.
     """
     followers = np.arange(lines.region.size, dtype=np.int32)
     open_ = np.flatnonzero(lines.comes != CLOSED)
@@ -288,7 +323,14 @@ def _followers(lines: Lines) -> npt.NDArray[np.int32]:
             here = (arm & 1) == (opening & 1)
             row, col = lines.row[vertex], lines.col[vertex]
             across, along = (row, col) if opening == EAST else (col, row)
-            rows = lines.region[open_], across, along, arm == opening, np.full(arm.size, away), open_
+            rows = (
+                lines.region[open_],
+                across,
+                along,
+                arm == opening,
+                np.full(arm.size, away),
+                open_,
+            )
             ends.append(np.stack([column[here] for column in rows]).astype(np.int64))
         region, across, along, opens, leaves, line = np.concatenate(ends, axis=1)
         # Where two edges meet in a point, the one that ends comes before the one that opens.

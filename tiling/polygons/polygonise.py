@@ -1,22 +1,25 @@
 """Exact polygons of a class raster of any size, worked tile by tile.
 
-A tile that knows the final region ids of its own pixels and of those one step outside can name the vertices at its own
-lattice points alone, and walk from one to the next; the outline of a region is the same whoever found its vertices
-(`tiling.polygons.outlines`). No seam is dissolved, and three passes suffice:
+A tile that knows the final region ids of its own pixels and of those one step outside can name the
+vertices at its own lattice points alone, and walk from one to the next; the outline of a region is
+the same whoever found its vertices (`tiling.polygons.outlines`). No seam is dissolved, and three
+passes suffice:
 
 1. every tile labels its pixels and leaves its border behind; the borders are united into final ids
    (`tiling.regions.components`);
-2. every tile walks its outlines; regions within one tile become polygons there, lines of the others go to buckets on
+2. every tile walks its outlines; regions within one tile become polygons there, lines of the others
+  go to buckets on
    disk (`tiling.io.spill`);
 3. bucket by bucket, the lines that travelled become polygons.
 
-So memory holds a tile, a bucket and, in the calling process, the borders of all tiles. Three ids tell what a pixel is
-part of: its *polygon*, 4-connected; its *feature*, one row of the result; its *region*, the id that row carries. They
-are one and the same unless a feature gathers polygons that touch diagonally, or a region is too large for one feature.
+So memory holds a tile, a bucket and, in the calling process, the borders of all tiles. Three ids
+tell what a pixel is part of: its *polygon*, 4-connected; its *feature*, one row of the result; its
+*region*, the id that row carries. They are one and the same unless a feature gathers polygons that
+touch diagonally, or a region is too large for one feature.
 
-Lines are simplified last (`tiling.polygons.simplify`), in rounds over all that is finished: each is a pure function of
-its own vertices, so neighbours agree, and those that spoil a polygon, on whatever machine, go back towards the
-original.
+Lines are simplified last (`tiling.polygons.simplify`), in rounds over all that is finished: each is
+a pure function of its own vertices, so neighbours agree, and those that spoil a polygon, on
+whatever machine, go back towards the original.
 """
 
 from __future__ import annotations
@@ -37,18 +40,18 @@ from tiling.grid.pixel_area import sum_by
 from tiling.grid.window import Window
 from tiling.io.spill import (
     Map,
+    bucket_starts,
     by_bucket,
-    divided,
     take_batch,
 )
 from tiling.polygons.measures import NO_MEASURES, ClassRaster, Measure
-from tiling.polygons.simplify_rounds import Redraw, redrawn
+from tiling.polygons.simplify_rounds import Redraw, simplify_in_rounds
 from tiling.polygons.tile_tasks import (
     Bucket,
     Crossing,
     Edge,
+    EdgeContext,
     Job,
-    Surrounded,
     United,
     count_vertices,
     find_edge,
@@ -59,7 +62,8 @@ from tiling.regions.components import Ids, distinct
 from tiling.regions.seams import frame_of
 
 MAX_VERTICES = 1_000_000
-"""A region with more is cut: 16 MB of well-known binary; a map that redraws it has to go through all of it."""
+"""A region with more is cut: 16 MB of well-known binary; a map that redraws it has to go through
+all of it."""
 
 CUT = 2048
 """Side of the cells, in pixels from (0, 0), along which a region that is too large is cut."""
@@ -82,21 +86,26 @@ def polygonise(
     measures: Mapping[str, Measure] = NO_MEASURES,
     scratch: Path | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The regions of a class raster as polygons, in batches of `schema_of(measures)`; the same for every `tile` size.
+    """The regions of a class raster as polygons, in batches of `schema_of(measures)`; the same for
+    every `tile` size.
 
-    Pixels of the value `nodata` are left out; None means the value the file declares. `confidence` is a raster on the
-    same grid, 0–100; its no data (255 if it declares none) does not enter the mean. `map` may work elsewhere, as long
-    as results come in order and `scratch`, a folder for temporary files (else one of this machine), is there too.
+    Pixels of the value `nodata` are left out; None means the value the file declares. `confidence`
+    is a raster on the same grid, 0–100; its no data (255 if it declares none) does not enter the
+    mean. `map` may work elsewhere, as long as results come in order and `scratch`, a folder for
+    temporary files (else one of this machine), is there too.
 
-    With `connectivity` 8 pixels that touch diagonally belong together, and regions are multipolygons. A region with
-    more than `max_vertices` is cut along the grid of `CUT` pixels into features with one `region_id`; None cuts
-    nothing. `simplify` is how far, in pixels, boundaries may move, and `smooth` how often their corners are cut; the
-    result stays a coverage without gaps, and every column but the perimeter is that of the pixels.
+    With `connectivity` 8 pixels that touch diagonally belong together, and regions are
+    multipolygons. A region with more than `max_vertices` is cut along the grid of `CUT` pixels into
+    features with one `region_id`; None cuts nothing. `simplify` is how far, in pixels, boundaries
+    may move, and `smooth` how often their corners are cut; the result stays a coverage without
+    gaps, and every column but the perimeter is that of the pixels.
 
     Raises `InputError` for rasters that cannot be read or hold no classes.
     """
     if connectivity not in (4, 8):
-        raise InputError(f"{raster} cannot be polygonised with a connectivity of {connectivity}; take 4 or 8")
+        raise InputError(
+            f"{raster} cannot be polygonised with a connectivity of {connectivity}; take 4 or 8"
+        )
     source = ClassRaster.open(raster, nodata, confidence, measures, connectivity)
     redraw = None
     if simplify > 0 or smooth > 0:
@@ -122,14 +131,18 @@ def _polygonise(
         crossing: list[Crossing] = []
 
         def outlined() -> Iterator[Path]:
-            for within, rest in map(partial(trace, job), _surrounded(windows, edges, united)):
+            for within, rest in map(partial(trace, job), _add_surroundings(windows, edges, united)):
                 if within is not None:
                     yield within
                 if rest is not None:
                     crossing.append(rest)
             yield from map(partial(join, job), _buckets(crossing))
 
-        for drawn in outlined() if job.redraw is None else redrawn(job.redraw, list(outlined()), Path(folder), map):
+        for drawn in (
+            outlined()
+            if job.redraw is None
+            else simplify_in_rounds(job.redraw, list(outlined()), Path(folder), map)
+        ):
             batch = take_batch(drawn)
             if batch.num_rows:
                 yield batch
@@ -147,15 +160,15 @@ def _windows(height: int, width: int, tile: int) -> dict[tuple[int, int], Window
     }
 
 
-# --- the passes over tiles -------------------------------------------------------------------------------------------
+# --- the passes over tiles ------------------------------------------------------------------------
 
 
 def _cuts(edges: Mapping[tuple[int, int], Edge], united: United) -> Ids:
     """Where the features that may cross seams are cut into buckets."""
-    ids = np.concatenate([united.features.unite(edge.ids) for edge in edges.values()])
+    ids = np.concatenate([united.features.final_ids(edge.ids) for edge in edges.values()])
     features, of = np.unique(ids, return_inverse=True)
     sides = np.concatenate([edge.outlines.sides for edge in edges.values()])
-    return divided(features, sum_by(of, sides, features.size), BUCKET_VERTICES)
+    return bucket_starts(features, sum_by(of, sides, features.size), BUCKET_VERTICES)
 
 
 def _buckets(crossing: Sequence[Crossing]) -> Iterator[Bucket]:
@@ -165,18 +178,21 @@ def _buckets(crossing: Sequence[Crossing]) -> Iterator[Bucket]:
         yield Bucket(number, pieces[number], lines[number], vertices[number])
 
 
-def _surrounded(
+def _add_surroundings(
     windows: Mapping[tuple[int, int], Window], edges: Mapping[tuple[int, int], Edge], united: United
-) -> Iterator[Surrounded]:
+) -> Iterator[EdgeContext]:
     borders = {tile: edge.border for tile, edge in edges.items()}
     groups = {tile: edge.groups for tile, edge in edges.items()}
     for tile, window in windows.items():
-        polygons, features = frame_of(tile, borders, united.polygons), frame_of(tile, groups, united.features)
+        polygons, features = (
+            frame_of(tile, borders, united.polygons),
+            frame_of(tile, groups, united.features),
+        )
         known = [
             [*frame, *(side.ids for side in border)]
             for frame, border in ((polygons, borders[tile]), (features, groups[tile]))
         ]
-        yield Surrounded(window, polygons, features, united.among(*known))
+        yield EdgeContext(window, polygons, features, united.restrict_to(*known))
 
 
 def _cut(
@@ -189,18 +205,28 @@ def _cut(
 ) -> United:
     """Pieces united to regions; within cells only, where an outline has more than `max_vertices`.
 
-    What the first pass knows of outlines decides of most regions; of the others vertices are counted.
+    What the first pass knows of outlines decides of most regions; of the others vertices are
+    counted.
     """
-    ids = [united.features.unite(edge.ids) for edge in edges.values()]
+    ids = [united.features.final_ids(edge.ids) for edge in edges.values()]
     most, least = (
-        _above(max_vertices, [(own, edge.outlines[n]) for own, edge in zip(ids, edges.values(), strict=True)])
+        _above(
+            max_vertices,
+            [(own, edge.outlines[n]) for own, edge in zip(ids, edges.values(), strict=True)],
+        )
         for n in range(2)
     )
     doubtful = np.setdiff1d(most, least)
     concerned = (
-        tile for tile in _surrounded(windows, edges, united) if np.isin(tile.united.regions.regions, doubtful).any()
+        tile
+        for tile in _add_surroundings(windows, edges, united)
+        if np.isin(tile.united.regions.regions, doubtful).any()
     )
-    counted = _above(max_vertices, list(map(partial(count_vertices, job), concerned))) if doubtful.size else doubtful
+    counted = (
+        _above(max_vertices, list(map(partial(count_vertices, job), concerned)))
+        if doubtful.size
+        else doubtful
+    )
     regions = np.union1d(least, counted)
     if not regions.size:
         return united
@@ -208,9 +234,9 @@ def _cut(
     polygons = [np.empty(0, np.int64)]
     for edge in edges.values():
         for side, group in zip(edge.border, edge.groups, strict=True):
-            inside = np.repeat(np.isin(united.features.unite(group.ids), regions), group.length)
+            inside = np.repeat(np.isin(united.features.final_ids(group.ids), regions), group.length)
             polygons.append(distinct(side.pixels.ids[inside]))
-    whole = np.unique(united.polygons.unite(np.concatenate(polygons)))
+    whole = np.unique(united.polygons.final_ids(np.concatenate(polygons)))
     return united.cutting(regions, whole, United.between(edges, job.source.connectivity, cells))
 
 

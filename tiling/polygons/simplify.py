@@ -1,22 +1,28 @@
-"""Shared boundaries simplified once: every arc is a pure function of itself, so neighbours agree without meeting.
+"""Shared boundaries simplified once: every arc is a pure function of itself, so neighbours agree
+without meeting.
 
-An *arc* is the part of a boundary between two nodes, the lattice points where three or more outlines meet or where one
-meets the frame of the raster. It is the same row of vertices for the regions on both its sides; each looks at it in one
-canonical direction and does the same arithmetic with it. No table of arcs, no tile, no order of work enters.
+An *arc* is the part of a boundary between two nodes, the lattice points where three or more
+outlines meet or where one meets the frame of the raster. It is the same row of vertices for the
+regions on both its sides; each looks at it in one canonical direction and does the same arithmetic
+with it. No table of arcs, no tile, no order of work enters.
 
-Simplified lines may cross. Going once round every face, no data included, passes each arc once in either direction; so
-the winding numbers of all faces add up to one everywhere within the frame, whatever has become of the arcs. If every
-face is a valid polygon whose rings turn as before, each winding number is zero or one: then there is neither gap nor
-overlap. Hence it is enough to look at each face alone (`tiling.polygons.faces`), and to go back towards the original
-line with its arcs, level by level, until all are valid; the original lines are, so this ends. A hole that touches
-another ring of its face between two vertices leaves the face valid and the coverage not: such arcs go back likewise.
+Simplified lines may cross. Going once round every face, no data included, passes each arc once in
+either direction; so the winding numbers of all faces add up to one everywhere within the frame,
+whatever has become of the arcs. If every face is a valid polygon whose rings turn as before, each
+winding number is zero or one: then there is neither gap nor overlap. Hence it is enough to look at
+each face alone (`tiling.polygons.faces`), and to go back towards the original line with its arcs,
+level by level, until all are valid; the original lines are, so this ends. A hole that touches
+another ring of its face between two vertices leaves the face valid and the coverage not: such arcs
+go back likewise.
 
-First the stairs go (`_ease`): a line crosses the pixels' edges in their middles, and what its corners lose is given
-back along its whole length. Then comes segment collapse (Kronenfeld, Stanislawski, Buttenfield and Brockmeyer 2020,
-"Simplification of polylines by segment collapse: minimizing areal displacement while preserving area", International
-Journal of Cartography 6(1)): a segment BC in a line A B C D becomes one point E such that the area on either side
-stays. So every region keeps the area of its pixels, and a small one cannot vanish. Collapse alone leaves single steps
-beside long diagonals, and makes spikes of others; Douglas–Peucker picks the outermost corners of a staircase.
+First the stairs go (`_ease`): a line crosses the pixels' edges in their middles, and what its
+corners lose is given back along its whole length. Then comes segment collapse (Kronenfeld,
+Stanislawski, Buttenfield and Brockmeyer 2020, "Simplification of polylines by segment collapse:
+minimizing areal displacement while preserving area", International Journal of Cartography 6(1)): a
+segment BC in a line A B C D becomes one point E such that the area on either side stays. So every
+region keeps the area of its pixels, and a small one cannot vanish. Collapse alone leaves single
+steps beside long diagonals, and makes spikes of others; Douglas–Peucker picks the outermost corners
+of a staircase.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tiling.polygons.outlines import Rings, ragged
+from tiling.polygons.outlines import Rings, ragged_index
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -35,21 +41,26 @@ Levels: TypeAlias = npt.NDArray[np.int8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ORIGINAL = 3
-"""The last level of an arc: level 0 has the whole tolerance, 1 a half, 2 a quarter, this one nothing."""
+"""The last level of an arc: level 0 has the whole tolerance, 1 a half, 2 a quarter, this one
+nothing."""
 
 EASING = 0.5
-"""Pixels by which the middle of a step lies off its corners, about: what is left of a tolerance is for collapse."""
+"""Pixels by which the middle of a step lies off its corners, about: what is left of a tolerance is
+for collapse."""
 
 REACH = 1.0
-"""How far from a vertex smoothing cuts its corner off, in pixels: the corner of a large field stays where it is."""
+"""How far from a vertex smoothing cuts its corner off, in pixels: the corner of a large field stays
+where it is."""
 
 
 class Arcs(NamedTuple):
-    """Rings cut at their nodes, in the order in which the rings pass them: what both neighbours see alike."""
+    """Rings cut at their nodes, in the order in which the rings pass them: what both neighbours see
+    alike."""
 
     row: npt.NDArray[np.int32]
-    """Vertices of all arcs, both ends included, in canonical direction: from the end that is first by row, then column.
-    Where both ends are one point, the neighbour of the end decides in the same way."""
+    """Vertices of all arcs, both ends included, in canonical direction: from the end that is first
+    by row, then column. Where both ends are one point, the neighbour of the end decides in the same
+    way."""
     col: npt.NDArray[np.int32]
     offsets: Indices
     """`(n + 1,)` offsets of the arcs in `row` and `col`."""
@@ -65,11 +76,13 @@ class Outlines(NamedTuple):
     """Simplified rings, each beginning with its first arc."""
 
     xy: Floats
-    """`(n, 2)` column and row in pixels, counted from the outer corner of the first pixel; every ring is closed."""
+    """`(n, 2)` column and row in pixels, counted from the outer corner of the first pixel; every
+    ring is closed."""
     rings: Indices
     """Offsets of the rings in `xy`."""
     arcs: Indices
-    """Where in `xy` each arc begins; it ends where the next begins, the last of a ring at the closing point."""
+    """Where in `xy` each arc begins; it ends where the next begins, the last of a ring at the
+    closing point."""
 
 
 def arcs_of(rings: Rings) -> Arcs:
@@ -97,8 +110,10 @@ def arcs_of(rings: Rings) -> Arcs:
 
     code = rings.row[place].astype(np.int64) << 32 | rings.col[place]
     first, final = offsets[:-1], offsets[1:] - 1
-    against = np.where(code[first] == code[final], code[first + 1] > code[final - 1], code[first] > code[final])
-    place = place[_lined_up(offsets, np.arange(against.size), against)]
+    against = np.where(
+        code[first] == code[final], code[first + 1] > code[final - 1], code[first] > code[final]
+    )
+    place = place[_vertex_order(offsets, np.arange(against.size), against)]
     row, col = rings.row[place], rings.col[place]
     down, across = row[first + 1] - row[first], col[first + 1] - col[first]
     heading = np.where(down == 0, across > 0, 2 + (down > 0)).astype(np.uint64)
@@ -106,26 +121,30 @@ def arcs_of(rings: Rings) -> Arcs:
     return Arcs(row, col, offsets, key, against, np.append(0, np.cumsum(per_ring)))
 
 
-def _lined_up(offsets: Indices, chosen: Indices, turned: Mask) -> Indices:
+def _vertex_order(offsets: Indices, chosen: Indices, turned: Mask) -> Indices:
     """Index of the vertices of some arcs, one after the other, some of them turned round."""
     size = np.diff(offsets)[chosen]
     stop = np.cumsum(size)
     step = np.where(turned, -1, 1)
     start = np.where(turned, offsets[1:][chosen] - 1, offsets[:-1][chosen])
-    return np.repeat(start - step * (stop - size), size) + np.repeat(step, size) * np.arange(size.sum())
+    return np.repeat(start - step * (stop - size), size) + np.repeat(step, size) * np.arange(
+        size.sum()
+    )
 
 
-def simplified(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int = 0) -> Outlines:
-    """The rings with simplified arcs; `tolerance` in pixels is how far a line may move where a segment collapses.
+def simplify_arcs(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int = 0) -> Outlines:
+    """The rings with simplified arcs; `tolerance` in pixels is how far a line may move where a
+    segment collapses.
 
-    That is a limit for each step, not for their sum: lines end up to about twice as far from the pixels. `levels (n,)`
-    are those of the arcs: the higher, the closer one keeps to its original. `smooth` is how many times the corners of
-    the simplified arcs are cut; their ends stay, areas change a little.
+    That is a limit for each step, not for their sum: lines end up to about twice as far from the
+    pixels. `levels (n,)` are those of the arcs: the higher, the closer one keeps to its original.
+    `smooth` is how many times the corners of the simplified arcs are cut; their ends stay, areas
+    change a little.
     """
     # Most arcs lie between two of the regions, and are passed by both.
     _, chosen, distinct = np.unique(arcs.key, return_index=True, return_inverse=True)
     level = levels[chosen]
-    place = ragged(arcs.offsets, chosen)
+    place = ragged_index(arcs.offsets, chosen)
     offsets = np.append(0, np.cumsum(np.diff(arcs.offsets)[chosen]))
     xy = np.stack([arcs.col[place], arcs.row[place]], axis=1).astype(np.float64)
     origin = xy[offsets[:-1]]
@@ -137,11 +156,12 @@ def simplified(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int = 0)
         xy, offsets = _cut_corners(xy, offsets, level < ORIGINAL)
     xy += np.repeat(origin, np.diff(offsets), axis=0)
     passed = np.append(0, np.cumsum(np.diff(offsets)[distinct]))
-    return _chained(xy[_lined_up(offsets, distinct, arcs.against)], passed, arcs.rings)
+    return _join_arcs(xy[_vertex_order(offsets, distinct, arcs.against)], passed, arcs.rings)
 
 
-def _chained(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
-    """Arcs that follow each other joined into rings: the end of all but the last of a ring is the start of the next."""
+def _join_arcs(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
+    """Arcs that follow each other joined into rings: the end of all but the last of a ring is the
+    start of the next."""
     joined = np.ones(offsets.size - 1, bool)
     joined[rings[1:] - 1] = False
     keep = np.ones(len(xy), bool)
@@ -150,7 +170,7 @@ def _chained(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
     return Outlines(xy[keep], starts[rings], starts[:-1])
 
 
-# --- one line --------------------------------------------------------------------------------------------------------
+# --- one line -------------------------------------------------------------------------------------
 
 NEVER = np.iinfo(np.int64).max
 
@@ -159,11 +179,13 @@ Points: TypeAlias = tuple[Floats, Floats]
 
 
 def _ease(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indices]:
-    """Arcs of pixels' edges drawn from middle to middle of them, as far as the `(n,)` tolerances allow; areas stay.
+    """Arcs of pixels' edges drawn from middle to middle of them, as far as the `(n,)` tolerances
+    allow; areas stay.
 
-    Where one edge of a corner is a step of one or two pixels, a straight cut leads from the middle of this edge to
-    that of the other, or to a point on it that is near: so stairs of one slope become one line. Corners of longer
-    edges stay, and so do rectangles. Of a closed arc the first corner is eased as well.
+    Where one edge of a corner is a step of one or two pixels, a straight cut leads from the middle
+    of this edge to that of the other, or to a point on it that is near: so stairs of one slope
+    become one line. Corners of longer edges stay, and so do rectangles. Of a closed arc the first
+    corner is eased as well.
     """
     first, final = offsets[:-1], offsets[1:] - 1
     x, y = np.ascontiguousarray(xy.T)
@@ -177,7 +199,12 @@ def _ease(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indi
     onwards[final] = first + 1
     before, after = corner - 1, onwards[corner]
 
-    ux, uy, vx, vy = x[corner] - x[before], y[corner] - y[before], x[after] - x[corner], y[after] - y[corner]
+    ux, uy, vx, vy = (
+        x[corner] - x[before],
+        y[corner] - y[before],
+        x[after] - x[corner],
+        y[after] - y[corner],
+    )
     u, v = abs(ux) + abs(uy), abs(vx) + abs(vy)
     turn = np.zeros(x.size, np.int8)
     turn[corner] = np.sign(ux * vy - uy * vx)
@@ -187,13 +214,15 @@ def _ease(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indi
         for mine, other, far in ((u, v, after), (v, u, before))
     )
     limit = np.repeat(tolerance, size)[corner]
-    cut = (np.minimum(u, v) <= 2) & (np.square(cut_u * cut_v) <= limit**2 * (np.square(cut_u) + np.square(cut_v)))
+    cut = (np.minimum(u, v) <= 2) & (
+        np.square(cut_u * cut_v) <= limit**2 * (np.square(cut_u) + np.square(cut_v))
+    )
     cut_u, cut_v = np.where(cut, cut_u / u, 0), np.where(cut, cut_v / v, 0)
     lost = np.zeros(x.size)
     lost[corner] = cut_u * cut_v * (ux * vy - uy * vx)
 
-    # Each corner becomes two points, or one where the second is the first of the next corner. The last of a closed arc
-    # is the first one too: that comes in its place.
+    # Each corner becomes two points, or one where the second is the first of the next corner. The
+    # last of a closed arc is the first one too: that comes in its place.
     come, two = np.zeros(x.size), np.zeros(x.size, bool)
     come[corner] = cut_u * u
     come[first[closed]] = come[final[closed]]
@@ -219,17 +248,23 @@ def _ease(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indi
     bends[1:-1] = step_x[:-1] * step_y[1:] != step_y[:-1] * step_x[1:]
     bends[starts[:-1]] = bends[starts[1:] - 1] = True
     starts = np.append(0, np.cumsum(np.add.reduceat(bends, starts[:-1], dtype=np.int64)))
-    moved, kept = _give_back(new_x[bends], new_y[bends], starts, np.add.reduceat(lost, first), tolerance)
+    moved, kept = _give_back(
+        new_x[bends], new_y[bends], starts, np.add.reduceat(lost, first), tolerance
+    )
     if not kept.all():
         return _ease(xy, offsets, np.where(kept, tolerance, 0))
     return moved, starts
 
 
-def _give_back(x: Floats, y: Floats, offsets: Indices, lost: Floats, tolerance: Floats) -> tuple[Floats, Mask]:
-    """Arcs moved sideways such that each has so much more, `(n,)`, on its left, twice the area, and whether each can.
+def _give_back(
+    x: Floats, y: Floats, offsets: Indices, lost: Floats, tolerance: Floats
+) -> tuple[Floats, Mask]:
+    """Arcs moved sideways such that each has so much more, `(n,)`, on its left, twice the area, and
+    whether each can.
 
-    Every inner vertex moves across the line from the vertex before it to the one after, in proportion to its length:
-    that is where area is had for the least movement. Only those arcs can of which none has to move far.
+    Every inner vertex moves across the line from the vertex before it to the one after, in
+    proportion to its length: that is where area is had for the least movement. Only those arcs can
+    of which none has to move far.
     """
     first, final = offsets[:-1], offsets[1:] - 1
     across_x, across_y = np.zeros(x.size), np.zeros(x.size)
@@ -243,15 +278,18 @@ def _give_back(x: Floats, y: Floats, offsets: Indices, lost: Floats, tolerance: 
     step = 2 * lost / np.where(lost == 0, 1, linear + np.sqrt(np.maximum(root, 0)))
     far = np.square(step) * np.maximum.reduceat(squares, first) > np.square(tolerance / 2)
     step = np.repeat(step, np.diff(offsets))
-    return np.stack([x + step * across_x, y + step * across_y], axis=1), (lost == 0) | ((root >= 0) & ~far)
+    return np.stack([x + step * across_x, y + step * across_y], axis=1), (lost == 0) | (
+        (root >= 0) & ~far
+    )
 
 
 def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, Indices]:
-    """Arcs with their segments collapsed, cheapest of its surroundings first, as long as the `(n,)` tolerances allow.
+    """Arcs with their segments collapsed, cheapest of its surroundings first, as long as the `(n,)`
+    tolerances allow.
 
-    The arcs are linked lists; a segment is known by its first vertex. In each round those segments collapse that cost
-    less than the two on either side, which share vertices with them: so all can be done at once, and what becomes of an
-    arc depends on no other.
+    The arcs are linked lists; a segment is known by its first vertex. In each round those segments
+    collapse that cost less than the two on either side, which share vertices with them: so all can
+    be done at once, and what becomes of an arc depends on no other.
     """
     size = np.diff(offsets)
     n = len(xy)
@@ -263,7 +301,8 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
     previous[offsets[:-1]] += 1
     alive = np.ones(n, bool)
     limit = np.repeat(tolerance, size)
-    # Equal costs are common on a lattice. A hash of the place decides, lest long staircases be worked off one by one.
+    # Equal costs are common on a lattice. A hash of the place decides, lest long staircases be
+    # worked off one by one.
     place = np.arange(n) - np.repeat(offsets[:-1], size)
     lot = (place * 2654435761) & 0xFFFFFFFF
     cost, drop = np.full(n, NEVER), np.zeros(n, bool)
@@ -279,7 +318,9 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
 
         b, c = changed, following[changed]
         a, d = previous[b], following[c]
-        away, target_x[b], target_y[b], drop[b] = _collapsed((x[a], y[a]), (x[b], y[b]), (x[c], y[c]), (x[d], y[d]))
+        away, target_x[b], target_y[b], drop[b] = _collapse_cost(
+            (x[a], y[a]), (x[b], y[b]), (x[c], y[c]), (x[d], y[d])
+        )
         cost[b] = NEVER
         possible = np.flatnonzero(away <= limit[b])
         a, b, d, away = a[possible], b[possible], d[possible], away[possible]
@@ -292,7 +333,9 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
         queued[waiting[~kept]] = False
         waiting = waiting[kept]
         a, c = previous[waiting], following[waiting]
-        beside = np.minimum(np.minimum(cost[a], cost[previous[a]]), np.minimum(cost[c], cost[following[c]]))
+        beside = np.minimum(
+            np.minimum(cost[a], cost[previous[a]]), np.minimum(cost[c], cost[following[c]])
+        )
         b = waiting[cost[waiting] < beside]
         a, c = previous[b], following[b]
         d = following[c]
@@ -310,8 +353,11 @@ def _collapse(xy: Floats, offsets: Indices, tolerance: Floats) -> tuple[Floats, 
     return np.stack([x[alive], y[alive]], axis=1), np.append(0, np.cumsum(kept))
 
 
-def _collapsed(a: Points, b: Points, c: Points, d: Points) -> tuple[Floats, Floats, Floats, Mask]:
-    """For lines A B C D: how far the line moves if BC becomes a point E, E's x and y, and whether E is not needed.
+def _collapse_cost(
+    a: Points, b: Points, c: Points, d: Points
+) -> tuple[Floats, Floats, Floats, Mask]:
+    """For lines A B C D: how far the line moves if BC becomes a point E, E's x and y, and whether E
+    is not needed.
 
     E lies on the parallel to AD that keeps the area, where it meets AB or CD, whichever moves less.
     """
@@ -321,7 +367,12 @@ def _collapsed(a: Points, b: Points, c: Points, d: Points) -> tuple[Floats, Floa
     height = height_c - cross(side, across)
     on_ab = np.where(height_b * height_c > 0, abs(height_b) > abs(height_c), height * height_b > 0)
     # Seen from the end whose segment E prolongs or shortens, both cases are one.
-    a, b, c, d = _either(on_ab, a, d), _either(on_ab, b, c), _either(on_ab, c, b), _either(on_ab, d, a)
+    a, b, c, d = (
+        _either(on_ab, a, d),
+        _either(on_ab, b, c),
+        _either(on_ab, c, b),
+        _either(on_ab, d, a),
+    )
     needless = abs(height) < 1e-9
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(needless, 0, height / np.where(on_ab, height_b, height_c))
@@ -353,7 +404,8 @@ def _distance(point: Points, start: Points, end: Points) -> Floats:
 
 
 def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, Indices]:
-    """Chaikin's corner cutting (1974), once: two points, a quarter of the way on, in place of each inner vertex."""
+    """Chaikin's corner cutting (1974), once: two points, a quarter of the way on, in place of each
+    inner vertex."""
     inner = np.repeat(chosen, np.diff(offsets))
     inner[offsets[:-1]] = inner[offsets[1:] - 1] = False
     copies = 1 + inner

@@ -1,7 +1,9 @@
-"""Finished polygons drawn again with simplified and smoothed lines, in rounds until no line spoils a polygon.
+"""Finished polygons drawn again with simplified and smoothed lines, in rounds until no line spoils
+a polygon.
 
-A line is a pure function of its own vertices (`tiling.polygons.simplify`), so neighbours agree on it, whichever file
-they are in; one that spoils a polygon, in whatever file, goes back towards the original in all of them.
+A line is a pure function of its own vertices (`tiling.polygons.simplify`), so neighbours agree on
+it, whichever file they are in; one that spoils a polygon, in whatever file, goes back towards the
+original in all of them.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from tiling.io.spill import Map, load_arrays, save_arrays, write_batch
 from tiling.polygons.attributes import Features, batch_of
 from tiling.polygons.faces import failing
 from tiling.polygons.measures import ClassRaster
-from tiling.polygons.outlines import ragged
-from tiling.polygons.simplify import Keys, Mask, arcs_of, simplified
+from tiling.polygons.outlines import ragged_index
+from tiling.polygons.simplify import Keys, Mask, arcs_of, simplify_arcs
 from tiling.regions.components import distinct
 
 
@@ -35,11 +37,14 @@ class Redraw:
     """How often their corners are cut."""
 
 
-def redrawn(lines: Redraw, finished: Sequence[Path], folder: Path, map: Map) -> Iterable[Path]:
-    """Files with the batches, after rounds until no line spoils a polygon; the last level of a line is its original.
+def simplify_in_rounds(
+    lines: Redraw, finished: Sequence[Path], folder: Path, map: Map
+) -> Iterable[Path]:
+    """Files with the batches, after rounds until no line spoils a polygon; the last level of a line
+    is its original.
 
-    What travels from round to round are the lines that have to go back by a level, in a file: every task of a round
-    looks for its own.
+    What travels from round to round are the lines that have to go back by a level, in a file: every
+    task of a round looks for its own.
     """
     changed: Path | None = None
     for number in count():
@@ -53,15 +58,17 @@ def redrawn(lines: Redraw, finished: Sequence[Path], folder: Path, map: Map) -> 
 
 
 def check(lines: Redraw, changed: Path | None, finished: Path) -> Keys:
-    """Distinct keys of the lines that spoil polygons of a file; its lines and their levels are left beside it.
+    """Distinct keys of the lines that spoil polygons of a file; its lines and their levels are left
+    beside it.
 
-    In the first round all polygons are looked at, then those only whose lines changed in the round before.
+    In the first round all polygons are looked at, then those only whose lines changed in the round
+    before.
     """
     rings = Features.read(finished).rings
     arcs = arcs_of(rings)
     if changed is None:
         levels = np.zeros(arcs.key.size, np.int8)
-        outlines = simplified(arcs, lines.tolerance, levels, smooth=lines.smooth)
+        outlines = simplify_arcs(arcs, lines.tolerance, levels, smooth=lines.smooth)
         save_arrays(_lines(finished), outlines.xy, outlines.rings, levels)
         return failing(outlines, rings, arcs, levels, lines.source.areas.geobox.affine)
 
@@ -72,17 +79,21 @@ def check(lines: Redraw, changed: Path | None, finished: Path) -> Keys:
     levels[mine] += 1
     face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
     faces = distinct(face[mine])
-    ring = ragged(rings.regions, faces)
-    theirs, some = levels[ragged(arcs.rings, ring)], rings.where(faces)
+    ring = ragged_index(rings.regions, faces)
+    theirs, some = levels[ragged_index(arcs.rings, ring)], rings.where(faces)
     arcs = arcs_of(some)
-    outlines = simplified(arcs, lines.tolerance, theirs, smooth=lines.smooth)
-    save_arrays(_lines(finished), *_replaced(xy, offsets, ring, outlines.xy, outlines.rings), levels)
+    outlines = simplify_arcs(arcs, lines.tolerance, theirs, smooth=lines.smooth)
+    save_arrays(
+        _lines(finished), *_replace_rings(xy, offsets, ring, outlines.xy, outlines.rings), levels
+    )
     return failing(outlines, some, arcs, theirs, lines.source.areas.geobox.affine)
 
 
 def _among(known: Keys, keys: Keys) -> Mask:
     """True for each key that is among the known ones, which ascend."""
-    near = known[np.searchsorted(known, keys.min()) : np.searchsorted(known, keys.max(), side="right")]
+    near = known[
+        np.searchsorted(known, keys.min()) : np.searchsorted(known, keys.max(), side="right")
+    ]
     place = np.searchsorted(near, keys)
     found = place < near.size
     found[found] = near[place[found]] == keys[found]
@@ -100,7 +111,7 @@ def _lines(finished: Path) -> Path:
     return finished.with_suffix(".lines.npy")
 
 
-def _replaced(
+def _replace_rings(
     xy: npt.NDArray[np.float64],
     rings: npt.NDArray[np.int64],
     chosen: npt.NDArray[np.int64],
@@ -112,4 +123,4 @@ def _replaced(
     source[chosen] = rings.size - 1 + np.arange(chosen.size)
     both = np.append(rings, new_rings[1:] + rings[-1])
     sizes = np.diff(both)[source]
-    return np.concatenate([xy, new_xy])[ragged(both, source)], np.append(0, np.cumsum(sizes))
+    return np.concatenate([xy, new_xy])[ragged_index(both, source)], np.append(0, np.cumsum(sizes))

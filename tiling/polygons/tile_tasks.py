@@ -1,4 +1,5 @@
-"""What a worker does with one tile, or with one bucket of lines, on the way from regions to polygons."""
+"""What a worker does with one tile, or with one bucket of lines, on the way from regions to
+polygons."""
 
 from __future__ import annotations
 
@@ -53,7 +54,12 @@ class Edge(NamedTuple):
     def read(cls, path: Path) -> Edge:
         """An edge from a file that `write` made."""
         *borders, ids, sides, bends = read_together(path)
-        return cls(Border.from_arrays(borders[:12]), Border.from_arrays(borders[-12:]), ids, Outlines(sides, bends))
+        return cls(
+            Border.from_arrays(borders[:12]),
+            Border.from_arrays(borders[-12:]),
+            ids,
+            Outlines(sides, bends),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,12 +93,16 @@ class United:
             self.regions,
         )
 
-    def among(self, polygons: Sequence[Ids], features: Sequence[Ids]) -> United:
+    def restrict_to(self, polygons: Sequence[Ids], features: Sequence[Ids]) -> United:
         """Only what concerns these."""
-        return United(self.polygons.among(*polygons), self.features.among(*features), self.regions.among(*features))
+        return United(
+            self.polygons.restrict_to(*polygons),
+            self.features.restrict_to(*features),
+            self.regions.restrict_to(*features),
+        )
 
 
-class Surrounded(NamedTuple):
+class EdgeContext(NamedTuple):
     """A tile, the pixels around it and the unions across its seams: enough to trace its regions."""
 
     window: Window
@@ -132,7 +142,10 @@ class Job:
 
     def file(self, name: Window | str, suffix: str) -> Path:
         """Where something of a tile, or a bucket, waits."""
-        return Path(self.folder, f"{name.row}-{name.col}{suffix}" if isinstance(name, Window) else f"{name}{suffix}")
+        return Path(
+            self.folder,
+            f"{name.row}-{name.col}{suffix}" if isinstance(name, Window) else f"{name}{suffix}",
+        )
 
     def edge(self, window: Window) -> Edge:
         """What the first pass over a tile left."""
@@ -140,7 +153,9 @@ class Job:
 
     def regions(self, window: Window) -> TileRegions:
         """The regions of a tile that the first pass has labelled."""
-        return TileRegions.from_arrays(window.shape, load_arrays(self.file(window, ".regions.npy"), 7))
+        return TileRegions.from_arrays(
+            window.shape, load_arrays(self.file(window, ".regions.npy"), 7)
+        )
 
 
 def find_edge(job: Job, window: Window) -> None:
@@ -154,7 +169,12 @@ def find_edge(job: Job, window: Window) -> None:
     ids = distinct(np.concatenate([side.ids for side in shared]))
     touches = np.isin(groups, ids)
     place = np.searchsorted(ids, groups[touches])
-    edge = Edge(border, shared, ids, Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)))
+    edge = Edge(
+        border,
+        shared,
+        ids,
+        Outlines(*(sum_by(place, n[touches], ids.size) for n in found.outlines)),
+    )
     edge.write(job.file(window, ".edge.npy"))
 
 
@@ -168,16 +188,20 @@ class View(NamedTuple):
     crosses: npt.NDArray[np.bool_]
     """Whether that crosses the tile's seams."""
     around: Labels
-    """`(y + 2, x + 2)` the pixels of the tile and those one step outside, as indices into `polygons`."""
+    """`(y + 2, x + 2)` the pixels of the tile and those one step outside, as indices into
+    `polygons`."""
     last: tuple[bool, bool]
-    """Whether the tile is the last down or across. Every lattice point belongs to the tile of the pixel to its lower
-    right, or to the last tile before the edge."""
+    """Whether the tile is the last down or across. Every lattice point belongs to the tile of the
+    pixel to its lower right, or to the last tile before the edge."""
 
 
-def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Ids, feature: Ids) -> View:
+def _view(
+    source: ClassRaster, tile: EdgeContext, found: TileRegions, polygon: Ids, feature: Ids
+) -> View:
     window = tile.window
     polygons, features = (
-        np.concatenate([ids, *frame]) for ids, frame in ((polygon, tile.polygons), (feature, tile.features))
+        np.concatenate([ids, *frame])
+        for ids, frame in ((polygon, tile.polygons), (feature, tile.features))
     )
     known = distinct(polygons)
     rank = partial(_rank, known)
@@ -187,52 +211,66 @@ def _view(source: ClassRaster, tile: Surrounded, found: TileRegions, polygon: Id
 
     around = np.empty((window.height + 2, window.width + 2), np.int32)
     around[1:-1, 1:-1] = found.paint(rank(polygon))
-    around[0], around[-1], around[1:-1, 0], around[1:-1, -1] = (rank(side) for side in tile.polygons)
+    around[0], around[-1], around[1:-1, 0], around[1:-1, -1] = (
+        rank(side) for side in tile.polygons
+    )
     height, width = source.areas.geobox.shape
     last = window.row_stop == height, window.col_stop == width
-    return View(known, feature_of, tile.united.features.cross(feature_of), around, last)
+    return View(known, feature_of, tile.united.features.crosses(feature_of), around, last)
 
 
-def count_vertices(job: Job, tile: Surrounded) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """The features of a tile that cross its seams, and how many of their vertices are the tile's."""
+def count_vertices(job: Job, tile: EdgeContext) -> tuple[Ids, npt.NDArray[np.int64]]:
+    """The features of a tile that cross its seams, and how many of their vertices are the
+    tile's."""
     source, found = job.source, job.regions(tile.window)
-    polygon, feature = tile.united.polygons.unite(found.ids), tile.united.features.unite(source.groups(found))
+    polygon, feature = (
+        tile.united.polygons.final_ids(found.ids),
+        tile.united.features.final_ids(source.groups(found)),
+    )
     view = _view(source, tile, found, polygon, feature)
     vertices = find_vertices(view.around, tile.window, view.crosses, last=view.last)
     n = np.bincount(vertices.region, minlength=view.polygons.size)
     return view.features[view.crosses], n[view.crosses]
 
 
-def trace(job: Job, tile: Surrounded) -> tuple[Path | None, Crossing | None]:
-    """Second pass over a tile: where it left the features that lie within it, and what it knows of the others."""
+def trace(job: Job, tile: EdgeContext) -> tuple[Path | None, Crossing | None]:
+    """Second pass over a tile: where it left the features that lie within it, and what it knows of
+    the others."""
     source, united = job.source, tile.united
     found = job.regions(tile.window)
     groups = source.groups(found)
     pieces = Pieces(
-        united.polygons.unite(found.ids),
-        united.features.unite(groups),
-        united.regions.unite(groups),
+        united.polygons.final_ids(found.ids),
+        united.features.final_ids(groups),
+        united.regions.final_ids(groups),
         found.class_id.astype(np.int64),
         source.sums(found, tile.window),
     )
     view = _view(source, tile, found, pieces.polygon, pieces.feature)
     known, lines = view.polygons, find_lines(view.around, tile.window, view.crosses, last=view.last)
 
-    here, crosses = pieces.polygon != OUTSIDE, united.features.cross(pieces.feature)
+    here, crosses = pieces.polygon != OUTSIDE, united.features.crosses(pieces.feature)
     done = pieces.where(here & ~crosses)
     within = np.zeros(known.size, bool)
     within[_rank(known, done.polygon)] = True
     finished, name = None, tile.window
     if done.polygon.size:
-        finished = _finished(job, name, outline(done, known, lines.where(np.flatnonzero(within[lines.region]))))
+        finished = _write_features(
+            job, name, outline(done, known, lines.where(np.flatnonzero(within[lines.region])))
+        )
 
     chosen = np.flatnonzero(view.crosses[lines.region])
     if not (crosses.any() or chosen.size):
         return finished, None
     rest, travelling = pieces.where(crosses), lines.where(chosen)
-    size, bucket = np.diff(travelling.offsets), bucket_of(view.features[travelling.region], job.cuts)
+    size, bucket = (
+        np.diff(travelling.offsets),
+        bucket_of(view.features[travelling.region], job.cuts),
+    )
     return finished, Crossing(
-        spill(job.file(name, ".pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, job.cuts)),
+        spill(
+            job.file(name, ".pieces.npy"), np.column_stack(rest), bucket_of(rest.feature, job.cuts)
+        ),
         spill(
             job.file(name, ".lines.npy"),
             _records(_LINE, known[travelling.region], travelling.comes, travelling.leaves, size),
@@ -275,14 +313,17 @@ def join(job: Job, bucket: Bucket) -> Path:
         np.append(0, np.cumsum(lines["size"])),
         *(vertices[name] for name in ("row", "col", "node")),
     )
-    return _finished(job, f"bucket-{bucket.number}", outline(pieces, known, found))
+    return _write_features(job, f"bucket-{bucket.number}", outline(pieces, known, found))
 
 
-def _finished(job: Job, name: Window | str, features: Features) -> Path:
+def _write_features(job: Job, name: Window | str, features: Features) -> Path:
     """A file with a batch, or with what is redrawn when all is finished."""
     if job.redraw is None:
         rings = features.rings
-        return write_batch(job.file(name, ".arrow"), batch_of(job.source, features, rings.col, rings.row, rings.rings))
+        return write_batch(
+            job.file(name, ".arrow"),
+            batch_of(job.source, features, rings.col, rings.row, rings.rings),
+        )
     path = job.file(name, ".features.npy")
     features.write(path)
     return path

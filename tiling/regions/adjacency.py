@@ -18,18 +18,21 @@ Rule = Literal["longest-border", "largest"]
 Flags = npt.NDArray[np.bool_]
 
 SIDE = 256
-"""A pixel's longer side, in units of border length: so coarse that neighbouring rows tie at almost any latitude."""
+"""A pixel's longer side, in units of border length: so coarse that neighbouring rows tie at almost
+any latitude."""
 
 
 class Contacts(NamedTuple):
-    """Common borders of small regions with their neighbours, at most one row for each pair: parallel arrays."""
+    """Common borders of small regions with their neighbours, at most one row for each pair:
+    parallel arrays."""
 
     small: npt.NDArray[np.int64]
     neighbour: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
     """In units of a pixel's side: see `SIDE`."""
     first: npt.NDArray[np.int64]
-    """Where the two meet first in raster order: 2 × the lower or right pixel's index, + 1 if they lie side by side."""
+    """Where the two meet first in raster order: 2 × the lower or right pixel's index, + 1 if they
+    lie side by side."""
 
     def where(self, chosen: Flags) -> Contacts:
         """The contacts that a mask picks."""
@@ -37,12 +40,14 @@ class Contacts(NamedTuple):
 
 
 def find_contacts(numbers: Labels, small: Flags, window: Window, grid: GeoBox) -> Contacts:
-    """Who touches whom, from the regions `(y + 1, x + 1)` of a tile and of the pixels above and left of it."""
+    """Who touches whom, from the regions `(y + 1, x + 1)` of a tile and of the pixels above and
+    left of it."""
     width, lengths = window.width, _side_lengths(grid, window)
     rows, left = np.ascontiguousarray(numbers[:, 1:]), numbers[1:, :-1]
     begins = np.ones(rows.shape, bool)
     np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
-    # Between two places where a run begins, in a row or in the one above, both rows show one region each.
+    # Between two places where a run begins, in a row or in the one above, both rows show one region
+    # each.
     stretch = np.flatnonzero(begins[1:] | begins[:-1])
     pixels = np.diff(stretch, append=window.area)
     side = np.flatnonzero(rows[1:] != left)
@@ -55,14 +60,24 @@ def find_contacts(numbers: Labels, small: Flags, window: Window, grid: GeoBox) -
         at, one, other = at[met], one[met], other[met]
         row, col = np.divmod(at, width)
         first = 2 * ((window.row + row) * grid.shape[1] + window.col + col) + direction
-        found.append(Contacts(np.minimum(one, other), np.maximum(one, other), n[met] * lengths[direction, row], first))
+        found.append(
+            Contacts(
+                np.minimum(one, other),
+                np.maximum(one, other),
+                n[met] * lengths[direction, row],
+                first,
+            )
+        )
     pairs = merge_contacts(Contacts(*map(np.append, *found)))
-    both = Contacts(*map(np.append, pairs, pairs._replace(small=pairs.neighbour, neighbour=pairs.small)))
+    both = Contacts(
+        *map(np.append, pairs, pairs._replace(small=pairs.neighbour, neighbour=pairs.small))
+    )
     return both.where(small[both.small])
 
 
 def _side_lengths(grid: GeoBox, window: Window) -> npt.NDArray[np.int64]:
-    """`(2, y)` lengths of the upper and of the left sides of the pixels of each row; the longer one on the map is
+    """`(2, y)` lengths of the upper and of the left sides of the pixels of each row; the longer one
+    on the map is
     `SIDE`.
 
     On a geographic grid a degree of longitude shrinks with the cosine of the latitude.
@@ -74,7 +89,9 @@ def _side_lengths(grid: GeoBox, window: Window) -> npt.NDArray[np.int64]:
         radians = grid.crs.proj.axis_info[0].unit_conversion_factor
         shrink = [math.cos(radians * (f + e * row)) for row in range(window.row, window.row_stop)]
     unit = max(across, down) / SIDE
-    return np.array([[round(across * s / unit) for s in shrink], [round(down / unit)] * window.height])
+    return np.array(
+        [[round(across * s / unit) for s in shrink], [round(down / unit)] * window.height]
+    )
 
 
 def merge_contacts(contacts: Contacts) -> Contacts:
@@ -88,11 +105,16 @@ def merge_contacts(contacts: Contacts) -> Contacts:
     starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
     pair = order[starts]
     return Contacts(
-        small[pair], neighbour[pair], np.add.reduceat(length[order], starts), np.minimum.reduceat(first[order], starts)
+        small[pair],
+        neighbour[pair],
+        np.add.reduceat(length[order], starts),
+        np.minimum.reduceat(first[order], starts),
     )
 
 
-def point_to_neighbours(to: npt.NDArray[np.intp], contacts: Contacts, size: npt.NDArray[np.int64], rule: Rule) -> None:
+def point_to_neighbours(
+    to: npt.NDArray[np.intp], contacts: Contacts, size: npt.NDArray[np.int64], rule: Rule
+) -> None:
     """Let every small region point at the neighbour that the rule names."""
     longest = [lambda rows: rows.length] if rule == "longest-border" else []
     criteria: list[Callable[[Contacts], npt.NDArray[np.int64]]]
@@ -104,11 +126,15 @@ def point_to_neighbours(to: npt.NDArray[np.intp], contacts: Contacts, size: npt.
     to[contacts.small] = contacts.neighbour
 
 
-def roots_of(to: npt.NDArray[np.intp], size: npt.NDArray[np.int64], minimum: int) -> tuple[npt.NDArray[np.intp], bool]:
-    """The region at the end of each one's pointers, and whether two that point at each other are small together.
+def roots_of(
+    to: npt.NDArray[np.intp], size: npt.NDArray[np.int64], minimum: int
+) -> tuple[npt.NDArray[np.intp], bool]:
+    """The region at the end of each one's pointers, and whether two that point at each other are
+    small together.
 
-    Pointers can only run in a circle between two regions: round a longer circle borders and sizes cannot but stay
-    equal, and each region would have met its next one before its last. The larger of two becomes the root of both.
+    Pointers can only run in a circle between two regions: round a longer circle borders and sizes
+    cannot but stay equal, and each region would have met its next one before its last. The larger
+    of two becomes the root of both.
     """
     region = np.arange(to.size)
     pair = (to[to] == region) & (to != region)

@@ -1,9 +1,11 @@
 """Connected regions of one tile, and what its neighbours have to know of them.
 
-Labels are 4-connected; regions that touch diagonally can be gathered into 8-connected groups afterwards.
+Labels are 4-connected; regions that touch diagonally can be gathered into 8-connected groups
+afterwards.
 
-A region's id is the index `row * width + col` of its first pixel in raster order. A tile knows the first pixel of what
-it sees, the union of seams takes the smallest id of all the pieces: nobody counts, and no cut shows.
+A region's id is the index `row * width + col` of its first pixel in raster order. A tile knows the
+first pixel of what it sees, the union of seams takes the smallest id of all the pieces: nobody
+counts, and no cut shows.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from scipy.sparse.csgraph import connected_components
 from tiling.grid.window import Window
 
 OUTSIDE = -1
-"""In place of a region id: no data, or beyond the raster. Geometry needs no difference between the two."""
+"""In place of a region id: no data, or beyond the raster. Geometry needs no difference between the
+two."""
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int32]
@@ -30,7 +33,8 @@ T = TypeVar("T", bound=np.generic)
 
 
 def distinct(ids: Ids) -> Ids:
-    """The ids that are there, ascending; sorting beats the hash table of `np.unique` tenfold on ids nearly in order."""
+    """The ids that are there, ascending; sorting beats the hash table of `np.unique` tenfold on ids
+    nearly in order."""
     ids = np.sort(ids[ids != OUTSIDE], kind="stable")
     return ids[np.append(True, ids[1:] != ids[:-1])] if ids.size else ids
 
@@ -55,11 +59,12 @@ class Outlines(NamedTuple):
 
 
 def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
-    """The runs of pixels `(y, x)`, by 4-connected region 0 … n - 1, and of each region the flat index of its first
-    pixel and what is known of its outline.
+    """The runs of pixels `(y, x)`, by 4-connected region 0 … n - 1, and of each region the flat
+    index of its first pixel and what is known of its outline.
 
-    Regions are numbered in raster order of their first pixels. Runs that touch in neighbouring rows are the edges of a
-    graph, regions its connected components. Few pixels begin a run, so little is done for each pixel.
+    Regions are numbered in raster order of their first pixels. Runs that touch in neighbouring rows
+    are the edges of a graph, regions its connected components. Few pixels begin a run, so little is
+    done for each pixel.
     """
     begins = np.ones(classes.shape, bool)
     np.not_equal(classes[:, 1:], classes[:, :-1], out=begins[:, 1:])
@@ -67,7 +72,8 @@ def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
     n, stop = start.size, np.append(start[1:], np.int32(classes.size))
     length = stop - start
     run = np.repeat(np.arange(n, dtype=np.int32), length)
-    # Where two runs lie one above the other, one of them starts at the first column they share: one edge for each pair.
+    # Where two runs lie one above the other, one of them starts at the first column they share: one
+    # edge for each pair.
     meet = np.flatnonzero((classes[1:] == classes[:-1]) & (begins[1:] | begins[:-1]))
     above, below = run[meet], run[meet + classes.shape[1]]
     n_regions, region = components(above, below, n)
@@ -76,26 +82,35 @@ def find_runs(classes: Classes) -> tuple[Runs, npt.NDArray[np.int64], Outlines]:
 
     width = classes.shape[1]
     shared = np.minimum(stop[above], stop[below] - width) - meet
-    sides = 2 * np.bincount(region, length + 1, n_regions) - 2 * np.bincount(region[above], shared, n_regions)
-    # A side that does not go on upwards, between a run and the one before it, ends in a corner of the region on either
-    # side of it that does not go on, and so does its other end somewhere.
+    sides = 2 * np.bincount(region, length + 1, n_regions) - 2 * np.bincount(
+        region[above], shared, n_regions
+    )
+    # A side that does not go on upwards, between a run and the one before it, ends in a corner of
+    # the region on either side of it that does not go on, and so does its other end somewhere.
     right = np.flatnonzero((start >= width) & (start % width > 0))
     begin, flat = start[right], classes.ravel()
     ends = ~begins.ravel()[begin - width]
     bends = np.zeros(n_regions, np.int64)
     for beside, pixel in ((right, begin), (right - 1, begin - 1)):
-        bends += 2 * np.bincount(region[beside[ends | (flat[pixel - width] != flat[pixel])]], minlength=n_regions)
+        bends += 2 * np.bincount(
+            region[beside[ends | (flat[pixel - width] != flat[pixel])]], minlength=n_regions
+        )
     return Runs(start, length, region), first, Outlines(sides.astype(np.int64), bends)
 
 
-def components(one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int) -> tuple[int, Labels]:
-    """Connected components of the graph with nodes 0 … n - 1, numbered in the order of their smallest nodes.
+def components(
+    one: npt.NDArray[np.integer], other: npt.NDArray[np.integer], n: int
+) -> tuple[int, Labels]:
+    """Connected components of the graph with nodes 0 … n - 1, numbered in the order of their
+    smallest nodes.
 
     `one` ascends.
     """
     offsets = np.zeros(n + 1, np.int32)
     np.cumsum(np.bincount(one, minlength=n), out=offsets[1:])
-    return connected_components(csr_array((np.ones(one.size), other, offsets), shape=(n, n)), directed=False)
+    return connected_components(
+        csr_array((np.ones(one.size), other, offsets), shape=(n, n)), directed=False
+    )
 
 
 @dataclass(frozen=True)
@@ -147,12 +162,14 @@ class TileRegions:
         return np.bincount(self.runs.label, values, self.ids.size).astype(np.int64)
 
     def sum_pixels(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """`(n,)` the sum of one whole number for each pixel `(y, x)`, exact while no sum reaches 2⁵³."""
+        """`(n,)` the sum of one whole number for each pixel `(y, x)`, exact while no sum reaches
+        2⁵³."""
         return self.sum_runs(np.add.reduceat(values.ravel(), self.runs.start, dtype=np.int64))
 
     @property
     def groups(self) -> Ids:
-        """`(n,)` id of the 8-connected group that each region is in, as far as the tile alone can know."""
+        """`(n,)` id of the 8-connected group that each region is in, as far as the tile alone can
+        know."""
         classes = self.class_id[self.labels]
         pairs = []
         for one, other in ((np.s_[:-1, :-1], np.s_[1:, 1:]), (np.s_[:-1, 1:], np.s_[1:, :-1])):
@@ -181,11 +198,14 @@ class TileRegions:
         """Stretches of a region each, from some that may be shorter."""
         starts = np.append(0, 1 + np.flatnonzero(labels[1:] != labels[:-1]))
         label = labels[starts]
-        return Side(self.ids[label], self.class_id[label], np.add.reduceat(lengths, starts, dtype=np.int32))
+        return Side(
+            self.ids[label], self.class_id[label], np.add.reduceat(lengths, starts, dtype=np.int32)
+        )
 
 
 class Side(NamedTuple):
-    """One pixel row or column along the edge of a tile, by stretches: those of all tiles are in memory at once."""
+    """One pixel row or column along the edge of a tile, by stretches: those of all tiles are in
+    memory at once."""
 
     ids: Ids
     class_id: Classes
@@ -210,7 +230,8 @@ class Row(NamedTuple):
 
 
 class Border(NamedTuple):
-    """The outermost pixels of a tile: what it leaves behind for its neighbours after the first pass."""
+    """The outermost pixels of a tile: what it leaves behind for its neighbours after the first
+    pass."""
 
     top: Side
     bottom: Side

@@ -1,7 +1,8 @@
-"""Regions too small to be believed take another value, which a table names; the same ones however the raster is cut.
+"""Regions too small to be believed take another value, which a table names; the same ones however
+the raster is cut.
 
-Unlike the sieve of `tiling.regions.sieve` nothing is absorbed by a neighbour: what a small region becomes follows from
-its own value alone. Two passes over tiles: sizes at the seams; the new pixels.
+Unlike the sieve of `tiling.regions.sieve` nothing is absorbed by a neighbour: what a small region
+becomes follows from its own value alone. Two passes over tiles: sizes at the seams; the new pixels.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ from tiling.regions.seams import Seams
 
 @dataclass(frozen=True)
 class Patches:
-    """Which regions of a raster are looked at, and below which area they change; what travels to workers."""
+    """Which regions of a raster are looked at, and below which area they change; what travels to
+    workers."""
 
     raster: Path
     minimum: float
     """Regions of a smaller ellipsoidal area, in m², are small."""
     becomes: Mapping[int, int]
-    """What the pixels of a small region of each value become; regions of other values stay, however small."""
+    """What the pixels of a small region of each value become; regions of other values stay, however
+    small."""
 
     def find(self, window: Window) -> tuple[Classes, TileRegions, npt.NDArray[np.int64], int]:
-        """Pixels of a tile, its regions, the area of each in units, and the units of the smallest that stays."""
+        """Pixels of a tile, its regions, the area of each in units, and the units of the smallest
+        that stays."""
         with open_dataset(str(self.raster)) as source:
             values = source.read(1, window=window.ranges)
             areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
@@ -58,8 +62,9 @@ class Piece(NamedTuple):
     size: npt.NDArray[np.int64]
 
 
-def replaced(patches: Patches, target: Path, *, tile: int = 1024, map: Map = map) -> Path:
-    """Write the raster with its small regions replaced as a plain tiled GeoTIFF; the same for every `tile`.
+def relabel_small(patches: Patches, target: Path, *, tile: int = 1024, map: Map = map) -> Path:
+    """Write the raster with its small regions replaced as a plain tiled GeoTIFF; the same for every
+    `tile`.
 
     Regions are 4-connected. `map` may work elsewhere, as long as results come in order.
     """
@@ -67,17 +72,27 @@ def replaced(patches: Patches, target: Path, *, tile: int = 1024, map: Map = map
         whole, profile = Window.of_shape(*source.shape), source.profile
     windows = {(w.row // tile, w.col // tile): w for w in whole.blocks(tile)}
     surveys = list(map(partial(survey, patches), windows.values()))
-    seams = Seams.between({place: border for place, (border, _) in zip(windows, surveys, strict=True)})
-    sizes = _united([piece for _, piece in surveys], seams)
+    seams = Seams.between(
+        {place: border for place, (border, _) in zip(windows, surveys, strict=True)}
+    )
+    sizes = _merge_pieces([piece for _, piece in surveys], seams)
 
     def told() -> Iterator[tuple[Window, Seams, Piece]]:
         for window, (_, piece) in zip(windows.values(), surveys, strict=True):
-            known = np.isin(sizes.ids, seams.unite(piece.ids))
-            yield window, seams.among(piece.ids), Piece(sizes.ids[known], sizes.size[known])
+            known = np.isin(sizes.ids, seams.final_ids(piece.ids))
+            yield window, seams.restrict_to(piece.ids), Piece(sizes.ids[known], sizes.size[known])
 
-    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "ZSTD", "zstd_level": 1}
+    profile |= {
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+    }
     with rasterio.open(target, "w", **profile) as out:
-        for window, pixels in zip(windows.values(), map(partial(replace_small, patches), told()), strict=True):
+        for window, pixels in zip(
+            windows.values(), map(partial(replace_small, patches), told()), strict=True
+        ):
             out.write(pixels, 1, window=window.ranges)
     return target
 
@@ -95,7 +110,7 @@ def replace_small(patches: Patches, told: tuple[Window, Seams, Piece]) -> Classe
     """Second pass over a tile: `(y, x)` its pixels, in the raster's type."""
     window, seams, whole = told
     values, found, sizes, minimum = patches.find(window)
-    ids = seams.unite(found.ids)
+    ids = seams.final_ids(found.ids)
     place = np.minimum(np.searchsorted(whole.ids, ids), max(0, whole.ids.size - 1))
     crosses = whole.ids[place] == ids if whole.ids.size else np.zeros(ids.size, bool)
     sizes[crosses] = whole.size[place[crosses]]
@@ -108,8 +123,8 @@ def replace_small(patches: Patches, told: tuple[Window, Seams, Piece]) -> Classe
     return np.where(inside, outcome[found.labels], values).astype(dtype)
 
 
-def _united(pieces: list[Piece], seams: Seams) -> Piece:
+def _merge_pieces(pieces: list[Piece], seams: Seams) -> Piece:
     """The regions that lie at the border of tiles, whole, ascending by id."""
     ids = np.concatenate([piece.ids for piece in pieces])
-    ids, region = np.unique(seams.unite(ids), return_inverse=True)
+    ids, region = np.unique(seams.final_ids(ids), return_inverse=True)
     return Piece(ids, sum_by(region, np.concatenate([piece.size for piece in pieces]), ids.size))

@@ -1,4 +1,5 @@
-"""Regions across the seams of tiles: which ids mean one region, and what a tile knows of its neighbours."""
+"""Regions across the seams of tiles: which ids mean one region, and what a tile knows of its
+neighbours."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class Seams:
         connectivity: int = 4,
         cells: Mapping[tuple[int, int], object] | None = None,
     ) -> Seams:
-        """Unite the pieces that touch across the seams of tiles, keyed by (row, col) in the grid of tiles.
+        """Unite the pieces that touch across the seams of tiles, keyed by (row, col) in the grid of
+        tiles.
 
         With `cells`, which says where each tile lies, only across seams between tiles of one cell.
         """
@@ -52,33 +54,37 @@ class Seams:
                     contacts.append(_contacts(one, other))
         pieces, contact = np.unique(np.concatenate(contacts, axis=1), return_inverse=True)
         one_end, other_end = contact.reshape(2, -1)
-        # Components are numbered by their smallest node and pieces ascend: the first of a component is its region's id.
+        # Components are numbered by their smallest node and pieces ascend: the first of a component
+        # is its region's id.
         order = np.argsort(one_end, kind="stable")
         _, component = components(one_end[order], other_end[order], pieces.size)
         _, first = np.unique(component, return_index=True)
         return cls(pieces, pieces[first][component])
 
-    def cross(self, ids: Ids) -> npt.NDArray[np.bool_]:
+    def crosses(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """True for each id whose region crosses a seam."""
         return self._find(ids)[1]
 
-    def unite(self, ids: Ids) -> Ids:
+    def final_ids(self, ids: Ids) -> Ids:
         """The final id of each."""
         place, found = self._find(ids)
         final = ids.copy()
         final[found] = self.regions[place[found]]
         return final
 
-    def among(self, *ids: Ids) -> Seams:
+    def restrict_to(self, *ids: Ids) -> Seams:
         """Only what concerns these ids: what a tile has to be told."""
         known = np.unique(np.concatenate(ids))
         place, found = self._find(known)
         pieces = np.union1d(known[found], self.regions[place[found]])
-        return Seams(pieces, self.unite(pieces))
+        return Seams(pieces, self.final_ids(pieces))
 
     def except_for(self, regions: Ids, others: Seams) -> Seams:
         """These seams, but of the pieces of `regions` only as far as `others` has them."""
-        return Seams(self.pieces, np.where(np.isin(self.regions, regions), others.unite(self.pieces), self.regions))
+        return Seams(
+            self.pieces,
+            np.where(np.isin(self.regions, regions), others.final_ids(self.pieces), self.regions),
+        )
 
     def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         place = np.searchsorted(self.pieces, ids)
@@ -88,9 +94,13 @@ class Seams:
 
 
 def _meetings(
-    tile: tuple[int, int], border: Border, borders: Mapping[tuple[int, int], Border], connectivity: int
+    tile: tuple[int, int],
+    border: Border,
+    borders: Mapping[tuple[int, int], Border],
+    connectivity: int,
 ) -> Iterator[tuple[tuple[int, int], Row, Row]]:
-    """Each neighbour below or beside a tile, and two rows of pixels, one of either, that touch one to one."""
+    """Each neighbour below or beside a tile, and two rows of pixels, one of either, that touch one
+    to one."""
     row, col = tile
     for down, across, side, opposite in ((1, 0, "bottom", "top"), (0, 1, "right", "left")):
         neighbour = row + down, col + across
@@ -104,11 +114,16 @@ def _meetings(
         for across, last, first in ((1, np.s_[-1:], np.s_[:1]), (-1, np.s_[:1], np.s_[-1:])):
             neighbour = row + 1, col + across
             if neighbour in borders:
-                yield neighbour, border.bottom.pixels.part(last), borders[neighbour].top.pixels.part(first)
+                yield (
+                    neighbour,
+                    border.bottom.pixels.part(last),
+                    borders[neighbour].top.pixels.part(first),
+                )
 
 
 def _contacts(one: Row, other: Row) -> npt.NDArray[np.int64]:
-    """`(2, n)` pairs of ids that touch across a seam and have one class, repetitions in a row left out."""
+    """`(2, n)` pairs of ids that touch across a seam and have one class, repetitions in a row left
+    out."""
     touching = (one.class_id == other.class_id) & (one.ids != OUTSIDE)
     pairs = np.stack([one.ids[touching], other.ids[touching]])
     new = np.ones(pairs.shape[1], bool)
@@ -116,8 +131,11 @@ def _contacts(one: Row, other: Row) -> npt.NDArray[np.int64]:
     return pairs[:, new]
 
 
-def frame_of(tile: tuple[int, int], borders: Mapping[tuple[int, int], Border], seams: Seams) -> Frame:
-    """The pixels around a tile, from what its eight neighbours left behind; `OUTSIDE` beyond the raster."""
+def frame_of(
+    tile: tuple[int, int], borders: Mapping[tuple[int, int], Border], seams: Seams
+) -> Frame:
+    """The pixels around a tile, from what its eight neighbours left behind; `OUTSIDE` beyond the
+    raster."""
     row, col = tile
     inner = borders[tile]
     height, width = int(inner.left.length.sum()), int(inner.top.length.sum())
@@ -127,7 +145,7 @@ def frame_of(tile: tuple[int, int], borders: Mapping[tuple[int, int], Border], s
         if neighbour is None:
             return np.full(length, OUTSIDE)
         found: Side = getattr(neighbour, side)
-        return np.repeat(seams.unite(found.ids), found.length)
+        return np.repeat(seams.final_ids(found.ids), found.length)
 
     def with_corners(down: int, side: str) -> Ids:
         before, after = beyond(down, -1, side, 1), beyond(down, 1, side, 1)

@@ -1,21 +1,24 @@
-"""Minimum mapping unit: regions too small for a map go to a neighbour, the same one however the raster is cut.
+"""Minimum mapping unit: regions too small for a map go to a neighbour, the same one however the
+raster is cut.
 
-Which neighbour absorbs a small region is a question about the graph of regions: who touches whom, along how many pixel
-sides, and how large everyone is. Each small region points at one neighbour, and follows the pointers until they end.
-Two rules say where it points:
+Which neighbour absorbs a small region is a question about the graph of regions: who touches whom,
+along how many pixel sides, and how large everyone is. Each small region points at one neighbour,
+and follows the pointers until they end. Two rules say where it points:
 
-- `longest-border`: the neighbour with the longest common border (ties: the larger one, then the one met first in
-  raster order), as in the Eliminate tools of GIS. Two small regions may point at each other; then the larger (ties: the
-  first in raster order) absorbs the other and all that follow it. This is repeated on the result until each region
-  is large enough or has no neighbour: what stays small is an island in no data.
-- `largest`: the largest neighbour (ties: the one met first), once, as `gdal_sieve` of GDAL 3.10 does. Small regions
-  that point at each other stay, and with them all that follow them.
+- `longest-border`: the neighbour with the longest common border (ties: the larger one, then the one
+  met first in raster order), as in the Eliminate tools of GIS. Two small regions may point at each
+  other; then the larger (ties: the first in raster order) absorbs the other and all that follow it.
+  This is repeated on the result until each region is large enough or has no neighbour: what stays
+  small is an island in no data.
+- `largest`: the largest neighbour (ties: the one met first), once, as `gdal_sieve` of GDAL 3.10
+  does. Small regions that point at each other stay, and with them all that follow them.
 
 No data absorbs nothing and is never absorbed.
 
-A tile decides for the regions that lie inside it. Only the small ones at its border, and those that wait for them, are
-decided where all tiles are known. Four passes: borders and sizes; choices; decisions on what crosses; the new pixels.
-The first reads and labels the pixels; what a pass finds of a tile waits for the next in a file (`tiling.io.spill`).
+A tile decides for the regions that lie inside it. Only the small ones at its border, and those that
+wait for them, are decided where all tiles are known. Four passes: borders and sizes; choices;
+decisions on what crosses; the new pixels. The first reads and labels the pixels; what a pass finds
+of a tile waits for the next in a file (`tiling.io.spill`).
 """
 
 from __future__ import annotations
@@ -39,14 +42,22 @@ from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
 from tiling.io.profiles import plain_profile
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
-from tiling.regions.adjacency import Contacts, Flags, Rule, find_contacts, merge_contacts, point_to_neighbours, roots_of
+from tiling.regions.adjacency import (
+    Contacts,
+    Flags,
+    Rule,
+    find_contacts,
+    merge_contacts,
+    point_to_neighbours,
+    roots_of,
+)
 from tiling.regions.components import OUTSIDE, Border, Classes, Ids, Labels, TileRegions
 from tiling.regions.seams import Frame, Seams, frame_of
 
 Unit = Literal["m2", "pixels"]
 
 
-def sieved(
+def sieve(
     raster: str | Path,
     target: Path,
     *,
@@ -57,18 +68,21 @@ def sieved(
     tile: int = 1024,
     map: Map = map,
 ) -> Path:
-    """Write a class raster without regions smaller than `minimum` as a plain tiled GeoTIFF; the same for every `tile`.
+    """Write a class raster without regions smaller than `minimum` as a plain tiled GeoTIFF; the
+    same for every `tile`.
 
-    Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.grid.pixel_area`) or the number of
-    pixels. Pixels of the value `nodata` stay; None means the value the file declares. `map` may work elsewhere, as long
-    as results come in order and the folder of `target` is there too. Raises `InputError` for rasters that cannot be
-    read or hold no classes.
+    Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.grid.pixel_area`) or
+    the number of pixels. Pixels of the value `nodata` stay; None means the value the file declares.
+    `map` may work elsewhere, as long as results come in order and the folder of `target` is there
+    too. Raises `InputError` for rasters that cannot be read or hold no classes.
     """
     with scratch(target.parent) as folder:
         left, right = folder / "left.tif", folder / "right.tif"
         source, written = Path(raster), left
         while True:
-            again = _sieve(Sieve.of(source, minimum, unit, rule, nodata, folder), written, tile, map)
+            again = _sieve(
+                Sieve.of(source, minimum, unit, rule, nodata, folder), written, tile, map
+            )
             if not again or rule == "largest":
                 written.replace(target)
                 return target
@@ -76,39 +90,51 @@ def sieved(
 
 
 def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
-    """Write one round of sieving to `target`; whether small regions that have neighbours may be left."""
-    windows = {(w.row // tile, w.col // tile): w for w in Window.of_shape(*sieve.grid.shape).blocks(tile)}
+    """Write one round of sieving to `target`; whether small regions that have neighbours may be
+    left."""
+    windows = {
+        (w.row // tile, w.col // tile): w for w in Window.of_shape(*sieve.grid.shape).blocks(tile)
+    }
     for _ in map(partial(survey, sieve), windows.values()):
         pass
-    surveys = {place: Survey.read(sieve.file(window, ".survey.npy")) for place, window in windows.items()}
+    surveys = {
+        place: Survey.read(sieve.file(window, ".survey.npy")) for place, window in windows.items()
+    }
     borders = {place: survey.border for place, survey in surveys.items()}
     seams = Seams.between(borders)
-    crossing = _united([survey.pieces for survey in surveys.values()], seams)
-    sizes = Known(crossing.ids, crossing.size)
+    crossing = _merge_regions([survey.pieces for survey in surveys.values()], seams)
+    sizes = RegionValues(crossing.ids, crossing.size)
 
-    def surrounded(place: tuple[int, int]) -> Surrounded:
+    def surrounded(place: tuple[int, int]) -> TileContext:
         frame, own = frame_of(place, borders, seams), [side.ids for side in borders[place]]
-        told = seams.among(*frame, *own)
-        return Surrounded(windows[place], frame, told, sizes.among(*frame, seams.unite(np.concatenate(own))))
+        told = seams.restrict_to(*frame, *own)
+        return TileContext(
+            windows[place],
+            frame,
+            told,
+            sizes.restrict_to(*frame, seams.final_ids(np.concatenate(own))),
+        )
 
     for _ in map(partial(choose, sieve), (surrounded(place) for place in windows)):
         pass
     choices = [Choices.read(sieve.file(window, ".choices.npy")) for window in windows.values()]
     verdicts, again = decide(sieve, crossing, choices)
 
-    def judged() -> Iterator[tuple[Window, Known]]:
+    def judged() -> Iterator[tuple[Window, RegionValues]]:
         for place, window in windows.items():
-            yield window, verdicts.among(surrounded(place).sizes.ids)
+            yield window, verdicts.restrict_to(surrounded(place).sizes.ids)
 
     with open_dataset(str(sieve.raster)) as raster:
         profile = plain_profile(raster, Window.of_shape(*raster.shape))
     with rasterio.open(target, "w", **profile) as out:
-        for window, pixels in zip(windows.values(), map(partial(relabel, sieve), judged()), strict=True):
+        for window, pixels in zip(
+            windows.values(), map(partial(relabel, sieve), judged()), strict=True
+        ):
             out.write(pixels, 1, window=window.ranges)
     return again
 
 
-# --- what travels ----------------------------------------------------------------------------------------------------
+# --- what travels ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -126,10 +152,14 @@ class Sieve:
     """For what waits."""
 
     @classmethod
-    def of(cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None, folder: Path) -> Sieve:
+    def of(
+        cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None, folder: Path
+    ) -> Sieve:
         """Check at the door that the raster holds classes."""
         with open_regions(raster) as source:
-            grid = GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
+            grid = GeoBox(
+                source.shape, source.transform, source.crs.to_wkt() if source.crs else None
+            )
             nodata = nodata_of(source, nodata)
         if unit == "m2":
             minimum /= PixelAreas(grid).unit
@@ -148,7 +178,9 @@ class Sieve:
         """`(n,)` size of each label: area in units of `PixelAreas.unit`, or pixels."""
         if self.unit == "pixels":
             return found.sum_runs(found.runs.length)
-        return found.sum_runs(PixelAreas(self.grid).read_runs(window, found.runs.start, found.runs.length))
+        return found.sum_runs(
+            PixelAreas(self.grid).read_runs(window, found.runs.start, found.runs.length)
+        )
 
 
 class Regions(NamedTuple):
@@ -178,17 +210,17 @@ class Survey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
+class RegionValues:
     """One number for each of some regions."""
 
     ids: Ids
     """Ascending."""
     values: npt.NDArray[np.int64]
 
-    def among(self, *ids: Ids) -> Known:
+    def restrict_to(self, *ids: Ids) -> RegionValues:
         """Only what concerns these regions."""
         chosen = np.isin(self.ids, np.concatenate(ids))
-        return Known(self.ids[chosen], self.values[chosen])
+        return RegionValues(self.ids[chosen], self.values[chosen])
 
     def over(self, ids: Ids, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`values` of the regions `ids`, replaced where something else is known."""
@@ -203,13 +235,13 @@ class Known:
         return np.isin(ids, self.ids)
 
 
-class Surrounded(NamedTuple):
+class TileContext(NamedTuple):
     """A tile, the pixels around it, seams and sizes: enough to decide for its regions."""
 
     window: Window
     frame: Frame
     seams: Seams
-    sizes: Known
+    sizes: RegionValues
     """Of the regions at its border and just beyond it."""
 
 
@@ -219,7 +251,8 @@ class Choices(NamedTuple):
     contacts: Contacts
     """Of small regions at its border, by id."""
     neighbours: Regions
-    """The regions inside the tile that these touch, with the class that whoever follows them will get."""
+    """The regions inside the tile that these touch, with the class that whoever follows them will
+    get."""
     to: Ids
     """The region at the border for which each of them waits, or itself."""
     absorbs: Flags
@@ -236,15 +269,19 @@ class Choices(NamedTuple):
     def read(cls, path: Path) -> Choices:
         """Choices from a file that `write` made."""
         *arrays, to, absorbs, again = read_together(path)
-        return cls(Contacts(*arrays[:4]), Regions(*arrays[4:]), to, absorbs.astype(bool), bool(again[0]))
+        return cls(
+            Contacts(*arrays[:4]), Regions(*arrays[4:]), to, absorbs.astype(bool), bool(again[0])
+        )
 
 
-# --- the passes ------------------------------------------------------------------------------------------------------
+# --- the passes -----------------------------------------------------------------------------------
 
 
 def survey(sieve: Sieve, window: Window) -> None:
     """First pass over a tile: leaves its regions with their sizes, and its `Survey`."""
-    found = TileRegions.of(read_band(sieve.raster, window), window, sieve.grid.shape[1], sieve.nodata)
+    found = TileRegions.of(
+        read_band(sieve.raster, window), window, sieve.grid.shape[1], sieve.nodata
+    )
     size = sieve.sizes(found, window)
     save_arrays(sieve.file(window, ".regions.npy"), *found.arrays, size)
     labels = found.labels
@@ -254,10 +291,13 @@ def survey(sieve: Sieve, window: Window) -> None:
     Survey(found.border, pieces).write(sieve.file(window, ".survey.npy"))
 
 
-def choose(sieve: Sieve, tile: Surrounded) -> None:
-    """Second pass over a tile: leaves what becomes of its regions, and `Choices`, what it cannot decide alone."""
-    local = Local.of(sieve, tile)
-    save_arrays(sieve.file(tile.window, ".outcome.npy"), local.rank, local.ids[local.root], local.outcome)
+def choose(sieve: Sieve, tile: TileContext) -> None:
+    """Second pass over a tile: leaves what becomes of its regions, and `Choices`, what it cannot
+    decide alone."""
+    local = TileGraph.of(sieve, tile)
+    save_arrays(
+        sieve.file(tile.window, ".outcome.npy"), local.rank, local.ids[local.root], local.outcome
+    )
     ids, contacts, root = local.ids, local.contacts, local.root
     contacts = contacts.where(local.crosses[contacts.small])
     inner = np.unique(contacts.neighbour)
@@ -266,7 +306,11 @@ def choose(sieve: Sieve, tile: Surrounded) -> None:
     waits = local.crosses[end] & (local.size[end] < sieve.minimum)
     choices = Choices(
         contacts._replace(small=ids[contacts.small], neighbour=ids[contacts.neighbour]),
-        Regions(ids[inner], np.where(waits, local.class_id[inner], local.outcome[inner]), local.size[inner]),
+        Regions(
+            ids[inner],
+            np.where(waits, local.class_id[inner], local.outcome[inner]),
+            local.size[inner],
+        ),
         to=np.where(waits, ids[end], ids[inner]),
         absorbs=sieve.settles_pairs | (local.size[end] >= sieve.minimum),
         again=local.again,
@@ -274,12 +318,15 @@ def choose(sieve: Sieve, tile: Surrounded) -> None:
     choices.write(sieve.file(tile.window, ".choices.npy"))
 
 
-def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[Known, bool]:
+def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[RegionValues, bool]:
     """The class of each small region at tile borders, and whether sieving has to be repeated.
 
-    The classes are those of the regions that absorb them, or of themselves where others follow them.
+    The classes are those of the regions that absorb them, or of themselves where others follow
+    them.
     """
-    ids, class_id, size = map(np.concatenate, zip(crossing, *(tile.neighbours for tile in tiles), strict=True))
+    ids, class_id, size = map(
+        np.concatenate, zip(crossing, *(tile.neighbours for tile in tiles), strict=True)
+    )
     to = np.concatenate([crossing.ids, *(tile.to for tile in tiles)])
     large = crossing.size >= sieve.minimum
     absorbs = np.concatenate([large | sieve.settles_pairs, *(tile.absorbs for tile in tiles)])
@@ -288,15 +335,22 @@ def decide(sieve: Sieve, crossing: Regions, tiles: Sequence[Choices]) -> tuple[K
     to = np.searchsorted(ids, to[order])
 
     contacts = Contacts(*map(np.concatenate, zip(*(tile.contacts for tile in tiles), strict=True)))
-    small, neighbour = np.searchsorted(ids, contacts.small), np.searchsorted(ids, contacts.neighbour)
-    point_to_neighbours(to, merge_contacts(contacts._replace(small=small, neighbour=neighbour)), size, sieve.rule)
+    small, neighbour = (
+        np.searchsorted(ids, contacts.small),
+        np.searchsorted(ids, contacts.neighbour),
+    )
+    point_to_neighbours(
+        to, merge_contacts(contacts._replace(small=small, neighbour=neighbour)), size, sieve.rule
+    )
     root, again = roots_of(to, size, sieve.minimum)
 
-    judged = Known(crossing.ids[~large], crossing.size[~large]).holds(ids) & absorbs[root]
-    return Known(ids[judged], class_id[root[judged]]), again or any(tile.again for tile in tiles)
+    judged = RegionValues(crossing.ids[~large], crossing.size[~large]).holds(ids) & absorbs[root]
+    return RegionValues(ids[judged], class_id[root[judged]]), again or any(
+        tile.again for tile in tiles
+    )
 
 
-def relabel(sieve: Sieve, tile: tuple[Window, Known]) -> Classes:
+def relabel(sieve: Sieve, tile: tuple[Window, RegionValues]) -> Classes:
     """Last pass over a tile: `(y, x)` its classes after sieving."""
     window, verdicts = tile
     found, _ = regions_of(sieve, window)
@@ -314,21 +368,22 @@ def regions_of(sieve: Sieve, window: Window) -> tuple[TileRegions, npt.NDArray[n
     return TileRegions.from_arrays(window.shape, arrays), size
 
 
-def _united(pieces: Sequence[Regions], seams: Seams) -> Regions:
+def _merge_regions(pieces: Sequence[Regions], seams: Seams) -> Regions:
     """The regions that lie at the border of tiles, whole, ascending by id."""
     ids, class_id, size = map(np.concatenate, zip(*pieces, strict=True))
-    ids, first, region = np.unique(seams.unite(ids), return_index=True, return_inverse=True)
+    ids, first, region = np.unique(seams.final_ids(ids), return_index=True, return_inverse=True)
     whole = np.zeros(ids.size, np.int64)
     np.add.at(whole, region, size)
     return Regions(ids, class_id[first], whole)
 
 
-# --- the graph -------------------------------------------------------------------------------------------------------
+# --- the graph ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Local:
-    """The graph of regions in a tile and around it, as far as the tile alone can decide; regions ascend by id."""
+class TileGraph:
+    """The graph of regions in a tile and around it, as far as the tile alone can decide; regions
+    ascend by id."""
 
     rank: Labels
     """`(labels,)` which region each label is; `OUTSIDE` for no data."""
@@ -336,7 +391,8 @@ class Local:
     class_id: npt.NDArray[np.int64]
     size: npt.NDArray[np.int64]
     crosses: Flags
-    """Whether a region reaches the border of the tile, or lies beyond it: others may know more of it."""
+    """Whether a region reaches the border of the tile, or lies beyond it: others may know more of
+    it."""
     contacts: Contacts
     """Small regions and neighbours are numbers of regions here."""
     root: npt.NDArray[np.intp]
@@ -346,14 +402,18 @@ class Local:
     again: bool
 
     @classmethod
-    def of(cls, sieve: Sieve, tile: Surrounded) -> Local:
+    def of(cls, sieve: Sieve, tile: TileContext) -> TileGraph:
         """Let the regions of a tile choose."""
         window, frame, seams, sizes = tile
         found, own = regions_of(sieve, window)
-        united = seams.unite(found.ids)
-        before = np.empty((window.height + 1, window.width + 1), np.int64)  # the tile, and what lies above and left
+        united = seams.final_ids(found.ids)
+        before = np.empty(
+            (window.height + 1, window.width + 1), np.int64
+        )  # the tile, and what lies above and left
         before[1:, 1:], before[0], before[1:, 0] = found.paint(united), frame.top[:-1], frame.left
-        ids = np.sort(np.concatenate([[OUTSIDE], united, before[0], before[1:, 0]]), kind="stable")  # nearly in order
+        ids = np.sort(
+            np.concatenate([[OUTSIDE], united, before[0], before[1:, 0]]), kind="stable"
+        )  # nearly in order
         ids = ids[1:][ids[1:] != ids[:-1]]
         rank = np.where(united == OUTSIDE, OUTSIDE, np.searchsorted(ids, united)).astype(np.int32)
         inside = rank != OUTSIDE
@@ -366,7 +426,9 @@ class Local:
         numbers = np.empty(before.shape, np.int32)
         numbers[1:, 1:] = found.paint(rank)
         for side in (np.s_[0], np.s_[1:, 0]):
-            numbers[side] = np.where(before[side] == OUTSIDE, OUTSIDE, np.searchsorted(ids, before[side]))
+            numbers[side] = np.where(
+                before[side] == OUTSIDE, OUTSIDE, np.searchsorted(ids, before[side])
+            )
         small = np.append(size < sieve.minimum, False)  # the last one is that of OUTSIDE
         contacts = find_contacts(numbers, small, window, sieve.grid)
         to = np.arange(ids.size)

@@ -18,7 +18,8 @@ DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "flo
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """One band of a scene: where its pixels lie and what they mean. Physical value = pixel × scale + offset."""
+    """One band of a scene: where its pixels lie and what they mean. Physical value = pixel × scale
+    + offset."""
 
     name: str
     path: str
@@ -41,7 +42,9 @@ class Band:
     """Whether scale and offset are the word of a catalogue, which pixels may contradict."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Band) and repr(self) == repr(other)  # no data may be NaN, which equals nothing
+        return isinstance(other, Band) and repr(self) == repr(
+            other
+        )  # no data may be NaN, which equals nothing
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -49,7 +52,8 @@ class Band:
 
 @dataclass(frozen=True)
 class Mask:
-    """Pixels to leave out: where this band holds one of `values`, has one of `bits` set, or without either is not 0."""
+    """Pixels to leave out: where this band holds one of `values`, has one of `bits` set, or without
+    either is not 0."""
 
     path: str
     index: int
@@ -62,7 +66,8 @@ class Mask:
 
 
 class Layered(Protocol):
-    """What decoding asks of a scene: images on one grid that lie on each other, the uppermost first."""
+    """What decoding asks of a scene: images on one grid that lie on each other, the uppermost
+    first."""
 
     @property
     def geobox(self) -> GeoBox: ...
@@ -96,10 +101,13 @@ def band_on(
     scale: float | None = None,
     offset: float | None = None,
 ) -> Band:
-    """A band of a file as part of a scene on that grid; what is not None goes before what the file declares."""
+    """A band of a file as part of a scene on that grid; what is not None goes before what the file
+    declares."""
     dtype, at = file.dtypes[index - 1], index - 1
     if dtype.startswith("complex"):
-        raise InputError(f"{file.path} holds complex numbers ({dtype}); write their magnitude to a file first")
+        raise InputError(
+            f"{file.path} holds complex numbers ({dtype}); write their magnitude to a file first"
+        )
     if dtype not in DTYPES:
         raise InputError(
             f"{file.path} holds {dtype}, which is not supported; "
@@ -117,21 +125,24 @@ def band_on(
         units="dn" if scale is None and offset is None and not declared else "reflectance",
         masked=file.masked,
         alpha=alpha,
-        **_placed(file, grid),
+        **_placement(file, grid),
     )
 
 
-def _placed(file: Header, grid: GeoBox) -> dict[str, Any]:
+def _placement(file: Header, grid: GeoBox) -> dict[str, Any]:
     """How a file lies on a scene's grid."""
     at = place_on(file.geobox, grid)
     return {"resampled": at is None, "at": at or (0, 0)}
 
 
-def mask_on(grid: GeoBox, file: Header, index: int, values: tuple[int, ...], bits: tuple[int, ...]) -> Mask:
+def mask_on(
+    grid: GeoBox, file: Header, index: int, values: tuple[int, ...], bits: tuple[int, ...]
+) -> Mask:
     """A band of a file as the mask of a scene on that grid."""
     dtype = file.dtypes[index - 1]
     if bits and not dtype.startswith(("int", "uint")):
         raise InputError(
-            f"{file.path} holds {dtype}, which has no bits; name the values to leave out with --mask-values"
+            f"{file.path} holds {dtype}, which has no bits; name the values to leave out with "
+            "--mask-values"
         )
-    return Mask(file.place, index, values, bits=bits, **_placed(file, grid))
+    return Mask(file.place, index, values, bits=bits, **_placement(file, grid))

@@ -1,6 +1,7 @@
 """What bands are called: one table from sensors' codes, letters and plain words to common names.
 
-Common names are those of STAC's electro-optical extension, https://github.com/stac-extensions/eo#common-band-names.
+Common names are those of STAC's electro-optical extension,
+https://github.com/stac-extensions/eo#common-band-names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ COMMON_NAMES = (
     *("pan", "coastal", "blue", "green05", "green", "yellow", "red"),
     *("rededge", "rededge071", "rededge075", "rededge078", "nir", "nir08", "nir09"),
     *("cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12"),
-    *("vv", "vh", "hh", "hv"),  # not of that extension: radar, by the polarisation sent and received
+    *(
+        "vv",
+        "vh",
+        "hh",
+        "hv",
+    ),  # not of that extension: radar, by the polarisation sent and received
 )
 
 
@@ -22,11 +28,14 @@ def _table(text: str) -> dict[str, str]:
 
 
 WORDS: Mapping[str, str] = {name: name for name in COMMON_NAMES} | _table(
-    "coastalaerosol=coastal coastalaerosols=coastal coastalblue=coastal ultrablue=coastal aerosol=coastal "
+    "coastalaerosol=coastal coastalaerosols=coastal coastalblue=coastal ultrablue=coastal "
+    "aerosol=coastal "
     "aerosols=coastal panchromatic=pan "
-    "rededge1=rededge071 rededge2=rededge075 rededge3=rededge078 rededge4=nir08 vegetationrededge1=rededge071 "
+    "rededge1=rededge071 rededge2=rededge075 rededge3=rededge078 rededge4=nir08 "
+    "vegetationrededge1=rededge071 "
     "vegetationrededge2=rededge075 vegetationrededge3=rededge078 vegetationrededge4=nir08 "
-    "nearinfrared=nir nearinfrared1=nir nearir=nir nir1=nir nirnarrow=nir08 narrownir=nir08 nira=nir08 "
+    "nearinfrared=nir nearinfrared1=nir nearir=nir nir1=nir nirnarrow=nir08 narrownir=nir08 "
+    "nira=nir08 "
     "watervapour=nir09 watervapor=nir09 "
     "swir1=swir16 shortwaveinfrared1=swir16 shortwaveir1=swir16 "
     "swir2=swir22 shortwaveinfrared2=swir22 shortwaveir2=swir22 "
@@ -36,19 +45,25 @@ WORDS: Mapping[str, str] = {name: name for name in COMMON_NAMES} | _table(
 """Plain words, lower case without separators."""
 
 LETTERS: Mapping[str, str] = _table(
-    "a=coastal b=blue g1=green05 g=green y=yellow r=red re1=rededge071 re2=rededge075 re3=rededge078 n=nir n2=nir08 "
+    "a=coastal b=blue g1=green05 g=green y=yellow r=red re1=rededge071 re2=rededge075 "
+    "re3=rededge078 n=nir n2=nir08 "
     "wv=nir09 s1=swir16 s2=swir22 t=lwir t1=lwir11 t2=lwir12"
 )
-"""Letters of spyndex. Not looked for in file names, where T1 is a Landsat tier and S2 a satellite."""
+"""Letters of spyndex. Not looked for in file names, where T1 is a Landsat tier and S2 a
+satellite."""
 
 SENTINEL_2, LANDSAT_OLI, LANDSAT_TM, NAIP = "Sentinel-2", "Landsat 8–9", "Landsat 4–7", "NAIP"
 
 CODES: Mapping[str, Mapping[str, str]] = {
     SENTINEL_2: _table(
-        "1=coastal 2=blue 3=green 4=red 5=rededge071 6=rededge075 7=rededge078 8=nir 8a=nir08 9=nir09 10=cirrus "
+        "1=coastal 2=blue 3=green 4=red 5=rededge071 6=rededge075 7=rededge078 8=nir 8a=nir08 "
+        "9=nir09 10=cirrus "
         "11=swir16 12=swir22"
     ),
-    LANDSAT_OLI: _table("1=coastal 2=blue 3=green 4=red 5=nir08 6=swir16 7=swir22 8=pan 9=cirrus 10=lwir11 11=lwir12"),
+    LANDSAT_OLI: _table(
+        "1=coastal 2=blue 3=green 4=red 5=nir08 6=swir16 7=swir22 8=pan 9=cirrus 10=lwir11 "
+        "11=lwir12"
+    ),
     LANDSAT_TM: _table("1=blue 2=green 3=red 4=nir 5=swir16 6=lwir 7=swir22 8=pan"),
 }
 """The number in a sensor's band code, without leading zeros."""
@@ -72,7 +87,10 @@ _SENSORS = (
         r"(?<![a-z0-9])t\d\d[a-z]{3}_\d{8}t\d{6}(?![a-z0-9])",
     ),
     (LANDSAT_OLI, r"landsat[-_ ]?[89](?!\d)|(?<![a-z0-9])l[co]0?[89](?=\d|_)|hls[._]l30"),
-    (LANDSAT_TM, r"landsat[-_ ]?[457](?!\d)|(?<![a-z0-9])l[te]0?[457](?=\d|_)|(?<![a-z0-9])l[457]_e?tm"),
+    (
+        LANDSAT_TM,
+        r"landsat[-_ ]?[457](?!\d)|(?<![a-z0-9])l[te]0?[457](?=\d|_)|(?<![a-z0-9])l[457]_e?tm",
+    ),
     (NAIP, r"naip|^m_\d{7}_(?:ne|nw|se|sw)_"),
 )
 
@@ -95,7 +113,8 @@ def sensor_in(text: str) -> str | None:
 
 
 def sensor_of_codes(texts: Sequence[str]) -> str | None:
-    """Sentinel-2 where one of its codes stands that no other sensor has, or two that no other has together.
+    """Sentinel-2 where one of its codes stands that no other sensor has, or two that no other has
+    together.
 
     Landsat 8 also has a B8 and a B11, but its thermal bands, 10 and 11, come together.
     """
@@ -109,7 +128,8 @@ def sensor_of_codes(texts: Sequence[str]) -> str | None:
 def common_name(text: str, sensor: str | None = None) -> str | None:
     """The common name that a word, a letter or a code stands for; None where that is not certain.
 
-    Only Sentinel-2 is written B02 or B8A; B2 is blue of one sensor and green of another, so it needs the `sensor`.
+    Only Sentinel-2 is written B02 or B8A; B2 is blue of one sensor and green of another, so it
+    needs the `sensor`.
 
     >>> common_name("Near-Infrared"), common_name("B02"), common_name("B2"), common_name("SR_B4", "Landsat 8–9")
     ('nir', 'blue', None, 'red')
@@ -117,7 +137,9 @@ def common_name(text: str, sensor: str | None = None) -> str | None:
     plain = _plain(text)
     if radar := _RADAR.fullmatch(plain):
         return radar["sent"]
-    return WORDS.get(plain) or LETTERS.get(plain) or _decoded(_without_metres(text, plain), sensor)
+    return (
+        WORDS.get(plain) or LETTERS.get(plain) or _decode_name(_without_metres(text, plain), sensor)
+    )
 
 
 def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
@@ -135,21 +157,26 @@ def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
             sensor = sensor or SENTINEL_2
     for length in range(min(3, len(parts)), 0, -1):
         plain = "".join(parts[-length:]).lower()
-        if name := WORDS.get(plain) or _decoded(plain, sensor):
+        if name := WORDS.get(plain) or _decode_name(plain, sensor):
             return name
     return None
 
 
-def given_name(text: str, sensor: str | None = None) -> str | None:
-    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3` is a name too.
+def full_band_name(text: str, sensor: str | None = None) -> str | None:
+    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3` is a name
+    too.
 
-    >>> given_name("NIR"), given_name("t2.n"), given_name("band_3"), given_name("elevation")
+    >>> full_band_name("NIR"), full_band_name("t2.n"), full_band_name("band_3"), full_band_name("elevation")
     ('nir', 't2.nir', 'band_3', None)
     """
     match = _FULL_NAME.fullmatch(text.strip())
     if match is None:
         return None
-    name = match["name"] if re.fullmatch(r"band_\d+", match["name"]) else common_name(match["name"], sensor)
+    name = (
+        match["name"]
+        if re.fullmatch(r"band_\d+", match["name"])
+        else common_name(match["name"], sensor)
+    )
     return f"{match['source']}.{name}" if name and match["source"] else name
 
 
@@ -163,10 +190,12 @@ def _without_metres(text: str, plain: str) -> str:
     return _plain(code[1]) if code else plain
 
 
-def _decoded(plain: str, sensor: str | None) -> str | None:
+def _decode_name(plain: str, sensor: str | None) -> str | None:
     match = _CODE.fullmatch(plain)
     if match is None:
         return None
-    if sensor is None and (match["number"] == "8a" or (match["zeros"] and len(match["number"]) == 1)):
+    if sensor is None and (
+        match["number"] == "8a" or (match["zeros"] and len(match["number"]) == 1)
+    ):
         sensor = SENTINEL_2
     return CODES.get(sensor or "", {}).get(match["number"])

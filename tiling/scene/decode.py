@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from tiling.scene.acquisition import Band, Layered, Mask
 
 
-def decode(scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
-    """Fill `pixels (band, y, x)`, which are 0, and `valid (y, x)` with a window that lies inside the scene.
+def decode(
+    scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid
+) -> None:
+    """Fill `pixels (band, y, x)`, which are 0, and `valid (y, x)` with a window that lies inside
+    the scene.
 
     Of a mosaic's layers each pixel comes with all its bands from the uppermost that has it.
     """
@@ -40,24 +43,33 @@ def decode(scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels
         valid[at] |= there
 
 
-def _decode(scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid) -> None:
+def _decode(
+    scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid
+) -> None:
     """Fill `pixels` and `valid` with one layer's window, whatever lies on it or under it."""
     valid[...] = True
     together: dict[tuple[str, str], list[int]] = {}  # rasterio reads bands of one type at once
     for place, band in enumerate(bands):
         together.setdefault((band.path, band.dtype), []).append(place)
     for (path, _), places in together.items():
-        read_or_explain(path, window, partial(_read_bands, scene, window, bands, places, pixels, valid))
+        read_or_explain(
+            path, window, partial(_read_bands, scene, window, bands, places, pixels, valid)
+        )
     for band, values in zip(bands, pixels, strict=True):
         if not band.resampled:
-            _withdraw(valid, values, band)
+            _mask_nodata(valid, values, band)
     mask = scene.mask
     if mask is not None:
         read_or_explain(mask.path, window, partial(_read_mask, scene, mask, window, valid))
 
 
 def _read_bands(
-    scene: Layered, window: Window, bands: Sequence[Band], places: list[int], pixels: Pixels, valid: Valid
+    scene: Layered,
+    window: Window,
+    bands: Sequence[Band],
+    places: list[int],
+    pixels: Pixels,
+    valid: Valid,
 ) -> None:
     """Fill the `places` of `bands` that lie in one file."""
     first = bands[places[0]]
@@ -65,8 +77,10 @@ def _read_bands(
         if first.resampled:
             source = grid_of(dataset)
             for place in places:
-                read, dtype = partial(_stored, dataset, bands[place]), bands[place].dtype
-                pixels[place], data = resample(read, source, scene.geobox, window, dtype, smooth=True)
+                read, dtype = partial(_read_stored, dataset, bands[place]), bands[place].dtype
+                pixels[place], data = resample(
+                    read, source, scene.geobox, window, dtype, smooth=True
+                )
                 valid &= data
             return
         inside, at = _part(dataset, window, first.at)
@@ -93,16 +107,18 @@ def _read_mask(scene: Layered, mask: Mask, window: Window, valid: Valid) -> None
     """Make not valid what a mask hides; beyond its edge it says nothing."""
     with borrow_dataset(mask.path) as dataset:
         if mask.resampled:
-            read, dtype = partial(_marked, dataset, mask), dataset.dtypes[mask.index - 1]
-            values, there = resample(read, grid_of(dataset), scene.geobox, window, dtype, smooth=False)
-            valid &= ~(_hidden(mask, values) & there)
+            read, dtype = partial(_read_mask_band, dataset, mask), dataset.dtypes[mask.index - 1]
+            values, there = resample(
+                read, grid_of(dataset), scene.geobox, window, dtype, smooth=False
+            )
+            valid &= ~(_find_hidden(mask, values) & there)
             return
         inside, at = _part(dataset, window, mask.at)
         if inside:
-            valid[inside.within(window)] &= ~_hidden(mask, dataset.read(mask.index, window=at))
+            valid[inside.within(window)] &= ~_find_hidden(mask, dataset.read(mask.index, window=at))
 
 
-def _hidden(mask: Mask, values: Pixels) -> Valid:
+def _find_hidden(mask: Mask, values: Pixels) -> Valid:
     """Where a mask's values hide what lies under them."""
     hidden: Valid = np.isin(values, mask.values) if mask.values or mask.bits else values != 0
     if mask.bits:
@@ -110,7 +126,7 @@ def _hidden(mask: Mask, values: Pixels) -> Valid:
     return hidden
 
 
-def _stored(dataset: Any, band: Band, window: Window) -> tuple[Pixels, Valid]:
+def _read_stored(dataset: Any, band: Band, window: Window) -> tuple[Pixels, Valid]:
     """A band's pixels as they are stored, and which of them hold data."""
     at = _rasterio_window(window)
     values: Pixels = dataset.read(band.index, window=at)
@@ -119,26 +135,32 @@ def _stored(dataset: Any, band: Band, window: Window) -> tuple[Pixels, Valid]:
         valid &= dataset.read_masks(band.index, window=at) > 0
     if band.alpha:
         valid &= dataset.read(band.alpha, window=at) > 0
-    _withdraw(valid, values, band)
+    _mask_nodata(valid, values, band)
     return values, valid
 
 
-def _marked(dataset: Any, mask: Mask, window: Window) -> tuple[Pixels, Valid]:
-    return dataset.read(mask.index, window=_rasterio_window(window)), np.ones(window.shape, np.bool_)
+def _read_mask_band(dataset: Any, mask: Mask, window: Window) -> tuple[Pixels, Valid]:
+    return dataset.read(mask.index, window=_rasterio_window(window)), np.ones(
+        window.shape, np.bool_
+    )
 
 
-def _part(dataset: Any, window: Window, at: tuple[int, int]) -> tuple[Window, rasterio.windows.Window]:
-    """What a file whose first pixel is `at` in the scene covers of a window; and where that is in the file."""
+def _part(
+    dataset: Any, window: Window, at: tuple[int, int]
+) -> tuple[Window, rasterio.windows.Window]:
+    """What a file whose first pixel is `at` in the scene covers of a window; and where that is in
+    the file."""
     inside = window & Window(*at, dataset.height, dataset.width)
-    return inside, _rasterio_window(inside.moved(-at[0], -at[1]))
+    return inside, _rasterio_window(inside.shift(-at[0], -at[1]))
 
 
 def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def _withdraw(valid: Valid, values: Pixels, band: Band) -> None:
-    """Make not valid where one band is NaN, infinite or its no data value, as the file's dtype would store that."""
+def _mask_nodata(valid: Valid, values: Pixels, band: Band) -> None:
+    """Make not valid where one band is NaN, infinite or its no data value, as the file's dtype
+    would store that."""
     dtype, nodata = np.dtype(band.dtype), band.nodata
     if dtype.kind == "f":
         valid &= np.isfinite(values)
@@ -152,7 +174,8 @@ def _withdraw(valid: Valid, values: Pixels, band: Band) -> None:
 
 
 def chip_of(bands: Sequence[Band], pixels: Pixels, valid: Valid) -> xr.Dataset:
-    """A chip around arrays: `pixels (band, y, x)`, `valid (y, x)`; and per band name, scale, offset and units."""
+    """A chip around arrays: `pixels (band, y, x)`, `valid (y, x)`; and per band name, scale, offset
+    and units."""
     import xarray as xr  # slow to load, and many commands make no chip
 
     return xr.Dataset(

@@ -1,4 +1,5 @@
-"""Which files of a folder are the bands of a scene: those a person put there, or those of a product as it is delivered.
+"""Which files of a folder are the bands of a scene: those a person put there, or those of a product
+as it is delivered.
 
 Sentinel-2's products are folders that end in .SAFE; Landsat's hold an MTL.txt beside the bands.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tiling.errors import InputError
-from tiling.io.access import check_reach
+from tiling.io.access import check_access
 from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.scene.band_names import name_in_file_name, sensor_in, sensor_of_codes
 from tiling.scene.masks import mask_kind_in
@@ -37,7 +38,8 @@ class BandFiles:
     mask: tuple[str, str] | None = None
     """The raster that tells clouds, and which of `tiling.scene.masks.MASKS` it is."""
     reflectance: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """By path, the scale and offset with which a product's own description makes reflectance of its numbers."""
+    """By path, the scale and offset with which a product's own description makes reflectance of its
+    numbers."""
     notes: tuple[str, ...] = ()
     """What a person should know of the choice, a line each."""
 
@@ -47,19 +49,25 @@ def band_files(folder: Path) -> BandFiles:
 
     Of a band in several resolutions a product's finest is taken.
     """
-    check_reach(str(folder))
+    check_access(str(folder))
     inside = _product_images(folder)
-    files = inside or sorted(file for file in folder.iterdir() if file.suffix.lower() in RASTER_SUFFIXES)
+    files = inside or sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in RASTER_SUFFIXES
+    )
     if not files:
-        raise InputError(f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); {_elsewhere(folder)}")
+        raise InputError(
+            f"{folder} holds no raster ({', '.join(RASTER_SUFFIXES)}); {_elsewhere(folder)}"
+        )
     if len(files) == 1:
         return BandFiles((("", str(files[0])),))
     sensor = sensor_of_files(file.stem for file in files) or sensor_in(folder.name)
     named = [(name_in_file_name(file.stem, sensor_in(file.stem) or sensor), file) for file in files]
     if not any(name for name, _ in named):
         raise InputError(
-            f"{folder} holds {len(files)} rasters and no name tells a band; say which is which: red={files[0]}; if "
-            f"they are tiles of one image, join them: gdalbuildvrt scene.vrt {folder}/*{files[0].suffix}"
+            f"{folder} holds {len(files)} rasters and no name tells a band; say which is which: "
+            f"red={files[0]}; if "
+            "they are tiles of one image, join them: gdalbuildvrt scene.vrt "
+            f"{folder}/*{files[0].suffix}"
         )
     bands = [(name, file) for name, file in named if name]
     if inside:
@@ -67,17 +75,26 @@ def band_files(folder: Path) -> BandFiles:
     notes = []
     if len(bands) > 1 and (pans := [file for name, file in bands if name == "pan"]):
         bands = [(name, file) for name, file in bands if name != "pan"]
-        notes.append(f"{pans[0].name}, panchromatic, is left out: the map has the pixels of the coloured bands")
-    strange = [file.name for name, file in named if name is None and not _BY_PRODUCTS.search(file.stem)]
+        notes.append(
+            f"{pans[0].name}, panchromatic, is left out: the map has the pixels of the coloured "
+            "bands"
+        )
+    strange = [
+        file.name for name, file in named if name is None and not _BY_PRODUCTS.search(file.stem)
+    ]
     if strange:
         more = f" and {len(strange) - _LISTED} more" if len(strange) > _LISTED else ""
         notes.append(
-            f"no name tells which band {', '.join(strange[:_LISTED])}{more} may be, and the scene goes without; "
+            f"no name tells which band {', '.join(strange[:_LISTED])}{more} may be, and the scene "
+            "goes without; "
             f"to have it, give the files by name: swir16={folder / strange[0]}"
         )
     beside = folder.with_name("R20m")
     if folder.name == "R10m" and beside.is_dir():
-        notes.append(f"shortwave infrared and the scene classification lie in {beside}; give the .SAFE folder for all")
+        notes.append(
+            f"shortwave infrared and the scene classification lie in {beside}; give the .SAFE "
+            "folder for all"
+        )
     masks = [(file, kind) for file in files if (kind := mask_kind_in(file.stem))]
     if inside:
         masks = sorted(masks, key=lambda pair: _metres(pair[0]))[:1]
@@ -90,14 +107,17 @@ def band_files(folder: Path) -> BandFiles:
 
 
 def sensor_of_files(stems: Iterable[str]) -> str | None:
-    """The sensor that one of several band files' names tells: in words, or by a code that only one sensor has.
+    """The sensor that one of several band files' names tells: in words, or by a code that only one
+    sensor has.
 
     >>> sensor_of_files(["scene_B04", "scene_B8A", "scene_B11"]), sensor_of_files(["a_B4", "a_B5"])
     ('Sentinel-2', None)
     """
     stems = list(stems)
     ends = [re.sub(r"_\d+m$", "", stem).rpartition("_")[2] for stem in stems]
-    return next((sensor for stem in stems if (sensor := sensor_in(stem))), None) or sensor_of_codes(ends)
+    return next((sensor for stem in stems if (sensor := sensor_in(stem))), None) or sensor_of_codes(
+        ends
+    )
 
 
 def is_product(folder: Path) -> bool:
@@ -119,10 +139,14 @@ def _product_images(folder: Path) -> list[Path]:
     images = _image_folders(folder)
     if len(images) > 1:
         raise InputError(
-            f"{folder} holds {len(images)} granules; give one of them, for example {images[0].parent}, each is a scene"
+            f"{folder} holds {len(images)} granules; give one of them, for example "
+            f"{images[0].parent}, each is a scene"
         )
     return sorted(
-        file for inner in images for file in inner.rglob("*") if file.suffix.lower() in (".jp2", ".tif", ".tiff")
+        file
+        for inner in images
+        for file in inner.rglob("*")
+        if file.suffix.lower() in (".jp2", ".tif", ".tiff")
     )
 
 
@@ -141,9 +165,20 @@ def _finest(bands: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
 
 def _elsewhere(folder: Path) -> str:
     """Where the rasters of a folder without any may be."""
-    if folder.suffix.lower() == ".zarr" or (folder / ".zgroup").exists() or (folder / "zarr.json").exists():
-        return f"it is a Zarr store; write the bands you need to GeoTIFF: gdal_translate {folder} scene.tif"
-    archives = sorted(file for file in folder.iterdir() if re.search(r"\.(zip|tar|tgz|tar\.gz)$", file.name.lower()))
+    if (
+        folder.suffix.lower() == ".zarr"
+        or (folder / ".zgroup").exists()
+        or (folder / "zarr.json").exists()
+    ):
+        return (
+            f"it is a Zarr store; write the bands you need to GeoTIFF: gdal_translate {folder} "
+            "scene.tif"
+        )
+    archives = sorted(
+        file
+        for file in folder.iterdir()
+        if re.search(r"\.(zip|tar|tgz|tar\.gz)$", file.name.lower())
+    )
     if archives:
         return f"unpack {archives[0].name} and give the folder that comes of it"
     inner = sorted(
@@ -153,15 +188,20 @@ def _elsewhere(folder: Path) -> str:
     return f"{inner[0]} does; give that" if inner else "give the folder of the band files"
 
 
-# ------------------------------------------------------------------------------------------------------------- Landsat
+# ------------------------------------------------------------------------------------------ Landsat
 
 
 def _landsat_reflectance(folder: Path, files: Sequence[Path]) -> dict[str, tuple[float, float]]:
     """By path, scale and offset of the bands that the one MTL.txt of a folder describes.
 
-    Level 1 becomes reflectance at the top of the atmosphere with the sun where it stood: USGS LSDS-1574, section 5.
+    Level 1 becomes reflectance at the top of the atmosphere with the sun where it stood: USGS
+    LSDS-1574, section 5.
     """
-    texts = [file for file in sorted(folder.iterdir()) if re.search(r"_MTL\.txt$", file.name, re.IGNORECASE)]
+    texts = [
+        file
+        for file in sorted(folder.iterdir())
+        if re.search(r"_MTL\.txt$", file.name, re.IGNORECASE)
+    ]
     if len(texts) != 1 or texts[0].stat().st_size > _LARGEST_MTL:
         return {}
     groups: dict[str, dict[str, str]] = {}
@@ -181,7 +221,10 @@ def _landsat_reflectance(folder: Path, files: Sequence[Path]) -> dict[str, tuple
             continue
         said = level_2 if match["surface"] else level_1
         try:
-            scale, offset = (float(said[f"REFLECTANCE_{what}_BAND_{match['number']}"]) for what in ("MULT", "ADD"))
+            scale, offset = (
+                float(said[f"REFLECTANCE_{what}_BAND_{match['number']}"])
+                for what in ("MULT", "ADD")
+            )
             if not match["surface"]:
                 height = float(groups.get("IMAGE_ATTRIBUTES", {})["SUN_ELEVATION"])
                 lit = math.sin(math.radians(height))

@@ -15,19 +15,25 @@ from tiling.errors import InputError
 from tiling.grid.geobox import check_overlap, finest
 from tiling.io.access import is_there
 from tiling.scene.acquisition import Mask, band_on, mask_on
-from tiling.scene.band_names import COMMON_NAMES, LETTERS, given_name, name_in_file_name, sensor_in
+from tiling.scene.band_names import (
+    COMMON_NAMES,
+    LETTERS,
+    full_band_name,
+    name_in_file_name,
+    sensor_in,
+)
 from tiling.scene.folders import BandFiles, band_files, sensor_of_files
 from tiling.scene.header import (
     Header,
     alpha_band,
-    claimed_names,
+    bands_by_number,
+    bands_in_file,
     cloud_bands,
-    found_bands,
-    numbered_bands,
+    names_in_file,
     read_header,
     stem_of,
 )
-from tiling.scene.masks import MASKS, Hidden
+from tiling.scene.masks import MASKS, MaskRule
 from tiling.scene.scene import Scene
 
 
@@ -45,21 +51,24 @@ def open_scene(
 ) -> Scene:
     """The scene that files, and what a person says of them, amount to; reads headers only.
 
-    `sources` is one raster of any number of bands; or single-band files, as paths whose names tell the band or as
-    `"blue=PATH"`; or one folder of such files. Beside any of these may stand further rasters under names of their own:
-    the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on the grid of the smallest pixels. `bands` numbers the
-    bands of a raster from 1 and leaves out its rest. `nodata`, `scale` and `offset` hold for every band, before what
-    the files declare. `mask` is `"band=N"` of the one raster, or the path of another: a pixel is not valid where it
-    holds one of `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one, the one raster of
-    the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides clouds; `"none"` lets nothing be hidden.
+    `sources` is one raster of any number of bands; or single-band files, as paths whose names tell
+    the band or as
+    `"blue=PATH"`; or one folder of such files. Beside any of these may stand further rasters under
+    names of their own: the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on the grid of
+    the smallest pixels. `bands` numbers the bands of a raster from 1 and leaves out its rest.
+    `nodata`, `scale` and `offset` hold for every band, before what the files declare. `mask` is
+    `"band=N"` of the one raster, or the path of another: a pixel is not valid where it holds one of
+    `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one, the one
+    raster of the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides clouds;
+    `"none"` lets nothing be hidden.
 
     Raises `InputError` for everything a header can show to be wrong.
     """
     if not sources:
         raise InputError("no source was given; name a raster, for example scene.tif")
-    named, folder = _named_sources(sources)
+    named, folder = _source_names(sources)
     named = [_as_source(one) for one in named]
-    chosen = _chosen_bands(named, bands or {})
+    chosen = _select_bands(named, bands or {})
     files = list({file.place: file for _, file, _ in chosen}.values())
     clouds, notes = (None, []) if mask else _clouds(folder, files)
     notes = [*folder.notes, *notes, *_contradictions(files[0], bands or {})]
@@ -67,7 +76,10 @@ def open_scene(
     grid = finest([file.geobox for file in files])
     for file in files:
         check_overlap(file.path, file.geobox, grid)
-    alphas = {file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file]) for file in files}
+    alphas = {
+        file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file])
+        for file in files
+    }
     described = []
     for name, file, index in chosen:
         calibration, empty = (scale, offset), nodata
@@ -78,7 +90,7 @@ def open_scene(
     if mask and mask != "none":
         hidden = _mask(mask, tuple(mask_values), tuple(mask_bits), files, grid)
     elif clouds:
-        given = Hidden(tuple(mask_values), tuple(mask_bits))
+        given = MaskRule(tuple(mask_values), tuple(mask_bits))
         hidden = mask_on(grid, clouds[0], clouds[1], *(given if any(given) else MASKS[clouds[2]]))
     else:
         hidden = None
@@ -92,9 +104,11 @@ def open_scene(
     )
 
 
-def _clouds(folder: BandFiles, files: Sequence[Header]) -> tuple[tuple[Header, int, str] | None, list[str]]:
-    """The raster, its band and the kind of `tiling.scene.masks.MASKS` that hides clouds unasked, and a line that says
-    so."""
+def _clouds(
+    folder: BandFiles, files: Sequence[Header]
+) -> tuple[tuple[Header, int, str] | None, list[str]]:
+    """The raster, its band and the kind of `tiling.scene.masks.MASKS` that hides clouds unasked,
+    and a line that says so."""
     if folder.mask:
         path, kind = folder.mask
         found = [(read_header(path), 1, kind)]
@@ -105,19 +119,24 @@ def _clouds(folder: BandFiles, files: Sequence[Header]) -> tuple[tuple[Header, i
     file, index, kind = found[0]
     what = f"band {index} of {Path(file.path).name}" if file.count > 1 else Path(file.path).name
     values, bits = MASKS[kind]
-    which = f"values {', '.join(map(str, values))}" if values else f"bits {', '.join(map(str, bits))}"
+    which = (
+        f"values {', '.join(map(str, values))}" if values else f"bits {', '.join(map(str, bits))}"
+    )
     return found[0], [
-        f"clouds and their shadows are left out where {what} tells them ({which}); --mask none keeps them"
+        f"clouds and their shadows are left out where {what} tells them ({which}); --mask none "
+        "keeps them"
     ]
 
 
 def _contradictions(file: Header, bands: Mapping[str, int]) -> list[str]:
     """A line where a person calls bands of a file otherwise than the file does."""
-    claimed = claimed_names(file) if bands else {}
+    claimed = names_in_file(file) if bands else {}
     odd = [
         f"band {index}, here {name}, calls itself {file.texts[index - 1][0]} ({claimed[index]})"
         for text, index in bands.items()
-        if index in claimed and (name := given_name(text, file.sensor)) and not _alike(name, claimed[index])
+        if index in claimed
+        and (name := full_band_name(text, file.sensor))
+        and not _alike(name, claimed[index])
     ]
     if not odd:
         return []
@@ -142,8 +161,9 @@ class _Named(NamedTuple):
     """The letter that a person wrote for the band: it may as well be meant as a source's name."""
 
 
-def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
-    """The files and what they are called; and of the one folder given what else is to be known of it."""
+def _source_names(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
+    """The files and what they are called; and of the one folder given what else is to be known of
+    it."""
     named: list[_Named] = []
     folder = BandFiles(())
     for text in sources:
@@ -154,7 +174,7 @@ def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
                 named.extend(_Named("", band, path) for band, path in folder.bands)
             else:
                 named.append(_Named("", "", text))
-        elif known := given_name(name, sensor_in(stem_of(path))):
+        elif known := full_band_name(name, sensor_in(stem_of(path))):
             named.append(_Named("", known, path, name if name.casefold() in LETTERS else ""))
         elif "." in name:
             raise InputError(f"{text}: {name} is no band name; known are {', '.join(COMMON_NAMES)}")
@@ -162,17 +182,22 @@ def _named_sources(sources: Sequence[str]) -> tuple[list[_Named], BandFiles]:
             named.append(_Named(name, "", path))
     for one in named:
         if is_there(one.path) and Path(one.path).is_dir():
-            raise InputError(f"{one.path} is a folder among other sources; give one folder, or the files themselves")
+            raise InputError(
+                f"{one.path} is a folder among other sources; give one folder, or the files "
+                "themselves"
+            )
     return named, folder
 
 
 def _as_source(one: _Named) -> _Named:
-    """Of a file of several bands that is named by a letter, as in `t1=a.tif`, the letter is the source's name."""
+    """Of a file of several bands that is named by a letter, as in `t1=a.tif`, the letter is the
+    source's name."""
     return _Named(one.alias, "", one.path) if one.alias and read_header(one.path).count > 1 else one
 
 
 def _check_tiles(named: Sequence[_Named]) -> None:
-    """Raise `InputError` where files that nobody named lie side by side: they are tiles, not bands, of one scene."""
+    """Raise `InputError` where files that nobody named lie side by side: they are tiles, not bands,
+    of one scene."""
     if len(named) < 2 or any(one.band for one in named):
         return
     first, second = (read_header(one.path) for one in named[:2])
@@ -181,12 +206,15 @@ def _check_tiles(named: Sequence[_Named]) -> None:
         if (one & other).area < 0.1 * min(one.area, other.area):
             more = "and 1 more" if len(named) == 2 else f"and {len(named) - 1} more"
             raise InputError(
-                f"{first.path} {more} lie side by side: tiles of one scene; make it one raster first: "
+                f"{first.path} {more} lie side by side: tiles of one scene; make it one raster "
+                "first: "
                 f"gdalbuildvrt scene.vrt {' '.join(Path(one.path).name for one in named[:2])} …"
             )
 
 
-def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tuple[str, Header, int]]:
+def _select_bands(
+    named: Sequence[_Named], bands: Mapping[str, int]
+) -> list[tuple[str, Header, int]]:
     """Full name, file and number of every band of the scene."""
     of_source: dict[str, dict[str, int]] = {}
     sources = {one.source for one in named if one.source}
@@ -201,11 +229,15 @@ def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tup
     for one in named:
         if one.source or (len(plain) == 1 and not one.band):
             file, numbers = read_header(one.path), of_source.get(one.source)
-            found = numbered_bands(file, numbers) if numbers else found_bands(file)
-            chosen += [(f"{one.source}.{name}" if one.source else name, file, index) for name, index in found]
+            found = bands_by_number(file, numbers) if numbers else bands_in_file(file)
+            chosen += [
+                (f"{one.source}.{name}" if one.source else name, file, index)
+                for name, index in found
+            ]
         elif numbers := of_source.get(""):
             raise InputError(
-                f"--bands numbers the bands of one raster, not of {len(plain)} files; write {next(iter(numbers))}=PATH "
+                f"--bands numbers the bands of one raster, not of {len(plain)} files; write "
+                f"{next(iter(numbers))}=PATH "
                 "instead"
             )
         else:
@@ -215,14 +247,16 @@ def _chosen_bands(named: Sequence[_Named], bands: Mapping[str, int]) -> list[tup
 
 
 def _single(name: str, path: str, sensor: str | None = None) -> tuple[str, Header, int]:
-    """The band of a single-band file, the sensor that its neighbours' names tell if its own does not."""
+    """The band of a single-band file, the sensor that its neighbours' names tell if its own does
+    not."""
     file = read_header(path)
     if file.count > 1:
         raise InputError(
             f"{path} holds {file.count} bands where a single-band file is wanted; give it alone, "
-            f"with --bands for its names, or as a source of its own, later={path}; several scenes go one by one"
+            f"with --bands for its names, or as a source of its own, later={path}; several scenes "
+            "go one by one"
         )
-    name = name or next((name for name, _ in found_bands(file)))
+    name = name or next((name for name, _ in bands_in_file(file)))
     if name == "band_1":
         name = name_in_file_name(file.stem, file.sensor or sensor) or name
     if name == "band_1":
@@ -235,19 +269,25 @@ def _check_once(chosen: Sequence[tuple[str, Header, int]]) -> None:
         if times > 1:
             twice = [file.path for known, file, _ in chosen if known == name]
             raise InputError(
-                f"{' and '.join(twice)} are both {name}; give one of them, or say which is which: {name}={twice[0]}"
+                f"{' and '.join(twice)} are both {name}; give one of them, or say which is which: "
+                f"{name}={twice[0]}"
             )
 
 
-def _mask(text: str, values: tuple[int, ...], bits: tuple[int, ...], files: Sequence[Header], grid: GeoBox) -> Mask:
+def _mask(
+    text: str, values: tuple[int, ...], bits: tuple[int, ...], files: Sequence[Header], grid: GeoBox
+) -> Mask:
     if match := re.fullmatch(r"band=(\d+)", text):
         index = int(match[1])
         if len(files) > 1:
             raise InputError(
-                f"--mask {text} is a band of one raster, not of {len(files)} files; give the mask's own path"
+                f"--mask {text} is a band of one raster, not of {len(files)} files; give the "
+                "mask's own path"
             )
         if not 1 <= index <= files[0].count:
-            raise InputError(f"--mask {text}: {files[0].path} holds {files[0].count} bands: {files[0].contents}")
+            raise InputError(
+                f"--mask {text}: {files[0].path} holds {files[0].count} bands: {files[0].contents}"
+            )
         return mask_on(grid, files[0], index, values, bits)
     file = read_header(text)
     if file.count > 1:

@@ -24,14 +24,14 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from tiling.errors import InputError, one_line
 from tiling.io.access import is_there
-from tiling.io.datasets import glimpse, open_dataset
+from tiling.io.datasets import open_dataset, sample_band
 from tiling.io.drivers import driver_for
 from tiling.io.urls import is_local
 from tiling.scene.band_names import (
     COMMON_NAMES,
     ORDERS,
     common_name,
-    given_name,
+    full_band_name,
     name_in_file_name,
     sensor_in,
     sensor_of_codes,
@@ -39,7 +39,8 @@ from tiling.scene.band_names import (
 from tiling.scene.masks import mask_kind_of
 
 _BLOCK, _MOST_BLOCKS = 256, 2**22
-"""A scene's sample is chosen among blocks of that many pixels squared; so many are still chosen from in seconds."""
+"""A scene's sample is chosen among blocks of that many pixels squared; so many are still chosen
+from in seconds."""
 _FEW_VALUES = 16
 """Values of a band declared alpha that cannot tell it from a mask with soft edges."""
 _LARGEST_ITEM = 16 * 2**20
@@ -81,7 +82,9 @@ class Header:
     @cached_property
     def sensor(self) -> str | None:
         return (
-            sensor_in(self.stem) or sensor_in(self.about) or sensor_of_codes([t for band in self.texts for t in band])
+            sensor_in(self.stem)
+            or sensor_in(self.about)
+            or sensor_of_codes([t for band in self.texts for t in band])
         )
 
     @property
@@ -95,9 +98,18 @@ class Header:
         return ", ".join(f"{i}{f' ({text})' if text else ''}" for i, text in enumerate(seen, 1))
 
 
-_SENSOR_TAGS = ("SATELLITE", "PLATFORM", "SENSOR", "MISSION", "SPACECRAFT", "SPACECRAFT_ID", "TIFFTAG_IMAGEDESCRIPTION")
+_SENSOR_TAGS = (
+    "SATELLITE",
+    "PLATFORM",
+    "SENSOR",
+    "MISSION",
+    "SPACECRAFT",
+    "SPACECRAFT_ID",
+    "TIFFTAG_IMAGEDESCRIPTION",
+)
 _COLOURS = ("pan", "coastal", "blue", "green", "red", "rededge", "nir")
-"""Colour interpretations that say what a band sees. GDAL's yellow is CMYK's, its swir one of two."""
+"""Colour interpretations that say what a band sees. GDAL's yellow is CMYK's, its swir one of
+two."""
 
 
 def read_header(path: str) -> Header:
@@ -108,9 +120,12 @@ def read_header(path: str) -> Header:
     try:
         with dataset:
             return _header(path, dataset)
-    except UnicodeDecodeError as error:  # rasterio 1.4 takes all texts for UTF-8, also the CRS of control points
+    except (
+        UnicodeDecodeError
+    ) as error:  # rasterio 1.4 takes all texts for UTF-8, also the CRS of control points
         raise InputError(
-            f"{path} holds text that is not UTF-8 where GDAL's should be; write it anew: gdalwarp {path} new.tif"
+            f"{path} holds text that is not UTF-8 where GDAL's should be; write it anew: gdalwarp "
+            f"{path} new.tif"
         ) from error
 
 
@@ -119,7 +134,11 @@ def _header(path: str, dataset: Any) -> Header:
         inside = dataset.subdatasets
         raise InputError(
             f"{path} holds no band"
-            + (f"; name one of its parts, for example {inside[0]!r}" if inside else "; give a raster")
+            + (
+                f"; name one of its parts, for example {inside[0]!r}"
+                if inside
+                else "; give a raster"
+            )
         )
     _check_place(path, dataset)
     _check_size(path, dataset)
@@ -135,20 +154,27 @@ def _header(path: str, dataset: Any) -> Header:
         texts=_texts(dataset),
         colours=tuple(_colour(path, dataset, index) for index in range(1, dataset.count + 1)),
         masked=any(
-            MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
+            MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+            for flags in dataset.mask_flag_enums
         ),
         about=" ".join(tags.get(key, "") for key in _SENSOR_TAGS),
     )
 
 
 def _colour(path: str, dataset: Any, index: int) -> str:
-    """What the file says that a band shows; not alpha where its pixels are no mask, as NAIP's infrared often is."""
+    """What the file says that a band shows; not alpha where its pixels are no mask, as NAIP's
+    infrared often is."""
     colour: str = dataset.colorinterp[index - 1].name
-    return colour if colour != ColorInterp.alpha.name or _veils(glimpse(path, dataset, index)) else "undefined"
+    return (
+        colour
+        if colour != ColorInterp.alpha.name or _looks_like_alpha(sample_band(path, dataset, index))
+        else "undefined"
+    )
 
 
-def _veils(values: npt.NDArray[Any]) -> bool:
-    """Whether pixels may be those of a mask: of few values, or half of them one, hidden or shown. A light has many."""
+def _looks_like_alpha(values: npt.NDArray[Any]) -> bool:
+    """Whether pixels may be those of a mask: of few values, or half of them one, hidden or shown. A
+    light has many."""
     counts = np.unique(values, return_counts=True)[1]
     return len(counts) <= _FEW_VALUES or 2 * counts.max() >= counts.sum()
 
@@ -172,38 +198,56 @@ def _texts(dataset: Any) -> tuple[tuple[str, ...], ...]:
             *(tags.get(key) for key in ("band_name", "description", "long_name", "name")),
         )
         plain = (one_line(text) for text in texts if text)
-        found.append(tuple(t for t in plain if t and not re.fullmatch(rf"band[ _]?{index}", t, re.IGNORECASE)))
+        found.append(
+            tuple(
+                t for t in plain if t and not re.fullmatch(rf"band[ _]?{index}", t, re.IGNORECASE)
+            )
+        )
     return tuple(found)
 
 
 def _check_place(path: str, dataset: Any) -> None:
     transform = dataset.transform
     if not all(map(math.isfinite, transform[:6])):
-        raise InputError(f"{path} has a geotransform that is no number; give it corners: gdal_edit.py -a_ullr … {path}")
+        raise InputError(
+            f"{path} has a geotransform that is no number; give it corners: gdal_edit.py -a_ullr "
+            f"… {path}"
+        )
     if transform == Affine.identity():
         if dataset.gcps[0] or dataset.rpcs:
             model = "ground control points" if dataset.gcps[0] else "a camera model (RPC)"
-            raise InputError(f"{path} is placed by {model}, not by a grid; rectify it first: gdalwarp {path} grid.tif")
+            raise InputError(
+                f"{path} is placed by {model}, not by a grid; rectify it first: gdalwarp {path} "
+                "grid.tif"
+            )
         if dataset.crs is not None:
             raise InputError(
-                f"{path} has a CRS but no geotransform; give it its corners: gdal_edit.py -a_ullr … {path}"
+                f"{path} has a CRS but no geotransform; give it its corners: gdal_edit.py -a_ullr "
+                f"… {path}"
             )
     if dataset.crs is None:
         raise InputError(f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}")
     if not _leads_to_degrees(dataset.crs.to_wkt()):
         raise InputError(
-            f"{path} has a CRS that PROJ cannot convert to longitude and latitude; if it is the wrong one, say which "
+            f"{path} has a CRS that PROJ cannot convert to longitude and latitude; if it is the "
+            "wrong one, say which "
             f"it is: rio edit-info --crs EPSG:… {path}"
         )
     if transform.b or transform.d:
-        raise InputError(f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} straight.tif")
+        raise InputError(
+            f"{path} lies on a rotated or sheared grid; straighten it first: gdalwarp {path} "
+            "straight.tif"
+        )
     if not transform.determinant:  # 0 also where pixels are so small that their area is nothing
-        raise InputError(f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}")
+        raise InputError(
+            f"{path} has pixels without extent; give it its corners: gdal_edit.py -a_ullr … {path}"
+        )
 
 
 @lru_cache(maxsize=64)
 def _leads_to_degrees(wkt: str) -> bool:
-    """Whether places in a CRS can be found on its planet; True of one that lies on none, as a building site's."""
+    """Whether places in a CRS can be found on its planet; True of one that lies on none, as a
+    building site's."""
     try:
         crs = CRS.from_wkt(wkt)
         if crs.geodetic_crs is not None:
@@ -216,44 +260,59 @@ def _leads_to_degrees(wkt: str) -> bool:
 def _check_size(path: str, dataset: Any) -> None:
     if -(-dataset.height // _BLOCK) * -(-dataset.width // _BLOCK) > _MOST_BLOCKS:
         raise InputError(
-            f"{path} declares {dataset.width:,} × {dataset.height:,} pixels, more than one scene may have; if its "
-            f"header is not damaged, cut it: gdal_translate -srcwin 0 0 500000 500000 {path} part.tif"
+            f"{path} declares {dataset.width:,} × {dataset.height:,} pixels, more than one scene "
+            "may have; if its "
+            f"header is not damaged, cut it: gdal_translate -srcwin 0 0 500000 500000 {path} "
+            "part.tif"
         )
 
 
 def _check_files(path: str, dataset: Any) -> None:
-    # A file beside the raster may send GDAL anywhere for its overviews: they are let in by the same door.
+    # A file beside the raster may send GDAL anywhere for its overviews: they are let in by the same
+    # door.
     for overview in dataset.tags(ns="OVERVIEWS").values():
-        driver_for(str(Path(path).with_name(overview.removeprefix(":::BASE:::"))) if ":::" in overview else overview)
-    # Of a remote one GDAL would ask its server what there is, here without the options that name the server.
+        driver_for(
+            str(Path(path).with_name(overview.removeprefix(":::BASE:::")))
+            if ":::" in overview
+            else overview
+        )
+    # Of a remote one GDAL would ask its server what there is, here without the options that name
+    # the server.
     for file in dataset.files if is_local(path) else ():
         if is_local(file) and not is_there(file):
-            raise InputError(f"{path} refers to {file}, which does not exist; put it there or rebuild {path}")
+            raise InputError(
+                f"{path} refers to {file}, which does not exist; put it there or rebuild {path}"
+            )
     if dataset.driver != "GTiff" or not is_local(path) or not Path(path).exists():
         return
-    # A file cut short has lost its last blocks: https://gdal.org/drivers/raster/gtiff.html, domain TIFF
+    # A file cut short has lost its last blocks: https://gdal.org/drivers/raster/gtiff.html, domain
+    # TIFF
     size = Path(path).stat().st_size
     for index in {1, dataset.count}:
         height, width = dataset.block_shapes[index - 1]
         block = f"{(dataset.width - 1) // width}_{(dataset.height - 1) // height}"
         start, length = (
-            dataset.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=index) for what in ("OFFSET", "SIZE")
+            dataset.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=index)
+            for what in ("OFFSET", "SIZE")
         )
         if start and length and int(start) + int(length) > size:
             raise InputError(
-                f"{path} is cut short: its pixels reach to byte {int(start) + int(length)}, it has {size}; "
+                f"{path} is cut short: its pixels reach to byte {int(start) + int(length)}, it "
+                f"has {size}; "
                 "fetch or export it again"
             )
 
 
-def numbered_bands(file: Header, bands: Mapping[str, int]) -> list[tuple[str, int]]:
+def bands_by_number(file: Header, bands: Mapping[str, int]) -> list[tuple[str, int]]:
     """What a person says the bands are."""
     holds = f"{file.path} holds {file.count} band{'s' * (file.count > 1)}: {file.contents}"
     found: dict[str, int] = {}
     for text, index in bands.items():
-        name = given_name(text, file.sensor)
+        name = full_band_name(text, file.sensor)
         if name is None:
-            raise InputError(f"{text} is no band name; known are {', '.join(COMMON_NAMES)}; {holds}")
+            raise InputError(
+                f"{text} is no band name; known are {', '.join(COMMON_NAMES)}; {holds}"
+            )
         if not 1 <= index <= file.count:
             raise InputError(f"{text}={index}: there is no band {index}; {holds}")
         if name in found:
@@ -264,35 +323,49 @@ def numbered_bands(file: Header, bands: Mapping[str, int]) -> list[tuple[str, in
     return list(found.items())
 
 
-def found_bands(file: Header) -> list[tuple[str, int]]:
-    """What the file itself says the bands are: in words, beside it, by colour, or by a sensor's order.
+def bands_in_file(file: Header) -> list[tuple[str, int]]:
+    """What the file itself says the bands are: in words, beside it, by colour, or by a sensor's
+    order.
 
-    A name that two bands claim is nobody's; a band without a name is called by its number. Alpha is not a band.
+    A name that two bands claim is nobody's; a band without a name is called by its number. Alpha is
+    not a band.
     """
     names: list[str | None] = [None] * file.count
     if file.count == 1:
         names = [name_in_file_name(file.stem, file.sensor)]
-    evidence = [[next((n for t in texts if (n := common_name(t, file.sensor))), None) for texts in file.texts]]
+    evidence = [
+        [
+            next((n for t in texts if (n := common_name(t, file.sensor))), None)
+            for texts in file.texts
+        ]
+    ]
     evidence += [_beside(file), [colour if colour in _COLOURS else None for colour in file.colours]]
     order = ORDERS.get((file.sensor or "", file.count), ())
     for claimed in evidence:
-        names = _filled(names, claimed)
+        names = _fill_gaps(names, claimed)
     alpha = alpha_band(file, [i for i, name in enumerate(names, 1) if name])
-    if order and alpha is None and all(known in (None, name) for known, name in zip(names, order, strict=True)):
+    if (
+        order
+        and alpha is None
+        and all(known in (None, name) for known, name in zip(names, order, strict=True))
+    ):
         names = list(order)
     return [(name or f"band_{i}", i) for i, name in enumerate(names, 1) if i != alpha]
 
 
-def claimed_names(file: Header) -> dict[int, str]:
-    """By number, the common names that the file's own texts give its bands; where two claim one, neither."""
-    claimed = [next((n for t in texts if (n := common_name(t, file.sensor))), None) for texts in file.texts]
+def names_in_file(file: Header) -> dict[int, str]:
+    """By number, the common names that the file's own texts give its bands; where two claim one,
+    neither."""
+    claimed = [
+        next((n for t in texts if (n := common_name(t, file.sensor))), None) for texts in file.texts
+    ]
     times = Counter(claimed)
     return {index: name for index, name in enumerate(claimed, 1) if name and times[name] == 1}
 
 
 def cloud_bands(file: Header) -> list[tuple[int, str]]:
-    """Numbers of the bands that tell clouds by what the file calls them, and which of `tiling.scene.masks.MASKS` each
-    is."""
+    """Numbers of the bands that tell clouds by what the file calls them, and which of
+    `tiling.scene.masks.MASKS` each is."""
     return [
         (index, kind)
         for index, (texts, dtype) in enumerate(zip(file.texts, file.dtypes, strict=True), 1)
@@ -300,7 +373,7 @@ def cloud_bands(file: Header) -> list[tuple[int, str]]:
     ]
 
 
-def _filled(names: Sequence[str | None], claimed: Sequence[str | None]) -> list[str | None]:
+def _fill_gaps(names: Sequence[str | None], claimed: Sequence[str | None]) -> list[str | None]:
     times = Counter(claimed)
     return [
         known or (claim if times[claim] == 1 and claim not in names else None)
@@ -309,10 +382,16 @@ def _filled(names: Sequence[str | None], claimed: Sequence[str | None]) -> list[
 
 
 def _beside(file: Header) -> list[str | None]:
-    """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1 (`bands`)."""
+    """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1
+    (`bands`)."""
     nothing: list[str | None] = [None] * file.count
     item = Path(file.path).with_suffix(".json")
-    if not is_local(file.path) or not is_there(str(item)) or not item.is_file() or item.stat().st_size > _LARGEST_ITEM:
+    if (
+        not is_local(file.path)
+        or not is_there(str(item))
+        or not item.is_file()
+        or item.stat().st_size > _LARGEST_ITEM
+    ):
         return nothing
     try:
         content = json.loads(item.read_text(encoding="utf-8"))
@@ -321,28 +400,41 @@ def _beside(file: Header) -> list[str | None]:
     assets = [
         asset
         for asset in _mapping(_mapping(content).get("assets")).values()
-        if Path(str(_mapping(asset).get("href", ""))).name == item.with_suffix(Path(file.path).suffix).name
+        if Path(str(_mapping(asset).get("href", ""))).name
+        == item.with_suffix(Path(file.path).suffix).name
     ]
     for holder in map(_mapping, (*assets, content, _mapping(content).get("properties"))):
         listed = holder.get("eo:bands") or holder.get("bands")
         if isinstance(listed, list) and len(listed) == file.count:
-            texts = [[_mapping(b).get(key) for key in ("eo:common_name", "common_name", "name")] for b in listed]
+            texts = [
+                [_mapping(b).get(key) for key in ("eo:common_name", "common_name", "name")]
+                for b in listed
+            ]
             return [
-                next((n for t in three if isinstance(t, str) and (n := common_name(t, file.sensor))), None)
+                next(
+                    (n for t in three if isinstance(t, str) and (n := common_name(t, file.sensor))),
+                    None,
+                )
                 for three in texts
             ]
     return nothing
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """The value if it is a JSON object, else an empty one: what lies beside a raster may be anything."""
+    """The value if it is a JSON object, else an empty one: what lies beside a raster may be
+    anything."""
     return value if isinstance(value, dict) else {}
 
 
 def alpha_band(file: Header, named: Sequence[int]) -> int | None:
     """The alpha band, unless somebody calls it a band of the scene."""
     return next(
-        (i for i, colour in enumerate(file.colours, 1) if colour == ColorInterp.alpha.name and i not in named), None
+        (
+            i
+            for i, colour in enumerate(file.colours, 1)
+            if colour == ColorInterp.alpha.name and i not in named
+        ),
+        None,
     )
 
 

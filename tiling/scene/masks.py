@@ -7,22 +7,23 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
-class Hidden(NamedTuple):
+class MaskRule(NamedTuple):
     """What a mask hides: pixels that hold one of `values`, or have one of `bits` set."""
 
     values: tuple[int, ...] = ()
     bits: tuple[int, ...] = ()
 
 
-MASKS: Mapping[str, Hidden] = {
-    # Sentinel-2 L2A: cloud shadow, clouds of medium and high probability, thin cirrus. Snow, 11, is kept.
-    # https://sentiwiki.copernicus.eu/web/s2-processing
-    "scl": Hidden(values=(3, 8, 9, 10)),
-    # HLS: cloud, beside cloud or shadow, cloud shadow. https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf
-    "fmask": Hidden(bits=(1, 2, 3)),
+MASKS: Mapping[str, MaskRule] = {
+    # Sentinel-2 L2A: cloud shadow, clouds of medium and high probability, thin cirrus. Snow, 11, is
+    # kept. https://sentiwiki.copernicus.eu/web/s2-processing
+    "scl": MaskRule(values=(3, 8, 9, 10)),
+    # HLS: cloud, beside cloud or shadow, cloud shadow.
+    # https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf
+    "fmask": MaskRule(bits=(1, 2, 3)),
     # Landsat Collection 2: fill, dilated cloud, cirrus, cloud, cloud shadow.
     # https://www.usgs.gov/landsat-missions/landsat-collection-2-quality-assessment-bands
-    "qapixel": Hidden(bits=(0, 1, 2, 3, 4)),
+    "qapixel": MaskRule(bits=(0, 1, 2, 3, 4)),
 }
 """Rasters that tell clouds, and what of them is left out unless a person says otherwise."""
 

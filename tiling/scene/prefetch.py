@@ -1,4 +1,5 @@
-"""A shard's chips, in order, decoded ahead by a few readers; remote files that are better fetched whole."""
+"""A shard's chips, in order, decoded ahead by a few readers; remote files that are better fetched
+whole."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rasterio.enums import Interleaving
 
-from tiling.errors import Away
+from tiling.errors import RemoteUnavailable
 from tiling.grid.tiles import Tile
 from tiling.grid.window import Window
 from tiling.io import remote_cache
@@ -33,10 +34,12 @@ _LONGEST_STRIP = 4096
 
 
 def fetch_ahead(scene: Layered, bands: Sequence[str], window: Window) -> None:
-    """Fetch whole those remote files of which a sample of the scene, and then a window of it, are about to be read.
+    """Fetch whole those remote files of which a sample of the scene, and then a window of it, are
+    about to be read.
 
-    In ranges some blocks would be fetched for both; so a file is fetched of which half or more is wanted. Where that
-    does not succeed it is read in ranges after all. A mosaic's files are, since what shows of each is not known yet.
+    In ranges some blocks would be fetched for both; so a file is fetched of which half or more is
+    wanted. Where that does not succeed it is read in ranges after all. A mosaic's files are, since
+    what shows of each is not known yet.
     """
     if scene.beneath:
         return
@@ -44,17 +47,22 @@ def fetch_ahead(scene: Layered, bands: Sequence[str], window: Window) -> None:
     if scene.mask:
         wanted[scene.mask.path] += 1
     for path, count in wanted.items():
-        if is_local(path) or remote_cache.copy_of(path):
+        if is_local(path) or remote_cache.cached_copy(path):
             continue
         with borrow_dataset(path) as dataset:
-            bands_read = 1.0 if dataset.interleaving is Interleaving.pixel else min(1.0, count / dataset.count)
+            bands_read = (
+                1.0
+                if dataset.interleaving is Interleaving.pixel
+                else min(1.0, count / dataset.count)
+            )
         if 2 * bands_read * window.area >= scene.window.area:
-            with suppress(Away):
-                remote_cache.fetched(path, remote_cache.LARGE)
+            with suppress(RemoteUnavailable):
+                remote_cache.fetch_whole(path, remote_cache.LARGE)
 
 
 def common_block(scene: Layered, bands: Sequence[str]) -> tuple[int, int]:
-    """Rows and columns of the least window that cuts no block of these bands in two, where they agree so far."""
+    """Rows and columns of the least window that cuts no block of these bands in two, where they
+    agree so far."""
     shapes = {(1, 1)}
     for name in bands:
         band = scene.band(name)
@@ -70,8 +78,9 @@ def read_ahead(
 ) -> Iterator[xr.Dataset]:
     """The chips of a shard's tiles, in order, each as soon as its rows are decoded.
 
-    Strips of whole block rows are decoded once, by `threads` readers, into one buffer for all tiles; chips are views of
-    it. Closing the iterator stops the readers; what they raise is raised here.
+    Strips of whole block rows are decoded once, by `threads` readers, into one buffer for all
+    tiles; chips are views of it. Closing the iterator stops the readers; what they raise is raised
+    here.
     """
     if not tiles:
         return
@@ -108,7 +117,8 @@ def _strips(window: Window, height: int) -> Iterator[Window]:
 
 
 def _strip_height(scene: Layered, bands: Sequence[Band]) -> int:
-    """Rows of a strip that cuts no block of any file in two, where blocks of different height allow that."""
+    """Rows of a strip that cuts no block of any file in two, where blocks of different height allow
+    that."""
     heights = {1}
     for band in bands:
         if not band.resampled:

@@ -40,7 +40,8 @@ _MOST_EMPTY = 2**16
 
 @dataclass(frozen=True)
 class Scene:
-    """Bands by common name on one grid. A small value: it travels, and files are opened where it is read."""
+    """Bands by common name on one grid. A small value: it travels, and files are opened where it is
+    read."""
 
     name: str
     """Of a mosaic the name of its uppermost image."""
@@ -51,7 +52,8 @@ class Scene:
     extent: Window | None = None
     """Pixels beyond which its own files have none; None where they may be anywhere."""
     beneath: tuple[Scene, ...] = ()
-    """Scenes on the same grid that show where this one has no valid pixel, the upper ones first: a mosaic."""
+    """Scenes on the same grid that show where this one has no valid pixel, the upper ones first: a
+    mosaic."""
     footprint: str = ""
     """Where a catalogue says that it has pixels: WKT in degrees. Decides nothing."""
     origin: str = ""
@@ -100,12 +102,14 @@ class Scene:
             if band.name == name:
                 return band
         raise InputError(
-            f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: if one of them is {name}, say so "
+            f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: if one of them "
+            f"is {name}, say so "
             f"with --bands; else name its file as {name}=PATH"
         )
 
     def read(self, window: Window, bands: Sequence[str]) -> xr.Dataset:
-        """A chip: `pixels (band, y, x)` in the files' dtype and `valid (y, x)`, see `segmentation.chip`.
+        """A chip: `pixels (band, y, x)` in the files' dtype and `valid (y, x)`, see
+        `segmentation.chip`.
 
         The window may reach past the raster: there pixels are 0 and not valid.
         """
@@ -119,15 +123,23 @@ class Scene:
             decode(self, inside, bands, pixels[:, *at], valid[at])
         return pixels, valid
 
-    def sample(self, bands: Sequence[str], *, pixels: int = 4 * 2**20, block: int = 256) -> xr.Dataset:
-        """A chip of full-resolution blocks from all over the scene, stacked along y: `(band, n × block, block)`.
+    def sample(
+        self, bands: Sequence[str], *, pixels: int = 4 * 2**20, block: int = 256
+    ) -> xr.Dataset:
+        """A chip of full-resolution blocks from all over the scene, stacked along y: `(band, n ×
+        block, block)`.
 
-        Blocks are tried in an order that depends on their place alone, until `pixels` valid pixels are there; those
-        without a valid pixel are left out. A scene without any gives a chip of height 0. Damaged blocks are left out
-        too: the shards that need them will say so, and the others need not wait for it.
+        Blocks are tried in an order that depends on their place alone, until `pixels` valid pixels
+        are there; those without a valid pixel are left out. A scene without any gives a chip of
+        height 0. Damaged blocks are left out too: the shards that need them will say so, and the
+        others need not wait for it.
         """
         chosen = [self.band(name) for name in bands]
-        places = ((row, col) for row in range(0, self.height, block) for col in range(0, self.width, block))
+        places = (
+            (row, col)
+            for row in range(0, self.height, block)
+            for col in range(0, self.width, block)
+        )
         found: dict[Window, tuple[Pixels, Valid]] = {}
         enough, damaged, read = 0, None, False
         for tried, place in enumerate(nsmallest(_MOST_EMPTY, places, key=_lot), start=1):
@@ -147,14 +159,16 @@ class Scene:
                 break
         if damaged and not found:
             raise damaged
-        stacked = [found[window] for window in sorted(found)] or [blank(chosen, Window.of_shape(0, block))]
+        stacked = [found[window] for window in sorted(found)] or [
+            blank(chosen, Window.of_shape(0, block))
+        ]
         return chip_of(
             chosen,
             np.concatenate([values for values, _ in stacked], axis=1),
             np.concatenate([valid for _, valid in stacked]),
         )
 
-    def calibrated(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
+    def calibrate(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
         """This scene with digital numbers of `bands` read as reflectance: × scale + offset."""
         known = (
             replace(band, scale=scale, offset=offset, units="reflectance", claimed=False)
@@ -177,9 +191,11 @@ class Scene:
         return float(np.sqrt(down[0, 0] * across[0, 0]))
 
     def identities(self) -> list[dict[str, Any]]:
-        """What tells the files' present content from any other: path, size and time of change, or ETag, of each.
+        """What tells the files' present content from any other: path, size and time of change, or
+        ETag, of each.
 
-        Counts every file GDAL lists for the sources and the mask, sidecars too, and what a VRT refers to.
+        Counts every file GDAL lists for the sources and the mask, sidecars too, and what a VRT
+        refers to.
         """
         paths = {band.path for layer in self.layers for band in layer.bands}
         paths |= {layer.mask.path for layer in self.layers if layer.mask}
@@ -201,6 +217,10 @@ def _files(path: str) -> list[str]:
         files, is_vrt = list(dataset.files) or [path], dataset.driver == "VRT"
     if is_vrt:
         # A VRT lists its sources, but not what belongs to them.
-        nested = [_files(file) for file in files if file != path and file.lower().endswith(RASTER_SUFFIXES)]
+        nested = [
+            _files(file)
+            for file in files
+            if file != path and file.lower().endswith(RASTER_SUFFIXES)
+        ]
         files.extend(file for found in nested for file in found)
     return files

@@ -1,4 +1,5 @@
-"""What became of what: sums that close to the last bit, whatever the blocks; grids laid on each other in the open."""
+"""What became of what: sums that close to the last bit, whatever the blocks; grids laid on each
+other in the open."""
 
 from __future__ import annotations
 
@@ -57,31 +58,42 @@ def write(
     values = np.asarray(values, dtype)
     height, width = values.shape
     with rasterio.open(
-        path, "w", driver="GTiff", height=height, width=width, count=1, dtype=dtype, crs=crs, transform=transform,
+        path, "w", driver="GTiff", height=height, width=width, count=1, dtype=dtype, crs=crs,
+        transform=transform,
         nodata=nodata,
     ) as target:  # fmt: skip
         target.write(values, 1)
     if names:
-        listed = "".join(f"<Category>{names.get(value, '')}</Category>" for value in range(max(names) + 1))
+        listed = "".join(
+            f"<Category>{names.get(value, '')}</Category>" for value in range(max(names) + 1)
+        )
         path.with_name(f"{path.name}.aux.xml").write_text(
-            f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{listed}</CategoryNames></PAMRasterBand></PAMDataset>'
+            "<PAMDataset><PAMRasterBand "
+            f'band="1"><CategoryNames>{listed}</CategoryNames></PAMRasterBand></PAMDataset>'
         )
     return path
 
 
 def compare(earlier: Path, later: Path, out: Path, block: int = 1024, **settings: Any) -> Change:
-    return change(ChangeRequest(earlier=str(earlier), later=str(later), out=out, **settings), block=block)
+    return change(
+        ChangeRequest(earlier=str(earlier), later=str(later), out=out, **settings), block=block
+    )
 
 
 def units_of(shape: Sequence[int], transform: Affine = HERE, crs: str = CRS) -> np.ndarray:
     return PixelAreas(GeoBox(tuple(shape), transform, crs)).read(Window.of_shape(*shape))
 
 
-# ----------------------------------------------------------------------------------------------------------------- sums
+# --------------------------------------------------------------------------------------------- sums
 
 
 @settings(max_examples=6)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.sampled_from([3, 7, 16, 1024]))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([3, 7, 16, 1024]),
+)
 def test_the_matrix_is_that_of_brute_force_whatever_the_block(
     tmp_path_factory: pytest.TempPathFactory, seed: int, height: int, width: int, block: int
 ) -> None:
@@ -132,13 +144,16 @@ def test_polygons_show_what_changed_and_nothing_else(tmp_path: Path) -> None:
     files = [write(tmp_path / f"{k}.tif", v, names=NAMES) for k, v in (("a", before), ("b", now))]
     result = compare(*files, tmp_path / "out", simplify=0)
     found = pyogrio.read_dataframe(tmp_path / "out" / "change.gpkg", layer="change")
-    rows = found[["class_id", "from_name", "to_name", "class_name", "n_pixels"]].itertuples(index=False, name=None)
+    rows = found[["class_id", "from_name", "to_name", "class_name", "n_pixels"]].itertuples(
+        index=False, name=None
+    )
     assert sorted(rows) == [
         (201, "Forest", "Water", "Forest → Water", 1), (205, "Forest", "Town", "Forest → Town", 12),
     ]  # fmt: skip
     assert found.geometry.union_all().equals(
         shapely.union(
-            shapely.box(5e5 + 30, 5e6 - 50, 5e5 + 70, 5e6 - 20), shapely.box(5e5 + 90, 5e6 - 70, 5e5 + 100, 5e6 - 60)
+            shapely.box(5e5 + 30, 5e6 - 50, 5e5 + 70, 5e6 - 20),
+            shapely.box(5e5 + 90, 5e6 - 70, 5e5 + 100, 5e6 - 60),
         )
     )
     assert found["area_m2"].sum() == pytest.approx(result.changed_m2, abs=1e-6)
@@ -153,8 +168,13 @@ def test_polygons_and_raster_and_matrix_agree(tmp_path: Path) -> None:
     result = compare(*files, tmp_path / "out", 16)
     found = pyogrio.read_dataframe(tmp_path / "out" / "change.gpkg", layer="change")
     for i, j, pixels, metres in result.transitions():
-        here = found[(found.from_name == result.classes[i][1]) & (found.to_name == result.classes[j][1])]
-        assert (here.n_pixels.sum(), here.area_m2.sum()) == (pixels, pytest.approx(metres, rel=1e-12))
+        here = found[
+            (found.from_name == result.classes[i][1]) & (found.to_name == result.classes[j][1])
+        ]
+        assert (here.n_pixels.sum(), here.area_m2.sum()) == (
+            pixels,
+            pytest.approx(metres, rel=1e-12),
+        )
 
 
 @pytest.mark.parametrize("block", [5, 1024])
@@ -174,9 +194,13 @@ def test_a_change_too_small_has_not_happened(tmp_path: Path, block: int) -> None
     found = pyogrio.read_dataframe(tmp_path / "out" / "change.gpkg", layer="change")
     assert found.empty or found["area_m2"].min() >= 350
     assert result.pixels.sum() == before.size
-    assert result.pixels.sum(1).tolist() == [np.count_nonzero(before == value) for value in (1, 2, 5)]
+    assert result.pixels.sum(1).tolist() == [
+        np.count_nonzero(before == value) for value in (1, 2, 5)
+    ]
     set_aside = result.left_out["changes too small, counted as unchanged"][0]
-    assert set_aside + result.pixels.sum() - np.trace(result.pixels) == np.count_nonzero(before != now)
+    assert set_aside + result.pixels.sum() - np.trace(result.pixels) == np.count_nonzero(
+        before != now
+    )
 
 
 def test_only_what_both_maps_are_sure_of_is_compared(tmp_path: Path) -> None:
@@ -197,7 +221,7 @@ def test_only_what_both_maps_are_sure_of_is_compared(tmp_path: Path) -> None:
     assert (found.confidence * found.n_pixels).sum() == pytest.approx(lower.sum())
 
 
-# ---------------------------------------------------------------------------------------------------------------- grids
+# -------------------------------------------------------------------------------------------- grids
 
 
 @pytest.mark.parametrize("block", [6, 1024])
@@ -209,12 +233,14 @@ def test_grids_apart_pair_pixel_by_pixel_like_the_nearest_neighbour(
     before, now = rng.choice([1, 2, 5], (20, 17)), rng.choice([1, 2, 5], (18, 21))
     there = Affine(10, 0, 5e5 + dx, 0, -10, 5e6 + dy)
     files = [
-        write(tmp_path / "a.tif", before, transform=there, names=NAMES), write(tmp_path / "b.tif", now, names=NAMES)
+        write(tmp_path / "a.tif", before, transform=there, names=NAMES), write(tmp_path / "b.tif",
+        now, names=NAMES)
     ]  # fmt: skip
     result = compare(*files, tmp_path / "out", block)
     laid = np.zeros(now.shape, np.uint8)
     reproject(
-        before.astype(np.uint8), laid, src_transform=there, src_crs=CRS, dst_transform=HERE, dst_crs=CRS,
+        before.astype(np.uint8), laid, src_transform=there, src_crs=CRS, dst_transform=HERE,
+        dst_crs=CRS,
         src_nodata=0, dst_nodata=0, resampling=Resampling.nearest,
     )  # fmt: skip
     np.testing.assert_array_equal(
@@ -252,7 +278,7 @@ def test_maps_of_other_places_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-# -------------------------------------------------------------------------------------------------------------- classes
+# ------------------------------------------------------------------------------------------ classes
 
 
 def test_classes_agree_by_name_not_by_value(tmp_path: Path) -> None:
@@ -265,8 +291,12 @@ def test_classes_agree_by_name_not_by_value(tmp_path: Path) -> None:
 
 
 def test_a_class_the_other_map_does_not_know_needs_a_word(tmp_path: Path) -> None:
-    a = write(tmp_path / "a.tif", [[1, 2, 9]], names={1: "Water", 2: "Forest", 9: "Bare or built-up"})
-    b = write(tmp_path / "b.tif", [[1, 5, 6]], names={1: "Water", 2: "Forest", 5: "Bare", 6: "Town"})
+    a = write(
+        tmp_path / "a.tif", [[1, 2, 9]], names={1: "Water", 2: "Forest", 9: "Bare or built-up"}
+    )
+    b = write(
+        tmp_path / "b.tif", [[1, 5, 6]], names={1: "Water", 2: "Forest", 5: "Bare", 6: "Town"}
+    )
     with pytest.raises(InputError, match="--classes 'Bare or built-up=NAME'"):
         compare(a, b, tmp_path / "out")
     united = {"Bare or built-up": "Open", "Bare": "Open", "Town": "Open"}
@@ -274,21 +304,31 @@ def test_a_class_the_other_map_does_not_know_needs_a_word(tmp_path: Path) -> Non
     assert [name for _, name, _ in result.classes] == ["Water", "Forest", "Open"]
     assert result.pixels.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
     by_value = compare(a, b, tmp_path / "value", classes={"9": "6", "bare": "6"})
-    assert ([name for _, name, _ in by_value.classes][-1], by_value.pixels.tolist()) == ("Town", result.pixels.tolist())
-    left = compare(a, b, tmp_path / "left", classes={"Bare or built-up": "", "bare": "", "Town": ""})
+    assert ([name for _, name, _ in by_value.classes][-1], by_value.pixels.tolist()) == (
+        "Town",
+        result.pixels.tolist(),
+    )
+    left = compare(
+        a, b, tmp_path / "left", classes={"Bare or built-up": "", "bare": "", "Town": ""}
+    )
     assert left.pixels.sum() == 1
     assert left.left_out["classes left out"][0] == 2
 
 
 def test_an_unknown_class_in_the_mapping_is_a_mistake(tmp_path: Path) -> None:
     a = write(tmp_path / "a.tif", [[1]], names=NAMES)
-    with pytest.raises(InputError, match="neither map has a class Sand; there are Water, Forest, Town"):
+    with pytest.raises(
+        InputError, match="neither map has a class Sand; there are Water, Forest, Town"
+    ):
         compare(a, a, tmp_path / "out", classes={"Sand": "Water"})
 
 
 def test_foreign_maps_may_hold_any_integers_and_zero_as_a_class(tmp_path: Path) -> None:
     before, now = [[0, 0, 111, -5, 32000]], [[0, 111, 111, 111, 32000]]
-    a, b = (write(tmp_path / f"{k}.tif", v, dtype="int16", nodata=-5) for k, v in (("a", before), ("b", now)))
+    a, b = (
+        write(tmp_path / f"{k}.tif", v, dtype="int16", nodata=-5)
+        for k, v in (("a", before), ("b", now))
+    )
     result = compare(a, b, tmp_path / "out")
     assert [name for _, name, _ in result.classes] == ["0", "111", "32000"]
     assert result.pixels.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
@@ -296,19 +336,26 @@ def test_foreign_maps_may_hold_any_integers_and_zero_as_a_class(tmp_path: Path) 
     assert again.pixels.sum() == 2
 
 
-# ------------------------------------------------------------------------------------------------------------- products
+# ----------------------------------------------------------------------------------------- products
 
 
 def test_every_figure_of_the_tables_by_hand(tmp_path: Path) -> None:
     """Pixels of 100 × 100 m on the equator of a cylinder: 10 of them, of which one was no data."""
-    grid = {"transform": Affine(100, 0, 0, 0, -100, 0), "crs": "+proj=cea +ellps=WGS84 +units=m", "names": NAMES}
+    grid = {
+        "transform": Affine(100, 0, 0, 0, -100, 0),
+        "crs": "+proj=cea +ellps=WGS84 +units=m",
+        "names": NAMES,
+    }
     before = write(tmp_path / "a.tif", [[1, 1, 1, 1, 2, 2, 2, 5, 5, 0]], **grid)
     now = write(tmp_path / "b.tif", [[1, 2, 2, 5, 2, 2, 1, 5, 5, 5]], **grid)
     result = compare(before, now, tmp_path / "out")
 
     def cells(name: str) -> dict[tuple[str, ...], list[str]]:
         with open(tmp_path / "out" / name, encoding="utf-8") as text:
-            return {tuple(row[:2]) if name == "change.csv" else tuple(row[:4]): row for row in csv.reader(text)}
+            return {
+                tuple(row[:2]) if name == "change.csv" else tuple(row[:4]): row
+                for row in csv.reader(text)
+            }
 
     became = cells("transition.csv")
     assert next(iter(became.values())) == [
@@ -328,13 +375,17 @@ def test_every_figure_of_the_tables_by_hand(tmp_path: Path) -> None:
         assert row[6:] == [f"{pixels:.4f}", f"{100 * pixels / 9:.4f}"]
     assert len(became) == 1
     assert [*cells("change.csv").values()] == [
-        ["class_id", "class_name", "earlier_ha", "later_ha", "unchanged_ha", "lost_ha", "gained_ha", "net_ha",
+        ["class_id", "class_name", "earlier_ha", "later_ha", "unchanged_ha", "lost_ha", "gained_ha",
+        "net_ha",
          "net_percent"],
         ["1", "Water", "4.0000", "2.0000", "1.0000", "3.0000", "1.0000", "-2.0000", "-50.00"],
         ["2", "Forest", "3.0000", "4.0000", "2.0000", "1.0000", "2.0000", "1.0000", "33.33"],
         ["5", "Town", "2.0000", "3.0000", "2.0000", "0.0000", "1.0000", "1.0000", "50.00"],
     ]  # fmt: skip
-    colours = {value: [int(colour[k : k + 2], 16) for k in (1, 3, 5)] for value, _, colour in code_legend(result)}
+    colours = {
+        value: [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+        for value, _, colour in code_legend(result)
+    }
     table = ET.parse(tmp_path / "out" / "change.tif.aux.xml").find(".//GDALRasterAttributeTable")
     assert table is not None
     assert [column.findtext("Name") for column in table.iter("FieldDefn")] == [
@@ -354,7 +405,10 @@ def test_every_figure_of_the_tables_by_hand(tmp_path: Path) -> None:
 
 
 def test_gis_finds_names_and_colours_of_the_codes(tmp_path: Path) -> None:
-    a, b = (write(tmp_path / f"{k}.tif", v, names=NAMES) for k, v in (("a", [[1, 2, 2]]), ("b", [[1, 5, 2]])))
+    a, b = (
+        write(tmp_path / f"{k}.tif", v, names=NAMES)
+        for k, v in (("a", [[1, 2, 2]]), ("b", [[1, 5, 2]]))
+    )
     result = compare(a, b, tmp_path / "out")
     rows = legend_of(tmp_path / "out" / "change.tif")
     assert [(value, name) for value, name, _ in rows if name != "Not compared"] == [
@@ -373,8 +427,12 @@ def test_gis_finds_names_and_colours_of_the_codes(tmp_path: Path) -> None:
         assert (tmp_path / "out" / source.partition("|")[0]).exists()
 
 
-def test_the_record_goes_first_and_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = (write(tmp_path / f"{k}.tif", v, names=NAMES) for k, v in (("a", [[1, 2]]), ("b", [[1, 5]])))
+def test_the_record_goes_first_and_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = (
+        write(tmp_path / f"{k}.tif", v, names=NAMES) for k, v in (("a", [[1, 2]]), ("b", [[1, 5]]))
+    )
     compare(a, b, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "change.json").read_text())
     assert record["pixels"] == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
@@ -389,18 +447,27 @@ def test_the_record_goes_first_and_comes_last(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in (tmp_path / "out").glob(".*")] == [".lock"]
 
 
-# ------------------------------------------------------------------------------------------------------------ real maps
+# ---------------------------------------------------------------------------------------- real maps
 
 
 def segmented(shared: Path, name: str, bands: dict[str, int], out: Path) -> Path:
     source = Source(paths=(str(shared / name),), bands=bands, scale=0.002)
-    request = Request(source=source, out=out, segmenter=Rules(), products=("classes", "confidence"), preflight="warn")
+    request = Request(
+        source=source,
+        out=out,
+        segmenter=Rules(),
+        products=("classes", "confidence"),
+        preflight="warn",
+    )
     return pipeline.run(request).folder
 
 
 def test_the_forest_of_pucallpa_shrinks(shared_data: Path, tmp_path: Path) -> None:
     bands = {"swir16": 1, "nir": 2, "red": 3, "green": 4}
-    runs = [segmented(shared_data, f"landsat_peru_series/{y}.tif", bands, tmp_path / str(y)) for y in (1985, 2020)]
+    runs = [
+        segmented(shared_data, f"landsat_peru_series/{y}.tif", bands, tmp_path / str(y))
+        for y in (1985, 2020)
+    ]
     result = compare(*runs, tmp_path / "out", 256, min_area=20_000)
     names = [name for _, name, _ in result.classes]
     forest = names.index("Trees and dense vegetation")
@@ -409,12 +476,17 @@ def test_the_forest_of_pucallpa_shrinks(shared_data: Path, tmp_path: Path) -> No
     i, j, _, _ = next(result.transitions())
     assert (names[i], names[j]) == ("Trees and dense vegetation", "Crops and grass")
     a, b = (read(run / "classes.tif") for run in runs)
-    ground = [(classes > 0) & ~np.isin(classes, (7, 8)) for classes in (a, b)]  # neither snow nor cloud
+    ground = [
+        (classes > 0) & ~np.isin(classes, (7, 8)) for classes in (a, b)
+    ]  # neither snow nor cloud
     assert result.pixels.sum() == np.count_nonzero(ground[0] & ground[1])
 
 
 def test_grids_one_pixel_apart_are_paired(shared_data: Path, tmp_path: Path) -> None:
-    bands, stem = {"red": 1, "green": 2, "blue": 3, "nir": 4}, "naip_nd_multiyear/m_4709963_se_14_1_"
+    bands, stem = (
+        {"red": 1, "green": 2, "blue": 3, "nir": 4},
+        "naip_nd_multiyear/m_4709963_se_14_1_",
+    )
     days = ("20170827", "20200831")
     runs = [segmented(shared_data, f"{stem}{day}.tif", bands, tmp_path / day) for day in days]
     result = compare(*runs, tmp_path / "out", 300, hidden=())
@@ -428,11 +500,14 @@ def test_grids_one_pixel_apart_are_paired(shared_data: Path, tmp_path: Path) -> 
     assert "moved by 2.8 m" in result.aligned
 
 
-# --------------------------------------------------------------------------------------------------------- command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def test_the_command_line_prints_what_became_of_what(tmp_path: Path) -> None:
-    a, b = (write(tmp_path / f"{k}.tif", v, names=NAMES) for k, v in (("a", [[1, 2, 2]]), ("b", [[1, 5, 2]])))
+    a, b = (
+        write(tmp_path / f"{k}.tif", v, names=NAMES)
+        for k, v in (("a", [[1, 2, 2]]), ("b", [[1, 5, 2]]))
+    )
     command = ["change", str(a), str(b), "--out", str(tmp_path / "out"), "--workers", "0"]
     done = CliRunner().invoke(app, [*command, "--classes", "Town=Open,Water="])
     assert done.exit_code == 0, done.output
@@ -442,7 +517,7 @@ def test_the_command_line_prints_what_became_of_what(tmp_path: Path) -> None:
     assert json.loads(plain.stdout)["pixels"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
 
 
-# -------------------------------------------------------------------------------------------- what hides the ground
+# ---------------------------------------------------------------------------- what hides the ground
 
 SKY = {1: "Water", 2: "Forest", 7: "Snow and ice", 8: "cloud"}
 
@@ -466,5 +541,7 @@ def test_what_hides_the_ground_is_not_compared_unless_someone_says_so(tmp_path: 
 
 def test_two_maps_of_clouds_are_a_mistake(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.tif", [[8, 7]], names=SKY) for name in "ab"]
-    with pytest.raises(InputError, match="nowhere both show a class to compare: Cloud, Snow and ice are left out"):
+    with pytest.raises(
+        InputError, match="nowhere both show a class to compare: Cloud, Snow and ice are left out"
+    ):
         compare(*paths, tmp_path / "out")

@@ -40,9 +40,15 @@ def test_help_needs_no_heavy_library() -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
-        "print([m for m in ('torch', 'prefect', 'distributed', 'rasterio', 'numpy', 'xarray') if m in sys.modules])"
+        "print([m for m in ('torch', 'prefect', 'distributed', 'rasterio', 'numpy', 'xarray') if "
+        "m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_in_a_log_a_stage_says_that_it_ended_and_once_a_minute_how_far_it_is(
@@ -59,19 +65,36 @@ def test_in_a_log_a_stage_says_that_it_ended_and_once_a_minute_how_far_it_is(
 
 
 def test_nothing_is_named_twice() -> None:
-    with pytest.raises(InputError, match="--classes 1=Water,1=Trees says two things of 1; leave one out"):
+    with pytest.raises(
+        InputError, match="--classes 1=Water,1=Trees says two things of 1; leave one out"
+    ):
         dict(pairs("--classes", "1=Water,1=Trees", str))
 
 
 def options_of(name: str) -> set[str]:
     """The options of a command, as a person types them."""
     command = get_command(cli.app).commands[name]
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    return {
+        option
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
 
 
 def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
     scene = {"--bands", "--nodata", "--scale", "--offset", "--mask", "--mask-values", "--mask-bits"}
-    how = {"--segmenter", "--set", "--tile", "--margin", "--preflight", "--aoi", "--shard", "--products", "--index"}
+    how = {
+        "--segmenter",
+        "--set",
+        "--tile",
+        "--margin",
+        "--preflight",
+        "--aoi",
+        "--shard",
+        "--products",
+        "--index",
+    }
     shapes = {"--min-area", "--min-area-rule", "--simplify"}
     where = {"--workers", "--cluster", "--cluster-set"}
     for name in ("segment", "plan", "collection", "monitor"):
@@ -94,17 +117,26 @@ class Weather:
 def test_a_group_is_typed_as_options_and_arrives_as_a_value() -> None:
     seen: list[object] = []
 
-    def walk(where: Annotated[str, typer.Argument()], *, weather: Weather, far: Annotated[int, typer.Option()]) -> None:
+    def walk(
+        where: Annotated[str, typer.Argument()],
+        *,
+        weather: Weather,
+        far: Annotated[int, typer.Option()],
+    ) -> None:
         """Go."""
         seen.append((where, weather, far))
 
     app = typer.Typer()
     app.command()(spread(walk))
-    said = CliRunner().invoke(app, ["up", "--wind", "north", "--rain", "--wind", "east", "--far", "3"])
+    said = CliRunner().invoke(
+        app, ["up", "--wind", "north", "--rain", "--wind", "east", "--far", "3"]
+    )
     assert said.exit_code == 0, said.output
     assert CliRunner().invoke(app, ["home", "--far", "1"]).exit_code == 0
     assert seen == [("up", Weather(True, ["north", "east"]), 3), ("home", Weather(), 1)]
-    assert CliRunner().invoke(app, ["home"]).exit_code == 2  # what has no default is still asked for
+    assert (
+        CliRunner().invoke(app, ["home"]).exit_code == 2
+    )  # what has no default is still asked for
     assert "Go." in CliRunner().invoke(app, ["--help"]).output
 
 
@@ -128,46 +160,75 @@ def test_plan_counts_the_memory_of_the_products_asked_for(landweave: Run, tmp_pa
 
 def test_the_module_is_the_command() -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "plan", "x.tif", "--set", "a"], capture_output=True, text=True
+        [sys.executable, "-m", "flows.cli", "plan", "x.tif", "--set", "a"],
+        capture_output=True,
+        text=True,
     )
-    assert (said.returncode, said.stderr) == (2, "landweave: --set a has no value; write --set a=VALUE\n")
+    assert (said.returncode, said.stderr) == (
+        2,
+        "landweave: --set a has no value; write --set a=VALUE\n",
+    )
 
 
 def test_segmenting_by_rules_needs_neither_prefect_nor_torch(scene: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"
-        f"arguments = ['segment', {str(scene)!r}, '--out', {str(tmp_path / 'o')!r}, '--workers', '0']\n"
+        f"arguments = ['segment', {str(scene)!r}, '--out', {str(tmp_path / 'o')!r}, '--workers', "
+        "'0']\n"
         "done = CliRunner().invoke(app, arguments)\n"
         "assert done.exit_code == 0, done\n"
         "print([m for m in ('torch', 'prefect') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
-def test_segment_says_areas_files_and_how_to_open_them(landweave: Run, scene: Path, tmp_path: Path) -> None:
+def test_segment_says_areas_files_and_how_to_open_them(
+    landweave: Run, scene: Path, tmp_path: Path
+) -> None:
     status, out, err = landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0)
     assert status == 0, err
     assert "Water" in out
     assert "polygons" in out
-    for name in ("classes.tif", "confidence.tif", "landcover.gpkg", "areas.csv", "quicklook.png", "run.json"):
+    for name in (
+        "classes.tif",
+        "confidence.tif",
+        "landcover.gpkg",
+        "areas.csv",
+        "quicklook.png",
+        "run.json",
+    ):
         assert (tmp_path / "run" / name).exists()
         assert name in out
     assert f"qgis {tmp_path / 'run' / 'landcover.gpkg'}" in out
 
 
 def test_json_is_the_record_and_nothing_else(landweave: Run, scene: Path, tmp_path: Path) -> None:
-    status, out, err = landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0, "--json")
+    status, out, err = landweave(
+        "segment", scene, "--out", tmp_path / "run", "--workers", 0, "--json"
+    )
     assert (status, err) == (0, "")
     assert json.loads(out) == json.loads((tmp_path / "run" / "run.json").read_text())
 
 
 def test_only_the_products_asked_for_are_made(landweave: Run, scene: Path, tmp_path: Path) -> None:
-    assert landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0, "--products", "classes")[0] == 0
+    assert (
+        landweave(
+            "segment", scene, "--out", tmp_path / "run", "--workers", 0, "--products", "classes"
+        )[0]
+        == 0
+    )
     assert not (tmp_path / "run" / "landcover.gpkg").exists()
     assert not (tmp_path / "run" / "confidence.tif").exists()
 
 
-def test_plan_writes_nothing(landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_writes_nothing(
+    landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     status, out, _ = landweave("plan", scene, "--shard", 64)
@@ -177,9 +238,20 @@ def test_plan_writes_nothing(landweave: Run, scene: Path, tmp_path: Path, monkey
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_yaml_file_describes_a_segmenter_and_set_overrides_it(landweave: Run, scene: Path, tmp_path: Path) -> None:
+def test_a_yaml_file_describes_a_segmenter_and_set_overrides_it(
+    landweave: Run, scene: Path, tmp_path: Path
+) -> None:
     (tmp_path / "s.yaml").write_text("kind: otsu\nindex: NDWI\nabove: Wet\nbelow: Dry\n")
-    arguments = ("segment", scene, "--out", tmp_path / "run", "--workers", 0, "--segmenter", tmp_path / "s.yaml")
+    arguments = (
+        "segment",
+        scene,
+        "--out",
+        tmp_path / "run",
+        "--workers",
+        0,
+        "--segmenter",
+        tmp_path / "s.yaml",
+    )
     status, out, err = landweave(*arguments, "--set", "above=Lake", "--json")
     assert status == 0, err
     segmenter = json.loads(out)["segmenter"]
@@ -210,7 +282,9 @@ def test_segmenters_lists_every_installed_kind(landweave: Run) -> None:
     assert all(kind in out for kind in ("rules", "otsu", "network"))
 
 
-def test_evaluate_prints_and_writes_the_figures(landweave: Run, scene: Path, tmp_path: Path) -> None:
+def test_evaluate_prints_and_writes_the_figures(
+    landweave: Run, scene: Path, tmp_path: Path
+) -> None:
     landweave("segment", scene, "--out", tmp_path / "run", "--workers", 0)
     classes = tmp_path / "run" / "classes.tif"
     status, out, _ = landweave("evaluate", classes, classes)
@@ -222,7 +296,9 @@ def test_evaluate_prints_and_writes_the_figures(landweave: Run, scene: Path, tmp
     assert json.loads(out)["mean_iou"] == 1
 
 
-def write_plain(path: Path, *, crs: str | None = "EPSG:32633", dtype: str = "uint16", shear: float = 0) -> Path:
+def write_plain(
+    path: Path, *, crs: str | None = "EPSG:32633", dtype: str = "uint16", shear: float = 0
+) -> Path:
     with rasterio.open(
         path, "w", driver="GTiff", height=40, width=40, count=4, dtype=dtype, crs=crs,
         transform=Affine(10, shear, 500_000, shear, -10, 5_300_000),
@@ -276,7 +352,9 @@ def make_8_bit(folder: Path) -> list[object]:
 
 
 def make_aoi_elsewhere(folder: Path) -> list[object]:
-    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:4326").to_file(folder / "aoi.gpkg")
+    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:4326").to_file(
+        folder / "aoi.gpkg"
+    )
     return [draw_scene(folder / "a.tif", 40, 40), "--aoi", folder / "aoi.gpkg"]
 
 
@@ -336,7 +414,9 @@ BAD_INPUT = [
 def test_a_mistake_ends_in_one_line_and_leaves_nothing(
     landweave: Run, tmp_path: Path, make: Callable[[Path], list[object]], says: str
 ) -> None:
-    status, out, err = landweave("segment", *make(tmp_path), "--out", tmp_path / "run", "--workers", 0)
+    status, out, err = landweave(
+        "segment", *make(tmp_path), "--out", tmp_path / "run", "--workers", 0
+    )
     assert (status, out) == (2, "")
     assert err.startswith("landweave: ")
     assert err.count("\n") == 1
@@ -363,7 +443,10 @@ def test_a_name_that_no_file_system_takes_is_a_mistake(
     monkeypatch.chdir(tmp_path)
     write_scene(tmp_path / "map.tif", np.ones((1, 16, 16), np.uint8))
     words = {"SCENE": str(scene), "MAP": "map.tif", "NAME": "x" * 300}
-    told = [reduce(lambda word, name: word.replace(name, words[name]), words, word) for word in command.split()]
+    told = [
+        reduce(lambda word, name: word.replace(name, words[name]), words, word)
+        for word in command.split()
+    ]
     status, _, err = landweave(*told)
     assert status == 2
     assert err.count("\n") == 1
@@ -380,7 +463,12 @@ def test_a_name_that_no_file_system_takes_is_a_mistake(
     ],
 )
 def test_whoever_stops_a_command_is_told_that_it_goes_on(
-    landweave: Run, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, work: str
+    landweave: Run,
+    scene: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    work: str,
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -393,7 +481,9 @@ def test_whoever_stops_a_command_is_told_that_it_goes_on(
     assert err == f"landweave: stopped; what is finished is kept, and {again} goes on from there\n"
 
 
-def test_a_folder_that_cannot_be_written_is_a_mistake(landweave: Run, scene: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_mistake(
+    landweave: Run, scene: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     status, _, err = landweave("segment", scene, "--out", tmp_path / "file" / "run", "--workers", 0)
     assert status == 2
@@ -406,7 +496,9 @@ def test_demo_scores_itself(landweave: Run, tmp_path: Path) -> None:
     )
     assert status == 0, err
     assert "overall accuracy" in out
-    assert {"scene.tif", "truth.tif", "landcover.gpkg"} <= {path.name for path in (tmp_path / "demo").iterdir()}
+    assert {"scene.tif", "truth.tif", "landcover.gpkg"} <= {
+        path.name for path in (tmp_path / "demo").iterdir()
+    }
 
 
 def test_the_demo_scene_does_not_depend_on_who_draws_it(tmp_path: Path) -> None:
@@ -419,7 +511,9 @@ def test_the_demo_scene_does_not_depend_on_who_draws_it(tmp_path: Path) -> None:
             demo.write_demo(tmp_path / name, 300, 7, ThisProcess())
     for product in ("scene.tif", "truth.tif"):
         for band in (1, 2) if product == "scene.tif" else (1,):
-            assert np.array_equal(read(tmp_path / "a" / product, band), read(tmp_path / "b" / product, band))
+            assert np.array_equal(
+                read(tmp_path / "a" / product, band), read(tmp_path / "b" / product, band)
+            )
 
 
 @pytest.mark.parametrize("out", [" ", " x", "a\tb", "a\nb", "\udcff"])
@@ -444,7 +538,9 @@ def test_an_output_below_a_file_is_told_in_one_line(landweave: Run, tmp_path: Pa
 
 
 @pytest.mark.parametrize("cluster", [".", "a..b", ".a", "a b.c", "1.2"])
-def test_a_cluster_that_can_be_no_class_is_told_at_once(landweave: Run, tmp_path: Path, cluster: str) -> None:
+def test_a_cluster_that_can_be_no_class_is_told_at_once(
+    landweave: Run, tmp_path: Path, cluster: str
+) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 40, 40)
     status, _, err = landweave("segment", scene, "--out", tmp_path / "out", "--cluster", cluster)
     assert (status, err.count("\n")) == (2, 1)

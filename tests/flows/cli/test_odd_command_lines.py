@@ -1,7 +1,8 @@
 """Whatever is typed, the command line ends in order: done, or one line that says what is wrong.
 
-Command lines that would work are spoiled by values of every kind, each drawn by `LANDWEAVE_SEED`, and run in processes
-of their own, bounded in time and memory. Nothing outside the test's own folder is named.
+Command lines that would work are spoiled by values of every kind, each drawn by `LANDWEAVE_SEED`,
+and run in processes of their own, bounded in time and memory. Nothing outside the test's own folder
+is named.
 """
 
 from __future__ import annotations
@@ -200,11 +201,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small things to name."""
     folder = tmp_path_factory.mktemp("template")
     scene = draw_scene(folder / "scene.tif", 48, 40, 1)
-    classes = np.random.default_rng(0).integers(0, 4, (2, 6, 5)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    classes = (
+        np.random.default_rng(0)
+        .integers(0, 4, (2, 6, 5))
+        .repeat(8, 1)
+        .repeat(8, 2)
+        .astype(np.uint8)
+    )
     for name, values in zip(("classes.tif", "later.tif"), classes, strict=True):
         write(folder / name, values[None], nodata=0)
     boxes = [shapely.box(500_000, 5_299_700, 500_200, 5_300_000)]
-    geopandas.GeoDataFrame({"name": ["a"]}, geometry=boxes, crs="EPSG:32633").to_file(folder / "zones.gpkg")
+    geopandas.GeoDataFrame({"name": ["a"]}, geometry=boxes, crs="EPSG:32633").to_file(
+        folder / "zones.gpkg"
+    )
     (folder / "scenes").mkdir()
     for day in ("20240501", "20240601"):
         shutil.copy(scene, folder / "scenes" / f"a_{day}.tif")
@@ -257,7 +266,9 @@ def spoiled(rng: np.random.Generator) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
-def test_every_command_line_ends_in_order(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_line_ends_in_order(
+    tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "a" / "b"
     home.mkdir(parents=True)
     monkeypatch.chdir(home)
@@ -268,15 +279,24 @@ def test_every_command_line_ends_in_order(tmp_path: Path, template: Path, monkey
     before, calls = sorted(ROOT.iterdir()), []
     for seed in range(SEED, SEED + CASES):
         here = shutil.copytree(template, tmp_path / str(seed), symlinks=True)
-        calls.append([word.replace("{here}", str(here)) for word in spoiled(np.random.default_rng(seed))])
+        calls.append(
+            [word.replace("{here}", str(here)) for word in spoiled(np.random.default_rng(seed))]
+        )
     wrong = []
-    for seed, call, ended in zip(range(SEED, SEED + CASES), calls, run_isolated(calls), strict=True):
+    for seed, call, ended in zip(
+        range(SEED, SEED + CASES), calls, run_isolated(calls), strict=True
+    ):
         lines = [line for line in ended.err.splitlines() if not PROGRESS.fullmatch(line)]
         mistake = ended.status == 2 and len(lines) == 1 and lines[0].startswith("landweave: ")
         done = ended.status == 0 and "Traceback" not in ended.err and len(lines) <= MOST_LINES
         shown = ended.err.replace("\n", "").isprintable()
         if not (mistake or done) or not shown or ended.status in (-signal.SIGXCPU, -signal.SIGALRM):
-            wrong.append(f"LANDWEAVE_SEED={seed}: {call}\n    {ended.status}: {ended.out[-300:]}{ended.err[-1500:]}")
+            wrong.append(
+                f"LANDWEAVE_SEED={seed}: {call}\n    {ended.status}: "
+                f"{ended.out[-300:]}{ended.err[-1500:]}"
+            )
     assert not wrong, f"{len(wrong)} of {CASES}\n" + "\n".join(wrong)
     assert sorted(ROOT.iterdir()) == before
-    assert (template / "scene.tif").read_bytes() == (template / "scenes" / "a_20240501.tif").read_bytes()
+    assert (template / "scene.tif").read_bytes() == (
+        template / "scenes" / "a_20240501.tif"
+    ).read_bytes()

@@ -20,7 +20,7 @@ from segmentation.inference.network import Network
 from segmentation.segmenter import settings
 from tests.conftest import Run
 from tests.scenes import draw_scene
-from tiling.errors import Away, InputError
+from tiling.errors import InputError, RemoteUnavailable
 
 COMMANDS: dict[str, Any] = get_command(cli.app).commands
 
@@ -29,10 +29,12 @@ class OfThirdParty(MistakeOfMeaning):
     """What a package beside this one makes of a mistake."""
 
 
-# --------------------------------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize("kind", [InputError, NothingFound, Away, MistakeOfMeaning, OfThirdParty])
+@pytest.mark.parametrize(
+    "kind", [InputError, NothingFound, RemoteUnavailable, MistakeOfMeaning, OfThirdParty]
+)
 def test_every_kind_of_mistake_is_one_line(
     landweave: Run, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
@@ -43,7 +45,9 @@ def test_every_kind_of_mistake_is_one_line(
     assert landweave("plan", "scene.tif") == (2, "", "landweave: this is wrong; mend it so\n")
 
 
-def test_another_error_stays_a_fault_of_ours(landweave: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_stays_a_fault_of_ours(
+    landweave: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("not a person's")
 
@@ -53,13 +57,19 @@ def test_another_error_stays_a_fault_of_ours(landweave: Run, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("command", ["plan", "segment", "collection"])
-def test_a_search_that_finds_nothing_is_one_line(landweave: Run, tmp_path: Path, command: str) -> None:
+def test_a_search_that_finds_nothing_is_one_line(
+    landweave: Run, tmp_path: Path, command: str
+) -> None:
     facts = {
-        "type": "Collection", "stac_version": "1.1.0", "id": "empty", "description": "", "license": "other",
-        "extent": {"spatial": {"bbox": [[0, 0, 1, 1]]}, "temporal": {"interval": [[None, None]]}}, "links": [],
+        "type": "Collection", "stac_version": "1.1.0", "id": "empty", "description": "",
+        "license": "other",
+        "extent": {"spatial": {"bbox": [[0, 0, 1, 1]]}, "temporal": {"interval": [[None, None]]}},
+        "links": [],
     }  # fmt: skip
     (tmp_path / "collection.json").write_text(json.dumps(facts))
-    status, out, err = landweave(command, "--stac", tmp_path / "collection.json", "--out", tmp_path / "run")
+    status, out, err = landweave(
+        command, "--stac", tmp_path / "collection.json", "--out", tmp_path / "run"
+    )
     assert (status, out) == (2, "")
     assert err.startswith("landweave: nothing was found in ")
     assert err.count("\n") == 1
@@ -76,7 +86,10 @@ def test_a_search_that_finds_nothing_is_one_line(landweave: Run, tmp_path: Path,
         (["segment", "a.tif", "--out", ""], "--out is empty; name what to write to"),
         (["segment", "a.tif", "--out", "a\0b"], "a NUL character"),
         (["segment", "a.tif", "--out", "r", "--min-area", "nan"], "--min-area"),
-        (["segment", "a.tif", "--out", "r", "--shard", "1" + 99 * "0"], "whole numbers end at 2147483647"),
+        (
+            ["segment", "a.tif", "--out", "r", "--shard", "1" + 99 * "0"],
+            "whole numbers end at 2147483647",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(landweave: Run, typed: list[str], says: str) -> None:
@@ -87,7 +100,7 @@ def test_what_cannot_be_read_is_one_line(landweave: Run, typed: list[str], says:
     assert says.casefold() in err.casefold()
 
 
-# ----------------------------------------------------------------------------------------------------------------- help
+# --------------------------------------------------------------------------------------------- help
 
 
 def test_the_version_and_short_names_are_there(landweave: Run) -> None:
@@ -113,7 +126,11 @@ def test_descriptions_are_whole_and_every_command_has_an_example(
 
 def test_long_lists_of_options_stand_under_titles(landweave: Run) -> None:
     for name in ("segment", "collection", "monitor", "train"):
-        titles = [line for line in landweave(name, "-h")[1].splitlines() if line.endswith(":") and line[0] != " "]
+        titles = [
+            line
+            for line in landweave(name, "-h")[1].splitlines()
+            if line.endswith(":") and line[0] != " "
+        ]
         assert len(titles) >= 5, titles
 
 
@@ -123,13 +140,19 @@ def test_json_is_a_flag_of_every_command_that_ends(landweave: Run) -> None:
         assert [one.is_flag for one in flags] == ([] if name == "serve" else [True]), name
 
 
-# ---------------------------------------------------------------------------------------------------------------- lists
+# -------------------------------------------------------------------------------------------- lists
 
 
 def test_lists_are_read_between_commas_and_from_several_options() -> None:
     assert words(["NDVI,NDWI", " EVI "]) == words("NDVI, NDWI,EVI") == ("NDVI", "NDWI", "EVI")
-    assert dict(pairs("--bands", ["red=1,green=2", "blue=3"], int)) == {"red": 1, "green": 2, "blue": 3}
-    with pytest.raises(InputError, match="--bands red=1,red=2 says two things of red; leave one out"):
+    assert dict(pairs("--bands", ["red=1,green=2", "blue=3"], int)) == {
+        "red": 1,
+        "green": 2,
+        "blue": 3,
+    }
+    with pytest.raises(
+        InputError, match="--bands red=1,red=2 says two things of red; leave one out"
+    ):
         dict(pairs("--bands", ["red=1", "red=2"], int))
 
 
@@ -145,7 +168,9 @@ def test_lists_are_read_between_commas_and_from_several_options() -> None:
         (["options={a: [1,2], b: 3},loss=ce"], {"options": {"a": [1, 2], "b": 3}, "loss": "ce"}),
     ],
 )
-def test_settings_are_parted_by_commas_outside_brackets(texts: list[str], given: dict[str, Any]) -> None:
+def test_settings_are_parted_by_commas_outside_brackets(
+    texts: list[str], given: dict[str, Any]
+) -> None:
     assert settings_of("--set", texts) == given
 
 
@@ -156,14 +181,16 @@ def test_a_map_is_asked_for_alike_with_commas_and_repeats(landweave: Run, tmp_pa
     twice += ["--set", "water=0.1", "--set", "reach=0.3"]
     requests = []
     for number, given in enumerate((once, twice)):
-        status, out, err = landweave("segment", scene, "-o", tmp_path / str(number), "--workers", 0, "--json", *given)
+        status, out, err = landweave(
+            "segment", scene, "-o", tmp_path / str(number), "--workers", 0, "--json", *given
+        )
         assert status == 0, err
         requests.append({**json.loads(out)["request"], "out": ""})
     assert requests[0] == requests[1]
     assert requests[0]["indices"] == ["NDVI", "NDWI"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 
 def test_a_model_of_the_package_is_a_segmenter() -> None:
@@ -171,7 +198,9 @@ def test_a_model_of_the_package_is_a_segmenter() -> None:
     assert choose_segmenter("otsu", {"index": "NDWI"}) == Otsu(index="NDWI")
 
 
-def test_a_folder_called_as_a_kind_is_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_called_as_a_kind_is_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever maps with `--segmenter rules --out rules` may do it again."""
     (tmp_path / "otsu").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -191,20 +220,30 @@ def test_a_folder_called_as_a_kind_is_does_not_hide_it(tmp_path: Path, monkeypat
         ("rules", {"measures": 1}, "has no setting measures"),
     ],
 )
-def test_what_is_spelt_wrong_is_told_from_what_was_meant(name: str, settings: dict[str, Any], says: str) -> None:
+def test_what_is_spelt_wrong_is_told_from_what_was_meant(
+    name: str, settings: dict[str, Any], says: str
+) -> None:
     with pytest.raises(ValueError, match="segmenter") as told:
         choose_segmenter(name, settings)
     assert says in str(told.value)
 
 
 @pytest.mark.parametrize(
-    ("asked", "close"), [("randomforest", "random-forest"), ("Unet", "unet"), ("deeplab3", "deeplabv3")]
+    ("asked", "close"),
+    [("randomforest", "random-forest"), ("Unet", "unet"), ("deeplab3", "deeplabv3")],
 )
 def test_an_architecture_is_refused_before_a_scene_is_read(
     landweave: Run, tmp_path: Path, asked: str, close: str
 ) -> None:
     status, _, err = landweave(
-        "train", "missing.tif", "--labels", "missing.gpkg", "-o", tmp_path / "m", "--architecture", asked
+        "train",
+        "missing.tif",
+        "--labels",
+        "missing.gpkg",
+        "-o",
+        tmp_path / "m",
+        "--architecture",
+        asked,
     )
     assert status == 2
     assert f"there is no architecture {asked!r}; did you mean {close}" in err
@@ -216,7 +255,7 @@ def test_nearest_knows_when_nothing_is_near() -> None:
     assert nearest("min_aera", ["min_area", "simplify"]) == "; did you mean min_area?"
 
 
-# ---------------------------------------------------------------------------------------------------------------- lists
+# -------------------------------------------------------------------------------------------- lists
 
 
 def test_a_segmenter_is_explained_with_every_setting_and_what_it_may_be(landweave: Run) -> None:
@@ -226,7 +265,9 @@ def test_a_segmenter_is_explained_with_every_setting_and_what_it_may_be(landweav
     water = next(one for one in facts["settings"] if one["name"] == "water")
     assert (water["default"], water["allowed"], water["unit"]) == (0, "-1 to 1", "index")
     assert {one["name"]: one["unit"] for one in facts["settings"]}["trees_green"] == "reflectance"
-    assert [one["name"] for one in facts["classes"]] == [land.name for land in Rules().legend.each()]
+    assert [one["name"] for one in facts["classes"]] == [
+        land.name for land in Rules().legend.each()
+    ]
     assert water["meaning"] == Rules.model_fields["water"].description
     assert [one["name"] for one in facts["settings"]] == list(settings(Rules))
     _, out, _ = landweave("segmenters", "network")
@@ -257,7 +298,8 @@ def test_a_plan_is_values_for_programs(landweave: Run, tmp_path: Path) -> None:
     assert facts["product_pixels"] == 150 * 120 <= facts["computed_pixels"]
     assert isinstance(facts["worker_bytes"], int)
     assert facts["bands"][3] | {"file": ""} == {
-        "name": "nir", "file": "", "number": 4, "dtype": "uint16", "units": "reflectance", "scale": 1e-4, "offset": 0,
+        "name": "nir", "file": "", "number": 4, "dtype": "uint16", "units": "reflectance",
+        "scale": 1e-4, "offset": 0,
         "nodata": 0,
     }  # fmt: skip
     assert facts["segmenter"]["kind"] == "rules"

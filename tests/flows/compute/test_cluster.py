@@ -1,4 +1,5 @@
-"""Pools give back what they were given, on every kind of cluster; workers get what they are there for."""
+"""Pools give back what they were given, on every kind of cluster; workers get what they are there
+for."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ def test_no_items_no_results(pool: Pool) -> None:
 
 def test_a_failure_does_not_stop_the_others(pool: Pool) -> None:
     outcomes = dict(pool.as_completed(fails_on_three, range(6)))
-    assert {item: outcome for item, outcome in outcomes.items() if item != 3} == {i: i for i in (0, 1, 2, 4, 5)}
+    assert {item: outcome for item, outcome in outcomes.items() if item != 3} == {
+        i: i for i in (0, 1, 2, 4, 5)
+    }
     assert isinstance(outcomes[3], InputError)
     assert str(outcomes[3]) == "three is not a number I like"
 
@@ -93,7 +96,12 @@ def test_only_a_few_items_are_taken_ahead(pool: Pool) -> None:
 
 def test_threads_of_this_process_work_at_once() -> None:
     meeting = threading.Barrier(2, timeout=20)  # one alone would wait there in vain
-    assert list(ThisProcess(2).map(lambda item: (meeting.wait(), item)[1], range(4))) == [0, 1, 2, 3]
+    assert list(ThisProcess(2).map(lambda item: (meeting.wait(), item)[1], range(4))) == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 def test_whoever_stops_listening_stops_the_threads() -> None:
@@ -111,13 +119,18 @@ def test_everywhere_asks_each_worker(pool: Pool) -> None:
 
 
 def test_workers_that_differ_are_named() -> None:
-    assert cluster.agree({"a": {"torch": "2"}, "b": {"torch": "2"}}, "runtime") == {"torch": "2"}
+    assert cluster.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "2"}}, "runtime") == {
+        "torch": "2"
+    }
     with pytest.raises(InputError, match=r"workers differ in runtime: a has .*'2'.*, b has .*'3'"):
-        cluster.agree({"a": {"torch": "2"}, "b": {"torch": "3"}}, "runtime")
+        cluster.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "3"}}, "runtime")
 
 
 def test_work_that_does_not_fit_is_refused_before_it_starts() -> None:
-    with pytest.raises(InputError, match="smaller --shard"), cluster.start(Cluster(workers=1), Work(1, 10**15)):
+    with (
+        pytest.raises(InputError, match="smaller --shard"),
+        cluster.start(Cluster(workers=1), Work(1, 10**15)),
+    ):
         pass
 
 
@@ -131,21 +144,23 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_shard_needs_no_second_process() -> None:
-    assert cluster.fitting(Work(1, 1)) == 0
-    assert cluster.fitting(Work(1000, 10**15)) == 0
+    assert cluster.worker_count(Work(1, 1)) == 0
+    assert cluster.worker_count(Work(1000, 10**15)) == 0
 
 
-def test_as_many_processes_are_started_as_fit_with_the_cores_each_then_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_processes_are_started_as_fit_with_the_cores_each_then_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(cluster, "available_cores", lambda: 8)
     monkeypatch.setattr(cluster, "available_memory", lambda: 30 * GIB)
-    assert cluster.fitting(Work(1000, 2 * GIB)) == 8
+    assert cluster.worker_count(Work(1000, 2 * GIB)) == 8
     assert (
-        cluster.fitting(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
+        cluster.worker_count(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
     )  # of one core each; 8 would take 32
-    assert cluster.fitting(Work(20, 2 * GIB)) == 5
+    assert cluster.worker_count(Work(20, 2 * GIB)) == 5
 
 
-# ------------------------------------------------------------------------------------------------------ other clusters
+# ----------------------------------------------------------------------------------- other clusters
 
 
 @pytest.mark.parametrize(
@@ -158,7 +173,9 @@ def test_as_many_processes_are_started_as_fit_with_the_cores_each_then_has(monke
         ("distributed.LocalCluster", 1, {}, "distributed.LocalCluster"),
     ],
 )
-def test_a_cluster_is_named_in_one_word(name: str, workers: int | None, settings: dict[str, str], kind: str) -> None:
+def test_a_cluster_is_named_in_one_word(
+    name: str, workers: int | None, settings: dict[str, str], kind: str
+) -> None:
     found = cluster.cluster_from(name, workers, settings)
     assert (found.kind, found.workers, found.settings) == (kind, workers, settings)
 
@@ -187,7 +204,11 @@ def test_a_cluster_that_does_not_exist_is_a_mistake(name: str, told: str) -> Non
     [
         ("no_such_package.Cluster", "no_such_package.Cluster is not installed here"),
         ("distributed.NoSuchCluster", "distributed has no class NoSuchCluster"),
-        ("gateway", r"dask_gateway\.GatewayCluster is not installed here .* pip install 'landweave\[gateway\]'"),
+        (
+            "gateway",
+            r"dask_gateway\.GatewayCluster is not installed here .* pip install "
+            r"'landweave\[gateway\]'",
+        ),
     ],
 )
 def test_a_class_that_is_not_there_is_named_with_its_package(kind: str, told: str) -> None:
@@ -215,7 +236,9 @@ def test_what_cannot_start_a_cluster_is_a_mistake_at_once(
 
 def test_settings_a_class_does_not_take_are_named() -> None:
     with (
-        pytest.raises(InputError, match=r"cluster distributed\.LocalCluster does not start: .*colour"),
+        pytest.raises(
+            InputError, match=r"cluster distributed\.LocalCluster does not start: .*colour"
+        ),
         cluster.start(Cluster(kind="distributed.LocalCluster", settings={"colour": "red"})),
     ):
         pass
@@ -223,7 +246,9 @@ def test_settings_a_class_does_not_take_are_named() -> None:
 
 def test_any_class_of_dasks_interface_works() -> None:
     settings = {"processes": False, "dashboard_address": "127.0.0.1:0", "n_workers": 0}
-    with cluster.start(Cluster(kind="distributed.LocalCluster", workers=2, settings=settings)) as pool:
+    with cluster.start(
+        Cluster(kind="distributed.LocalCluster", workers=2, settings=settings)
+    ) as pool:
         assert list(pool.map(double, range(5))) == [0, 2, 4, 6, 8]
 
 
@@ -237,7 +262,9 @@ QUEUE = {"sbatch": SBATCH, "scancel": '#!/bin/sh\nkill -- "-$1"\n'}
 """A queue that runs every job at once, in a session of its own."""
 
 
-def test_slurm_starts_workers_through_its_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_starts_workers_through_its_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("dask_jobqueue")
     for name, script in QUEUE.items():
         (tmp_path / name).write_text(script)
@@ -249,7 +276,7 @@ def test_slurm_starts_workers_through_its_queue(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "jobs").read_text().strip()
 
 
-# ---------------------------------------------------------------------------------------------------- where things run
+# --------------------------------------------------------------------------------- where things run
 
 
 def say_where(_: int) -> str:
@@ -266,8 +293,14 @@ def mixed() -> Iterator[DaskPool]:
 
     card = {"cls": Worker, "options": {"nthreads": 1, "resources": {"GPU": 1}}}
     workers = {"gpu-0": card, "gpu-1": card, "cpu-0": {"cls": Worker, "options": {"nthreads": 2}}}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
-    with SpecCluster(workers, scheduler=scheduler, silence_logs=50) as started, Client(started) as client:
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    }
+    with (
+        SpecCluster(workers, scheduler=scheduler, silence_logs=50) as started,
+        Client(started) as client,
+    ):
         client.wait_for_workers(3)
         yield DaskPool(client)
 
@@ -280,23 +313,32 @@ def test_gpus_get_what_asks_for_them_and_nothing_else(mixed: DaskPool) -> None:
     assert len(mixed.everywhere(processes, gpu=True)) == 2
 
 
-def test_workers_with_too_little_memory_are_named(mixed: DaskPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_with_too_little_memory_are_named(
+    mixed: DaskPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def one_core(*_: object, **__: object) -> dict[str, int]:
         return dict.fromkeys(sizes, 1)
 
     sizes = {"tcp://10.0.0.7:1": (GIB, 1)}
     monkeypatch.setattr(mixed, "sizes", lambda gpu: sizes)
     monkeypatch.setattr(mixed, "everywhere", one_core)
-    assert cluster._checked(mixed, Work(1, 2**29)) is mixed
-    with pytest.raises(InputError, match=r"worker tcp://10\.0\.0\.7:1 would take 2\.0 GiB on its 1 cores, 1 pieces"):
-        cluster._checked(mixed, Work(1, 2 * GIB))
+    assert cluster._check_workers(mixed, Work(1, 2**29)) is mixed
+    with pytest.raises(
+        InputError, match=r"worker tcp://10\.0\.0\.7:1 would take 2\.0 GiB on its 1 cores, 1 pieces"
+    ):
+        cluster._check_workers(mixed, Work(1, 2 * GIB))
     sizes = {"tcp://10.0.0.7:1": (GIB, 4)}
-    with pytest.raises(InputError, match=r"would take 2\.0 GiB on its 1 cores, 4 pieces of work at once"):
-        cluster._checked(mixed, Work(1, GIB // 2))
+    with pytest.raises(
+        InputError, match=r"would take 2\.0 GiB on its 1 cores, 4 pieces of work at once"
+    ):
+        cluster._check_workers(mixed, Work(1, GIB // 2))
 
 
-def test_a_worker_is_asked_for_the_memory_of_its_own_cores(mixed: DaskPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine may have many more, and then every ordinary network seemed too large for small workers."""
+def test_a_worker_is_asked_for_the_memory_of_its_own_cores(
+    mixed: DaskPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine may have many more, and then every ordinary network seemed too large for small
+    workers."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # the workers of `mixed` are threads of this process
     asked = set()
 
@@ -304,10 +346,10 @@ def test_a_worker_is_asked_for_the_memory_of_its_own_cores(mixed: DaskPool, monk
         asked.add((cores, at_once))
         return 0
 
-    cluster._checked(mixed, Work(1, piece_bytes))
+    cluster._check_workers(mixed, Work(1, piece_bytes))
     assert asked == {(2, 1), (2, 2)}
     asked.clear()
-    cluster._checked(mixed, Work(1, piece_bytes, gpu=True))
+    cluster._check_workers(mixed, Work(1, piece_bytes, gpu=True))
     assert asked == {(2, 1)}, "the worker without a card gets none of it"
 
 
@@ -317,13 +359,18 @@ def test_a_worker_is_asked_for_the_memory_of_its_own_cores(mixed: DaskPool, monk
         ("GPU-1,GPU-2", "", ["GPU-1", "GPU-2"]),
         ("", "GPU 0: H200 (UUID: GPU-1)", []),
         (None, "GPU 0: H200 (UUID: GPU-1)\nGPU 1: H200 (UUID: GPU-2)\n", ["GPU-1", "GPU-2"]),
-        (None, "GPU 0: H200 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-7)\n  MIG 1g Device 1: (UUID: MIG-8)\n",
+        (None,
+        "GPU 0: H200 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-7)\n  MIG 1g Device 1: (UUID: MIG-8)\n",
          ["MIG-7", "MIG-8"]),
         (None, "", []),
     ],
 )  # fmt: skip
 def test_cards_are_those_of_the_environment_or_all_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, said: str, cards: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str | None,
+    said: str,
+    cards: list[str],
 ) -> None:
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
@@ -336,7 +383,10 @@ def test_cards_are_those_of_the_environment_or_all_there_are(
 
 def test_cuda_without_a_card_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(InputError, match="shows no NVIDIA graphics card"), cluster.start(Cluster(kind="cuda")):
+    with (
+        pytest.raises(InputError, match="shows no NVIDIA graphics card"),
+        cluster.start(Cluster(kind="cuda")),
+    ):
         pass
 
 
@@ -355,7 +405,7 @@ def test_each_card_has_a_process_and_the_cores_have_others(monkeypatch: pytest.M
     assert ("", str(cluster.available_cores())) in cores
 
 
-# ------------------------------------------------------------------------------------------- workers that are not well
+# ------------------------------------------------------------------------ workers that are not well
 
 
 def slow_where_first(mark: Path) -> int:
@@ -382,13 +432,17 @@ def two_workers() -> Iterator[Pool]:
 
 
 def test_a_slow_worker_holds_up_nobody(two_workers: Pool, tmp_path: Path) -> None:
-    done = Counter(pid for _, pid in two_workers.as_completed(slow_where_first, [tmp_path / "mark"] * 40))
+    done = Counter(
+        pid for _, pid in two_workers.as_completed(slow_where_first, [tmp_path / "mark"] * 40)
+    )
     assert done.total() == 40
     slow = int((tmp_path / "mark").read_text())
     assert done[slow] <= 10, "the other one takes what it does not come to"
 
 
-def test_a_worker_that_dies_comes_back_and_its_work_is_done(two_workers: Pool, tmp_path: Path) -> None:
+def test_a_worker_that_dies_comes_back_and_its_work_is_done(
+    two_workers: Pool, tmp_path: Path
+) -> None:
     before = set(two_workers.everywhere(os.getpid).values())
     items = [(number, tmp_path / "mark") for number in range(8)]
     outcomes = [outcome for _, outcome in two_workers.as_completed(dies_the_first_time, items)]
@@ -398,7 +452,7 @@ def test_a_worker_that_dies_comes_back_and_its_work_is_done(two_workers: Pool, t
     assert len(after & before) == 1, "one was started anew"
 
 
-# --------------------------------------------------------------------------------------------------------- second tries
+# ------------------------------------------------------------------------------------- second tries
 
 tries: Counter[int] = Counter()
 
@@ -421,12 +475,18 @@ def retrying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     tries.clear()
     settings = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     kind = "local" if request.param == "this process" else "distributed.LocalCluster"
-    with cluster.start(Cluster(kind=kind, workers=0 if kind == "local" else 1, settings=settings)) as pool:
+    with cluster.start(
+        Cluster(kind=kind, workers=0 if kind == "local" else 1, settings=settings)
+    ) as pool:
         yield pool
 
 
 def test_what_may_pass_is_tried_again(retrying: Pool) -> None:
-    assert sorted(retrying.as_completed(works_the_second_time, range(3))) == [(0, 0), (1, 1), (2, 2)]
+    assert sorted(retrying.as_completed(works_the_second_time, range(3))) == [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+    ]
     assert set(tries.values()) == {2}
 
 
@@ -437,8 +497,12 @@ def test_what_stays_is_not_tried_again_and_nothing_for_ever(retrying: Pool) -> N
 
 
 @pytest.mark.parametrize("asked", ["nthreads", "scheduler_info", "run"])
-@pytest.mark.parametrize("said", [CommClosedError("reset by peer"), OSError("timed out trying to connect")])
-def test_whatever_is_asked_of_a_scheduler_that_is_gone_the_run_is_told_so(asked: str, said: Exception) -> None:
+@pytest.mark.parametrize(
+    "said", [CommClosedError("reset by peer"), OSError("timed out trying to connect")]
+)
+def test_whatever_is_asked_of_a_scheduler_that_is_gone_the_run_is_told_so(
+    asked: str, said: Exception
+) -> None:
     class Client:
         loop = None
 

@@ -48,17 +48,29 @@ def lines(address: str, run: dict[str, Any]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
-def test_a_run_that_waits_for_another_says_for_which_and_then_goes_on(address: str, tmp_path: Path) -> None:
+def test_a_run_that_waits_for_another_says_for_which_and_then_goes_on(
+    address: str, tmp_path: Path
+) -> None:
     large = draw_scene(tmp_path / "large.tif", 1024, 1024)
     small = draw_scene(tmp_path / "small.tif", 64, 64)
     slow = {"kind": "network", "tile": 128}
     first = started(
         address,
         "segment-scene",
-        {"scene": [str(large)], "output_folder": str(tmp_path / "one"), "segmenter": slow, "advanced": {"shard": 128}},
+        {
+            "scene": [str(large)],
+            "output_folder": str(tmp_path / "one"),
+            "segmenter": slow,
+            "advanced": {"shard": 128},
+        },
     )
-    wait_until(lambda: call(address, f"flow_runs/{first['id']}")["state_type"] in ("PENDING", "RUNNING"), 120)
-    second = started(address, "segment-scene", {"scene": [str(small)], "output_folder": str(tmp_path / "two")})
+    wait_until(
+        lambda: call(address, f"flow_runs/{first['id']}")["state_type"] in ("PENDING", "RUNNING"),
+        120,
+    )
+    second = started(
+        address, "segment-scene", {"scene": [str(small)], "output_folder": str(tmp_path / "two")}
+    )
     why = "waits for large · network: one run works at a time here"
 
     def state() -> dict[str, Any]:

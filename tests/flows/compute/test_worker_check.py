@@ -41,31 +41,44 @@ def test_another_version_is_named(scene: str, tmp_path: Path, library: str) -> N
     def older(answer: Any) -> Any:
         return answer | {library: "0.1"} if isinstance(answer, dict) else answer
 
-    with pytest.raises(InputError, match=rf"^worker two has {library} 0\.1 and this process .*the same environment$"):
+    with pytest.raises(
+        InputError,
+        match=rf"^worker two has {library} 0\.1 and this process .*the same environment$",
+    ):
         worker_check.check(Workers(older), [scene], tmp_path)
 
 
 def test_a_worker_that_raises_is_named(scene: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="worker two does not answer: no module named zict"):
-        worker_check.check(Workers(lambda _: ImportError("no module named zict")), [scene], tmp_path)
+        worker_check.check(
+            Workers(lambda _: ImportError("no module named zict")), [scene], tmp_path
+        )
 
 
 def test_a_source_that_is_not_there_is_named(scene: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"worker one cannot do this work: .*elsewhere\.tif does not open there"):
-        worker_check.check(Workers(lambda answer: answer), [scene, str(tmp_path / "elsewhere.tif")], tmp_path)
+    with pytest.raises(
+        InputError, match=r"worker one cannot do this work: .*elsewhere\.tif does not open there"
+    ):
+        worker_check.check(
+            Workers(lambda answer: answer), [scene, str(tmp_path / "elsewhere.tif")], tmp_path
+        )
 
 
-def test_a_folder_of_the_same_name_on_another_machine_is_told_apart(scene: str, tmp_path: Path) -> None:
+def test_a_folder_of_the_same_name_on_another_machine_is_told_apart(
+    scene: str, tmp_path: Path
+) -> None:
     task = worker_check.Task((scene,), tmp_path, "the sign that nobody put there")
-    problem = worker_check.problem_of(task)
+    problem = worker_check.worker_problem(task)
     assert problem == f"{tmp_path} is another folder there; choose one that all machines share"
 
 
 def test_relative_paths_that_lead_elsewhere_there_are_to_be_given_whole(scene: str) -> None:
     whole = "give its whole path, as workers may start in another folder"
-    problem = worker_check.problem_of(worker_check.Task((scene,), Path("run"), "the sign that nobody put there"))
+    problem = worker_check.worker_problem(
+        worker_check.Task((scene,), Path("run"), "the sign that nobody put there")
+    )
     assert problem == f"run is another folder there; {whole}"
-    problem = worker_check.problem_of(worker_check.Task(("nowhere.tif",), Path("run"), ""))
+    problem = worker_check.worker_problem(worker_check.Task(("nowhere.tif",), Path("run"), ""))
     assert problem is not None
     assert problem.endswith(whole)
 
@@ -76,9 +89,9 @@ def test_a_folder_that_cannot_be_written_is_a_problem(
     def refuse(path: Path, content: bytes) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    with worker_check.sign(tmp_path) as sign:
+    with worker_check.probe_file(tmp_path) as sign:
         monkeypatch.setattr(Path, "write_bytes", refuse)
-        assert worker_check.problem_of(worker_check.Task((scene,), tmp_path, sign)) == (
+        assert worker_check.worker_problem(worker_check.Task((scene,), tmp_path, sign)) == (
             f"{tmp_path} cannot be written there: Permission denied"
         )
 
@@ -99,5 +112,7 @@ def test_versions_are_told_where_nothing_of_ours_is_installed() -> None:
     import cloudpickle
 
     question = cloudpickle.dumps(worker_check._versions(worker_check.LIBRARIES))
-    told = subprocess.run([sys.executable, "-c", BARE], input=question, capture_output=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", BARE], input=question, capture_output=True, check=True
+    )
     assert told.stdout.decode().strip() == worker_check.versions_here()["python"]

@@ -1,4 +1,5 @@
-"""Where Prefect keeps its runs: the address it is given, and a PostgreSQL that lives as long as the server."""
+"""Where Prefect keeps its runs: the address it is given, and a PostgreSQL that lives as long as the
+server."""
 
 from __future__ import annotations
 
@@ -27,14 +28,18 @@ def test_the_address_of_a_postgresql_becomes_the_one_that_prefect_takes(scheme: 
         assert settings == {ADDRESS: "postgresql+asyncpg://me:secret@db.example:5433/prefect"}
 
 
-@pytest.mark.parametrize("wanted", ["mysql://me:secret@db/x", "postgresql://me:secret@db", "prefect.db"])
+@pytest.mark.parametrize(
+    "wanted", ["mysql://me:secret@db/x", "postgresql://me:secret@db", "prefect.db"]
+)
 def test_another_address_is_a_mistake_that_shows_no_password(wanted: str) -> None:
     with pytest.raises(InputError, match="write postgresql://HOST/NAME") as caught:
         address_of(wanted)
     assert "secret" not in str(caught.value)
 
 
-def test_a_machine_without_postgresql_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_postgresql_is_told_how_to_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(database, "PLACES", ())
     with pytest.raises(InputError, match="PostgreSQL is not installed"):
@@ -43,7 +48,8 @@ def test_a_machine_without_postgresql_is_told_how_to_get_one(monkeypatch: pytest
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that the account of PostgreSQL can enter: pytest's own are for root alone where root runs the tests."""
+    """A folder that the account of PostgreSQL can enter: pytest's own are for root alone where root
+    runs the tests."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -72,7 +78,9 @@ def test_a_local_postgresql_keeps_its_tables_and_ends_with_the_block(open_folder
         assert port == [("",)]
     with local_postgres(open_folder / "data") as address:
         assert asyncio.run(ask(address, "SELECT number FROM seen")) == [[(7,)]]
-    left = [psutil.Process(pid).name() for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)]
+    left = [
+        psutil.Process(pid).name() for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)
+    ]
     assert "postgres" not in left
     (data,) = [entry for entry in open_folder.iterdir() if entry.is_dir()]
     assert data.stat().st_mode & 0o077 == 0

@@ -1,4 +1,5 @@
-"""Every flow that is offered, from its form to its products, on a real server: what it leaves in the pages."""
+"""Every flow that is offered, from its form to its products, on a real server: what it leaves in
+the pages."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ import pytest
 import rasterio
 import shapely
 
-from flows.deployments.definitions import OFFERED
+from flows.deployments.definitions import FLOWS
 from flows.pages.markdown import FILES
 from flows.requests.request import Request
 from flows.requests.source import Source
@@ -93,7 +94,9 @@ def mapped(address: str, place: Path) -> tuple[dict[str, Any], Path]:
     parameters = {
         "scene": [str(place / "inbox" / "valley_20240501.tif")],
         "output_folder": str(place / "map"),
-        "output": {"products": ["vectors", "confidence"]},  # words of an earlier form, as saved runs have them
+        "output": {
+            "products": ["vectors", "confidence"]
+        },  # words of an earlier form, as saved runs have them
         "advanced": {"shard": 128, "workers": 2},
     }
     return completed(address, "segment-scene", parameters), place / "map"
@@ -111,8 +114,13 @@ def test_segment_scene_leaves_a_bar_a_picture_areas_and_assets(
     page = left["land-cover-valley-20240501"]["data"]
     assert PICTURE in page
     assert str(out / "landcover.gpkg") in page
-    assert linked(page) == {file.name for file in out.iterdir() if FILES.get(file.name)} | {out.name}
-    assert f"landweave segment {run['parameters']['scene'][0]} --shard 128 --out {out}" in in_one_line(page)
+    assert linked(page) == {file.name for file in out.iterdir() if FILES.get(file.name)} | {
+        out.name
+    }
+    assert (
+        f"landweave segment {run['parameters']['scene'][0]} --shard 128 --out {out}"
+        in in_one_line(page)
+    )
     table = json.loads(left["areas-valley-20240501"]["data"])
     with rasterio.open(out / "classes.tif") as raster:
         mapped_pixels = int(np.count_nonzero(raster.read(1)))
@@ -122,7 +130,9 @@ def test_segment_scene_leaves_a_bar_a_picture_areas_and_assets(
 
 def test_segment_collection_maps_every_scene_and_reports_on_all(address: str, place: Path) -> None:
     out = place / "atlas"
-    run = completed(address, "segment-collection", {"scenes": [str(place / "inbox")], "output_folder": str(out)})
+    run = completed(
+        address, "segment-collection", {"scenes": [str(place / "inbox")], "output_folder": str(out)}
+    )
     names = ("valley_20240501", "valley_20240601")
     assert run["state"]["message"] == f"+2 scenes; 2 scenes in {out}"
     assert run["name"].endswith(" → +2 scenes")
@@ -132,23 +142,40 @@ def test_segment_collection_maps_every_scene_and_reports_on_all(address: str, pl
     assert is_done(left, run, "segment-collection")
     page = left["report-atlas"]["data"]
     assert PICTURE in page
-    files = {"report.html", "index.md", "areas.csv", "areas.png", "scenes.csv", "runs.gpkg", "runs.parquet"}
+    files = {
+        "report.html",
+        "index.md",
+        "areas.csv",
+        "areas.png",
+        "scenes.csv",
+        "runs.gpkg",
+        "runs.parquet",
+    }
     assert linked(page) >= {*files, "quicklook.png", "landcover.gpkg", *names}
     assert all(what for what in re.findall(r"\| \[[^|]*\| ([^|]*) \|", page))
-    assert {row["date"] for row in json.loads(left["areas-atlas"]["data"])} == {"2024-05-01", "2024-06-01"}
+    assert {row["date"] for row in json.loads(left["areas-atlas"]["data"])} == {
+        "2024-05-01",
+        "2024-06-01",
+    }
     assert {f"land-cover-{slug}" for slug in ("valley-20240501", "valley-20240601")} < set(left)
     maps = [out / name / file for name in names for file in ("classes.tif", "landcover.gpkg")]
     makes(address, run, *maps, out / "report.html", out / "runs.gpkg")
 
 
-def test_a_collection_with_a_broken_scene_fails_with_its_name_and_keeps_the_others(address: str, place: Path) -> None:
+def test_a_collection_with_a_broken_scene_fails_with_its_name_and_keeps_the_others(
+    address: str, place: Path
+) -> None:
     (place / "mixed").mkdir()
     draw_scene(place / "mixed" / "good.tif", 64, 64)
     (place / "mixed" / "torn.tif").write_bytes(b"II*\0 and then nothing")
     out = place / "kept"
-    run = run_and_wait(address, {"scenes": [str(place / "mixed")], "output_folder": str(out)}, "segment-collection")
+    run = run_and_wait(
+        address, {"scenes": [str(place / "mixed")], "output_folder": str(out)}, "segment-collection"
+    )
     assert run["state_type"] == "FAILED"
-    assert "1 of 2 scenes failed and the others are done; the first, torn: " in run["state"]["message"]
+    assert (
+        "1 of 2 scenes failed and the others are done; the first, torn: " in run["state"]["message"]
+    )
     assert "> **torn:** failed: " in left_by(address, run)["report-kept"]["data"]
     assert (out / "good" / "landcover.gpkg").exists()
 
@@ -156,7 +183,9 @@ def test_a_collection_with_a_broken_scene_fails_with_its_name_and_keeps_the_othe
 def test_a_collection_is_searched_for_in_a_stac_catalogue(address: str, place: Path) -> None:
     scenes = [place / "inbox" / f"valley_20240{month}01.tif" for month in (5, 6)]
     items = [
-        item(scene.stem, {"all": asset(scene, BANDS, nodata=0, scale=1e-4)}, day=f"2024-0{month}-01")
+        item(
+            scene.stem, {"all": asset(scene, BANDS, nodata=0, scale=1e-4)}, day=f"2024-0{month}-01"
+        )
         for month, scene in zip((5, 6), scenes, strict=True)
     ]
     parameters = {
@@ -181,7 +210,11 @@ def scheduled(address: str, flow: str, seconds: int, parameters: dict[str, Any])
         call(address, f"deployments/{deployment}/schedules/{schedule['id']}", method="DELETE")
         for run in fired(address, deployment):
             if run["state_type"] not in ENDS:
-                call(address, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+                call(
+                    address,
+                    f"flow_runs/{run['id']}/set_state",
+                    {"state": {"type": "CANCELLED"}, "force": True},
+                )
 
 
 def fired(address: str, deployment: str) -> list[dict[str, Any]]:
@@ -196,12 +229,16 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
     inbox, out = tmp_path / "incoming", tmp_path / "valley"
     inbox.mkdir()
     arrived(draw_scene(inbox / "valley_20240501.tif", 256, 256, seed=5))
-    with scheduled(address, "land-use-monitor", 6, {"folders": [str(inbox)], "output_folder": str(out)}) as deployment:
+    with scheduled(
+        address, "land-use-monitor", 6, {"folders": [str(inbox)], "output_folder": str(out)}
+    ) as deployment:
 
         def over_with(text: str) -> dict[str, Any] | None:
             """The first scheduled run that ended so."""
             runs = [run for run in fired(address, deployment) if run["state_type"] in ENDS]
-            assert all(run["state_type"] == "COMPLETED" for run in runs), [run["state"]["message"] for run in runs]
+            assert all(run["state_type"] == "COMPLETED" for run in runs), [
+                run["state"]["message"] for run in runs
+            ]
             return next((run for run in runs if run["state"]["message"].startswith(text)), None)
 
         first = wait_until(lambda: over_with("+1 scene;"), 120)
@@ -228,8 +265,14 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
     assert task_runs(address, quiet) == {}
     assert not [key for key in left_by(address, quiet) if not key.startswith("progress-")]
     assert assets(address, quiet) == set()
-    settles(lambda: task_runs(address, first), dict.fromkeys([*of_scene("valley_20240501"), "report"], "COMPLETED"))
-    settles(lambda: task_runs(address, second), dict.fromkeys([*of_scene("valley_20240601"), "report"], "COMPLETED"))
+    settles(
+        lambda: task_runs(address, first),
+        dict.fromkeys([*of_scene("valley_20240501"), "report"], "COMPLETED"),
+    )
+    settles(
+        lambda: task_runs(address, second),
+        dict.fromkeys([*of_scene("valley_20240601"), "report"], "COMPLETED"),
+    )
     for one in (quiet, second):
         assert is_done(left_by(address, one), one, "land-use-monitor")
     left = left_by(address, second)
@@ -238,10 +281,15 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
     assert page.count(PICTURE) == 3  # the newest map, shares over time, what became of what
     assert linked(page) >= {"report.html", "changes.csv", "change.gpkg", "quicklook.png"}
     assert f"landweave monitor {inbox} --out {out}" in in_one_line(page)
-    assert {row["date"] for row in json.loads(left["areas-valley"]["data"])} == {"2024-05-01", "2024-06-01"}
+    assert {row["date"] for row in json.loads(left["areas-valley"]["data"])} == {
+        "2024-05-01",
+        "2024-06-01",
+    }
 
 
-def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_told(address: str, place: Path) -> None:
+def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_told(
+    address: str, place: Path
+) -> None:
     pixels = draw_pixels(64, 80)
     scene = write_scene(place / "field.tif", pixels)
     labels = write_labels(place / "labels.tif", truth_of(pixels))
@@ -260,10 +308,17 @@ def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_tol
     assert is_done(left, run, "train-network")
     assert "mean IoU" in left["accuracy-model"]["data"]
     assert PICTURE in left["accuracy-model"]["data"]
-    assert {row["class"] for row in json.loads(left["classes-model"]["data"])} == {"Water", "Plants", "Bare"}
+    assert {row["class"] for row in json.loads(left["classes-model"]["data"])} == {
+        "Water",
+        "Plants",
+        "Bare",
+    }
     page = left["model-model"]["data"]
     assert f"landweave segment SCENE --segmenter {model} --out FOLDER" in in_one_line(page)
-    assert f"landweave train {scene} --labels {labels} --classes 1=Water,2=Plants,3=Bare" in in_one_line(page)
+    assert (
+        f"landweave train {scene} --labels {labels} --classes 1=Water,2=Plants,3=Bare"
+        in in_one_line(page)
+    )
     assert "**Bands:** blue, green, red, nir, swir16, swir22, at 10 m" in page
     assert re.search(r"On the validation part \([^)]+\): overall accuracy \*\*[\d.]+", page)
     assert linked(page) >= {"model.json", "accuracy.json", "curves.png"}
@@ -287,7 +342,9 @@ def test_evaluate_map_finds_a_map_equal_to_itself(
 ) -> None:
     classes = str(mapped[1] / "classes.tif")
     out = place / "judged"
-    run = completed(address, "evaluate-map", {"map": classes, "reference": classes, "output_folder": str(out)})
+    run = completed(
+        address, "evaluate-map", {"map": classes, "reference": classes, "output_folder": str(out)}
+    )
     assert run["state"]["message"] == f"overall accuracy 1.000, mean IoU 1.000; in {out}"
     settles(lambda: task_runs(address, run), {"evaluate": "COMPLETED"})
     left = left_by(address, run)
@@ -323,12 +380,26 @@ def test_compute_indices_leaves_a_raster_for_each(address: str, place: Path) -> 
 def test_compare_maps_leaves_what_became_of_what(address: str, place: Path) -> None:
     for month in (5, 6):
         scene, folder = place / "inbox" / f"valley_20240{month}01.tif", place / f"compared-{month}"
-        pipeline.run(Request(source=Source(paths=(str(scene),)), out=folder, segmenter=Rules(), products=("classes",)))
+        pipeline.run(
+            Request(
+                source=Source(paths=(str(scene),)),
+                out=folder,
+                segmenter=Rules(),
+                products=("classes",),
+            )
+        )
     out = place / "change"
-    maps = {"earlier": str(place / "compared-5" / "classes.tif"), "later": str(place / "compared-6" / "classes.tif")}
+    maps = {
+        "earlier": str(place / "compared-5" / "classes.tif"),
+        "later": str(place / "compared-6" / "classes.tif"),
+    }
     run = completed(address, "compare-maps", maps | {"output_folder": str(out)})
-    assert re.fullmatch(r"compared-5 to compared-6 → [\d.,]+ of [\d.,]+ ha changed \([\d.]+ %\)", run["name"])
-    assert re.fullmatch(rf"[\d.,]+ of [\d.,]+ ha changed \([\d.]+ %\); in {out}", run["state"]["message"])
+    assert re.fullmatch(
+        r"compared-5 to compared-6 → [\d.,]+ of [\d.,]+ ha changed \([\d.]+ %\)", run["name"]
+    )
+    assert re.fullmatch(
+        rf"[\d.,]+ of [\d.,]+ ha changed \([\d.]+ %\); in {out}", run["state"]["message"]
+    )
     settles(lambda: task_runs(address, run), {"compare": "COMPLETED"})
     left = left_by(address, run)
     assert is_done(left, run, "compare-maps")
@@ -340,7 +411,9 @@ def test_compare_maps_leaves_what_became_of_what(address: str, place: Path) -> N
     makes(address, run, out / "change.gpkg")
 
 
-def test_zonal_areas_measures_every_zone(address: str, place: Path, mapped: tuple[dict[str, Any], Path]) -> None:
+def test_zonal_areas_measures_every_zone(
+    address: str, place: Path, mapped: tuple[dict[str, Any], Path]
+) -> None:
     with rasterio.open(mapped[1] / "classes.tif") as raster:
         west, south, east, north = raster.bounds
         crs = raster.crs
@@ -349,18 +422,27 @@ def test_zonal_areas_measures_every_zone(address: str, place: Path, mapped: tupl
     parcels = place / "parcels.gpkg"
     geopandas.GeoDataFrame({"parcel": ["left", "right"]}, geometry=halves, crs=crs).to_file(parcels)
     out = place / "zonal"
-    parameters = {"map": str(mapped[1] / "classes.tif"), "zones": str(parcels), "output_folder": str(out)}
+    parameters = {
+        "map": str(mapped[1] / "classes.tif"),
+        "zones": str(parcels),
+        "output_folder": str(out),
+    }
     run = completed(address, "zonal-areas", parameters)
     assert run["name"] == "map · parcels"
     assert run["state"]["message"] == f"2 zones measured; in {out}"
     left = left_by(address, run)
     assert is_done(left, run, "zonal-areas")
-    assert [row["parcel"] for row in json.loads(left["areas-in-zones-zonal"]["data"])] == ["left", "right"]
+    assert [row["parcel"] for row in json.loads(left["areas-in-zones-zonal"]["data"])] == [
+        "left",
+        "right",
+    ]
     assert (out / "zones.gpkg").exists()
     makes(address, run, out / "zones.gpkg")
 
 
-def test_a_wrong_path_fails_in_seconds_and_says_how_to_mend_it(address: str, tmp_path: Path) -> None:
+def test_a_wrong_path_fails_in_seconds_and_says_how_to_mend_it(
+    address: str, tmp_path: Path
+) -> None:
     began = time.monotonic()
     run = run_and_wait(address, {"scene": ["no-such.tif"], "output_folder": str(tmp_path / "out")})
     assert time.monotonic() - began < 60  # most of it Python's imports
@@ -371,7 +453,7 @@ def test_a_wrong_path_fails_in_seconds_and_says_how_to_mend_it(address: str, tmp
     assert not (tmp_path / "out" / "run.json").exists()
 
 
-@pytest.mark.parametrize("flow", OFFERED, ids=lambda flow: flow.name)
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
 def test_what_the_form_forbids_is_refused_at_submit(address: str, flow: Any) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         started(address, flow.name, {"output_folder": 7})

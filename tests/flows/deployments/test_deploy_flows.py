@@ -9,17 +9,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from flows.deployments.definitions import OFFERED
+from flows.deployments.definitions import FLOWS
 from flows.deployments.deploy import renew_lists, start_page
 from flows.deployments.segment_scene import map_scene, segment_scene
 from tests.scenes import draw_scene
 from tests.server import call
 
 
-def test_the_page_to_start_from_names_every_flow_and_where_data_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_to_start_from_names_every_flow_and_where_data_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", "/data:/more")
     page = start_page()
-    assert all(f"- **{flow.name}**: {flow.description}" in page for flow in OFFERED)
+    assert all(f"- **{flow.name}**: {flow.description}" in page for flow in FLOWS)
     assert "*Quick run*" in page
     assert "`/data/maps`" in page
     assert "`/data/demo`" in page
@@ -45,7 +47,9 @@ def test_a_scene_that_arrives_is_listed_and_forms_without_news_are_left_alone(
     ((deployment, update),) = told
     assert deployment == deployed[map_scene]
     assert list(update) == ["parameter_openapi_schema"]
-    assert update["parameter_openapi_schema"]["properties"]["scene"]["anyOf"][0]["enum"] == [str(scene)]
+    assert update["parameter_openapi_schema"]["properties"]["scene"]["anyOf"][0]["enum"] == [
+        str(scene)
+    ]
 
 
 @pytest.mark.slow

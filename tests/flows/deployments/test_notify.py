@@ -1,4 +1,5 @@
-"""Somebody is told that a run is over: by mail, webhook or block; and where that fails, no secret is in the warning."""
+"""Somebody is told that a run is over: by mail, webhook or block; and where that fails, no secret
+is in the warning."""
 
 from __future__ import annotations
 
@@ -16,12 +17,18 @@ from prefect import State
 from prefect.exceptions import Pause
 
 from flows.deployments import notify, tasks
-from flows.deployments.notify import MAIL, SETTING, Note, told
-from flows.deployments.tasks import Outcome, told_by
+from flows.deployments.notify import MAIL, SETTING, Note, notify_of
+from flows.deployments.tasks import Outcome, end_run
 from flows.pages.bar import Bar
 from tiling.errors import InputError
 
-NOTE = Note("land-use-monitor", "monitor · valley", "Completed", "+1 scene, 40 ha changed", "http://127.0.0.1/runs/1")
+NOTE = Note(
+    "land-use-monitor",
+    "monitor · valley",
+    "Completed",
+    "+1 scene, 40 ha changed",
+    "http://127.0.0.1/runs/1",
+)
 
 SECRET = "s3cr3t"
 
@@ -96,11 +103,14 @@ def mailbox() -> Iterator[tuple[str, list[str]]]:
         yield f"127.0.0.1:{port}", heard
 
 
-def test_a_webhook_gets_a_text_that_chats_show_and_the_facts(hook: tuple[str, list[dict[str, Any]]]) -> None:
+def test_a_webhook_gets_a_text_that_chats_show_and_the_facts(
+    hook: tuple[str, list[dict[str, Any]]],
+) -> None:
     notify.notify(NOTE, hook[0])
     assert hook[1] == [
         {
-            "text": "monitor · valley: completed\n+1 scene, 40 ha changed\n\nhttp://127.0.0.1/runs/1",
+            "text": "monitor · valley: completed\n+1 scene, 40 ha "
+            "changed\n\nhttp://127.0.0.1/runs/1",
             "flow": "land-use-monitor",
             "run": "monitor · valley",
             "state": "Completed",
@@ -110,8 +120,14 @@ def test_a_webhook_gets_a_text_that_chats_show_and_the_facts(hook: tuple[str, li
     ]
 
 
-def test_a_mail_has_the_run_in_its_subject_and_the_password_logs_in(mailbox: tuple[str, list[str]]) -> None:
-    notify.notify(NOTE, "mailto:one@example.org,two@example.org", f"smtp://me%40example.org:{SECRET}@{mailbox[0]}")
+def test_a_mail_has_the_run_in_its_subject_and_the_password_logs_in(
+    mailbox: tuple[str, list[str]],
+) -> None:
+    notify.notify(
+        NOTE,
+        "mailto:one@example.org,two@example.org",
+        f"smtp://me%40example.org:{SECRET}@{mailbox[0]}",
+    )
     said = mailbox[1]
     assert {"rcpt TO:<one@example.org>", "rcpt TO:<two@example.org>"} <= set(said)
     assert any(line.startswith("AUTH PLAIN") for line in said)
@@ -124,7 +140,9 @@ def test_a_subject_is_one_line() -> None:
     assert Note("demo", "a\nBcc: b", "Failed", "").subject == "a Bcc: b: failed"
 
 
-def test_a_password_goes_over_no_plain_connection_to_another_machine(mailbox: tuple[str, list[str]]) -> None:
+def test_a_password_goes_over_no_plain_connection_to_another_machine(
+    mailbox: tuple[str, list[str]],
+) -> None:
     port = mailbox[0].rpartition(":")[2]
     with pytest.raises(InputError, match="the password stays here"):
         notify.notify(NOTE, "mailto:one@example.org", f"smtp://me:{SECRET}@127.1:{port}")
@@ -153,7 +171,7 @@ def test_a_failure_to_tell_is_one_warning_without_a_secret(
     }[way]
     monkeypatch.setenv(SETTING, to)
     monkeypatch.setenv(MAIL, f"smtp://me:{SECRET}@127.0.0.1:1")
-    told(NOTE, logging.getLogger("landweave"))
+    notify_of(NOTE, logging.getLogger("landweave"))
     (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert warning.getMessage().startswith("Nobody was notified: ")
     assert SECRET not in caplog.text
@@ -164,18 +182,22 @@ def test_nobody_is_told_without_the_setting_and_without_news(
     hook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(SETTING, raising=False)
-    told(NOTE, logging.getLogger("landweave"))
+    notify_of(NOTE, logging.getLogger("landweave"))
     assert hook[1] == []
     monkeypatch.setenv(SETTING, hook[0])
-    told(NOTE, logging.getLogger("landweave"))
+    notify_of(NOTE, logging.getLogger("landweave"))
     assert len(hook[1]) == 1
 
 
 @pytest.mark.parametrize(("news", "times"), [(True, 1), (False, 0)])
-def test_a_run_without_news_is_silent(news: bool, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_news_is_silent(
+    news: bool, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
-    state = told_by(Bar("progress-x"), "x", lambda: tasks.ended(lambda: Outcome("2 scenes", news=news)))
+    state = end_run(
+        Bar("progress-x"), "x", lambda: tasks.as_flow_state(lambda: Outcome("2 scenes", news=news))
+    )
     assert state.message == "2 scenes"
     assert heard == [("x", "Completed", "2 scenes")] * times
 
@@ -186,7 +208,7 @@ def test_a_failure_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
 
     heard: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
-    told_by(Bar("progress-x"), "x", lambda: tasks.ended(fails))
+    end_run(Bar("progress-x"), "x", lambda: tasks.as_flow_state(fails))
     assert heard == [("x", "Failed", "no-such.tif does not exist; check the path")]
 
 
@@ -197,7 +219,7 @@ def test_a_fault_is_told_without_secrets_and_rises(monkeypatch: pytest.MonkeyPat
     heard: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
     with pytest.raises(RuntimeError):
-        told_by(Bar("progress-x"), "x", breaks)
+        end_run(Bar("progress-x"), "x", breaks)
     assert heard == [("x", "Failed", "RuntimeError: https://store.example/a.tif?sig=… broke")]
 
 
@@ -211,5 +233,5 @@ def test_a_signal_is_no_failure(signal: BaseException, monkeypatch: pytest.Monke
     heard: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks, "tell", lambda *note: heard.append(note))
     with pytest.raises(type(signal)):
-        told_by(Bar("progress-x"), "x", stops)
+        end_run(Bar("progress-x"), "x", stops)
     assert heard == []

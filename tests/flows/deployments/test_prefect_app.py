@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.deployments.prefect_app import PAUSES, Persistent, named
+from flows.deployments.prefect_app import PAUSES, Persistent, name_run
 from flows.forms.choices import PRODUCT_WORDS
 from flows.pages.words import RENAMED
 
@@ -50,7 +50,9 @@ def asked(
 ) -> list[Message]:
     """What a client gets that sends `BODY` once."""
     sent: list[Message] = []
-    coming = [{"type": "http.request", "body": part, "more_body": part != BODY[-1]} for part in BODY]
+    coming = [
+        {"type": "http.request", "body": part, "more_body": part != BODY[-1]} for part in BODY
+    ]
 
     async def receive() -> Any:
         return coming.pop(0)
@@ -58,12 +60,16 @@ def asked(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send))
+    asyncio.run(
+        app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+    )
     return sent
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_a_change_that_a_busy_database_refuses_is_made_later_with_the_same_body(raises: bool) -> None:
+def test_a_change_that_a_busy_database_refuses_is_made_later_with_the_same_body(
+    raises: bool,
+) -> None:
     busy = Busy(3, raises)
     answer = asked(Persistent(busy, (0, 0, 0)), "POST")
     assert [message.get("status") for message in answer] == [201, None]
@@ -93,11 +99,16 @@ def test_another_fault_is_no_busy_database() -> None:
 
 def sent(presets: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
     """What the server is sent for a form."""
-    return dict(json.loads(named(json.dumps(asked).encode(), presets or {})))
+    return dict(json.loads(name_run(json.dumps(asked).encode(), presets or {})))
 
 
 def test_products_in_the_words_of_an_earlier_form_mean_what_they_did() -> None:
-    asked = sent(parameters={"scene": ["a.tif"], "output": {"products": ["vectors", "entropy", 7], "simplify": False}})
+    asked = sent(
+        parameters={
+            "scene": ["a.tif"],
+            "output": {"products": ["vectors", "entropy", 7], "simplify": False},
+        }
+    )
     assert asked["parameters"]["output"] == {
         "products": ["polygons", "evenness of the classes", 7],
         "simplify": False,
@@ -111,7 +122,9 @@ def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:
     parameters = {"scene": ["/data/valley.tif"], "segmenter": {"kind": "otsu"}}
     for made_up in (None, "", "alpha987-scurus", "epsilon3-ruah-field"):
         assert sent(name=made_up, parameters=parameters)["name"] == "valley · otsu"
-    whole = sent(name="Upper valley", parameters=parameters, tags=["mine"], enforce_parameter_schema=True)
+    whole = sent(
+        name="Upper valley", parameters=parameters, tags=["mine"], enforce_parameter_schema=True
+    )
     assert whole == {
         "name": "Upper valley",
         "parameters": parameters,
@@ -119,7 +132,7 @@ def test_a_run_is_named_by_what_it_is_of_from_the_start() -> None:
         "enforce_parameter_schema": True,
     }
     for other in (b"", b"[]", b"{", b'{"parameters": []}'):
-        assert named(other, {}) == other
+        assert name_run(other, {}) == other
 
 
 def test_what_a_form_leaves_to_its_deployment_is_part_of_the_name() -> None:
@@ -140,7 +153,9 @@ class Deployments:
         known = dict(scope["headers"]).get(b"authorization") == b"Basic key"
         answer = {
             "parameters": {"method": "oaks"},
-            "parameter_openapi_schema": {"properties": {"scene": {}, "method": {"default": "Rules"}}},
+            "parameter_openapi_schema": {
+                "properties": {"scene": {}, "method": {"default": "Rules"}}
+            },
         }
         if scope["method"] == "GET":
             assert scope["path"] == "/api/deployments/7"
@@ -153,6 +168,11 @@ class Deployments:
 @pytest.mark.parametrize(("key", "name"), [(b"Basic key", "a · oaks"), (b"Basic guess", None)])
 def test_the_deployment_is_asked_what_it_fills_in(key: bytes, name: str | None) -> None:
     deployments = Deployments()
-    asked(Persistent(deployments, ()), "POST", "/api/deployments/7/create_flow_run", [(b"authorization", key)])
+    asked(
+        Persistent(deployments, ()),
+        "POST",
+        "/api/deployments/7/create_flow_run",
+        [(b"authorization", key)],
+    )
     assert deployments.sent.get("name") == name
     assert deployments.sent["parameters"] == {"scene": "a.tif"}

@@ -17,7 +17,12 @@ client = TestClient(
         Starlette(
             routes=[
                 Route("/runs", lambda _: HTMLResponse(PAGE, headers={"etag": '"old"'})),
-                Route("/parts", lambda _: StreamingResponse(iter([PAGE[:40], PAGE[40:]]), media_type="text/html")),
+                Route(
+                    "/parts",
+                    lambda _: StreamingResponse(
+                        iter([PAGE[:40], PAGE[40:]]), media_type="text/html"
+                    ),
+                ),
                 Route("/api/x", lambda _: JSONResponse({"html": "</head>"})),
             ]
         )

@@ -1,4 +1,5 @@
-"""The Prefect flow: the form an analyst fills in, the run behind it, and what Prefect shows of it."""
+"""The Prefect flow: the form an analyst fills in, the run behind it, and what Prefect shows of
+it."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from rasterio.transform import from_origin
 
 from flows.deployments import notify
 from flows.deployments.segment_scene import segment_scene
-from flows.deployments.tasks import asset, empty_main, filled_in, plain, worth_another
+from flows.deployments.tasks import asset, fill_in, plain, should_retry, without_main_module
 from flows.forms.dropdowns import Paths
 from flows.forms.groups import Output
 from flows.pages.artifacts import key_of, slug
@@ -39,7 +40,7 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from segmentation.classical.rules import Rules
-from tiling.errors import Away, InputError
+from tiling.errors import InputError, RemoteUnavailable
 
 HEIGHT, WIDTH = 96, 128
 WATER, TREES = (600, 500, 300, 100), (200, 300, 200, 4000)
@@ -47,11 +48,19 @@ WATER, TREES = (600, 500, 300, 100), (200, 300, 200, 4000)
 
 
 def draw_scene(path: Path) -> Path:
-    """A scene of 96 × 128 px of 10 m: the left quarter is water, the rest trees; its bands have names."""
+    """A scene of 96 × 128 px of 10 m: the left quarter is water, the rest trees; its bands have
+    names."""
     pixels = np.empty((4, HEIGHT, WIDTH), np.uint16)
     pixels[:] = np.array(TREES)[:, None, None]
     pixels[:, :, : WIDTH // 4] = np.array(WATER)[:, None, None]
-    profile = {"driver": "GTiff", "width": WIDTH, "height": HEIGHT, "count": 4, "dtype": "uint16", "nodata": 0}
+    profile = {
+        "driver": "GTiff",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "count": 4,
+        "dtype": "uint16",
+        "nodata": 0,
+    }
     place = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_400_000, 10, 10)}
     with rasterio.open(path, "w", **profile, **place) as raster:
         raster.write(pixels)
@@ -60,7 +69,7 @@ def draw_scene(path: Path) -> Path:
     return path
 
 
-# ------------------------------------------------------------------------------------------------------------ picture
+# ------------------------------------------------------------------------------------------ picture
 
 
 def test_a_picture_that_fits_goes_into_the_page_as_it_is(tmp_path: Path) -> None:
@@ -76,25 +85,35 @@ def test_a_picture_that_does_not_fit_is_made_smaller_until_it_does(tmp_path: Pat
     Image.fromarray(noise).save(picture)
     uri = data_uri(picture, longest=40_000)
     assert len(uri) <= 40_000
-    with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as shown:
+    with Image.open(
+        io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))
+    ) as shown:
         assert shown.width / shown.height == pytest.approx(4 / 3, rel=0.02)
         assert np.abs(np.array(shown.convert("RGB").getpixel((5, 5))) - (200, 0, 0)).max() < 8
 
 
-# ---------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 
-def test_workers_of_a_flow_run_do_not_import_its_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    main = ModuleType("__main__")  # as `python -m prefect.engine` has it: who runs tests may have one of no name
+def test_workers_of_a_flow_run_do_not_import_its_main_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = ModuleType(
+        "__main__"
+    )  # as `python -m prefect.engine` has it: who runs tests may have one of no name
     main.__spec__ = ModuleSpec("prefect.engine", None)
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
-    with empty_main():
-        assert not {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
+    with without_main_module():
+        assert not {"init_main_from_name", "init_main_from_path"} & set(
+            get_preparation_data("worker")
+        )
     assert sys.modules["__main__"] is main
 
 
-def logged(message: str, *args: object, error: Exception | None = None, level: int = logging.ERROR) -> str | None:
+def logged(
+    message: str, *args: object, error: Exception | None = None, level: int = logging.ERROR
+) -> str | None:
     """What becomes of a log line of Prefect's; None where it is dropped."""
     cause = (type(error), error, None) if error else None
     record = logging.LogRecord("prefect", level, "", 0, message, args, cause)
@@ -102,12 +121,16 @@ def logged(message: str, *args: object, error: Exception | None = None, level: i
     return record.getMessage() if plain(record) else None
 
 
-@pytest.mark.parametrize(("given", "called"), [("wise-otter", "valley · rules"), ("Upper valley", "Upper valley")])
+@pytest.mark.parametrize(
+    ("given", "called"), [("wise-otter", "valley · rules"), ("Upper valley", "Upper valley")]
+)
 def test_a_run_that_a_schedule_starts_is_called_by_its_scene_and_the_usual_segmenter(
     monkeypatch: pytest.MonkeyPatch, given: str, called: str
 ) -> None:
     monkeypatch.setitem(runtime.flow_run.FIELDS, "name", lambda: given)
-    monkeypatch.setitem(runtime.flow_run.FIELDS, "parameters", lambda: {"scene": ["/data/valley.tif"]})
+    monkeypatch.setitem(
+        runtime.flow_run.FIELDS, "parameters", lambda: {"scene": ["/data/valley.tif"]}
+    )
     assert segment_scene.flow_run_name() == called
 
 
@@ -128,7 +151,7 @@ def test_of_a_cancelled_run_logs_say_one_sentence() -> None:
 
 
 def test_a_further_attempt_is_told_with_its_reason_in_a_sentence() -> None:
-    state = Failed(message="the storage is away", data=Away("the storage is away"))
+    state = Failed(message="the storage is away", data=RemoteUnavailable("the storage is away"))
     line = "Task run failed with %s: %r - Retry %s/%s will start %s"
     said = logged(line, "state", state, 1, 2, "10 second(s) from now", level=logging.INFO)
     assert said == "the storage is away; tried again 10 seconds from now"
@@ -147,7 +170,9 @@ def test_a_mistake_is_logged_once_a_run() -> None:
 EMPTY = Output()
 
 
-def work_on(scene: Paths, smallest: Annotated[int, Field(ge=0)] = 0, output: Output = EMPTY) -> tuple[str, list[str]]:
+def work_on(
+    scene: Paths, smallest: Annotated[int, Field(ge=0)] = 0, output: Output = EMPTY
+) -> tuple[str, list[str]]:
     return "done", []
 
 
@@ -156,7 +181,10 @@ def work_on(scene: Paths, smallest: Annotated[int, Field(ge=0)] = 0, output: Out
     [
         ({}, "Scene is empty and this run cannot do without; .* edit that schedule"),
         ({"scene": None}, "Scene is empty"),
-        ({"scene": ["a"], "smallest": -1}, "^Smallest: Input should be greater than or equal to 0$"),
+        (
+            {"scene": ["a"], "smallest": -1},
+            "^Smallest: Input should be greater than or equal to 0$",
+        ),
         (
             {"scene": ["a"], "output": {"smallest_area": [1]}},
             "^Output · Smallest area: Input should be a valid string$",
@@ -167,27 +195,29 @@ def test_what_a_schedule_left_out_or_a_form_let_through_is_a_mistake_in_a_senten
     given: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        filled_in(work_on, given)
+        fill_in(work_on, given)
 
 
 def test_a_schedule_with_a_field_that_is_gone_says_where_to_mend_it() -> None:
-    with pytest.raises(InputError, match=r"Output · Colour is no field of this form; .* a schedule asked"):
-        filled_in(work_on, {"scene": ["a"], "output": {"colour": "red"}})
+    with pytest.raises(
+        InputError, match=r"Output · Colour is no field of this form; .* a schedule asked"
+    ):
+        fill_in(work_on, {"scene": ["a"], "output": {"colour": "red"}})
 
 
 def test_a_form_that_is_filled_in_is_checked_and_completed() -> None:
-    assert filled_in(work_on, {"scene": ["a"]}) == {"scene": ["a"], "smallest": 0, "output": Output()}
+    assert fill_in(work_on, {"scene": ["a"]}) == {"scene": ["a"], "smallest": 0, "output": Output()}
 
 
 def test_a_task_is_tried_again_only_where_its_failure_may_pass() -> None:
     def again(error: Exception) -> bool:
-        return worth_another(None, None, Failed(data=error))
+        return should_retry(None, None, Failed(data=error))
 
     assert again(ConnectionResetError("the storage went away"))
     assert not again(InputError("no-such.tif does not exist"))
     assert not again(RuntimeError("ours"))
     failed = InputError("1 of 40 shards failed")
-    failed.__cause__ = Away("the scene cannot be read; its server fails")
+    failed.__cause__ = RemoteUnavailable("the scene cannot be read; its server fails")
     assert again(failed)
     unwritable = InputError("cannot write to out")
     unwritable.__cause__ = TimeoutError("the mistake says it all")
@@ -212,7 +242,7 @@ def test_a_name_becomes_a_key_of_small_letters_digits_and_dashes(name: str, key:
     assert slug(name) == key
 
 
-# --------------------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 @pytest.fixture(scope="module")
@@ -235,16 +265,25 @@ def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of
     monkeypatch.setenv(notify.SETTING, "https://hooks.example.org/1")
     monkeypatch.setattr(notify, "notify", lambda note, *_: notes.append(note))
     scene = draw_scene(tmp_path / "scene.tif")
-    plain = pipeline.run(Request(source=Source(paths=(str(scene),)), out=tmp_path / "plain", segmenter=Rules()))
+    plain = pipeline.run(
+        Request(source=Source(paths=(str(scene),)), out=tmp_path / "plain", segmenter=Rules())
+    )
 
-    state: Any = segment_scene(scene=[str(scene)], output_folder=str(tmp_path / "flow"), return_state=True)
+    state: Any = segment_scene(
+        scene=[str(scene)], output_folder=str(tmp_path / "flow"), return_state=True
+    )
 
     assert state.is_completed(), state.message
     assert state.message.endswith(f"ha in 2 classes, 2 polygons; in {tmp_path / 'flow'}")
-    assert (tmp_path / "flow" / "classes.tif").read_bytes() == (plain.folder / "classes.tif").read_bytes()
+    assert (tmp_path / "flow" / "classes.tif").read_bytes() == (
+        plain.folder / "classes.tif"
+    ).read_bytes()
 
     left: Callable[[str], Any] = Artifact.get
-    areas = {row["class"]: row for row in json.loads(left(f"areas-{key_of('scene', tmp_path / 'flow')}").data)}
+    areas = {
+        row["class"]: row
+        for row in json.loads(left(f"areas-{key_of('scene', tmp_path / 'flow')}").data)
+    }
     assert areas["Water"]["pixels"] == f"{HEIGHT * WIDTH // 4:,}"
     assert areas["Water"]["share"] == "25.0 %"
     page = left(f"land-cover-{key_of('scene', tmp_path / 'flow')}").data
@@ -261,6 +300,8 @@ def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect")
 def test_a_wrong_path_fails_the_run_with_the_mend_as_its_message(tmp_path: Path) -> None:
-    state: Any = segment_scene(scene=["no-such.tif"], output_folder=str(tmp_path), return_state=True)
+    state: Any = segment_scene(
+        scene=["no-such.tif"], output_folder=str(tmp_path), return_state=True
+    )
     assert state.is_failed()
     assert state.message == "no-such.tif does not exist; check the path"

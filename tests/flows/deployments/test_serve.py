@@ -45,7 +45,9 @@ def web_server(health: bytes) -> Iterator[int]:
         thread.join()
 
 
-def test_a_running_prefect_server_is_used_and_left_running(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_prefect_server_is_used_and_left_running(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with web_server(b"true") as port:
         with server(port) as address:
             assert address == f"http://127.0.0.1:{port}"
@@ -108,7 +110,9 @@ def test_a_process_is_ended_and_reaped() -> None:
         assert process.returncode == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["segment", "no-such.tif", "--out", "out", "--workers", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["segment", "no-such.tif", "--out", "out", "--workers", "0"]]
+)
 def test_the_command_line_needs_no_prefect(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys, atexit\n"
@@ -117,7 +121,9 @@ def test_the_command_line_needs_no_prefect(arguments: list[str], tmp_path: Path)
         f"sys.argv[1:] = {arguments}\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.splitlines()[-1] == "loaded False"
     assert done.returncode == (0 if arguments == ["--help"] else 2)
 
@@ -125,7 +131,9 @@ def test_the_command_line_needs_no_prefect(arguments: list[str], tmp_path: Path)
 @pytest.mark.slow
 def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, process):
-        offered = {one["name"]: one["entrypoint"] for one in call(address, "deployments/filter", {})}
+        offered = {
+            one["name"]: one["entrypoint"] for one in call(address, "deployments/filter", {})
+        }
         assert offered == {
             "map-scene": "flows.deployments.segment_scene.map_scene",
             "segment-scene": "flows.deployments.segment_scene.segment_scene",
@@ -140,11 +148,17 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
             "demo": "flows.deployments.trying.demo",
         }
         assert call(address, "admin/settings")["server"]["analytics_enabled"] is False
-        with urllib.request.urlopen(f"{address}/ui-settings") as answer:  # the other one asks an outside host
+        with urllib.request.urlopen(
+            f"{address}/ui-settings"
+        ) as answer:  # the other one asks an outside host
             assert json.load(answer)["available_uis"] == ["v1"]
         started = psutil.Process(process.pid).children(recursive=True)
         assert started
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-        assert not [child for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        assert not [
+            child
+            for child in started
+            if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+        ]
         assert not answers(address)

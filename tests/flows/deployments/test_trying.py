@@ -34,7 +34,10 @@ def test_inspect_scene_tells_what_is_found_what_looks_wrong_and_links_to_the_fil
     rows = json.loads(left["bands-framed"]["data"])
     assert [row["band"] for row in rows] == list(BANDS)
     assert rows[0]["meaning"] == "reflectance: pixel × 0.0001 +0"
-    links = re.findall(r"\((http://127\.0\.0\.1:\d+/deployments/deployment/[0-9a-f-]+/run\?parameters=[^)]+)\)", page)
+    links = re.findall(
+        r"\((http://127\.0\.0\.1:\d+/deployments/deployment/[0-9a-f-]+/run\?parameters=[^)]+)\)",
+        page,
+    )
     form = call(address, "deployments/name/map-scene/map-scene")["id"]
     assert f"{address}/deployments/deployment/{form}/run" in links[0]
     (asked,) = parse_qs(urlsplit(links[0]).query)["parameters"]
@@ -50,7 +53,9 @@ def test_inspect_scene_says_why_a_method_cannot(address: str, tmp_path: Path) ->
     assert "> **Not as it is:** unnamed: " in left_by(address, run)["inspection-unnamed"]["data"]
 
 
-def test_the_demo_needs_nothing_and_leaves_a_map_with_its_accuracy(address: str, tmp_path: Path) -> None:
+def test_the_demo_needs_nothing_and_leaves_a_map_with_its_accuracy(
+    address: str, tmp_path: Path
+) -> None:
     run = completed(address, "demo", {"output_folder": str(tmp_path / "demo"), "size": 128})
     assert run["name"] == "demo · demo"
     assert "against the reference: overall accuracy" in run["state"]["message"]

@@ -11,7 +11,7 @@ from prefect.utilities.callables import parameter_schema
 from typer.main import get_command
 
 from flows.cli import app
-from flows.deployments.definitions import OFFERED, map_scene, segment_scene
+from flows.deployments.definitions import FLOWS, map_scene, segment_scene
 from flows.forms.choices import (
     METHODS,
     RUN_OF_FORM,
@@ -64,12 +64,16 @@ def test_trained_models_of_the_data_folders_are_listed_by_kind(data: Path) -> No
     assert models("forest") == []
 
 
-def test_without_data_folders_nothing_is_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_data_folders_nothing_is_listed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("LANDWEAVE_DATA_ROOTS")
     assert scenes() == models() == []
 
 
-def test_the_process_of_a_run_looks_through_no_folders(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_of_a_run_looks_through_no_folders(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(RUN_OF_FORM, "some run")
     assert scenes() == models() == []
 
@@ -112,7 +116,7 @@ def test_every_index_in_words_is_one() -> None:
 
 def test_fields_that_stand_for_options_are_fields_of_a_form() -> None:
     shown: set[str] = set()
-    for flow in OFFERED:
+    for flow in FLOWS:
         form = parameter_schema(flow).model_dump_for_openapi()
         shown |= {name.replace("_", " ").capitalize() for name in form["properties"]}
         for group in form["definitions"].values():
@@ -121,7 +125,12 @@ def test_fields_that_stand_for_options_are_fields_of_a_form() -> None:
 
 
 def test_what_stands_for_a_field_is_an_option_of_the_command_line() -> None:
-    known = {word for command in get_command(app).commands.values() for one in command.params for word in one.opts}
+    known = {
+        word
+        for command in get_command(app).commands.values()
+        for one in command.params
+        for word in one.opts
+    }
     assert set(FIELDS) <= known
 
 
@@ -133,7 +142,11 @@ def test_the_tab_of_forests_says_what_forest() -> None:
 
 
 def test_a_mistake_names_fields_and_leaves_commands_alone() -> None:
-    said = "leave --column out, or name another folder with --out; `landweave train … --labels FILE` trains one"
+    said = (
+        "leave --column out, or name another folder with --out; `landweave train … --labels "
+        "FILE` trains one"
+    )
     assert in_form_words(InputError(said)) == (
-        "leave “Column” out, or name another folder under “Output folder”; `landweave train … --labels FILE` trains one"
+        "leave “Column” out, or name another folder under “Output folder”; `landweave train … "
+        "--labels FILE` trains one"
     )

@@ -18,11 +18,20 @@ from segmentation.classical.rules import Rules
         ({"scene": ["/data/valley.tif"], "segmenter": Rules()}, "valley · rules"),
         ({"scene": ["red=/d/B04.tif", "nir=/d/B08.tif"]}, "B04"),
         ({"scene": ["https://host/S2_20240601.tif?token=x"]}, "S2_20240601"),
-        ({"scene": '"/data/my valley.tif"\n', "method": "/models/my-model"}, "my valley · my-model"),
-        ({"scene": ["v.tif"], "segmenter": {"kind": "network", "bundle": "/models/oaks"}}, "v · network oaks"),
+        (
+            {"scene": '"/data/my valley.tif"\n', "method": "/models/my-model"},
+            "my valley · my-model",
+        ),
+        (
+            {"scene": ["v.tif"], "segmenter": {"kind": "network", "bundle": "/models/oaks"}},
+            "v · network oaks",
+        ),
         ({"scenes": ["/data/inbox"], "output_folder": "/runs/atlas"}, "inbox · atlas"),
         ({"folders": ["/data/inbox"], "output_folder": "/runs/valley"}, "monitor · valley"),
-        ({"scenes": ["a.tif"], "labels": ["a.gpkg"], "output_folder": "/models/oaks"}, "training · oaks"),
+        (
+            {"scenes": ["a.tif"], "labels": ["a.gpkg"], "output_folder": "/models/oaks"},
+            "training · oaks",
+        ),
         ({"map": "/runs/v/classes.tif", "reference": "/d/truth.gpkg"}, "classes · truth"),
         ({"scene": ["v.tif"], "indices": ["NDVI", "NDWI"]}, "v · NDVI, NDWI"),
         ({"scene": None, "segmenter": None}, ""),
@@ -42,11 +51,15 @@ def test_a_method_in_words_is_a_short_tag(method: str) -> None:
     assert len(tag) < 20
 
 
-@pytest.mark.parametrize("name", ["wise-otter", "alpha987-scurus", "xi-greyling", "epsilon3-ruah-field"])
+@pytest.mark.parametrize(
+    "name", ["wise-otter", "alpha987-scurus", "xi-greyling", "epsilon3-ruah-field"]
+)
 def test_names_that_prefect_makes_up_are_known(name: str) -> None:
     assert MADE_UP.fullmatch(name)
 
 
-@pytest.mark.parametrize("name", ["Upper valley", "valley_2024", "valley", "Wald-Nord", "s2-2024-06"])
+@pytest.mark.parametrize(
+    "name", ["Upper valley", "valley_2024", "valley", "Wald-Nord", "s2-2024-06"]
+)
 def test_a_persons_own_name_is_none(name: str) -> None:
     assert not MADE_UP.fullmatch(name)

@@ -1,4 +1,5 @@
-"""The bar of a run: one from its start to its end, with its stage, rate and the time that is left."""
+"""The bar of a run: one from its start to its end, with its stage, rate and the time that is
+left."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.pages import bar
-from flows.pages.bar import PAUSE, Bar, Leg, standing
+from flows.pages.bar import PAUSE, Bar, Leg, progress_text
 from flows.pages.course import Course
 from tests.flows.pages.test_course import Clock
 
@@ -44,7 +45,9 @@ def started(clock: Clock, **weights: float) -> tuple[Bar, Leg]:
     return whole, Leg(whole, Course(weights), clock=clock)
 
 
-def test_a_bar_counts_all_stages_moves_at_most_every_few_seconds_and_is_done_with_the_run(drawn: Drawn) -> None:
+def test_a_bar_counts_all_stages_moves_at_most_every_few_seconds_and_is_done_with_the_run(
+    drawn: Drawn,
+) -> None:
     clock = Clock()
     whole, progress = started(clock, segment=8, join=2)
     for done in range(1, 41):  # four shards a second
@@ -55,7 +58,7 @@ def test_a_bar_counts_all_stages_moves_at_most_every_few_seconds_and_is_done_wit
     clock.now = 30.0
     progress("join", 1, 1)
     clock.now = 30.5
-    whole.done("9 ha in 2 classes")
+    whole.finish("9 ha in 2 classes")
     assert drawn[-2][0] == 100
     assert drawn[-1] == (100, "done in 30 s: 9 ha in 2 classes")
 
@@ -78,13 +81,13 @@ def test_a_bar_of_many_scenes_goes_on_where_one_scene_ends_and_never_back(drawn:
 
 
 def test_a_run_with_nothing_to_do_is_done_and_one_that_stopped_says_where(drawn: Drawn) -> None:
-    Bar("progress-map", Clock()).done("2 scenes, 0 done now")
+    Bar("progress-map", Clock()).finish("2 scenes, 0 done now")
     assert drawn == [(100, "done in 0.0 s: 2 scenes, 0 done now")]
     drawn.clear()
     clock = Clock()
     whole, progress = started(clock, segment=1)
     progress("segment", 1, 4)
-    whole.stopped("cancelled")
+    whole.stop("cancelled")
     assert drawn[-1] == (25, "cancelled; segment: 1/4 shards")
 
 
@@ -104,5 +107,7 @@ def test_a_run_that_waits_says_why_at_once(drawn: Drawn) -> None:
         (40, 40, 0, "40/40 shards"),
     ],
 )
-def test_the_bar_says_how_much_and_how_fast(done: int, total: int, seconds: float, text: str) -> None:
-    assert standing(done, total, "shards", seconds) == text
+def test_the_bar_says_how_much_and_how_fast(
+    done: int, total: int, seconds: float, text: str
+) -> None:
+    assert progress_text(done, total, "shards", seconds) == text

@@ -19,7 +19,9 @@ weights = st.dictionaries(st.text(max_size=3), st.floats(0.001, 1000), min_size=
 
 
 @given(weights, st.integers(1, 40))
-def test_a_course_never_goes_back_begins_at_0_and_ends_at_1(weights: dict[str, float], parts: int) -> None:
+def test_a_course_never_goes_back_begins_at_0_and_ends_at_1(
+    weights: dict[str, float], parts: int
+) -> None:
     course = Course(weights)
     way = [course.at(stage, done, parts) for stage in weights for done in range(parts + 1)]
     assert way == sorted(way)
@@ -54,11 +56,20 @@ def test_a_plan_weighs_its_stages_by_what_it_asks_for(tmp_path: Path) -> None:
 
     def weighed(**wishes: object) -> dict[str, float]:
         source = Source(paths=(str(scene),))
-        return weights_of(make_plan(Request(source=source, out=tmp_path / "out", **{"segmenter": Rules(), **wishes})))
+        return weights_of(
+            make_plan(
+                Request(source=source, out=tmp_path / "out", **{"segmenter": Rules(), **wishes})
+            )
+        )
 
     usual = weighed()
     assert list(usual) == ["plan", "segment", "sieve", "join", "vectorise", "publish"]
-    assert list(weighed(products=("classes",), min_area=0)) == ["plan", "segment", "join", "publish"]
+    assert list(weighed(products=("classes",), min_area=0)) == [
+        "plan",
+        "segment",
+        "join",
+        "publish",
+    ]
 
 
 class Clock:
@@ -73,14 +84,19 @@ class Clock:
 def test_the_time_left_is_that_of_the_whole_run_at_the_pace_it_went_lately() -> None:
     clock = Clock()
     pace = Pace(clock)
-    assert pace.left is None
-    for clock.now, fraction in ((0, 0.0), (24, 0.01), (29, 0.06), (44, 0.21)):  # a hundredth a second after 24 s
+    assert pace.seconds_left is None
+    for clock.now, fraction in (
+        (0, 0.0),
+        (24, 0.01),
+        (29, 0.06),
+        (44, 0.21),
+    ):  # a hundredth a second after 24 s
         pace.reach(fraction)
-    assert pace.left == pytest.approx(79)
+    assert pace.seconds_left == pytest.approx(79)
     slower = 44 + 2 * LATELY
     for clock.now, fraction in ((slower - LATELY, 0.21), (slower, 0.21 + LATELY / 1000)):
         pace.reach(fraction)
-    assert pace.left == pytest.approx((1 - pace.fraction) * 1000)
+    assert pace.seconds_left == pytest.approx((1 - pace.fraction) * 1000)
 
 
 def test_a_run_that_tells_of_less_stays_where_it_was() -> None:

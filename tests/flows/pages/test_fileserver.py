@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from flows.deployments.prefect_app import guarded
+from flows.deployments.prefect_app import guard_app
 from flows.pages.fileserver import MARK, PREFIX, answer_to, link, path_of, show
 
 HERE = "http://127.0.0.1:4200"
@@ -25,7 +25,9 @@ async def prefect(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(guarded(prefect, "127.0.0.1", files=True), base_url=HERE, follow_redirects=False)
+    return TestClient(
+        guard_app(prefect, "127.0.0.1", files=True), base_url=HERE, follow_redirects=False
+    )
 
 
 @pytest.fixture
@@ -64,7 +66,9 @@ def test_a_link_leads_to_the_file(client: TestClient, run: Path) -> None:
     assert not re.search(r"[ ()]", link(run))  # which would end a link in Markdown
 
 
-def test_rasters_and_packages_are_downloaded_pictures_and_reports_opened(client: TestClient, run: Path) -> None:
+def test_rasters_and_packages_are_downloaded_pictures_and_reports_opened(
+    client: TestClient, run: Path
+) -> None:
     wanted = {
         "classes.tif": ("attachment", "image/tiff; application=geotiff"),
         "landcover.gpkg": ("attachment", "application/geopackage+sqlite3"),
@@ -87,7 +91,9 @@ def test_a_range_of_a_raster_is_read_alone(client: TestClient, run: Path) -> Non
     assert part.status_code == 206
     assert part.headers["content-range"] == "bytes 250-259/10240"
     assert part.content == bytes([250, 251, 252, 253, 254, 255, 0, 1, 2, 3])
-    assert client.get(link(run / "classes.tif"), headers={"range": "bytes=99999-"}).status_code == 416
+    assert (
+        client.get(link(run / "classes.tif"), headers={"range": "bytes=99999-"}).status_code == 416
+    )
 
 
 def test_a_page_of_a_run_runs_no_script_beside_the_api(client: TestClient, run: Path) -> None:
@@ -103,7 +109,9 @@ def test_a_page_of_a_run_runs_no_script_beside_the_api(client: TestClient, run: 
         assert "access-control-allow-origin" not in headers
 
 
-def test_a_folder_lists_its_products_with_sizes_and_nothing_else(client: TestClient, run: Path) -> None:
+def test_a_folder_lists_its_products_with_sizes_and_nothing_else(
+    client: TestClient, run: Path
+) -> None:
     bare = link(run).rstrip("/")
     assert client.get(bare).headers["location"] == link(run).removeprefix(HERE)
     page = client.get(link(run)).text
@@ -184,16 +192,22 @@ def test_links_are_followed_before_it_is_decided(run: Path) -> None:
     assert status(address_of(outside / "areas.csv")) == 404
 
 
-def test_data_roots_bind_files_as_they_bind_forms(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_roots_bind_files_as_they_bind_forms(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(run.parent / "private"))
     assert status(address_of(run / "classes.tif")) == 404
     monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", f"{run.parent / 'private'}:{run}")
     assert status(address_of(run / "classes.tif")) == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:4200", "127.0.0.1.evil.example", "10.0.0.1:4200", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:4200", "127.0.0.1.evil.example", "10.0.0.1:4200", ""]
+)
 @pytest.mark.parametrize("path", ["/files/", "/api/flow_runs/filter", "/"])
-def test_a_name_that_was_made_to_lead_here_is_refused(client: TestClient, host: str, path: str) -> None:
+def test_a_name_that_was_made_to_lead_here_is_refused(
+    client: TestClient, host: str, path: str
+) -> None:
     """Or a page of the internet could ask Prefect to run things, by DNS rebinding."""
     assert client.get(path, headers={"host": host}).status_code == 400
 
@@ -207,7 +221,7 @@ def test_this_machines_own_names_are_let_in(client: TestClient, host: str) -> No
 def test_switched_off_there_are_no_addresses_and_no_marks(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = TestClient(guarded(prefect, "127.0.0.1", files=False), base_url=HERE)
+    without = TestClient(guard_app(prefect, "127.0.0.1", files=False), base_url=HERE)
     assert without.get(link(run / "classes.tif")).text == "Prefect"
     for value in ("off", ""):
         monkeypatch.setenv("LANDWEAVE_FILES", value)

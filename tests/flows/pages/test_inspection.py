@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flows.pages.inspection import Inspection, band_rows, estimates, facts, inspect, picture, seconds_on
+from flows.pages.inspection import (
+    Inspection,
+    band_rows,
+    estimates,
+    facts,
+    inspect,
+    picture,
+    seconds_on,
+)
 from flows.requests.request import Request
 from flows.requests.source import Source
 from segmentation.classical.rules import Rules
@@ -16,7 +24,9 @@ from tiling.errors import InputError
 
 
 def looked_at(scene: Path) -> Inspection:
-    return inspect(Request(source=Source(paths=(str(scene),)), out=scene.parent / "out", segmenter=Rules()))
+    return inspect(
+        Request(source=Source(paths=(str(scene),)), out=scene.parent / "out", segmenter=Rules())
+    )
 
 
 def test_a_sound_scene_is_told_in_facts_and_costs(tmp_path: Path) -> None:

@@ -32,13 +32,19 @@ def test_scenes_of_one_name_in_two_folders_have_histories_of_their_own(tmp_path:
         folder.mkdir()
     (tmp_path / "link").symlink_to(one)
     assert key_of("Tal 2024", one) != key_of("Tal 2024", other)
-    assert key_of("Tal 2024", one) == key_of("Tal 2024", tmp_path / "link") == key_of("Tal 2024", one / ".." / "one")
+    assert (
+        key_of("Tal 2024", one)
+        == key_of("Tal 2024", tmp_path / "link")
+        == key_of("Tal 2024", one / ".." / "one")
+    )
     assert key_of("Tal 2024", one).startswith("tal-2024-")
 
 
 def test_areas_stand_in_their_order_with_their_colours() -> None:
     colours = {"Water": "#3b7dd8", "Forest": "#2f7d3b"}
-    rows = areas_table([("Water", 12.34, 0.1), ("Forest", 1234.5, 0.9), ("a|b", 0.1, 0.0)], colours).splitlines()[2:]
+    rows = areas_table(
+        [("Water", 12.34, 0.1), ("Forest", 1234.5, 0.9), ("a|b", 0.1, 0.0)], colours
+    ).splitlines()[2:]
     assert rows == [
         f"| ![#2f7d3b]({square('#2f7d3b')}) | Forest | 1,234.5 | 90.0 % |",
         f"| ![#3b7dd8]({square('#3b7dd8')}) | Water | 12.3 | 10.0 % |",
@@ -46,13 +52,17 @@ def test_areas_stand_in_their_order_with_their_colours() -> None:
     ]
 
 
-def test_files_are_linked_where_they_have_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_linked_where_they_have_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "report.html"
     file.write_text("x" * 5000)
     monkeypatch.setenv("LANDWEAVE_FILES", "off")
     assert file_table([file]).splitlines()[2] == "| `report.html` | report | 5 kB |"
     monkeypatch.setenv("LANDWEAVE_FILES", "https://gis.example/files")
-    assert f"| [report.html](https://gis.example/files{file}) | report | 5 kB |" in file_table([file])
+    assert f"| [report.html](https://gis.example/files{file}) | report | 5 kB |" in file_table(
+        [file]
+    )
 
 
 def test_every_scene_leads_to_its_files_and_says_what_came_of_it(
@@ -65,7 +75,10 @@ def test_every_scene_leads_to_its_files_and_says_what_came_of_it(
     table = scene_table(Catalogue("Valley", (entry("may", "2024-05-01"), failed)), tmp_path)
     last, first = table.splitlines()[2:]
     assert last == "| june | 2024-06-01 |  |  | failed: name its bands under “Band names” red=1 |"
-    ways = f"[files](http://h/files{tmp_path}/may/) · [picture](http://h/files{tmp_path}/may/quicklook.png)"
+    ways = (
+        f"[files](http://h/files{tmp_path}/may/) · "
+        f"[picture](http://h/files{tmp_path}/may/quicklook.png)"
+    )
     assert first == f"| may | 2024-05-01 | 100.0 | {ways} | done |"
 
 
@@ -91,7 +104,14 @@ def test_the_picture_of_an_index_has_its_colours(tmp_path: Path) -> None:
     values[:, 10:] = 1.0
     place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(5e5, 5e6, 10, 10)}
     with rasterio.open(
-        tmp_path / "NDVI.tif", "w", driver="GTiff", height=20, width=30, count=1, dtype="float32", **place
+        tmp_path / "NDVI.tif",
+        "w",
+        driver="GTiff",
+        height=20,
+        width=30,
+        count=1,
+        dtype="float32",
+        **place,
     ) as target:
         target.write(values, 1)
     with Image.open(draw_index(tmp_path / "NDVI.tif")) as opened:

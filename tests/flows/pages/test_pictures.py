@@ -29,7 +29,8 @@ def rgb(colour: str) -> np.ndarray:
 
 @pytest.fixture
 def quicklook(tmp_path: Path) -> Path:
-    """An image of any colours, left, and a map of the legend's, right, one of them rare; far too large for a page."""
+    """An image of any colours, left, and a map of the legend's, right, one of them rare; far too
+    large for a page."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (600, 600, 3), np.uint8)
     coarse = np.array([rgb(colour) for colour in LEGEND])[
@@ -45,7 +46,9 @@ def test_the_legend_keeps_its_colours_in_a_small_picture(quicklook: Path) -> Non
     uri = data_uri(quicklook, colours=LEGEND)
     assert len(uri) <= LONGEST_URI
     shown = read_back(uri)
-    place = shown[50 * len(shown) // 700 + 3 : 650 * len(shown) // 700 - 3, 630 * shown.shape[1] // 1220 :]
+    place = shown[
+        50 * len(shown) // 700 + 3 : 650 * len(shown) // 700 - 3, 630 * shown.shape[1] // 1220 :
+    ]
     place = place[:, : -(shown.shape[1] // 120)]
     known = {tuple(rgb(colour)) for colour in LEGEND}
     told = np.array([tuple(pixel) in known for pixel in place.reshape(-1, 3)])

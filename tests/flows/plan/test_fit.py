@@ -45,15 +45,23 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def request(scene: Path, out: Path, bundle: Path, **changes: object) -> Request:
     return Request(
-        source=Source(paths=(str(scene),)), out=out, segmenter=Network(bundle=str(bundle), device="cpu"), **changes
+        source=Source(paths=(str(scene),)),
+        out=out,
+        segmenter=Network(bundle=str(bundle), device="cpu"),
+        **changes,
     )  # type: ignore[arg-type]
 
 
-def test_an_offset_nobody_applied_is_refused_and_nothing_is_written(bundle: Path, tmp_path: Path) -> None:
+def test_an_offset_nobody_applied_is_refused_and_nothing_is_written(
+    bundle: Path, tmp_path: Path
+) -> None:
     pixels = draw_pixels(96, 96, seed=1)
-    shifted = write_scene(tmp_path / "shifted.tif", np.where(pixels > 0, pixels + 1000, 0).astype(np.uint16))
+    shifted = write_scene(
+        tmp_path / "shifted.tif", np.where(pixels > 0, pixels + 1000, 0).astype(np.uint16)
+    )
     with pytest.raises(
-        InputError, match=r"^shifted: test: its values lie 0\.1 too high .* insist with --preflight warn$"
+        InputError,
+        match=r"^shifted: test: its values lie 0\.1 too high .* insist with --preflight warn$",
     ):
         pipeline.run(request(shifted, tmp_path / "run", bundle))
     assert not (tmp_path / "run").exists()
@@ -69,7 +77,9 @@ def test_whoever_insists_gets_the_map_and_the_warning(bundle: Path, tmp_path: Pa
     assert (tmp_path / "run" / "classes.tif").exists()
 
 
-def test_a_scene_without_a_valid_pixel_is_told_of_beside_its_empty_map(bundle: Path, tmp_path: Path) -> None:
+def test_a_scene_without_a_valid_pixel_is_told_of_beside_its_empty_map(
+    bundle: Path, tmp_path: Path
+) -> None:
     empty = write_scene(tmp_path / "empty.tif", np.zeros((len(BANDS), 64, 64), np.uint16))
     plan = make_plan(request(empty, tmp_path / "run", bundle))
     assert plan.warnings == ("empty shows no valid pixel; check its no data and mask",)
@@ -91,9 +101,12 @@ def test_a_picture_of_eight_bits_makes_no_map_of_rules_under_the_usual_scale_and
 ) -> None:
     picture = np.random.default_rng(0).integers(1, 256, (4, side, side)).astype(np.uint8)
     scene = write_scene(tmp_path / "picture.tif", picture)
-    asked = Request(source=Source(paths=(str(scene),), scale=0.0001), out=tmp_path / "run", segmenter=Rules())
+    asked = Request(
+        source=Source(paths=(str(scene),), scale=0.0001), out=tmp_path / "run", segmenter=Rules()
+    )
     with pytest.raises(
-        InputError, match=r"^picture: .* reflectance of 0\.0\d+ .* no --scale undoes that: train a model"
+        InputError,
+        match=r"^picture: .* reflectance of 0\.0\d+ .* no --scale undoes that: train a model",
     ):
         pipeline.run(asked)
     assert not (tmp_path / "run").exists()

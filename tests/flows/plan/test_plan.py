@@ -22,7 +22,9 @@ from tests.scenes import draw_scene
 from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
 
-pytest.importorskip("openvino", reason="what may be chosen instead of torch; the dev dependencies have it")
+pytest.importorskip(
+    "openvino", reason="what may be chosen instead of torch; the dev dependencies have it"
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,8 @@ def scene(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repaid(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets from how many pixels another runtime is worth its start; from those of the scene unless it is called."""
+    """Sets from how many pixels another runtime is worth its start; from those of the scene unless
+    it is called."""
 
     def from_(pixels: int) -> None:
         monkeypatch.setattr(runtimes, "REPAYS", pixels)
@@ -74,11 +77,18 @@ def test_the_engine_is_chosen_once_and_written_down(
     repaid(10**9)  # another time it would be torch
     again = pipeline.run(request(scene, tmp_path / "run", bundle)).record
     assert again["segmenter"] == first["segmenter"]
-    assert {part: part.stat().st_mtime_ns for part in (tmp_path / "run" / "parts").glob("*.tif")} == parts
-    assert pipeline.run(request(scene, tmp_path / "new", bundle)).record["segmenter"]["runtime"] == "torch"
+    assert {
+        part: part.stat().st_mtime_ns for part in (tmp_path / "run" / "parts").glob("*.tif")
+    } == parts
+    assert (
+        pipeline.run(request(scene, tmp_path / "new", bundle)).record["segmenter"]["runtime"]
+        == "torch"
+    )
 
 
-def test_a_plan_says_which(scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]) -> None:
+def test_a_plan_says_which(
+    scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]
+) -> None:
     assert "runtime=openvino" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
     repaid(96 * 80 + 1)
     assert "runtime=torch" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
@@ -89,7 +99,9 @@ def test_parts_serve_whoever_names_the_engine_that_was_chosen(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], named: str
 ) -> None:
     repaid(1 if named == "openvino" else 10**9)
-    chosen, asked = (make_plan(request(scene, tmp_path, bundle, runtime)) for runtime in ("auto", named))
+    chosen, asked = (
+        make_plan(request(scene, tmp_path, bundle, runtime)) for runtime in ("auto", named)
+    )
     assert [chosen.part_key(shard, {}) for shard in chosen.shards] == [
         asked.part_key(shard, {}) for shard in asked.shards
     ]
@@ -98,7 +110,8 @@ def test_parts_serve_whoever_names_the_engine_that_was_chosen(
 def test_the_choice_does_not_follow_from_how_a_scene_is_cut(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]
 ) -> None:
-    """It is the whole scene that counts, though only a corner of it is asked for, in small shards."""
+    """It is the whole scene that counts, though only a corner of it is asked for, in small
+    shards."""
     geobox = make_plan(request(scene, tmp_path, bundle)).scene.geobox
     frame = geopandas.GeoDataFrame(geometry=[geobox[:10, :10].extent.geom], crs=str(geobox.crs))
     frame.to_file(tmp_path / "corner.gpkg")
@@ -108,15 +121,24 @@ def test_the_choice_does_not_follow_from_how_a_scene_is_cut(
 
 
 def test_what_speaks_against_an_engine_is_a_warning(
-    scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    scene: Path,
+    bundle: Path,
+    tmp_path: Path,
+    repaid: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    monkeypatch.setattr(
+        runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3)
+    )
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
-    runtimes._made.cache_clear()
+    runtimes._load_engine.cache_clear()
     for _ in range(2):  # again on resume
         record = pipeline.run(request(scene, tmp_path / "run", bundle)).record
         assert record["segmenter"]["runtime"] == "torch"
-        assert any("other labels than torch with bundle test, and is not used" in told for told in record["warnings"])
+        assert any(
+            "other labels than torch with bundle test, and is not used" in told
+            for told in record["warnings"]
+        )
 
 
 class TwoWorkers(ThisProcess):
@@ -129,7 +151,7 @@ class TwoWorkers(ThisProcess):
         answers = {"one": function()}
         with self.elsewhere.context() as there:
             there.setitem(runtimes.PACKAGES, "openvino", ("surely-not-installed",))
-            runtimes._made.cache_clear()
+            runtimes._load_engine.cache_clear()
             try:
                 answers["two"] = function()
             except Exception as error:  # as Dask hands it over
@@ -138,12 +160,17 @@ class TwoWorkers(ThisProcess):
 
 
 def test_a_worker_without_it_is_named_with_the_mend(
-    scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    scene: Path,
+    bundle: Path,
+    tmp_path: Path,
+    repaid: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with open_run(tmp_path / "run") as folder:
         plan = pipeline.prepare(request(scene, tmp_path / "run", bundle), folder)
         message = (
-            r"^worker two cannot say what they compute with: runtime openvino needs surely-not-installed, which is not "
+            r"^worker two cannot say what they compute with: runtime openvino needs "
+            r"surely-not-installed, which is not "
             r"installed; pip install 'landweave\[openvino\]' or leave runtime out$"
         )
         with pytest.raises(InputError, match=message):

@@ -25,7 +25,7 @@ from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, save
 from segmentation.networks.architectures import build, stride_of
 from segmentation.networks.receptive_field import support, taper
-from segmentation.networks.restore import trained
+from segmentation.networks.restore import load_for_inference
 from segmentation.synthetic.landscape import Landscape
 from segmentation.synthetic.materials import BANDS as LANDSCAPE
 from segmentation.training.recipe import Recipe
@@ -41,7 +41,11 @@ WHOLE_CHIP: dict[str, dict[str, Any]] = {
         "encoder": DEMO_ENCODER,
         "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
     },
-    "mit": {"architecture": "segformer", "encoder": "mit_b0", "options": {"decoder_segmentation_channels": 16}},
+    "mit": {
+        "architecture": "segformer",
+        "encoder": "mit_b0",
+        "options": {"decoder_segmentation_channels": 16},
+    },
 }
 TILE, MARGIN, STRIDE = 64, 32, 32
 
@@ -60,7 +64,9 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def run(scene: Path, out: Path, bundle: Bundle, *, on: Cluster = HERE, **options: Any) -> Path:
     network = Network(bundle=str(bundle.folder), device="cpu")
     options = {"products": ("classes", "confidence"), "min_area": 0, **options}
-    request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=network, preflight="warn", **options)
+    request = Request(
+        source=Source(paths=(str(scene),)), out=out, segmenter=network, preflight="warn", **options
+    )
     pipeline.run(request, on=on)
     return out
 
@@ -72,7 +78,10 @@ def test_a_blended_map_does_not_depend_on_the_shard(
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
     scene = draw_scene(folder / "scene.tif", height, width)
-    whole, cut = (run(scene, folder / name, bundle, shard=size) for name, size in (("whole", 4096), ("cut", shard)))
+    whole, cut = (
+        run(scene, folder / name, bundle, shard=size)
+        for name, size in (("whole", 4096), ("cut", shard))
+    )
     for name in ("classes.tif", "confidence.tif"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
@@ -86,7 +95,9 @@ def test_nor_on_the_area_of_interest(tmp_path: Path, bundle: Bundle) -> None:
     for name in ("classes.tif", "confidence.tif"):
         with rasterio.open(part / name) as clipped, rasterio.open(whole / name) as full:
             window = rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
-            assert np.array_equal(clipped.read(1), full.read(1, window=window.round_offsets().round_lengths()))
+            assert np.array_equal(
+                clipped.read(1), full.read(1, window=window.round_offsets().round_lengths())
+            )
             assert clipped.width < full.width / 3
 
 
@@ -95,21 +106,33 @@ OTHERS = ("manet", "fpn", "pspnet", "pan", "deeplabv3", "deeplabv3plus", "uperne
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", OTHERS)
-def test_neither_does_the_map_of_any_network_that_sees_its_whole_chip(tmp_path: Path, architecture: str) -> None:
+def test_neither_does_the_map_of_any_network_that_sees_its_whole_chip(
+    tmp_path: Path, architecture: str
+) -> None:
     encoder = "tu-vit_tiny_patch16_224" if architecture == "dpt" else DEMO_ENCODER
     stride = stride_of(build(a_card(architecture=architecture, encoder=encoder, options={})))
     shape = {"stride": stride, "tile": max(64, stride), "margin": max(32, stride)}
-    bundle = a_bundle(tmp_path / "b", architecture=architecture, encoder=encoder, options={}, support=None, **shape)
-    assert support(trained(bundle), 3, stride=stride) is None
+    bundle = a_bundle(
+        tmp_path / "b",
+        architecture=architecture,
+        encoder=encoder,
+        options={},
+        support=None,
+        **shape,
+    )
+    assert support(load_for_inference(bundle), 3, stride=stride) is None
     scene = draw_scene(tmp_path / "scene.tif", 90, 9 * shape["tile"])
-    whole, cut = (run(scene, tmp_path / name, bundle, shard=size) for name, size in (("whole", 4096), ("cut", 1)))
+    whole, cut = (
+        run(scene, tmp_path / name, bundle, shard=size)
+        for name, size in (("whole", 4096), ("cut", 1))
+    )
     for name in ("classes.tif", "confidence.tif"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
     parts = [len(list((folder / "parts").glob("*.tif"))) for folder in (whole, cut)]
     assert parts[0] == 1 < parts[1]
 
 
-# ------------------------------------------------------------------------------------------- networks that look so far
+# ------------------------------------------------------------------------ networks that look so far
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +149,8 @@ def test_a_map_of_cut_chips_does_not_depend_on_the_shard(
     scene = draw_scene(folder / "scene.tif", height, width)
     options: dict[str, Any] = {"products": ("classes", "confidence", "probabilities")}
     whole, cut = (
-        run(scene, folder / name, finite, shard=size, **options) for name, size in (("whole", 4096), ("cut", shard))
+        run(scene, folder / name, finite, shard=size, **options)
+        for name, size in (("whole", 4096), ("cut", shard))
     )
     for name in ("classes.tif", "confidence.tif", "probabilities.tif"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
@@ -145,7 +169,7 @@ def test_nor_on_who_computes_it(tmp_path: Path, finite: Bundle, kind: str) -> No
         assert (alone / name).read_bytes() == (together / name).read_bytes()
 
 
-# ------------------------------------------------------------------------------------------------------------ blending
+# ----------------------------------------------------------------------------------------- blending
 
 
 def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bundle: Bundle) -> None:
@@ -154,17 +178,25 @@ def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bund
     network = Network(bundle=str(bundle.folder), device="cpu")
     plan = make_plan(
         Request(
-            source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=network, preflight="warn", min_area=0
+            source=Source(paths=(str(scene),)),
+            out=tmp_path / "out",
+            segmenter=network,
+            preflight="warn",
+            min_area=0,
         )
     )
     (shard,) = plan.shards
     total, weight = np.zeros((4, 150, 130)), np.zeros((150, 130))
     weights = np.multiply.outer(*[taper(TILE + 2 * MARGIN, MARGIN).astype(float)] * 2)
     ready = runtimes.engine(bundle, "cpu", "torch")
-    for tile, chip in zip(shard.tiles, read_ahead(plan.scene, plan.bands, shard.tiles), strict=True):
-        shares = engine._probabilities(ready, engine.Wish(), [chip])[0].numpy()
+    for tile, chip in zip(
+        shard.tiles, read_ahead(plan.scene, plan.bands, shard.tiles), strict=True
+    ):
+        shares = engine._probabilities(ready, engine.InferenceOptions(), [chip])[0].numpy()
         here = tile.chip & shard.core
-        total[:, *here.within(shard.core)] += (np.log(shares.astype(float)) * weights)[:, *here.within(tile.chip)]
+        total[:, *here.within(shard.core)] += (np.log(shares.astype(float)) * weights)[
+            :, *here.within(tile.chip)
+        ]
         weight[here.within(shard.core)] += weights[here.within(tile.chip)]
     mean = np.exp(total / weight)
     mean /= mean.sum(0)
@@ -176,13 +208,17 @@ def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bund
     assert (confidence[~valid] == 255).all()
 
 
-def changes_on_lines(classes: npt.NDArray[np.uint8], tile: int = TILE) -> tuple[float, float, float]:
-    """Share of neighbours with different labels across tile lines, and across all other lines of pixels; and the
-    standard error of the first."""
+def changes_on_lines(
+    classes: npt.NDArray[np.uint8], tile: int = TILE
+) -> tuple[float, float, float]:
+    """Share of neighbours with different labels across tile lines, and across all other lines of
+    pixels; and the standard error of the first."""
     on, off = [], []
     for grid in (classes, classes.T):
         both = (grid[1:] > 0) & (grid[:-1] > 0)
-        changed = [np.mean(row[valid]) for row, valid in zip(grid[1:] != grid[:-1], both, strict=True)]
+        changed = [
+            np.mean(row[valid]) for row, valid in zip(grid[1:] != grid[:-1], both, strict=True)
+        ]
         lines = np.arange(1, len(grid)) % tile == 0
         on += [share for share, line in zip(changed, lines, strict=True) if line]
         off += [share for share, line in zip(changed, lines, strict=True) if not line]
@@ -190,11 +226,16 @@ def changes_on_lines(classes: npt.NDArray[np.uint8], tile: int = TILE) -> tuple[
 
 
 def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: Bundle) -> None:
-    """With random weights, of which each chip makes something else; of a trained network's lines nothing is left."""
+    """With random weights, of which each chip makes something else; of a trained network's lines
+    nothing is left."""
     scene = draw_scene(tmp_path / "scene.tif", 384, 384)
     blended = changes_on_lines(read(run(scene, tmp_path / "blended", bundle) / "classes.tif"))
-    finite = bundle.card.network.model_copy(update={"support": Support(1, 1, 1, 1)})  # as if it looked no further
-    cut_bundle = save(tmp_path / "cut-bundle", bundle.card.model_copy(update={"model": finite}), bundle.weights())
+    finite = bundle.card.network.model_copy(
+        update={"support": Support(1, 1, 1, 1)}
+    )  # as if it looked no further
+    cut_bundle = save(
+        tmp_path / "cut-bundle", bundle.card.model_copy(update={"model": finite}), bundle.weights()
+    )
     cut = changes_on_lines(read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"))
     assert blended[0] / blended[1] < 0.8 * cut[0] / cut[1]
 
@@ -210,15 +251,27 @@ def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: B
     ],
 )
 def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
-    tmp_path: Path, architecture: str, encoder: str, options: dict[str, Any], steps: int, accuracy: float, errors: int
+    tmp_path: Path,
+    architecture: str,
+    encoder: str,
+    options: dict[str, Any],
+    steps: int,
+    accuracy: float,
+    errors: int,
 ) -> None:
     """At most 1.2 times as many changes as elsewhere; where the same chips are cut there are more.
 
-    DeepLabV3, whose maps hold a fifth of the changes, so that ten lines tell little, is allowed their standard error.
+    DeepLabV3, whose maps hold a fifth of the changes, so that ten lines tell little, is allowed
+    their standard error.
     """
     learnt, truth = Landscape(5).read(0, 0, 512, 512)
     labelled = Labelled(
-        learnt, np.ones(truth.shape, bool), truth, np.full(truth.shape, TRAIN, np.uint8), (1e-4,) * 6, (0.0,) * 6
+        learnt,
+        np.ones(truth.shape, bool),
+        truth,
+        np.full(truth.shape, TRAIN, np.uint8),
+        (1e-4,) * 6,
+        (0.0,) * 6,
     )
     legend = LAND_COVER.subset(*np.unique(truth).tolist())
     found = train_network(
@@ -229,11 +282,16 @@ def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
     network, (pixels, truth) = found.card.network, Landscape(6).read(0, 0, 768, 768)
     assert (network.support, network.tile, network.margin) == (None, 128, 32)
     scene = write_scene(tmp_path / "scene.tif", pixels)
-    classes = read(run(scene, tmp_path / "blended", save(tmp_path / "b", found.card, found.state)) / "classes.tif")
+    classes = read(
+        run(scene, tmp_path / "blended", save(tmp_path / "b", found.card, found.state))
+        / "classes.tif"
+    )
     assert np.mean(classes == truth) > accuracy
     on, off, error = changes_on_lines(classes, network.tile)
     assert on - errors * error <= 1.2 * off
     finite = network.model_copy(update={"support": Support(1, 1, 1, 1)})
     cut_bundle = save(tmp_path / "c", found.card.model_copy(update={"model": finite}), found.state)
-    on, off, error = changes_on_lines(read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"), network.tile)
+    on, off, error = changes_on_lines(
+        read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"), network.tile
+    )
     assert on - errors * error > 1.2 * off

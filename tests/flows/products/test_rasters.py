@@ -34,7 +34,9 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Network(bundle=str(bundle.folder), device="cpu")
 
 
-def request_for(scene: Path, out: Path, segmenter: Segmenter, *products: Product, aoi: str = "") -> Request:
+def request_for(
+    scene: Path, out: Path, segmenter: Segmenter, *products: Product, aoi: str = ""
+) -> Request:
     source = Source(paths=(str(scene),))
     wishes = {"products": products, "aoi": aoi, "shard": 128, "preflight": "warn", "min_area": 0}
     return Request(source=source, out=out, segmenter=segmenter, **wishes)
@@ -45,7 +47,9 @@ def test_probabilities_of_all_classes_agree_with_labels_confidence_entropy_and_m
 ) -> None:
     scene, out = draw_scene(tmp_path / "scene.tif", 300, 260), tmp_path / "out"
     published = pipeline.run(request_for(scene, out, network, "confidence", *MEASURES))
-    assert {f"{name}.tif" for name in ("classes", "confidence", *MEASURES)} <= {path.name for path in published.files}
+    assert {f"{name}.tif" for name in ("classes", "confidence", *MEASURES)} <= {
+        path.name for path in published.files
+    }
     classes, confidence, entropy, margin = (
         read(out / f"{name}.tif") for name in ("classes", "confidence", "entropy", "margin")
     )
@@ -63,7 +67,10 @@ def test_probabilities_of_all_classes_agree_with_labels_confidence_entropy_and_m
     assert np.abs(shares.sum(0) - 100).max() <= 2  # four numbers, each rounded
     assert np.array_equal(shares.max(0), confidence[valid])
     values = np.array(network.legend.values)
-    assert (np.take_along_axis(shares, np.searchsorted(values, classes[valid])[None], 0)[0] == shares.max(0)).all()
+    assert (
+        np.take_along_axis(shares, np.searchsorted(values, classes[valid])[None], 0)[0]
+        == shares.max(0)
+    ).all()
     first, second = np.sort(shares, 0)[[-1, -2]]
     assert np.abs(margin[valid] - (first - second)).max() <= 1
     exact = -np.sum(shares / 100 * np.log(np.maximum(shares, 1) / 100), 0) / np.log(4)
@@ -77,15 +84,23 @@ def test_measures_do_not_depend_on_the_area_of_interest(tmp_path: Path, network:
     triangle = shapely.Polygon([(500_111, 5_299_812), (500_804, 5_299_433), (500_322, 5_298_801)])
     geopandas.GeoDataFrame(geometry=[triangle], crs="EPSG:32633").to_file(tmp_path / "aoi.gpkg")
     pipeline.run(request_for(scene, tmp_path / "whole", network, *MEASURES))
-    pipeline.run(request_for(scene, tmp_path / "part", network, *MEASURES, aoi=str(tmp_path / "aoi.gpkg")))
+    pipeline.run(
+        request_for(scene, tmp_path / "part", network, *MEASURES, aoi=str(tmp_path / "aoi.gpkg"))
+    )
     for name in MEASURES:
         with (
             rasterio.open(tmp_path / f"part/{name}.tif") as part,
             rasterio.open(tmp_path / f"whole/{name}.tif") as full,
         ):
-            inside = rasterio.features.geometry_mask([triangle], part.shape, part.transform, invert=True)
-            window = rasterio.windows.from_bounds(*part.bounds, transform=full.transform).round_offsets()
-            assert np.array_equal(part.read(), np.where(inside, full.read(window=window.round_lengths()), 255))
+            inside = rasterio.features.geometry_mask(
+                [triangle], part.shape, part.transform, invert=True
+            )
+            window = rasterio.windows.from_bounds(
+                *part.bounds, transform=full.transform
+            ).round_offsets()
+            assert np.array_equal(
+                part.read(), np.where(inside, full.read(window=window.round_lengths()), 255)
+            )
             assert part.descriptions == full.descriptions
 
 
@@ -112,7 +127,10 @@ def test_they_are_computed_and_kept_only_when_asked_for(tmp_path: Path, network:
 
     plain = key(*PRODUCTS)
     assert key("classes") == plain
-    assert len({plain, key("entropy"), key("margin"), key("entropy", "margin"), key("probabilities")}) == 5
+    assert (
+        len({plain, key("entropy"), key("margin"), key("entropy", "margin"), key("probabilities")})
+        == 5
+    )
     assert key("margin", "entropy") == key("entropy", "margin")
     pipeline.run(request_for(scene, out, network, *PRODUCTS))
     (part,) = (out / "parts").glob("r*.tif")
@@ -124,7 +142,10 @@ def test_a_method_without_probabilities_is_named(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 60, 60)
     with pytest.raises(
         ValueError,
-        match=r"^rules decides without probabilities; leave probabilities, margin out of --products or choose",
+        match=r"^rules decides without probabilities; leave probabilities, margin out of "
+        r"--products or choose",
     ) as refusal:
-        pipeline.run(request_for(scene, tmp_path / "out", Rules(), "classes", "margin", "probabilities"))
+        pipeline.run(
+            request_for(scene, tmp_path / "out", Rules(), "classes", "margin", "probabilities")
+        )
     assert type(refusal.value).__name__ == InputError.__name__

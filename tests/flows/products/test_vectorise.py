@@ -49,7 +49,8 @@ def test_any_class_raster_becomes_polygons_with_its_names(mask: Path, tmp_path: 
     assert vectorise(mask, tmp_path / "a.fgb", ThisProcess()) == 6
     found = geopandas.read_file(tmp_path / "a.fgb")
     assert sorted(zip(found.class_id, found.class_name, found.n_pixels, strict=True)) == [
-        (0, "Sea", 1), (0, "Sea", 1), (0, "Sea", 3), (7, "Dry land", 1), (7, "Dry land", 3), (300, "300", 3),
+        (0, "Sea", 1), (0, "Sea", 1), (0, "Sea", 3), (7, "Dry land", 1), (7, "Dry land", 3), (300,
+        "300", 3),
     ]  # fmt: skip
     assert found.union_all().equals(shapely.box(5e5, 5e6 - 30, 5e5 + 40, 5e6))
 
@@ -72,8 +73,13 @@ def test_the_side_of_a_pixel_is_measured_on_the_ground(mask: Path) -> None:
 
 def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> None:
     west, north = 5e5, 5e6
-    boxes = [shapely.box(west, north - 20, west + 20, north), shapely.box(west + 30, north - 30, west + 60, north)]
-    frame = geopandas.GeoDataFrame({"fid": [5, 6], "name": ["a", None]}, geometry=boxes, crs="EPSG:32633")
+    boxes = [
+        shapely.box(west, north - 20, west + 20, north),
+        shapely.box(west + 30, north - 30, west + 60, north),
+    ]
+    frame = geopandas.GeoDataFrame(
+        {"fid": [5, 6], "name": ["a", None]}, geometry=boxes, crs="EPSG:32633"
+    )
     frame.to_crs("EPSG:4326").to_file(tmp_path / "zones.geojson")
     layer, table, _ = zones(mask, tmp_path / "zones.geojson", tmp_path / "out.gpkg")
     found = geopandas.read_file(layer, layer="zones")
@@ -81,7 +87,9 @@ def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> N
     assert (found["name"][0], found["name"].isna()[1]) == ("a", True)
     assert found["mapped_share"].tolist() == pytest.approx([1, 1 / 3], abs=1e-6)
     assert found["sea_share"].tolist() == pytest.approx([0.75, 1 / 3], abs=1e-6)
-    assert (found["sea_m2"] + found["dry_land_m2"]).tolist() == pytest.approx(found["mapped_m2"].tolist())
+    assert (found["sea_m2"] + found["dry_land_m2"]).tolist() == pytest.approx(
+        found["mapped_m2"].tolist()
+    )
     with open(table, encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
     assert [float(row["sea_m2"]) for row in rows] == found["sea_m2"].tolist()
@@ -89,12 +97,23 @@ def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> N
 
 def test_regions_are_cut_along_zones_and_carry_their_columns(mask: Path, tmp_path: Path) -> None:
     west, north = 5e5, 5e6
-    boxes = [shapely.box(west + 20, north - 30, west + 40, north), shapely.box(west, north - 30, west + 30, north)]
-    frame = geopandas.GeoDataFrame({"name": ["east", None], "class_id": [8, 9]}, geometry=boxes, crs="EPSG:32633")
+    boxes = [
+        shapely.box(west + 20, north - 30, west + 40, north),
+        shapely.box(west, north - 30, west + 30, north),
+    ]
+    frame = geopandas.GeoDataFrame(
+        {"name": ["east", None], "class_id": [8, 9]}, geometry=boxes, crs="EPSG:32633"
+    )
     frame.to_file(tmp_path / "zones.gpkg")
     assert vectorise(mask, tmp_path / "a.gpkg", ThisProcess(), zones=tmp_path / "zones.gpkg") == 7
     found = geopandas.read_file(tmp_path / "a.gpkg", layer="landcover")
-    rows = zip(found["zone_class_id"], found["class_id"], found["class_name"], found["n_pixels"], strict=True)
+    rows = zip(
+        found["zone_class_id"],
+        found["class_id"],
+        found["class_name"],
+        found["n_pixels"],
+        strict=True,
+    )
     assert sorted(rows) == [
         (8, 0, "Sea", 1), (8, 0, "Sea", 1), (8, 7, "Dry land", 3), (8, 300, "300", 1),
         (9, 0, "Sea", 3), (9, 7, "Dry land", 1), (9, 300, "300", 2),
@@ -139,12 +158,13 @@ def test_two_indices_that_differ_in_capitals_only_cannot_both_have_a_column() ->
         index_columns(["BAI", "BaI"])
 
 
-# --------------------------------------------------------------------------------------------------------- command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def write_plain(path: Path, values: np.ndarray, **settings: object) -> Path:
     with rasterio.open(
-        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=1, dtype=values.dtype,
+        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=1,
+        dtype=values.dtype,
         crs="EPSG:32633", transform=Affine(10, 0, 5e5, 0, -10, 5e6), **settings,
     ) as target:  # fmt: skip
         target.write(values, 1)
@@ -158,19 +178,32 @@ def test_measurements_are_no_classes_unless_someone_insists(landweave: Run, tmp_
     assert status == 2
     assert "levels.tif looks like measurements, not classes: 100 values" in err
     assert not (tmp_path / "a.fgb").exists()
-    assert landweave("vectorise", levels, "--out", tmp_path / "a.fgb", "--any-values", "--workers", 0)[0] == 0
-    regions = np.kron(np.arange(144).reshape(12, 12), np.ones((5, 5))).astype(np.uint8)  # many values, in regions
+    assert (
+        landweave("vectorise", levels, "--out", tmp_path / "a.fgb", "--any-values", "--workers", 0)[
+            0
+        ]
+        == 0
+    )
+    regions = np.kron(np.arange(144).reshape(12, 12), np.ones((5, 5))).astype(
+        np.uint8
+    )  # many values, in regions
     few = rng.integers(1, 9, (60, 60)).astype(np.uint8)  # speckle of a few classes
     for number, values in enumerate((regions, few)):
         classes = write_plain(tmp_path / f"{number}.tif", values)
-        status, _, err = landweave("vectorise", classes, "-o", tmp_path / f"new{number}" / "a.fgb", "--workers", 0)
+        status, _, err = landweave(
+            "vectorise", classes, "-o", tmp_path / f"new{number}" / "a.fgb", "--workers", 0
+        )
         assert status == 0, err
         assert (tmp_path / f"new{number}" / "a.fgb").exists()
 
 
-def test_a_smallest_area_beyond_the_raster_is_warned_of(landweave: Run, mask: Path, tmp_path: Path) -> None:
+def test_a_smallest_area_beyond_the_raster_is_warned_of(
+    landweave: Run, mask: Path, tmp_path: Path
+) -> None:
     def warnings(area: str) -> str:
-        status, _, err = landweave("vectorise", mask, "-o", tmp_path / "a.fgb", "--workers", 0, "--min-area", area)
+        status, _, err = landweave(
+            "vectorise", mask, "-o", tmp_path / "a.fgb", "--workers", 0, "--min-area", area
+        )
         assert status == 0
         return "".join(line for line in err.splitlines() if "warning" in line)
 
@@ -179,8 +212,12 @@ def test_a_smallest_area_beyond_the_raster_is_warned_of(landweave: Run, mask: Pa
 
 
 def test_zones_elsewhere_are_a_mistake(landweave: Run, mask: Path, tmp_path: Path) -> None:
-    geopandas.GeoDataFrame(geometry=[shapely.box(-99, 19, -98, 20)], crs="EPSG:4326").to_file(tmp_path / "z.geojson")
-    status, _, err = landweave("zones", mask, tmp_path / "z.geojson", "--out", tmp_path / "out.gpkg")
+    geopandas.GeoDataFrame(geometry=[shapely.box(-99, 19, -98, 20)], crs="EPSG:4326").to_file(
+        tmp_path / "z.geojson"
+    )
+    status, _, err = landweave(
+        "zones", mask, tmp_path / "z.geojson", "--out", tmp_path / "out.gpkg"
+    )
     assert status == 2
     assert "z.geojson and " in err.splitlines()[-1]
     assert "share no pixel with data" in err
@@ -189,7 +226,9 @@ def test_zones_elsewhere_are_a_mistake(landweave: Run, mask: Path, tmp_path: Pat
 
 def test_polygons_made_here_are_zones_too(landweave: Run, mask: Path, tmp_path: Path) -> None:
     vectorise(mask, tmp_path / "a.gpkg", ThisProcess())
-    status, out, err = landweave("zones", mask, tmp_path / "a.gpkg", "-o", tmp_path / "new" / "z.gpkg", "--json")
+    status, out, err = landweave(
+        "zones", mask, tmp_path / "a.gpkg", "-o", tmp_path / "new" / "z.gpkg", "--json"
+    )
     assert status == 0, err
     rows = json.loads(out)["zones"]
     assert sorted({row["zone_class_name"] for row in rows}) == ["300", "Dry land", "Sea"]

@@ -7,19 +7,25 @@ import pytest
 from flows.reports.blocks import Column, Link, Picture, Strong, Swatch, Table, clean_line, join
 
 
-@pytest.mark.parametrize("address", ["javascript:alert(1)", "JavaScript:x", "data:text/html,x", "file:///etc"])
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", "JavaScript:x", "data:text/html,x", "file:///etc"]
+)
 def test_no_address_runs_anything(address: str) -> None:
     for block in (Link, Picture):
         with pytest.raises(ValueError, match="leads nowhere"):
             block("a", address) if block is Link else block(address, "a")
 
 
-@pytest.mark.parametrize("address", ["", "a/b.tif", "./a%3Ab", "#place", "https://h/x", "data:image/png;base64,AA=="])
+@pytest.mark.parametrize(
+    "address", ["", "a/b.tif", "./a%3Ab", "#place", "https://h/x", "data:image/png;base64,AA=="]
+)
 def test_addresses_of_files_and_of_the_web_are_taken(address: str) -> None:
     assert Link("a", address).address == Picture(address, "a").address == address
 
 
-@pytest.mark.parametrize("colour", ["red", "#12345", "#1234567", "#12345g", "#123456;x:url(//h)", ""])
+@pytest.mark.parametrize(
+    "colour", ["red", "#12345", "#1234567", "#12345g", "#123456;x:url(//h)", ""]
+)
 def test_a_colour_is_a_colour(colour: str) -> None:
     with pytest.raises(ValueError, match="is no colour"):
         Swatch(colour)

@@ -27,7 +27,10 @@ def test_every_text_comes_back_and_makes_no_element(title: str, texts: list[str]
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_command_and_the_words_of_a_picture_are_text(name: str) -> None:
     page = render_html("x", [Command(f"one\n  {name}\n"), Picture("a.png", alt=name)])
-    assert Reader(page).elements == Reader(render_html("x", [Command("x"), Picture("a.png", alt="x")])).elements
+    assert (
+        Reader(page).elements
+        == Reader(render_html("x", [Command("x"), Picture("a.png", alt="x")])).elements
+    )
     assert f"one\n  {clean_text(name)}\n".replace("\r", "") in "".join(Reader(page).texts)
 
 
@@ -37,7 +40,9 @@ def test_a_page_asks_no_other_host_and_runs_nothing() -> None:
 
 
 def test_numbers_stand_right_and_heads_are_heads() -> None:
-    page = render_html("x", [Table((Column("class"), Column("ha", number=True)), (("Water", "1.0"),))])
+    page = render_html(
+        "x", [Table((Column("class"), Column("ha", number=True)), (("Water", "1.0"),))]
+    )
     assert '<th scope="col">class</th><th scope="col" class="number">ha</th>' in page
     assert '<td>Water</td><td class="number">1.0</td>' in page
 
@@ -47,7 +52,9 @@ def test_a_page_shows_the_colour_of_a_class() -> None:
 
 
 def test_a_link_keeps_to_its_place_whatever_is_in_it() -> None:
-    page = Reader(render_html("x", [Text((Link("a", 'a b"><script>/%20é?x=1&y=2'), Link("b", "")))]))
+    page = Reader(
+        render_html("x", [Text((Link("a", 'a b"><script>/%20é?x=1&y=2'), Link("b", "")))])
+    )
     assert page.addresses == ["a%20b%22%3E%3Cscript%3E/%20%C3%A9?x=1&y=2"]
 
 

@@ -6,14 +6,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.reports.blocks import Aside, Column, Command, Heading, Link, Picture, Swatch, Table, Text, clean_text
+from flows.reports.blocks import (
+    Aside,
+    Column,
+    Command,
+    Heading,
+    Link,
+    Picture,
+    Swatch,
+    Table,
+    Text,
+    clean_text,
+)
 from flows.reports.markdown import render_markdown, write_code
 from tests.pages import HOSTILE, PLACES, TEXTS, MarkdownReader, said, specimen, squeezed
 
 
 def kinds(page: MarkdownReader) -> list[str]:
     """Elements of a page but for code and stress, which an empty text has not."""
-    return [kind for kind in page.elements if kind.split()[0] not in ("code_inline", "strong_open", "strong_close")]
+    return [
+        kind
+        for kind in page.elements
+        if kind.split()[0] not in ("code_inline", "strong_open", "strong_close")
+    ]
 
 
 @given(st.lists(TEXTS, min_size=PLACES, max_size=PLACES))
@@ -42,7 +57,10 @@ def test_the_words_of_a_picture_are_text(name: str) -> None:
 def test_a_table_has_its_numbers_right_and_its_colours_as_squares() -> None:
     table = Table(
         (Column("class"), Column("ha", number=True)),
-        (((Swatch("#3b7dd8"), "Water|land"), ("12.0", Aside("4 %"))), (Link("Oak", "a(b).tif"), "")),
+        (
+            ((Swatch("#3b7dd8"), "Water|land"), ("12.0", Aside("4 %"))),
+            (Link("Oak", "a(b).tif"), ""),
+        ),
     )
     assert render_markdown([table]).splitlines() == [
         "| class | ha |",

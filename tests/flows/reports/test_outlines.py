@@ -53,11 +53,19 @@ def test_lines_are_drawn_where_classes_meet_and_nowhere_else(tmp_path: Path) -> 
     assert not line[~meet].any()
 
 
-def test_a_scene_that_cannot_be_shown_gives_way_to_its_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scene_that_cannot_be_shown_gives_way_to_its_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outlines, "natural_colours", lambda *_: None)
     scene = draw_scene(tmp_path / "scene.tif")
     classes, package = mapped(scene, tmp_path / "out")
-    draw_outlines(classes, package, [(1, "Water", "#3b7dd8")], open_scene([str(scene)]), tmp_path / "picture.png")
+    draw_outlines(
+        classes,
+        package,
+        [(1, "Water", "#3b7dd8")],
+        open_scene([str(scene)]),
+        tmp_path / "picture.png",
+    )
     with Image.open(tmp_path / "picture.png") as opened:
         colours = {colour for _, colour in opened.getcolors() or ()}
     assert {LINE, WATER} <= colours <= {LINE, WATER, (255, 255, 255)}

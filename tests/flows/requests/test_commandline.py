@@ -1,4 +1,5 @@
-"""A line for the terminal repeats what a form was filled in with: the command line reads it back as the same value."""
+"""A line for the terminal repeats what a form was filled in with: the command line reads it back as
+the same value."""
 
 from __future__ import annotations
 
@@ -85,7 +86,9 @@ def read() -> Any:
 
 
 def request(**asked: Any) -> Request:
-    return Request(**{"source": Source(paths=("a.tif",)), "out": "run", "segmenter": Rules(), **asked})
+    return Request(
+        **{"source": Source(paths=("a.tif",)), "out": "run", "segmenter": Rules(), **asked}
+    )
 
 
 REQUESTS: dict[str, BaseModel] = {
@@ -192,7 +195,15 @@ def test_a_line_reads_back_into_the_request(name: str, read: Callable[[str], obj
     assert read(line) == REQUESTS[name]
 
 
-SAID = {Request: 15, Source: 12, Search: 6, CollectionRequest: 4, MonitorRequest: 11, Training: 14, ChangeRequest: 10}
+SAID = {
+    Request: 15,
+    Source: 12,
+    Search: 6,
+    CollectionRequest: 4,
+    MonitorRequest: 11,
+    Training: 14,
+    ChangeRequest: 10,
+}
 """How many fields of each request a line says: a new one is to be said as well, and tried above."""
 
 
@@ -200,7 +211,9 @@ def test_lines_say_every_field_there_is() -> None:
     assert {kind: len(kind.model_fields) for kind in SAID} == SAID
 
 
-texts = some.text(some.characters(exclude_categories=["C", "Z"], exclude_characters="~"), min_size=1, max_size=12)
+texts = some.text(
+    some.characters(exclude_categories=["C", "Z"], exclude_characters="~"), min_size=1, max_size=12
+)
 
 
 @given(
@@ -208,7 +221,9 @@ texts = some.text(some.characters(exclude_categories=["C", "Z"], exclude_charact
     scale=some.floats(1e-9, 10, exclude_min=True),
     min_area=some.none() | some.floats(0, 1e9),
     aoi=texts,
-    bands=some.dictionaries(some.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), some.integers(1, 20), max_size=4),
+    bands=some.dictionaries(
+        some.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), some.integers(1, 20), max_size=4
+    ),
     title=texts.filter(lambda text: not text.startswith("-")),
 )
 def test_any_numbers_and_names_read_back(
@@ -236,9 +251,16 @@ def test_any_numbers_and_names_read_back(
     "asked",
     [
         CollectionRequest(template=request(reference="truth.tif")),
-        CollectionRequest(template=request(source=Source(paths=("a",), date=datetime.date(2024, 6, 30)))),
+        CollectionRequest(
+            template=request(source=Source(paths=("a",), date=datetime.date(2024, 6, 30)))
+        ),
         MonitorRequest(template=request(), cloud_classes=("Fog",)),
-        Training(sources=(Source(paths=("a.tif",)),), labels=("a.gpkg",), out=Path("m"), classes={1: "Water, open"}),
+        Training(
+            sources=(Source(paths=("a.tif",)),),
+            labels=("a.gpkg",),
+            out=Path("m"),
+            classes={1: "Water, open"},
+        ),
     ],
 )
 def test_what_no_option_says_gets_no_line(asked: BaseModel) -> None:
@@ -254,16 +276,27 @@ def test_a_line_holds_no_secret() -> None:
 
 
 def test_lines_of_evaluations_and_indices() -> None:
-    usual = {"column": "", "map_classes": {}, "mask": None, "mask_value": 1, "on": "auto", "tolerance": None}
+    usual = {
+        "column": "",
+        "map_classes": {},
+        "mask": None,
+        "mask_value": 1,
+        "on": "auto",
+        "tolerance": None,
+    }
     asked = usual | {"column": "kind", "map_classes": {"5": "4", "9": ""}, "tolerance": 0.0}
     assert evaluate_line("a b/classes.tif", "t.gpkg", "out", usual) == (
         "landweave evaluate 'a b/classes.tif' t.gpkg --out out"
     )
     assert evaluate_line("m.tif", "t.gpkg", "out", asked) == (
-        "landweave evaluate m.tif t.gpkg --column kind --map-classes 5=4,9= --tolerance 0.0 --out out"
+        "landweave evaluate m.tif t.gpkg --column kind --map-classes 5=4,9= --tolerance 0.0 --out "
+        "out"
     )
     source = Source(paths=("a.tif",), bands={"red": 1, "nir": 2})
-    assert index_line(source, ["NDVI"], "out") == "landweave index a.tif NDVI --bands red=1,nir=2 --out out"
+    assert (
+        index_line(source, ["NDVI"], "out")
+        == "landweave index a.tif NDVI --bands red=1,nir=2 --out out"
+    )
     assert index_line(Source(paths=("a.tif", "b.tif")), ["NDVI"], "out") == ""
 
 
@@ -273,7 +306,10 @@ def test_a_long_line_goes_on_below_and_says_the_same() -> None:
     assert "\n" in shown
     assert max(map(len, shown.splitlines())) < 80
     shell = subprocess.run(
-        ["sh", "-c", f'landweave() {{ printf "%s\\0" "$@"; }}\n{shown}'], capture_output=True, text=True, check=True
+        ["sh", "-c", f'landweave() {{ printf "%s\\0" "$@"; }}\n{shown}'],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert shell.stdout.split("\0")[:-1] == shlex.split(line)[1:]
     assert in_lines("landweave segment a.tif --out run") == "landweave segment a.tif --out run"

@@ -1,4 +1,5 @@
-"""What a folder holds is not written over by another scene's results, unless a person asks for it."""
+"""What a folder holds is not written over by another scene's results, unless a person asks for
+it."""
 
 from __future__ import annotations
 
@@ -34,13 +35,19 @@ from tiling.errors import InputError
 QUICK: dict[str, Any] = {"products": ("classes",)}
 
 
-def asked(scene: Path | str, out: Path | str, segmenter: Segmenter | None = None, **wishes: Any) -> Request:
+def asked(
+    scene: Path | str, out: Path | str, segmenter: Segmenter | None = None, **wishes: Any
+) -> Request:
     source = Source(paths=(str(scene),))
     return Request(source=source, out=out, segmenter=segmenter or Rules(), **{**QUICK, **wishes})
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 @pytest.fixture
@@ -57,7 +64,9 @@ def test_the_map_of_another_scene_stays(scenes: tuple[Path, Path], tmp_path: Pat
     out = tmp_path / "out"
     run(asked(a, out))
     before = content(out)
-    with pytest.raises(InputError, match=r"out holds a map of .*a\.tif by rules, and this is .*b\.tif by rules; "):
+    with pytest.raises(
+        InputError, match=r"out holds a map of .*a\.tif by rules, and this is .*b\.tif by rules; "
+    ):
         run(asked(b, out))
     assert content(out) == before
     run(asked(b, out, fresh=True))
@@ -68,11 +77,15 @@ def test_the_map_of_another_scene_stays(scenes: tuple[Path, Path], tmp_path: Pat
 def test_the_map_by_another_segmenter_stays(scenes: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(asked(scenes[0], out))
-    with pytest.raises(InputError, match=r"by rules, and this is .* by otsu; name another folder with --out, or"):
+    with pytest.raises(
+        InputError, match=r"by rules, and this is .* by otsu; name another folder with --out, or"
+    ):
         run(asked(scenes[0], out, Otsu()))
 
 
-def test_other_settings_and_another_delivery_are_the_same_map(scenes: tuple[Path, Path], tmp_path: Path) -> None:
+def test_other_settings_and_another_delivery_are_the_same_map(
+    scenes: tuple[Path, Path], tmp_path: Path
+) -> None:
     a, _ = scenes
     out = tmp_path / "out"
     run(asked(a, out, Otsu(index="NDVI")))
@@ -98,7 +111,9 @@ def test_a_path_may_be_typed_from_anywhere(
         run(asked("b.tif", "out"))
 
 
-def test_a_folder_without_a_record_of_ours_is_free(scenes: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_folder_without_a_record_of_ours_is_free(
+    scenes: tuple[Path, Path], tmp_path: Path
+) -> None:
     for number, text in enumerate(("{}", "[]", "no json", '{"request": 7}')):
         out = tmp_path / str(number)
         out.mkdir()
@@ -106,7 +121,9 @@ def test_a_folder_without_a_record_of_ours_is_free(scenes: tuple[Path, Path], tm
         run(asked(scenes[0], out))
 
 
-def collection(places: list[Path], out: Path, segmenter: Segmenter | None = None, **wishes: Any) -> CollectionRequest:
+def collection(
+    places: list[Path], out: Path, segmenter: Segmenter | None = None, **wishes: Any
+) -> CollectionRequest:
     template = asked("", out, segmenter, **wishes)
     source = template.source.model_copy(update={"paths": tuple(map(str, places))})
     return CollectionRequest(template=template.model_copy(update={"source": source}))
@@ -121,7 +138,9 @@ def test_a_collection_of_elsewhere_or_by_another_segmenter_stays(tmp_path: Path)
     report = (out / "areas.csv").read_bytes()
     with pytest.raises(InputError, match=r"maps holds maps by rules, and these are by otsu"):
         collect(collection([here], out, Otsu()))
-    with pytest.raises(InputError, match=r"maps holds a collection of .*here, and this is one of .*there"):
+    with pytest.raises(
+        InputError, match=r"maps holds a collection of .*here, and this is one of .*there"
+    ):
         collect(collection([there], out))
     assert (out / "areas.csv").read_bytes() == report
     draw_scene(here / "valley_20240601.tif", 40, 40, 2)
@@ -153,13 +172,18 @@ def test_a_comparison_of_other_maps_stays(scenes: tuple[Path, Path], tmp_path: P
     change(ChangeRequest(earlier=one, later=two, out=out))
     change(ChangeRequest(earlier=one, later=two, out=out, min_area=500.0))
     before = content(out)
-    with pytest.raises(InputError, match=r"change holds the change from .*one to .*two, and this is from .*three to"):
+    with pytest.raises(
+        InputError,
+        match=r"change holds the change from .*one to .*two, and this is from .*three to",
+    ):
         change(ChangeRequest(earlier=three, later=two, out=out))
     assert content(out) == before
     assert change(ChangeRequest(earlier=three, later=two, out=out, fresh=True)).files
 
 
-def test_a_model_of_other_labels_or_of_another_kind_stays(scenes: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_model_of_other_labels_or_of_another_kind_stays(
+    scenes: tuple[Path, Path], tmp_path: Path
+) -> None:
     maps = [tmp_path / "one", tmp_path / "two"]
     for scene, folder in zip(scenes, maps, strict=True):
         run(asked(scene, folder))
@@ -181,9 +205,14 @@ def test_a_model_of_other_labels_or_of_another_kind_stays(scenes: tuple[Path, Pa
     learn(scenes[0], "labels-one.tif", "random-forest")
     learn(scenes[0], "labels-one.tif", "random-forest")
     before = content(out)
-    with pytest.raises(InputError, match=r"holds a model of labels-one\.tif, and this is one of labels-two\.tif"):
+    with pytest.raises(
+        InputError, match=r"holds a model of labels-one\.tif, and this is one of labels-two\.tif"
+    ):
         learn(scenes[1], "labels-two.tif", "random-forest")
-    with pytest.raises(InputError, match="holds a model of architecture random-forest, and this is gradient-boosting"):
+    with pytest.raises(
+        InputError,
+        match="holds a model of architecture random-forest, and this is gradient-boosting",
+    ):
         learn(scenes[0], "labels-one.tif", "gradient-boosting")
     assert content(out) == before
     learn(scenes[1], "labels-two.tif", "random-forest", fresh=True)
@@ -210,17 +239,33 @@ def test_a_form_that_names_no_folder_leaves_the_other_map(
     assert formed(Otsu()).out == other.out
     with pytest.raises(InputError) as refused:
         run(formed(Otsu(), str(first.out)))
-    assert "another folder under “Output folder”, or replace it with “Start afresh”" in in_form_words(refused.value)
+    assert (
+        "another folder under “Output folder”, or replace it with “Start afresh”"
+        in in_form_words(refused.value)
+    )
 
 
 @pytest.mark.parametrize("name", ["scene.tif", "truth.tif"])
 def test_the_demo_draws_over_no_scene_of_somebodys(name: str, tmp_path: Path) -> None:
     mine = draw_scene(tmp_path / name, 20, 20)
     before = mine.read_bytes()
-    command = ["demo", "--out", str(tmp_path), "--size", "64", "--segmenter", "rules", "--workers", "0"]
+    command = [
+        "demo",
+        "--out",
+        str(tmp_path),
+        "--size",
+        "64",
+        "--segmenter",
+        "rules",
+        "--workers",
+        "0",
+    ]
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, InputError)
-    assert str(result.exception) == f"{mine} is there and no demo has made it; name another folder with --out"
+    assert (
+        str(result.exception)
+        == f"{mine} is there and no demo has made it; name another folder with --out"
+    )
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert mine.read_bytes() == before
 
@@ -228,4 +273,6 @@ def test_the_demo_draws_over_no_scene_of_somebodys(name: str, tmp_path: Path) ->
 def test_every_command_that_refuses_so_has_the_mend_it_speaks_of() -> None:
     assert MEND.endswith("--fresh")
     for command in ("segment", "collection", "monitor", "change", "train", "demo"):
-        assert "--fresh" in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output, command
+        assert (
+            "--fresh" in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+        ), command

@@ -41,7 +41,8 @@ from tiling.scene.from_files import open_scene
 
 
 class Blur(Segmenter):
-    """Looks at its neighbours: exact only if every chip sees its margin, and the same no data beyond the raster."""
+    """Looks at its neighbours: exact only if every chip sees its margin, and the same no data
+    beyond the raster."""
 
     kind: Literal["blur"] = "blur"
     tile: int = 64
@@ -63,7 +64,9 @@ class Blur(Segmenter):
         from scipy.ndimage import uniform_filter
 
         valid = chip["valid"].values
-        sums = uniform_filter(np.where(valid, chip["pixels"].values[0], 0).astype(np.int64), 2 * self.reach + 1)
+        sums = uniform_filter(
+            np.where(valid, chip["pixels"].values[0], 0).astype(np.int64), 2 * self.reach + 1
+        )
         labels = np.where(sums > 1500, 2, 1).astype(np.uint8) * valid
         return Prediction(labels.astype(np.uint8), (sums % 101).astype(np.uint8))
 
@@ -79,15 +82,21 @@ class TiledRules(Rules):
         return Footprint(tile=self.cut)
 
 
-def run(scene: Path, out: Path, segmenter: Segmenter | None = None, workers: int = 0, **options: Any) -> Path:
-    request = Request(source=Source(paths=(str(scene),)), out=out, segmenter=segmenter or Rules(), **options)
+def run(
+    scene: Path, out: Path, segmenter: Segmenter | None = None, workers: int = 0, **options: Any
+) -> Path:
+    request = Request(
+        source=Source(paths=(str(scene),)), out=out, segmenter=segmenter or Rules(), **options
+    )
     pipeline.run(request, on=Cluster(workers=workers))
     return out
 
 
 def polygons(out: Path) -> list[tuple[int, int, float, bytes]]:
     frame = geopandas.read_file(out / "landcover.gpkg", layer="landcover")
-    rows = zip(frame.region_id, frame.class_id, frame.area_m2, shapely.to_wkb(frame.geometry), strict=True)
+    rows = zip(
+        frame.region_id, frame.class_id, frame.area_m2, shapely.to_wkb(frame.geometry), strict=True
+    )
     return sorted(rows)
 
 
@@ -99,19 +108,30 @@ def assert_same_products(one: Path, other: Path) -> None:
 
 
 @settings(max_examples=8)
-@given(height=st.integers(1, 200), width=st.integers(1, 200), shard=st.integers(1, 200), seed=st.integers(0, 99))
+@given(
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    shard=st.integers(1, 200),
+    seed=st.integers(0, 99),
+)
 def test_the_answer_does_not_depend_on_the_shard(
     tmp_path_factory: pytest.TempPathFactory, height: int, width: int, shard: int, seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
     scene = draw_scene(folder / "scene.tif", height, width, seed)
     assert_same_products(
-        run(scene, folder / "whole", Blur(), shard=4096), run(scene, folder / "cut", Blur(), shard=shard)
+        run(scene, folder / "whole", Blur(), shard=4096),
+        run(scene, folder / "cut", Blur(), shard=shard),
     )
 
 
 @settings(max_examples=8)
-@given(height=st.integers(1, 150), width=st.integers(1, 150), tile=st.integers(8, 70), seed=st.integers(0, 99))
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.integers(8, 70),
+    seed=st.integers(0, 99),
+)
 def test_methods_of_one_pixel_do_not_depend_on_the_tile(
     tmp_path_factory: pytest.TempPathFactory, height: int, width: int, tile: int, seed: int
 ) -> None:
@@ -144,7 +164,11 @@ def test_every_valid_pixel_gets_one_class_and_no_data_stays(
 ) -> None:
     folder = tmp_path_factory.mktemp("valid")
     pixels = draw_pixels(height, width, seed)
-    out = run(write_scene(folder / "scene.tif", pixels), folder / "out", products=("classes", "confidence"))
+    out = run(
+        write_scene(folder / "scene.tif", pixels),
+        folder / "out",
+        products=("classes", "confidence"),
+    )
     valid = (pixels > 0).all(axis=0)
     classes, confidence = read(out / "classes.tif"), read(out / "confidence.tif")
     assert np.array_equal(classes > 0, valid)
@@ -164,7 +188,8 @@ def test_polygons_are_those_of_the_whole_raster(tmp_path: Path) -> None:
             )
         ]
     frame = geopandas.read_file(out / "landcover.gpkg", layer="landcover")
-    # ours carry a vertex where three regions meet, GDAL's do not: compare without straight-line vertices
+    # ours carry a vertex where three regions meet, GDAL's do not: compare without straight-line
+    # vertices
     bare = shapely.normalize(shapely.simplify(frame.geometry.values, 0))
     assert len(frame) == len(whole)
     assert sorted(frame.class_id) == sorted(value for value, _ in whole)
@@ -182,9 +207,18 @@ def test_an_area_of_interest_shows_the_pixels_of_the_whole_scene(tmp_path: Path)
     geopandas.GeoDataFrame(geometry=[triangle], crs="EPSG:32633").to_crs("EPSG:4326").to_file(aoi)
     whole = run(scene, tmp_path / "whole", Blur(), shard=64)
     part = run(scene, tmp_path / "part", Blur(), shard=64, aoi=str(aoi))
-    with rasterio.open(part / "classes.tif") as clipped, rasterio.open(whole / "classes.tif") as full:
-        inside = rasterio.features.geometry_mask([triangle], clipped.shape, clipped.transform, invert=True)
-        window = rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform).round_offsets().round_lengths()
+    with (
+        rasterio.open(part / "classes.tif") as clipped,
+        rasterio.open(whole / "classes.tif") as full,
+    ):
+        inside = rasterio.features.geometry_mask(
+            [triangle], clipped.shape, clipped.transform, invert=True
+        )
+        window = (
+            rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
+            .round_offsets()
+            .round_lengths()
+        )
         expected = full.read(1, window=window)
         assert np.array_equal(clipped.read(1), np.where(inside, expected, 0))
         assert inside.any()
@@ -193,14 +227,18 @@ def test_an_area_of_interest_shows_the_pixels_of_the_whole_scene(tmp_path: Path)
 
 
 @pytest.mark.parametrize("north", [-10, 10])
-def test_an_area_that_ends_within_a_pixel_holds_those_whose_middles_it_covers(tmp_path: Path, north: int) -> None:
+def test_an_area_that_ends_within_a_pixel_holds_those_whose_middles_it_covers(
+    tmp_path: Path, north: int
+) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 40, 40)
     with rasterio.open(scene, "r+") as file:
         file.transform = Affine(10, 0, 500_000, 0, north, 5_300_000)
         transform = file.transform
     (west, one), (east, other) = transform @ (3.3, 4.3), transform @ (20.7, 30.7)
     aoi = tmp_path / "aoi.gpkg"
-    geopandas.GeoDataFrame(geometry=[shapely.box(west, one, east, other)], crs="EPSG:32633").to_file(aoi)
+    geopandas.GeoDataFrame(
+        geometry=[shapely.box(west, one, east, other)], crs="EPSG:32633"
+    ).to_file(aoi)
     whole = run(scene, tmp_path / "whole", min_area=0)
     part = run(scene, tmp_path / "part", min_area=0, aoi=str(aoi))
     with rasterio.open(part / "classes.tif") as clipped:
@@ -253,15 +291,21 @@ OTHER_VALUES: dict[str, Any] = {"index": "NDWI", "above": "Lush", "below": "Barr
 
 
 @pytest.mark.parametrize("segmenter", [Rules(), Otsu(index="NDVI"), Blur()], ids=lambda s: s.kind)
-def test_every_setting_of_a_segmenter_changes_the_part_key(tmp_path: Path, segmenter: Segmenter) -> None:
+def test_every_setting_of_a_segmenter_changes_the_part_key(
+    tmp_path: Path, segmenter: Segmenter
+) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 90, 90)
     keys = [part_keys(scene, segmenter, tmp_path / "out")]
     for name, field in type(segmenter).model_fields.items():
         if name in ("kind", "fitted"):
             continue
         value = getattr(segmenter, name)
-        other = OTHER_VALUES.get(name) or (value + 1 if isinstance(value, int) else round(value * 0.9 + 0.003, 4))
-        changed = type(segmenter).model_validate({**segmenter.model_dump(exclude={"fitted"}), name: other})
+        other = OTHER_VALUES.get(name) or (
+            value + 1 if isinstance(value, int) else round(value * 0.9 + 0.003, 4)
+        )
+        changed = type(segmenter).model_validate(
+            {**segmenter.model_dump(exclude={"fitted"}), name: other}
+        )
         keys.append(part_keys(scene, changed, tmp_path / "out"))
         assert field is not None
     for i, one in enumerate(keys):
@@ -289,9 +333,13 @@ def test_what_the_pixels_follow_from_changes_the_part_key(tmp_path: Path) -> Non
 
 def test_another_library_or_device_makes_parts_of_its_own(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 90, 90)
-    plan = make_plan(Request(source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=Rules()))
+    plan = make_plan(
+        Request(source=Source(paths=(str(scene),)), out=tmp_path / "out", segmenter=Rules())
+    )
     runtimes = [{}, {"torch": "2.6"}, {"torch": "2.7"}, {"torch": "2.6", "device": "cuda"}]
-    assert len({plan.part_key(shard, runtime) for shard in plan.shards for runtime in runtimes}) == 4 * len(plan.shards)
+    assert len(
+        {plan.part_key(shard, runtime) for shard in plan.shards for runtime in runtimes}
+    ) == 4 * len(plan.shards)
 
 
 def test_what_lies_beneath_in_a_mosaic_changes_the_part_key(tmp_path: Path) -> None:
@@ -299,21 +347,37 @@ def test_what_lies_beneath_in_a_mosaic_changes_the_part_key(tmp_path: Path) -> N
     masked = open_scene([str(tmp_path / "2.tif")], mask="band=6", mask_values=(3,))
     mosaics = [
         upper,
-        *(replace(upper, beneath=(below,)) for below in (lower, masked, lower.calibrated(1e-3, 0.0, lower.band_names))),
+        *(
+            replace(upper, beneath=(below,))
+            for below in (lower, masked, lower.calibrate(1e-3, 0.0, lower.band_names))
+        ),
         replace(upper, beneath=(replace(lower, extent=Window(0, 0, 9, 9)),)),
     ]
-    assert len({json.dumps(scene_facts(scene, ("red", "nir"))) for scene in mosaics}) == len(mosaics)
+    assert len({json.dumps(scene_facts(scene, ("red", "nir"))) for scene in mosaics}) == len(
+        mosaics
+    )
 
 
-def test_the_memory_of_a_worker_counts_what_lies_beneath_what_is_moved_and_what_is_done_at_once(tmp_path: Path) -> None:
+def test_the_memory_of_a_worker_counts_what_lies_beneath_what_is_moved_and_what_is_done_at_once(
+    tmp_path: Path,
+) -> None:
     paths = [str(draw_scene(tmp_path / f"{n}.tif", 300, 300, n)) for n in (1, 2)]
-    plain = make_plan(Request(source=Source(paths=(paths[0],)), out=tmp_path / "out", segmenter=Rules(), shard=128))
+    plain = make_plan(
+        Request(
+            source=Source(paths=(paths[0],)), out=tmp_path / "out", segmenter=Rules(), shard=128
+        )
+    )
     layered = replace(plain, scene=replace(plain.scene, beneath=(open_scene([paths[1]]),)))
-    moved = replace(plain.scene, bands=tuple(replace(band, resampled=True) for band in plain.scene.bands))
+    moved = replace(
+        plain.scene, bands=tuple(replace(band, resampled=True) for band in plain.scene.bands)
+    )
     shard = max(shard.window.area for shard in plain.shards)
     read = shard * (2 * len(plain.bands) + 1)
     assert layered.worker_bytes(1) - plain.worker_bytes(1) == read
-    assert plain.worker_bytes(1, 3) - plain.worker_bytes(1, 2) == read + shard * plain.segmenter.bytes_kept
+    assert (
+        plain.worker_bytes(1, 3) - plain.worker_bytes(1, 2)
+        == read + shard * plain.segmenter.bytes_kept
+    )
     assert replace(plain, scene=moved).worker_bytes(1) - plain.worker_bytes(1) == RESAMPLING_BYTES
     assert plain.worker_bytes(1) > PROCESS_BYTES
 
@@ -336,7 +400,9 @@ def test_the_shard_and_the_products_leave_the_fit_alone(tmp_path: Path) -> None:
     run(scene, out, Otsu(index="NDVI"), shard=64)
     fits = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("fit-*.json")}
     run(scene, out, Otsu(index="NDVI"), shard=100, products=("classes",))
-    assert fits == {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("fit-*.json")}
+    assert fits == {
+        path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("fit-*.json")
+    }
     assert len(fits) == 1
 
 
@@ -355,7 +421,8 @@ def test_a_shard_that_fails_fails_the_run_and_the_others_are_kept(tmp_path: Path
     scene, out = write_scene(tmp_path / "scene.tif", pixels), tmp_path / "out"
     with pytest.raises(
         RuntimeError,
-        match=r"1 of 3 shards failed and the others are kept; the first, rows 136–199, columns 0–59: .*too bright",
+        match=r"1 of 3 shards failed and the others are kept; the first, rows 136–199, columns "
+        r"0–59: .*too bright",
     ):
         run(scene, out, Broken(), shard=64)
     assert len(list((out / "parts").glob("*.tif"))) == 2
@@ -372,17 +439,24 @@ class Liar(Blur):
 
 def test_a_segmenter_that_labels_no_data_is_named(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 60, 60)
-    with pytest.raises(RuntimeError, match="blur broke its contract: it labelled pixels that are not valid"):
+    with pytest.raises(
+        RuntimeError, match="blur broke its contract: it labelled pixels that are not valid"
+    ):
         run(scene, tmp_path / "out", Liar())
 
 
 def test_two_runs_in_one_folder_the_second_is_refused(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 60, 60)
-    with open_run(tmp_path / "out"), pytest.raises(InputError, match=rf"in use by process {os.getpid()} on"):
+    with (
+        open_run(tmp_path / "out"),
+        pytest.raises(InputError, match=rf"in use by process {os.getpid()} on"),
+    ):
         run(scene, tmp_path / "out")
 
 
-def test_who_is_refused_a_folder_reads_which_run_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_refused_a_folder_reads_which_run_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 60, 60)
     monkeypatch.setenv("LANDWEAVE_RUN", "valley · rules")
     with (
@@ -414,8 +488,12 @@ def scene_truth(scene: Path) -> Path:
 def test_workers_change_nothing(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "scene.tif", 400, 300)
     alone = run(scene, tmp_path / "alone", Otsu(index="NDVI"), shard=64)
-    assert_same_products(alone, run(scene, tmp_path / "two", Otsu(index="NDVI"), workers=2, shard=64))
-    assert_same_products(alone, run(scene, tmp_path / "three", Otsu(index="NDVI"), workers=3, shard=150))
+    assert_same_products(
+        alone, run(scene, tmp_path / "two", Otsu(index="NDVI"), workers=2, shard=64)
+    )
+    assert_same_products(
+        alone, run(scene, tmp_path / "three", Otsu(index="NDVI"), workers=3, shard=150)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -428,11 +506,25 @@ def of_many_shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, of_many_shards: tuple[Path, Path], after: int) -> None:
+def test_a_killed_run_resumes_to_the_same_bytes(
+    tmp_path: Path, of_many_shards: tuple[Path, Path], after: int
+) -> None:
     """kill -9 in the middle costs the shard in hand and nothing else."""
     (scene, undisturbed), out = of_many_shards, tmp_path / "out"
-    command = [sys.executable, "-m", "flows.cli", "segment", str(scene), "--out", str(out), "--shard", "256"]
-    process = subprocess.Popen([*command, "--workers", "0"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "segment",
+        str(scene),
+        "--out",
+        str(out),
+        "--shard",
+        "256",
+    ]
+    process = subprocess.Popen(
+        [*command, "--workers", "0"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while len(done := list((out / "parts").glob("r*.tif"))) < after and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -443,6 +535,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, of_many_shards: 
     kept = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("r*.tif")}
     assert len(kept) < 30, "so little was left to do that nothing is shown"
     run(scene, out, shard=256)
-    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("r*.tif")}.items()
+    assert (
+        kept.items()
+        <= {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("r*.tif")}.items()
+    )
     assert_same_products(undisturbed, out)
     assert not list(out.glob(".work-*")) + list((out / "parts").glob(".*"))

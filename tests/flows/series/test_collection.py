@@ -1,4 +1,5 @@
-"""Many scenes, one request: what is done stays done, what fails is told, and the report says no more than is true."""
+"""Many scenes, one request: what is done stays done, what fails is told, and the report says no
+more than is true."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ from flows.requests.series import CollectionRequest
 from flows.requests.source import Source
 from flows.run import pipeline
 from flows.run.record import Published
-from flows.series.collection import Collected, collect
-from flows.series.scenes import Found, find_scenes
+from flows.series.collection import CollectionResult, collect
+from flows.series.scenes import FoundScene, find_scenes
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import InputError
@@ -37,7 +38,9 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 def request(place: Path | list[Path], out: Path, **wishes: Any) -> CollectionRequest:
     places = place if isinstance(place, list) else [place]
     wishes = {"products": ("classes",), **wishes}
-    template = Request(source=Source(paths=tuple(map(str, places))), out=out, segmenter=Rules(), **wishes)
+    template = Request(
+        source=Source(paths=tuple(map(str, places))), out=out, segmenter=Rules(), **wishes
+    )
     return CollectionRequest(template=template, title="Three days")
 
 
@@ -53,11 +56,13 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-def by_name(result: Collected) -> dict[str, Entry]:
+def by_name(result: CollectionResult) -> dict[str, Entry]:
     return {entry.name: entry for entry in result.entries}
 
 
-def test_a_date_is_for_scenes_that_have_none_and_scenes_with_a_date_are_not_done_again_for_it(tmp_path: Path) -> None:
+def test_a_date_is_for_scenes_that_have_none_and_scenes_with_a_date_are_not_done_again_for_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "inbox").mkdir()
     for name, seed in (("valley_20240501.tif", 1), ("hill.tif", 2)):
         draw_scene(tmp_path / "inbox" / name, 40, 50, seed)
@@ -69,14 +74,21 @@ def test_a_date_is_for_scenes_that_have_none_and_scenes_with_a_date_are_not_done
         result = collect(asked.model_copy(update={"template": template}))
         return {entry.name: entry.date for entry in result.entries}, result.made
 
-    assert dates(None) == ({"hill": "", "valley_20240501": "2024-05-01"}, ("hill", "valley_20240501"))
-    assert dates(datetime.date(2023, 7, 9)) == ({"hill": "2023-07-09", "valley_20240501": "2024-05-01"}, ("hill",))
+    assert dates(None) == (
+        {"hill": "", "valley_20240501": "2024-05-01"},
+        ("hill", "valley_20240501"),
+    )
+    assert dates(datetime.date(2023, 7, 9)) == (
+        {"hill": "2023-07-09", "valley_20240501": "2024-05-01"},
+        ("hill",),
+    )
 
 
 def test_each_scene_is_what_it_is_alone(inbox: Path, tmp_path: Path) -> None:
     result = collect(request(inbox, tmp_path / "out"))
     alone = Request(
-        source=Source(paths=(str(inbox / "valley_20240601.tif"),)), out=tmp_path / "alone", segmenter=Rules(),
+        source=Source(paths=(str(inbox / "valley_20240601.tif"),)), out=tmp_path / "alone",
+        segmenter=Rules(),
         products=("classes",),
     )  # fmt: skip
     published = pipeline.run(alone)
@@ -86,7 +98,10 @@ def test_each_scene_is_what_it_is_alone(inbox: Path, tmp_path: Path) -> None:
     assert [(row.class_name, row.area_m2) for row in entry.areas] == [
         (row.class_name, row.area_m2) for row in published.areas
     ]
-    assert (entry.date, entry.invalid) == ("2024-06-01", pytest.approx((read(there) == 0).mean(), abs=1e-6))
+    assert (entry.date, entry.invalid) == (
+        "2024-06-01",
+        pytest.approx((read(there) == 0).mean(), abs=1e-6),
+    )
 
 
 def test_a_scene_that_fails_does_not_stop_the_others(inbox: Path, tmp_path: Path) -> None:
@@ -135,18 +150,24 @@ def test_a_fault_is_tried_again_a_mistake_is_not(inbox: Path, tmp_path: Path) ->
     assert by_name(result)["valley_20240501"].message == "RuntimeError: out of luck"
 
 
-def test_the_table_holds_every_area_and_the_layer_every_footprint(inbox: Path, tmp_path: Path) -> None:
+def test_the_table_holds_every_area_and_the_layer_every_footprint(
+    inbox: Path, tmp_path: Path
+) -> None:
     result = collect(request(inbox, tmp_path / "out"))
     with open(tmp_path / "out" / "areas.csv", encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
     for entry in result.entries:
-        held = {row["class_name"]: float(row["area_m2"]) for row in rows if row["scene"] == entry.name}
+        held = {
+            row["class_name"]: float(row["area_m2"]) for row in rows if row["scene"] == entry.name
+        }
         assert held == {row.class_name: row.area_m2 for row in entry.areas}
     frames = [geopandas.read_file(tmp_path / "out" / "runs.gpkg", layer="runs"),
               geopandas.read_parquet(tmp_path / "out" / "runs.parquet")]  # fmt: skip
     for frame in frames:
         assert frame["scene"].tolist() == ["valley_20240501", "valley_20240601"]
-        assert frame["mapped_ha"].tolist() == [pytest.approx(e.mapped_m2 / 1e4) for e in result.entries if e.areas]
+        assert frame["mapped_ha"].tolist() == [
+            pytest.approx(e.mapped_m2 / 1e4) for e in result.entries if e.areas
+        ]
         square = shapely.box(500_000, 5_300_000 - 700, 500_900, 5_300_000)
         found = frame.to_crs("EPSG:32633").geometry[0]
         assert found.symmetric_difference(square).area < 1e-3 * square.area
@@ -178,9 +199,13 @@ def test_invalid_pixels_are_counted_within_the_area_of_interest(tmp_path: Path) 
     pixels[:, :, :30] = np.maximum(pixels[:, :, :30], 1)
     write_scene(tmp_path / "half_20240101.tif", pixels)
     west, north = 500_000, 5_300_000
-    aoi = geopandas.GeoDataFrame(geometry=[shapely.box(west + 200, north - 400, west + 400, north)], crs="EPSG:32633")
+    aoi = geopandas.GeoDataFrame(
+        geometry=[shapely.box(west + 200, north - 400, west + 400, north)], crs="EPSG:32633"
+    )
     aoi.to_file(tmp_path / "aoi.gpkg")
-    result = collect(request(tmp_path / "half_20240101.tif", tmp_path / "out", aoi=str(tmp_path / "aoi.gpkg")))
+    result = collect(
+        request(tmp_path / "half_20240101.tif", tmp_path / "out", aoi=str(tmp_path / "aoi.gpkg"))
+    )
     assert result.entries[0].invalid == 0.5
 
 
@@ -203,13 +228,17 @@ def test_folders_of_bands_are_scenes_and_patterns_choose(tmp_path: Path) -> None
     (tmp_path / "a_SR.tif").touch()
     (tmp_path / "a_QA.tif").touch()
     (tmp_path / ".b.tif.part").touch()
-    assert [Path(s.paths[0]).name for s in find_scenes([str(tmp_path)])] == ["S2A", "a_QA.tif", "a_SR.tif"]
+    assert [Path(s.paths[0]).name for s in find_scenes([str(tmp_path)])] == [
+        "S2A",
+        "a_QA.tif",
+        "a_SR.tif",
+    ]
     assert [Path(s.paths[0]).name for s in find_scenes([str(tmp_path)], "*_SR.tif")] == ["a_SR.tif"]
 
 
 def test_a_finder_may_know_name_and_day(tmp_path: Path) -> None:
     scene = draw_scene(tmp_path / "x.tif", 40, 40)
-    found = [Found((str(scene),), datetime.date(2020, 2, 29), "leap")]
+    found = [FoundScene((str(scene),), datetime.date(2020, 2, 29), "leap")]
     entry = collect(request(tmp_path, tmp_path / "out"), found).entries[0]
     assert (entry.name, entry.date) == ("leap", "2020-02-29")
 
@@ -224,7 +253,9 @@ def test_products_that_were_deleted_are_made_again(inbox: Path, tmp_path: Path) 
 def test_scenes_shared_out_among_workers_are_the_same(inbox: Path, tmp_path: Path) -> None:
     alone = collect(request(inbox, tmp_path / "a"))
     shared = collect(request(inbox, tmp_path / "b"), on=Cluster(workers=2))
-    assert [(e.name, e.status, e.areas) for e in alone.entries] == [(e.name, e.status, e.areas) for e in shared.entries]
+    assert [(e.name, e.status, e.areas) for e in alone.entries] == [
+        (e.name, e.status, e.areas) for e in shared.entries
+    ]
     for entry in alone.entries:
         if entry.status == "done":
             one, other = (tmp_path / out / entry.name / "classes.tif" for out in "ab")
@@ -238,9 +269,22 @@ def test_nothing_to_do_is_a_mistake(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_line_ends_with_the_mistake_of_the_first_that_failed(inbox: Path, tmp_path: Path) -> None:
-    command = ["collection", str(inbox), "--out", str(tmp_path / "out"), "--workers", "0", "--products", "classes"]
+def test_the_command_line_ends_with_the_mistake_of_the_first_that_failed(
+    inbox: Path, tmp_path: Path
+) -> None:
+    command = [
+        "collection",
+        str(inbox),
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+        "0",
+        "--products",
+        "classes",
+    ]
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, InputError)
-    assert "1 of 3 scenes failed and the others are done; the first, valley_20240701:" in str(done.exception)
+    assert "1 of 3 scenes failed and the others are done; the first, valley_20240701:" in str(
+        done.exception
+    )
     assert "2024-06-01" in done.output

@@ -1,4 +1,5 @@
-"""A place watched over time: each call does what is missing, once, whatever happened to the call before."""
+"""A place watched over time: each call does what is missing, once, whatever happened to the call
+before."""
 
 from __future__ import annotations
 
@@ -32,9 +33,9 @@ from flows.requests.series import MonitorRequest
 from flows.requests.source import Source
 from flows.run import pipeline
 from flows.run.record import Published
-from flows.series.monitor import Watched, hidden_part, monitor, neighbours
-from flows.series.scenes import Found
-from flows.storage.lock import held
+from flows.series.monitor import MonitorResult, monitor, neighbours, share_obscured
+from flows.series.scenes import FoundScene
+from flows.storage.lock import folder_lock
 from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene
@@ -46,9 +47,14 @@ KILLS = 12
 
 def request(inbox: Path, out: Path, **settings: Any) -> MonitorRequest:
     template = Request(
-        source=Source(paths=(str(inbox),)), out=out, segmenter=Rules(), products=("classes", "confidence")
+        source=Source(paths=(str(inbox),)),
+        out=out,
+        segmenter=Rules(),
+        products=("classes", "confidence"),
     )
-    return MonitorRequest(**{"template": template, "title": "The valley", "settle_seconds": 0.0, **settings})
+    return MonitorRequest(
+        **{"template": template, "title": "The valley", "settle_seconds": 0.0, **settings}
+    )
 
 
 def arrive(inbox: Path, *days: str) -> None:
@@ -88,7 +94,7 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
-def between(watched: Watched) -> list[tuple[str, str]]:
+def between(watched: MonitorResult) -> list[tuple[str, str]]:
     return [(change.earlier_date, change.later_date) for change in watched.series.changes]
 
 
@@ -105,7 +111,7 @@ def assert_consistent(folder: Path) -> None:
         assert Path(str(asset.get_absolute_href())).exists()
 
 
-# ----------------------------------------------------------------------------------------------------------- the series
+# --------------------------------------------------------------------------------------- the series
 
 
 def test_a_call_does_what_is_new_and_nothing_twice(inbox: Path, out: Path) -> None:
@@ -163,7 +169,9 @@ def test_cloudy_scenes_are_told_of_and_skipped_over(inbox: Path, out: Path) -> N
 def test_clouds_are_no_change(inbox: Path, out: Path) -> None:
     """The bright corner of the second scene is called cloud by the rules."""
     inbox.mkdir()
-    land = np.broadcast_to(np.array([400, 700, 500, 3500, 1500, 700], np.uint16)[:, None, None], (6, 40, 40)).copy()
+    land = np.broadcast_to(
+        np.array([400, 700, 500, 3500, 1500, 700], np.uint16)[:, None, None], (6, 40, 40)
+    ).copy()
     write_scene(inbox / f"a_{DAYS[0]}.tif", land)
     land[:, :10, :10] = np.array([7000, 7000, 7000, 7200, 5000, 4000], np.uint16)[:, None, None]
     write_scene(inbox / f"b_{DAYS[1]}.tif", land)
@@ -172,7 +180,9 @@ def test_clouds_are_no_change(inbox: Path, out: Path) -> None:
     assert watched.series.changes[0].changed_m2 == 0
     shares = shares_of(watched.series)
     assert "Cloud" not in shares
-    assert all(percent == 100 for points in shares.values() for _, percent in points), "a cloud takes no forest away"
+    assert all(percent == 100 for points in shares.values() for _, percent in points), (
+        "a cloud takes no forest away"
+    )
     assert "percent of the ground that was seen" in (out / "report.html").read_text()
     strict = monitor(request(inbox, out, max_invalid=0.05))
     assert "6 % is cloud" in strict.series.unused[f"b_{DAYS[1]}"]
@@ -188,7 +198,9 @@ def test_what_is_missing_is_said(inbox: Path, out: Path) -> None:
     told = monitor(request(inbox, out, expect_days=30), today=datetime.date(2024, 7, 1)).series
     assert "the newest usable scene is 61 days old, and one is expected every 30" in told.warnings
     assert any(warning.startswith(f"broken_{DAYS[1]} failed: ") for warning in told.warnings)
-    assert told.unused == {"undated": "nothing tells its date; put it into the file's name, like 2024-06-30"}
+    assert told.unused == {
+        "undated": "nothing tells its date; put it into the file's name, like 2024-06-30"
+    }
     punctual = monitor(request(inbox, out, expect_days=30), today=datetime.date(2024, 5, 20)).series
     assert not any("days old" in warning for warning in punctual.warnings)
     page = (out / "index.md").read_text()
@@ -217,16 +229,21 @@ def test_only_maps_of_one_place_are_compared(tmp_path: Path, out: Path) -> None:
         path = draw_scene(tmp_path / f"{where}_{day}.tif", 50, 60)
         with rasterio.open(path, "r+") as source:
             source.transform = Affine.translation(shift, 0) @ source.transform
-        scenes.append(Found((str(path),)))
+        scenes.append(FoundScene((str(path),)))
     watched = monitor(request(tmp_path, out), lambda: scenes)
-    assert [(c.earlier, c.later) for c in watched.series.changes] == [("west_20240501", "west_20240701")]
+    assert [(c.earlier, c.later) for c in watched.series.changes] == [
+        ("west_20240501", "west_20240701")
+    ]
     assert len(list(neighbours(watched.series.used))) == 1
 
 
 def test_zones_are_measured_at_every_date(inbox: Path, out: Path, tmp_path: Path) -> None:
     arrive(inbox, *DAYS[:2])
     west, north = 500_000, 5_300_000
-    boxes = [shapely.box(west, north - 500, west + 300, north), shapely.box(west + 300, north - 500, west + 600, north)]
+    boxes = [
+        shapely.box(west, north - 500, west + 300, north),
+        shapely.box(west + 300, north - 500, west + 600, north),
+    ]
     layer = tmp_path / "zones.gpkg"
     geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=boxes, crs="EPSG:32633").to_file(layer)
     monitor(request(inbox, out, zones=str(layer)))
@@ -236,7 +253,9 @@ def test_zones_are_measured_at_every_date(inbox: Path, out: Path, tmp_path: Path
     ]  # fmt: skip
     for day in ("2024-05-01", "2024-06-01"):
         mapped = sum(float(row["mapped_m2"]) for row in rows if row["date"] == day)
-        assert mapped == pytest.approx(sum(float(r["area_m2"]) for r in table(out, "areas.csv") if r["date"] == day))
+        assert mapped == pytest.approx(
+            sum(float(r["area_m2"]) for r in table(out, "areas.csv") if r["date"] == day)
+        )
     assert (out / "runs" / "valley_20240501" / "zones.gpkg").exists()
     monitor(request(inbox, out))
     assert not (out / "zones.csv").exists()
@@ -257,7 +276,9 @@ def test_changes_over_time_say_what_each_change_says(inbox: Path, out: Path) -> 
         }
 
 
-def test_a_change_is_made_again_when_what_it_follows_from_has_changed(inbox: Path, out: Path) -> None:
+def test_a_change_is_made_again_when_what_it_follows_from_has_changed(
+    inbox: Path, out: Path
+) -> None:
     arrive(inbox, *DAYS[:2])
     both = ("valley_20240501--valley_20240601",)
     template = request(inbox, out).template
@@ -268,14 +289,18 @@ def test_a_change_is_made_again_when_what_it_follows_from_has_changed(inbox: Pat
         {"cloud_classes": ("Cloud", "Water")},
         {"min_change_area": 500.0},
         {"template": template.model_copy(update={"simplify": 0.0})},
-        {"template": template.model_copy(update={"simplify": 0.0, "segmenter": Rules(reach=0.3)})},  # other maps
+        {
+            "template": template.model_copy(update={"simplify": 0.0, "segmenter": Rules(reach=0.3)})
+        },  # other maps
     ):
         settings |= further
         assert monitor(request(inbox, out, **settings)).compared == both, further
         assert monitor(request(inbox, out, **settings)).compared == (), further
 
 
-def test_zones_are_measured_again_when_they_or_the_maps_have_changed(inbox: Path, out: Path, tmp_path: Path) -> None:
+def test_zones_are_measured_again_when_they_or_the_maps_have_changed(
+    inbox: Path, out: Path, tmp_path: Path
+) -> None:
     arrive(inbox, DAYS[0])
     layer, mark = tmp_path / "zones.gpkg", out / "runs" / f"valley_{DAYS[0]}" / "zones.json"
 
@@ -308,14 +333,15 @@ def test_zones_are_measured_again_when_they_or_the_maps_have_changed(inbox: Path
 
 def test_a_second_call_at_the_same_time_is_refused(inbox: Path, out: Path) -> None:
     arrive(inbox, DAYS[0])
-    with held(out), pytest.raises(InputError, match="in use"):
+    with folder_lock(out), pytest.raises(InputError, match="in use"):
         monitor(request(inbox, out))
     assert not (out / "runs").exists()
 
 
 def an_entry(name: str, date: str, invalid: float = 0.0, **shares: float) -> Entry:
     areas = tuple(
-        ClassRow(n, what, "#000000", 1, 1.0, share) for n, (what, share) in enumerate(shares.items(), start=1)
+        ClassRow(n, what, "#000000", 1, 1.0, share)
+        for n, (what, share) in enumerate(shares.items(), start=1)
     )
     square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
     return Entry(name, name, "done", (), date, invalid=invalid, areas=areas, footprint=square)
@@ -323,9 +349,9 @@ def an_entry(name: str, date: str, invalid: float = 0.0, **shares: float) -> Ent
 
 def test_clouds_hide_a_part_of_what_is_not_without_data(inbox: Path, out: Path) -> None:
     asked = request(inbox, out)
-    assert hidden_part(asked, an_entry("a", "2024-05-01", 0.5, Cloud=0.5, Water=0.5)) == 0.75
-    assert hidden_part(asked, an_entry("a", "2024-05-01", 0.2, Water=1.0)) == 0.2
-    assert hidden_part(asked, an_entry("a", "2024-05-01", 0.0, Cloud=0.25, Water=0.75)) == 0.25
+    assert share_obscured(asked, an_entry("a", "2024-05-01", 0.5, Cloud=0.5, Water=0.5)) == 0.75
+    assert share_obscured(asked, an_entry("a", "2024-05-01", 0.2, Water=1.0)) == 0.2
+    assert share_obscured(asked, an_entry("a", "2024-05-01", 0.0, Cloud=0.25, Water=0.75)) == 0.25
 
 
 def test_maps_of_one_day_are_no_neighbours() -> None:
@@ -353,7 +379,7 @@ def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path, out: Path) -> N
         monitor(request(tmp_path / "nowhere", out))
 
 
-# -------------------------------------------------------------------------------------------------------------- kill -9
+# ------------------------------------------------------------------------------------------ kill -9
 
 
 def one_call(inbox: Path, out: Path, ready: Any) -> None:
@@ -377,16 +403,22 @@ def ended(process: ForkServerProcess) -> int | None:
     return process.exitcode
 
 
-def published(folder: Path, names: Sequence[str] = ("areas.csv", "changes.csv", "scenes.csv")) -> dict[str, bytes]:
+def published(
+    folder: Path, names: Sequence[str] = ("areas.csv", "changes.csv", "scenes.csv")
+) -> dict[str, bytes]:
     files = {name: (folder / name).read_bytes() for name in names}
-    rasters = sorted(folder.glob("runs/*/classes.tif")) + sorted(folder.glob("changes/*/change.tif"))
+    rasters = sorted(folder.glob("runs/*/classes.tif")) + sorted(
+        folder.glob("changes/*/change.tif")
+    )
     return files | {str(path.relative_to(folder)): path.read_bytes() for path in rasters}
 
 
 @pytest.mark.slow
 def test_killed_anywhere_the_next_call_catches_up(inbox: Path, out: Path, tmp_path: Path) -> None:
     arrive(inbox, *DAYS)
-    assert ended(start(inbox, tmp_path / "first")) == 0  # whatever is slow once in the process that forks
+    assert (
+        ended(start(inbox, tmp_path / "first")) == 0
+    )  # whatever is slow once in the process that forks
     began = time.monotonic()
     assert ended(start(inbox, tmp_path / "undisturbed")) == 0
     seconds = time.monotonic() - began
@@ -414,7 +446,18 @@ def test_killed_anywhere_the_next_call_catches_up(inbox: Path, out: Path, tmp_pa
 
 def test_the_command_line_catches_up(inbox: Path, out: Path) -> None:
     arrive(inbox, *DAYS[:2])
-    command = ["monitor", str(inbox), "--out", str(out), "--workers", "0", "--settle", "0", "--products", "classes"]
+    command = [
+        "monitor",
+        str(inbox),
+        "--out",
+        str(out),
+        "--workers",
+        "0",
+        "--settle",
+        "0",
+        "--products",
+        "classes",
+    ]
     assert "new: 2 scenes, 1 changes" in CliRunner().invoke(app, command).output
     again = CliRunner().invoke(app, command)
     assert (again.exit_code, "new: 0 scenes, 0 changes" in again.output) == (0, True)

@@ -1,4 +1,5 @@
-"""One threshold for a whole series: figures of different dates compare one rule, whatever came first."""
+"""One threshold for a whole series: figures of different dates compare one rule, whatever came
+first."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
 from flows.series.collection import collect
 from flows.series.monitor import monitor
-from flows.series.scenes import Found
+from flows.series.scenes import FoundScene
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter
@@ -46,16 +47,25 @@ def arrive(folder: Path, day: str, seed: int) -> None:
 
 def template(place: Path, out: Path, segmenter: Segmenter | None = None) -> Request:
     return Request(
-        source=Source(paths=(str(place),)), out=out, segmenter=segmenter or Otsu(index="NDVI"), products=("classes",)
+        source=Source(paths=(str(place),)),
+        out=out,
+        segmenter=segmenter or Otsu(index="NDVI"),
+        products=("classes",),
     )
 
 
 def thresholds(out: Path) -> set[float]:
-    return {json.loads(run.read_text())["segmenter"]["fitted"]["threshold"] for run in out.glob("**/run.json")}
+    return {
+        json.loads(run.read_text())["segmenter"]["fitted"]["threshold"]
+        for run in out.glob("**/run.json")
+    }
 
 
 def ndvi(scene: Path) -> np.ndarray[Any, Any]:
-    red, nir = (read(scene, BANDS.index(name) + 1).astype(np.float32) * np.float32(1e-4) for name in ("red", "nir"))
+    red, nir = (
+        read(scene, BANDS.index(name) + 1).astype(np.float32) * np.float32(1e-4)
+        for name in ("red", "nir")
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         return ((nir - red) / (nir + red))[(red > 0) & (nir > 0)].astype(np.float64)
 
@@ -79,12 +89,17 @@ def test_the_same_bytes_whatever_the_order_of_the_scenes(inbox: Path, tmp_path: 
     for seed in range(3):
         random.Random(seed).shuffle(files)
         out = tmp_path / f"out{seed}"
-        collect(CollectionRequest(template=template(inbox, out)), [Found((str(file),)) for file in files])
+        collect(
+            CollectionRequest(template=template(inbox, out)),
+            [FoundScene((str(file),)) for file in files],
+        )
         maps.append([(out / f"valley_{day}" / "classes.tif").read_bytes() for day in DAYS])
     assert maps[0] == maps[1] == maps[2]
 
 
-def test_another_scene_may_move_a_collections_threshold_and_all_are_mapped_anew(inbox: Path, tmp_path: Path) -> None:
+def test_another_scene_may_move_a_collections_threshold_and_all_are_mapped_anew(
+    inbox: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     collect(CollectionRequest(template=template(inbox, out)))
     before = thresholds(out)
@@ -105,18 +120,28 @@ def test_a_monitor_keeps_its_threshold_and_maps_nothing_twice(inbox: Path, tmp_p
     assert thresholds(tmp_path / "out") == before
     (note,) = seen.series.notes
     assert "kept for those that come" in note
-    again = request.model_copy(update={"template": request.template.model_copy(update={"fresh": True})})
+    again = request.model_copy(
+        update={"template": request.template.model_copy(update={"fresh": True})}
+    )
     monitor(again)
     assert thresholds(tmp_path / "out") != before
 
 
-def test_whoever_wants_a_threshold_for_each_scene_is_warned_beside_the_figures(inbox: Path, tmp_path: Path) -> None:
-    collected = collect(CollectionRequest(template=template(inbox, tmp_path / "out"), fit_each=True))
+def test_whoever_wants_a_threshold_for_each_scene_is_warned_beside_the_figures(
+    inbox: Path, tmp_path: Path
+) -> None:
+    collected = collect(
+        CollectionRequest(template=template(inbox, tmp_path / "out"), fit_each=True)
+    )
     assert len(thresholds(tmp_path / "out")) == 3
     (warning,) = collected.warnings
     assert "compare different rules (valley_20240501: Vegetation is where NDVI exceeds" in warning
     assert "compare different rules" in (tmp_path / "out" / "report.html").read_text()
-    watched = monitor(MonitorRequest(template=template(inbox, tmp_path / "watched"), settle_seconds=0, fit_each=True))
+    watched = monitor(
+        MonitorRequest(
+            template=template(inbox, tmp_path / "watched"), settle_seconds=0, fit_each=True
+        )
+    )
     assert any("compare different rules" in warning for warning in watched.series.warnings)
 
 
@@ -134,12 +159,26 @@ def test_rules_look_at_each_scene_because_its_haze_is_its_own(inbox: Path, tmp_p
     assert not (tmp_path / "out" / "fit.json").exists()
 
 
-def test_the_command_line_says_the_threshold_and_takes_the_wish(inbox: Path, tmp_path: Path) -> None:
-    words = [str(inbox), "--segmenter", "otsu", "--set", "index=NDVI", "--products", "classes", "--workers", "0"]
+def test_the_command_line_says_the_threshold_and_takes_the_wish(
+    inbox: Path, tmp_path: Path
+) -> None:
+    words = [
+        str(inbox),
+        "--segmenter",
+        "otsu",
+        "--set",
+        "index=NDVI",
+        "--products",
+        "classes",
+        "--workers",
+        "0",
+    ]
     done = CliRunner().invoke(app, ["collection", *words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "Vegetation is where NDVI exceeds" in done.stdout
-    done = CliRunner().invoke(app, ["monitor", *words, "--settle", "0", "--fit-each", "--out", str(tmp_path / "m")])
+    done = CliRunner().invoke(
+        app, ["monitor", *words, "--settle", "0", "--fit-each", "--out", str(tmp_path / "m")]
+    )
     assert done.exit_code == 0, done.output
     assert "compare different rules" in done.stderr
     one = template(inbox, tmp_path / "out")
@@ -148,7 +187,9 @@ def test_the_command_line_says_the_threshold_and_takes_the_wish(inbox: Path, tmp
     assert "--fit-each" not in collection_line(CollectionRequest(template=one))
 
 
-def test_a_frame_that_nobody_declared_is_told_of_in_the_report_and_not_in_logs_alone(tmp_path: Path) -> None:
+def test_a_frame_that_nobody_declared_is_told_of_in_the_report_and_not_in_logs_alone(
+    tmp_path: Path,
+) -> None:
     """255 around the image, and nothing says that it is none."""
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -160,8 +201,23 @@ def test_a_frame_that_nobody_declared_is_told_of_in_the_report_and_not_in_logs_a
     assert all("--nodata 255" in entry.warnings[0] for entry in collected.entries)
     for page in ("report.html", "index.md"):
         text = (tmp_path / "out" / page).read_text()
-        assert text.count("are 255 in all 2 bands, which looks like no image and is mapped as land") == 1
+        assert (
+            text.count("are 255 in all 2 bands, which looks like no image and is mapped as land")
+            == 1
+        )
         assert "flight_20240701, flight_20240601, flight_20240501: " in text
-    words = [str(inbox), "--segmenter", "otsu", "--set", "index=NDVI", "--products", "classes", "--workers", "0"]
-    done = CliRunner().invoke(app, ["monitor", *words, "--settle", "0", "--out", str(tmp_path / "watched")])
+    words = [
+        str(inbox),
+        "--segmenter",
+        "otsu",
+        "--set",
+        "index=NDVI",
+        "--products",
+        "classes",
+        "--workers",
+        "0",
+    ]
+    done = CliRunner().invoke(
+        app, ["monitor", *words, "--settle", "0", "--out", str(tmp_path / "watched")]
+    )
     assert "flight_20240701, flight_20240601, flight_20240501: " in done.stderr

@@ -1,4 +1,5 @@
-"""Sources and run folders on an object store: moto's server, behind a proxy that counts and misbehaves."""
+"""Sources and run folders on an object store: moto's server, behind a proxy that counts and
+misbehaves."""
 
 from __future__ import annotations
 
@@ -25,14 +26,14 @@ import shapely
 
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import ThisProcess
-from flows.parsing import checked
+from flows.parsing import validate
 from flows.plan.plan import make_plan
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from flows.storage import claim as claim_module
-from flows.storage.claim import CLAIM, LAPSE, Claim, claimed
-from flows.storage.remote import Remote, near_copy, place_of
+from flows.storage.claim import CLAIM, LAPSE, Claim, claim_folder
+from flows.storage.remote import Remote, local_copy, place_of
 from flows.storage.run_folder import RunFolder, open_run
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
@@ -40,9 +41,9 @@ from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
 from tests.server import wait_until
-from tiling.errors import InputError, redacted
+from tiling.errors import InputError, redact
 from tiling.io import gdal_config, remote, remote_cache, urls
-from tiling.io.access import Reach, confined
+from tiling.io.access import AccessPolicy, restrict_access
 from tiling.scene.from_files import open_scene
 
 LENGTH, SHARD = 320, 96
@@ -75,9 +76,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A COG of 64-px blocks."""
     folder = tmp_path_factory.mktemp("scene")
     drawn = draw_scene(folder / "drawn.tif", LENGTH, LENGTH)
-    rasterio.shutil.copy(drawn, folder / "scene.tif", driver="COG", blocksize=128, compress="DEFLATE")
+    rasterio.shutil.copy(
+        drawn, folder / "scene.tif", driver="COG", blocksize=128, compress="DEFLATE"
+    )
     with rasterio.open(drawn) as source:
-        frame = geopandas.GeoDataFrame({"class": [1]}, geometry=[shapely.box(*source.bounds)], crs=source.crs)
+        frame = geopandas.GeoDataFrame(
+            {"class": [1]}, geometry=[shapely.box(*source.bounds)], crs=source.crs
+        )
     frame.to_file(folder / "truth.gpkg")
     return folder / "scene.tif"
 
@@ -97,15 +102,19 @@ def local(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def request(scene: Path | str, out: Path | str, segmenter: Segmenter = RULES, **more: Any) -> Request:
+def request(
+    scene: Path | str, out: Path | str, segmenter: Segmenter = RULES, **more: Any
+) -> Request:
     source = Source(paths=(str(scene),))
-    return checked(Request, source=source, out=out, segmenter=segmenter, shard=SHARD, **more)
+    return validate(Request, source=source, out=out, segmenter=segmenter, shard=SHARD, **more)
 
 
 def elsewhere(function: Callable[..., None], *arguments: object) -> tuple[str, str]:
-    """What a function of this file prints and logs in another process, where every file counts as a large one.
+    """What a function of this file prints and logs in another process, where every file counts as a
+    large one.
 
-    There, for rasterio holds Python's lock while it reads headers, and a server in this process could not answer.
+    There, for rasterio holds Python's lock while it reads headers, and a server in this process
+    could not answer.
     """
     program = (
         "import logging, sys; from tiling.io import remote_cache as copies; "
@@ -120,16 +129,25 @@ def elsewhere(function: Callable[..., None], *arguments: object) -> tuple[str, s
 
 def assert_same_products(folder: str, local: Path, scratch: Path) -> None:
     place = Remote(folder)
-    for name in ("classes.tif", "confidence.tif", "classes.tif.aux.xml", "classes.qml", "areas.csv"):
+    for name in (
+        "classes.tif",
+        "confidence.tif",
+        "classes.tif.aux.xml",
+        "classes.qml",
+        "areas.csv",
+    ):
         assert (place / name).read_bytes() == (local / name).read_bytes(), name
     fetched = scratch / "fetched.gpkg"
     fetched.write_bytes((place / "landcover.gpkg").read_bytes())
-    found, wanted = (pyogrio.read_dataframe(file, layer="landcover") for file in (fetched, local / "landcover.gpkg"))
+    found, wanted = (
+        pyogrio.read_dataframe(file, layer="landcover")
+        for file in (fetched, local / "landcover.gpkg")
+    )
     assert found.geometry.to_wkb().tolist() == wanted.geometry.to_wkb().tolist()
     assert found.drop(columns="geometry").equals(wanted.drop(columns="geometry"))
 
 
-# ---------------------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
@@ -138,14 +156,18 @@ def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
     store.traffic.clear()
     published = pipeline.run(request(source, f"s3://{BUCKET}/run"))
     assert_same_products(f"s3://{BUCKET}/run", local, scratch)
-    written = [path.partition("?")[0] for method, path, _ in store.traffic.requests if method == "PUT"]
+    written = [
+        path.partition("?")[0] for method, path, _ in store.traffic.requests if method == "PUT"
+    ]
     parts = {part.name for part in (local / "parts").glob("*.tif")}
-    assert len([name for name in written if "/parts/" in name]) == len(parts) + 1  # and what was fitted
+    assert (
+        len([name for name in written if "/parts/" in name]) == len(parts) + 1
+    )  # and what was fitted
     assert written[-1] == f"/{BUCKET}/run/run.json"
     assert str(published.files[0]) == f"s3://{BUCKET}/run/classes.tif"
     assert Remote(f"s3://{BUCKET}/run").names() >= {path.name for path in published.files}
     assert CLAIM not in Remote(f"s3://{BUCKET}/run").names()
-    left = sorted(path.name for path in near_copy(Remote(f"s3://{BUCKET}/run")).rglob("*"))
+    left = sorted(path.name for path in local_copy(Remote(f"s3://{BUCKET}/run")).rglob("*"))
     assert left == [".id", ".lock", "parts"]
 
     # Once more: parts are listed once, fetched and not made again.
@@ -163,8 +185,10 @@ def test_a_server_that_opens_some_places_alone_works_on_its_own_near_copy(
     source: str, scene: Path, local: Path, scratch: Path
 ) -> None:
     """The scratch folder lies outside the roots; nobody but the run names what is in it."""
-    with confined(Reach(roots=(scene.parent,), hosts=(f"s3://{BUCKET}",))):
-        pipeline.run(request(source, f"s3://{BUCKET}/confined", reference=str(scene.parent / "truth.gpkg")))
+    with restrict_access(AccessPolicy(roots=(scene.parent,), hosts=(f"s3://{BUCKET}",))):
+        pipeline.run(
+            request(source, f"s3://{BUCKET}/confined", reference=str(scene.parent / "truth.gpkg"))
+        )
         with pytest.raises(InputError, match="outside the folders"):
             open_scene([str(scratch / "other.tif")])
     assert_same_products(f"s3://{BUCKET}/confined", local, scratch)
@@ -211,9 +235,21 @@ def test_what_is_uploaded_in_part_has_no_record(
 
 
 @pytest.mark.slow
-def test_a_killed_run_on_a_store_goes_on_where_it_was(source: str, local: Path, scratch: Path) -> None:
+def test_a_killed_run_on_a_store_goes_on_where_it_was(
+    source: str, local: Path, scratch: Path
+) -> None:
     out = Remote(f"s3://{BUCKET}/killed")
-    command = [sys.executable, "-m", "flows.cli", "segment", source, "--out", str(out), "--shard", str(SHARD)]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "segment",
+        source,
+        "--out",
+        str(out),
+        "--shard",
+        str(SHARD),
+    ]
     command += ["--workers", "0"]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
@@ -232,13 +268,13 @@ def test_what_was_fitted_is_remembered_and_forgotten_on_the_store(store: Proxy) 
     place = Remote(f"s3://{BUCKET}/memory")
     key = "0" * 64
     with open_run(place) as folder:
-        assert folder.remembered("fit", key) is None
-        folder.remember("fit", key, {"threshold": 0.25})
-        assert folder.remembered("fit", key) == {"threshold": 0.25}
+        assert folder.load_cached("fit", key) is None
+        folder.save_cached("fit", key, {"threshold": 0.25})
+        assert folder.load_cached("fit", key) == {"threshold": 0.25}
     with open_run(place) as folder:
-        assert folder.remembered("fit", key) == {"threshold": 0.25}
+        assert folder.load_cached("fit", key) == {"threshold": 0.25}
     with open_run(place, fresh=True) as folder:
-        assert folder.remembered("fit", key) is None
+        assert folder.load_cached("fit", key) is None
     assert (place / "parts").names() == frozenset()
 
 
@@ -252,43 +288,52 @@ class Far(ThisProcess):
 def test_work_on_the_near_copy_stays_here_where_workers_do_not_see_it(tmp_path: Path) -> None:
     pool, here = Far(), ThisProcess()
     folder = RunFolder(tmp_path, remote=Remote("s3://bucket/run"))
-    assert pipeline.near(here, folder) is here
-    assert isinstance(pipeline.near(pool, folder), ThisProcess)
-    assert pipeline.near(pool, folder) is not pool
-    assert pipeline.near(pool, RunFolder(tmp_path)) is pool
+    assert pipeline.workers_sharing_disk(here, folder) is here
+    assert isinstance(pipeline.workers_sharing_disk(pool, folder), ThisProcess)
+    assert pipeline.workers_sharing_disk(pool, folder) is not pool
+    assert pipeline.workers_sharing_disk(pool, RunFolder(tmp_path)) is pool
     assert not list(tmp_path.iterdir())
 
 
-# -------------------------------------------------------------------------------------------------------------- claims
+# ------------------------------------------------------------------------------------------- claims
 
 
-def test_two_runs_do_not_share_a_folder(store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_do_not_share_a_folder(
+    store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = Remote(f"s3://{BUCKET}/claimed")
     with open_run(place):
-        with pytest.raises(InputError, match=rf"^s3://{BUCKET}/claimed is in use by process {os.getpid()} on"):
+        with pytest.raises(
+            InputError, match=rf"^s3://{BUCKET}/claimed is in use by process {os.getpid()} on"
+        ):
             open_run(place).__enter__()
         monkeypatch.setenv("LANDWEAVE_SCRATCH", str(tmp_path / "another machine"))
-        with pytest.raises(InputError, match=rf"claimed is in use by process {os.getpid()} on .* since .*with --out"):
+        with pytest.raises(
+            InputError,
+            match=rf"claimed is in use by process {os.getpid()} on .* since .*with --out",
+        ):
             open_run(place).__enter__()
     with open_run(place):
         pass
     assert place.names() == frozenset()
 
 
-def test_a_dead_owners_claim_is_taken_over_and_its_owner_told(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_owners_claim_is_taken_over_and_its_owner_told(
+    store: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = Remote(f"s3://{BUCKET}/lapsed")
     first, second, third = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
-    first.take()
+    first.acquire()
     with pytest.raises(InputError, match="in use by process 0"):
-        second.take()
+        second.acquire()
     first.renew()
     first.check()
-    Claim(place, "process 3", "near 0").take()  # holds the lock that the dead one held
+    Claim(place, "process 3", "near 0").acquire()  # holds the lock that the dead one held
     first.renew()
     with pytest.raises(RuntimeError, match="another run may have taken over"):
         first.check()
     monkeypatch.setattr(claim_module, "LAPSE", -1.0)
-    third.take()
+    third.acquire()
     first.release()
     assert json.loads((place / CLAIM).read_bytes())["owner"] == "process 2"
     third.release()
@@ -299,36 +344,42 @@ def test_a_claim_is_taken_once_however_often_the_answer_is_lost(store: Proxy) ->
     place = Remote(f"s3://{BUCKET}/lost-answers")
     with store.misbehaving(4, 0.5):
         claim = Claim(place, "process 0", "near")
-        claim.take()
+        claim.acquire()
         claim.renew()
         claim.check()
         claim.release()
     assert place.names() == frozenset()
 
 
-def test_a_claim_made_between_look_and_write_is_not_taken(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_made_between_look_and_write_is_not_taken(
+    store: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = Remote(f"s3://{BUCKET}/raced")
     first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(2))
-    first.take()
+    first.acquire()
     seen, look = [None], second._found
-    monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())  # the other one's is not there yet
+    monkeypatch.setattr(
+        second, "_found", lambda: seen.pop() if seen else look()
+    )  # the other one's is not there yet
     with pytest.raises(InputError, match="in use by process 0"):
-        second.take()
+        second.acquire()
     first.renew()
     first.check()
     first.release()
 
 
-def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(
+    store: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = Remote(f"s3://{BUCKET}/lapsed-twice")
     dead, first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
-    dead.take()
+    dead.acquire()
     seen, look = [dead._found()], second._found  # both looked before either wrote
     monkeypatch.setattr(claim_module, "LAPSE", -1.0)
-    first.take()
+    first.acquire()
     monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())
     with pytest.raises(InputError, match="in use by process 1"):
-        second.take()
+        second.acquire()
     first.renew()
     assert not first._lost
     first.release()
@@ -336,7 +387,7 @@ def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(store: Proxy, monkeypa
 
 def test_a_renewal_whose_answer_is_lost_is_known_for_ones_own(store: Proxy) -> None:
     claim = Claim(Remote(f"s3://{BUCKET}/unanswered"), "process 0", "near")
-    claim.take()
+    claim.acquire()
     before = claim._etag
     claim.renew()
     claim._etag = before  # as if the store had not said that it renewed
@@ -346,10 +397,12 @@ def test_a_renewal_whose_answer_is_lost_is_known_for_ones_own(store: Proxy) -> N
     claim.release()
 
 
-def test_a_claim_is_renewed_while_it_is_held(store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_is_renewed_while_it_is_held(
+    store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(claim_module, "RENEWAL", 0.01)
     place = Remote(f"s3://{BUCKET}/renewed")
-    with claimed(place, tmp_path) as claim:
+    with claim_folder(place, tmp_path) as claim:
         taken = json.loads((place / CLAIM).read_bytes())["renewed"]
         wait_until(lambda: json.loads((place / CLAIM).read_bytes())["renewed"] != taken, 60)
         claim.check()
@@ -359,7 +412,7 @@ def test_who_could_not_renew_for_long_stops_whatever_the_store_says(
     store: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = Claim(Remote(f"s3://{BUCKET}/late"), "process 0", "near")
-    claim.take()
+    claim.acquire()
     claim.check()
     now = time.monotonic()
     monkeypatch.setattr("flows.storage.claim.time.monotonic", lambda: now + LAPSE + 1)
@@ -369,7 +422,7 @@ def test_who_could_not_renew_for_long_stops_whatever_the_store_says(
     claim.release()
 
 
-# ------------------------------------------------------------------------------------------------------------- sources
+# ------------------------------------------------------------------------------------------ sources
 
 
 @pytest.mark.parametrize("segmenter", [RULES, Otsu(index="NDVI")], ids=lambda one: one.kind)
@@ -388,7 +441,8 @@ def look_at(source: str) -> None:
 
 
 def test_only_the_store_that_is_meant_is_asked(source: str, scene: Path) -> None:
-    """GDAL looked for what may lie beside a file, and without being told the endpoint, at Amazon's."""
+    """GDAL looked for what may lie beside a file, and without being told the endpoint, at
+    Amazon's."""
     said, logged = elsewhere(look_at, source)
     drawn = open_scene([str(scene)])
     assert said == f"{drawn.read(drawn.window, ['red'])['pixels'].values.sum()}\n"
@@ -396,7 +450,8 @@ def test_only_the_store_that_is_meant_is_asked(source: str, scene: Path) -> None
 
 
 def plan_runs(source: str, folder: str) -> None:
-    """Say of some requests whether a plan, a run under way, and a run that is over keep a copy of their source."""
+    """Say of some requests whether a plan, a run under way, and a run that is over keep a copy of
+    their source."""
     scene, aside = open_scene([source]), Cluster(kind="tcp://127.0.0.1:8786")
     west, north = scene.transform @ (0, 0)
     for part in (80, 60):
@@ -415,15 +470,17 @@ def plan_runs(source: str, folder: str) -> None:
     }
     for name, (asked, on) in requests.items():
         make_plan(asked)
-        kept = [remote_cache.copy_of(source) is not None]
+        kept = [remote_cache.cached_copy(source) is not None]
         with open_run(asked.out) as run:
             pipeline.prepare(asked, run, on)
-            kept.append(remote_cache.copy_of(source) is not None)
+            kept.append(remote_cache.cached_copy(source) is not None)
             (run.parts / "something").touch()  # or the folder is removed
-        print(name, *kept, remote_cache.copy_of(source) is not None, sep=", ")
+        print(name, *kept, remote_cache.cached_copy(source) is not None, sep=", ")
 
 
-def test_a_run_fetches_a_large_file_whole_where_it_would_read_it_twice(source: str, tmp_path: Path) -> None:
+def test_a_run_fetches_a_large_file_whole_where_it_would_read_it_twice(
+    source: str, tmp_path: Path
+) -> None:
     said, _ = elsewhere(plan_runs, source, tmp_path)
     assert said.splitlines() == [
         "all of it, False, True, False",
@@ -442,7 +499,10 @@ def overwrite_and_read(source: str, large: str, *drawn: str) -> None:
     for path in drawn:
         Remote(source).upload(Path(path))
         scene = open_scene([source])
-        print(scene.identities(), scene.read(scene.window, ["red", "nir"])["pixels"].values.sum(axis=(1, 2)))
+        print(
+            scene.identities(),
+            scene.read(scene.window, ["red", "nir"])["pixels"].values.sum(axis=(1, 2)),
+        )
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -457,18 +517,24 @@ def test_an_overwritten_object_is_noticed(store: Proxy, tmp_path: Path, large: b
             assert line == f"{known} {source.read([3, 4]).sum(axis=(1, 2))}"
 
 
-def test_what_is_wrong_with_an_address_is_said_in_one_line(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_an_address_is_said_in_one_line(
+    store: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote, "BACKOFF", 0.01)
-    with pytest.raises(InputError, match=rf"^s3://{BUCKET}/in/none\.tif does not exist; check the address$"):
+    with pytest.raises(
+        InputError, match=rf"^s3://{BUCKET}/in/none\.tif does not exist; check the address$"
+    ):
         open_scene([f"s3://{BUCKET}/in/none.tif"])
     Remote(f"s3://{BUCKET}/in/text.tif").write_bytes(b"no raster at all")
-    with pytest.raises(InputError, match=rf"^s3://{BUCKET}/in/text\.tif is not a raster that GDAL can read"):
+    with pytest.raises(
+        InputError, match=rf"^s3://{BUCKET}/in/text\.tif is not a raster that GDAL can read"
+    ):
         open_scene([f"s3://{BUCKET}/in/text.tif"])
     with pytest.raises(InputError, match=r"^s3://nobodys-bucket/run.* does not (exist|answer)"):
         open_run(Remote("s3://nobodys-bucket/run")).__enter__()
 
 
-# ------------------------------------------------------------------------------------------------------ names, secrets
+# ----------------------------------------------------------------------------------- names, secrets
 
 
 @pytest.mark.parametrize(
@@ -499,7 +565,9 @@ def test_gdal_learns_the_endpoint_and_people_go_before(monkeypatch: pytest.Monke
     assert gdal_config.gdal_options(__file__) == {}
 
 
-@pytest.mark.parametrize("out", ["https://host/run", "s3://key:secret@bucket/run", "s3://bucket/run?sig=1", "s3://"])
+@pytest.mark.parametrize(
+    "out", ["https://host/run", "s3://key:secret@bucket/run", "s3://bucket/run?sig=1", "s3://"]
+)
 def test_a_place_that_cannot_be_written_to_is_refused(out: str) -> None:
     with pytest.raises(InputError):
         place_of(out)
@@ -526,30 +594,39 @@ def test_a_place_survives_json() -> None:
     ],
 )
 def test_secrets_of_addresses_are_left_out(url: str, secret: str) -> None:
-    for said in (redacted(f"cannot read {url} twice: {url}"), str(InputError(f"{url} is broken"))):
+    for said in (redact(f"cannot read {url} twice: {url}"), str(InputError(f"{url} is broken"))):
         assert secret not in said
         assert "/a.tif" in said
-    assert redacted("abfs://container@account/a.tif?version=3") == "abfs://container@account/a.tif?version=3"
+    assert (
+        redact("abfs://container@account/a.tif?version=3")
+        == "abfs://container@account/a.tif?version=3"
+    )
 
 
 def test_a_signed_address_is_read_and_nowhere_written_down(
     source: str, store: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     signed, renewed = (
-        obstore.sign(remote.object_store(f"s3://{BUCKET}"), "GET", "in/scene.tif", timedelta(minutes=minutes))
+        obstore.sign(
+            remote.object_store(f"s3://{BUCKET}"), "GET", "in/scene.tif", timedelta(minutes=minutes)
+        )
         for minutes in (5, 6)
     )
     signature = signed.rpartition("X-Amz-Signature=")[2]
     assert len(signature) == 64
     assert signature not in renewed
-    published = pipeline.run(request(signed, tmp_path / "run", Otsu(index="NDVI"), products=("classes",)))
+    published = pipeline.run(
+        request(signed, tmp_path / "run", Otsu(index="NDVI"), products=("classes",))
+    )
     (file,) = published.record["scene"]["files"]
     assert file["path"].startswith(f"{store.address}/{BUCKET}/in/scene.tif?")
     for written in (tmp_path / "run").rglob("*"):
         assert not written.is_file() or signature.encode() not in written.read_bytes(), written
     parts = {part.name for part in (tmp_path / "run" / "parts").iterdir()}
     pipeline.run(request(renewed, tmp_path / "run", Otsu(index="NDVI"), products=("classes",)))
-    assert {part.name for part in (tmp_path / "run" / "parts").iterdir()} == parts  # signed anew, the same file
+    assert {
+        part.name for part in (tmp_path / "run" / "parts").iterdir()
+    } == parts  # signed anew, the same file
     with pytest.raises(InputError) as caught:
         open_scene([signed.replace("scene.tif", "none.tif")])
     assert signature not in str(caught.value)

@@ -5,7 +5,7 @@ import pytest
 
 from flows.storage.keys import content_key
 from flows.storage.remote import Remote
-from flows.storage.run_folder import RunFolder, Slot, open_run
+from flows.storage.run_folder import PartLocation, RunFolder, open_run
 from tiling.errors import InputError
 from tiling.io.files import write_text
 
@@ -17,7 +17,11 @@ def test_a_key_follows_content_and_not_order() -> None:
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
-    with open_run(tmp_path / "run"), pytest.raises(InputError, match="in use by process"), open_run(tmp_path / "run"):
+    with (
+        open_run(tmp_path / "run"),
+        pytest.raises(InputError, match="in use by process"),
+        open_run(tmp_path / "run"),
+    ):
         pass
     with open_run(tmp_path / "run"):
         pass
@@ -59,12 +63,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_what_was_remembered_is_known_again(tmp_path: Path) -> None:
     key = content_key({"a": 1})
     with open_run(tmp_path) as folder:
-        assert folder.remembered("fit", key) is None
-        folder.remember("fit", key, {"threshold": 0.25})
+        assert folder.load_cached("fit", key) is None
+        folder.save_cached("fit", key, {"threshold": 0.25})
     with open_run(tmp_path) as folder:
-        assert folder.remembered("fit", key) == {"threshold": 0.25}
+        assert folder.load_cached("fit", key) == {"threshold": 0.25}
     with open_run(tmp_path, fresh=True) as folder:
-        assert folder.remembered("fit", key) is None
+        assert folder.load_cached("fit", key) is None
 
 
 def test_a_text_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -108,20 +112,29 @@ class Store:
         self.names = '["old.tif"]'
         monkeypatch.setattr(Remote, "read_bytes", lambda place: self.names.encode())
         monkeypatch.setattr(
-            Remote, "write_bytes", lambda place, content: self.did.append(f"write {place.name} {content.decode()}")
+            Remote,
+            "write_bytes",
+            lambda place, content: self.did.append(f"write {place.name} {content.decode()}"),
         )
-        monkeypatch.setattr(Remote, "upload", lambda place, file: self.did.append(f"upload {place.name}"))
         monkeypatch.setattr(
-            Remote, "remove", lambda place, names: self.did.extend(f"remove {name}" for name in sorted(names))
+            Remote, "upload", lambda place, file: self.did.append(f"upload {place.name}")
+        )
+        monkeypatch.setattr(
+            Remote,
+            "remove",
+            lambda place, names: self.did.extend(f"remove {name}" for name in sorted(names)),
         )
 
 
-def test_a_part_is_on_the_store_before_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_is_on_the_store_before_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(monkeypatch)
     monkeypatch.setattr(
-        "flows.storage.run_folder.write_bytes", lambda path, content: store.did.append(f"here {path.name}")
+        "flows.storage.run_folder.write_bytes",
+        lambda path, content: store.did.append(f"here {path.name}"),
     )
-    Slot(tmp_path / "a.tif", Remote("s3://bucket/run/parts/a.tif")).write(b"")
+    PartLocation(tmp_path / "a.tif", Remote("s3://bucket/run/parts/a.tif")).write(b"")
     assert store.did == ["write a.tif ", "here a.tif"]
 
 
@@ -133,7 +146,8 @@ def test_products_are_listed_before_they_come_and_the_record_comes_last(
     RunFolder(tmp_path, remote=Remote("s3://bucket/run")).record({})
     assert store.did == [
         "remove run.json",
-        'write .products.json ["classes.tif", "old.tif", "run.json"]',  # whoever is killed now has listed both
+        'write .products.json ["classes.tif", "old.tif", '
+        '"run.json"]',  # whoever is killed now has listed both
         "upload classes.tif",
         "remove old.tif",
         'write .products.json ["classes.tif", "run.json"]',

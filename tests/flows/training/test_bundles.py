@@ -37,7 +37,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield fake
 
 
-# ------------------------------------------------------------------------------------------------------------- models
+# ------------------------------------------------------------------------------------------- models
 
 
 def test_models_lists_what_comes_with_the_package(landweave: Run) -> None:
@@ -63,15 +63,31 @@ def test_a_model_is_explained(landweave: Run) -> None:
     for _, name, colour in card.legend.rows:
         assert name in out
         assert colour in out
-    for fact in ("230 px up, 261 down", "1024 px and 64 px around it", "0.043%", "Apache-2.0", "0.8566", "100–163"):
+    for fact in (
+        "230 px up, 261 down",
+        "1024 px and 64 px around it",
+        "0.043%",
+        "Apache-2.0",
+        "0.8566",
+        "100–163",
+    ):
         assert fact in out
 
 
 def test_a_forest_is_explained(landweave: Run, tmp_path: Path) -> None:
-    forest = ForestModel(estimator="random-forest", features=("nir/red", "mean(nir, 9)"), sklearn="1.9.1")
+    forest = ForestModel(
+        estimator="random-forest", features=("nir/red", "mean(nir, 9)"), sklearn="1.9.1"
+    )
     write(tmp_path / "forest", a_card(name="hedges").model_copy(update={"model": forest}), b"bytes")
     _, out, _ = landweave("models", tmp_path / "forest")
-    for fact in ("hedges", "random-forest", "nir/red", "mean(nir, 9)", "scikit-learn 1.9.1", "5 bytes"):
+    for fact in (
+        "hedges",
+        "random-forest",
+        "nir/red",
+        "mean(nir, 9)",
+        "scikit-learn 1.9.1",
+        "5 bytes",
+    ):
         assert fact in out
 
 
@@ -97,7 +113,7 @@ def test_a_place_without_models_is_a_mistake(landweave: Run, tmp_path: Path) -> 
     assert err.count("\n") == 1
 
 
-# ---------------------------------------------------------------------------------------------------------------- by id
+# -------------------------------------------------------------------------------------------- by id
 
 
 def test_a_model_is_explained_by_id(landweave: Run, fake: FakeHub, tmp_path: Path) -> None:
@@ -108,7 +124,8 @@ def test_a_model_is_explained_by_id(landweave: Run, fake: FakeHub, tmp_path: Pat
 
 @pytest.mark.parametrize("how", ["--segmenter", "--set", "YAML"])
 def test_a_segmenter_by_id_is_a_folder_here(fake: FakeHub, tmp_path: Path, how: str) -> None:
-    """Wherever the id is typed, what goes to the workers is a path, and a hash of what lies there."""
+    """Wherever the id is typed, what goes to the workers is a path, and a hash of what lies
+    there."""
     if how == "YAML":
         (tmp_path / "fields.yaml").write_text("kind: network\nbundle: hf://nobody/fields\n")
         chosen = choose_segmenter(str(tmp_path / "fields.yaml"), {})
@@ -127,29 +144,41 @@ def test_a_segmenter_by_id_is_a_folder_here(fake: FakeHub, tmp_path: Path, how: 
 
 def test_a_checkpoint_is_no_segmenter(landweave: Run, tmp_path: Path) -> None:
     (tmp_path / "epoch=9.ckpt").write_bytes(b"never opened")
-    status, _, err = landweave("plan", tmp_path / "scene.tif", "--segmenter", tmp_path / "epoch=9.ckpt")
+    status, _, err = landweave(
+        "plan", tmp_path / "scene.tif", "--segmenter", tmp_path / "epoch=9.ckpt"
+    )
     assert status == 2
     assert f"landweave convert {tmp_path / 'epoch=9.ckpt'} --like BUNDLE --out DIR" in err
     assert err.count("\n") == 1
 
 
-# -------------------------------------------------------------------------------------------------------------- convert
+# ------------------------------------------------------------------------------------------ convert
 
 
 def checkpoint(folder: Path) -> Path:
-    state = {f"model.{name}": tensor for name, tensor in lively_state(a_card().model_dump_json()).items()}
+    state = {
+        f"model.{name}": tensor for name, tensor in lively_state(a_card().model_dump_json()).items()
+    }
     torch.save({"state_dict": state}, folder / "best.ckpt")
     return folder / "best.ckpt"
 
 
-def test_a_checkpoint_becomes_a_bundle_like_another(landweave: Run, bundle: Bundle, tmp_path: Path) -> None:
-    status, out, err = landweave("convert", checkpoint(tmp_path), "--like", bundle.folder, "--out", tmp_path / "new")
+def test_a_checkpoint_becomes_a_bundle_like_another(
+    landweave: Run, bundle: Bundle, tmp_path: Path
+) -> None:
+    status, out, err = landweave(
+        "convert", checkpoint(tmp_path), "--like", bundle.folder, "--out", tmp_path / "new"
+    )
     assert status == 0, err
     made = load(tmp_path / "new")
     assert made.card.bands == bundle.card.bands
     assert made.card.legend == bundle.card.legend
     assert made.card.network.support is not None
-    assert (made.card.training, made.card.metrics, made.card.licence) != (bundle.card.training, {}, "CC0-1.0")
+    assert (made.card.training, made.card.metrics, made.card.licence) != (
+        bundle.card.training,
+        {},
+        "CC0-1.0",
+    )
     assert made.card.name == "best"
     assert made.digest in out
 
@@ -157,8 +186,10 @@ def test_a_checkpoint_becomes_a_bundle_like_another(landweave: Run, bundle: Bund
 def test_a_card_says_what_the_person_says(tmp_path: Path) -> None:
     source = tmp_path / "best.ckpt"
     card = card_for(
-        source, architecture="unet", encoder="resnet18", options={"encoder_depth": 4}, bands="t2.nir, red", gsd=0.6,
-        classes="7=Roof,Water", mean="120, 90.5", std="40,30", units="dn", dtype="uint8", licence="CC-BY-4.0",
+        source, architecture="unet", encoder="resnet18", options={"encoder_depth": 4},
+        bands="t2.nir, red", gsd=0.6,
+        classes="7=Roof,Water", mean="120, 90.5", std="40,30", units="dn", dtype="uint8",
+        licence="CC-BY-4.0",
     )  # fmt: skip
     assert card.band_names == ("t2.nir", "red")
     assert [(band.mean, band.std, band.units, band.dtype) for band in card.bands] == [
@@ -166,11 +197,17 @@ def test_a_card_says_what_the_person_says(tmp_path: Path) -> None:
         (90.5, 30, "dn", "uint8"),
     ]
     assert [(value, name) for value, name, _ in card.legend.rows] == [(7, "Roof"), (2, "Water")]
-    assert (card.gsd, card.licence, card.network.options) == (0.6, "CC-BY-4.0", {"encoder_depth": 4})
+    assert (card.gsd, card.licence, card.network.options) == (
+        0.6,
+        "CC-BY-4.0",
+        {"encoder_depth": 4},
+    )
 
 
 def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
-    card = card_for(Path("x.pt"), like=str(bundle.folder / CARD), classes="Water,Roof,Road,Rest", dtype="uint16")
+    card = card_for(
+        Path("x.pt"), like=str(bundle.folder / CARD), classes="Water,Roof,Road,Rest", dtype="uint16"
+    )
     assert [band.dtype for band in card.bands] == ["uint16"] * 3
     assert [band.mean for band in card.bands] == [band.mean for band in bundle.card.bands]
     assert [name for _, name, _ in card.legend.rows] == ["Water", "Roof", "Road", "Rest"]
@@ -182,7 +219,11 @@ def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("said", "fact"),
     [
-        ({}, "add --architecture, --encoder, --bands, --classes, --mean, --std, --gsd, or --like a bundle"),
+        (
+            {},
+            "add --architecture, --encoder, --bands, --classes, --mean, --std, --gsd, or --like a "
+            "bundle",
+        ),
         ({"like": "demo", "bands": "red,nir"}, "add --mean, --std, or"),
         ({"like": "demo", "mean": "1,2"}, "--mean 1,2: 2 numbers for 6 bands"),
         ({"like": "demo", "mean": "a,b"}, "--mean: 'a' is no number"),
@@ -200,45 +241,67 @@ def test_what_is_not_or_wrongly_said_is_one_line(said: dict[str, object], fact: 
     assert "\n" not in str(mistake.value)
 
 
-def test_save_pretrained_is_converted_when_its_bands_and_classes_are_named(landweave: Run, tmp_path: Path) -> None:
+def test_save_pretrained_is_converted_when_its_bands_and_classes_are_named(
+    landweave: Run, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    network = smp.Unet(DEMO_ENCODER, encoder_weights=None, in_channels=3, classes=2, encoder_depth=3,
+    network = smp.Unet(DEMO_ENCODER, encoder_weights=None, in_channels=3, classes=2,
+    encoder_depth=3,
                        decoder_channels=(16, 8, 8))  # fmt: skip
     network.save_pretrained(str(tmp_path / "roofs"))
-    how = ("--mean", "120,110,100", "--std", "50,50,50", "--units", "dn", "--gsd", "0.3", "--out", tmp_path / "new")
+    how = (
+        "--mean",
+        "120,110,100",
+        "--std",
+        "50,50,50",
+        "--units",
+        "dn",
+        "--gsd",
+        "0.3",
+        "--out",
+        tmp_path / "new",
+    )
     status, _, err = landweave(
         "convert", tmp_path / "roofs", "--bands", "red,green,blue", "--classes", "Rest,Roof", *how
     )
     assert status == 0, err
     made = load(tmp_path / "new")
-    assert all(torch.equal(made.weights()[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(
+        torch.equal(made.weights()[name], tensor) for name, tensor in network.state_dict().items()
+    )
     assert made.card.name == "roofs"
 
-    status, _, err = landweave("convert", tmp_path / "roofs", "--bands", "red,green", "--classes", "Rest,Roof", *how)
+    status, _, err = landweave(
+        "convert", tmp_path / "roofs", "--bands", "red,green", "--classes", "Rest,Roof", *how
+    )
     assert status == 2
     assert "tells of 3 bands and 2 classes, and 2 bands and 2 classes are named" in err
 
 
 def test_foreign_weights_come_by_id(landweave: Run, fake: FakeHub, tmp_path: Path) -> None:
-    network = smp.Unet(DEMO_ENCODER, encoder_weights=None, in_channels=3, classes=4, encoder_depth=3,
+    network = smp.Unet(DEMO_ENCODER, encoder_weights=None, in_channels=3, classes=4,
+    encoder_depth=3,
                        decoder_channels=(16, 8, 8))  # fmt: skip
     network.save_pretrained(str(tmp_path / "there"))
     fake.files = {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
     legend = ",".join(f"{value}={name}" for value, name, _ in LAND_COVER.subset(1, 2, 3, 4).rows)
     status, _, err = landweave(
-        "convert", "hf://nobody/fields", "--bands", "red,green,blue", "--classes", legend, "--mean", "0,0,0",
+        "convert", "hf://nobody/fields", "--bands", "red,green,blue", "--classes", legend, "--mean",
+        "0,0,0",
         "--std", "1,1,1", "--gsd", "10", "--name", "fields", "--out", tmp_path / "new",
     )  # fmt: skip
     assert status == 0, err
     assert load(tmp_path / "new").card.name == "fields"
 
 
-# --------------------------------------------------------------------------------------------------------------- export
+# ------------------------------------------------------------------------------------------- export
 
 
 def test_a_bundle_is_exported(landweave: Run, bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "fields.onnx"
-    status, out, err = landweave("export", bundle.folder, "--out", file, "--scale", "0.0001", "--tile", 160)
+    status, out, err = landweave(
+        "export", bundle.folder, "--out", file, "--scale", "0.0001", "--tile", 160
+    )
     assert status == 0, err
     assert file.is_file()
     for fact in ("green", "0.0001", "tiles of 160 px that overlap by 40 %", "1000 cm"):

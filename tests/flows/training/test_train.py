@@ -21,7 +21,7 @@ from affine import Affine
 from PIL import Image
 
 from flows.requests.source import Source
-from flows.requests.training import Training, grouped
+from flows.requests.training import Training, group_by_scene
 from flows.training.read_samples import samples_of
 from flows.training.train import _key, recipe_from, train
 from segmentation.errors import InputError as NoBundle
@@ -38,7 +38,8 @@ PLACE = Affine(10, 0, 500_000, 0, -10, 5_300_000)
 
 def write_labels(path: Path, codes: np.ndarray) -> Path:
     with rasterio.open(
-        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1, dtype="uint8", crs=UTM,
+        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1,
+        dtype="uint8", crs=UTM,
         transform=PLACE, nodata=0,
     ) as target:  # fmt: skip
         target.write(codes.astype(np.uint8), 1)
@@ -63,15 +64,24 @@ def labels(tmp_path: Path) -> Path:
 
 
 def asked(scene: Path, labels: Path, out: Path, **more) -> Training:  # type: ignore[no-untyped-def]
-    return Training(sources=(Source(paths=(str(scene),)),), labels=(str(labels),), out=out, **{"recipe": QUICK, **more})
+    return Training(
+        sources=(Source(paths=(str(scene),)),),
+        labels=(str(labels),),
+        out=out,
+        **{"recipe": QUICK, **more},
+    )
 
 
-def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: Path, labels: Path) -> None:
+def test_scene_and_labels_become_a_bundle_that_segments(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
     from flows.requests.request import Request
     from flows.requests.segmenters import segmenter_from
     from flows.run import pipeline
 
-    finished = train(asked(scene, labels, tmp_path / "bundle", classes={1: "Water", 2: "Plants", 3: "Bare"}))
+    finished = train(
+        asked(scene, labels, tmp_path / "bundle", classes={1: "Water", 2: "Plants", 3: "Bare"})
+    )
     card = load(tmp_path / "bundle").card
     assert card.band_names == ("blue", "green", "red", "nir", "swir16", "swir22")
     assert [one.name for one in card.legend.classes] == ["Water", "Plants", "Bare"]
@@ -88,7 +98,9 @@ def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: P
     assert not list(tmp_path.glob(".bundle*"))
 
     network = segmenter_from("network", {"bundle": str(tmp_path / "bundle"), "device": "cpu"})
-    run = pipeline.run(Request(source=Source(paths=(str(scene),)), out=tmp_path / "run", segmenter=network))
+    run = pipeline.run(
+        Request(source=Source(paths=(str(scene),)), out=tmp_path / "run", segmenter=network)
+    )
     with rasterio.open(run.folder / "classes.tif") as made:
         found = made.read(1)
     truth = truth_of(draw_pixels(96, 128))
@@ -98,11 +110,16 @@ def test_scene_and_labels_become_a_bundle_that_segments(tmp_path: Path, scene: P
 def test_polygons_of_another_crs_will_do(tmp_path: Path, scene: Path) -> None:
     truth = truth_of(draw_pixels(96, 128))
     rows, cols = (n.ravel() for n in np.mgrid[4:90:8, 4:120:8])
-    boxes = [shapely.box(*(PLACE @ (c - 2, r + 2)), *(PLACE @ (c + 2, r - 2))) for r, c in zip(rows, cols, strict=True)]
+    boxes = [
+        shapely.box(*(PLACE @ (c - 2, r + 2)), *(PLACE @ (c + 2, r - 2)))
+        for r, c in zip(rows, cols, strict=True)
+    ]
     names = np.array(["", "water", "plants", "bare"])[truth[rows, cols]]
     frame = geopandas.GeoDataFrame({"kind_of": names}, geometry=boxes, crs=UTM)[names != ""]
     frame.to_crs("EPSG:4326").to_file(tmp_path / "s.gpkg")
-    samples, _ = samples_of(asked(scene, tmp_path / "s.gpkg", tmp_path / "bundle"), tmp_path / "scratch")
+    samples, _ = samples_of(
+        asked(scene, tmp_path / "s.gpkg", tmp_path / "bundle"), tmp_path / "scratch"
+    )
     assert {one.name for one in samples.legend.classes} == {"water", "plants", "bare"}
     assert samples.counts(TRAIN).sum() > samples.counts(VALIDATION).sum() > 0
     assert "shapes validate" in samples.facts["split"]
@@ -116,10 +133,14 @@ def test_pieces_hold_every_label_and_what_is_around(tmp_path: Path) -> None:
     assert len(samples.pieces) == 2
     assert samples.pieces[0].shape == (256 + 128, 256 + 128)
     valid = np.all(pixels > 0, axis=0)
-    assert sum(np.count_nonzero(p.labels) for p in samples.pieces) == np.count_nonzero((codes > 0) & valid)
+    assert sum(np.count_nonzero(p.labels) for p in samples.pieces) == np.count_nonzero(
+        (codes > 0) & valid
+    )
 
 
-def test_much_is_kept_in_files(tmp_path: Path, scene: Path, labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_is_kept_in_files(
+    tmp_path: Path, scene: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = asked(scene, labels, tmp_path / "bundle")
     plain, _ = samples_of(request, tmp_path / "scratch")
     monkeypatch.setattr("flows.training.read_samples._IN_MEMORY", 1)
@@ -141,14 +162,18 @@ def test_what_is_kept_in_memory_is_counted_over_all_scenes(
     )
     for asked_for, mapped in ((request, False), (both, True)):
         samples, _ = samples_of(asked_for, tmp_path / "scratch")
-        assert [isinstance(one.labels, np.memmap) for one in samples.pieces] == [mapped] * len(samples.pieces)
+        assert [isinstance(one.labels, np.memmap) for one in samples.pieces] == [mapped] * len(
+            samples.pieces
+        )
 
 
 def test_a_split_raster_is_obeyed_to_the_pixel(tmp_path: Path, scene: Path, labels: Path) -> None:
     given = np.zeros((96, 128))
     given[:, :60], given[:, 70:] = 1, 2
     path = write_labels(tmp_path / "split.tif", given)
-    samples, _ = samples_of(asked(scene, labels, tmp_path / "bundle", split=str(path)), tmp_path / "scratch")
+    samples, _ = samples_of(
+        asked(scene, labels, tmp_path / "bundle", split=str(path)), tmp_path / "scratch"
+    )
     piece = samples.pieces[0]
     assert np.array_equal(piece.part == TEST, (given == 2) & (piece.labels > 0))
     assert not piece.part[given == 0].any()
@@ -158,7 +183,12 @@ def test_several_scenes_train_one_model(tmp_path: Path, scene: Path, labels: Pat
     other = write_scene(tmp_path / "other.tif", draw_pixels(96, 128, seed=1))
     marks = write_labels(tmp_path / "marks.tif", truth_of(draw_pixels(96, 128, seed=1)))
     source, second = (Source(paths=(str(path),)) for path in (scene, other))
-    request = Training(sources=(source, second), labels=(str(labels), str(marks)), out=tmp_path / "b", split="scenes")
+    request = Training(
+        sources=(source, second),
+        labels=(str(labels), str(marks)),
+        out=tmp_path / "b",
+        split="scenes",
+    )
     samples, _ = samples_of(request, tmp_path / "scratch")
     assert [piece.scene for piece in samples.pieces] == ["scene", "other"]
     parts = [set(np.unique(piece.part)) - {0} for piece in samples.pieces]
@@ -175,18 +205,26 @@ def test_words_are_the_same_class_in_all_files(tmp_path: Path, scene: Path) -> N
     for path, names in files:
         geopandas.GeoDataFrame({"class": names}, geometry=boxes, crs=UTM).to_file(path)
     request = Training(
-        sources=(Source(paths=(str(scene),)),) * 2, labels=tuple(str(path) for path, _ in files), out=tmp_path / "b"
+        sources=(Source(paths=(str(scene),)),) * 2,
+        labels=tuple(str(path) for path, _ in files),
+        out=tmp_path / "b",
     )
     samples, _ = samples_of(request, tmp_path / "w")
     assert [(one.value, one.name) for one in samples.legend.classes] == [
         (1, "bare"), (2, "forest"), (3, "urban"), (4, "water"),
     ]  # fmt: skip
-    assert [sorted(set(np.unique(piece.labels).tolist()) - {0}) for piece in samples.pieces] == [[2, 4], [1, 2, 3]]
+    assert [sorted(set(np.unique(piece.labels).tolist()) - {0}) for piece in samples.pieces] == [
+        [2, 4],
+        [1, 2, 3],
+    ]
 
 
 def test_arguments_are_grouped_into_scenes() -> None:
-    assert grouped(["a.tif", "leaf_on=b.tif"], 1) == [["a.tif", "leaf_on=b.tif"]]
-    assert grouped(["a.tif", "on=b.tif", "c.tif", "on=d.tif"], 2) == [["a.tif", "on=b.tif"], ["c.tif", "on=d.tif"]]
+    assert group_by_scene(["a.tif", "leaf_on=b.tif"], 1) == [["a.tif", "leaf_on=b.tif"]]
+    assert group_by_scene(["a.tif", "on=b.tif", "c.tif", "on=d.tif"], 2) == [
+        ["a.tif", "on=b.tif"],
+        ["c.tif", "on=d.tif"],
+    ]
 
 
 def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: Path) -> None:
@@ -214,29 +252,41 @@ def test_mistakes_are_said_before_the_work(tmp_path: Path, scene: Path, labels: 
 
 
 def test_what_has_no_data_is_not_taught(tmp_path: Path, scene: Path) -> None:
-    """The left half of the scene has none: a class that lies there alone is told of, and two are needed elsewhere."""
+    """The left half of the scene has none: a class that lies there alone is told of, and two are
+    needed elsewhere."""
     with rasterio.open(scene, "r+") as opened:
         pixels = opened.read()
         pixels[:, :, :64] = 0
         opened.write(pixels)
     codes = np.tile(np.array([[1, 2], [2, 3]], np.uint8).repeat(8, 0).repeat(8, 1), (6, 8))
     codes[:, :64] = 4
-    samples, notes = samples_of(asked(scene, write_labels(tmp_path / "a.tif", codes), tmp_path / "b"), tmp_path / "w")
+    samples, notes = samples_of(
+        asked(scene, write_labels(tmp_path / "a.tif", codes), tmp_path / "b"), tmp_path / "w"
+    )
     assert samples.legend.values == (1, 2, 3)
     assert "left out, as no pixel of it has data in the scene: 4" in notes
-    for right, said in ((1, "a.tif labels nothing but 1 where the scene has data"), (0, "a.tif labels no pixel where")):
+    for right, said in (
+        (1, "a.tif labels nothing but 1 where the scene has data"),
+        (0, "a.tif labels no pixel where"),
+    ):
         codes[:, :64], codes[:, 64:] = np.where(np.arange(64) < 32, 1, 2), right
         with pytest.raises(InputError, match=said):
             train(asked(scene, write_labels(tmp_path / "a.tif", codes), tmp_path / "b"))
     assert not list(tmp_path.glob(".b*"))
 
 
-def test_two_values_of_one_name_are_a_mistake_that_names_regroup(tmp_path: Path, scene: Path, labels: Path) -> None:
-    with pytest.raises(InputError, match="1 and 2 are both called Water; make one class of them with --regroup 2=1"):
+def test_two_values_of_one_name_are_a_mistake_that_names_regroup(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
+    with pytest.raises(
+        InputError, match="1 and 2 are both called Water; make one class of them with --regroup 2=1"
+    ):
         train(asked(scene, labels, tmp_path / "b", classes={1: "Water", 2: "Water", 3: "Bare"}))
 
 
-def test_bands_in_another_order_are_the_same_bands(tmp_path: Path, scene: Path, labels: Path) -> None:
+def test_bands_in_another_order_are_the_same_bands(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
     turned = write_scene(tmp_path / "turned.tif", draw_pixels(96, 128)[::-1], names=BANDS[::-1])
     two = Training(
         sources=tuple(Source(paths=(str(path),)) for path in (scene, turned)),
@@ -248,7 +298,9 @@ def test_bands_in_another_order_are_the_same_bands(tmp_path: Path, scene: Path, 
     assert np.array_equal(one.pixels, other.pixels)
 
 
-def test_labels_that_were_mended_begin_a_training_anew(tmp_path: Path, scene: Path, labels: Path) -> None:
+def test_labels_that_were_mended_begin_a_training_anew(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
     request = asked(scene, labels, tmp_path / "b")
 
     def key() -> str:
@@ -259,7 +311,10 @@ def test_labels_that_were_mended_begin_a_training_anew(tmp_path: Path, scene: Pa
     codes = truth_of(draw_pixels(96, 128))
     codes[10, 10], codes[40, 40] = codes[40, 40], codes[10, 10]
     swapped = np.argwhere(codes == 1)[0], np.argwhere(codes == 2)[0]
-    codes[tuple(swapped[0])], codes[tuple(swapped[1])] = 2, 1  # as many pixels of each class as before
+    codes[tuple(swapped[0])], codes[tuple(swapped[1])] = (
+        2,
+        1,
+    )  # as many pixels of each class as before
     write_labels(labels, codes)
     assert key() != first
 
@@ -269,38 +324,52 @@ def test_no_data_may_be_nan(tmp_path: Path, labels: Path) -> None:
     pixels[pixels == 0] = np.nan
     scene = write_scene(tmp_path / "nan.tif", pixels)
     request = Training(
-        sources=(Source(paths=(str(scene),), nodata=np.nan),), labels=(str(labels),), out=tmp_path / "b", recipe=QUICK
+        sources=(Source(paths=(str(scene),), nodata=np.nan),),
+        labels=(str(labels),),
+        out=tmp_path / "b",
+        recipe=QUICK,
     )
     assert train(request).bundle.card.legend.values == (1, 2, 3)
 
 
 def test_settings_that_are_none_are_told_which_there_are() -> None:
     with pytest.raises(
-        InputError, match=r"no setting stesp; did you mean steps\? there are architecture, encoder, options"
+        InputError,
+        match=r"no setting stesp; did you mean steps\? there are architecture, encoder, options",
     ):
         recipe_from({"stesp": 3})
-    with pytest.raises(InputError, match="there is no setting steps; there are architecture, trees"):
+    with pytest.raises(
+        InputError, match="there is no setting steps; there are architecture, trees"
+    ):
         recipe_from({"architecture": "random-forest", "steps": 3})
     with pytest.raises(InputError, match="chip: Input should be less than or equal to 4096"):
         recipe_from({"chip": 100_000})
 
 
-def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(tmp_path: Path, scene: Path, labels: Path) -> None:
+def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
     train(asked(scene, labels, tmp_path / "old", classes={1: "Water", 2: "Plants", 3: "Bare"}))
     pixels = draw_pixels(96, 128, seed=1)
     four = write_scene(tmp_path / "four.tif", pixels[:4])
     two = write_labels(tmp_path / "two.tif", np.array([0, 7, 9, 9])[truth_of(pixels)])
     tuned = train(
         asked(
-            four, two, tmp_path / "new", weights=str(tmp_path / "old"), classes={7: "Water", 9: "Land"},
+            four, two, tmp_path / "new", weights=str(tmp_path / "old"), classes={7: "Water",
+            9: "Land"},
             recipe=QUICK.model_copy(update={"options": {}, "steps": 8}),
         )
     )  # fmt: skip
     old, new = (load(tmp_path / name).card for name in ("old", "new"))
     assert new.band_names == ("blue", "green", "red", "nir")
     assert [one.name for one in new.legend.classes] == ["Water", "Land"]
-    assert (new.network.architecture, new.network.options) == (old.network.architecture, old.network.options)
-    assert [(band.mean, band.std) for band in new.bands] == [(band.mean, band.std) for band in old.bands[:4]]
+    assert (new.network.architecture, new.network.options) == (
+        old.network.architecture,
+        old.network.options,
+    )
+    assert [(band.mean, band.std) for band in new.bands] == [
+        (band.mean, band.std) for band in old.bands[:4]
+    ]
     assert tuned.validation is not None
     assert tuned.validation.overall_accuracy > 0.9
 
@@ -314,12 +383,18 @@ def test_points_will_do(tmp_path: Path, scene: Path) -> None:
     frame.to_crs("EPSG:4326").to_file(tmp_path / "points.gpkg")
     finished = train(asked(scene, tmp_path / "points.gpkg", tmp_path / "bundle"))
     assert sum(load(tmp_path / "bundle").card.training["labelled pixels"].values()) <= len(frame)
-    assert {one.name for one in load(tmp_path / "bundle").card.legend.classes} == {"water", "plants", "bare"}
+    assert {one.name for one in load(tmp_path / "bundle").card.legend.classes} == {
+        "water",
+        "plants",
+        "bare",
+    }
     assert finished.validation is not None
     assert finished.validation.overall_accuracy > 0.8
 
 
-def test_a_forest_starts_from_nothing_and_says_so(tmp_path: Path, scene: Path, labels: Path) -> None:
+def test_a_forest_starts_from_nothing_and_says_so(
+    tmp_path: Path, scene: Path, labels: Path
+) -> None:
     recipe = ForestRecipe(trees=4, windows=(3,), features=8)
     finished = train(asked(scene, labels, tmp_path / "forest", recipe=recipe, weights="none"))
     assert load(tmp_path / "forest").card.model.kind == "forest"
@@ -336,7 +411,10 @@ def test_a_second_training_of_the_same_bundle_is_refused_and_harms_nothing(
     def meanwhile(stage: str, done: int, total: int) -> None:
         if stage == "train" and done == total:
             kept = sorted(tmp_path.glob(".bundle.training/**/*"))
-            with pytest.raises(InputError, match=r"bundle is in use by process \d+ on .*; wait for it or name another"):
+            with pytest.raises(
+                InputError,
+                match=r"bundle is in use by process \d+ on .*; wait for it or name another",
+            ):
                 train(request.model_copy(update={"fresh": True}))
             assert sorted(tmp_path.glob(".bundle.training/**/*")) == kept
 
@@ -354,7 +432,8 @@ def test_pixels_that_find_no_room_are_told_of_before_they_are_read(
     monkeypatch.setattr("flows.training.read_samples._IN_MEMORY", 0)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(
-        InputError, match=r"cannot keep pixels in .*piece-0\.pixels\.npy: No space left on device; make room"
+        InputError,
+        match=r"cannot keep pixels in .*piece-0\.pixels\.npy: No space left on device; make room",
     ):
         train(asked(scene, labels, tmp_path / "bundle"))
     assert not list(tmp_path.glob(".bundle*"))
@@ -364,7 +443,12 @@ COMMAND = (sys.executable, "-m", "flows.cli", "train")
 
 
 def command(scene: Path, labels: Path, out: Path) -> list[str]:
-    small = {"options": "{encoder_depth: 1, decoder_channels: [8, 8]}", "chip": 16, "batch": 8, "steps": 120}
+    small = {
+        "options": "{encoder_depth: 1, decoder_channels: [8, 8]}",
+        "chip": 16,
+        "batch": 8,
+        "steps": 120,
+    }
     given = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
     return [*COMMAND, str(scene), "--labels", str(labels), "--out", str(out), "--json", *given]
 
@@ -376,7 +460,9 @@ def test_kill_9_in_the_middle_changes_no_bit(tmp_path: Path, scene: Path, labels
     undisturbed = subprocess.run(
         command(scene, labels, tmp_path / "a"), env=env, capture_output=True, text=True, check=True
     )
-    killed = subprocess.Popen(command(scene, labels, tmp_path / "b"), env=env, stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        command(scene, labels, tmp_path / "b"), env=env, stdout=subprocess.DEVNULL
+    )
     until = time.monotonic() + 200
     while not list(tmp_path.glob(".b.training/*/run.pt")) and time.monotonic() < until:
         time.sleep(0.05)

@@ -1,4 +1,5 @@
-"""Areas estimated from a sample: the worked example of Olofsson et al., and the laws of the estimator."""
+"""Areas estimated from a sample: the worked example of Olofsson et al., and the laws of the
+estimator."""
 
 from __future__ import annotations
 
@@ -19,16 +20,27 @@ def rows(k: int) -> list[tuple[int, str, str]]:
 
 
 def test_the_example_of_good_practices() -> None:
-    """Olofsson et al. (2014), tables 8 and 9 and section 5.2: deforestation, forest gain, stable forest, non-forest.
+    """Olofsson et al. (2014), tables 8 and 9 and section 5.2: deforestation, forest gain, stable
+    forest, non-forest.
 
-    The paper prints half widths of 0.23 and 0.01 for the producer's accuracies of forest gain and non-forest, where its
-    own eq. 7 gives 0.25 and 0.02: those are tested.
+    The paper prints half widths of 0.23 and 0.01 for the producer's accuracies of forest gain and
+    non-forest, where its own eq. 7 gives 0.25 and 0.02: those are tested.
     """
     by_map = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
     mapped = np.array([200_000, 150_000, 3_200_000, 6_450_000]) * 900.0
     found = AreaEstimates.from_confusion(by_map.T, mapped, rows(4))
-    assert [round(one.area_m2 / HECTARE) for one in found.classes] == [21_158, 11_686, 285_770, 581_386]
-    assert [round(one.area_margin_m2 / HECTARE) for one in found.classes] == [6_158, 3_756, 15_510, 16_282]
+    assert [round(one.area_m2 / HECTARE) for one in found.classes] == [
+        21_158,
+        11_686,
+        285_770,
+        581_386,
+    ]
+    assert [round(one.area_margin_m2 / HECTARE) for one in found.classes] == [
+        6_158,
+        3_756,
+        15_510,
+        16_282,
+    ]
     assert [round(one.users, 2) for one in found.classes] == [0.88, 0.73, 0.93, 0.96]
     assert [round(one.users_margin, 2) for one in found.classes] == [0.07, 0.10, 0.04, 0.02]
     assert [round(one.producers, 2) for one in found.classes] == [0.75, 0.85, 0.93, 0.96]
@@ -39,19 +51,25 @@ def test_the_example_of_good_practices() -> None:
 
 
 def draw(seed: int, n: int) -> tuple[AreaEstimates, npt.NDArray[np.float64]]:
-    """Estimates from `n` random pixels per class of a map, and how much of each class there truly is."""
+    """Estimates from `n` random pixels per class of a map, and how much of each class there truly
+    is."""
     rng = np.random.default_rng(seed)
     truth = np.repeat([1, 2, 3], [30_000, 50_000, 20_000])
     wrong = np.random.default_rng(0).random(truth.size) < 0.2
     predicted = np.where(wrong, np.random.default_rng(1).integers(1, 4, truth.size), truth)
-    sample = np.concatenate([rng.choice(np.flatnonzero(predicted == value), n) for value in (1, 2, 3)])
+    sample = np.concatenate(
+        [rng.choice(np.flatnonzero(predicted == value), n) for value in (1, 2, 3)]
+    )
     mapped = np.bincount(predicted)[1:].astype(float)
     matrix = confusion_matrix(truth[sample], predicted[sample], (1, 2, 3))
-    return AreaEstimates.from_confusion(matrix, mapped, rows(3)), np.bincount(truth)[1:].astype(float)
+    return AreaEstimates.from_confusion(matrix, mapped, rows(3)), np.bincount(truth)[1:].astype(
+        float
+    )
 
 
 def test_intervals_hold_what_they_promise() -> None:
-    """Of 300 samples about 95 % give an interval that holds the true area, and their mean is it: no bias."""
+    """Of 300 samples about 95 % give an interval that holds the true area, and their mean is it: no
+    bias."""
     drawn = [draw(seed, 100) for seed in range(300)]
     truth = drawn[0][1]
     areas = np.array([[one.area_m2 for one in found.classes] for found, _ in drawn])
@@ -78,7 +96,9 @@ def test_a_class_without_samples_is_left_out_and_told() -> None:
 
 
 def test_a_class_that_the_map_lacks_has_an_area_all_the_same() -> None:
-    found = AreaEstimates.from_confusion(np.array([[8, 0], [2, 0]]), np.array([100.0, 0.0]), rows(2))
+    found = AreaEstimates.from_confusion(
+        np.array([[8, 0], [2, 0]]), np.array([100.0, 0.0]), rows(2)
+    )
     assert [one.area_m2 for one in found.classes] == pytest.approx([80, 20])
     assert found.classes[1].producers == 0
 

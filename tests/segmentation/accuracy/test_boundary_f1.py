@@ -1,4 +1,5 @@
-"""Boundary F1: brute force, drawn boundaries whose answer is known, and cores that add up to the whole."""
+"""Boundary F1: brute force, drawn boundaries whose answer is known, and cores that add up to the
+whole."""
 
 from __future__ import annotations
 
@@ -10,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation.accuracy.boundary_f1 import SLACK, BoundaryAccuracy, Spacing, boundary, count_boundaries, reach
+from segmentation.accuracy.boundary_f1 import (
+    SLACK,
+    BoundaryAccuracy,
+    Spacing,
+    boundary,
+    count_boundaries,
+    reach,
+)
 
 VALUES = (1, 2, 5)
 Rasters = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_], Spacing]
@@ -21,11 +29,16 @@ def evenly(shape: tuple[int, int], down: float = 10, across: float = 10) -> Spac
 
 
 def patches(seed: int, height: int = 23, width: int = 31) -> Rasters:
-    """Two patchy rasters that differ here and there, with holes, on pixels that change their size from row to row."""
+    """Two patchy rasters that differ here and there, with holes, on pixels that change their size
+    from row to row."""
     rng = np.random.default_rng(seed)
-    truth = np.kron(rng.choice(VALUES, (8, 11)), np.ones((3, 3), int))[:height, :width].astype(np.uint8)
+    truth = np.kron(rng.choice(VALUES, (8, 11)), np.ones((3, 3), int))[:height, :width].astype(
+        np.uint8
+    )
     moved = np.roll(truth, rng.integers(-2, 3, 2), (0, 1))
-    predicted = np.where(rng.random(truth.shape) < 0.1, rng.choice(VALUES, truth.shape), moved).astype(np.uint8)
+    predicted = np.where(
+        rng.random(truth.shape) < 0.1, rng.choice(VALUES, truth.shape), moved
+    ).astype(np.uint8)
     counts = rng.random(truth.shape) < 0.95
     down = np.broadcast_to(np.linspace(8, 12, height)[:, None], truth.shape)
     across = np.broadcast_to(np.linspace(3, 20, height)[:, None], truth.shape)
@@ -49,7 +62,8 @@ def brute_force(rasters: Rasters, tolerance: float) -> list[list[int]]:
     def near(points: list[tuple[int, int]], others: list[tuple[int, int]]) -> int:
         return sum(
             any(
-                np.hypot((row - r) * spacing.down[row, col], (col - c) * spacing.across[row, col]) <= tolerance * SLACK
+                np.hypot((row - r) * spacing.down[row, col], (col - c) * spacing.across[row, col])
+                <= tolerance * SLACK
                 for r, c in others
             )
             for row, col in points
@@ -86,21 +100,31 @@ def test_cores_add_up_to_the_whole(seed: int, size: int, tolerance: float) -> No
             top, left = max(0, row - rows - 1), max(0, col - cols - 1)
             window = slice(top, core[0].stop + rows + 1), slice(left, core[1].stop + cols + 1)
             inside = slice(row - top, core[0].stop - top), slice(col - left, core[1].stop - left)
-            here = np.unique(np.concatenate([truth[core].ravel(), predicted[core].ravel()])).tolist()
+            here = np.unique(
+                np.concatenate([truth[core].ravel(), predicted[core].ravel()])
+            ).tolist()
             part = count_boundaries(
                 truth[window], predicted[window], counts[window], inside,
                 Spacing(*(metres[window] for metres in spacing)), here, tolerance,
             )  # fmt: skip
             total[np.searchsorted(VALUES, here)] += part
-    whole = count_boundaries(truth, predicted, counts, (slice(None), slice(None)), spacing, VALUES, tolerance)
+    whole = count_boundaries(
+        truth, predicted, counts, (slice(None), slice(None)), spacing, VALUES, tolerance
+    )
     assert np.array_equal(total, whole)
 
 
-def scores(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], tolerance: float) -> BoundaryAccuracy:
+def scores(
+    truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], tolerance: float
+) -> BoundaryAccuracy:
     whole, counts = (slice(None), slice(None)), truth > 0
     values = [int(v) for v in np.unique([truth, predicted]) if v]
-    found = count_boundaries(truth, predicted, counts, whole, evenly(truth.shape), values, tolerance)
-    return BoundaryAccuracy.from_counts(found, [(value, str(value), "") for value in values], tolerance)
+    found = count_boundaries(
+        truth, predicted, counts, whole, evenly(truth.shape), values, tolerance
+    )
+    return BoundaryAccuracy.from_counts(
+        found, [(value, str(value), "") for value in values], tolerance
+    )
 
 
 def halves(at: int) -> npt.NDArray[np.uint8]:
@@ -109,7 +133,9 @@ def halves(at: int) -> npt.NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize(("tolerance", "expected"), [(10, 0), (19.8, 0), (20, 1), (35, 1)])
-def test_a_boundary_two_pixels_off_is_found_within_two_pixels(tolerance: float, expected: float) -> None:
+def test_a_boundary_two_pixels_off_is_found_within_two_pixels(
+    tolerance: float, expected: float
+) -> None:
     found = scores(halves(8), halves(10), tolerance)
     assert found.mean_f1 == expected
     assert [one.map_pixels for one in found.classes] == [12, 12]

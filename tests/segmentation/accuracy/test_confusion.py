@@ -23,18 +23,33 @@ rasters = arrays(np.uint8, 60, elements=st.sampled_from((0, *VALUES)))
 
 
 def test_congaltons_example() -> None:
-    """Table 1 of Congalton (1991): deciduous, conifer, barren, shrub; there the reference is along columns."""
+    """Table 1 of Congalton (1991): deciduous, conifer, barren, shrub; there the reference is along
+    columns."""
     classified = np.array([[65, 4, 22, 24], [6, 81, 5, 8], [0, 11, 85, 19], [4, 7, 3, 90]])
-    accuracy = Accuracy.from_confusion(classified.T, [(i, name, "#000000") for i, name in enumerate("DCBS", 1)])
+    accuracy = Accuracy.from_confusion(
+        classified.T, [(i, name, "#000000") for i, name in enumerate("DCBS", 1)]
+    )
     assert round(accuracy.overall_accuracy, 2) == 0.74
     assert round(accuracy.kappa, 2) == 0.65
-    assert [round(one.recall, 2) for one in accuracy.classes] == [0.87, 0.79, 0.74, 0.64]  # producer's
-    assert [round(one.precision, 2) for one in accuracy.classes] == [0.57, 0.81, 0.74, 0.87]  # user's
+    assert [round(one.recall, 2) for one in accuracy.classes] == [
+        0.87,
+        0.79,
+        0.74,
+        0.64,
+    ]  # producer's
+    assert [round(one.precision, 2) for one in accuracy.classes] == [
+        0.57,
+        0.81,
+        0.74,
+        0.87,
+    ]  # user's
     assert [one.support for one in accuracy.classes] == [75, 103, 115, 141]
 
 
 @given(rasters, rasters)
-def test_the_matrix_is_scikit_learns(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> None:
+def test_the_matrix_is_scikit_learns(
+    truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]
+) -> None:
     counted = (truth > 0) & (predicted > 0)
     expected = np.zeros((4, 4), int)
     if counted.any():
@@ -43,7 +58,9 @@ def test_the_matrix_is_scikit_learns(truth: npt.NDArray[np.uint8], predicted: np
 
 
 @given(rasters, rasters)
-def test_every_figure_is_scikit_learns(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> None:
+def test_every_figure_is_scikit_learns(
+    truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]
+) -> None:
     accuracy = Accuracy.from_confusion(confusion_matrix(truth, predicted, VALUES), ROWS)
     counted = (truth > 0) & (predicted > 0)
     t, p = truth[counted], predicted[counted]
@@ -73,7 +90,8 @@ def test_every_figure_is_scikit_learns(truth: npt.NDArray[np.uint8], predicted: 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_figure_is_that_of_torchmetrics(seed: int) -> None:
-    """Large rasters with ignored pixels; torchmetrics numbers classes from 0 and leaves out -1 of the truth alone."""
+    """Large rasters with ignored pixels; torchmetrics numbers classes from 0 and leaves out -1 of
+    the truth alone."""
     import torch
     from torchmetrics.functional import classification as scores
 
@@ -82,12 +100,16 @@ def test_every_figure_is_that_of_torchmetrics(seed: int) -> None:
     predicted = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 6, truth.shape))
     known = (truth > 0) & (predicted > 0)
     rows = [(value, str(value), "#000000") for value in range(1, 6)]
-    accuracy = Accuracy.from_confusion(confusion_matrix(truth[known], predicted[known], range(1, 6)), rows)
+    accuracy = Accuracy.from_confusion(
+        confusion_matrix(truth[known], predicted[known], range(1, 6)), rows
+    )
     t = torch.tensor(np.where(known, truth - 1, -1).ravel())
     p = torch.tensor(np.where(known, predicted - 1, 0).ravel())
     settings: Any = {"num_classes": 5, "ignore_index": -1}
     assert np.array_equal(accuracy.matrix, scores.multiclass_confusion_matrix(p, t, **settings))
-    assert accuracy.kappa == pytest.approx(float(scores.multiclass_cohen_kappa(p, t, **settings)), abs=1e-6)
+    assert accuracy.kappa == pytest.approx(
+        float(scores.multiclass_cohen_kappa(p, t, **settings)), abs=1e-6
+    )
     overall = scores.multiclass_accuracy(p, t, average="micro", **settings)
     assert accuracy.overall_accuracy == pytest.approx(float(overall), abs=1e-6)
     for name, score in (
@@ -97,12 +119,19 @@ def test_every_figure_is_that_of_torchmetrics(seed: int) -> None:
         ("recall", scores.multiclass_recall),
     ):
         expected = score(p, t, average="none", **settings).numpy()
-        assert [getattr(one, name) for one in accuracy.classes] == pytest.approx(expected.tolist(), abs=1e-6)
+        assert [getattr(one, name) for one in accuracy.classes] == pytest.approx(
+            expected.tolist(), abs=1e-6
+        )
 
 
 @given(rasters, rasters, st.integers(0, 60))
-def test_blocks_add_up_to_the_whole(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], cut: int) -> None:
-    parts = [confusion_matrix(truth[part], predicted[part], VALUES) for part in (slice(cut), slice(cut, None))]
+def test_blocks_add_up_to_the_whole(
+    truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], cut: int
+) -> None:
+    parts = [
+        confusion_matrix(truth[part], predicted[part], VALUES)
+        for part in (slice(cut), slice(cut, None))
+    ]
     assert np.array_equal(sum(parts), confusion_matrix(truth, predicted, VALUES))
 
 
@@ -131,7 +160,13 @@ def test_the_dictionary_is_strict_json() -> None:
     accuracy = Accuracy.from_confusion(confusion_matrix(truth, truth, VALUES), ROWS)
     read = json.loads(json.dumps(accuracy.to_dict(), allow_nan=False))
     scores = dict.fromkeys(("iou", "f1", "precision", "recall"), 1.0)
-    assert read["classes"][0] == {"value": 3, "name": "class 3", "support": 2, "colour": "#000000", **scores}
+    assert read["classes"][0] == {
+        "value": 3,
+        "name": "class 3",
+        "support": 2,
+        "colour": "#000000",
+        **scores,
+    }
     assert read["classes"][3]["iou"] is None
     assert read["matrix"][0] == [2, 0, 0, 0]
     assert set(read) == {"overall_accuracy", "kappa", "mean_iou", "classes", "matrix"}

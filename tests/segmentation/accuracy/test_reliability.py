@@ -24,7 +24,8 @@ def counted(percent: list[int], right: list[bool]) -> npt.NDArray[np.int64]:
 
 @pytest.mark.parametrize("bins", [7, 15, 10])
 def test_the_error_is_that_of_torchmetrics(bins: int) -> None:
-    """Synthetic probabilities in whole percents on no bin's edge: torchmetrics closes bins below, Guo et al. above."""
+    """Synthetic probabilities in whole percents on no bin's edge: torchmetrics closes bins below,
+    Guo et al. above."""
     import torch
     from torchmetrics.functional import classification as scores
 
@@ -37,7 +38,10 @@ def test_the_error_is_that_of_torchmetrics(bins: int) -> None:
     probabilities[np.arange(percent.size), predicted] = sure
     found = Reliability.from_counts(count_confidence(percent, predicted == truth), bins)
     settings: Any = {"num_classes": 3, "n_bins": bins}
-    for norm, error in (("l1", found.expected_calibration_error), ("max", found.maximum_calibration_error)):
+    for norm, error in (
+        ("l1", found.expected_calibration_error),
+        ("max", found.maximum_calibration_error),
+    ):
         expected = scores.multiclass_calibration_error(
             torch.tensor(probabilities), torch.tensor(truth), norm=norm, **settings
         )
@@ -51,14 +55,16 @@ def test_eighty_percent_sure_and_eighty_percent_right_is_no_error() -> None:
 
 
 def test_the_error_is_weighted_by_pixels() -> None:
-    """30 pixels are sure by 90 % and always right, 10 by 50 % and never: (30 × 0.1 + 10 × 0.5) / 40."""
+    """30 pixels are sure by 90 % and always right, 10 by 50 % and never: (30 × 0.1 + 10 × 0.5) /
+    40."""
     found = Reliability.from_counts(counted([90] * 30 + [50] * 10, [True] * 30 + [False] * 10))
     assert found.expected_calibration_error == pytest.approx(0.2)
     assert found.maximum_calibration_error == pytest.approx(0.5)
 
 
 def test_bins_are_open_below_and_closed_above() -> None:
-    """As in Guo et al., eq. 3 and before: 20 % belongs to the third of fifteen bins, (2/15, 3/15]."""
+    """As in Guo et al., eq. 3 and before: 20 % belongs to the third of fifteen bins, (2/15,
+    3/15]."""
     found = Reliability.from_counts(counted([0, 20, 21, 100], [True] * 4))
     assert [place for place, one in enumerate(found.bins) if one.pixels] == [0, 2, 3, 14]
     assert all(isnan(one.accuracy) for one in found.bins if not one.pixels)
@@ -71,6 +77,10 @@ def test_pixels_without_confidence_do_not_count() -> None:
 
 
 @given(percents, rights, st.integers(0, 50))
-def test_counts_of_blocks_add_up(percent: npt.NDArray[np.uint8], right: npt.NDArray[np.bool_], cut: int) -> None:
-    parts = [count_confidence(percent[part], right[part]) for part in (slice(cut), slice(cut, None))]
+def test_counts_of_blocks_add_up(
+    percent: npt.NDArray[np.uint8], right: npt.NDArray[np.bool_], cut: int
+) -> None:
+    parts = [
+        count_confidence(percent[part], right[part]) for part in (slice(cut), slice(cut, None))
+    ]
     assert np.array_equal(sum(parts), count_confidence(percent, right))

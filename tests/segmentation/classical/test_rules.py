@@ -1,4 +1,5 @@
-"""Rules: spectra whose land cover is known, real labelled pixels, and laws that hold for every pixel."""
+"""Rules: spectra whose land cover is known, real labelled pixels, and laws that hold for every
+pixel."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ from tests.segmentation.chips import make_chip, of_spectra
 
 FIVE = ("blue", "green", "red", "nir", "swir16")
 
-# Textbook spectra: blue, green, red, nir, swir16; what they are with all bands, and what without swir16.
+# Textbook spectra: blue, green, red, nir, swir16; what they are with all bands, and what without
+# swir16.
 KNOWN = [
     ("a clear lake", (0.03, 0.03, 0.02, 0.01, 0.005), WATER, WATER),
     ("a muddy river", (0.07, 0.10, 0.11, 0.08, 0.02), WATER, WATER),
@@ -53,8 +55,12 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("what", "spectrum", "with_swir", "without"), KNOWN, ids=[known[0] for known in KNOWN])
-def test_known_spectra_get_their_class(what: str, spectrum: tuple[float, ...], with_swir: int, without: int) -> None:
+@pytest.mark.parametrize(
+    ("what", "spectrum", "with_swir", "without"), KNOWN, ids=[known[0] for known in KNOWN]
+)
+def test_known_spectra_get_their_class(
+    what: str, spectrum: tuple[float, ...], with_swir: int, without: int
+) -> None:
     assert Rules()(of_spectra([spectrum], FIVE)).labels[0, 0] == with_swir
     assert Rules()(of_spectra([spectrum[:4]], FIVE[:4])).labels[0, 0] == without
 
@@ -99,7 +105,9 @@ def test_every_valid_pixel_gets_exactly_one_class(
 
 
 @given(scenes, st.integers(0, 2), st.integers(0, 29))
-def test_a_pixel_gets_the_same_in_every_chip(scene: npt.NDArray[np.float32], row: int, col: int) -> None:
+def test_a_pixel_gets_the_same_in_every_chip(
+    scene: npt.NDArray[np.float32], row: int, col: int
+) -> None:
     whole, col = Rules()(make_chip(scene, FIVE)), col % scene.shape[2]
     alone = Rules()(make_chip(scene[:, row : row + 1, col : col + 1], FIVE))
     assert whole.confidence is not None
@@ -119,14 +127,21 @@ def test_thresholds_lie_where_they_say() -> None:
     red = np.float32(0.1)
     ndvi = np.array([0.19, 0.21, 0.49, 0.51], np.float32)
     nir = red * (1 + ndvi) / (1 - ndvi)
-    chip = make_chip([np.full((1, 4), 0.08, np.float32), np.full((1, 4), red), nir[None]], ["green", "red", "nir"])
+    chip = make_chip(
+        [np.full((1, 4), 0.08, np.float32), np.full((1, 4), red), nir[None]],
+        ["green", "red", "nir"],
+    )
     assert Rules()(chip).labels.tolist() == [[UNVEGETATED, SPARSE, SPARSE, CROPS]]
     assert Rules(trees_green=0.09)(chip).labels.tolist() == [[UNVEGETATED, SPARSE, SPARSE, TREES]]
-    assert Rules(bare_ndvi=0.2, full_ndvi=0.3)(chip).labels.tolist() == [[UNVEGETATED, SPARSE, CROPS, CROPS]]
+    assert Rules(bare_ndvi=0.2, full_ndvi=0.3)(chip).labels.tolist() == [
+        [UNVEGETATED, SPARSE, CROPS, CROPS]
+    ]
 
 
 def test_a_pixel_exactly_on_a_threshold_belongs_to_the_denser_class() -> None:
-    chip = of_spectra([[0.01, 0.25, 0.75], [0.30, 0.25, 0.75]], ["green", "red", "nir"])  # NDVI exactly 0.5
+    chip = of_spectra(
+        [[0.01, 0.25, 0.75], [0.30, 0.25, 0.75]], ["green", "red", "nir"]
+    )  # NDVI exactly 0.5
     prediction = Rules()(chip)
     assert prediction.labels.tolist() == [[TREES, CROPS]]
     assert prediction.confidence is not None
@@ -137,7 +152,10 @@ def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
     red = np.float32(0.1)
     ndvi = np.linspace(-0.3, 0.19, 50, dtype=np.float32)
     nir = red * (1 + ndvi) / (1 - ndvi)
-    chip = make_chip([np.full((1, 50), 0.02, np.float32), np.full((1, 50), red), nir[None]], ["green", "red", "nir"])
+    chip = make_chip(
+        [np.full((1, 50), 0.02, np.float32), np.full((1, 50), red), nir[None]],
+        ["green", "red", "nir"],
+    )
     prediction = Rules()(chip)
     assert np.all(prediction.labels == UNVEGETATED)
     assert prediction.confidence is not None
@@ -149,7 +167,9 @@ def test_confidence_grows_with_the_distance_from_the_threshold() -> None:
 def test_it_reads_what_it_can_use_in_its_own_order() -> None:
     assert Rules().bands(["swir22", "nir", "red", "scl", "green", "blue"]) == FIVE[:4]
     assert Rules().bands(["nir08", "swir16", "red", "green"]) == ("green", "red", "nir08", "swir16")
-    with pytest.raises(InputError, match=r"needs green, red and nir; there are red, green, blue: .*--bands"):
+    with pytest.raises(
+        InputError, match=r"needs green, red and nir; there are red, green, blue: .*--bands"
+    ):
         Rules().bands(["red", "green", "blue"])
 
 
@@ -200,7 +220,8 @@ def test_training_polygons_of_chiapas(shared_data: Path) -> None:
 
 
 def test_land_cover_of_maryland(shared_data: Path) -> None:
-    """Chesapeake Conservancy: 2 is tree canopy, 3 low vegetation, from 1 m imagery of another date."""
+    """Chesapeake Conservancy: 2 is tree canopy, 3 low vegetation, from 1 m imagery of another
+    date."""
     stem = shared_data / "chesapeake_md_multires"
     with rasterio.open(stem / "m_3907833_nw_17_1_landsat-leaf-on.tif") as source:
         chip = make_chip(source.read([2, 3, 4, 5, 6]), FIVE, scale=1e-4)
@@ -223,27 +244,44 @@ def test_the_danube_is_water(shared_data: Path) -> None:
 # What a scene says of itself
 
 WAVELENGTHS = np.array([0.48, 0.56, 0.66, 0.84, 1.61])
-MIXED = ("clear water", "broadleaf", "conifer", "meadow", "green wheat", "rape", "ripe grain", "brown soil", "asphalt")
+MIXED = (
+    "clear water",
+    "broadleaf",
+    "conifer",
+    "meadow",
+    "green wheat",
+    "rape",
+    "ripe grain",
+    "brown soil",
+    "asphalt",
+)
 
 
-def drawn(names: tuple[str, ...] = MIXED, side: int = 96, seed: int = 0) -> tuple[npt.NDArray[np.float32], Any]:
-    """Reflectance `(5, side, side)` of the demo's materials in patches of 8 px, and which is where."""
+def drawn(
+    names: tuple[str, ...] = MIXED, side: int = 96, seed: int = 0
+) -> tuple[npt.NDArray[np.float32], Any]:
+    """Reflectance `(5, side, side)` of the demo's materials in patches of 8 px, and which is
+    where."""
     rng = np.random.default_rng(seed)
     which = np.kron(rng.integers(0, len(names), (side // 8, side // 8)), np.ones((8, 8), int))
     spectra = np.array([MATERIALS[name][:5] for name in names]) * 1e-4
-    return (spectra[which].transpose(2, 0, 1) * rng.normal(1, 0.04, (5, side, side))).astype(np.float32), which
+    return (spectra[which].transpose(2, 0, 1) * rng.normal(1, 0.04, (5, side, side))).astype(
+        np.float32
+    ), which
 
 
 def seen_through(
     scene: npt.NDArray[np.float32], haze: float, power: float, sun: float, offset: float
 ) -> npt.NDArray[np.float32]:
-    """The scene under air that adds `haze` to blue and less to the rest, in another light, offset and all."""
+    """The scene under air that adds `haze` to blue and less to the rest, in another light, offset
+    and all."""
     air = haze * (WAVELENGTHS / WAVELENGTHS[0]) ** -power
     return (scene * sun + (air + offset)[:, None, None]).astype(np.float32)
 
 
 @given(
-    haze=st.floats(0, 0.09), power=st.floats(1.5, 4), sun=st.floats(0.85, 1.05), offset=st.floats(0, 0.01),
+    haze=st.floats(0, 0.09), power=st.floats(1.5, 4), sun=st.floats(0.85, 1.05), offset=st.floats(0,
+    0.01),
     bands=st.sampled_from([FIVE, FIVE[:4]]), seed=st.integers(0, 9),
 )  # fmt: skip
 @settings(max_examples=40)
@@ -253,7 +291,12 @@ def test_forests_fields_and_water_keep_their_class_under_any_air(
     scene, which = drawn(seed=seed)
     chip = make_chip(seen_through(scene, haze, power, sun, offset)[: len(bands)], bands)
     labels = Rules().fit(chip)(chip).labels
-    for name, value in (("clear water", WATER), ("broadleaf", TREES), ("conifer", TREES), ("rape", CROPS)):
+    for name, value in (
+        ("clear water", WATER),
+        ("broadleaf", TREES),
+        ("conifer", TREES),
+        ("rape", CROPS),
+    ):
         assert np.mean(labels[which == MIXED.index(name)] == value) > 0.75, name
     for name in ("meadow", "green wheat"):
         assert np.mean(np.isin(labels[which == MIXED.index(name)], (CROPS, TREES))) > 0.95, name
@@ -275,7 +318,9 @@ def test_the_darkest_soil_of_a_desert_is_not_taken_for_haze() -> None:
     assert np.mean(np.isin(Rules().fit(chip)(chip).labels, (BARE, BUILT, SPARSE))) == 1
 
 
-def test_the_threshold_of_trees_lies_in_the_valley_between_forest_and_meadow_and_within_bounds() -> None:
+def test_the_threshold_of_trees_lies_in_the_valley_between_forest_and_meadow_and_within_bounds() -> (
+    None
+):
     for forest, meadow, low, high in ((0.035, 0.075, 0.042, 0.066), (0.03, 0.055, 0.038, 0.05)):
         rng = np.random.default_rng(0)
         green = np.concatenate([rng.normal(forest, 0.004, 5000), rng.normal(meadow, 0.005, 5000)])
@@ -297,7 +342,9 @@ def test_white_roofs_are_no_cloud_and_a_patch_as_white_is() -> None:
 
 
 def test_sand_as_bright_as_cloud_is_no_cloud_where_shortwave_infrared_tells() -> None:
-    sand = np.broadcast_to(np.array([0.34, 0.35, 0.36, 0.40, 0.60], np.float32)[:, None, None], (5, 40, 40))
+    sand = np.broadcast_to(
+        np.array([0.34, 0.35, 0.36, 0.40, 0.60], np.float32)[:, None, None], (5, 40, 40)
+    )
     assert not np.any(fit_and_label(sand, FIVE) == CLOUD)
 
 
@@ -337,8 +384,12 @@ def test_a_person_s_threshold_of_trees_goes_before_the_scene_s() -> None:
     assert np.mean(Rules(trees_green=0.001).fit(chip)(chip).labels == TREES) == 0
 
 
-@pytest.mark.parametrize("air", [(0.0, 0.0, 0.0, 0.0, 0.0), (0.075, 0.05, 0.03, 0.012, 0.003)], ids=["surface", "top"])
-def test_real_forests_stay_forests_at_the_top_of_the_atmosphere(shared_data: Path, air: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    "air", [(0.0, 0.0, 0.0, 0.0, 0.0), (0.075, 0.05, 0.03, 0.012, 0.003)], ids=["surface", "top"]
+)
+def test_real_forests_stay_forests_at_the_top_of_the_atmosphere(
+    shared_data: Path, air: tuple[float, ...]
+) -> None:
     """Clear air over Maryland and Chiapas, as the sensor saw it: what air adds in each band."""
     maryland = shared_data / "chesapeake_md_multires"
     chiapas = shared_data / "landsat7_chiapas_polygons"

@@ -24,7 +24,8 @@ LOW, HIGH = 1, 2
 
 
 def two_fields(sparse: float = 0.1, dense: float = 0.8) -> npt.NDArray[np.float32]:
-    """Red and near infrared of a raster whose left half has one NDVI and whose right half another."""
+    """Red and near infrared of a raster whose left half has one NDVI and whose right half
+    another."""
     ndvi = np.repeat([[sparse, dense]], 20, axis=1).repeat(10, axis=0)
     return np.stack([0.1 * (1 - ndvi), 0.1 * (1 + ndvi)]).astype(np.float32)
 
@@ -41,12 +42,18 @@ def test_two_fields_become_two_classes() -> None:
 @given(st.integers(0, 2**32), st.floats(0.2, 0.8))
 def test_the_threshold_is_scikit_images(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    band = np.where(rng.random((40, 40)) < share, rng.normal(0.2, 0.03, (40, 40)), rng.normal(0.6, 0.05, (40, 40)))
+    band = np.where(
+        rng.random((40, 40)) < share,
+        rng.normal(0.2, 0.03, (40, 40)),
+        rng.normal(0.6, 0.05, (40, 40)),
+    )
     chip = make_chip([band.astype(np.float32)], ["band_1"])
     fitted = Otsu(index="band_1").fit(chip).fitted
     assert fitted is not None
     low, high = np.percentile(band, (0.1, 99.9))
-    assert fitted.threshold == pytest.approx(threshold_otsu(np.clip(band.astype(np.float32), low, high)), abs=2e-3)
+    assert fitted.threshold == pytest.approx(
+        threshold_otsu(np.clip(band.astype(np.float32), low, high)), abs=2e-3
+    )
     assert fitted.below == pytest.approx(0.2, abs=0.02)
     assert fitted.above == pytest.approx(0.6, abs=0.02)
 
@@ -55,7 +62,9 @@ def test_a_few_values_beyond_all_others_do_not_move_the_threshold() -> None:
     quiet = np.tile(two_fields(), (1, 20, 5))
     loud = quiet.copy()
     loud[:, 0, :9] = [[0.100001], [-0.1]]  # NDVI of -200 000
-    without, with_them = (Otsu().fit(make_chip(bands, ["red", "nir"])).fitted for bands in (quiet, loud))
+    without, with_them = (
+        Otsu().fit(make_chip(bands, ["red", "nir"])).fitted for bands in (quiet, loud)
+    )
     assert without is not None
     assert with_them is not None
     assert with_them.threshold == pytest.approx(without.threshold, abs=0.005)
@@ -70,7 +79,9 @@ def test_every_valid_pixel_gets_one_of_the_two_classes(
     pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], index: str
 ) -> None:
     sample = make_chip(two_fields(), ["red", "nir"])
-    (prediction,) = predict(Otsu(index=index).fit(sample), [make_chip(pixels, ["red", "nir"], valid=valid)])
+    (prediction,) = predict(
+        Otsu(index=index).fit(sample), [make_chip(pixels, ["red", "nir"], valid=valid)]
+    )
     assert np.array_equal(prediction.labels > 0, valid)
     assert prediction.confidence is not None
     assert prediction.confidence.max() <= 100
@@ -119,7 +130,10 @@ def test_names_suit_the_index_and_can_be_chosen() -> None:
     assert [name for _, name, _ in Otsu().legend.rows] == ["Not vegetation", "Vegetation"]
     assert [name for _, name, _ in Otsu(index="mndwi").legend.rows] == ["Land", "Water"]
     assert [name for _, name, _ in Otsu(index="NDBI").legend.rows] == ["Low", "High"]
-    assert [name for _, name, _ in Otsu(index="band_3", above="Snow").legend.rows] == ["Low", "Snow"]
+    assert [name for _, name, _ in Otsu(index="band_3", above="Snow").legend.rows] == [
+        "Low",
+        "Snow",
+    ]
     with pytest.raises(InputError, match="two names"):
         _ = Otsu(above="Water", below="Water").legend
 
@@ -133,7 +147,9 @@ def test_it_reads_the_bands_of_its_index_or_the_band_itself() -> None:
         Otsu(index="Vv").bands(["vv", "VV"])
     two = make_chip(np.stack([two_fields()[0], np.zeros_like(two_fields()[0])]), ["vv", "vh"])
     assert Otsu(index="VV").fit(two).fitted == Otsu(index="vv").fit(two).fitted
-    np.testing.assert_array_equal(Otsu(index="VV").fit(two)(two).labels, Otsu(index="vv").fit(two)(two).labels)
+    np.testing.assert_array_equal(
+        Otsu(index="VV").fit(two)(two).labels, Otsu(index="vv").fit(two)(two).labels
+    )
     with pytest.raises(InputError, match="nvdi is neither an index nor a band; there are red, nir"):
         Otsu(index="nvdi").bands(["red", "nir"])
     with pytest.raises(InputError, match="MNDWI needs green and swir16"):
@@ -152,7 +168,9 @@ def test_the_fit_does_not_look_at_the_order_of_pixels() -> None:
     rng = np.random.default_rng(5)
     pixels = rng.uniform(0.01, 0.6, (2, 50, 50)).astype(np.float32)
     shuffled = rng.permutation(pixels.reshape(2, -1), axis=1).reshape(2, 50, 50)
-    assert Otsu().fit(make_chip(pixels, ["red", "nir"])) == Otsu().fit(make_chip(shuffled, ["red", "nir"]))
+    assert Otsu().fit(make_chip(pixels, ["red", "nir"])) == Otsu().fit(
+        make_chip(shuffled, ["red", "nir"])
+    )
 
 
 def test_real_digital_numbers_split_at_scikit_images_threshold(shared_data: Path) -> None:
@@ -163,7 +181,11 @@ def test_real_digital_numbers_split_at_scikit_images_threshold(shared_data: Path
     ndvi = compute("NDVI", chip)
     low, high = np.percentile(ndvi, (0.1, 99.9))
     assert fitted.fitted is not None
-    assert fitted.fitted.threshold == pytest.approx(threshold_otsu(np.clip(ndvi, low, high)), abs=0.01)
+    assert fitted.fitted.threshold == pytest.approx(
+        threshold_otsu(np.clip(ndvi, low, high)), abs=0.01
+    )
     assert np.array_equal(fitted(chip).labels == HIGH, ndvi > fitted.fitted.threshold)
     with pytest.raises(InputError, match="--scale"):
-        Otsu(index="EVI").fit(make_chip(chip["pixels"].values[[0, 0, 1]], ["blue", "red", "nir"], units="dn"))
+        Otsu(index="EVI").fit(
+            make_chip(chip["pixels"].values[[0, 0, 1]], ["blue", "red", "nir"], units="dn")
+        )

@@ -1,4 +1,5 @@
-"""How a network's numbers come about: the same ones whatever computes them, and what follows from them."""
+"""How a network's numbers come about: the same ones whatever computes them, and what follows from
+them."""
 
 from __future__ import annotations
 
@@ -15,15 +16,15 @@ import xarray as xr
 
 from segmentation.errors import InputError
 from segmentation.inference import batching, device, engine, runtimes, transfer
-from segmentation.inference.engine import Wish, agreed, settle
+from segmentation.inference.engine import InferenceOptions, normalise_scores, predict_from_scores
 from segmentation.inference.measures import _MEASURES
 from segmentation.inference.network import Network
 from segmentation.inference.runtimes import agreement
-from segmentation.inference.transfer import normalised
+from segmentation.inference.transfer import normalise
 from segmentation.models.bundle import Bundle
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import taper
-from segmentation.networks.restore import fused, trained
+from segmentation.networks.restore import fuse_batch_norms, load_for_inference
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.small_networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
@@ -42,13 +43,15 @@ def network(bundle: Bundle) -> Network:
     return Network(bundle=str(bundle.folder), device="cpu")
 
 
-def shares_of(bundle: Bundle, chip: xr.Dataset, *, symmetries: bool = False) -> npt.NDArray[np.float32]:
+def shares_of(
+    bundle: Bundle, chip: xr.Dataset, *, symmetries: bool = False
+) -> npt.NDArray[np.float32]:
     """`(class, y, x)`."""
     ready = runtimes.engine(bundle, "cpu", "torch")
-    return engine._probabilities(ready, Wish(symmetries=symmetries), [chip])[0].numpy()
+    return engine._probabilities(ready, InferenceOptions(symmetries=symmetries), [chip])[0].numpy()
 
 
-# ------------------------------------------------------------------------------------------------------ what it sees
+# ------------------------------------------------------------------------------------- what it sees
 
 
 def test_the_network_sees_standardised_reflectance_and_zero_where_there_is_none() -> None:
@@ -61,24 +64,26 @@ def test_the_network_sees_standardised_reflectance_and_zero_where_there_is_none(
         valid=np.array([[True, False]]),
     )
     # (0.15 - 0.1 - 0.1) / 0.05, (0.3 - 0.1 - 0.2) / 0.1, (0.4 - 0.1 - 0.4) / 0.2
-    assert np.allclose(normalised(chip, card), [[[-1, 0]], [[0, 0]], [[-0.5, 0]]], atol=1e-6)
+    assert np.allclose(normalise(chip, card), [[[-1, 0]], [[0, 0]], [[-0.5, 0]]], atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+)
 def test_pixels_of_every_type_mean_what_they_say(dtype: str) -> None:
     values = np.arange(12).reshape(3, 2, 2).astype(dtype)
     card = a_card(mean=(1, 2, 3), std=(2, 2, 2))
-    seen = normalised(make_chip(values, BANDS, scale=0.5), card)
+    seen = normalise(make_chip(values, BANDS, scale=0.5), card)
     assert np.allclose(seen, (values * 0.5 - np.array([1, 2, 3])[:, None, None]) / 2)
 
 
 def test_what_is_not_a_number_is_not_seen() -> None:
     pixels = np.full((3, 2, 2), np.nan, np.float32)
     pixels[:, 0] = 0.09
-    assert np.isfinite(normalised(make_chip(pixels, BANDS), a_card())).all()
+    assert np.isfinite(normalise(make_chip(pixels, BANDS), a_card())).all()
 
 
-# ------------------------------------------------------------------------------------------------------ who computes
+# ------------------------------------------------------------------------------------- who computes
 
 
 @pytest.fixture
@@ -95,7 +100,8 @@ def threads() -> Iterator[Any]:
 
 
 def test_numbers_do_not_depend_on_how_many_threads_there_are(tmp_path: Path, threads: Any) -> None:
-    """Nor on who else computes at that moment. On a single thread of oneDNN the logits are equal to the last bit."""
+    """Nor on who else computes at that moment. On a single thread of oneDNN the logits are equal to
+    the last bit."""
     deep = a_bundle(tmp_path / "deep", stride=32, margin=64, options=DEEP)
     network = Network(bundle=str(deep.folder), device="cpu")
     chips = [scene_of(192, 192, seed) for seed in range(5)]
@@ -109,7 +115,7 @@ def test_numbers_do_not_depend_on_how_many_threads_there_are(tmp_path: Path, thr
     with model.register_forward_hook(note):
         for count in (1, 2, 4):
             threads(count)
-            predictions = list(network.stream(chips))
+            predictions = list(network.predict_many(chips))
             assert torch.get_num_threads() == count
             found.append((predictions, [logits[key] for key in sorted(logits)]))
             logits.clear()
@@ -119,8 +125,11 @@ def test_numbers_do_not_depend_on_how_many_threads_there_are(tmp_path: Path, thr
         assert all(map(np.array_equal, values, found[0][1]))
 
 
-def test_batches_say_what_single_chips_say(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels, that is: the last bit of a probability may differ, and the batch size is part of the runtime.
+def test_batches_say_what_single_chips_say(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels, that is: the last bit of a probability may differ, and the batch size is part of the
+    runtime.
 
     A batch is filled across chips that have nothing to say, and the last one is short.
     """
@@ -130,18 +139,22 @@ def test_batches_say_what_single_chips_say(network: Network, monkeypatch: pytest
     alone = [network(chip) for chip in chips]
     seen: list[int] = []
     compute = transfer.on_device
-    monkeypatch.setattr(engine, "on_device", lambda taken, *rest: seen.append(len(taken)) or compute(taken, *rest))
+    monkeypatch.setattr(
+        engine, "on_device", lambda taken, *rest: seen.append(len(taken)) or compute(taken, *rest)
+    )
     monkeypatch.setitem(transfer.BATCH, "cpu", 2)
-    together = list(network.stream(chips))
+    together = list(network.predict_many(chips))
     assert seen == [2, 1]
     assert len(together) == len(alone)
     for one, other in zip(alone, together, strict=True):
         assert np.mean(one.labels != other.labels) <= 1e-3
-    assert network.computing()["batch"] == "2"
+    assert network.runtime_facts()["batch"] == "2"
 
 
-def test_chips_without_a_valid_pixel_are_not_computed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring = network.measuring(("probabilities", "margin"))
+def test_chips_without_a_valid_pixel_are_not_computed(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring = network.with_measures(("probabilities", "margin"))
     empty = scene_of(32, 48)
     empty["valid"].values[:] = False
     monkeypatch.setattr(engine, "_probabilities", None)
@@ -155,53 +168,76 @@ def test_chips_without_a_valid_pixel_are_not_computed(network: Network, monkeypa
 
 def test_a_mistake_in_a_lane_is_raised_where_the_answer_is_asked_for(network: Network) -> None:
     good, odd = scene_of(32, 32), make_chip(np.ones((3, 32, 32)), BANDS, units="dn")
-    answers = network.stream([good, odd])
+    answers = network.predict_many([good, odd])
     assert same(next(answers), network(good))
     with pytest.raises(InputError, match="are digital numbers, not reflectance"):
         next(answers)
 
 
 def test_lanes_follow_the_threads_as_far_as_chips_are_small() -> None:
-    assert [batching.lanes(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [1, 2, 3, 4, 4]
-    assert batching.lanes(320**2, 64) > 16
-    assert batching.lanes(5000**2, 64) == 2
+    assert [batching.parallel_chips(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [
+        1,
+        2,
+        3,
+        4,
+        4,
+    ]
+    assert batching.parallel_chips(320**2, 64) > 16
+    assert batching.parallel_chips(5000**2, 64) == 2
 
 
 RUNTIMES = [
-    pytest.param("openvino", marks=pytest.mark.skipif("not __import__('importlib.util').util.find_spec('openvino')")),
-    pytest.param("onnx", marks=pytest.mark.skipif("not __import__('importlib.util').util.find_spec('onnxruntime')")),
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif("not __import__('importlib.util').util.find_spec('openvino')"),
+    ),
+    pytest.param(
+        "onnx",
+        marks=pytest.mark.skipif("not __import__('importlib.util').util.find_spec('onnxruntime')"),
+    ),
 ]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_other_runtimes_give_the_same_labels(bundle: Bundle, network: Network, runtime: Any) -> None:
+def test_other_runtimes_give_the_same_labels(
+    bundle: Bundle, network: Network, runtime: Any
+) -> None:
     other = network.model_copy(update={"runtime": runtime})
     chips = [scene_of(128, 96, seed) for seed in range(3)]
-    for one, another in zip(network.stream(chips), other.stream(chips), strict=True):
+    for one, another in zip(network.predict_many(chips), other.predict_many(chips), strict=True):
         assert np.mean(one.labels != another.labels) <= 1e-4
         assert one.confidence is not None
         assert another.confidence is not None
         assert np.abs(one.confidence.astype(int) - another.confidence).max() <= 1
-    assert other.computing() != network.computing()
-    assert other.computing()["runtime"].startswith(f"{runtime} 2" if runtime == "openvino" else "onnx 1")
+    assert other.runtime_facts() != network.runtime_facts()
+    assert other.runtime_facts()["runtime"].startswith(
+        f"{runtime} 2" if runtime == "openvino" else "onnx 1"
+    )
 
 
-def test_a_runtime_that_disagrees_is_refused(bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_disagrees_is_refused(
+    bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino")
-    runtimes._made.cache_clear()
-    monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
+    runtimes._load_engine.cache_clear()
+    monkeypatch.setattr(
+        runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3)
+    )
     with pytest.raises(
-        InputError, match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; "
+        InputError,
+        match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; ",
     ):
-        network.model_copy(update={"runtime": "openvino"}).computing()
-    runtimes._made.cache_clear()
+        network.model_copy(update={"runtime": "openvino"}).runtime_facts()
+    runtimes._load_engine.cache_clear()
 
 
-def test_a_runtime_that_is_not_installed_is_named(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_installed_is_named(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
-    runtimes._made.cache_clear()
+    runtimes._load_engine.cache_clear()
     with pytest.raises(InputError, match=r"pip install 'landweave\[onnx\]' or leave runtime out"):
-        network.model_copy(update={"runtime": "onnx"}).computing()
+        network.model_copy(update={"runtime": "onnx"}).runtime_facts()
 
 
 def test_a_runtime_that_cannot_translate_a_network_is_refused(
@@ -211,73 +247,87 @@ def test_a_runtime_that_cannot_translate_a_network_is_refused(
         raise RuntimeError("no such operation: roll\nin line 12")
 
     monkeypatch.setattr(runtimes, "compile_onnx", fail)
-    runtimes._made.cache_clear()
+    runtimes._load_engine.cache_clear()
     with pytest.raises(
-        InputError, match=r"^runtime onnx cannot run bundle test \(no such operation: roll\); leave runtime out$"
+        InputError,
+        match=r"^runtime onnx cannot run bundle test \(no such operation: roll\); leave runtime "
+        r"out$",
     ):
-        network.model_copy(update={"runtime": "onnx"}).computing()
+        network.model_copy(update={"runtime": "onnx"}).runtime_facts()
 
 
 def test_agreement_counts_labels(bundle: Bundle) -> None:
-    model = trained(bundle)
+    model = load_for_inference(bundle)
     assert agreement(model, model, bundle.card) == 1
     assert agreement(model, lambda pixels: -model(pixels), bundle.card) == 0
 
 
-# ------------------------------------------------------------------------------------------------------- who is chosen
+# ------------------------------------------------------------------------------------ who is chosen
 
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Pixels of the smallest scene that repays another runtime. Both are there, of whatever make."""
+    """Pixels of the smallest scene that repays another runtime. Both are there, of whatever
+    make."""
     monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("torch",))
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch",))
     for make in ("compile_openvino", "compile_onnx"):
         monkeypatch.setattr(runtimes, make, lambda model, example: model)
-    runtimes._made.cache_clear()
+    runtimes._load_engine.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return runtimes.REPAYS
 
 
 @pytest.fixture
-def undecided(bundle: Bundle) -> Iterator[Network]:
+def unresolved(bundle: Bundle) -> Iterator[Network]:
     yield Network(bundle=str(bundle.folder), runtime="auto")
-    runtimes._made.cache_clear()  # what the tests made of the runtimes
+    runtimes._load_engine.cache_clear()  # what the tests made of the runtimes
 
 
-def test_large_scenes_repay_another_runtime_and_small_ones_do_not(undecided: Network, large: int) -> None:
-    assert undecided.undecided
-    chosen, against = undecided.decided(large)
+def test_large_scenes_repay_another_runtime_and_small_ones_do_not(
+    undecided: Network, large: int
+) -> None:
+    assert undecided.unresolved
+    chosen, against = undecided.resolve(large)
     assert (chosen.runtime, against) == ("openvino", ())
-    assert not chosen.undecided
+    assert not chosen.unresolved
     assert chosen == undecided.model_copy(update={"runtime": "openvino"})
-    assert undecided.decided(large - 1)[0].runtime == "torch"
+    assert undecided.resolve(large - 1)[0].runtime == "torch"
 
 
-def test_small_scenes_start_no_runtime(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "_made", None)
-    assert undecided.decided(large - 1)[0].runtime == "torch"
+def test_small_scenes_start_no_runtime(
+    undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "_load_engine", None)
+    assert undecided.resolve(large - 1)[0].runtime == "torch"
 
 
-def test_what_is_not_installed_is_not_chosen(undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_not_chosen(
+    undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("surely-not-installed",))
-    assert (undecided.decided(large)[0].runtime, undecided.decided(large)[1]) == ("onnx", ())
+    assert (undecided.resolve(large)[0].runtime, undecided.resolve(large)[1]) == ("onnx", ())
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch", "surely-not-installed"))
-    assert (undecided.decided(large)[0].runtime, undecided.decided(large)[1]) == ("torch", ())
+    assert (undecided.resolve(large)[0].runtime, undecided.resolve(large)[1]) == ("torch", ())
 
 
 def test_what_disagrees_is_not_chosen_and_named(
     undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3))
-    chosen, (finding,) = undecided.decided(large)
+    monkeypatch.setattr(
+        runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3)
+    )
+    chosen, (finding,) = undecided.resolve(large)
     assert chosen.runtime == "onnx"
     assert finding.severity == "warn"
-    fact = r"runtime openvino gives \d+\.\d+% other labels than torch with bundle test, and is not used"
+    fact = (
+        r"runtime openvino gives \d+\.\d+% other labels than torch with bundle test, and is "
+        r"not used"
+    )
     assert re.fullmatch(fact, finding.message)
     monkeypatch.setattr(runtimes, "compile_onnx", lambda model, example: 1 / 0)
-    runtimes._made.cache_clear()
-    chosen, findings = undecided.decided(large)
+    runtimes._load_engine.cache_clear()
+    chosen, findings = undecided.resolve(large)
     assert chosen.runtime == "torch"
     assert [finding.message for finding in findings][1:] == [
         "runtime onnx cannot run bundle test (division by zero), and is not used"
@@ -288,27 +338,35 @@ def test_a_gpu_is_used_whatever_computes_elsewhere(
     bundle: Bundle, undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan chose OpenVINO where there was no GPU; a worker that has one computes with torch."""
-    planned = undecided.decided(large)[0]
-    assert planned._computing == ("cpu", Wish("openvino"))
+    planned = undecided.resolve(large)[0]
+    assert planned._computing == ("cpu", InferenceOptions("openvino"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert planned._computing == ("cuda", Wish("torch"))
-    assert undecided.decided(large)[0].runtime == "torch"
-    assert undecided.model_copy(update={"device": "cpu"}).decided(large)[0].runtime == "openvino"
-    with pytest.raises(ValueError, match="runtime onnx computes on a CPU; use device=cpu, or leave runtime out"):
+    assert planned._computing == ("cuda", InferenceOptions("torch"))
+    assert undecided.resolve(large)[0].runtime == "torch"
+    assert undecided.model_copy(update={"device": "cpu"}).resolve(large)[0].runtime == "openvino"
+    with pytest.raises(
+        ValueError, match="runtime onnx computes on a CPU; use device=cpu, or leave runtime out"
+    ):
         Network(bundle=str(bundle.folder), device="cuda", runtime="onnx")
 
 
-def test_where_nobody_plans_undecided_is_torch(undecided: Network, network: Network, large: int) -> None:
-    assert undecided.model_copy(update={"device": "cpu"}).computing() == network.computing()
+def test_where_nobody_plans_undecided_is_torch(
+    undecided: Network, network: Network, large: int
+) -> None:
+    assert undecided.model_copy(update={"device": "cpu"}).runtime_facts() == network.runtime_facts()
 
 
-# ------------------------------------------------------------------------------------------------- what follows from it
+# ----------------------------------------------------------------------------- what follows from it
 
 
-def test_confidence_is_the_probability_at_the_models_temperature(bundle: Bundle, network: Network) -> None:
+def test_confidence_is_the_probability_at_the_models_temperature(
+    bundle: Bundle, network: Network
+) -> None:
     chip = scene_of(64, 64)
     with torch.inference_mode():
-        logits = trained(bundle)(torch.from_numpy(normalised(chip, bundle.card))[None])[0].numpy()
+        logits = load_for_inference(bundle)(torch.from_numpy(normalise(chip, bundle.card))[None])[
+            0
+        ].numpy()
     share = np.exp(logits / 1.7) / np.exp(logits / 1.7).sum(0)
     found = network(chip)
     assert found.confidence is not None
@@ -316,12 +374,15 @@ def test_confidence_is_the_probability_at_the_models_temperature(bundle: Bundle,
 
 
 def test_measures_of_a_pixel() -> None:
-    """Four classes: one certain, two alike, all alike, and one of three quarters, of any sum of weights."""
-    shares = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25] * 4, [0.75, 0.25, 0, 0]], np.float32).T[:, None]
+    """Four classes: one certain, two alike, all alike, and one of three quarters, of any sum of
+    weights."""
+    shares = np.array(
+        [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25] * 4, [0.75, 0.25, 0, 0]], np.float32
+    ).T[:, None]
     valid = np.ones((1, 4), bool)
     logs = np.log(np.maximum(shares, 1e-30))
     total = np.array([3, 1, 0.3, 0.01], np.float32) * (logs - logs.mean(0) + 1)
-    found = settle(a_card(), ("probabilities", "entropy", "margin"), total, valid)
+    found = predict_from_scores(a_card(), ("probabilities", "entropy", "margin"), total, valid)
     assert found.labels.tolist() == [[1, 1, 1, 1]]
     assert found.confidence is not None
     assert found.confidence.tolist() == [[100, 50, 25, 75]]
@@ -332,7 +393,7 @@ def test_measures_of_a_pixel() -> None:
 
 
 def test_nothing_settles_to_nothing() -> None:
-    found = settle(a_card(), ("entropy",), None, np.zeros((2, 3), bool))
+    found = predict_from_scores(a_card(), ("entropy",), None, np.zeros((2, 3), bool))
     assert not found.labels.any()
     assert found.measures["entropy"].shape == (1, 2, 3)
 
@@ -369,11 +430,13 @@ def test_eight_looks_see_no_up_nor_down(bundle: Bundle, network: Network) -> Non
     assert np.mean(network(turned).labels != np.rot90(network(chip).labels)) > 0.1
 
 
-def test_scores_are_logarithms_of_probabilities_times_weights(bundle: Bundle, network: Network) -> None:
+def test_scores_are_logarithms_of_probabilities_times_weights(
+    bundle: Bundle, network: Network
+) -> None:
     """Shifted so that the mean of the classes is the weight."""
     chips = [scene_of(64, 96, seed) for seed in range(3)]
     chips[1]["valid"].values[:] = False
-    first, nothing, last = network.score(chips)
+    first, nothing, last = network.score_many(chips)
     assert nothing is None
     assert first is not None
     assert last is not None
@@ -381,7 +444,7 @@ def test_scores_are_logarithms_of_probabilities_times_weights(bundle: Bundle, ne
     logs = np.log(shares_of(bundle, chips[0]).astype(float))
     assert np.allclose(first.mean(0), weights, atol=1e-5)
     assert np.allclose(first - first[0], (logs - logs[0]) * weights, atol=1e-5)
-    alone, settled = network(chips[2]), network.settle(last, chips[2]["valid"].values)
+    alone, settled = network(chips[2]), network.predict_from_scores(last, chips[2]["valid"].values)
     assert np.array_equal(alone.labels, settled.labels)
 
 
@@ -391,8 +454,10 @@ def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> 
     total = (logs - logs.mean(0) + 1).astype(np.float32)
 
     def found(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        shares = torch.from_numpy(agreed(scores))[None]
-        return torch.cat([shares, *(_MEASURES[name](shares) for name in ("entropy", "margin"))], 1)[0].numpy()
+        shares = torch.from_numpy(normalise_scores(scores))[None]
+        return torch.cat([shares, *(_MEASURES[name](shares) for name in ("entropy", "margin"))], 1)[
+            0
+        ].numpy()
 
     whole, strips = (
         found(total),
@@ -400,11 +465,13 @@ def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> 
     )
     pixels = [(slice(row, row + 1), slice(col, col + 1)) for row, col in np.ndindex(4, 301)]
     for rows, cols in (*strips, *pixels):
-        assert np.array_equal(found(np.ascontiguousarray(total[:, rows, cols])), whole[:, rows, cols])
+        assert np.array_equal(
+            found(np.ascontiguousarray(total[:, rows, cols])), whole[:, rows, cols]
+        )
         assert np.array_equal(found(total[:, rows, cols]), whole[:, rows, cols])
 
 
-# --------------------------------------------------------------------------------------------------------- folded norms
+# ------------------------------------------------------------------------------------- folded norms
 
 
 @pytest.mark.parametrize(
@@ -421,10 +488,12 @@ def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> 
 def test_folding_norms_into_convolutions_changes_nothing(
     tmp_path: Path, architecture: str, encoder: str, left: int
 ) -> None:
-    deep = a_bundle(tmp_path / "deep", architecture=architecture, encoder=encoder, options={}, stride=32)
-    plain, folded = build(deep.card).eval(), trained(deep)
+    deep = a_bundle(
+        tmp_path / "deep", architecture=architecture, encoder=encoder, options={}, stride=32
+    )
+    plain, folded = build(deep.card).eval(), load_for_inference(deep)
     plain.load_state_dict(deep.weights())
-    pixels = torch.from_numpy(normalised(scene_of(128, 128), deep.card))[None]
+    pixels = torch.from_numpy(normalise(scene_of(128, 128), deep.card))[None]
     with torch.inference_mode():
         expected = plain(pixels)
         assert (folded(pixels) - expected).abs().max() <= 1e-4 * max(1, expected.abs().max())
@@ -432,7 +501,8 @@ def test_folding_norms_into_convolutions_changes_nothing(
 
 
 class FCN(torch.nn.Module):
-    """A convolution that is heard by its norm and, as it is, by somebody else. It has the name of one that is known."""
+    """A convolution that is heard by its norm and, as it is, by somebody else. It has the name of
+    one that is known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -448,4 +518,4 @@ class FCN(torch.nn.Module):
 
 def test_a_norm_that_cannot_be_folded_stays() -> None:
     model = FCN().eval()
-    assert fused(model, 1) is model
+    assert fuse_batch_norms(model, 1) is model

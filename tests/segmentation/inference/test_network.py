@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from segmentation.errors import InputError
 from segmentation.inference import engine, runtimes
-from segmentation.inference.engine import Wish
+from segmentation.inference.engine import InferenceOptions
 from segmentation.inference.network import Network
-from segmentation.inference.transfer import normalised
+from segmentation.inference.transfer import normalise
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, load, save
 from segmentation.networks.architectures import build, stride_of
 from segmentation.networks.receptive_field import support
-from segmentation.networks.restore import trained
+from segmentation.networks.restore import load_for_inference
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.small_networks import (
@@ -38,7 +38,7 @@ from tests.segmentation.small_networks import (
     same,
     scene_of,
 )
-from tiling.grid.tiles import Lattice
+from tiling.grid.tiles import TileGrid
 from tiling.grid.window import Window
 
 
@@ -50,7 +50,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def reach(bundle: Bundle) -> Support:
-    found = support(trained(bundle), len(BANDS), stride=8, reach=96)
+    found = support(load_for_inference(bundle), len(BANDS), stride=8, reach=96)
     assert found is not None
     return found
 
@@ -62,12 +62,15 @@ def network(bundle: Bundle) -> Network:
 
 def probabilities(bundle: Bundle, chip: xr.Dataset) -> npt.NDArray[np.float32]:
     ready = runtimes.engine(bundle, "cpu", "torch")
-    return engine._probabilities(ready, Wish(), [chip])[0].numpy()
+    return engine._probabilities(ready, InferenceOptions(), [chip])[0].numpy()
 
 
-def exact_probabilities(model: torch.nn.Module, bundle: Bundle, chip: xr.Dataset) -> npt.NDArray[np.float64]:
-    """The same by a model in double precision, where the order in which a library adds up does not show."""
-    pixels = torch.from_numpy(normalised(chip, bundle.card))[None].double()
+def exact_probabilities(
+    model: torch.nn.Module, bundle: Bundle, chip: xr.Dataset
+) -> npt.NDArray[np.float64]:
+    """The same by a model in double precision, where the order in which a library adds up does not
+    show."""
+    pixels = torch.from_numpy(normalise(chip, bundle.card))[None].double()
     with torch.inference_mode():
         return model(pixels)[0].softmax(0).numpy()
 
@@ -82,10 +85,12 @@ def assert_tiled_is_untiled(
     rounding: float = 1e-5,
 ) -> None:
     scene = scene_of(height, width, seed=height * width)
-    lattice = Lattice(height, width, tile=tile, margin=margin, stride=bundle.card.network.stride)
+    lattice = TileGrid(height, width, tile=tile, margin=margin, stride=bundle.card.network.stride)
     # One pass over the whole raster, extended by the margin up to whole strides.
-    extent = Window(0, 0, *(n * size for n, size in zip(lattice.tile_grid, lattice.core_shape, strict=True)))
-    extent = extent.grown(margin)
+    extent = Window(
+        0, 0, *(n * size for n, size in zip(lattice.tile_grid, lattice.core_shape, strict=True))
+    )
+    extent = extent.pad(margin)
     whole = probabilities(bundle, chip_of(scene, extent))
     for shard in lattice.shards():
         for one in shard.tiles:
@@ -98,9 +103,10 @@ def assert_tiled_is_untiled(
 def test_with_a_margin_of_its_support_tiled_equals_untiled(
     bundle: Bundle, reach: Support, height: int, width: int, tile: int
 ) -> None:
-    """In double precision to the last digits. In single precision oneDNN adds up in another order for each shape."""
+    """In double precision to the last digits. In single precision oneDNN adds up in another order
+    for each shape."""
     margin = -(-max(reach) // 8) * 8
-    exact = partial(exact_probabilities, trained(bundle).double())
+    exact = partial(exact_probabilities, load_for_inference(bundle).double())
     assert_tiled_is_untiled(bundle, height, width, tile, margin, exact, 1e-12)
     assert_tiled_is_untiled(bundle, height, width, tile, margin, rounding=2e-5)
 
@@ -122,21 +128,32 @@ def test_tiled_equals_untiled_for_every_network_of_finite_reach(
     tmp_path: Path, architecture: str, encoder: str
 ) -> None:
     assert_tiled_is_untiled_with_its_support(
-        a_bundle(tmp_path / "b", architecture=architecture, encoder=encoder, options=FINITE[architecture])
+        a_bundle(
+            tmp_path / "b", architecture=architecture, encoder=encoder, options=FINITE[architecture]
+        )
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", [DEMO_ENCODER, "resnet18"])
 @pytest.mark.parametrize("architecture", FINITE)
-def test_tiled_equals_untiled_for_deep_networks(tmp_path: Path, architecture: str, encoder: str) -> None:
+def test_tiled_equals_untiled_for_deep_networks(
+    tmp_path: Path, architecture: str, encoder: str
+) -> None:
     assert_tiled_is_untiled_with_its_support(
-        a_bundle(tmp_path / "b", architecture=architecture, encoder=encoder, options={}, stride=32, margin=64)
+        a_bundle(
+            tmp_path / "b",
+            architecture=architecture,
+            encoder=encoder,
+            options={},
+            stride=32,
+            margin=64,
+        )
     )
 
 
 def assert_tiled_is_untiled_with_its_support(bundle: Bundle) -> None:
-    model = trained(bundle)
+    model = load_for_inference(bundle)
     stride = stride_of(build(bundle.card))
     seen = support(model, len(BANDS), stride=stride)
     assert seen is not None
@@ -146,7 +163,9 @@ def assert_tiled_is_untiled_with_its_support(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"members": 3}])
-def test_tiled_equals_untiled_for_what_train_makes_by_default(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_tiled_equals_untiled_for_what_train_makes_by_default(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     assert_tiled_is_untiled_with_its_support(
         a_bundle(tmp_path / "b", architecture="fullunet", encoder="plain", options=options)
     )
@@ -168,7 +187,10 @@ def test_networks_are_shift_invariant_modulo_their_stride_only(
     here = probabilities(bundle, chip_of(scene, Window(0, 0, 256, 256)))
     there = probabilities(bundle, chip_of(scene, Window(-shift, 0, 256, 256)))
     common = 256 - 2 * margin
-    here, there = here[:, margin:-margin, margin:-margin], there[:, margin + shift :, margin:-margin][:, :common]
+    here, there = (
+        here[:, margin:-margin, margin:-margin],
+        there[:, margin + shift :, margin:-margin][:, :common],
+    )
     assert np.allclose(here, there, atol=1e-5) == equal
 
 
@@ -179,7 +201,9 @@ def test_what_stands_on_invalid_pixels_does_not_matter(network: Network) -> None
     assert same(network(one), network(other))
 
 
-def test_labels_are_the_likeliest_class_and_confidence_its_share(network: Network, bundle: Bundle) -> None:
+def test_labels_are_the_likeliest_class_and_confidence_its_share(
+    network: Network, bundle: Bundle
+) -> None:
     chip = scene_of(64, 96)
     shares, valid = probabilities(bundle, chip), chip["valid"].values
     (found,) = predict(network, [chip])
@@ -197,7 +221,9 @@ def test_the_order_of_the_legend_is_that_of_the_channels(tmp_path: Path, bundle:
         bundle.weights(),
     )
     chip = scene_of(32, 32)
-    labels, relabelled = (Network(bundle=str(b.folder), device="cpu")(chip).labels for b in (bundle, other))
+    labels, relabelled = (
+        Network(bundle=str(b.folder), device="cpu")(chip).labels for b in (bundle, other)
+    )
     renamed = np.zeros(256, np.uint8)
     renamed[list(plain.values)] = plain.values[::-1]
     assert np.array_equal(relabelled, renamed[labels])
@@ -205,7 +231,9 @@ def test_the_order_of_the_legend_is_that_of_the_channels(tmp_path: Path, bundle:
 
 def test_of_equal_classes_the_first_wins(tmp_path: Path) -> None:
     state = lively_state(a_card().model_dump_json())
-    mute = {name: torch.zeros_like(t) if "segmentation_head" in name else t for name, t in state.items()}
+    mute = {
+        name: torch.zeros_like(t) if "segmentation_head" in name else t for name, t in state.items()
+    }
     chip = scene_of(32, 32)
     found = Network(bundle=str(save(tmp_path / "mute", a_card(), mute).folder), device="cpu")(chip)
     assert found.confidence is not None
@@ -215,12 +243,12 @@ def test_of_equal_classes_the_first_wins(tmp_path: Path) -> None:
 
 def test_predictions_come_in_the_order_of_the_chips(network: Network) -> None:
     chips = [scene_of(32, 32, seed) for seed in range(7)]
-    assert all(map(same, network.stream(iter(chips)), map(network, chips)))
-    assert list(network.stream([])) == []
+    assert all(map(same, network.predict_many(iter(chips)), map(network, chips)))
+    assert list(network.predict_many([])) == []
 
 
 def test_the_runtime_says_what_decides_the_numbers(network: Network) -> None:
-    runtime = network.computing()
+    runtime = network.runtime_facts()
     assert runtime["torch"] == torch.__version__
     assert runtime["precision"] == "float32"
     assert runtime["device"] == torch.backends.cpu.get_cpu_capability()
@@ -245,7 +273,8 @@ def test_missing_bands_are_named(network: Network) -> None:
     assert network.bands(["nir", "blue", "green", "red"]) == BANDS
     with pytest.raises(
         InputError,
-        match="also needs red, nir, and the scene has blue, green; none of these is red and nir; if",
+        match="also needs red, nir, and the scene has blue, green; none "
+        "of these is red and nir; if",
     ):
         network.bands(["blue", "green"])
     with pytest.raises(InputError, match="name the bands, for example --bands green=1,red=2,nir=4"):
@@ -255,7 +284,10 @@ def test_missing_bands_are_named(network: Network) -> None:
 def test_a_missing_source_is_to_be_added_not_numbered(tmp_path: Path) -> None:
     bands = ("red", "leaf_on.red", "leaf_on.nir")
     network = Network(bundle=str(a_bundle(tmp_path / "two", bands=bands).folder))
-    with pytest.raises(InputError, match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or"):
+    with pytest.raises(
+        InputError,
+        match=r"also needs leaf_on.red, leaf_on.nir, .* add leaf_on=FILE to the scene or",
+    ):
         network.bands(["red", "nir"])
     with pytest.raises(InputError, match=r"none of these is leaf_on.nir; .* leaf_on.nir=FILE too"):
         network.bands(["red", "leaf_on.red"])
@@ -272,7 +304,7 @@ def test_digital_numbers_are_refused(network: Network) -> None:
 def test_a_gpu_that_is_not_there_is_a_mistake(network: Network) -> None:
     wanting = network.model_copy(update={"device": "cuda"})
     with pytest.raises(InputError, match="finds no GPU here; use --set device=cpu"):
-        wanting.computing()
+        wanting.runtime_facts()
 
 
 def test_a_fitted_network_refuses_another_bundle(tmp_path: Path) -> None:
@@ -280,7 +312,10 @@ def test_a_fitted_network_refuses_another_bundle(tmp_path: Path) -> None:
     network = Network(bundle=str(before.folder), device="cpu").fit(None)
     assert network.fitted == before.digest
     after = a_bundle(before.folder, name="trained again")
-    with pytest.raises(InputError, match=f"has changed: this run began with {before.digest} and finds {after.digest}"):
+    with pytest.raises(
+        InputError,
+        match=f"has changed: this run began with {before.digest} and finds {after.digest}",
+    ):
         network(scene_of(32, 32))
 
 
@@ -300,17 +335,24 @@ def test_fitting_refuses_tampered_weights(tmp_path: Path) -> None:
         ({"options": {}}, "do not fit unet on"),
     ],
 )
-def test_what_the_library_cannot_build_is_a_mistake(bundle: Bundle, tmp_path: Path, change: Any, fact: str) -> None:
+def test_what_the_library_cannot_build_is_a_mistake(
+    bundle: Bundle, tmp_path: Path, change: Any, fact: str
+) -> None:
     other = save(tmp_path / "other", a_card(**change), bundle.weights())
     with pytest.raises(InputError, match=fact):
-        trained(other)
+        load_for_inference(other)
 
 
-def test_a_card_with_a_stride_that_is_not_the_networks_is_a_mistake(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_card_with_a_stride_that_is_not_the_networks_is_a_mistake(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     other = save(tmp_path / "other", a_card(stride=1), bundle.weights())
-    fact = r"unet on .* takes chips of multiples of 8 px, and the card in .*other says stride 1; mend that"
+    fact = (
+        r"unet on .* takes chips of multiples of 8 px, and the card in .*other says stride 1; "
+        r"mend that"
+    )
     with pytest.raises(InputError, match=fact):
-        Network(bundle=str(other.folder)).computing()
+        Network(bundle=str(other.folder)).runtime_facts()
 
 
 def test_training_sees_on_average_what_inference_sees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,12 +361,14 @@ def test_training_sees_on_average_what_inference_sees(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(train_demo, "CHIP", 16)
     spectrum = np.array([600, 900, 900, 3000, 2400, 1500], np.uint16)
-    card = a_card(bands=train_demo.BANDS, mean=(0.05,) * 6, std=(0.02, 0.02, 0.04, 0.08, 0.07, 0.06))
+    card = a_card(
+        bands=train_demo.BANDS, mean=(0.05,) * 6, std=(0.02, 0.02, 0.04, 0.08, 0.07, 0.06)
+    )
     pixels = np.tile(spectrum[:, None, None], (400, 1, 16, 16))
     made = train_demo.Examples(pixels, np.zeros((400, 16, 16), np.uint8))
     batches = train_demo.batches(made, card, np.random.default_rng(0))
     seen = np.median(torch.cat([inputs[:, :, 8, 8] for inputs, _ in batches]), axis=0)
-    expected = normalised(make_chip(pixels[0], train_demo.BANDS, scale=1e-4), card)[:, 8, 8]
+    expected = normalise(make_chip(pixels[0], train_demo.BANDS, scale=1e-4), card)[:, 8, 8]
     assert np.allclose(seen, expected, rtol=0.05, atol=0.1)
 
 
@@ -334,5 +378,7 @@ def test_the_demo_network_knows_its_landscape() -> None:
 
     demo = Network(bundle="demo", device="cpu")
     found = accuracy(demo, [scene(HELD_OUT_SEEDS[-1] + 1, 512)])
-    assert math.isclose(found.overall_accuracy, load("demo").card.metrics["network: overall accuracy"], abs_tol=0.06)
+    assert math.isclose(
+        found.overall_accuracy, load("demo").card.metrics["network: overall accuracy"], abs_tol=0.06
+    )
     assert demo.legend == LAND_COVER.subset(1, 2, 3, 4, 5, 6)

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from segmentation.errors import InputError
 from segmentation.inference.network import Network
 from segmentation.interchange import export_onnx as module
-from segmentation.interchange.export_onnx import Exported, Tiling, as_chips, export, session, tiling_for
+from segmentation.interchange.export_onnx import (
+    Exported,
+    Tiling,
+    as_chips,
+    export,
+    session,
+    tiling_for,
+)
 from segmentation.models.bundle import Bundle, load, save
 from tests.segmentation.small_networks import a_bundle, a_card
 
@@ -26,14 +33,20 @@ Pixels = npt.NDArray[Any]
 
 
 def deepness(file: Path, raster: Pixels) -> npt.NDArray[np.intp]:
-    """Labels `(y, x)`, by place in the class list, of a raster `(y, x, band)`: the plug-in's own steps for one tile.
+    """Labels `(y, x)`, by place in the class list, of a raster `(y, x, band)`: the plug-in's own
+    steps for one tile.
 
-    ModelBase.preprocessing and MapProcessorSegmentation._process_tile, with the parameters that it reads from the file.
+    ModelBase.preprocessing and MapProcessorSegmentation._process_tile, with the parameters that it
+    reads from the file.
     """
     ran = session(file.read_bytes())
-    told = {key: json.loads(value) for key, value in ran.get_modelmeta().custom_metadata_map.items()}
+    told = {
+        key: json.loads(value) for key, value in ran.get_modelmeta().custom_metadata_map.items()
+    }
     tiles = np.float32(raster[None] * 1.0 / 255.0)
-    tiles = (tiles - np.float32(told["standardization_mean"])) / np.float32(told["standardization_std"])
+    tiles = (tiles - np.float32(told["standardization_mean"])) / np.float32(
+        told["standardization_std"]
+    )
     (result,) = ran.run(None, {ran.get_inputs()[0].name: np.transpose(tiles, (0, 3, 1, 2))})
     result[result < told["seg_thresh"]] = 0.0
     return np.argmax(result, axis=1)[0]
@@ -43,7 +56,10 @@ def chip_of(raster: Pixels, bundle: Bundle, scale: float) -> xr.Dataset:
     """The same raster as our segmenters see it; no data where all bands are 0."""
     bands = bundle.card.bands
     return xr.Dataset(
-        {"pixels": (("band", "y", "x"), np.moveaxis(raster, -1, 0)), "valid": (("y", "x"), (raster != 0).any(-1))},
+        {
+            "pixels": (("band", "y", "x"), np.moveaxis(raster, -1, 0)),
+            "valid": (("y", "x"), (raster != 0).any(-1)),
+        },
         coords={
             "band": list(bundle.card.band_names),
             "scale": ("band", [scale] * len(bands)),
@@ -69,7 +85,9 @@ SMALL = {"tile": 64, "margin": 32, "stride": 8}
 
 
 def with_dtype(bundle: Bundle, folder: Path, dtype: str, units: str) -> Bundle:
-    bands = tuple(band.model_copy(update={"dtype": dtype, "units": units}) for band in bundle.card.bands)
+    bands = tuple(
+        band.model_copy(update={"dtype": dtype, "units": units}) for band in bundle.card.bands
+    )
     return save(folder, bundle.card.model_copy(update={"bands": bands}), bundle.weights())
 
 
@@ -81,13 +99,22 @@ def with_dtype(bundle: Bundle, folder: Path, dtype: str, units: str) -> Bundle:
     ],
 )
 def test_deepness_sees_the_labels_of_the_bundle_on_real_pixels(
-    shared_data: Path, tmp_path: Path, scene: str, numbers: tuple[int, ...], dtype: str, units: str, scale: float
+    shared_data: Path,
+    tmp_path: Path,
+    scene: str,
+    numbers: tuple[int, ...],
+    dtype: str,
+    units: str,
+    scale: float,
 ) -> None:
     factor = 255 if units == "dn" else 1
     settings = {
-        name: tuple(factor * v for v in values) if name != "bands" else values for name, values in SENTINEL.items()
+        name: tuple(factor * v for v in values) if name != "bands" else values
+        for name, values in SENTINEL.items()
     }
-    bundle = with_dtype(a_bundle(tmp_path / "plain", **settings, **SMALL), tmp_path / "bundle", dtype, units)
+    bundle = with_dtype(
+        a_bundle(tmp_path / "plain", **settings, **SMALL), tmp_path / "bundle", dtype, units
+    )
     exported = export(bundle, tmp_path / "network.onnx", tile=160)
     raster = read(shared_data / scene, numbers, 160)
     chip = chip_of(raster, bundle, scale)
@@ -113,7 +140,9 @@ def test_the_demo_network_is_exported_for_any_batch(demo: Exported) -> None:
     assert entry.shape[1:] == [6, size, size]
     assert out.shape[1:] == [6, size, size]
     assert isinstance(entry.shape[0], str), "Deepness takes a name for any batch"
-    probabilities = ran.run(None, {entry.name: np.random.default_rng(0).random((3, 6, size, size), np.float32)})[0]
+    probabilities = ran.run(
+        None, {entry.name: np.random.default_rng(0).random((3, 6, size, size), np.float32)}
+    )[0]
     assert probabilities.shape == (3, 6, size, size)
     assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
 
@@ -123,7 +152,9 @@ def test_deepness_finds_what_it_asks_for(demo: Exported) -> None:
     told = session(demo.file.read_bytes()).get_modelmeta()
     found = {key: json.loads(value) for key, value in told.custom_metadata_map.items()}
     assert found["model_type"] == "Segmentor"
-    assert found["class_names"] == {str(place): name for place, (_, name, _) in enumerate(card.legend.rows)}
+    assert found["class_names"] == {
+        str(place): name for place, (_, name, _) in enumerate(card.legend.rows)
+    }
     assert found["resolution"] == 1000
     assert found["seg_thresh"] == 0
     assert (found["tile_size"], found["tiles_overlap"]) == demo.tiling
@@ -159,7 +190,12 @@ def test_the_usual_tiling_wastes_little() -> None:
 def test_what_sees_all_of_a_chip_gets_tiles_as_long(tiles: int, margins: int, stride: int) -> None:
     """They overlap by two margins at least, and seldom by more than half."""
     network = a_card().network.model_copy(
-        update={"tile": tiles * stride, "margin": min(tiles, margins) * stride, "stride": stride, "support": None}
+        update={
+            "tile": tiles * stride,
+            "margin": min(tiles, margins) * stride,
+            "stride": stride,
+            "support": None,
+        }
     )
     size, overlap = as_chips(network)
     assert size == network.tile + 2 * network.margin
@@ -168,7 +204,12 @@ def test_what_sees_all_of_a_chip_gets_tiles_as_long(tiles: int, margins: int, st
 
 
 def test_an_exported_pspnet_sees_chips_as_it_learnt_from(tmp_path: Path) -> None:
-    shape: dict[str, Any] = {"architecture": "pspnet", "encoder": "resnet18", "options": {}, "stride": 8}
+    shape: dict[str, Any] = {
+        "architecture": "pspnet",
+        "encoder": "resnet18",
+        "options": {},
+        "stride": 8,
+    }
     bundle = a_bundle(tmp_path / "bundle", **shape, support=None, tile=64, margin=16)
     exported = export(bundle, tmp_path / "n.onnx", scale=1e-4)
     assert exported.tiling == Tiling(96, 50)
@@ -176,7 +217,9 @@ def test_an_exported_pspnet_sees_chips_as_it_learnt_from(tmp_path: Path) -> None
 
 
 def test_a_tile_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--tile 100: .* multiples of 32; leave it out, or try 640"):
+    with pytest.raises(
+        InputError, match=r"--tile 100: .* multiples of 32; leave it out, or try 640"
+    ):
         tiling_for(64, 32, 100)
     with pytest.raises(InputError, match=r"--tile 96"):
         tiling_for(64, 32, 96)
@@ -194,16 +237,24 @@ def exported(bundle: Bundle) -> Exported:
     return export(bundle, bundle.folder.parent / "network.onnx", tile=160, scale=1e-4)
 
 
-def test_unknown_pixels_must_be_explained(bundle: Bundle, exported: Exported, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"does not say what files it was trained on; .* --scale 0\.0001"):
+def test_unknown_pixels_must_be_explained(
+    bundle: Bundle, exported: Exported, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"does not say what files it was trained on; .* --scale 0\.0001"
+    ):
         export(bundle, tmp_path / "network.onnx", tile=160)
     assert exported.scale == (1e-4,) * 3
 
 
-def test_a_file_that_disagrees_is_not_written(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_disagrees_is_not_written(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_agreement", lambda *_: 0.99)
     (tmp_path / "network.onnx").write_bytes(b"an earlier one")
-    with pytest.raises(InputError, match=r"is not written: ONNX Runtime and torch agree on 99.0000% of labels"):
+    with pytest.raises(
+        InputError, match=r"is not written: ONNX Runtime and torch agree on 99.0000% of labels"
+    ):
         export(bundle, tmp_path / "network.onnx", tile=160, scale=1e-4)
     assert (tmp_path / "network.onnx").read_bytes() == b"an earlier one"
     assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
@@ -218,25 +269,39 @@ def test_agreement_sees_a_graph_that_differs(bundle: Bundle, exported: Exported)
     assert module._agreement(same, *rest) > 0.9999 > module._agreement(other, *rest)
 
 
-def test_a_missing_extra_is_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from importlib import util
 
     find = util.find_spec
-    monkeypatch.setattr(util, "find_spec", lambda name: None if name.startswith("onnx") else find(name))
-    with pytest.raises(InputError, match=r"needs onnx, onnxruntime, onnxscript; .* pip install 'landweave\[onnx\]'"):
+    monkeypatch.setattr(
+        util, "find_spec", lambda name: None if name.startswith("onnx") else find(name)
+    )
+    with pytest.raises(
+        InputError, match=r"needs onnx, onnxruntime, onnxscript; .* pip install 'landweave\[onnx\]'"
+    ):
         export(load("demo"), tmp_path / "demo.onnx")
 
 
-def test_a_file_that_cannot_be_written_is_told_before_the_network_is_translated(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_before_the_network_is_translated(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot write .*x\.onnx: Not a directory; name another file with --out"):
+    with pytest.raises(
+        InputError, match=r"cannot write .*x\.onnx: Not a directory; name another file with --out"
+    ):
         export(load("demo"), tmp_path / "file" / "x.onnx")
-    with pytest.raises(InputError, match=r"it is a folder; name a file with --out, such as .*model\.onnx"):
+    with pytest.raises(
+        InputError, match=r"it is a folder; name a file with --out, such as .*model\.onnx"
+    ):
         export(load("demo"), tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("numbers", [{"scale": 0}, {"scale": math.nan}, {"scale": math.inf}, {"offset": math.nan}])
+@pytest.mark.parametrize(
+    "numbers", [{"scale": 0}, {"scale": math.nan}, {"scale": math.inf}, {"offset": math.nan}]
+)
 def test_what_makes_no_reflectance_is_refused(tmp_path: Path, numbers: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"is no reflectance; say a --scale above 0"):
         export(load("demo"), tmp_path / "demo.onnx", **numbers)

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from segmentation.errors import InputError
-from segmentation.interchange.import_checkpoint import convert, fitting, parameters, smp_settings, stand_ins
+from segmentation.interchange.import_checkpoint import (
+    convert,
+    fitting,
+    parameters,
+    smp_settings,
+    stand_ins,
+)
 from segmentation.models.bundle import Bundle, Card, load
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import support
@@ -44,20 +50,25 @@ WRITERS: dict[str, Callable[[State], Any]] = {
     "Lightning": lambda state: {
         "epoch": 3,
         "pytorch-lightning_version": "2.5.0",
-        "state_dict": {f"model.{name}": tensor for name, tensor in state.items()} | {"criterion.weight": torch.ones(4)},
+        "state_dict": {f"model.{name}": tensor for name, tensor in state.items()}
+        | {"criterion.weight": torch.ones(4)},
         "hyper_parameters": {"lr": 1e-3},
         "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}],
     },
     "Lightning over data parallel": lambda state: {
         "state_dict": {f"model.module.{name}": tensor for name, tensor in state.items()}
     },
-    "without counters": lambda state: {n: t for n, t in state.items() if "num_batches_tracked" not in n},
+    "without counters": lambda state: {
+        n: t for n, t in state.items() if "num_batches_tracked" not in n
+    },
 }
 
 
 @pytest.mark.parametrize("how", [*WRITERS, "safetensors"])
 def test_the_same_parameters_come_out_however_they_were_saved(tmp_path: Path, how: str) -> None:
-    file = save_as(how, STATE, tmp_path / ("weights.safetensors" if how == "safetensors" else "weights.ckpt"))
+    file = save_as(
+        how, STATE, tmp_path / ("weights.safetensors" if how == "safetensors" else "weights.ckpt")
+    )
     fitted = fitting(parameters(file), build(CARD).state_dict(), file, CARD)
     assert list(fitted) == list(STATE)
     for name, tensor in STATE.items():
@@ -98,21 +109,31 @@ def test_a_converted_bundle_is_the_network_and_says_how_far_it_looks(converted: 
         (lambda tensor: (100 * tensor).to(torch.int8), "int8, strided, on cpu"),
         (lambda tensor: tensor.to_sparse(), "float32, sparse_coo, on cpu"),
         (lambda tensor: tensor.to("meta"), "float32, strided, on meta"),
-        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "qint8, strided, on cpu"),
+        (
+            lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+            "qint8, strided, on cpu",
+        ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*quantiz.*:UserWarning")  # what is deprecated are the ways to make such a file
+@pytest.mark.filterwarnings(
+    "ignore:.*quantiz.*:UserWarning"
+)  # what is deprecated are the ways to make such a file
 def test_numbers_that_a_bundle_cannot_hold_are_refused(
     changed: Callable[[torch.Tensor], torch.Tensor], what: str
 ) -> None:
     name = next(name for name, tensor in STATE.items() if tensor.ndim == 4)
     state = STATE | {name: changed(STATE[name])}
-    with pytest.raises(InputError, match=rf"best\.ckpt holds no plain numbers of 16 to 64 bits in {name} \({what}\)"):
+    with pytest.raises(
+        InputError,
+        match=rf"best\.ckpt holds no plain numbers of 16 to 64 bits in {name} \({what}\)",
+    ):
         fitting(state, STATE, Path("best.ckpt"), CARD)
 
 
 def test_a_folder_of_save_pretrained_says_itself_what_it_is(tmp_path: Path) -> None:
-    network = smp.FPN("tu-tf_mobilenetv3_small_minimal_100", encoder_weights=None, in_channels=3, classes=4)
+    network = smp.FPN(
+        "tu-tf_mobilenetv3_small_minimal_100", encoder_weights=None, in_channels=3, classes=4
+    )
     network.save_pretrained(str(tmp_path))
     told = smp_settings(tmp_path)
     assert (told["architecture"], told["bands"], told["classes"]) == ("fpn", 3, 4)
@@ -121,7 +142,7 @@ def test_a_folder_of_save_pretrained_says_itself_what_it_is(tmp_path: Path) -> N
     assert all(torch.equal(fitted[name], tensor) for name, tensor in network.state_dict().items())
 
 
-# ------------------------------------------------------------------------------------------------------ what is refused
+# ---------------------------------------------------------------------------------- what is refused
 
 
 def without(state: State, name: str) -> State:
@@ -136,12 +157,17 @@ HEAD = "segmentation_head.0.weight"
     [
         (without(STATE, HEAD), rf"1 are missing \({HEAD}\)"),
         (STATE | {"extra.weight": torch.ones(1)}, r"1 are unknown \(extra.weight\)"),
-        (STATE | {HEAD: torch.ones(9, 16, 3, 3)}, rf"{HEAD} \(9, 16, 3, 3\) instead of \(4, 16, 3, 3\)"),
+        (
+            STATE | {HEAD: torch.ones(9, 16, 3, 3)},
+            rf"{HEAD} \(9, 16, 3, 3\) instead of \(4, 16, 3, 3\)",
+        ),
         (STATE | {HEAD: torch.full((4, 16, 3, 3), torch.nan)}, rf"NaN or infinity in {HEAD}"),
         ({"fc.weight": torch.ones(2)}, r"are missing \(.*\), 1 are unknown \(fc.weight\)"),
     ],
 )
-def test_parameters_of_another_network_are_named_in_one_line(tmp_path: Path, state: State, fact: str) -> None:
+def test_parameters_of_another_network_are_named_in_one_line(
+    tmp_path: Path, state: State, fact: str
+) -> None:
     file = save_as("a state_dict", state, tmp_path / "foreign.pth")
     with pytest.raises(InputError, match=fact) as mistake:
         convert(file, CARD, tmp_path / "bundle")
@@ -167,8 +193,16 @@ def pickled(value: Any, file: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "read", "fact"),
     [
-        (torch.save, lambda file: torch.load(file, weights_only=False), "holds more than tensors, which could run"),
-        (pickled, lambda file: pickle.loads(file.read_bytes()), "is not a checkpoint that torch.save wrote"),
+        (
+            torch.save,
+            lambda file: torch.load(file, weights_only=False),
+            "holds more than tensors, which could run",
+        ),
+        (
+            pickled,
+            lambda file: pickle.loads(file.read_bytes()),
+            "is not a checkpoint that torch.save wrote",
+        ),
     ],
 )
 def test_a_malicious_pickle_does_not_run(
@@ -186,9 +220,13 @@ def test_a_malicious_pickle_does_not_run(
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
-@given(content=st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: b"\x80\x02" + tail))
+@given(
+    content=st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: b"\x80\x02" + tail)
+)
 @settings(max_examples=60)
-def test_noise_is_refused(tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes) -> None:
+def test_noise_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes
+) -> None:
     file = tmp_path_factory.mktemp("noise") / name
     file.write_bytes(content)
     with pytest.raises(InputError):
@@ -221,7 +259,9 @@ def test_a_config_that_says_nothing_is_refused(tmp_path: Path, config: str) -> N
 
 def test_a_network_of_one_channel_is_refused_with_the_mend(tmp_path: Path) -> None:
     card = CARD.model_copy(update={"legend": CARD.legend.subset(1)})
-    with pytest.raises(InputError, match=r"has one channel, Water, .* name both: --classes Other,Water"):
+    with pytest.raises(
+        InputError, match=r"has one channel, Water, .* name both: --classes Other,Water"
+    ):
         convert(save_as("a state_dict", STATE, tmp_path / "binary.pt"), card, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
@@ -230,7 +270,8 @@ def test_stand_ins_are_normalised_and_smooth() -> None:
     (chip,) = stand_ins(4, 1, 256)
     assert np.allclose(chip.mean((1, 2)), 0, atol=1e-5)
     assert np.allclose(chip.std((1, 2)), 1, atol=1e-5)
-    # A 1/f amplitude: octaves of frequency hold about the same power; in white noise each holds four times the last.
+    # A 1/f amplitude: octaves of frequency hold about the same power; in white noise each holds
+    # four times the last.
     power = np.abs(np.fft.fft2(chip[0])) ** 2
     radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(256) * 256] * 2))
     octaves = [power[(radius >= low) & (radius < 2 * low)].sum() for low in (4, 8, 16, 32)]

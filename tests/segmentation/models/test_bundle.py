@@ -20,13 +20,25 @@ from pydantic import ValidationError
 
 from segmentation.errors import InputError
 from segmentation.legend import LAND_COVER
-from segmentation.models.bundle import CARD, BandCard, Bundle, Card, ForestModel, Support, load, names, save
+from segmentation.models.bundle import (
+    CARD,
+    BandCard,
+    Bundle,
+    Card,
+    ForestModel,
+    Support,
+    load,
+    names,
+    save,
+)
 from segmentation.models.stac_mlm import FORMAT, item_of
 from segmentation.models.weights import CHECKPOINTS, LARGEST
 from tests.segmentation.small_networks import a_card
 
 STATE = {
-    "conv.weight": torch.linspace(-3, 3, 24).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last),
+    "conv.weight": torch.linspace(-3, 3, 24)
+    .reshape(2, 3, 2, 2)
+    .to(memory_format=torch.channels_last),
     "norm.running_var": torch.tensor([1e-9, 1e9]),  # neither fits into float16
     "norm.num_batches_tracked": torch.tensor(7),
 }
@@ -39,7 +51,9 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def vouched(bundle: Bundle, content: bytes) -> Bundle:
     """The bundle with other weights, and a card that was written for them."""
-    card = bundle.card.model_copy(update={"sha256": sha256(content).hexdigest(), "size": len(content)})
+    card = bundle.card.model_copy(
+        update={"sha256": sha256(content).hexdigest(), "size": len(content)}
+    )
     bundle.weights_file.write_bytes(content)
     (bundle.folder / CARD).write_text(json.dumps(item_of(card)))
     return load(bundle.folder)
@@ -101,7 +115,9 @@ def test_tampered_weights_are_refused(bundle: Bundle) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     for use in (bundle.check, bundle.weights):
-        with pytest.raises(InputError, match=rf"{weights} is not the file .* copy the whole bundle again"):
+        with pytest.raises(
+            InputError, match=rf"{weights} is not the file .* copy the whole bundle again"
+        ):
             use()
 
 
@@ -120,7 +136,8 @@ def test_weights_that_are_a_pickle_are_not_opened(tmp_path: Path) -> None:
 
 
 def test_weights_are_as_long_as_the_card_says_before_they_are_read(bundle: Bundle) -> None:
-    """A sparse file of a terabyte takes no room on a disk, and would take all the memory there is."""
+    """A sparse file of a terabyte takes no room on a disk, and would take all the memory there
+    is."""
     with bundle.weights_file.open("r+b") as stream:
         stream.truncate(2**40)
     with pytest.raises(InputError, match="its length or SHA-256 differs"):
@@ -140,7 +157,8 @@ def test_a_card_of_a_terabyte_is_not_read(bundle: Bundle) -> None:
 
 
 def in_one_line(act: Callable[[], Any]) -> Any:
-    """What `act` returns, or None where it raised a `InputError`, and no other error, of one line."""
+    """What `act` returns, or None where it raised a `InputError`, and no other error, of one
+    line."""
     try:
         return act()
     except InputError as mistake:
@@ -157,23 +175,30 @@ def header_and_numbers(content: bytes) -> tuple[dict[str, Any], bytes]:
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
     | st.sampled_from(["F64", "F16", "F4", "BOOL", "I64"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner,
+    max_size=2),
     max_leaves=5,
 )  # fmt: skip
 
 
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_header_that_was_tampered_with_is_read_or_refused(bundle: Bundle, data: st.DataObject) -> None:
+def test_a_header_that_was_tampered_with_is_read_or_refused(
+    bundle: Bundle, data: st.DataObject
+) -> None:
     """Even where the card vouches for the file."""
     whole = save(bundle.folder, a_card(), STATE).weights_file.read_bytes()
     header, numbers = header_and_numbers(whole)
     for _ in range(data.draw(st.integers(1, 2))):
         tensor = data.draw(st.sampled_from(sorted(header)))
         if isinstance(header[tensor], dict) and data.draw(st.booleans()):
-            header[tensor][data.draw(st.sampled_from(["dtype", "shape", "data_offsets", "more"]))] = data.draw(values)
+            header[tensor][
+                data.draw(st.sampled_from(["dtype", "shape", "data_offsets", "more"]))
+            ] = data.draw(values)
         else:
-            header[data.draw(st.sampled_from([tensor, "another", "__metadata__"]))] = data.draw(values)
+            header[data.draw(st.sampled_from([tensor, "another", "__metadata__"]))] = data.draw(
+                values
+            )
     told = json.dumps(header).encode()
     length = data.draw(st.sampled_from([len(told), 0, 1, 2**24, 2**63, len(told) + len(numbers)]))
     opened = vouched(bundle, length.to_bytes(8, "little") + told + numbers)
@@ -193,22 +218,29 @@ def test_noise_is_no_bundle(bundle: Bundle, content: bytes) -> None:
 
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_card_with_bytes_changed_is_a_card_or_a_mistake(bundle: Bundle, data: st.DataObject) -> None:
+def test_a_card_with_bytes_changed_is_a_card_or_a_mistake(
+    bundle: Bundle, data: st.DataObject
+) -> None:
     told = bytearray(json.dumps(item_of(bundle.card)).encode())
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(told) - 1))
         told[place : place + data.draw(st.integers(0, 3))] = data.draw(
-            st.binary(max_size=3) | st.sampled_from([b"[" * 5000, b"9" * 5000, b"1e999", b"NaN", b"\\ud800"])
+            st.binary(max_size=3)
+            | st.sampled_from([b"[" * 5000, b"9" * 5000, b"1e999", b"NaN", b"\\ud800"])
         )
     (bundle.folder / CARD).write_bytes(told)
     in_one_line(lambda: load(bundle.folder))
 
 
 @pytest.mark.parametrize("suffix", CHECKPOINTS)
-def test_weights_without_a_card_are_refused_with_the_command_that_makes_a_bundle(tmp_path: Path, suffix: str) -> None:
+def test_weights_without_a_card_are_refused_with_the_command_that_makes_a_bundle(
+    tmp_path: Path, suffix: str
+) -> None:
     file = tmp_path / f"epoch=7{suffix}"
     file.write_bytes(b"never opened")
-    with pytest.raises(InputError, match=rf"landweave convert {file} --like BUNDLE --out DIR") as mistake:
+    with pytest.raises(
+        InputError, match=rf"landweave convert {file} --like BUNDLE --out DIR"
+    ) as mistake:
         load(file)
     assert ("can run code" in str(mistake.value)) == (suffix != ".safetensors")
 
@@ -232,7 +264,9 @@ def newer(folder: Path) -> None:
         (newer, f"a newer Landweave wrote it (format {FORMAT + 1}, this one reads up to {FORMAT})"),
     ],
 )
-def test_what_is_no_bundle_is_named_in_one_line(bundle: Bundle, spoil: Callable[[Path], None], fact: str) -> None:
+def test_what_is_no_bundle_is_named_in_one_line(
+    bundle: Bundle, spoil: Callable[[Path], None], fact: str
+) -> None:
     spoil(bundle.folder)
     with pytest.raises(InputError) as mistake:
         load(bundle.folder)
@@ -285,7 +319,10 @@ def test_saving_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Pat
 def test_a_bundle_with_other_files_beside_it_is_not_replaced(bundle: Bundle, beside: str) -> None:
     (bundle.folder / beside).parent.mkdir(exist_ok=True)
     (bundle.folder / beside).write_text("irreplaceable")
-    with pytest.raises(InputError, match=rf"bundle holds other files than a bundle's, {beside.split('/')[0]} for one"):
+    with pytest.raises(
+        InputError,
+        match=rf"bundle holds other files than a bundle's, {beside.split('/')[0]} for one",
+    ):
         save(bundle.folder, a_card(name="new"), STATE)
     assert (bundle.folder / beside).read_text() == "irreplaceable"
     assert load(bundle.folder).digest == bundle.digest
@@ -294,15 +331,20 @@ def test_a_bundle_with_other_files_beside_it_is_not_replaced(bundle: Bundle, bes
 def test_a_folder_with_the_name_of_one_of_a_bundles_files_is_anothers(bundle: Bundle) -> None:
     (bundle.folder / "curves.csv").mkdir()
     (bundle.folder / "curves.csv" / "mine.txt").write_text("irreplaceable")
-    with pytest.raises(InputError, match=r"bundle holds other files than a bundle's, curves\.csv for one"):
+    with pytest.raises(
+        InputError, match=r"bundle holds other files than a bundle's, curves\.csv for one"
+    ):
         save(bundle.folder, a_card(name="new"), STATE)
     assert (bundle.folder / "curves.csv" / "mine.txt").read_text() == "irreplaceable"
 
 
 def test_a_header_is_looked_at_before_weights_are_taken_apart(bundle: Bundle) -> None:
-    """By our own reader, which knows how much memory they will ask for, and not only by the library's."""
+    """By our own reader, which knows how much memory they will ask for, and not only by the
+    library's."""
     longer = vouched(bundle, bundle.weights_file.read_bytes() + b"\0")
-    with pytest.raises(InputError, match=r"its header speaks of [\d,]+ bytes, and [\d,]+ follow it"):
+    with pytest.raises(
+        InputError, match=r"its header speaks of [\d,]+ bytes, and [\d,]+ follow it"
+    ):
         longer.weights()
 
 
@@ -333,13 +375,16 @@ def test_neither_a_file_nor_the_folder_one_is_in_becomes_a_bundle(
         save(Path(), a_card(), STATE)
 
 
-def test_a_save_that_fails_leaves_the_old_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_leaves_the_old_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(
-        InputError, match=r"cannot write to .*: No space left on device; name another folder with --out"
+        InputError,
+        match=r"cannot write to .*: No space left on device; name another folder with --out",
     ):
         save(bundle.folder, a_card(name="new"), STATE)
     assert load(bundle.folder).digest == bundle.digest
@@ -365,13 +410,17 @@ def test_a_save_that_is_stopped_between_old_and_new_leaves_the_old_bundle(
 
 def test_a_forest_where_a_network_is_wanted_is_told_with_the_mend() -> None:
     forest = ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")
-    with pytest.raises(InputError, match="bundle test holds a forest, not a network; name one that does"):
+    with pytest.raises(
+        InputError, match="bundle test holds a forest, not a network; name one that does"
+    ):
         _ = a_card().model_copy(update={"model": forest}).network
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot write to .*file: .*; name another folder with --out"):
+    with pytest.raises(
+        InputError, match=r"cannot write to .*file: .*; name another folder with --out"
+    ):
         save(tmp_path / "file" / "bundle", a_card(), STATE)
 
 
@@ -400,7 +449,9 @@ def test_the_readme_states_the_figures_of_the_demo_card() -> None:
         ("demo network, eight landscapes it was not trained on", "network"),
         ("`rules`, the same", "rules"),
     ):
-        stated = re.search(rf"^\| {re.escape(row)}[^|]*\| ([\d.]+) \| ([\d.]+) \|$", readme, re.MULTILINE)
+        stated = re.search(
+            rf"^\| {re.escape(row)}[^|]*\| ([\d.]+) \| ([\d.]+) \|$", readme, re.MULTILINE
+        )
         assert stated is not None
         assert stated.groups() == tuple(
             f"{card.metrics[f'{who}: {figure}']:.3f}" for figure in ("overall accuracy", "mean IoU")

@@ -30,11 +30,15 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 def left(tmp_path: Path) -> list[str]:
-    return sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(tmp_path))
+        for path in (tmp_path / "cache").rglob("*")
+        if path.is_file()
+    )
 
 
 def test_a_bundle_comes_by_id_whole_and_alone(fake: FakeHub, tmp_path: Path) -> None:
-    folder = hub.fetched("hf://nobody/fields")
+    folder = hub.fetch_bundle("hf://nobody/fields")
     assert load(folder).card == load(tmp_path / "made").card
     assert load(folder).digest == load(tmp_path / "made").digest
     assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
@@ -44,30 +48,36 @@ def test_a_bundle_comes_by_id_whole_and_alone(fake: FakeHub, tmp_path: Path) -> 
 
 
 def test_a_revision_is_downloaded_once(fake: FakeHub) -> None:
-    first = hub.fetched("hf://nobody/fields")
-    assert hub.fetched("hf://nobody/fields") == first
-    assert len(fake.asked) == 4, "a branch may have moved: it is asked where it is, and nothing else"
-    assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == first
+    first = hub.fetch_bundle("hf://nobody/fields")
+    assert hub.fetch_bundle("hf://nobody/fields") == first
+    assert len(fake.asked) == 4, (
+        "a branch may have moved: it is asked where it is, and nothing else"
+    )
+    assert hub.fetch_bundle(f"hf://nobody/fields@{COMMIT}") == first
     assert len(fake.asked) == 4, "a commit does not move"
 
     fake.commit = "d" * 40
-    assert hub.fetched("hf://nobody/fields") != first
+    assert hub.fetch_bundle("hf://nobody/fields") != first
     assert load(first).check() is None
 
 
 def test_a_damaged_copy_is_downloaded_again(fake: FakeHub) -> None:
-    folder = hub.fetched("hf://nobody/fields")
+    folder = hub.fetch_bundle("hf://nobody/fields")
     (folder / WEIGHTS).write_bytes(b"cut")
-    assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == folder
+    assert hub.fetch_bundle(f"hf://nobody/fields@{COMMIT}") == folder
     load(folder).check()
 
 
-def test_the_cache_works_without_a_hub_by_commit(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = hub.fetched("hf://nobody/fields")
+def test_the_cache_works_without_a_hub_by_commit(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hub.fetch_bundle("hf://nobody/fields")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    assert hub.fetched(f"hf://nobody/fields@{COMMIT}") == folder
-    with pytest.raises(InputError, match=r"cannot be reached \(ConnectError\); .* by its full commit"):
-        hub.fetched("hf://nobody/fields")
+    assert hub.fetch_bundle(f"hf://nobody/fields@{COMMIT}") == folder
+    with pytest.raises(
+        InputError, match=r"cannot be reached \(ConnectError\); .* by its full commit"
+    ):
+        hub.fetch_bundle("hf://nobody/fields")
 
 
 def test_a_token_comes_from_the_environment_and_is_not_shown(
@@ -75,23 +85,25 @@ def test_a_token_comes_from_the_environment_and_is_not_shown(
 ) -> None:
     fake.token = "hf_secret"
     with pytest.raises(InputError, match=r"not there for you \(401\).* set HF_TOKEN"):
-        hub.fetched("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(InputError) as mistake:
-        hub.fetched("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
     assert "hf_wrong" not in str(mistake.value)
     monkeypatch.setenv("HF_TOKEN", fake.token)
-    hub.fetched("hf://nobody/fields")
+    hub.fetch_bundle("hf://nobody/fields")
     assert "hf_" not in "".join(capfd.readouterr())
 
 
-def test_a_token_is_not_sent_on_to_another_host(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_not_sent_on_to_another_host(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files lie on storage elsewhere, which the hub redirects to."""
     storage = FakeHub(fake.files)
     with serving(storage) as port:
         fake.token, fake.redirect = "hf_secret", f"http://localhost:{port}"
         monkeypatch.setenv("HF_TOKEN", fake.token)
-        load(hub.fetched("hf://nobody/fields")).check()
+        load(hub.fetch_bundle("hf://nobody/fields")).check()
     assert len(storage.asked) == 2
     assert storage.seen_tokens == [None, None]
 
@@ -109,15 +121,15 @@ def test_a_token_is_not_sent_on_to_another_host(fake: FakeHub, monkeypatch: pyte
 )
 def test_what_is_no_id_is_refused_before_anyone_is_asked(fake: FakeHub, text: str) -> None:
     with pytest.raises(InputError, match="names no model; write hf://OWNER/NAME"):
-        hub.fetched(text)
+        hub.fetch_bundle(text)
     assert fake.asked == []
 
 
 def test_a_model_that_is_not_there(fake: FakeHub) -> None:
     with pytest.raises(InputError, match=r"hf://nobody/forests is not there for you \(404\)"):
-        hub.fetched("hf://nobody/forests")
+        hub.fetch_bundle("hf://nobody/forests")
     with pytest.raises(InputError, match=r"hf://nobody/fields@v9 is not there for you \(404\)"):
-        hub.fetched("hf://nobody/fields@v9")
+        hub.fetch_bundle("hf://nobody/fields@v9")
 
 
 def without(fake: FakeHub, *names: str) -> None:
@@ -128,31 +140,44 @@ def without(fake: FakeHub, *names: str) -> None:
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        (lambda fake: without(fake, CARD), "optimizer.pt can run code when opened and is not taken"),
+        (
+            lambda fake: without(fake, CARD),
+            "optimizer.pt can run code when opened and is not taken",
+        ),
         (lambda fake: without(fake, CARD, WEIGHTS, "optimizer.pt"), "ask its author for a folder"),
         (lambda fake: without(fake, WEIGHTS), "has no model.safetensors"),
         (lambda fake: fake.files.update({CARD: b"{}"}), "is not the card of a bundle"),
-        (lambda fake: fake.files.update({CARD: bytes(5 * 2**20)}), "model.json is longer than 4,194,304 bytes"),
-        (lambda fake: fake.files.update({WEIGHTS: fake.files[WEIGHTS] + b"!"}), "model.safetensors is longer than"),
+        (
+            lambda fake: fake.files.update({CARD: bytes(5 * 2**20)}),
+            "model.json is longer than 4,194,304 bytes",
+        ),
+        (
+            lambda fake: fake.files.update({WEIGHTS: fake.files[WEIGHTS] + b"!"}),
+            "model.safetensors is longer than",
+        ),
         (lambda fake: fake.files.update({WEIGHTS: bytes(9)}), "its length or SHA-256 differs"),
         (lambda fake: setattr(fake, "endless", True), "model.safetensors is longer than"),
         (lambda fake: setattr(fake, "commit", "../../x"), "names no commit"),
     ],
 )
-def test_what_is_not_a_whole_bundle_leaves_nothing(fake: FakeHub, tmp_path: Path, change: object, fact: str) -> None:
+def test_what_is_not_a_whole_bundle_leaves_nothing(
+    fake: FakeHub, tmp_path: Path, change: object, fact: str
+) -> None:
     assert callable(change)
     change(fake)
     with pytest.raises(InputError, match=fact) as mistake:
-        hub.fetched("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
     assert "\n" not in str(mistake.value)
     assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"sha": 3}', b"[" * 100_000])
-def test_another_kind_of_server_is_named(fake: FakeHub, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+def test_another_kind_of_server_is_named(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
     monkeypatch.setattr(json, "dumps", lambda *_: answer.decode())
     with pytest.raises(InputError, match="does not answer as a model hub; see HF_ENDPOINT"):
-        hub.fetched("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
 
 
 def test_a_forest_is_not_taken(fake: FakeHub) -> None:
@@ -163,35 +188,35 @@ def test_a_forest_is_not_taken(fake: FakeHub) -> None:
     )
     fake.files[CARD] = json.dumps(item_of(card)).encode()
     with pytest.raises(InputError, match="holds a forest; only networks are taken from elsewhere"):
-        hub.fetched("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
 
 
 def test_a_slow_hub_is_given_up(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "SECONDS", -1.0)
     with pytest.raises(InputError, match="takes longer than"):
-        hub.fetched("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
 
 
 def test_weights_of_save_pretrained_come_with_their_config(fake: FakeHub, tmp_path: Path) -> None:
     del fake.files[CARD]
     fake.files["config.json"] = b'{"_model_class": "Unet"}'
     with pytest.raises(InputError, match=r"say them: landweave convert hf://nobody/fields --bands"):
-        hub.fetched("hf://nobody/fields")
-    folder = hub.fetched_foreign("hf://nobody/fields")
+        hub.fetch_bundle("hf://nobody/fields")
+    folder = hub.fetch_checkpoint("hf://nobody/fields")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS]
 
 
 def test_a_bundle_is_not_converted(fake: FakeHub) -> None:
     with pytest.raises(InputError, match="hf://nobody/fields is a bundle as it is"):
-        hub.fetched_foreign("hf://nobody/fields")
+        hub.fetch_checkpoint("hf://nobody/fields")
 
 
 def test_nothing_heavy_is_needed(fake: FakeHub) -> None:
     program = """
 import sys
 from segmentation.models.bundle import load
-from segmentation.models.hub import fetched
-load(fetched("hf://nobody/fields")).check()
+from segmentation.models.hub import fetch_bundle
+load(fetch_bundle("hf://nobody/fields")).check()
 heavy = {"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"} & set(sys.modules)
 assert not heavy, heavy
 """

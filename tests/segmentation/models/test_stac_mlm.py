@@ -1,4 +1,5 @@
-"""Cards as STAC Items: valid by the published schemas, readable by others, and the same card again when read back."""
+"""Cards as STAC Items: valid by the published schemas, readable by others, and the same card again
+when read back."""
 
 from __future__ import annotations
 
@@ -38,26 +39,33 @@ def uri(file: Path) -> str:
 
 @cache
 def validators() -> dict[str, Draft7Validator]:
-    """A validator of STAC Items and one for each extension that our items declare; nothing is fetched."""
-    known = get_local_schema_cache() | {uri(file): json.loads(file.read_text()) for file in SCHEMAS.glob("*-v*.json")}
+    """A validator of STAC Items and one for each extension that our items declare; nothing is
+    fetched."""
+    known = get_local_schema_cache() | {
+        uri(file): json.loads(file.read_text()) for file in SCHEMAS.glob("*-v*.json")
+    }
     registry: Registry[Any] = Registry().with_resources(
         # The base of a schema's own references is where it was published, whatever its $id says.
         (where, Resource({k: v for k, v in schema.items() if k != "$id"}, DRAFT7))
         for where, schema in known.items()
     )
     return {
-        where: Draft7Validator({"$ref": where}, registry=registry, format_checker=Draft7Validator.FORMAT_CHECKER)
+        where: Draft7Validator(
+            {"$ref": where}, registry=registry, format_checker=Draft7Validator.FORMAT_CHECKER
+        )
         for where in (STAC, *EXTENSIONS)
     }
 
 
 def check(item: dict[str, Any]) -> None:
     for where, validator in validators().items():
-        errors = [f"{where}: {error.json_path}: {error.message}" for error in validator.iter_errors(item)]
+        errors = [
+            f"{where}: {error.json_path}: {error.message}" for error in validator.iter_errors(item)
+        ]
         assert not errors, errors[0]
 
 
-# --------------------------------------------------------------------------------------------------------------- cards
+# -------------------------------------------------------------------------------------------- cards
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(min_value=1e-300, max_value=1e300)
@@ -76,7 +84,9 @@ trainings = st.builds(
     lambda facts, place, time: {**facts, **place, **time},
     st.dictionaries(texts, plain, max_size=4),
     st.fixed_dictionaries({}, optional={"bbox": boxes | plain}),
-    st.fixed_dictionaries({}, optional={name: instants | plain | st.just(ALWAYS[name]) for name in ALWAYS}),
+    st.fixed_dictionaries(
+        {}, optional={name: instants | plain | st.just(ALWAYS[name]) for name in ALWAYS}
+    ),
 )
 bands = st.lists(
     st.builds(
@@ -172,7 +182,9 @@ def test_the_demo_bundle_is_an_item_that_others_can_read() -> None:
     (entry,), (out,) = mlm.input, mlm.output
     assert entry.bands == list(demo.card.band_names)
     assert entry.input.shape == [-1, 6, -1, -1]
-    assert [one.description for one in out.classes or ()] == [one.name for one in demo.card.legend.each()]
+    assert [one.description for one in out.classes or ()] == [
+        one.name for one in demo.card.legend.each()
+    ]
     weights = FileExtension.ext(item.assets["weights"])
     assert weights.checksum == "1220" + demo.card.sha256
     assert weights.size == demo.weights_file.stat().st_size
@@ -209,7 +221,8 @@ def test_what_others_add_to_an_item_changes_no_card() -> None:
 
 
 def changed(**paths: Any) -> dict[str, Any]:
-    """The item of a card with values changed; `__` goes a step down and None takes an entry away."""
+    """The item of a card with values changed; `__` goes a step down and None takes an entry
+    away."""
     item = json.loads(json.dumps(item_of(a_card())))
     for path, value in paths.items():
         *way, last = path.replace("ours_", "landweave:").replace("mlm_", "mlm:").split("__")
@@ -228,19 +241,27 @@ def changed(**paths: Any) -> dict[str, Any]:
     [
         ([], "it is no JSON object"),
         ({"type": "FeatureCollection", "features": []}, "it has no properties"),
-        (changed(properties__ours_format=None), "another program wrote it: it has no properties.landweave:format"),
-        (changed(properties__ours_format=FORMAT + 1), f"a newer Landweave wrote it \\(format {FORMAT + 1}, this one"),
+        (changed(properties__ours_format=None),
+        "another program wrote it: it has no properties.landweave:format"),
+        (changed(properties__ours_format=FORMAT + 1),
+        f"a newer Landweave wrote it \\(format {FORMAT + 1}, this one"),
         (changed(properties__ours_format=True), "landweave:format is no version"),
         (changed(properties__ours_secret=1), "format 1 has no properties.'landweave:secret'"),
         (changed(properties__ours_model__kind="oracle"), "kind is none of network, forest"),
-        (changed(properties__ours_model__margins=1), "model.network.margins: Extra inputs are not permitted"),
-        (changed(properties__mlm_input=[]), "properties.mlm:input has 0 entries, and a bundle has one"),
-        (changed(properties__mlm_input__0__bands=["red", "green", "nir"]), "do not name the same bands"),
-        (changed(properties__mlm_input__0__value_scaling=[]), "value_scaling is not a z-score for each band"),
+        (changed(properties__ours_model__margins=1),
+        "model.network.margins: Extra inputs are not permitted"),
+        (changed(properties__mlm_input=[]),
+        "properties.mlm:input has 0 entries, and a bundle has one"),
+        (changed(properties__mlm_input__0__bands=["red", "green", "nir"]),
+        "do not name the same bands"),
+        (changed(properties__mlm_input__0__value_scaling=[]),
+        "value_scaling is not a z-score for each band"),
         (changed(properties__gsd=0), "gsd: Input should be greater than 0"),
         (changed(properties__mlm_output=3), "properties.mlm:output is no list"),
-        (changed(assets__weights__href="../../etc/passwd"), "href is not model.safetensors, which lies beside the"),
-        (changed(assets__weights__href="https://example.com/model.safetensors"), "href is not model.safetensors"),
+        (changed(assets__weights__href="../../etc/passwd"),
+        "href is not model.safetensors, which lies beside the"),
+        (changed(assets__weights__href="https://example.com/model.safetensors"),
+        "href is not model.safetensors"),
         (changed(assets__weights={"href": "model.pkl"}), "href is not model.safetensors"),
     ],
 )  # fmt: skip
@@ -250,12 +271,18 @@ def test_other_items_are_refused_in_one_line(item: Any, fact: str) -> None:
     assert "\n" not in str(mistake.value)
 
 
-# ---------------------------------------------------------------------------------------------------------------- fuzz
+# --------------------------------------------------------------------------------------------- fuzz
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where everything in a JSON value stands."""
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [way, *(place for key, inner in below for place in places(inner, (*way, key)))]
 
 

@@ -1,4 +1,5 @@
-"""Networks by name: each is built for any bands and classes, and what cannot be built is said with what can."""
+"""Networks by name: each is built for any bands and classes, and what cannot be built is said with
+what can."""
 
 from __future__ import annotations
 
@@ -31,13 +32,15 @@ from segmentation.networks.architectures import (
 from tests.segmentation.small_networks import DEMO_ENCODER, a_card
 
 LIBRARY = (
-    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan", "deeplabv3", "deeplabv3plus", "upernet",
+    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan", "deeplabv3",
+    "deeplabv3plus", "upernet",
     "segformer", "dpt", "fcn",
 )  # fmt: skip
 """Those that take encoders of segmentation-models-pytorch and timm."""
 
 FAMILIES = (
-    "resnet18", "se_resnet50", "densenet121", "vgg11", "dpn68", "efficientnet-b0", "mobilenet_v2", "mit_b0",
+    "resnet18", "se_resnet50", "densenet121", "vgg11", "dpn68", "efficientnet-b0", "mobilenet_v2",
+    "mit_b0",
     "mobileone_s0", "inceptionv4", "tu-skresnet18", "tu-resnet18", "tu-convnext_atto",
     "tu-vit_tiny_patch16_224",
 )  # fmt: skip
@@ -56,7 +59,9 @@ def test_any_bands_come_out_as_the_classes_of_each_pixel(name: str, bands: int) 
     names = [f"b{i}" for i in range(bands)]
     card = a_card(
         architecture=name,
-        encoder=DEMO_ENCODER if ARCHITECTURES[name].encoder == "resnet18" else ARCHITECTURES[name].encoder,
+        encoder=DEMO_ENCODER
+        if ARCHITECTURES[name].encoder == "resnet18"
+        else ARCHITECTURES[name].encoder,
         options={},
         bands=names,
         mean=[0.0] * bands,
@@ -94,10 +99,14 @@ def test_each_encoder_is_taken_or_refused_with_one_that_is_taken(name: str) -> N
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"architecture": "Unet"}, "there is no architecture 'Unet'; the nearest is unet, and there are "),
+        (
+            {"architecture": "Unet"},
+            "there is no architecture 'Unet'; the nearest is unet, and there are ",
+        ),
         (
             {"architecture": "linknet", "encoder": "mit_b0", "options": {}},
-            r"cannot build the linknet on mit_b0 of bundle test \(.*\); the nearest encoder that works is resnet18$",
+            r"cannot build the linknet on mit_b0 of bundle test \(.*\); the nearest encoder that "
+            r"works is resnet18$",
         ),
         (
             {"architecture": "dpt", "encoder": "resnet18", "options": {}},
@@ -109,7 +118,8 @@ def test_each_encoder_is_taken_or_refused_with_one_that_is_taken(name: str) -> N
         ),
         (
             {"options": {"decoder_taste": "sweet"}},
-            r"on tu-.* of bundle test with decoder_taste=sweet \(.*decoder_taste.*; without these settings it works$",
+            r"on tu-.* of bundle test with decoder_taste=sweet \(.*decoder_taste.*; without these "
+            r"settings it works$",
         ),
         (
             {"architecture": "fpn", "encoder": "resnet18", "options": {"upsampling": 2}},
@@ -117,7 +127,9 @@ def test_each_encoder_is_taken_or_refused_with_one_that_is_taken(name: str) -> N
         ),
     ],
 )
-def test_what_cannot_be_built_is_a_mistake_with_its_mend(changes: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_built_is_a_mistake_with_its_mend(
+    changes: dict[str, Any], said: str
+) -> None:
     with pytest.raises(InputError, match=said) as refusal:
         build(a_card(**changes))
     assert "\n" not in str(refusal.value)
@@ -125,7 +137,8 @@ def test_what_cannot_be_built_is_a_mistake_with_its_mend(changes: dict[str, Any]
 
 @given(st.permutations(["red", "green", "blue"]), st.integers(0, 4))
 def test_grey_light_is_answered_as_before(order: list[str], others: int) -> None:
-    """Red, green and blue of ImageNet and the same value in all bands: the response keeps its size."""
+    """Red, green and blue of ImageNet and the same value in all bands: the response keeps its
+    size."""
     filters = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 3, 7, 7)))
     bands = [*order, *(f"swir{i}" for i in range(others))]
     assert torch.allclose(filters_for(bands, filters).sum(1), filters.sum(1))
@@ -139,7 +152,8 @@ def test_bands_get_the_filters_of_their_names() -> None:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A model hub that has one file. As on the real one it lies elsewhere, where whoever asks is sent."""
+    """A model hub that has one file. As on the real one it lies elsewhere, where whoever asks is
+    sent."""
 
     content: ClassVar[bytes] = b""
     asked: ClassVar[list[str]] = []
@@ -180,7 +194,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     server.server_close()
 
 
-@pytest.mark.parametrize(("encoder", "first"), [("resnet18", "conv1.weight"), (DEMO_ENCODER, "model.conv_stem.weight")])
+@pytest.mark.parametrize(
+    ("encoder", "first"), [("resnet18", "conv1.weight"), (DEMO_ENCODER, "model.conv_stem.weight")]
+)
 def test_pretrained_filters_go_to_bands_by_name(
     hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, first: str
 ) -> None:
@@ -190,7 +206,9 @@ def test_pretrained_filters_go_to_bands_by_name(
         name: torch.randn_like(tensor) if tensor.is_floating_point() else tensor
         for name, tensor in encoder_of.state_dict().items()
     }
-    on_hub = {name.removeprefix("model."): tensor.contiguous() for name, tensor in published.items()}
+    on_hub = {
+        name.removeprefix("model."): tensor.contiguous() for name, tensor in published.items()
+    }
     save_file(on_hub, tmp_path / "model.safetensors")
     hub.content = (tmp_path / "model.safetensors").read_bytes()
 
@@ -218,14 +236,20 @@ def test_where_no_weights_can_be_had_a_line_says_so(
         model = build(a_card(), "imagenet")
     assert time.monotonic() - began < 6
     (line,) = caplog.messages
-    assert line.startswith(f"{DEMO_ENCODER} starts from random weights: those from ImageNet are not in the cache, and ")
+    assert line.startswith(
+        f"{DEMO_ENCODER} starts from random weights: those from ImageNet are not in the cache, and "
+    )
     assert all(torch.equal(tensor, plain[name]) for name, tensor in model.state_dict().items())
     assert not hub.asked
     never = a_card(encoder="tu-lcnet_035", options={})
-    assert initial_weights(build(never), never).endswith("nobody has published any from ImageNet for it")
+    assert initial_weights(build(never), never).endswith(
+        "nobody has published any from ImageNet for it"
+    )
 
 
-def test_a_hub_that_does_not_answer_is_given_up(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_given_up(
+    hub: type[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("segmentation.networks.architectures.PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")

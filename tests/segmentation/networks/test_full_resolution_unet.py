@@ -15,11 +15,18 @@ from tests.segmentation.small_networks import a_card
 def test_it_is_built_by_name_at_any_depth() -> None:
     for depth, channels in ((1, (8, 8)), (3, (8, 8, 16, 16)), (4, (8, 8, 8, 8, 8))):
         card = a_card(
-            architecture="fullunet", encoder="plain", options={"encoder_depth": depth, "decoder_channels": channels}
+            architecture="fullunet",
+            encoder="plain",
+            options={"encoder_depth": depth, "decoder_channels": channels},
         )
         model = build(card)
         assert stride_of(model) == 2**depth
-        assert model(torch.zeros(1, 3, 2 * 2**depth, 3 * 2**depth)).shape == (1, 4, 2 * 2**depth, 3 * 2**depth)
+        assert model(torch.zeros(1, 3, 2 * 2**depth, 3 * 2**depth)).shape == (
+            1,
+            4,
+            2 * 2**depth,
+            3 * 2**depth,
+        )
 
 
 def test_its_own_encoder_is_the_only_one() -> None:
@@ -66,7 +73,9 @@ def test_several_members_give_the_mean_of_their_probabilities() -> None:
 def test_a_member_learns_for_itself() -> None:
     """The loss of all at once moves each as its own loss would."""
     torch.manual_seed(0)
-    model = FullUNet(in_channels=2, classes=3, members=2, encoder_depth=1, decoder_channels=(4, 4)).train()
+    model = FullUNet(
+        in_channels=2, classes=3, members=2, encoder_depth=1, decoder_channels=(4, 4)
+    ).train()
     chip, targets = torch.randn(2, 2, 8, 8), torch.randint(0, 3, (2, 8, 8))
     torch.nn.functional.cross_entropy(model(chip), targets.repeat(2, 1, 1)).backward()
     together = model.members[1].head[1].weight.grad.clone()

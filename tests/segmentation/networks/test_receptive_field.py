@@ -9,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmentation.models.bundle import Support
-from segmentation.networks.receptive_field import _middle, choose_margin, disagreement, effective_field, support, taper
-from tiling.grid.tiles import Lattice
+from segmentation.networks.receptive_field import (
+    _middle,
+    choose_margin,
+    disagreement,
+    effective_field,
+    support,
+    taper,
+)
+from tiling.grid.tiles import TileGrid
 
 
 def test_support_is_what_the_kernels_add_up_to() -> None:
     kernels = torch.nn.Sequential(
-        torch.nn.ZeroPad2d((2, 0, 0, 1)), torch.nn.Conv2d(1, 1, (2, 3)), torch.nn.Conv2d(1, 1, 3, padding=4, dilation=4)
+        torch.nn.ZeroPad2d((2, 0, 0, 1)),
+        torch.nn.Conv2d(1, 1, (2, 3)),
+        torch.nn.Conv2d(1, 1, 3, padding=4, dilation=4),
     )
     assert support(kernels, 1, stride=2, reach=16) == Support(up=4, down=5, left=6, right=4)
 
@@ -72,7 +81,8 @@ def test_the_effective_field_holds_its_share_of_the_gradient() -> None:
 
 @pytest.mark.parametrize("shape", [(96, 104), (72, 200), (24, 16)])
 def test_the_middle_holds_all_that_the_gradient_reaches(shape: tuple[int, int]) -> None:
-    """Two convolutions under a stride of 8 reach 13 px: what lies farther from the middle is not computed."""
+    """Two convolutions under a stride of 8 reach 13 px: what lies farther from the middle is not
+    computed."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(
         torch.nn.Conv2d(2, 4, 11, padding=5),
@@ -82,7 +92,9 @@ def test_the_middle_holds_all_that_the_gradient_reaches(shape: tuple[int, int]) 
     )
     chips = [np.random.default_rng(n).normal(size=(2, *shape)).astype(np.float32) for n in range(8)]
     middles = [_middle(chip, 16 + 8, 8) for chip in chips]
-    assert all(middle.shape[1:] == tuple(min(size, size % 16 + 48) for size in shape) for middle in middles)
+    assert all(
+        middle.shape[1:] == tuple(min(size, size % 16 + 48) for size in shape) for middle in middles
+    )
     for share in (0.3, 0.6, 0.9, 0.999):
         assert effective_field(model, middles, stride=8, share=share) == effective_field(
             model, chips, stride=8, share=share
@@ -90,10 +102,12 @@ def test_the_middle_holds_all_that_the_gradient_reaches(shape: tuple[int, int]) 
 
 
 def test_disagreement_counts_the_labels_a_margin_changes() -> None:
-    """Two classes, told apart by the sum of 9 pixels across: the outer 2 columns of a core want 4 px around it."""
+    """Two classes, told apart by the sum of 9 pixels across: the outer 2 columns of a core want 4
+    px around it."""
     blur, whole = two_classes(9), np.ones((1, 48, 48), np.float32)
     assert disagreement(blur, whole, core=16, margin=4) == 0
-    # With one pixel more than the core there are 6 ones in reach of the first column: 0 + 5, and 7 of the second.
+    # With one pixel more than the core there are 6 ones in reach of the first column: 0 + 5, and 7
+    # of the second.
     assert disagreement(blur, whole, core=16, margin=1) == 2 / 16
     assert disagreement(blur, whole, core=16, margin=0) == 4 / 16
 
@@ -104,12 +118,15 @@ def test_weights_of_overlapping_chips_add_up_to_one(core: int, margin: int) -> N
     assert (weights > 0).all()
     assert np.array_equal(weights, weights[::-1])
     if 2 * margin <= core:
-        assert np.allclose(weights[: 2 * margin] + weights[len(weights) - 2 * margin :], 1, atol=1e-6)
+        assert np.allclose(
+            weights[: 2 * margin] + weights[len(weights) - 2 * margin :], 1, atol=1e-6
+        )
         assert (weights[2 * margin : len(weights) - 2 * margin] == 1).all()
 
 
 def test_the_margin_is_the_smallest_that_keeps_the_labels() -> None:
-    """On noise, one that sees 10 px less than the 21-px sum reaches over changes labels near cuts; all of it, none."""
+    """On noise, one that sees 10 px less than the 21-px sum reaches over changes labels near cuts;
+    all of it, none."""
     rng = np.random.default_rng(0)
     chips = [(rng.random((1, 90, 70)) + 0.23).astype(np.float32) for _ in range(3)]
     blur = two_classes(21)
@@ -117,7 +134,9 @@ def test_the_margin_is_the_smallest_that_keeps_the_labels() -> None:
     assert reach == Support(0, 0, 10, 10)
 
     def chosen(most: int | None, tolerated: float) -> tuple[int, float]:
-        return choose_margin(blur, chips, tile=48, stride=2, support=reach, most=most, tolerated=tolerated)
+        return choose_margin(
+            blur, chips, tile=48, stride=2, support=reach, most=most, tolerated=tolerated
+        )
 
     assert chosen(60, 0) == (10, 0)  # never more than the support
     margins = [chosen(most, 0) for most in (2, 4, 6, 8)]
@@ -134,7 +153,8 @@ def test_half_as_many_cuts_change_half_as_many_labels() -> None:
     chips = [(np.random.default_rng(1).random((1, 96, 96)) + 0.23).astype(np.float32)]
     blur, reach = two_classes(21), Support(0, 0, 10, 10)
     near, far = (
-        choose_margin(blur, chips, tile=tile, stride=2, support=reach, most=4, tolerated=0) for tile in (48, 96)
+        choose_margin(blur, chips, tile=tile, stride=2, support=reach, most=4, tolerated=0)
+        for tile in (48, 96)
     )
     assert near.disagreement == pytest.approx(2 * far.disagreement)
 
@@ -146,11 +166,17 @@ def test_networks_that_see_the_whole_chip_are_measured_blended() -> None:
     margin, share = choose_margin(Centred(), chips, tile=32, stride=1, support=None, most=4)
     assert margin == 4
     assert 0.01 < share < 0.5
-    assert share == disagreement(Centred(), np.pad(chips[0], ((0, 0), (4, 4), (4, 4))), 32, 4, 4, blend=True)
+    assert share == disagreement(
+        Centred(), np.pad(chips[0], ((0, 0), (4, 4), (4, 4))), 32, 4, 4, blend=True
+    )
 
 
-@pytest.mark.parametrize(("tile", "stride"), [(32, 8), (36, 8), (33, 8), (144, 32), (40, 32), (50, 5), (7, 2)])
-def test_chips_that_are_blended_are_whole_strides_long_whatever_the_tile(tile: int, stride: int) -> None:
+@pytest.mark.parametrize(
+    ("tile", "stride"), [(32, 8), (36, 8), (33, 8), (144, 32), (40, 32), (50, 5), (7, 2)]
+)
+def test_chips_that_are_blended_are_whole_strides_long_whatever_the_tile(
+    tile: int, stride: int
+) -> None:
     lengths = set()
 
     class Strict(Centred):
@@ -158,8 +184,10 @@ def test_chips_that_are_blended_are_whole_strides_long_whatever_the_tile(tile: i
             lengths.update(pixels.shape[-2:])
             return super().forward(pixels)
 
-    chips = [np.random.default_rng(0).normal(size=(2, size, 96)).astype(np.float32) for size in (20, 96)]
+    chips = [
+        np.random.default_rng(0).normal(size=(2, size, 96)).astype(np.float32) for size in (20, 96)
+    ]
     margin = choose_margin(Strict(), chips, tile=tile, stride=stride, support=None).margin
     assert {length % stride for length in lengths} == {0}
-    lattice = Lattice(500, 500, tile, margin, stride, blend=True)
+    lattice = TileGrid(500, 500, tile, margin, stride, blend=True)
     assert lattice.chip_shape == (lattice.core_shape[0] + 2 * margin,) * 2  # it rounds nothing up

@@ -1,4 +1,5 @@
-"""Indices: the textbook's values, the catalogue's own evaluation, and real spectra in their right order."""
+"""Indices: the textbook's values, the catalogue's own evaluation, and real spectra in their right
+order."""
 
 from __future__ import annotations
 
@@ -18,7 +19,15 @@ from hypothesis import strategies as st
 
 from segmentation.errors import InputError
 from segmentation.spectral import indices
-from segmentation.spectral.indices import available, catalogue, compute, find, mend, missing, required_bands
+from segmentation.spectral.indices import (
+    available,
+    catalogue,
+    compute,
+    find,
+    index_bands,
+    mend,
+    missing,
+)
 from tests.segmentation.chips import make_chip, of_spectra
 
 LETTERS = {letter: band.common_name for letter, band in spyndex.bands.items()}
@@ -48,7 +57,10 @@ MEADOW = {"blue": 0.04, "green": 0.08, "red": 0.06, "nir": 0.40, "swir16": 0.20,
         ("NDSI", -0.12 / 0.28),  # Hall et al. (1995)
         ("AWEInsh", 4 * (0.08 - 0.20) - 0.25 * 0.40 + 2.75 * 0.10),  # Feyisa et al. (2014)
         ("AWEIsh", 0.04 + 2.5 * 0.08 - 1.5 * 0.60 - 0.25 * 0.10),
-        ("NDPI", (0.40 - (0.74 * 0.06 + 0.26 * 0.20)) / (0.40 + 0.74 * 0.06 + 0.26 * 0.20)),  # Wang et al. (2017)
+        (
+            "NDPI",
+            (0.40 - (0.74 * 0.06 + 0.26 * 0.20)) / (0.40 + 0.74 * 0.06 + 0.26 * 0.20),
+        ),  # Wang et al. (2017)
     ],
 )
 def test_an_index_has_its_textbook_value(name: str, expected: float) -> None:
@@ -67,10 +79,14 @@ def test_digital_numbers_of_a_file_are_scaled_before_the_formula() -> None:
 @pytest.mark.parametrize("name", COMPUTABLE)
 def test_every_formula_evaluates_as_the_catalogue_does(name: str) -> None:
     index = find(name)
-    reflectances = np.random.default_rng(7).uniform(0.01, 0.7, (len(index.bands), 5, 40)).astype(np.float32)
+    reflectances = (
+        np.random.default_rng(7).uniform(0.01, 0.7, (len(index.bands), 5, 40)).astype(np.float32)
+    )
     params = {letter: reflectances[i] for i, (letter, _) in enumerate(index.letters)}
     with np.errstate(all="ignore"):
-        expected = np.asarray(spyndex.computeIndex(name, params={**params, **dict(index.constants)}))
+        expected = np.asarray(
+            spyndex.computeIndex(name, params={**params, **dict(index.constants)})
+        )
     expected = np.where(np.isfinite(expected), expected, np.nan)
     found = compute(name, make_chip(reflectances, index.bands))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
@@ -80,7 +96,9 @@ def test_every_formula_evaluates_as_the_catalogue_does(name: str) -> None:
 @pytest.mark.parametrize("name", COMPUTABLE)
 def test_a_pixel_has_the_same_bits_in_every_chip(name: str) -> None:
     index = find(name)
-    reflectances = np.random.default_rng(8).uniform(0.01, 0.7, (len(index.bands), 37, 1003)).astype(np.float32)
+    reflectances = (
+        np.random.default_rng(8).uniform(0.01, 0.7, (len(index.bands), 37, 1003)).astype(np.float32)
+    )
     whole = compute(name, make_chip(reflectances, index.bands))
     part = compute(name, make_chip(reflectances[:, 5:31, 11:30], index.bands))
     assert part.tobytes() == np.ascontiguousarray(whole[5:31, 11:30]).tobytes()
@@ -104,7 +122,9 @@ def test_what_is_undefined_or_invalid_is_nan_and_never_infinite() -> None:
     st.lists(st.tuples(*[st.floats(-2, 2, width=32)] * 6), min_size=1, max_size=30),
     st.sampled_from(["NDVI", "EVI", "MSAVI", "IBI", "MuWIR", "AVI", "BAIS2", "MCARI2"]),
 )
-def test_no_pixel_whatever_makes_an_infinite_index(spectra: list[tuple[float, ...]], name: str) -> None:
+def test_no_pixel_whatever_makes_an_infinite_index(
+    spectra: list[tuple[float, ...]], name: str
+) -> None:
     bands = (*MEADOW, "rededge075", "rededge078", "nir08")
     chip = of_spectra([(*spectrum, *spectrum[:3]) for spectrum in spectra], bands)
     assert not np.isinf(compute(name, chip)).any()
@@ -128,9 +148,17 @@ def test_real_spectra_come_in_the_order_of_the_textbook(shared_data: Path) -> No
         return float(np.median(compute(name, chip)[0, classes == land]))
 
     for greenness in ("NDVI", "EVI", "SAVI", "MSAVI"):
-        assert median(greenness, "Vegetation") > median(greenness, "Urban") > median(greenness, "Water")
+        assert (
+            median(greenness, "Vegetation")
+            > median(greenness, "Urban")
+            > median(greenness, "Water")
+        )
     for wetness in ("MNDWI", "NDWI", "AWEIsh"):
-        assert median(wetness, "Water") > 0 > max(median(wetness, "Vegetation"), median(wetness, "Urban"))
+        assert (
+            median(wetness, "Water")
+            > 0
+            > max(median(wetness, "Vegetation"), median(wetness, "Urban"))
+        )
     assert median("NDBI", "Urban") > 0 > median("NDBI", "Vegetation")
     assert median("BI", "Urban") > median("BI", "Vegetation")
     assert median("NBR", "Vegetation") > median("NBR", "Urban")
@@ -156,8 +184,8 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
 
 
 def test_landsats_only_near_infrared_serves_where_nir_is_asked_for() -> None:
-    assert required_bands("NDVI", ["red", "nir08"]) == ("nir08", "red")
-    assert required_bands("NDVI", ["red", "nir08", "nir"]) == ("nir", "red")
+    assert index_bands("NDVI", ["red", "nir08"]) == ("nir08", "red")
+    assert index_bands("NDVI", ["red", "nir08", "nir"]) == ("nir", "red")
     chip = of_spectra([[0.06, 0.40]], ["red", "nir08"])
     assert compute("NDVI", chip)[0, 0] == pytest.approx(0.34 / 0.46)
     assert "nir08" in missing(["red", "nir"])["AshburnVI"]  # what was made for 865 nm wants 865 nm
@@ -165,11 +193,13 @@ def test_landsats_only_near_infrared_serves_where_nir_is_asked_for() -> None:
 
 def test_a_band_that_is_not_there_is_named_with_the_mend() -> None:
     with pytest.raises(
-        InputError, match=r"MNDWI needs green and swir16; there are red, nir.*files, green=FILE swir16=FILE too"
+        InputError,
+        match=r"MNDWI needs green and swir16; there are red, "
+        r"nir.*files, green=FILE swir16=FILE too",
     ):
-        required_bands("mndwi", ["red", "nir"])
+        index_bands("mndwi", ["red", "nir"])
     with pytest.raises(InputError, match="needs VV and VH besides bands"):
-        required_bands("NDPolI", ALL_BANDS)
+        index_bands("NDPolI", ALL_BANDS)
 
 
 def test_every_index_is_either_available_or_missing_something() -> None:
@@ -200,7 +230,9 @@ def test_only_what_is_the_same_at_every_scale_is_computed_on_digital_numbers() -
         compute("NDVI", mixed)
 
 
-@pytest.mark.parametrize("formula", ["__import__('os')", "N.real", "[N][0]", "N if R else N", "N // R", "'text' * 2"])
+@pytest.mark.parametrize(
+    "formula", ["__import__('os')", "N.real", "[N][0]", "N if R else N", "N // R", "'text' * 2"]
+)
 def test_a_formula_that_is_more_than_arithmetic_is_refused(formula: str) -> None:
     with pytest.raises((ValueError, KeyError)):
         indices._evaluate(indices._tree(formula), {"N": 1.0, "R": 2.0})
@@ -209,19 +241,31 @@ def test_a_formula_that_is_more_than_arithmetic_is_refused(formula: str) -> None
 @pytest.mark.parametrize(
     ("needed", "there", "said"),
     [
-        (("green", "red", "nir"), ("band_1", "band_2", "band_3", "band_4"), "--bands green=1,red=2,nir=3"),
-        (("nir", "swir16"), ("blue", "green", "red", "nir"), "none of these is swir16; if a file has more bands"),
+        (
+            ("green", "red", "nir"),
+            ("band_1", "band_2", "band_3", "band_4"),
+            "--bands green=1,red=2,nir=3",
+        ),
+        (
+            ("nir", "swir16"),
+            ("blue", "green", "red", "nir"),
+            "none of these is swir16; if a file has more bands",
+        ),
         (("nir", "swir16"), ("nir", "band_2"), "--bands nir=1,swir16=2"),
         (("nir", "swir16"), ("band_1",), "none of these is swir16; if a file has more bands"),
         (("t1.nir",), ("band_1", "t1.red", "t1.band_2"), "--bands t1.nir=2"),
         (("nir",), (), "files, nir=FILE too"),
     ],
 )
-def test_the_mend_suits_the_bands_that_are_there(needed: tuple[str, ...], there: tuple[str, ...], said: str) -> None:
+def test_the_mend_suits_the_bands_that_are_there(
+    needed: tuple[str, ...], there: tuple[str, ...], said: str
+) -> None:
     assert said in mend(needed, there)
 
 
-OWN = indices.Index(name="OWN", long_name="Own", formula="(N - R) / (N + R)", letters=(("N", "nir"), ("R", "red")))
+OWN = indices.Index(
+    name="OWN", long_name="Own", formula="(N - R) / (N + R)", letters=(("N", "nir"), ("R", "red"))
+)
 
 
 @pytest.fixture
@@ -243,7 +287,9 @@ def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object]
     forget()
 
 
-def test_an_index_of_a_package_is_found_in_any_case_and_computed(own_catalogue: Callable[[object], None]) -> None:
+def test_an_index_of_a_package_is_found_in_any_case_and_computed(
+    own_catalogue: Callable[[object], None],
+) -> None:
     own_catalogue(OWN)
     assert find("own").origin == "of_others:INDEX"
     chip = of_spectra([list(MEADOW.values())], list(MEADOW))
@@ -253,8 +299,14 @@ def test_an_index_of_a_package_is_found_in_any_case_and_computed(own_catalogue: 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        (replace(OWN, name="NDVI"), "index NDVI of of_others:INDEX has a name that is taken; give it another"),
-        (replace(OWN, formula="__import__('os').getcwd()"), "has no formula that works: .* is not arithmetic"),
+        (
+            replace(OWN, name="NDVI"),
+            "index NDVI of of_others:INDEX has a name that is taken; give it another",
+        ),
+        (
+            replace(OWN, formula="__import__('os').getcwd()"),
+            "has no formula that works: .* is not arithmetic",
+        ),
         (replace(OWN, formula="N -"), "has no formula that works"),
         (replace(OWN, formula="N - X"), "has no formula that works: 'X'"),
         ("N - R", "index own of of_others:INDEX is not an Index"),

@@ -26,12 +26,17 @@ def read(path: Path, bands: tuple[str, ...], first: int = 1) -> xr.Dataset:
     return make_chip(pixels, bands, units="dn", valid=np.all(masks > 0, axis=0))
 
 
-def landscape(*materials: tuple[float, ...], bands: tuple[str, ...] = SIX) -> npt.NDArray[np.float64]:
-    """Reflectance `(band, 64, 64)`: a mixture of the materials, each pure somewhere, with a little noise."""
+def landscape(
+    *materials: tuple[float, ...], bands: tuple[str, ...] = SIX
+) -> npt.NDArray[np.float64]:
+    """Reflectance `(band, 64, 64)`: a mixture of the materials, each pure somewhere, with a little
+    noise."""
     rng = np.random.default_rng(3)
     shares = rng.dirichlet(np.full(len(materials), 0.15), 64 * 64)
     spectra = shares @ np.array(materials)[:, [SIX.index(band) for band in bands]]
-    return np.clip(spectra * rng.normal(1, 0.03, spectra.shape), 0.001, None).T.reshape(len(bands), 64, 64)
+    return np.clip(spectra * rng.normal(1, 0.03, spectra.shape), 0.001, None).T.reshape(
+        len(bands), 64, 64
+    )
 
 
 LAKE = (0.04, 0.03, 0.02, 0.012, 0.006, 0.004)
@@ -42,12 +47,16 @@ DESERT = (0.15, 0.22, 0.32, 0.40, 0.48, 0.45)
 CLOUD = (0.75, 0.74, 0.73, 0.76, 0.60, 0.50)
 
 
-def encoded(reflectance: npt.NDArray[np.float64], scale: float, offset: float, dtype: Any = np.uint16) -> xr.Dataset:
+def encoded(
+    reflectance: npt.NDArray[np.float64], scale: float, offset: float, dtype: Any = np.uint16
+) -> xr.Dataset:
     counts = np.round((reflectance - offset) / scale).astype(dtype)
     return make_chip(counts, SIX[: len(counts)], units="dn")
 
 
-@pytest.mark.parametrize("materials", [(LAKE, FOREST, MEADOW, SOIL), (LAKE, FOREST, CLOUD), (LAKE, SOIL, CLOUD)])
+@pytest.mark.parametrize(
+    "materials", [(LAKE, FOREST, MEADOW, SOIL), (LAKE, FOREST, CLOUD), (LAKE, SOIL, CLOUD)]
+)
 @pytest.mark.parametrize("encoding", [PLAIN, OFFSET, COLLECTION_2])
 def test_the_encoding_of_a_scene_with_water_is_recognised(
     materials: tuple[tuple[float, ...], ...], encoding: tuple[float, float]
@@ -120,16 +129,28 @@ def test_few_pixels_bands_of_no_colour_and_bands_already_scaled_say_nothing() ->
         ("s2_ftw_two_window/inference-img.tif", ("red", "green", "blue", "nir"), 5),
         ("landsat7_chiapas_polygons/LE70220491999322EDC01_stack.gtif", (*SIX, "lwir"), 1),
         ("landsat7_chiapas_polygons/LE70220492002106EDC00_stack.gtif", (*SIX, "lwir"), 1),
-        ("chesapeake_md_multires/m_3907833_nw_17_1_landsat-leaf-on.tif", ("coastal", *SIX, "lwir11", "lwir12"), 1),
-        ("chesapeake_md_multires/m_3907833_nw_17_1_landsat-leaf-off.tif", ("coastal", *SIX, "lwir11", "lwir12"), 1),
+        (
+            "chesapeake_md_multires/m_3907833_nw_17_1_landsat-leaf-on.tif",
+            ("coastal", *SIX, "lwir11", "lwir12"),
+            1,
+        ),
+        (
+            "chesapeake_md_multires/m_3907833_nw_17_1_landsat-leaf-off.tif",
+            ("coastal", *SIX, "lwir11", "lwir12"),
+            1,
+        ),
     ],
 )
-def test_real_files_times_10000(shared_data: Path, path: str, bands: tuple[str, ...], first: int) -> None:
+def test_real_files_times_10000(
+    shared_data: Path, path: str, bands: tuple[str, ...], first: int
+) -> None:
     chip = read(shared_data / path, bands, first)
     assert infer(chip) == PLAIN
     for encoding in (OFFSET, COLLECTION_2):
         counts = np.round((chip["pixels"].values * 1e-4 - encoding[1]) / encoding[0])
-        again = chip.assign(pixels=(("band", "y", "x"), np.clip(counts, 0, 65_535).astype(np.uint16)))
+        again = chip.assign(
+            pixels=(("band", "y", "x"), np.clip(counts, 0, 65_535).astype(np.uint16))
+        )
         assert infer(again) in (encoding, None)  # never the wrong one
 
 
@@ -152,7 +173,9 @@ def test_two_real_sentinel_scenes_with_the_offset_added(shared_data: Path) -> No
         ("odd_tiffs_rasterio/RGB.byte.tif", ("red", "green", "blue")),
     ],
 )
-def test_eight_bits_remain_digital_numbers(shared_data: Path, path: str, bands: tuple[str, ...]) -> None:
+def test_eight_bits_remain_digital_numbers(
+    shared_data: Path, path: str, bands: tuple[str, ...]
+) -> None:
     assert infer(read(shared_data / path, bands)) is None
 
 
@@ -196,10 +219,19 @@ COUNTS: dict[str, tuple[float, ...]] = {
 @pytest.mark.parametrize(
     ("changed", "bands"),
     [
-        ({"floor": (7400, 7300, 6300, 7000, 8000, 8000)}, SIX),  # something darker than 0.2 / 0.0000275 allows
+        (
+            {"floor": (7400, 7300, 6300, 7000, 8000, 8000)},
+            SIX,
+        ),  # something darker than 0.2 / 0.0000275 allows
         ({"floor": (7400, 7300, 9600, 9600, 9600, 9600)}, SIX),  # most bands have nothing dark
-        ({"floor": (8000, 7300, 7100, 7000, 8000, 8000)}, SIX),  # blue lifted by haze, as in Level 1
-        ({"middle": (9000, 9000, 9000, 12_000, 9000, 9000)}, SIX),  # nothing too bright for plain counts: only cloud
+        (
+            {"floor": (8000, 7300, 7100, 7000, 8000, 8000)},
+            SIX,
+        ),  # blue lifted by haze, as in Level 1
+        (
+            {"middle": (9000, 9000, 9000, 12_000, 9000, 9000)},
+            SIX,
+        ),  # nothing too bright for plain counts: only cloud
         ({}, ("blue", "nir08", "red", "nir", "swir16", "swir22")),  # no green to compare blue with
     ],
 )

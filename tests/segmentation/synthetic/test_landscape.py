@@ -36,7 +36,9 @@ def ndvi(pixels: npt.NDArray[np.float64]) -> float:
     height=st.integers(1, 140),
     width=st.integers(1, 140),
 )
-def test_a_window_is_the_same_part_of_any_larger_window(row: int, col: int, height: int, width: int) -> None:
+def test_a_window_is_the_same_part_of_any_larger_window(
+    row: int, col: int, height: int, width: int
+) -> None:
     scape = Landscape(3, height=450, width=600)
     pixels, truth = scape.read(-300, -300, 940, 940)
     part_pixels, part_truth = scape.read(row, col, height, width)
@@ -60,11 +62,17 @@ def test_any_cut_gives_the_same_bytes(side: int) -> None:
 
 
 @pytest.mark.parametrize(("seed", "row", "col"), [(0, 512, 256), (3, -256, 1024), (7, 0, 0)])
-def test_what_is_drawn_does_not_know_the_blocks_it_is_drawn_in(seed: int, row: int, col: int) -> None:
+def test_what_is_drawn_does_not_know_the_blocks_it_is_drawn_in(
+    seed: int, row: int, col: int
+) -> None:
     pixels, truth = Landscape(seed).read(row + 128, col + 128, 256, 256)
-    across_pixels, across_truth = landscape._block(seed, row + 128, col + 128)  # astride four of the usual blocks
+    across_pixels, across_truth = landscape._block(
+        seed, row + 128, col + 128
+    )  # astride four of the usual blocks
     assert np.array_equal(across_truth, truth)
-    assert np.abs(across_pixels.astype(int) - pixels).max() <= 2  # positions are rounded to float32 from another corner
+    assert (
+        np.abs(across_pixels.astype(int) - pixels).max() <= 2
+    )  # positions are rounded to float32 from another corner
 
 
 def test_a_reader_may_write_on_what_it_got() -> None:
@@ -86,7 +94,9 @@ def test_another_process_sees_the_same_pixels() -> None:
         "from hashlib import blake2b; from segmentation.synthetic.landscape import Landscape;"
         "print(blake2b(Landscape(2).read(-40, 1000, 80, 100)[0].tobytes()).hexdigest())"
     )
-    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    there = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
     # Here through another window, so that neither order nor neighbours matter.
     pixels = Landscape(2).read(-130, 950, 300, 200)[0][:, 90:170, 50:150]
     assert there == blake2b(pixels.tobytes()).hexdigest()
@@ -98,7 +108,9 @@ def test_another_seed_is_another_place() -> None:
     assert np.mean(one[0] != other[0]) > 0.9
 
 
-def test_every_class_has_a_sensible_share(scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]) -> None:
+def test_every_class_has_a_sensible_share(
+    scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]],
+) -> None:
     _, truth = scene
     shares = np.bincount(truth.ravel(), minlength=7) / truth.size
     assert shares[0] == 0
@@ -120,18 +132,30 @@ def test_a_scene_of_known_size_has_a_slanted_edge_without_data(height: int, widt
     assert np.array_equal(empty, np.arange(width) >= width - lengths[:, None])
 
 
-def test_without_a_size_there_is_no_edge(scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]) -> None:
+def test_without_a_size_there_is_no_edge(
+    scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]],
+) -> None:
     pixels, _ = scene
     assert pixels.min() > 0
 
 
-def test_spectra_are_those_of_their_classes(scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]) -> None:
+def test_spectra_are_those_of_their_classes(
+    scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]],
+) -> None:
     pixels, truth = scene
     mean = {value: pixels[:, truth == value].mean(1) for value in range(1, 7)}
-    assert ndvi(mean[TREES]) > ndvi(mean[CROPS]) > ndvi(mean[SPARSE]) > ndvi(mean[BARE]) > ndvi(mean[WATER])
+    assert (
+        ndvi(mean[TREES])
+        > ndvi(mean[CROPS])
+        > ndvi(mean[SPARSE])
+        > ndvi(mean[BARE])
+        > ndvi(mean[WATER])
+    )
     nir, swir = BANDS.index("nir"), BANDS.index("swir16")
     assert mean[WATER][nir] < 600
-    assert all(mean[WATER][swir] < mean[value][swir] / 3 for value in (TREES, CROPS, SPARSE, BARE, BUILT))
+    assert all(
+        mean[WATER][swir] < mean[value][swir] / 3 for value in (TREES, CROPS, SPARSE, BARE, BUILT)
+    )
     assert mean[TREES][BANDS.index("green")] > mean[TREES][BANDS.index("red")]
     assert np.all(np.diff(mean[BARE][:4]) > 0)  # soils brighten from blue to near infrared
     assert pixels.max() < 8000
@@ -154,7 +178,8 @@ def test_some_fields_look_bare() -> None:
 
 
 def test_edges_are_mixed_and_the_noise_is_fine() -> None:
-    """Blurred by the sensor: a lake's brightness rises over two or three pixels, never in one alone."""
+    """Blurred by the sensor: a lake's brightness rises over two or three pixels, never in one
+    alone."""
     pixels, truth = Landscape(0).read(0, 0, 1024, 1024)
     nir = pixels[BANDS.index("nir")].astype(float)
     water = truth == WATER

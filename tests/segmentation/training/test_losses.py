@@ -22,7 +22,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_unlabelled_pixels_do_not_count(name: str, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_unlabelled_pixels_do_not_count(
+    name: str, batch: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     logits, targets = batch
     other = logits.clone()
     other[0, :, :4] = 9 * torch.randn(3, 4, 8)
@@ -43,23 +45,30 @@ def test_a_better_answer_costs_less(name: str, batch: tuple[torch.Tensor, torch.
 def test_cross_entropy_is_torchs(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, targets = batch
     weights = (0.5, 2.0, 3.0)
-    expected = torch.nn.functional.cross_entropy(logits, targets.long(), torch.tensor(weights), ignore_index=IGNORED)
+    expected = torch.nn.functional.cross_entropy(
+        logits, targets.long(), torch.tensor(weights), ignore_index=IGNORED
+    )
     assert torch.isclose(loss_named("ce", weights)(logits, targets), expected)
 
 
 def test_overlaps_are_those_of_counts() -> None:
-    """Answers so sure that the softmax is 0 or 1: Dice and Jaccard are then what they are for sets."""
+    """Answers so sure that the softmax is 0 or 1: Dice and Jaccard are then what they are for
+    sets."""
     truth = torch.tensor([[[0, 0, 0, 1, 1, 1]]], dtype=torch.uint8)
     said = torch.tensor([[[0, 0, 1, 1, 1, 0]]])
     logits = 1000.0 * torch.nn.functional.one_hot(said, 2).permute(0, 3, 1, 2)
     for name, overlap in (("dice", 2 / 3), ("jaccard", 1 / 2)):
-        assert float(loss_named(name, (1.0, 1.0))(logits, truth)) == pytest.approx(1 - overlap, abs=1e-4)
+        assert float(loss_named(name, (1.0, 1.0))(logits, truth)) == pytest.approx(
+            1 - overlap, abs=1e-4
+        )
 
 
 def test_focal_is_its_formula(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, targets = batch
     labelled = targets != IGNORED
-    chosen = logits.softmax(1).permute(0, 2, 3, 1)[labelled].gather(1, targets[labelled].long()[:, None])
+    chosen = (
+        logits.softmax(1).permute(0, 2, 3, 1)[labelled].gather(1, targets[labelled].long()[:, None])
+    )
     expected = (-((1 - chosen) ** 2) * chosen.log()).mean()
     assert torch.isclose(loss_named("focal", EVEN)(logits, targets), expected)
 
@@ -91,7 +100,9 @@ def test_boundary_pixels_weigh_what_they_should() -> None:
 
 def test_a_batch_without_labels_costs_nothing_and_teaches_nothing() -> None:
     logits = torch.randn(1, 2, 4, 4, requires_grad=True)
-    loss = loss_named("ce+dice", (1.0, 1.0))(logits, torch.full((1, 4, 4), IGNORED, dtype=torch.uint8))
+    loss = loss_named("ce+dice", (1.0, 1.0))(
+        logits, torch.full((1, 4, 4), IGNORED, dtype=torch.uint8)
+    )
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

@@ -14,9 +14,14 @@ def test_counts_are_of_one_part_in_the_legends_order() -> None:
     pieces = draw(70, 50, seed=1, test=True), draw(1100, 30, seed=2)
     samples = a_samples(*pieces)
     for part in (TRAIN, VALIDATION, TEST):
-        expected = [sum(np.count_nonzero((p.labels == v) & (p.part == part)) for p in pieces) for v in (1, 3, 5)]
+        expected = [
+            sum(np.count_nonzero((p.labels == v) & (p.part == part)) for p in pieces)
+            for v in (1, 3, 5)
+        ]
         assert samples.counts(part).tolist() == expected
-    assert sum(samples.counts(part).sum() for part in PARTS.values()) == sum(np.count_nonzero(p.part) for p in pieces)
+    assert sum(samples.counts(part).sum() for part in PARTS.values()) == sum(
+        np.count_nonzero(p.part) for p in pieces
+    )
 
 
 def test_a_window_is_a_chip_of_the_same_pixels() -> None:

@@ -13,27 +13,36 @@ import pytest
 import torch
 
 from segmentation.errors import InputError
-from segmentation.inference.transfer import normalised
+from segmentation.inference.transfer import normalise
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.models.bundle import save
 from segmentation.models.card import QUANTILES, BandCard, Card
 from segmentation.networks.architectures import build
 from segmentation.networks.receptive_field import TOLERATED
 from segmentation.training import loop
-from segmentation.training.chip_sampler import Places, batch_of, seen_of, targets_of
-from segmentation.training.fine_tuning import started_from
-from segmentation.training.loop import Run, Team, fit, fit_together, rate_at
+from segmentation.training.chip_sampler import PixelIndex, make_batch, read_normalised, read_targets
+from segmentation.training.fine_tuning import initial_state
+from segmentation.training.loop import ProcessRank, Run, fit, fit_distributed, rate_at
 from segmentation.training.losses import IGNORED
-from segmentation.training.recipe import Recipe, network_for, settled, work
+from segmentation.training.recipe import (
+    Recipe,
+    choose_network,
+    multiply_adds_per_pixel,
+    resolve_recipe,
+)
 from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
 from segmentation.training.train_network import Trained, train_network
 from segmentation.training.validation import accuracy, temperature
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.small_networks import a_card, lively_state
-from tiling.grid.tiles import Lattice
+from tiling.grid.tiles import TileGrid
 
 SMALL = Recipe(
-    architecture="fullunet", options={"encoder_depth": 1, "decoder_channels": (8, 8)}, chip=16, batch=4, steps=24
+    architecture="fullunet",
+    options={"encoder_depth": 1, "decoder_channels": (8, 8)},
+    chip=16,
+    batch=4,
+    steps=24,
 )
 
 
@@ -41,9 +50,17 @@ def silent(stage: str, done: int, total: int) -> None:
     pass
 
 
-def trained(scratch: Path, recipe: Recipe = SMALL, told=silent, samples=None, weights=None) -> Trained:  # type: ignore[no-untyped-def]
+def trained(
+    scratch: Path, recipe: Recipe = SMALL, told=silent, samples=None, weights=None
+) -> Trained:  # type: ignore[no-untyped-def]
     return train_network(
-        samples or a_samples(), recipe, name="t", licence="CC0-1.0", scratch=scratch, told=told, weights=weights
+        samples or a_samples(),
+        recipe,
+        name="t",
+        licence="CC0-1.0",
+        scratch=scratch,
+        told=told,
+        weights=weights,
     )
 
 
@@ -51,27 +68,32 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-# ------------------------------------------------------------------------------------------------------- what is seen
+# ------------------------------------------------------------------------------------- what is seen
 
 
 def a_small_card() -> Card:
-    return a_card(bands=BANDS, mean=(0.05, 0.06, 0.2), std=(0.04, 0.03, 0.1), legend=LAND_COVER.subset(1, 3, 5))
+    return a_card(
+        bands=BANDS,
+        mean=(0.05, 0.06, 0.2),
+        std=(0.04, 0.03, 0.1),
+        legend=LAND_COVER.subset(1, 3, 5),
+    )
 
 
 def test_training_and_inference_see_the_same() -> None:
     samples, card = a_samples(), a_small_card()
     piece = samples.pieces[0]
-    expected = normalised(samples.chip(piece, slice(8, 40), slice(0, 32)), card)
-    assert np.allclose(seen_of(piece, card, 8, 0, 32, 32).pixels, expected, atol=1e-5)
+    expected = normalise(samples.chip(piece, slice(8, 40), slice(0, 32)), card)
+    assert np.allclose(read_normalised(piece, card, 8, 0, 32, 32).pixels, expected, atol=1e-5)
 
 
 def test_beyond_a_piece_there_is_nothing() -> None:
     samples, card = a_samples(), a_small_card()
-    seen = seen_of(samples.pieces[0], card, -8, 80, 32, 32)
+    seen = read_normalised(samples.pieces[0], card, -8, 80, 32, 32)
     assert not seen.pixels[:, :8].any()
     assert not seen.pixels[:, :, 16:].any()
     assert not seen.valid[:8].any()
-    targets = targets_of(samples.pieces[0], samples, (TRAIN, VALIDATION), -8, 80, 32, 32)
+    targets = read_targets(samples.pieces[0], samples, (TRAIN, VALIDATION), -8, 80, 32, 32)
     assert (targets[:8] == IGNORED).all()
     assert (targets[8:, :16] != IGNORED).any()
 
@@ -80,15 +102,20 @@ def test_only_the_parts_asked_for_are_targets() -> None:
     samples = a_samples(draw(test=True))
     piece = samples.pieces[0]
     for part in (TRAIN, VALIDATION, TEST):
-        targets = targets_of(piece, samples, (part,), 0, 0, 96, 96)
+        targets = read_targets(piece, samples, (part,), 0, 0, 96, 96)
         assert np.array_equal(targets != IGNORED, piece.part == part)
         labelled = targets != IGNORED
-        assert np.array_equal(np.array(samples.legend.values)[targets[labelled]], piece.labels[labelled])
+        assert np.array_equal(
+            np.array(samples.legend.values)[targets[labelled]], piece.labels[labelled]
+        )
 
 
 def test_statistics_are_those_of_the_pixels_nobody_is_judged_by() -> None:
     samples = a_samples(draw(seed=1), draw(40, 70, seed=2, test=True))
-    seen = [piece.pixels[1][piece.valid & ~np.isin(piece.part, (VALIDATION, TEST))] * 1e-4 for piece in samples.pieces]
+    seen = [
+        piece.pixels[1][piece.valid & ~np.isin(piece.part, (VALIDATION, TEST))] * 1e-4
+        for piece in samples.pieces
+    ]
     values = np.concatenate(seen)
     green = samples.band_cards()[1]
     assert (green.name, green.units, green.dtype) == ("green", "reflectance", "uint16")
@@ -97,13 +124,19 @@ def test_statistics_are_those_of_the_pixels_nobody_is_judged_by() -> None:
     assert green.quantiles == pytest.approx(np.quantile(values, QUANTILES), rel=1e-4)
 
 
-@pytest.mark.parametrize(("balance", "expected"), [(0, (0.9, 0.1)), (0.5, (0.75, 0.25)), (1, (0.5, 0.5))])
-def test_chips_lie_on_classes_as_the_balance_says(balance: float, expected: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    ("balance", "expected"), [(0, (0.9, 0.1)), (0.5, (0.75, 0.25)), (1, (0.5, 0.5))]
+)
+def test_chips_lie_on_classes_as_the_balance_says(
+    balance: float, expected: tuple[float, float]
+) -> None:
     piece = draw()
     labels = np.zeros_like(piece.labels)
     labels[:9, :10], labels[20, :10] = 1, 3
-    samples = a_samples(replace(piece, labels=labels, part=np.where(labels > 0, TRAIN, 0).astype(np.uint8)))
-    places = Places.of(samples, (TRAIN,), balance, 0)
+    samples = a_samples(
+        replace(piece, labels=labels, part=np.where(labels > 0, TRAIN, 0).astype(np.uint8))
+    )
+    places = PixelIndex.of(samples, (TRAIN,), balance, 0)
     assert places.odds == pytest.approx((*expected, 0))
     rng = np.random.default_rng(0)
     drawn = [labels[places.draw(rng)[1:]] for _ in range(2000)]
@@ -112,21 +145,24 @@ def test_chips_lie_on_classes_as_the_balance_says(balance: float, expected: tupl
 
 def test_every_chip_holds_a_label_and_follows_from_its_key() -> None:
     samples, card = a_samples(), a_small_card()
-    places = Places.of(samples, (TRAIN,), 0, 0)
+    places = PixelIndex.of(samples, (TRAIN,), 0, 0)
     recipe = SMALL.model_copy(update={"scale": 0.0})
-    pixels, targets = batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
+    pixels, targets = make_batch(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
     assert pixels.shape == (4, 3, 16, 16)
     assert (targets != IGNORED).any(axis=(1, 2)).all()
-    again, _ = batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
-    other, _ = batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 8))
+    again, _ = make_batch(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
+    other, _ = make_batch(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 8))
     assert np.array_equal(pixels, again)
     assert not np.array_equal(pixels, other)
-    halves = [batch_of(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7), slice(n, None, 2))[0] for n in (0, 1)]
+    halves = [
+        make_batch(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7), slice(n, None, 2))[0]
+        for n in (0, 1)
+    ]
     assert np.array_equal(pixels[::2], halves[0])
     assert np.array_equal(pixels[1::2], halves[1])
 
 
-# ------------------------------------------------------------------------------------------------------------ runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 def test_the_rate_rises_to_its_peak_and_ends_near_nothing() -> None:
@@ -139,7 +175,9 @@ def test_the_rate_rises_to_its_peak_and_ends_near_nothing() -> None:
 
 
 def test_it_learns_and_tells_what_it_found(tmp_path: Path) -> None:
-    found = trained(tmp_path, SMALL.model_copy(update={"steps": 120}), samples=a_samples(draw(test=True)))
+    found = trained(
+        tmp_path, SMALL.model_copy(update={"steps": 120}), samples=a_samples(draw(test=True))
+    )
     assert found.validation is not None
     assert found.test is not None
     assert found.validation.overall_accuracy > 0.9  # 0.33 by chance
@@ -166,7 +204,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("stage", "at"), [("train", 1), ("train", 13), ("train on all", 7)])
-def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path: Path, stage: str, at: int) -> None:
+def test_a_training_that_was_killed_ends_with_the_same_weights(
+    tmp_path: Path, stage: str, at: int
+) -> None:
     class Killed(Exception):
         pass
 
@@ -177,7 +217,9 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path: Path, s
     with pytest.raises(Killed):
         trained(tmp_path / "a", told=killer)
     steps: list[int] = []
-    resumed = trained(tmp_path / "a", told=lambda now, done, total: steps.append(done) if now == stage else None)
+    resumed = trained(
+        tmp_path / "a", told=lambda now, done, total: steps.append(done) if now == stage else None
+    )
     undisturbed = trained(tmp_path / "b")
     assert same(resumed.state, undisturbed.state)
     assert resumed.looks == undisturbed.looks
@@ -191,7 +233,9 @@ def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path
     other = np.array([0, 3, 0, 5, 0, 1], np.uint8)[piece.labels]  # what is learnt is wrong there
     samples = a_samples(replace(piece, labels=np.where(judged, other, piece.labels)))
     card = trained(tmp_path / "a").card
-    run = Run(samples, SMALL.model_copy(update={"steps": 200}), card, (TRAIN,), 0, tmp_path / "run.pt")
+    run = Run(
+        samples, SMALL.model_copy(update={"steps": 200}), card, (TRAIN,), 0, tmp_path / "run.pt"
+    )
     best, looks, step = fit(run, silent)
     assert looks[-1].step < 200
     assert step < looks[-1].step
@@ -206,36 +250,55 @@ def test_the_averaged_weights_are_judged_and_kept(tmp_path: Path) -> None:
     card = trained(tmp_path / "a").card
     for parts in ((TRAIN,), (TRAIN, VALIDATION)):  # judged by the validation part, and by nothing
         run = Run(
-            samples, SMALL.model_copy(update={"steps": 6, "rate": 0.01}), card, parts, 0, tmp_path / f"{parts}.pt"
+            samples,
+            SMALL.model_copy(update={"steps": 6, "rate": 0.01}),
+            card,
+            parts,
+            0,
+            tmp_path / f"{parts}.pt",
         )
         best, looks, step = fit(run, silent)
         assert step == looks[-1].step == 6
         kept = torch.load(run.file, weights_only=True)
-        averaged = {k.removeprefix("module."): v for k, v in kept["averaged"].items() if k != "n_averaged"}
+        averaged = {
+            k.removeprefix("module."): v for k, v in kept["averaged"].items() if k != "n_averaged"
+        }
         assert same(best, averaged)
         assert not same(best, kept["model"])
         model = build(card)
         model.load_state_dict(averaged)
         if VALIDATION not in parts:
-            assert accuracy(model, samples, card, VALIDATION, run.windows).mean_iou == looks[-1].mean_iou
+            assert (
+                accuracy(model, samples, card, VALIDATION, run.windows).mean_iou
+                == looks[-1].mean_iou
+            )
 
 
 def test_the_members_of_a_team_share_the_chips_of_a_step(tmp_path: Path) -> None:
     samples = a_samples()
-    run = Run(samples, SMALL.model_copy(update={"steps": 3}), a_small_card(), (TRAIN,), 0, tmp_path / "run.pt")
+    run = Run(
+        samples,
+        SMALL.model_copy(update={"steps": 3}),
+        a_small_card(),
+        (TRAIN,),
+        0,
+        tmp_path / "run.pt",
+    )
 
-    def chips(team: Team) -> list[list[bytes]]:
+    def chips(team: ProcessRank) -> list[list[bytes]]:
         with loop._batches(run, 0, team) as batches:
             return [[one.tobytes() for one in pixels] for pixels, _ in batches]
 
-    alone, first, second = chips(Team()), chips(Team(0, 2)), chips(Team(1, 2))
+    alone, first, second = chips(ProcessRank()), chips(ProcessRank(0, 2)), chips(ProcessRank(1, 2))
     for whole, *shares in zip(alone, first, second, strict=True):
         assert [len(share) for share in shares] == [2, 2]
         assert sorted(shares[0] + shares[1]) == sorted(whole)
         assert len(set(whole)) == 4
 
 
-def test_batches_are_made_a_few_ahead_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_made_a_few_ahead_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     class Counting(ThreadPoolExecutor):
@@ -245,7 +308,7 @@ def test_batches_are_made_a_few_ahead_and_no_more(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(loop, "ThreadPoolExecutor", Counting)
     run = Run(a_samples(), SMALL, a_small_card(), (TRAIN,), 0, tmp_path / "run.pt")
-    with loop._batches(run, 0, Team()) as batches:
+    with loop._batches(run, 0, ProcessRank()) as batches:
         for taken, _ in enumerate(batches, start=1):
             assert len(asked) <= taken + 4
     assert len(asked) == SMALL.steps
@@ -257,7 +320,11 @@ def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_step_too_small_for_a_norm_is_a_mistake(tmp_path: Path) -> None:
-    recipe = Recipe(architecture="fullunet", options={"encoder_depth": 2, "decoder_channels": (8, 8, 8)}, steps=2)
+    recipe = Recipe(
+        architecture="fullunet",
+        options={"encoder_depth": 2, "decoder_channels": (8, 8, 8)},
+        steps=2,
+    )
     with pytest.raises(InputError, match="cannot learn from 1 chips of 4 px in a step"):
         trained(tmp_path, recipe.model_copy(update={"batch": 1, "chip": 4}))
 
@@ -284,14 +351,14 @@ def test_two_processes_share_a_run(tmp_path: Path) -> None:
     card = trained(tmp_path / "a").card
     recipe = SMALL.model_copy(update={"steps": 100})
     run = Run(samples, recipe, card, (TRAIN,), 0, tmp_path / "run.pt")
-    best, looks, _ = fit_together(run, silent, ["cpu", "cpu"])
+    best, looks, _ = fit_distributed(run, silent, ["cpu", "cpu"])
     model = build(card)
     model.load_state_dict(best)
     assert looks[-1].step >= 50
     assert accuracy(model, samples, card, VALIDATION).overall_accuracy > 0.85
 
 
-# ------------------------------------------------------------------------------------------------------- calibration
+# -------------------------------------------------------------------------------------- calibration
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
@@ -304,7 +371,7 @@ def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
     assert temperature(logits, targets) == pytest.approx(true, rel=0.03)
 
 
-# ------------------------------------------------------------------------------------------------------- fine tuning
+# -------------------------------------------------------------------------------------- fine tuning
 
 
 def old_bundle(folder: Path):  # type: ignore[no-untyped-def]
@@ -318,7 +385,7 @@ def test_bands_in_another_order_give_the_old_answers(tmp_path: Path) -> None:
     card = old.card.model_copy(update={"bands": tuple(old.card.bands[n] for n in order)})
     one, two = build(old.card).eval(), build(card).eval()
     one.load_state_dict(old.weights())
-    two.load_state_dict(started_from(two, card, old))
+    two.load_state_dict(initial_state(two, card, old))
     chip = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(one(chip), two(chip[:, order]), atol=1e-4)
@@ -328,7 +395,7 @@ def test_a_new_band_starts_from_the_mean_of_the_old(tmp_path: Path) -> None:
     old = old_bundle(tmp_path / "old")
     extra = BandCard(name="swir16", mean=0, std=1)
     card = old.card.model_copy(update={"bands": (old.card.bands[1], extra)})
-    state = started_from(build(card), card, old)
+    state = initial_state(build(card), card, old)
     first = next(name for name, tensor in state.items() if tensor.ndim == 4)
     assert torch.equal(state[first][:, 0], old.weights()[first][:, 1])
     assert torch.allclose(state[first][:, 1], old.weights()[first].mean(1))
@@ -339,7 +406,7 @@ def test_other_classes_begin_anew_and_all_else_stays(tmp_path: Path) -> None:
     card = old.card.model_copy(update={"legend": LAND_COVER.subset(1, 2, 5)})
     model = build(card)
     fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = started_from(model, card, old)
+    state = initial_state(model, card, old)
     kept = [name for name in state if state[name].shape == old.weights()[name].shape]
     assert all(torch.equal(state[name], old.weights()[name]) for name in kept)
     anew = set(state) - set(kept)
@@ -349,9 +416,12 @@ def test_other_classes_begin_anew_and_all_else_stays(tmp_path: Path) -> None:
 
 def test_classes_of_the_same_names_stay_whatever_their_values_and_colours(tmp_path: Path) -> None:
     old = old_bundle(tmp_path / "old")
-    classes = [one.model_copy(update={"value": one.value + 20, "colour": "#123456"}) for one in old.card.legend.classes]
+    classes = [
+        one.model_copy(update={"value": one.value + 20, "colour": "#123456"})
+        for one in old.card.legend.classes
+    ]
     card = old.card.model_copy(update={"legend": Legend(classes=tuple(classes))})
-    assert same(started_from(build(card), card, old), old.weights())
+    assert same(initial_state(build(card), card, old), old.weights())
 
 
 def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path: Path) -> None:
@@ -359,7 +429,7 @@ def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path:
     network = old.card.network.model_copy(update={"options": {}})
     other = save(tmp_path / "other", old.card.model_copy(update={"model": network}), old.weights())
     with pytest.raises(InputError, match=r"the weights in .*other do not fit unet on"):
-        started_from(build(other.card), other.card, other)
+        initial_state(build(other.card), other.card, other)
 
 
 @pytest.mark.parametrize(
@@ -370,18 +440,25 @@ def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path:
             "architecture unet was asked for, and of bundle t it is fullunet; leave architecture",
         ),
         ({"encoder": "resnet18"}, "encoder resnet18 was asked for, and of bundle t it is plain"),
-        ({"options": {"encoder_depth": 2}}, "encoder_depth 2 was asked for, and of bundle t it is 1"),
+        (
+            {"options": {"encoder_depth": 2}},
+            "encoder_depth 2 was asked for, and of bundle t it is 1",
+        ),
         ({"options": {"members": 3}}, "members 3 was asked for, and of bundle t it is the default"),
     ],
 )
-def test_another_network_than_that_of_the_weights_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
+def test_another_network_than_that_of_the_weights_is_refused(
+    tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
     first = trained(tmp_path / "a", SMALL.model_copy(update={"steps": 2}))
     old = save(tmp_path / "old", first.card, first.state)
     with pytest.raises(InputError, match=said):
         trained(tmp_path / "b", Recipe(chip=16, batch=4, steps=2, **asked), weights=old)
 
 
-def test_a_gpu_that_is_not_there_is_a_setting_to_leave_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_a_setting_to_leave_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="torch finds no GPU here; use --set device=cpu"):
         trained(tmp_path, SMALL.model_copy(update={"device": "cuda"}))
@@ -391,8 +468,15 @@ def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Pat
     first = trained(tmp_path / "a")
     old = save(tmp_path / "old", first.card, first.state)
     samples = a_samples(draw(seed=5))
-    again = trained(tmp_path / "b", SMALL.model_copy(update={"steps": 4, "rate": 1e-5}), samples=samples, weights=old)
-    assert [(b.mean, b.std) for b in again.card.bands] == [(b.mean, b.std) for b in first.card.bands]
+    again = trained(
+        tmp_path / "b",
+        SMALL.model_copy(update={"steps": 4, "rate": 1e-5}),
+        samples=samples,
+        weights=old,
+    )
+    assert [(b.mean, b.std) for b in again.card.bands] == [
+        (b.mean, b.std) for b in first.card.bands
+    ]
     assert again.card.training["started from"] == {"model": "t", "digest": old.digest}
     assert "started from" not in first.card.training
     assert again.validation is not None
@@ -407,11 +491,14 @@ def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
     def full(state: object, file: Path) -> None:
         save_as_ever(state, file)
         if next(times) == 2:
-            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576576 vs 576472")
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc:671] . unexpected pos 576576 vs 576472"
+            )
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
-        InputError, match=r"cannot keep in .* what the training has become .* is its disk full\? make room"
+        InputError,
+        match=r"cannot keep in .* what the training has become .* is its disk full\? make room",
     ):
         trained(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
@@ -419,11 +506,18 @@ def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
 
 
 @pytest.mark.parametrize("left", [b"", b"noise", 0.5])
-def test_a_damaged_file_to_go_on_from_is_named_with_what_to_do(tmp_path: Path, left: bytes | float) -> None:
+def test_a_damaged_file_to_go_on_from_is_named_with_what_to_do(
+    tmp_path: Path, left: bytes | float
+) -> None:
     trained(tmp_path)
     whole = (tmp_path / "run.pt").read_bytes()
-    (tmp_path / "run.pt").write_bytes(left if isinstance(left, bytes) else whole[: int(left * len(whole))])
-    with pytest.raises(InputError, match=r"run\.pt, from which the training would go on, is damaged .* with --fresh"):
+    (tmp_path / "run.pt").write_bytes(
+        left if isinstance(left, bytes) else whole[: int(left * len(whole))]
+    )
+    with pytest.raises(
+        InputError,
+        match=r"run\.pt, from which the training would go on, is damaged .* with --fresh",
+    ):
         trained(tmp_path)
 
 
@@ -433,7 +527,9 @@ def in_place(west: float, east: float) -> Samples:
     return replace(samples, facts={**samples.facts, "bbox": [west, 46.0, east, 47.0]})
 
 
-def test_a_start_from_what_learnt_in_the_same_place_casts_doubt_on_the_figures(tmp_path: Path) -> None:
+def test_a_start_from_what_learnt_in_the_same_place_casts_doubt_on_the_figures(
+    tmp_path: Path,
+) -> None:
     quick = SMALL.model_copy(update={"steps": 2})
     first = trained(tmp_path / "a", quick, samples=in_place(10.0, 11.0))
     old = save(tmp_path / "old", first.card, first.state)
@@ -443,66 +539,95 @@ def test_a_start_from_what_learnt_in_the_same_place_casts_doubt_on_the_figures(t
     assert not elsewhere.notes + first.notes
 
 
-# ---------------------------------------------------------------------------------------------------------- defaults
+# ----------------------------------------------------------------------------------------- defaults
 
 
 def test_work_is_what_the_layers_multiply() -> None:
-    card = a_card(architecture="fullunet", encoder="plain", options={"encoder_depth": 1, "decoder_channels": (8, 8)})
+    card = a_card(
+        architecture="fullunet",
+        encoder="plain",
+        options={"encoder_depth": 1, "decoder_channels": (8, 8)},
+    )
     by_hand = 3 * 16 + 16 * 16 + 16 * 8 * 9 + (8 * 8 * 9 * 2) / 4 + 16 * 8 * 9 + 24 * 16 + 16 * 4
-    assert work(card) == pytest.approx(by_hand)
+    assert multiply_adds_per_pixel(card) == pytest.approx(by_hand)
 
 
 def test_what_is_left_to_the_data_follows_from_counts() -> None:
     samples = a_samples()
     labels = samples.counts(TRAIN).sum()
     small = a_card(architecture="fullunet", encoder="plain", options={})
-    found = settled(Recipe(), samples, small)
-    assert (found.chip, found.batch, found.steps) == (32, 32, max(200, round(600 * (labels / 30_000) ** 0.5)))
+    found = resolve_recipe(Recipe(), samples, small)
+    assert (found.chip, found.batch, found.steps) == (
+        32,
+        32,
+        max(200, round(600 * (labels / 30_000) ** 0.5)),
+    )
     asked = Recipe(chip=20, batch=3, steps=7)
-    assert settled(asked, samples, small) == asked.model_copy(update={"chip": 24})  # whole strides of 8
+    assert resolve_recipe(asked, samples, small) == asked.model_copy(
+        update={"chip": 24}
+    )  # whole strides of 8
     coarse = a_card(stride=32, options={})
-    assert (settled(Recipe(), samples, coarse).chip, settled(Recipe(), samples, coarse).batch) == (128, 8)
-    dilated = a_card(architecture="deeplabv3", stride=8, options={})  # looks as far, with a stride of 8
-    assert settled(Recipe(), samples, dilated).chip == 128
+    assert (
+        resolve_recipe(Recipe(), samples, coarse).chip,
+        resolve_recipe(Recipe(), samples, coarse).batch,
+    ) == (128, 8)
+    dilated = a_card(
+        architecture="deeplabv3", stride=8, options={}
+    )  # looks as far, with a stride of 8
+    assert resolve_recipe(Recipe(), samples, dilated).chip == 128
     coarsest = a_card(architecture="pan", stride=128, margin=0, options={})
-    assert settled(Recipe(), samples, coarsest).chip == 256
+    assert resolve_recipe(Recipe(), samples, coarsest).chip == 256
 
 
 def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path: Path) -> None:
-    card = trained(tmp_path, Recipe(architecture="pspnet", encoder="resnet18", chip=48, batch=2, steps=2)).card
+    card = trained(
+        tmp_path, Recipe(architecture="pspnet", encoder="resnet18", chip=48, batch=2, steps=2)
+    ).card
     assert card.network.support is None
     assert card.network.tile == 48
 
 
 def test_tiles_of_what_sees_patches_end_within_one(tmp_path: Path) -> None:
-    """Neighbouring chips begin half a stride apart: their patches have no edges in common, and none on a tile line."""
+    """Neighbouring chips begin half a stride apart: their patches have no edges in common, and none
+    on a tile line."""
     small = {"decoder_fusion_channels": 8, "decoder_intermediate_channels": (8, 8, 8, 8)}
-    network = trained(tmp_path, Recipe(architecture="dpt", options=small, chip=64, batch=2, steps=2)).card.network
+    network = trained(
+        tmp_path, Recipe(architecture="dpt", options=small, chip=64, batch=2, steps=2)
+    ).card.network
     assert (network.support, network.stride, network.tile, network.margin) == (None, 32, 80, 24)
-    lattice = Lattice(400, 400, network.tile, network.margin, network.stride, blend=True)
+    lattice = TileGrid(400, 400, network.tile, network.margin, network.stride, blend=True)
     assert lattice.chip_shape == (128, 128)
     starts = [lattice.tile_at(0, col).chip.col for col in range(5)]
     assert {(later - start) % 32 for start, later in itertools.pairwise(starts)} == {16}
-    assert all((lattice.tile_at(0, col).core.col - start) % 16 == 8 for col, start in enumerate(starts))
+    assert all(
+        (lattice.tile_at(0, col).core.col - start) % 16 == 8 for col, start in enumerate(starts)
+    )
 
 
 def test_from_few_labels_several_networks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = a_samples()
-    assert network_for(samples, Recipe()).options == {"members": 3}
-    assert network_for(samples, Recipe(options={"members": 1})).options == {"members": 1}
-    assert network_for(samples, Recipe(architecture="fullunet")).options == {}
+    assert choose_network(samples, Recipe()).options == {"members": 3}
+    assert choose_network(samples, Recipe(options={"members": 1})).options == {"members": 1}
+    assert choose_network(samples, Recipe(architecture="fullunet")).options == {}
     monkeypatch.setattr("segmentation.training.recipe._FEWER", 10)
-    assert network_for(samples, Recipe()).options == {}
+    assert choose_network(samples, Recipe()).options == {}
 
 
 def test_a_decoder_fits_the_encoder_that_an_architecture_brings() -> None:
     samples = a_samples()
-    brought = network_for(samples, Recipe(architecture="dpt"))
+    brought = choose_network(samples, Recipe(architecture="dpt"))
     assert brought.options["decoder_fusion_channels"] == 64
-    asked = network_for(samples, Recipe(architecture="dpt", options={"decoder_fusion_channels": 32}))
+    asked = choose_network(
+        samples, Recipe(architecture="dpt", options={"decoder_fusion_channels": 32})
+    )
     assert asked.options == {**brought.options, "decoder_fusion_channels": 32}
-    assert network_for(samples, Recipe(architecture="dpt", encoder="tu-vit_small_patch16_224")).options == {}
-    assert network_for(samples, Recipe(architecture="unet")).options == {}
+    assert (
+        choose_network(
+            samples, Recipe(architecture="dpt", encoder="tu-vit_small_patch16_224")
+        ).options
+        == {}
+    )
+    assert choose_network(samples, Recipe(architecture="unet")).options == {}
 
 
 def test_a_missing_gpu_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,5 +37,7 @@ def test_tallies_of_blocks_add_up_to_the_tally_of_the_whole(raster: Path, size: 
 def test_all_classes_together_cover_the_raster(raster: Path) -> None:
     total = tally(TallyBlock(raster, Window.of_shape(300, 200))).square_metres.sum()
     lon = [10 + 2 * i / 400 for i in range(401)]
-    outline, _ = Geod(ellps="WGS84").polygon_area_perimeter(lon + lon[::-1], [57.0] * 401 + [60.0] * 401)
+    outline, _ = Geod(ellps="WGS84").polygon_area_perimeter(
+        lon + lon[::-1], [57.0] * 401 + [60.0] * 401
+    )
     assert total == pytest.approx(abs(outline), rel=1e-5)

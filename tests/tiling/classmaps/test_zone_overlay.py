@@ -1,4 +1,5 @@
-"""Facts about a class raster cut along zones: each pixel is its own class and the first zone that holds its centre."""
+"""Facts about a class raster cut along zones: each pixel is its own class and the first zone that
+holds its centre."""
 
 from __future__ import annotations
 

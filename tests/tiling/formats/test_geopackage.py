@@ -16,7 +16,7 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from tiling.classmaps.legend import completed
+from tiling.classmaps.legend import with_default_rows
 from tiling.errors import InputError
 from tiling.formats.about import About
 from tiling.formats.layer import Layer
@@ -25,7 +25,15 @@ from tiling.formats.vector_writers import write_vectors
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, "Trees & <shrubs>", "#2f7d3b"))
 
-COLUMNS = ["region_id", "class_id", "class_name", "area_m2", "perimeter_m", "confidence", "n_pixels"]
+COLUMNS = [
+    "region_id",
+    "class_id",
+    "class_name",
+    "area_m2",
+    "perimeter_m",
+    "confidence",
+    "n_pixels",
+]
 
 
 def batch(*rows: tuple[int, int, float | None], east: float = 0) -> pa.RecordBatch:
@@ -41,11 +49,15 @@ def batch(*rows: tuple[int, int, float | None], east: float = 0) -> pa.RecordBat
         "confidence": confidence,
         "geometry": shapely.to_wkb(shapely.box(west, 0, west + 1, 1)),
     }
-    return pa.RecordBatch.from_arrays([pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA
+    )
 
 
 def write(path: Path, *batches: pa.RecordBatch, **options: Any) -> int:
-    return write_vectors(path, batches, Layer(**{"crs": "EPSG:32633", "legend": LEGEND, "schema": SCHEMA} | options))
+    return write_vectors(
+        path, batches, Layer(**{"crs": "EPSG:32633", "legend": LEGEND, "schema": SCHEMA} | options)
+    )
 
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -54,7 +66,11 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
-    path, first, second = tmp_path / "a.gpkg", batch((0, 2, 50.5), (7, 1, None)), batch((9, 2, 100.0), east=5)
+    path, first, second = (
+        tmp_path / "a.gpkg",
+        batch((0, 2, 50.5), (7, 1, None)),
+        batch((9, 2, 100.0), east=5),
+    )
     assert write(path, first, second) == 3
     meta, found = pyogrio.read_arrow(path, layer="landcover")
     assert CRS(meta["crs"]) == CRS("EPSG:32633")
@@ -64,7 +80,9 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert found["confidence"].to_pylist() == [50.5, None, 100.0]
     assert found["area_m2"].to_pylist() == [100.25] * 3
     went_in = first["geometry"].to_pylist() + second["geometry"].to_pylist()
-    assert shapely.equals_exact(shapely.from_wkb(found[meta["geometry_name"]]), shapely.from_wkb(went_in)).all()
+    assert shapely.equals_exact(
+        shapely.from_wkb(found[meta["geometry_name"]]), shapely.from_wkb(went_in)
+    ).all()
 
 
 def test_it_is_a_geopackage_of_version_1_2_with_an_index(tmp_path: Path) -> None:
@@ -75,20 +93,32 @@ def test_it_is_a_geopackage_of_version_1_2_with_an_index(tmp_path: Path) -> None
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     assert query(path, "PRAGMA journal_mode") == [("delete",)]
     assert query(path, "SELECT count(*) FROM rtree_landcover_geom WHERE minx > 0.5") == [(1,)]
-    contents = query(path, "SELECT table_name, data_type, identifier, description FROM gpkg_contents ORDER BY 1")
+    contents = query(
+        path, "SELECT table_name, data_type, identifier, description FROM gpkg_contents ORDER BY 1"
+    )
     assert contents[0] == ("landcover", "features", "Land cover of x", "By y")
     assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"], "nothing beside it"
 
 
 def test_it_is_as_gdal_makes_them(tmp_path: Path) -> None:
-    """What is special to how we write it stays on the way; nothing is missing for those who edit the file later."""
+    """What is special to how we write it stays on the way; nothing is missing for those who edit
+    the file later."""
     ours, theirs = tmp_path / "a.gpkg", tmp_path / "b.gpkg"
     write(ours, batch((0, 1, None), (1, 2, None)))
-    pyogrio.write_dataframe(pyogrio.read_dataframe(ours, layer="landcover"), theirs, layer="landcover", VERSION="1.2")
-    triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'landcover' ORDER BY name"
+    pyogrio.write_dataframe(
+        pyogrio.read_dataframe(ours, layer="landcover"), theirs, layer="landcover", VERSION="1.2"
+    )
+    triggers = (
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'landcover' "
+        "ORDER BY name"
+    )
     assert query(ours, triggers) == query(theirs, triggers) != []
-    extensions = "SELECT table_name, extension_name FROM gpkg_extensions WHERE table_name = 'landcover'"
-    assert query(ours, extensions) == query(theirs, extensions) == [("landcover", "gpkg_rtree_index")]
+    extensions = (
+        "SELECT table_name, extension_name FROM gpkg_extensions WHERE table_name = 'landcover'"
+    )
+    assert (
+        query(ours, extensions) == query(theirs, extensions) == [("landcover", "gpkg_rtree_index")]
+    )
     assert query(ours, "SELECT rtreecheck('rtree_landcover_geom')") == [("ok",)]
 
 
@@ -114,11 +144,18 @@ def test_it_carries_its_style_and_the_names_of_its_classes(tmp_path: Path) -> No
         path, "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
     )
     assert (table, default) == ("forest", 1)
-    assert (column,) in query(path, "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = 'forest'")
+    assert (column,) in query(
+        path, "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = 'forest'"
+    )
     assert "Trees &amp; &lt;shrubs&gt;" in qml
-    named = "SELECT constraint_name FROM gpkg_data_columns WHERE table_name = 'forest' AND column_name = 'class_id'"
+    named = (
+        "SELECT constraint_name FROM gpkg_data_columns WHERE table_name = 'forest' AND "
+        "column_name = 'class_id'"
+    )
     assert query(
-        path, f"SELECT value, description FROM gpkg_data_column_constraints WHERE constraint_name = ({named})"
+        path,
+        "SELECT value, description FROM gpkg_data_column_constraints WHERE constraint_name = "
+        f"({named})",
     ) == [
         ("1", "Water"),
         ("2", "Trees & <shrubs>"),
@@ -130,7 +167,7 @@ def test_classes_that_the_legend_lacks_are_named_and_drawn(tmp_path: Path) -> No
     write(path, batch((0, 1, None), (1, 40, None)))
     assert query(path, "SELECT class_name FROM landcover") == [("Water",), ("40",)]
     assert 'value="40"' in query(path, "SELECT styleQML FROM layer_styles")[0][0]
-    assert completed(LEGEND, [40])[-1][:2] == (40, "40")
+    assert with_default_rows(LEGEND, [40])[-1][:2] == (40, "40")
 
 
 def test_an_empty_map_is_a_valid_empty_layer(tmp_path: Path) -> None:
@@ -160,8 +197,12 @@ def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"]
 
 
-@pytest.mark.parametrize("error", [InputError("scene.tif cannot be read"), OSError("worker lost"), KeyboardInterrupt()])
-def test_what_stops_the_polygons_passes_through_and_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [InputError("scene.tif cannot be read"), OSError("worker lost"), KeyboardInterrupt()]
+)
+def test_what_stops_the_polygons_passes_through_and_leaves_the_old_file(
+    tmp_path: Path, error: BaseException
+) -> None:
     def broken() -> Iterator[pa.RecordBatch]:
         yield batch((0, 1, None))
         raise error
@@ -185,11 +226,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_metadata_say_what_the_layer_is_and_where_it_comes_from(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
-    write(path, batch((0, 1, None)), about=About("Land & cover", "Drawn", history=("From scene.tif", "By rules")))
+    write(
+        path,
+        batch((0, 1, None)),
+        about=About("Land & cover", "Drawn", history=("From scene.tif", "By rules")),
+    )
     ((scope, table, text),) = query(
         path,
         "SELECT reference_scope, table_name, metadata FROM gpkg_metadata "
-        "JOIN gpkg_metadata_reference ON id = md_file_id WHERE md_standard_uri = 'http://mrcc.com/qgis.dtd'",
+        "JOIN gpkg_metadata_reference ON id = md_file_id WHERE md_standard_uri = "
+        "'http://mrcc.com/qgis.dtd'",
     )
     assert (scope, table) == ("table", "landcover")
     root = ET.fromstring(text)

@@ -1,4 +1,5 @@
-"""The `.aux.xml` beside a raster says to GDAL what was said here; its tables are read by QGIS's GDAL in test_qgis."""
+"""The `.aux.xml` beside a raster says to GDAL what was said here; its tables are read by QGIS's
+GDAL in test_qgis."""
 
 from __future__ import annotations
 
@@ -19,16 +20,29 @@ LEGEND = ((1, "Water", "#3b7dd8"), (3, "Trees & <shrubs>", "#2f7d3b"))
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_names_come_back(tmp_path: Path) -> None:
     raster = tmp_path / "classes.tif"
-    with rasterio.open(raster, "w", driver="GTiff", height=1, width=1, count=1, dtype="uint8", nodata=0) as target:
+    with rasterio.open(
+        raster, "w", driver="GTiff", height=1, width=1, count=1, dtype="uint8", nodata=0
+    ) as target:
         target.write(np.ones((1, 1, 1), np.uint8))
-    Path(f"{raster}.aux.xml").write_text(sidecar_text({value: name for value, name, _ in LEGEND}), encoding="utf-8")
-    assert [(value, name) for value, name, _ in legend_of(raster)] == [(1, "Water"), (3, "Trees & <shrubs>")]
+    Path(f"{raster}.aux.xml").write_text(
+        sidecar_text({value: name for value, name, _ in LEGEND}), encoding="utf-8"
+    )
+    assert [(value, name) for value, name, _ in legend_of(raster)] == [
+        (1, "Water"),
+        (3, "Trees & <shrubs>"),
+    ]
     Path(f"{raster}.aux.xml").write_text(class_table(LEGEND, {1: 1}), encoding="utf-8")
-    assert [(value, name) for value, name, _ in legend_of(raster)] == [(1, "Water"), (3, "Trees & <shrubs>")]
+    assert [(value, name) for value, name, _ in legend_of(raster)] == [
+        (1, "Water"),
+        (3, "Trees & <shrubs>"),
+    ]
 
 
 def test_the_table_lists_what_occurs() -> None:
-    rows = [[cell.text for cell in row] for row in ET.fromstring(class_table(LEGEND, {3: 7, 1: 0})).iter("Row")]
+    rows = [
+        [cell.text for cell in row]
+        for row in ET.fromstring(class_table(LEGEND, {3: 7, 1: 0})).iter("Row")
+    ]
     assert rows == [["3", "7", "Trees & <shrubs>", "47", "125", "59"]]
 
 

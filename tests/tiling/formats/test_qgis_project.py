@@ -27,7 +27,9 @@ from tiling.polygons.polygonise import polygonise
 
 pytestmark = [
     pytest.mark.qgis,
-    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),  # pictures have no place
+    pytest.mark.filterwarnings(
+        "ignore::rasterio.errors.NotGeoreferencedWarning"
+    ),  # pictures have no place
 ]
 
 PYTHON = "/usr/bin/python3"
@@ -189,9 +191,13 @@ def scene() -> np.ndarray[Any, np.dtype[np.uint8]]:
 def draw(folder: Path, crs: str, transform: Affine) -> None:
     """A GeoPackage, a COG with its style beside it, and a project."""
     profile = {"height": 60, "width": 60, "count": 1, "dtype": "uint8", "nodata": 0}
-    with rasterio.open(folder / "plain.tif", "w", driver="GTiff", crs=crs, transform=transform, **profile) as out:
+    with rasterio.open(
+        folder / "plain.tif", "w", driver="GTiff", crs=crs, transform=transform, **profile
+    ) as out:
         out.write(scene(), 1)
-        out.write_colormap(1, {value: (*bytes.fromhex(colour[1:]), 255) for value, _, colour in LEGEND})
+        out.write_colormap(
+            1, {value: (*bytes.fromhex(colour[1:]), 255) for value, _, colour in LEGEND}
+        )
     raster = folder / "classes.tif"
     copy(folder / "plain.tif", raster, driver="COG", overview_resampling="mode")
     (folder / "classes.qml").write_text(raster_qml(LEGEND), encoding="utf-8")
@@ -203,7 +209,12 @@ def draw(folder: Path, crs: str, transform: Affine) -> None:
     layer = Layer(crs=crs, legend=LEGEND, about=ABOUT)
     for suffix in (".gpkg", ".fgb"):  # Debian's GDAL reads no Parquet
         write_vectors(folder / f"landcover{suffix}", polygonise(raster, tile=16), layer)
-    text = project(replace(ABOUT, title="A drawn & painted scene"), raster, LEGEND, (folder / "landcover.gpkg", layer))
+    text = project(
+        replace(ABOUT, title="A drawn & painted scene"),
+        raster,
+        LEGEND,
+        (folder / "landcover.gpkg", layer),
+    )
     (folder / "landcover.qgs").write_text(text, encoding="utf-8")
 
 
@@ -226,25 +237,43 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(folder: Path) -> dict[str, dict[str, Any]]:
-    """What QGIS says of each place; it leaves pictures, 10 or more of their pixels for one of the map's."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GDAL", "PROJ"))}
-    environment |= {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
+    """What QGIS says of each place; it leaves pictures, 10 or more of their pixels for one of the
+    map's."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "GDAL", "PROJ"))
+    }
+    environment |= {
+        "QT_QPA_PLATFORM": "offscreen",
+        "XDG_RUNTIME_DIR": str(folder),
+        "HOME": str(folder),
+    }
 
     def qgis(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [PYTHON, "-c", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
 
     if not Path(PYTHON).exists() or qgis("import qgis.core").returncode:
         pytest.skip(f"{PYTHON} has no qgis: apt-get install python3-qgis")
-    sizes = {str(folder / place): [60 * pixels for pixels in scale(where)] for place, (_, where) in PLACES.items()}
+    sizes = {
+        str(folder / place): [60 * pixels for pixels in scale(where)]
+        for place, (_, where) in PLACES.items()
+    }
     done = qgis(LOOK, json.dumps(sizes))
     assert done.returncode == 0, done.stderr
-    return {Path(place).name: facts for place, facts in json.loads(done.stdout.splitlines()[-1]).items()}
+    return {
+        Path(place).name: facts for place, facts in json.loads(done.stdout.splitlines()[-1]).items()
+    }
 
 
 def colours_of(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """`(band, y, x)` of classes in the legend's colours; no data is white."""
-    colours = {0: (255, 255, 255)} | {value: tuple(bytes.fromhex(colour[1:])) for value, _, colour in LEGEND}
+    colours = {0: (255, 255, 255)} | {
+        value: tuple(bytes.fromhex(colour[1:])) for value, _, colour in LEGEND
+    }
     return np.array([colours[value] for value in classes.ravel()]).T.reshape(3, *classes.shape)
 
 
@@ -268,12 +297,19 @@ def test_flatgeobuf_opens_too(seen: dict[str, Any], place: str) -> None:
 def test_polygons_are_categorised_by_the_legend(seen: dict[str, Any]) -> None:
     found = seen["north"]
     assert found["vector"] == ["categorizedSymbol", "class_id"]
-    assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(LEGEND)
+    assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(
+        LEGEND
+    )
 
 
 def test_layers_and_project_say_what_they_are(seen: dict[str, Any]) -> None:
     """Title, abstract, licence, lineage and day of the image, wherever QGIS shows them."""
-    told = ["Made in a test", ["CC0-1.0"], ["Source: drawn & painted", "Made by hand"], ["2024-06-30"]]
+    told = [
+        "Made in a test",
+        ["CC0-1.0"],
+        ["Source: drawn & painted", "Made by hand"],
+        ["2024-06-30"],
+    ]
     titles = ["Land cover of a drawn scene", "A drawn & painted scene"]
     assert seen["north"]["about"] == [[titles[0], *told]] * 2
     project = seen["north"]["project"]
@@ -283,13 +319,15 @@ def test_layers_and_project_say_what_they_are(seen: dict[str, Any]) -> None:
 
 
 def test_rasters_have_attribute_tables(seen: dict[str, Any]) -> None:
-    """Usages: 5 a value, 1 a count, 2 a name, 3 and 4 a range, 6 to 8 a colour; a thematic table is 0."""
+    """Usages: 5 a value, 1 a count, 2 a name, 3 and 4 a range, 6 to 8 a colour; a thematic table is
+    0."""
     classes, percent = seen["north"]["tables"]
     assert classes[0] == ["Value", "Pixels", "Class", "Red", "Green", "Blue"]
     assert classes[1] == [5, 1, 2, 6, 7, 8]
     drawn = scene()
     assert [[int(row[0]), float(row[1]), row[2], *map(int, row[3:])] for row in classes[2]] == [
-        [value, float((drawn == value).sum()), name, *bytes.fromhex(colour[1:])] for value, name, colour in LEGEND
+        [value, float((drawn == value).sum()), name, *bytes.fromhex(colour[1:])]
+        for value, name, colour in LEGEND
     ]
     assert percent[0] == ["From", "To", "Red", "Green", "Blue"]
     assert percent[1] == [3, 4, 6, 7, 8]
@@ -299,11 +337,19 @@ def test_rasters_have_attribute_tables(seen: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_sheet_can_be_printed(seen: dict[str, Any], folder: Path, place: str) -> None:
-    """The bar is as long on paper as QGIS measures on the ground; in degrees too, for the project has an ellipsoid."""
+    """The bar is as long on paper as QGIS measures on the ground; in degrees too, for the project
+    has an ellipsoid."""
     name, exported, linked, unit, segment, width = seen[place]["project"]["sheet"]
     assert (name, exported, linked) == ("Map", True, True)
     assert seen[place]["project"]["ellipsoid"] == "EPSG:7030"
-    assert (unit, segment) in {("m", 100.0), ("m", 200.0), ("km", 1.0), ("km", 10.0), ("m", 50.0), ("m", 500.0)}
+    assert (unit, segment) in {
+        ("m", 100.0),
+        ("m", 200.0),
+        ("km", 1.0),
+        ("km", 10.0),
+        ("m", 50.0),
+        ("m", 500.0),
+    }
     assert 20 < width < 75  # mm, two segments and their labels
     picture = Image.open(folder / place / "sheet.png").convert("RGB")
     colours = {colour for _, colour in picture.getcolors(2**24)}
@@ -324,7 +370,9 @@ def test_columns_and_layer_speak_to_people(seen: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_project_opens_on_the_map_with_valid_layers(seen: dict[str, Any], folder: Path, place: str) -> None:
+def test_the_project_opens_on_the_map_with_valid_layers(
+    seen: dict[str, Any], folder: Path, place: str
+) -> None:
     found, (crs, transform) = seen[place]["project"], PLACES[place]
     assert found["read"] == [True, ""]
     assert found["crs"] == crs
@@ -342,14 +390,20 @@ def test_the_project_opens_on_the_map_with_valid_layers(seen: dict[str, Any], fo
 
 def test_the_project_has_the_legend_and_the_names_of_columns(seen: dict[str, Any]) -> None:
     found = seen["north"]["project"]
-    assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(LEGEND)
+    assert [(int(value), name, colour) for value, name, colour in found["categories"]] == list(
+        LEGEND
+    )
     assert found["classes"] == [list(row) for row in LEGEND]
     assert found["aliases"]["area_m2"] == "Area (m²)"
 
 
-@pytest.mark.parametrize("picture", ["vector.png", "raster.png", "project.png", "project-raster.png"])
+@pytest.mark.parametrize(
+    "picture", ["vector.png", "raster.png", "project.png", "project-raster.png"]
+)
 @pytest.mark.parametrize("place", PLACES)
-def test_each_pixel_has_the_colour_of_its_class(seen: dict[str, Any], folder: Path, place: str, picture: str) -> None:
+def test_each_pixel_has_the_colour_of_its_class(
+    seen: dict[str, Any], folder: Path, place: str, picture: str
+) -> None:
     across, down = scale(PLACES[place][1])
     with rasterio.open(folder / place / picture) as image:
         drawn = image.read([1, 2, 3])[:, down // 2 :: down, across // 2 :: across]
@@ -358,10 +412,16 @@ def test_each_pixel_has_the_colour_of_its_class(seen: dict[str, Any], folder: Pa
 
 
 def test_no_hairlines_show_between_neighbours(seen: dict[str, Any], folder: Path) -> None:
-    with rasterio.open(folder / "north" / "between.png") as image:  # here borders fall between the picture's pixels
+    with rasterio.open(
+        folder / "north" / "between.png"
+    ) as image:  # here borders fall between the picture's pixels
         green = image.read(2)[400, 212:222].astype(int)
     assert abs(green - 125).max() <= 2, "water and trees are both 125, the background is 255"
 
 
 def test_looking_leaves_nothing_behind(seen: dict[str, Any], folder: Path) -> None:
-    assert not [path.name for path in (folder / "north").iterdir() if path.name.startswith("landcover.gpkg-")]
+    assert not [
+        path.name
+        for path in (folder / "north").iterdir()
+        if path.name.startswith("landcover.gpkg-")
+    ]

@@ -6,26 +6,34 @@ import colorsys
 from xml.etree import ElementTree as ET
 
 from flows.products.index_rasters import ramp_of
-from tiling.classmaps.legend import completed
+from tiling.classmaps.legend import with_default_rows
 from tiling.formats.qml import ramp_qml, raster_qml, vector_qml
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, 'Crops & "grass" <5 m', "#a8d36a"), (-7, "Été", "#000000"))
 
 
 def vector() -> ET.Element:
-    return ET.fromstring(vector_qml(LEGEND, aliases={"area_m2": "Area (m²)"}, label='"class_name"', map_tip="<b>&</b>"))
+    return ET.fromstring(
+        vector_qml(
+            LEGEND, aliases={"area_m2": "Area (m²)"}, label='"class_name"', map_tip="<b>&</b>"
+        )
+    )
 
 
 def test_a_polygon_layer_has_a_category_for_each_class() -> None:
     root = vector()
     assert root.find("renderer-v2").get("attr") == "class_id"
-    assert [(c.get("value"), c.get("label")) for c in root.iter("category")] == [(str(v), n) for v, n, _ in LEGEND]
+    assert [(c.get("value"), c.get("label")) for c in root.iter("category")] == [
+        (str(v), n) for v, n, _ in LEGEND
+    ]
 
 
 def test_each_category_is_filled_and_outlined_in_its_colour() -> None:
     root = vector()
     fills = {
-        symbol.get("name"): {o.get("name"): o.get("value") for o in symbol.iter("Option") if o.get("name")}
+        symbol.get("name"): {
+            o.get("name"): o.get("value") for o in symbol.iter("Option") if o.get("name")
+        }
         for symbol in root.iter("symbol")
     }
     water = fills[root.find(".//category[@value='1']").get("symbol")]
@@ -46,26 +54,32 @@ def test_a_raster_lists_its_classes_and_no_others() -> None:
 
 
 def test_a_complete_legend_stays_as_it_is() -> None:
-    assert completed(LEGEND, [1, 2]) == LEGEND
+    assert with_default_rows(LEGEND, [1, 2]) == LEGEND
 
 
 def test_missing_classes_are_named_by_their_value_and_each_has_its_own_colour() -> None:
-    rows = completed(LEGEND, [40, 1, 30, 30])[len(LEGEND) :]
+    rows = with_default_rows(LEGEND, [40, 1, 30, 30])[len(LEGEND) :]
     assert [(value, name) for value, name, _ in rows] == [(30, "30"), (40, "40")]
-    assert rows[1] == completed((), [40])[0], "whatever else is in the legend"
-    colours = {colour for _, _, colour in completed((), range(-50, 200))}
+    assert rows[1] == with_default_rows((), [40])[0], "whatever else is in the legend"
+    colours = {colour for _, _, colour in with_default_rows((), range(-50, 200))}
     assert len(colours) == 250
     assert all(len(bytes.fromhex(colour[1:])) == 3 for colour in colours)
 
 
 def test_no_unknown_class_is_blue_as_water() -> None:
-    for _, _, colour in completed((), range(-20, 255)):
-        hue, saturation, _ = colorsys.rgb_to_hsv(*(part / 255 for part in bytes.fromhex(colour[1:])))
+    for _, _, colour in with_default_rows((), range(-20, 255)):
+        hue, saturation, _ = colorsys.rgb_to_hsv(
+            *(part / 255 for part in bytes.fromhex(colour[1:]))
+        )
         assert saturation < 0.2 or not 0.47 < hue < 0.72, colour
 
 
 def test_a_ramp_spans_what_is_asked_in_its_own_proportions() -> None:
-    items = list(ET.fromstring(ramp_qml(((0.0, "#000000"), (0.25, "#777777"), (1.0, "#ffffff")), -1, 1)).iter("item"))
+    items = list(
+        ET.fromstring(
+            ramp_qml(((0.0, "#000000"), (0.25, "#777777"), (1.0, "#ffffff")), -1, 1)
+        ).iter("item")
+    )
     assert [(float(item.get("value")), item.get("color")) for item in items] == [
         (-1, "#000000"), (-0.5, "#777777"), (1, "#ffffff")
     ]  # fmt: skip

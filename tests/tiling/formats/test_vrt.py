@@ -37,8 +37,12 @@ def labels() -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [256, 333, 5000])
-def test_parts_become_the_raster_they_were_cut_from(tmp_path: Path, labels: np.ndarray, size: int) -> None:
-    mosaic = write_mosaic(tmp_path / "m.vrt", write_parts(tmp_path, labels, size), GRID, 1, nodata=0, legend=LEGEND)
+def test_parts_become_the_raster_they_were_cut_from(
+    tmp_path: Path, labels: np.ndarray, size: int
+) -> None:
+    mosaic = write_mosaic(
+        tmp_path / "m.vrt", write_parts(tmp_path, labels, size), GRID, 1, nodata=0, legend=LEGEND
+    )
     write_cog(mosaic, tmp_path / "classes.tif", overviews="mode")
     assert np.array_equal(read(tmp_path / "classes.tif"), labels)
 
@@ -50,17 +54,27 @@ def test_the_cut_changes_no_byte(tmp_path: Path, labels: np.ndarray) -> None:
         folder.mkdir()
         parts = write_parts(folder, labels, size)
         write_cog(
-            write_mosaic(folder / "m.vrt", parts, GRID, 1, nodata=0, legend=LEGEND), folder / "c.tif", overviews="mode"
+            write_mosaic(folder / "m.vrt", parts, GRID, 1, nodata=0, legend=LEGEND),
+            folder / "c.tif",
+            overviews="mode",
         )
         written.append((folder / "c.tif").read_bytes() + (folder / "c.tif.aux.xml").read_bytes())
     assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 600), (700, 1100)])
-def test_the_product_is_a_valid_cog(tmp_path: Path, labels: np.ndarray, shape: tuple[int, int]) -> None:
+def test_the_product_is_a_valid_cog(
+    tmp_path: Path, labels: np.ndarray, shape: tuple[int, int]
+) -> None:
     grid = GRID[: shape[0], : shape[1]]
-    part = write_part(tmp_path / "p.tif", Window.of_shape(*shape), GRID, labels[: shape[0], : shape[1]], None, {})
-    write_cog(write_mosaic(tmp_path / "m.vrt", [part], grid, 1, nodata=0), tmp_path / "c.tif", overviews="mode")
+    part = write_part(
+        tmp_path / "p.tif", Window.of_shape(*shape), GRID, labels[: shape[0], : shape[1]], None, {}
+    )
+    write_cog(
+        write_mosaic(tmp_path / "m.vrt", [part], grid, 1, nodata=0),
+        tmp_path / "c.tif",
+        overviews="mode",
+    )
     valid, errors, warnings = cog_validate(tmp_path / "c.tif", strict=True, quiet=True)
     assert (valid, errors, warnings) == (True, [], [])
     with rasterio.open(tmp_path / "c.tif") as cog:
@@ -75,7 +89,9 @@ def test_the_product_carries_colours_names_and_mode_overviews(tmp_path: Path) ->
     labels[::2, ::2] = 5  # a quarter of every 2 × 2 block: an average would invent class 2.75
     part = write_part(tmp_path / "p.tif", Window.of_shape(700, 1100), GRID, labels, None, {})
     write_cog(
-        write_mosaic(tmp_path / "m.vrt", [part], GRID, 1, nodata=0, legend=LEGEND), tmp_path / "c.tif", overviews="mode"
+        write_mosaic(tmp_path / "m.vrt", [part], GRID, 1, nodata=0, legend=LEGEND),
+        tmp_path / "c.tif",
+        overviews="mode",
     )
     with rasterio.open(tmp_path / "c.tif") as cog:
         assert cog.colormap(1)[5] == (0xB9, 0xA4, 0x8C, 255)
@@ -89,7 +105,9 @@ def test_the_product_carries_colours_names_and_mode_overviews(tmp_path: Path) ->
 
 
 def test_pixels_of_no_part_are_no_data(tmp_path: Path) -> None:
-    part = write_part(tmp_path / "p.tif", Window(10, 20, 5, 5), GRID, np.ones((5, 5), np.uint8), None, {})
+    part = write_part(
+        tmp_path / "p.tif", Window(10, 20, 5, 5), GRID, np.ones((5, 5), np.uint8), None, {}
+    )
     mosaic = read(write_mosaic(tmp_path / "m.vrt", [part], GRID, 1, nodata=255))
     assert (mosaic[10:15, 20:25] == 1).all()
     assert (mosaic == 255).sum() == mosaic.size - 25
@@ -109,9 +127,17 @@ def test_a_mask_keeps_the_pixels_whose_centre_is_inside(tmp_path: Path, labels: 
 
 def test_a_part_remembers_its_place_and_its_note(tmp_path: Path) -> None:
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    written = write_part(tmp_path / "p.tif", Window(7, 9, 3, 4), GRID, labels, labels + 100, {"peak_bytes": 5})
-    assert read_part(tmp_path / "p.tif") == written == Part(tmp_path / "p.tif", Window(7, 9, 3, 4), 5)
-    assert [written.bands_of(layer) for layer in ("classes", "confidence", "entropy")] == [(1,), (2,), ()]
+    written = write_part(
+        tmp_path / "p.tif", Window(7, 9, 3, 4), GRID, labels, labels + 100, {"peak_bytes": 5}
+    )
+    assert (
+        read_part(tmp_path / "p.tif") == written == Part(tmp_path / "p.tif", Window(7, 9, 3, 4), 5)
+    )
+    assert [written.bands_of(layer) for layer in ("classes", "confidence", "entropy")] == [
+        (1,),
+        (2,),
+        (),
+    ]
     assert np.array_equal(read(tmp_path / "p.tif", 2), labels + 100)
     with rasterio.open(tmp_path / "p.tif") as part:
         assert part.transform @ (0, 0) == (500_090, 5_299_930)
@@ -119,11 +145,13 @@ def test_a_part_remembers_its_place_and_its_note(tmp_path: Path) -> None:
 
 def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"shape|Source"):
-        write_part(tmp_path / "p.tif", Window(0, 0, 3, 4), GRID, np.zeros((9, 9, 9), np.uint8), None, {})
+        write_part(
+            tmp_path / "p.tif", Window(0, 0, 3, 4), GRID, np.zeros((9, 9, 9), np.uint8), None, {}
+        )
     assert list(tmp_path.iterdir()) == []
 
 
-# -------------------------------------------------------------------------------------------------------------- scratch
+# ------------------------------------------------------------------------------------------ scratch
 
 STAYS = """
 import sys, time
@@ -138,11 +166,15 @@ with scratch(Path(sys.argv[1])) as work:
 
 def test_what_a_killed_process_left_goes_and_what_a_living_one_holds_stays(tmp_path: Path) -> None:
     processes = [
-        subprocess.Popen([sys.executable, "-c", STAYS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", STAYS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     try:
-        killed, living = (process.stdout.readline().strip() for process in processes if process.stdout)
+        killed, living = (
+            process.stdout.readline().strip() for process in processes if process.stdout
+        )
         processes[0].kill()
         processes[0].wait()
         assert (tmp_path / killed / "file").exists()
@@ -159,6 +191,8 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_holds_stays(tmp_p
 
 
 def test_a_folder_that_may_not_be_written_to_is_a_mistake(tmp_path: Path) -> None:
-    says = pytest.raises(InputError, match="nosuch: No such file or directory; name another place with --out")
+    says = pytest.raises(
+        InputError, match="nosuch: No such file or directory; name another place with --out"
+    )
     with says, scratch(tmp_path / "nosuch"):
         pass

@@ -21,7 +21,9 @@ GRIDS = {
     "geographic": GeoBox((300, 200), Affine(0.01, 0, 170, 0, -0.01, 50), "EPSG:4326"),
     "south-up": GeoBox((300, 200), Affine(0.01, 0, 170, 0, 0.01, -40), "EPSG:4326"),
     "projected": GeoBox((300, 200), Affine(10, 0, 3e5, 0, -10, 5.3e6), "EPSG:32633"),
-    "rotated geographic": GeoBox((300, 200), Affine(0.001, 0.0002, 10, 0.0002, -0.001, 50), "EPSG:4326"),
+    "rotated geographic": GeoBox(
+        (300, 200), Affine(0.001, 0.0002, 10, 0.0002, -0.001, 50), "EPSG:4326"
+    ),
 }
 
 
@@ -44,7 +46,9 @@ def geodesic(geobox: GeoBox, window: Window) -> float:
 
 def test_a_degree_cell_at_45_north_has_its_geodesic_area() -> None:
     grid = GeoBox((1200, 1200), Affine(1 / 1200, 0, 7, 0, -1 / 1200, 46), "EPSG:4326")
-    assert square_metres(PixelAreas(grid)) == pytest.approx(geodesic(grid, Window(0, 0, 1200, 1200)), rel=1e-7)
+    assert square_metres(PixelAreas(grid)) == pytest.approx(
+        geodesic(grid, Window(0, 0, 1200, 1200)), rel=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -54,8 +58,12 @@ def test_a_block_of_pixels_has_its_geodesic_area(name: str) -> None:
 
 
 def test_utm_pixels_differ_from_their_size_on_the_map_by_the_square_of_the_scale() -> None:
-    at_the_central_meridian = GeoBox((64, 64), Affine(10, 0, 5e5 - 320, 0, -10, 5.3e6), "EPSG:32633")
-    assert square_metres(PixelAreas(at_the_central_meridian)) == pytest.approx(64 * 64 * 100 / 0.9996**2, rel=2e-6)
+    at_the_central_meridian = GeoBox(
+        (64, 64), Affine(10, 0, 5e5 - 320, 0, -10, 5.3e6), "EPSG:32633"
+    )
+    assert square_metres(PixelAreas(at_the_central_meridian)) == pytest.approx(
+        64 * 64 * 100 / 0.9996**2, rel=2e-6
+    )
 
 
 def test_the_pixels_of_the_world_cover_the_ellipsoid() -> None:
@@ -72,8 +80,12 @@ def test_rows_half_beyond_a_pole_cover_what_is_on_the_earth() -> None:
 
 
 def test_a_sphere_obeys_the_textbook() -> None:
-    areas = PixelAreas(GeoBox((64, 64), Affine(0.1, 0, 0, 0, -0.1, 60), "+proj=longlat +R=6371000 +no_defs"))
-    zone = 6371000**2 * math.radians(6.4) * (math.sin(math.radians(60)) - math.sin(math.radians(53.6)))
+    areas = PixelAreas(
+        GeoBox((64, 64), Affine(0.1, 0, 0, 0, -0.1, 60), "+proj=longlat +R=6371000 +no_defs")
+    )
+    zone = (
+        6371000**2 * math.radians(6.4) * (math.sin(math.radians(60)) - math.sin(math.radians(53.6)))
+    )
     assert square_metres(areas) == pytest.approx(zone, rel=1e-7)
 
 
@@ -81,19 +93,29 @@ def test_feet_and_metres_measure_one_ground() -> None:
     foot = 1200 / 3937
     metres = GeoBox((64, 64), Affine(3, 0, 3e5, 0, -3, 6e4), "EPSG:32118")
     feet = GeoBox((64, 64), Affine(3 / foot, 0, 3e5 / foot, 0, -3 / foot, 6e4 / foot), "EPSG:2263")
-    assert square_metres(PixelAreas(feet)) == pytest.approx(square_metres(PixelAreas(metres)), rel=1e-6)
+    assert square_metres(PixelAreas(feet)) == pytest.approx(
+        square_metres(PixelAreas(metres)), rel=1e-6
+    )
 
 
 def test_grads_and_degrees_measure_one_ground() -> None:
-    degrees = GeoBox((64, 64), Affine(0.009, 0, 0, 0, -0.009, 45), "+proj=longlat +a=6378249.2 +b=6356515 +no_defs")
+    degrees = GeoBox(
+        (64, 64),
+        Affine(0.009, 0, 0, 0, -0.009, 45),
+        "+proj=longlat +a=6378249.2 +b=6356515 +no_defs",
+    )
     grads = GeoBox((64, 64), Affine(0.01, 0, 0, 0, -0.01, 50), "EPSG:4807")
-    assert square_metres(PixelAreas(grads)) == pytest.approx(square_metres(PixelAreas(degrees)), rel=1e-6)
+    assert square_metres(PixelAreas(grads)) == pytest.approx(
+        square_metres(PixelAreas(degrees)), rel=1e-6
+    )
 
 
 def test_off_the_earth_a_pixel_has_its_area_on_the_map() -> None:
     world = PixelAreas(GeoBox((64, 128), Affine(3e5, 0, -19.2e6, 0, -3e5, 9.6e6), "ESRI:54009"))
     assert square_metres(world, Window(0, 0, 1, 1)) == pytest.approx(9e10, rel=1e-6)
-    assert square_metres(world) == pytest.approx(64 * 128 * 9e10, rel=3e-3)  # Mollweide's areas are true
+    assert square_metres(world) == pytest.approx(
+        64 * 128 * 9e10, rel=3e-3
+    )  # Mollweide's areas are true
 
 
 def test_a_local_crs_measures_on_the_map() -> None:
@@ -107,15 +129,21 @@ def test_a_raster_without_a_crs_has_no_area() -> None:
 
 
 @pytest.mark.parametrize("size", [0.05, 0.6, 10, 30, 1000])
-@pytest.mark.parametrize(("crs", "west", "north"), [("EPSG:32633", 5e5, 5.3e6), ("EPSG:2263", 9e5, 2e5)])
-def test_a_pixel_of_any_size_is_a_million_units(size: float, crs: str, west: float, north: float) -> None:
+@pytest.mark.parametrize(
+    ("crs", "west", "north"), [("EPSG:32633", 5e5, 5.3e6), ("EPSG:2263", 9e5, 2e5)]
+)
+def test_a_pixel_of_any_size_is_a_million_units(
+    size: float, crs: str, west: float, north: float
+) -> None:
     """In metres and in feet."""
     areas = PixelAreas(GeoBox((64, 64), Affine(size, 0, west, 0, -size, north), crs))
     assert math.frexp(areas.unit)[0] == 0.5, "the unit is a power of two"
     assert 2**19.9 < areas.read(Window(0, 0, 1, 1)) < 2**21.1
 
 
-windows = st.builds(Window, st.integers(0, 299), st.integers(0, 199), st.integers(1, 300), st.integers(1, 200))
+windows = st.builds(
+    Window, st.integers(0, 299), st.integers(0, 199), st.integers(1, 300), st.integers(1, 200)
+)
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -20,7 +20,9 @@ MERCATOR = GeoBox((200, 300), Affine(10, 0, 1_600_000, 0, -10, 8_400_000), "EPSG
 FEET = GeoBox((100, 100), Affine(30, 0, 3_000_000, 0, -30, 600_000), "EPSG:2263")
 
 
-@pytest.mark.parametrize("geobox", [DEGREES, UTM, MERCATOR, FEET], ids=["degrees", "UTM", "Mercator", "feet"])
+@pytest.mark.parametrize(
+    "geobox", [DEGREES, UTM, MERCATOR, FEET], ids=["degrees", "UTM", "Mercator", "feet"]
+)
 def test_distances_are_geodesic(geobox: GeoBox) -> None:
     assert geobox.crs is not None
     to_lonlat = Transformer.from_crs(geobox.crs.proj, "EPSG:4326", always_xy=True)
@@ -47,7 +49,9 @@ def test_a_pixel_has_one_spacing_however_it_is_read(
 ) -> None:
     whole = Window.of_shape(*geobox.shape)
     window = Window(row, col, height, width) & whole
-    for all_of_it, part in zip(PixelSpacing(geobox).read(whole), PixelSpacing(geobox).read(window), strict=True):
+    for all_of_it, part in zip(
+        PixelSpacing(geobox).read(whole), PixelSpacing(geobox).read(window), strict=True
+    ):
         assert np.array_equal(part, all_of_it[window.within(whole)])
 
 

@@ -29,7 +29,11 @@ UTM_33 = GeoBox((120, 140), from_origin(500_000, 5_000_000, 10, 10), "EPSG:32633
 def grid_at(epsg: int, size: float, shape: tuple[int, int] = (150, 160)) -> GeoBox:
     """A grid of another CRS over the middle of `UTM_33`."""
     x, y = Transformer.from_crs(32633, epsg, always_xy=True).transform(500_700, 4_999_400)
-    return GeoBox(shape, from_origin(x - size * shape[1] / 2, y + size * shape[0] / 2, size, size), f"EPSG:{epsg}")
+    return GeoBox(
+        shape,
+        from_origin(x - size * shape[1] / 2, y + size * shape[0] / 2, size, size),
+        f"EPSG:{epsg}",
+    )
 
 
 SOURCES = {
@@ -58,7 +62,9 @@ UTM_33_WINDOW = Window.of_shape(*UTM_33.shape)
 def places_of(source: GeoBox) -> tuple[Any, Any]:
     """Row and column of each pixel's centre, as pyproj says."""
     y, x = np.mgrid[:120, :140] + 0.5
-    x, y = Transformer.from_crs(UTM_33.crs, source.crs, always_xy=True).transform(500_000 + 10 * x, 5_000_000 - 10 * y)
+    x, y = Transformer.from_crs(UTM_33.crs, source.crs, always_xy=True).transform(
+        500_000 + 10 * x, 5_000_000 - 10 * y
+    )
     inverse = ~source.affine
     return inverse.f + inverse.e * y, inverse.c + inverse.a * x
 
@@ -70,7 +76,8 @@ def test_the_nearest_pixel_is_the_one_that_gdal_finds(tmp_path: Path, name: str)
     path = write(tmp_path / "a.tif", stored, transform=source.affine, crs=str(source.crs))
     found, data = resample(reader(stored), source, UTM_33, UTM_33_WINDOW, "uint8", smooth=False)
     with rasterio.open(path) as dataset, WarpedVRT(
-        dataset, crs="EPSG:32633", transform=UTM_33.affine, height=120, width=140, resampling=Resampling.nearest,
+        dataset, crs="EPSG:32633", transform=UTM_33.affine, height=120, width=140,
+        resampling=Resampling.nearest,
         tolerance=1e-9, add_alpha=True,
     ) as warped:  # fmt: skip
         expected, alpha = warped.read()
@@ -85,11 +92,17 @@ def test_between_pixels_values_are_interpolated(name: str) -> None:
     stored = noise(*source.shape, seed=4).astype("float32")
     found, data = resample(reader(stored), source, UTM_33, UTM_33_WINDOW, "float32", smooth=True)
     rows, cols = places_of(source)
-    expected = map_coordinates(stored.astype("float64"), (rows - 0.5, cols - 0.5), order=1, mode="nearest")
+    expected = map_coordinates(
+        stored.astype("float64"), (rows - 0.5, cols - 0.5), order=1, mode="nearest"
+    )
     np.testing.assert_allclose(found[data], expected[data], atol=0.05)  # of values that jump by 200
-    whole, _ = resample(reader(stored.astype("int16")), source, UTM_33, UTM_33_WINDOW, "int16", smooth=True)
+    whole, _ = resample(
+        reader(stored.astype("int16")), source, UTM_33, UTM_33_WINDOW, "int16", smooth=True
+    )
     assert np.abs(whole[data] - expected[data]).max() <= 0.55
-    assert np.array_equal(data, (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width))
+    assert np.array_equal(
+        data, (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+    )
 
 
 @pytest.mark.parametrize("name", list(SOURCES))
@@ -104,8 +117,12 @@ def test_places_are_those_of_the_projection(name: str) -> None:
 @pytest.mark.parametrize(
     "grid",
     [
-        GeoBox((300, 400), from_origin(688_000, 6_000_000, 1000, 1000), "EPSG:32660"),  # 180° lies in it
-        GeoBox((200, 200), from_origin(-1_000_000, 1_000_000, 10_000, 10_000), "EPSG:3995"),  # the north pole too
+        GeoBox(
+            (300, 400), from_origin(688_000, 6_000_000, 1000, 1000), "EPSG:32660"
+        ),  # 180° lies in it
+        GeoBox(
+            (200, 200), from_origin(-1_000_000, 1_000_000, 10_000, 10_000), "EPSG:3995"
+        ),  # the north pole too
     ],
 )
 def test_where_places_jump_each_is_looked_up(grid: GeoBox) -> None:
@@ -119,14 +136,19 @@ def test_where_places_jump_each_is_looked_up(grid: GeoBox) -> None:
 
 @settings(max_examples=60)
 @given(
-    name=st.sampled_from(list(SOURCES)), smooth=st.booleans(), row=st.integers(0, 110), col=st.integers(0, 130),
-    height=st.integers(1, 120), width=st.integers(1, 140), at_once=st.sampled_from([2**18, 500, 17]),
+    name=st.sampled_from(list(SOURCES)), smooth=st.booleans(), row=st.integers(0, 110),
+    col=st.integers(0, 130),
+    height=st.integers(1, 120), width=st.integers(1, 140), at_once=st.sampled_from([2**18, 500,
+    17]),
 )  # fmt: skip
 def test_a_pixel_does_not_depend_on_the_window(
     name: str, smooth: bool, row: int, col: int, height: int, width: int, at_once: int
 ) -> None:
     source = SOURCES[name]
-    stored, valid = noise(*source.shape, seed=1).astype("float64") / 3, noise(*source.shape, seed=2) > 40
+    stored, valid = (
+        noise(*source.shape, seed=1).astype("float64") / 3,
+        noise(*source.shape, seed=2) > 40,
+    )
     whole = resample(reader(stored, valid), source, UTM_33, UTM_33_WINDOW, "float64", smooth=smooth)
     window = Window(row, col, height, width) & UTM_33_WINDOW
     with pytest.MonkeyPatch.context() as patch:
@@ -141,11 +163,15 @@ def test_no_data_is_not_mixed_into_its_neighbours_and_nan_neither() -> None:
     stored = np.full((30, 35), 7.5)
     valid = noise(30, 35) > 60
     stored[~valid] = np.nan
-    found, data = resample(reader(stored, valid), SOURCES["coarse"], UTM_33, UTM_33_WINDOW, "float64", smooth=True)
+    found, data = resample(
+        reader(stored, valid), SOURCES["coarse"], UTM_33, UTM_33_WINDOW, "float64", smooth=True
+    )
     assert data.any()
     np.testing.assert_allclose(found[data], 7.5)
     assert not data[:1].any()  # the source begins 15 m further in
-    near, there = resample(reader(stored, valid), SOURCES["coarse"], UTM_33, UTM_33_WINDOW, "float64", smooth=False)
+    near, there = resample(
+        reader(stored, valid), SOURCES["coarse"], UTM_33, UTM_33_WINDOW, "float64", smooth=False
+    )
     assert np.array_equal(there, data)
     assert np.array_equal(np.isfinite(near[there]), np.ones(there.sum(), bool))
 

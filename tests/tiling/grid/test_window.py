@@ -5,11 +5,17 @@ from hypothesis import strategies as st
 
 from tiling.grid.window import Window
 
-windows = st.builds(Window, st.integers(-20, 20), st.integers(-20, 20), st.integers(0, 12), st.integers(0, 12))
+windows = st.builds(
+    Window, st.integers(-20, 20), st.integers(-20, 20), st.integers(0, 12), st.integers(0, 12)
+)
 
 
 def pixels(window: Window) -> set[tuple[int, int]]:
-    return {(r, c) for r in range(window.row, window.row_stop) for c in range(window.col, window.col_stop)}
+    return {
+        (r, c)
+        for r in range(window.row, window.row_stop)
+        for c in range(window.col, window.col_stop)
+    }
 
 
 @given(windows, windows)
@@ -23,7 +29,10 @@ def test_union_is_the_smallest_window_that_holds_both(a: Window, b: Window) -> N
     assert a in both
     assert b in both
     assert {both.row, both.col} == {min(a.row, b.row), min(a.col, b.col)}
-    assert (both.row_stop, both.col_stop) == (max(a.row_stop, b.row_stop), max(a.col_stop, b.col_stop))
+    assert (both.row_stop, both.col_stop) == (
+        max(a.row_stop, b.row_stop),
+        max(a.col_stop, b.col_stop),
+    )
 
 
 @given(windows, st.integers(1, 17))

@@ -17,13 +17,13 @@ from rasterio.io import MemoryFile
 from tests.tiling.rasters import noise, write
 from tiling.errors import InputError
 from tiling.io import drivers
-from tiling.io.access import ANYWHERE, Reach, check_reach, confined
+from tiling.io.access import ANYWHERE, AccessPolicy, check_access, restrict_access
 from tiling.io.datasets import open_dataset
 from tiling.io.drivers import driver_for
 from tiling.io.vector_files import read_frame
 from tiling.scene.from_files import open_scene
 
-NOBODY = Reach(hosts=())
+NOBODY = AccessPolicy(hosts=())
 
 
 def refusal(path: str | Path) -> str:
@@ -49,18 +49,27 @@ def test_the_formats_of_sources_are_told_by_content_and_read(tmp_path: Path, dri
 @pytest.mark.parametrize(
     ("driver", "mend"),
     [
-        ("PNG", "b.tif is a PNG picture, and only GeoTIFF, VRT, .* gdal_translate -a_srs EPSG:… -a_ullr"),
+        (
+            "PNG",
+            "b.tif is a PNG picture, and only GeoTIFF, VRT, .* "
+            "gdal_translate -a_srs EPSG:… -a_ullr",
+        ),
         ("JPEG", "b.tif is a JPEG picture, and only GeoTIFF, VRT"),
         ("AAIGrid", "b.tif is an ASCII grid, and only GeoTIFF, VRT, .* gdal_translate"),
         ("GPKG", "b.tif is a database such as a GeoPackage, and only GeoTIFF, VRT"),
         (
             "netCDF",
-            r"b.tif is a\S* .*netCDF\S* file, and only GeoTIFF, VRT, .* gdal_translate NETCDF:\S*b.tif:VARIABLE",
+            r"b.tif is a\S* .*netCDF\S* file, and only GeoTIFF, VRT, .* gdal_translate "
+            r"NETCDF:\S*b.tif:VARIABLE",
         ),
     ],
 )
-def test_other_formats_are_refused_by_name_whatever_they_are_called(tmp_path: Path, driver: str, mend: str) -> None:
-    rasterio.shutil.copy(write(tmp_path / "a.tif", noise(1, 64, 64)), tmp_path / "b.tif", driver=driver)
+def test_other_formats_are_refused_by_name_whatever_they_are_called(
+    tmp_path: Path, driver: str, mend: str
+) -> None:
+    rasterio.shutil.copy(
+        write(tmp_path / "a.tif", noise(1, 64, 64)), tmp_path / "b.tif", driver=driver
+    )
     with rasterio.open(tmp_path / "b.tif") as dataset:
         assert dataset.driver == driver  # GDAL would
     assert re.search(mend, refusal(tmp_path / "b.tif"))
@@ -75,7 +84,9 @@ def test_other_formats_are_refused_by_name_whatever_they_are_called(tmp_path: Pa
         ("LC09_L2SP_022049_MTL.txt", b"GROUP = X", "describes a Landsat product; give its folder"),
     ],
 )
-def test_what_comes_with_an_image_is_told_apart_from_it(tmp_path: Path, name: str, content: bytes, mend: str) -> None:
+def test_what_comes_with_an_image_is_told_apart_from_it(
+    tmp_path: Path, name: str, content: bytes, mend: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     assert re.search(mend, refusal(tmp_path / name))
 
@@ -108,25 +119,34 @@ def test_what_comes_with_an_image_is_told_apart_from_it(tmp_path: Path, name: st
 def test_ways_around_a_file_are_refused(path: str) -> None:
     sentence = refusal(path)
     assert path in sentence
-    assert any(word in sentence for word in ("virtual file", "neither a file nor an address", "names no host"))
+    assert any(
+        word in sentence
+        for word in ("virtual file", "neither a file nor an address", "names no host")
+    )
 
 
 def test_a_directory_inside_a_tiff_is_a_source(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", noise(1, 16, 16))
     with open_dataset(f"GTIFF_DIR:1:{path}") as dataset:
         assert dataset.shape == (16, 16)
-    with confined(Reach(roots=(tmp_path / "elsewhere",))), pytest.raises(InputError, match="outside the folders"):
+    with (
+        restrict_access(AccessPolicy(roots=(tmp_path / "elsewhere",))),
+        pytest.raises(InputError, match="outside the folders"),
+    ):
         open_dataset(f"GTIFF_DIR:1:{path}")
 
 
-def test_a_name_like_an_address_is_a_file_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_like_an_address_is_a_file_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "WMS:x.tif", noise(1, 16, 16))
     assert driver_for("WMS:x.tif") == "GTiff"
 
 
 def test_a_name_to_which_nothing_can_be_added_is_read(tmp_path: Path) -> None:
-    """What may lie beside a file has a longer name, and no file system takes one of more than 255 bytes."""
+    """What may lie beside a file has a longer name, and no file system takes one of more than 255
+    bytes."""
     for name in (f"{'x' * 251}.tif", "x" * 255):
         path = tmp_path / name
         write(path, noise(1, 16, 16))
@@ -139,7 +159,13 @@ def test_a_name_to_which_nothing_can_be_added_is_read(tmp_path: Path) -> None:
 
 
 def write_vrt(
-    folder: Path, band: str, *, kind: str = "", attributes: str = "", head: str = "", name: str = "a.vrt"
+    folder: Path,
+    band: str,
+    *,
+    kind: str = "",
+    attributes: str = "",
+    head: str = "",
+    name: str = "a.vrt",
 ) -> Path:
     (folder / name).write_text(
         f'{head}<VRTDataset rasterXSize="16" rasterYSize="16"{kind}><SRS>EPSG:32633</SRS>'
@@ -150,7 +176,10 @@ def write_vrt(
 
 
 def shown(source: object, relative: int = 1) -> str:
-    return f'<SimpleSource><SourceFilename relativeToVRT="{relative}">{source}</SourceFilename></SimpleSource>'
+    return (
+        "<SimpleSource><SourceFilename "
+        f'relativeToVRT="{relative}">{source}</SourceFilename></SimpleSource>'
+    )
 
 
 def test_a_vrt_shows_what_lies_beside_it(tmp_path: Path) -> None:
@@ -159,7 +188,11 @@ def test_a_vrt_shows_what_lies_beside_it(tmp_path: Path) -> None:
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "b.vrt").symlink_to(write_vrt(tmp_path, shown("a.tif")))
     nested = write_vrt(tmp_path, shown("a.vrt"), name="nested.vrt")
-    for one in (write_vrt(tmp_path, shown(path, 0), name="c.vrt"), tmp_path / "linked" / "b.vrt", nested):
+    for one in (
+        write_vrt(tmp_path, shown(path, 0), name="c.vrt"),
+        tmp_path / "linked" / "b.vrt",
+        nested,
+    ):
         with open_dataset(str(one)) as dataset:
             assert np.array_equal(dataset.read(), pixels)
 
@@ -174,7 +207,9 @@ def test_warped_and_pansharpened_views_are_read(tmp_path: Path) -> None:
 
 
 DERIVED = ' subClass="VRTDerivedRasterBand"'
-PYTHON = "<PixelFunctionLanguage>Python</PixelFunctionLanguage><PixelFunctionType>f</PixelFunctionType>"
+PYTHON = (
+    "<PixelFunctionLanguage>Python</PixelFunctionLanguage><PixelFunctionType>f</PixelFunctionType>"
+)
 CODE = "<PixelFunctionCode>open('{ran}', 'w')</PixelFunctionCode>"
 
 
@@ -191,7 +226,11 @@ def python_in_small_letters(folder: Path) -> Path:
 
 
 def python_in_attributes(folder: Path) -> Path:
-    return write_vrt(folder, "", attributes=f'{DERIVED} PixelFunctionLanguage="Python" PixelFunctionType="os.system"')
+    return write_vrt(
+        folder,
+        "",
+        attributes=f'{DERIVED} PixelFunctionLanguage="Python" PixelFunctionType="os.system"',
+    )
 
 
 def python_under_comments(folder: Path) -> Path:
@@ -221,7 +260,9 @@ def inside_a_name(folder: Path) -> Path:
 
 def entities(folder: Path) -> Path:
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
-    return write_vrt(folder, "<Description>&l9;</Description>", head=f'<!DOCTYPE x [<!ENTITY l0 "ha">{laughs}]>')
+    return write_vrt(
+        folder, "<Description>&l9;</Description>", head=f'<!DOCTYPE x [<!ENTITY l0 "ha">{laughs}]>'
+    )
 
 
 def file_entity(folder: Path) -> Path:
@@ -288,7 +329,10 @@ def test_roots_bound_what_is_opened_with_links_and_dots_followed(tmp_path: Path)
     inside, outside = tmp_path / "data", tmp_path / "private"
     inside.mkdir()
     outside.mkdir()
-    secret, plain = write(outside / "a.tif", noise(1, 16, 16)), write(inside / "a.tif", noise(1, 16, 16))
+    secret, plain = (
+        write(outside / "a.tif", noise(1, 16, 16)),
+        write(inside / "a.tif", noise(1, 16, 16)),
+    )
     (inside / "link.tif").symlink_to(secret)
     ways = [
         secret,
@@ -302,9 +346,13 @@ def test_roots_bound_what_is_opened_with_links_and_dots_followed(tmp_path: Path)
         write_vrt(inside, shown("../private/a.tif"), name="relative.vrt"),
         write_vrt(inside, shown("link.tif"), name="linked.vrt"),
         write_vrt(inside, f'<SimpleSource SourceFilename="{secret}"/>', name="attribute.vrt"),
-        write_vrt(inside, f"<simplesource><SOURCEFILENAME>{secret}</SOURCEFILENAME></simplesource>", name="case.vrt"),
+        write_vrt(
+            inside,
+            f"<simplesource><SOURCEFILENAME>{secret}</SOURCEFILENAME></simplesource>",
+            name="case.vrt",
+        ),
     ]
-    with confined(Reach(roots=(inside,))):
+    with restrict_access(AccessPolicy(roots=(inside,))):
         assert open_scene([plain]).height == 16
         for way in ways:
             assert "outside the folders that this server opens" in refusal(way), way
@@ -313,8 +361,8 @@ def test_roots_bound_what_is_opened_with_links_and_dots_followed(tmp_path: Path)
         with pytest.raises(InputError, match="outside the folders"):
             read_frame(outside / "a.gpkg")
         with pytest.raises(InputError, match="outside the folders"):
-            check_reach(str(tmp_path / "run"))
-    check_reach(str(tmp_path / "run"))  # and anywhere again
+            check_access(str(tmp_path / "run"))
+    check_access(str(tmp_path / "run"))  # and anywhere again
 
 
 def test_a_vrt_behind_a_link_is_read_beside_its_file(tmp_path: Path) -> None:
@@ -325,7 +373,7 @@ def test_a_vrt_behind_a_link_is_read_beside_its_file(tmp_path: Path) -> None:
     write(data / "private" / "a.tif", noise(1, 16, 16))  # where the link alone would lead
     link = data / "far" / "off" / "a.vrt"
     link.symlink_to(write_vrt(data / "real", shown("../../private/a.tif")))
-    with confined(Reach(roots=(data,))):
+    with restrict_access(AccessPolicy(roots=(data,))):
         assert "outside the folders" in refusal(link)
 
 
@@ -338,26 +386,32 @@ def test_where_a_vrt_does_not_plainly_say_relative_to_what_both_must_hold(
     for folder in (data / "private", private / "data", data / "deep"):
         folder.mkdir(parents=True)
     source = (
-        f'<SimpleSource><SourceFilename relativeToVRT="{relative}">../private/a.tif</SourceFilename></SimpleSource>'
+        "<SimpleSource><SourceFilename "
+        f'relativeToVRT="{relative}">../private/a.tif</SourceFilename></SimpleSource>'
     )
     of_vrt, of_process = write_vrt(data, source), write_vrt(data / "deep", source)
-    with confined(Reach(roots=(data,))):
+    with restrict_access(AccessPolicy(roots=(data,))):
         monkeypatch.chdir(data / "deep")  # from here it is data/private/a.tif
         assert "outside the folders" in refusal(of_vrt)
-        monkeypatch.chdir(private)  # from here private/private/a.tif, from the VRT data/private/a.tif
+        monkeypatch.chdir(
+            private
+        )  # from here private/private/a.tif, from the VRT data/private/a.tif
         assert "outside the folders" in refusal(of_process)
 
 
 @pytest.mark.parametrize(
-    "option", ["DEM", "dem", "RPC_DEM", "X_DATASET", "Y_DATASET", "OVERVIEW_FILE", "mask_overview_file"]
+    "option",
+    ["DEM", "dem", "RPC_DEM", "X_DATASET", "Y_DATASET", "OVERVIEW_FILE", "mask_overview_file"],
 )
 @pytest.mark.parametrize("attribute", ["name", "key"])
-def test_options_that_name_a_file_are_within_reach_too(tmp_path: Path, option: str, attribute: str) -> None:
+def test_options_that_name_a_file_are_within_reach_too(
+    tmp_path: Path, option: str, attribute: str
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     secret = write(tmp_path / "secret.tif", noise(1, 16, 16))
     vrt = write_vrt(data, f'<Option {attribute}="{option}">{secret}</Option>')
-    with confined(Reach(roots=(data,))):
+    with restrict_access(AccessPolicy(roots=(data,))):
         assert "outside the folders" in refusal(vrt)
 
 
@@ -365,12 +419,14 @@ def test_a_root_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "disk")
     write(tmp_path / "disk" / "a.tif", noise(1, 16, 16))
-    with confined(Reach(roots=(tmp_path / "data",))):
+    with restrict_access(AccessPolicy(roots=(tmp_path / "data",))):
         assert open_scene([str(tmp_path / "data" / "a.tif")]).height == 16
-        check_reach(str(tmp_path / "data" / "run"))
+        check_access(str(tmp_path / "data" / "run"))
 
 
-def test_a_vrt_too_long_to_be_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vrt_too_long_to_be_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "a.tif", noise(1, 16, 16))
     path = write_vrt(tmp_path, shown("a.tif"))
     monkeypatch.setattr(drivers, "_LARGEST_VRT", path.stat().st_size)
@@ -404,7 +460,8 @@ def listener() -> Iterator[tuple[str, list[str]]]:
 def overviews_elsewhere(folder: Path, host: str) -> Path:
     path = write(folder / "o.tif", noise(1, 64, 64))
     Path(path + ".aux.xml").write_text(
-        f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">/vsicurl/http://{host}/o.ovr</MDI></Metadata>'
+        '<PAMDataset><Metadata domain="OVERVIEWS"><MDI '
+        f'key="OVERVIEW_FILE">/vsicurl/http://{host}/o.ovr</MDI></Metadata>'
         "</PAMDataset>"
     )
     return Path(path)
@@ -424,14 +481,20 @@ def test_a_host_out_of_reach_is_never_asked(
     tmp_path: Path, listener: tuple[str, list[str]], draw: Callable[[Path, str], Any]
 ) -> None:
     host, asked = listener
-    with confined(NOBODY), pytest.raises(InputError, match=r"lies on 127\.0\.0\.1, and this server opens files of"):
+    with (
+        restrict_access(NOBODY),
+        pytest.raises(InputError, match=r"lies on 127\.0\.0\.1, and this server opens files of"),
+    ):
         open_scene([str(draw(tmp_path, host))])
     assert asked == []
 
 
 def test_a_host_in_reach_is_asked(listener: tuple[str, list[str]]) -> None:
     host, asked = listener
-    with confined(Reach(hosts=("127.0.0.1",))), pytest.raises(InputError, match="does not exist"):
+    with (
+        restrict_access(AccessPolicy(hosts=("127.0.0.1",))),
+        pytest.raises(InputError, match="does not exist"),
+    ):
         open_dataset(f"http://{host}/a.tif")
     assert asked
 
@@ -449,11 +512,11 @@ def test_a_host_in_reach_is_asked(listener: tuple[str, list[str]]) -> None:
     ],
 )
 def test_hosts_and_buckets_are_named_apart(path: str, allowed: str) -> None:
-    Reach(hosts=(allowed,)).check(path)
+    AccessPolicy(hosts=(allowed,)).check(path)
     ANYWHERE.check(path)
     for other in ((), ("example.org",), ("s3://other",), (f"{allowed}.evil.org",)):
         with pytest.raises(InputError, match="this server opens files of"):
-            Reach(hosts=other).check(path)
+            AccessPolicy(hosts=other).check(path)
 
 
 # Vector files
@@ -468,13 +531,16 @@ def test_a_vector_file_that_names_others_is_refused(tmp_path: Path) -> None:
         ("a.geojson", "<OGRVRTDataSource></OGRVRTDataSource>"),
         (
             "a.gml",
-            "<?xml version='1.0'?><FeatureCollection xmlns:gml='http://www.opengis.net/gml'></FeatureCollection>",
+            "<?xml version='1.0'?><FeatureCollection "
+            "xmlns:gml='http://www.opengis.net/gml'></FeatureCollection>",
         ),
         ("a.zip", "PK\x03\x04"),
     ]
     for name, text in shapes:
         (tmp_path / name).write_text(text)
-        with pytest.raises(InputError, match="cannot be read as a vector file: it is no GeoPackage"):
+        with pytest.raises(
+            InputError, match="cannot be read as a vector file: it is no GeoPackage"
+        ):
             read_frame(tmp_path / name)
     with pytest.raises(InputError, match="Is a directory"):
         read_frame(tmp_path)
@@ -485,7 +551,9 @@ def test_vector_files_are_read(tmp_path: Path, name: str) -> None:
     import geopandas
     import shapely
 
-    frame = geopandas.GeoDataFrame({"Name": ["one"]}, geometry=[shapely.box(13, 50, 14, 51)], crs="EPSG:4326")
+    frame = geopandas.GeoDataFrame(
+        {"Name": ["one"]}, geometry=[shapely.box(13, 50, 14, 51)], crs="EPSG:4326"
+    )
     if name.endswith("parquet"):
         frame.to_parquet(tmp_path / name)
     else:
@@ -503,7 +571,7 @@ def test_a_reach_is_that_of_all_threads(tmp_path: Path) -> None:
         except InputError as mistake:
             found.append(str(mistake))
 
-    with confined(Reach(roots=(tmp_path / "elsewhere",))):
+    with restrict_access(AccessPolicy(roots=(tmp_path / "elsewhere",))):
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
@@ -512,7 +580,8 @@ def test_a_reach_is_that_of_all_threads(tmp_path: Path) -> None:
 
 
 def test_a_file_in_memory_is_a_geotiff_whatever_it_holds(tmp_path: Path) -> None:
-    """Parts of a run come from stores as bytes, and GDAL would take them for what they say they are."""
+    """Parts of a run come from stores as bytes, and GDAL would take them for what they say they
+    are."""
     raw = raw_bytes(tmp_path)
     with MemoryFile(raw.read_bytes()) as memory:
         assert "is not a raster that GDAL can read" in refusal(Path(memory.name))

@@ -19,7 +19,9 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_bytes(tmp_path / "a", b"first")
 
     def full(_: int) -> None:
@@ -49,5 +51,7 @@ def test_the_scratch_folder_is_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     place.rmdir()
     (tmp_path / "elsewhere").mkdir()
     place.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="somebody else's; name a folder of your own in LANDWEAVE_SCRATCH"):
+    with pytest.raises(
+        InputError, match="somebody else's; name a folder of your own in LANDWEAVE_SCRATCH"
+    ):
         own_scratch()

@@ -33,13 +33,29 @@ with rasterio.open(sys.argv[1]) as source:
 """
 
 
-@pytest.mark.parametrize(("said", "least", "most"), [({}, 0, 100), ({"GDAL_CACHEMAX": "400"}, 150, 300)])
-def test_gdal_keeps_little_unless_someone_says_so(tmp_path: Path, said: dict[str, str], least: int, most: int) -> None:
+@pytest.mark.parametrize(
+    ("said", "least", "most"), [({}, 0, 100), ({"GDAL_CACHEMAX": "400"}, 150, 300)]
+)
+def test_gdal_keeps_little_unless_someone_says_so(
+    tmp_path: Path, said: dict[str, str], least: int, most: int
+) -> None:
     size = {"height": 12_800, "width": 16_384, "count": 1, "dtype": "uint8"}  # 200 MiB
-    tiled = {"tiled": True, "blockxsize": 512, "blockysize": 512, "sparse_ok": True, "compress": "DEFLATE"}
-    with rasterio.open(tmp_path / "empty.tif", "w", driver="GTiff", transform=NORTH_UP, **size, **tiled):
+    tiled = {
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "sparse_ok": True,
+        "compress": "DEFLATE",
+    }
+    with rasterio.open(
+        tmp_path / "empty.tif", "w", driver="GTiff", transform=NORTH_UP, **size, **tiled
+    ):
         pass
-    environment = {name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"} | said
+    environment = {
+        name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"
+    } | said
     command = [sys.executable, "-c", READ, str(tmp_path / "empty.tif")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=True)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=True
+    )
     assert least <= int(done.stdout) / 2**10 <= most

@@ -17,7 +17,7 @@ import rasterio.shutil
 
 from tests.scenes import draw_scene
 from tests.web import serving_in_part
-from tiling.errors import Away, InputError
+from tiling.errors import InputError, RemoteUnavailable
 from tiling.grid.window import Window
 from tiling.io import datasets, remote, remote_cache
 from tiling.scene.from_files import open_scene
@@ -31,11 +31,13 @@ def test_blocks_that_do_not_come_are_an_error_however_many_threads_decode(
     monkeypatch.setattr(remote_cache, "SMALL", 0)
     monkeypatch.setattr(datasets, "BACKOFF", 0.0)
     drawn, scene = draw_scene(tmp_path / "drawn.tif", 512, 512), tmp_path / "scene.tif"
-    rasterio.shutil.copy(drawn, scene, driver="COG", compress="none", overviews="none", blocksize=128)
+    rasterio.shutil.copy(
+        drawn, scene, driver="COG", compress="none", overviews="none", blocksize=128
+    )
     whole = open_scene([str(scene)]).read(Window(0, 0, 512, 512), ("red",))
     with serving_in_part(scene, scene.stat().st_size // 2) as (url, back):
         served = open_scene([url])
-        with pytest.raises(Away, match="cannot be read in rows 256–511"):
+        with pytest.raises(RemoteUnavailable, match="cannot be read in rows 256–511"):
             served.read(Window(256, 0, 256, 512), ("red",))
         back.set()
         found = served.read(Window(0, 0, 512, 512), ("red",))
@@ -43,7 +45,7 @@ def test_blocks_that_do_not_come_are_an_error_however_many_threads_decode(
     assert np.array_equal(found["valid"].values, whole["valid"].values)
 
 
-# ------------------------------------------------------------------------------------------------------------- requests
+# ----------------------------------------------------------------------------------------- requests
 
 
 Asked = list[dict[str, str]]
@@ -85,7 +87,7 @@ def test_user_and_password_stay_with_the_host_they_are_for() -> None:
         answering(lambda request, _: say(request, 200, b"{}")) as (other, asked_there),
         answering(lambda request, _: say(request, 302, Location=f"{other}/b")) as (url, asked),
     ):
-        assert remote.document(f"{url.replace('//', '//me:secret@')}/a", 100) == b"{}"
+        assert remote.fetch_document(f"{url.replace('//', '//me:secret@')}/a", 100) == b"{}"
     assert asked[0]["Authorization"].startswith("Basic ")
     assert "Authorization" not in asked_there[0]
 
@@ -97,10 +99,10 @@ def test_what_may_pass_is_asked_again_and_what_stays_is_not(
     monkeypatch.setattr(remote, "BACKOFF", 0.0)
     with answering(lambda request, n: say(request, code if n == 1 else 200, b"{}")) as (url, asked):
         if times == 2:
-            assert remote.document(f"{url}/a", 100) == b"{}"
+            assert remote.fetch_document(f"{url}/a", 100) == b"{}"
         else:
             with pytest.raises(InputError):
-                remote.document(f"{url}/a", 100)
+                remote.fetch_document(f"{url}/a", 100)
     assert len(asked) == times
 
 
@@ -108,7 +110,10 @@ def test_a_page_without_an_etag_is_known_by_when_it_was_changed() -> None:
     when = "Wed, 21 Oct 2026 07:28:00 GMT"
     with answering(lambda request, _: say(request, 200, b"x", Last_Modified=when)) as (url, _):
         assert remote.identity(f"{url}/a.tif")["etag"] == when
-    with answering(lambda request, _: say(request, 200, b"x", Last_Modified=when, ETag='"1"')) as (url, _):
+    with answering(lambda request, _: say(request, 200, b"x", Last_Modified=when, ETag='"1"')) as (
+        url,
+        _,
+    ):
         assert remote.identity(f"{url}/a.tif")["etag"] == '"1"'
 
 
@@ -122,13 +127,16 @@ def test_of_a_document_that_is_too_long_no_more_is_read_than_tells_so() -> None:
             request.wfile.write(bytes(2**20))
             sent.append(1)
 
-    with answering(pour) as (url, _), pytest.raises(InputError, match="more than 1 MiB, too much for a document"):
-        remote.document(f"{url}/endless", 2**20)
+    with (
+        answering(pour) as (url, _),
+        pytest.raises(InputError, match="more than 1 MiB, too much for a document"),
+    ):
+        remote.fetch_document(f"{url}/endless", 2**20)
     assert len(sent) < 100
     with answering(lambda request, _: say(request, 200, bytes(100))) as (url, _):
-        assert len(remote.document(f"{url}/a", 100)) == 100
+        assert len(remote.fetch_document(f"{url}/a", 100)) == 100
         with pytest.raises(InputError, match="too much"):
-            remote.document(f"{url}/a", 99)
+            remote.fetch_document(f"{url}/a", 99)
 
 
 def test_an_object_too_long_for_a_document_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +148,7 @@ def test_an_object_too_long_for_a_document_is_not_fetched(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(obstore, "get", lambda *_: Found())
     with pytest.raises(InputError, match="too much for a document"):
-        remote.document("s3://bucket/a.json", 100)
+        remote.fetch_document("s3://bucket/a.json", 100)
 
 
 def test_errors_of_a_store_do_not_carry_what_was_signed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +157,10 @@ def test_errors_of_a_store_do_not_carry_what_was_signed(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(obstore, "head", signed)
     monkeypatch.setattr(obstore, "get", signed)
-    for ask in (lambda: remote.identity("s3://bucket/a.tif"), lambda: remote.document("s3://bucket/a.json", 9)):
+    for ask in (
+        lambda: remote.identity("s3://bucket/a.tif"),
+        lambda: remote.fetch_document("s3://bucket/a.json", 9),
+    ):
         with pytest.raises(InputError) as caught:
             ask()
         assert "abcdef" not in "".join(traceback.format_exception(caught.value))

@@ -1,4 +1,5 @@
-"""Copies of remote files: fetched once by all processes of a machine, and never anything but the file."""
+"""Copies of remote files: fetched once by all processes of a machine, and never anything but the
+file."""
 
 from __future__ import annotations
 
@@ -23,12 +24,12 @@ import pytest
 
 from tests.ranges import Ranges, ranges
 from tests.scenes import draw_scene
-from tiling.errors import Away, InputError
+from tiling.errors import InputError, RemoteUnavailable
 from tiling.io import remote, remote_cache
-from tiling.io.access import Reach, confined
+from tiling.io.access import AccessPolicy, restrict_access
 from tiling.io.datasets import copies_kept, open_dataset
 from tiling.io.remote import identity
-from tiling.io.remote_cache import copy_of, fetched
+from tiling.io.remote_cache import cached_copy, fetch_whole
 from tiling.scene.from_files import open_scene
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -54,63 +55,83 @@ def served(tmp_path: Path) -> Iterator[tuple[Ranges, str]]:
 
 
 def process(program: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True
+    )
 
 
-def test_a_file_is_fetched_once_by_all_threads_and_processes(served: tuple[Ranges, str], scratch: Path) -> None:
+def test_a_file_is_fetched_once_by_all_threads_and_processes(
+    served: tuple[Ranges, str], scratch: Path
+) -> None:
     server, url = served
     server.pause = 0.1
-    program = "import sys; from tiling.io.remote_cache import fetched; print(fetched(sys.argv[1], 2**20)); input()"
+    program = (
+        "import sys; from tiling.io.remote_cache import fetch_whole; "
+        "print(fetch_whole(sys.argv[1], 2**20)); input()"
+    )
     others = [
-        subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", program, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
     ]
     with ThreadPoolExecutor(4) as pool:
-        found = set(pool.map(lambda _: fetched(url, 2**20), range(4)))
+        found = set(pool.map(lambda _: fetch_whole(url, 2**20), range(4)))
     said = {other.stdout.readline().strip() for other in others if other.stdout}
     (copy,) = found
     assert copy is not None
     assert said == {str(copy)}
     assert copy.read_bytes() == CONTENT
-    assert len(CONTENT) <= server.served < len(CONTENT) + 100  # who they are was asked by each process
+    assert (
+        len(CONTENT) <= server.served < len(CONTENT) + 100
+    )  # who they are was asked by each process
     for other in others:
         other.communicate("\n")
     assert {path.name for path in scratch.iterdir()} <= {copy.name}  # of whoever ended
-    remote_cache.drop(remote_cache.made())
+    remote_cache.evict(remote_cache.cached_files())
     assert not list(scratch.iterdir())
 
 
 def test_copies_are_a_persons_own(served: tuple[Ranges, str], scratch: Path) -> None:
     scratch.parent.mkdir(parents=True)
     scratch.parent.chmod(0o777)
-    copy = fetched(served[1], 2**20)
+    copy = fetch_whole(served[1], 2**20)
     assert copy is not None
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (scratch.parent, scratch, copy)] == [0o700, 0o700, 0o600]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (scratch.parent, scratch, copy)] == [
+        0o700,
+        0o700,
+        0o600,
+    ]
 
 
 def test_a_scratch_folder_of_somebody_else_holds_no_copy(
     served: tuple[Ranges, str], scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = served[1]
-    copy = fetched(url, 2**20)
+    copy = fetch_whole(url, 2**20)
     assert copy is not None
     elsewhere = scratch.parent.rename(scratch.parent.with_name("elsewhere"))
     scratch.parent.symlink_to(elsewhere)
-    assert copy_of(url) is None
-    assert fetched(url, 2**20) is None
+    assert cached_copy(url) is None
+    assert fetch_whole(url, 2**20) is None
     scratch.parent.unlink()
     elsewhere.rename(scratch.parent)
-    assert copy_of(url) == copy
+    assert cached_copy(url) == copy
     copy.rename(scratch / "other")
     copy.symlink_to("other")
-    assert copy_of(url) is None
+    assert cached_copy(url) is None
 
 
-def test_what_may_have_changed_unseen_and_what_is_large_is_not_copied(served: tuple[Ranges, str]) -> None:
+def test_what_may_have_changed_unseen_and_what_is_large_is_not_copied(
+    served: tuple[Ranges, str],
+) -> None:
     server, url = served
-    assert fetched(url, len(CONTENT) - 1) is None
+    assert fetch_whole(url, len(CONTENT) - 1) is None
     remote._seen[url]["etag"] = None
-    assert fetched(url, 2**20) is None
+    assert fetch_whole(url, 2**20) is None
     assert server.served < 100
 
 
@@ -119,10 +140,10 @@ def test_a_file_overwritten_under_way_is_no_copy(served: tuple[Ranges, str], scr
     identity(url)
     server.tag = "another"
     with pytest.raises(InputError, match=r"a\.bin was overwritten while it was read; start again"):
-        fetched(url, 2**20)
+        fetch_whole(url, 2**20)
     assert not list(scratch.iterdir())
     identity(url)
-    assert fetched(url, 2**20) is not None
+    assert fetch_whole(url, 2**20) is not None
 
 
 def test_a_copy_is_not_put_together_of_two_versions(
@@ -141,7 +162,7 @@ def test_a_copy_is_not_put_together_of_two_versions(
     monkeypatch.setattr(remote_cache, "read_range", and_overwritten)
     monkeypatch.setattr(remote_cache, "AT_ONCE", 1)
     with pytest.raises(InputError, match="was overwritten while it was read"):
-        fetched(url, 2**20)
+        fetch_whole(url, 2**20)
     assert len(pieces) == 1
     assert not list(scratch.iterdir())
 
@@ -154,20 +175,21 @@ def test_a_server_that_fails_now_and_then_costs_time_and_no_byte(
     monkeypatch.setattr(remote, "BACKOFF", 0.001)
     (tmp_path / "a.bin").write_bytes(CONTENT)
     with ranges(tmp_path, busy=0.3) as server:
-        copy = fetched(f"{server.address}/a.bin", 2**20)
+        copy = fetch_whole(f"{server.address}/a.bin", 2**20)
         assert copy is not None
         assert copy.read_bytes() == CONTENT
         server.tag, server.busy = "another", 1.0
         url = f"{server.address}/a.bin"
         remote._seen[url] = {"size": len(CONTENT), "etag": '"another"'}
-        with pytest.raises(Away, match=r"a\.bin does not answer \(HTTP Error 503"):
-            fetched(url, 2**20)
+        with pytest.raises(RemoteUnavailable, match=r"a\.bin does not answer \(HTTP Error 503"):
+            fetch_whole(url, 2**20)
     assert {path.name for path in scratch.iterdir()} == {copy.name}
 
 
 @pytest.fixture
 def short() -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that ends half of its answers too soon, and the ranges it was asked for."""
+    """The address of a server that ends half of its answers too soon, and the ranges it was asked
+    for."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -191,7 +213,10 @@ def short() -> Iterator[tuple[str, list[str]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{hashlib.sha256(os.urandom(9)).hexdigest()}.bin", asked
+        yield (
+            f"http://127.0.0.1:{server.server_port}/{hashlib.sha256(os.urandom(9)).hexdigest()}.bin",
+            asked,
+        )
         server.shutdown()
 
 
@@ -201,7 +226,7 @@ def test_a_body_that_ends_too_soon_is_asked_for_again(
     monkeypatch.setattr(remote, "ATTEMPTS", 12)
     monkeypatch.setattr(remote, "BACKOFF", 0.001)
     url, asked = short
-    copy = fetched(url, 2**20)
+    copy = fetch_whole(url, 2**20)
     assert copy is not None
     assert copy.read_bytes() == CONTENT
     assert len(asked) > 1 + 4
@@ -220,7 +245,9 @@ copies.fetched(sys.argv[1], 2**20)
 """
 
 
-def test_a_killed_process_leaves_no_lock_and_no_copy(served: tuple[Ranges, str], scratch: Path) -> None:
+def test_a_killed_process_leaves_no_lock_and_no_copy(
+    served: tuple[Ranges, str], scratch: Path
+) -> None:
     other = process(KILLED, served[1])
     assert other.communicate()[0] == "under way\n"
     assert other.returncode == -signal.SIGKILL
@@ -228,7 +255,7 @@ def test_a_killed_process_leaves_no_lock_and_no_copy(served: tuple[Ranges, str],
     assert left.suffix == ".part"
     assert left.stat().st_size == len(CONTENT)
     left.write_bytes(b"?" * 2 * len(CONTENT))  # whatever it holds
-    copy = fetched(served[1], 2**20)
+    copy = fetch_whole(served[1], 2**20)
     assert copy is not None
     assert copy.read_bytes() == CONTENT
     assert list(scratch.iterdir()) == [copy]
@@ -236,10 +263,14 @@ def test_a_killed_process_leaves_no_lock_and_no_copy(served: tuple[Ranges, str],
 
 def test_leftovers_of_yesterday_are_removed(served: tuple[Ranges, str], scratch: Path) -> None:
     scratch.mkdir(parents=True)
-    for name, age in (("old", remote_cache.OLD + 60), ("old.part", remote_cache.OLD + 60), ("young", 60)):
+    for name, age in (
+        ("old", remote_cache.OLD + 60),
+        ("old.part", remote_cache.OLD + 60),
+        ("young", 60),
+    ):
         (scratch / name).touch()
         os.utime(scratch / name, (time.time() - age,) * 2)
-    copy = fetched(served[1], 2**20)
+    copy = fetch_whole(served[1], 2**20)
     assert copy is not None
     assert {path.name for path in scratch.iterdir()} == {"young", copy.name}
 
@@ -260,10 +291,16 @@ def test_on_a_full_disk_a_file_is_read_in_ranges(
     else:
         monkeypatch.setattr(os, "pwrite", full)
     with ranges(tmp_path) as server:
-        program = "import sys, tests.tiling.io.test_remote_cache as here; here.read_one(*sys.argv[1:])"
+        program = (
+            "import sys, tests.tiling.io.test_remote_cache as here; here.read_one(*sys.argv[1:])"
+        )
         reader = process(program, f"{server.address}/a.tif", when, str(drawn.stat().st_size))
         said, _ = reader.communicate()
-    assert said == f"{expected.read(expected.window, ['red', 'nir'])['pixels'].values.tobytes().hex()} no copy\n"
+    assert (
+        said
+        == f"{expected.read(expected.window, ['red', 'nir'])['pixels'].values.tobytes().hex()} no "
+        "copy\n"
+    )
     assert not [path for path in scratch.glob("*") if path.stat().st_size]
 
 
@@ -276,19 +313,19 @@ def read_one(url: str, when: str, size: str) -> None:
         os.pwrite = full
     scene = open_scene([url])
     pixels = scene.read(scene.window, ["red", "nir"])["pixels"].values
-    print(pixels.tobytes().hex(), copy_of(url) or "no copy")
+    print(pixels.tobytes().hex(), cached_copy(url) or "no copy")
 
 
 READER = """
 import sys
-from tiling.io.remote_cache import copy_of
+from tiling.io.remote_cache import cached_copy
 from tiling.scene.from_files import open_scene
 
 url = sys.argv[1]
 scene = open_scene([url])
 for line in sys.stdin:
     try:
-        print(scene.read(scene.window, ["red"])["pixels"].values.sum(), copy_of(url) is not None, flush=True)
+        print(scene.read(scene.window, ["red"])["pixels"].values.sum(), cached_copy(url) is not None, flush=True)
     except Exception as error:
         print(str(error), flush=True)
 """
@@ -351,11 +388,14 @@ def test_a_host_out_of_reach_is_not_read_from_a_copy(tmp_path: Path) -> None:
     draw_scene(tmp_path / "a.tif", 64, 64)
     with ranges(tmp_path) as server:
         url = f"{server.address}/a.tif"
-        copy = fetched(url, remote_cache.SMALL)
+        copy = fetch_whole(url, remote_cache.SMALL)
         assert copy is not None
         with open_dataset(url) as dataset:
             assert dataset.name == str(copy)
-        with confined(Reach(hosts=())), pytest.raises(InputError, match=r"lies on 127\.0\.0\.1, and this server opens"):
+        with (
+            restrict_access(AccessPolicy(hosts=())),
+            pytest.raises(InputError, match=r"lies on 127\.0\.0\.1, and this server opens"),
+        ):
             open_dataset(url)
 
 
@@ -363,7 +403,9 @@ def test_what_is_wrong_with_a_copy_is_said_of_the_file(tmp_path: Path, scratch: 
     (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(100))
     with ranges(tmp_path) as server:
         url = f"{server.address}/a.tif"
-        with pytest.raises(InputError, match=r"/a\.tif is not a raster that GDAL can read") as caught:
+        with pytest.raises(
+            InputError, match=r"/a\.tif is not a raster that GDAL can read"
+        ) as caught:
             open_dataset(url)
     assert str(scratch) not in str(caught.value)
     assert not any(copy.name in str(caught.value) for copy in scratch.iterdir())
@@ -374,7 +416,7 @@ def test_a_signature_is_part_of_no_name(tmp_path: Path, scratch: Path) -> None:
     for signature in ("one", "two"):
         url = f"https://host/a.tif?X-Amz-Signature={signature}&version=1"
         remote._seen[url] = {"size": 5, "etag": '"tag"'}
-        places.append(remote_cache._place(url, remote.known(url)))
+        places.append(remote_cache._place(url, remote.last_identity(url)))
     assert places[0] == places[1]
     remote._seen[url] = {"size": 5, "etag": '"other"'}
-    assert remote_cache._place(url, remote.known(url)) != places[0]
+    assert remote_cache._place(url, remote.last_identity(url)) != places[0]

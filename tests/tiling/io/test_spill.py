@@ -1,4 +1,5 @@
-"""Facts about rows on disk: every bucket holds its own, whoever wrote them and in however many files."""
+"""Facts about rows on disk: every bucket holds its own, whoever wrote them and in however many
+files."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import pytest
 
 from tiling.io.spill import (
     bucket_of,
+    bucket_starts,
     by_bucket,
-    divided,
     fetch,
     load_arrays,
     read_together,
@@ -23,7 +24,7 @@ from tiling.io.spill import (
 @pytest.mark.parametrize("capacity", [1, 2, 60, 1000])
 def test_buckets_partition_the_rows(tmp_path: Path, capacity: int) -> None:
     keys = np.random.default_rng(0).integers(0, 2**40, 500)
-    cuts = divided(np.sort(keys), np.ones(500, np.int64), capacity)
+    cuts = bucket_starts(np.sort(keys), np.ones(500, np.int64), capacity)
     files = [
         spill(tmp_path / f"{i}.npy", np.stack([part, part + 1], axis=1), bucket_of(part, cuts))
         for i, part in enumerate(np.split(keys, [0, 3, 200]))
@@ -49,7 +50,7 @@ def test_buckets_are_few_and_none_holds_more_than_its_capacity_and_its_heaviest_
     for _ in range(50):
         keys = np.unique(rng.integers(0, 10**6, 300))
         weights = rng.integers(0, 20, keys.size) ** 3
-        held = bucket_of(keys, divided(keys, weights, 5000))
+        held = bucket_of(keys, bucket_starts(keys, weights, 5000))
         assert (np.diff(held) >= 0).all()
         for bucket in np.unique(held):
             inside = weights[held == bucket]
@@ -68,7 +69,12 @@ def test_arrays_come_back_and_nothing_else_is_left(tmp_path: Path) -> None:
 
 
 def test_small_arrays_lie_together_and_come_back_one_by_one(tmp_path: Path) -> None:
-    arrays = [np.arange(3, dtype=np.uint8), np.empty(0, np.int32), np.array([-(2**40)]), np.array([True, False])]
+    arrays = [
+        np.arange(3, dtype=np.uint8),
+        np.empty(0, np.int32),
+        np.array([-(2**40)]),
+        np.array([True, False]),
+    ]
     write_together(tmp_path / "a.npy", arrays)
     found = read_together(tmp_path / "a.npy")
     assert [array.tolist() for array in found] == [[0, 1, 2], [], [-(2**40)], [1, 0]]

@@ -16,7 +16,7 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.labels.base import Labels
 from tiling.labels.open_labels import open_labels
-from tiling.labels.splits import TEST, TRAIN, VALIDATION, split_labels, stratified
+from tiling.labels.splits import TEST, TRAIN, VALIDATION, split_labels, stratify
 
 WHOLE = Window.of_shape(40, 60)
 
@@ -24,7 +24,11 @@ WHOLE = Window.of_shape(40, 60)
 @pytest.fixture
 def labels(tmp_path: Path) -> Labels:
     rng = np.random.default_rng(3)
-    codes = rng.choice(np.array([1, 1, 1, 1, 2, 2, 3], np.uint8), (5, 8)).repeat(8, 0).repeat(8, 1)[:, :60]
+    codes = (
+        rng.choice(np.array([1, 1, 1, 1, 2, 2, 3], np.uint8), (5, 8))
+        .repeat(8, 0)
+        .repeat(8, 1)[:, :60]
+    )
     return open_labels(write_classes(tmp_path / "l.tif", codes), GRID)
 
 
@@ -64,12 +68,18 @@ def test_the_seed_alone_decides(labels: Labels) -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.lists(st.integers(0, 60), min_size=3, max_size=3), min_size=2, max_size=40), st.integers(0, 5))
+@given(
+    st.lists(st.lists(st.integers(0, 60), min_size=3, max_size=3), min_size=2, max_size=40),
+    st.integers(0, 5),
+)
 def test_stratified_keeps_its_promise(table: list[list[int]], seed: int) -> None:
     counts = {(0, n): np.array([0, *row] + [0] * 252) for n, row in enumerate(table) if any(row)}
-    held = stratified(counts, 0.2, seed)
+    held = stratify(counts, 0.2, seed)
     inside = np.sum([counts[unit] > 0 for unit in held] or [np.zeros(256, bool)], axis=0)
-    outside = np.sum([found > 0 for unit, found in counts.items() if unit not in held] or [np.zeros(256, bool)], axis=0)
+    outside = np.sum(
+        [found > 0 for unit, found in counts.items() if unit not in held] or [np.zeros(256, bool)],
+        axis=0,
+    )
     if not counts or len(counts) < 2:
         assert not held
         return
@@ -82,7 +92,7 @@ def test_stratified_keeps_its_promise(table: list[list[int]], seed: int) -> None
 def test_of_many_units_about_the_share_is_held() -> None:
     rng = np.random.default_rng(0)
     counts = {(0, n): np.array([0, *rng.integers(0, 100, 3)] + [0] * 252) for n in range(200)}
-    held = sum(counts[unit] for unit in stratified(counts, 0.2))
+    held = sum(counts[unit] for unit in stratify(counts, 0.2))
     assert np.allclose(held[1:4] / sum(counts.values())[1:4], 0.2, atol=0.02)
 
 
@@ -103,13 +113,23 @@ def test_few_polygons_are_split_whole_and_each_class_of_two_validates(tmp_path: 
 def test_real_polygons_validate_each_class_that_has_two(shared_data: Path) -> None:
     from tiling.scene.from_files import open_scene
 
-    scene = open_scene([str(shared_data / "landsat7_chiapas_polygons" / "LE70220491999322EDC01_stack.gtif")])
-    found = open_labels(shared_data / "landsat7_chiapas_polygons" / "training_data.shp", scene.geobox)
+    scene = open_scene(
+        [str(shared_data / "landsat7_chiapas_polygons" / "LE70220491999322EDC01_stack.gtif")]
+    )
+    found = open_labels(
+        shared_data / "landsat7_chiapas_polygons" / "training_data.shp", scene.geobox
+    )
     classes, part = split_labels([found]).scenes[0].read(scene.window)
-    assert set(np.unique(classes[part == VALIDATION])) == set(np.unique(classes[part == TRAIN])) == {1, 2, 3, 4, 5}
+    assert (
+        set(np.unique(classes[part == VALIDATION]))
+        == set(np.unique(classes[part == TRAIN]))
+        == {1, 2, 3, 4, 5}
+    )
 
 
-def test_a_given_raster_rules_and_validation_comes_out_of_its_training_part(tmp_path: Path, labels: Labels) -> None:
+def test_a_given_raster_rules_and_validation_comes_out_of_its_training_part(
+    tmp_path: Path, labels: Labels
+) -> None:
     given = np.zeros((40, 60), np.uint8)
     given[:, :36], given[:, 40:] = 1, 2
     path = write_classes(tmp_path / "split.tif", given)
@@ -117,7 +137,11 @@ def test_a_given_raster_rules_and_validation_comes_out_of_its_training_part(tmp_
     assert np.array_equal(part == TEST, given == 2)
     assert set(np.unique(part[given == 1])) == {0, TRAIN, VALIDATION}
     assert not part[given == 0].any()
-    _, other = split_labels([labels], str(path), values={"train": 2, "validation": 1}).scenes[0].read(WHOLE)
+    _, other = (
+        split_labels([labels], str(path), values={"train": 2, "validation": 1})
+        .scenes[0]
+        .read(WHOLE)
+    )
     assert np.array_equal(other, np.choose(given, [0, VALIDATION, TRAIN]))
 
 
@@ -166,17 +190,24 @@ def test_a_split_raster_has_one_band_and_a_place(tmp_path: Path, labels: Labels)
 def test_an_alpha_band_beside_the_split_says_where_it_holds(tmp_path: Path, labels: Labels) -> None:
     alpha = np.zeros((40, 60), np.uint8)
     alpha[:, :30] = 255
-    path = write_classes(tmp_path / "split.tif", np.ones((40, 60), np.uint8), second=alpha, ALPHA="YES")
+    path = write_classes(
+        tmp_path / "split.tif", np.ones((40, 60), np.uint8), second=alpha, ALPHA="YES"
+    )
     part = split_labels([labels], str(path)).scenes[0].parts(WHOLE)
     assert np.array_equal(part == TRAIN, alpha > 0)
 
 
 def test_split_values_name_parts_of_a_split_raster(tmp_path: Path, labels: Labels) -> None:
     path = write_classes(tmp_path / "split.tif", np.full((40, 60), 9, np.uint8))
-    with pytest.raises(InputError, match=r"--split-values tset=…: there is no such part; .* train, validation, test$"):
+    with pytest.raises(
+        InputError,
+        match=r"--split-values tset=…: there is no such part; .* train, validation, test$",
+    ):
         split_labels([labels], str(path), values={"train": 9, "tset": 18})
     for how in ("", "blocks"):
-        with pytest.raises(InputError, match=r"--split-values train=9: there is no split raster .* --split$"):
+        with pytest.raises(
+            InputError, match=r"--split-values train=9: there is no split raster .* --split$"
+        ):
             split_labels([labels], how, values={"train": 9})
 
 
@@ -187,6 +218,8 @@ def test_many_points_are_split_by_block(tmp_path: Path) -> None:
     rows, cols = rng.uniform(0, 40, 900), rng.uniform(0, 60, 900)
     points = [shapely.Point(GRID.affine @ (col, row)) for row, col in zip(rows, cols, strict=True)]
     path = tmp_path / "p.gpkg"
-    geopandas.GeoDataFrame({"label": (cols > 30).astype(int) + 1}, geometry=points, crs=UTM).to_file(path)
+    geopandas.GeoDataFrame(
+        {"label": (cols > 30).astype(int) + 1}, geometry=points, crs=UTM
+    ).to_file(path)
     splitting = split_labels([open_labels(path, GRID)])
     assert "blocks" in splitting.how

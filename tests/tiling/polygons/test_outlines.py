@@ -1,4 +1,5 @@
-"""Facts about outlines: rings close, however the pixels are cut into windows and whoever walks the lines."""
+"""Facts about outlines: rings close, however the pixels are cut into windows and whoever walks the
+lines."""
 
 from __future__ import annotations
 
@@ -15,13 +16,24 @@ from rasterio import features
 
 from tests.tiling.rasters import label
 from tiling.grid.window import Window
-from tiling.polygons.outlines import CLOSED, Lines, Rings, connect, find_lines, find_vertices, ragged
+from tiling.polygons.outlines import (
+    CLOSED,
+    Lines,
+    Rings,
+    connect,
+    find_lines,
+    find_vertices,
+    ragged_index,
+)
 from tiling.regions.components import OUTSIDE
 
 Array = npt.NDArray[Any]
 
 rasters = hnp.arrays(
-    np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 2), fill=st.nothing()
+    np.uint8,
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    elements=st.integers(0, 2),
+    fill=st.nothing(),
 )
 
 
@@ -40,7 +52,11 @@ def gathered(parts: list[Lines]) -> Lines:
     sizes = np.concatenate([np.diff(some) for some in offsets])
     rest = (np.concatenate(some) for some in (row, col, node))
     return Lines(
-        np.concatenate(region), np.concatenate(comes), np.concatenate(leaves), np.append(0, np.cumsum(sizes)), *rest
+        np.concatenate(region),
+        np.concatenate(comes),
+        np.concatenate(leaves),
+        np.append(0, np.cumsum(sizes)),
+        *rest,
     )
 
 
@@ -50,7 +66,9 @@ def test_rings_of_a_whole_raster_are_closed_and_are_gdals(classes: Array) -> Non
     assert (lines.comes == CLOSED).all()
     rings = connect(lines)
     xy = np.stack([rings.col, rings.row], axis=1).astype(float)
-    found = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
+    found = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)
+    )
     expected = features.shapes(around[1:-1, 1:-1], connectivity=4)
     by_label = {int(value): shapely.geometry.shape(outline) for outline, value in expected}
     assert shapely.is_valid(found).all()
@@ -72,7 +90,9 @@ def test_lines_of_windows_join_to_the_rings_of_the_whole(
             some = around[row : window.row_stop + 2, col : window.col_stop + 2]
             last = window.row_stop == height, window.col_stop == width
             parts.append(find_lines(some, window, shared, last=last))
-    assert sum(part.row.size for part in parts) == lines.row.size, "every vertex belongs to one window"
+    assert sum(part.row.size for part in parts) == lines.row.size, (
+        "every vertex belongs to one window"
+    )
     joined = connect(gathered(data.draw(st.permutations(parts))))
     assert same(joined, connect(lines))
 
@@ -102,7 +122,9 @@ def test_a_vertex_is_told_by_its_arms() -> None:
     around = np.pad(np.array([[0, 0], [1, 2]], np.int32), 1, constant_values=OUTSIDE)
     row, col, node, point, region, comes, leaves = find_vertices(around, Window(0, 0, 2, 2))
     middle = point == np.flatnonzero((row == 1) & (col == 1))[0]
-    turns = {r: (c, le) for r, c, le in zip(region[middle], comes[middle], leaves[middle], strict=True)}
+    turns = {
+        r: (c, le) for r, c, le in zip(region[middle], comes[middle], leaves[middle], strict=True)
+    }
     north, east, south, west = range(4)
     assert turns == {0: (west, east), 1: (south, west), 2: (east, south)}
     assert north not in leaves[middle]
@@ -110,4 +132,13 @@ def test_a_vertex_is_told_by_its_arms() -> None:
 
 
 def test_ragged_lists_the_members_of_groups() -> None:
-    assert ragged(np.array([0, 2, 2, 5]), np.array([2, 0, 1, 2])).tolist() == [2, 3, 4, 0, 1, 2, 3, 4]
+    assert ragged_index(np.array([0, 2, 2, 5]), np.array([2, 0, 1, 2])).tolist() == [
+        2,
+        3,
+        4,
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]

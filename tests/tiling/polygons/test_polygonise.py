@@ -51,16 +51,18 @@ def raster(
     height, width = values.shape
     profile = {"height": height, "width": width, "count": 1, "dtype": values.dtype}
     with MemoryFile(ext=".tif") as memory:
-        with memory.open(driver="GTiff", crs=crs, transform=transform, nodata=nodata, **profile) as out:
+        with memory.open(
+            driver="GTiff", crs=crs, transform=transform, nodata=nodata, **profile
+        ) as out:
             out.write(values, 1)
         yield memory.name
 
 
 def table(path: str | Path, **options: Any) -> pa.Table:
     """All polygons, by region."""
-    return pa.Table.from_batches(polygonise(path, **options), schema_of(options.get("measures", ()))).sort_by(
-        "region_id"
-    )
+    return pa.Table.from_batches(
+        polygonise(path, **options), schema_of(options.get("measures", ()))
+    ).sort_by("region_id")
 
 
 def geometries(found: pa.Table) -> Array:
@@ -68,12 +70,15 @@ def geometries(found: pa.Table) -> Array:
 
 
 def canonical(class_ids: Iterable[int], polygons: Array) -> list[tuple[int, bytes]]:
-    """Classes and polygons as sets of points: collinear vertices, order and starting points do not count."""
+    """Classes and polygons as sets of points: collinear vertices, order and starting points do not
+    count."""
     plain = shapely.to_wkb(shapely.normalize(shapely.simplify(polygons, 0)))
     return sorted(zip(map(int, class_ids), plain, strict=True))
 
 
-def by_gdal(classes: Array, nodata: int | None, transform: Affine = NORTH_UP) -> list[tuple[int, bytes]]:
+def by_gdal(
+    classes: Array, nodata: int | None, transform: Affine = NORTH_UP
+) -> list[tuple[int, bytes]]:
     mask = None if nodata is None else classes != nodata
     found = list(features.shapes(classes, mask=mask, connectivity=4, transform=transform))
     outlines = [shapely.geometry.shape(outline) for outline, _ in found]
@@ -107,7 +112,8 @@ def check(classes: Array, tile: int, nodata: int | None) -> pa.Table:
 
 @st.composite
 def cuts(draw: st.DrawFn) -> tuple[Array, int]:
-    """A raster of 1 to 40 px and 1 to 5 classes, noisy or patchy, and a tile that cuts it into at most 4 × 4."""
+    """A raster of 1 to 40 px and 1 to 5 classes, noisy or patchy, and a tile that cuts it into at
+    most 4 × 4."""
     tile = draw(st.integers(1, 32))
     shape = draw(st.tuples(*[st.integers(1, min(40, 4 * tile))] * 2))
     n = draw(st.integers(1, 5))
@@ -119,7 +125,9 @@ def cuts(draw: st.DrawFn) -> tuple[Array, int]:
 
 @settings(max_examples=40)
 @given(cut=cuts(), nodata=st.sampled_from([None, 0]))
-def test_tiles_give_the_polygons_of_the_whole_raster(cut: tuple[Array, int], nodata: int | None) -> None:
+def test_tiles_give_the_polygons_of_the_whole_raster(
+    cut: tuple[Array, int], nodata: int | None
+) -> None:
     check(*cut, nodata)
 
 
@@ -131,7 +139,9 @@ def test_so_they_do_where_regions_are_many_and_small() -> None:
             case 0:
                 check(*cut, nodata)
             case 1:
-                test_eight_connected_regions_are_those_of_the_whole_raster.hypothesis.inner_test(cut, nodata)
+                test_eight_connected_regions_are_those_of_the_whole_raster.hypothesis.inner_test(
+                    cut, nodata
+                )
             case _:
                 simplify, smooth = float(chance.choice([0.0, 0.75, 3.0])), int(chance.integers(3))
                 check_simplified(*cut, nodata, simplify=simplify, smooth=smooth)
@@ -222,19 +232,25 @@ def test_pixels_that_touch_diagonally_are_one_polygon_only_where_they_meet_elsew
     assert apart["region_id"].to_pylist() == [0, 3]
     joined = check(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], np.uint8), 1, 0)
     assert joined["region_id"].to_pylist() == [0]
-    assert shapely.get_num_interior_rings(geometries(joined)).tolist() == [1], "the hole touches the outside in a point"
+    assert shapely.get_num_interior_rings(geometries(joined)).tolist() == [1], (
+        "the hole touches the outside in a point"
+    )
 
 
 def test_where_three_regions_meet_each_has_a_vertex() -> None:
     found = check(np.array([[1, 2], [1, 3]], np.uint8), 1, None)
     meeting = [5e5 + 1, 5e6 - 1]
-    assert [meeting in shapely.get_coordinates(outline).tolist() for outline in geometries(found)] == [True] * 3
+    assert [
+        meeting in shapely.get_coordinates(outline).tolist() for outline in geometries(found)
+    ] == [True] * 3
 
 
 def test_zero_may_be_a_class_and_classes_may_be_large_or_negative() -> None:
     classes = np.array([[0, 0, 70000], [-5, -5, 70000]], np.int32)
     with raster(classes, nodata=-5) as path:
-        assert table(path, nodata=None)["class_id"].to_pylist() == [0, 70000], "what the file declares"
+        assert table(path, nodata=None)["class_id"].to_pylist() == [0, 70000], (
+            "what the file declares"
+        )
         assert table(path)["class_id"].to_pylist() == [70000, -5], "0 unless told otherwise"
     with raster(classes) as path:
         assert table(path, nodata=None)["class_id"].to_pylist() == [0, 70000, -5]
@@ -277,7 +293,9 @@ def test_any_transform_gives_valid_polygons_in_the_rasters_crs(place: str) -> No
     assert shapely.is_ccw(exteriors).all()
     holes = shapely.get_rings(shapes)[~np.isin(shapely.get_rings(shapes), exteriors)]
     assert not shapely.is_ccw(holes).any()
-    burnt = features.rasterize(zip(shapes, table_classes(classes), strict=True), classes.shape, transform=transform)
+    burnt = features.rasterize(
+        zip(shapes, table_classes(classes), strict=True), classes.shape, transform=transform
+    )
     np.testing.assert_array_equal(burnt, classes)
 
 
@@ -288,9 +306,13 @@ def table_classes(classes: Array) -> list[int]:
 
 @settings(max_examples=25)
 @given(cut=cuts(), data=st.data())
-def test_confidence_is_the_mean_over_pixels_that_have_one(cut: tuple[Array, int], data: st.DataObject) -> None:
+def test_confidence_is_the_mean_over_pixels_that_have_one(
+    cut: tuple[Array, int], data: st.DataObject
+) -> None:
     classes, tile = cut
-    sure = data.draw(hnp.arrays(np.uint8, classes.shape, elements=st.sampled_from([0, 37, 100, 255])))
+    sure = data.draw(
+        hnp.arrays(np.uint8, classes.shape, elements=st.sampled_from([0, 37, 100, 255]))
+    )
     with raster(classes) as path, raster(sure, nodata=255) as beside:
         found = table(path, tile=tile, nodata=None, confidence=beside)
     for shape, confidence in zip(geometries(found), found["confidence"].to_pylist(), strict=True):
@@ -340,14 +362,20 @@ def dissolved(class_ids: Array, polygons: Array, groups: Array) -> list[tuple[in
 
 @settings(max_examples=25)
 @given(cut=cuts(), nodata=st.sampled_from([None, 0]))
-def test_eight_connected_regions_are_those_of_the_whole_raster(cut: tuple[Array, int], nodata: int | None) -> None:
+def test_eight_connected_regions_are_those_of_the_whole_raster(
+    cut: tuple[Array, int], nodata: int | None
+) -> None:
     classes, tile = cut
-    labels = measure.label(classes.astype(int) + 1, connectivity=2, background=-1 if nodata is None else 1)
+    labels = measure.label(
+        classes.astype(int) + 1, connectivity=2, background=-1 if nodata is None else 1
+    )
     with raster(classes) as path:
         found = rows(path, tile=tile, nodata=nodata, connectivity=8)
         assert found == rows(path, tile=64, nodata=nodata, connectivity=8)
         fours = table(path, tile=64, nodata=nodata)
-    region, class_id, n_pixels, *_, geometry = map(np.array, zip(*found, strict=True)) if found else [np.empty(0)] * 7
+    region, class_id, n_pixels, *_, geometry = (
+        map(np.array, zip(*found, strict=True)) if found else [np.empty(0)] * 7
+    )
     inside = labels.ravel() > 0
     _, first, count = np.unique(labels.ravel()[inside], return_index=True, return_counts=True)
     first = np.flatnonzero(inside)[first]
@@ -357,8 +385,14 @@ def test_eight_connected_regions_are_those_of_the_whole_raster(cut: tuple[Array,
     assert shapely.is_valid(shapes).all()
     assert shapely.coverage_is_valid(shapes)
     own = fours["region_id"].to_numpy()
-    groups = first[np.searchsorted(np.unique(labels.ravel()[inside]), labels.ravel()[own])] if len(own) else own
-    expected = dissolved(fours["class_id"].to_numpy(), geometries(fours), groups) if len(own) else []
+    groups = (
+        first[np.searchsorted(np.unique(labels.ravel()[inside]), labels.ravel()[own])]
+        if len(own)
+        else own
+    )
+    expected = (
+        dissolved(fours["class_id"].to_numpy(), geometries(fours), groups) if len(own) else []
+    )
     assert dissolved(class_id, shapes, region) == expected if found else not expected
 
 
@@ -370,7 +404,9 @@ def test_a_diagonal_of_pixels_is_one_region_across_the_corners_of_tiles() -> Non
 
 @settings(max_examples=25)
 @given(cut=cuts(), most=st.integers(4, 60), connectivity=st.sampled_from([4, 8]))
-def test_regions_too_large_are_cut_along_the_fixed_grid(cut: tuple[Array, int], most: int, connectivity: int) -> None:
+def test_regions_too_large_are_cut_along_the_fixed_grid(
+    cut: tuple[Array, int], most: int, connectivity: int
+) -> None:
     classes, tile = cut
     options: dict[str, Any] = {"nodata": 0, "connectivity": connectivity}
     with pytest.MonkeyPatch.context() as patch, raster(classes) as path:
@@ -388,7 +424,10 @@ def test_regions_too_large_are_cut_along_the_fixed_grid(cut: tuple[Array, int], 
         drawn, original = shapely.from_wkb([row[-1] for row in pieces]), shapely.from_wkb(outline)
         assert shapely.union_all(drawn).equals(original)
         west, south, east, north = original.bounds
-        cells = {(b[0] - 5e5) // 16 for b in shapely.bounds(drawn)}, {(5e6 - b[3]) // 16 for b in shapely.bounds(drawn)}
+        cells = (
+            {(b[0] - 5e5) // 16 for b in shapely.bounds(drawn)},
+            {(5e6 - b[3]) // 16 for b in shapely.bounds(drawn)},
+        )
         if (
             shapely.get_num_coordinates(original) > 2 * most
         ):  # rings are closed, and a region has no more rings than that
@@ -442,17 +481,24 @@ def test_perimeters_are_metres_on_the_ground() -> None:
         inner = 2 * (20 * 30 + 10 * 10)
         assert table(path)["perimeter_m"].to_pylist() == [2 * (40 * 30 + 30 * 10) + inner, inner]
     with raster(classes, crs="+proj=utm +zone=33 +datum=WGS84 +units=us-ft") as path:
-        np.testing.assert_allclose(table(path)["perimeter_m"].to_numpy()[1], 60 * 1200 / 3937)  # US survey feet
+        np.testing.assert_allclose(
+            table(path)["perimeter_m"].to_numpy()[1], 60 * 1200 / 3937
+        )  # US survey feet
     with raster(classes, crs="EPSG:4326", transform=Affine(0.25, 0, 170, 0, -0.25, -40)) as path:
         found = table(path)
-    drawn = shapely.segmentize(shapely.boundary(geometries(found)), 1)  # a line along a parallel is no geodesic
+    drawn = shapely.segmentize(
+        shapely.boundary(geometries(found)), 1
+    )  # a line along a parallel is no geodesic
     expected = [Geod(ellps="WGS84").geometry_length(outline) for outline in drawn]
     np.testing.assert_allclose(found["perimeter_m"].to_numpy(), expected, rtol=1e-12)
 
 
 def check_simplified(classes: Array, tile: int, nodata: int | None, **options: Any) -> None:
     with raster(classes) as path:
-        found, whole = table(path, tile=tile, nodata=nodata, **options), table(path, tile=64, nodata=nodata, **options)
+        found, whole = (
+            table(path, tile=tile, nodata=nodata, **options),
+            table(path, tile=64, nodata=nodata, **options),
+        )
         exact = table(path, tile=64, nodata=nodata)
         everything = table(path, tile=64, nodata=None, **options)
     assert found.equals(whole), "not a byte depends on the tiles"
@@ -464,7 +510,9 @@ def check_simplified(classes: Array, tile: int, nodata: int | None, **options: A
     assert shapely.is_ccw(shapely.get_exterior_ring(shapes)).all()
     rows, cols = classes.shape
     filled = shapely.coverage_union_all(geometries(everything))
-    assert filled.equals(shapely.box(5e5, 5e6 - rows, 5e5 + cols, 5e6)), "neither gap nor moved frame"
+    assert filled.equals(shapely.box(5e5, 5e6 - rows, 5e5 + cols, 5e6)), (
+        "neither gap nor moved frame"
+    )
     if nodata is None:
         assert found.equals(everything)
 
@@ -499,7 +547,9 @@ def test_simplified_regions_may_be_cut_and_gathered_too() -> None:
     assert shapely.coverage_is_valid(shapely.from_wkb([row[-1] for row in found]))
 
 
-def test_crossing_regions_are_the_same_in_few_and_many_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crossing_regions_are_the_same_in_few_and_many_buckets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     classes = np.random.default_rng(2).integers(0, 2, (60, 60), np.uint8)
     with raster(classes) as path:
         at_once = table(path, tile=20, nodata=None)
@@ -517,23 +567,33 @@ def test_a_real_land_cover_map_equals_gdals(shared_data: Path) -> None:
     np.testing.assert_allclose(plain, found["n_pixels"].to_numpy(), rtol=1e-9)
     in_pixels = shapely.transform(
         geometries(found),
-        lambda xy: np.rint((xy - [transform.c, transform.f]) / [transform.a, transform.e]) + 0.0,  # no -0
+        lambda xy: (
+            np.rint((xy - [transform.c, transform.f]) / [transform.a, transform.e]) + 0.0
+        ),  # no -0
     )
-    assert canonical(found["class_id"].to_pylist(), in_pixels) == by_gdal(classes, None, Affine.identity())
+    assert canonical(found["class_id"].to_pylist(), in_pixels) == by_gdal(
+        classes, None, Affine.identity()
+    )
 
 
 @pytest.mark.parametrize(
-    ("values", "fact"), [(np.zeros((2, 2), np.float32), "float32"), (np.zeros((2, 2), np.uint32), "uint32")]
+    ("values", "fact"),
+    [(np.zeros((2, 2), np.float32), "float32"), (np.zeros((2, 2), np.uint32), "uint32")],
 )
 def test_what_is_no_class_raster_is_refused_by_name(values: Array, fact: str) -> None:
     with raster(values) as path, pytest.raises(InputError, match=f"{path}.*{fact}.*gdal_translate"):
         polygonise(path)
 
 
-def test_several_bands_no_crs_and_no_file_are_refused_by_name(tmp_path: Path, shared_data: Path) -> None:
+def test_several_bands_no_crs_and_no_file_are_refused_by_name(
+    tmp_path: Path, shared_data: Path
+) -> None:
     with pytest.raises(InputError, match=r"RGB\.byte\.tif holds 3 × uint8"):
         polygonise(shared_data / "odd_tiffs_rasterio" / "RGB.byte.tif")
-    with raster(np.ones((2, 2), np.uint8), crs="") as path, pytest.raises(InputError, match="has no CRS"):
+    with (
+        raster(np.ones((2, 2), np.uint8), crs="") as path,
+        pytest.raises(InputError, match="has no CRS"),
+    ):
         polygonise(path)
     with pytest.raises(InputError, match=r"missing\.tif does not exist"):
         polygonise(tmp_path / "missing.tif")
@@ -551,17 +611,33 @@ def test_confidence_of_another_grid_is_refused() -> None:
 def test_a_block_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cut.tif"
     values = np.random.default_rng(0).integers(0, 9, (512, 512), np.uint8)
-    profile = {"height": 512, "width": 512, "count": 1, "dtype": "uint8", "compress": "deflate", "tiled": True}
+    profile = {
+        "height": 512,
+        "width": 512,
+        "count": 1,
+        "dtype": "uint8",
+        "compress": "deflate",
+        "tiled": True,
+    }
     with rasterio.open(path, "w", driver="GTiff", crs=UTM, transform=NORTH_UP, **profile) as out:
         out.write(values, 1)
     path.write_bytes(path.read_bytes()[:-20_000])
-    with pytest.raises(InputError, match=r"cut\.tif cannot be read at rows 256–511, columns 256–511"):
+    with pytest.raises(
+        InputError, match=r"cut\.tif cannot be read at rows 256–511, columns 256–511"
+    ):
         table(path, tile=256)
 
 
 def test_a_raster_is_read_once(tmp_path: Path) -> None:
     path, passes = tmp_path / "changing.tif", []
-    profile = {"height": 8, "width": 8, "count": 1, "dtype": "uint8", "crs": UTM, "transform": NORTH_UP}
+    profile = {
+        "height": 8,
+        "width": 8,
+        "count": 1,
+        "dtype": "uint8",
+        "crs": UTM,
+        "transform": NORTH_UP,
+    }
 
     def write(values: Array) -> None:
         with rasterio.open(path, "w", driver="GTiff", **profile) as out:

@@ -1,4 +1,5 @@
-"""Facts about simplified boundaries: areas stay, neighbours agree, every face is valid, nobody needs to meet."""
+"""Facts about simplified boundaries: areas stay, neighbours agree, every face is valid, nobody
+needs to meet."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from tiling.grid.window import Window
 from tiling.polygons import simplify
 from tiling.polygons.faces import PIXELS, failing
 from tiling.polygons.outlines import Rings, connect, find_lines
-from tiling.polygons.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplified
+from tiling.polygons.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplify_arcs
 from tiling.polygons.wkb import on_the_map
 from tiling.regions.components import OUTSIDE
 
@@ -32,7 +33,8 @@ DEFAULT = 0.75
 
 
 def outlined(classes: Array) -> tuple[Rings, Array]:
-    """Rings of all regions of a whole raster, and the class of each; no data is a class like any other."""
+    """Rings of all regions of a whole raster, and the class of each; no data is a class like any
+    other."""
     labels, first = label(classes)
     around = np.pad(labels, 1, constant_values=OUTSIDE)
     return connect(find_lines(around, Window.of_shape(*classes.shape))), classes.ravel()[first]
@@ -49,20 +51,26 @@ def nodes_of(rings: Rings, classes: Array) -> Array:
 
 
 def polygons(outlines: Outlines, rings: Rings) -> Array:
-    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions))
+    return shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions)
+    )
 
 
 def pixel_areas(rings: Rings) -> Array:
     xy = np.stack([rings.col, rings.row], axis=1).astype(float)
-    return shapely.area(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)))
+    return shapely.area(
+        shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
+    )
 
 
-def worked(rings: Rings, tolerance: float, smooth: int = 0, affine: Affine = PIXELS) -> tuple[Arcs, Outlines, Levels]:
+def worked(
+    rings: Rings, tolerance: float, smooth: int = 0, affine: Affine = PIXELS
+) -> tuple[Arcs, Outlines, Levels]:
     """Rounds until every face is valid."""
     arcs = arcs_of(rings)
     levels = untouched(arcs)
     for _ in range(ORIGINAL * arcs.key.size + 1):
-        outlines = simplified(arcs, tolerance, levels, smooth=smooth)
+        outlines = simplify_arcs(arcs, tolerance, levels, smooth=smooth)
         keys = failing(outlines, rings, arcs, levels, affine)
         if not keys.size:
             return arcs, outlines, levels
@@ -101,7 +109,11 @@ def lines(outlines: Outlines, arcs: Arcs) -> list[Array]:
 def smooth_mask(size: int, coarse: float, seed: int, n: int = 6) -> Array:
     """Classes whose patches are round and some `coarse` pixels wide."""
     noise = np.random.default_rng(seed).normal(size=(n, size, size))
-    return np.stack([gaussian_filter(layer, coarse, mode="wrap") for layer in noise]).argmax(0).astype(np.uint8)
+    return (
+        np.stack([gaussian_filter(layer, coarse, mode="wrap") for layer in noise])
+        .argmax(0)
+        .astype(np.uint8)
+    )
 
 
 @st.composite
@@ -110,7 +122,9 @@ def rasters(draw: st.DrawFn) -> Array:
     shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
     n = draw(st.integers(1, 5))
     if draw(st.booleans()):
-        return smooth_mask(40, draw(st.floats(0.7, 3)), draw(st.integers(0, 99)), n)[: shape[0], : shape[1]]
+        return smooth_mask(40, draw(st.floats(0.7, 3)), draw(st.integers(0, 99)), n)[
+            : shape[0], : shape[1]
+        ]
     patches = draw(st.integers(1, 3))
     small = tuple(-(-length // patches) for length in shape)
     values = draw(hnp.arrays(np.uint8, small, elements=st.integers(0, n - 1), fill=st.nothing()))
@@ -130,7 +144,9 @@ tolerances = st.sampled_from([0.3, DEFAULT, 1.0, 1.7, 3.0, 8.0])
 @example(THREE_DIAGONAL, 8.0, 1)
 @example(SLIVER, 8.0, 0)
 @given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 3))
-def test_faces_are_a_valid_partition_of_the_frame(classes: Array, tolerance: float, smooth: int) -> None:
+def test_faces_are_a_valid_partition_of_the_frame(
+    classes: Array, tolerance: float, smooth: int
+) -> None:
     rings, _ = outlined(classes)
     shapes = polygons(worked(rings, tolerance, smooth)[1], rings)
     assert shapely.is_valid(shapes).all()
@@ -143,12 +159,20 @@ def test_faces_are_a_valid_partition_of_the_frame(classes: Array, tolerance: flo
 
 def test_faces_are_so_where_regions_are_many_and_small() -> None:
     for classes, chance in dense_rasters(100, side=24):
-        tolerance, smooth = float(chance.choice([0.3, DEFAULT, 1.7, 8.0])), int(chance.integers(0, 4))
-        test_faces_are_a_valid_partition_of_the_frame.hypothesis.inner_test(classes, tolerance, smooth)
+        tolerance, smooth = (
+            float(chance.choice([0.3, DEFAULT, 1.7, 8.0])),
+            int(chance.integers(0, 4)),
+        )
+        test_faces_are_a_valid_partition_of_the_frame.hypothesis.inner_test(
+            classes, tolerance, smooth
+        )
 
 
-PIERCED = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.uint8)
-"""Of its pixels at (3, 2) a triangle is made whose tip lies on the frame: the face around stays valid so."""
+PIERCED = np.array(
+    [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.uint8
+)
+"""Of its pixels at (3, 2) a triangle is made whose tip lies on the frame: the face around stays
+valid so."""
 
 PLACES = (
     Affine(10, 0, 500_000, 0, -10, 5_300_000),
@@ -159,7 +183,8 @@ PLACES = (
     Affine(1 / 3600, 0, 179.3, 0, -1 / 3600, 89.6),
     Affine(123.4, 0, 1.9e7, 0, -123.4, -1.5e7),
 )
-"""Metres, feet, oblong pixels, centimetres with rows north, degrees, and what is far from the origin."""
+"""Metres, feet, oblong pixels, centimetres with rows north, degrees, and what is far from the
+origin."""
 
 
 def islands(chance: np.random.Generator) -> Array:
@@ -169,7 +194,9 @@ def islands(chance: np.random.Generator) -> Array:
         case 0:
             return chance.integers(0, 4, shape).astype(np.uint8)
         case 1:
-            return smooth_mask(50, chance.uniform(0.5, 2), int(chance.integers(99)))[: shape[0], : shape[1]]
+            return smooth_mask(50, chance.uniform(0.5, 2), int(chance.integers(99)))[
+                : shape[0], : shape[1]
+            ]
         case _:
             few = chance.random(shape) < chance.uniform(0.05, 0.4)
             return (few * chance.integers(1, 4, shape)).astype(np.uint8)
@@ -178,7 +205,7 @@ def islands(chance: np.random.Generator) -> Array:
 def test_a_hole_that_touches_its_frame_goes_back() -> None:
     rings, _ = outlined(PIERCED)
     arcs = arcs_of(rings)
-    first = polygons(simplified(arcs, 1.5, untouched(arcs)), rings)
+    first = polygons(simplify_arcs(arcs, 1.5, untouched(arcs)), rings)
     assert shapely.is_valid(first).all()
     assert not shapely.coverage_is_valid(first)
     shapes = polygons(worked(rings, 1.5)[1], rings)
@@ -199,33 +226,37 @@ def test_faces_are_a_coverage_as_they_are_written_wherever_the_raster_lies() -> 
 
 @settings(max_examples=15)
 @given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 2))
-def test_a_region_alone_gets_the_rings_it_gets_in_company(classes: Array, tolerance: float, smooth: int) -> None:
+def test_a_region_alone_gets_the_rings_it_gets_in_company(
+    classes: Array, tolerance: float, smooth: int
+) -> None:
     rings, _ = outlined(classes)
     arcs, together, levels = worked(rings, tolerance, smooth)
     halfway = np.isin(arcs.key, arcs.key[::3]).astype(np.int8)
-    spoiled = simplified(arcs, tolerance, halfway, smooth=smooth)
+    spoiled = simplify_arcs(arcs, tolerance, halfway, smooth=smooth)
     keys = set[int]()
     for region in range(rings.regions.size - 1):
         own = alone(rings, region)
         its = slice(*arcs.rings[rings.regions[region : region + 2]])
-        apart = simplified(arcs_of(own), tolerance, levels[its], smooth=smooth)
+        apart = simplify_arcs(arcs_of(own), tolerance, levels[its], smooth=smooth)
         first, stop = together.rings[rings.regions[region : region + 2]]
         assert apart.xy.tobytes() == together.xy[first:stop].tobytes()
-        half = simplified(arcs_of(own), tolerance, halfway[its], smooth=smooth)
+        half = simplify_arcs(arcs_of(own), tolerance, halfway[its], smooth=smooth)
         keys |= set(failing(half, own, arcs_of(own), halfway[its]).tolist())
     assert keys == set(failing(spoiled, rings, arcs, halfway).tolist())
 
 
 @settings(max_examples=15)
 @given(classes=rasters(), tolerance=tolerances, smooth=st.integers(0, 2))
-def test_an_arc_is_the_same_to_the_bit_from_both_sides(classes: Array, tolerance: float, smooth: int) -> None:
+def test_an_arc_is_the_same_to_the_bit_from_both_sides(
+    classes: Array, tolerance: float, smooth: int
+) -> None:
     rings, _ = outlined(classes)
     arcs = arcs_of(rings)
     seen: dict[int, list[tuple[bool, bytes, bytes]]] = {}
     for key, against, line in zip(
         arcs.key.tolist(),
         arcs.against.tolist(),
-        lines(simplified(arcs, tolerance, untouched(arcs), smooth=smooth), arcs),
+        lines(simplify_arcs(arcs, tolerance, untouched(arcs), smooth=smooth), arcs),
         strict=True,
     ):
         seen.setdefault(key, []).append((against, line.tobytes(), line[::-1].tobytes()))
@@ -247,7 +278,11 @@ def test_a_key_tells_arcs_apart(classes: Array) -> None:
     arcs = arcs_of(rings)
     vertices = np.split(np.stack([arcs.row, arcs.col], axis=1), arcs.offsets[1:-1])
     contents = [line.tobytes() for line in vertices]
-    assert len(set(contents)) == len(set(arcs.key.tolist())) == len(set(zip(arcs.key.tolist(), contents, strict=True)))
+    assert (
+        len(set(contents))
+        == len(set(arcs.key.tolist()))
+        == len(set(zip(arcs.key.tolist(), contents, strict=True)))
+    )
 
 
 @settings(max_examples=15)
@@ -256,11 +291,13 @@ def test_no_tolerance_leaves_the_pixels(classes: Array) -> None:
     rings, _ = outlined(classes)
     arcs = arcs_of(rings)
     one, other = (
-        polygons(simplified(arcs, 0, untouched(arcs)), rings),
-        polygons(simplified(arcs, 3, untouched(arcs) + np.int8(ORIGINAL), smooth=2), rings),
+        polygons(simplify_arcs(arcs, 0, untouched(arcs)), rings),
+        polygons(simplify_arcs(arcs, 3, untouched(arcs) + np.int8(ORIGINAL), smooth=2), rings),
     )
     xy = np.stack([rings.col, rings.row], axis=1).astype(float)
-    pixels = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
+    pixels = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)
+    )
     for found in (one, other):
         assert shapely.equals_exact(shapely.normalize(found), shapely.normalize(pixels), 0).all()
 
@@ -269,8 +306,10 @@ def test_a_level_halves_the_tolerance() -> None:
     rings, _ = outlined(smooth_mask(128, 4, seed=1))
     arcs = arcs_of(rings)
     for level in (1, 2):
-        closer = simplified(arcs, 3, untouched(arcs) + np.int8(level))
-        assert closer.xy.tobytes() == simplified(arcs, 3 / 2**level, untouched(arcs)).xy.tobytes()
+        closer = simplify_arcs(arcs, 3, untouched(arcs) + np.int8(level))
+        assert (
+            closer.xy.tobytes() == simplify_arcs(arcs, 3 / 2**level, untouched(arcs)).xy.tobytes()
+        )
 
 
 def staircase() -> Array:
@@ -309,7 +348,7 @@ def crossing() -> tuple[Rings, Arcs, Outlines]:
     """Lines of so great a tolerance that they cross."""
     rings, _ = outlined(smooth_mask(96, 2, seed=3))
     arcs = arcs_of(rings)
-    return rings, arcs, simplified(arcs, 8, untouched(arcs))
+    return rings, arcs, simplify_arcs(arcs, 8, untouched(arcs))
 
 
 def test_of_a_spoiled_face_only_lines_that_cross_go_back() -> None:
@@ -320,14 +359,16 @@ def test_of_a_spoiled_face_only_lines_that_cross_go_back() -> None:
     spoiled = ~shapely.is_valid(shapes)
     assert spoiled.any()
     blamed = np.isin(arcs.key, keys)
-    assert np.isin(np.flatnonzero(spoiled), region[blamed]).all(), "every invalid face has something to mend"
+    assert np.isin(np.flatnonzero(spoiled), region[blamed]).all(), (
+        "every invalid face has something to mend"
+    )
     assert keys.size < np.unique(arcs.key[spoiled[region]]).size / 2
 
 
 def test_a_ring_that_turned_over_is_noticed() -> None:
     rings, _ = outlined(ONE_PIXEL)
     arcs = arcs_of(rings)
-    kept = simplified(arcs, 1, untouched(arcs))
+    kept = simplify_arcs(arcs, 1, untouched(arcs))
     assert not failing(kept, rings, arcs, untouched(arcs)).size
     for spoiled in (kept.xy * [[-1, 1]], kept.xy * [[0, 1]]):
         keys = failing(kept._replace(xy=spoiled), rings, arcs, untouched(arcs))
@@ -339,7 +380,10 @@ def test_class_areas_stay_on_smooth_land_cover(smooth: int) -> None:
     rings, classes = outlined(smooth_mask(1024, 12, seed=0))
     shapes = polygons(worked(rings, DEFAULT, smooth)[1], rings)
     assert shapely.coverage_is_valid(shapes)
-    found, expected = np.bincount(classes, shapely.area(shapes)), np.bincount(classes, pixel_areas(rings))
+    found, expected = (
+        np.bincount(classes, shapely.area(shapes)),
+        np.bincount(classes, pixel_areas(rings)),
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-3 if smooth else 1e-9)
 
 
@@ -351,18 +395,29 @@ def test_smoothing_rounds_corners_and_leaves_the_ends() -> None:
 
 
 def test_real_land_cover_against_geos(shared_data: Path) -> None:
-    with rasterio.open(shared_data / "chesapeake_md_multires" / "m_3907833_nw_17_1_lc.tif") as source:
+    with rasterio.open(
+        shared_data / "chesapeake_md_multires" / "m_3907833_nw_17_1_lc.tif"
+    ) as source:
         raster = features.sieve(source.read(1), 6)
     rings, classes = outlined(raster)
     shapes = polygons(worked(rings, DEFAULT)[1], rings)
     assert shapely.coverage_is_valid(shapes)
     xy = np.stack([rings.col, rings.row], axis=1).astype(float)
-    pixels = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions))
+    pixels = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, xy, (rings.rings, rings.regions)
+    )
     geos = shapely.coverage_simplify(pixels, 1.0)
-    assert shapely.get_num_coordinates(shapes).sum() < 0.6 * shapely.get_num_coordinates(pixels).sum()
-    assert shapely.hausdorff_distance(pixels, shapes).max() < shapely.hausdorff_distance(pixels, geos).max()
+    assert (
+        shapely.get_num_coordinates(shapes).sum() < 0.6 * shapely.get_num_coordinates(pixels).sum()
+    )
+    assert (
+        shapely.hausdorff_distance(pixels, shapes).max()
+        < shapely.hausdorff_distance(pixels, geos).max()
+    )
     areas = np.bincount(classes, shapely.area(pixels))
-    change = [abs(np.bincount(classes, shapely.area(found)) - areas).max() for found in (shapes, geos)]
+    change = [
+        abs(np.bincount(classes, shapely.area(found)) - areas).max() for found in (shapes, geos)
+    ]
     assert change[0] < 1e-6 < change[1]
 
 
@@ -374,7 +429,8 @@ def test_node_flags_of_outlines_are_those_the_raster_shows() -> None:
 
 
 def sharp_and_stepped(outlines: Outlines) -> tuple[float, float]:
-    """Parts of the corners that are sharper than 60°, and that begin a step of one pixel between two parallel edges."""
+    """Parts of the corners that are sharper than 60°, and that begin a step of one pixel between
+    two parallel edges."""
     sharp = stepped = corners = 0
     for begin, end in zip(outlines.rings[:-1], outlines.rings[1:], strict=True):
         xy = outlines.xy[begin : end - 1]
@@ -392,7 +448,7 @@ def sharp_and_stepped(outlines: Outlines) -> tuple[float, float]:
 @pytest.mark.parametrize("coarse", [1.5, 3, 6])
 def test_the_default_leaves_hardly_a_spike_and_no_stairs(coarse: float) -> None:
     rings, _ = outlined(features.sieve(smooth_mask(256, coarse, seed=5), 4, connectivity=4))
-    of_pixels = sharp_and_stepped(simplified(arcs := arcs_of(rings), 0, untouched(arcs)))
+    of_pixels = sharp_and_stepped(simplify_arcs(arcs := arcs_of(rings), 0, untouched(arcs)))
     sharp, stepped = sharp_and_stepped(worked(rings, DEFAULT)[1])
     assert of_pixels[0] == 0
     assert of_pixels[1] > 0.3

@@ -15,7 +15,7 @@ from scipy.ndimage import label
 
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.regions.relabel_small import Patches, replaced
+from tiling.regions.relabel_small import Patches, relabel_small
 
 CRS = "EPSG:32633"
 
@@ -23,14 +23,17 @@ CRS = "EPSG:32633"
 def write(path: Path, values: np.ndarray, crs: str = CRS, transform: Affine | None = None) -> Path:
     height, width = values.shape
     with rasterio.open(
-        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint16", crs=crs, nodata=0,
+        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint16", crs=crs,
+        nodata=0,
         transform=transform or Affine(10, 0, 5e5, 0, -10, 5e6),
     ) as target:  # fmt: skip
         target.write(values.astype(np.uint16), 1)
     return path
 
 
-def by_hand(values: np.ndarray, becomes: dict[int, int], minimum: float, areas: np.ndarray) -> np.ndarray:
+def by_hand(
+    values: np.ndarray, becomes: dict[int, int], minimum: float, areas: np.ndarray
+) -> np.ndarray:
     """The definition, with scipy's labels on the whole raster."""
     result = values.copy()
     for value, other in becomes.items():
@@ -43,7 +46,11 @@ def by_hand(values: np.ndarray, becomes: dict[int, int], minimum: float, areas: 
 
 @settings(max_examples=15)
 @given(
-    st.integers(0, 2**32 - 1), st.integers(1, 23), st.integers(1, 23), st.integers(1, 12), st.sampled_from([1, 3, 5])
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 23),
+    st.integers(1, 23),
+    st.integers(1, 12),
+    st.sampled_from([1, 3, 5]),
 )
 def test_small_regions_are_replaced_whatever_the_tile(
     tmp_path_factory: pytest.TempPathFactory, seed: int, height: int, width: int, tile: int, n: int
@@ -55,7 +62,7 @@ def test_small_regions_are_replaced_whatever_the_tile(
     square_metres = areas.read(Window.of_shape(height, width)) * areas.unit
     minimum = 100.0 * n
     becomes = {1: 300, 2: 7}
-    replaced(Patches(raster, minimum, becomes), folder / "out.tif", tile=tile)
+    relabel_small(Patches(raster, minimum, becomes), folder / "out.tif", tile=tile)
     with rasterio.open(folder / "out.tif") as source:
         found = source.read(1)
         assert (source.dtypes[0], source.nodata) == ("uint16", 0)

@@ -12,7 +12,7 @@ from tiling.scene.band_names import (
     ORDERS,
     WORDS,
     common_name,
-    given_name,
+    full_band_name,
     name_in_file_name,
     sensor_in,
     sensor_of_codes,
@@ -70,7 +70,9 @@ def test_letters_and_sensor_codes_are_those_of_the_catalogue_of_indices() -> Non
         ("", None, None),
     ],
 )
-def test_a_word_or_a_code_stands_for_one_band_or_for_none(text: str, sensor: str | None, name: str | None) -> None:
+def test_a_word_or_a_code_stands_for_one_band_or_for_none(
+    text: str, sensor: str | None, name: str | None
+) -> None:
     assert common_name(text, sensor) == name
 
 
@@ -122,10 +124,10 @@ def test_a_name_tells_the_sensor_or_does_not(text: str, sensor: str | None) -> N
 
 
 def test_a_full_name_keeps_its_source() -> None:
-    assert given_name("leaf_on.NIR") == "leaf_on.nir"
-    assert given_name("t2.B08") == "t2.nir"
-    assert given_name("a.b.nir") is None
-    assert given_name("2.nir") is None
+    assert full_band_name("leaf_on.NIR") == "leaf_on.nir"
+    assert full_band_name("t2.B08") == "t2.nir"
+    assert full_band_name("a.b.nir") is None
+    assert full_band_name("2.nir") is None
 
 
 @pytest.mark.parametrize(
@@ -139,9 +141,16 @@ def test_a_full_name_keeps_its_source() -> None:
         (["band 8", "nir"], None),
     ],
 )
-def test_codes_tell_a_sensor_where_no_other_writes_them(texts: list[str], sensor: str | None) -> None:
+def test_codes_tell_a_sensor_where_no_other_writes_them(
+    texts: list[str], sensor: str | None
+) -> None:
     assert sensor_of_codes(texts) == sensor
 
 
 def test_radar_is_named_by_its_polarisation() -> None:
-    assert [common_name(text) for text in ("VV", "Sigma0_VH_db", "gamma0-vv", "HH")] == ["vv", "vh", "vv", "hh"]
+    assert [common_name(text) for text in ("VV", "Sigma0_VH_db", "gamma0-vv", "HH")] == [
+        "vv",
+        "vh",
+        "vv",
+        "hh",
+    ]

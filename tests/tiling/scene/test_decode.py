@@ -26,7 +26,7 @@ from rasterio.transform import from_origin
 from tests.scenes import draw_scene
 from tests.tiling.rasters import noise, write
 from tiling.errors import InputError
-from tiling.grid.tiles import Lattice
+from tiling.grid.tiles import TileGrid
 from tiling.grid.window import Window
 from tiling.io import datasets
 from tiling.io.datasets import borrow_dataset
@@ -39,9 +39,14 @@ from tiling.scene.scene import Scene
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """Three bands of different block shapes and types; one lies on another grid; some pixels are no data."""
+    """Three bands of different block shapes and types; one lies on another grid; some pixels are no
+    data."""
     folder = tmp_path_factory.mktemp("scene")
-    red, green, nir = noise(700, 90), noise(700, 90, seed=1, dtype="int16"), noise(240, 40, seed=2, high=9)
+    red, green, nir = (
+        noise(700, 90),
+        noise(700, 90, seed=1, dtype="int16"),
+        noise(240, 40, seed=2, high=9),
+    )
     return open_scene(
         [
             write(folder / "red.tif", red, nodata=11, blockxsize=32, blockysize=32),
@@ -64,7 +69,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_chips_read_ahead_are_the_windows_read_one_by_one(
     scene: Scene, tile: int, margin: int, shard: int, threads: int, bands: list[str]
 ) -> None:
-    lattice = Lattice(scene.height, scene.width, tile=tile, margin=margin, shard=shard)
+    lattice = TileGrid(scene.height, scene.width, tile=tile, margin=margin, shard=shard)
     for number, part in enumerate(lattice.shards()):
         if number > 3:
             break
@@ -75,7 +80,7 @@ def test_chips_read_ahead_are_the_windows_read_one_by_one(
 
 
 def test_tiles_may_be_some_of_a_shard_or_none(scene: Scene) -> None:
-    lattice = Lattice(scene.height, scene.width, tile=40, margin=8, shard=900)
+    lattice = TileGrid(scene.height, scene.width, tile=40, margin=8, shard=900)
     (part,) = lattice.shards()
     tiles = part.tiles[::5]
     for tile, chip in zip(tiles, read_ahead(scene, ["red"], tiles), strict=True):
@@ -96,10 +101,12 @@ class Counting:
         self._decode(scene, window, *rest)
 
 
-def test_each_source_block_is_decoded_once_per_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_source_block_is_decoded_once_per_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "a.tif", noise(1500, 200), blockxsize=64, blockysize=64)
     scene, counting = open_scene([path]), Counting(monkeypatch)
-    shard = Lattice(1500, 200, tile=100, margin=30, shard=1000).shard_at(0, 0)
+    shard = TileGrid(1500, 200, tile=100, margin=30, shard=1000).shard_at(0, 0)
     assert sum(tile.chip.area for tile in shard.tiles) > 1.8 * shard.window.area
     for _ in read_ahead(scene, ["band_1"], shard.tiles):
         pass
@@ -110,9 +117,11 @@ def test_each_source_block_is_decoded_once_per_shard(tmp_path: Path, monkeypatch
         assert below.row % 64 == 0
 
 
-def test_the_first_chip_does_not_wait_for_the_last_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_chip_does_not_wait_for_the_last_strip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = open_scene([write(tmp_path / "a.tif", noise(2000, 64))])
-    (shard,) = Lattice(2000, 64, tile=250, shard=5000).shards()
+    (shard,) = TileGrid(2000, 64, tile=250, shard=5000).shards()
     gate, decode = threading.Event(), reading.decode
 
     def held(scene: Scene, window: Window, *rest: Any) -> None:
@@ -129,7 +138,10 @@ def test_the_first_chip_does_not_wait_for_the_last_strip(tmp_path: Path, monkeyp
 
 
 def test_closing_stops_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene, counting = open_scene([write(tmp_path / "a.tif", noise(8000, 16))]), Counting(monkeypatch)
+    scene, counting = (
+        open_scene([write(tmp_path / "a.tif", noise(8000, 16))]),
+        Counting(monkeypatch),
+    )
     gate, decode = threading.Event(), counting._decode
 
     class Pool(ThreadPoolExecutor):
@@ -145,7 +157,7 @@ def test_closing_stops_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     counting._decode = held
     monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
-    (shard,) = Lattice(8000, 16, tile=16, shard=9000).shards()
+    (shard,) = TileGrid(8000, 16, tile=16, shard=9000).shards()
     chips = read_ahead(scene, ["band_1"], shard.tiles)
     next(chips)
     chips.close()  # type: ignore[attr-defined]
@@ -155,7 +167,7 @@ def test_closing_stops_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_chips_share_one_buffer_of_the_shards_size(tmp_path: Path) -> None:
     scene = open_scene([write(tmp_path / "a.tif", noise(3, 300, 300))])
-    (shard,) = Lattice(300, 300, tile=50, margin=20, shard=500).shards()
+    (shard,) = TileGrid(300, 300, tile=50, margin=20, shard=500).shards()
     chips = list(read_ahead(scene, scene.band_names, shard.tiles))
     buffers = {id(_owner(chip["pixels"].values)) for chip in chips}
     assert len(buffers) == 1
@@ -167,14 +179,16 @@ def _owner(array: Any) -> Any:
 
 
 def test_a_damaged_block_is_named_by_file_and_rows_and_the_mistake_travels(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", noise(600, 64), blockxsize=64, blockysize=64, compress="deflate")
+    path = write(
+        tmp_path / "a.tif", noise(600, 64), blockxsize=64, blockysize=64, compress="deflate"
+    )
     with rasterio.open(path) as dataset:
         start = int(dataset.get_tag_item("BLOCK_OFFSET_0_8", "TIFF", bidx=1))
     with open(path, "r+b") as file:
         file.seek(start)
         file.write(b"\xff" * 64)
     scene = open_scene([path])
-    (shard,) = Lattice(600, 64, tile=64, shard=900).shards()
+    (shard,) = TileGrid(600, 64, tile=64, shard=900).shards()
     chips = read_ahead(scene, ["band_1"], shard.tiles)
     for _ in range(7):  # their cores are 67 rows high, and rows 0–511 are in order
         next(chips)
@@ -247,9 +261,12 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 def test_a_forked_process_reads_the_same(scene: Scene) -> None:
-    """In a process that imports no more than it needs: threads of other libraries a fork would leave in any state."""
+    """In a process that imports no more than it needs: threads of other libraries a fork would
+    leave in any state."""
     alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", FORK], input=pickle.dumps(scene), env=alone, check=True, timeout=280)
+    subprocess.run(
+        [sys.executable, "-c", FORK], input=pickle.dumps(scene), env=alone, check=True, timeout=280
+    )
 
 
 class _Ranges(SimpleHTTPRequestHandler):
@@ -268,7 +285,11 @@ class _Ranges(SimpleHTTPRequestHandler):
             return
         content = file.read_bytes()
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        first, last = (int(asked[1]), min(int(asked[2]), len(content) - 1)) if asked else (0, len(content) - 1)
+        first, last = (
+            (int(asked[1]), min(int(asked[2]), len(content) - 1))
+            if asked
+            else (0, len(content) - 1)
+        )
         self.send_response(206 if asked else 200)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(last - first + 1))
@@ -290,7 +311,9 @@ def test_a_scene_is_read_over_http_and_known_by_its_etag(tmp_path: Path) -> None
         address = f"http://127.0.0.1:{server.server_port}"
         remote = open_scene([f"{address}/scene_B04.tif"])
         assert remote.name == "scene_B04"
-        xr.testing.assert_identical(remote.read(remote.window, ["red"]), local.read(local.window, ["red"]))
+        xr.testing.assert_identical(
+            remote.read(remote.window, ["red"]), local.read(local.window, ["red"])
+        )
         (identity,) = remote.identities()
         assert identity["size"] == (tmp_path / "scene_B04.tif").stat().st_size
         write(tmp_path / "scene_B04.tif", noise(90, 70, seed=1), nodata=3)
@@ -304,11 +327,15 @@ def test_real_bands_are_read_ahead_as_rasterio_reads_them(shared_data: Path) -> 
     scene = open_scene([str(shared_data / "naip_nd_multiyear" / "m_4709963_se_14_1_20090818.tif")])
     with rasterio.open(scene.bands[0].path) as dataset:
         expected = dataset.read([4, 1])
-    lattice = Lattice(scene.height, scene.width, tile=200, margin=32, stride=32, shard=500)
+    lattice = TileGrid(scene.height, scene.width, tile=200, margin=32, stride=32, shard=500)
     found = np.zeros_like(expected)
     for shard in lattice.shards():
-        for tile, chip in zip(shard.tiles, read_ahead(scene, ["nir", "red"], shard.tiles), strict=True):
-            found[:, *tile.core.within(scene.window)] = chip["pixels"].values[:, *tile.core.within(tile.chip)]
+        for tile, chip in zip(
+            shard.tiles, read_ahead(scene, ["nir", "red"], shard.tiles), strict=True
+        ):
+            found[:, *tile.core.within(scene.window)] = chip["pixels"].values[
+                :, *tile.core.within(tile.chip)
+            ]
     assert np.array_equal(found, expected)
 
 

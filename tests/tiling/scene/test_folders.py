@@ -1,4 +1,5 @@
-"""Folders as they are delivered: which files become bands, what hides clouds, and what is said of the rest."""
+"""Folders as they are delivered: which files become bands, what hides clouds, and what is said of
+the rest."""
 
 from __future__ import annotations
 
@@ -25,9 +26,14 @@ def test_examples_hold() -> None:
 
 @pytest.fixture
 def safe(tmp_path: Path) -> Path:
-    """A Sentinel-2 product of level 2A: each resolution in a folder of its own, the coarser ones with copies."""
+    """A Sentinel-2 product of level 2A: each resolution in a folder of its own, the coarser ones
+    with copies."""
     product = tmp_path / f"S2B_MSIL2A_20240630T101559_N0510_R022_{TILE}.SAFE"
-    for metres, names in ((10, "B02 B03 B04 B08 TCI"), (20, "B02 B05 B8A B11 B12 SCL"), (60, "B01 B02 SCL")):
+    for metres, names in (
+        (10, "B02 B03 B04 B08 TCI"),
+        (20, "B02 B05 B8A B11 B12 SCL"),
+        (60, "B01 B02 SCL"),
+    ):
         inner = product / "GRANULE" / "L2A_T32TPS" / "IMG_DATA" / f"R{metres}m"
         inner.mkdir(parents=True)
         for name in names.split():
@@ -62,7 +68,9 @@ def test_clouds_are_kept_by_whoever_says_so_and_left_out_as_they_say(safe: Path)
 
 def test_a_folder_inside_says_where_the_rest_is_and_names_its_shortwave_bands(safe: Path) -> None:
     inner = next(safe.glob("GRANULE/*/IMG_DATA"))
-    assert any("give the .SAFE folder for all" in note for note in open_scene([str(inner / "R10m")]).notes)
+    assert any(
+        "give the .SAFE folder for all" in note for note in open_scene([str(inner / "R10m")]).notes
+    )
     assert {"swir16", "swir22"} <= set(open_scene([str(inner / "R20m")]).band_names)
     assert len(open_scene([str(inner)]).bands) == 9
 
@@ -70,7 +78,8 @@ def test_a_folder_inside_says_where_the_rest_is_and_names_its_shortwave_bands(sa
 def test_two_granules_are_two_scenes(safe: Path) -> None:
     (safe / "GRANULE" / "L2A_T32TQS" / "IMG_DATA").mkdir(parents=True)
     with pytest.raises(
-        InputError, match=r"holds 2 granules; give one of them, for example \S*L2A_T32TPS, each is a scene"
+        InputError,
+        match=r"holds 2 granules; give one of them, for example \S*L2A_T32TPS, each is a scene",
     ):
         open_scene([str(safe)])
 
@@ -112,7 +121,9 @@ def test_landsats_numbers_become_reflectance_by_the_text_beside_them(tmp_path: P
     lit = math.sin(math.radians(30))
     assert scene.band("red").scale == pytest.approx(2e-3 / lit)
     assert scene.band("nir").offset == pytest.approx(-0.02 / lit)
-    assert scene.band("red").nodata == 0  # what Landsat fills with, though these files do not declare it
+    assert (
+        scene.band("red").nodata == 0
+    )  # what Landsat fills with, though these files do not declare it
     assert open_scene([str(tmp_path)], scale=0.5).band("red").scale == 0.5
 
 
@@ -137,7 +148,9 @@ def test_a_bit_mask_beside_landsats_bands_hides_clouds(tmp_path: Path) -> None:
         (lambda f: None, "give the folder of the band files"),
     ],
 )
-def test_a_folder_without_rasters_says_what_it_is(tmp_path: Path, make: Callable[[Path], object], mend: str) -> None:
+def test_a_folder_without_rasters_says_what_it_is(
+    tmp_path: Path, make: Callable[[Path], object], mend: str
+) -> None:
     make(tmp_path)
     with pytest.raises(InputError, match=mend):
         open_scene([str(tmp_path)])
@@ -146,7 +159,10 @@ def test_a_folder_without_rasters_says_what_it_is(tmp_path: Path, make: Callable
 def test_a_band_that_calls_itself_otherwise_is_told_of(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", noise(3, 8, 8), names=("B04", "B03", "B02"))
     (note,) = open_scene([path], bands={"blue": 1, "green": 2, "red": 3}).notes
-    assert "band 1, here blue, calls itself B04 (red); band 3, here red, calls itself B02 (blue)" in note
+    assert (
+        "band 1, here blue, calls itself B04 (red); band 3, here red, calls itself B02 (blue)"
+        in note
+    )
     assert note.endswith("it says --bands red=1,green=2,blue=3")
     assert open_scene([path], bands={"red": 1, "green": 2}).notes == ()
 

@@ -37,7 +37,9 @@ def refusal(*sources: str, **options: Any) -> str:
     assert "\n" not in sentence
     assert str(pickle.loads(pickle.dumps(caught.value))) == sentence
     # Dask sends a cause and a context along, and rasterio's errors do not unpickle.
-    assert not isinstance(caught.value.__cause__ or caught.value.__context__, rasterio.errors.RasterioError)
+    assert not isinstance(
+        caught.value.__cause__ or caught.value.__context__, rasterio.errors.RasterioError
+    )
     return sentence
 
 
@@ -45,7 +47,9 @@ def refusal(*sources: str, **options: Any) -> str:
 
 
 def test_bands_are_named_by_descriptions_before_colours(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", noise(3, 8, 8), names=("NIR", "Red", "Green"), photometric="RGB")
+    path = write(
+        tmp_path / "a.tif", noise(3, 8, 8), names=("NIR", "Red", "Green"), photometric="RGB"
+    )
     assert open_scene([path]).band_names == ("nir", "red", "green")
 
 
@@ -62,14 +66,21 @@ def test_bands_are_named_by_a_sensors_order_only_where_it_is_named(tmp_path: Pat
     assert open_scene([unknown]).band_names == tuple(f"band_{i}" for i in range(1, 7))
 
 
-def test_codes_without_zeros_are_read_where_one_of_them_is_sentinel_2s_alone(tmp_path: Path) -> None:
+def test_codes_without_zeros_are_read_where_one_of_them_is_sentinel_2s_alone(
+    tmp_path: Path,
+) -> None:
     pixels = noise(3, 8, 8, dtype="uint16")
-    assert open_scene([write(tmp_path / "a.tif", pixels, names=("B2", "B4", "B8A"))]).band_names == (
+    assert open_scene(
+        [write(tmp_path / "a.tif", pixels, names=("B2", "B4", "B8A"))]
+    ).band_names == (
         "blue",
         "red",
         "nir08",
     )
-    assert open_scene([write(tmp_path / "b.tif", pixels, names=("B2", "B4", "B5"))]).band_names[1] == "band_2"
+    assert (
+        open_scene([write(tmp_path / "b.tif", pixels, names=("B2", "B4", "B5"))]).band_names[1]
+        == "band_2"
+    )
 
 
 def test_a_name_that_two_bands_claim_is_neither_s(tmp_path: Path) -> None:
@@ -140,7 +151,10 @@ def test_further_rasters_stand_under_names_of_their_own(tmp_path: Path) -> None:
     """Two years and a terrain model in one scene, the coarse one on the grid of the fine ones."""
     now, before, height = noise(4, 8, 8), noise(4, 8, 8), np.full((1, 4, 4), 7, np.uint8)
     names = ("Red", "Green", "Blue", "NIR")
-    first, second = write(tmp_path / "a.tif", now, names=names), write(tmp_path / "b.tif", before, names=names)
+    first, second = (
+        write(tmp_path / "a.tif", now, names=names),
+        write(tmp_path / "b.tif", before, names=names),
+    )
     terrain = write(tmp_path / "c.tif", height, size=20)
     scene = open_scene([first, f"before={second}", f"terrain={terrain}"])
     assert (scene.name, scene.height) == ("a", 8)
@@ -151,25 +165,40 @@ def test_further_rasters_stand_under_names_of_their_own(tmp_path: Path) -> None:
     assert np.array_equal(pixels[1], now[3])
     assert np.all(pixels[2] == 7)
 
-    both = open_scene([f"t1={first}", f"t2={second}"])  # letters of thermal bands, where a file has one band
+    both = open_scene(
+        [f"t1={first}", f"t2={second}"]
+    )  # letters of thermal bands, where a file has one band
     assert {name.partition(".")[0] for name in both.band_names} == {"t1", "t2"}
-    thermal, red = write(tmp_path / "thermal.tif", noise(8, 8)), write(tmp_path / "red.tif", noise(8, 8))
+    thermal, red = (
+        write(tmp_path / "thermal.tif", noise(8, 8)),
+        write(tmp_path / "red.tif", noise(8, 8)),
+    )
     assert open_scene([red, f"t1={thermal}"]).band_names == ("red", "lwir11")
     numbered = open_scene([first, f"before={second}"], bands={"before.swir16": 2, "nir": 4})
-    assert [(band.name, band.index) for band in numbered.bands] == [("nir", 4), ("before.swir16", 2)]
+    assert [(band.name, band.index) for band in numbered.bands] == [
+        ("nir", 4),
+        ("before.swir16", 2),
+    ]
     alone = open_scene([f"before={second}"])
     assert (alone.name, alone.band_names[0]) == ("b", "before.red")
 
 
 def test_sources_that_do_not_make_one_scene_are_refused(tmp_path: Path) -> None:
     stack = write(tmp_path / "stack.tif", noise(3, 8, 8))
-    red, other = write(tmp_path / "red.tif", noise(8, 8)), write(tmp_path / "other_red.tif", noise(8, 8))
+    red, other = (
+        write(tmp_path / "red.tif", noise(8, 8)),
+        write(tmp_path / "other_red.tif", noise(8, 8)),
+    )
     plain = write(tmp_path / "plain.tif", noise(8, 8))
     (tmp_path / "empty").mkdir()
     assert "holds 3 bands where a single-band file is wanted" in refusal(stack, red)
     for count in (1, 3):
         tiles = [
-            write(tmp_path / f"{count}-{n}.tif", noise(count, 8, 8), transform=from_origin(5e5 + 80 * n, 5e6, 10, 10))
+            write(
+                tmp_path / f"{count}-{n}.tif",
+                noise(count, 8, 8),
+                transform=from_origin(5e5 + 80 * n, 5e6, 10, 10),
+            )
             for n in range(4)
         ]
         said = refusal(*tiles)
@@ -217,7 +246,8 @@ def test_bands_of_real_files_get_their_names(shared_data: Path, file: str, names
 
 
 def test_vegetation_is_brightest_in_what_is_called_near_infrared(shared_data: Path) -> None:
-    """Scene classification, band 5, calls class 4 vegetation: so the names do not rest on tags alone."""
+    """Scene classification, band 5, calls class 4 vegetation: so the names do not rest on tags
+    alone."""
     scene = open_scene([str(shared_data / "s2_l2a_openeo_sample/S2_L2A_sample.tif")])
     (red, green, blue, nir, classes), _ = whole(scene)
     vegetation, soil = classes == 4, classes == 5
@@ -257,7 +287,9 @@ def test_what_is_declared_alpha_hides_pixels_unless_its_values_show_that_it_is_n
     assert whole(lit)[1].all()
 
 
-def test_every_real_raster_is_read_as_rasterio_reads_it_or_refused_in_one_sentence(shared_data: Path) -> None:
+def test_every_real_raster_is_read_as_rasterio_reads_it_or_refused_in_one_sentence(
+    shared_data: Path,
+) -> None:
     read, refused = 0, []
     for path in sorted(shared_data.rglob("*.*")):
         too_big = path.name in ("cog_world.tif", "cog_cmap.tif", "rio-stac_dataset_geom.tif")
@@ -305,10 +337,15 @@ def test_what_a_person_says_of_the_scale_goes_before_what_the_file_says(tmp_path
     assert meaning(declared, scale=0.25) == (0.25, -1, "reflectance")
 
 
-def test_calibration_turns_digital_numbers_and_nothing_else_into_reflectance(tmp_path: Path) -> None:
-    sources = [write(tmp_path / "red.tif", noise(8, 8)), write(tmp_path / "nir.tif", noise(8, 8), scale=0.5)]
+def test_calibration_turns_digital_numbers_and_nothing_else_into_reflectance(
+    tmp_path: Path,
+) -> None:
+    sources = [
+        write(tmp_path / "red.tif", noise(8, 8)),
+        write(tmp_path / "nir.tif", noise(8, 8), scale=0.5),
+    ]
     before = open_scene(sources)
-    after = before.calibrated(0.0001, -0.1, ["red"])
+    after = before.calibrate(0.0001, -0.1, ["red"])
     assert [(b.scale, b.offset, b.units) for b in after.bands] == [
         (0.0001, -0.1, "reflectance"),
         (0.5, 0, "reflectance"),
@@ -319,7 +356,9 @@ def test_calibration_turns_digital_numbers_and_nothing_else_into_reflectance(tmp
     assert np.array_equal(chip["pixels"], before.read(before.window, ["red", "nir"])["pixels"])
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"]
+)
 def test_no_data_is_compared_as_the_band_stores_it(tmp_path: Path, dtype: str) -> None:
     nodata = -3.4e38 if dtype.startswith("float") else 7
     pixels = np.array([[1, 2], [3, 4]], dtype)
@@ -338,7 +377,9 @@ def test_nan_and_infinity_are_never_valid(tmp_path: Path) -> None:
         assert whole(open_scene([path]))[1].tolist() == expected
 
 
-def test_a_persons_no_data_holds_for_every_band_and_one_no_pixel_can_have_hides_none(tmp_path: Path) -> None:
+def test_a_persons_no_data_holds_for_every_band_and_one_no_pixel_can_have_hides_none(
+    tmp_path: Path,
+) -> None:
     pixels = np.array([[[1, 2]], [[3, 1]]], "uint8")
     path = write(tmp_path / "a.tif", pixels, nodata=3, tiled=False)
     assert whole(open_scene([path]))[1].tolist() == [[False, True]]
@@ -349,7 +390,12 @@ def test_a_persons_no_data_holds_for_every_band_and_one_no_pixel_can_have_hides_
 
 
 def test_validity_is_that_of_the_bands_asked_for(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.array([[[1, 0, 1]], [[0, 1, 1]]], "uint8"), names=("red", "nir"), nodata=0)
+    path = write(
+        tmp_path / "a.tif",
+        np.array([[[1, 0, 1]], [[0, 1, 1]]], "uint8"),
+        names=("red", "nir"),
+        nodata=0,
+    )
     scene = open_scene([path])
     assert whole(scene, "red")[1].tolist() == [[True, False, True]]
     assert whole(scene, "nir")[1].tolist() == [[False, True, True]]
@@ -384,11 +430,20 @@ def test_mask_values_hide_pixels(tmp_path: Path) -> None:
         assert whole(scene)[1].tolist() == (~np.isin(classes, [0, 8])).tolist()
 
 
-def test_a_mask_on_another_grid_hides_what_lies_under_its_pixels_and_nothing_beyond(tmp_path: Path) -> None:
+def test_a_mask_on_another_grid_hides_what_lies_under_its_pixels_and_nothing_beyond(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "a.tif", noise(16, 16))
-    # 20 m pixels that begin 40 m east and 20 m south of the scene's corner and end inside it; 1 is its own no data.
+    # 20 m pixels that begin 40 m east and 20 m south of the scene's corner and end inside it; 1 is
+    # its own no data.
     clouds = np.array([[1, 0], [0, 2]], "uint8")
-    mask = write(tmp_path / "m.tif", clouds, transform=from_origin(500_040, 4_999_980, 20, 20), tiled=False, nodata=1)
+    mask = write(
+        tmp_path / "m.tif",
+        clouds,
+        transform=from_origin(500_040, 4_999_980, 20, 20),
+        tiled=False,
+        nodata=1,
+    )
     expected = np.ones((16, 16), bool)
     expected[2:4, 4:6] = expected[4:6, 6:8] = False
     assert np.array_equal(whole(open_scene([path], mask=mask))[1], expected)
@@ -398,7 +453,9 @@ def test_a_mask_on_another_grid_hides_what_lies_under_its_pixels_and_nothing_bey
 
 def test_wrong_masks_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", noise(2, 16, 16))
-    far = write(tmp_path / "far.tif", noise(16, 16), transform=from_origin(700_000, 5_000_000, 10, 10))
+    far = write(
+        tmp_path / "far.tif", noise(16, 16), transform=from_origin(700_000, 5_000_000, 10, 10)
+    )
     assert "holds 2 bands" in refusal(path, mask="band=3")
     assert "holds 2 bands; give a raster with one" in refusal(path, mask=path)
     assert "lies elsewhere than the scene" in refusal(path, mask=far)
@@ -408,9 +465,20 @@ def test_wrong_masks_are_refused(tmp_path: Path) -> None:
 # Where pixels lie
 
 
-@given(st.integers(-30, 60), st.integers(-30, 60), st.integers(0, 70), st.integers(0, 70), st.sampled_from(["a", "b"]))
+@given(
+    st.integers(-30, 60),
+    st.integers(-30, 60),
+    st.integers(0, 70),
+    st.integers(0, 70),
+    st.sampled_from(["a", "b"]),
+)
 def test_a_window_shows_the_same_pixels_wherever_it_lies(
-    tmp_path_factory: pytest.TempPathFactory, row: int, col: int, height: int, width: int, which: str
+    tmp_path_factory: pytest.TempPathFactory,
+    row: int,
+    col: int,
+    height: int,
+    width: int,
+    which: str,
 ) -> None:
     scene, pixels, valid = _drawn(tmp_path_factory, which)
     window = Window(row, col, height, width)
@@ -428,25 +496,36 @@ _DRAWN: dict[str, tuple[Scene, Any, Any]] = {}
 
 
 def _drawn(factory: pytest.TempPathFactory, which: str) -> tuple[Scene, Any, Any]:
-    """A tiled file with no data and mask, or band files of which one is resampled from another grid."""
+    """A tiled file with no data and mask, or band files of which one is resampled from another
+    grid."""
     if which not in _DRAWN:
         folder = factory.mktemp("drawn")
         if which == "a":
             mask = noise(37, 53, seed=1) > 20
-            path = write(folder / "a.tif", noise(2, 37, 53), names=("red", "nir"), nodata=11, mask=mask)
+            path = write(
+                folder / "a.tif", noise(2, 37, 53), names=("red", "nir"), nodata=11, mask=mask
+            )
             scene = open_scene([path])
         else:
             red = write(folder / "red.tif", noise(37, 53), nodata=11)
             # Few values, so that many interpolated ones fall half-way between two integers.
             coarse = noise(11, 13, seed=2, high=9)
-            nir = write(folder / "nir.tif", coarse, transform=from_origin(499_995, 5_000_007, 30, 30), nodata=3)
+            nir = write(
+                folder / "nir.tif",
+                coarse,
+                transform=from_origin(499_995, 5_000_007, 30, 30),
+                nodata=3,
+            )
             scene = open_scene([red, nir])
         _DRAWN[which] = scene, *whole(scene, "red", "nir")
     return _DRAWN[which]
 
 
 def test_the_grid_is_that_of_the_finest_file(tmp_path: Path) -> None:
-    coarse, fine = write(tmp_path / "nir.tif", noise(8, 8), size=20), write(tmp_path / "red.tif", noise(16, 16))
+    coarse, fine = (
+        write(tmp_path / "nir.tif", noise(8, 8), size=20),
+        write(tmp_path / "red.tif", noise(16, 16)),
+    )
     for sources in ([coarse, fine], [fine, coarse]):
         scene = open_scene(sources)
         assert (scene.height, scene.width, scene.transform.a) == (16, 16, 10)
@@ -468,7 +547,10 @@ def test_a_coarse_band_is_interpolated_between_its_pixels_centres(tmp_path: Path
 def test_no_data_of_a_resampled_band_is_not_mixed_into_its_neighbours(tmp_path: Path) -> None:
     coarse = np.full((8, 8), 100, "uint16")
     coarse[2:4, 2:4] = 0
-    sources = [write(tmp_path / "red.tif", noise(16, 16)), write(tmp_path / "nir.tif", coarse, size=20, nodata=0)]
+    sources = [
+        write(tmp_path / "red.tif", noise(16, 16)),
+        write(tmp_path / "nir.tif", coarse, size=20, nodata=0),
+    ]
     pixels, valid = whole(open_scene(sources), "nir")
     assert set(np.unique(pixels[0][valid])) == {100}
     assert not valid[4:8, 4:8].any()
@@ -489,15 +571,21 @@ def test_a_resampled_band_is_valid_where_its_file_has_data(tmp_path: Path, dtype
 def test_a_mask_inside_a_resampled_file_hides_pixels(tmp_path: Path) -> None:
     mask = np.ones((8, 8), bool)
     mask[:, 4:] = False
-    red, nir = write(tmp_path / "red.tif", noise(16, 16)), write(tmp_path / "nir.tif", noise(8, 8), size=20, mask=mask)
+    red, nir = (
+        write(tmp_path / "red.tif", noise(16, 16)),
+        write(tmp_path / "nir.tif", noise(8, 8), size=20, mask=mask),
+    )
     _, valid = whole(open_scene([red, nir]), "nir")
     assert valid[:, :8].all()
     assert not valid[:, 8:].any()
 
 
 @pytest.mark.parametrize("shown_by", ["nodata", "mask", "alpha"])
-def test_each_band_of_a_resampled_file_is_itself_with_its_own_no_data(tmp_path: Path, shown_by: str) -> None:
-    """Four bands, as of an aerial image: GDAL would warp them together, and take the fourth for transparency."""
+def test_each_band_of_a_resampled_file_is_itself_with_its_own_no_data(
+    tmp_path: Path, shown_by: str
+) -> None:
+    """Four bands, as of an aerial image: GDAL would warp them together, and take the fourth for
+    transparency."""
     coarse = np.stack([np.full((8, 8), value, "uint8") for value in (10, 20, 30, 40)])
     how: dict[str, Any] = {"names": ("red", "green", "blue", "nir")}
     if shown_by == "nodata":
@@ -525,7 +613,11 @@ def test_a_source_that_lies_some_pixels_away_is_read_as_it_is(tmp_path: Path) ->
     place = from_origin(500_000 + 30, 5_000_000 - 40, 10, 10)
     path = write(tmp_path / "near.tif", near, transform=place, names=("green", "nir"), nodata=5)
     scene = open_scene([f"red={write(tmp_path / 'red.tif', noise(12, 11))}", f"near={path}"])
-    assert [(band.resampled, band.at) for band in scene.bands] == [(False, (0, 0)), (False, (4, 3)), (False, (4, 3))]
+    assert [(band.resampled, band.at) for band in scene.bands] == [
+        (False, (0, 0)),
+        (False, (4, 3)),
+        (False, (4, 3)),
+    ]
     pixels, valid = whole(scene, "near.nir", "near.green")
     assert np.array_equal(pixels[:, 4:12, 3:11], near[::-1, :8, :8])
     assert np.array_equal(valid[4:12, 3:11], (near[:, :8, :8] != 5).all(axis=0))
@@ -534,19 +626,24 @@ def test_a_source_that_lies_some_pixels_away_is_read_as_it_is(tmp_path: Path) ->
 
 
 def test_files_of_another_crs_are_brought_to_the_grid(tmp_path: Path) -> None:
-    """A plane over longitude and latitude, read on a UTM grid, is that plane at each pixel's place."""
+    """A plane over longitude and latitude, read on a UTM grid, is that plane at each pixel's
+    place."""
     from pyproj import Transformer
 
     step = 0.0002
     rows, cols = np.mgrid[:100, :140]
     plane = (3.0 * cols + 2.0 * rows).astype("float32")
     left, top = 14.995, 45.16
-    nir = write(tmp_path / "nir.tif", plane, crs="EPSG:4326", transform=from_origin(left, top, step, step))
+    nir = write(
+        tmp_path / "nir.tif", plane, crs="EPSG:4326", transform=from_origin(left, top, step, step)
+    )
     scene = open_scene([write(tmp_path / "red.tif", noise(64, 64)), nir])
     pixels, valid = whole(scene, "nir")
     assert valid.all()
     y, x = np.mgrid[:64, :64] * 10.0 + 5
-    longitude, latitude = Transformer.from_crs(32633, 4326, always_xy=True).transform(500_000 + x, 5_000_000 - y)
+    longitude, latitude = Transformer.from_crs(32633, 4326, always_xy=True).transform(
+        500_000 + x, 5_000_000 - y
+    )
     expected = 3 * ((longitude - left) / step - 0.5) + 2 * ((top - latitude) / step - 0.5)
     np.testing.assert_allclose(pixels[0], expected, atol=0.01)
 
@@ -556,7 +653,9 @@ def test_a_mask_of_the_whole_world_reaches_a_scene_at_the_antimeridian(tmp_path:
     path = write(tmp_path / "a.tif", noise(16, 16), crs="EPSG:32660", transform=across)
     world = np.zeros((18, 36), "uint8")
     world[:, -1] = 1  # all that lies just west of 180°
-    mask = write(tmp_path / "m.tif", world, crs="EPSG:4326", transform=from_origin(-180, 90, 10, 10))
+    mask = write(
+        tmp_path / "m.tif", world, crs="EPSG:4326", transform=from_origin(-180, 90, 10, 10)
+    )
     _, valid = whole(open_scene([path], mask=mask))
     assert not valid[:, 0].any()
     assert valid[:, -1].all()
@@ -582,14 +681,21 @@ def test_bands_of_different_types_share_one_that_holds_both(tmp_path: Path) -> N
 
 def test_a_vrt_of_different_types_is_read_as_its_bands_say(tmp_path: Path) -> None:
     red, nir = noise(8, 8, dtype="uint8"), -noise(8, 8, dtype="int16")
-    vrt = _vrt(tmp_path, write(tmp_path / "red.tif", red), write(tmp_path / "nir.tif", nir), "Byte", "Int16")
+    vrt = _vrt(
+        tmp_path,
+        write(tmp_path / "red.tif", red),
+        write(tmp_path / "nir.tif", nir),
+        "Byte",
+        "Int16",
+    )
     pixels, _ = whole(open_scene([vrt]))
     assert np.array_equal(pixels, [red, nir])
 
 
 def _vrt(folder: Path, one: str, other: str, *types: str) -> str:
     bands = "".join(
-        f'<VRTRasterBand dataType="{kind}" band="{i}"><SimpleSource><SourceFilename>{path}</SourceFilename>'
+        f'<VRTRasterBand dataType="{kind}" '
+        f'band="{i}"><SimpleSource><SourceFilename>{path}</SourceFilename>'
         f"<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
         for i, (path, kind) in enumerate(zip((one, other), types, strict=True), 1)
     )
@@ -626,7 +732,10 @@ def test_what_is_no_raster_on_a_grid_is_refused_with_the_mend(tmp_path: Path) ->
         ("odd_tiffs_rasterio/RGB.byte.rpc.vrt", "placed by a camera model"),
         ("odd_tiffs_rasterio/corrupt.tif", "is cut short"),
         ("odd_tiffs_rasterio/float.tif", "has no CRS"),
-        ("odd_tiffs_image_tiff/fuzz_images/oor_panic/colormap-shl-overflow.tiff", "is not a raster"),
+        (
+            "odd_tiffs_image_tiff/fuzz_images/oor_panic/colormap-shl-overflow.tiff",
+            "is not a raster",
+        ),
         ("landsat_peru_series", "no name tells a band"),
         ("spyndex_spectral", "holds no raster"),
     ],
@@ -723,7 +832,9 @@ def test_a_small_scene_is_sampled_whole_and_in_raster_order(tmp_path: Path) -> N
     assert chip["valid"].values.sum() == 40 * 25
 
 
-def test_a_sample_leaves_out_blocks_without_data_and_stops_when_it_has_enough(tmp_path: Path) -> None:
+def test_a_sample_leaves_out_blocks_without_data_and_stops_when_it_has_enough(
+    tmp_path: Path,
+) -> None:
     pixels = noise(1, 64, 64)
     pixels[:, :, :32] = 0
     scene = open_scene([write(tmp_path / "a.tif", pixels, nodata=0)])

@@ -23,8 +23,8 @@ from tests.stac import write as write_json
 from tests.tiling.rasters import noise, write
 from tiling.errors import InputError
 from tiling.grid.window import Window
-from tiling.io.access import Reach, confined
-from tiling.scene.from_stac import Wishes, covered, open_items
+from tiling.io.access import AccessPolicy, restrict_access
+from tiling.scene.from_stac import StacOptions, coverage_of, open_items
 from tiling.scene.scene import Scene
 from tiling.scene.stac_item import Item, is_item, item_of, read_items
 
@@ -44,18 +44,20 @@ def made(tmp_path: Path, name: str, assets: dict[str, Any], **about: Any) -> Ite
 
 def refusal(*items: Any, **wishes: Any) -> str:
     with pytest.raises(InputError) as caught:
-        open_items(items, Wishes(**wishes))
+        open_items(items, StacOptions(**wishes))
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert str(pickle.loads(pickle.dumps(caught.value))) == sentence
     return sentence
 
 
-# ---------------------------------------------------------------------------------------------------- one item's bands
+# --------------------------------------------------------------------------------- one item's bands
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
-def test_bands_of_one_raster_have_the_names_and_the_meaning_that_the_item_says(tmp_path: Path, version: str) -> None:
+def test_bands_of_one_raster_have_the_names_and_the_meaning_that_the_item_says(
+    tmp_path: Path, version: str
+) -> None:
     pixels = noise(2, 8, 9, dtype="uint16")
     path = write(tmp_path / "a.tif", pixels)
     said = asset(path, ("nir", "red"), version=version, nodata=7, scale=0.0001, offset=-0.1)
@@ -70,33 +72,54 @@ def test_bands_of_one_raster_have_the_names_and_the_meaning_that_the_item_says(t
     assert np.array_equal(valid, (pixels != 7).all(axis=0))
 
 
-def test_what_the_file_declares_goes_before_the_item_and_a_person_before_both(tmp_path: Path) -> None:
+def test_what_the_file_declares_goes_before_the_item_and_a_person_before_both(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "a.tif", noise(8, 8, dtype="uint16"), nodata=3, scale=0.5, offset=1)
-    known = made(tmp_path, "one", {"data": asset(path, ("red",), nodata=7, scale=0.0001, offset=-0.1)})
+    known = made(
+        tmp_path, "one", {"data": asset(path, ("red",), nodata=7, scale=0.0001, offset=-0.1)}
+    )
 
     def meaning(**wishes: Any) -> tuple[Any, ...]:
-        band = open_items([known], Wishes(**wishes)).bands[0]
+        band = open_items([known], StacOptions(**wishes)).bands[0]
         return band.nodata, band.scale, band.offset, band.claimed
 
     assert meaning() == (3, 0.5, 1, False)
     assert meaning(nodata=9, scale=0.25) == (9, 0.25, 1, False)
     plain = write(tmp_path / "b.tif", noise(8, 8, dtype="uint16"))
-    known = made(tmp_path, "two", {"data": asset(plain, ("red",), nodata="nan", scale=0.0001, offset=-0.1)})
+    known = made(
+        tmp_path, "two", {"data": asset(plain, ("red",), nodata="nan", scale=0.0001, offset=-0.1)}
+    )
     assert meaning(offset=0.0) == (pytest.approx(np.nan, nan_ok=True), 1, 0, False)
     assert meaning()[1:] == (0.0001, -0.1, True)
 
 
 def sentinel_2(tmp_path: Path) -> dict[str, Any]:
-    """Assets as the large catalogues have them: codes, pictures, twins in JPEG 2000, three bands called rededge."""
-    codes = {"B02": "blue", "B04": "red", "B05": "rededge", "B06": "rededge", "B8A": "rededge", "B08": "nir"}
+    """Assets as the large catalogues have them: codes, pictures, twins in JPEG 2000, three bands
+    called rededge."""
+    codes = {
+        "B02": "blue",
+        "B04": "red",
+        "B05": "rededge",
+        "B06": "rededge",
+        "B8A": "rededge",
+        "B08": "nir",
+    }
     assets: dict[str, Any] = {}
     for seed, (code, name) in enumerate(codes.items()):
         size, shape = (20, (8, 8)) if code in ("B05", "B06", "B8A") else (10, (16, 16))
         path = write(tmp_path / f"{code}.tif", noise(*shape, seed=seed, dtype="uint16"), size=size)
-        assets[code] = asset(path) | {"eo:bands": [{"name": code, "common_name": name}], "gsd": size}
+        assets[code] = asset(path) | {
+            "eo:bands": [{"name": code, "common_name": name}],
+            "gsd": size,
+        }
     coarse = write(tmp_path / "B04_60m.tif", noise(3, 3, dtype="uint16"), size=60)
     assets["B04_60m"] = asset(coarse, ("red",)) | {"gsd": 60}
-    assets["red-jp2"] = {"href": "gone.jp2", "type": "image/jp2", "eo:bands": [{"common_name": "red"}]}
+    assets["red-jp2"] = {
+        "href": "gone.jp2",
+        "type": "image/jp2",
+        "eo:bands": [{"common_name": "red"}],
+    }
     colours = write(tmp_path / "TCI.tif", noise(3, 16, 16))
     assets["visual"] = asset(colours, ("red", "green", "blue")) | {"roles": ["visual"]}
     assets["TCI_10m"] = asset(colours, ("red", "blue"))
@@ -109,17 +132,22 @@ def sentinel_2(tmp_path: Path) -> dict[str, Any]:
 def test_each_band_comes_from_the_asset_that_holds_it_best(tmp_path: Path) -> None:
     scene = open_items([made(tmp_path, "S2B_33UVP", sentinel_2(tmp_path), platform="sentinel-2b")])
     assert {band.name: Path(band.path).stem for band in scene.bands} == {
-        "blue": "B02", "red": "B04", "rededge071": "B05", "rededge075": "B06", "nir08": "B8A", "nir": "B08",
+        "blue": "B02", "red": "B04", "rededge071": "B05", "rededge075": "B06", "nir08": "B8A",
+        "nir": "B08",
     }  # fmt: skip
     assert scene.geobox.shape == (16, 16)
-    assert [band.name for band in scene.bands if band.resampled] == ["rededge071", "rededge075", "nir08"]
+    assert [band.name for band in scene.bands if band.resampled] == [
+        "rededge071",
+        "rededge075",
+        "nir08",
+    ]
 
 
 def test_a_person_may_want_some_of_the_bands(tmp_path: Path) -> None:
     known = made(tmp_path, "S2B_33UVP", sentinel_2(tmp_path), platform="sentinel-2b")
     for path in ("B05.tif", "B06.tif"):
         (tmp_path / path).unlink()  # nothing is read that is not wanted
-    assert open_items([known], Wishes(assets=("B08", "red"))).band_names == ("red", "nir")
+    assert open_items([known], StacOptions(assets=("B08", "red"))).band_names == ("red", "nir")
     assert "has no band green" in refusal(known, assets=("green",))
 
 
@@ -127,7 +155,7 @@ def test_a_raster_whose_bands_the_item_does_not_name_names_them_itself(tmp_path:
     path = write(tmp_path / "a.tif", noise(2, 8, 8), names=("NIR", "Red"))
     known = made(tmp_path, "one", {"image": asset(path)})
     assert open_items([known]).band_names == ("nir", "red")
-    assert open_items([known], Wishes(bands={"green": 2})).band_names == ("green",)
+    assert open_items([known], StacOptions(bands={"green": 2})).band_names == ("green",)
     two = made(tmp_path, "two", {"image": asset(path), "other": asset(path)})
     assert "nothing tells which asset is which band" in refusal(two)
     assert "numbers the bands of one raster" in refusal(two, bands={"green": 2})
@@ -135,10 +163,11 @@ def test_a_raster_whose_bands_the_item_does_not_name_names_them_itself(tmp_path:
     assert "says that image has 4 bands" in refusal(four)
 
 
-# --------------------------------------------------------------------------------------------------------------- masks
+# -------------------------------------------------------------------------------------------- masks
 
 SCL = np.arange(12, dtype="uint8").reshape(3, 4)
-"""No data, defective, dark, shadow, vegetation, soil, water, unclassified, medium, high, cirrus, snow."""
+"""No data, defective, dark, shadow, vegetation, soil, water, unclassified, medium, high, cirrus,
+snow."""
 
 
 def test_clouds_of_sentinel_2_are_hidden_and_snow_is_not(tmp_path: Path) -> None:
@@ -147,10 +176,10 @@ def test_clouds_of_sentinel_2_are_hidden_and_snow_is_not(tmp_path: Path) -> None
     known = made(tmp_path, "S2", {"red": asset(red, ("red",)), "scl": asset(scl)})
     hidden = ~whole(open_items([known]))[1]
     assert np.array_equal(hidden, np.isin(SCL, (3, 8, 9, 10)).repeat(2, 0).repeat(2, 1))
-    assert whole(open_items([known], Wishes(mask="none")))[1].all()
-    hidden = ~whole(open_items([known], Wishes(mask="scl", mask_values=(11,))))[1]
+    assert whole(open_items([known], StacOptions(mask="none")))[1].all()
+    hidden = ~whole(open_items([known], StacOptions(mask="scl", mask_values=(11,))))[1]
     assert np.array_equal(hidden, (SCL == 11).repeat(2, 0).repeat(2, 1))
-    assert whole(open_items([known], Wishes(mask_values=(99,))))[1].all()
+    assert whole(open_items([known], StacOptions(mask_values=(99,))))[1].all()
     assert "is no file and no asset of S2, which has red, scl" in refusal(known, mask="Fmask")
 
 
@@ -168,12 +197,16 @@ def test_a_mask_of_bits_hides_where_one_of_them_is_set(
     values = np.arange(256, dtype="uint16").reshape(16, 16)
     values[0, 0] = 21824  # clear land of Landsat: bits 6, 8, 10, 12 and 14
     red = write(tmp_path / "red.tif", noise(16, 16, dtype="uint16"))
-    known = made(tmp_path, "one", {"red": asset(red, ("red",)), key: asset(write(tmp_path / file, values))})
+    known = made(
+        tmp_path, "one", {"red": asset(red, ("red",)), key: asset(write(tmp_path / file, values))}
+    )
     scene = open_items([known])
-    expected = np.array([any(value >> bit & 1 for bit in bits) for value in values.flat]).reshape(16, 16)
+    expected = np.array([any(value >> bit & 1 for bit in bits) for value in values.flat]).reshape(
+        16, 16
+    )
     assert np.array_equal(~whole(scene)[1], expected)
     assert not expected[0, 0]
-    hidden = ~whole(open_items([known], Wishes(mask_bits=(7,))))[1]
+    hidden = ~whole(open_items([known], StacOptions(mask_bits=(7,))))[1]
     assert np.array_equal(hidden, values >> 7 & 1 == 1)
 
 
@@ -182,15 +215,27 @@ def test_bits_of_numbers_that_have_none_are_refused(tmp_path: Path) -> None:
     known = made(
         tmp_path,
         "one",
-        {"red": asset(red, ("red",)), "m": asset(write(tmp_path / "m.tif", noise(4, 4, dtype="float32")))},
+        {
+            "red": asset(red, ("red",)),
+            "m": asset(write(tmp_path / "m.tif", noise(4, 4, dtype="float32"))),
+        },
     )
     assert "holds float32, which has no bits" in refusal(known, mask="m", mask_bits=(1,))
 
 
-# ------------------------------------------------------------------------------------------------------------- mosaics
+# ------------------------------------------------------------------------------------------ mosaics
 
 
-def tile(tmp_path: Path, name: str, pixels: Any, col: int, row: int, *, day: str = "2024-05-03", **how: Any) -> Item:
+def tile(
+    tmp_path: Path,
+    name: str,
+    pixels: Any,
+    col: int,
+    row: int,
+    *,
+    day: str = "2024-05-03",
+    **how: Any,
+) -> Item:
     """An item of two bands `col` pixels east and `row` south of the others' corner."""
     place = from_origin(500_000 + 10 * col, TOP - 10 * row, 10, 10)
     path = write(tmp_path / f"{name}.tif", pixels, **{"transform": place, "nodata": 0, **how})
@@ -201,7 +246,11 @@ def test_each_pixel_of_a_mosaic_comes_whole_from_the_first_item_that_has_it(tmp_
     one, two, three = (noise(2, 40, 50, seed=seed) for seed in range(3))
     one[0, 10:20, 10:30] = 0  # no data in one band is none in the other either
     two[1, 15:25] = 0
-    items = [tile(tmp_path, "one", one, 20, 0), tile(tmp_path, "two", two, 0, 10), tile(tmp_path, "three", three, 5, 5)]
+    items = [
+        tile(tmp_path, "one", one, 20, 0),
+        tile(tmp_path, "two", two, 0, 10),
+        tile(tmp_path, "three", three, 5, 5),
+    ]
     scene = open_items(items)
     assert (scene.height, scene.width) == (50, 70)
     assert scene.title == "one and 2 more"
@@ -229,7 +278,15 @@ def across_zones(tmp_path: Path) -> list[Item]:
     return [
         tile(tmp_path, "one", pixels[0], 0, 0),
         tile(tmp_path, "two", pixels[1], 0, 0, transform=shifted),
-        tile(tmp_path, "three", pixels[2], 0, 0, transform=from_origin(x, y, 10, 10), crs="EPSG:32632"),
+        tile(
+            tmp_path,
+            "three",
+            pixels[2],
+            0,
+            0,
+            transform=from_origin(x, y, 10, 10),
+            crs="EPSG:32632",
+        ),
     ]
 
 
@@ -238,15 +295,25 @@ _DRAWN: dict[str, tuple[Scene, Any, Any]] = {}
 
 @settings(max_examples=60)
 @given(
-    row=st.integers(-30, 110), col=st.integers(-30, 130), height=st.integers(1, 90), width=st.integers(1, 90),
+    row=st.integers(-30, 110), col=st.integers(-30, 130), height=st.integers(1, 90),
+    width=st.integers(1, 90),
     bands=st.sampled_from([("red", "nir"), ("nir", "red")]),
 )  # fmt: skip
 def test_a_mosaics_pixels_do_not_depend_on_the_window(
-    tmp_path_factory: pytest.TempPathFactory, row: int, col: int, height: int, width: int, bands: tuple[str, str]
+    tmp_path_factory: pytest.TempPathFactory,
+    row: int,
+    col: int,
+    height: int,
+    width: int,
+    bands: tuple[str, str],
 ) -> None:
     if not _DRAWN:
         scene = open_items(across_zones(tmp_path_factory.mktemp("zones")))
-        assert [any(b.resampled for b in layer.bands) for layer in scene.layers] == [False, True, True]
+        assert [any(b.resampled for b in layer.bands) for layer in scene.layers] == [
+            False,
+            True,
+            True,
+        ]
         _DRAWN["scene"] = scene, *whole(scene, "red", "nir")
     scene, pixels, valid = _DRAWN["scene"]
     window = Window(row, col, height, width)
@@ -271,7 +338,16 @@ def test_items_across_utm_zones_lie_where_they_are(tmp_path: Path) -> None:
     right = np.stack([(east - 500_000) + 2 * (TOP - north)] * 2).astype("float32")
     items = [
         tile(tmp_path, "one", left, 0, 0, nodata=None),
-        tile(tmp_path, "two", right, 0, 0, transform=from_origin(x, y, 10, 10), crs="EPSG:32632", nodata=None),
+        tile(
+            tmp_path,
+            "two",
+            right,
+            0,
+            0,
+            transform=from_origin(x, y, 10, 10),
+            crs="EPSG:32632",
+            nodata=None,
+        ),
     ]
     scene = open_items(items)
     assert scene.crs.epsg == 32633
@@ -292,7 +368,7 @@ def test_a_bbox_cuts_the_scene_on_the_lattice_of_its_pixels(tmp_path: Path) -> N
     to_degrees = Transformer.from_crs(32633, 4326, always_xy=True)
     west, south = to_degrees.transform(500_233, TOP - 333)
     east, north = to_degrees.transform(500_477, TOP - 111)
-    part = open_items(items, Wishes(bbox=(west, south, east, north)))
+    part = open_items(items, StacOptions(bbox=(west, south, east, north)))
     col, row = (round(v) for v in ~full.transform @ (part.transform.c, part.transform.f))
     assert part.transform.c % 10 == 0
     assert (part.height, part.width) in [(h, w) for h in (23, 24) for w in (25, 26)]
@@ -304,7 +380,7 @@ def test_a_bbox_cuts_the_scene_on_the_lattice_of_its_pixels(tmp_path: Path) -> N
     assert apart.max() <= 1
     assert (apart > 0).mean() < 0.05
     assert "lies beside the rasters" in refusal(*items, bbox=(0, 0, 1, 1))
-    alone = open_items(items[:1], Wishes(bbox=(west, south, east, north)))
+    alone = open_items(items[:1], StacOptions(bbox=(west, south, east, north)))
     assert np.array_equal(whole(alone)[0], whole(open_items(items[:1]))[0][:, 11:34, 23:48])
 
 
@@ -320,15 +396,24 @@ def test_items_that_make_no_mosaic_are_refused(tmp_path: Path) -> None:
     far = tile(tmp_path, "far", noise(2, 8, 8), 2_000_000, 0)
     near = tile(tmp_path, "near", noise(2, 8, 8), 0, 500_000)
     assert "make a mosaic of" in refusal(one, near, far)
-    assert "has no asset that is a raster" in refusal(item_of(item("x", {"d": asset(path)}) | {"assets": {}}, "x.json"))
-    green = made(tmp_path, "green", {"data": asset(write(tmp_path / "d.tif", noise(3, 8, 8)), ("green", "red", "nir"))})
+    assert "has no asset that is a raster" in refusal(
+        item_of(item("x", {"d": asset(path)}) | {"assets": {}}, "x.json")
+    )
+    green = made(
+        tmp_path,
+        "green",
+        {"data": asset(write(tmp_path / "d.tif", noise(3, 8, 8)), ("green", "red", "nir"))},
+    )
     assert open_items([one, green]).band_names == ("red", "nir")
 
 
 def test_what_an_item_no_longer_covers_is_left_out_of_the_mosaic(tmp_path: Path) -> None:
-    items = [tile(tmp_path, "one", noise(2, 8, 8), 0, 0), tile(tmp_path, "two", noise(2, 8, 8), 300, 0)]
+    items = [
+        tile(tmp_path, "one", noise(2, 8, 8), 0, 0),
+        tile(tmp_path, "two", noise(2, 8, 8), 300, 0),
+    ]
     (west, south, east, north) = shapely.from_wkt(items[0].footprint).bounds
-    assert open_items(items, Wishes(bbox=(west, south, east, north))).title == "one"
+    assert open_items(items, StacOptions(bbox=(west, south, east, north))).title == "one"
 
 
 def test_files_of_every_layer_tell_a_mosaic_from_what_it_was(tmp_path: Path) -> None:
@@ -348,11 +433,13 @@ def test_a_window_of_a_large_mosaic_takes_the_memory_of_the_window(tmp_path: Pat
         place = from_origin(500_000 + 3 * number, TOP, 10, 10)
         path = tmp_path / f"{number}.tif"
         with rasterio.open(
-            path, "w", driver="GTiff", count=2, height=30_000, width=30_000, dtype="uint16", crs="EPSG:32633",
+            path, "w", driver="GTiff", count=2, height=30_000, width=30_000, dtype="uint16",
+            crs="EPSG:32633",
             transform=place, tiled=True, nodata=0, SPARSE_OK=True,
         ) as dataset:  # fmt: skip
             dataset.write(
-                np.full((2, 512, 512), number + 1, "uint16"), window=rasterio.windows.Window(512, 512, 512, 512)
+                np.full((2, 512, 512), number + 1, "uint16"),
+                window=rasterio.windows.Window(512, 512, 512, 512),
             )
         items.append(made(tmp_path, f"i{number}", {"data": asset(path, ("red", "nir"))}))
     scene = open_items(items)
@@ -365,14 +452,19 @@ def test_a_window_of_a_large_mosaic_takes_the_memory_of_the_window(tmp_path: Pat
 
 
 def test_coverage_is_the_part_of_an_area_that_footprints_reach(tmp_path: Path) -> None:
-    items = [tile(tmp_path, "one", noise(2, 40, 40), 0, 0), tile(tmp_path, "two", noise(2, 40, 40), 60, 0)]
+    items = [
+        tile(tmp_path, "one", noise(2, 40, 40), 0, 0),
+        tile(tmp_path, "two", noise(2, 40, 40), 60, 0),
+    ]
     scene = open_items(items)
     assert scene.width == 100
-    assert covered(scene, shapely.box(500_000, TOP - 400, 501_000, TOP)) == pytest.approx(0.8, abs=0.01)
-    assert covered(scene, shapely.box(500_420, TOP - 400, 500_580, TOP)) == 0
+    assert coverage_of(scene, shapely.box(500_000, TOP - 400, 501_000, TOP)) == pytest.approx(
+        0.8, abs=0.01
+    )
+    assert coverage_of(scene, shapely.box(500_420, TOP - 400, 500_580, TOP)) == 0
 
 
-# ------------------------------------------------------------------------------------------------------ files and doors
+# ---------------------------------------------------------------------------------- files and doors
 
 
 def test_items_are_known_by_their_names() -> None:
@@ -401,12 +493,15 @@ def test_what_is_no_item_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "search it: --stac" in reading(b'{"type": "Catalog"}')
     assert "has no assets" in reading(b'{"type": "Feature", "id": "a"}')
     assert "has no id" in reading(b'{"type": "Feature", "assets": {}}')
-    assert "is no date" in reading(b'{"type":"Feature","id":"a","assets":{},"properties":{"datetime":"soon"}}')
+    assert "is no date" in reading(
+        b'{"type":"Feature","id":"a","assets":{},"properties":{"datetime":"soon"}}'
+    )
     assert "is no STAC item" in reading(b'{"type": "FeatureCollection", "features": []}')
 
 
 KEYS = (
-    "id properties assets datetime geometry type coordinates href roles bands eo:bands name common_name raster:bands "
+    "id properties assets datetime geometry type coordinates href roles bands eo:bands name "
+    "common_name raster:bands "
     "nodata scale gsd eo:cloud_cover platform"
 )
 
@@ -415,12 +510,19 @@ KEYS = (
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS.split()), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(KEYS.split()), inner, max_size=4)
+        ),
         max_leaves=20,
     )
 )
 def test_whatever_json_is_read_there_is_an_item_or_a_mistake(content: Any) -> None:
-    document = {"type": "Feature", "id": "a", **(content if isinstance(content, dict) else {"assets": {"a": content}})}
+    document = {
+        "type": "Feature",
+        "id": "a",
+        **(content if isinstance(content, dict) else {"assets": {"a": content}}),
+    }
     try:
         known = item_of(document, "a.json")
     except InputError:
@@ -429,7 +531,10 @@ def test_whatever_json_is_read_there_is_an_item_or_a_mistake(content: Any) -> No
 
 
 def test_several_items_may_lie_in_one_file(tmp_path: Path) -> None:
-    both = [item(n, {"data": asset(write(tmp_path / f"{n}.tif", noise(4, 4)), ("red",))}) for n in ("a", "b")]
+    both = [
+        item(n, {"data": asset(write(tmp_path / f"{n}.tif", noise(4, 4)), ("red",))})
+        for n in ("a", "b")
+    ]
     path = write_json(tmp_path / "both.json", {"type": "FeatureCollection", "features": both})
     assert [known.id for known in read_items(path)] == ["a", "b"]
 
@@ -460,7 +565,7 @@ def test_items_lead_no_further_than_whoever_runs_this_allows(tmp_path: Path) -> 
     outside.mkdir()
     secret = write(outside / "a.tif", noise(4, 4))
     path = write_json(inside / "one.json", item("one", {"data": asset(secret, ("red",))}))
-    with confined(Reach(roots=(inside,), hosts=())):
+    with restrict_access(AccessPolicy(roots=(inside,), hosts=())):
         (known,) = read_items(path)
         assert "lies outside the folders" in refusal(known)
         with pytest.raises(InputError, match="lies on host"):
@@ -472,14 +577,20 @@ def test_items_lead_no_further_than_whoever_runs_this_allows(tmp_path: Path) -> 
         assert "secret" not in sentence
 
 
-# ---------------------------------------------------------------------------------------------------------- real files
+# --------------------------------------------------------------------------------------- real files
 
 
 def test_the_years_of_one_place_make_a_mosaic(shared_data: Path, tmp_path: Path) -> None:
-    """Four years on four grids: the newest shows as it is stored, the older ones where it has nothing."""
+    """Four years on four grids: the newest shows as it is stored, the older ones where it has
+    nothing."""
     names = ("red", "green", "blue", "nir")
     items = [
-        made(tmp_path, path.stem, {"image": asset(path, names, nodata=0)}, day=f"{path.stem[-8:-4]}-07-01")
+        made(
+            tmp_path,
+            path.stem,
+            {"image": asset(path, names, nodata=0)},
+            day=f"{path.stem[-8:-4]}-07-01",
+        )
         for path in sorted((shared_data / "naip_nd_multiyear").glob("*.tif"), reverse=True)
     ]
     scene = open_items(items)
@@ -508,11 +619,19 @@ def test_tiles_of_a_real_scene_make_the_scene_again(shared_data: Path, tmp_path:
         part = pixels[:, row : row + 405 if row == 0 else height, col : col + 535]
         place = transform @ transform.translation(col, row)
         bands = {
-            name: asset(write(tmp_path / f"{number}_{name}.tif", part[i], crs=crs, transform=place), (name,), nodata=0)
+            name: asset(
+                write(tmp_path / f"{number}_{name}.tif", part[i], crs=crs, transform=place),
+                (name,),
+                nodata=0,
+            )
             for i, name in enumerate(("blue", "green", "red", "nir"))
         }
-        scl = write(tmp_path / f"{number}_SCL.tif", part[4].astype("uint8"), crs=crs, transform=place)
-        items.append(made(tmp_path, f"S2_{number}", {**bands, "scl": asset(scl)}, platform="sentinel-2a"))
+        scl = write(
+            tmp_path / f"{number}_SCL.tif", part[4].astype("uint8"), crs=crs, transform=place
+        )
+        items.append(
+            made(tmp_path, f"S2_{number}", {**bands, "scl": asset(scl)}, platform="sentinel-2a")
+        )
     scene = open_items(items)
     found, valid = whole(scene)
     assert np.array_equal(valid, (pixels[:4] != 0).all(axis=0) & ~np.isin(pixels[4], (3, 8, 9, 10)))
