@@ -2,7 +2,7 @@
 of commands.
 
     python -m benchmarks.same_products --save before.json       on the old code
-    python -m benchmarks.same_products --compare before.json    on the new: ends with 1 and names what differs
+    python -m benchmarks.same_products --compare before.json  on the new: names what differs, then 1
 
 The round draws a scene of 1024 px with its truth, maps it with the demonstration network, with
 thresholds of indices and, in another way of cutting, with Otsu's threshold, compares maps with each
@@ -55,18 +55,22 @@ ZONES = {
 
 ROUND = """
 demo --size {size} --out demo --workers 0
-segment demo/scene.tif --out rules --segmenter rules --workers 0 --products classes,confidence,vectors --min-area 1500
+segment demo/scene.tif --out rules --segmenter rules --workers 0 \
+  --products classes,confidence,vectors --min-area 1500
 segment demo/scene.tif --out cut --segmenter otsu --workers 0 --shard 512 --aoi zones.geojson
 vectorise demo/classes.tif --out polygons.gpkg --min-area 2000 --smooth 1 --workers 0
-vectorise demo/classes.tif --out zoned.parquet --simplify 0 --connectivity 8 --zones zones.geojson --workers 0
+vectorise demo/classes.tif --out zoned.parquet \
+  --simplify 0 --connectivity 8 --zones zones.geojson --workers 0
 vectorise rules/classes.tif --out dissolved.fgb --dissolve --workers 0
 zones demo/classes.tif zones.geojson --out zones.gpkg
 change rules demo --out change --min-change-area 3000 --workers 0
 evaluate demo/classes.tif demo/truth.tif --out accuracy --workers 0
 evaluate demo/classes.tif zones.geojson --column class --on map --out shapes --workers 0
 index demo/scene.tif NDVI EVI --out indices
-train demo/scene.tif --labels demo/truth.tif --out forest --architecture random-forest --set trees=12 --set per_class=99
-train demo/scene.tif --labels demo/truth.tif --out network --set steps=20 --set device=cpu --set chip=32
+train demo/scene.tif --labels demo/truth.tif --out forest \
+  --architecture random-forest --set trees=12 --set per_class=99
+train demo/scene.tif --labels demo/truth.tif --out network \
+  --set steps=20 --set device=cpu --set chip=32
 segment demo/scene.tif --out mapped --segmenter ./forest --workers 0 --products classes
 """
 

@@ -1,7 +1,8 @@
 """Polygons of a class raster, end to end into a GeoPackage: ours beside GDAL's, in time, memory and
 numbers.
 
-    python -m benchmarks.vectors smooth:4096 smooth:8192 noisy:2048 [--simplify 0.75] [--rounds 3] [--warm]
+    python -m benchmarks.vectors smooth:4096 smooth:8192 noisy:2048 [--simplify 0.75]
+        [--rounds 3] [--warm]
     python -m benchmarks.vectors smooth:32768 --ours-only
 
 Each way runs in a process of its own, interpreter start and imports included, so that its peak
@@ -314,7 +315,8 @@ def main() -> None:
                 print(
                     f"{way:32}{cost.wall:10.1f}{cost.cpu:10.1f}"
                     f"{cost.wall / first.wall:10.2f}{cost.cpu / first.cpu:10.2f}"
-                    f"{cost.again:10.2f}{cost.again / first.again:10.2f}{cost.again_cpu / first.again_cpu:10.2f}"
+                    f"{cost.again:10.2f}{cost.again / first.again:10.2f}"
+                    f"{cost.again_cpu / first.again_cpu:10.2f}"
                     f"{cost.peak / 2**20:10.0f}{cost.polygons:10d}",
                     flush=True,
                 )

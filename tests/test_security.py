@@ -128,7 +128,8 @@ def test_rasters_are_opened_for_reading_at_one_door_only() -> None:
 RAW = """<VRTDataset rasterXSize="8" rasterYSize="8"><SRS>EPSG:32633</SRS>
 <GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>
 <VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">
-<SourceFilename relativeToVRT="0">{file}</SourceFilename><PixelOffset>1</PixelOffset><LineOffset>8</LineOffset>
+<SourceFilename relativeToVRT="0">{file}</SourceFilename>
+<PixelOffset>1</PixelOffset><LineOffset>8</LineOffset>
 </VRTRasterBand></VRTDataset>"""
 """Shows the bytes of any file as pixels."""
 

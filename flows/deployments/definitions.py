@@ -128,8 +128,10 @@ def segment_collection(
     """Make land-cover maps of many scenes.
 
     Args:
-        scenes: Folders of scenes, or paths of rasters. In a folder each raster is a scene, and each folder of rasters.
-        output_folder: Folder for all; each scene gets one of its own in it. Scenes that are done are not done again.
+        scenes: Folders of scenes, or paths of rasters. In a folder each raster is a scene, and each
+            folder of rasters.
+        output_folder: Folder for all; each scene gets one of its own in it. Scenes that are done
+            are not done again.
         series: Which files are scenes, and what the report is called.
         bands: What the bands are, where the files do not say it.
         segmenter: How land cover is told, the same for every scene.
@@ -178,7 +180,8 @@ def land_use_monitor(
     with, nothing twice.
 
     Args:
-        folders: Folders in which new scenes arrive. A scene's date is in its file or in its file's name.
+        folders: Folders in which new scenes arrive. A scene's date is in its file or in its file's
+            name.
         output_folder: Folder for the maps, the changes and the catalogue; the same in every run.
         watch: What counts as an image and as a change, and the zones in which areas are measured.
         bands: What the bands are, where the files do not say it.
@@ -264,7 +267,8 @@ def evaluate_map(
 
     Args:
         map: Path of the class raster to judge, such as classes.tif of a run.
-        reference: Path of what is right: a class raster, or polygons or points with a column of classes.
+        reference: Path of what is right: a class raster, or polygons or points with a column of
+            classes.
         output_folder: Folder for the tables and pictures; made if need be.
         comparison: How the classes of both are matched, and where they are compared.
         advanced: Where the work is done. Nothing here changes a result.
@@ -317,7 +321,8 @@ def compute_indices(
 
     Args:
         scene: Path of a raster, or of each of its single-band files.
-        indices: Which indices. NDVI tells green plants, NDWI open water, NBR burnt land, NDBI built-up land.
+        indices: Which indices. NDVI tells green plants, NDWI open water, NBR burnt land, NDBI
+            built-up land.
         output_folder: Folder for the rasters; made if need be.
         bands: What the bands are, where the files do not say it.
     """

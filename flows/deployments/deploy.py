@@ -58,20 +58,24 @@ def start_page() -> str:
 _START = """
 ## Land-cover maps from your own images
 
-**See one first**: *Run* ▸ *Quick run* on this page. A minute later the *Artifacts* of the run hold a picture of the
+**See one first**: *Run* ▸ *Quick run* on this page. A minute later the *Artifacts* of the run hold
+a picture of the
 map, the areas of its classes and links to its files, which lie in `{demo}`.
 
-**Then your own image**: *Deployments* ▸ *inspect-scene* ▸ *Run* ▸ *Quick run* tells what is in it, what looks wrong
+**Then your own image**: *Deployments* ▸ *inspect-scene* ▸ *Run* ▸ *Quick run* tells what is in it,
+what looks wrong
 and how long a map takes, and links to the form filled in.
 
 {flows}
 
 **Where maps go**: unless the form says otherwise into {goes}, a folder for each scene.
 
-**What stands in lists**: scenes, maps and models in the data folders (`LANDWEAVE_DATA_ROOTS`), a minute after they are
+**What stands in lists**: scenes, maps and models in the data folders (`LANDWEAVE_DATA_ROOTS`), a
+minute after they are
 there. A path does as well.
 
-Runs work one at a time and the others wait. *Cancel* keeps what is finished; the same form goes on from there.
+Runs work one at a time and the others wait. *Cancel* keeps what is finished; the same form goes on
+from there.
 """.strip()
 
 

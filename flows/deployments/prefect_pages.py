@@ -11,7 +11,8 @@ addEventListener("click", event => {
   const button = event.isTrusted && event.target.closest?.(".p-select-button__control");
   if (!button) return;
   event.stopImmediatePropagation();
-  button.closest(".p-select-button").dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true,
+  button.closest(".p-select-button").dispatchEvent(new MouseEvent("click", {
+    bubbles: true, cancelable: true,
     clientX: event.clientX, clientY: event.clientY}));
 }, true);
 </script></head>"""

@@ -47,8 +47,10 @@ def segment_scene(
     """Make a land-cover map of a scene.
 
     Args:
-        scene: Path of a raster, or of each of its single-band files. Paths are those of the machine that does the work.
-        output_folder: Folder for the products; made if need be. Empty: maps/ and the scene's name, in the data folder.
+        scene: Path of a raster, or of each of its single-band files. Paths are those of the machine
+            that does the work.
+        output_folder: Folder for the products; made if need be. Empty: maps/ and the scene's name,
+            in the data folder.
         bands: What the bands are, where the files do not say it.
         segmenter: How land cover is told. Rules need green, red and near infrared, and no training.
         output: What to make, of which area, and what to compare it with.
@@ -78,8 +80,10 @@ def map_scene(
     """Make a land-cover map of a scene.
 
     Args:
-        scene: Path of a raster on the machine that does the work, or one of the rasters in its data folders.
-        output_folder: Folder for the products; made if need be. Empty: maps/ and the scene's name, in the data folder.
+        scene: Path of a raster on the machine that does the work, or one of the rasters in its data
+            folders.
+        output_folder: Folder for the products; made if need be. Empty: maps/ and the scene's name,
+            in the data folder.
         method: How land cover is told. Rules need green, red and near infrared, and no training.
         sensor: How the bands follow each other, where the file does not say it.
     """

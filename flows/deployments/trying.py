@@ -54,7 +54,8 @@ def inspect_scene(
     """Look at a scene before it is mapped. Nothing is written.
 
     Args:
-        scene: Path of a raster on the machine that does the work, or one of the rasters in its data folders.
+        scene: Path of a raster on the machine that does the work, or one of the rasters in its data
+            folders.
         method: How land cover would be told.
         sensor: How the bands follow each other, where the file does not say it.
     """
@@ -139,7 +140,8 @@ def demo(
     """Draw a scene with its truth, map it, and compare.
 
     Args:
-        output_folder: Folder for the scene and its map; made if need be. Empty: demo/ in the data folder.
+        output_folder: Folder for the scene and its map; made if need be. Empty: demo/ in the data
+            folder.
         size: Width and height of the scene in pixels of 10 m.
         seed: Which landscape.
     """

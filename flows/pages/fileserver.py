@@ -42,7 +42,8 @@ PREFIX = "/files"
 MARK = ".served"
 """File in a folder that is shown."""
 
-_MARKED = """`landweave serve` shows this folder, and those below, to whoever reaches its address: on this machine alone
+_MARKED = """`landweave serve` shows this folder, and those below, to whoever reaches its address:
+on this machine alone
 unless someone arranged otherwise. Delete this file, and it does no longer.
 """
 
@@ -94,9 +95,11 @@ HEADERS = {
 }
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
+color: #222 }
 table { border-collapse: collapse } td, th { padding: .2em 1.2em .2em 0; text-align: left }
-.n { text-align: right; font-variant-numeric: tabular-nums } h1 { font-size: 1.1em; overflow-wrap: anywhere }
+.n { text-align: right; font-variant-numeric: tabular-nums } h1 { font-size: 1.1em; overflow-wrap:
+anywhere }
 """
 
 

@@ -103,7 +103,9 @@ def in_form_words(mistake: object) -> str:
     'out is in use by process 7; wait for it or name another folder under “Output folder”'
     >>> in_form_words("name the bands, for example --bands green=2,red=3")
     'name the bands, for example “Band names” green=2,red=3'
-    >>> in_form_words("what works on it is --segmenter otsu --set index=NDVI, or landweave train … --labels FILE")
+    >>> in_form_words(
+    ...     "what works on it is --segmenter otsu --set index=NDVI, "
+    ...     "or landweave train … --labels FILE")
     'what works on it is “Segmenter” otsu with index=NDVI, or landweave train … --labels FILE'
     """
     sentence, command = _until_command(str(mistake))

@@ -43,7 +43,8 @@ def segment_line(request: Request) -> str:
     does.
 
     >>> from segmentation.classical.rules import Rules
-    >>> segment_line(Request(source=Source(paths=("my scene.tif",), bands={"red": 1}), out="run", segmenter=Rules()))
+    >>> segment_line(Request(source=Source(
+    ...     paths=("my scene.tif",), bands={"red": 1}), out="run", segmenter=Rules()))
     "landweave segment 'my scene.tif' --bands red=1 --out run"
     """
     return _line("segment", _map_options(request, once=True))

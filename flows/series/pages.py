@@ -14,11 +14,14 @@ from flows.stac.run_item import ASSETS
 from flows.storage.keys import versions
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .8em; text-align: left; vertical-align: top }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em;
+color: #222 }
+table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .8em; text-align: left;
+vertical-align: top }
 th { border-bottom: 1px solid #999 } td.n { text-align: right; font-variant-numeric: tabular-nums }
 tr:nth-child(even) td { background: #f6f6f6 } img { max-width: 100%; border: 1px solid #ddd }
-.warning { background: #fff3cd; padding: .4em .8em; border-left: 4px solid #e0a800 } .swatch { display: inline-block;
+.warning { background: #fff3cd; padding: .4em .8em; border-left: 4px solid #e0a800 } .swatch {
+display: inline-block;
 width: .9em; height: .9em; margin-right: .4em; border: 1px solid #777; vertical-align: -1px }
 pre { background: #f6f6f6; padding: .6em .8em; white-space: pre-wrap; overflow-wrap: anywhere }
 figure { margin: 0 0 2em } figcaption { color: #555 } details > img { margin-top: .5em }

@@ -110,7 +110,8 @@ COLOURS = """image => {
     pen.drawImage(image, 0, 0);
     const bytes = pen.getImageData(0, 0, canvas.width, canvas.height).data;
     for (let at = 0; at < bytes.length; at += 4) {
-        const colour = "#" + [0, 1, 2].map(i => bytes[at + i].toString(16).padStart(2, "0")).join("");
+        const hex = [0, 1, 2].map(i => bytes[at + i].toString(16).padStart(2, "0"));
+        const colour = "#" + hex.join("");
         counts[colour] = (counts[colour] || 0) + 1;
     }
     return counts;

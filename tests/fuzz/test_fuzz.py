@@ -205,7 +205,9 @@ def meet(path):
         raise RuntimeError("harm")
 
 sys.modules["slow"] = Slow()
-targets.TARGETS["lost"] = targets.Target(meet, ".x", lambda: [b"found"], lambda content, chance: b"lost")
+targets.TARGETS["lost"] = targets.Target(
+    meet, ".x", lambda: [b"found"], lambda content, chance: b"lost"
+)
 run.fuzz("lost", Path({str(tmp_path)!r}), ["-runs=100", "-seed=1", "-timeout=1"])
 """
     done = subprocess.run(
@@ -251,6 +253,7 @@ def fuzz(name: str, folder: Path, *options: object) -> subprocess.CompletedProce
         pytest.fail(
             f"{name} ended with {done.returncode}; again with: PYTHONHASHSEED=0 python "
             f"{' '.join(command)}\n"
-            f"{reasons}\n{ {key: content[:4000] for key, content in found.items()} }\n{done.stdout[-6000:]}"
+            f"{reasons}\n{ {key: content[:4000] for key, content in found.items()} }\n"
+            f"{done.stdout[-6000:]}"
         )
     return done

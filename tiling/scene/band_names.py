@@ -106,7 +106,8 @@ _FULL_NAME = re.compile(r"(?:(?P<source>[A-Za-z]\w*)\.)?(?P<name>[^.]+)")
 def sensor_in(text: str) -> str | None:
     """The sensor that a file name or a tag names.
 
-    >>> sensor_in("LE70220491999322EDC01_stack"), sensor_in("2018-10-13, Sentinel-2B L1C, B01"), sensor_in("scene")
+    >>> sensor_in("LE70220491999322EDC01_stack"), sensor_in(
+    ...     "2018-10-13, Sentinel-2B L1C, B01"), sensor_in("scene")
     ('Landsat 4–7', 'Sentinel-2', None)
     """
     return next((sensor for sensor, pattern in _SENSORS if re.search(pattern, text.lower())), None)
@@ -131,7 +132,8 @@ def common_name(text: str, sensor: str | None = None) -> str | None:
     Only Sentinel-2 is written B02 or B8A; B2 is blue of one sensor and green of another, so it
     needs the `sensor`.
 
-    >>> common_name("Near-Infrared"), common_name("B02"), common_name("B2"), common_name("SR_B4", "Landsat 8–9")
+    >>> common_name("Near-Infrared"), common_name("B02"), common_name("B2"), common_name(
+    ...     "SR_B4", "Landsat 8–9")
     ('nir', 'blue', None, 'red')
     """
     plain = _plain(text)
@@ -145,9 +147,11 @@ def common_name(text: str, sensor: str | None = None) -> str | None:
 def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
     """The common name that a single-band file's name ends with, its resolution aside.
 
-    >>> name_in_file_name("T33UVP_20180713T100029_B8A_20m"), name_in_file_name("LC08_L2SP_022049_02_T1_QA_PIXEL")
+    >>> name_in_file_name("T33UVP_20180713T100029_B8A_20m"), name_in_file_name(
+    ...     "LC08_L2SP_022049_02_T1_QA_PIXEL")
     ('nir08', None)
-    >>> name_in_file_name("B11_20m"), name_in_file_name("S1A_IW_20240601_VV"), name_in_file_name("scene_B11")
+    >>> name_in_file_name("B11_20m"), name_in_file_name("S1A_IW_20240601_VV"), name_in_file_name(
+    ...     "scene_B11")
     ('swir16', 'vv', None)
     """
     parts = [part for part in re.split(r"[^A-Za-z0-9]+", stem) if part]
@@ -166,7 +170,8 @@ def full_band_name(text: str, sensor: str | None = None) -> str | None:
     """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3` is a name
     too.
 
-    >>> full_band_name("NIR"), full_band_name("t2.n"), full_band_name("band_3"), full_band_name("elevation")
+    >>> full_band_name("NIR"), full_band_name("t2.n"), full_band_name("band_3"), full_band_name(
+    ...     "elevation")
     ('nir', 't2.nir', 'band_3', None)
     """
     match = _FULL_NAME.fullmatch(text.strip())

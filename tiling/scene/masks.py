@@ -31,7 +31,8 @@ MASKS: Mapping[str, MaskRule] = {
 def mask_kind_in(stem: str) -> str | None:
     """Which of `MASKS` a file is, by the end of its name.
 
-    >>> mask_kind_in("T32TPS_20240630T101559_SCL_20m"), mask_kind_in("LC08_QA_PIXEL"), mask_kind_in("scl_B04")
+    >>> mask_kind_in("T32TPS_20240630T101559_SCL_20m"), mask_kind_in("LC08_QA_PIXEL"), mask_kind_in(
+    ...     "scl_B04")
     ('scl', 'qapixel', None)
     """
     ends = re.findall(r"(?:^|[._-])(scl|qa_pixel|fmask)(?:_\d+m)?$", stem.lower())

@@ -82,7 +82,8 @@ class Item:
 def is_item(path: str) -> bool:
     """Whether a source looks like a STAC item, or a file of several, by its name.
 
-    >>> is_item("S2B_33UVP.json"), is_item("https://api.example/collections/naip/items/nd_1"), is_item("scene.tif")
+    >>> is_item("S2B_33UVP.json"), is_item(
+    ...     "https://api.example/collections/naip/items/nd_1"), is_item("scene.tif")
     (True, True, False)
     """
     plain = path if is_there(path) else urlsplit(path).path
@@ -297,7 +298,8 @@ def mask_kind(asset: Asset) -> str | None:
     """Which of `tiling.scene.masks.MASKS` an asset is, by its key, its band or the end of its
     file's name.
 
-    >>> mask_kind(Asset("SCL_20m", "x.jp2", (BandMetadata(),), ())), mask_kind(Asset("mask", "a/LC08_QA_PIXEL.TIF", (), ()))
+    >>> mask_kind(Asset("SCL_20m", "x.jp2", (BandMetadata(),), ())), mask_kind(Asset(
+    ...     "mask", "a/LC08_QA_PIXEL.TIF", (), ()))
     ('scl', 'qapixel')
     """
     by_name = mask_kind_of((asset.key, *(text for said in asset.bands for text in said.texts)))

@@ -360,7 +360,8 @@ def test_a_worker_is_asked_for_the_memory_of_its_own_cores(
         ("", "GPU 0: H200 (UUID: GPU-1)", []),
         (None, "GPU 0: H200 (UUID: GPU-1)\nGPU 1: H200 (UUID: GPU-2)\n", ["GPU-1", "GPU-2"]),
         (None,
-        "GPU 0: H200 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-7)\n  MIG 1g Device 1: (UUID: MIG-8)\n",
+        "GPU 0: H200 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-7)\n"
+        "  MIG 1g Device 1: (UUID: MIG-8)\n",
          ["MIG-7", "MIG-8"]),
         (None, "", []),
     ],

@@ -96,7 +96,7 @@ def test_a_resumed_run_repeats_its_warnings_without_looking_again(
 
 
 @pytest.mark.parametrize("side", [24, 64])
-def test_a_picture_of_eight_bits_makes_no_map_of_rules_under_the_usual_scale_and_a_warned_one_under_another(
+def test_eight_bits_make_no_map_of_rules_under_the_usual_scale_and_a_warned_one_under_another(
     tmp_path: Path, side: int
 ) -> None:
     picture = np.random.default_rng(0).integers(1, 256, (4, side, side)).astype(np.uint8)

@@ -27,7 +27,10 @@ from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
 
 CLASSES = np.array([[0, 0, 7, 7], [0, 7, 0, 7], [300, 300, 300, 0]], np.int16)
-SIDECAR = """<PAMDataset><PAMRasterBand band="1"><CategoryNames>{}</CategoryNames></PAMRasterBand></PAMDataset>"""
+SIDECAR = (
+    '<PAMDataset><PAMRasterBand band="1"><CategoryNames>{}</CategoryNames>'
+    "</PAMRasterBand></PAMDataset>"
+)
 
 
 @pytest.fixture

@@ -318,9 +318,7 @@ def test_the_darkest_soil_of_a_desert_is_not_taken_for_haze() -> None:
     assert np.mean(np.isin(Rules().fit(chip)(chip).labels, (BARE, BUILT, SPARSE))) == 1
 
 
-def test_the_threshold_of_trees_lies_in_the_valley_between_forest_and_meadow_and_within_bounds() -> (
-    None
-):
+def test_the_threshold_of_trees_lies_between_forest_and_meadow_and_within_bounds() -> None:
     for forest, meadow, low, high in ((0.035, 0.075, 0.042, 0.066), (0.03, 0.055, 0.038, 0.05)):
         rng = np.random.default_rng(0)
         green = np.concatenate([rng.normal(forest, 0.004, 5000), rng.normal(meadow, 0.005, 5000)])

@@ -472,7 +472,8 @@ assert network.footprint[:3] == (card.model.tile, card.model.margin, card.model.
 assert network.bands(card.band_names) == card.band_names
 assert network.legend == card.legend
 assert network.fit(None).fitted
-heavy = {{"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"}} & set(sys.modules)
+heavy = {{"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"}}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -217,7 +217,8 @@ import sys
 from segmentation.models.bundle import load
 from segmentation.models.hub import fetch_bundle
 load(fetch_bundle("hf://nobody/fields")).check()
-heavy = {"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"} & set(sys.modules)
+heavy = {"torch", "timm", "segmentation_models_pytorch", "safetensors", "rasterio"}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True)

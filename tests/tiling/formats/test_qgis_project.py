@@ -61,7 +61,8 @@ from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 from osgeo import gdal
 from qgis.core import (
-    QgsApplication, QgsFeatureSource, QgsLayoutExporter, QgsLayoutItemScaleBar, QgsMapRendererSequentialJob,
+    QgsApplication, QgsFeatureSource, QgsLayoutExporter, QgsLayoutItemScaleBar,
+    QgsMapRendererSequentialJob,
     QgsMapSettings, QgsProject, QgsRasterLayer, QgsVectorLayer
 )
 
@@ -83,7 +84,8 @@ def render(layers, crs, extent, path, width, height):
 
 
 def categories(layer):
-    return [(c.value(), c.label(), c.symbol().color().name()) for c in layer.renderer().categories()]
+    return [(c.value(), c.label(), c.symbol().color().name())
+        for c in layer.renderer().categories()]
 
 
 def classes(layer):
@@ -92,7 +94,8 @@ def classes(layer):
 
 def about(metadata):
     time = [period.begin().toString("yyyy-MM-dd") for period in metadata.extent().temporalExtents()]
-    return [metadata.title(), metadata.abstract(), list(metadata.licenses()), list(metadata.history()), time]
+    return [metadata.title(), metadata.abstract(), list(metadata.licenses()),
+        list(metadata.history()), time]
 
 
 def sheet(project, path):
@@ -102,7 +105,8 @@ def sheet(project, path):
     done = QgsLayoutExporter(layout).exportToImage(path, settings)
     (bar,) = [item for item in layout.items() if isinstance(item, QgsLayoutItemScaleBar)]
     bar.setUnitsPerSegment(bar.unitsPerSegment())  # which measures anew
-    return [layout.name(), done == QgsLayoutExporter.Success, bar.linkedMap() is not None, bar.unitLabel(),
+    return [layout.name(), done == QgsLayoutExporter.Success, bar.linkedMap() is not None,
+    bar.unitLabel(),
             bar.unitsPerSegment(), bar.sizeWithUnits().width()]
 
 
@@ -111,12 +115,14 @@ def attribute_table(path):
     table = opened.GetRasterBand(1).GetDefaultRAT()
     names = [table.GetNameOfCol(column) for column in range(table.GetColumnCount())]
     usages = [table.GetUsageOfCol(column) for column in range(table.GetColumnCount())]
-    rows = [[table.GetValueAsString(row, column) for column in range(len(names))] for row in range(table.GetRowCount())]
+    rows = [[table.GetValueAsString(row, column) for column in range(len(names))]
+        for row in range(table.GetRowCount())]
     return [names, usages, rows, table.GetTableType()]
 
 
 def look(folder, width, height):
-    vector, raster = QgsVectorLayer(folder + "/landcover.gpkg"), QgsRasterLayer(folder + "/classes.tif")
+    vector = QgsVectorLayer(folder + "/landcover.gpkg")
+    raster = QgsRasterLayer(folder + "/classes.tif")
     raster.loadDefaultMetadata()  # as the program does when a raster is added
     render([vector], vector.crs(), raster.extent(), folder + "/vector.png", width, height)
     render([vector], vector.crs(), vector.extent(), folder + "/between.png", 433, 433)
@@ -145,7 +151,8 @@ def look(folder, width, height):
         "aliases": {field.name(): field.alias() for field in fields},
         "class widget": fields.field("class_id").editorWidgetSetup().type(),
         "flatgeobuf": [
-            plain.isValid(), plain.crs().authid(), plain.featureCount(), [f.name() for f in plain.fields()],
+            plain.isValid(), plain.crs().authid(), plain.featureCount(), [f.name()
+            for f in plain.fields()],
             sorted(feature["class_id"] for feature in plain.getFeatures()),
         ],
         "about": [about(layer.metadata()) for layer in (vector, raster)],
@@ -155,12 +162,14 @@ def look(folder, width, height):
         "project": {
             "read": [read, opened.error()],
             "title": opened.title(),
-            "said": [opened.metadata().title(), opened.metadata().abstract(), list(opened.metadata().history())],
+            "said": [opened.metadata().title(), opened.metadata().abstract(),
+            list(opened.metadata().history())],
             "about": [about(layers[name].metadata()) for name in ("Polygons", "Raster")],
             "sheet": sheet(opened, folder + "/sheet.png"),
             "ellipsoid": opened.ellipsoid(),
             "crs": opened.crs().authid(),
-            "layers": {name: [l.isValid(), l.crs().authid(), l.source()] for name, l in layers.items()},
+            "layers": {name: [l.isValid(), l.crs().authid(), l.source()] for name,
+            l in layers.items()},
             "groups": [group.name() for group in tree.findGroups()],
             "shown": [layer.name() for layer in shown],
             "categories": categories(layers["Polygons"]),

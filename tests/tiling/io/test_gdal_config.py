@@ -18,7 +18,8 @@ import rasterio
 from tiling.io.gdal_config import keep_cache_small
 
 def taken():
-    # KiB, the most there ever was: of what there is now a busy machine may have moved a part out (getrusage would
+    # KiB, the most there ever was: of what there is now a busy machine may have moved a part out
+    # (getrusage would
     # count the process that this one was forked from)
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 

@@ -325,7 +325,8 @@ url = sys.argv[1]
 scene = open_scene([url])
 for line in sys.stdin:
     try:
-        print(scene.read(scene.window, ["red"])["pixels"].values.sum(), cached_copy(url) is not None, flush=True)
+        total = scene.read(scene.window, ["red"])["pixels"].values.sum()
+        print(total, cached_copy(url) is not None, flush=True)
     except Exception as error:
         print(str(error), flush=True)
 """
