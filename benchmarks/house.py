@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-PACKAGES = ("tiling", "segmentation", "flows")
+PACKAGES = ("tiling", "segmentation", "flows", "landweave")
 LONGEST_CHAIN = 8
 MOST_FILES = 13
 MOST_LINES = 400
@@ -27,7 +27,7 @@ PARTICIPLES = 0.03
 
 LIMITS = {
     "lines of the longest file": 670,
-    f"functions over {LONG_FUNCTION} lines": 0.0310,
+    f"functions over {LONG_FUNCTION} lines": 0.022,
 }
 """Where the house is not there yet: nothing gets worse than this, and whoever makes it better
 lowers the number."""
@@ -161,7 +161,7 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
         sorted(f"{name}: {n}" for name, n in lines.items() if n > MOST_LINES),
     )
     functions = [
-        (name, node.name, (node.end_lineno or 0) - node.lineno + 1)
+        (name, node.name, code_lines(node))
         for name, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -176,6 +176,17 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     ]
     odd = [f"{name}.{what}" for name, what in tops if is_participle(what)]
     yield "functions that are called by a participle", len(odd) / len(tops), PARTICIPLES, odd
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring: to explain each argument makes none longer."""
+    first, lines = function.body[0], (function.end_lineno or 0) - function.lineno + 1
+    is_text = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    return lines - ((first.end_lineno or 0) - first.lineno + 1) * is_text
 
 
 def flat(trees: Mapping[str, ast.Module], package: str) -> int:

@@ -13,14 +13,8 @@ from prefect.artifacts import create_table_artifact
 from flows.change.detect import change, work_pieces
 from flows.change.model import Change
 from flows.compute import cluster
-from flows.deployments.tasks import (
-    Outcome,
-    as_flow,
-    asset,
-    name_outcome,
-    run_task,
-    without_main_module,
-)
+from flows.compute.spawning import empty_main
+from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_task
 from flows.forms.dropdowns import MapChoice, Text
 from flows.forms.groups import Advanced, Changes
 from flows.forms.naming import place
@@ -65,7 +59,7 @@ def compare_maps(
     bar.reach(0, "open both maps")
     work = cluster.Work(work_pieces(request), BLOCK_BYTES)
     progress = bar.along({"compare": 2, "change": 3, "vectorise": 2})
-    with without_main_module(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
+    with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
         result = run_task(
             "compare",
             "Count what became of what, draw it, cut it out as polygons",

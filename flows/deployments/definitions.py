@@ -13,18 +13,11 @@ from prefect import Flow
 from flows.assessment.evaluate import evaluate, work_pieces
 from flows.assessment.figures import write_accuracy
 from flows.compute import cluster
+from flows.compute.spawning import empty_main
 from flows.deployments import segment_scene as segment
 from flows.deployments.comparing import compare_maps, zonal_areas
 from flows.deployments.segment_scene import map_scene, segment_scene
-from flows.deployments.tasks import (
-    ON_GPU,
-    Outcome,
-    as_flow,
-    asset,
-    name_outcome,
-    run_task,
-    without_main_module,
-)
+from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.deployments.trying import demo, inspect_scene
 from flows.forms.dropdowns import Chosen, Indices, MapChoice, Paths, Text
 from flows.forms.groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
@@ -280,7 +273,7 @@ def evaluate_map(
     settings, shards = comparison_from(comparison), work_pieces(map)
     bar.reach(0, "open both maps")
     work = cluster.Work(shards, PIECE_BYTES)
-    with without_main_module(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
+    with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
         accuracy = run_task(
             "evaluate",
             "Count what agrees and what does not",

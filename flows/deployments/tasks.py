@@ -7,13 +7,10 @@ import inspect
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import wraps
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 import httpx
@@ -330,21 +327,6 @@ def asset(file: Path | Remote, description: str) -> Asset:
     for character in RESTRICTED_ASSET_CHARACTERS:
         address = address.replace(character, "_")
     return Asset(key=address, properties=AssetProperties(name=file.name, description=description))
-
-
-@contextmanager
-def without_main_module() -> Iterator[None]:
-    """Processes spawned within the block import nothing of Prefect.
-
-    `multiprocessing` has each one import the main module again, which in a flow run is
-    `prefect.engine`: 5 s and 100 MB a worker.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 STOPPED = "Cancelled; the same run goes on from here"

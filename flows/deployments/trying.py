@@ -17,9 +17,10 @@ from prefect.utilities.urls import url_for
 from pydantic import Field
 
 from flows.compute import cluster
+from flows.compute.spawning import empty_main
 from flows.demo import BLOCK, write_demo
 from flows.deployments import segment_scene
-from flows.deployments.tasks import Outcome, as_flow, run_task, without_main_module
+from flows.deployments.tasks import Outcome, as_flow, run_task
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
 from flows.forms.dropdowns import MethodChoice, SceneChoice, SensorChoice
 from flows.forms.groups import Advanced, Bands, Output
@@ -149,7 +150,7 @@ def demo(
     within_reach(folder)
     bar.reach(0, "draw the scene")
     with (
-        without_main_module(),
+        empty_main(),
         cluster.start(
             cluster_for(Advanced()), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)
         ) as pool,

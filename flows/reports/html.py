@@ -24,6 +24,12 @@ def render_html(title: str, blocks: Iterable[Block]) -> str:
     return open_templates().get_template("page.html").render(title=title, blocks=tuple(blocks))
 
 
+def render_fragment(title: str, blocks: Iterable[Block]) -> str:
+    """A part of somebody else's page, such as the output of a cell of a notebook, in the colours
+    that page has."""
+    return open_templates().get_template("fragment.html").render(title=title, blocks=tuple(blocks))
+
+
 def address_of(address: str) -> str:
     """An address as it may stand in a page, with no character that ends it; what is quoted stays as
     it is."""

@@ -29,9 +29,10 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import Field
 from rasterio.transform import from_origin
 
+from flows.compute.spawning import empty_main
 from flows.deployments import notify
 from flows.deployments.segment_scene import segment_scene
-from flows.deployments.tasks import asset, fill_in, plain, should_retry, without_main_module
+from flows.deployments.tasks import asset, fill_in, plain, should_retry
 from flows.forms.dropdowns import Paths
 from flows.forms.groups import Output
 from flows.pages.artifacts import key_of, slug
@@ -104,7 +105,7 @@ def test_workers_of_a_flow_run_do_not_import_its_main_module(
     main.__spec__ = ModuleSpec("prefect.engine", None)
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))
-    with without_main_module():
+    with empty_main():
         assert not {"init_main_from_name", "init_main_from_path"} & set(
             get_preparation_data("worker")
         )

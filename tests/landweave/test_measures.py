@@ -1,0 +1,62 @@
+"""Figures from Python: accuracies and indices."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import landweave as lw
+from flows.assessment.evaluate import evaluate
+from tests.landweave.conftest import Demo
+from tests.scenes import read
+
+OURS = {"map_path", "legend", "taught", "block", "map"}
+"""What no person says."""
+
+
+def test_evaluate_takes_what_the_function_behind_it_takes() -> None:
+    asked = inspect.signature(lw.evaluate).parameters.keys()
+    assert inspect.signature(evaluate).parameters.keys() - OURS == asked - {
+        "raster",
+        "out",
+        "workers",
+    }
+
+
+def test_a_run_is_judged(demo: Demo, tmp_path: Path) -> None:
+    judged = lw.evaluate(demo.run, demo.truth, out=tmp_path / "figures", workers=0)
+    map, truth = read(Path(demo.run.folder) / "classes.tif"), read(demo.truth)
+    both = (map > 0) & (truth > 0)
+    assert judged.overall_accuracy == pytest.approx(np.mean(map[both] == truth[both]))
+    assert judged.confusion.to_numpy().sum() == both.sum()
+    assert judged.classes.loc["Trees and dense vegetation", "support"] == np.sum(truth[both] == 2)
+    assert (tmp_path / "figures/confusion.png") in judged.files
+    assert repr(judged).startswith(f"<Evaluation: overall accuracy {judged.overall_accuracy:.3f}, ")
+    assert "Trees and dense vegetation" in judged._repr_html_()
+
+
+def test_classes_are_brought_together(demo: Demo) -> None:
+    alike = {name: "Land" for _, name, _ in demo.run.legend.rows}
+    judged = lw.evaluate(
+        demo.run, demo.truth, map_classes=alike, reference_classes=dict.fromkeys(alike, "Land")
+    )
+    assert judged.overall_accuracy == 1
+
+
+def test_an_index_is_a_lazy_array_of_its_formula(demo: Demo, tmp_path: Path) -> None:
+    ndvi = lw.indices(demo.scene, "NDVI", tmp_path)["NDVI"]
+    red, nir = (read(demo.scene, band).astype(float) for band in (3, 4))
+    shown = red > 0
+    red, nir = red[shown], nir[shown]
+    assert ndvi.chunks
+    assert np.allclose(ndvi.values[shown], (nir - red) / (nir + red), atol=1e-6)
+    assert np.isnan(ndvi.values[~shown]).all()
+
+
+def test_indices_are_listed_with_what_a_scene_lacks(demo: Demo) -> None:
+    assert lw.list_indices().loc["NDVI", "long_name"] == "Normalized Difference Vegetation Index"
+    listed = lw.list_indices(lw.open_scene(demo.scene, bands={"red": 3}))
+    assert listed.loc["NDVI", "missing"] == ("nir",)
