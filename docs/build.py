@@ -9,12 +9,12 @@ the code goes.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,9 @@ PAGES = ("*.md", "LICENSE", "prefect.yaml", "docs/**/*", "deploy/**/*", "benchma
 
 FOLDERS = ("deploy/kubernetes", "deploy/slurm")
 """Folders that pages link to, which a code host lists."""
+
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""What colours the words of zensical in a terminal."""
 
 _MARK = re.compile(r"^<!-- (\w+) ?(.*?) -->$", re.MULTILINE)
 
@@ -43,9 +46,23 @@ def describe_module(name: str, *members: str) -> str:
     return f"::: {name}\n    options: {json.dumps(options)}\n"
 
 
+def describe_package(name: str) -> str:
+    """The reference of a package whose names are loaded when they are used: of each where it
+    stands."""
+    homes: Mapping[str, str] = import_module(name).HOMES
+    blocks = []
+    for member, home in homes.items():
+        options = {"heading": member, "toc_label": member} | (
+            {} if home.startswith(f"{name}.") else {"members": []}
+        )
+        blocks.append(f"::: {home}.{member}\n    options: {json.dumps(options)}\n")
+    return "\n".join(blocks)
+
+
 FILLERS: Mapping[str, Callable[..., str]] = {
     "commands": commands.describe_commands,
     "module": describe_module,
+    "package": describe_package,
 }
 """What makes the text that goes where a page says `<!-- name arguments -->`."""
 
@@ -97,16 +114,11 @@ def build(site: Path) -> list[str]:
             "--config-file",
             str(folder / "zensical.toml"),
         ]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
-            return (done.stdout + done.stderr).splitlines()
+            said = _COLOUR.sub("", done.stdout + done.stderr)
+            warnings, _, aborted = said.partition("Traceback")
+            return (warnings if "--strict flag" in aborted else said).splitlines()
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(folder / "site", site)
     return find_faults(site)
