@@ -266,8 +266,7 @@ def random_network(folder: Path) -> str:
 
 
 def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> list[Case]:
-    """Both yardsticks, and landweave with each network and with `rules` on each number of
-    workers."""
+    """Both yardsticks to time, then each network and `rules` on each number of workers."""
     from segmentation.classical.rules import Rules
     from segmentation.inference.network import Network
     from segmentation.models.bundle import names

@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
-    """What is measured, its value, the bar, and what there is to name."""
+    """Each measure with its value, its bar, and the names that miss it."""
     trees = {
         module_of(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8"))
         for package in PACKAGES

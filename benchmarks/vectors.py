@@ -124,7 +124,7 @@ def threads(mask: str, out: str, simplify: float, n: int) -> None:
 
 
 def processes(mask: str, out: str, simplify: float, n: int) -> None:
-    """The same by worker processes."""
+    """Polygons written by worker processes."""
     with multiprocessing.get_context("spawn").Pool(n) as pool:
         write(mask, out, simplify, pool.imap)
         pool.close()

@@ -203,8 +203,7 @@ def match_classes(
 def hiding(
     names: Iterable[str], regrouping: Mapping[str, str], sides: Iterable[MapSource]
 ) -> tuple[str, ...]:
-    """Those of the names that are classes of either map and that a person does not speak of, by
-    name or by value."""
+    """Names that are classes of either map and that a person does not name, by text or value."""
     rows = [row for side in sides for row in side.rows]
     asked = {key.strip().casefold() for key in regrouping}
     asked |= {name.casefold() for value, name, _ in rows if str(value) in asked}

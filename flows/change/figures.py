@@ -128,7 +128,7 @@ def short_hectares(square_metres: float) -> str:
 
 
 def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: Path) -> None:
-    """Both maps and what changed, side by side, with legends, scale bar, north and place."""
+    """Draw both maps and what changed, side by side, with legends, scale bar, north and place."""
     import numpy as np
     from matplotlib.patches import Patch
     from rasterio.enums import Resampling

@@ -155,7 +155,7 @@ def write_polygons(
 
 
 def _add_class_names(batches: Iterable[pa.RecordBatch], result: Change) -> Iterator[pa.RecordBatch]:
-    """The same batches; each feature tells what it was and what it is."""
+    """Batches with two columns more: what each feature was, and what it is."""
     import pyarrow as pa
 
     names = {value: name for value, name, _ in result.classes}

@@ -16,7 +16,7 @@ MOST_DOCUMENTS = 20_000
 
 
 class Search(BaseModel):
-    """What is looked for, and where."""
+    """A search in a catalogue: its address, collections, time, bounds and cloud."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
