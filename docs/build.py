@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from docs import commands
 from docs.links import find_faults
@@ -36,27 +37,30 @@ _MARK = re.compile(r"^<!-- (\w+) ?(.*?) -->$", re.MULTILINE)
 
 
 def describe_module(name: str, *members: str) -> str:
-    """The reference of a module's public names, or of these, from their docstrings: text for
-    mkdocstrings."""
-    options = {
-        "show_root_heading": False,
-        "show_root_toc_entry": False,
-        **({"members": [*members]} if members else {}),
-    }
-    return f"::: {name}\n    options: {json.dumps(options)}\n"
+    """The reference of a module's public names, or of these, from their docstrings."""
+    only = {"members": members} if members else {}
+    return _directive(name, {"show_root_heading": False, "show_root_toc_entry": False, **only})
 
 
 def describe_package(name: str) -> str:
-    """The reference of a package whose names are loaded when they are used: of each where it
-    stands."""
+    """The reference of a package that loads names when they are used, each from where it stands.
+
+    Of what stands elsewhere, such as a segmenter, the docstring alone: members are for others.
+    """
     homes: Mapping[str, str] = import_module(name).HOMES
-    blocks = []
-    for member, home in homes.items():
-        options = {"heading": member, "toc_label": member} | (
-            {} if home.startswith(f"{name}.") else {"members": []}
+    return "\n".join(
+        _directive(
+            f"{home}.{member}",
+            {"heading": member, "toc_label": member}
+            | ({} if home.startswith(f"{name}.") else {"members": []}),
         )
-        blocks.append(f"::: {home}.{member}\n    options: {json.dumps(options)}\n")
-    return "\n".join(blocks)
+        for member, home in homes.items()
+    )
+
+
+def _directive(name: str, options: Mapping[str, Any]) -> str:
+    """Text for mkdocstrings, in whose place it puts the reference of `name`."""
+    return f"::: {name}\n    options: {json.dumps(options)}\n"
 
 
 FILLERS: Mapping[str, Callable[..., str]] = {
