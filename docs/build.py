@@ -38,8 +38,9 @@ _MARK = re.compile(r"^<!-- (\w+) ?(.*?) -->$", re.MULTILINE)
 
 def describe_module(name: str, *members: str) -> str:
     """The reference of a module's public names, or of these, from their docstrings."""
-    only = {"members": members} if members else {}
-    return _directive(name, {"show_root_heading": False, "show_root_toc_entry": False, **only})
+    if members:
+        return "\n".join(_directive(f"{name}.{member}", {}) for member in members)
+    return _directive(name, {"show_root_heading": False, "show_root_toc_entry": False})
 
 
 def describe_package(name: str) -> str:
