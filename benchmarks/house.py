@@ -26,8 +26,8 @@ LONG_FUNCTION, LONG_FUNCTIONS = 50, 0.005
 PARTICIPLES = 0.03
 
 LIMITS = {
-    "lines of the longest file": 670,
-    f"functions over {LONG_FUNCTION} lines": 0.022,
+    "lines of the longest file": 532,
+    f"functions over {LONG_FUNCTION} lines": 0.018,
 }
 """Where the house is not there yet: nothing gets worse than this, and whoever makes it better
 lowers the number."""

@@ -20,7 +20,7 @@ from landweave.inputs import (
 from landweave.results import Change, Layer
 
 if TYPE_CHECKING:
-    from tiling.regions.adjacency import Rule
+    from tiling.regions.rule import Rule
 
 
 @unify_errors

@@ -27,7 +27,7 @@ from landweave.inputs import (
 )
 from landweave.results import Plan, Run
 from segmentation.segmenter import Segmenter
-from tiling.regions.adjacency import Rule
+from tiling.regions.rule import Rule
 
 if TYPE_CHECKING:
     import xarray as xr

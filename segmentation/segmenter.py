@@ -9,16 +9,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
-import xarray as xr
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
 from segmentation.errors import InputError
 from segmentation.legend import Legend
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import xarray as xr
 
 Measure = Literal["probabilities", "entropy", "margin"]
 """What a method that weighs its classes can say of a pixel beside its label: the probability of

@@ -25,6 +25,7 @@ from flows.assessment.reclassify import (
     shape_groups,
     unused_classes,
 )
+from flows.requests.maps import On
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.registry import kinds, segmenter_class
 from tiling.classmaps.alignment import MUCH_FINER, overlap, pixel_side, same_grid
@@ -42,7 +43,6 @@ MOST_PIXELS = 256
 none."""
 
 NO_CLASS = np.iinfo(np.int64).min
-On = Literal["auto", "map", "reference"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ import numpy as np
 from flows.assessment.block_counts import Comparison, Counts, count
 from flows.assessment.comparison import (
     ComparisonPlan,
-    On,
     check_numbers,
     confidence_of,
     plan_raster_comparison,
@@ -36,6 +35,7 @@ from flows.assessment.reclassify import (
     unused_classes,
 )
 from flows.compute.progress import Map, Progress, report_items, silent
+from flows.requests.maps import On
 from segmentation.accuracy.area_estimation import AreaEstimates
 from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
 from segmentation.accuracy.confusion import Accuracy

@@ -14,25 +14,13 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from itertools import pairwise
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 
 from flows.cli import maps, models, rasters
-from flows.cli.help import Command, Group
-from flows.cli.options import spread
+from flows.cli.help import Group
 from tiling.io.gdal_config import CACHE
-
-app = typer.Typer(
-    name="landweave",
-    cls=Group,
-    help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come "
-    "out.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Make maps": (maps.demo, maps.plan, maps.segment, maps.collection, maps.monitor),
@@ -79,6 +67,26 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+class Landweave(Group):
+    """All commands."""
+
+    functions: ClassVar = {
+        title: tuple(map(_stoppable, several)) for title, several in COMMANDS.items()
+    }
+
+
+app = typer.Typer(
+    name="landweave",
+    cls=Landweave,
+    help="Segment land use on large GeoTIFFs: a scene goes in, a styled GeoPackage and a COG come "
+    "out.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
 def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
@@ -97,11 +105,6 @@ def landweave(
 
     `landweave COMMAND --help` explains a command and gives an example.
     """
-
-
-for title, commands in COMMANDS.items():
-    for command in commands:
-        app.command(cls=Command, rich_help_panel=title)(spread(_stoppable(command)))
 
 
 def main() -> None:

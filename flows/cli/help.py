@@ -4,9 +4,13 @@ at its end."""
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
+import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 EXAMPLES = "\n\nExamples:\n"
 """What stands in a command's docstring between its description and commands to type."""
@@ -28,7 +32,7 @@ class Command(TyperCommand):
         """Arguments and what has to be given, then the rest."""
         pieces = [str(one.metavar) for one in self.params if one.param_type_name == "argument"]
         pieces += [
-            _names(one) for one in self.params if one.param_type_name == "option" and one.required
+            names_of(one) for one in self.params if one.param_type_name == "option" and one.required
         ]
         return [*pieces, "[OPTION…]"]
 
@@ -42,7 +46,7 @@ class Command(TyperCommand):
                 if is_argument
                 else getattr(parameter, "rich_help_panel", None) or "Options"
             )
-            titled.setdefault(title, []).append((_names(parameter), _describe(parameter)))
+            titled.setdefault(title, []).append((names_of(parameter), meaning_of(parameter)))
         return titled
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -57,25 +61,73 @@ class Command(TyperCommand):
                     formatter.write(f"  {line}\n")
 
 
+class Commands(Mapping[str, Any]):
+    """The commands of functions, by name; each is made when it is asked for: their options need the
+    requests."""
+
+    def __init__(self, functions: Mapping[str, Sequence[Callable[..., None]]]) -> None:
+        self._functions = {
+            one.__name__: (title, one) for title, several in functions.items() for one in several
+        }
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            title, function = self._functions[name]
+            self._made[name] = command_of(function, title)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def summaries(self) -> Iterator[tuple[str, str, str]]:
+        """Title, name and description of each, which need no options."""
+        for name, (title, function) in self._functions.items():
+            yield (
+                title,
+                name,
+                " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].split()),
+            )
+
+
+def command_of(function: Callable[..., None], title: str) -> Any:
+    """A function as a command, with the settings of its requests as options."""
+    from flows.cli.spread import spread
+
+    single = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    single.command(cls=Command, rich_help_panel=title)(spread(function))
+    return get_command(single)
+
+
 class Group(TyperGroup):
     """All commands under what they are for, each with its whole description."""
+
+    functions: ClassVar[Mapping[str, Sequence[Callable[..., None]]]] = MappingProxyType({})
+    """By the titles under which `--help` lists them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = Commands(self.functions)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["COMMAND …"]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         titled: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command: Any = self.get_command(ctx, name)
-            summary = " ".join(command.help.partition("\n\n")[0].split())
-            titled.setdefault(command.rich_help_panel or "Commands", []).append((name, summary))
+        for title, name, summary in self.commands.summaries():
+            titled.setdefault(title, []).append((name, summary))
         width = max(len(name) for rows in titled.values() for name, _ in rows)
         for title, rows in titled.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:<{width}}", summary) for name, summary in rows])
 
 
-def _names(parameter: Any) -> str:
+def names_of(parameter: Any) -> str:
     """Such as `-o, --out DIR`; of an argument what stands for it."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar)
@@ -85,16 +137,11 @@ def _names(parameter: Any) -> str:
     return f"{', '.join(sorted(parameter.opts, key=len))} {value}"
 
 
-def _describe(parameter: Any) -> str:
+def meaning_of(parameter: Any) -> str:
     """What a parameter means, and what it is where nothing is said."""
-    if getattr(parameter, "required", False) and parameter.param_type_name == "option":
+    if parameter.required and parameter.param_type_name == "option":
         return f"{parameter.help}  [required]"
-    default = getattr(parameter, "default", None)
-    if (
-        parameter.param_type_name == "argument"
-        or not parameter.show_default
-        or default in (None, False, "", [], ())
-    ):
-        return parameter.help or ""
-    shown = ",".join(map(str, default)) if isinstance(default, list | tuple) else default
-    return f"{parameter.help}  [default: {shown}]"
+    shown = parameter.show_default
+    if shown is True:
+        shown = parameter.default if parameter.default not in (None, False, "", [], ()) else ""
+    return f"{parameter.help or ''}  [default: {shown}]" if shown else parameter.help or ""

@@ -7,24 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import (
-    Chosen,
-    ClusterOptions,
-    Date,
-    FitEach,
-    Fresh,
-    Json,
-    MapOptions,
-    MinChangeArea,
-    MinConfidence,
-    Out,
-    Pattern,
-    Reference,
-    RunOut,
-    SearchOptions,
-    SourcesOrItems,
-    Workers,
-)
+from flows.cli import requests
+from flows.cli.options import Json, Out
 from flows.cli.show import (
     print_json,
     progress_bar,
@@ -35,21 +19,8 @@ from flows.cli.show import (
     table,
 )
 
-WATCHED = "What is watched, and what counts"
 
-
-def segment(
-    *,
-    scene: SourcesOrItems = [],  # noqa: B006 - typer copies it
-    out: RunOut,
-    fresh: Fresh = False,
-    as_json: Json = False,
-    options: MapOptions,
-    date: Date = "",
-    reference: Reference = "",
-    looked: SearchOptions,
-    where: ClusterOptions,
-) -> None:
+def segment(request: requests.Request, on: requests.Cluster, as_json: Json = False) -> None:
     """Make a land-cover map of a scene: COG, GeoPackage, areas, quicklook.
 
     Without --segmenter published rules on reflectance decide; they need no training.
@@ -60,23 +31,21 @@ def segment(
     landweave segment blue=B02.tif green=B03.tif red=B04.tif nir=B08.tif -o run
     landweave segment scene.tif --segmenter my-model --min-area 5000 -o run
     """
+    from flows.compute.cluster import cluster_from
     from flows.run import pipeline
 
-    request = options.request(scene, out, looked, date=date, reference=reference, fresh=fresh)
-    on = where.cluster()
+    on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
         published = pipeline.run(request, on=on, progress=progress)
     show_run(published, as_json=as_json)
 
 
 def plan(
-    *,
-    scene: SourcesOrItems = [],  # noqa: B006 - typer copies it
-    out: RunOut = "landweave-plan",
+    request: Annotated[
+        requests.Request,
+        requests.Part(without=("fresh", "reference"), other={"out": {"default": "landweave-plan"}}),
+    ],
     as_json: Json = False,
-    options: MapOptions,
-    date: Date = "",
-    looked: SearchOptions,
 ) -> None:
     """Say what `segment` would do: images and bands found, tiles, shards, memory. Writes nothing.
 
@@ -89,7 +58,7 @@ def plan(
     from flows.plan.describe import describe
     from flows.plan.plan import facts_of, make_plan
 
-    made = make_plan(options.request(scene, out, looked, date=date))
+    made = make_plan(request)
     if as_json:
         print_json(facts_of(made))
         return
@@ -97,27 +66,7 @@ def plan(
 
 
 def collection(
-    *,
-    scene: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SCENE|FOLDER…",
-            help="Rasters or STAC items, or folders in which each raster is a scene; none with "
-            "--stac, where each day "
-            "is a scene.",
-        ),
-    ] = [],  # noqa: B006 - typer copies it
-    out: Out,
-    pattern: Pattern = "",
-    title: Annotated[
-        str, typer.Option("--title", metavar="TEXT", help="What the report is called.")
-    ] = "",
-    fit_each: FitEach = False,
-    fresh: Fresh = False,
-    as_json: Json = False,
-    options: MapOptions,
-    looked: SearchOptions,
-    where: ClusterOptions,
+    request: requests.CollectionRequest, on: requests.Cluster, as_json: Json = False
 ) -> None:
     """Segment many scenes alike, each into a folder of its own, with one report of all.
 
@@ -131,16 +80,12 @@ def collection(
     """
     from dataclasses import asdict
 
+    from flows.compute.cluster import cluster_from
     from flows.reports.catalogue import scene_warnings
-    from flows.requests.series import CollectionRequest
     from flows.series.collection import collect
 
-    template = options.request(scene, out, looked, fresh=fresh)
-    on = where.cluster()
+    on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
-        request = CollectionRequest(
-            template=template, pattern=pattern, title=title, fit_each=fit_each
-        )
         result = collect(request, on=on, progress=progress)
     if as_json:
         entries = [asdict(entry) for entry in result.entries]
@@ -163,67 +108,7 @@ def collection(
     result.check()
 
 
-def monitor(
-    *,
-    watch: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FOLDER…",
-            help="Where new scenes arrive; none with --stac, where each day is one.",
-        ),
-    ] = [],  # noqa: B006 - typer copies it
-    out: Out,
-    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What is watched.")] = "",
-    pattern: Pattern = "",
-    fit_each: FitEach = False,
-    fresh: Fresh = False,
-    as_json: Json = False,
-    zones_path: Annotated[
-        str,
-        typer.Option(
-            "--zones",
-            metavar="FILE",
-            help="Polygon layer to measure each class in.",
-            rich_help_panel=WATCHED,
-        ),
-    ] = "",
-    max_invalid: Annotated[
-        float,
-        typer.Option(
-            "--max-invalid",
-            metavar="PART",
-            min=0,
-            max=1,
-            help="Most cloud and no data, 0 to 1; a worse scene is no part of the series.",
-            rich_help_panel=WATCHED,
-        ),
-    ] = 0.3,
-    min_change_area: MinChangeArea = 0.0,
-    min_confidence: MinConfidence = 0.0,
-    expect_days: Annotated[
-        int,
-        typer.Option(
-            "--expect-days",
-            metavar="N",
-            min=0,
-            help="Warn where imagery is older; 0: never.",
-            rich_help_panel=WATCHED,
-        ),
-    ] = 0,
-    settle: Annotated[
-        float,
-        typer.Option(
-            "--settle",
-            metavar="S",
-            min=0,
-            help="Seconds a file must lie untouched.",
-            rich_help_panel=WATCHED,
-        ),
-    ] = 30.0,
-    options: MapOptions,
-    looked: SearchOptions,
-    where: ClusterOptions,
-) -> None:
+def monitor(request: requests.MonitorRequest, on: requests.Cluster, as_json: Json = False) -> None:
     """Map what is new in a folder, compare it with the map before, publish the series.
 
     Call it again at any time, for example from cron: it does what is missing, and nothing else.
@@ -234,19 +119,10 @@ def monitor(
     """
     from dataclasses import asdict
 
-    from flows.parsing import validate
-    from flows.requests.series import MonitorRequest
+    from flows.compute.cluster import cluster_from
     from flows.series.monitor import monitor as catch_up
 
-    template = options.request(watch, out, looked, fresh=fresh)
-    request = validate(
-        MonitorRequest, template=template, title=title, pattern=pattern, zones=zones_path,
-        max_invalid=max_invalid,
-        expect_days=expect_days, min_change_area=min_change_area, min_confidence=min_confidence,
-        settle_seconds=settle,
-        fit_each=fit_each,
-    )  # fmt: skip
-    on = where.cluster()
+    on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
         watched = catch_up(request, on=on, progress=progress)
     series = watched.series
@@ -281,9 +157,15 @@ def demo(
         ),
     ] = 4096,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which landscape.")] = 0,
-    segmenter: Chosen = "demo",
-    workers: Workers = None,
-    fresh: Fresh = False,
+    *,
+    method: Annotated[
+        requests.Method,
+        requests.Part(only=("segmenter",), other={"segmenter": {"default": "demo"}}),
+    ],
+    on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Replace whatever run the folder holds.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a scene and its truth, segment it, and say how well that went.
@@ -297,21 +179,18 @@ def demo(
     from flows.compute import cluster
     from flows.demo import BLOCK, write_demo
     from flows.requests.request import Request
-    from flows.requests.segmenters import choose_segmenter
     from flows.requests.source import Source
     from flows.run import pipeline
 
-    chosen = choose_segmenter(segmenter, {})
+    segmenter = method.value()
     with progress_bar(quiet=as_json) as progress:
-        with cluster.start(
-            cluster.Cluster(workers=workers), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)
-        ) as pool:
+        with cluster.start(on, cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
             scene, truth = write_demo(out, size, seed, pool, progress)
         source = Source(paths=(str(scene),))
         request = Request(
-            source=source, out=out, segmenter=chosen, reference=str(truth), fresh=fresh
+            source=source, out=out, segmenter=segmenter, reference=str(truth), fresh=fresh
         )
-        published = pipeline.run(request, on=cluster.Cluster(workers=workers), progress=progress)
+        published = pipeline.run(request, on=on, progress=progress)
     show_run(published, as_json=as_json)
     if not as_json:
         print(

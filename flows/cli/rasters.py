@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from flows.cli.options import (
-    PRODUCTS,
-    Bands,
-    Fresh,
-    Json,
-    LeftOut,
-    MinArea,
-    MinAreaRule,
-    MinChangeArea,
-    MinConfidence,
-    Out,
-    SceneOptions,
-    Simplify,
-    Smooth,
-    VectorOut,
-    Workers,
-)
+from flows.cli import requests
+from flows.cli.options import Json, Out, VectorOut
 from flows.cli.show import (
     print_json,
     progress_bar,
@@ -34,8 +19,6 @@ from flows.cli.show import (
     table,
 )
 
-COMPARED = "What is compared"
-
 
 def index(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="A raster.")],
@@ -44,9 +27,10 @@ def index(
         typer.Argument(metavar="NAME…", help="Indices, such as NDVI; see `landweave indices`."),
     ],
     out: Out,
+    source: Annotated[
+        requests.Source, requests.Part(without=("paths", "search", "bbox", "assets", "date"))
+    ],
     as_json: Json = False,
-    *,
-    options: SceneOptions,
 ) -> None:
     """Compute spectral indices, each a float32 COG with NaN as no data.
 
@@ -57,7 +41,7 @@ def index(
     from flows.parsing import words
     from flows.products.index_rasters import write_indices
 
-    source = options.source([scene])
+    source = source.model_copy(update={"paths": (scene,)})
     with progress_bar(quiet=as_json) as progress:
         written = write_indices(source, words(names), out, progress)
     if as_json:
@@ -71,7 +55,8 @@ def indices(
     scene: Annotated[
         str, typer.Argument(metavar="[SCENE]", help="Show which indices this raster allows.")
     ] = "",
-    bands: Bands = [],  # noqa: B006 - typer copies it
+    *,
+    source: Annotated[requests.Source, requests.Part(only=("bands",))],
     as_json: Json = False,
 ) -> None:
     """List the spectral indices there are, and for a scene what each one lacks.
@@ -82,7 +67,7 @@ def indices(
     """
     from flows.products.index_rasters import index_facts, list_indices
 
-    opened = SceneOptions(bands=bands).source([scene]).open() if scene else None
+    opened = source.model_copy(update={"paths": (scene,)}).open() if scene else None
     if as_json:
         print_json(index_facts(opened))
         return
@@ -90,98 +75,9 @@ def indices(
 
 
 def evaluate(
-    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Class raster to judge.")],
-    reference: Annotated[
-        Path,
-        typer.Argument(
-            metavar="REFERENCE", help="What is right: a class raster, or polygons or points."
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", help="Write tables and pictures into this folder."
-        ),
-    ] = None,
+    request: requests.Evaluation,
+    on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
     as_json: Json = False,
-    column: Annotated[
-        str,
-        typer.Option(
-            "--column",
-            metavar="NAME",
-            help="Column of the classes, where the reference is shapes.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = "",
-    map_classes: Annotated[
-        list[str],
-        typer.Option(
-            "--map-classes",
-            metavar="A=B,…",
-            help="Count A of the map as B, a class of the map or a new name; A= leaves it out.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = [],  # noqa: B006 - typer copies it
-    reference_classes: Annotated[
-        list[str],
-        typer.Option(
-            "--reference-classes",
-            metavar="A=B,…",
-            help="Count A of the reference as B of the map; A may be a name.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = [],  # noqa: B006 - typer copies it
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask",
-            metavar="FILE",
-            help="Raster that says where to look.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
-    mask_value: Annotated[
-        int,
-        typer.Option(
-            "--mask-value", metavar="V", help="Its value there.", rich_help_panel=COMPARED
-        ),
-    ] = 1,
-    on: Annotated[
-        Literal["auto", "map", "reference"],
-        typer.Option(
-            "--on",
-            help="Whose grid; the map's, unless the reference is more than twice as fine.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = "auto",
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            metavar="M",
-            help="How far boundaries may lie apart; two pixels by default, 0 compares none.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
-    confidence: Annotated[
-        Path | None,
-        typer.Option(
-            "--confidence",
-            metavar="FILE",
-            help="The map's; that beside classes.tif is found.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
-    bins: Annotated[
-        int,
-        typer.Option(
-            "--bins",
-            metavar="N",
-            help="Bins of confidence for the calibration error.",
-            rich_help_panel=COMPARED,
-        ),
-    ] = 15,
-    workers: Workers = None,
 ) -> None:
     """Compare a class map with a reference: IoU, F1, accuracy, boundaries, calibration, estimated
     areas.
@@ -196,31 +92,19 @@ def evaluate(
     from flows.assessment.evaluate import work_pieces
     from flows.assessment.figures import write_accuracy
     from flows.compute import cluster
-    from flows.parsing import pairs
     from tiling.io.files import check_folder
 
-    groups = [
-        dict(pairs(option, texts, str))
-        for option, texts in (
-            ("--map-classes", map_classes),
-            ("--reference-classes", reference_classes),
-        )
-    ]
-    if out:
-        check_folder(out)
-    shards = work_pieces(map_path)
+    if request.out:
+        check_folder(request.out)
+    shards = work_pieces(request.map)
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(cluster.Cluster(workers=workers), cluster.Work(shards, 2**29)) as pool,
+        cluster.start(on, cluster.Work(shards, 2**29)) as pool,
     ):
         accuracy = compare(
-            map_path, reference, column=column, map_classes=groups[0], reference_classes=groups[1],
-            mask=mask,
-            mask_value=mask_value, on=on, tolerance=tolerance, confidence=confidence, bins=bins,
-            map=pool.map,
-            progress=progress,
-        )  # fmt: skip
-    files = write_accuracy(accuracy, out) if out else ()
+            request.map, request.reference, map=pool.map, progress=progress, **request.settings
+        )
+    files = write_accuracy(accuracy, request.out) if request.out else ()
     if as_json:
         print_json(accuracy.to_dict() | {"files": files})
         return
@@ -229,59 +113,9 @@ def evaluate(
 
 
 def vectorise(
-    raster: Annotated[
-        Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")
-    ],
-    out: VectorOut,
+    request: requests.Vectorising,
+    on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
     as_json: Json = False,
-    nodata: LeftOut = None,
-    connectivity: Annotated[
-        Literal["4", "8"],
-        typer.Option(
-            "--connectivity", help="With 8 pixels that touch at a corner belong together."
-        ),
-    ] = "4",
-    any_values: Annotated[
-        bool,
-        typer.Option(
-            "--any-values",
-            help="Insist, where a raster looks like measurements and each level would be a class.",
-        ),
-    ] = False,
-    min_area: MinArea = 0.0,
-    min_area_rule: MinAreaRule = "longest-border",
-    simplify: Simplify = None,
-    smooth: Smooth = 0,
-    max_vertices: Annotated[
-        int,
-        typer.Option(
-            "--max-vertices",
-            metavar="N",
-            min=4,
-            help="Cut polygons that have more.",
-            rich_help_panel=PRODUCTS,
-        ),
-    ] = 1_000_000,
-    zones: Annotated[
-        Path | None,
-        typer.Option(
-            "--zones",
-            metavar="FILE",
-            help="Cut along these polygons; features carry their columns.",
-            rich_help_panel=PRODUCTS,
-        ),
-    ] = None,
-    dissolve: Annotated[
-        bool,
-        typer.Option(
-            "--dissolve", help="One feature for each class, in each zone.", rich_help_panel=PRODUCTS
-        ),
-    ] = False,
-    geopackage: Annotated[
-        Literal["1.2", "1.3", "1.4"],
-        typer.Option("--geopackage", help="Version of the GeoPackage.", rich_help_panel=PRODUCTS),
-    ] = "1.2",
-    workers: Workers = None,
 ) -> None:
     """Turn a class raster into polygons, with the names and colours it carries.
 
@@ -293,26 +127,21 @@ def vectorise(
     from flows.products.vectorise import area_warnings, check_raster, work_pieces
     from flows.products.vectorise import vectorise as write
 
-    if not any_values:
-        check_raster(raster, nodata)
-    show_warnings(area_warnings(min_area, raster))
+    if not request.any_values:
+        check_raster(request.map, request.nodata)
+    show_warnings(area_warnings(request.min_area, request.map))
+    asked = dict(request)
+    raster, out, _ = (asked.pop(name) for name in ("map", "out", "any_values"))
+    asked["connectivity"] = int(request.connectivity)
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(
-            cluster.Cluster(workers=workers), cluster.Work(work_pieces(raster), 2**30)
-        ) as pool,
+        cluster.start(on, cluster.Work(work_pieces(raster), 2**30)) as pool,
     ):
-        polygons = write(
-            raster, out, pool, progress, nodata=nodata, min_area=min_area,
-            min_area_rule=min_area_rule,
-            connectivity=int(connectivity), simplify=simplify, smooth=smooth,
-            max_vertices=max_vertices, zones=zones,
-            dissolve=dissolve, geopackage=geopackage,
-        )  # fmt: skip
+        polygons = write(raster, out, pool, progress, **asked)
     if as_json:
         print_json({"file": out, "features": polygons})
         return
-    print(f"{polygons:,} {'features' if dissolve else 'polygons'}\n  {out}")
+    print(f"{polygons:,} {'features' if request.dissolve else 'polygons'}\n  {out}")
     if out.suffix.lower() == ".geojson":
         size = out.stat().st_size / 1e6
         print(
@@ -328,7 +157,10 @@ def zones(
     zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygon layer in any CRS.")],
     out: VectorOut,
     as_json: Json = False,
-    nodata: LeftOut = None,
+    nodata: Annotated[
+        int | None,
+        typer.Option("--nodata", metavar="V", help="Value to leave out; else what the file says."),
+    ] = None,
 ) -> None:
     """Measure the area of each class in each zone; pixels on an outline count by their covered
     part.
@@ -349,30 +181,9 @@ def zones(
 
 
 def change(
-    earlier: Annotated[
-        str, typer.Argument(metavar="EARLIER", help="Folder of a run, or a class raster.")
-    ],
-    later: Annotated[
-        str,
-        typer.Argument(metavar="LATER", help="The same of a later day; its pixels are compared."),
-    ],
-    out: Out,
-    fresh: Fresh = False,
+    request: requests.ChangeRequest,
+    on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
     as_json: Json = False,
-    classes: Annotated[
-        list[str],
-        typer.Option(
-            "--classes", metavar="A=B,…", help="Count A as B on both maps; A= leaves it out."
-        ),
-    ] = [],  # noqa: B006 - typer copies it
-    nodata: Annotated[
-        int | None,
-        typer.Option("--nodata", metavar="V", help="No data, beside what each file says."),
-    ] = None,
-    min_change_area: MinChangeArea = 0.0,
-    min_confidence: MinConfidence = 0.0,
-    simplify: Simplify = None,
-    workers: Workers = None,
 ) -> None:
     """Compare two maps: transition matrix, change raster, polygons, chart.
 
@@ -383,20 +194,10 @@ def change(
     from flows.change.detect import change as compare
     from flows.change.detect import work_pieces
     from flows.compute import cluster
-    from flows.parsing import pairs, validate
-    from flows.requests.change import ChangeRequest
 
-    request = validate(
-        ChangeRequest, earlier=earlier, later=later, out=out, classes=dict(pairs("--classes",
-        classes, str)),
-        nodata=nodata, min_area=min_change_area, min_confidence=min_confidence, simplify=simplify,
-        fresh=fresh,
-    )  # fmt: skip
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(
-            cluster.Cluster(workers=workers), cluster.Work(work_pieces(request), 2**30)
-        ) as pool,
+        cluster.start(on, cluster.Work(work_pieces(request), 2**30)) as pool,
     ):
         result = compare(request, pool, progress)
     if as_json:

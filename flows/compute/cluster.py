@@ -21,6 +21,7 @@ from flows.compute.dask_pool import DaskPool
 from flows.compute.pool import GPU, Pool, ThisProcess
 from flows.compute.waiting import Told, unheard, workers_watched
 from flows.machine import available_cores
+from flows.setting import WORK, Setting
 from tiling.errors import InputError
 from tiling.io.gdal_config import CACHE
 
@@ -93,23 +94,41 @@ class Cluster(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    workers: Annotated[
+        int | None,
+        Field(ge=0, title="Workers", description="Worker processes."),
+        Setting(
+            WORK,
+            metavar="N",
+            typed="0: none beside this one.",
+            none=0,
+            unset="fitted to machine and work",
+        ),
+    ] = None
     kind: Annotated[
         str,
         Field(
-            description="local, the address of a scheduler (tcp://… or tls://…), cuda, "
-            "kubernetes, slurm, gateway, or "
-            "the dotted path of a cluster's class."
+            title="Cluster",
+            description="Which machines work: local, cuda, slurm, kubernetes, gateway, or the "
+            "address of a Dask "
+            "scheduler such as tcp://host:8786.",
+        ),
+        Setting(
+            WORK,
+            option="--cluster",
+            metavar="NAME|ADDRESS|FILE",
+            typed="Or the dotted path of a cluster's class, or a YAML file.",
+            form="cluster",
         ),
     ] = "local"
-    workers: Annotated[
-        int | None,
-        Field(
-            ge=0, description="How many; empty: fitted to machine and work; 0: this process alone."
-        ),
-    ] = None
     settings: Annotated[
         dict[str, JsonValue],
-        Field(description="Handed to the cluster's class; for an address ca_file, cert and key."),
+        Field(
+            title="Settings of the cluster",
+            description="Settings of the cluster, handed to its class; for an address ca_file, "
+            "cert and key.",
+        ),
+        Setting(WORK, option="--cluster-set", metavar="KEY=VALUE,…", form=None),
     ] = {}
 
     @property

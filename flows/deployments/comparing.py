@@ -18,7 +18,8 @@ from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_t
 from flows.forms.dropdowns import MapChoice, Text
 from flows.forms.groups import Advanced, Changes
 from flows.forms.naming import place
-from flows.forms.requests import changes_from, cluster_for, path_of, within_reach
+from flows.forms.paths import path_of
+from flows.forms.requests import changes_from, cluster_for, within_reach
 from flows.pages.artifacts import key_of, publish_page
 from flows.pages.bar import Bar
 from flows.pages.markdown import files_page

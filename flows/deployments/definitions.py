@@ -21,12 +21,12 @@ from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcom
 from flows.deployments.trying import demo, inspect_scene
 from flows.forms.dropdowns import Chosen, Indices, MapChoice, Paths, Text
 from flows.forms.groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
+from flows.forms.paths import path_of
 from flows.forms.requests import (
     cluster_for,
     collection_from,
-    comparison_from,
+    evaluation_from,
     monitor_from,
-    path_of,
     request_from,
     source_from,
     training_from,
@@ -140,7 +140,7 @@ def segment_collection(
         progress=progress,
         run=partial(segment_one_scene, advanced=advanced, progress=progress),
     )
-    title = series.title or f"Collection {collected.folder.resolve().name}"
+    title = request.title or f"Collection {collected.folder.resolve().name}"
     whole = Catalogue(
         title,
         collected.entries,
@@ -267,36 +267,32 @@ def evaluate_map(
         advanced: Where the work is done. Nothing here changes a result.
     """
 
-    map, reference, output_folder = path_of(map), path_of(reference), path_of(output_folder)
-    within_reach(output_folder)
-    check_folder(Path(output_folder))
-    settings, shards = comparison_from(comparison), work_pieces(map)
+    request = evaluation_from(map, reference, output_folder, comparison)
+    folder = Path(str(request.out))
+    check_folder(folder)
+    shards = work_pieces(request.map)
     bar.reach(0, "open both maps")
-    work = cluster.Work(shards, PIECE_BYTES)
+    work, progress = cluster.Work(shards, PIECE_BYTES), bar.along({"evaluate": 1})
     with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
         accuracy = run_task(
             "evaluate",
             "Count what agrees and what does not",
             partial(
                 evaluate,
-                map,
-                reference,
+                request.map,
+                request.reference,
                 map=pool.map,
-                progress=bar.along({"evaluate": 1}),
-                **settings,
+                progress=progress,
+                **request.settings,
             ),
         )
-    files = write_accuracy(accuracy, Path(output_folder))
-    name, command = (
-        Path(map).resolve().parent.name,
-        evaluate_line(map, reference, output_folder, settings),
-    )
-    publish_accuracy(
-        name, f"{map} against {reference}", accuracy, files, Path(output_folder), command
-    )
+    files = write_accuracy(accuracy, folder)
+    name = Path(request.map).resolve().parent.name
+    title = f"{request.map} against {request.reference}"
+    publish_accuracy(name, title, accuracy, files, folder, evaluate_line(request))
     scores = f"overall accuracy {accuracy.overall_accuracy:.3f}, mean IoU {accuracy.mean_iou:.3f}"
     scores += "".join(f"; but {doubt}" for doubt in accuracy.doubts)
-    return Outcome(f"{scores}; in {Path(output_folder).resolve()}", files)
+    return Outcome(f"{scores}; in {folder.resolve()}", files)
 
 
 @as_flow(

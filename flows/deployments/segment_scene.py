@@ -88,13 +88,9 @@ def map_scene(
         method: How land cover is told. Rules need green, red and near infrared, and no training.
         sensor: How the bands follow each other, where the file does not say it.
     """
+    bands = Bands.model_validate({"names": bands_of(sensor)})
     request = request_from(
-        [scene],
-        output_folder,
-        segmenter_of(method),
-        Bands(names=bands_of(sensor)),
-        Output(),
-        Advanced(),
+        [scene], output_folder, segmenter_of(method), bands, Output(), Advanced()
     )
     return publish_map(request, cluster_for(Advanced()), bar)
 

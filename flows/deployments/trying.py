@@ -24,7 +24,8 @@ from flows.deployments.tasks import Outcome, as_flow, run_task
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
 from flows.forms.dropdowns import MethodChoice, SceneChoice, SensorChoice
 from flows.forms.groups import Advanced, Bands, Output
-from flows.forms.requests import cluster_for, path_of, request_from, within_reach
+from flows.forms.paths import path_of
+from flows.forms.requests import cluster_for, request_from, within_reach
 from flows.pages.artifacts import key_of
 from flows.pages.bar import Bar
 from flows.pages.inspection import Inspection, band_rows, estimates, facts, inspect
@@ -60,7 +61,7 @@ def inspect_scene(
         method: How land cover would be told.
         sensor: How the bands follow each other, where the file does not say it.
     """
-    segmenter, bands = segmenter_of(method), Bands(names=bands_of(sensor))
+    segmenter, bands = segmenter_of(method), Bands.model_validate({"names": bands_of(sensor)})
     nowhere = str(
         next(iter(reach_of_forms().roots or ()), Path())
     )  # in reach, and nothing is written

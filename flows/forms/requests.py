@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from flows.compute.cluster import Cluster, cluster_from
-from flows.forms.choices import PRODUCT_WORDS, index_of
 from flows.forms.groups import (
     Advanced,
     Bands,
@@ -21,15 +18,18 @@ from flows.forms.groups import (
     Watch,
 )
 from flows.forms.naming import stem
-from flows.parsing import number, pairs, settings_of, validate
+from flows.forms.paths import path_of
+from flows.parsing import validate
 from flows.requests.access import check_machines, check_places, reach_of_forms
 from flows.requests.change import ChangeRequest
+from flows.requests.maps import Evaluation
 from flows.requests.overwriting import holds_another
-from flows.requests.request import Product, Request
+from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
-from flows.training.train import recipe_from
+from flows.setting import answers_for, build
+from flows.stac.query import Search
 from segmentation.registry import AnySegmenter
 from tiling.errors import InputError
 from tiling.io.access import check_access
@@ -43,24 +43,6 @@ def within_reach(*paths: str | Path) -> None:
     """
     for path in filter(None, map(str, paths)):
         check_access(path)
-
-
-def path_of(typed: str) -> str:
-    """A path as a person means it who typed or pasted it: without quotes and blanks around it, `~`
-    as the home folder.
-
-    >>> path_of(' "/data/my scene.tif"\\n')
-    '/data/my scene.tif'
-    """
-    path = typed.strip()
-    while len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
-        path = path[1:-1].strip()
-    name, equals, rest = path.partition("=")
-    if (
-        equals and name.replace(".", "_").isidentifier()
-    ):  # a band of a scene in single files: red=B04.tif
-        return f"{name}={path_of(rest)}"
-    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def folder_of(scene: list[str]) -> str:
@@ -79,18 +61,7 @@ def source_from(paths: list[str], bands: Bands) -> Source:
     paths = [path_of(path) for path in paths]
     if not all(paths):
         raise InputError("a path of the scene is empty; fill it in")
-    return validate(
-        Source,
-        paths=paths,
-        bands=dict(pairs("band names", bands.names, int)),
-        nodata=_figure("no data", bands.no_data),
-        scale=_figure("scale", bands.scale),
-        offset=_figure("offset", bands.offset),
-        mask=path_of(bands.mask),
-        mask_values=bands.mask_values,
-        mask_bits=bands.mask_bits,
-        date=bands.date.strip() or None,
-    )
+    return build(Source, bands.values() | answers_for(Source, paths=paths))
 
 
 def request_from(
@@ -103,24 +74,12 @@ def request_from(
 ) -> Request:
     """The request that the form of a scene, or of many alike, says."""
     source = source_from(scene, bands)
-    request = validate(
-        Request,
-        source=source,
-        out=path_of(output_folder) or folder_of(list(source.paths)),
-        segmenter=segmenter,
-        aoi=path_of(output.area_of_interest),
-        shard=advanced.shard,
-        products=products_of(output.products),
-        min_area=_figure("smallest area", output.smallest_area),
-        simplify=None if output.simplify else 0,
-        smooth=output.smooth,
-        indices=list(map(index_of, output.index_means)),
-        reference=path_of(output.reference),
-        licence=output.licence,
-        preflight="warn" if output.despite_doubts else "refuse",
-        fresh=advanced.start_afresh,
+    out = path_of(output_folder)
+    own = answers_for(
+        Request, source=source, out=out or folder_of(list(source.paths)), segmenter=segmenter
     )
-    if not path_of(output_folder) and not request.fresh and holds_another(request):
+    request = build(Request, output.values() | advanced.values() | own)
+    if not out and not request.fresh and holds_another(request):
         # the map that is there, of another scene of this name or by another method, stays
         model = stem(getattr(segmenter, "bundle", "")) or segmenter.kind
         request = request.model_copy(update={"out": Path(f"{request.out}-{model}")})
@@ -128,24 +87,8 @@ def request_from(
     return request
 
 
-def products_of(words: Sequence[str]) -> list[Product]:
-    """The products that a form names in words, or by their own names; the classes are always among
-    them."""
-    known: dict[str, Product] = {
-        **PRODUCT_WORDS,
-        **{product: product for product in PRODUCT_WORDS.values()},
-    }
-    for word in words:
-        if word not in known:
-            raise InputError(f"products: there is no {word}; there are {', '.join(PRODUCT_WORDS)}")
-    asked = {"classes", *(known[word] for word in words)}
-    return [product for product in PRODUCT_WORDS.values() if product in asked]
-
-
 def with_search(template: Request, series: Series) -> Request:
     """The request whose scenes are looked for, where the form says so."""
-    from flows.stac.query import Search
-
     if not series.search:
         return template
     paths = template.source.paths
@@ -153,56 +96,30 @@ def with_search(template: Request, series: Series) -> Request:
         raise InputError(
             f"a search is in one STAC catalogue and {len(paths)} paths are given; leave one"
         )
-    bounds = (
-        tuple(number("bounds", part, float) for part in series.bounds.split(","))
-        if series.bounds
-        else None
-    )
-    if bounds is not None and len(bounds) != 4:
-        raise InputError(
-            f"bounds: {series.bounds} has {len(bounds)} numbers; write west, south, east, north"
-        )
-    search = validate(
-        Search,
-        catalogue=paths[0],
-        collections=series.collections,
-        when=series.dates,
-        aoi=template.aoi,
-        max_cloud=series.cloudiest if series.cloudiest < 100 else None,
-        most=series.most_items,
-    )
-    about = template.source.model_dump() | {"paths": (), "search": search, "bbox": bounds}
+    values = series.values()
+    search = build(Search, values | answers_for(Search, catalogue=paths[0], aoi=template.aoi))
+    about = template.source.model_dump() | {
+        "paths": (),
+        "search": search,
+        "bbox": values.get((Source, "bbox")),
+    }
     return template.model_copy(update={"source": validate(Source, **about)})
 
 
 def collection_from(template: Request, series: Series) -> CollectionRequest:
     """The request that the form of a collection says."""
-    template = with_search(template, series)
-    return validate(
-        CollectionRequest,
-        template=template,
-        pattern=series.file_names,
-        title=series.title,
-        fit_each=series.fit_each,
-    )
+    own = answers_for(CollectionRequest, template=with_search(template, series))
+    return build(CollectionRequest, series.values() | own)
 
 
 def monitor_from(template: Request, watch: Watch) -> MonitorRequest:
     """The request that the form of a place to watch says."""
-    zones = path_of(watch.zones)
-    within_reach(zones)
-    return validate(
+    request = build(
         MonitorRequest,
-        template=with_search(template, watch),
-        title=watch.title,
-        pattern=watch.file_names,
-        zones=zones,
-        max_invalid=watch.most_cloud,
-        min_change_area=watch.smallest_change,
-        min_confidence=watch.lowest_confidence,
-        expect_days=watch.expected_every,
-        fit_each=watch.fit_each,
+        watch.values() | answers_for(MonitorRequest, template=with_search(template, watch)),
     )
+    within_reach(request.zones)
+    return request
 
 
 def training_from(
@@ -214,54 +131,22 @@ def training_from(
     bands: Bands,
 ) -> Training:
     """The training that the form says."""
-    labels, output_folder, start_from = (
-        list(map(path_of, labels)),
-        path_of(output_folder),
-        path_of(model.start_from),
-    )
+    labels, output_folder = list(map(path_of, labels)), path_of(output_folder)
     sources = [source_from(paths, bands) for paths in group_by_scene(scenes, len(labels))]
-    within_reach(*labels, output_folder, start_from)
-    asked = {name: getattr(model, name) for name in ("architecture", "encoder", "steps", "seed")}
-    chosen = {
-        name: value for name, value in asked.items() if value
-    }  # the rest follows from the data
-    return validate(
-        Training,
-        sources=sources,
-        labels=labels,
-        out=output_folder,
-        column=meaning.column,
-        classes={
-            number("class names", value, int): name
-            for value, name in pairs("class names", meaning.classes, str)
-        },
-        regroup={
-            number("regroup", value, int): to
-            for value, to in pairs("regroup", meaning.regroup, int)
-        },
-        labels_nodata=_figure("unlabelled", meaning.no_data),
-        split=path_of(meaning.split),
-        recipe=recipe_from(
-            chosen | settings_of("more settings", filter(str.strip, [model.settings]))
-        ),
-        weights=start_from,
-        name=model.name,
-        licence=model.licence,
-        fresh=model.start_afresh,
-    )
+    values = meaning.values() | model.values()
+    within_reach(*labels, output_folder, values[Training, "weights"])
+    own = answers_for(Training, sources=sources, labels=labels, out=output_folder)
+    return build(Training, values | own)
 
 
-def comparison_from(comparison: Comparison) -> dict[str, Any]:
-    """The settings of `evaluate` that the form says."""
-    return {
-        "column": comparison.column,
-        "map_classes": dict(pairs("map classes", comparison.map_classes, str)),
-        "reference_classes": dict(pairs("reference classes", comparison.reference_classes, str)),
-        "mask": path_of(comparison.mask) or None,
-        "mask_value": comparison.mask_value,
-        "on": comparison.grid,
-        "tolerance": _figure("tolerance", comparison.tolerance),
-    }
+def evaluation_from(
+    map: str, reference: str, output_folder: str, comparison: Comparison
+) -> Evaluation:
+    """The comparison of a map with a reference that the form says."""
+    map, reference, output_folder = path_of(map), path_of(reference), path_of(output_folder)
+    within_reach(output_folder)
+    own = answers_for(Evaluation, map=map, reference=reference, out=output_folder)
+    return build(Evaluation, comparison.values() | own)
 
 
 def changes_from(
@@ -270,26 +155,16 @@ def changes_from(
     """The comparison of two maps that the form says."""
     earlier, later, output_folder = path_of(earlier), path_of(later), path_of(output_folder)
     within_reach(earlier, later, output_folder)
-    return validate(
-        ChangeRequest,
-        earlier=earlier,
-        later=later,
-        out=output_folder,
-        classes=dict(pairs("classes", changes.classes, str)),
-        nodata=_figure("no data", changes.no_data),
-        min_area=changes.smallest_change,
-        min_confidence=changes.lowest_confidence,
-        simplify=None if changes.simplify else 0,
-        fresh=advanced.start_afresh,
-    )
+    fresh = advanced.values()[Request, "fresh"]
+    own = answers_for(ChangeRequest, earlier=earlier, later=later, out=output_folder, fresh=fresh)
+    return build(ChangeRequest, changes.values() | own)
 
 
 def cluster_for(advanced: Advanced) -> Cluster:
     """The machines that the form names, or those `LANDWEAVE_CLUSTER` does, or this one."""
-    check_machines(advanced.cluster)
-    chosen = advanced.cluster or os.environ.get("LANDWEAVE_CLUSTER", "local")
-    return cluster_from(chosen, advanced.workers or None, {})
-
-
-def _figure(name: str, text: str) -> float | None:
-    return number(name, text, float) if text.strip() else None
+    values = advanced.values()
+    name = values[Cluster, "kind"]
+    check_machines(name)
+    return cluster_from(
+        name or os.environ.get("LANDWEAVE_CLUSTER", "local"), values.get((Cluster, "workers")), {}
+    )

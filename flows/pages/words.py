@@ -5,63 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
-
-FIELDS = {
-    "--segmenter": "Segmenter",
-    "--out": "Output folder",
-    "--bands": "Band names",
-    "--nodata": "No data",
-    "--scale": "Scale",
-    "--offset": "Offset",
-    "--mask-values": "Mask values",
-    "--mask-bits": "Mask bits",
-    "--mask": "Mask",
-    "--date": "Date",
-    "--aoi": "Area of interest",
-    "--reference": "Reference",
-    "--products": "Products",
-    "--index": "Index means",
-    "--min-area": "Smallest area",
-    "--simplify": "Straight boundaries",
-    "--smooth": "Round corners",
-    "--set": "More settings",
-    "--shard": "Shard",
-    "--workers": "Workers",
-    "--cluster": "Cluster",
-    "--fresh": "Start afresh",
-    "--labels": "Labels",
-    "--column": "Column",
-    "--classes": "Class names",
-    "--regroup": "Regroup",
-    "--labels-nodata": "Unlabelled",
-    "--split": "Kept for judging",
-    "--architecture": "Architecture",
-    "--encoder": "Encoder",
-    "--weights": "Start from",
-    "--name": "Name",
-    "--on": "Grid",
-    "--map-classes": "Map classes",
-    "--reference-classes": "Reference classes",
-    "--tile": "Tile",
-    "--margin": "Margin",
-    "--mask-value": "Mask value",
-    "--tolerance": "Tolerance",
-    "--stac": "Search",
-    "--collection": "Collections",
-    "--datetime": "Dates",
-    "--bbox": "Bounds",
-    "--max-cloud": "Cloudiest",
-    "--max-items": "Most items",
-    "--pattern": "File names",
-    "--title": "Title",
-    "--zones": "Zones",
-    "--max-invalid": "Most cloud",
-    "--min-change-area": "Smallest change",
-    "--min-confidence": "Lowest confidence",
-    "--expect-days": "Expected every",
-}
-"""An option of the command line, and the field of a form that says the same."""
 
 SWITCHES = {
     "with --fresh": "with “Start afresh”, which segment-scene has under Advanced",
@@ -77,6 +22,40 @@ RENAMED = {
 }
 """Products as forms called them once, and as they do now: saved schedules and runs that are sent
 again have them."""
+
+
+ELSEWHERE = {"--stac": "Search", "--tile": "Tile", "--margin": "Margin"}
+"""Options for which a form has a field that is no setting of a request."""
+
+
+@cache
+def titles() -> Mapping[str, str]:
+    """Options of the command line, and what forms call the same setting."""
+    from flows.compute.cluster import Cluster
+    from flows.requests.change import ChangeRequest
+    from flows.requests.maps import Evaluation
+    from flows.requests.request import Request
+    from flows.requests.series import CollectionRequest, MonitorRequest
+    from flows.requests.training import Training
+    from flows.setting import questions
+
+    requests = (
+        Cluster,
+        ChangeRequest,
+        Evaluation,
+        Request,
+        CollectionRequest,
+        MonitorRequest,
+        Training,
+    )
+    asked = [
+        one
+        for request in requests
+        for one in questions(request)
+        if one.setting.form is not None and one.options
+    ]
+    return {one.options[0]: one.title for one in asked} | ELSEWHERE
+
 
 _OPTION = re.compile(r"(with )?(--[a-z][a-z-]*)")
 
@@ -122,7 +101,7 @@ def _until_command(sentence: str) -> tuple[str, str]:
 
 
 def _field(option: re.Match[str]) -> str:
-    words = FIELDS.get(option[2])
+    words = titles().get(option[2])
     if words is None:
         return option[0]
     return f"under “{words}”" if option[1] else f"“{words}”"

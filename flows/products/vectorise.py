@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tiling.formats.layer import GeoPackageVersion, Layer
-    from tiling.regions.adjacency import Rule
+    from tiling.regions.rule import Rule
 
 TILE = 1024
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.requests.request import Simplify
+from flows.setting import CHANGES, Setting
 from segmentation.legend import HIDING
 
 
@@ -20,27 +22,33 @@ class ChangeRequest(BaseModel):
         Field(
             min_length=1,
             title="Earlier map",
-            description="Folder of a run, or a raster of classes.",
+            description="Class raster of a map, such as classes.tif of a run, or the folder of "
+            "the run.",
         ),
+        Setting(argument=True, metavar="EARLIER", path=True),
     ]
     later: Annotated[
         str,
         Field(
             min_length=1,
             title="Later map",
-            description="The same of a later day. Its pixels are those compared.",
+            description="The same of a later day; its pixels are those compared.",
         ),
+        Setting(argument=True, metavar="LATER", path=True),
     ]
     out: Annotated[
-        Path, Field(title="Output folder", description="Folder for the products; made if need be.")
+        Path,
+        Field(title="Output folder", description="Folder of the products; made if need be."),
+        Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
     ]
     classes: Annotated[
         dict[str, str],
         Field(
             title="Classes",
-            description="What classes of either map count as, by name: Built-up = Town. Nothing "
-            "leaves a class out.",
+            description="What classes of either map count as, such as Crops=Open,Soil=Open; "
+            "Cloud= leaves one out.",
         ),
+        Setting(CHANGES, metavar="A=B,…", unset="as they are"),
     ] = {}
     hidden: Annotated[
         tuple[str, ...],
@@ -49,22 +57,15 @@ class ChangeRequest(BaseModel):
             description="They are not compared, unless Classes speaks of them: Cloud = Cloud.",
         ),
     ] = HIDING
-    nodata: Annotated[
-        int | None,
-        Field(
-            title="No data",
-            description="Value that means no data in both maps, beside what each file says.",
-        ),
-    ] = None
     min_area: Annotated[
         float,
         Field(
             ge=0,
             allow_inf_nan=False,
             title="Smallest change",
-            description="In m²: a smaller patch of change is taken not to have happened. 0 shows "
-            "every pixel.",
+            description="In m²: a smaller patch of change has not happened. 0 counts all.",
         ),
+        Setting(CHANGES, option="--min-change-area", metavar="M2", form="smallest_change"),
     ] = 0.0
     min_confidence: Annotated[
         float,
@@ -72,21 +73,24 @@ class ChangeRequest(BaseModel):
             ge=0,
             le=100,
             title="Lowest confidence",
-            description="In percent: pixels of which either map is less sure are left out.",
+            description="In percent: less sure pixels are not compared.",
         ),
+        Setting(CHANGES, metavar="PERCENT", form="lowest_confidence"),
     ] = 0.0
-    simplify: Annotated[
-        float | None,
+    nodata: Annotated[
+        int | None,
         Field(
-            ge=0,
-            allow_inf_nan=False,
-            description="How far boundaries may move, in m; 0 keeps the pixels' outline.",
+            title="No data",
+            description="Value that means no data in both maps, beside what each file says.",
         ),
+        Setting(CHANGES, metavar="V", form="no_data", unset="none"),
     ] = None
+    simplify: Simplify = None
     fresh: Annotated[
         bool,
         Field(
             title="Start afresh",
             description="Replace the comparison of other maps that the folder holds.",
         ),
+        Setting(form=None),
     ] = False

@@ -4,15 +4,18 @@ make."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flows import setting
+from flows.requests.method import Method
 from flows.requests.source import Source
+from flows.setting import WORK, By, Setting
 from flows.storage.remote import Place
 from segmentation.registry import AnySegmenter
 from segmentation.segmenter import Measure
-from tiling.regions.adjacency import Rule
+from tiling.regions.rule import Rule
 
 Product = Literal["classes", "confidence", "vectors", "probabilities", "entropy", "margin"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
@@ -23,6 +26,34 @@ Preflight = Literal["refuse", "warn"]
 SMALLEST = 4
 """Pixels of the smallest region that the products show unless someone says otherwise."""
 
+Simplify = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        title="Straight boundaries",
+        description="Boundaries without the pixels' stairs; every polygon keeps its area.",
+    ),
+    Setting(
+        setting.PRODUCTS,
+        metavar="M",
+        typed="About how far they may move, in metres; 0 keeps the stairs.",
+        switch=(0.0, None),
+        unset="0.75 pixel",
+    ),
+]
+
+Smooth = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=5,
+        title="Round corners",
+        description="How often the corners of boundaries are cut.",
+    ),
+    Setting(setting.PRODUCTS, metavar="N"),
+]
+
 
 class Request(BaseModel):
     """One run: a source, a segmenter, an output folder, and what to make of them."""
@@ -30,54 +61,119 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Source
-    out: Place
-    segmenter: AnySegmenter
-    aoi: Annotated[str, Field(description="Vector file whose polygons bound the products.")] = ""
-    shard: Annotated[
-        int, Field(ge=1, description="Target length of a shard in pixels; changes no result.")
-    ] = 2048
-    products: tuple[Product, ...] = PRODUCTS
+    out: Annotated[
+        Place,
+        Field(
+            title="Output folder",
+            description="Folder of the run, on a disk or as s3://…, gs://… or az://…; made if "
+            "need be, resumed if "
+            "it is there.",
+        ),
+        Setting(option="--out -o", metavar="DIR|URL", form="output_folder"),
+    ]
+    segmenter: Annotated[AnySegmenter, Field(description="How land is told apart."), By(Method)]
+    products: Annotated[
+        tuple[Product, ...],
+        Field(
+            title="Products",
+            description="The classes always come; polygons fill the GeoPackage; the last three "
+            "say how sure it is.",
+        ),
+        Setting(setting.PRODUCTS, metavar="NAME,…"),
+    ] = PRODUCTS
     min_area: Annotated[
         float | None,
         Field(
             ge=0,
             allow_inf_nan=False,
-            description="Smallest region the products show, in m²; 0 shows every pixel.",
+            title="Smallest area",
+            description="In m²: smaller regions go to a neighbour; 0 keeps them all.",
         ),
+        Setting(setting.PRODUCTS, metavar="M2", form="smallest_area", unset="four pixels"),
     ] = None
     """None is four pixels (`SMALLEST`): nobody's map shows less."""
     min_area_rule: Annotated[
-        Rule, Field(description="Which neighbour absorbs a smaller region.")
+        Rule,
+        Field(title="Neighbour", description="To which neighbour smaller regions go."),
+        Setting(setting.PRODUCTS, form="neighbour"),
     ] = "longest-border"
-    indices: Annotated[
-        tuple[str, ...], Field(description="Indices whose mean each polygon gets.")
-    ] = ()
-    simplify: Annotated[
-        float | None,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            description="How far boundaries may move, in m; 0 keeps the pixels' outline.",
-        ),
-    ] = None
+    simplify: Simplify = None
     """None is 0.75 pixel: the staircase goes, the shapes stay."""
-    smooth: Annotated[
-        int, Field(ge=0, le=5, description="How often the corners of boundaries are cut.")
-    ] = 0
-    reference: Annotated[str, Field(description="Class raster to compare the map with.")] = ""
-    preflight: Annotated[
-        Preflight,
+    smooth: Smooth = 0
+    indices: Annotated[
+        tuple[str, ...],
         Field(
-            description="What to do where a scene's pixels are not what the model was trained on."
+            title="Index means",
+            description="Spectral indices whose mean each polygon gets, such as NDVI.",
         ),
-    ] = "refuse"
+        Setting(setting.PRODUCTS, option="--index", metavar="NAME,…", form="index_means"),
+    ] = ()
+    aoi: Annotated[
+        str,
+        Field(
+            title="Area of interest",
+            description="Path of a vector file whose polygons bound the products.",
+        ),
+        Setting(setting.PRODUCTS, metavar="FILE", form="area_of_interest", path=True),
+    ] = ""
+    reference: Annotated[
+        str,
+        Field(title="Reference", description="Path of a class raster to compare the map with."),
+        Setting(setting.PRODUCTS, metavar="FILE", path=True),
+    ] = ""
     licence: Annotated[
         str,
         Field(
-            description="Under which others may use the products: an SPDX identifier or a sentence."
+            title="Licence",
+            description="Under which others may use the products; stands in their metadata.",
         ),
+        Setting(setting.PRODUCTS, metavar="TEXT"),
     ] = ""
-    fresh: Annotated[bool, Field(description="Compute everything again, reuse no part.")] = False
+    preflight: Annotated[
+        Preflight,
+        Field(
+            title="Despite doubts",
+            description="Map a scene, with a warning, even where its pixels are not what the "
+            "network was trained on.",
+        ),
+        Setting(
+            setting.PRODUCTS,
+            form="despite_doubts",
+            typed="warn does so, refuse does not.",
+            switch=("refuse", "warn"),
+        ),
+    ] = "refuse"
+    shard: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Shard",
+            description="Pixels along the side of a piece sent to a worker; changes no result.",
+        ),
+        Setting(WORK, metavar="PX"),
+    ] = 2048
+    fresh: Annotated[
+        bool,
+        Field(
+            title="Start afresh",
+            description="Compute everything again, and replace whatever run the folder holds.",
+        ),
+        Setting(form="start_afresh"),
+    ] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _search_in_area(cls, given: Any) -> Any:
+        """A search that has no bounds of its own is one in the area of interest."""
+        source, aoi = (
+            (given.get(name) for name in ("source", "aoi"))
+            if isinstance(given, dict)
+            else (None, "")
+        )
+        if not aoi or not isinstance(source, Source) or source.search is None or source.search.aoi:
+            return given
+        search = source.search.model_copy(update={"aoi": str(aoi)})
+        return {**given, "source": source.model_copy(update={"search": search})}
 
 
 def measures_among(products: Sequence[Product]) -> tuple[Measure, ...]:

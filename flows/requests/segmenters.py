@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from flows.parsing import nearest, read_settings, short_repr
+from flows.parsing import explain_settings, nearest, read_settings, short_repr
 from segmentation.models.bundle import load, names
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import kinds, segmenter_class
@@ -72,3 +73,31 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
         return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
     return segmenter_from(name, settings)
+
+
+def kind_facts(kind: str) -> dict[str, Any]:
+    """A kind of segmenter: what it is in a sentence and at length, its classes, and each of its
+    settings.
+
+    `InputError` where there is no such kind.
+    """
+    if kind in names():
+        raise InputError(
+            f"{kind} is a trained model, no kind of segmenter; landweave models {kind} explains it"
+        )
+    if kind not in kinds():
+        raise InputError(
+            f"there is no segmenter {kind!r}; installed are "
+            f"{', '.join(kinds())}{nearest(kind, kinds())}"
+        )
+    chosen = segmenter_class(kind)
+    described = inspect.cleandoc(chosen.__doc__ or "")
+    return {
+        "kind": kind,
+        "summary": " ".join(described.partition("\n\n")[0].split()),
+        "description": described,
+        "classes": [
+            {"name": name, "meaning": meaning} for name, meaning in chosen.meanings.items()
+        ],
+        "settings": explain_settings(settings_of_kind(chosen)),
+    }

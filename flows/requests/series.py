@@ -7,16 +7,30 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.request import Request
+from flows.setting import WATCHED, Part, Setting
 from segmentation.legend import HIDING
 
 FitEach = Annotated[
     bool,
     Field(
         title="Fit each scene by itself",
-        description="Of otsu: a threshold for each scene. Areas of different dates then compare "
-        "different rules.",
+        description="Of otsu: a threshold for each scene rather than one for all; figures of "
+        "different dates then "
+        "compare different rules.",
     ),
+    Setting(),
 ]
+Pattern = Annotated[
+    str,
+    Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif."),
+    Setting(metavar="GLOB", form="file_names", unset="all"),
+]
+FOLDER = {
+    "metavar": "DIR",
+    "disk": True,
+    "description": "Folder for all; each scene gets one of its own in it.",
+}
+"""Where many scenes go."""
 
 
 class CollectionRequest(BaseModel):
@@ -31,15 +45,25 @@ class CollectionRequest(BaseModel):
             description="A request whose files are the scenes, or folders of scenes; its output "
             "folder holds them all.",
         ),
-    ]
-    pattern: Annotated[
-        str,
-        Field(
-            title="File names",
-            description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.",
+        Part(
+            without=("reference",),
+            other={
+                "out": FOLDER,
+                "paths": {
+                    "metavar": "SCENE|FOLDER…",
+                    "description": "Rasters or STAC items, or folders in which each raster is a "
+                    "scene; none with "
+                    "--stac, where each day is a scene.",
+                },
+            },
         ),
+    ]
+    pattern: Pattern = ""
+    title: Annotated[
+        str,
+        Field(title="Title", description="What the report is called."),
+        Setting(metavar="TEXT", unset="as the folder"),
     ] = ""
-    title: Annotated[str, Field(title="Title", description="What the report is called.")] = ""
     fit_each: FitEach = False
 
 
@@ -55,25 +79,24 @@ class MonitorRequest(BaseModel):
             description="A request whose files are the folders that new scenes arrive in; its "
             "output folder holds all.",
         ),
+        Part(
+            without=("reference",),
+            other={
+                "out": FOLDER,
+                "paths": {
+                    "metavar": "FOLDER…",
+                    "description": "Where new scenes arrive; none with --stac, where each day is "
+                    "one.",
+                },
+            },
+        ),
     ]
     title: Annotated[
         str,
         Field(title="Title", description="What is watched, such as Forest of the upper valley."),
+        Setting(metavar="TEXT", unset="as the folder"),
     ] = ""
-    pattern: Annotated[
-        str,
-        Field(
-            title="File names",
-            description="Which files of a folder are scenes, such as *_SR.tif. Empty: all.",
-        ),
-    ] = ""
-    zones: Annotated[
-        str,
-        Field(
-            title="Zones",
-            description="Path of a polygon layer; the area of each class is measured in each.",
-        ),
-    ] = ""
+    pattern: Pattern = ""
     max_invalid: Annotated[
         float,
         Field(
@@ -83,6 +106,7 @@ class MonitorRequest(BaseModel):
             description="Part of the area, 0 to 1, that may be cloud or without data; a worse "
             "scene is not used.",
         ),
+        Setting(WATCHED, metavar="PART", form="most_cloud"),
     ] = 0.3
     cloud_classes: Annotated[
         tuple[str, ...],
@@ -97,8 +121,9 @@ class MonitorRequest(BaseModel):
             ge=0,
             allow_inf_nan=False,
             title="Smallest change",
-            description="In m²; a smaller patch is no change.",
+            description="In m²: a smaller patch of change has not happened. 0 counts all.",
         ),
+        Setting(WATCHED, metavar="M2", form="smallest_change"),
     ] = 0.0
     min_confidence: Annotated[
         float,
@@ -108,7 +133,17 @@ class MonitorRequest(BaseModel):
             title="Lowest confidence",
             description="In percent: less sure pixels are not compared.",
         ),
+        Setting(WATCHED, metavar="PERCENT", form="lowest_confidence"),
     ] = 0.0
+    zones: Annotated[
+        str,
+        Field(
+            title="Zones",
+            description="Path of a polygon layer, such as parcels or districts: each class is "
+            "measured in each.",
+        ),
+        Setting(WATCHED, metavar="FILE", path=True, unset="none"),
+    ] = ""
     expect_days: Annotated[
         int,
         Field(
@@ -116,6 +151,7 @@ class MonitorRequest(BaseModel):
             title="Expected every",
             description="Days after which a warning says that imagery is late. 0: never.",
         ),
+        Setting(WATCHED, metavar="N", form="expected_every"),
     ] = 0
     settle_seconds: Annotated[
         float,
@@ -124,5 +160,6 @@ class MonitorRequest(BaseModel):
             title="Let files settle",
             description="Seconds a file must lie untouched: it may still be copied.",
         ),
+        Setting(WATCHED, option="--settle", metavar="S", form=None),
     ] = 30.0
     fit_each: FitEach = False

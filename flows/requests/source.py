@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.setting import SCENE, SEARCH, Setting
 from flows.stac.query import Search
-from flows.stac.search import find
 from tiling.errors import InputError
-from tiling.scene.from_files import open_scene
-from tiling.scene.from_stac import StacOptions, open_items
-from tiling.scene.scene import Scene
-from tiling.scene.stac_item import Item, is_item, read_items
+
+if TYPE_CHECKING:
+    from tiling.scene.from_stac import StacOptions
+    from tiling.scene.scene import Scene
+    from tiling.scene.stac_item import Item
 
 
 class Source(BaseModel):
@@ -24,53 +25,103 @@ class Source(BaseModel):
     paths: Annotated[
         tuple[str, ...],
         Field(
-            description="One raster, its single-band files, or STAC items; none where one searches."
+            title="Scene",
+            description="A raster, its single-band files (also blue=PATH), or STAC items "
+            "(item.json); none with "
+            "--stac.",
         ),
+        Setting(argument=True, metavar="SCENE…", form=None),
     ] = ()
+    bands: Annotated[
+        dict[str, int],
+        Field(
+            title="Band names", description="What each band is, such as blue=1,green=2,red=3,nir=4."
+        ),
+        Setting(SCENE, metavar="NAME=N,…", form="names", unset="the names in the file"),
+    ] = {}
+    nodata: Annotated[
+        float | None,
+        Field(title="No data", description="Pixel value that means no data."),
+        Setting(SCENE, metavar="V", form="no_data", unset="what the file declares"),
+    ] = None
+    scale: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            title="Scale",
+            description="Reflectance = pixel × scale + offset.",
+        ),
+        Setting(SCENE, metavar="S", unset="found in the file"),
+    ] = None
+    offset: Annotated[
+        float | None,
+        Field(
+            allow_inf_nan=False, title="Offset", description="Reflectance = pixel × scale + offset."
+        ),
+        Setting(SCENE, metavar="O", unset="found in the file"),
+    ] = None
+    mask: Annotated[
+        str,
+        Field(
+            title="Mask",
+            description="What marks clouds and other pixels to leave out: band=5 for a band of "
+            "the scene, or the path "
+            "of a raster; of STAC items an asset, or none.",
+        ),
+        Setting(
+            SCENE, metavar="band=N|FILE", path=True, unset="none, or the cloud mask of STAC items"
+        ),
+    ] = ""
+    mask_values: Annotated[
+        tuple[int, ...],
+        Field(title="Mask values", description="Values of the mask to leave out."),
+        Setting(SCENE, metavar="V,…", unset="everything but 0"),
+    ] = ()
+    mask_bits: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=31)], ...],
+        Field(
+            title="Mask bits",
+            description="Bits of the mask, counted from 0, that leave a pixel out where one is "
+            "set, such as 3,4 of "
+            "Landsat's QA_PIXEL.",
+        ),
+        Setting(SCENE, metavar="N,…"),
+    ] = ()
+    date: Annotated[
+        datetime.date | None,
+        Field(
+            title="Date",
+            description="Day of the image, such as 2024-06-30; of many scenes, of those that say "
+            "none.",
+        ),
+        Setting(SCENE, metavar="YYYY-MM-DD", unset="what the file says"),
+    ] = None
     search: Annotated[Search | None, Field(description="What to look for in a STAC catalogue.")] = (
         None
     )
     bbox: Annotated[
         tuple[float, float, float, float] | None,
-        Field(description="West, south, east, north in degrees: where a scene of STAC items ends."),
+        Field(
+            title="Bounds",
+            description="West, south, east and north in degrees, such as 9.1,46,9.6,46.4, of the "
+            "search and of each "
+            "map of STAC items.",
+        ),
+        Setting(SEARCH, metavar="W,S,E,N", form="bounds", unset="the area of interest is searched"),
     ] = None
     assets: Annotated[
         tuple[str, ...],
-        Field(description="Bands, or keys of assets, of STAC items to read; none means all."),
+        Field(title="Assets", description="Bands, or keys of assets, of STAC items to read."),
+        Setting(SEARCH, metavar="NAME,…", form=None, unset="all"),
     ] = ()
-    bands: Annotated[
-        dict[str, int], Field(description="Band name to band number, where the file does not say.")
-    ] = {}
-    nodata: Annotated[float | None, Field(description="Pixel value that means no data.")] = None
-    scale: Annotated[
-        float | None,
-        Field(gt=0, allow_inf_nan=False, description="Reflectance = pixel × scale + offset."),
-    ] = None
-    offset: Annotated[
-        float | None,
-        Field(allow_inf_nan=False, description="Reflectance = pixel × scale + offset."),
-    ] = None
-    mask: Annotated[
-        str,
-        Field(
-            description="band=N or a raster whose values mark pixels to leave out. Of STAC items "
-            "also an asset's key, "
-            "or none; the asset that tells clouds by default."
-        ),
-    ] = ""
-    mask_values: Annotated[
-        tuple[int, ...], Field(description="Mask values to leave out; none means all but 0.")
-    ] = ()
-    mask_bits: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=31)], ...],
-        Field(
-            description="Bits of the mask that leave a pixel out where one is set, counted from 0."
-        ),
-    ] = ()
-    date: Annotated[datetime.date | None, Field(description="Day of the image.")] = None
 
     def open(self) -> Scene:
         """The scene, checked: every mistake a header or a catalogue can show is raised here."""
+        from tiling.scene.from_files import open_scene
+        from tiling.scene.from_stac import open_items
+        from tiling.scene.stac_item import is_item
+
         if self.search is not None or any(map(is_item, self.paths)):
             return open_items(self.items(), self._wishes)
         if not self.paths:
@@ -96,6 +147,9 @@ class Source(BaseModel):
 
     def items(self) -> list[Item]:
         """The STAC items that are named or found, the uppermost first."""
+        from flows.stac.search import find
+        from tiling.scene.stac_item import is_item, read_items
+
         if self.search is None:
             for path in self.paths:
                 if not is_item(path):
@@ -113,6 +167,8 @@ class Source(BaseModel):
     @property
     def _wishes(self) -> StacOptions:
         """What is said of the items, in the words of `open_items`."""
+        from tiling.scene.from_stac import StacOptions
+
         return StacOptions(
             bands=self.bands,
             nodata=self.nodata,

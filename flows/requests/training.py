@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from flows.requests.method import Learning
 from flows.requests.source import Source
+from flows.setting import LABELS, TRAINING, By, Part, Setting
 from segmentation.forests.estimators import FORESTS
 from segmentation.training.recipe import Recipe
 from segmentation.training.train_forest import ForestRecipe
@@ -36,41 +38,121 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sources: Annotated[tuple[Source, ...], Field(min_length=1, description="The scenes.")]
-    labels: Annotated[
-        tuple[str, ...], Field(min_length=1, description="For each scene a class raster or shapes.")
+    sources: Annotated[
+        tuple[Source, ...],
+        Field(min_length=1, description="The scenes."),
+        Part(
+            without=("search", "bbox", "assets", "date"),
+            other={
+                "paths": {
+                    "required": True,
+                    "description": "A scene: one raster, or several as in `segment`. With several "
+                    "--labels each raster "
+                    "is a scene, and NAME=PATH adds a source to the one before it.",
+                }
+            },
+        ),
     ]
-    out: Annotated[Path, Field(description="Folder of the bundle.")]
+    labels: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            title="Labels",
+            description="Class raster, or polygons or points with a column of classes; one for "
+            "each scene.",
+        ),
+        Setting(metavar="FILE", repeat=True),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output folder", description="Folder of the bundle."),
+        Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
+    ]
     column: Annotated[
-        str, Field(description="Column of the classes in a vector file; found by itself.")
+        str,
+        Field(title="Column", description="Column of the classes in a vector file."),
+        Setting(LABELS, metavar="NAME", unset="found by itself"),
     ] = ""
     classes: Annotated[
-        dict[int, str], Field(description="Value to name; what is not named is unlabelled.")
+        dict[int, str],
+        Field(
+            title="Class names",
+            description="What the values mean, such as 1=Water,2=Forest; others are unlabelled.",
+        ),
+        Setting(LABELS, metavar="1=Water,…", unset="all, by the names in the file"),
     ] = {}
     regroup: Annotated[
-        dict[int, int], Field(description="Value to the value whose class it joins.")
+        dict[int, int],
+        Field(title="Regroup", description="Values to count as others, such as 5=4,6=4."),
+        Setting(LABELS, metavar="5=4,…", unset="none"),
     ] = {}
     labels_nodata: Annotated[
-        float | None, Field(description="Value of unlabelled pixels in class rasters.")
+        float | None,
+        Field(title="Unlabelled", description="Value of unlabelled pixels in class rasters."),
+        Setting(LABELS, metavar="V", form="no_data", unset="from the file"),
     ] = None
     split: Annotated[
-        str, Field(description="blocks, shapes, scenes, or a raster; empty: what suits the labels.")
+        str,
+        Field(
+            title="Kept for judging",
+            description="How labels are parted into those to learn from and those to judge by: "
+            "blocks, shapes, scenes, "
+            "or the path of a raster that marks the parts.",
+        ),
+        Setting(LABELS, metavar="HOW|FILE", path=True, unset="what suits the labels"),
     ] = ""
     split_values: Annotated[
-        dict[str, int], Field(description="What the values of a split raster mean.")
+        dict[str, int],
+        Field(title="Marks of the parts", description="What the values of that raster mean."),
+        Setting(LABELS, metavar="train=1,…", form=None, unset="train=1,test=2,validation=3"),
     ] = {}
     recipe: Annotated[
-        AnyRecipe, Field(description="How the model is trained; its defaults follow from the data.")
+        AnyRecipe,
+        Field(description="How the model is trained; its defaults follow from the data."),
+        By(Learning),
     ] = Recipe()
     weights: Annotated[
         str,
-        Field(description="A bundle's folder, name or hub id to start from, imagenet, or none."),
+        Field(
+            title="Start from",
+            description="A bundle to go on from, by its folder, name or hub id, or imagenet, or "
+            "none.",
+        ),
+        Setting(
+            TRAINING,
+            metavar="MODEL|imagenet|none",
+            form="start_from",
+            path=True,
+            unset="from nothing",
+        ),
     ] = ""
     name: Annotated[
-        str, Field(description="What the bundle is called; its folder's name by default.")
+        str,
+        Field(title="Name", description="What the model is called."),
+        Setting(metavar="TEXT", unset="as its folder"),
     ] = ""
-    licence: Annotated[str, Field(description="Under which others may use it.")] = "not stated"
-    fresh: Annotated[bool, Field(description="Begin again, go on from nothing.")] = False
+    licence: Annotated[
+        str,
+        Field(title="Licence", description="Under which others may use it."),
+        Setting(metavar="TEXT"),
+    ] = "not stated"
+    fresh: Annotated[
+        bool,
+        Field(
+            title="Start afresh",
+            description="Begin again, do not go on with an interrupted training.",
+        ),
+        Setting(form="start_afresh"),
+    ] = False
+
+    def by_scene(self) -> Self:
+        """The same where all paths stand in one source, each label with the scene it belongs to."""
+        (source,) = self.sources
+        sources = [
+            source.model_copy(update={"paths": tuple(paths)})
+            for paths in group_by_scene(source.paths, len(self.labels))
+        ]
+        return self.model_copy(update={"sources": tuple(sources)})
 
 
 def group_by_scene(paths: Sequence[str], scenes: int) -> list[list[str]]:

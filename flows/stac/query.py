@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.setting import SEARCH, Setting
 from tiling.errors import InputError, one_line
-from tiling.grid.geobox import Bounds
+
+if TYPE_CHECKING:
+    from tiling.grid.geobox import Bounds
 
 MOST_DOCUMENTS = 20_000
 """Files of a catalogue that are read before the search is given up."""
@@ -21,17 +24,26 @@ class Search(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     catalogue: Annotated[
-        str, Field(min_length=1, description="URL of a STAC API, or URL or path of a catalogue.")
+        str,
+        Field(
+            min_length=1,
+            title="Search",
+            description="STAC API or catalogue to search instead of a SCENE.",
+        ),
+        Setting(SEARCH, option="--stac", metavar="URL|FILE", form=None),
     ]
     collections: Annotated[
-        tuple[str, ...], Field(description="Ids of collections; none means all.")
+        tuple[str, ...],
+        Field(title="Collections", description="Ids of the collections to search in."),
+        Setting(SEARCH, option="--collection", metavar="ID,…", unset="all"),
     ] = ()
     when: Annotated[
         str,
         Field(
-            description="Day, month, year, or two of them with / between: 2024-05/2024-06. Empty: "
-            "any."
+            title="Dates",
+            description="What days to search, such as 2024-05/2024-06, 2024-05-03, or 2024.",
         ),
+        Setting(SEARCH, option="--datetime", metavar="FROM/TO", form="dates", unset="all"),
     ] = ""
     aoi: Annotated[
         str, Field(description="Vector file whose bounds are searched, where no bbox is given.")
@@ -41,10 +53,17 @@ class Search(BaseModel):
         Field(
             ge=0,
             le=100,
-            description="Most cloud, in percent; an item that does not tell is left out.",
+            title="Cloudiest",
+            description="In percent: items of more cloud are left out, and below 100 those that "
+            "do not tell.",
         ),
+        Setting(SEARCH, metavar="PERCENT", form="cloudiest", none=100),
     ] = None
-    most: Annotated[int, Field(ge=1, description="More items than this are refused.")] = 100
+    most: Annotated[
+        int,
+        Field(ge=1, title="Most items", description="If a search finds more, nothing is done."),
+        Setting(SEARCH, option="--max-items", metavar="N", form="most_items"),
+    ] = 100
 
 
 class Period(NamedTuple):

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.parsing import explain_settings as explained_settings
-from flows.parsing import nearest
 from segmentation.models.bundle import CARD, Bundle, load, names
 from segmentation.models.card import Card
 from segmentation.models.hub import fetch_bundle, is_id
 from segmentation.models.stac_mlm import item_of
-from tiling.errors import InputError
 
 
 def open_bundle(where: str) -> Bundle:
@@ -35,41 +32,6 @@ def find_bundles(places: Sequence[str]) -> tuple[Bundle, ...]:
         is_one = not below or (Path(place) / CARD).is_file()
         bundles += [open_bundle(place)] if is_one else [load(folder) for folder in below]
     return tuple(bundles)
-
-
-def architectures_there_are() -> dict[str, str]:
-    """A line on each architecture that `train` can make, by name: forests, then networks."""
-    from segmentation.forests.estimators import FORESTS
-    from segmentation.networks.architectures import architectures
-
-    return {name: forest.what for name, forest in FORESTS.items()} | architectures()
-
-
-def check_architecture(name: str, *, networks_only: bool = False) -> None:
-    """Raise `InputError` where there is no architecture of that name, before any file is looked at;
-    empty is none."""
-    from segmentation.networks.architectures import architectures
-
-    there = architectures() if networks_only else architectures_there_are()
-    if name and name not in there:
-        raise InputError(
-            f"there is no architecture {name!r}{nearest(name, there) or ';'} there are "
-            f"{', '.join(there)}"
-        )
-
-
-def recipes() -> dict[str, list[dict[str, Any]]]:
-    """What the settings of a training mean, of networks and of forests."""
-    from segmentation.training.recipe import Recipe
-    from segmentation.training.train_forest import ForestRecipe
-
-    own = ("architecture", "encoder", "seed")  # options of their own
-    return {
-        what: explained_settings(
-            {name: one for name, one in recipe.model_fields.items() if name not in own}
-        )
-        for what, recipe in (("networks", Recipe), ("forests", ForestRecipe))
-    }
 
 
 def bundle_summary(bundle: Bundle) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.parsing import number, words
-from flows.training.bundles import check_architecture, open_bundle
+from flows.requests.recipes import check_architecture
+from flows.training.bundles import open_bundle
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import read_card
 from segmentation.models.card import BandCard, Card, NetworkModel

@@ -8,39 +8,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Literal
+from typing import Literal
 
 from flows.assessment.figures import write_accuracy
 from flows.compute.progress import Progress, silent
-from flows.parsing import validate
 from flows.reports.drawing import blank_figure
 from flows.reports.tables import csv_text
 from flows.requests.overwriting import check_model
 from flows.requests.training import Training
 from flows.storage.keys import content_key, versions
 from flows.storage.lock import folder_lock
-from flows.training.bundles import check_architecture, open_bundle
+from flows.training.bundles import open_bundle
 from flows.training.finished import Finished
 from flows.training.read_samples import samples_of
-from segmentation.forests.estimators import FORESTS
 from segmentation.models.bundle import Bundle, check_folder, save, write
 from segmentation.training.checkpoint import Evaluation
 from segmentation.training.fine_tuning import check_start
-from segmentation.training.recipe import Recipe
 from segmentation.training.samples import Samples
 from segmentation.training.train_forest import ForestRecipe, TrainedForest, train_forest
 from segmentation.training.train_network import Trained, train_network
 from tiling.errors import InputError
 from tiling.io.files import write_text
 from tiling.io.gdal_config import keep_cache_small
-
-
-def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
-    """A recipe of settings that a person named; `InputError` in one line where they are none."""
-    check_architecture(str(settings.get("architecture", "")))
-    if settings.get("architecture") in FORESTS:
-        return validate(ForestRecipe, **settings)
-    return validate(Recipe, **settings)
 
 
 def train(request: Training, progress: Progress = silent) -> Finished:

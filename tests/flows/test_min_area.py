@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import rasterio
 
-from flows.cli.options import MapOptions
 from flows.parsing import validate
 from flows.requests.request import Request
 from flows.requests.source import Source
@@ -101,11 +100,6 @@ def test_the_minimum_counts_what_the_area_of_interest_leaves(scene: Path, tmp_pa
     large = run(scene, tmp_path / "large", 30 * PIXEL, aoi=str(outline), products=("classes",))
     expected = read(sieve(masked / "classes.tif", tmp_path / "sieved.tif", minimum=30 * PIXEL))
     np.testing.assert_array_equal(read(large / "classes.tif"), expected)
-
-
-def test_the_command_line_asks_for_it() -> None:
-    request = MapOptions(min_area=400, min_area_rule="largest").request(["scene.tif"], "out")
-    assert (request.min_area, request.min_area_rule) == (400, "largest")
 
 
 def test_a_rule_that_does_not_exist_is_refused_in_one_sentence() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from tiling.grid.window import Window
 from tiling.regions.components import OUTSIDE, Labels
-
-Rule = Literal["longest-border", "largest"]
+from tiling.regions.rule import Rule
 
 Flags = npt.NDArray[np.bool_]
 

@@ -45,13 +45,13 @@ from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_
 from tiling.regions.adjacency import (
     Contacts,
     Flags,
-    Rule,
     find_contacts,
     merge_contacts,
     point_to_neighbours,
     roots_of,
 )
 from tiling.regions.components import OUTSIDE, Border, Classes, Ids, Labels, TileRegions
+from tiling.regions.rule import Rule
 from tiling.regions.seams import Frame, Seams, frame_of
 
 Unit = Literal["m2", "pixels"]

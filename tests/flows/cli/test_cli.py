@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +18,15 @@ import rasterio
 import shapely
 import typer
 from affine import Affine
+from pydantic import BaseModel
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from flows import cli
 from flows.cli import show
-from flows.cli.options import spread
+from flows.cli.spread import spread
 from flows.parsing import pairs
+from flows.setting import Setting
 from tests.conftest import Run
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import InputError
@@ -106,22 +107,21 @@ def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
     assert options_of("index") == scene | {"--out", "--json"}
 
 
-@dataclass(frozen=True)
-class Weather:
-    """A group of options to spread."""
+class Weather(BaseModel):
+    """A request to spread."""
 
-    rain: Annotated[bool, typer.Option("--rain")] = False
-    winds: Annotated[list[str], typer.Option("--wind")] = field(default_factory=list)
+    rain: Annotated[bool, Setting()] = False
+    winds: Annotated[tuple[str, ...], Setting(option="--wind")] = ()
 
 
-def test_a_group_is_typed_as_options_and_arrives_as_a_value() -> None:
+def test_a_request_is_typed_as_options_and_arrives_as_a_value() -> None:
     seen: list[object] = []
 
     def walk(
         where: Annotated[str, typer.Argument()],
         *,
         weather: Weather,
-        far: Annotated[int, typer.Option()],
+        far: Annotated[int, typer.Option("--far")],
     ) -> None:
         """Go."""
         seen.append((where, weather, far))
@@ -133,14 +133,14 @@ def test_a_group_is_typed_as_options_and_arrives_as_a_value() -> None:
     )
     assert said.exit_code == 0, said.output
     assert CliRunner().invoke(app, ["home", "--far", "1"]).exit_code == 0
-    assert seen == [("up", Weather(True, ["north", "east"]), 3), ("home", Weather(), 1)]
+    assert seen == [("up", Weather(rain=True, winds=("north", "east")), 3), ("home", Weather(), 1)]
     assert (
         CliRunner().invoke(app, ["home"]).exit_code == 2
     )  # what has no default is still asked for
     assert "Go." in CliRunner().invoke(app, ["--help"]).output
 
 
-def test_two_groups_with_one_option_are_refused_when_the_command_is_made() -> None:
+def test_two_requests_with_one_option_are_refused_when_the_command_is_made() -> None:
     def walk(*, today: Weather, tomorrow: Weather) -> None: ...
 
     with pytest.raises(ValueError, match="duplicate parameter name: 'rain'"):

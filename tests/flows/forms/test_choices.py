@@ -23,7 +23,7 @@ from flows.forms.choices import (
     scenes,
     segmenter_of,
 )
-from flows.pages.words import FIELDS, in_form_words
+from flows.pages.words import in_form_words, titles
 from segmentation.models.bundle import PACKAGED
 from segmentation.spectral.indices import is_index
 from tiling.errors import InputError
@@ -121,7 +121,7 @@ def test_fields_that_stand_for_options_are_fields_of_a_form() -> None:
         shown |= {name.replace("_", " ").capitalize() for name in form["properties"]}
         for group in form["definitions"].values():
             shown |= {field["title"] for field in group.get("properties", {}).values()}
-    assert set(FIELDS.values()) <= shown
+    assert set(titles().values()) <= shown
 
 
 def test_what_stands_for_a_field_is_an_option_of_the_command_line() -> None:
@@ -131,7 +131,7 @@ def test_what_stands_for_a_field_is_an_option_of_the_command_line() -> None:
         for one in command.params
         for word in one.opts
     }
-    assert set(FIELDS) <= known
+    assert set(titles()) <= known
 
 
 def test_the_tab_of_forests_says_what_forest() -> None:

@@ -10,10 +10,10 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from flows.cli.options import MapOptions
 from flows.deployments.definitions import FLOWS
 from flows.deployments.segment_scene import segment_scene
 from flows.forms.choices import PRODUCT_WORDS, USUAL_PRODUCTS
+from flows.forms.fields import products_of
 from flows.forms.groups import (
     Advanced,
     Bands,
@@ -25,18 +25,19 @@ from flows.forms.groups import (
     Series,
     Watch,
 )
+from flows.forms.paths import path_of
 from flows.forms.requests import (
     changes_from,
     cluster_for,
     collection_from,
-    comparison_from,
+    evaluation_from,
     monitor_from,
-    path_of,
-    products_of,
     request_from,
     training_from,
 )
 from flows.requests.change import ChangeRequest
+from flows.requests.commandline import segment_line
+from flows.requests.maps import Evaluation
 from flows.requests.request import PRODUCTS, Product, Request
 from flows.requests.source import Source
 from flows.stac.query import Search
@@ -164,14 +165,12 @@ def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(
 
 
 def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
-    options = MapOptions(
-        bands="blue=1, red=2", nodata=-9999, scale=0.0001, offset=0.0, mask="band=5",
-        mask_values="3,8", smooth=2,
-        segmenter="otsu", settings=["index=NDWI"], aoi="aoi.gpkg", shard=512,
-        products="classes,vectors",
-    )  # fmt: skip
-    typed = options.request(
-        ["b.tif", "r.tif"], Path("out"), date="2024-06-30", reference="truth.tif", fresh=True
+    line = (
+        "landweave segment b.tif r.tif --bands blue=1,red=2 --nodata -9999.0 --scale 0.0001 "
+        "--offset 0.0 --mask band=5 "
+        "--mask-values 3,8 --date 2024-06-30 --segmenter otsu --set index=NDWI --products "
+        "classes,vectors --smooth 2 "
+        "--aoi aoi.gpkg --reference truth.tif --shard 512 --fresh --out out"
     )
     filled = request_from(
         ["b.tif", "r.tif"],
@@ -185,8 +184,7 @@ def test_the_form_asks_for_what_the_command_line_asks_for() -> None:
         Output(smooth=2, products=["polygons"], area_of_interest="aoi.gpkg", reference="truth.tif"),
         Advanced(shard=512, start_afresh=True),
     )  # fmt: skip
-    assert filled == typed
-    assert filled.segmenter == typed.segmenter
+    assert segment_line(filled) == line
 
 
 def test_an_empty_form_is_the_default_request() -> None:
@@ -401,13 +399,21 @@ def test_a_comparison_of_maps_gets_what_counts_as_a_change() -> None:
 
 
 def test_a_comparison_becomes_the_settings_of_evaluate() -> None:
-    settings = comparison_from(Comparison(map_classes="5=4, 9=", tolerance="30"))
-    assert settings["map_classes"] == {"5": "4", "9": ""}
-    assert settings["tolerance"] == 30
-    assert comparison_from(Comparison())["tolerance"] is None
+    asked = evaluation_from(
+        "m.tif", " 't.gpkg' ", "out", Comparison(map_classes="5=4, 9=", tolerance="30")
+    )
+    assert (asked.reference, asked.map_classes, asked.tolerance) == (
+        "t.gpkg",
+        {"5": "4", "9": ""},
+        30,
+    )
+    assert asked.settings["mask"] is None
+    usual = evaluation_from("m.tif", "t.gpkg", "out", Comparison())
+    assert usual == Evaluation(map="m.tif", reference="t.gpkg", out="out")
 
 
 OTHERS: dict[str, Any] = {
+    "neighbour": "largest",
     "names": "red=1", "no_data": "7", "scale": "0.001", "offset": "0.5", "mask": "band=4",
     "mask_values": [3],
     "mask_bits": [2], "date": "2020-02-02", "products": [], "smallest_area": "77",
@@ -438,7 +444,7 @@ def outcome(group: Any) -> Any:
     elif isinstance(group, Series):
         found.append(collection_from(template, group))
     if isinstance(group, Comparison):
-        found.append(comparison_from(group))
+        found.append(evaluation_from("a.tif", "b.tif", "out", group))
     if isinstance(group, Changes):
         found.append(changes_from("a.tif", "b.tif", "out", group, advanced))
     return repr([*found, cluster_for(advanced)])

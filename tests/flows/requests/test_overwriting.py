@@ -18,6 +18,7 @@ from flows.forms.requests import request_from
 from flows.pages.words import in_form_words
 from flows.requests.change import ChangeRequest
 from flows.requests.overwriting import MEND
+from flows.requests.recipes import recipe_from
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
@@ -25,7 +26,7 @@ from flows.requests.training import Training
 from flows.run import pipeline
 from flows.series.collection import collect
 from flows.series.monitor import monitor
-from flows.training.train import recipe_from, train
+from flows.training.train import train
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter

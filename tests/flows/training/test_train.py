@@ -20,10 +20,11 @@ import shapely
 from affine import Affine
 from PIL import Image
 
+from flows.requests.recipes import recipe_from
 from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
 from flows.training.read_samples import samples_of
-from flows.training.train import _key, recipe_from, train
+from flows.training.train import _key, train
 from segmentation.errors import InputError as NoBundle
 from segmentation.models.bundle import load
 from segmentation.training.recipe import Recipe

@@ -26,7 +26,7 @@ from tests.tiling.rasters import label, write
 from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.regions.adjacency import Rule
+from tiling.regions.rule import Rule
 from tiling.regions.sieve import sieve
 
 Array = npt.NDArray[Any]

@@ -1,0 +1,42 @@
+"""What commands take, by name: each is imported when a command that takes it is made, so that
+`--help` need not."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.compute.cluster import Cluster as Cluster
+    from flows.requests.change import ChangeRequest as ChangeRequest
+    from flows.requests.conversion import Conversion as Conversion
+    from flows.requests.maps import Evaluation as Evaluation
+    from flows.requests.maps import Vectorising as Vectorising
+    from flows.requests.method import Method as Method
+    from flows.requests.request import Request as Request
+    from flows.requests.series import CollectionRequest as CollectionRequest
+    from flows.requests.series import MonitorRequest as MonitorRequest
+    from flows.requests.source import Source as Source
+    from flows.requests.training import Training as Training
+    from flows.setting import Part as Part
+
+MODULES = {
+    "Cluster": "flows.compute.cluster",
+    "ChangeRequest": "flows.requests.change",
+    "Conversion": "flows.requests.conversion",
+    "Evaluation": "flows.requests.maps",
+    "Part": "flows.setting",
+    "Method": "flows.requests.method",
+    "Request": "flows.requests.request",
+    "CollectionRequest": "flows.requests.series",
+    "MonitorRequest": "flows.requests.series",
+    "Source": "flows.requests.source",
+    "Training": "flows.requests.training",
+    "Vectorising": "flows.requests.maps",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"no command takes {name}")
+    return getattr(import_module(MODULES[name]), name)

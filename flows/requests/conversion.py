@@ -1,0 +1,98 @@
+"""What is asked of weights that another program trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.setting import NATURE, Setting
+
+
+class Conversion(BaseModel):
+    """Weights, the folder of the bundle that they become, and what the weights do not say
+    themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: Annotated[
+        str,
+        Field(
+            title="Checkpoint",
+            description="Weights of PyTorch or Lightning, safetensors, or smp's save_pretrained "
+            "(a folder or "
+            "hf://OWNER/NAME).",
+        ),
+        Setting(argument=True, metavar="CHECKPOINT", form=None),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output folder", description="Folder of the bundle."),
+        Setting(option="--out -o", metavar="DIR", form=None, disk=True),
+    ]
+    like: Annotated[
+        str,
+        Field(title="Like", description="A model of the same nature."),
+        Setting(NATURE, metavar="MODEL|CARD.json", form=None),
+    ] = ""
+    architecture: Annotated[
+        str,
+        Field(title="Architecture", description="A network of `landweave models --architectures`."),
+        Setting(NATURE, metavar="NAME", form=None),
+    ] = ""
+    encoder: Annotated[
+        str,
+        Field(title="Encoder", description="By segmentation-models-pytorch's name."),
+        Setting(NATURE, metavar="NAME", form=None),
+    ] = ""
+    options: Annotated[
+        dict[str, Any],
+        Field(title="Settings", description="Settings of the architecture."),
+        Setting(NATURE, option="--set", metavar="KEY=VALUE,…", form=None),
+    ] = {}
+    bands: Annotated[
+        tuple[str, ...],
+        Field(title="Bands", description="In the order of the input channels."),
+        Setting(NATURE, metavar="NAME,…", form=None),
+    ] = ()
+    classes: Annotated[
+        tuple[str, ...],
+        Field(title="Classes", description="In the order of the output channels; also VALUE=NAME."),
+        Setting(NATURE, metavar="NAME,…", form=None),
+    ] = ()
+    mean: Annotated[
+        tuple[str, ...],
+        Field(title="Mean", description="What was subtracted from each band."),
+        Setting(NATURE, metavar="V,…", form=None),
+    ] = ()
+    std: Annotated[
+        tuple[str, ...],
+        Field(title="Deviation", description="What each band was then divided by."),
+        Setting(NATURE, metavar="V,…", form=None),
+    ] = ()
+    units: Annotated[
+        Literal["reflectance", "dn"] | None,
+        Field(title="Units", description="Of mean and std: 0–1 or the file's numbers."),
+        Setting(NATURE, form=None),
+    ] = None
+    dtype: Annotated[
+        str,
+        Field(title="Type", description="Of the files it was trained on, such as uint16."),
+        Setting(NATURE, metavar="TYPE", form=None),
+    ] = ""
+    gsd: Annotated[
+        float | None,
+        Field(title="Pixel size", description="Pixel size it was trained at."),
+        Setting(NATURE, metavar="M", form=None),
+    ] = None
+    name: Annotated[
+        str,
+        Field(title="Name", description="What the bundle is called."),
+        Setting(metavar="TEXT", form=None),
+    ] = ""
+    licence: Annotated[
+        str,
+        Field(title="Licence", description="Under which others may use it."),
+        Setting(metavar="TEXT", form=None),
+    ] = ""

@@ -1,0 +1,136 @@
+"""What a person says by name, with settings laid over it: how land is told apart, and how a model
+is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.setting import METHOD, TRAINING, Setting, usual
+
+if TYPE_CHECKING:
+    from segmentation.segmenter import Segmenter
+    from segmentation.training.recipe import Recipe
+    from segmentation.training.train_forest import ForestRecipe
+
+
+class Method(BaseModel):
+    """A segmenter by its name, and what is set of it. In forms it is a choice of kinds, each with
+    its settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    segmenter: Annotated[
+        str,
+        Field(
+            title="Segmenter",
+            description="A kind (see `landweave segmenters`), a trained model (folder, hf:// id, "
+            "or demo), or a YAML "
+            "file.",
+        ),
+        Setting(METHOD, metavar="NAME"),
+    ] = "rules"
+    settings: Annotated[
+        dict[str, Any],
+        Field(
+            title="Settings",
+            description="Settings of the segmenter: `landweave segmenters KIND` explains them.",
+        ),
+        Setting(METHOD, option="--set", metavar="KEY=VALUE,…", form=None),
+    ] = {}
+    tile: Annotated[
+        int | None,
+        Field(ge=1, title="Tile", description="Core of a tile."),
+        Setting(METHOD, metavar="PX", form=None, unset="the segmenter's own"),
+    ] = None
+    margin: Annotated[
+        int | None,
+        Field(ge=0, title="Margin", description="What a network sees around a tile."),
+        Setting(METHOD, metavar="PX", form=None, unset="the model's own"),
+    ] = None
+
+    def value(self) -> Segmenter:
+        """The segmenter itself; `InputError` where there is none of that name, or the settings do
+        not fit."""
+        from flows.requests.segmenters import choose_segmenter
+
+        sizes = {"tile": self.tile, "margin": self.margin}
+        return choose_segmenter(
+            self.segmenter,
+            self.settings | {name: px for name, px in sizes.items() if px is not None},
+        )
+
+    @classmethod
+    def of(cls, segmenter: Segmenter) -> Self:
+        """How a person names a segmenter: its kind or its model, and what is not its default."""
+        settings = {
+            name: value
+            for name, value in segmenter.model_dump(mode="json").items()
+            if name not in ("kind", "bundle") and value != usual(segmenter, name)
+        }
+        bundle = getattr(segmenter, "bundle", None)
+        return cls(segmenter=str(segmenter.kind if bundle is None else bundle), settings=settings)
+
+
+class Learning(BaseModel):
+    """A kind of network or forest by name, and what is set of it. Whatever is empty or 0 follows
+    from the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Annotated[
+        str,
+        Field(
+            title="Architecture",
+            description="Kind of network or forest, of `landweave models --architectures`.",
+        ),
+        Setting(TRAINING, metavar="NAME", unset="the one that suits the data"),
+    ] = ""
+    encoder: Annotated[
+        str,
+        Field(
+            title="Encoder",
+            description="A network's encoder, such as resnet34 of segmentation-models-pytorch.",
+        ),
+        Setting(TRAINING, metavar="NAME", unset="the architecture's own"),
+    ] = ""
+    steps: Annotated[
+        int,
+        Field(ge=0, title="Steps", description="How long it learns; 0: from the data."),
+        Setting(TRAINING, option=None),
+    ] = 0
+    seed: Annotated[
+        int,
+        Field(ge=0, title="Seed", description="The same seed gives the same model."),
+        Setting(TRAINING, metavar="N"),
+    ] = 0
+    settings: Annotated[
+        dict[str, Any],
+        Field(
+            title="More settings",
+            description="Such as rate=0.001,chip=256,loss=ce+dice, or trees=400 of a forest; "
+            "`landweave models "
+            "--settings` explains them.",
+        ),
+        Setting(TRAINING, option="--set", metavar="KEY=VALUE,…", unset="from the data"),
+    ] = {}
+
+    def value(self) -> Recipe | ForestRecipe:
+        """The recipe itself; `InputError` where there is no such architecture, or the settings do
+        not fit."""
+        from flows.requests.recipes import recipe_from
+
+        asked = {name: getattr(self, name) for name in ("architecture", "encoder", "steps", "seed")}
+        return recipe_from({name: value for name, value in asked.items() if value} | self.settings)
+
+    @classmethod
+    def of(cls, recipe: Recipe | ForestRecipe) -> Self:
+        """How a person says a recipe: what is not its default."""
+        own = {"architecture": recipe.architecture, "seed": recipe.seed}
+        settings = {
+            name: value
+            for name, value in recipe.model_dump(mode="json").items()
+            if name not in own and value != usual(recipe, name)
+        }
+        return cls(**own, settings=settings)
