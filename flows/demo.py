@@ -8,17 +8,20 @@ from typing import Any
 
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from segmentation.legend import LAND_COVER
 from segmentation.synthetic.landscape import Landscape
 from segmentation.synthetic.materials import BANDS
+from tiling.classmaps.legend import rgb
 from tiling.errors import InputError
 from tiling.formats.pam import sidecar_text
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import make_folder, write_text
+from tiling.io.profiles import plain_profile
 
 BLOCK = 1024
 CRS = "EPSG:32633"
@@ -56,25 +59,12 @@ def write_demo(
     make_folder(folder)
     landscape = Landscape(seed=seed, height=size, width=size)
     blocks = [_Block(landscape, window) for window in Window.of_shape(size, size).blocks(BLOCK)]
-    profile = {
-        "driver": "GTiff",
-        "height": size,
-        "width": size,
-        "crs": CRS,
-        "transform": _TRANSFORM,
-        "nodata": 0,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-    }
+    grid = GeoBox((size, size), _TRANSFORM, CRS)
+    bands = plain_profile(grid, "uint16", 0, count=len(BANDS)) | {"predictor": 2}
     temporary = {path: path.with_name(f".{path.name}.tmp") for path in (scene, truth)}
     with (
-        rasterio.open(
-            temporary[scene], "w", count=len(BANDS), dtype="uint16", predictor=2, **profile
-        ) as pixels,
-        rasterio.open(temporary[truth], "w", count=1, dtype="uint8", **profile) as classes,
+        rasterio.open(temporary[scene], "w", **bands) as pixels,
+        rasterio.open(temporary[truth], "w", **plain_profile(grid, "uint8", 0)) as classes,
     ):
         for index, name in enumerate(BANDS, start=1):
             pixels.set_band_description(index, name)
@@ -104,6 +94,5 @@ def colour_table() -> dict[int, tuple[int, int, int, int]]:
     """The legend as a GeoTIFF colour table; 0, no data, is transparent."""
     table = {0: (0, 0, 0, 0)}
     for value, _, colour in LAND_COVER.rows:
-        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-        table[value] = (red, green, blue, 255)
+        table[value] = (*rgb(colour), 255)
     return table

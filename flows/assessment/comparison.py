@@ -28,13 +28,14 @@ from flows.assessment.reclassify import (
 from flows.requests.maps import On
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.registry import kinds, segmenter_class
-from tiling.classmaps.alignment import MUCH_FINER, overlap, pixel_side, same_grid
+from tiling.classmaps.alignment import MUCH_FINER, overlap, same_grid
 from tiling.classmaps.raster import has_alpha, open_classes
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
-from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.pixel_size import PixelSpacing, middle_pixel_side
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
+from tiling.io.profiles import plain_profile
 from tiling.labels.open_labels import open_labels
 from tiling.labels.vector_labels import ShapeLabels
 
@@ -84,7 +85,7 @@ def plan_raster_comparison(
     with open_classes(comparison.map) as found, open_classes(comparison.reference) as truth:
         sources = {"map": found, "reference": truth}
         names = {"map": Path(comparison.map).name, "reference": Path(comparison.reference).name}
-        sides = {which: pixel_side(source) for which, source in sources.items()}
+        sides = {which: middle_pixel_side(geobox_of(source)) for which, source in sources.items()}
         chosen: Literal["map", "reference"] = on if on != "auto" else "map"
         other: Literal["map", "reference"] = "reference" if chosen == "map" else "map"
         if sides[other] < MUCH_FINER * sides[chosen]:
@@ -186,25 +187,9 @@ def plan_shape_comparison(
 def rasterise_labels(labels: ShapeLabels, path: Path) -> Path:
     """Write labels as a uint8 GeoTIFF on their grid, 0 = none; what holds no label takes no
     room."""
-    assert labels.geobox.crs is not None  # the map has one
-    height, width = labels.geobox.shape
-    profile = {
-        "driver": "GTiff",
-        "height": height,
-        "width": width,
-        "count": 1,
-        "dtype": "uint8",
-        "nodata": 0,
-    }
-    profile |= {
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-    }
-    profile |= {"crs": labels.geobox.crs.to_wkt(), "transform": labels.geobox.affine}
-    with rasterio.open(path, "w", **profile, sparse_ok=True, bigtiff="IF_SAFER") as target:
+    with rasterio.open(
+        path, "w", **plain_profile(labels.geobox, "uint8", 0), sparse_ok=True
+    ) as target:
         for window in labels.windows():
             target.write(labels.read(window), 1, window=window.ranges)
     return path

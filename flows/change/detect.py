@@ -46,6 +46,7 @@ from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.files import on_disk, scratch
+from tiling.io.profiles import plain_profile
 from tiling.regions.relabel_small import Patches, relabel_small
 
 if TYPE_CHECKING:
@@ -186,31 +187,16 @@ def _write_codes(
     rasters."""
     pair = coding.pair
     with open_classes(pair.later.path) as now:
-        profile = {
-            "driver": "GTiff",
-            "height": now.height,
-            "width": now.width,
-            "count": 1,
-            "crs": now.crs,
-            "transform": now.transform,
-            "tiled": True,
-            "blockxsize": 512,
-            "blockysize": 512,
-            "compress": "ZSTD",
-            "zstd_level": 1,
-            "bigtiff": "IF_SAFER",
-        }
+        grid = geobox_of(now)
     sure = bool(pair.earlier.confidence and pair.later.confidence)
     with ExitStack() as stack:
         codes = stack.enter_context(
-            rasterio.open(work / "codes.tif", "w", **profile, dtype="uint16", nodata=0)
+            rasterio.open(work / "codes.tif", "w", **plain_profile(grid, "uint16", 0))
         )
         confidence = None
         if sure:
-            settings = {**profile, "dtype": "uint8", "nodata": NO_CONFIDENCE}
-            confidence = stack.enter_context(
-                rasterio.open(work / "confidence.tif", "w", **settings)
-            )
+            profile = plain_profile(grid, "uint8", NO_CONFIDENCE)
+            confidence = stack.enter_context(rasterio.open(work / "confidence.tif", "w", **profile))
         worked = report_items(
             pool.map(partial(encode, coding), blocks), "change", len(blocks), progress
         )

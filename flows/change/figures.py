@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.reports.drawing import blank_figure
-from tiling.classmaps.legend import LegendRow
+from tiling.classmaps.legend import LegendRow, rgb
 
 if TYPE_CHECKING:
     from flows.change.model import Change
@@ -159,7 +159,7 @@ def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: 
     picture = np.full((*shape, 3), 255, np.uint8)
     picture[code > 0] = (236, 236, 236)
     for value, _, colour in changes:
-        picture[code == value] = tuple(bytes.fromhex(colour[1:]))
+        picture[code == value] = rgb(colour)
     pictures.append(picture)
 
     ratio = pixel_ratio(crs, bounds, transform)
@@ -205,5 +205,5 @@ def _paint(values: Any, held: Any, rows: Sequence[LegendRow]) -> Any:
 
     picture = np.full((*values.shape, 3), 255, np.uint8)
     for value, _, colour in rows:
-        picture[held & (values == value)] = tuple(bytes.fromhex(colour[1:]))
+        picture[held & (values == value)] = rgb(colour)
     return picture

@@ -16,9 +16,11 @@ import rasterio.errors
 
 from flows.assessment.comparison import confidence_of
 from flows.assessment.reclassify import LegendRows, rows_with_names
-from tiling.classmaps.alignment import MUCH_FINER, overlap, pixel_side, same_grid, warp_to
+from tiling.classmaps.alignment import MUCH_FINER, overlap, same_grid, warp_to
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes, read_confidence
 from tiling.errors import InputError
+from tiling.grid.geobox import geobox_of
+from tiling.grid.pixel_size import middle_pixel_side
 from tiling.grid.window import Window
 
 
@@ -100,7 +102,7 @@ def align_maps(earlier: MapSource, later: MapSource) -> Alignment:
             )
         if same_grid(before, now):
             return Alignment("same", f"{earlier.name} and {later.name} share one grid")
-        fine, coarse = pixel_side(before), pixel_side(now)
+        fine, coarse = middle_pixel_side(geobox_of(before)), middle_pixel_side(geobox_of(now))
         if shift := _shift(before, now):
             rows, cols, down, across = shift
             metres = float(np.hypot(down, across)) * coarse

@@ -17,6 +17,7 @@ from flows.compute.pool import Pool
 from flows.compute.progress import Progress
 from flows.requests.change import ChangeRequest
 from flows.storage.keys import versions
+from tiling.classmaps.legend import rgb
 from tiling.classmaps.raster import open_classes
 from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog
@@ -112,7 +113,7 @@ def code_legend(result: Change) -> tuple[tuple[int, str, str], ...]:
 
 def mix_colours(one: str, other: str, part: float) -> str:
     """A colour between two, `part` of the way."""
-    pairs = zip(bytes.fromhex(one[1:]), bytes.fromhex(other[1:]), strict=True)
+    pairs = zip(rgb(one), rgb(other), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in pairs)
 
 

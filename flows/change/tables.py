@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from flows.change.codes import BASE
 from flows.reports.tables import csv_text
-from tiling.classmaps.legend import LegendRow
+from tiling.classmaps.legend import LegendRow, rgb
 from tiling.formats.pam import Column, sidecar_text
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def attribute_table(result: Change, legend: Sequence[LegendRow]) -> str:
     place = {value: k for k, (value, _, _) in enumerate(result.classes)}
     rows = []
     for value, name, colour in legend:
-        before, now = place[value // 100], place[value % 100]
+        before, now = place[value // BASE], place[value % BASE]
         was, is_now = result.classes[before][1], result.classes[now][1]
-        rows.append(
-            (value, int(result.pixels[before, now]), was, is_now, name, *bytes.fromhex(colour[1:]))
-        )
+        rows.append((value, int(result.pixels[before, now]), was, is_now, name, *rgb(colour)))
     return sidecar_text(names, columns, rows)

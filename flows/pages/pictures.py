@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tiling.classmaps.legend import rgb
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,7 +42,7 @@ def data_uri(
     data = picture.read_bytes()
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
-    kept = np.array(sorted({*map(_rgb, colours), (255, 255, 255)}), np.uint8)
+    kept = np.array(sorted({*map(rgb, colours), (255, 255, 255)}), np.uint8)
     shrink = 1.0
     while len(uri := _uri(data)) > longest and min(image.size) * shrink > 1:
         size = max(1, round(image.width * shrink)), max(1, round(image.height * shrink))
@@ -55,17 +57,12 @@ def square(colour: str) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.new("RGB", (_SQUARE, _SQUARE), _rgb(colour)).save(buffer, "PNG")
+    Image.new("RGB", (_SQUARE, _SQUARE), rgb(colour)).save(buffer, "PNG")
     return _uri(buffer.getvalue())
 
 
 def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
 
 
 def _smaller(

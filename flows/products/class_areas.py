@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
 
 from flows.compute.pool import Pool
+from flows.reports.tables import write_table
 from flows.storage.run_folder import RunFolder
 from segmentation.legend import Legend
 from tiling.classmaps.counts import TallyBlock, tally
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
-from tiling.io.files import write_text
 
 TALLY_BLOCK = 2048
 
@@ -63,19 +61,17 @@ def write_areas(
 ) -> tuple[ClassArea, ...]:
     """Write `areas.csv`."""
     areas = class_areas(raster, legend, pool)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["class_id", "class_name", "pixels", "area_m2", "area_ha", "share_percent"])
-    for row in areas:
-        writer.writerow(
-            [
-                row.class_id,
-                row.class_name,
-                row.pixels,
-                f"{row.area_m2:.2f}",
-                f"{row.hectares:.4f}",
-                f"{100 * row.share:.4f}",
-            ]
-        )
-    write_text(folder.product("areas.csv"), table.getvalue())
+    header = ["class_id", "class_name", "pixels", "area_m2", "area_ha", "share_percent"]
+    rows = (
+        [
+            row.class_id,
+            row.class_name,
+            row.pixels,
+            f"{row.area_m2:.2f}",
+            f"{row.hectares:.4f}",
+            f"{100 * row.share:.4f}",
+        ]
+        for row in areas
+    )
+    write_table(folder.product("areas.csv"), header, rows)
     return areas

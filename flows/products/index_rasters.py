@@ -21,7 +21,7 @@ from tiling.formats.qml import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
 from tiling.grid.tiles import TileGrid
 from tiling.io.datasets import open_dataset
 from tiling.io.files import make_folder, scratch, write_text
-from tiling.io.profiles import BLOCK
+from tiling.io.profiles import plain_profile
 from tiling.scene.prefetch import read_ahead
 from tiling.scene.scene import Scene
 
@@ -53,28 +53,8 @@ def write_indices(
     make_folder(out)
     with scratch(out) as work:
         plain = {index.name: work / f"{index.name}.plain.tif" for index in chosen}
-        targets = {
-            name: rasterio.open(
-                path,
-                "w",
-                driver="GTiff",
-                height=scene.height,
-                width=scene.width,
-                count=1,
-                dtype="float32",
-                nodata=float("nan"),
-                crs=scene.crs.to_wkt(),
-                transform=scene.transform,
-                tiled=True,
-                blockxsize=BLOCK,
-                blockysize=BLOCK,
-                compress="ZSTD",
-                zstd_level=1,
-                predictor=3,
-                bigtiff="IF_SAFER",
-            )
-            for name, path in plain.items()
-        }
+        profile = plain_profile(scene.geobox, "float32", float("nan")) | {"predictor": 3}
+        targets = {name: rasterio.open(path, "w", **profile) for name, path in plain.items()}
         for done, shard in enumerate(shards, start=1):
             for tile, chip in zip(shard.tiles, read_ahead(scene, bands, shard.tiles), strict=True):
                 core = tile.core

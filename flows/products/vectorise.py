@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_results, silent
@@ -18,6 +17,7 @@ from flows.requests.request import warn_of_large_min_area
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import open_classes, read_classes
 from tiling.errors import InputError
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -224,6 +224,6 @@ def tiles_of(raster: Path) -> int:
 def pixel_metres(raster: Path) -> float:
     """Side of a square on the ground as large as the pixel in the middle of a raster."""
     with open_dataset(str(raster)) as source:
-        areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
+        areas = PixelAreas(geobox_of(source))
         middle = Window(source.height // 2, source.width // 2, 1, 1)
     return math.sqrt(float(areas.read(middle)[0, 0]) * areas.unit)

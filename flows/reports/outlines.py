@@ -12,6 +12,7 @@ from rasterio.enums import Resampling
 
 from flows.reports.drawing import pixel_ratio
 from flows.reports.quicklook import LegendRows, natural_colours
+from tiling.classmaps.legend import rgb
 from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
 
@@ -50,7 +51,7 @@ def draw_outlines(
     if natural is None:
         palette = np.full((256, 3), 255, np.uint8)
         for value, _, colour in legend:
-            palette[value] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+            palette[value] = rgb(colour)
         natural = palette[labels]
     grow = max(1, LONGEST // max(shape))
     wide, tall = shape[1] * grow, max(1, round(shape[0] * grow * min(4.0, max(0.25, ratio))))

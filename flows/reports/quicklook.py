@@ -16,6 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 
 from flows.reports.drawing import north_arrow, pixel_ratio, place, scale_bar
+from tiling.classmaps.legend import rgb
 from tiling.grid.window import Window
 from tiling.io.datasets import environment, open_dataset
 from tiling.io.remote import retry
@@ -77,7 +78,7 @@ def draw(
     axes = figure.subplots(1, panels, squeeze=False)[0]
     palette = np.full((256, 3), 255, np.uint8)
     for value, _, colour in legend:
-        palette[value] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        palette[value] = rgb(colour)
     images = ([] if natural is None else [natural]) + [palette[labels]]
     for axis, image in zip(axes, images, strict=True):
         axis.imshow(

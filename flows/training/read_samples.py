@@ -16,7 +16,6 @@ from flows.plan.fit import calibrate
 from segmentation.legend import LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
 from tiling.errors import InputError
-from tiling.grid.pixel_size import PixelSpacing
 from tiling.grid.window import Window
 from tiling.labels.base import Labels
 from tiling.labels.open_labels import is_vector, open_labels
@@ -104,7 +103,7 @@ def samples_of(
         units=tuple(scenes[0].band(name).units for name in bands),
         dtype=str(dtype),
         legend=legend,
-        gsd=round(_gsd(scenes[0]), 3),
+        gsd=round(scenes[0].gsd, 3),
         facts=_facts(request, scenes, splitting),
     )
     return samples, (*notes, *splitting.notes)
@@ -246,14 +245,6 @@ def _common_rows(labels: Sequence[Labels]) -> list[tuple[int, str, str]]:
                 f"--regroup {value}={values[name]}, or give them names of their own with --classes"
             )
     return [rows[value] for value in sorted(rows)]
-
-
-def _gsd(scene: Scene) -> float:
-    """Metres between pixels in the middle of a scene."""
-    down, across = PixelSpacing(scene.geobox).read(
-        Window(scene.height // 2, scene.width // 2, 1, 1)
-    )
-    return float(np.sqrt(down[0, 0] * across[0, 0]))
 
 
 def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> dict[str, Any]:

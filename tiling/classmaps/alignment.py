@@ -12,8 +12,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
-from tiling.grid.geobox import geobox_of, north_up_bounds
-from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.geobox import north_up_bounds
 from tiling.grid.window import Window
 
 MUCH_FINER = 0.495
@@ -45,14 +44,6 @@ def same_grid(one: rasterio.DatasetReader, other: rasterio.DatasetReader) -> boo
         and one.crs == other.crs
         and one.transform.almost_equals(other.transform, 1e-12)
     )
-
-
-def pixel_side(source: rasterio.DatasetReader) -> float:
-    """Metres along a side of the pixel in the middle; of a square as large where it is none."""
-    down, across = PixelSpacing(geobox_of(source)).read(
-        Window(source.height // 2, source.width // 2, 1, 1)
-    )
-    return float(np.sqrt(down * across)[0, 0])
 
 
 def overlap(other: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Window:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from odc.geo.geobox import GeoBox
 
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -45,7 +45,7 @@ def tally(block: TallyBlock) -> Tally:
     window = block.window
     with open_dataset(str(block.raster)) as source:
         values = source.read(1, window=window.ranges)
-        geobox = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
+        geobox = geobox_of(source)
     areas = PixelAreas(geobox)
     pixels = np.bincount(values.ravel(), minlength=256).astype(np.int64)
     units = sum_by(values.ravel(), areas.read(window).ravel(), 256)

@@ -14,6 +14,17 @@ from tiling.io.datasets import open_dataset
 LegendRow = tuple[int, str, str]
 """Value, name, "#rrggbb"."""
 
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0-255, of a colour.
+
+    >>> rgb("#3b7dd8")
+    (59, 125, 216)
+    """
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
+
+
 UNNAMED = ("#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#999999", "#8c6d31")
 """Colours of the values 1 … 7 that nothing is known of: those of Okabe and Ito, which the
 colour-blind tell apart, without their blues, which on a map are water."""

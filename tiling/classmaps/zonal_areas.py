@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
-from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioIOError
 
 from tiling.errors import InputError
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -250,7 +250,7 @@ def zone_areas(
             nodata = int(source.nodata)
         edges = edges_of(polygons, source.transform)
         tree = shapely.STRtree(_boxes(edges, len(polygons)))
-        areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
+        areas = PixelAreas(geobox_of(source))
         of_zone = np.argsort(edges.zone, kind="stable")
         stops = np.cumsum(np.bincount(edges.zone, minlength=len(polygons)))
         sums = _Sums(len(polygons))

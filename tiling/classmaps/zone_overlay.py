@@ -16,7 +16,7 @@ from rasterio import features
 
 from tiling.classmaps.raster import nodata_of, open_regions, read_band
 from tiling.grid.window import Window
-from tiling.io.profiles import plain_profile
+from tiling.io.profiles import profile_like
 
 BLOCK = 1024
 """Side of the blocks that are worked on at a time."""
@@ -41,7 +41,7 @@ def cut_by_zones(
     """
     with open_regions(raster) as source:
         whole, nodata = Window.of_shape(*source.shape), nodata_of(source, nodata)
-        profile = plain_profile(source, whole) | {"dtype": "int32", "nodata": 0}
+        profile = profile_like(source, whole) | {"dtype": "int32", "nodata": 0}
     known: dict[int, int] = {}
     with rasterio.open(target, "w", **profile) as out:
         for window, zone in _rasterise_by_block(zones, whole, profile["transform"]):

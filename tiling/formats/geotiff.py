@@ -16,7 +16,7 @@ from tiling.formats.vrt import OPEN_PARTS
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
-from tiling.io.profiles import BLOCK, plain_profile
+from tiling.io.profiles import BLOCK, profile_like
 
 _BURNT = 4 * BLOCK
 
@@ -56,7 +56,7 @@ def write_masked(source: Path, target: Path, outline: Any, window: Window) -> Pa
     blocks, so the same pixel always gets the same answer.
     """
     with open_dataset(str(source)) as raster:
-        profile = plain_profile(raster, window)
+        profile = profile_like(raster, window)
         with rasterio.open(target, "w", **profile) as masked:
             for block in window.blocks(_BURNT):
                 cell = block.on_grid(_BURNT)

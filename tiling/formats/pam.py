@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 
-from tiling.classmaps.legend import LegendRow
+from tiling.classmaps.legend import LegendRow, rgb
 from tiling.formats.qml import Ramp
 
 Usage = Literal["generic", "pixels", "name", "min", "max", "value", "red", "green", "blue"]
@@ -59,7 +59,7 @@ def class_table(legend: Sequence[LegendRow], pixels: Mapping[int, int]) -> str:
         *_COLOURS,
     )
     rows = [
-        (value, pixels[value], name, *_rgb(colour))
+        (value, pixels[value], name, *rgb(colour))
         for value, name, colour in legend
         if pixels.get(value)
     ]
@@ -72,7 +72,7 @@ def ramp_table(ramp: Ramp, low: float, high: float, *, bands: int = 1, steps: in
     edges = np.linspace(low, high, steps + 1).round(6).tolist()
     places, colours = (
         np.array([place for place, _ in ramp]),
-        np.array([list(_rgb(colour)) for _, colour in ramp]),
+        np.array([list(rgb(colour)) for _, colour in ramp]),
     )
     middles = np.interp((np.arange(steps) + 0.5) / steps, [0, 1], [places[0], places[-1]])
     shades = (
@@ -83,11 +83,6 @@ def ramp_table(ramp: Ramp, low: float, high: float, *, bands: int = 1, steps: in
     columns: tuple[Column, ...] = (("From", float, "min"), ("To", float, "max"), *_COLOURS)
     rows = [(edges[step], edges[step + 1], *shades[step].tolist()) for step in range(steps)]
     return sidecar_text({}, columns, rows, bands=bands)
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour[1:])
-    return red, green, blue
 
 
 def _describe(

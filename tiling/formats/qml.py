@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
-from tiling.classmaps.legend import LegendRow
+from tiling.classmaps.legend import LegendRow, rgb
 
 QGIS = "3.22.0"
 """The version whose format styles and projects are written in; later ones read it too."""
@@ -179,7 +179,7 @@ def add_natural_style(
 
 
 def _rgba(colour: str) -> str:
-    return ",".join(str(part) for part in (*bytes.fromhex(colour.removeprefix("#")), 255))
+    return ",".join(str(part) for part in (*rgb(colour), 255))
 
 
 def document(root: ET.Element) -> str:

@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import write_bytes
+from tiling.io.profiles import plain_profile
 
 _NOTE = "LANDWEAVE"
 
@@ -83,19 +84,7 @@ def write_part(
     # error.
     with rasterio.MemoryFile() as memory:
         with memory.open(
-            driver="GTiff",
-            height=window.height,
-            width=window.width,
-            count=len(bands),
-            dtype="uint8",
-            crs=grid.crs.to_wkt() if grid.crs else None,
-            transform=grid.transform,
-            tiled=True,
-            blockxsize=512,
-            blockysize=512,
-            interleave="band",
-            compress="ZSTD",
-            zstd_level=1,
+            **plain_profile(grid, "uint8", count=len(bands)), interleave="band"
         ) as target:
             for index, array in enumerate(bands, start=1):
                 target.write(array, index)

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from tiling.classmaps.legend import rgb
 from tiling.formats.shard_tiff import Part
 from tiling.grid.window import Window
 from tiling.io.profiles import BLOCK
@@ -156,7 +157,7 @@ def _colours(raster: Element, legend: LegendRows) -> None:
     table, names = SubElement(raster, "ColorTable"), SubElement(raster, "CategoryNames")
     for value in range(max(by_value) + 1):
         name, colour = by_value.get(value, ("No data" if value == 0 else "", "#000000"))
-        red, green, blue = (str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
+        red, green, blue = map(str, rgb(colour))
         SubElement(
             table, "Entry", c1=red, c2=green, c3=blue, c4="255" if value in by_value else "0"
         )

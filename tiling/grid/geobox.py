@@ -133,20 +133,15 @@ def window_on(grid: GeoBox, one: GeoBox) -> Window:
     return reached & Window.of_shape(*grid.shape)
 
 
-def geobox_of(source: rasterio.DatasetReader) -> GeoBox:
-    """The grid of a raster."""
-    return GeoBox(source.shape, source.transform, source.crs.to_wkt())
+def geobox_of(source: Any) -> GeoBox:
+    """The grid of an open raster; without a CRS where it has none."""
+    return GeoBox(source.shape, source.transform, _crs(source.crs.to_wkt()) if source.crs else None)
 
 
 def north_up_bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
     """West, south, east, north of a raster, also of one whose rows run north."""
     (west, east), (south, north) = sorted(source.bounds[0::2]), sorted(source.bounds[1::2])
     return west, south, east, north
-
-
-def grid_of(dataset: Any) -> GeoBox:
-    """The grid of an open dataset."""
-    return GeoBox((dataset.height, dataset.width), dataset.transform, _crs(dataset.crs.to_wkt()))
 
 
 @lru_cache(maxsize=64)

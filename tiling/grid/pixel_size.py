@@ -116,3 +116,11 @@ class PixelSpacing:
     def _crs(self) -> CRS:
         assert self.geobox.crs is not None  # checked at the door
         return self.geobox.crs.proj
+
+
+def middle_pixel_side(geobox: GeoBox) -> float:
+    """Metres along a side of the pixel in the middle of a grid; of a square as large where it is
+    none."""
+    height, width = geobox.shape
+    down, across = PixelSpacing(geobox).read(Window(height // 2, width // 2, 1, 1))
+    return float(np.sqrt(down[0, 0] * across[0, 0]))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from tiling.classmaps.legend import LegendRow, with_default_rows
+from tiling.classmaps.legend import LegendRow, rgb, with_default_rows
 from tiling.errors import InputError
 from tiling.grid.window import Window
 
@@ -128,5 +128,5 @@ def _apart(rows: tuple[LegendRow, ...]) -> tuple[LegendRow, ...]:
 
 def _nearest(colour: str, taken: Sequence[str]) -> int:
     """Distance to the nearest of other colours, in red, green and blue."""
-    channels = [np.array(list(bytes.fromhex(hexes[1:])), int) for hexes in (colour, *taken)]
+    channels = [np.array(rgb(other), int) for other in (colour, *taken)]
     return min((int(np.sum((channels[0] - other) ** 2)) for other in channels[1:]), default=0)

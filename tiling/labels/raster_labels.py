@@ -15,6 +15,7 @@ from rasterio.vrt import WarpedVRT
 from tiling.classmaps.legend import legend_of
 from tiling.classmaps.raster import has_alpha
 from tiling.errors import InputError
+from tiling.grid.geobox import geobox_of
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.labels.base import BLOCK, Classes, Labels, legend_of_classes
@@ -103,7 +104,7 @@ def codes_on_grid(
             raise InputError(
                 f"{path} has no CRS; say which it is: rio edit-info --crs EPSG:… {path}"
             )
-        own = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt())
+        own = geobox_of(source)
         finer = _pixels_per_pixel(own, geobox) > 2
         with WarpedVRT(
             source,

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from odc.geo.geobox import GeoBox
 
 from tiling.classmaps.raster import NO_CONFIDENCE, nodata_of, open_regions, read_band
 from tiling.errors import InputError
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
@@ -84,7 +84,7 @@ class ClassRaster:
                     f"{raster} has no CRS; assign one, for example with gdal_edit.py -a_srs "
                     "EPSG:32633"
                 )
-            areas = PixelAreas(GeoBox(classes.shape, classes.transform, classes.crs.to_wkt()))
+            areas = PixelAreas(geobox_of(classes))
             nodata = nodata_of(classes, nodata)
         source = cls(str(raster), nodata, None, areas, connectivity, None, dict(measures))
         if confidence is None:

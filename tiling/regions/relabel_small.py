@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from odc.geo.geobox import GeoBox
 
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
-from tiling.io.profiles import BLOCK
+from tiling.io.profiles import profile_like
 from tiling.io.spill import Map
 from tiling.regions.components import OUTSIDE, Border, Classes, Ids, TileRegions
 from tiling.regions.seams import Seams
@@ -45,7 +45,7 @@ class Patches:
         that stays."""
         with open_dataset(str(self.raster)) as source:
             values = source.read(1, window=window.ranges)
-            areas = PixelAreas(GeoBox(source.shape, source.transform, source.crs.to_wkt()))
+            areas = PixelAreas(geobox_of(source))
             width = source.width
         values = values.astype(np.int32)
         other = np.iinfo(np.int32).min
@@ -69,7 +69,8 @@ def relabel_small(patches: Patches, target: Path, *, tile: int = 1024, map: Map 
     Regions are 4-connected. `map` may work elsewhere, as long as results come in order.
     """
     with open_dataset(str(patches.raster)) as source:
-        whole, profile = Window.of_shape(*source.shape), source.profile
+        whole = Window.of_shape(*source.shape)
+        profile = profile_like(source, whole)
     windows = {(w.row // tile, w.col // tile): w for w in whole.blocks(tile)}
     surveys = list(map(partial(survey, patches), windows.values()))
     seams = Seams.between(
@@ -82,13 +83,6 @@ def relabel_small(patches: Patches, target: Path, *, tile: int = 1024, map: Map 
             known = np.isin(sizes.ids, seams.final_ids(piece.ids))
             yield window, seams.restrict_to(piece.ids), Piece(sizes.ids[known], sizes.size[known])
 
-    profile |= {
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-    }
     with rasterio.open(target, "w", **profile) as out:
         for window, pixels in zip(
             windows.values(), map(partial(replace_small, patches), told()), strict=True

@@ -36,11 +36,12 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from tiling.classmaps.raster import nodata_of, open_regions, read_band
+from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
-from tiling.io.profiles import plain_profile
+from tiling.io.profiles import profile_like
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
 from tiling.regions.adjacency import (
     Contacts,
@@ -125,7 +126,7 @@ def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
             yield window, verdicts.restrict_to(surrounded(place).sizes.ids)
 
     with open_dataset(str(sieve.raster)) as raster:
-        profile = plain_profile(raster, Window.of_shape(*raster.shape))
+        profile = profile_like(raster, Window.of_shape(*raster.shape))
     with rasterio.open(target, "w", **profile) as out:
         for window, pixels in zip(
             windows.values(), map(partial(relabel, sieve), judged()), strict=True
@@ -157,9 +158,7 @@ class Sieve:
     ) -> Sieve:
         """Check at the door that the raster holds classes."""
         with open_regions(raster) as source:
-            grid = GeoBox(
-                source.shape, source.transform, source.crs.to_wkt() if source.crs else None
-            )
+            grid = geobox_of(source)
             nodata = nodata_of(source, nodata)
         if unit == "m2":
             minimum /= PixelAreas(grid).unit

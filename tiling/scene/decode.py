@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 
-from tiling.grid.geobox import grid_of
+from tiling.grid.geobox import geobox_of
 from tiling.grid.resample import resample
 from tiling.grid.window import Window
 from tiling.io.datasets import Pixels, Valid, borrow_dataset, read_or_explain
@@ -75,7 +75,7 @@ def _read_bands(
     first = bands[places[0]]
     with borrow_dataset(first.path) as dataset:
         if first.resampled:
-            source = grid_of(dataset)
+            source = geobox_of(dataset)
             for place in places:
                 read, dtype = partial(_read_stored, dataset, bands[place]), bands[place].dtype
                 pixels[place], data = resample(
@@ -109,7 +109,7 @@ def _read_mask(scene: Layered, mask: Mask, window: Window, valid: Valid) -> None
         if mask.resampled:
             read, dtype = partial(_read_mask_band, dataset, mask), dataset.dtypes[mask.index - 1]
             values, there = resample(
-                read, grid_of(dataset), scene.geobox, window, dtype, smooth=False
+                read, geobox_of(dataset), scene.geobox, window, dtype, smooth=False
             )
             valid &= ~(_find_hidden(mask, values) & there)
             return

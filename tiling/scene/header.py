@@ -23,6 +23,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from tiling.errors import InputError, one_line
+from tiling.grid.geobox import geobox_of
 from tiling.io.access import is_there
 from tiling.io.datasets import open_dataset, sample_band
 from tiling.io.drivers import driver_for
@@ -146,7 +147,7 @@ def _header(path: str, dataset: Any) -> Header:
     tags = {key.upper(): value for key, value in dataset.tags().items()}
     return Header(
         path=path,
-        geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs.to_wkt()),
+        geobox=geobox_of(dataset),
         dtypes=tuple(dataset.dtypes),
         nodata=tuple(dataset.nodatavals),
         scales=tuple(dataset.scales),

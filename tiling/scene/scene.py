@@ -17,7 +17,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from tiling.errors import Damaged, InputError
-from tiling.grid.pixel_size import PixelSpacing
+from tiling.grid.pixel_size import middle_pixel_side
 from tiling.grid.window import Window
 from tiling.io.datasets import Pixels, Valid, open_dataset
 from tiling.io.drivers import RASTER_SUFFIXES
@@ -186,9 +186,7 @@ class Scene:
     @property
     def gsd(self) -> float:
         """Ground sampling distance in metres: of a square as large as the pixel in the middle."""
-        height, width = self.height // 2, self.width // 2
-        down, across = PixelSpacing(self.geobox).read(Window(height, width, 1, 1))
-        return float(np.sqrt(down[0, 0] * across[0, 0]))
+        return middle_pixel_side(self.geobox)
 
     def identities(self) -> list[dict[str, Any]]:
         """What tells the files' present content from any other: path, size and time of change, or
