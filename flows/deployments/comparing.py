@@ -22,7 +22,8 @@ from flows.forms.paths import path_of
 from flows.forms.requests import changes_from, cluster_for, within_reach
 from flows.pages.artifacts import key_of, publish_page
 from flows.pages.bar import Bar
-from flows.pages.markdown import files_page
+from flows.pages.results import change_page, files_page
+from flows.pages.sentences import sum_up_change
 from flows.products.zones import zones as measure
 from flows.requests.change import ChangeRequest
 from flows.requests.commandline import change_line, zones_line
@@ -67,18 +68,9 @@ def compare_maps(
             partial(change, request, pool, progress),
             assets=[asset(request.out / "change.gpkg", "Polygons of what changed")],
         )
-    name_outcome(change_sentence(result))
+    name_outcome(sum_up_change(result))
     publish_change(result, request)
-    return Outcome(f"{change_sentence(result)}; in {request.out.resolve()}", result.files)
-
-
-def change_sentence(result: Change) -> str:
-    """What came of a comparison, in a sentence."""
-    part = 100 * result.changed_m2 / result.compared_m2
-    return (
-        f"{result.changed_m2 / 1e4:,.1f} of {result.compared_m2 / 1e4:,.1f} ha changed "
-        f"({part:.1f} %)"
-    )
+    return Outcome(f"{sum_up_change(result)}; in {request.out.resolve()}", result.files)
 
 
 def publish_change(result: Change, request: ChangeRequest) -> None:
@@ -93,13 +85,8 @@ def publish_change(result: Change, request: ChangeRequest) -> None:
         }
         for was, now, pixels, metres in islice(result.transitions(), MOST_ROWS)
     ]
-    told = [
-        f"**{change_sentence(result)}**; {result.aligned}",
-        *(f"> **Note:** {note}" for note in result.notes),
-    ]
-    drawn = [out / "quicklook.png", out / "flows.png"]
-    page = "\n\n".join([*told, files_page(out, result.files, drawn, change_line(request))])
-    publish_page("change", out.name, out, f"{between}: {change_sentence(result)}", page)
+    page = change_page(result, out, change_line(request))
+    publish_page("change", out.name, out, f"{between}: {sum_up_change(result)}", page)
     key = key_of(out.name, out)
     create_table_artifact(
         rows, key=f"transitions-{key}", description=f"What became of what, {between}"

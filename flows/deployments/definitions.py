@@ -32,7 +32,6 @@ from flows.forms.requests import (
     training_from,
     within_reach,
 )
-from flows.pages import markdown
 from flows.pages.artifacts import (
     publish_accuracy,
     publish_artifacts,
@@ -40,6 +39,8 @@ from flows.pages.artifacts import (
     publish_page,
 )
 from flows.pages.bar import Bar, Leg
+from flows.pages.results import files_page, model_page
+from flows.pages.sentences import count_scenes, news
 from flows.products.index_rasters import draw_index, write_indices
 from flows.reports.catalogue import Catalogue
 from flows.requests.commandline import collection_line, evaluate_line, index_line
@@ -81,10 +82,10 @@ def publish_report(
 ) -> str:
     """Publish what many scenes came to, and say what is new; where nothing is, nothing is
     published."""
-    news = markdown.news(made, series, compared)
-    name_outcome(news)
+    words = news(made, series, compared)
+    name_outcome(words)
     if not (made or compared):
-        return news
+        return words
     products = [
         asset(file, what)
         for file in files
@@ -101,7 +102,7 @@ def publish_report(
         partial(publish_catalogue, series, folder, files),
         assets=products,
     )
-    return news
+    return words
 
 
 @as_flow(
@@ -148,9 +149,9 @@ def segment_collection(
         command=collection_line(request),
         notes=collected.notes,
     )
-    news = publish_report(whole, collected.folder, collected.files, collected.made, ())
+    words = publish_report(whole, collected.folder, collected.files, collected.made, ())
     collected.check()
-    message = f"{news}; {markdown.scenes(len(collected.entries))} in {collected.folder.resolve()}"
+    message = f"{words}; {count_scenes(len(collected.entries))} in {collected.folder.resolve()}"
     return Outcome(message, collected.files, news=bool(collected.made))
 
 
@@ -191,8 +192,8 @@ def land_use_monitor(
         progress=progress,
         run=partial(segment_one_scene, advanced=advanced, progress=progress),
     )
-    news = publish_report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
-    message = f"{news}; {markdown.scenes(len(seen.series.entries))} in {seen.folder.resolve()}"
+    words = publish_report(seen.series, seen.folder, seen.files, seen.made, seen.compared)
+    message = f"{words}; {count_scenes(len(seen.series.entries))} in {seen.folder.resolve()}"
     return Outcome(message, seen.files, news=bool(seen.made or seen.compared))
 
 
@@ -237,7 +238,7 @@ def train_network(
     name, judged = request.out.name, finished.test or finished.validation
     if judged:
         publish_accuracy(name, f"Accuracy of {name}", judged, finished.files, request.out)
-    page = markdown.model_page(finished, request)
+    page = model_page(finished, request)
     publish_page("model", name, request.out, f"The model {name}", page)
     score = f"mean IoU {judged.mean_iou:.3f}" if judged else "not judged: there were too few labels"
     name_outcome(score)
@@ -331,7 +332,7 @@ def compute_indices(
     )
     pictures = list(map(draw_index, files))
     name, command = Path(scene[0]).stem, index_line(source, indices, output_folder)
-    page = markdown.files_page(folder, [*files, *pictures], pictures[:MOST_PICTURES], command)
+    page = files_page(folder, [*files, *pictures], pictures[:MOST_PICTURES], command)
     publish_page("indices", name, folder, f"Indices of {name}", page)
     return Outcome(f"{', '.join(indices)}; in {folder.resolve()}", files)
 

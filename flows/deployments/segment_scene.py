@@ -19,10 +19,11 @@ from flows.forms.requests import cluster_for, request_from
 from flows.pages.artifacts import publish_artifacts
 from flows.pages.bar import Bar, Leg
 from flows.pages.course import weights_of
-from flows.pages.markdown import FILES, outcome
+from flows.pages.sentences import outcome
 from flows.pages.words import in_form_words
 from flows.plan.describe import describe
 from flows.plan.plan import Plan
+from flows.reports.pieces import FILES
 from flows.requests.request import Request
 from flows.run import pipeline
 from flows.run.record import Published

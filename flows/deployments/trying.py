@@ -28,10 +28,9 @@ from flows.forms.paths import path_of
 from flows.forms.requests import cluster_for, request_from, within_reach
 from flows.pages.artifacts import key_of
 from flows.pages.bar import Bar
-from flows.pages.inspection import Inspection, band_rows, estimates, facts, inspect
-from flows.pages.inspection import picture as drawn
-from flows.pages.markdown import picture
-from flows.pages.words import in_form_words
+from flows.pages.inspection import Inspection, band_rows, facts, inspect, picture
+from flows.pages.medium import write_artifact
+from flows.pages.results import inspection_page
 from flows.requests.access import reach_of_forms
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
@@ -94,26 +93,12 @@ def inspect_scene(
 
 def page(found: Inspection, method: str, links: Mapping[str, str]) -> str:
     """An inspection on one page of Markdown."""
-    lines = []
-    if (png := drawn(found.scene)) is not None:
-        with tempfile.NamedTemporaryFile(suffix=".png") as file:
-            Path(file.name).write_bytes(png)
-            lines.append(picture(found.scene.title, Path(file.name)))
-    lines += [f"> **Warning:** {in_form_words(finding)}" for finding in found.findings]
-    lines.append(as_list(facts(found)))
-    lines.append(f"### A map by “{method}”")
-    if found.plan is None:
-        lines.append(f"> **Not as it is:** {in_form_words(found.refusal)}")
-    else:
-        lines.append(as_list(estimates(found.plan)))
-    there = {name: address for name, address in links.items() if address}
-    lines += [f"[Fill in the form of {name}]({address})" for name, address in there.items()]
-    return "\n\n".join(lines)
-
-
-def as_list(said: Mapping[str, str]) -> str:
-    """Facts as a list in Markdown."""
-    return "\n".join(f"- **{name}**: {fact}" for name, fact in said.items())
+    png = picture(found.scene)
+    with tempfile.TemporaryDirectory() as folder:
+        path = None if png is None else Path(folder) / "scene.png"
+        if path is not None and png is not None:
+            path.write_bytes(png)
+        return write_artifact(inspection_page(found, method, links, path))
 
 
 def form_url(flow: str, parameters: Mapping[str, Any]) -> str:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.pages import markdown
 from flows.pages.fileserver import show
+from flows.pages.medium import write_artifact
+from flows.pages.results import accuracy_page, map_page, series_page
+from flows.pages.sentences import outcome
+from flows.reports.blocks import Block
 from flows.reports.catalogue import Catalogue
 from flows.run.record import Published
+from flows.stac.run_item import slug
 from flows.storage.remote import Remote
 from segmentation.accuracy.confusion import Accuracy
-
-
-def slug(name: str) -> str:
-    """A name as an artifact's key has it: small letters, digits and dashes."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "unnamed"
 
 
 def key_of(name: str, folder: Path | Remote) -> str:
@@ -42,9 +38,9 @@ def publish_artifacts(published: Published) -> None:
     key = key_of(scene["name"], published.folder)
     show(published.folder)
     create_markdown_artifact(
-        markdown.map_page(published),
+        write_artifact(map_page(published)),
         key=f"land-cover-{key}",
-        description=f"{title}: {markdown.outcome(published)}",
+        description=f"{title}: {outcome(published)}",
     )
     rows = [
         {
@@ -64,7 +60,7 @@ def publish_catalogue(catalogue: Catalogue, folder: Path, files: Sequence[Path])
     key = key_of(folder.resolve().name, folder)
     show(folder)
     create_markdown_artifact(
-        markdown.series_page(catalogue, folder, files),
+        write_artifact(series_page(catalogue, folder, files)),
         key=f"report-{key}",
         description=catalogue.title,
     )
@@ -98,7 +94,7 @@ def publish_accuracy(
     key = key_of(name, folder)
     show(folder)
     create_markdown_artifact(
-        markdown.accuracy_page(accuracy, files, command),
+        write_artifact(accuracy_page(accuracy, files, command)),
         key=f"accuracy-{key}",
         description=description,
     )
@@ -117,7 +113,11 @@ def publish_accuracy(
     )
 
 
-def publish_page(kind: str, name: str, folder: Path, description: str, page: str) -> None:
+def publish_page(
+    kind: str, name: str, folder: Path, description: str, page: Sequence[Block]
+) -> None:
     """Leave a page with the flow run; its folder is shown from then on."""
     show(folder)
-    create_markdown_artifact(page, key=f"{kind}-{key_of(name, folder)}", description=description)
+    create_markdown_artifact(
+        write_artifact(page), key=f"{kind}-{key_of(name, folder)}", description=description
+    )

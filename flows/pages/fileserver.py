@@ -12,7 +12,6 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from html import escape
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
@@ -27,6 +26,9 @@ from starlette.responses import (
 )
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flows.reports.blocks import Column, Link, Table, Words
+from flows.reports.html import render_html
+from flows.reports.pieces import format_size
 from flows.requests.access import reach_of_forms
 from tiling.errors import InputError
 from tiling.io.files import write_bytes
@@ -93,14 +95,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
-color: #222 }
-table { border-collapse: collapse } td, th { padding: .2em 1.2em .2em 0; text-align: left }
-.n { text-align: right; font-variant-numeric: tabular-nums } h1 { font-size: 1.1em; overflow-wrap:
-anywhere }
-"""
 
 
 class WithFiles:
@@ -180,25 +174,22 @@ def _is_marked(folder: Path) -> bool:
 
 def listing(folder: Path) -> str:
     """The page of a folder: what is shown of it, with sizes and dates."""
-    rows = ["<table><tr><th>name<th class=n>size<th>written</tr>"]
-    if visible_path(folder.parent):
-        rows.append('<tr><td><a href="../">../</a><td><td></tr>')
-    for entry in _entries(folder):
-        there = entry.stat()
-        name, length = (
-            (f"{entry.name}/", "") if entry.is_dir() else (entry.name, size(there.st_size))
-        )
-        written = datetime.datetime.fromtimestamp(there.st_mtime).strftime("%Y-%m-%d %H:%M")
-        href = "./" + quote(os.fsencode(entry.name)) + ("/" if entry.is_dir() else "")
-        rows.append(
-            f'<tr><td><a href="{href}">{_text(name)}</a><td class=n>{length}<td>{written}</tr>'
-        )
-    title = _text(str(folder))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><meta '
-        f'charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
-        f"<h1>{title}</h1>\n" + "\n".join([*rows, "</table>"]) + "\n</html>\n"
+    columns = (Column("name"), Column("size", number=True), Column("written", whole=True))
+    rows: list[tuple[Words, ...]] = (
+        [(Link("../", "../"), "", "")] if visible_path(folder.parent) else []
     )
+    for entry in _entries(folder):
+        facts = entry.stat()
+        slash, count = ("/", "") if entry.is_dir() else ("", format_size(facts.st_size))
+        written = datetime.datetime.fromtimestamp(facts.st_mtime).strftime("%Y-%m-%d %H:%M")
+        rows.append(
+            (
+                Link(f"{entry.name}{slash}", f"./{quote(os.fsencode(entry.name))}{slash}"),
+                count,
+                written,
+            )
+        )
+    return render_html(str(folder), [Table(columns, tuple(rows))])
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -210,16 +201,6 @@ def _entries(folder: Path) -> Iterator[Path]:
         if entry.name != "parts" and not entry.name.startswith(".") and visible_path(entry)
     )
     yield from islice(listed, MOST_LISTED)
-
-
-def _text(name: str) -> str:
-    """A name as a page may show it, whatever its bytes."""
-    return escape(os.fsencode(name).decode("utf-8", "replace"))
-
-
-def size(count: int) -> str:
-    """A number of bytes as a person says it."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
 
 
 # ------------------------------------------------------------------------------- for those who link

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan
 from flows.requests.request import smallest
 from flows.storage.keys import versions
@@ -58,6 +60,30 @@ def history_of(plan: Plan) -> tuple[str, ...]:
         f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
     )
     return (*origin_of(plan), *([small] if minimum else []))
+
+
+def list_origins(plan: Plan) -> dict[str, str]:
+    """What a map was made from and with, fact by fact; nothing of the clock or of the machine."""
+    scene, request = plan.scene, plan.request
+    images = [f"{layer.name} {layer.date or ''}".strip() for layer in scene.layers if layer.origin]
+    minimum, unit = smallest(request.min_area)
+    facts = {
+        "image": scene.title,
+        "date": str(scene.date or ""),
+        "images": ", ".join(images),
+        "bands": ", ".join(plan.bands),
+        "grid": f"{scene.width:,} × {scene.height:,} px of about {scene.gsd:.3g} m, "
+        f"{crs_name(scene)}",
+        "area of interest": Path(request.aoi).name,
+        "segmenter": model_name(plan.segmenter),
+        "smallest region": f"{minimum:g} {'pixels' if unit == 'pixels' else 'm²'}"
+        if minimum
+        else "",
+        "reference": Path(request.reference).name,
+        "licence": request.licence,
+        "made with": f"landweave {versions()['landweave']}",
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def model_name(segmenter: Segmenter) -> str:

@@ -159,6 +159,8 @@ class Column:
 
     words: Words
     number: bool = False
+    whole: bool = False
+    """Whether its cells keep to one line, as days do."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Every text comes back as it was: what would be markup is escaped.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from flows.reports.blocks import (
@@ -95,7 +95,8 @@ def _draw_block(block: Block, under: int, paint: Paint) -> str:
         case Facts():
             return "\n".join(f"- {_stress(name)}: {line(fact)}" for name, fact in block.facts)
         case Table():
-            return _draw_table(block, partial(line, in_table=True))
+            table = _set_apart(block) if paint("#000000") else block
+            return _draw_table(table, partial(line, in_table=True))
         case Picture():
             picture = f"![{escape(block.alt)}]({_quote_address(block.address)})"
             return f"{_guard_start(line(block.caption))}\n\n{picture}" if block.caption else picture
@@ -113,6 +114,33 @@ def _draw_table(table: Table, line: Callable[[Words], str]) -> str:
 
     head = [row(line(column.words) for column in table.columns), row(map(rule, table.columns))]
     return "\n".join([*head, *(row(map(line, cells)) for cells in table.rows)])
+
+
+def _set_apart(table: Table) -> Table:
+    """The table with colours in columns of their own: Prefect's pages break the line after a
+    picture."""
+    cells = [[words_of(cell) for cell in row] for row in table.rows]
+    coloured = {
+        place
+        for row in cells
+        for place, cell in enumerate(row)
+        if cell and isinstance(cell[0], Swatch)
+    }
+
+    def split(row: Iterable[tuple[str | Part, ...]]) -> Iterator[Words]:
+        for place, cell in enumerate(row):
+            if place in coloured:
+                first = int(bool(cell) and isinstance(cell[0], Swatch))
+                yield cell[:first]
+                cell = cell[first:]
+            yield cell
+
+    columns = [
+        one
+        for place, column in enumerate(table.columns)
+        for one in [Column("")] * (place in coloured) + [column]
+    ]
+    return Table(tuple(columns), tuple(tuple(split(row)) for row in cells))
 
 
 def _draw_line(words: Words, *, paint: Paint, in_table: bool = False) -> str:

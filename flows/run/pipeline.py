@@ -120,7 +120,7 @@ def publish(
         record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})
         drop_stale(plan, rasters, folder)
-    return record.write_record(plan, parts, polygons, areas, accuracy, folder)
+    return record.write_record(plan, parts, rasters, polygons, areas, accuracy, folder)
 
 
 class Failures:

@@ -13,7 +13,11 @@ from flows.assessment.evaluate import evaluate, labels_of
 from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan
 from flows.plan.shard import peak_memory
+from flows.products.about import list_origins
 from flows.products.class_areas import ClassArea
+from flows.products.confidence import sample_confidence
+from flows.products.rasters import Rasters
+from flows.reports.pieces import REPORT
 from flows.stac.run_item import ITEM, item_of
 from flows.storage.keys import versions
 from flows.storage.remote import Remote
@@ -24,6 +28,13 @@ from segmentation.segmenter import Segmenter
 from tiling.errors import redact
 from tiling.formats.shard_tiff import Part
 from tiling.io.files import scratch, write_text
+
+PRODUCTS = (
+    "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
+    "landcover.gpkg",
+    "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", REPORT, ITEM, "run.json",
+)  # fmt: skip
+"""Files of a run that a person is told of, where they are."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +101,26 @@ def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunF
         (work / OUTLINES).replace(target)
 
 
+def write_report(record: dict[str, Any], folder: RunFolder, names: Iterable[str]) -> None:
+    """Write `report.html`, the map on one page: the same bytes for the same map, however and
+    wherever it was made."""
+    from flows.reports.html import render_html
+    from flows.reports.medium import Beside
+    from flows.reports.run_report import describe_map, title_map
+
+    facts = json.loads(redact(json.dumps(record, default=str)))
+    written = (ITEM, "run.json")  # which are written after it
+    files = [
+        folder.product(name) for name in names if name in written or folder.product(name).exists()
+    ]
+    blocks = describe_map(facts, folder.path, files, Beside(folder.path))
+    write_text(folder.product(REPORT), render_html(title_map(facts), blocks))
+
+
 def write_record(
     plan: Plan,
     parts: Iterable[Part],
+    rasters: Rasters,
     polygons: int | None,
     areas: tuple[ClassArea, ...],
     accuracy: Accuracy | None,
@@ -118,6 +146,7 @@ def write_record(
             "bands": [asdict(band) for band in plan.scene.bands if band.name in plan.bands],
             "files": plan.scene.identities(),
         },
+        "made_from": list_origins(plan),
         "segmenter": plan.segmenter.identity(),
         "runtime": folder.runtime,
         "legend": plan.segmenter.legend.rows,
@@ -130,18 +159,15 @@ def write_record(
             "client": peak_memory(),
         },
         "areas": [asdict(area) for area in areas],
+        "confidence": sample_confidence(rasters.classes, rasters.confidence, plan.segmenter.legend),
         "polygons": polygons,
         "accuracy": accuracy.to_dict() if accuracy else None,
         "versions": versions(),
     }
+    write_report(record, folder, (name for name in PRODUCTS if name != REPORT))
     # The record is written last: it vouches for the rest.
     item = json.dumps(item_of(record, folder.path), indent=1, ensure_ascii=False, default=str)
     write_text(folder.product(ITEM), redact(item) + "\n")
     record = folder.record(record)
-    names = (
-        "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
-        "landcover.gpkg", "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", ITEM,
-        "run.json",
-    )  # fmt: skip
-    files = tuple(folder.place / name for name in names if folder.product(name).exists())
+    files = tuple(folder.place / name for name in PRODUCTS if folder.product(name).exists())
     return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)

@@ -8,15 +8,23 @@ nothing that leads nowhere.
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
+from flows.reports.blocks import Heading, Text
 from flows.reports.catalogue import COLLECTED, Catalogue, classes_of, shares_of
-from flows.series.pages import index, page
+from flows.reports.html import render_html
+from flows.reports.markdown import render_markdown
+from flows.reports.medium import Beside
+from flows.reports.pieces import REPORT
+from flows.reports.series_report import describe_series, files_of, summarise_series
+from flows.requests.commandline import in_lines
 from flows.series.stac_collection import collection, item
 from flows.series.tables import write_footprints, write_tables
 from flows.stac.run_item import ITEM
+from flows.storage.keys import versions
 from tiling.errors import InputError
 from tiling.io.files import scratch, write_text
 
@@ -34,8 +42,7 @@ def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
                 write_text(
                     folder / catalogue.place(entry, ITEM), _json(item(catalogue, entry, folder))
                 )
-        write_text(folder / "report.html", page(catalogue, folder))
-        write_text(folder / "index.md", index(catalogue, folder))
+        _write_pages(catalogue, folder)
         write_text(folder / "collection.json", _json(collection(catalogue, folder)))
     except OSError as error:
         raise InputError(
@@ -43,6 +50,22 @@ def write(catalogue: Catalogue, folder: Path) -> tuple[Path, ...]:
         ) from error
     names = ("index.md", "report.html", *list(COLLECTED)[:-1], "collection.json")
     return tuple(folder / name for name in names if (folder / name).exists())
+
+
+def _write_pages(catalogue: Catalogue, folder: Path) -> None:
+    """`report.html`, all there is to see, and `index.md`, the same in short; no other host is asked
+    for anything."""
+    beside, command = Beside(folder), in_lines(catalogue.command)
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    small = Text(f"landweave {versions()['landweave']}, {when}", small=True)
+    whole = [*describe_series(catalogue, folder, beside, command), small]
+    write_text(folder / REPORT, render_html(catalogue.title, whole))
+    files = [folder / REPORT, *files_of(folder)]
+    short = [
+        Heading(catalogue.title, level=1),
+        *summarise_series(catalogue, folder, files, beside, command),
+    ]
+    write_text(folder / "index.md", render_markdown(short))
 
 
 def _json(facts: dict[str, Any]) -> str:

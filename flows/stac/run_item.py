@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ ASSETS = {
     ),
     "quicklook.png": ("Picture", "image/png", "overview"),
     "outlines.png": ("Polygons over the image", "image/png", "overview"),
+    "report.html": ("Report", "text/html", "overview"),
     "run.json": ("Record of the run", "application/json", "metadata"),
 }
 """Files of a run that its item lists: title, media type and role."""
@@ -172,5 +174,10 @@ def _geojson(outline: Any) -> dict[str, Any]:
 
 
 def slug(text: str) -> str:
-    """A text as an identifier: lower case, words joined by hyphens."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "landweave"
+    """A text as an identifier: lower case, accents off, words joined by hyphens.
+
+    >>> slug("Wälder & Felder, 2024")
+    'walder-felder-2024'
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "unnamed"

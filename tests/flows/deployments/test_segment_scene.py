@@ -35,11 +35,12 @@ from flows.deployments.segment_scene import segment_scene
 from flows.deployments.tasks import asset, fill_in, plain, should_retry
 from flows.forms.dropdowns import Paths
 from flows.forms.groups import Output
-from flows.pages.artifacts import key_of, slug
+from flows.pages.artifacts import key_of
 from flows.pages.pictures import data_uri
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
+from flows.stac.run_item import slug
 from segmentation.classical.rules import Rules
 from tiling.errors import InputError, RemoteUnavailable
 

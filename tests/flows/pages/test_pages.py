@@ -11,10 +11,13 @@ from PIL import Image
 
 from flows.change.figures import apart
 from flows.pages.artifacts import key_of
-from flows.pages.markdown import areas_table, file_table, news, scene_table
+from flows.pages.medium import PREFECT, write_artifact
 from flows.pages.pictures import square
+from flows.pages.sentences import news
 from flows.products.index_rasters import draw_index
 from flows.reports.catalogue import Catalogue, ChangeEntry, ClassRow, Entry
+from flows.reports.pieces import list_areas, list_files
+from flows.reports.series_report import list_scenes
 
 
 def entry(name: str, date: str = "", status: str = "done", message: str = "") -> Entry:
@@ -42,13 +45,15 @@ def test_scenes_of_one_name_in_two_folders_have_histories_of_their_own(tmp_path:
 
 def test_areas_stand_in_their_order_with_their_colours() -> None:
     colours = {"Water": "#3b7dd8", "Forest": "#2f7d3b"}
-    rows = areas_table(
-        [("Water", 12.34, 0.1), ("Forest", 1234.5, 0.9), ("a|b", 0.1, 0.0)], colours
-    ).splitlines()[2:]
-    assert rows == [
-        f"| ![#2f7d3b]({square('#2f7d3b')}) | Forest | 1,234.5 | 90.0 % |",
-        f"| ![#3b7dd8]({square('#3b7dd8')}) | Water | 12.3 | 10.0 % |",
-        r"|  | a\|b | 0.1 | 0.0 % |",
+    areas = list_areas(
+        [("Water", 12.34, 0.1), ("Forest", 1234.5, 0.9), ("a|b", 0.1, 0.0)],
+        colours,
+        {"Water": 87.5},
+    )
+    assert write_artifact([areas]).splitlines()[2:] == [
+        rf"| ![\#2f7d3b]({square('#2f7d3b')}) | Forest | 1,234.5 | 90.0 % |  |",
+        rf"| ![\#3b7dd8]({square('#3b7dd8')}) | Water | 12.3 | 10.0 % | 88 % |",
+        r"|  | a\|b | 0.1 | 0.0 % |  |",
     ]
 
 
@@ -58,11 +63,12 @@ def test_files_are_linked_where_they_have_addresses(
     file = tmp_path / "report.html"
     file.write_text("x" * 5000)
     monkeypatch.setenv("LANDWEAVE_FILES", "off")
-    assert file_table([file]).splitlines()[2] == "| `report.html` | report | 5 kB |"
+    what = "all there is to see, on one page for the browser"
+    page = write_artifact(list_files([file], PREFECT))
+    assert page.splitlines()[2] == f"| `report.html` | {what} | 5 kB |"
     monkeypatch.setenv("LANDWEAVE_FILES", "https://gis.example/files")
-    assert f"| [report.html](https://gis.example/files{file}) | report | 5 kB |" in file_table(
-        [file]
-    )
+    page = write_artifact(list_files([file], PREFECT))
+    assert f"| [report.html](https://gis.example/files{file}) | {what} | 5 kB |" in page
 
 
 def test_every_scene_leads_to_its_files_and_says_what_came_of_it(
@@ -72,14 +78,18 @@ def test_every_scene_leads_to_its_files_and_says_what_came_of_it(
     (tmp_path / "may").mkdir()
     (tmp_path / "may" / "quicklook.png").touch()
     failed = entry("june", "2024-06-01", "failed", "name its bands with --bands red=1")
-    table = scene_table(Catalogue("Valley", (entry("may", "2024-05-01"), failed)), tmp_path)
-    last, first = table.splitlines()[2:]
-    assert last == "| june | 2024-06-01 |  |  | failed: name its bands under “Band names” red=1 |"
-    ways = (
-        f"[files](http://h/files{tmp_path}/may/) · "
-        f"[picture](http://h/files{tmp_path}/may/quicklook.png)"
+    table = list_scenes(
+        Catalogue("Valley", (entry("may", "2024-05-01"), failed)), tmp_path, PREFECT
     )
-    assert first == f"| may | 2024-05-01 | 100.0 | {ways} | done |"
+    last, first = write_artifact([table]).splitlines()[2:]
+    assert (
+        last == "| june | 2024-06-01 |  |  | failed: name its bands under “Band names” red=1 |  |"
+    )
+    ways = (
+        f"[picture](http://h/files{tmp_path}/may/quicklook.png) · "
+        f"[files](http://h/files{tmp_path}/may/)"
+    )
+    assert first == f"| may | 2024-05-01 | 100.0 | 0.0 % | done | {ways} |"
 
 
 def test_what_is_new_in_a_few_words() -> None:

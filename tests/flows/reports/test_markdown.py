@@ -69,7 +69,12 @@ def test_a_table_has_its_numbers_right_and_its_colours_as_squares() -> None:
         "| [Oak](a%28b%29.tif) |  |",
     ]
     painted = render_markdown([table], paint=lambda colour: f"data:image/png;base64,{colour[1:]}")
-    assert r"| ![\#3b7dd8](data:image/png;base64,3b7dd8) Water\|land |" in painted
+    assert painted.splitlines() == [
+        "|  | class | ha |",
+        "| --- | --- | ---: |",
+        r"| ![\#3b7dd8](data:image/png;base64,3b7dd8) | Water\|land | 12.0 (4 %) |",
+        "|  | [Oak](a%28b%29.tif) |  |",
+    ]
 
 
 def test_a_name_is_read_as_it_is_written() -> None:

@@ -112,7 +112,7 @@ def test_a_scene_that_fails_does_not_stop_the_others(inbox: Path, tmp_path: Path
     assert "valley_20240701.tif" in result.failed[0].message
     page = (tmp_path / "out" / "report.html").read_text()
     assert "failed: " in page
-    assert page.count("/quicklook.png") == 2
+    assert page.count('quicklook.png" alt="Map of ') == 2
 
 
 def test_what_is_done_is_not_done_again(inbox: Path, tmp_path: Path) -> None:

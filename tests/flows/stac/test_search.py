@@ -498,7 +498,7 @@ def test_a_run_is_a_valid_item_that_says_what_it_is_and_where_it_came_from(
     assert ProjectionExtension.ext(found).transform == [10, 0, 500_000, 0, -10, TOP]
     for one in found.assets.values():
         assert Path(str(one.get_absolute_href())).exists()
-    assert {"classes", "landcover", "areas", "quicklook", "run"} == set(found.assets)
+    assert {"classes", "landcover", "areas", "quicklook", "report", "run"} == set(found.assets)
 
 
 @pytest.mark.parametrize("date", ["2024-07-31", None])

@@ -1,0 +1,188 @@
+"""Blocks that many pages have: files, areas of classes, a legend, pictures, warnings, figures of
+accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.reports.blocks import (
+    Block,
+    Code,
+    Column,
+    Command,
+    Heading,
+    Link,
+    Notice,
+    Part,
+    Picture,
+    Swatch,
+    Table,
+    Text,
+    Words,
+    join,
+)
+from flows.reports.catalogue import COLLECTED
+from flows.reports.medium import Medium, Place
+from flows.stac.run_item import ITEM
+
+REPORT = "report.html"
+
+FILES = {
+    REPORT: "all there is to see, on one page for the browser",
+    "landcover.gpkg": "polygons with class, area and confidence; opens coloured, with a legend",
+    "landcover.qgs": "a QGIS project with polygons and raster; opens at a click",
+    "classes.tif": "the class of every pixel; a cloud-optimised GeoTIFF with colours and names",
+    "confidence.tif": "how sure the segmenter is, 0–100",
+    "probabilities.tif": "the probability of every class, 0–100, a band each",
+    "entropy.tif": "how evenly the classes share a pixel, 0–100",
+    "margin.tif": "by how much the likeliest class leads, 0–100",
+    "areas.csv": "area of every class",
+    "quicklook.png": "the map beside the image, with its legend",
+    "outlines.png": "the polygons over the image, to zoom into",
+    ITEM: "the run as a STAC item: where, when, which files and classes",
+    "change.gpkg": "polygons of what changed, with class before and now",
+    "change.tif": "class before and now of every pixel; a GeoTIFF with colours and names",
+    "change.qgs": "a QGIS project with both maps and the change; opens at a click",
+    "transition.csv": "what became of what, a row each",
+    "change.csv": "what every class lost and gained",
+    "flows.png": "what became of what, as bands",
+    "zones.gpkg": "the zones with the area and share of every class",
+    "zones.csv": "the area and share of every class in every zone, as a table",
+    "run.json": "what was asked, from what, with which versions, how long it took",
+    "model.json": "what the model is: bands, classes, figures",
+    "index.md": "the report in short, as Markdown",
+    "collection.json": "the whole as a STAC collection",
+    "accuracy.json": "every figure, for programs",
+    "accuracy.csv": "the figures of every class",
+    "confusion.csv": "which class was taken for which, in pixels",
+    "confusion.png": "the same as a picture",
+    "reliability.png": "whether the confidence is what it says",
+    "curves.png": "loss and accuracy as it learned",
+    "curves.csv": "the same as a table",
+    **{
+        name: title[:1].lower() + title[1:]
+        for name, (title, _) in COLLECTED.items()
+        if name not in ("areas.csv", "zones.csv", REPORT)
+    },
+}
+"""What each file is, in a GIS person's words."""
+
+
+def warn(sentence: str, medium: Medium, label: str = "Warning") -> Notice:
+    """What a person should know, in the words of the medium."""
+    return Notice(medium.reword(sentence), label)
+
+
+def show_picture(
+    alt: str,
+    path: Place,
+    medium: Medium,
+    colours: Iterable[str] = (),
+    share: float = 1.0,
+    **more: Any,
+) -> list[Block]:
+    """A picture, where there is one."""
+    if isinstance(path, Path) and not path.exists():
+        return []
+    return [Picture(medium.picture(path, colours, share), alt, **more)]
+
+
+def link_files(ways: Mapping[str, Place | None], medium: Medium) -> tuple[str | Part, ...]:
+    """Links in a line, those that lead somewhere."""
+    links = {words: medium.link(path) for words, path in ways.items() if path is not None}
+    return join([Link(words, address) for words, address in links.items() if address])
+
+
+def link_line(ways: Mapping[str, Place | None], medium: Medium) -> list[Block]:
+    """The same as a paragraph, where any leads somewhere."""
+    links = link_files(ways, medium)
+    return [Text(links)] if links else []
+
+
+def list_files(files: Sequence[Place], medium: Medium) -> list[Block]:
+    """Files with what they are; each opens or is downloaded where it has an address."""
+    sizes = [medium.size(path) for path in files]
+    told = any(size is not None for size in sizes)
+    columns = (
+        Column("file"),
+        Column("what it is"),
+        *([Column("size", number=True)] if told else []),
+    )
+    rows = tuple(
+        (
+            Link(path.name, way) if (way := medium.link(path)) else Code(path.name),
+            FILES.get(path.name, ""),
+            *([format_size(size or 0)] if told else []),
+        )
+        for path, size in zip(files, sizes, strict=True)
+    )
+    return [Table(columns, rows)]
+
+
+def head_files(folder: Place, medium: Medium) -> Heading:
+    """The heading above a list of files: where they lie, unless the page lies there itself."""
+    path = medium.find(folder)
+    return Heading(("Files in ", Code(path)) if path else "Files")
+
+
+def format_size(count: int) -> str:
+    """A number of bytes as a person says it.
+
+    >>> format_size(2_345_678)
+    '2.3 MB'
+    """
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
+
+
+def paint(name: str, colour: str | None) -> Words:
+    """The name of a class after its colour."""
+    return (Swatch(colour), name) if colour else name
+
+
+def list_areas(
+    areas: Iterable[tuple[str, float, float]],
+    colours: Mapping[str, str],
+    sure: Mapping[str, float] | None = None,
+) -> Table:
+    """Name, hectares and share of classes, the largest first, with their colours and how sure the
+    map is of them."""
+    columns = [Column("class"), Column("hectares", number=True), Column("share", number=True)]
+    if sure:
+        columns.append(Column("how sure", number=True))
+    rows = []
+    for name, hectares, share in sorted(areas, key=lambda row: -row[1]):
+        row = [paint(name, colours.get(name)), f"{hectares:,.1f}", f"{100 * share:.1f} %"]
+        if sure:
+            row.append(f"{sure[name]:.0f} %" if name in sure else "")
+        rows.append(tuple(row))
+    return Table(tuple(columns), tuple(rows))
+
+
+def list_classes(classes: Iterable[tuple[str, str]]) -> Table:
+    """Names of classes with their colours."""
+    return Table((Column("class"),), tuple((paint(name, colour),) for name, colour in classes))
+
+
+def list_accuracies(classes: Iterable[Mapping[str, Any]]) -> Table:
+    """The figures of every class, as `Accuracy.to_dict` has them."""
+    names = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall"}
+    columns = (
+        Column("class"),
+        *(Column(title, number=True) for title in (*names.values(), "pixels")),
+    )
+    rows = tuple(
+        (
+            paint(row["name"], row.get("colour")),
+            *("–" if row[name] is None else f"{row[name]:.3f}" for name in names),
+            f"{row['support']:,}",
+        )
+        for row in classes
+    )
+    return Table(columns, rows)
+
+
+def repeat_by(command: str, title: str = "Do it again on the command line") -> list[Block]:
+    """A line to copy, where there is one."""
+    return [Heading(title), Command(command)] if command else []
