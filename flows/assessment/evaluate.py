@@ -34,7 +34,7 @@ from flows.assessment.reclassify import (
     rows_with_names,
     unused_classes,
 )
-from flows.compute.progress import Map, Progress, report_items, silent
+from flows.compute.progress import Progress, report_items, silent
 from flows.requests.maps import On
 from segmentation.accuracy.area_estimation import AreaEstimates
 from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
@@ -45,6 +45,7 @@ from tiling.classmaps.raster import open_classes
 from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.io.access import allow_folder
+from tiling.io.spill import Map
 from tiling.labels.open_labels import is_raster
 
 BLOCK = 1024

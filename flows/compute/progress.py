@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from tiling.io.spill import Map
 
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+T = TypeVar("T")
 
 Progress = Callable[[str, int, int], None]
 """Told the name of a stage, how much of it is done, and how much there is."""

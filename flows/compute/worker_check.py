@@ -11,22 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.storage.keys import LIBRARIES
 from flows.storage.remote import Remote
 from tiling.errors import InputError
 
 if TYPE_CHECKING:
     from flows.compute.pool import Pool
-
-LIBRARIES = (
-    "landweave",
-    "numpy",
-    "rasterio",
-    "torch",
-    "segmentation-models-pytorch",
-    "scikit-learn",
-    "distributed",
-)
-"""What must be the same everywhere: it decides results, or how machines talk."""
 
 
 @dataclass(frozen=True)

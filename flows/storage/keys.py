@@ -15,10 +15,14 @@ LIBRARIES = (
     "rasterio",
     "torch",
     "segmentation-models-pytorch",
+    "scikit-learn",
     "shapely",
     "pyogrio",
     "dask",
+    "distributed",
 )
+"""What decides results, or how machines talk: it stands in records, and must be the same on all
+workers."""
 
 
 def content_key(facts: dict[str, Any]) -> str:

@@ -61,14 +61,14 @@ def train(request: Training, progress: Progress = silent) -> Finished:
         samples, notes = samples_of(request, scratch, progress)
         if isinstance(request.recipe, ForestRecipe):
             trained = train_forest(
-                samples, request.recipe, name=name, licence=request.licence, told=progress
+                samples, request.recipe, name=name, licence=request.licence, progress=progress
             )
             bundle, files = write(request.out, trained.card, trained.content), []
         else:
             kept = _checkpoint_folder(scratch, _key(request, samples, weights), fresh=request.fresh)
             trained = train_network(
                 samples, request.recipe, name=name, licence=request.licence, scratch=kept,
-                told=progress,
+                progress=progress,
                 weights=weights,
             )  # fmt: skip
             bundle = save(request.out, trained.card, trained.state)

@@ -82,7 +82,7 @@ class ProcessRank(NamedTuple):
 
 
 def fit_on_device(
-    run: Run, told: Progress
+    run: Run, progress: Progress
 ) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     """`fit` on the device asked for; where there are several GPUs, a process for each."""
     import torch
@@ -93,15 +93,15 @@ def fit_on_device(
             "device cuda was asked for, and torch finds no GPU here; use --set device=cpu"
         )
     if wanted == "cpu" or not torch.cuda.is_available():
-        return fit(run, told)
+        return fit(run, progress)
     gpus = min(torch.cuda.device_count(), run.recipe.batch)
     if gpus < 2:
-        return fit(run, told, ProcessRank(device="cuda"))
-    return fit_distributed(run, told, [f"cuda:{n}" for n in range(gpus)])
+        return fit(run, progress, ProcessRank(device="cuda"))
+    return fit_distributed(run, progress, [f"cuda:{n}" for n in range(gpus)])
 
 
 def fit(
-    run: Run, told: Progress, team: ProcessRank | None = None
+    run: Run, progress: Progress, team: ProcessRank | None = None
 ) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     """The best weights, how the run went, and the step at which they were best.
 
@@ -175,7 +175,7 @@ def fit(
             losses.append(float(loss.detach()))
             now.step += 1
             if team.rank == 0:
-                told("train" if run.number == 0 else "train on all", now.step, run.recipe.steps)
+                progress("train" if run.number == 0 else "train on all", now.step, run.recipe.steps)
             if now.step % run.every == 0 or now.step == run.recipe.steps:
                 if team.rank == 0:
                     best = _evaluate(run, now, averaged.module, best, rate, losses)
@@ -277,7 +277,7 @@ def _should_stop(run: Run, now: State, team: ProcessRank) -> bool:
 
 
 def fit_distributed(
-    run: Run, told: Progress, devices: Sequence[str]
+    run: Run, progress: Progress, devices: Sequence[str]
 ) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     """`fit` by one process for each device; this one is the first. A batch is shared out among
     them."""
@@ -295,7 +295,7 @@ def fit_distributed(
     for process in others:
         process.start()
     try:
-        return _fit_rank(run, str(store), 0, list(devices), told)
+        return _fit_rank(run, str(store), 0, list(devices), progress)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -305,7 +305,7 @@ def fit_distributed(
 
 
 def _fit_rank(
-    run: Run, store: str, rank: int, devices: list[str], told: Progress | None = None
+    run: Run, store: str, rank: int, devices: list[str], progress: Progress | None = None
 ) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
     import torch
     import torch.distributed as dist
@@ -318,6 +318,6 @@ def _fit_rank(
     )
     return fit(
         run,
-        told or (lambda stage, done, total: None),
+        progress or (lambda stage, done, total: None),
         ProcessRank(rank, len(devices), devices[rank]),
     )

@@ -94,7 +94,7 @@ class TrainedForest:
 
 
 def train_forest(
-    samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, told: Progress
+    samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, progress: Progress
 ) -> TrainedForest:
     """A forest grown on the train part, judged on the validation part and, where there is one, on
     the test part.
@@ -116,10 +116,10 @@ def train_forest(
     stages = 4 + len(options)
 
     tried = candidates(samples.bands, sorted({window for option in options for window in option}))
-    told("grow", 0, stages)
+    progress("grow", 0, stages)
     grown_from = pixels_of(samples, (TRAIN,), tried, cards, recipe)
     judged_on = pixels_of(samples, (VALIDATION,), tried, cards, recipe) if validated else None
-    told("grow", 1, stages)
+    progress("grow", 1, stages)
     best: tuple[float, tuple[int, ...]] | None = None
     for number, option in enumerate(options):
         use = np.array([feature.window == 1 or feature.window in option for feature in tried])
@@ -128,7 +128,7 @@ def train_forest(
         )
         if best is None or loss < best[0]:
             best = loss, tuple(np.flatnonzero(use)[ranked][: recipe.features].tolist())
-        told("grow", 2 + number, stages)
+        progress("grow", 2 + number, stages)
     assert best is not None
     kept = sorted(
         best[1]
@@ -154,13 +154,13 @@ def train_forest(
         heat = temperature(np.log(shares), judged_on.classes.astype(np.uint8))
         card = card.model_copy(update={"model": model.model_copy(update={"temperature": heat})})
         validation = accuracy(estimator, samples, card, VALIDATION)
-        told("grow", stages - 2, stages)
+        progress("grow", stages - 2, stages)
         del grown_from, judged_on
         everything = pixels_of(samples, (TRAIN, VALIDATION), features, cards, recipe)
         estimator = _fit_forest(everything, classes, recipe, trees)
-    told("grow", stages - 1, stages)
+    progress("grow", stages - 1, stages)
     test = accuracy(estimator, samples, card, TEST) if samples.counts(TEST).any() else None
-    told("grow", stages, stages)
+    progress("grow", stages, stages)
     judged = {
         "validation": "a forest that had not seen these labels; the bundle's has"
         if validated

@@ -56,7 +56,7 @@ def train_network(
     name: str,
     licence: str,
     scratch: Path,
-    told: Progress,
+    progress: Progress,
     weights: Bundle | Literal["imagenet"] | None = None,
 ) -> Trained:
     """A network trained on the train part, judged on the validation part and, where there is one,
@@ -91,7 +91,7 @@ def train_network(
         else:
             start = initial_state(new, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), 0, scratch / "run.pt", start)
-    best, looks, best_step = fit_on_device(first, told)
+    best, looks, best_step = fit_on_device(first, progress)
     model = build(card)
     model.load_state_dict(best)
     model = model.to(memory_format=torch.channels_last).eval()
@@ -111,7 +111,7 @@ def train_network(
         best_step = recipe.steps if kept_up else best_step
         again = recipe.model_copy(update={"steps": best_step})
         last = Run(samples, again, card, (TRAIN, VALIDATION), 1, scratch / "refit.pt", start)
-        best, *_ = fit_on_device(last, told)
+        best, *_ = fit_on_device(last, progress)
         model.load_state_dict(best)
         model.eval()
     test = accuracy(model, samples, card, TEST) if samples.counts(TEST).any() else None

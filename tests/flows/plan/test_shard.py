@@ -277,7 +277,7 @@ def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
     found = train_network(
         Samples((labelled,), LANDSCAPE, ("reflectance",) * 6, "uint16", legend, 10, {}),
         Recipe(architecture=architecture, encoder=encoder, options=options, batch=4, steps=steps),
-        name="lines", licence="CC0-1.0", scratch=tmp_path, told=lambda stage, done, total: None,
+        name="lines", licence="CC0-1.0", scratch=tmp_path, progress=lambda stage, done, total: None,
     )  # fmt: skip
     network, (pixels, truth) = found.card.network, Landscape(6).read(0, 0, 768, 768)
     assert (network.support, network.tile, network.margin) == (None, 128, 32)

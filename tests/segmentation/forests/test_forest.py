@@ -42,7 +42,7 @@ def silent(stage: str, done: int, total: int) -> None:
 def trained(samples: Samples | None = None, **recipe: Any) -> TrainedForest:
     samples = samples or a_samples(draw(test=True))
     return train_forest(
-        samples, FEW.model_copy(update=recipe), name="hedges", licence="CC0-1.0", told=silent
+        samples, FEW.model_copy(update=recipe), name="hedges", licence="CC0-1.0", progress=silent
     )
 
 

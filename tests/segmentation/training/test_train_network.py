@@ -51,7 +51,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def trained(
-    scratch: Path, recipe: Recipe = SMALL, told=silent, samples=None, weights=None
+    scratch: Path, recipe: Recipe = SMALL, progress=silent, samples=None, weights=None
 ) -> Trained:  # type: ignore[no-untyped-def]
     return train_network(
         samples or a_samples(),
@@ -59,7 +59,7 @@ def trained(
         name="t",
         licence="CC0-1.0",
         scratch=scratch,
-        told=told,
+        progress=progress,
         weights=weights,
     )
 
@@ -215,10 +215,11 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
             raise Killed
 
     with pytest.raises(Killed):
-        trained(tmp_path / "a", told=killer)
+        trained(tmp_path / "a", progress=killer)
     steps: list[int] = []
     resumed = trained(
-        tmp_path / "a", told=lambda now, done, total: steps.append(done) if now == stage else None
+        tmp_path / "a",
+        progress=lambda now, done, total: steps.append(done) if now == stage else None,
     )
     undisturbed = trained(tmp_path / "b")
     assert same(resumed.state, undisturbed.state)
