@@ -21,89 +21,26 @@ SHOWN = 10
 """Changes that a picture names; the others are shown without a name."""
 
 
+GAP, BAR = 0.012, 0.035
+"""Between two classes of a bar, and the width of a bar: parts of the chart."""
+
+
 def draw_flows(result: Change, target: Path) -> None:
     """A bar of classes for either map and a band for each pair: strong where the class changed,
     pale where not."""
-    from matplotlib.patches import PathPatch, Rectangle
-    from matplotlib.path import Path as Outline
-
     metres = result.square_metres / result.compared_m2
     before, now = metres.sum(1), metres.sum(0)
     order = [k for k in range(len(result.classes)) if before[k] or now[k]]
-    gap = 0.012
     figure = blank_figure(8.4, 6.0)
     axes = figure.subplots()
-    tops = {"before": {}, "now": {}}  # type: dict[str, dict[int, float]]
-    for which, sizes in (("before", before), ("now", now)):
-        y = 0.0
-        for k in order:
-            tops[which][k] = y
-            y += float(sizes[k]) + gap
-    wide = 0.035
-    for which, sizes, x in (("before", before, 0.0), ("now", now, 1.0 - wide)):
-        ends: float = -1.0
-        for k in order:
-            _, name, colour = result.classes[k]
-            size = float(sizes[k])
-            axes.add_patch(
-                Rectangle(
-                    (x, tops[which][k]), wide, size, facecolor=colour, edgecolor="#777777", lw=0.4
-                )
-            )
-            if size:
-                middle = max(tops[which][k] + size / 2, ends + 0.033)
-                ends = middle
-                text = f"{name}  {short_hectares(size * result.compared_m2)} · {100 * size:.1f} %"
-                axes.text(
-                    x - 0.015 if which == "before" else x + wide + 0.015, middle, text, va="center",
-                    fontsize=8,
-                    ha="right" if which == "before" else "left",
-                )  # fmt: skip
-    leaving, arriving = dict(tops["before"]), dict(tops["now"])
-    for i in order:
-        for j in order:
-            size = float(metres[i, j])
-            if not size:
-                continue
-            y0, y1 = leaving[i], arriving[j]
-            leaving[i] += size
-            arriving[j] += size
-            left, right, middle = wide, 1.0 - wide, 0.5
-            corners = [
-                (left, y0), (middle, y0), (middle, y1), (right, y1), (right, y1 + size), (middle,
-                y1 + size),
-                (middle, y0 + size), (left, y0 + size), (left, y0),
-            ]  # fmt: skip
-            kinds = [
-                Outline.MOVETO,
-                *[Outline.CURVE4] * 3,
-                Outline.LINETO,
-                *[Outline.CURVE4] * 3,
-                Outline.CLOSEPOLY,
-            ]
-            colour = result.classes[i][2]
-            axes.add_patch(
-                PathPatch(
-                    Outline(corners, kinds),
-                    facecolor=colour,
-                    edgecolor="none",
-                    alpha=0.18 if i == j else 0.75,
-                )
-            )
-    lowest = max(*(max(tops[which].values()) for which in tops), 1.0) + 0.05
+    starts, ends = stack_classes(before, order), stack_classes(now, order)
+    _draw_bar(axes, result, before, starts, left=True)
+    _draw_bar(axes, result, now, ends, left=False)
+    _draw_bands(axes, result, metres, starts, ends)
+    lowest = max(*starts.values(), *ends.values(), 1.0) + 0.05
     axes.set(xlim=(-0.55, 1.55), ylim=(lowest, -0.06))
-    axes.text(
-        wide / 2, -0.025, result.earlier.title, ha="center", va="bottom", fontsize=9, weight="bold"
-    )
-    axes.text(
-        1 - wide / 2,
-        -0.025,
-        result.later.title,
-        ha="center",
-        va="bottom",
-        fontsize=9,
-        weight="bold",
-    )
+    for x, side in ((BAR / 2, result.earlier), (1 - BAR / 2, result.later)):
+        axes.text(x, -0.025, side.title, ha="center", va="bottom", fontsize=9, weight="bold")
     axes.set_axis_off()
     percent = 100 * result.changed_m2 / result.compared_m2
     figure.suptitle(
@@ -112,6 +49,71 @@ def draw_flows(result: Change, target: Path) -> None:
         fontsize=11,
     )
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
+
+
+def stack_classes(sizes: Any, order: Sequence[int]) -> dict[int, float]:
+    """Where each class of a bar begins, from the top down, with a gap after each."""
+    tops, y = {}, 0.0
+    for k in order:
+        tops[k] = y
+        y += float(sizes[k]) + GAP
+    return tops
+
+
+def _draw_bar(axes: Any, result: Change, sizes: Any, tops: dict[int, float], *, left: bool) -> None:
+    """The classes of one map, one above the other, each with its name and size beside it."""
+    from matplotlib.patches import Rectangle
+
+    x, lowest = (0.0, -1.0) if left else (1.0 - BAR, -1.0)
+    for k, top in tops.items():
+        _, name, colour = result.classes[k]
+        size = float(sizes[k])
+        shape = Rectangle((x, top), BAR, size, facecolor=colour, edgecolor="#777777", lw=0.4)
+        axes.add_patch(shape)
+        if size:
+            lowest = max(top + size / 2, lowest + 0.033)  # names do not lie on each other
+            text = f"{name}  {short_hectares(size * result.compared_m2)} · {100 * size:.1f} %"
+            axes.text(
+                x - 0.015 if left else x + BAR + 0.015, lowest, text, va="center", fontsize=8,
+                ha="right" if left else "left",
+            )  # fmt: skip
+
+
+def _draw_bands(
+    axes: Any, result: Change, metres: Any, starts: dict[int, float], ends: dict[int, float]
+) -> None:
+    """What became of what: bands that take up either bar from the top down."""
+    from matplotlib.patches import PathPatch
+
+    leaving, arriving = dict(starts), dict(ends)
+    for i in starts:
+        for j in ends:
+            size = float(metres[i, j])
+            if not size:
+                continue
+            band = PathPatch(
+                _outline_band(leaving[i], arriving[j], size),
+                facecolor=result.classes[i][2],
+                edgecolor="none",
+                alpha=0.18 if i == j else 0.75,
+            )
+            axes.add_patch(band)
+            leaving[i] += size
+            arriving[j] += size
+
+
+def _outline_band(start: float, end: float, size: float) -> Any:
+    """A band from one height at the left bar to another at the right, curved between them."""
+    from matplotlib.path import Path as Outline
+
+    left, right, middle = BAR, 1.0 - BAR, 0.5
+    corners = [
+        (left, start), (middle, start), (middle, end), (right, end), (right, end + size),
+        (middle, end + size), (middle, start + size), (left, start + size), (left, start),
+    ]  # fmt: skip
+    curve = [Outline.CURVE4] * 3
+    kinds = [Outline.MOVETO, *curve, Outline.LINETO, *curve, Outline.CLOSEPOLY]
+    return Outline(corners, kinds)
 
 
 def apart(days: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ table."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,9 @@ from tiling.io.files import make_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tiling.classmaps.zonal_areas import ZoneAreas
+    from tiling.formats.layer import Layer
 
 MAPPED, SHARE = "mapped_m2", "mapped_share"
 
@@ -42,10 +45,8 @@ def zones(
     edges are straight there. `InputError` for what a person can mend.
     """
     import pyarrow as pa
-    import shapely
 
     from tiling.classmaps.zonal_areas import zone_areas
-    from tiling.formats.layer import Layer
     from tiling.formats.vector_writers import find_writer, write_vectors
 
     find_writer(out)
@@ -58,37 +59,60 @@ def zones(
 
     found = zone_areas(map_path, shapes, nodata=nodata, map=watched)
     names = {value: name for value, name, _ in with_default_rows(legend_of(map_path), found.values)}
-    mapped = found.square_metres.sum(1)
-    if not mapped.any():
+    if not found.square_metres.any():
         raise InputError(
             f"{zones_path} and {map_path} share no pixel with data; check that both show the same "
             "place"
         )
-    columns: dict[str, Any] = {SHARE: found.share, MAPPED: mapped}
-    fields = {
-        SHARE: ("Mapped part", "Part of the zone, 0 to 1, that lies on pixels with data"),
-        MAPPED: ("Mapped area (m²)", "Area of the zone that lies on pixels with data"),
-    }
-    for key, value, metres in zip(
-        slugs(names, found.values), found.values, found.square_metres.T, strict=True
-    ):
-        columns[f"{key}_m2"] = metres
-        columns[f"{key}_share"] = np.divide(
-            metres, mapped, out=np.full(mapped.size, np.nan), where=mapped > 0
-        )
-        fields[f"{key}_m2"] = (
-            f"{names[value]} ({value}), m²",
-            f"Area of class {value} in the zone",
-        )
-        fields[f"{key}_share"] = (
-            f"{names[value]} ({value}), part",
-            f"Part of the mapped area, class {value}, 0 to 1",
-        )
+    columns, fields = _measure_columns(found, names)
     # a column class_id would make it a layer of classes: zones may be polygons that were vectorised
     # here
     table = attributes_of(frame, [*columns, "class_id", "class_name"])
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, from_pandas=True))
+    whole, layer = _layer_of(
+        table, frame, About(f"Classes of {map_path.name} in {zones_path.name}"), fields
+    )
+    write_vectors(out, whole.to_batches(), layer)
+    beside = out.with_suffix(".csv")
+    rows = table.to_pylist()
+    write_table(beside, table.column_names, [list(row.values()) for row in rows])
+    return Zoned(out, beside, tuple(rows))
+
+
+def _measure_columns(
+    found: ZoneAreas, names: Mapping[int, str]
+) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
+    """The columns that are added to the zones, and the title and description of each."""
+    mapped = found.square_metres.sum(1)
+    columns: dict[str, Any] = {SHARE: found.share, MAPPED: mapped}
+    fields = {
+        SHARE: ("Mapped part", "Part of the zone, 0 to 1, that lies on pixels with data"),
+        MAPPED: ("Mapped area (m²)", "Area of the zone that lies on pixels with data"),
+    }
+    keys = slugs(dict(names), found.values)
+    for key, value, metres in zip(keys, found.values, found.square_metres.T, strict=True):
+        empty = np.full(mapped.size, np.nan)
+        columns[f"{key}_m2"] = metres
+        columns[f"{key}_share"] = np.divide(metres, mapped, out=empty, where=mapped > 0)
+        title = f"{names[value]} ({value})"
+        fields[f"{key}_m2"] = (f"{title}, m²", f"Area of class {value} in the zone")
+        fields[f"{key}_share"] = (
+            f"{title}, part",
+            f"Part of the mapped area, class {value}, 0 to 1",
+        )
+    return columns, fields
+
+
+def _layer_of(
+    table: pa.Table, frame: Any, about: About, fields: dict[str, tuple[str, str]]
+) -> tuple[pa.Table, Layer]:
+    """The table with the zones' outlines, and how the layer describes itself."""
+    import pyarrow as pa
+    import shapely
+
+    from tiling.formats.layer import Layer
+
     multi: list[Any] = [
         shapely.multipolygons(shapely.get_parts(shape))
         for shape in shapely.force_2d(frame.geometry.to_numpy())
@@ -101,15 +125,11 @@ def zones(
         crs=frame.crs.to_wkt(),
         schema=whole.schema,
         name="zones",
-        about=About(f"Classes of {map_path.name} in {zones_path.name}"),
+        about=about,
         geometry_type="MultiPolygon",
         fields=fields,
     )
-    write_vectors(out, whole.to_batches(), layer)
-    beside = out.with_suffix(".csv")
-    rows = table.to_pylist()
-    write_table(beside, table.column_names, [list(row.values()) for row in rows])
-    return Zoned(out, beside, tuple(rows))
+    return whole, layer
 
 
 class Zoned(NamedTuple):

@@ -11,18 +11,25 @@ from flows.reports.tables import csv_text
 from tiling.formats.about import About
 from tiling.io.files import write_text
 
+Table = tuple[list[str], list[list[Any]]]
+"""A header and rows below it."""
+
 
 def write_tables(catalogue: Catalogue, folder: Path) -> None:
-    header = [
-        "scene",
-        "date",
-        "class_id",
-        "class_name",
-        "pixels",
-        "area_m2",
-        "area_ha",
-        "share_percent",
-    ]
+    """Write the CSV files of a series, and take away those of an earlier call with other wishes."""
+    write_text(folder / "areas.csv", csv_text(*area_table(catalogue)))
+    write_text(folder / "scenes.csv", csv_text(*scene_table(catalogue)))
+    changes = csv_text(*change_table(catalogue)) if catalogue.changes else ""
+    for name, text in (("changes.csv", changes), ("zones.csv", catalogue.zones)):
+        if text:
+            write_text(folder / name, text)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def area_table(catalogue: Catalogue) -> Table:
+    """Every class of every map of the series."""
+    header = ["scene", "date", "class_id", "class_name", "pixels", "area_m2", "area_ha"]
     rows: list[list[Any]] = [
         [
             entry.name, entry.date, row.class_id, row.class_name, row.pixels, repr(row.area_m2),
@@ -31,57 +38,34 @@ def write_tables(catalogue: Catalogue, folder: Path) -> None:
         for entry in catalogue.used
         for row in entry.areas
     ]  # fmt: skip
-    write_text(folder / "areas.csv", csv_text(header, rows))
-    scenes = [
+    return [*header, "share_percent"], rows
+
+
+def scene_table(catalogue: Catalogue) -> Table:
+    """Every scene and what came of it."""
+    header = ["scene", "date", "standing", "without_data_percent", "mapped_ha", "segmenter"]
+    rows: list[list[Any]] = [
         [
             entry.name, entry.date, status_text(catalogue, entry), f"{100 * entry.invalid:.2f}",
             f"{entry.mapped_m2 / 1e4:.4f}", entry.segmenter, " ".join(entry.paths),
         ]
         for entry in catalogue.entries
     ]  # fmt: skip
-    header = [
-        "scene",
-        "date",
-        "standing",
-        "without_data_percent",
-        "mapped_ha",
-        "segmenter",
-        "files",
-    ]
-    write_text(folder / "scenes.csv", csv_text(header, scenes))
-    if catalogue.changes:
-        header = [
-            "earlier",
-            "later",
-            "earlier_date",
-            "later_date",
-            "from_name",
-            "to_name",
-            "pixels",
-            "area_m2",
-            "area_ha",
+    return [*header, "files"], rows
+
+
+def change_table(catalogue: Catalogue) -> Table:
+    """What became of what between two maps that follow each other."""
+    header = ["earlier", "later", "earlier_date", "later_date", "from_name", "to_name", "pixels"]
+    rows: list[list[Any]] = [
+        [
+            one.earlier, one.later, one.earlier_date, one.later_date, was, now, pixels, repr(area),
+            f"{area / 1e4:.4f}",
         ]
-        changes = [
-            [
-                c.earlier,
-                c.later,
-                c.earlier_date,
-                c.later_date,
-                was,
-                now,
-                pixels,
-                repr(area),
-                f"{area / 1e4:.4f}",
-            ]
-            for c in catalogue.changes
-            for was, now, pixels, area in c.transitions
-        ]
-        write_text(folder / "changes.csv", csv_text(header, changes))
-    if catalogue.zones:
-        write_text(folder / "zones.csv", catalogue.zones)
-    for name, wanted in (("changes.csv", catalogue.changes), ("zones.csv", catalogue.zones)):
-        if not wanted:
-            (folder / name).unlink(missing_ok=True)  # of an earlier call with other wishes
+        for one in catalogue.changes
+        for was, now, pixels, area in one.transitions
+    ]  # fmt: skip
+    return [*header, "area_m2", "area_ha"], rows
 
 
 def write_footprints(catalogue: Catalogue, path: Path) -> None:
