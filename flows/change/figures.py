@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.reports.drawing import blank_figure
-from tiling.classmaps.legend import LegendRow, rgb
+import numpy as np
+from rasterio.enums import Resampling
+
+from flows.change.codes import BASE
+from flows.reports.drawing import (
+    Image,
+    blank_figure,
+    list_patches,
+    north_arrow,
+    paint_classes,
+    place,
+    read_preview,
+    scale_bar,
+    show_map,
+)
+from flows.reports.quicklook import LONGEST
+from tiling.classmaps.alignment import warp_to
+from tiling.classmaps.legend import LegendRow
+from tiling.classmaps.raster import open_classes
 
 if TYPE_CHECKING:
     from flows.change.model import Change
@@ -131,81 +148,49 @@ def short_hectares(square_metres: float) -> str:
 
 def draw_maps(result: Change, codes: Path, legend: Sequence[LegendRow], target: Path) -> None:
     """Draw both maps and what changed, side by side, with legends, scale bar, north and place."""
-    import numpy as np
-    from matplotlib.patches import Patch
-    from rasterio.enums import Resampling
-
-    from flows.change.codes import BASE
-    from flows.reports.drawing import north_arrow, pixel_ratio, place, scale_bar
-    from flows.reports.quicklook import LONGEST
-    from tiling.classmaps.alignment import warp_to
-    from tiling.classmaps.raster import open_classes
-    from tiling.io.datasets import open_dataset
-
-    with open_dataset(str(codes)) as source:
-        height, width = source.shape
-        shrink = max(1.0, max(height, width) / LONGEST)
-        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
-        code = source.read(1, out_shape=shape, resampling=Resampling.mode)
-        bounds, crs, transform = source.bounds, source.crs, source.transform
-    pictures = []
-    with open_classes(result.later.path) as grid:
-        for side in (result.earlier, result.later):
-            rows = side.rows or result.classes
-            with open_classes(side.path) as source:
-                laid = warp_to(source, grid)
-                values = laid.read(1, out_shape=shape, resampling=Resampling.nearest)
-                held = laid.read_masks(1, out_shape=shape, resampling=Resampling.nearest) > 0
-            pictures.append(_paint(values, held, rows))
-    changes = [(value, name, colour) for value, name, colour in legend if value % (BASE + 1)]
-    picture = np.full((*shape, 3), 255, np.uint8)
-    picture[code > 0] = (236, 236, 236)
-    for value, _, colour in changes:
-        picture[code == value] = rgb(colour)
-    pictures.append(picture)
-
-    ratio = pixel_ratio(crs, bounds, transform)
+    preview = read_preview(codes, LONGEST)
+    changes = [row for row in legend if row[0] % (BASE + 1)]
+    changed = paint_classes(preview.values, changes)
+    unchanged = (preview.values > 0) & ~np.isin(preview.values, [value for value, _, _ in changes])
+    changed[unchanged] = (236, 236, 236)
     panel = 4.6
-    tall = panel * height * ratio / width
-    figure = blank_figure(3 * panel + 0.3, min(10.0, max(2.0, tall)) + 2.2)
+    height = min(10.0, max(2.0, panel * preview.slenderness)) + 2.2
+    figure = blank_figure(3 * panel + 0.3, height)
     axes = figure.subplots(1, 3)
-    for axis, image, title in zip(
-        axes, pictures, (result.earlier.title, result.later.title, "Changed"), strict=True
-    ):
-        axis.imshow(
-            image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest"
-        )
+    titles = (result.earlier.title, result.later.title, "Changed")
+    images = [*_paint_sides(result, preview.shape), changed]
+    for axis, image, title in zip(axes, images, titles, strict=True):
+        show_map(axis, image, preview)
         axis.set_title(title, fontsize=9)
-        axis.set_xticks([])
-        axis.set_yticks([])
-        for edge in axis.spines.values():
-            edge.set_color("#999999")
-    scale_bar(axes[2], crs, bounds, shape)
-    north_arrow(axes[2], south_up=transform.e > 0)
-    patches = [
-        Patch(facecolor=colour, edgecolor="#777777", lw=0.5, label=name)
-        for _, name, colour in result.classes
-    ]
-    kept = {value: (name, colour) for value, name, colour in changes}
-    largest = list(result.transitions())[:SHOWN]
-    for i, j, _, metres in largest:
-        name, colour = kept[result.classes[i][0] * BASE + result.classes[j][0]]
-        label = f"{name}  {short_hectares(metres)}"
-        patches.append(Patch(facecolor=colour, edgecolor="#777777", lw=0.5, label=label))
+    scale_bar(axes[2], preview.crs, preview.bounds, preview.shape)
+    north_arrow(axes[2], south_up=preview.transform.e > 0)
+    patches = list_patches(_legend_rows(result, changes))
     figure.legend(handles=patches, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(
         f"Change from {result.earlier.title} to {result.later.title}: "
         f"{short_hectares(result.changed_m2)} of "
-        f"{short_hectares(result.compared_m2)}\n{place(crs, bounds)}",
+        f"{short_hectares(result.compared_m2)}\n{place(preview.crs, preview.bounds)}",
         fontsize=10,
     )
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
-def _paint(values: Any, held: Any, rows: Sequence[LegendRow]) -> Any:
-    import numpy as np
+def _paint_sides(result: Change, shape: tuple[int, int]) -> Iterator[Image]:
+    """Both maps on the pixels of a picture of the later one."""
+    nearest = {"out_shape": shape, "resampling": Resampling.nearest}
+    with open_classes(result.later.path) as grid:
+        for side in (result.earlier, result.later):
+            with open_classes(side.path) as source:
+                laid = warp_to(source, grid)
+                values, held = laid.read(1, **nearest), laid.read_masks(1, **nearest) > 0
+            yield paint_classes(values, side.rows or result.classes, held)
 
-    picture = np.full((*values.shape, 3), 255, np.uint8)
-    for value, _, colour in rows:
-        picture[held & (values == value)] = rgb(colour)
-    return picture
+
+def _legend_rows(result: Change, changes: Sequence[LegendRow]) -> list[tuple[str, str]]:
+    """Labels and colours of all classes and of the largest changes."""
+    known = {value: (name, colour) for value, name, colour in changes}
+    rows = [(name, colour) for _, name, colour in result.classes]
+    for i, j, _, metres in islice(result.transitions(), SHOWN):
+        name, colour = known[result.classes[i][0] * BASE + result.classes[j][0]]
+        rows.append((f"{name}  {short_hectares(metres)}", colour))
+    return rows

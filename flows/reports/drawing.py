@@ -1,12 +1,106 @@
-"""What pictures share: an empty figure, and the scale bar, north arrow and place of a map."""
+"""What pictures share: an empty figure, a raster at the size of a picture, and the scale bar, north
+arrow and place of a map."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.enums import Resampling
+
+from tiling.classmaps.legend import LegendRow, rgb
+from tiling.io.datasets import open_dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Image = npt.NDArray[np.uint8]
+"""`(y, x, 3)`."""
+
+EDGE = "#999999"
+"""Colour of the frame of a map."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """A class raster at the size of a picture, and where it lies."""
+
+    values: npt.NDArray[Any]
+    """`(y, x)`: of each pixel the class that most of its area has."""
+    size: tuple[int, int]
+    """Rows and columns of the raster itself."""
+    bounds: Any
+    crs: Any
+    transform: Any
+    """Of the raster itself."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the picture."""
+        height, width = self.values.shape
+        return height, width
+
+    @property
+    def ratio(self) -> float:
+        """How much taller than wide a pixel of the raster is on the ground."""
+        return pixel_ratio(self.crs, self.bounds, self.transform)
+
+    @property
+    def slenderness(self) -> float:
+        """How much taller than wide the raster is on the ground."""
+        return self.size[0] * self.ratio / self.size[1]
+
+    @property
+    def aspect(self) -> float:
+        """How much taller than wide a pixel of the picture is on the ground."""
+        return self.ratio * (self.shape[1] / self.size[1]) / (self.shape[0] / self.size[0])
+
+
+def read_preview(raster: Path, longest: int) -> Preview:
+    """The raster with at most so many pixels along its longer side."""
+    with open_dataset(str(raster)) as source:
+        height, width = source.height, source.width
+        shrink = max(1.0, max(height, width) / longest)
+        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
+        values = source.read(1, out_shape=shape, resampling=Resampling.mode)
+        return Preview(values, (height, width), source.bounds, source.crs, source.transform)
+
+
+def paint_classes(
+    values: npt.NDArray[Any], legend: Sequence[LegendRow], held: npt.NDArray[np.bool_] | None = None
+) -> Image:
+    """Classes `(y, x)` in their colours, all else white; only where they are `held`, if that is
+    given."""
+    picture = np.full((*values.shape, 3), 255, np.uint8)
+    for value, _, colour in legend:
+        where = values == value
+        picture[where if held is None else held & where] = rgb(colour)
+    return picture
+
+
+def show_map(axis: Any, image: Image, preview: Preview) -> None:
+    """Draw a picture of a map without ticks, its pixels as tall and wide as they are on the
+    ground."""
+    axis.imshow(image, aspect=preview.aspect, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for edge in axis.spines.values():
+        edge.set_color(EDGE)
+
+
+def list_patches(rows: Sequence[tuple[str, str]]) -> list[Any]:
+    """A patch for a legend from each label and colour."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=label)
+        for label, colour in rows
+    ]
 
 
 def blank_figure(width: float, height: float) -> Figure:

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rasterio.enums import Resampling
 
-from flows.reports.drawing import pixel_ratio
+from flows.reports.drawing import paint_classes, read_preview
 from flows.reports.quicklook import LegendRows, natural_colours
-from tiling.classmaps.legend import rgb
-from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
@@ -40,23 +37,16 @@ def draw_outlines(
     GeoPackage over it."""
     from PIL import Image, ImageDraw
 
-    with open_dataset(str(classes)) as source:
-        shrink = max(1.0, max(source.height, source.width) / LONGEST)
-        shape = max(1, round(source.height / shrink)), max(1, round(source.width / shrink))
-        labels = source.read(1, out_shape=shape, resampling=Resampling.mode)
-        bounds, transform = source.bounds, source.transform
-        ratio = pixel_ratio(source.crs, bounds, transform)
-        size = source.height, source.width
-    natural = natural_colours(scene, bounds, shape)
+    preview = read_preview(classes, LONGEST)
+    shape, size = preview.shape, preview.size
+    natural = natural_colours(scene, preview.bounds, shape)
     if natural is None:
-        palette = np.full((256, 3), 255, np.uint8)
-        for value, _, colour in legend:
-            palette[value] = rgb(colour)
-        natural = palette[labels]
+        natural = paint_classes(preview.values, legend)
     grow = max(1, LONGEST // max(shape))
-    wide, tall = shape[1] * grow, max(1, round(shape[0] * grow * min(4.0, max(0.25, ratio))))
+    ratio = min(4.0, max(0.25, preview.ratio))
+    wide, tall = shape[1] * grow, max(1, round(shape[0] * grow * ratio))
     picture = Image.fromarray(natural).resize((wide, tall), Image.Resampling.NEAREST)
-    _draw(ImageDraw.Draw(picture), package, ~transform, (wide / size[1], tall / size[0]))
+    _draw(ImageDraw.Draw(picture), package, ~preview.transform, (wide / size[1], tall / size[0]))
     picture.save(target, "PNG")
 
 

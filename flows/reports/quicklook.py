@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,24 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 
-from flows.reports.drawing import north_arrow, pixel_ratio, place, scale_bar
-from tiling.classmaps.legend import rgb
+from flows.reports.drawing import (
+    list_patches,
+    north_arrow,
+    paint_classes,
+    place,
+    read_preview,
+    scale_bar,
+    show_map,
+)
 from tiling.grid.window import Window
 from tiling.io.datasets import environment, open_dataset
 from tiling.io.remote import retry
 from tiling.io.urls import is_local
 from tiling.scene.acquisition import Band
 from tiling.scene.scene import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LONGEST = 900
 """Pixels of the longer side of each panel's image."""
@@ -53,70 +63,51 @@ def draw(
 ) -> None:
     """Write the PNG. `shares` are each class's part of the valid area, 0–1; the legend lists only
     those."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    with open_dataset(str(classes)) as source:
-        height, width = source.height, source.width
-        shrink = max(1.0, max(height, width) / LONGEST)
-        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
-        labels = source.read(1, out_shape=shape, resampling=Resampling.mode)
-        bounds, crs, transform = source.bounds, source.crs, source.transform
-    natural = natural_colours(scene, bounds, shape) if scene is not None else None
-
-    ratio = pixel_ratio(crs, bounds, transform)
-    panels = 1 if natural is None else 2
-    tall = height * ratio / width
-    panel = 5.6
-    figure = Figure(
-        figsize=(panel * panels + 0.4, min(12.0, max(2.2, panel * tall)) + 1.5),
-        dpi=130,
-        facecolor="white",
-    )
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    palette = np.full((256, 3), 255, np.uint8)
-    for value, _, colour in legend:
-        palette[value] = rgb(colour)
-    images = ([] if natural is None else [natural]) + [palette[labels]]
+    preview = read_preview(classes, LONGEST)
+    natural = natural_colours(scene, preview.bounds, preview.shape) if scene is not None else None
+    images = [*([] if natural is None else [natural]), paint_classes(preview.values, legend)]
+    figure = _plain_figure(len(images), preview.slenderness)
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
     for axis, image in zip(axes, images, strict=True):
-        axis.imshow(
-            image, aspect=ratio * (shape[1] / width) / (shape[0] / height), interpolation="nearest"
-        )
-        axis.set_xticks([])
-        axis.set_yticks([])
-        for side in axis.spines.values():
-            side.set_color("#999999")
-    last = axes[-1]
-    scale_bar(last, crs, bounds, shape)
-    north_arrow(last, south_up=transform.e > 0)
-    patches = [
-        Patch(
-            facecolor=colour,
-            edgecolor="#777777",
-            linewidth=0.5,
-            label=f"{name}  {100 * shares[value]:.1f} %",
-        )
-        for value, name, colour in legend
-        if value in shares
-    ]
-    if patches:
-        listed = figure.legend(
-            handles=patches,
-            loc="lower center",
-            ncols=min(4, len(patches)),
-            frameon=False,
-            fontsize=8,
-        )
-        for text in listed.get_texts():
-            text.set_parse_math(False)  # a class may be called "$1" without being a formula
+        show_map(axis, image, preview)
+    scale_bar(axes[-1], preview.crs, preview.bounds, preview.shape)
+    north_arrow(axes[-1], south_up=preview.transform.e > 0)
+    _draw_legend(figure, legend, shares)
     figure.suptitle(title, fontsize=11, y=0.985, parse_math=False)
-    figure.text(
-        0.5, 0.925 if panels else 0.92, place(crs, bounds), ha="center", fontsize=8, color="#555555"
-    )
+    words = place(preview.crs, preview.bounds)
+    figure.text(0.5, 0.925, words, ha="center", fontsize=8, color="#555555")
     figure.subplots_adjust(left=0.02, right=0.98, top=0.90, bottom=0.16, wspace=0.04)
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
+
+
+def _plain_figure(panels: int, slenderness: float) -> Figure:
+    """A figure for so many maps side by side, without a layout of its own."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panel = 5.6
+    height = min(12.0, max(2.2, panel * slenderness)) + 1.5
+    figure = Figure(figsize=(panel * panels + 0.4, height), dpi=130, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw_legend(figure: Figure, legend: LegendRows, shares: dict[int, float]) -> None:
+    """The classes that occur with their percent of the map, below it."""
+    patches = list_patches(
+        [
+            (f"{name}  {100 * shares[value]:.1f} %", colour)
+            for value, name, colour in legend
+            if value in shares
+        ]
+    )
+    if not patches:
+        return
+    listed = figure.legend(
+        handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, fontsize=8
+    )
+    for text in listed.get_texts():
+        text.set_parse_math(False)  # a class may be called "$1" without being a formula
 
 
 def natural_colours(
