@@ -44,19 +44,15 @@ def describe_module(name: str, *members: str) -> str:
 
 
 def describe_package(name: str) -> str:
-    """The reference of a package that loads names when they are used, each from where it stands.
-
-    Of what stands elsewhere, such as a segmenter, the docstring alone: members are for others.
-    """
+    """The reference of a package that loads names when they are used, each from where it stands."""
     homes: Mapping[str, str] = import_module(name).HOMES
-    return "\n".join(
-        _directive(
-            f"{home}.{member}",
-            {"heading": member, "toc_label": member}
-            | ({} if home.startswith(f"{name}.") else {"members": []}),
-        )
+    texts = {
+        member: _directive(f"{home}.{member}", {"heading": member, "toc_label": member})
         for member, home in homes.items()
-    )
+    }
+    functions = "\n".join(text for member, text in texts.items() if member[0].islower())
+    classes = "\n".join(text for member, text in texts.items() if member[0].isupper())
+    return f"## Functions\n\n{functions}\n## Classes\n\n{classes}"
 
 
 def _directive(name: str, options: Mapping[str, Any]) -> str:

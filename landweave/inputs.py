@@ -155,7 +155,7 @@ def open_scene(
     Raises:
         InputError: Where a header shows that no scene can come of it.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> scene = lw.open_scene("naip.tif", bands={"red": 1, "green": 2, "blue": 3, "nir": 4})
         >>> scene.bands, scene.shape

@@ -62,7 +62,7 @@ def change(
     Raises:
         InputError: Where the maps share no pixel or no class.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.change("run-2019", "run-2024", "change", min_area=5000).matrix
     """
@@ -122,7 +122,7 @@ def vectorise(
     Raises:
         InputError: Where the raster holds no classes, or the format is unknown.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.vectorise("classes.tif", "classes.gpkg", min_area=5000).features
         1204
@@ -170,7 +170,7 @@ def zones(
     Raises:
         InputError: Where zones and map share no pixel with data.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.zones("run", "parcels.gpkg", "parcels_landcover.gpkg").frame
     """

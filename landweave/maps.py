@@ -111,7 +111,7 @@ def segment(
     Raises:
         InputError: One line that names the file, the fact and the mend.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> run = lw.segment("scene.tif", "run", min_area=5000)
         >>> run.areas[["class_name", "hectares"]]
@@ -187,7 +187,7 @@ def plan(
     Raises:
         InputError: Whatever `segment` would find wrong before it begins.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.plan("scene.tif", segmenter="demo").facts["shards"]
         1

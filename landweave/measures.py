@@ -126,7 +126,7 @@ def evaluate(
     Raises:
         InputError: Where the two share no pixel, or classes are not to be matched.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.evaluate("run", "truth.tif").mean_iou
         0.857
@@ -192,7 +192,7 @@ def indices(
     Raises:
         InputError: Where an index is unknown, or the scene lacks its bands.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> float(lw.indices("scene.tif", "NDVI", "indices")["NDVI"].mean())
         0.41
@@ -224,7 +224,7 @@ def list_indices(scene: SceneLike | None = None) -> pd.DataFrame:
     Raises:
         InputError: Where no scene can come of `scene`.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.list_indices().loc["NDVI", "formula"]
         '(N - R)/(N + R)'

@@ -225,7 +225,7 @@ def open_run(folder: PathLike) -> Run:
     Raises:
         InputError: Where the folder holds no run.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> lw.open_run("run").legend.rows[0]
         (1, 'Water', '#3b7dd8')

@@ -154,7 +154,7 @@ def train(
     Raises:
         InputError: Where labels and scene do not fit, or too few are left to learn from.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> model = lw.train("scene.tif", "truth.tif", "my-forest", architecture="random-forest")
         >>> run = lw.segment("scene.tif", "my-map", segmenter=model)
@@ -194,7 +194,7 @@ def models(*places: PathLike) -> tuple[Model, ...]:
     Raises:
         InputError: Where there is no model.
 
-    Example:
+    Examples:
         >>> import landweave as lw
         >>> [model.name for model in lw.models()]
         ['demo']

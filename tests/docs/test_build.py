@@ -12,6 +12,7 @@ from docs.build import build
 from docs.commands import describe_commands
 from docs.links import find_faults
 from flows.cli import COMMANDS
+from landweave import HOMES
 from tests.conftest import Run
 
 
@@ -26,11 +27,11 @@ def test_the_site_has_a_page_for_each_file_and_the_code_it_describes(site: Path)
     pages = {page.relative_to(site).with_suffix(".md").as_posix() for page in site.rglob("*.html")}
     root = Path(__file__).resolve().parents[2]
     assert {page.relative_to(root).as_posix() for page in root.glob("docs/*.md")} <= pages
-    assert (
-        'id="segmentation.segmenter.Segmenter.footprint"'
-        in (site / "docs" / "python.html").read_text()
-    )
     assert 'id="landweave-segment"' in (site / "docs" / "commands.html").read_text()
+    contracts = (site / "docs" / "contracts.html").read_text()
+    assert 'id="segmentation.segmenter.Segmenter.footprint"' in contracts
+    reference = (site / "docs" / "python.html").read_text()
+    assert [name for name, home in HOMES.items() if f'id="{home}.{name}"' not in reference] == []
     assert not list(site.rglob("*.py"))
 
 
