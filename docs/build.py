@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from docs import commands
+from docs import commands, rooms
 from docs.links import find_faults
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +64,7 @@ FILLERS: Mapping[str, Callable[..., str]] = {
     "commands": commands.describe_commands,
     "module": describe_module,
     "package": describe_package,
+    "room": rooms.describe_room,
 }
 """What makes the text that goes where a page says `<!-- name arguments -->`."""
 

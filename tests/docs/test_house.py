@@ -1,49 +1,34 @@
-"""The page "How the house is built" says of every wing what the wing says of itself, and names
-functions that exist."""
+"""The page "How the house is built" has every wing, and names functions that exist."""
 
 from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 
+from docs.rooms import describe_room, layers_of
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
-CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
-    "importlinter"
-]["contracts"]
-LAYERS = {
-    contract["containers"][0]: [layer.split(" : ") for layer in contract["layers"]]
-    for contract in CONTRACTS
-    if contract["name"].startswith("the wings of")
-}
 STEPS = re.findall(r"\| `([\w/]+\.py)` `(\w+)` \|", PAGE)
 
 
-def describe_wing(room: str, wing: str) -> str:
-    """The row of a wing, or of a file beside wings: the first paragraph of its docstring."""
-    package, file = (ROOT / room / name for name in (f"{wing}/__init__.py", f"{wing}.py"))
-    text = (
-        ast.get_docstring(
-            ast.parse((package if package.exists() else file).read_text(encoding="utf-8"))
-        )
-        or ""
-    )
-    name = wing if package.exists() else file.name
-    return f"| `{room}/{name}` | {' '.join(text.split(chr(10) * 2)[0].split())} |"
+@pytest.mark.parametrize("room", ["tiling", "segmentation", "flows"])
+def test_a_room_shows_every_wing_and_what_it_says_of_itself(room: str) -> None:
+    text = describe_room(room)
+    wings = {file.parent.name for file in (ROOT / room).glob("*/__init__.py")}
+    described = dict(re.findall(rf"^\| `{room}/(\w+)` \| (.+) \|$", text, re.MULTILINE))
+    assert described.keys() == wings
+    drawing = text.partition("```\n")[2].partition("\n```")[0]
+    assert wings <= {wing for layer in drawing.splitlines() for wing in layer.split(" · ")}
 
 
-@pytest.mark.parametrize("room", LAYERS)
-def test_the_page_shows_the_layers_that_lint_checks_and_what_each_wing_says_of_itself(
-    room: str,
-) -> None:
-    section = PAGE.partition(f"\n## {room}\n")[2].partition("\n## ")[0]
-    layers = "\n".join(" · ".join(layer) for layer in LAYERS[room])
-    rows = "\n".join(describe_wing(room, wing) for layer in LAYERS[room] for wing in layer)
-    assert section.strip() == f"```\n{layers}\n```\n\n| | |\n|---|---|\n{rows}"
+def test_the_layers_of_tiling_begin_with_polygons_and_end_with_the_ground() -> None:
+    wings = [wing for layer in layers_of("tiling") for wing in layer]
+    assert wings[0] == "polygons"
+    assert wings.index("scene") < wings.index("io") < wings.index("grid")
 
 
 @pytest.mark.parametrize(("file", "function"), STEPS)

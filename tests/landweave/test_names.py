@@ -49,7 +49,7 @@ def test_every_function_explains_each_argument_and_gives_an_example() -> None:
         function = getattr(lw, name)
         text = inspect.getdoc(function)
         assert text
-        parts = ("Args", "Returns", "Raises", "Example")
+        parts = ("Args", "Returns", "Raises", "Examples")
         assert all(f"\n\n{part}:\n" in text for part in parts)
         arguments = text.partition("\n\nArgs:\n")[2].partition("\n\nReturns:\n")[0]
         told = [
