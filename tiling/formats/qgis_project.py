@@ -72,8 +72,7 @@ def project(
     backdrops: Sequence[Backdrop] = (),
     beside: Sequence[Beside] = (),
 ) -> str:
-    """Text of a `.qgs` that shows a class raster and, above it, the polygons made from it, if there
-    are any.
+    """Text of a `.qgs` that shows a class raster and, above it, polygons made from it, if any.
 
     Files are named relative to the project, which belongs into the raster's folder: the folder can
     be moved. The map opens on the raster's extent, which is also a bookmark, and the layout "Map"
@@ -84,91 +83,85 @@ def project(
     title = about.title
     root = ET.Element("qgis", projectname=title, version=QGIS)
     ET.SubElement(root, "title").text = title
-    licensed = [
-        about.abstract,
-        f"Licence: {about.licence}" if about.licence else "",
-    ]  # a project has no field for it
-    replace(about, abstract=". ".join(filter(None, licensed))).add_to(
-        ET.SubElement(root, "projectMetadata")
-    )
+    _with_licence(about).add_to(ET.SubElement(root, "projectMetadata"))
     _add_crs(ET.SubElement(root, "projectCrs"), crs)
-    group = ET.SubElement(
-        ET.SubElement(root, "layer-tree-group"),
-        "layer-tree-group",
-        name=title,
-        checked="Qt::Checked",
-        expanded="1",
-    )
-    canvas = ET.SubElement(root, "mapcanvas", name="theMapCanvas")
-    _add_extent(canvas, sides)
-    _add_crs(ET.SubElement(canvas, "destinationsrs"), crs)
+    group = ET.SubElement(ET.SubElement(root, "layer-tree-group"), "layer-tree-group", name=title)
+    group.attrib |= {"checked": "Qt::Checked", "expanded": "1"}
+    _add_canvas(ET.SubElement(root, "mapcanvas", name="theMapCanvas"), sides, crs)
     layers = ET.SubElement(root, "projectlayers")
     if vector is not None:
-        path, layer = vector
-        source_name = f"./{path.name}|layername={layer.name}"
-        drawn = _add_layer(
-            layers, group, "vector", POLYGONS, "Polygons", source_name, "ogr", crs, shown=True
-        )
-        drawn.set("geometry", "Polygon")
-        add_vector_style(drawn, legend, **speech(layer))
-        layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
-    drawn = _add_layer(
-        layers,
-        group,
-        "raster",
-        RASTER,
-        "Raster",
-        f"./{raster.name}",
-        "gdal",
-        crs,
-        shown=vector is None,
-    )
+        _add_polygons(layers, group, *vector, legend, crs)
+    name, shown = f"./{raster.name}", vector is None
+    drawn = _add_layer(layers, group, "raster", RASTER, "Raster", name, "gdal", crs, shown=shown)
     add_raster_style(drawn, legend)
     about.add_to(ET.SubElement(drawn, "resourceMetadata"))
     for number, other in enumerate(beside):
-        with open_dataset(str(other.path)) as source:
-            system = CRS.from_wkt(source.crs.to_wkt())
-        place = Path(os.path.relpath(other.path, raster.parent)).as_posix()
         key = f"{RASTER}_beside_{number}"
-        drawn = _add_layer(
-            layers, group, "raster", key, other.name, place, "gdal", system, shown=False
-        )
+        drawn = _add_raster(layers, group, key, other.name, other.path, raster)
         if other.bands:
             add_natural_style(drawn, other.bands, spans_of(other))
         else:
             add_ramp_style(drawn, SURE, 0, 100)
     for number, below in enumerate(backdrops):
-        with open_dataset(str(below.path)) as source:
-            system = CRS.from_wkt(source.crs.to_wkt())
-        place = Path(os.path.relpath(below.path, raster.parent)).as_posix()
         key = f"{RASTER}_below_{number}"
-        add_raster_style(
-            _add_layer(
-                layers, group, "raster", key, below.name, place, "gdal", system, shown=False
-            ),
-            below.legend,
-        )
-    properties = ET.SubElement(root, "properties")
-    # Without this the project has no CRS, whatever stands in projectCrs.
-    enabled = ET.SubElement(
-        ET.SubElement(properties, "SpatialRefSys"), "ProjectionsEnabled", type="int"
-    )
-    enabled.text = "1"
-    ET.SubElement(ET.SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
-    if (globe := crs.ellipsoid) is not None and abs(globe.semi_major_metre - EARTH) < 1000:
-        # on it QGIS measures, also the bar of the layout; without one it measures in the units of
-        # the grid
-        ET.SubElement(
-            ET.SubElement(properties, "Measure"), "Ellipsoid", type="QString"
-        ).text = "EPSG:7030"
+        drawn = _add_raster(layers, group, key, below.name, below.path, raster)
+        add_raster_style(drawn, below.legend)
+    _add_properties(ET.SubElement(root, "properties"), crs)
     _add_bookmark(ET.SubElement(root, "Bookmarks"), title, sides, crs)
     top = (POLYGONS, "Polygons") if vector is not None else (RASTER, "Raster")
     add_layout(ET.SubElement(root, "Layouts"), title, about.credits, sides, crs, [top])
-    view = ET.SubElement(
-        ET.SubElement(root, "ProjectViewSettings"), "DefaultViewExtent", _attributes(sides)
-    )
-    _add_crs(view, crs)
+    view = ET.SubElement(root, "ProjectViewSettings")
+    _add_crs(ET.SubElement(view, "DefaultViewExtent", _attributes(sides)), crs)
     return document(root)
+
+
+def _add_canvas(canvas: ET.Element, sides: tuple[float, float, float, float], crs: CRS) -> None:
+    _add_extent(canvas, sides)
+    _add_crs(ET.SubElement(canvas, "destinationsrs"), crs)
+
+
+def _with_licence(about: About) -> About:
+    """What a project says of itself: its licence in the abstract, since it has no field for one."""
+    licence = f"Licence: {about.licence}" if about.licence else ""
+    return replace(about, abstract=". ".join(filter(None, [about.abstract, licence])))
+
+
+def _add_polygons(
+    layers: ET.Element,
+    group: ET.Element,
+    path: Path,
+    layer: Layer,
+    legend: Sequence[LegendRow],
+    crs: CRS,
+) -> None:
+    source = f"./{path.name}|layername={layer.name}"
+    drawn = _add_layer(
+        layers, group, "vector", POLYGONS, "Polygons", source, "ogr", crs, shown=True
+    )
+    drawn.set("geometry", "Polygon")
+    add_vector_style(drawn, legend, **speech(layer))
+    layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
+
+
+def _add_raster(
+    layers: ET.Element, group: ET.Element, key: str, name: str, path: Path, raster: Path
+) -> ET.Element:
+    """A further raster, unchecked, by its way from the folder of the project's own."""
+    with open_dataset(str(path)) as source:
+        crs = CRS.from_wkt(source.crs.to_wkt())
+    place = Path(os.path.relpath(path, raster.parent)).as_posix()
+    return _add_layer(layers, group, "raster", key, name, place, "gdal", crs, shown=False)
+
+
+def _add_properties(properties: ET.Element, crs: CRS) -> None:
+    # Without this the project has no CRS, whatever stands in projectCrs.
+    projected = ET.SubElement(properties, "SpatialRefSys")
+    ET.SubElement(projected, "ProjectionsEnabled", type="int").text = "1"
+    ET.SubElement(ET.SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
+    if (globe := crs.ellipsoid) is not None and abs(globe.semi_major_metre - EARTH) < 1000:
+        # QGIS measures on it, also the bar of the layout; without one, in the units of the grid.
+        measure = ET.SubElement(properties, "Measure")
+        ET.SubElement(measure, "Ellipsoid", type="QString").text = "EPSG:7030"
 
 
 def spans_of(image: Beside) -> list[tuple[float, float]]:

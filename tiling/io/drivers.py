@@ -131,66 +131,14 @@ def _check_vrt(file: Path, reach: AccessPolicy, depth: int) -> None:
 @lru_cache(maxsize=64)
 def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ...]:
     """What a VRT names, and whether the names are relative to it; `InputError` where it is not only
-    a view.
-
-    GDAL's parser does not tell elements from attributes, nor upper from lower case; so neither does
-    this one.
-    """
-    parser = expat.ParserCreate(
-        "UTF-8"
-    )  # GDAL reads bytes; another encoding would show us another document
-    open_elements: list[tuple[str, dict[str, str], list[str]]] = []
-    found: list[tuple[str, bool]] = []
-
-    def refuse(what: str) -> None:
-        raise InputError(
-            f"{file} is a VRT with {what}; only plain views of rasters are read: gdal_translate "
-            "it to a TIFF"
-        )
-
-    def doctype(*_: object) -> None:
-        refuse("a document type")
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        lower = {key.lower(): value for key, value in attributes.items()}
-        open_elements.append((name.lower(), lower, []))
-        for key in lower.keys() & set(_NAMES_A_FILE):
-            found.append((lower[key], False))
-            found.append((lower[key], True))
-        if lower.get("subclass", "").lower() not in _VRT_KINDS:
-            refuse(f"a {lower['subclass'][:40]}")
-        if name.lower() == "subclass":
-            refuse("a kind that is said in an element")
-        if "pixelfunctioncode" in (name.lower(), *lower) or "pixelfunctionlanguage" in lower:
-            refuse("a program in it")
-
-    def end(name: str) -> None:
-        element, attributes, pieces = open_elements.pop()
-        text = "".join(pieces).strip()
-        if element == "pixelfunctionlanguage" and text.lower() != "c":
-            refuse("a program in it")
-        names = element in _NAMES_A_FILE or attributes.get(
-            "key", attributes.get("name", "")
-        ).lower() in (_KEYS_THAT_NAME_A_FILE)
-        if names and text:
-            # Said by an attribute or an element; where it is not said plainly, both readings must
-            # hold.
-            plain = attributes.get("relativetovrt")
-            found.extend(
-                (text, relative)
-                for relative in ((plain == "1",) if plain in ("0", "1") else (False, True))
-            )
-
-    def data(text: str) -> None:
-        if open_elements:
-            open_elements[-1][2].append(text)
-
-    parser.StartDoctypeDeclHandler = doctype
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = (
-        start,
-        end,
-        data,
-    )
+    a view."""
+    view = _View(file)
+    # GDAL reads bytes; another encoding would show us another document.
+    parser = expat.ParserCreate("UTF-8")
+    parser.StartDoctypeDeclHandler = view.doctype
+    parser.StartElementHandler = view.start
+    parser.EndElementHandler = view.end
+    parser.CharacterDataHandler = view.data
     try:
         with file.open("rb") as stream:
             parser.ParseFile(stream)
@@ -198,4 +146,54 @@ def _sources(file: Path, mtime_ns: int, size: int) -> tuple[tuple[str, bool], ..
         raise InputError(
             f"{file} is a VRT that is not well-formed XML ({error}); write it again"
         ) from error
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(view.names))
+
+
+class _View:
+    """What a parser hears of a VRT: the files that it names, and a refusal of all but plain views.
+
+    GDAL's parser does not tell elements from attributes, nor upper from lower case; so neither does
+    this one.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.names: list[tuple[str, bool]] = []
+        self._file = file
+        self._open: list[tuple[str, dict[str, str], list[str]]] = []
+
+    def doctype(self, *_: object) -> None:
+        self._refuse("a document type")
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        lower = {key.lower(): value for key, value in attributes.items()}
+        self._open.append((name.lower(), lower, []))
+        for key in lower.keys() & set(_NAMES_A_FILE):
+            self.names += [(lower[key], False), (lower[key], True)]
+        if lower.get("subclass", "").lower() not in _VRT_KINDS:
+            self._refuse(f"a {lower['subclass'][:40]}")
+        if name.lower() == "subclass":
+            self._refuse("a kind that is said in an element")
+        if "pixelfunctioncode" in (name.lower(), *lower) or "pixelfunctionlanguage" in lower:
+            self._refuse("a program in it")
+
+    def end(self, _: str) -> None:
+        element, attributes, pieces = self._open.pop()
+        text = "".join(pieces).strip()
+        if element == "pixelfunctionlanguage" and text.lower() != "c":
+            self._refuse("a program in it")
+        key = attributes.get("key", attributes.get("name", "")).lower()
+        if text and (element in _NAMES_A_FILE or key in _KEYS_THAT_NAME_A_FILE):
+            # Where an attribute or an element does not say plainly, both readings must hold.
+            plain = attributes.get("relativetovrt")
+            readings = (plain == "1",) if plain in ("0", "1") else (False, True)
+            self.names += [(text, relative) for relative in readings]
+
+    def data(self, text: str) -> None:
+        if self._open:
+            self._open[-1][2].append(text)
+
+    def _refuse(self, what: str) -> None:
+        raise InputError(
+            f"{self._file} is a VRT with {what}; only plain views of rasters are read: "
+            "gdal_translate it to a TIFF"
+        )

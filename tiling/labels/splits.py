@@ -9,7 +9,7 @@ doi:10.1038/s41467-020-18321-y).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from math import sqrt
 from pathlib import Path
@@ -137,11 +137,41 @@ def split_labels(
     and test, or empty: shapes where there are few, blocks else. A raster without validation gets
     its validation from blocks of its training part.
     """
+    given = _given_raster(labels, how, values)
+    drawn = [Split(one, 0, given=given, values=dict(values or GIVEN)) for one in labels]
+    if given and VALIDATION in _parts_given(drawn[0]):
+        return Splitting(tuple(drawn), f"given by {Path(given).name}", ())
+    kind = cast(How, how) if how and not given else _kind(labels, given)
+    drawn, counts, words, buffer = _units(drawn, kind, buffer)
+    held_out = stratify(counts, share, seed)
+    scenes = tuple(
+        replace(
+            one,
+            held=frozenset(unit for scene, unit in held_out if scene == number),
+            buffer=buffer,
+            given=given,
+        )
+        for number, one in enumerate(drawn)
+    )
+    how_drawn = f"{len(held_out)} of {len(counts)} {words} validate"
+    how_drawn += f", {buffer} px around them left out"
+    if given:
+        how_drawn = f"given by {Path(given).name}; in its training part {how_drawn}"
+    return Splitting(
+        scenes,
+        how_drawn,
+        _notes_on(labels, counts, held_out, words),
+    )
+
+
+def _given_raster(labels: Sequence[Labels], how: str, values: Mapping[str, int] | None) -> str:
+    """The raster that parts the labels; empty where units are drawn. `InputError` for what is
+    neither."""
     if how == "random":
         raise InputError(
             "--split random is refused: neighbouring pixels are nearly the same, so pixels drawn "
-            "at random judge "
-            "a model by what it has seen; use blocks, shapes, scenes or a split raster"
+            "at random judge a model by what it has seen; use blocks, shapes, scenes or a split "
+            "raster"
         )
     given = how if how and how not in ("blocks", "shapes", "scenes") else ""
     if given and not is_there(given):
@@ -152,60 +182,46 @@ def split_labels(
             "scenes"
         )
     if values and not given:
-        said = ",".join(f"{part}={value}" for part, value in values.items())
+        pairs = ",".join(f"{part}={value}" for part, value in values.items())
         raise InputError(
-            f"--split-values {said}: there is no split raster whose values these are; give one "
+            f"--split-values {pairs}: there is no split raster whose values these are; give one "
             "with --split"
         )
     if odd := sorted(set(values or ()) - set(PARTS)):
         raise InputError(
             f"--split-values {odd[0]}=…: there is no such part; there are {', '.join(PARTS)}"
         )
-    drawn = [Split(one, 0, given=given, values=dict(values or GIVEN)) for one in labels]
-    known = _part_values(drawn[0]) if given else {TRAIN}
-    if given and TRAIN not in known:
-        if not _reaches(drawn[0]):
-            raise InputError(
-                f"--split {given} lies outside the scene, or is no data there; give one of the "
-                "same place"
-            )
+    return given
+
+
+def _parts_given(split: Split) -> set[int]:
+    """The parts that a split raster marks on labels; `InputError` where nothing is left to train
+    on."""
+    parts = _part_values(split)
+    if TRAIN in parts:
+        return parts
+    if not _reaches(split):
         raise InputError(
-            f"--split {given} marks no labelled pixel for training; say what its values mean, "
-            "for example --split-values train=1,test=2"
+            f"--split {split.given} lies outside the scene, or is no data there; give one of the "
+            "same place"
         )
-    if VALIDATION in known:
-        return Splitting(tuple(drawn), f"given by {Path(given).name}", ())
-    kind = cast(How, how) if how and not given else _kind(labels, given)
-    drawn, counts, words, buffer = _units(drawn, kind, buffer)
-    held = stratify(counts, share, seed)
-    if not held:
-        why = "there is but one unit" if len(counts) < 2 else "no class is in two units"
-        notes: tuple[str, ...] = (
-            f"nothing validates: {why} to split ({words}); give more labels or --split",
-        )
-    else:
-        alone = _alone(counts, held)
-        rows = {value: name for one in labels for value, name, _ in one.rows}
-        notes = tuple(
-            f"{rows.get(value, value)} is in one part of the split only: too few {words}"
-            for value in alone
-        )
-    scenes = tuple(
-        Split(
-            one.labels,
-            one.block,
-            frozenset(unit for scene, unit in held if scene == number),
-            buffer,
-            given,
-            one.values,
-        )
-        for number, one in enumerate(drawn)
+    raise InputError(
+        f"--split {split.given} marks no labelled pixel for training; say what its values mean, "
+        "for example --split-values train=1,test=2"
     )
-    said = f"{len(held)} of {len(counts)} {words} validate, {buffer} px around them left out"
-    return Splitting(
-        scenes,
-        f"given by {Path(given).name}; in its training part {said}" if given else said,
-        notes,
+
+
+def _notes_on(
+    labels: Sequence[Labels], counts: Counts, held_out: frozenset[Unit], words: str
+) -> tuple[str, ...]:
+    """What a person should know of units drawn to validate."""
+    if not held_out:
+        why = "there is but one unit" if len(counts) < 2 else "no class is in two units"
+        return (f"nothing validates: {why} to split ({words}); give more labels or --split",)
+    names = {value: name for one in labels for value, name, _ in one.rows}
+    return tuple(
+        f"{names.get(value, value)} is in one part of the split only: too few {words}"
+        for value in _alone(counts, held_out)
     )
 
 

@@ -10,18 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from tiling.polygons.lines import Floats, Indices, Mask, cross
 from tiling.polygons.outlines import Rings
-from tiling.polygons.simplify import (
-    ORIGINAL,
-    Arcs,
-    Floats,
-    Indices,
-    Keys,
-    Levels,
-    Mask,
-    Outlines,
-    cross,
-)
+from tiling.polygons.simplify import ORIGINAL, Arcs, Keys, Levels, Outlines
 from tiling.polygons.wkb import on_the_map
 
 PIXELS = Affine.identity()

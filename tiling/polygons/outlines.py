@@ -104,31 +104,26 @@ def find_vertices(
     height, width = window.shape
     across, down = around[:, 1:] != around[:, :-1], around[1:] != around[:-1]
     north, east, south, west = across[:-1], down[:, 1:], across[1:], down[:, :-1]
-    at = np.flatnonzero(
-        (north ^ south) | (east ^ west) | (north & east)
-    )  # all but blank points and straight lines
+    # all but blank points and straight lines
+    at = np.flatnonzero((north ^ south) | (east ^ west) | (north & east))
     line = at // (width + 1)
     row, col = line.astype(np.int32), (at - line * (width + 1)).astype(np.int32)
     corner, flat = at + line, around.ravel()
     quadrant = [flat[corner + step] for step in (1, width + 3, width + 2, 0)]
     arm = [quadrant[k] != quadrant[k - 1] for k in range(4)]
     inside = [region != OUTSIDE for region in quadrant]
-    arms = (
-        arm[0] + 2 * arm[1].view(np.uint8) + 4 * arm[2].view(np.uint8) + 8 * arm[3].view(np.uint8)
-    )
-    node: npt.NDArray[np.bool_] = (_COUNT[arms] > 2) | ~(
-        inside[0] & inside[1] & inside[2] & inside[3]
-    )
+    bits = [arm[k].view(np.uint8) for k in range(4)]
+    arms = bits[0] + 2 * bits[1] + 4 * bits[2] + 8 * bits[3]
+    surrounded = inside[0] & inside[1] & inside[2] & inside[3]
+    node: npt.NDArray[np.bool_] = (_COUNT[arms] > 2) | ~surrounded
 
-    here = np.empty((at.size, 4), bool)
-    others = np.zeros(at.size, bool)
-    for place, length, is_last in ((row, height, last[0]), (col, width, last[1])):
-        others |= (place == length) & (not is_last)
-    for k in range(4):
-        here[:, k] = arm[k] & inside[k]
-        if shared is not None:
-            here[:, k] &= ~(others & shared[quadrant[k]])
-    end = np.flatnonzero(here)  # 4 × point + arm
+    comes_in = np.stack([arm[k] & inside[k] for k in range(4)], axis=1)
+    if shared is not None:
+        # Those of the next window, where the region is there too.
+        beyond = (row == height) & (not last[0]) | (col == width) & (not last[1])
+        for k in range(4):
+            comes_in[:, k] &= ~(beyond & shared[quadrant[k]])
+    end = np.flatnonzero(comes_in)  # 4 × point + arm
     point, comes = (end >> 2).astype(np.int32), (end & 3).astype(np.uint8)
     regions = np.stack(quadrant, axis=1).ravel()
     region, leaves = regions[end], _NEXT[arms[point] << 2 | comes]

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from tiling.io.spill import Map, load_arrays, save_arrays, write_batch
 from tiling.polygons.attributes import Features, batch_of
 from tiling.polygons.faces import failing
+from tiling.polygons.lines import Mask
 from tiling.polygons.measures import ClassRaster
 from tiling.polygons.outlines import ragged_index
-from tiling.polygons.simplify import Keys, Mask, arcs_of, simplify_arcs
+from tiling.polygons.simplify import Keys, arcs_of, simplify_arcs
 from tiling.regions.components import distinct
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,29 +72,10 @@ def band_files(folder: Path) -> BandFiles:
     bands = [(name, file) for name, file in named if name]
     if inside:
         bands = _finest(bands)
-    notes = []
-    if len(bands) > 1 and (pans := [file for name, file in bands if name == "pan"]):
+    pans = [file for name, file in bands if name == "pan"] if len(bands) > 1 else []
+    if pans:
         bands = [(name, file) for name, file in bands if name != "pan"]
-        notes.append(
-            f"{pans[0].name}, panchromatic, is left out: the map has the pixels of the coloured "
-            "bands"
-        )
-    strange = [
-        file.name for name, file in named if name is None and not _BY_PRODUCTS.search(file.stem)
-    ]
-    if strange:
-        more = f" and {len(strange) - _LISTED} more" if len(strange) > _LISTED else ""
-        notes.append(
-            f"no name tells which band {', '.join(strange[:_LISTED])}{more} may be, and the scene "
-            "goes without; "
-            f"to have it, give the files by name: swir16={folder / strange[0]}"
-        )
-    beside = folder.with_name("R20m")
-    if folder.name == "R10m" and beside.is_dir():
-        notes.append(
-            f"shortwave infrared and the scene classification lie in {beside}; give the .SAFE "
-            "folder for all"
-        )
+    unnamed = [file for name, file in named if name is None]
     masks = [(file, kind) for file in files if (kind := mask_kind_in(file.stem))]
     if inside:
         masks = sorted(masks, key=lambda pair: _metres(pair[0]))[:1]
@@ -102,8 +83,30 @@ def band_files(folder: Path) -> BandFiles:
         tuple((name, str(file)) for name, file in bands),
         (str(masks[0][0]), masks[0][1]) if len(masks) == 1 else None,
         _landsat_reflectance(folder, [file for _, file in bands]),
-        tuple(notes),
+        tuple(_notes_on(folder, pans, unnamed)),
     )
+
+
+def _notes_on(folder: Path, pans: Sequence[Path], unnamed: Sequence[Path]) -> Iterator[str]:
+    """What a scene goes without, and how to have it."""
+    if pans:
+        yield (
+            f"{pans[0].name}, panchromatic, is left out: the map has the pixels of the coloured "
+            "bands"
+        )
+    strange = [file.name for file in unnamed if not _BY_PRODUCTS.search(file.stem)]
+    if strange:
+        more = f" and {len(strange) - _LISTED} more" if len(strange) > _LISTED else ""
+        yield (
+            f"no name tells which band {', '.join(strange[:_LISTED])}{more} may be, and the scene "
+            f"goes without; to have it, give the files by name: swir16={folder / strange[0]}"
+        )
+    beside = folder.with_name("R20m")
+    if folder.name == "R10m" and beside.is_dir():
+        yield (
+            f"shortwave infrared and the scene classification lie in {beside}; give the .SAFE "
+            "folder for all"
+        )
 
 
 def sensor_of_files(stems: Iterable[str]) -> str | None:

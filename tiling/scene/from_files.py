@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from tiling.errors import InputError
 from tiling.grid.geobox import check_overlap, finest
 from tiling.io.access import is_there
-from tiling.scene.acquisition import Mask, band_on, mask_on
+from tiling.scene.acquisition import Band, Mask, band_on, mask_on
 from tiling.scene.band_names import (
     COMMON_NAMES,
     LETTERS,
@@ -52,11 +52,10 @@ def open_scene(
     """The scene that files, and what a person says of them, amount to; reads headers only.
 
     `sources` is one raster of any number of bands; or single-band files, as paths whose names tell
-    the band or as
-    `"blue=PATH"`; or one folder of such files. Beside any of these may stand further rasters under
-    names of their own: the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on the grid of
-    the smallest pixels. `bands` numbers the bands of a raster from 1 and leaves out its rest.
-    `nodata`, `scale` and `offset` hold for every band, before what the files declare. `mask` is
+    the band or as `"blue=PATH"`; or one folder of such files. Beside any of these may stand further
+    rasters under names of their own: the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on
+    the grid of the smallest pixels. `bands` numbers the bands of a raster from 1 and leaves out its
+    rest. `nodata`, `scale` and `offset` hold for every band, before what the files declare. `mask` is
     `"band=N"` of the one raster, or the path of another: a pixel is not valid where it holds one of
     `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one, the one
     raster of the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides clouds;
@@ -76,32 +75,42 @@ def open_scene(
     grid = finest([file.geobox for file in files])
     for file in files:
         check_overlap(file.path, file.geobox, grid)
-    alphas = {
-        file.place: alpha_band(file, [index for _, owner, index in chosen if owner is file])
-        for file in files
-    }
-    described = []
-    for name, file, index in chosen:
-        calibration, empty = (scale, offset), nodata
-        if file.path in folder.reflectance and calibration == (None, None):
-            calibration = folder.reflectance[file.path]
-            empty = 0 if nodata is None and file.nodata[index - 1] is None else nodata
-        described.append(band_on(grid, name, file, index, alphas[file.place], empty, *calibration))
-    if mask and mask != "none":
-        hidden = _mask(mask, tuple(mask_values), tuple(mask_bits), files, grid)
-    elif clouds:
-        given = MaskRule(tuple(mask_values), tuple(mask_bits))
-        hidden = mask_on(grid, clouds[0], clouds[1], *(given if any(given) else MASKS[clouds[2]]))
-    else:
-        hidden = None
+    rule = MaskRule(tuple(mask_values), tuple(mask_bits))
+    hidden = _mask(mask, *rule, files, grid) if mask and mask != "none" else None
+    if clouds:
+        hidden = mask_on(grid, clouds[0], clouds[1], *(rule if any(rule) else MASKS[clouds[2]]))
+    first = sources[0].rpartition("=")[2] if named[0][0] or named[0][1] else sources[0]
     return Scene(
-        name=stem_of(sources[0].rpartition("=")[2] if named[0][0] or named[0][1] else sources[0]),
-        bands=tuple(described),
+        name=stem_of(first),
+        bands=_describe_bands(grid, chosen, folder.reflectance, nodata, (scale, offset)),
         geobox=grid,
         mask=hidden,
         date=_date(date, files[0].stem),
         notes=tuple(notes),
     )
+
+
+def _describe_bands(
+    grid: GeoBox,
+    chosen: Sequence[tuple[str, Header, int]],
+    reflectance: Mapping[str, tuple[float, float]],
+    nodata: float | None,
+    calibration: tuple[float | None, float | None],
+) -> tuple[Band, ...]:
+    """The bands of a scene: what a person says of them goes before what their folder tells."""
+    files = {file.place: file for _, file, _ in chosen}
+    alphas = {
+        place: alpha_band(file, [index for _, owner, index in chosen if owner is file])
+        for place, file in files.items()
+    }
+    bands = []
+    for name, file, index in chosen:
+        scale_offset, empty = calibration, nodata
+        if file.path in reflectance and calibration == (None, None):
+            scale_offset = reflectance[file.path]
+            empty = 0 if nodata is None and file.nodata[index - 1] is None else nodata
+        bands.append(band_on(grid, name, file, index, alphas[file.place], empty, *scale_offset))
+    return tuple(bands)
 
 
 def _clouds(
