@@ -55,11 +55,12 @@ def open_scene(
     the band or as `"blue=PATH"`; or one folder of such files. Beside any of these may stand further
     rasters under names of their own: the bands of `"leaf_on=PATH"` are `leaf_on.red` and so on, on
     the grid of the smallest pixels. `bands` numbers the bands of a raster from 1 and leaves out its
-    rest. `nodata`, `scale` and `offset` hold for every band, before what the files declare. `mask` is
-    `"band=N"` of the one raster, or the path of another: a pixel is not valid where it holds one of
-    `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one, the one
-    raster of the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides clouds;
-    `"none"` lets nothing be hidden.
+    rest. `nodata`, `scale` and `offset` hold for every band, before what the files declare.
+
+    `mask` is `"band=N"` of the one raster, or the path of another: a pixel is not valid where it
+    holds one of `mask_values` or has one of `mask_bits` set (default: anything but 0). Without one,
+    the one raster of the folder or band of the file that is called SCL, QA_PIXEL or Fmask hides
+    clouds; `"none"` lets nothing be hidden.
 
     Raises `InputError` for everything a header can show to be wrong.
     """

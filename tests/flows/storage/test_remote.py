@@ -357,9 +357,9 @@ def test_a_claim_made_between_look_and_write_is_not_taken(
     place = Remote(f"s3://{BUCKET}/raced")
     first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(2))
     first.acquire()
-    seen, look = [None], second._found
+    seen, look = [None], second._read
     monkeypatch.setattr(
-        second, "_found", lambda: seen.pop() if seen else look()
+        second, "_read", lambda: seen.pop() if seen else look()
     )  # the other one's is not there yet
     with pytest.raises(InputError, match="in use by process 0"):
         second.acquire()
@@ -374,10 +374,10 @@ def test_of_two_that_take_over_a_lapsed_claim_one_gets_it(
     place = Remote(f"s3://{BUCKET}/lapsed-twice")
     dead, first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(3))
     dead.acquire()
-    seen, look = [dead._found()], second._found  # both looked before either wrote
+    seen, look = [dead._read()], second._read  # both looked before either wrote
     monkeypatch.setattr(claim_module, "LAPSE", -1.0)
     first.acquire()
-    monkeypatch.setattr(second, "_found", lambda: seen.pop() if seen else look())
+    monkeypatch.setattr(second, "_read", lambda: seen.pop() if seen else look())
     with pytest.raises(InputError, match="in use by process 1"):
         second.acquire()
     first.renew()

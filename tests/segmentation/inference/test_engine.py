@@ -279,7 +279,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.fixture
-def unresolved(bundle: Bundle) -> Iterator[Network]:
+def undecided(bundle: Bundle) -> Iterator[Network]:
     yield Network(bundle=str(bundle.folder), runtime="auto")
     runtimes._load_engine.cache_clear()  # what the tests made of the runtimes
 
