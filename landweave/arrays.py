@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
 from math import nan
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,6 @@ UNIT = 1024
 """Pixels along each side of what is computed at once, at least: small chunks are taken together."""
 _UNEVEN = 0.1
 """Part of a pixel by which coordinates may lie beside their grid; float32 degrees do."""
-
-
-def is_array(scene: object) -> TypeGuard[xr.DataArray | xr.Dataset]:
-    """Whether a scene is one of xarray's."""
-    return isinstance(scene, xr.DataArray | xr.Dataset)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from landweave.inputs import (
     unify_errors,
 )
 from landweave.results import Change, Layer
+from tiling.errors import InputError
 
 if TYPE_CHECKING:
     from tiling.regions.rule import Rule
@@ -74,7 +75,7 @@ def change(
         "classes": classes, "hidden": hidden, "nodata": nodata, "min_area": min_area,
         "min_confidence": min_confidence, "simplify": simplify, "fresh": fresh,
     }  # fmt: skip
-    folders = {"earlier": os.fspath(earlier), "later": os.fspath(later)}
+    folders = {"earlier": local(earlier), "later": local(later)}
     request = validate(ChangeRequest, **folders, out=Path(out), **drop_none(settings))
     with pool_of(workers, work_pieces(request), 2**30) as pool:
         return Change(request.out, compare(request, pool, progress or silent))
@@ -130,7 +131,7 @@ def vectorise(
     from flows.products.vectorise import check_raster, work_pieces
     from flows.products.vectorise import vectorise as write
 
-    path, target = Path(raster_of(raster)), Path(out)
+    path, target = Path(raster_of(local(raster))), Path(out)
     settings = {
         "nodata": nodata, "connectivity": connectivity, "min_area": min_area,
         "min_area_rule": min_area_rule, "smooth": smooth, "max_vertices": max_vertices,
@@ -177,6 +178,14 @@ def zones(
     from flows.products.zones import zones as write
 
     written = write(
-        Path(raster_of(raster)), Path(zones), Path(out), progress or silent, nodata=nodata
+        Path(raster_of(local(raster))), Path(zones), Path(out), progress or silent, nodata=nodata
     )
     return Layer(written.layer, len(written.rows))
+
+
+def local(place: PathLike) -> str:
+    """The path of what is read on this machine alone; `InputError` where it is elsewhere."""
+    path = os.fspath(place)
+    if "://" in path:
+        raise InputError(f"{path} is on an object store, and this is read from a disk; fetch it")
+    return path

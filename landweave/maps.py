@@ -215,8 +215,7 @@ def source_in(
     progress: Progress,
 ) -> Source:
     """The source of a scene; an array is written below the folder of its run."""
-    from landweave.arrays import is_array
-    from landweave.rasters import write_array
+    from landweave.rasters import is_array, write_array
 
     if not is_array(scene):
         return source_of(scene, **settings)

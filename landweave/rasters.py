@@ -12,11 +12,12 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
+import xarray as xr
 from odc.geo.xr import wrap_xr
 
 from flows.compute.progress import Progress, report_items, silent
@@ -39,7 +40,6 @@ from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import xarray as xr
 
 CHUNK = 2048
 """Pixels along each side of a chunk in which a raster is opened."""
@@ -107,6 +107,11 @@ def read_layer(place: Path | Remote) -> gpd.GeoDataFrame:
     return gpd.read_file(place, layer=0)  # another one may hold styles
 
 
+def is_array(scene: object) -> TypeGuard[xr.DataArray | xr.Dataset]:
+    """Whether a scene is one of xarray's."""
+    return isinstance(scene, xr.DataArray | xr.Dataset)
+
+
 class Stored(NamedTuple):
     """An array as files, and what they cannot say themselves."""
 
@@ -148,8 +153,12 @@ def write_array(
 
 
 def name_of(array: xr.DataArray | xr.Dataset) -> str:
-    """What the scene is called: as the file the array was read from, or as the array is."""
-    source = array.encoding.get("source") or given_name(array) or "array"
+    """What the scene is called: as the file the array was read from, or as the array is.
+
+    Of arrays that were stacked in time xarray tells the file of the first, whichever is chosen.
+    """
+    file = None if "time" in array.coords else array.encoding.get("source")
+    source = file or given_name(array) or "array"
     return re.sub(r"[^\w.-]+", "_", Path(str(source)).stem).strip("._") or "array"
 
 

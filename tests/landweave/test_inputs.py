@@ -12,6 +12,7 @@ import landweave as lw
 import segmentation.errors
 from landweave.inputs import paths_of, place_at, raster_of, segmenter_of, unify_errors
 from tests.landweave.conftest import Demo
+from tests.stac import asset, catalogue, item
 
 
 def test_a_scene_says_what_it_is(demo: Demo) -> None:
@@ -43,6 +44,23 @@ def test_the_raster_of_a_run_is_its_classes(tmp_path: Path) -> None:
     assert raster_of(tmp_path / "map.tif") == str(tmp_path / "map.tif")
     assert raster_of("s3://bucket/run") == "s3://bucket/run/classes.tif"
     assert raster_of("s3://bucket/map.tif") == "s3://bucket/map.tif"
+
+
+def test_what_is_read_from_a_disk_is_said_not_to_be_there() -> None:
+    with pytest.raises(lw.InputError, match="s3://bucket/run is on an object store"):
+        lw.vectorise("s3://bucket/run", "out.gpkg")
+
+
+def test_a_scene_is_looked_for(demo: Demo, tmp_path: Path) -> None:
+    bands = ("blue", "green", "red", "nir", "swir16", "swir22")
+    here = item("one", {"data": asset(demo.scene, bands, scale=1e-4, offset=0, nodata=0)})
+    search = {"catalogue": catalogue(tmp_path, [here]), "when": "2024-05"}
+    scene = lw.open_scene(search=search)
+    assert (scene.bands, str(scene.date)) == (bands, "2024-05-03")
+    run = lw.segment(scene, tmp_path / "run", workers=0)
+    assert (run.classes.values == demo.run.classes.values).all()
+    with pytest.raises(lw.InputError, match="and a search: give a scene, or what to look for"):
+        lw.open_scene(demo.scene, search=search)
 
 
 def test_a_url_is_a_place_on_a_store() -> None:

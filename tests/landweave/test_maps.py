@@ -54,12 +54,13 @@ def forms(scene: Path) -> dict[str, xr.DataArray | xr.Dataset]:
     chunked = rioxarray.open_rasterio(scene, chunks={"band": 1, "x": 50, "y": 70})
     variables = chunked.assign_coords(band=list(array.attrs["long_name"])).to_dataset("band")
     variables.encoding["source"] = "scene"
+    moment = array.assign_coords(time=np.datetime64("NaT", "ns"))
     return {
         "in memory": array,
         "read by blocks": chunked,
         "chunked anew": chunked.chunk({"band": -1, "y": 33, "x": -1}),
         "a variable a band": variables,
-        "a moment": array.assign_coords(time=np.datetime64("NaT", "ns")).expand_dims("time"),
+        "a moment": moment.expand_dims("time").rename("scene"),
     }
 
 

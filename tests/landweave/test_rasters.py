@@ -156,3 +156,4 @@ def test_a_scene_is_called_as_its_file_or_as_the_array() -> None:
     assert name_of(xr.DataArray(array.chunk().data)) == "array"
     array.encoding["source"] = "/data/S2B_20240603.tif"
     assert name_of(array) == "S2B_20240603"
+    assert name_of(array.assign_coords(time=0)) == "array"
