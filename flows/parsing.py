@@ -171,7 +171,7 @@ def explain_settings(fields: Mapping[str, FieldInfo]) -> list[dict[str, Any]]:
 
 
 def _value_range(one: FieldInfo) -> str:
-    """Such as `0 to 1`, `above 0`, `auto, cpu or cuda`; empty where anything of its type is."""
+    """The values a setting may have: `0 to 1`, `above 0`, `auto, cpu or cuda`; empty for any."""
     choices = [str(value) for value in _choices(one.annotation)]
     if choices:
         return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))

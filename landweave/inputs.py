@@ -196,7 +196,7 @@ def paths_of(scene: PathLike | Sequence[PathLike] | Mapping[str, PathLike]) -> t
 
 
 def drop_none(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings that somebody set: None leaves the default to the request."""
+    """Settings without those that are None, so that the request's own defaults hold."""
     return {name: value for name, value in settings.items() if value is not None}
 
 

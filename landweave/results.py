@@ -206,7 +206,7 @@ class Layer:
 
     @property
     def frame(self) -> gpd.GeoDataFrame:
-        """Its rows and shapes."""
+        """The rows and shapes of the layer."""
         from landweave.rasters import read_layer
 
         return read_layer(self.path)

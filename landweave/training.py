@@ -66,7 +66,7 @@ class Model:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What its card says of how good it is, on data that it was not trained on."""
+        """The model's accuracy on data it was not trained on, as its card states it."""
         return self.bundle.card.metrics
 
     @property

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class LandClass(BaseModel):
-    """One class of a legend."""
+    """A class of a legend: its value in rasters, its name and its colour."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -32,7 +32,7 @@ _FILLED_IN = ("kind", "fitted", "measures")
 
 
 class Prediction(NamedTuple):
-    """What a segmenter says of one chip."""
+    """The labels of one chip, with confidence and measures where a segmenter has them."""
 
     labels: npt.NDArray[np.uint8]
     """`(y, x)`: a value of the legend on every valid pixel, 0 on every other."""

@@ -63,7 +63,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """What was counted of some blocks; counts of different blocks add up."""
+    """Confusion matrix, boundaries, areas and confidence of some blocks; those of blocks add up."""
 
     values: tuple[int, ...] = ()
     """The k classes found, ascending."""
@@ -108,7 +108,7 @@ class Counts:
 
 
 def count(comparison: Comparison, core: Window) -> Counts:
-    """What one block of the grid holds."""
+    """Counts of one block of the grid: the confusion matrix, boundaries, confidence."""
     with ExitStack() as stack:
         grid = stack.enter_context(
             open_classes(comparison.map if comparison.on == "map" else comparison.reference)

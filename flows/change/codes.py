@@ -271,7 +271,7 @@ def _numbers(values: npt.NDArray[np.integer], number: Mapping[int, int]) -> npt.
 
 
 def is_change(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Where a code tells of a change."""
+    """True where a code says that the class changed."""
     differs: npt.NDArray[np.bool_] = codes % (BASE + 1) != 0
     return differs
 

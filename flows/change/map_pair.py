@@ -26,7 +26,7 @@ from tiling.grid.window import Window
 
 @dataclass(frozen=True)
 class MapSource:
-    """One of two maps."""
+    """One of the two maps that are compared, with its legend and its date."""
 
     path: str
     name: str

@@ -56,7 +56,7 @@ class Change:
             yield int(i), int(j), int(self.pixels[i, j]), float(metres[i, j])
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
+        """Every figure of a comparison, ready for JSON."""
         return {
             "earlier": {
                 "path": self.earlier.path,

@@ -128,7 +128,7 @@ class Group(TyperGroup):
 
 
 def names_of(parameter: Any) -> str:
-    """Such as `-o, --out DIR`; of an argument what stands for it."""
+    """How a parameter is typed: `-o, --out DIR`, or what stands for an argument."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar)
     if parameter.is_flag:

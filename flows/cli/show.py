@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
 
 
 def show_files(files: Iterable[Place]) -> None:
-    """What was written, a path a line."""
+    """Print the files that were written, a path a line."""
     for path in files:
         print(f"  {path}")
 
@@ -145,7 +145,7 @@ def about_small(min_area: float | None) -> str:
 
 
 def show_accuracy(accuracy: Accuracy) -> None:
-    """How a map fares against a reference."""
+    """Print how a map fares against a reference."""
     facts = accuracy.to_dict()
     if accuracy.compared:
         print(f"\n{accuracy.compared}")
@@ -183,7 +183,7 @@ def show_accuracy(accuracy: Accuracy) -> None:
 
 
 def show_change(result: Change) -> None:
-    """What became of what, for a person."""
+    """Print the areas that changed from class to class, for a person."""
     print(f"\n{result.aligned}")
     hectares = result.square_metres / 1e4
     rows = [
@@ -218,7 +218,7 @@ def show_change(result: Change) -> None:
 
 
 def show_entries(entries: Sequence[Entry], unused: dict[str, str]) -> None:
-    """What came of each scene, for a person."""
+    """Print a line on each scene of a series, for a person."""
     rows = [
         (
             entry.name, entry.date, f"{entry.mapped_m2 / 1e4:,.1f}", f"{100 * entry.invalid:.1f} %",

@@ -142,7 +142,7 @@ HERE = Cluster(workers=0)
 
 
 class Planned(Protocol):
-    """What a plan says of its work."""
+    """The facts of a plan by which workers are started: its shards, its segmenter, its memory."""
 
     @property
     def shards(self) -> Sized: ...

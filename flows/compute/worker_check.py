@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is going to need."""
+    """The rasters that a worker must be able to open, and the folder it must write to."""
 
     sources: tuple[str, ...]
     """Rasters it must be able to open."""

@@ -35,7 +35,7 @@ TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class Note:
-    """What there is to tell of a run."""
+    """A message about a run: its flow, its state, what came of it and its page."""
 
     flow: str
     run: str

@@ -184,7 +184,7 @@ def answers(address: str) -> bool:
 
 
 def is_port_taken(port: int) -> bool:
-    """Whether some program listens at `port`."""
+    """True where some program listens at `port`."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
 

@@ -62,7 +62,7 @@ OUTCOME = " → "
 
 
 class Outcome(NamedTuple):
-    """What came of a flow."""
+    """The outcome of a flow: a sentence, and the files it left."""
 
     message: str
     """A sentence."""

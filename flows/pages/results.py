@@ -81,7 +81,7 @@ def series_page(catalogue: Catalogue, folder: Path, files: Sequence[Path]) -> li
 
 
 def accuracy_page(accuracy: Accuracy, files: Sequence[Path], command: str = "") -> list[Block]:
-    """How good a map or a model is."""
+    """A page on the accuracy of a map or a model."""
     return [
         Figures(
             (

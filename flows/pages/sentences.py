@@ -38,7 +38,7 @@ def sum_up_change(result: Change) -> str:
 
 
 def count_scenes(count: int) -> str:
-    """So many scenes, in words."""
+    """A number of scenes in words: `1 scene`, `3 scenes`."""
     return "1 scene" if count == 1 else f"{count} scenes"
 
 

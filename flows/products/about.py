@@ -15,7 +15,7 @@ from tiling.formats.about import About
 
 
 def about_raster(plan: Plan, product: str) -> About:
-    """What a raster of a run says of itself."""
+    """Title, abstract and history of a run's raster, for its metadata."""
     about = about_map(plan)
     if product == "classes":
         return about

@@ -20,7 +20,7 @@ TALLY_BLOCK = 2048
 
 @dataclass(frozen=True)
 class ClassArea:
-    """How much of the map one class covers."""
+    """Pixels, area and share of the map that one class covers."""
 
     class_id: int
     class_name: str

@@ -133,7 +133,7 @@ def _layer_of(
 
 
 class Zoned(NamedTuple):
-    """What was measured in zones."""
+    """The layer and the table of zones, and the columns measured in each."""
 
     layer: Path
     table: Path

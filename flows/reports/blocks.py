@@ -148,7 +148,7 @@ class Figures(Block):
 
 @dataclass(frozen=True)
 class Facts(Block):
-    """What is known of a thing: each a name with what is true."""
+    """Facts about a thing, each a name with what is true."""
 
     facts: tuple[tuple[str, Words], ...]
 

@@ -33,7 +33,7 @@ COLLECTED = {
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class on one map."""
+    """The area of one class on one map of a series."""
 
     class_id: int
     class_name: str
@@ -93,7 +93,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ChangeEntry:
-    """What became of what between two runs."""
+    """A comparison of two runs of a series: scenes, dates, areas and transitions."""
 
     name: str
     """Of its folder."""
@@ -211,7 +211,7 @@ def shares_of(catalogue: Catalogue) -> dict[str, list[tuple[str, float]]]:
 
 
 def status_text(catalogue: Catalogue, entry: Entry) -> str:
-    """What came of a scene, in words."""
+    """The state of a scene in a series, in words."""
     if entry.status == "failed":
         return f"failed: {entry.message}"
     reason = catalogue.unused.get(entry.name)

@@ -96,7 +96,7 @@ def link_files(ways: Mapping[str, Place | None], medium: Medium) -> tuple[str | 
 
 
 def link_line(ways: Mapping[str, Place | None], medium: Medium) -> list[Block]:
-    """The same as a paragraph, where any leads somewhere."""
+    """A paragraph of links; nothing where none of them leads anywhere."""
     links = link_files(ways, medium)
     return [Text(links)] if links else []
 

@@ -68,7 +68,7 @@ class CollectionRequest(BaseModel):
 
 
 class MonitorRequest(BaseModel):
-    """What is watched, how it is mapped, and what counts."""
+    """A place to watch: its scenes, how they are mapped, and which changes count."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -166,7 +166,7 @@ class Source(BaseModel):
 
     @property
     def _wishes(self) -> StacOptions:
-        """What is said of the items, in the words of `open_items`."""
+        """Bands, masks and scale that a person states for STAC items, for `open_items`."""
         from tiling.scene.from_stac import StacOptions
 
         return StacOptions(

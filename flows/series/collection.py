@@ -53,7 +53,7 @@ Run = Callable[[Request], Published]
 
 @dataclass(frozen=True)
 class CollectionResult:
-    """What came of a collection."""
+    """Every scene of a collection with its state, which of them were done now, and files."""
 
     folder: Path
     entries: tuple[Entry, ...]
@@ -351,7 +351,7 @@ def folder_names(found: Sequence[FoundScene], runs: Path) -> dict[str, FoundScen
 def entry_of(
     name: str, key: str, scene: FoundScene, request: Request, published: Published, folder: Path
 ) -> Entry:
-    """What a finished run says."""
+    """The entry of a finished run in the catalogue of its series."""
     classes = folder / "classes.tif"
     colours = {value: colour for value, _, colour in request.segmenter.legend.rows}
     seen = published.record["scene"]

@@ -56,7 +56,7 @@ Find = Callable[[], Iterable[FoundScene]]
 
 @dataclass(frozen=True)
 class MonitorResult:
-    """Where the monitor stands after a call."""
+    """The series of a monitor after a call, and what the call mapped and compared."""
 
     folder: Path
     series: Catalogue
@@ -186,7 +186,7 @@ def warnings(
     changes: Sequence[ChangeEntry],
     today: datetime.date,
 ) -> Iterable[str]:
-    """What somebody should look at."""
+    """Sentences on changes and gaps that somebody should look at."""
     if not used:
         yield "there is no usable scene yet"
     elif request.expect_days:

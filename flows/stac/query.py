@@ -95,7 +95,7 @@ def check_bounds(bounds: Bounds) -> None:
 
 
 def search_in_words(search: Search, bounds: Bounds | None) -> str:
-    """What was searched, for a person."""
+    """A search in words, for a person."""
     parts = [search.catalogue]
     parts += [f"collection {', '.join(search.collections)}"] if search.collections else []
     parts += [f"dates {search.when}"] if search.when else []

@@ -80,7 +80,7 @@ class RunFolder:
 
     @property
     def place(self) -> Path | Remote:
-        """Where a person finds the folder."""
+        """The path or the URL at which a person finds the folder."""
         return self.remote or self.path
 
     @contextmanager

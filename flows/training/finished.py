@@ -12,7 +12,7 @@ from segmentation.models.bundle import Bundle
 
 @dataclass(frozen=True)
 class Finished:
-    """What a training left."""
+    """A bundle that was trained, with its accuracies and notes."""
 
     bundle: Bundle
     validation: Accuracy | None

@@ -34,7 +34,7 @@ def predict_proba(
 
 
 class EstimatorKind(NamedTuple):
-    """One way to grow trees."""
+    """A kind of trees: what it is, how many by default, and how it is made."""
 
     what: str
     """What it is, in a few words."""

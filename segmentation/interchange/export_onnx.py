@@ -41,7 +41,7 @@ _TWICE = 1.6
 
 
 class Tiling(NamedTuple):
-    """How Deepness should cut a scene."""
+    """Size and overlap of the tiles into which Deepness should cut a scene."""
 
     size: int
     """Length of a tile in pixels."""
@@ -50,7 +50,7 @@ class Tiling(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """What was written."""
+    """The ONNX file that was written, with the tiles, scales and offsets it takes."""
 
     file: Path
     tiling: Tiling

@@ -43,7 +43,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class ModelId:
-    """Where a model is kept."""
+    """A model on a hub: its owner, its name and its revision."""
 
     owner: str
     name: str

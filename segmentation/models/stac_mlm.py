@@ -45,7 +45,7 @@ _MULTIHASH_SHA256 = "1220"
 
 
 class Kind(NamedTuple):
-    """How a kind of model is told to others."""
+    """File name, media type and framework of the weights of a kind of model, as STAC has them."""
 
     weights: str
     """File name of the weights."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """How a run stood at some step."""
+    """Loss, learning rate and accuracy of a training at one step."""
 
     step: int
     loss: float
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class State:
-    """What a run has become."""
+    """How far a training is: its step, the best one so far, and what was measured on the way."""
 
     step: int = 0
     best_step: int = 0

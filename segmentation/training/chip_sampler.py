@@ -73,7 +73,7 @@ class PixelIndex:
 
 
 class NormalisedWindow(NamedTuple):
-    """What a network sees."""
+    """A window as a network sees it: normalised pixels, and which of them are valid."""
 
     pixels: npt.NDArray[np.float32]
     """`(band, y, x)`: normalised, 0 where not valid."""

@@ -102,7 +102,7 @@ def augment(
 def batches(
     made: Examples, card: Card, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Every example once, in random order."""
+    """Batches of all examples, each once, in random order."""
     import torch
 
     order = rng.permutation(len(made.pixels))
@@ -236,7 +236,7 @@ def main(out: Path) -> None:
 
 
 def quantiles_of(made: Examples) -> list[tuple[float, ...]]:
-    """How the reflectances of each band lie."""
+    """Quantiles of each band's reflectance."""
     levels = np.quantile(made.pixels, QUANTILES, axis=(0, 2, 3)) * 1e-4
     return [tuple(round(float(level), 4) for level in band) for band in levels.T]
 

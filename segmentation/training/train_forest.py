@@ -79,7 +79,7 @@ class ForestRecipe(BaseModel):
 
 @dataclass(frozen=True)
 class TrainedForest:
-    """What came of it."""
+    """A forest that was trained: its card, its file of trees, its accuracies."""
 
     card: Card
     content: bytes
@@ -322,7 +322,7 @@ def _fit_forest(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) 
 
 
 def accuracy(trees: Any, samples: Samples, card: Card, part: int) -> Accuracy:
-    """How trees fare on all labels of a part."""
+    """The accuracy of trees on all labels of a part."""
     values, features = np.array(samples.legend.values), parse_features(card.forest.features)
     matrix = np.zeros((len(values), len(values)), np.int64)
     for piece, rows, cols, index in _labels(samples, (part,)):

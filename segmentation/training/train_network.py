@@ -34,7 +34,7 @@ _FEW = 500_000
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it."""
+    """A network that was trained: its card, its weights, its accuracies."""
 
     card: Card
     state: dict[str, torch.Tensor]

@@ -41,7 +41,7 @@ class TallyBlock:
 
 
 def tally(block: TallyBlock) -> Tally:
-    """What one block holds."""
+    """Pixels and areas of each class in one block."""
     window = block.window
     with open_dataset(str(block.raster)) as source:
         values = source.read(1, window=window.ranges)

@@ -53,7 +53,7 @@ class Features(NamedTuple):
     rings: Rings
 
     def write(self, path: Path) -> None:
-        """To a file."""
+        """Write the features to a file, for `read`."""
         save_arrays(path, *self[:-1], *self.rings)
 
     @classmethod

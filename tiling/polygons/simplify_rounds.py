@@ -29,7 +29,7 @@ from tiling.regions.components import distinct
 
 @dataclass(frozen=True)
 class Redraw:
-    """How lines are drawn."""
+    """How far lines may move from the pixels' edges, and how often their corners are cut."""
 
     source: ClassRaster
     tolerance: float

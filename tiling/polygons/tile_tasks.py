@@ -94,7 +94,7 @@ class United:
         )
 
     def restrict_to(self, polygons: Sequence[Ids], features: Sequence[Ids]) -> United:
-        """Only what concerns these."""
+        """The unions that concern these polygons and features, and no others."""
         return United(
             self.polygons.restrict_to(*polygons),
             self.features.restrict_to(*features),
@@ -130,7 +130,7 @@ class Bucket(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What the later passes share."""
+    """The raster, the settings and the folder that all passes over tiles share."""
 
     source: ClassRaster
     redraw: Redraw | None
@@ -148,7 +148,7 @@ class Job:
         )
 
     def edge(self, window: Window) -> Edge:
-        """What the first pass over a tile left."""
+        """The edge of a tile, as the first pass left it."""
         return Edge.read(self.file(window, ".edge.npy"))
 
     def regions(self, window: Window) -> TileRegions:

@@ -165,7 +165,7 @@ class Sieve:
         return cls(raster, nodata, grid, math.ceil(minimum), unit, rule, folder)
 
     def file(self, window: Window, suffix: str) -> Path:
-        """Where something of a tile waits."""
+        """The file in which something of a tile waits, by its suffix."""
         return self.folder / f"{window.row}-{window.col}{suffix}"
 
     @property
@@ -210,14 +210,14 @@ class Survey(NamedTuple):
 
 @dataclass(frozen=True)
 class RegionValues:
-    """One number for each of some regions."""
+    """A whole number for each of some regions, such as its size or its class."""
 
     ids: Ids
     """Ascending."""
     values: npt.NDArray[np.int64]
 
     def restrict_to(self, *ids: Ids) -> RegionValues:
-        """Only what concerns these regions."""
+        """The values of these regions, and of no others."""
         chosen = np.isin(self.ids, np.concatenate(ids))
         return RegionValues(self.ids[chosen], self.values[chosen])
 

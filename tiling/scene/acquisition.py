@@ -81,7 +81,7 @@ class Layered(Protocol):
 
     @property
     def layers(self) -> Sequence[Layered]:
-        """Each image for itself."""
+        """The images that lie on each other, each as a scene of its own."""
 
     @property
     def beneath(self) -> Sequence[Layered]:

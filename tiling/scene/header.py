@@ -50,7 +50,7 @@ _LARGEST_ITEM = 16 * 2**20
 
 @dataclass(frozen=True)
 class Header:
-    """What a raster's header says."""
+    """The facts in a raster's header: grid, data types, no data, names and masks of its bands."""
 
     path: str
     """As a person wrote it."""
@@ -305,7 +305,7 @@ def _check_files(path: str, dataset: Any) -> None:
 
 
 def bands_by_number(file: Header, bands: Mapping[str, int]) -> list[tuple[str, int]]:
-    """What a person says the bands are."""
+    """Name and number of each band, as a person numbered them."""
     holds = f"{file.path} holds {file.count} band{'s' * (file.count > 1)}: {file.contents}"
     found: dict[str, int] = {}
     for text, index in bands.items():

@@ -36,7 +36,7 @@ _PICTURES = {"thumbnail", "overview", "visual"}
 
 @dataclass(frozen=True)
 class BandMetadata:
-    """What an item says of one band."""
+    """The metadata of one band in a STAC item: names, no data, scale and offset."""
 
     texts: tuple[str, ...] = ()
     """What may be its name, the most telling first."""
