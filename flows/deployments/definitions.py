@@ -50,7 +50,7 @@ from flows.series.collection import collect
 from flows.series.monitor import monitor
 from flows.training.train import train
 from segmentation.classical.rules import Rules
-from segmentation.training.train_forest import ForestRecipe
+from segmentation.training.recipe import ForestRecipe
 from tiling.io.files import check_folder
 
 MOST_PICTURES = 6

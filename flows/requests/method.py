@@ -11,8 +11,7 @@ from flows.setting import METHOD, TRAINING, Setting, usual
 
 if TYPE_CHECKING:
     from segmentation.segmenter import Segmenter
-    from segmentation.training.recipe import Recipe
-    from segmentation.training.train_forest import ForestRecipe
+    from segmentation.training.recipe import ForestRecipe, Recipe
 
 
 class Method(BaseModel):

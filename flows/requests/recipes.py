@@ -7,8 +7,7 @@ from typing import Any
 
 from flows.parsing import explain_settings, nearest, validate
 from segmentation.forests.estimators import FORESTS
-from segmentation.training.recipe import Recipe
-from segmentation.training.train_forest import ForestRecipe
+from segmentation.training.recipe import ForestRecipe, Recipe
 from tiling.errors import InputError
 
 

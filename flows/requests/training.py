@@ -12,8 +12,7 @@ from flows.requests.method import Learning
 from flows.requests.source import Source
 from flows.setting import LABELS, TRAINING, By, Part, Setting
 from segmentation.forests.estimators import FORESTS
-from segmentation.training.recipe import Recipe
-from segmentation.training.train_forest import ForestRecipe
+from segmentation.training.recipe import ForestRecipe, Recipe
 
 
 def _kind_of_recipe(recipe: Any) -> str:

@@ -24,8 +24,9 @@ from flows.training.read_samples import samples_of
 from segmentation.models.bundle import Bundle, check_folder, save, write
 from segmentation.training.checkpoint import Evaluation
 from segmentation.training.fine_tuning import check_start
+from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import Samples
-from segmentation.training.train_forest import ForestRecipe, TrainedForest, train_forest
+from segmentation.training.train_forest import TrainedForest, train_forest
 from segmentation.training.train_network import Trained, train_network
 from tiling.errors import InputError
 from tiling.io.files import write_text

@@ -22,10 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.chip import values
 from segmentation.errors import InputError
-from segmentation.models.card import BandCard
-
-LARGEST_WINDOW = 63
-"""Pixels: 63² squares of a level still fit into 32 bits."""
+from segmentation.models.card import LARGEST_WINDOW, BandCard
 
 _LEVELS = 1023
 _REACH = 4.0

@@ -144,6 +144,10 @@ class NetworkModel(BaseModel):
         return self
 
 
+LARGEST_WINDOW = 63
+"""Pixels across the largest window: 63² squares of a level still fit into 32 bits."""
+
+
 class ForestModel(BaseModel):
     """A forest of decision trees: labels from a pixel's bands, their ratios and what lies within a
     few pixels."""

@@ -1,16 +1,25 @@
-"""How a network is trained: what a person may say, and what follows from the labels where nothing
-is said."""
+"""How a model is trained: what a person may say, and what follows from the labels where nothing is
+said."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.models.card import BandCard, Card, NetworkModel, OptionName, OptionValue
+from segmentation.models.card import (
+    LARGEST_WINDOW,
+    BandCard,
+    Card,
+    NetworkModel,
+    OptionName,
+    OptionValue,
+)
 from segmentation.training.augmentation import Augmentation
-from segmentation.training.samples import TRAIN, Samples
+
+if TYPE_CHECKING:
+    from segmentation.training.samples import Samples
 
 _CHIP = 32
 """Side of the training chips, in pixels, unless the network is coarse."""
@@ -97,9 +106,49 @@ class Recipe(BaseModel):
         return Augmentation(self.light, self.noise, self.scale, self.lost_band)
 
 
+class ForestRecipe(BaseModel):
+    """How a forest is trained. What is empty or 0 follows from the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["random-forest", "extra-trees", "gradient-boosting"] = "random-forest"
+    trees: Annotated[
+        int, Field(ge=0, le=2000, description="How many; 0: what the kind has by default.")
+    ] = 0
+    windows: Annotated[
+        tuple[Annotated[int, Field(ge=3, le=LARGEST_WINDOW)], ...] | None,
+        Field(
+            json_schema_extra={"unit": "pixels"},
+            description="Odd lengths, in pixels, of the windows around a pixel; empty: what "
+            "validates best.",
+        ),
+    ] = None
+    features: Annotated[
+        int, Field(ge=1, le=512, description="Of all candidates, how many are kept.")
+    ] = 80
+    per_class: Annotated[
+        int,
+        Field(
+            ge=10,
+            json_schema_extra={"unit": "pixels"},
+            description="Pixels of one class that trees grow from, at most.",
+        ),
+    ] = 20_000
+    rarity: Annotated[
+        float,
+        Field(
+            ge=0, le=1, description="0: all pixels count alike; 1: all classes do, however rare."
+        ),
+    ] = 0.15
+    seed: Annotated[
+        int, Field(ge=0, le=2**32 - 1, description="The same seed gives the same forest.")
+    ] = 0
+
+
 def choose_network(samples: Samples, recipe: Recipe) -> NetworkModel:
     """The shape of the network: the one asked for, else one that fits what the labels can teach."""
     from segmentation.networks.architectures import ARCHITECTURES, build, stride_of
+    from segmentation.training.samples import TRAIN
 
     architecture = recipe.architecture or "fullunet"
     known = ARCHITECTURES.get(architecture)
@@ -147,6 +196,7 @@ def resolve_recipe(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     amount of computing.
     """
     from segmentation.networks.architectures import build, stride_without_dilation
+    from segmentation.training.samples import TRAIN
 
     stride = card.network.stride
     coarse = stride_without_dilation(build(card))

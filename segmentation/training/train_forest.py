@@ -5,17 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
 from segmentation.forests.estimators import FORESTS, predict_proba
 from segmentation.forests.forest import threads
 from segmentation.forests.pixel_features import (
-    LARGEST_WINDOW,
     Feature,
     candidates,
     compute,
@@ -25,6 +23,7 @@ from segmentation.forests.pixel_features import (
 from segmentation.forests.skops_file import dump
 from segmentation.models.card import BandCard, Card, ForestModel
 from segmentation.training.loop import Progress
+from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples
 from segmentation.training.validation import metrics_of, temperature
 
@@ -36,45 +35,6 @@ _WINDOWS = ((3,), (3, 9), (3, 9, 27))
 """Windows that validation chooses among; without one, the first."""
 _LEAST_SHARE = 1e-4
 """What a class without a single vote counts as, where a logarithm is taken."""
-
-
-class ForestRecipe(BaseModel):
-    """How a forest is trained. What is empty or 0 follows from the data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: Literal["random-forest", "extra-trees", "gradient-boosting"] = "random-forest"
-    trees: Annotated[
-        int, Field(ge=0, le=2000, description="How many; 0: what the kind has by default.")
-    ] = 0
-    windows: Annotated[
-        tuple[Annotated[int, Field(ge=3, le=LARGEST_WINDOW)], ...] | None,
-        Field(
-            json_schema_extra={"unit": "pixels"},
-            description="Odd lengths, in pixels, of the windows around a pixel; empty: what "
-            "validates best.",
-        ),
-    ] = None
-    features: Annotated[
-        int, Field(ge=1, le=512, description="Of all candidates, how many are kept.")
-    ] = 80
-    per_class: Annotated[
-        int,
-        Field(
-            ge=10,
-            json_schema_extra={"unit": "pixels"},
-            description="Pixels of one class that trees grow from, at most.",
-        ),
-    ] = 20_000
-    rarity: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="0: all pixels count alike; 1: all classes do, however rare."
-        ),
-    ] = 0.15
-    seed: Annotated[
-        int, Field(ge=0, le=2**32 - 1, description="The same seed gives the same forest.")
-    ] = 0
 
 
 @dataclass(frozen=True)

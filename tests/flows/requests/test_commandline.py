@@ -40,8 +40,7 @@ from flows.training import train
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.inference.network import Network
-from segmentation.training.recipe import Recipe
-from segmentation.training.train_forest import ForestRecipe
+from segmentation.training.recipe import ForestRecipe, Recipe
 
 LINES: dict[type[BaseModel], Callable[[Any], str]] = {
     Request: segment_line,

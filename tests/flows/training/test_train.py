@@ -27,9 +27,8 @@ from flows.training.read_samples import samples_of
 from flows.training.train import _key, train
 from segmentation.errors import InputError as NoBundle
 from segmentation.models.bundle import load
-from segmentation.training.recipe import Recipe
+from segmentation.training.recipe import ForestRecipe, Recipe
 from segmentation.training.samples import TEST, TRAIN, VALIDATION
-from segmentation.training.train_forest import ForestRecipe
 from tests.scenes import BANDS, UTM, draw_pixels, write_scene
 from tiling.errors import InputError
 

@@ -26,8 +26,9 @@ from segmentation.models.bundle import Bundle, write
 from segmentation.models.card import ForestModel
 from segmentation.segmenter import predict
 from segmentation.training import train_forest as growing
+from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
-from segmentation.training.train_forest import ForestRecipe, TrainedForest, pixels_of, train_forest
+from segmentation.training.train_forest import TrainedForest, pixels_of, train_forest
 from tests.segmentation.labelled import a_samples, draw
 
 KINDS = tuple(FORESTS)
