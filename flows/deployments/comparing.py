@@ -39,6 +39,7 @@ MOST_ROWS = 500
     "compare-maps",
     "Compare two maps of a place: what became of what, in hectares, as polygons, raster and "
     "pictures.",
+    ChangeRequest,
 )
 def compare_maps(
     bar: Bar,
@@ -51,9 +52,6 @@ def compare_maps(
     """Compare two maps of a place.
 
     Args:
-        earlier: Class raster of a map, such as classes.tif of a run, or the folder of the run.
-        later: The same of a later day; its pixels are those compared.
-        output_folder: Folder for polygons, raster, tables and pictures; made if need be.
         changes: What counts as a change.
         advanced: Where the work is done. Nothing here changes a result.
     """

@@ -44,7 +44,10 @@ from flows.pages.sentences import count_scenes, news
 from flows.products.index_rasters import draw_index, write_indices
 from flows.reports.catalogue import Catalogue
 from flows.requests.commandline import collection_line, evaluate_line, index_line
+from flows.requests.maps import Evaluation
 from flows.requests.request import Request
+from flows.requests.series import CollectionRequest, MonitorRequest
+from flows.requests.training import Training
 from flows.run.record import Published
 from flows.series.collection import collect
 from flows.series.monitor import monitor
@@ -108,6 +111,7 @@ def publish_report(
 @as_flow(
     "segment-collection",
     "Make land-cover maps of many scenes alike, and one report of areas, footprints and pictures.",
+    CollectionRequest,
 )
 def segment_collection(
     bar: Bar,
@@ -124,8 +128,6 @@ def segment_collection(
     Args:
         scenes: Folders of scenes, or paths of rasters. In a folder each raster is a scene, and each
             folder of rasters.
-        output_folder: Folder for all; each scene gets one of its own in it. Scenes that are done
-            are not done again.
         series: Which files are scenes, and what the report is called.
         bands: What the bands are, where the files do not say it.
         segmenter: How land cover is told, the same for every scene.
@@ -159,6 +161,7 @@ def segment_collection(
     "land-use-monitor",
     "Watch a place: map what is new since last time, compare it with the map before, publish the "
     "change.",
+    MonitorRequest,
 )
 def land_use_monitor(
     bar: Bar,
@@ -176,7 +179,6 @@ def land_use_monitor(
     Args:
         folders: Folders in which new scenes arrive. A scene's date is in its file or in its file's
             name.
-        output_folder: Folder for the maps, the changes and the catalogue; the same in every run.
         watch: What counts as an image and as a change, and the zones in which areas are measured.
         bands: What the bands are, where the files do not say it.
         segmenter: How land cover is told, the same at every date.
@@ -201,6 +203,7 @@ def land_use_monitor(
     "train-network",
     "Train a network on your own land: scenes and labels go in, a model for segment-scene comes "
     "out.",
+    Training,
 )
 def train_network(
     bar: Bar,
@@ -215,8 +218,6 @@ def train_network(
 
     Args:
         scenes: Path of a scene; several where there are several files of labels.
-        labels: For each scene a class raster, or polygons or points with a column of classes.
-        output_folder: Folder of the model. An interrupted training goes on from where it was.
         meaning: What the labels mean, and which are kept for judging.
         model: Which network, and how long it learns. Whatever is empty follows from the data.
         bands: What the bands are, where the files do not say it.
@@ -248,6 +249,7 @@ def train_network(
 @as_flow(
     "evaluate-map",
     "Say how good a map is: accuracy, IoU, boundaries and areas against a reference.",
+    Evaluation,
 )
 def evaluate_map(
     bar: Bar,
@@ -260,10 +262,6 @@ def evaluate_map(
     """Compare a class map with a reference.
 
     Args:
-        map: Path of the class raster to judge, such as classes.tif of a run.
-        reference: Path of what is right: a class raster, or polygons or points with a column of
-            classes.
-        output_folder: Folder for the tables and pictures; made if need be.
         comparison: How the classes of both are matched, and where they are compared.
         advanced: Where the work is done. Nothing here changes a result.
     """

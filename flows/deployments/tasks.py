@@ -24,13 +24,14 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.types.names import RESTRICTED_ASSET_CHARACTERS
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import tiling.errors
 from flows.compute.pool import may_pass
 from flows.deployments import notify
 from flows.errors import INPUT_ERRORS
 from flows.forms import naming
+from flows.forms.fields import describe_arguments
 from flows.pages.bar import Bar
 from flows.pages.words import in_form_words
 from flows.requests.access import reach_of_forms
@@ -75,10 +76,13 @@ Work = Callable[..., Outcome]
 """What a flow does with its bar and what its form says."""
 
 
-def as_flow(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
+def as_flow(
+    name: str, description: str, request: type[BaseModel] = BaseModel
+) -> Callable[[Work], Flow[..., Any]]:
     """Makes work a flow: its parameters are the form, its sentence is the message of the state that
     the run ends in.
 
+    Its docstring describes the parameters, but for those that `request` has words for itself.
     What the form cannot refuse is refused here, not by Prefect, whose words for it are many lines:
     a value that does not fit, or one that a schedule left out.
     """
@@ -108,6 +112,7 @@ def as_flow(name: str, description: str) -> Callable[[Work], Flow[..., Any]]:
             parameter.replace(default=None) if parameter.default is parameter.empty else parameter
             for parameter in form.parameters.values()
         ]
+        run.__doc__ = describe_arguments(work.__doc__ or "", form.parameters, request)
         run.__signature__ = form.replace(parameters=absent)  # type: ignore[attr-defined]  # inspect asks for it
         known: Flow[..., Any] = flow(
             name=name,

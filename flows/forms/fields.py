@@ -8,7 +8,8 @@ or pairs are a text with a pattern, and an empty one stands for what holds by de
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import (
     Annotated,
@@ -214,3 +215,16 @@ def value_of(question: Question, filled: Any) -> Any:
     if isinstance(filled, str) and texts and get_origin(question.kind) is not Literal:
         return read_texts(question, name, [filled.strip()]) if filled.strip() else None
     return filled
+
+
+def describe_arguments(text: str, names: Iterable[str], request: type[BaseModel]) -> str:
+    """The docstring of a form whose `Args:` leave out what a request says of parameters itself."""
+    head, args, own = inspect.cleandoc(text).partition("Args:\n")
+    asked = {
+        one.setting.form or one.name: one.description
+        for one in questions(request)
+        if one.setting.form is not None
+    }
+    described = {line.strip().partition(":")[0] for line in own.splitlines()}
+    lines = [f"    {name}: {asked[name]}\n" for name in names if name in asked.keys() - described]
+    return head + args + "".join(lines) + own

@@ -24,7 +24,12 @@ RENAMED = {
 again have them."""
 
 
-ELSEWHERE = {"--stac": "Search", "--tile": "Tile", "--margin": "Margin"}
+ELSEWHERE = {
+    "--segmenter": "Segmenter",
+    "--stac": "Search",
+    "--tile": "Tile",
+    "--margin": "Margin",
+}
 """Options for which a form has a field that is no setting of a request."""
 
 

@@ -38,7 +38,10 @@ class ChangeRequest(BaseModel):
     ]
     out: Annotated[
         Path,
-        Field(title="Output folder", description="Folder of the products; made if need be."),
+        Field(
+            title="Output folder",
+            description="Folder for polygons, raster, tables and pictures; made if need be.",
+        ),
         Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
     ]
     classes: Annotated[

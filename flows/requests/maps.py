@@ -39,7 +39,10 @@ class Evaluation(BaseModel):
     ]
     out: Annotated[
         Path | None,
-        Field(title="Output folder", description="Write tables and pictures into this folder."),
+        Field(
+            title="Output folder",
+            description="Folder for the tables and pictures; made if need be.",
+        ),
         Setting(option="--out -o", metavar="DIR", form="output_folder"),
     ] = None
     column: Annotated[

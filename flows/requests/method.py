@@ -28,7 +28,7 @@ class Method(BaseModel):
             "or demo), or a YAML "
             "file.",
         ),
-        Setting(METHOD, metavar="NAME"),
+        Setting(METHOD, metavar="NAME", form=None),
     ] = "rules"
     settings: Annotated[
         dict[str, Any],

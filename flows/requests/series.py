@@ -25,12 +25,6 @@ Pattern = Annotated[
     Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif."),
     Setting(metavar="GLOB", form="file_names", unset="all"),
 ]
-FOLDER = {
-    "metavar": "DIR",
-    "disk": True,
-    "description": "Folder for all; each scene gets one of its own in it.",
-}
-"""Where many scenes go."""
 
 
 class CollectionRequest(BaseModel):
@@ -48,7 +42,12 @@ class CollectionRequest(BaseModel):
         Part(
             without=("reference",),
             other={
-                "out": FOLDER,
+                "out": {
+                    "metavar": "DIR",
+                    "disk": True,
+                    "description": "Folder for all; each scene gets one of its own in it. "
+                    "Scenes that are done are not done again.",
+                },
                 "paths": {
                     "metavar": "SCENE|FOLDER…",
                     "description": "Rasters or STAC items, or folders in which each raster is a "
@@ -82,7 +81,12 @@ class MonitorRequest(BaseModel):
         Part(
             without=("reference",),
             other={
-                "out": FOLDER,
+                "out": {
+                    "metavar": "DIR",
+                    "disk": True,
+                    "description": "Folder for the maps, the changes and the catalogue; "
+                    "the same in every run.",
+                },
                 "paths": {
                     "metavar": "FOLDER…",
                     "description": "Where new scenes arrive; none with --stac, where each day is "

@@ -64,7 +64,10 @@ class Training(BaseModel):
     ]
     out: Annotated[
         Path,
-        Field(title="Output folder", description="Folder of the bundle."),
+        Field(
+            title="Output folder",
+            description="Folder of the model. An interrupted training goes on from where it was.",
+        ),
         Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
     ]
     column: Annotated[

@@ -170,6 +170,29 @@ def test_a_field_of_a_form_says_what_its_setting_says(group: type[Group], name: 
     assert value == default or (value is None and not default), "an untouched form says the default"
 
 
+@pytest.mark.parametrize(
+    ("flow", "request_"),
+    [
+        ("segment-collection", CollectionRequest),
+        ("land-use-monitor", MonitorRequest),
+        ("train-network", Training),
+        ("evaluate-map", Evaluation),
+        ("compare-maps", ChangeRequest),
+    ],
+)
+def test_what_stands_above_the_groups_of_a_form_is_described_by_the_request(
+    flow: str, request_: type[BaseModel]
+) -> None:
+    (form,) = [one.parameters.properties for one in FLOWS if one.name == flow]
+    asked = [one for one in questions(request_) if one.setting.form is not None]
+    described = {one.setting.form or one.name: one.description for one in asked}
+    shared = form.keys() & described.keys()
+    assert "output_folder" in shared
+    assert {name: form[name]["description"] for name in shared} == {
+        name: described[name] for name in shared
+    }
+
+
 def test_every_setting_is_asked_and_nothing_else_is() -> None:
     forms = {one.key for group in GROUPS for one in group.questions.values()}
     parameters = {name for flow in FLOWS for name in flow.parameters.properties}
