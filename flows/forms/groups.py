@@ -86,6 +86,6 @@ class Watch(Series):
     """What counts as an image, and what counts as a change."""
 
 
-@asks((ChangeRequest, CHANGES, "simplify"))
+@asks((ChangeRequest, "classes", "min_area", "min_confidence", CHANGES, "simplify"))
 class Changes(Group):
     """What counts as a change between two maps."""

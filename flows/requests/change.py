@@ -60,6 +60,14 @@ class ChangeRequest(BaseModel):
             description="They are not compared, unless Classes speaks of them: Cloud = Cloud.",
         ),
     ] = HIDING
+    nodata: Annotated[
+        int | None,
+        Field(
+            title="No data",
+            description="Value that means no data in both maps, beside what each file says.",
+        ),
+        Setting(CHANGES, metavar="V", form="no_data", unset="none"),
+    ] = None
     min_area: Annotated[
         float,
         Field(
@@ -80,14 +88,6 @@ class ChangeRequest(BaseModel):
         ),
         Setting(CHANGES, metavar="PERCENT", form="lowest_confidence"),
     ] = 0.0
-    nodata: Annotated[
-        int | None,
-        Field(
-            title="No data",
-            description="Value that means no data in both maps, beside what each file says.",
-        ),
-        Setting(CHANGES, metavar="V", form="no_data", unset="none"),
-    ] = None
     simplify: Simplify = None
     fresh: Annotated[
         bool,

@@ -23,6 +23,7 @@ class Evaluation(BaseModel):
     map: Annotated[
         str,
         Field(
+            min_length=1,
             title="Map",
             description="Path of the class raster to judge, such as classes.tif of a run.",
         ),
@@ -31,6 +32,7 @@ class Evaluation(BaseModel):
     reference: Annotated[
         str,
         Field(
+            min_length=1,
             title="Reference",
             description="Path of what is right: a class raster, or polygons or points with a "
             "column of classes.",
