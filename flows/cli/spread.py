@@ -122,7 +122,9 @@ def default_text(question: Question) -> str:
         return question.setting.unset
     if isinstance(question.default, tuple | list):
         return ",".join(map(str, question.default))
-    return "" if question.default in (None, "", {}) else f"{question.default}"
+    if isinstance(question.default, float):
+        return f"{question.default:g}"
+    return "" if question.default in (None, "", {}) else str(question.default)
 
 
 def values_of(asked: Sequence[Question], typed: Mapping[str, Any]) -> dict[Key, Any]:

@@ -51,7 +51,7 @@ class Labels(Group):
     """What the labels mean, and which of them are kept for judging."""
 
 
-@asks((Training, TRAINING, "name", "licence", "fresh"))
+@asks((Training, "architecture", "encoder", "weights", TRAINING, "name", "licence", "fresh"))
 class Model(Group):
     """Which network or forest, and how long it learns. Whatever is empty or 0 follows from the
     data."""
@@ -65,7 +65,13 @@ class Comparison(Group):
 @asks(
     (CollectionRequest, "pattern", "title"),
     "search",
-    (CollectionRequest, SEARCH, "fit_each", {"most": {"default": 1000}}),
+    (
+        CollectionRequest,
+        *("collections", "when", "bbox", "most", "max_cloud"),
+        SEARCH,
+        "fit_each",
+        {"most": {"default": 1000}},
+    ),
 )
 class Series(Group):
     """Which files are scenes, and what their report is called."""

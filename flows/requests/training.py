@@ -57,10 +57,10 @@ class Training(BaseModel):
         Field(
             min_length=1,
             title="Labels",
-            description="Class raster, or polygons or points with a column of classes; one for "
-            "each scene.",
+            description="For each scene a class raster, or polygons or points with a column of "
+            "classes.",
         ),
-        Setting(metavar="FILE", repeat=True),
+        Setting(metavar="FILE", typed="Repeat it for each.", repeat=True),
     ]
     out: Annotated[
         Path,

@@ -151,7 +151,9 @@ def test_an_option_says_what_its_field_says(command: str, question: Question) ->
     if question.setting.unset:
         assert row.endswith(f"[default: {question.setting.unset}]")
     elif isinstance(question.default, int | float) and not isinstance(question.default, bool):
-        assert row.endswith(f"[default: {question.default}]")
+        default = question.default
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        assert row.endswith(f"[default: {shown}]")
 
 
 FIELDS = [(group, name) for group in GROUPS for name in group.questions]
