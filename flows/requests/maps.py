@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.requests.request import Simplify, Smooth
+from flows.requests.request import Neighbour, Simplify, Smooth
 from flows.setting import COMPARED, PRODUCTS, Setting
-from tiling.regions.rule import Rule
 
 On = Literal["auto", "map", "reference"]
 """Whose pixels are compared."""
@@ -166,11 +165,7 @@ class Vectorising(BaseModel):
         ),
         Setting(PRODUCTS, metavar="M2", form=None),
     ] = 0.0
-    min_area_rule: Annotated[
-        Rule,
-        Field(title="Neighbour", description="To which neighbour smaller regions go."),
-        Setting(PRODUCTS, form=None),
-    ] = "longest-border"
+    min_area_rule: Neighbour = "longest-border"
     simplify: Simplify = None
     smooth: Smooth = 0
     max_vertices: Annotated[

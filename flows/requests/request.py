@@ -26,6 +26,15 @@ Preflight = Literal["refuse", "warn"]
 SMALLEST = 4
 """Pixels of the smallest region that the products show unless someone says otherwise."""
 
+Neighbour = Annotated[
+    Rule,
+    Field(
+        title="Neighbour",
+        description="To which neighbour they go: over the longest border, or to the largest.",
+    ),
+    Setting(setting.PRODUCTS, form="neighbour"),
+]
+
 Simplify = Annotated[
     float | None,
     Field(
@@ -92,11 +101,7 @@ class Request(BaseModel):
         Setting(setting.PRODUCTS, metavar="M2", form="smallest_area", unset="four pixels"),
     ] = None
     """None is four pixels (`SMALLEST`): nobody's map shows less."""
-    min_area_rule: Annotated[
-        Rule,
-        Field(title="Neighbour", description="To which neighbour smaller regions go."),
-        Setting(setting.PRODUCTS, form="neighbour"),
-    ] = "longest-border"
+    min_area_rule: Neighbour = "longest-border"
     simplify: Simplify = None
     """None is 0.75 pixel: the staircase goes, the shapes stay."""
     smooth: Smooth = 0
