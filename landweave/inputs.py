@@ -196,8 +196,13 @@ def paths_of(scene: PathLike | Sequence[PathLike] | Mapping[str, PathLike]) -> t
 
 
 def drop_none(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that are None, so that the request's own defaults hold."""
-    return {name: value for name, value in settings.items() if value is not None}
+    """Settings without those that are None, so that the request's own defaults hold; paths as
+    text."""
+    return {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in settings.items()
+        if value is not None
+    }
 
 
 def segmenter_of(segmenter: PathLike | Segmenter, settings: Mapping[str, Any]) -> Segmenter:

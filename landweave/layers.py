@@ -88,6 +88,7 @@ def vectorise(
     *,
     nodata: int | None = None,
     connectivity: Literal[4, 8] | None = None,
+    any_values: bool | None = None,
     min_area: float | None = None,
     min_area_rule: Rule | None = None,
     simplify: float | None = None,
@@ -106,6 +107,7 @@ def vectorise(
         out: A `.gpkg`, `.parquet`, `.fgb`, `.shp` or `.geojson` file.
         nodata: Value to leave out; by default what the file says.
         connectivity: With 8 pixels that touch at a corner belong together; 4 by default.
+        any_values: Insist, where a raster looks like measurements and each level would be a class.
         min_area: Smaller regions, in m², go to a neighbour.
         min_area_rule: Which neighbour absorbs a smaller region.
         simplify: How far boundaries may move, in m; 0.75 pixel by default, 0 keeps the outline.
@@ -130,20 +132,23 @@ def vectorise(
     """
     from flows.products.vectorise import check_raster, work_pieces
     from flows.products.vectorise import vectorise as write
+    from flows.requests.maps import Vectorising
 
-    path, target = Path(raster_of(local(raster))), Path(out)
     settings = {
-        "nodata": nodata, "connectivity": connectivity, "min_area": min_area,
-        "min_area_rule": min_area_rule, "smooth": smooth, "max_vertices": max_vertices,
-        "zones": None if zones is None else Path(zones), "dissolve": dissolve,
-        "geopackage": geopackage,
+        "nodata": nodata, "connectivity": None if connectivity is None else str(connectivity),
+        "any_values": any_values, "min_area": min_area, "min_area_rule": min_area_rule,
+        "simplify": simplify, "smooth": smooth, "max_vertices": max_vertices, "zones": zones,
+        "dissolve": dissolve, "geopackage": geopackage,
     }  # fmt: skip
-    check_raster(path, nodata)
-    with pool_of(workers, work_pieces(path), 2**30) as pool:
-        told = progress or silent
-        return Layer(
-            target, write(path, target, pool, told, simplify=simplify, **drop_none(settings))
-        )
+    places = {"map": raster_of(local(raster)), "out": os.fspath(out)}
+    request = validate(Vectorising, **places, **drop_none(settings))
+    if not request.any_values:
+        check_raster(request.map, request.nodata)
+    asked = {name: value for name, value in request if name not in ("map", "out", "any_values")}
+    asked["connectivity"] = int(request.connectivity)
+    with pool_of(workers, work_pieces(request.map), 2**30) as pool:
+        features = write(request.map, request.out, pool, progress or silent, **asked)
+    return Layer(request.out, features)
 
 
 @unify_errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,9 +226,4 @@ def request_of(
     source: Source, out: Path | Remote, segmenter: Segmenter, **settings: Any
 ) -> Request:
     """The request, whose own defaults stand for what is None."""
-    paths = {
-        name: os.fspath(path) for name, path in settings.items() if isinstance(path, os.PathLike)
-    }
-    return validate(
-        Request, source=source, out=out, segmenter=segmenter, **drop_none(settings | paths)
-    )
+    return validate(Request, source=source, out=out, segmenter=segmenter, **drop_none(settings))

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flows.compute.progress import silent
+from flows.parsing import validate
+from flows.requests import maps
 from landweave.inputs import (
     PathLike,
     Progress,
@@ -136,22 +138,21 @@ def evaluate(
     from flows.assessment.figures import write_accuracy
     from tiling.io.files import check_folder
 
-    if out is not None:
-        check_folder(Path(out))
-    path = raster_of(raster)
-    settings = drop_none(
-        {
-            "column": column, "map_classes": map_classes, "reference_classes": reference_classes,
-            "mask": mask, "mask_value": mask_value, "on": on, "tolerance": tolerance,
-            "confidence": confidence, "bins": bins,
-        }
-    )  # fmt: skip
-    with pool_of(workers, work_pieces(path), 2**29) as pool:
+    settings = {
+        "out": out, "column": column, "map_classes": as_texts(map_classes),
+        "reference_classes": as_texts(reference_classes), "mask": mask, "mask_value": mask_value,
+        "on": on, "tolerance": tolerance, "confidence": confidence, "bins": bins,
+    }  # fmt: skip
+    places = {"map": raster_of(raster), "reference": os.fspath(reference)}
+    request = validate(maps.Evaluation, **places, **drop_none(settings))
+    if request.out:
+        check_folder(request.out)
+    with pool_of(workers, work_pieces(request.map), 2**29) as pool:
         accuracy = compare(
-            path, os.fspath(reference), map=pool.map, progress=progress or silent, **settings
-        )
-    files = write_accuracy(accuracy, Path(out)) if out is not None else ()
-    return Evaluation(accuracy, files)
+            request.map, request.reference, map=pool.map, progress=progress or silent,
+            **request.settings,
+        )  # fmt: skip
+    return Evaluation(accuracy, write_accuracy(accuracy, request.out) if request.out else ())
 
 
 @unify_errors
@@ -235,3 +236,10 @@ def list_indices(scene: SceneLike | None = None) -> pd.DataFrame:
 
     opened = None if scene is None else source_of(scene).open()
     return pd.DataFrame(index_facts(opened)).set_index("name")
+
+
+def as_texts(classes: Mapping[int | str, int | str | None] | None) -> dict[str, str] | None:
+    """What classes count as, as a request has it: texts, an empty one where they are left out."""
+    if classes is None:
+        return None
+    return {str(one): "" if new is None else str(new) for one, new in classes.items()}

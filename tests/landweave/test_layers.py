@@ -12,6 +12,7 @@ import shapely
 
 import landweave as lw
 from flows.requests.change import ChangeRequest
+from flows.requests.maps import Vectorising
 from tests.landweave.conftest import Demo
 
 
@@ -23,6 +24,11 @@ def test_change_takes_each_field_of_its_request() -> None:
         for name in parameters
         if name not in ("earlier", "later", "out")
     )
+
+
+def test_vectorise_takes_each_field_of_its_request() -> None:
+    asked = inspect.signature(lw.vectorise).parameters
+    assert asked.keys() == {*Vectorising.model_fields} - {"map"} | {"raster", "workers", "progress"}
 
 
 def test_nothing_changed_between_a_map_and_itself_and_all_of_a_class_that_is_renamed(

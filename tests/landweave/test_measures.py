@@ -9,21 +9,15 @@ import numpy as np
 import pytest
 
 import landweave as lw
-from flows.assessment.evaluate import evaluate
+from flows.requests.maps import Evaluation
 from tests.landweave.conftest import Demo
 from tests.scenes import read
 
-OURS = {"map_path", "legend", "taught", "block", "map"}
-"""What no person says."""
 
-
-def test_evaluate_takes_what_the_function_behind_it_takes() -> None:
-    asked = inspect.signature(lw.evaluate).parameters.keys()
-    assert inspect.signature(evaluate).parameters.keys() - OURS == asked - {
-        "raster",
-        "out",
-        "workers",
-    }
+def test_evaluate_takes_each_field_of_its_request() -> None:
+    asked = inspect.signature(lw.evaluate).parameters
+    assert asked.keys() == {*Evaluation.model_fields} - {"map"} | {"raster", "workers", "progress"}
+    assert all(asked[name].default is None for name in asked if name not in ("raster", "reference"))
 
 
 def test_a_run_is_judged(demo: Demo, tmp_path: Path) -> None:
