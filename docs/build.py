@@ -21,6 +21,7 @@ from typing import Any
 
 from docs import commands, rooms
 from docs.links import find_faults
+from docs.notebook import describe_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -93,7 +94,10 @@ def lay_out(root: Path, pages: Path) -> None:
         copy = pages / file.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".md":
-            copy.write_text(fill_in(file.read_text(encoding="utf-8")), encoding="utf-8")
+            text = fill_in(file.read_text(encoding="utf-8"))
+            copy.write_text(text.replace(".ipynb)", ".md)"), encoding="utf-8")
+        elif file.suffix == ".ipynb":
+            copy.with_suffix(".md").write_text(describe_notebook(file), encoding="utf-8")
         elif file.suffix != ".py":
             shutil.copy(file, copy)
     for folder in FOLDERS:

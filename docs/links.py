@@ -62,7 +62,7 @@ def find_faults(site: Path) -> list[str]:
 def _faults_of(file: Path, page: _Page, pages: dict[Path, _Page]) -> Iterator[str]:
     yield from (f"loads {load}, from another host" for load in page.loads if _is_elsewhere(load))
     for link in {*page.links, *page.loads}:
-        if _is_elsewhere(link):
+        if _is_elsewhere(link) or link.startswith("data:"):
             continue
         name, anchor = urldefrag(unquote(link))
         target = (file.parent / name).resolve() if name else file

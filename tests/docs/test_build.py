@@ -28,6 +28,7 @@ def test_the_site_has_a_page_for_each_file_and_the_code_it_describes(site: Path)
     root = Path(__file__).resolve().parents[2]
     assert {page.relative_to(root).as_posix() for page in root.glob("docs/*.md")} <= pages
     assert 'id="landweave-segment"' in (site / "docs" / "commands.html").read_text()
+    assert 'class="notebook-output"' in (site / "docs" / "notebook.html").read_text()
     contracts = (site / "docs" / "contracts.html").read_text()
     assert 'id="segmentation.segmenter.Segmenter.footprint"' in contracts
     reference = (site / "docs" / "python.html").read_text()
@@ -71,6 +72,6 @@ def test_a_link_to_nowhere_and_a_request_to_another_host_are_faults(
 ) -> None:
     (tmp_path / "other.html").write_text('<h1 id="here"><a href="page.html">')
     (tmp_path / "page.html").write_text(
-        f'<a href="other.html#here"><a href="https://host.example">{html}'
+        f'<a href="other.html#here"><a href="https://host.example"><img src="data:,">{html}'
     )
     assert find_faults(tmp_path) == [fault]
