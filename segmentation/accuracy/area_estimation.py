@@ -69,9 +69,8 @@ class AreaEstimates:
         area = np.where(sampled, mapped, 0.0)  # N_i, here in m²
         total = float(area.sum())
         weight = area / total  # W_i
-        counts = np.where(sampled, matrix, 0).T.astype(
-            np.float64
-        )  # n_ij: the map's classes along rows, as in the paper
+        # n_ij: the map's classes along rows, as in the paper
+        counts = np.where(sampled, matrix, 0).T.astype(np.float64)
         samples = counts.sum(1)  # n_i.
         degrees = np.where(sampled, samples - 1, nan)
         share = np.divide(
@@ -85,9 +84,8 @@ class AreaEstimates:
             spread = share * (1 - share) / degrees[:, None]
             of_users = users * (1 - users) / degrees  # eq. 6
             estimated = area @ share  # estimated area of each reference class
-            beside = np.nansum(area[:, None] ** 2 * spread, axis=0) - np.nan_to_num(
-                area**2 * np.diagonal(spread)
-            )
+            of_own = np.nan_to_num(area**2 * np.diagonal(spread))
+            beside = np.nansum(area[:, None] ** 2 * spread, axis=0) - of_own
             of_producers = (
                 area**2 * (1 - producers) ** 2 * np.nan_to_num(of_users) + producers**2 * beside
             ) / estimated**2  # eq. 7

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,9 +78,6 @@ def export(
     with ONNX Runtime, or not at all. Raises `InputError` for a network that cannot be exported.
     """
     _need_onnx()
-    import onnx
-    import torch
-
     card = bundle.card
     network = card.network
     _check_file(file)
@@ -96,7 +93,23 @@ def export(
     scales = tuple(_scale(card, band, scale) for band in card.bands)
     offsets = tuple(offset if band.units == "reflectance" else 0.0 for band in card.bands)
     graph = _graph(bundle, scales, offsets)
-    example = torch.zeros(1, len(card.bands), tiling.size, tiling.size)
+    content = _model_of(graph, card, tiling.size, _metadata(bundle, tiling, scales, offsets))
+    agreement = _agreement(graph, content, card, tiling.size, scales, offsets)
+    if agreement < ALIKE:
+        raise InputError(
+            f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels "
+            f"alone, less than {ALIKE:.2%}; export another architecture"
+        )
+    _write(file, content)
+    return Exported(file, tiling, scales, offsets, agreement)
+
+
+def _model_of(graph: torch.nn.Module, card: Card, size: int, metadata: Mapping[str, Any]) -> bytes:
+    """An ONNX file of a network with what it sees before it, for chips of `size`, checked."""
+    import onnx
+    import torch
+
+    example = torch.zeros(1, len(card.bands), size, size)
     try:
         program = torch.onnx.export(
             graph,
@@ -110,10 +123,10 @@ def export(
             verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
+        reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"{network.architecture} on {network.encoder} of bundle {card.name} has parts that "
-            f"ONNX {OPSET} has no "
-            f"word for ({' '.join(str(error).split())[:120]}); export another architecture"
+            f"{card.network.architecture} on {card.network.encoder} of bundle {card.name} has "
+            f"parts that ONNX {OPSET} has no word for ({reason}); export another architecture"
         ) from error
     assert program is not None
     model: Any = program.model_proto
@@ -122,20 +135,17 @@ def export(
         del node.metadata_props[:]
         node.doc_string = ""
     del model.metadata_props[:]
-    for key, value in _metadata(bundle, tiling, scales, offsets).items():
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=json.dumps(value))
     model.doc_string = (
         f"{card.name}. Bands in this order: {', '.join(card.band_names)}. Licence: {card.licence}."
     )
     onnx.checker.check_model(model)
-    content = model.SerializeToString()
-    agreement = _agreement(graph, content, card, tiling.size, scales, offsets)
-    if agreement < ALIKE:
-        raise InputError(
-            f"{file} is not written: ONNX Runtime and torch agree on {agreement:.4%} of labels "
-            "alone, less than "
-            f"{ALIKE:.2%}; export another architecture"
-        )
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _write(file: Path, content: bytes) -> None:
     temporary = _beside(file)
     try:
         temporary.write_bytes(content)
@@ -144,7 +154,6 @@ def export(
         raise _unwritten(file, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(file, tiling, scales, offsets, agreement)
 
 
 def _check_file(file: Path) -> None:

@@ -202,6 +202,29 @@ def fitting(
     state |= {
         n: t for n, t in expected.items() if n.endswith("num_batches_tracked") and n not in state
     }
+    _check_names(state, expected, source, card)
+    if odd := [name for name, tensor in expected.items() if not _is_plain(state[name], tensor)]:
+        what = f"{state[odd[0]].dtype}, {state[odd[0]].layout}, on {state[odd[0]].device}".replace(
+            "torch.", ""
+        )
+        raise InputError(
+            f"{source} holds no plain numbers of 16 to 64 bits in {odd[0]} ({what}); save the "
+            "network as it was "
+            "trained, neither quantised nor sparse"
+        )
+    broken = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if broken:
+        raise InputError(
+            f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an "
+            "earlier one"
+        )
+    return {name: state[name] for name in expected}
+
+
+def _check_names(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path, card: Card
+) -> None:
+    """`InputError` where parameters are missing, unknown or of another shape."""
     missing = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
     shaped = [
@@ -222,26 +245,9 @@ def fitting(
         network = card.network
         raise InputError(
             f"{source} does not fit {network.architecture} on {network.encoder} with "
-            f"{len(card.bands)} bands and "
-            f"{len(card.legend)} classes: of its parameters {', '.join(facts)}; name what it was "
-            "trained as"
+            f"{len(card.bands)} bands and {len(card.legend)} classes: of its "
+            f"parameters {', '.join(facts)}; name what it was trained as"
         )
-    if odd := [name for name, tensor in expected.items() if not _is_plain(state[name], tensor)]:
-        what = f"{state[odd[0]].dtype}, {state[odd[0]].layout}, on {state[odd[0]].device}".replace(
-            "torch.", ""
-        )
-        raise InputError(
-            f"{source} holds no plain numbers of 16 to 64 bits in {odd[0]} ({what}); save the "
-            "network as it was "
-            "trained, neither quantised nor sparse"
-        )
-    broken = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-    if broken:
-        raise InputError(
-            f"{source} holds NaN or infinity in {broken[0]}: its training went wrong; take an "
-            "earlier one"
-        )
-    return {name: state[name] for name in expected}
 
 
 def _is_plain(given: Tensor, expected: Tensor) -> bool:

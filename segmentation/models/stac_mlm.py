@@ -78,11 +78,7 @@ def item_of(card: Card) -> dict[str, Any]:
         "mlm:architecture": model.pop("architecture" if network else "estimator"),
         "mlm:framework": kind.framework,
         "mlm:tasks": ["semantic-segmentation"],
-        "mlm:hyperparameters": (
-            {"encoder": model.pop("encoder"), **model.pop("options")}
-            if network
-            else {"features": model.pop("features")}
-        ),
+        "mlm:hyperparameters": _hyperparameters(model, network=network),
         "mlm:input": [_input(card)],
         "mlm:output": [_output(card)],
         "landweave:format": FORMAT,
@@ -117,6 +113,13 @@ def item_of(card: Card) -> dict[str, Any]:
         "links": [],
         "assets": {"weights": weights},
     }
+
+
+def _hyperparameters(model: dict[str, Any], *, network: bool) -> dict[str, Any]:
+    """What MLM calls so; it leaves `model`."""
+    if network:
+        return {"encoder": model.pop("encoder"), **model.pop("options")}
+    return {"features": model.pop("features")}
 
 
 def card_of(item: JsonValue) -> Card:

@@ -180,19 +180,10 @@ def choose_margin(
     margins are whole strides, of which the tile may be half a one short.
     """
     whole_chip = support is None
-    enough = tile // 4 if support is None else -(-max(support) // stride) * stride
     if whole_chip and stride % 2 == 0:
-        tile += tile % 2  # as the lattice does
-    odd, least = tile % stride if whole_chip else 0, 0
-    if odd:
-        least = next(
-            margin for margin in range(stride // 2, 2 * stride) if (tile + 2 * margin) % stride == 0
-        )
-    most = max(
-        least or stride, least + ((enough if most is None else most) - least) // stride * stride
-    )
-    around = most if whole_chip else enough
-    most = min(most, around)
+        tile += tile % 2  # as the grid of tiles does
+    odd = tile % stride if whole_chip else 0
+    least, most, around = _margin_bounds(tile, stride, odd, support, most)
     cores = [
         min(tile, odd + -(-(max(chip.shape[1:]) - 2 * odd) // (2 * stride)) * stride)
         for chip in chips
@@ -200,31 +191,47 @@ def choose_margin(
     wholes = [np.pad(chip, ((0, 0), (around, around), (around, around))) for chip in chips]
     expected = [_predict_whole(model, whole, stride, around) for whole in wholes]
 
-    def measured(margin: int) -> float:
-        changed = [
-            core
-            * np.count_nonzero(
-                labels != _predict_in_tiles(model, whole, core, margin, around, whole_chip)
-            )
-            for whole, core, labels in zip(wholes, cores, expected, strict=True)
-        ]
-        return float(sum(changed) / (tile * sum(labels.size for labels in expected)))
+    def changed_share(margin: int) -> float:
+        changed = 0
+        for whole, core, labels in zip(wholes, cores, expected, strict=True):
+            tiled = _predict_in_tiles(model, whole, core, margin, around, whole_chip)
+            changed += core * np.count_nonzero(labels != tiled)
+        return float(changed / (tile * sum(labels.size for labels in expected)))
 
-    seen_whole = [_whole_strides(chip, stride) for chip in chips]
-    looked_at = (
-        seen_whole
-        if whole_chip
-        else [_middle(chip, around + stride, stride) for chip in seen_whole]
-    )
+    looked_at = [_whole_strides(chip, stride) for chip in chips]
+    if not whole_chip:
+        looked_at = [_middle(chip, around + stride, stride) for chip in looked_at]
     seen = effective_field(model, looked_at, stride=stride)
-    found = min(most, least + -(-max(0, seen - least) // stride) * stride)
-    share = measured(found)
-    while share > tolerated and found < most:
-        found += stride
-        share = measured(found)
-    while share <= tolerated and found > least and (less := measured(found - stride)) <= tolerated:
-        found, share = found - stride, less
-    return Margin(found, share)
+    margin = min(most, least + -(-max(0, seen - least) // stride) * stride)
+    share = changed_share(margin)
+    while share > tolerated and margin < most:
+        margin += stride
+        share = changed_share(margin)
+    while share <= tolerated and margin > least:
+        less = changed_share(margin - stride)
+        if less > tolerated:
+            break
+        margin, share = margin - stride, less
+    return Margin(margin, share)
+
+
+def _margin_bounds(
+    tile: int, stride: int, odd: int, support: Support | None, most: int | None
+) -> tuple[int, int, int]:
+    """The least and the largest margin, and how much of the image is needed around the tiles.
+
+    Of networks without support, tile and two margins are whole strides; a tile that is `odd` pixels
+    longer than whole strides has margins of half strides.
+    """
+    enough = tile // 4 if support is None else -(-max(support) // stride) * stride
+    least = 0
+    if odd:
+        halves = range(stride // 2, 2 * stride)
+        least = next(margin for margin in halves if (tile + 2 * margin) % stride == 0)
+    wanted = enough if most is None else most
+    largest = max(least or stride, least + (wanted - least) // stride * stride)
+    around = largest if support is None else enough
+    return least, min(largest, around), around
 
 
 def _middle(pixels: npt.NDArray[np.float32], around: int, stride: int) -> npt.NDArray[np.float32]:

@@ -125,57 +125,39 @@ def doubts(sample: xr.Dataset) -> tuple[Finding, ...]:
     use = [i for i, name in enumerate(names) if units[i] == "reflectance" and name in REFLECTIVE]
     valid = sample["valid"].values
     bits = sample["pixels"].dtype.itemsize * 8
-    if not use or np.count_nonzero(valid) < (
-        1 if bits == 8 else _ENOUGH
-    ):  # of eight bits much is known beforehand
+    # of eight bits much is known beforehand
+    if not use or np.count_nonzero(valid) < (1 if bits == 8 else _ENOUGH):
         return ()
     seen = values(sample.isel(band=use)).values[:, valid]
     floor, ceiling = np.percentile(seen, (0.1, 99), axis=1)
-    said = " and ".join(
-        sorted({f"× {sample['scale'].values[i]:g} {sample['offset'].values[i]:+g}" for i in use})
-    )
+    calibrations = {(sample["scale"].values[i], sample["offset"].values[i]) for i in use}
+    formulas = " and ".join(sorted(f"× {scale:g} {offset:+g}" for scale, offset in calibrations))
     brightest, darkest = float(ceiling.max()), float(floor.min())
     least = _DARKEST_PICTURE if bits == 8 else _DARKEST_SCENE
     if not least <= brightest <= _BRIGHTEST_SCENE:
         what = "no more than that of deep water" if brightest < least else "more than snow reflects"
         mend = _INSTEAD if bits == 8 else "correct --scale and --offset"
-        return (
-            Finding(
-                "refuse",
-                f"pixels {said} give a reflectance of {brightest:.3g} in its brightest band (99 "
-                "of 100 pixels are "
-                f"below), {what}; {mend}",
-            ),
+        text = (
+            f"pixels {formulas} give a reflectance of {brightest:.3g} in its brightest band (99 of "
+            f"100 pixels are below), {what}; {mend}"
         )
-    if (
-        bits == 8
-        and len({(sample["scale"].values[i], sample["offset"].values[i]) for i in use}) == 1
-    ):
-        return (
-            Finding(
-                "warn", f"pixels {said} are taken for reflectance because you say so; {_INSTEAD}"
-            ),
+        return (Finding("refuse", text),)
+    if bits == 8 and len(calibrations) == 1:
+        text = f"pixels {formulas} are taken for reflectance because you say so; {_INSTEAD}"
+    elif _is_offset_by_1000([names[i] for i in use], floor * 10_000):
+        text = (
+            f"its darkest pixels reflect {darkest:.2f} in every band, as where the offset of "
+            "Sentinel-2 since January 2022 is still in them; say --offset -0.1 with the --scale "
+            "that holds"
         )
-    bands = [names[i] for i in use]
-    if _is_offset_by_1000(bands, floor * 10_000):
-        return (
-            Finding(
-                "warn",
-                f"its darkest pixels reflect {darkest:.2f} in every band, as where the offset of "
-                "Sentinel-2 since "
-                "January 2022 is still in them; say --offset -0.1 with the --scale that holds",
-            ),
+    elif darkest > _DARKEST_PIXEL:
+        text = (
+            f"no pixel reflects less than {darkest:.2f} in any band, though water and shadow do; "
+            "look closely at the result, and check --scale and --offset"
         )
-    if darkest > _DARKEST_PIXEL:
-        return (
-            Finding(
-                "warn",
-                f"no pixel reflects less than {darkest:.2f} in any band, though water and shadow "
-                "do; look closely at "
-                "the result, and check --scale and --offset",
-            ),
-        )
-    return ()
+    else:
+        return ()
+    return (Finding("warn", text),)
 
 
 def _is_fraction(

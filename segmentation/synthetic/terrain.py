@@ -302,8 +302,7 @@ def _town_radius(bits: Hashes) -> Floats:
 
 
 def towns(canvas: Canvas, ground: Ground) -> None:
-    """Streets around a centre: dense blocks within, gardens and works towards the edge, parks
-    between."""
+    """Streets around a centre: dense blocks, then gardens and works, and parks between."""
     town = ground.town
     radius = _town_radius(town.cells.bits).take(town.at)
     field = canvas.noise("sprawl", 60, 4, 0.65) * (0.3 * radius + 2) - town.gap
@@ -314,10 +313,8 @@ def towns(canvas: Canvas, ground: Ground) -> None:
     sway = canvas.fine(canvas.noise("street", 70)) * 2.5
     at = canvas.blocky(town.at)
     cos, sin = _rotation(again(town.cells.bits, 6) * 2 - 1)
-    dy, dx = (
-        canvas.fine(ground.y) - town.cells.y.take(at),
-        canvas.fine(ground.x) - town.cells.x.take(at),
-    )
+    dy = canvas.fine(ground.y) - town.cells.y.take(at)
+    dx = canvas.fine(ground.x) - town.cells.x.take(at)
     u = (dx * cos.take(at) + dy * sin.take(at) + sway) / 9
     v = (dy * cos.take(at) - dx * sin.take(at) - sway) / 13
     i, j = np.floor(u), np.floor(v)
@@ -334,14 +331,8 @@ def towns(canvas: Canvas, ground: Ground) -> None:
     roof = _pick(("tile roof", "tile roof", "grey roof", "asphalt"), canvas.speckle(33))
     garden = _pick(("meadow", "meadow", "broadleaf", "dry grass"), again(square, 10))
     green = 0.66 - 0.5 * dense + (house - 0.5) * 0.5
-    canvas.lay(
-        built,
-        BUILT,
-        roof,
-        garden,
-        np.clip(green, 0, 1),
-        0.7 + 0.25 * grain + 0.25 * again(square, 16),
-    )
+    shade = 0.7 + 0.25 * grain + 0.25 * again(square, 16)
+    canvas.lay(built, BUILT, roof, garden, np.clip(green, 0, 1), shade)
     use = again(square, 9)
     hall = hash(square, np.floor(u * 2), np.floor(v * 2))
     works = built & (use + 0.1 * quarter > 0.95) & (central < 0.6)

@@ -16,9 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from segmentation.errors import InputError
 from segmentation.models.card import Card
@@ -31,6 +32,7 @@ from segmentation.training.validation import AROUND, BLOCK, accuracy
 
 if TYPE_CHECKING:
     import torch
+    from torch.optim.swa_utils import AveragedModel
 
 Progress = Callable[[str, int, int], None]
 """Hears the name of a stage, how much of it is done, and how much there is."""
@@ -108,83 +110,121 @@ def fit(
     Best is the highest mean IoU of the averaged weights on the validation part; without one the
     last are. Goes on from the run's file if it is there.
     """
-    import torch
-    from torch.optim.swa_utils import AveragedModel
-
-    from segmentation.networks.architectures import build
-
     team = team or ProcessRank()
-    device, recipe = torch.device(team.device), run.recipe
-    torch.manual_seed(recipe.seed)
-    model = build(run.card)
-    if run.start is not None:
-        model.load_state_dict(run.start)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    if team.size > 1:
-        if device.type == "cuda":
-            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        model = torch.nn.parallel.DistributedDataParallel(
-            model, [device] if device.type == "cuda" else None
-        )
-    bare: torch.nn.Module = getattr(model, "module", model)
-    averaged = AveragedModel(bare, multi_avg_fn=_averaging(recipe.averaged), use_buffers=True)
-    shrinks = [p for p in bare.parameters() if p.ndim > 1]
-    stays = [p for p in bare.parameters() if p.ndim <= 1]  # norms and biases
-    optimiser = torch.optim.AdamW(
-        [{"params": shrinks, "weight_decay": recipe.decay}, {"params": stays, "weight_decay": 0.0}],
-        lr=recipe.rate,
-    )
-    now, best = State(), {name: tensor.clone() for name, tensor in bare.state_dict().items()}
+    learner = _Learner.of(run, team)
+    now, best = State(), {n: tensor.clone() for n, tensor in learner.bare.state_dict().items()}
     if run.file.exists():
-        now, best = load_checkpoint(run.file, bare, averaged, optimiser, device)
+        device = learner.device
+        now, best = load_checkpoint(
+            run.file, learner.bare, learner.averaged, learner.optimiser, device
+        )
         if _should_stop(run, now, team):
             return best, now.looks, now.best_step
-    counts = sum(
-        (run.samples.counts(part) for part in run.parts), np.zeros(len(run.card.legend), np.int64)
-    )
-    loss_of = loss_named(
-        recipe.loss, weights_of(counts.tolist(), recipe.class_weights), recipe.boundary
-    )
-    precise = device.type == "cpu" or not torch.cuda.is_bf16_supported()
     losses: list[float] = []
-    model.train()
+    learner.model.train()
     with _batches(run, now.step, team) as batches:
         for pixels, targets in batches:
-            rate = rate_at(now.step, run.recipe.steps, recipe.rate)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            # Whatever chance there is in the network (dropout) follows from the step too.
-            torch.manual_seed(hash((recipe.seed, run.number, now.step, team.rank)) % 2**63)
-            seen = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
-            try:
-                with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
-                    logits = model(seen)
-            except ValueError as error:  # torch's batch norm, of a single value
-                raise InputError(
-                    f"{run.card.network.architecture} cannot learn from {recipe.batch} chips of "
-                    f"{recipe.chip} px in a "
-                    f"step ({' '.join(str(error).split())}); raise batch or chip with --set"
-                ) from error
-            # A network of several members gives the logits of each: all are to say the same.
-            wanted = torch.from_numpy(targets).repeat(len(logits) // len(targets), 1, 1)
-            loss = loss_of(logits, wanted.to(device))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            averaged.update_parameters(bare)
-            losses.append(float(loss.detach()))
+            rate = rate_at(now.step, run.recipe.steps, run.recipe.rate)
+            losses.append(learner.step(run, pixels, targets, rate, (now.step, team.rank)))
             now.step += 1
             if team.rank == 0:
                 progress("train" if run.number == 0 else "train on all", now.step, run.recipe.steps)
             if now.step % run.every == 0 or now.step == run.recipe.steps:
                 if team.rank == 0:
-                    best = _evaluate(run, now, averaged.module, best, rate, losses)
-                    save_checkpoint(run.file, now, bare, averaged, optimiser, best)
+                    best = _evaluate(run, now, learner.averaged.module, best, rate, losses)
+                    save_checkpoint(
+                        run.file, now, learner.bare, learner.averaged, learner.optimiser, best
+                    )
                 losses = []
                 if _should_stop(run, now, team):
                     break
-                model.train()
+                learner.model.train()
     return best, now.looks, now.best_step
+
+
+class _Learner(NamedTuple):
+    """A network in training on one device, with all that a step of it needs."""
+
+    device: torch.device
+    model: torch.nn.Module
+    """As this process runs it: for several devices wrapped."""
+    bare: torch.nn.Module
+    """Without the wrapping."""
+    averaged: AveragedModel
+    optimiser: torch.optim.Optimizer
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+    @classmethod
+    def of(cls, run: Run, team: ProcessRank) -> Self:
+        import torch
+        from torch.optim.swa_utils import AveragedModel
+
+        from segmentation.networks.architectures import build
+
+        device, recipe = torch.device(team.device), run.recipe
+        torch.manual_seed(recipe.seed)
+        model = build(run.card)
+        if run.start is not None:
+            model.load_state_dict(run.start)
+        model = model.to(device).to(memory_format=torch.channels_last)
+        if team.size > 1:
+            if device.type == "cuda":
+                model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+            model = torch.nn.parallel.DistributedDataParallel(
+                model, [device] if device.type == "cuda" else None
+            )
+        bare: torch.nn.Module = getattr(model, "module", model)
+        averaged = AveragedModel(bare, multi_avg_fn=_averaging(recipe.averaged), use_buffers=True)
+        shrinks = [p for p in bare.parameters() if p.ndim > 1]
+        stays = [p for p in bare.parameters() if p.ndim <= 1]  # norms and biases
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": shrinks, "weight_decay": recipe.decay},
+                {"params": stays, "weight_decay": 0.0},
+            ],
+            lr=recipe.rate,
+        )
+        none = np.zeros(len(run.card.legend), np.int64)
+        counts = sum((run.samples.counts(part) for part in run.parts), none)
+        weights = weights_of(counts.tolist(), recipe.class_weights)
+        loss_of = loss_named(recipe.loss, weights, recipe.boundary)
+        return cls(device, model, bare, averaged, optimiser, loss_of)
+
+    def step(
+        self,
+        run: Run,
+        pixels: npt.NDArray[np.float32],
+        targets: npt.NDArray[np.uint8],
+        rate: float,
+        at: tuple[int, int],
+    ) -> float:
+        """One step on a batch; its loss. `at` is which step it is, and of which process."""
+        import torch
+
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        # Whatever chance there is in the network (dropout) follows from the step too.
+        torch.manual_seed(hash((run.recipe.seed, run.number, *at)) % 2**63)
+        kind = self.device.type
+        precise = kind == "cpu" or not torch.cuda.is_bf16_supported()
+        seen = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+        try:
+            with torch.autocast(kind, torch.bfloat16, enabled=not precise):
+                logits = self.model(seen)
+        except ValueError as error:  # torch's batch norm, of a single value
+            raise InputError(
+                f"{run.card.network.architecture} cannot learn from {run.recipe.batch} chips of "
+                f"{run.recipe.chip} px in a step ({' '.join(str(error).split())}); raise batch or "
+                "chip with --set"
+            ) from error
+        # A network of several members gives the logits of each: all are to say the same.
+        wanted = torch.from_numpy(targets).repeat(len(logits) // len(targets), 1, 1)
+        loss = self.loss_of(logits, wanted.to(self.device))
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.averaged.update_parameters(self.bare)
+        return float(loss.detach())
 
 
 def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -35,6 +35,8 @@ _WINDOWS = ((3,), (3, 9), (3, 9, 27))
 """Windows that validation chooses among; without one, the first."""
 _LEAST_SHARE = 1e-4
 """What a class without a single vote counts as, where a logarithm is taken."""
+_EARLIER = "a forest that had not seen these labels; the bundle's has"
+_UNKNOWN = "no labels were left to validate on: nobody knows how good it is, nor how sure"
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,9 @@ def train_forest(
 
     Windows are those whose small forest validates best, features those that such a forest made most
     of. The last forest learns from the validation labels too; what the card says of validation is
-    of the one before. At most
-    `per_class` pixels of a class are in memory; equal seeds give equal bytes.
+    of the one before. At most `per_class` pixels of a class are in memory; equal seeds give equal
+    bytes.
     """
-    import sklearn
-
     cards, classes = samples.band_cards(), len(samples.legend)
     trees = recipe.trees or FORESTS[recipe.architecture].trees
     samples.check_taught()
@@ -80,39 +80,25 @@ def train_forest(
     grown_from = pixels_of(samples, (TRAIN,), tried, cards, recipe)
     judged_on = pixels_of(samples, (VALIDATION,), tried, cards, recipe) if validated else None
     progress("grow", 1, stages)
-    best: tuple[float, tuple[int, ...]] | None = None
+    rankings = []
     for number, option in enumerate(options):
         use = np.array([feature.window == 1 or feature.window in option for feature in tried])
-        loss, ranked = _rank_features(
-            grown_from.only(use), judged_on.only(use) if judged_on else None, classes, recipe
-        )
-        if best is None or loss < best[0]:
-            best = loss, tuple(np.flatnonzero(use)[ranked][: recipe.features].tolist())
+        rankings.append(_rank_features(grown_from, judged_on, use, classes, recipe))
         progress("grow", 2 + number, stages)
-    assert best is not None
-    kept = sorted(
-        best[1]
-    )  # in the candidates' order, which says nothing of how useful each is but reads well
-    features = tuple(tried[place] for place in kept)
-    model = ForestModel(
-        estimator=recipe.architecture,
-        features=tuple(map(str, features)),
-        sklearn=str(sklearn.__version__),
-    )
-    card = Card(
-        name=name, bands=cards, gsd=samples.gsd, legend=samples.legend, model=model, training={},
-        metrics={},
-        licence=licence,
-    )  # fmt: skip
+    # The first of the best; in the candidates' order, which says nothing of how useful each is but
+    # reads well.
+    kept = sorted(min(rankings, key=lambda ranking: ranking[0])[1])
+    features = tuple(tried[index] for index in kept)
+    card = _first_card(samples, recipe, features, name, licence)
 
     estimator = _fit_forest(grown_from.only(kept), classes, recipe, trees)
     validation = None
     if judged_on:
-        shares = np.maximum(
-            predict_proba(estimator, judged_on.only(kept).seen, classes), _LEAST_SHARE
-        )
-        heat = temperature(np.log(shares), judged_on.classes.astype(np.uint8))
-        card = card.model_copy(update={"model": model.model_copy(update={"temperature": heat})})
+        shares = predict_proba(estimator, judged_on.only(kept).features, classes)
+        logs = np.log(np.maximum(shares, _LEAST_SHARE))
+        heat = temperature(logs, judged_on.classes.astype(np.uint8))
+        model = card.forest.model_copy(update={"temperature": heat})
+        card = card.model_copy(update={"model": model})
         validation = accuracy(estimator, samples, card, VALIDATION)
         progress("grow", stages - 2, stages)
         del grown_from, judged_on
@@ -121,41 +107,53 @@ def train_forest(
     progress("grow", stages - 1, stages)
     test = accuracy(estimator, samples, card, TEST) if samples.counts(TEST).any() else None
     progress("grow", stages, stages)
-    judged = {
-        "validation": "a forest that had not seen these labels; the bundle's has"
-        if validated
-        else "nothing",
-        "test": "the bundle itself",
-    }
-    facts = {
+    metrics = metrics_of("validation", validation) | metrics_of("test", test)
+    judged = {"validation": _EARLIER if validated else "nothing", "test": "the bundle itself"}
+    training = _training_facts(samples, recipe, trees) | {"validated": judged["validation"]}
+    card = card.model_copy(update={"training": training, "metrics": metrics})
+    notes = () if validated else (_UNKNOWN,)
+    return TrainedForest(card, dump(estimator), validation, test, judged, notes)
+
+
+def _first_card(
+    samples: Samples, recipe: ForestRecipe, features: Sequence[Feature], name: str, licence: str
+) -> Card:
+    """The card of a forest that nobody has judged yet."""
+    import sklearn
+
+    return Card(
+        name=name,
+        bands=samples.band_cards(),
+        gsd=samples.gsd,
+        legend=samples.legend,
+        model=ForestModel(
+            estimator=recipe.architecture,
+            features=tuple(map(str, features)),
+            sklearn=str(sklearn.__version__),
+        ),
+        training={},
+        metrics={},
+        licence=licence,
+    )
+
+
+def _training_facts(samples: Samples, recipe: ForestRecipe, trees: int) -> dict[str, Any]:
+    """What a card tells of how its forest was grown."""
+    pixels = {part: int(samples.counts(number).sum()) for part, number in PARTS.items()}
+    return {
         **samples.facts,
         "program": "landweave train",
-        "labelled pixels": {
-            part: int(samples.counts(number).sum()) for part, number in PARTS.items()
-        },
+        "labelled pixels": pixels,
         "trees": trees,
         "recipe": recipe.model_dump(mode="json"),
-        "validated": judged["validation"],
     }
-    card = card.model_copy(
-        update={
-            "training": facts,
-            "metrics": metrics_of("validation", validation) | metrics_of("test", test),
-        }
-    )
-    notes = (
-        ()
-        if validated
-        else ("no labels were left to validate on: nobody knows how good it is, nor how sure",)
-    )
-    return TrainedForest(card, dump(estimator), validation, test, judged, notes)
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """Labelled pixels, as trees are grown from them."""
 
-    seen: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32]
     """`(n, feature)`."""
     classes: npt.NDArray[np.intp]
     """`(n,)`: the index in the legend."""
@@ -164,7 +162,7 @@ class Pixels:
 
     def only(self, features: npt.NDArray[np.bool_] | Sequence[int]) -> Pixels:
         """These pixels with only some of their features."""
-        return Pixels(self.seen[:, features], self.classes, self.weights)
+        return Pixels(self.features[:, features], self.classes, self.weights)
 
 
 def pixels_of(
@@ -252,22 +250,28 @@ def _block_features(
 
 
 def _rank_features(
-    grown_from: Pixels, judged_on: Pixels | None, classes: int, recipe: ForestRecipe
-) -> tuple[float, npt.NDArray[np.intp]]:
-    """How unlikely a small forest finds the validation labels, and its features, most useful
-    first."""
+    grown_from: Pixels,
+    judged_on: Pixels | None,
+    use: npt.NDArray[np.bool_],
+    classes: int,
+    recipe: ForestRecipe,
+) -> tuple[float, list[int]]:
+    """How unlikely a small forest with the features in `use` finds the validation labels, and those
+    it made most of, as many as the recipe wants, most useful first."""
     from sklearn.ensemble import ExtraTreesClassifier
 
     small = ExtraTreesClassifier(
         32, min_samples_leaf=5, max_features=0.3, random_state=recipe.seed, n_jobs=threads()
     )
-    small.fit(grown_from.seen, grown_from.classes, grown_from.weights)
+    small.fit(grown_from.features[:, use], grown_from.classes, grown_from.weights)
     ranked = np.argsort(-small.feature_importances_, kind="stable")
+    most_useful = np.flatnonzero(use)[ranked][: recipe.features].tolist()
     if judged_on is None:
-        return 0.0, ranked
-    shares = np.maximum(predict_proba(small, judged_on.seen, classes), _LEAST_SHARE)
+        return 0.0, most_useful
+    shares = predict_proba(small, judged_on.features[:, use], classes)
+    shares = np.maximum(shares, _LEAST_SHARE)
     own = shares[np.arange(len(shares)), judged_on.classes].astype(np.float64)
-    return float(-np.average(np.log(own), weights=judged_on.weights)), ranked
+    return float(-np.average(np.log(own), weights=judged_on.weights)), most_useful
 
 
 def _fit_forest(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) -> Any:
@@ -275,7 +279,7 @@ def _fit_forest(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) 
     estimator = FORESTS[recipe.architecture].make(trees, recipe.seed)
     if "n_jobs" in estimator.get_params():
         estimator.set_params(n_jobs=threads())
-    estimator.fit(pixels.seen, pixels.classes, sample_weight=pixels.weights)
+    estimator.fit(pixels.features, pixels.classes, sample_weight=pixels.weights)
     if "n_jobs" in estimator.get_params():
         estimator.set_params(n_jobs=None)
     return estimator

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ _MARGIN_CHIP = 1024
 """Side of the chips that the margin is measured on, at most."""
 _FEW = 500_000
 """Training labels below which a last run learns from the validation labels too."""
+_ITSELF = "the bundle itself"
+_EARLIER = "the run before the last, which learnt from these labels too"
 
 
 @dataclass(frozen=True)
@@ -68,28 +71,13 @@ def train_network(
     """
     import torch
 
-    from segmentation.networks.architectures import build, initial_weights
+    from segmentation.networks.architectures import build
 
     samples.check_taught()
-    notes: list[str] = []
     old = None if weights == "imagenet" else weights
     card = _first_card(samples, recipe, name, licence, old)
     recipe = resolve_recipe(recipe, samples, card)
-    if old is not None and meet(old.card.training.get("bbox"), samples.facts.get("bbox")):
-        notes.append(
-            f"{old.card.name}, which it starts from, was trained where these scenes lie: it may "
-            "know labels that judge "
-            "here, and then the figures are too good"
-        )
-    start = None
-    if weights is not None:
-        torch.manual_seed(recipe.seed)
-        new = build(card)
-        if weights == "imagenet":
-            notes += filter(None, [initial_weights(new, card)])
-            start = new.state_dict()
-        else:
-            start = initial_state(new, card, weights)
+    start, notes = _starting_state(samples, recipe, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), 0, scratch / "run.pt", start)
     best, looks, best_step = fit_on_device(first, progress)
     model = build(card)
@@ -100,40 +88,68 @@ def train_network(
     if validated:
         validation = accuracy(model, samples, card, VALIDATION)
         heat = _fit_temperature(model, samples, card)
-    refit = validated and (
-        samples.counts(TRAIN).sum() < _FEW if recipe.refit is None else recipe.refit
-    )
+    few = samples.counts(TRAIN).sum() < _FEW
+    refit = validated and (few if recipe.refit is None else recipe.refit)
     if refit:
-        kept_up = (
-            looks[-1].step == recipe.steps
-            and looks[-1].mean_iou > max(look.mean_iou for look in looks) - CLEARLY
-        )
-        best_step = recipe.steps if kept_up else best_step
+        best_step = _steps_of_refit(recipe, looks, best_step)
         again = recipe.model_copy(update={"steps": best_step})
         last = Run(samples, again, card, (TRAIN, VALIDATION), 1, scratch / "refit.pt", start)
         best, *_ = fit_on_device(last, progress)
         model.load_state_dict(best)
         model.eval()
     test = accuracy(model, samples, card, TEST) if samples.counts(TEST).any() else None
-    network = _measure_receptive_field(model, samples, card, recipe).model_copy(
-        update={"temperature": heat}
-    )
+    network = _measure_receptive_field(model, samples, card, recipe)
+    network = network.model_copy(update={"temperature": heat})
     metrics = metrics_of("validation", validation) | metrics_of("test", test)
-    facts = {
-        **samples.facts,
-        "program": "landweave train",
-        "labelled pixels": {part: int(samples.counts(n).sum()) for part, n in PARTS.items()},
-        "steps": best_step,
-        "recipe": recipe.model_dump(mode="json", exclude={"device"}),
-        "validated": "the run before the last, which learnt from these labels too"
-        if refit
-        else "the bundle itself",
-    }
+    judged = {"validation": _EARLIER if refit else _ITSELF, "test": _ITSELF}
+    facts = _training_facts(samples, recipe, best_step) | {"validated": judged["validation"]}
     if old is not None:
         facts["started from"] = {"model": old.card.name, "digest": old.digest}
     card = card.model_copy(update={"model": network, "metrics": metrics, "training": facts})
-    judged = {"validation": facts["validated"], "test": "the bundle itself"}
     return Trained(card, best, tuple(looks), validation, test, judged, tuple(notes))
+
+
+def _starting_state(
+    samples: Samples, recipe: Recipe, card: Card, weights: Bundle | Literal["imagenet"] | None
+) -> tuple[dict[str, torch.Tensor] | None, list[str]]:
+    """The weights that training starts from, None where from nothing, and what to say of them."""
+    import torch
+
+    from segmentation.networks.architectures import build, initial_weights
+
+    if weights is None:
+        return None, []
+    torch.manual_seed(recipe.seed)
+    new = build(card)
+    if weights == "imagenet":
+        notes = list(filter(None, [initial_weights(new, card)]))
+        return new.state_dict(), notes
+    notes = []
+    if meet(weights.card.training.get("bbox"), samples.facts.get("bbox")):
+        notes.append(
+            f"{weights.card.name}, which it starts from, was trained where these scenes lie: it "
+            "may know labels that judge here, and then the figures are too good"
+        )
+    return initial_state(new, card, weights), notes
+
+
+def _steps_of_refit(recipe: Recipe, looks: Sequence[Evaluation], best_step: int) -> int:
+    """For how many steps the last run learns: as many as were best, or all where the end was
+    nearly as good."""
+    highest = max(look.mean_iou for look in looks)
+    ended_well = looks[-1].step == recipe.steps and looks[-1].mean_iou > highest - CLEARLY
+    return recipe.steps if ended_well else best_step
+
+
+def _training_facts(samples: Samples, recipe: Recipe, steps: int) -> dict[str, Any]:
+    """What a card tells of how its network was trained."""
+    return {
+        **samples.facts,
+        "program": "landweave train",
+        "labelled pixels": {part: int(samples.counts(n).sum()) for part, n in PARTS.items()},
+        "steps": steps,
+        "recipe": recipe.model_dump(mode="json", exclude={"device"}),
+    }
 
 
 def _first_card(

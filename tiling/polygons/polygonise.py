@@ -25,7 +25,7 @@ whatever machine, go back towards the original.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
@@ -59,6 +59,7 @@ from tiling.polygons.tile_tasks import (
     trace,
 )
 from tiling.regions.components import Ids, distinct
+from tiling.regions.passes import Passes, Place
 from tiling.regions.seams import frame_of
 
 MAX_VERTICES = 1_000_000
@@ -118,20 +119,20 @@ def _polygonise(
     job: Job, tile: int, max_vertices: int | None, scratch: Path | None, map: Map
 ) -> Iterator[pa.RecordBatch]:
     height, width = job.source.areas.geobox.shape
-    windows = _windows(height, width, tile)
+    passes = Passes(_windows(height, width, tile), map)
     with tempfile.TemporaryDirectory(prefix="polygons-", dir=scratch) as folder:
         job = replace(job, folder=folder)
-        for _ in map(partial(find_edge, job), windows.values()):
-            pass
-        edges = {tile: job.edge(window) for tile, window in windows.items()}
+        passes.survey(partial(find_edge, job))
+        edges = {place: job.edge(window) for place, window in passes.windows.items()}
         united = United.between(edges, job.source.connectivity)
         if max_vertices is not None:
-            united = _cut(job, windows, edges, united, max_vertices, map)
+            united = _cut(job, passes, edges, united, max_vertices)
         job = replace(job, cuts=_cuts(edges, united))
         crossing: list[Crossing] = []
 
         def outlined() -> Iterator[Path]:
-            for within, rest in map(partial(trace, job), _add_surroundings(windows, edges, united)):
+            context = _context_of(passes, edges, united)
+            for within, rest in passes.tell(partial(trace, job), context):
                 if within is not None:
                     yield within
                 if rest is not None:
@@ -148,7 +149,7 @@ def _polygonise(
                 yield batch
 
 
-def _windows(height: int, width: int, tile: int) -> dict[tuple[int, int], Window]:
+def _windows(height: int, width: int, tile: int) -> dict[Place, Window]:
     """Tiles by their place, cut along the grid of the cells too: each lies in one."""
     rows, cols = (
         enumerate(pairwise(sorted({*range(0, length, tile), *range(0, length, CUT), length})))
@@ -163,7 +164,7 @@ def _windows(height: int, width: int, tile: int) -> dict[tuple[int, int], Window
 # --- the passes over tiles ------------------------------------------------------------------------
 
 
-def _cuts(edges: Mapping[tuple[int, int], Edge], united: United) -> Ids:
+def _cuts(edges: Mapping[Place, Edge], united: United) -> Ids:
     """Where the features that may cross seams are cut into buckets."""
     ids = np.concatenate([united.features.final_ids(edge.ids) for edge in edges.values()])
     features, of = np.unique(ids, return_inverse=True)
@@ -178,30 +179,29 @@ def _buckets(crossing: Sequence[Crossing]) -> Iterator[Bucket]:
         yield Bucket(number, pieces[number], lines[number], vertices[number])
 
 
-def _add_surroundings(
-    windows: Mapping[tuple[int, int], Window], edges: Mapping[tuple[int, int], Edge], united: United
-) -> Iterator[EdgeContext]:
-    borders = {tile: edge.border for tile, edge in edges.items()}
-    groups = {tile: edge.groups for tile, edge in edges.items()}
-    for tile, window in windows.items():
-        polygons, features = (
-            frame_of(tile, borders, united.polygons),
-            frame_of(tile, groups, united.features),
-        )
-        known = [
+def _context_of(
+    passes: Passes, edges: Mapping[Place, Edge], united: United
+) -> Callable[[Place], EdgeContext]:
+    """What tells each tile of the regions at its edge."""
+    borders = {place: edge.border for place, edge in edges.items()}
+    groups = {place: edge.groups for place, edge in edges.items()}
+
+    def context(place: Place) -> EdgeContext:
+        polygons = frame_of(place, borders, united.polygons)
+        features = frame_of(place, groups, united.features)
+        concerned = [
             [*frame, *(side.ids for side in border)]
-            for frame, border in ((polygons, borders[tile]), (features, groups[tile]))
+            for frame, border in ((polygons, borders[place]), (features, groups[place]))
         ]
-        yield EdgeContext(window, polygons, features, united.restrict_to(*known))
+        return EdgeContext(
+            passes.windows[place], polygons, features, united.restrict_to(*concerned)
+        )
+
+    return context
 
 
 def _cut(
-    job: Job,
-    windows: Mapping[tuple[int, int], Window],
-    edges: Mapping[tuple[int, int], Edge],
-    united: United,
-    max_vertices: int,
-    map: Map,
+    job: Job, passes: Passes, edges: Mapping[Place, Edge], united: United, max_vertices: int
 ) -> United:
     """Pieces united to regions; within cells only, where an outline has more than `max_vertices`.
 
@@ -219,18 +219,20 @@ def _cut(
     doubtful = np.setdiff1d(most, least)
     concerned = (
         tile
-        for tile in _add_surroundings(windows, edges, united)
+        for tile in map(_context_of(passes, edges, united), passes.windows)
         if np.isin(tile.united.regions.regions, doubtful).any()
     )
     counted = (
-        _above(max_vertices, list(map(partial(count_vertices, job), concerned)))
+        _above(max_vertices, list(passes.map(partial(count_vertices, job), concerned)))
         if doubtful.size
         else doubtful
     )
     regions = np.union1d(least, counted)
     if not regions.size:
         return united
-    cells = {tile: (window.row // CUT, window.col // CUT) for tile, window in windows.items()}
+    cells = {
+        tile: (window.row // CUT, window.col // CUT) for tile, window in passes.windows.items()
+    }
     polygons = [np.empty(0, np.int64)]
     for edge in edges.values():
         for side, group in zip(edge.border, edge.groups, strict=True):

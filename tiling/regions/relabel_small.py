@@ -8,7 +8,7 @@ becomes follows from its own value alone. Two passes over tiles: sizes at the se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas, sum_by
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
-from tiling.io.profiles import profile_like
 from tiling.io.spill import Map
 from tiling.regions.components import OUTSIDE, Border, Classes, Ids, TileRegions
+from tiling.regions.passes import Passes, Place, labels_at_edge
 from tiling.regions.seams import Seams
 
 
@@ -69,34 +68,25 @@ def relabel_small(patches: Patches, target: Path, *, tile: int = 1024, map: Map 
     Regions are 4-connected. `map` may work elsewhere, as long as results come in order.
     """
     with open_dataset(str(patches.raster)) as source:
-        whole = Window.of_shape(*source.shape)
-        profile = profile_like(source, whole)
-    windows = {(w.row // tile, w.col // tile): w for w in whole.blocks(tile)}
-    surveys = list(map(partial(survey, patches), windows.values()))
-    seams = Seams.between(
-        {place: border for place, (border, _) in zip(windows, surveys, strict=True)}
-    )
-    sizes = _merge_pieces([piece for _, piece in surveys], seams)
+        passes = Passes.over(source.shape, tile, map)
+    surveys = passes.survey(partial(survey, patches))
+    seams = Seams.between({place: border for place, (border, _) in surveys.items()})
+    sizes = _merge_pieces([piece for _, piece in surveys.values()], seams)
 
-    def told() -> Iterator[tuple[Window, Seams, Piece]]:
-        for window, (_, piece) in zip(windows.values(), surveys, strict=True):
-            known = np.isin(sizes.ids, seams.final_ids(piece.ids))
-            yield window, seams.restrict_to(piece.ids), Piece(sizes.ids[known], sizes.size[known])
+    def context(place: Place) -> tuple[Window, Seams, Piece]:
+        ids = surveys[place][1].ids
+        known = np.isin(sizes.ids, seams.final_ids(ids))
+        concerned = Piece(sizes.ids[known], sizes.size[known])
+        return passes.windows[place], seams.restrict_to(ids), concerned
 
-    with rasterio.open(target, "w", **profile) as out:
-        for window, pixels in zip(
-            windows.values(), map(partial(replace_small, patches), told()), strict=True
-        ):
-            out.write(pixels, 1, window=window.ranges)
+    passes.write(partial(replace_small, patches), context, patches.raster, target)
     return target
 
 
 def survey(patches: Patches, window: Window) -> tuple[Border, Piece]:
     """First pass over a tile: its border, and the sizes of the pieces of regions there."""
     _, found, sizes, _ = patches.find(window)
-    labels = found.labels
-    outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    outer = outer[found.ids[outer] != OUTSIDE]
+    outer = labels_at_edge(found)
     return found.border, Piece(found.ids[outer], sizes[outer])
 
 

@@ -23,26 +23,18 @@ of a tile waits for the next in a file (`tiling.io.spill`).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from odc.geo.geobox import GeoBox
 
-from tiling.classmaps.raster import nodata_of, open_regions, read_band
-from tiling.grid.geobox import geobox_of
-from tiling.grid.pixel_area import PixelAreas
+from tiling.classmaps.raster import read_band
 from tiling.grid.window import Window
-from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
-from tiling.io.profiles import profile_like
-from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
+from tiling.io.spill import Map, load_arrays, save_arrays
 from tiling.regions.adjacency import (
     Contacts,
     Flags,
@@ -51,11 +43,19 @@ from tiling.regions.adjacency import (
     point_to_neighbours,
     roots_of,
 )
-from tiling.regions.components import OUTSIDE, Border, Classes, Ids, Labels, TileRegions
+from tiling.regions.components import OUTSIDE, Classes, Ids, Labels, TileRegions
+from tiling.regions.passes import Passes, Place, labels_at_edge
 from tiling.regions.rule import Rule
-from tiling.regions.seams import Frame, Seams, frame_of
-
-Unit = Literal["m2", "pixels"]
+from tiling.regions.seams import Seams, frame_of
+from tiling.regions.sieve_data import (
+    Choices,
+    Regions,
+    RegionValues,
+    Sieve,
+    Survey,
+    TileContext,
+    Unit,
+)
 
 
 def sieve(
@@ -93,184 +93,33 @@ def sieve(
 def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
     """Write one round of sieving to `target`; whether small regions that have neighbours may be
     left."""
-    windows = {
-        (w.row // tile, w.col // tile): w for w in Window.of_shape(*sieve.grid.shape).blocks(tile)
-    }
-    for _ in map(partial(survey, sieve), windows.values()):
-        pass
+    passes = Passes.over(sieve.grid.shape, tile, map)
+    passes.survey(partial(survey, sieve))
     surveys = {
-        place: Survey.read(sieve.file(window, ".survey.npy")) for place, window in windows.items()
+        place: Survey.read(sieve.file(window, ".survey.npy"))
+        for place, window in passes.windows.items()
     }
     borders = {place: survey.border for place, survey in surveys.items()}
     seams = Seams.between(borders)
     crossing = _merge_regions([survey.pieces for survey in surveys.values()], seams)
     sizes = RegionValues(crossing.ids, crossing.size)
 
-    def surrounded(place: tuple[int, int]) -> TileContext:
+    def context(place: Place) -> TileContext:
         frame, own = frame_of(place, borders, seams), [side.ids for side in borders[place]]
-        told = seams.restrict_to(*frame, *own)
-        return TileContext(
-            windows[place],
-            frame,
-            told,
-            sizes.restrict_to(*frame, seams.final_ids(np.concatenate(own))),
-        )
+        concerned = sizes.restrict_to(*frame, seams.final_ids(np.concatenate(own)))
+        return TileContext(passes.windows[place], frame, seams.restrict_to(*frame, *own), concerned)
 
-    for _ in map(partial(choose, sieve), (surrounded(place) for place in windows)):
+    for _ in passes.tell(partial(choose, sieve), context):
         pass
-    choices = [Choices.read(sieve.file(window, ".choices.npy")) for window in windows.values()]
+    windows = passes.windows.values()
+    choices = [Choices.read(sieve.file(window, ".choices.npy")) for window in windows]
     verdicts, again = decide(sieve, crossing, choices)
 
-    def judged() -> Iterator[tuple[Window, RegionValues]]:
-        for place, window in windows.items():
-            yield window, verdicts.restrict_to(surrounded(place).sizes.ids)
+    def verdict(place: Place) -> tuple[Window, RegionValues]:
+        return passes.windows[place], verdicts.restrict_to(context(place).sizes.ids)
 
-    with open_dataset(str(sieve.raster)) as raster:
-        profile = profile_like(raster, Window.of_shape(*raster.shape))
-    with rasterio.open(target, "w", **profile) as out:
-        for window, pixels in zip(
-            windows.values(), map(partial(relabel, sieve), judged()), strict=True
-        ):
-            out.write(pixels, 1, window=window.ranges)
+    passes.write(partial(relabel, sieve), verdict, sieve.raster, target)
     return again
-
-
-# --- what travels ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sieve:
-    """A raster and the size below which its regions are absorbed; equal for every tile."""
-
-    raster: Path
-    nodata: int | None
-    grid: GeoBox
-    minimum: int
-    """Regions of a lower size are small."""
-    unit: Unit
-    rule: Rule
-    folder: Path
-    """For what waits."""
-
-    @classmethod
-    def of(
-        cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None, folder: Path
-    ) -> Sieve:
-        """Check at the door that the raster holds classes."""
-        with open_regions(raster) as source:
-            grid = geobox_of(source)
-            nodata = nodata_of(source, nodata)
-        if unit == "m2":
-            minimum /= PixelAreas(grid).unit
-        return cls(raster, nodata, grid, math.ceil(minimum), unit, rule, folder)
-
-    def file(self, window: Window, suffix: str) -> Path:
-        """The file in which something of a tile waits, by its suffix."""
-        return self.folder / f"{window.row}-{window.col}{suffix}"
-
-    @property
-    def settles_pairs(self) -> bool:
-        """Whether, of two small regions that point at each other, one absorbs the other."""
-        return self.rule == "longest-border"
-
-    def sizes(self, found: TileRegions, window: Window) -> npt.NDArray[np.int64]:
-        """`(n,)` size of each label: area in units of `PixelAreas.unit`, or pixels."""
-        if self.unit == "pixels":
-            return found.sum_runs(found.runs.length)
-        return found.sum_runs(
-            PixelAreas(self.grid).read_runs(window, found.runs.start, found.runs.length)
-        )
-
-
-class Regions(NamedTuple):
-    """Facts about some regions, or about their pieces in one tile: parallel arrays."""
-
-    ids: Ids
-    class_id: npt.NDArray[np.int64]
-    size: npt.NDArray[np.int64]
-
-
-class Survey(NamedTuple):
-    """The border of a tile and how much of its regions lies in it, left by the first pass."""
-
-    border: Border
-    pieces: Regions
-    """Of the regions at its border, what lies in the tile."""
-
-    def write(self, path: Path) -> None:
-        """To a file, where it waits for those of the other tiles."""
-        write_together(path, [*self.border.arrays, *self.pieces])
-
-    @classmethod
-    def read(cls, path: Path) -> Survey:
-        """A survey from a file that `write` made."""
-        arrays = read_together(path)
-        return cls(Border.from_arrays(arrays[:12]), Regions(*arrays[12:]))
-
-
-@dataclass(frozen=True)
-class RegionValues:
-    """A whole number for each of some regions, such as its size or its class."""
-
-    ids: Ids
-    """Ascending."""
-    values: npt.NDArray[np.int64]
-
-    def restrict_to(self, *ids: Ids) -> RegionValues:
-        """The values of these regions, and of no others."""
-        chosen = np.isin(self.ids, np.concatenate(ids))
-        return RegionValues(self.ids[chosen], self.values[chosen])
-
-    def over(self, ids: Ids, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """`values` of the regions `ids`, replaced where something else is known."""
-        place = np.searchsorted(self.ids, ids)
-        found = self.holds(ids)
-        result = values.copy()
-        result[found] = self.values[place[found]]
-        return result
-
-    def holds(self, ids: Ids) -> Flags:
-        """True for each id that has a number here."""
-        return np.isin(ids, self.ids)
-
-
-class TileContext(NamedTuple):
-    """A tile, the pixels around it, seams and sizes: enough to decide for its regions."""
-
-    window: Window
-    frame: Frame
-    seams: Seams
-    sizes: RegionValues
-    """Of the regions at its border and just beyond it."""
-
-
-class Choices(NamedTuple):
-    """What one tile leaves to be decided where all tiles are known."""
-
-    contacts: Contacts
-    """Of small regions at its border, by id."""
-    neighbours: Regions
-    """The regions inside the tile that these touch, with the class that whoever follows them will
-    get."""
-    to: Ids
-    """The region at the border for which each of them waits, or itself."""
-    absorbs: Flags
-    """Whether whoever follows them is absorbed."""
-    again: bool
-    """Whether two small regions inside the tile became one that may still be small."""
-
-    def write(self, path: Path) -> None:
-        """To a file, where it waits for those of the other tiles."""
-        arrays = [*self.contacts, *self.neighbours, self.to, self.absorbs, np.array([self.again])]
-        write_together(path, arrays)
-
-    @classmethod
-    def read(cls, path: Path) -> Choices:
-        """Choices from a file that `write` made."""
-        *arrays, to, absorbs, again = read_together(path)
-        return cls(
-            Contacts(*arrays[:4]), Regions(*arrays[4:]), to, absorbs.astype(bool), bool(again[0])
-        )
 
 
 # --- the passes -----------------------------------------------------------------------------------
@@ -283,9 +132,7 @@ def survey(sieve: Sieve, window: Window) -> None:
     )
     size = sieve.sizes(found, window)
     save_arrays(sieve.file(window, ".regions.npy"), *found.arrays, size)
-    labels = found.labels
-    outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    outer = outer[found.ids[outer] != OUTSIDE]
+    outer = labels_at_edge(found)
     pieces = Regions(found.ids[outer], found.class_id[outer].astype(np.int64), size[outer])
     Survey(found.border, pieces).write(sieve.file(window, ".survey.npy"))
 

@@ -22,17 +22,15 @@ from tiling.scene.band_names import (
     name_in_file_name,
     sensor_in,
 )
-from tiling.scene.folders import BandFiles, band_files, sensor_of_files
-from tiling.scene.header import (
-    Header,
+from tiling.scene.file_bands import (
     alpha_band,
     bands_by_number,
     bands_in_file,
     cloud_bands,
     names_in_file,
-    read_header,
-    stem_of,
 )
+from tiling.scene.folders import BandFiles, band_files, sensor_of_files
+from tiling.scene.header import Header, read_header, stem_of
 from tiling.scene.masks import MASKS, MaskRule
 from tiling.scene.scene import Scene
 

@@ -24,7 +24,8 @@ from tiling.grid.window import Window
 from tiling.io.access import is_there
 from tiling.scene.acquisition import Band, band_on, mask_on
 from tiling.scene.band_names import common_name
-from tiling.scene.header import Header, alpha_band, bands_by_number, bands_in_file, read_header
+from tiling.scene.file_bands import alpha_band, bands_by_number, bands_in_file
+from tiling.scene.header import Header, read_header
 from tiling.scene.masks import MASKS, MaskRule
 from tiling.scene.scene import Scene
 from tiling.scene.stac_item import Asset, BandMetadata, Item, mask_kind

@@ -27,8 +27,8 @@ from segmentation.classical.rules import (
     WATER,
     Levels,
     Rules,
-    _forest_green,
 )
+from segmentation.classical.scene_levels import forest_green
 from segmentation.errors import InputError
 from segmentation.legend import LAND_COVER
 from segmentation.registry import segmenter_class
@@ -322,11 +322,11 @@ def test_the_threshold_of_trees_lies_between_forest_and_meadow_and_within_bounds
     for forest, meadow, low, high in ((0.035, 0.075, 0.042, 0.066), (0.03, 0.055, 0.038, 0.05)):
         rng = np.random.default_rng(0)
         green = np.concatenate([rng.normal(forest, 0.004, 5000), rng.normal(meadow, 0.005, 5000)])
-        assert low <= _forest_green(green, 20_000) <= high
+        assert low <= forest_green(green, 20_000) <= high
     alone = np.random.default_rng(0).normal(0.045, 0.004, 5000)
-    assert np.mean(alone < _forest_green(alone, 20_000)) > 0.95
+    assert np.mean(alone < forest_green(alone, 20_000)) > 0.95
     fields = np.random.default_rng(0).normal(0.08, 0.006, 5000)
-    assert np.mean(fields < _forest_green(fields, 20_000)) < 0.01
+    assert np.mean(fields < forest_green(fields, 20_000)) < 0.01
 
 
 def test_white_roofs_are_no_cloud_and_a_patch_as_white_is() -> None:
