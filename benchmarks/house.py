@@ -27,7 +27,7 @@ PARTICIPLES = 0.03
 
 LIMITS = {
     "lines of the longest file": 532,
-    f"functions over {LONG_FUNCTION} lines": 0.018,
+    f"functions over {LONG_FUNCTION} lines": 0.0065,
 }
 """Where the house is not there yet: nothing gets worse than this, and whoever makes it better
 lowers the number."""
