@@ -3,7 +3,7 @@ codes written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,11 +122,42 @@ def match_classes(
     class that the other does not know. Classes keep the later map's values where these are 1 … 99,
     else they are numbered.
     """
-    notes = []
-    rows, sides = (
-        {"earlier": list(earlier.rows), "later": list(later.rows)},
-        {"earlier": earlier, "later": later},
-    )
+    sides = {"earlier": earlier, "later": later}
+    rows, notes = _share_names(sides)
+    values = {"earlier": {a for a, _ in found.pairs}, "later": {b for _, b in found.pairs}}
+    names = _name_values(rows, values, regrouping)
+    _check_known(sides, names, values)
+    # Only what occurs, in the later map's order.
+    shown = {names[w][v].casefold() for w in names for v in values[w] if v in names[w]}
+    spelt: dict[str, str] = {}
+    for which in ("later", "earlier"):
+        for value in sorted(names[which]):
+            spelt.setdefault(names[which][value].casefold(), names[which][value])
+    order = [key for key in spelt if key in shown]
+    if len(order) >= BASE:
+        raise InputError(
+            f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with "
+            "--classes"
+        )
+    number = _number_classes(order, names["later"])
+    colours = _colour_classes(number, rows, names)
+    numbers = {
+        which: {v: number[key] for v, name in called.items() if (key := name.casefold()) in number}
+        for which, called in names.items()
+    }
+    legend = sorted((number[key], spelt[key], colours[key]) for key in order)
+    return Classes(tuple(legend), numbers["earlier"], numbers["later"], tuple(notes))
+
+
+Names = Mapping[str, Mapping[int, str]]
+"""Of either map, "earlier" and "later", what each value is called."""
+
+
+def _share_names(
+    sides: Mapping[str, MapSource],
+) -> tuple[dict[str, list[tuple[int, str, str]]], list[str]]:
+    """The legends of both maps; one without names takes the other's, and a note says so."""
+    rows, notes = {which: list(side.rows) for which, side in sides.items()}, []
     for one, other in (("earlier", "later"), ("later", "earlier")):
         if rows[other] and not rows[one]:
             rows[one] = rows[other]
@@ -134,15 +165,31 @@ def match_classes(
                 f"{sides[one].name} names no classes; its values are taken for those of "
                 f"{sides[other].name}"
             )
-    values = {"earlier": {a for a, _ in found.pairs}, "later": {b for _, b in found.pairs}}
+    return rows, notes
+
+
+def _name_values(
+    rows: Mapping[str, Sequence[tuple[int, str, str]]],
+    values: Mapping[str, set[int]],
+    regrouping: Mapping[str, str],
+) -> dict[str, dict[int, str]]:
+    """What each value counts as; those left out have no name."""
     known = {which: {value: name for value, name, _ in rows[which]} for which in rows}
     names = {
         which: {v: known[which].get(v, str(v)) for v in values[which] | set(known[which])}
         for which in rows
     }
     counted_as = _regroup(regrouping, names)
-    for which, called in names.items():
-        names[which] = {v: new for v, name in called.items() if (new := counted_as(v, name))}
+    return {
+        which: {v: new for v, name in called.items() if (new := counted_as(v, name))}
+        for which, called in names.items()
+    }
+
+
+def _check_known(
+    sides: Mapping[str, MapSource], names: Names, values: Mapping[str, set[int]]
+) -> None:
+    """Raise `InputError` where one map shows a class that the other does not know."""
     for one, other in (("earlier", "later"), ("later", "earlier")):
         theirs = {name.casefold() for name in names[other].values()}
         shown = {names[one][value] for value in values[one] if value in names[one]}
@@ -150,54 +197,31 @@ def match_classes(
             knows = ", ".join(dict.fromkeys(names[other].values())) or "no classes"
             raise InputError(
                 f"{sides[one].path} shows {', '.join(strange)}, which {sides[other].path} does "
-                "not know (it has "
-                f"{knows}); say what they count as on both maps: --classes '{strange[0]}=NAME', "
-                "or leave them out: "
-                f"'{strange[0]}='"
+                f"not know (it has {knows}); say what they count as on both maps: "
+                f"--classes '{strange[0]}=NAME', or leave them out: '{strange[0]}='"
             )
-    # Only what occurs, in the later map's order.
-    shown_keys = {names[w][v].casefold() for w in names for v in values[w] if v in names[w]}
-    spelt: dict[str, str] = {}
-    for which in ("later", "earlier"):
-        for value in sorted(names[which]):
-            spelt.setdefault(names[which][value].casefold(), names[which][value])
-    order = [key for key in spelt if key in shown_keys]
-    own = {
-        key: next((v for v in sorted(names["later"]) if names["later"][v].casefold() == key), 0)
-        for key in order
-    }
-    kept = all(0 < value < BASE for value in own.values())
-    number = own if kept else {key: place for place, key in enumerate(order, start=1)}
-    if len(order) >= BASE:
-        raise InputError(
-            f"{earlier.path} and {later.path} show {len(order)} classes; bring them to 99 with "
-            "--classes"
-        )
-    coloured = {
+
+
+def _number_classes(order: Sequence[str], later: Mapping[int, str]) -> dict[str, int]:
+    """A number 1 … 99 of each class: the later map's values if all are such, else its place."""
+    own = {key: next((v for v in sorted(later) if later[v].casefold() == key), 0) for key in order}
+    if all(0 < value < BASE for value in own.values()):
+        return own
+    return {key: place for place, key in enumerate(order, start=1)}
+
+
+def _colour_classes(
+    number: Mapping[str, int], rows: Mapping[str, Sequence[tuple[int, str, str]]], names: Names
+) -> dict[str, str]:
+    """The colour of each class: the later map's, else the earlier's, else one for its number."""
+    known = {
         names[w][v].casefold(): c
         for w in ("earlier", "later")
         for v, _, c in rows[w]
         if v in names[w]
     }
     spare = {value: colour for value, _, colour in with_default_rows((), number.values())}
-
-    def numbers_of(which: str) -> dict[int, int]:
-        return {
-            v: number[name.casefold()]
-            for v, name in names[which].items()
-            if name.casefold() in number
-        }
-
-    return Classes(
-        tuple(
-            sorted(
-                (number[key], spelt[key], coloured.get(key, spare[number[key]])) for key in order
-            )
-        ),
-        numbers_of("earlier"),
-        numbers_of("later"),
-        tuple(notes),
-    )
+    return {key: known.get(key, spare[value]) for key, value in number.items()}
 
 
 def hiding(

@@ -7,7 +7,7 @@ counts those codes, and the polygons outline them, so all products say the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial, reduce
 from operator import add
@@ -24,6 +24,7 @@ from flows.assessment.evaluate import work_pieces as pieces_of
 from flows.change.codes import (
     BASE,
     CODES,
+    Classes,
     Encoding,
     PairCounts,
     count_codes,
@@ -68,85 +69,112 @@ def change(
     `InputError` for what a person can mend.
     """
     pool = pool or ThisProcess()
+    pair = _open_pair(request)
+    with open_classes(pair.later.path) as now:
+        blocks = list(Window.of_shape(*now.shape).blocks(block))
+        unit = PixelAreas(geobox_of(now)).unit
+    found = _count_found(pair, blocks, pool, progress)
+    hidden = hiding(request.hidden, request.classes, (pair.earlier, pair.later))
+    classes = _match_shown(pair, {**dict.fromkeys(hidden, ""), **request.classes}, found)
+    with folder_lock(request.out), on_disk(request.out), scratch(request.out) as work:
+        codes, confidence = _write_codes(Encoding(pair, classes), blocks, work, pool, progress)
+        raw = counts = count_all(codes, blocks, pool)
+        if request.min_area:
+            codes = _undo_small(codes, classes, request.min_area, block, work, pool)
+            counts = count_all(codes, blocks, pool)
+        result = _sum_up(pair, classes, hidden, found, raw, counts, unit)
+        return publish(result, request, codes, confidence, work, pool, progress)
+
+
+def _open_pair(request: ChangeRequest) -> Pair:
+    """Both maps of a request, checked at the door."""
     earlier, later = MapSource.of(request.earlier), MapSource.of(request.later)
     if not request.fresh:
         check_change(request.out, request.earlier, request.later)
-    if request.min_confidence and (
-        lacking := [one.path for one in (earlier, later) if not one.confidence]
-    ):
+    lacking = [one.path for one in (earlier, later) if not one.confidence]
+    if request.min_confidence and lacking:
         raise InputError(
             f"{lacking[0]} has no confidence.tif beside it; leave --min-confidence out, or make "
             "the map with it"
         )
-    pair = Pair(earlier, later, align_maps(earlier, later), request.nodata, request.min_confidence)
-    with open_classes(later.path) as now:
-        blocks = list(Window.of_shape(*now.shape).blocks(block))
-        unit = PixelAreas(geobox_of(now)).unit
-    looked = report_items(
-        pool.map(partial(count_pairs, pair), blocks), "compare", len(blocks), progress
-    )
-    found = reduce(add, looked, PairCounts({}))
+    alignment = align_maps(earlier, later)
+    return Pair(earlier, later, alignment, request.nodata, request.min_confidence)
+
+
+def _count_found(
+    pair: Pair, blocks: Sequence[Window], pool: Pool, progress: Progress
+) -> PairCounts:
+    """First pass: which values meet. Raises `InputError` where none do."""
+    counts = pool.map(partial(count_pairs, pair), blocks)
+    found = reduce(add, report_items(counts, "compare", len(blocks), progress), PairCounts({}))
     if not found.pairs:
         raise InputError(
-            f"{earlier.path} and {later.path} share no pixel with data on both"
-            + (f" of which they are {request.min_confidence:g} % sure" if found.unsure[0] else "")
+            f"{pair.earlier.path} and {pair.later.path} share no pixel with data on both"
+            + (f" of which they are {pair.min_confidence:g} % sure" if found.unsure[0] else "")
             + "; check that they show the same place and that each declares its no data"
         )
-    hidden = hiding(request.hidden, request.classes, (earlier, later))
-    classes = match_classes(earlier, later, {**dict.fromkeys(hidden, ""), **request.classes}, found)
+    return found
+
+
+def _match_shown(pair: Pair, regrouping: Mapping[str, str], found: PairCounts) -> Classes:
+    """The classes to compare. Raises `InputError` where all that the maps show is left out."""
+    classes = match_classes(pair.earlier, pair.later, regrouping, found)
     if not any(a in classes.earlier and b in classes.later for a, b in found.pairs):
-        out = dict.fromkeys(
-            (*hidden, *(name for name, new in request.classes.items() if not new.strip()))
-        )
+        out = [name for name, new in regrouping.items() if not new.strip()]
         raise InputError(
-            f"{earlier.path} and {later.path} nowhere both show a class to compare: "
+            f"{pair.earlier.path} and {pair.later.path} nowhere both show a class to compare: "
             f"{', '.join(out)} are left out"
         )
-    with folder_lock(request.out), on_disk(request.out), scratch(request.out) as work:
-        codes, confidence = _write_codes(Encoding(pair, classes), blocks, work, pool, progress)
-        raw = count_all(codes, blocks, pool)
-        final = codes
-        if request.min_area:
-            unmade = {
-                i * BASE + j: i * (BASE + 1)
-                for i, _, _ in classes.rows
-                for j, _, _ in classes.rows
-                if i != j
-            }
-            final = relabel_small(
-                Patches(codes, request.min_area, unmade),
-                work / "kept.tif",
-                tile=block,
-                map=pool.map,
-            )
-        counts = count_all(final, blocks, pool) if request.min_area else raw
-        numbers = np.array([value for value, _, _ in classes.rows])
-        grid = numbers[:, None] * BASE + numbers
-        pixels, units = counts[0][grid], counts[1][grid]
-        small = [
-            _off_diagonal(raw[which][grid]) - _off_diagonal(counts[which][grid]) for which in (0, 1)
-        ]
-        # what both maps hold, less what is coded: classes that were left out on purpose
-        every = [sum(counts[which] for counts in found.pairs.values()) for which in (0, 1)]
-        left_out = {
-            "no data in the later map": found.only_earlier,
-            "no data in the earlier map": found.only_later,
-            "not sure enough": found.unsure,
-            "classes left out": (every[0] - int(pixels.sum()), every[1] - int(units.sum())),
-            "changes too small, counted as unchanged": (small[0], small[1]),
-        }
-        result = Change(
-            earlier,
-            later,
-            pair.alignment.said,
-            classes.rows,
-            pixels,
-            units,
-            unit,
-            {why: (n, float(a * np.float64(unit))) for why, (n, a) in left_out.items() if n},
-            (*classes.notes, *_notes_on_hidden(hidden, every, pixels), *pair.alignment.notes),
-        )
-        return publish(result, request, final, confidence, work, pool, progress)
+    return classes
+
+
+def _undo_small(
+    codes: Path, classes: Classes, min_area: float, block: int, work: Path, pool: Pool
+) -> Path:
+    """The codes, in which patches of change below an area keep the class they had."""
+    values = [value for value, _, _ in classes.rows]
+    unmade = {i * BASE + j: i * (BASE + 1) for i in values for j in values if i != j}
+    patches = Patches(codes, min_area, unmade)
+    return relabel_small(patches, work / "kept.tif", tile=block, map=pool.map)
+
+
+def _sum_up(
+    pair: Pair,
+    classes: Classes,
+    hidden: Sequence[str],
+    found: PairCounts,
+    raw: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    unit: float,
+) -> Change:
+    """The figures: from pairs of values, and from codes as they came (`raw`) and as they are."""
+    numbers = np.array([value for value, _, _ in classes.rows])
+    grid = numbers[:, None] * BASE + numbers
+    pixels, units = counts[0][grid], counts[1][grid]
+    small = [
+        _off_diagonal(before[grid]) - _off_diagonal(now[grid])
+        for before, now in zip(raw, counts, strict=True)
+    ]
+    # what both maps hold, less what is coded: classes that were left out on purpose
+    every = [sum(counts[which] for counts in found.pairs.values()) for which in (0, 1)]
+    left_out = {
+        "no data in the later map": found.only_earlier,
+        "no data in the earlier map": found.only_later,
+        "not sure enough": found.unsure,
+        "classes left out": (every[0] - int(pixels.sum()), every[1] - int(units.sum())),
+        "changes too small, counted as unchanged": (small[0], small[1]),
+    }
+    return Change(
+        pair.earlier,
+        pair.later,
+        pair.alignment.said,
+        classes.rows,
+        pixels,
+        units,
+        unit,
+        {why: (n, float(a * np.float64(unit))) for why, (n, a) in left_out.items() if n},
+        (*classes.notes, *_notes_on_hidden(hidden, every, pixels), *pair.alignment.notes),
+    )
 
 
 def _notes_on_hidden(

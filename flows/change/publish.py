@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from flows.compute.pool import Pool
 from flows.compute.progress import Progress
 from flows.requests.change import ChangeRequest
 from flows.storage.keys import versions
-from tiling.classmaps.legend import rgb
+from tiling.classmaps.legend import LegendRow, rgb
 from tiling.classmaps.raster import open_classes
 from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 
 LAYER = "change"
+
+PRODUCTS = (
+    "change.tif", "change.gpkg", "change.qgs", "transition.csv", "change.csv", "flows.png",
+    "quicklook.png", "change.json",
+)  # fmt: skip
+"""Files of a comparison that a person is told of."""
 
 
 def publish(
@@ -48,7 +54,6 @@ def publish(
     from dataclasses import replace
 
     from flows.change import figures, tables
-    from tiling.formats.qgis_project import Backdrop, project
     from tiling.formats.qml import raster_qml
 
     out = request.out
@@ -68,21 +73,26 @@ def publish(
     figures.draw_maps(result, out / "change.tif", legend, work / "quicklook.png")
     for name in ("flows.png", "quicklook.png"):
         (work / name).replace(out / name)
+    write_text(out / "change.qgs", _project(result, out, legend))
+    result = replace(result, files=tuple(out / name for name in PRODUCTS))
+    write_text(out / "change.json", _record(result, request))
+    return result
+
+
+def _project(result: Change, out: Path, legend: Sequence[LegendRow]) -> str:
+    """The text of a QGIS project with the change over both maps."""
+    from tiling.formats.qgis_project import Backdrop, project
+
     outlines = (out / "change.gpkg", layer_of(result))
     backdrops = [
         Backdrop(side.title, Path(side.path), side.rows or tuple(result.classes))
         for side in (result.later, result.earlier)
     ]
-    write_text(
-        out / "change.qgs",
-        project(about(result), out / "change.tif", legend, outlines, backdrops=backdrops),
-    )
-    names = (
-        "change.tif", "change.gpkg", "change.qgs", "transition.csv", "change.csv", "flows.png",
-        "quicklook.png",
-        "change.json",
-    )  # fmt: skip
-    result = replace(result, files=tuple(out / name for name in names))
+    return project(about(result), out / "change.tif", legend, outlines, backdrops=backdrops)
+
+
+def _record(result: Change, request: ChangeRequest) -> str:
+    """What was asked and every figure, as JSON."""
     record = {
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -90,8 +100,7 @@ def publish(
         **result.to_dict(),
         "code": f"{BASE} × class before + class now; 0 = not compared",
     }
-    write_text(out / "change.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return result
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def code_legend(result: Change) -> tuple[tuple[int, str, str], ...]:
