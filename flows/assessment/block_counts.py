@@ -118,12 +118,7 @@ def count(comparison: Comparison, core: Window) -> Counts:
             return stack.enter_context(warp_to(stack.enter_context(open_classes(path)), grid))
 
         spacing = PixelSpacing(geobox_of(grid))
-        window = core
-        if comparison.tolerance:
-            rows, cols = reach(Spacing(*spacing.read(core)), comparison.tolerance)
-            # and one, because what a boundary is depends on the pixel beyond
-            sides = core.shift(-rows - 1, -cols - 1) | core.shift(rows + 1, cols + 1)
-            window = sides & Window.of_shape(*grid.shape)
+        window = _reach_boundaries(core, spacing, comparison.tolerance)
         inside = core.within(window)
         if comparison.points is None:
             truth, counts = read_classes(
@@ -163,3 +158,13 @@ def count(comparison: Comparison, core: Window) -> Counts:
             percent = read_confidence(layer(comparison.confidence), core)[chosen]
             tally = replace(tally, confidence=count_confidence(percent, expected == predicted))
         return tally
+
+
+def _reach_boundaries(core: Window, spacing: PixelSpacing, tolerance: float) -> Window:
+    """The block with all pixels around it that a boundary in it may be compared with."""
+    if not tolerance:
+        return core
+    rows, cols = reach(Spacing(*spacing.read(core)), tolerance)
+    # and one, because what a boundary is depends on the pixel beyond
+    sides = core.shift(-rows - 1, -cols - 1) | core.shift(rows + 1, cols + 1)
+    return sides & Window.of_shape(*spacing.geobox.shape)

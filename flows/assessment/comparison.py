@@ -4,9 +4,10 @@ counted."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
@@ -29,7 +30,7 @@ from flows.requests.maps import On
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.registry import kinds, segmenter_class
 from tiling.classmaps.alignment import MUCH_FINER, overlap, same_grid
-from tiling.classmaps.raster import has_alpha, open_classes
+from tiling.classmaps.raster import Groups, has_alpha, open_classes
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_size import PixelSpacing, middle_pixel_side
@@ -86,19 +87,7 @@ def plan_raster_comparison(
         sources = {"map": found, "reference": truth}
         names = {"map": Path(comparison.map).name, "reference": Path(comparison.reference).name}
         sides = {which: middle_pixel_side(geobox_of(source)) for which, source in sources.items()}
-        chosen: Literal["map", "reference"] = on if on != "auto" else "map"
-        other: Literal["map", "reference"] = "reference" if chosen == "map" else "map"
-        if sides[other] < MUCH_FINER * sides[chosen]:
-            if on != "auto":
-                unseen = 1 - (sides[other] / sides[chosen]) ** 2
-                raise InputError(
-                    f"{names[other]} has pixels of {sides[other]:.3g} m, {names[chosen]} of "
-                    f"{sides[chosen]:.3g} m: on "
-                    f"the grid of {names[chosen]} nearest neighbour would never look at "
-                    f"{100 * unseen:.0f} % of "
-                    f"{names[other]}; compare with --on {other}"
-                )
-            chosen, other = other, chosen
+        chosen, other = _choose_grid(sides, names, on)
         compared = (
             f"compared on the grid of {names[chosen]} ({sides[chosen]:.3g} m), {names[other]} "
             f"({sides[other]:.3g} m) "
@@ -119,6 +108,27 @@ def plan_raster_comparison(
     moved = [(new, *row[1:]) for row in theirs if (new := becomes.get(row[0], row[0])) is not None]
     comparison = replace(comparison, on=chosen, tolerance=metres)
     return ComparisonPlan(comparison, grid, where, (*moved, *own), compared, tuple(notes), doubts)
+
+
+Which = Literal["map", "reference"]
+
+
+def _choose_grid(
+    sides: Mapping[str, float], names: Mapping[str, str], on: On
+) -> tuple[Which, Which]:
+    """On whose grid to compare, by the sides of their pixels in metres, and whose it is not."""
+    chosen: Which = on if on != "auto" else "map"
+    other: Which = "reference" if chosen == "map" else "map"
+    if sides[other] >= MUCH_FINER * sides[chosen]:
+        return chosen, other
+    if on == "auto":
+        return other, chosen
+    unseen = 1 - (sides[other] / sides[chosen]) ** 2
+    raise InputError(
+        f"{names[other]} has pixels of {sides[other]:.3g} m, {names[chosen]} of "
+        f"{sides[chosen]:.3g} m: on the grid of {names[chosen]} nearest neighbour would never look "
+        f"at {100 * unseen:.0f} % of {names[other]}; compare with --on {other}"
+    )
 
 
 def plan_shape_comparison(
@@ -142,16 +152,10 @@ def plan_shape_comparison(
     name, reference = Path(comparison.map).name, Path(comparison.reference).name
     points, of = shapely.get_parts(labels.shapes, return_index=True)
     if (shapely.get_type_id(points) == shapely.GeometryType.POINT).all():
-        col, row = ~grid.affine @ (shapely.get_x(points), shapely.get_y(points))
-        class_of = {old: NO_CLASS if new is None else new for old, new in becomes}
-        value = np.array([class_of[old] for old in labels.values[of].tolist()], np.int64)
-        kept = value != NO_CLASS
-        samples = Points(
-            np.floor(row[kept]).astype(np.int64), np.floor(col[kept]).astype(np.int64), value[kept]
-        )
+        samples = _place_points(points, labels.values[of], becomes, grid)
         comparison = replace(comparison, points=samples)
         compared = (
-            f"compared at {kept.sum():,} points of {reference}, each with the pixel of "
+            f"compared at {samples.value.size:,} points of {reference}, each with the pixel of "
             f"{name} that holds it"
         )
     else:
@@ -171,17 +175,23 @@ def plan_shape_comparison(
         if v in known and not is_class_value(word)
     ]
     whole = Window.of_shape(*grid.shape)  # the map's own areas are those of all of it
-    bare = (
-        own
-        and not regrouping
-        and not comparison.map_groups
-        and all(is_class_value(word) for _, word, _ in labels.rows)
-    )
+    numbered = all(is_class_value(word) for _, word, _ in labels.rows)
+    bare = own and not regrouping and not comparison.map_groups and numbered
     doubts = (by_number(own, (), name, reference),) if bare else ()
     notes = (*unheld, *labels.notes)
     return ComparisonPlan(
         replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, notes, doubts
     )
+
+
+def _place_points(points: Any, values: Any, becomes: Groups, grid: GeoBox) -> Points:
+    """Points with a class, by the pixel of the grid that holds each."""
+    col, row = ~grid.affine @ (shapely.get_x(points), shapely.get_y(points))
+    class_of = {old: NO_CLASS if new is None else new for old, new in becomes}
+    value = np.array([class_of[old] for old in values.tolist()], np.int64)
+    kept = value != NO_CLASS
+    row, col = (np.floor(place[kept]).astype(np.int64) for place in (row, col))
+    return Points(row, col, value[kept])
 
 
 def rasterise_labels(labels: ShapeLabels, path: Path) -> Path:

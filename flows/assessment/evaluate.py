@@ -109,18 +109,10 @@ def evaluate(
         map_groups=reclass_table("--map-classes", map_classes, own, target),
     )
     notes = (*slips, *unused_classes("--map-classes", map_path, comparison.map_groups, own))
-    own = target
     with tempfile.TemporaryDirectory(prefix="landweave-") as work, allow_folder(Path(work)):
-        if is_raster(reference):
-            if column:
-                raise InputError(
-                    f"{reference} is a raster and has no column {column}; leave --column out"
-                )
-            decision = plan_raster_comparison(comparison, reference_classes, own, on, tolerance)
-        else:
-            decision = plan_shape_comparison(
-                comparison, reference_classes, own, column, on, tolerance, Path(work)
-            )
+        decision = _plan_comparison(
+            comparison, reference_classes, target, column, on, tolerance, Path(work)
+        )
         labels = labels_behind(map_path) if taught is None else taught
         doubts = (*decision.doubts, *notes_on_training_labels(labels, reference))
         decision = replace(decision, notes=(*notes, *decision.notes), doubts=doubts)
@@ -129,14 +121,37 @@ def evaluate(
             map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress
         )
         total = reduce(add, parts, Counts.none())
-    if not total.matrix.any():
-        where = f" where {mask} is {mask_value}" if mask else ""
-        raise InputError(
-            f"{map_path} and {reference} share no labelled pixel{where}; check that they show the "
-            "same place and that "
-            "each declares its no data"
-        )
+    _check_counted(total, comparison)
     return accuracy_of(total, decision, bins)
+
+
+def _check_counted(total: Counts, comparison: Comparison) -> None:
+    """Raise `InputError` where a map and its reference share nothing."""
+    if not total.matrix.any():
+        mask = comparison.mask
+        where = f" where {mask} is {comparison.mask_value}" if mask else ""
+        raise InputError(
+            f"{comparison.map} and {comparison.reference} share no labelled pixel{where}; check "
+            "that they show the same place and that each declares its no data"
+        )
+
+
+def _plan_comparison(
+    comparison: Comparison,
+    regrouping: Regrouping,
+    own: LegendRows,
+    column: str,
+    on: On,
+    tolerance: float | None,
+    work: Path,
+) -> ComparisonPlan:
+    """How a map is compared with a raster or with shapes, whichever the reference is."""
+    reference = comparison.reference
+    if not is_raster(reference):
+        return plan_shape_comparison(comparison, regrouping, own, column, on, tolerance, work)
+    if column:
+        raise InputError(f"{reference} is a raster and has no column {column}; leave --column out")
+    return plan_raster_comparison(comparison, regrouping, own, on, tolerance)
 
 
 def accuracy_of(total: Counts, decision: ComparisonPlan, bins: int) -> Accuracy:

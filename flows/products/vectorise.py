@@ -77,22 +77,12 @@ def vectorise(
     other settings are those of
     `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a person can mend.
     """
-    from tiling.formats.about import About
-    from tiling.formats.layer import Layer
     from tiling.formats.vector_writers import find_writer, write_vectors
     from tiling.polygons.dissolve import dissolve_classes
     from tiling.regions.sieve import sieve
 
     find_writer(out)
-    with open_classes(raster) as source:
-        crs = source.crs.to_wkt()
-    layer = Layer(
-        crs=crs,
-        legend=legend_of(raster),
-        about=About(f"Classes of {raster.name}", "Polygons of a class raster, made with landweave"),
-        geometry_type="MultiPolygon" if dissolve or connectivity == 8 else "Polygon",
-        geopackage=geopackage,
-    )
+    layer = _describe_layer(raster, geopackage, parted=dissolve or connectivity == 8)
     told: Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] = iter
     with scratch(make_folder(out.parent)) as work:
         if min_area:
@@ -119,6 +109,22 @@ def vectorise(
             **settings,
         )
         return write_vectors(out, told(dissolve_classes(batches) if dissolve else batches), layer)
+
+
+def _describe_layer(raster: Path, geopackage: GeoPackageVersion, *, parted: bool) -> Layer:
+    """What the polygons of a raster say of themselves; `parted`: one may have several."""
+    from tiling.formats.about import About
+    from tiling.formats.layer import Layer
+
+    with open_classes(raster) as source:
+        crs = source.crs.to_wkt()
+    return Layer(
+        crs=crs,
+        legend=legend_of(raster),
+        about=About(f"Classes of {raster.name}", "Polygons of a class raster, made with landweave"),
+        geometry_type="MultiPolygon" if parted else "Polygon",
+        geopackage=geopackage,
+    )
 
 
 def cut_along_zones(

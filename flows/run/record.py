@@ -132,20 +132,7 @@ def write_record(
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "request": plan.request.model_dump(mode="json"),
-        "scene": {
-            "name": plan.scene.name,
-            "date": plan.scene.date,
-            "height": plan.scene.height,
-            "width": plan.scene.width,
-            "crs": crs_name(plan.scene),
-            "images": [
-                {"name": layer.name, "date": layer.date, "item": layer.origin}
-                for layer in plan.scene.layers
-                if layer.origin
-            ],
-            "bands": [asdict(band) for band in plan.scene.bands if band.name in plan.bands],
-            "files": plan.scene.identities(),
-        },
+        "scene": _scene_facts(plan),
         "made_from": list_origins(plan),
         "segmenter": plan.segmenter.identity(),
         "runtime": folder.runtime,
@@ -171,3 +158,22 @@ def write_record(
     record = folder.record(record)
     files = tuple(folder.place / name for name in PRODUCTS if folder.product(name).exists())
     return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)
+
+
+def _scene_facts(plan: Plan) -> dict[str, Any]:
+    """The scene as the record has it: where it lies, its images, bands that were used, files."""
+    scene = plan.scene
+    return {
+        "name": scene.name,
+        "date": scene.date,
+        "height": scene.height,
+        "width": scene.width,
+        "crs": crs_name(scene),
+        "images": [
+            {"name": layer.name, "date": layer.date, "item": layer.origin}
+            for layer in scene.layers
+            if layer.origin
+        ],
+        "bands": [asdict(band) for band in scene.bands if band.name in plan.bands],
+        "files": scene.identities(),
+    }
