@@ -3,11 +3,13 @@ their figures as CSV."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from flows.reports.drawing import blank_figure, short
+from flows.reports.pieces import REPORT
 from flows.reports.tables import csv_text, json_text
 from tiling.errors import InputError
 from tiling.io.files import scratch, write_text
@@ -23,8 +25,8 @@ LEGIBLE = 24
 
 
 def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
-    """Write accuracy.json, accuracy.csv, confusion.csv, confusion.png and, with a confidence,
-    reliability.png."""
+    """Write accuracy.json, accuracy.csv, confusion.csv, report.html, confusion.png and, with a
+    confidence, reliability.png."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "accuracy.json", json_text(accuracy))
@@ -39,13 +41,23 @@ def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
             for name, figure in pictures.items():
                 figure.savefig(work / name, metadata={"Software": "landweave"}, format="png")
                 (work / name).replace(folder / name)
+        names = ("accuracy.json", "accuracy.csv", "confusion.csv", REPORT, *pictures)
+        _write_page(accuracy, folder, [folder / name for name in names if name != REPORT])
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; name another folder with --out"
         ) from error
-    return tuple(
-        folder / name for name in ("accuracy.json", "accuracy.csv", "confusion.csv", *pictures)
-    )
+    return tuple(folder / name for name in names)
+
+
+def _write_page(accuracy: Accuracy, folder: Path, files: Sequence[Path]) -> None:
+    """Write `report.html`, on which the figures stand with the pictures."""
+    from flows.reports.accuracy_report import describe_accuracy
+    from flows.reports.html import render_html
+    from flows.reports.medium import Beside
+
+    blocks = describe_accuracy(accuracy.to_dict(), files, Beside(folder))
+    write_text(folder / REPORT, render_html("Accuracy against the reference", blocks))
 
 
 def class_table(accuracy: Accuracy) -> tuple[list[str], list[list[Any]]]:

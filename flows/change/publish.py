@@ -35,7 +35,7 @@ LAYER = "change"
 
 PRODUCTS = (
     "change.tif", "change.gpkg", "change.qgs", "transition.csv", "change.csv", "flows.png",
-    "quicklook.png", "change.json",
+    "quicklook.png", "report.html", "change.json",
 )  # fmt: skip
 """Files of a comparison that a person is told of."""
 
@@ -75,6 +75,7 @@ def publish(
         (work / name).replace(out / name)
     write_text(out / "change.qgs", _project(result, out, legend))
     result = replace(result, files=tuple(out / name for name in PRODUCTS))
+    _write_page(result, out)
     write_text(out / "change.json", _record(result, request))
     return result
 
@@ -89,6 +90,17 @@ def _project(result: Change, out: Path, legend: Sequence[LegendRow]) -> str:
         for side in (result.later, result.earlier)
     ]
     return project(about(result), out / "change.tif", legend, outlines, backdrops=backdrops)
+
+
+def _write_page(result: Change, out: Path) -> None:
+    """Write `report.html`, all there is to see on one page."""
+    from flows.change.page import describe_change, title_change
+    from flows.reports.html import render_html
+    from flows.reports.medium import Beside
+
+    files = [path for path in result.files if path.name != "report.html"]
+    blocks = describe_change(result, out, files, Beside(out))
+    write_text(out / "report.html", render_html(title_change(result), blocks))
 
 
 def _record(result: Change, request: ChangeRequest) -> str:

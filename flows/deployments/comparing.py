@@ -12,6 +12,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.change.detect import change, work_pieces
 from flows.change.model import Change
+from flows.change.page import sum_up_change
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
 from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_task
@@ -23,7 +24,6 @@ from flows.forms.requests import changes_from, cluster_for, within_reach
 from flows.pages.artifacts import key_of, publish_page
 from flows.pages.bar import Bar
 from flows.pages.results import change_page, files_page
-from flows.pages.sentences import sum_up_change
 from flows.products.zones import zones as measure
 from flows.requests.change import ChangeRequest
 from flows.requests.commandline import change_line, zones_line

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.change.page import describe_change
 from flows.pages.course import duration
 from flows.pages.medium import PREFECT
-from flows.pages.sentences import sum_up_change
+from flows.reports.accuracy_report import describe_accuracy
 from flows.reports.blocks import (
     Block,
     Code,
     Command,
     Facts,
-    Figures,
     Heading,
     Link,
     Part,
@@ -81,31 +81,13 @@ def series_page(catalogue: Catalogue, folder: Path, files: Sequence[Path]) -> li
 
 
 def accuracy_page(accuracy: Accuracy, files: Sequence[Path], command: str = "") -> list[Block]:
-    """A page on the accuracy of a map or a model."""
-    return [
-        Figures(
-            (
-                _figure(accuracy.overall_accuracy, "overall accuracy"),
-                _figure(accuracy.mean_iou, "mean IoU"),
-            )
-        ),
-        *(warn(doubt, PREFECT) for doubt in accuracy.doubts),
-        *(warn(note, PREFECT, "Note") for note in accuracy.notes),
-        *_pictures([path for path in files if path.suffix == ".png"]),
-        *(block for path in files[:1] for block in link_line({"all files": path.parent}, PREFECT)),
-        *list_files(files, PREFECT),
-        *_repeat(command),
-    ]
+    """A page on the accuracy of a map or a model, with the line that says it again."""
+    return [*describe_accuracy(accuracy.to_dict(), files, PREFECT), *_repeat(command)]
 
 
 def change_page(result: Change, folder: Path, command: str) -> list[Block]:
-    """What became of what: pictures and files."""
-    pictures = [folder / "quicklook.png", folder / "flows.png"]
-    return [
-        Text((Strong(sum_up_change(result)), f"; {result.aligned}")),
-        *(warn(note, PREFECT, "Note") for note in result.notes),
-        *files_page(folder, result.files, pictures, command),
-    ]
+    """What became of what, and the line that says it again."""
+    return [*describe_change(result, folder, result.files, PREFECT), *_repeat(command)]
 
 
 def model_page(finished: Finished, training: Training) -> list[Block]:
@@ -182,10 +164,6 @@ def inspection_page(
         outlook,
         *([Text(join(forms))] if forms else []),
     ]
-
-
-def _figure(value: float, label: str) -> tuple[str, str]:
-    return f"{value:.3f}", label
 
 
 def _pictures(paths: Sequence[Path]) -> list[Block]:

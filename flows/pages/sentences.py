@@ -9,7 +9,6 @@ from flows.pages.words import in_form_words
 from flows.reports.catalogue import Catalogue
 
 if TYPE_CHECKING:
-    from flows.change.model import Change
     from flows.run.record import Published
 
 
@@ -26,15 +25,6 @@ def outcome(published: Published) -> str:
         )
         text += "".join(f"; but {in_form_words(doubt)}" for doubt in published.accuracy.doubts)
     return text
-
-
-def sum_up_change(result: Change) -> str:
-    """What came of a comparison, in a sentence."""
-    part = 100 * result.changed_m2 / result.compared_m2
-    return (
-        f"{result.changed_m2 / 1e4:,.1f} of {result.compared_m2 / 1e4:,.1f} ha changed "
-        f"({part:.1f} %)"
-    )
 
 
 def count_scenes(count: int) -> str:

@@ -45,6 +45,7 @@ FILES = {
     "change.gpkg": "polygons of what changed, with class before and now",
     "change.tif": "class before and now of every pixel; a GeoTIFF with colours and names",
     "change.qgs": "a QGIS project with both maps and the change; opens at a click",
+    "change.json": "what was asked and every figure, for programs",
     "transition.csv": "what became of what, a row each",
     "change.csv": "what every class lost and gained",
     "flows.png": "what became of what, as bands",

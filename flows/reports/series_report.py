@@ -241,7 +241,8 @@ def _change(
         f"{change.changed_m2 / 1e4:,.1f} of {change.compared_m2 / 1e4:,.1f} ha changed "
         f"({part:.1f} %){aligned}."
     )
-    ways = {
+    ways: dict[str, Place | None] = {
+        "its report": run / REPORT if (run / REPORT).exists() else None,
         "where it changed": run / "quicklook.png", "its polygons": run / "change.gpkg",
         "raster": run / "change.tif", "table": run / "transition.csv",
     }  # fmt: skip

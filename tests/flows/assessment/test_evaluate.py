@@ -24,6 +24,7 @@ from flows.cli import app
 from segmentation.accuracy.boundary_f1 import boundary
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.models.bundle import load, write
+from tests.pages import Reader
 from tiling.errors import InputError
 from tiling.formats.pam import sidecar_text
 from tiling.io.access import AccessPolicy, restrict_access
@@ -526,7 +527,12 @@ def test_tables_and_pictures_hold_the_same_figures(tmp_path: Path) -> None:
         "confusion.csv",
         "confusion.png",
         "reliability.png",
+        "report.html",
     }
+    page = Reader(files["report.html"].read_text(encoding="utf-8"))
+    assert f"{accuracy.overall_accuracy:.3f}" in page.texts
+    assert {one.name for one in accuracy.classes} <= set(page.texts)
+    assert all((files["report.html"].parent / address).exists() for address in page.addresses)
     assert json.loads(files["accuracy.json"].read_text()) == accuracy.to_dict()
     rows = list(csv.DictReader(files["accuracy.csv"].open()))
     assert [float(row["iou"]) for row in rows] == [one.iou for one in accuracy.classes]
