@@ -61,6 +61,11 @@ def in_one_line(page: str) -> str:
     return page.replace(" \\\n  ", " ")
 
 
+def count_pictures(page: str) -> int:
+    """How many pictures a page has, without the squares of classes."""
+    return page.count(PICTURE) - page.count("![\\#")
+
+
 def linked(page: str) -> set[str]:
     """Names of the files and folders that a page links; each link leads to what it names."""
     names = set()
@@ -278,8 +283,7 @@ def test_land_use_monitor_runs_by_its_schedule_takes_what_is_new_and_nothing_twi
     left = left_by(address, second)
     page = left["report-valley"]["data"]
     assert "### From 2024-05-01 to 2024-06-01" in page
-    pictures = page.count(PICTURE) - page.count("![\\#")  # and not the colours of classes
-    assert pictures == 3  # the newest map, shares over time, what became of what
+    assert count_pictures(page) == 3  # the newest map, shares over time, what became of what
     assert linked(page) >= {"report.html", "changes.csv", "change.gpkg", "quicklook.png"}
     assert f"landweave monitor {inbox} --out {out}" in in_one_line(page)
     assert {row["date"] for row in json.loads(left["areas-valley"]["data"])} == {
@@ -404,7 +408,7 @@ def test_compare_maps_leaves_what_became_of_what(address: str, place: Path) -> N
     settles(lambda: task_runs(address, run), {"compare": "COMPLETED"})
     left = left_by(address, run)
     assert is_done(left, run, "compare-maps")
-    assert left["change-change"]["data"].count(PICTURE) == 2
+    assert count_pictures(left["change-change"]["data"]) == 2
     assert linked(left["change-change"]["data"]) >= {"change.gpkg", "change.tif", "transition.csv"}
     rows = json.loads(left["transitions-change"]["data"])
     assert rows
