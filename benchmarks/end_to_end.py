@@ -136,7 +136,7 @@ def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
     not overlap."""
     import torch
 
-    from flows.compute.cluster import keep_freed_memory
+    from flows.compute.resources import keep_freed_memory
     from flows.plan.plan import make_plan
     from flows.requests.request import Request
     from flows.requests.source import Source

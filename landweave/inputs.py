@@ -232,8 +232,9 @@ def cluster_of(cluster: str | Cluster, workers: int | None) -> Cluster:
 def pool_of(workers: int | None, pieces: int, piece_bytes: int) -> Iterator[Pool]:
     """Processes of this machine for so much work, for the time of a `with` block."""
     from flows.compute import cluster
+    from flows.compute.work import Work
 
-    work = cluster.Work(pieces, piece_bytes)
+    work = Work(pieces, piece_bytes)
     with empty_main(), cluster.start(cluster_of("local", workers), work) as pool:
         yield pool
 

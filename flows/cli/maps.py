@@ -177,6 +177,7 @@ def demo(
     landweave demo --size 1024 --segmenter rules --out small
     """
     from flows.compute import cluster
+    from flows.compute.work import Work
     from flows.demo import BLOCK, write_demo
     from flows.requests.request import Request
     from flows.requests.source import Source
@@ -184,7 +185,7 @@ def demo(
 
     segmenter = method.value()
     with progress_bar(quiet=as_json) as progress:
-        with cluster.start(on, cluster.Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
+        with cluster.start(on, Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
             scene, truth = write_demo(out, size, seed, pool, progress)
         source = Source(paths=(str(scene),))
         request = Request(

@@ -92,6 +92,7 @@ def evaluate(
     from flows.assessment.evaluate import work_pieces
     from flows.assessment.figures import write_accuracy
     from flows.compute import cluster
+    from flows.compute.work import Work
     from tiling.io.files import check_folder
 
     if request.out:
@@ -99,7 +100,7 @@ def evaluate(
     shards = work_pieces(request.map)
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(on, cluster.Work(shards, 2**29)) as pool,
+        cluster.start(on, Work(shards, 2**29)) as pool,
     ):
         accuracy = compare(
             request.map, request.reference, map=pool.map, progress=progress, **request.settings
@@ -124,6 +125,7 @@ def vectorise(
     landweave vectorise classes.tif --zones parcels.gpkg --dissolve -o p.parquet
     """
     from flows.compute import cluster
+    from flows.compute.work import Work
     from flows.products.vectorise import area_warnings, check_raster, work_pieces
     from flows.products.vectorise import vectorise as write
 
@@ -135,7 +137,7 @@ def vectorise(
     asked["connectivity"] = int(request.connectivity)
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(on, cluster.Work(work_pieces(raster), 2**30)) as pool,
+        cluster.start(on, Work(work_pieces(raster), 2**30)) as pool,
     ):
         polygons = write(raster, out, pool, progress, **asked)
     if as_json:
@@ -194,10 +196,11 @@ def change(
     from flows.change.detect import change as compare
     from flows.change.detect import work_pieces
     from flows.compute import cluster
+    from flows.compute.work import Work
 
     with (
         progress_bar(quiet=as_json) as progress,
-        cluster.start(on, cluster.Work(work_pieces(request), 2**30)) as pool,
+        cluster.start(on, Work(work_pieces(request), 2**30)) as pool,
     ):
         result = compare(request, pool, progress)
     if as_json:

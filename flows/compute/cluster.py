@@ -3,32 +3,36 @@ knows."""
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from flows.compute.dask_pool import DaskPool
+from flows.compute.launchers import LAUNCHERS, Launcher, load_class
 from flows.compute.pool import GPU, Pool, ThisProcess
+from flows.compute.resources import (
+    check_memory,
+    check_workers,
+    environment_of,
+    keep_freed_memory,
+    worker_count,
+)
 from flows.compute.waiting import Told, unheard, workers_watched
-from flows.machine import available_cores
+from flows.compute.work import Work
 from flows.setting import WORK, Setting
 from tiling.errors import InputError
-from tiling.io.gdal_config import CACHE
 
 if TYPE_CHECKING:
     from distributed import Security
 
-    from segmentation.segmenter import Segmenter
 
 SCHEDULER_TIMEOUT = 15
 """Seconds an existing scheduler has to answer, and its workers to be there."""
@@ -36,22 +40,6 @@ SCHEDULER_TIMEOUT = 15
 WORKERS_TIMEOUT = 600
 """Seconds a cluster that was asked for workers has to bring the first: queues and image pulls take
 their time."""
-
-WORTH_A_PROCESS = 4
-"""Shards below which a worker process takes longer to start and import its libraries than it
-saves."""
-
-KEEP_FREED_MEMORY = (
-    ("MALLOC_MMAP_THRESHOLD_", -3, 2**30),
-    ("MALLOC_TRIM_THRESHOLD_", -1, 2**31 - 1),
-    ("MALLOC_ARENA_MAX", -8, 1),
-)
-"""What keeps glibc from handing freed memory back: environment variable, parameter of mallopt
-(malloc.h), value.
-
-Otherwise the kernel maps and zeroes the activations of every layer anew, a fifth of a network's
-time on a CPU. One arena, because no other than the first holds blocks that large.
-"""
 
 OURS = {
     "distributed.scheduler.allowed-failures": 5,
@@ -62,31 +50,6 @@ OURS = {
 
 TLS = {"ca_file": "tls_ca_file", "cert": "tls_client_cert", "key": "tls_client_key"}
 """Settings of an existing cluster whose connections are encrypted, and what Dask calls them."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """A class of Dask's ecosystem that starts workers somewhere."""
-
-    path: str
-    extra: str = ""
-    """The extra of this package that installs it."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """What it is given unless a person says otherwise."""
-
-
-LAUNCHERS: Mapping[str, Launcher] = {
-    "kubernetes": Launcher(
-        "dask_kubernetes.operator.KubeCluster", "kubernetes", {"name": "landweave"}
-    ),
-    "slurm": Launcher(
-        "dask_jobqueue.SLURMCluster", "slurm", {"cores": 1, "processes": 1, "memory": "8GB"}
-    ),
-    "gateway": Launcher("dask_gateway.GatewayCluster", "gateway"),
-}
-"""Clusters by a name of their own; any other class is named by its dotted path."""
 
 
 class Cluster(BaseModel):
@@ -141,43 +104,12 @@ HERE = Cluster(workers=0)
 """This process, without Dask."""
 
 
-class Planned(Protocol):
-    """The facts of a plan by which workers are started: its shards, its segmenter, its memory."""
-
-    @property
-    def shards(self) -> Sized: ...
-    @property
-    def segmenter(self) -> Segmenter: ...
-    def worker_bytes(self, threads: int, at_once: int = 1) -> int:
-        """Projected peak of a worker that computes on so many cores, so many shards at a time."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """How much there is to do, and what a worker takes for its share of it."""
-
-    pieces: int = 1
-    """Shards, or whatever is handed out one by one."""
-    piece_bytes: int | Callable[[int, int], int] = 0
-    """Bytes of a worker: for each piece it works on at once, or as a function of its cores and of
-    those pieces."""
-    gpu: bool = False
-    """Whether it goes to workers with a graphics card, where there are any."""
-
-    @classmethod
-    def of(cls, plan: Planned) -> Self:
-        """The shards of a plan."""
-        return cls(len(plan.shards), plan.worker_bytes, plan.segmenter.uses_gpu)
-
-    def worker_bytes(self, cores: int, at_once: int = 1) -> int:
-        """Projected peak of a worker that computes on so many cores, so many pieces at a time."""
-        if callable(self.piece_bytes):
-            return self.piece_bytes(cores, at_once)
-        return at_once * self.piece_bytes
-
-
 @contextmanager
-def start(cluster: Cluster = HERE, work: Work = Work(), told: Told = unheard) -> Iterator[Pool]:
+def start(
+    cluster: Cluster = HERE,
+    work: Work = Work(),  # noqa: B008 - frozen
+    told: Told = unheard,
+) -> Iterator[Pool]:
     """A pool for the time of a `with` block, for that work; `told` hears where it waits for
     workers.
 
@@ -246,17 +178,6 @@ def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
         Client(cluster) as client,
     ):
         yield DaskPool(client)
-
-
-def environment_of(processes: int) -> dict[str, str]:
-    """Variables of each of so many processes that share this machine's cores, set before they
-    import a library."""
-    threads = str(max(1, available_cores() // processes))
-    libraries = ("OMP", "MKL", "OPENBLAS", "GDAL")
-    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | {
-        "GDAL_CACHEMAX": str(CACHE >> 20)
-    }
-    return environment | {variable: str(value) for variable, _, value in KEEP_FREED_MEMORY}
 
 
 def _with_cards(cluster: Cluster, work: Work) -> Iterator[Pool]:
@@ -353,7 +274,7 @@ def _existing(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
         with workers_watched(
             lambda: len(client.nthreads()), f"the Dask scheduler at {address}", told
         ):
-            yield _check_workers(DaskPool(client), work)
+            yield check_workers(DaskPool(client), work)
 
 
 def _security(address: str, settings: Mapping[str, Any]) -> Security | None:
@@ -385,7 +306,7 @@ def _launch(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
 
     launcher = LAUNCHERS.get(cluster.kind, Launcher(cluster.kind))
     settings = {**dict(launcher.settings), **cluster.settings}
-    made = _class(launcher)
+    made = load_class(launcher)
     try:
         started = made(**settings)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
@@ -405,128 +326,4 @@ def _launch(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:
                 "minutes; look at its queue"
             ) from error
         with workers_watched(lambda: len(client.nthreads()), f"cluster {cluster.kind}", told):
-            yield _check_workers(DaskPool(client), work)
-
-
-def _class(launcher: Launcher) -> Any:
-    """The cluster's class; anything else of that name is not called."""
-    from distributed.deploy.cluster import Cluster as DaskCluster
-
-    module, _, name = launcher.path.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        package = (
-            f"pip install 'landweave[{launcher.extra}]'" if launcher.extra else f"install {module}"
-        )
-        raise InputError(f"{launcher.path} is not installed here ({error}); {package}") from error
-    except AttributeError as error:
-        raise InputError(
-            f"{module} has no class {name}; name a cluster's class by its dotted path"
-        ) from error
-    if not isinstance(made, type) or not (
-        issubclass(made, DaskCluster) or {"scale", "close", "__enter__"} <= set(dir(made))
-    ):
-        raise InputError(
-            f"{launcher.path} is no class of Dask clusters; name one, such as "
-            "dask_jobqueue.PBSCluster"
-        )
-    submit = str(getattr(getattr(made, "job_cls", None), "submit_command", "")).split()
-    if (
-        submit and shutil.which(submit[0]) is None
-    ):  # dask_jobqueue would log that, and wait for workers
-        raise InputError(
-            f"{launcher.path} submits jobs with {submit[0]}, and this machine has no such "
-            "command; start landweave "
-            "where jobs are submitted"
-        )
-    return made
-
-
-def _check_workers(pool: DaskPool, work: Work) -> DaskPool:
-    """The pool, each of whose workers that get the work has the memory for its share, by what it
-    says of itself."""
-    sizes = pool.sizes(gpu=work.gpu)
-    cores = pool.everywhere(_cores_given(), gpu=work.gpu)
-    for address, (limit, at_once) in sizes.items():
-        own = cores.get(address)
-        if not isinstance(own, int):
-            continue  # what keeps it from answering is told when workers are checked
-        if 0 < limit < (needed := work.worker_bytes(own, at_once)):
-            raise InputError(
-                f"worker {address} would take {needed / 2**30:.1f} GiB on its {own} cores, "
-                f"{at_once} pieces of work at "
-                f"once, and may use {limit / 2**30:.1f}; take a smaller --shard or --tile, or "
-                "start workers with fewer "
-                "OMP_NUM_THREADS or --nthreads, or a higher --memory-limit"
-            )
-    return pool
-
-
-def _cores_given() -> Callable[[], int]:
-    """A function that tells on how many cores a process computes. It travels by value, as `probe`
-    has it."""
-
-    def cores_given() -> int:
-        import os
-
-        given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-        if given.isdecimal() and int(given) > 0:
-            return int(given)
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-
-    return cores_given
-
-
-def worker_count(work: Work) -> int:
-    """How many local processes suit this machine and this work: at most one a core; 0 where one
-    would do."""
-    cores, memory = available_cores(), available_memory()
-    most = min(cores, work.pieces // WORTH_A_PROCESS)
-    fit = (n for n in range(most, 1, -1) if n * work.worker_bytes(cores // n) <= memory)
-    return next(fit, 0)
-
-
-def keep_freed_memory() -> None:
-    """Let this process reuse what it frees, where its C library is glibc."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        for _, parameter, value in KEEP_FREED_MEMORY:
-            mallopt(parameter, value)
-
-
-def check_memory(workers: int, work: Work) -> None:
-    """Refuse work that would not fit into this machine's memory."""
-    needed = workers * work.worker_bytes(max(1, available_cores() // workers))
-    if needed > available_memory():
-        raise InputError(
-            f"{workers} workers would need {needed / 2**30:.1f} GiB and "
-            f"{available_memory() / 2**30:.1f} GiB are free; take fewer --workers or a smaller "
-            "--shard or --tile"
-        )
-
-
-def available_memory() -> int:
-    """Bytes this machine can still give."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
-def require_same_answer(answers: Mapping[str, T | Exception], what: str) -> T:
-    """The one answer all workers gave; `InputError` where they differ or one could not say."""
-    for name, answer in answers.items():
-        if isinstance(answer, Exception):
-            raise InputError(f"worker {name} cannot say {what}: {answer}")
-    values = list(answers.values())
-    odd = {name: value for name, value in answers.items() if value != values[0]}
-    if odd:
-        name, value = next(iter(odd.items()))
-        raise InputError(
-            f"workers differ in {what}: {next(iter(answers))} has {values[0]}, {name} has {value}; "
-            "give all workers the same environment"
-        )
-    return cast(T, values[0])
+            yield check_workers(DaskPool(client), work)

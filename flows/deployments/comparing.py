@@ -15,6 +15,7 @@ from flows.change.model import Change
 from flows.change.page import sum_up_change
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
+from flows.compute.work import Work
 from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_task
 from flows.forms.dropdowns import MapChoice, Text
 from flows.forms.groups import Advanced, Changes
@@ -57,7 +58,7 @@ def compare_maps(
     """
     request = changes_from(earlier, later, output_folder, changes, advanced)
     bar.reach(0, "open both maps")
-    work = cluster.Work(work_pieces(request), BLOCK_BYTES)
+    work = Work(work_pieces(request), BLOCK_BYTES)
     progress = bar.along({"compare": 2, "change": 3, "vectorise": 2})
     with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
         result = run_task(

@@ -14,6 +14,7 @@ from flows.assessment.evaluate import evaluate, work_pieces
 from flows.assessment.figures import write_accuracy
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
+from flows.compute.work import Work
 from flows.deployments import segment_scene as segment
 from flows.deployments.comparing import compare_maps, zonal_areas
 from flows.deployments.segment_scene import map_scene, segment_scene
@@ -271,7 +272,7 @@ def evaluate_map(
     check_folder(folder)
     shards = work_pieces(request.map)
     bar.reach(0, "open both maps")
-    work, progress = cluster.Work(shards, PIECE_BYTES), bar.along({"evaluate": 1})
+    work, progress = Work(shards, PIECE_BYTES), bar.along({"evaluate": 1})
     with empty_main(), cluster.start(cluster_for(advanced), work, bar.wait) as pool:
         accuracy = run_task(
             "evaluate",

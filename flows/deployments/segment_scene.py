@@ -11,6 +11,7 @@ from prefect import get_run_logger
 from flows.compute import cluster
 from flows.compute.cluster import Cluster
 from flows.compute.spawning import empty_main
+from flows.compute.work import Work
 from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, run_task
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.forms.dropdowns import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
@@ -128,7 +129,7 @@ def run(
         for warning in plan.warnings:
             logger.warning("%s", in_form_words(warning))
         progress = along(weights_of(plan))
-        with empty_main(), cluster.start(on, cluster.Work.of(plan), progress.bar.wait) as pool:
+        with empty_main(), cluster.start(on, Work.of(plan), progress.bar.wait) as pool:
             parts = run_task(
                 stage("segment"),
                 "Tell the land cover of every shard, in parallel",

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
+from flows.compute.work import Work
 from flows.demo import BLOCK, write_demo
 from flows.deployments import segment_scene
 from flows.deployments.tasks import Outcome, as_flow, run_task
@@ -137,9 +138,7 @@ def demo(
     bar.reach(0, "draw the scene")
     with (
         empty_main(),
-        cluster.start(
-            cluster_for(Advanced()), cluster.Work((-(-size // BLOCK)) ** 2, 2**30)
-        ) as pool,
+        cluster.start(cluster_for(Advanced()), Work((-(-size // BLOCK)) ** 2, 2**30)) as pool,
     ):
         scene, truth = run_task(
             "draw",

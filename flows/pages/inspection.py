@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from flows.compute.cluster import Work, available_memory, worker_count
+from flows.compute.resources import available_memory, worker_count
+from flows.compute.work import Work
 from flows.errors import INPUT_ERRORS
 from flows.machine import available_cores
 from flows.pages.course import SECONDS, duration, weights_of

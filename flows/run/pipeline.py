@@ -13,6 +13,8 @@ from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, silent
+from flows.compute.resources import require_same_answer
+from flows.compute.work import Work
 from flows.compute.worker_check import probe_file
 from flows.plan.plan import Plan, make_plan
 from flows.plan.shard import make_part, runtime_of
@@ -35,7 +37,7 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
     """
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = prepare(request, folder, on)
-        with cluster.start(on, cluster.Work.of(plan)) as pool:
+        with cluster.start(on, Work.of(plan)) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, pool, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)
@@ -56,7 +58,7 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
         worker_check.check(pool, plan.sources, folder.path, folder.remote)
         gpu = plan.segmenter.uses_gpu
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
-        runtime = cluster.require_same_answer(answers, "what they compute with")
+        runtime = require_same_answer(answers, "what they compute with")
         folder.runtime.update(runtime)
         jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
         parts: list[Part] = []

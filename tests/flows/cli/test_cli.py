@@ -503,7 +503,7 @@ def test_demo_scores_itself(landweave: Run, tmp_path: Path) -> None:
 
 def test_the_demo_scene_does_not_depend_on_who_draws_it(tmp_path: Path) -> None:
     from flows import demo
-    from flows.compute.cluster import ThisProcess
+    from flows.compute.pool import ThisProcess
 
     for name, block in (("a", 1024), ("b", 100)):
         with pytest.MonkeyPatch.context() as patch:

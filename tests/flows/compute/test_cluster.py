@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from distributed.comm import CommClosedError
 
-from flows.compute import cluster
+from flows.compute import cluster, resources
 from flows.compute import pool as pools
-from flows.compute.cluster import Cluster, Work
+from flows.compute.cluster import Cluster
 from flows.compute.dask_pool import DaskPool, SchedulerLost
 from flows.compute.pool import Pool, ThisProcess
+from flows.compute.work import Work
 from tests.server import wait_until
 from tiling.errors import InputError
 
@@ -119,11 +120,11 @@ def test_everywhere_asks_each_worker(pool: Pool) -> None:
 
 
 def test_workers_that_differ_are_named() -> None:
-    assert cluster.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "2"}}, "runtime") == {
+    assert resources.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "2"}}, "runtime") == {
         "torch": "2"
     }
     with pytest.raises(InputError, match=r"workers differ in runtime: a has .*'2'.*, b has .*'3'"):
-        cluster.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "3"}}, "runtime")
+        resources.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "3"}}, "runtime")
 
 
 def test_work_that_does_not_fit_is_refused_before_it_starts() -> None:
@@ -144,20 +145,20 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_shard_needs_no_second_process() -> None:
-    assert cluster.worker_count(Work(1, 1)) == 0
-    assert cluster.worker_count(Work(1000, 10**15)) == 0
+    assert resources.worker_count(Work(1, 1)) == 0
+    assert resources.worker_count(Work(1000, 10**15)) == 0
 
 
 def test_as_many_processes_are_started_as_fit_with_the_cores_each_then_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster, "available_cores", lambda: 8)
-    monkeypatch.setattr(cluster, "available_memory", lambda: 30 * GIB)
-    assert cluster.worker_count(Work(1000, 2 * GIB)) == 8
+    monkeypatch.setattr(resources, "available_cores", lambda: 8)
+    monkeypatch.setattr(resources, "available_memory", lambda: 30 * GIB)
+    assert resources.worker_count(Work(1000, 2 * GIB)) == 8
     assert (
-        cluster.worker_count(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
+        resources.worker_count(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
     )  # of one core each; 8 would take 32
-    assert cluster.worker_count(Work(20, 2 * GIB)) == 5
+    assert resources.worker_count(Work(20, 2 * GIB)) == 5
 
 
 # ----------------------------------------------------------------------------------- other clusters
@@ -322,16 +323,16 @@ def test_workers_with_too_little_memory_are_named(
     sizes = {"tcp://10.0.0.7:1": (GIB, 1)}
     monkeypatch.setattr(mixed, "sizes", lambda gpu: sizes)
     monkeypatch.setattr(mixed, "everywhere", one_core)
-    assert cluster._check_workers(mixed, Work(1, 2**29)) is mixed
+    assert resources.check_workers(mixed, Work(1, 2**29)) is mixed
     with pytest.raises(
         InputError, match=r"worker tcp://10\.0\.0\.7:1 would take 2\.0 GiB on its 1 cores, 1 pieces"
     ):
-        cluster._check_workers(mixed, Work(1, 2 * GIB))
+        resources.check_workers(mixed, Work(1, 2 * GIB))
     sizes = {"tcp://10.0.0.7:1": (GIB, 4)}
     with pytest.raises(
         InputError, match=r"would take 2\.0 GiB on its 1 cores, 4 pieces of work at once"
     ):
-        cluster._check_workers(mixed, Work(1, GIB // 2))
+        resources.check_workers(mixed, Work(1, GIB // 2))
 
 
 def test_a_worker_is_asked_for_the_memory_of_its_own_cores(
@@ -346,10 +347,10 @@ def test_a_worker_is_asked_for_the_memory_of_its_own_cores(
         asked.add((cores, at_once))
         return 0
 
-    cluster._check_workers(mixed, Work(1, piece_bytes))
+    resources.check_workers(mixed, Work(1, piece_bytes))
     assert asked == {(2, 1), (2, 2)}
     asked.clear()
-    cluster._check_workers(mixed, Work(1, piece_bytes, gpu=True))
+    resources.check_workers(mixed, Work(1, piece_bytes, gpu=True))
     assert asked == {(2, 1)}, "the worker without a card gets none of it"
 
 
@@ -401,9 +402,9 @@ def test_each_card_has_a_process_and_the_cores_have_others(monkeypatch: pytest.M
     with cluster.start(Cluster(kind="cuda", workers=1), Work(8, gpu=True)) as pool:
         cards = {outcome for _, outcome in pool.as_completed(see_cards, range(12), gpu=True)}
         cores = set(pool.map(see_cards, range(4)))
-    each = str(max(1, cluster.available_cores() // 2))
+    each = str(max(1, resources.available_cores() // 2))
     assert cards == {("GPU-1", each), ("GPU-2", each)}
-    assert ("", str(cluster.available_cores())) in cores
+    assert ("", str(resources.available_cores())) in cores
 
 
 # ------------------------------------------------------------------------ workers that are not well

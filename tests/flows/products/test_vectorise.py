@@ -15,7 +15,7 @@ import rasterio
 import shapely
 from affine import Affine
 
-from flows.compute.cluster import ThisProcess
+from flows.compute.pool import ThisProcess
 from flows.products.index_measures import IndexMeasure, index_columns, index_measures
 from flows.products.vectorise import pixel_metres, vectorise
 from flows.products.zones import slugs, zones
