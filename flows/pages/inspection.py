@@ -88,7 +88,7 @@ def valid_share(scene: Scene) -> float | None:
     """The part of a scene, 0–1, on which its first band has a value; None where that would cost too
     much."""
     band = scene.bands[0]
-    if scene.beneath or band.resampled or band.at != (0, 0) or not is_local(band.path):
+    if scene.is_mosaic or band.resampled or band.at != (0, 0) or not is_local(band.path):
         return None
     pixels = thumbnail(band, scene.geobox.extent.boundingbox, shape_of(scene))
     return None if pixels is None else float(np.isfinite(pixels).mean())

@@ -16,7 +16,7 @@ _LISTED = 20
 def describe_images(plan: Plan) -> dict[str, str]:
     """Which images of a catalogue the scene shows, on which grid, and how much of the area they
     cover."""
-    scene, layers = plan.scene, plan.scene.layers
+    scene, layers = plan.scene, plan.scene.acquisitions
     listed = [
         f"{layer.name} ({layer.date})" if layer.date else layer.name for layer in layers[:_LISTED]
     ]
@@ -37,7 +37,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     used = {band.name: band for band in scene.bands}
     return {
         "scene": f"{scene.title}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
-        **(describe_images(plan) if scene.origin else {}),
+        **(describe_images(plan) if scene.acquisitions[0].origin else {}),
         "bands": ", ".join(scene.band_names),
         "used": ", ".join(
             f"{name} ({used[name].units}, × {used[name].scale:g} {used[name].offset:+g})"

@@ -55,7 +55,7 @@ def fit(
         odd = calibration_conflicts(scene, claimed, calibration)
         if calibration:
             scene = scene.calibrate(*calibration, asked)
-            sample = scene.meaning(sample)
+            sample = scene.with_calibration(sample)
         elif unknown and segmenter.needs_reflectance:
             raise missing_calibration_error(scene, segmenter, unknown)
         if segmenter.needs_sample and not sample["valid"].values.any():

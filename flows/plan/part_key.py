@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tiling.errors import redact
 from tiling.grid.window import Window
+from tiling.scene.acquisition import Band, Mask
 from tiling.scene.scene import Scene
 
-FORMAT = 3
+FORMAT = 4
 """Version of what a part holds; raised when older parts can no longer be read as they are."""
 
 
@@ -22,11 +24,17 @@ def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
     return {
         "files": scene.identities(),
         "grid": [scene.height, scene.width, *map(float, scene.transform[:6]), scene.crs.to_wkt()],
-        # Signatures are renewed, pixels are not.
-        "bands": [redact(repr(scene.band(name))) for name in bands],
-        "mask": redact(repr(scene.mask)),
-        "beneath": [
-            redact(repr(([layer.band(name) for name in bands], layer.mask, layer.extent)))
-            for layer in scene.beneath
+        "images": [
+            {
+                "bands": [_facts(image.band(name)) for name in bands],
+                "mask": _facts(image.mask) if image.mask else None,
+                "extent": window_facts(image.extent) if image.extent else None,
+            }
+            for image in scene.acquisitions
         ],
     }
+
+
+def _facts(source: Band | Mask) -> dict[str, Any]:
+    """A band or a mask as its fields; signatures in its address are renewed, pixels are not."""
+    return asdict(source) | {"path": redact(source.path)}

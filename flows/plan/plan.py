@@ -74,13 +74,11 @@ class Plan:
     @property
     def sources(self) -> tuple[str, ...]:
         """The rasters a worker has to open."""
-        mask = [self.scene.mask.path] if self.scene.mask else []
-        below = {
-            layer.band(self.bands[0]).path for layer in self.scene.beneath
-        }  # one of each image tells enough
-        return tuple(
-            sorted({self.scene.band(name).path for name in self.bands} | set(mask) | below)
-        )
+        top, *beneath = self.scene.acquisitions
+        rasters = {top.band(name).path for name in self.bands}
+        rasters |= {top.mask.path} if top.mask else set()
+        # Of each image beneath one file tells enough.
+        return tuple(sorted(rasters | {image.band(self.bands[0]).path for image in beneath}))
 
     @cached_property
     def _scene_facts(self) -> dict[str, Any]:
@@ -125,9 +123,9 @@ class Plan:
             )
             + 1
         )
-        pixel *= 2 if self.scene.beneath else 1  # a layer is read beside what it fills
+        pixel *= 2 if self.scene.is_mosaic else 1  # an image is read beside what it fills
         moved = any(
-            layer.band(name).resampled for layer in self.scene.layers for name in self.bands
+            image.band(name).resampled for image in self.scene.acquisitions for name in self.bands
         )
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
         kept = shard.core.area * segmenter.bytes_kept
@@ -208,7 +206,9 @@ def facts_of(plan: Plan) -> dict[str, Any]:
     scene, lattice, shards, first = plan.scene, plan.lattice, plan.shards, plan.shards[0]
     west, north = scene.transform.c, scene.transform.f
     images = (
-        [{"name": layer.name, "date": layer.date} for layer in scene.layers] if scene.origin else []
+        [{"name": image.name, "date": image.date} for image in scene.acquisitions]
+        if scene.acquisitions[0].origin
+        else []
     )
     return {
         "scene": scene.title,

@@ -35,7 +35,7 @@ def about_map(plan: Plan) -> About:
     return About(
         title=f"Land cover of {plan.scene.name}",
         abstract=f"Segmented by {model_name(plan.segmenter)} with landweave",
-        days=sorted({str(layer.date) for layer in plan.scene.layers if layer.date}),
+        days=sorted({str(image.date) for image in plan.scene.acquisitions if image.date}),
         history=history_of(plan),
         licence=plan.request.licence,
     )
@@ -65,7 +65,9 @@ def history_of(plan: Plan) -> tuple[str, ...]:
 def list_origins(plan: Plan) -> dict[str, str]:
     """What a map was made from and with, fact by fact; nothing of the clock or of the machine."""
     scene, request = plan.scene, plan.request
-    images = [f"{layer.name} {layer.date or ''}".strip() for layer in scene.layers if layer.origin]
+    images = [
+        f"{image.name} {image.date or ''}".strip() for image in scene.acquisitions if image.origin
+    ]
     minimum, unit = smallest(request.min_area)
     facts = {
         "image": scene.title,

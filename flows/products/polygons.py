@@ -116,7 +116,11 @@ def image_of(plan: Plan) -> list[Beside]:
     names = set(plan.scene.band_names)
     trio = next((trio for trio in NATURAL if set(trio) <= names), None)
     bands = [plan.scene.band(name) for name in trio or ()]
-    if len({band.path for band in bands}) != 1 or not is_local(bands[0].path) or plan.scene.beneath:
+    if (
+        len({band.path for band in bands}) != 1
+        or not is_local(bands[0].path)
+        or plan.scene.is_mosaic
+    ):
         return []
     return [Beside("Image", Path(bands[0].path).resolve(), tuple(band.index for band in bands))]
 

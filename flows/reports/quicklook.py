@@ -120,7 +120,7 @@ def natural_colours(
     choices = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "red"))
     trio = next((trio for trio in choices if set(trio) <= set(names)), (names[0],) * 3)
     bands = [scene.band(name) for name in dict.fromkeys(trio)]
-    if scene.beneath or any(band.resampled or band.at != (0, 0) for band in bands):
+    if scene.is_mosaic or any(band.resampled or band.at != (0, 0) for band in bands):
         found = compose(scene, [band.name for band in bands], bounds, shape)
         return None if found is None else stretch_colours([found[name] for name in trio])
     layers: dict[str, npt.NDArray[np.float32] | None] = {}

@@ -170,9 +170,9 @@ def _scene_facts(plan: Plan) -> dict[str, Any]:
         "width": scene.width,
         "crs": crs_name(scene),
         "images": [
-            {"name": layer.name, "date": layer.date, "item": layer.origin}
-            for layer in scene.layers
-            if layer.origin
+            {"name": image.name, "date": image.date, "item": image.origin}
+            for image in scene.acquisitions
+            if image.origin
         ],
         "bands": [asdict(band) for band in scene.bands if band.name in plan.bands],
         "files": scene.identities(),

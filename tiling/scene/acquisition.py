@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from odc.geo.geobox import GeoBox
 
@@ -65,30 +65,32 @@ class Mask:
     """Row and column of the scene that its first pixel is, where it is not resampled."""
 
 
-class Layered(Protocol):
-    """What decoding asks of a scene: images on one grid that lie on each other, the uppermost
-    first."""
+@dataclass(frozen=True)
+class Acquisition:
+    """One image on the grid of a scene: what was taken at one time, its bands and what hides
+    them."""
 
-    @property
-    def geobox(self) -> GeoBox: ...
-    @property
-    def window(self) -> Window: ...
-    @property
-    def mask(self) -> Mask | None: ...
-    @property
-    def extent(self) -> Window | None:
-        """The window in which the image has pixels; None means everywhere."""
-
-    @property
-    def layers(self) -> Sequence[Layered]:
-        """The images that lie on each other, each as a scene of its own."""
-
-    @property
-    def beneath(self) -> Sequence[Layered]:
-        """The images under the uppermost one."""
+    name: str
+    bands: tuple[Band, ...]
+    mask: Mask | None = None
+    date: datetime.date | None = None
+    extent: Window | None = None
+    """Pixels of the scene beyond which its files have none; None where they may be anywhere."""
+    footprint: str = ""
+    """Where a catalogue says that it has pixels: WKT in degrees. Decides nothing."""
+    origin: str = ""
+    """Where the STAC item is that it was made from. Decides nothing."""
 
     def band(self, name: str) -> Band:
         """The band of that full name."""
+        for band in self.bands:
+            if band.name == name:
+                return band
+        names = ", ".join(band.name for band in self.bands)
+        raise InputError(
+            f"{self.name} has no band {name}; it has {names}: if one of them is {name}, say so "
+            f"with --bands; else name its file as {name}=PATH"
+        )
 
 
 def band_on(

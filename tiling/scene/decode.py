@@ -16,55 +16,65 @@ from tiling.io.datasets import Pixels, Valid, borrow_dataset, read_or_explain
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
-    from tiling.scene.acquisition import Band, Layered, Mask
+    from tiling.scene.acquisition import Acquisition, Band, Mask
 
 
 def decode(
-    scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid
+    grid: GeoBox,
+    images: Sequence[Acquisition],
+    window: Window,
+    bands: Sequence[Band],
+    pixels: Pixels,
+    valid: Valid,
 ) -> None:
     """Fill `pixels (band, y, x)`, which are 0, and `valid (y, x)` with a window that lies inside
-    the scene.
+    the grid.
 
-    Of a mosaic's layers each pixel comes with all its bands from the uppermost that has it.
+    Of several images each pixel comes with all its bands from the first that has it.
     """
     valid[...] = False
-    for depth, layer in enumerate(scene.layers):
-        inside = window if layer.extent is None else window & layer.extent
+    for depth, image in enumerate(images):
+        inside = window if image.extent is None else window & image.extent
         if not inside or valid[at := inside.within(window)].all():
             continue
-        chosen = [layer.band(band.name) for band in bands]
+        chosen = [image.band(band.name) for band in bands]
         if depth == 0:
-            _decode(layer, inside, chosen, pixels[:, *at], valid[at])
+            _decode(grid, image.mask, inside, chosen, pixels[:, *at], valid[at])
             continue
         values, there = np.zeros_like(pixels[:, *at]), np.zeros_like(valid[at])
-        _decode(layer, inside, chosen, values, there)
+        _decode(grid, image.mask, inside, chosen, values, there)
         np.copyto(pixels[:, *at], values, where=there & ~valid[at])
         valid[at] |= there
 
 
 def _decode(
-    scene: Layered, window: Window, bands: Sequence[Band], pixels: Pixels, valid: Valid
+    grid: GeoBox,
+    mask: Mask | None,
+    window: Window,
+    bands: Sequence[Band],
+    pixels: Pixels,
+    valid: Valid,
 ) -> None:
-    """Fill `pixels` and `valid` with one layer's window, whatever lies on it or under it."""
+    """Fill `pixels` and `valid` with one image's window, whatever lies on it or under it."""
     valid[...] = True
     together: dict[tuple[str, str], list[int]] = {}  # rasterio reads bands of one type at once
     for place, band in enumerate(bands):
         together.setdefault((band.path, band.dtype), []).append(place)
     for (path, _), places in together.items():
         read_or_explain(
-            path, window, partial(_read_bands, scene, window, bands, places, pixels, valid)
+            path, window, partial(_read_bands, grid, window, bands, places, pixels, valid)
         )
     for band, values in zip(bands, pixels, strict=True):
         if not band.resampled:
             _mask_nodata(valid, values, band)
-    mask = scene.mask
     if mask is not None:
-        read_or_explain(mask.path, window, partial(_read_mask, scene, mask, window, valid))
+        read_or_explain(mask.path, window, partial(_read_mask, grid, mask, window, valid))
 
 
 def _read_bands(
-    scene: Layered,
+    grid: GeoBox,
     window: Window,
     bands: Sequence[Band],
     places: list[int],
@@ -78,9 +88,7 @@ def _read_bands(
             source = geobox_of(dataset)
             for place in places:
                 read, dtype = partial(_read_stored, dataset, bands[place]), bands[place].dtype
-                pixels[place], data = resample(
-                    read, source, scene.geobox, window, dtype, smooth=True
-                )
+                pixels[place], data = resample(read, source, grid, window, dtype, smooth=True)
                 valid &= data
             return
         inside, at = _part(dataset, window, first.at)
@@ -103,14 +111,12 @@ def _read_bands(
             valid[here] &= dataset.read(first.alpha, window=at) > 0
 
 
-def _read_mask(scene: Layered, mask: Mask, window: Window, valid: Valid) -> None:
+def _read_mask(grid: GeoBox, mask: Mask, window: Window, valid: Valid) -> None:
     """Make not valid what a mask hides; beyond its edge it says nothing."""
     with borrow_dataset(mask.path) as dataset:
         if mask.resampled:
             read, dtype = partial(_read_mask_band, dataset, mask), dataset.dtypes[mask.index - 1]
-            values, there = resample(
-                read, geobox_of(dataset), scene.geobox, window, dtype, smooth=False
-            )
+            values, there = resample(read, geobox_of(dataset), grid, window, dtype, smooth=False)
             valid &= ~(_find_hidden(mask, values) & there)
             return
         inside, at = _part(dataset, window, mask.at)

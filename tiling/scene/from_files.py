@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from tiling.errors import InputError
 from tiling.grid.geobox import check_overlap, finest
 from tiling.io.access import is_there
-from tiling.scene.acquisition import Band, Mask, band_on, mask_on
+from tiling.scene.acquisition import Acquisition, Band, Mask, band_on, mask_on
 from tiling.scene.band_names import (
     COMMON_NAMES,
     LETTERS,
@@ -79,14 +79,13 @@ def open_scene(
     if clouds:
         hidden = mask_on(grid, clouds[0], clouds[1], *(rule if any(rule) else MASKS[clouds[2]]))
     first = sources[0].rpartition("=")[2] if named[0][0] or named[0][1] else sources[0]
-    return Scene(
+    image = Acquisition(
         name=stem_of(first),
         bands=_describe_bands(grid, chosen, folder.reflectance, nodata, (scale, offset)),
-        geobox=grid,
         mask=hidden,
         date=_date(date, files[0].stem),
-        notes=tuple(notes),
     )
+    return Scene(grid, (image,), tuple(notes))
 
 
 def _describe_bands(

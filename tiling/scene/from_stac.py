@@ -22,7 +22,7 @@ from tiling.errors import InputError
 from tiling.grid.geobox import Bounds, bounds_in, bounds_of, extend_to, finest, window_on
 from tiling.grid.window import Window
 from tiling.io.access import is_there
-from tiling.scene.acquisition import Band, band_on, mask_on
+from tiling.scene.acquisition import Acquisition, Band, band_on, mask_on
 from tiling.scene.band_names import common_name
 from tiling.scene.file_bands import alpha_band, bands_by_number, bands_in_file
 from tiling.scene.header import Header, read_header
@@ -100,14 +100,14 @@ def open_items(items: Sequence[Item], wishes: StacOptions = NO_WISHES) -> Scene:
         [_file(item, pick) for pick in picks] for item, picks in zip(items, picked, strict=True)
     ]
     grid = _grid([[file.geobox for file in each] for each in files], wishes.bbox)
-    layers = [
-        _layer(item, list(zip(picks, each, strict=True)), grid, extent, wishes)
+    images = [
+        _acquisition(item, list(zip(picks, each, strict=True)), grid, extent, wishes)
         for item, picks, each in zip(items, picked, files, strict=True)
         if (extent := reduce(or_, (window_on(grid, file.geobox) for file in each)))
     ]
-    _check_alike(layers)
-    top, *beneath = layers
-    return replace(top, date=wishes.date or top.date, beneath=tuple(beneath))
+    _check_alike(images)
+    top, *beneath = images
+    return Scene(grid, (replace(top, date=wishes.date or top.date), *beneath))
 
 
 def _picks(item: Item, wishes: StacOptions) -> list[_Pick]:
@@ -211,13 +211,13 @@ def _grid(grids: Sequence[Sequence[GeoBox]], bbox: Bounds | None) -> GeoBox:
     return grid
 
 
-def _layer(
+def _acquisition(
     item: Item,
     picked: Sequence[tuple[_Pick, Header]],
     grid: GeoBox,
     extent: Window,
     wishes: StacOptions,
-) -> Scene:
+) -> Acquisition:
     """One item on the scene's grid."""
     indexes: dict[str, list[int]] = {}
     for pick, file in picked:
@@ -227,13 +227,12 @@ def _layer(
         href, hidden = found
         mask = mask_on(grid, _single(href), 1, *hidden)
     whole = Window.of_shape(*grid.shape)
-    return Scene(
+    return Acquisition(
         name=item.id,
         bands=tuple(
             _band(grid, pick, file, alpha_band(file, indexes[file.place]), wishes)
             for pick, file in picked
         ),
-        geobox=grid,
         mask=mask,
         date=item.date,
         extent=None if extent == whole else extent,
@@ -291,10 +290,10 @@ def _single(href: str) -> Header:
     return file
 
 
-def _check_alike(layers: Sequence[Scene]) -> None:
+def _check_alike(images: Sequence[Acquisition]) -> None:
     """Refuse items whose numbers mean different things: one chip has one scale for each band."""
-    first = layers[0]
-    for other in layers[1:]:
+    first = images[0]
+    for other in images[1:]:
         for one, two in zip(first.bands, other.bands, strict=True):
             here, there = (f"{b.dtype} × {b.scale:g} {b.offset:+g} ({b.units})" for b in (one, two))
             if here != there:
@@ -306,27 +305,27 @@ def _check_alike(layers: Sequence[Scene]) -> None:
 
 
 def coverage_of(scene: Scene, area: Any) -> float:
-    """The part, 0–1, of an area in the scene's CRS that its footprints cover; a layer without one
+    """The part, 0–1, of an area in the scene's CRS that its footprints cover; an image without one
     covers its extent."""
     import shapely
 
-    shapes = [_outline(layer) for layer in scene.layers]
+    shapes = [_outline(scene, image) for image in scene.acquisitions]
     return float(shapely.union_all(shapes).intersection(area).area / area.area)
 
 
-def _outline(layer: Scene) -> Any:
+def _outline(scene: Scene, image: Acquisition) -> Any:
     import shapely
 
-    if not layer.footprint:
-        window = layer.extent or layer.window
-        west, north = layer.transform @ (window.col, window.row)
-        east, south = layer.transform @ (window.col_stop, window.row_stop)
+    if not image.footprint:
+        window = image.extent or scene.window
+        west, north = scene.transform @ (window.col, window.row)
+        east, south = scene.transform @ (window.col_stop, window.row_stop)
         return shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
-    to_scene = Transformer.from_crs(DEGREES, layer.crs, always_xy=True)
+    to_scene = Transformer.from_crs(DEGREES, scene.crs, always_xy=True)
 
     def moved(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.stack(to_scene.transform(*xy.T), axis=1)
 
     return shapely.make_valid(
-        shapely.transform(shapely.segmentize(shapely.from_wkt(layer.footprint), 0.01), moved)
+        shapely.transform(shapely.segmentize(shapely.from_wkt(image.footprint), 0.01), moved)
     )

@@ -25,7 +25,8 @@ from tiling.scene.decode import blank, chip_of, decode
 if TYPE_CHECKING:
     import xarray as xr
 
-    from tiling.scene.acquisition import Band, Layered
+    from tiling.scene.acquisition import Band
+    from tiling.scene.scene import Scene
 
 
 _STRIP = 256
@@ -33,7 +34,7 @@ _STRIP = 256
 _LONGEST_STRIP = 4096
 
 
-def fetch_ahead(scene: Layered, bands: Sequence[str], window: Window) -> None:
+def fetch_ahead(scene: Scene, bands: Sequence[str], window: Window) -> None:
     """Fetch whole those remote files of which a sample of the scene, and then a window of it, are
     about to be read.
 
@@ -41,11 +42,12 @@ def fetch_ahead(scene: Layered, bands: Sequence[str], window: Window) -> None:
     wanted. Where that does not succeed it is read in ranges after all. A mosaic's files are, since
     what shows of each is not known yet.
     """
-    if scene.beneath:
+    if scene.is_mosaic:
         return
+    mask = scene.acquisitions[0].mask
     wanted = Counter(scene.band(name).path for name in bands)
-    if scene.mask:
-        wanted[scene.mask.path] += 1
+    if mask:
+        wanted[mask.path] += 1
     for path, count in wanted.items():
         if is_local(path) or remote_cache.cached_copy(path):
             continue
@@ -60,7 +62,7 @@ def fetch_ahead(scene: Layered, bands: Sequence[str], window: Window) -> None:
                 remote_cache.fetch_whole(path, remote_cache.LARGE)
 
 
-def common_block(scene: Layered, bands: Sequence[str]) -> tuple[int, int]:
+def common_block(scene: Scene, bands: Sequence[str]) -> tuple[int, int]:
     """Rows and columns of the least window that cuts no block of these bands in two, where they
     agree so far."""
     shapes = {(1, 1)}
@@ -74,7 +76,7 @@ def common_block(scene: Layered, bands: Sequence[str]) -> tuple[int, int]:
 
 
 def read_ahead(
-    scene: Layered, bands: Sequence[str], tiles: Sequence[Tile], *, threads: int = 2
+    scene: Scene, bands: Sequence[str], tiles: Sequence[Tile], *, threads: int = 2
 ) -> Iterator[xr.Dataset]:
     """The chips of a shard's tiles, in order, each as soon as its rows are decoded.
 
@@ -91,7 +93,7 @@ def read_ahead(
 
     def fill(strip: Window) -> None:
         at = strip.within(whole)
-        decode(scene, strip, chosen, pixels[:, *at], valid[at])
+        decode(scene.geobox, scene.acquisitions, strip, chosen, pixels[:, *at], valid[at])
 
     with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
         strips = {
@@ -116,7 +118,7 @@ def _strips(window: Window, height: int) -> Iterator[Window]:
             yield strip
 
 
-def _strip_height(scene: Layered, bands: Sequence[Band]) -> int:
+def _strip_height(scene: Scene, bands: Sequence[Band]) -> int:
     """Rows of a strip that cuts no block of any file in two, where blocks of different height allow
     that."""
     heights = {1}

@@ -16,14 +16,14 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from tiling.errors import Damaged, InputError
+from tiling.errors import Damaged
 from tiling.grid.pixel_size import middle_pixel_side
 from tiling.grid.window import Window
 from tiling.io.datasets import Pixels, Valid, open_dataset
 from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.io.remote import identity
 from tiling.io.urls import is_local
-from tiling.scene.acquisition import Band, Mask
+from tiling.scene.acquisition import Acquisition, Band
 from tiling.scene.decode import blank, chip_of, decode
 
 _MOST_BLOCKS = 1024
@@ -40,36 +40,39 @@ _MOST_EMPTY = 2**16
 
 @dataclass(frozen=True)
 class Scene:
-    """Bands by common name on one grid. A small value: it travels, and files are opened where it is
-    read."""
+    """Images that lie on each other on one grid, with bands by common name. A small value: it
+    travels, and files are opened where it is read."""
 
-    name: str
-    """Of a mosaic the name of its uppermost image."""
-    bands: tuple[Band, ...]
     geobox: GeoBox
-    mask: Mask | None = None
-    date: datetime.date | None = None
-    extent: Window | None = None
-    """Pixels beyond which its own files have none; None where they may be anywhere."""
-    beneath: tuple[Scene, ...] = ()
-    """Scenes on the same grid that show where this one has no valid pixel, the upper ones first: a
-    mosaic."""
-    footprint: str = ""
-    """Where a catalogue says that it has pixels: WKT in degrees. Decides nothing."""
-    origin: str = ""
-    """Where the STAC item is that it was made from. Decides nothing."""
+    acquisitions: tuple[Acquisition, ...]
+    """The uppermost first; each pixel comes from the first that has it with all its bands."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it was put together, a line each. Decides nothing."""
 
     @property
-    def layers(self) -> tuple[Scene, ...]:
-        """Each scene of a mosaic for itself, the uppermost first; of any other scene itself."""
-        return (replace(self, beneath=()), *self.beneath) if self.beneath else (self,)
+    def name(self) -> str:
+        """The name of its uppermost image."""
+        return self.acquisitions[0].name
 
     @property
     def title(self) -> str:
         """The name for people: that of the uppermost image, and how many lie under it."""
-        return f"{self.name} and {len(self.beneath)} more" if self.beneath else self.name
+        more = len(self.acquisitions) - 1
+        return f"{self.name} and {more} more" if more else self.name
+
+    @property
+    def is_mosaic(self) -> bool:
+        return len(self.acquisitions) > 1
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The bands of its uppermost image; all its images have them."""
+        return self.acquisitions[0].bands
+
+    @property
+    def date(self) -> datetime.date | None:
+        """The day of its uppermost image."""
+        return self.acquisitions[0].date
 
     @property
     def height(self) -> int:
@@ -97,15 +100,8 @@ class Scene:
         return tuple(band.name for band in self.bands)
 
     def band(self, name: str) -> Band:
-        """The band of that full name."""
-        for band in self.bands:
-            if band.name == name:
-                return band
-        raise InputError(
-            f"{self.name} has no band {name}; it has {', '.join(self.band_names)}: if one of them "
-            f"is {name}, say so "
-            f"with --bands; else name its file as {name}=PATH"
-        )
+        """The band of that full name, as its uppermost image has it."""
+        return self.acquisitions[0].band(name)
 
     def read(self, window: Window, bands: Sequence[str]) -> xr.Dataset:
         """A chip: `pixels (band, y, x)` in the files' dtype and `valid (y, x)`, see
@@ -120,7 +116,7 @@ class Scene:
         pixels, valid = blank(bands, window)
         if inside := window & self.window:
             at = inside.within(window)
-            decode(self, inside, bands, pixels[:, *at], valid[at])
+            decode(self.geobox, self.acquisitions, inside, bands, pixels[:, *at], valid[at])
         return pixels, valid
 
     def sample(
@@ -170,15 +166,16 @@ class Scene:
 
     def calibrate(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
         """This scene with digital numbers of `bands` read as reflectance: × scale + offset."""
+        top, *beneath = self.acquisitions
         known = (
             replace(band, scale=scale, offset=offset, units="reflectance", claimed=False)
             if band.name in bands
             else band
-            for band in self.bands
+            for band in top.bands
         )
-        return replace(self, bands=tuple(known))
+        return replace(self, acquisitions=(replace(top, bands=tuple(known)), *beneath))
 
-    def meaning(self, chip: xr.Dataset) -> xr.Dataset:
+    def with_calibration(self, chip: xr.Dataset) -> xr.Dataset:
         """A chip of this scene's pixels with this scene's scales, offsets and units."""
         bands = [self.band(str(name)) for name in chip["band"].values]
         return chip_of(bands, chip["pixels"].values, chip["valid"].values)
@@ -195,8 +192,8 @@ class Scene:
         Counts every file GDAL lists for the sources and the mask, sidecars too, and what a VRT
         refers to.
         """
-        paths = {band.path for layer in self.layers for band in layer.bands}
-        paths |= {layer.mask.path for layer in self.layers if layer.mask}
+        paths = {band.path for image in self.acquisitions for band in image.bands}
+        paths |= {image.mask.path for image in self.acquisitions if image.mask}
         files = sorted({file for path in paths for file in _files(path)})
         if all(map(is_local, files)):
             return [identity(file) for file in files]

@@ -348,10 +348,16 @@ def test_what_lies_beneath_in_a_mosaic_changes_the_part_key(tmp_path: Path) -> N
     mosaics = [
         upper,
         *(
-            replace(upper, beneath=(below,))
+            replace(upper, acquisitions=(*upper.acquisitions, *below.acquisitions))
             for below in (lower, masked, lower.calibrate(1e-3, 0.0, lower.band_names))
         ),
-        replace(upper, beneath=(replace(lower, extent=Window(0, 0, 9, 9)),)),
+        replace(
+            upper,
+            acquisitions=(
+                *upper.acquisitions,
+                replace(lower.acquisitions[0], extent=Window(0, 0, 9, 9)),
+            ),
+        ),
     ]
     assert len({json.dumps(scene_facts(scene, ("red", "nir"))) for scene in mosaics}) == len(
         mosaics
@@ -367,10 +373,10 @@ def test_the_memory_of_a_worker_counts_what_lies_beneath_what_is_moved_and_what_
             source=Source(paths=(paths[0],)), out=tmp_path / "out", segmenter=Rules(), shard=128
         )
     )
-    layered = replace(plain, scene=replace(plain.scene, beneath=(open_scene([paths[1]]),)))
-    moved = replace(
-        plain.scene, bands=tuple(replace(band, resampled=True) for band in plain.scene.bands)
-    )
+    images = (*plain.scene.acquisitions, *open_scene([paths[1]]).acquisitions)
+    layered = replace(plain, scene=replace(plain.scene, acquisitions=images))
+    bands = tuple(replace(band, resampled=True) for band in plain.scene.bands)
+    moved = replace(plain.scene, acquisitions=(replace(images[0], bands=bands),))
     shard = max(shard.window.area for shard in plain.shards)
     read = shard * (2 * len(plain.bands) + 1)
     assert layered.worker_bytes(1) - plain.worker_bytes(1) == read

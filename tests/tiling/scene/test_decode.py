@@ -21,6 +21,7 @@ import rasterio
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
 from tests.scenes import draw_scene
@@ -96,9 +97,9 @@ class Counting:
         self._decode = reading.decode
         monkeypatch.setattr(prefetch, "decode", self)
 
-    def __call__(self, scene: Scene, window: Window, *rest: Any) -> None:
+    def __call__(self, grid: GeoBox, images: Any, window: Window, *rest: Any) -> None:
         self.windows.append(window)
-        self._decode(scene, window, *rest)
+        self._decode(grid, images, window, *rest)
 
 
 def test_each_source_block_is_decoded_once_per_shard(
@@ -124,10 +125,10 @@ def test_the_first_chip_does_not_wait_for_the_last_strip(
     (shard,) = TileGrid(2000, 64, tile=250, shard=5000).shards()
     gate, decode = threading.Event(), reading.decode
 
-    def held(scene: Scene, window: Window, *rest: Any) -> None:
+    def held(grid: GeoBox, images: Any, window: Window, *rest: Any) -> None:
         if window.row >= 1000:
             assert gate.wait(30)
-        decode(scene, window, *rest)
+        decode(grid, images, window, *rest)
 
     monkeypatch.setattr(prefetch, "decode", held)
     chips = read_ahead(scene, ["band_1"], shard.tiles)
@@ -150,10 +151,10 @@ def test_closing_stops_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             gate.set()
             super().shutdown(wait=wait)
 
-    def held(scene: Scene, window: Window, *rest: Any) -> None:
+    def held(grid: GeoBox, images: Any, window: Window, *rest: Any) -> None:
         if window.row:
             assert gate.wait(30)
-        decode(scene, window, *rest)
+        decode(grid, images, window, *rest)
 
     counting._decode = held
     monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
@@ -248,6 +249,8 @@ def test_another_process_reads_the_same(scene: Scene) -> None:
 
 FORK = """
 import multiprocessing, pickle, sys
+from odc.geo.geobox import GeoBox
+
 from tiling.grid.window import Window
 
 def read(scene):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ TOP = 5_000_000
 def whole(scene: Scene, *bands: str) -> tuple[Any, Any]:
     chip = scene.read(scene.window, bands or scene.band_names)
     return chip["pixels"].values, chip["valid"].values
+
+
+def alone(scene: Scene) -> list[Scene]:
+    """Each image of a mosaic as a scene of its own."""
+    return [replace(scene, acquisitions=(image,)) for image in scene.acquisitions]
 
 
 def made(tmp_path: Path, name: str, assets: dict[str, Any], **about: Any) -> Item:
@@ -309,7 +315,7 @@ def test_a_mosaics_pixels_do_not_depend_on_the_window(
 ) -> None:
     if not _DRAWN:
         scene = open_items(across_zones(tmp_path_factory.mktemp("zones")))
-        assert [any(b.resampled for b in layer.bands) for layer in scene.layers] == [
+        assert [any(b.resampled for b in layer.bands) for layer in scene.acquisitions] == [
             False,
             True,
             True,
@@ -354,12 +360,12 @@ def test_items_across_utm_zones_lie_where_they_are(tmp_path: Path) -> None:
     assert scene.transform.a == 10
     y, x = np.mgrid[: scene.height, : scene.width] * 10.0 + 5
     expected = (scene.transform.c + x - 500_000) + 2 * (TOP - (scene.transform.f - y))
-    for layer, pixels in zip(scene.layers, (60 * 40, 80 * 90), strict=True):
+    for layer, pixels in zip(alone(scene), (60 * 40, 80 * 90), strict=True):
         values, valid = whole(layer)
         assert valid.sum() == pytest.approx(pixels, rel=0.03)
         inner = binary_erosion(valid)  # at its edge a resampled raster repeats its last pixel
         np.testing.assert_allclose(values[:, inner], np.stack([expected[inner]] * 2), atol=0.05)
-    assert whole(scene)[1].sum() == (whole(scene.layers[0])[1] | whole(scene.layers[1])[1]).sum()
+    assert whole(scene)[1].sum() == (whole(alone(scene)[0])[1] | whole(alone(scene)[1])[1]).sum()
 
 
 def test_a_bbox_cuts_the_scene_on_the_lattice_of_its_pixels(tmp_path: Path) -> None:
@@ -594,7 +600,7 @@ def test_the_years_of_one_place_make_a_mosaic(shared_data: Path, tmp_path: Path)
         for path in sorted((shared_data / "naip_nd_multiyear").glob("*.tif"), reverse=True)
     ]
     scene = open_items(items)
-    assert (len(scene.layers), scene.date and scene.date.year) == (4, 2020)
+    assert (len(scene.acquisitions), scene.date and scene.date.year) == (4, 2020)
     pixels, valid = whole(scene)
     row, col = scene.bands[0].at
     with rasterio.open(scene.bands[0].path) as source:
@@ -602,8 +608,8 @@ def test_the_years_of_one_place_make_a_mosaic(shared_data: Path, tmp_path: Path)
     there = (stored != 0).all(axis=0)
     at = slice(row, row + there.shape[0]), slice(col, col + there.shape[1])
     assert np.array_equal(pixels[:, *at][:, there], stored[:, there])
-    older, older_valid = whole(scene.layers[1])
-    beside = older_valid & ~whole(scene.layers[0])[1]
+    older, older_valid = whole(alone(scene)[1])
+    beside = older_valid & ~whole(alone(scene)[0])[1]
     assert beside.any()
     assert np.array_equal(pixels[:, beside], older[:, beside])
     assert valid.sum() > there.sum()
