@@ -180,8 +180,8 @@ def source_of(scene: SceneLike, **settings: Any) -> Source:
 def paths_of(scene: PathLike | Sequence[PathLike] | Mapping[str, PathLike]) -> tuple[str, ...]:
     """Files as the pipeline writes them: `blue=B02.tif` where they have names.
 
-    >>> paths_of({"blue": "B02.tif"}), paths_of("scene.tif")
-    (('blue=B02.tif',), ('scene.tif',))
+    >>> paths_of({"blue": "B02.tif"})
+    ('blue=B02.tif',)
     """
     if isinstance(scene, str | os.PathLike):
         return (os.fspath(scene),)
@@ -196,8 +196,7 @@ def paths_of(scene: PathLike | Sequence[PathLike] | Mapping[str, PathLike]) -> t
 
 
 def drop_none(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that are None, so that the request's own defaults hold; paths as
-    text."""
+    """Settings without None, for which the request's own defaults stand; paths as text."""
     return {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in settings.items()

@@ -40,6 +40,13 @@ def test_classes_are_brought_together(demo: Demo) -> None:
     assert judged.overall_accuracy == 1
 
 
+def test_a_class_is_left_out_by_its_number(demo: Demo) -> None:
+    left = lw.evaluate(demo.run, demo.truth, map_classes={2: None}, workers=0)
+    whole = lw.evaluate(demo.run, demo.truth, workers=0)
+    trees = whole.confusion["Trees and dense vegetation"].sum()
+    assert left.confusion.to_numpy().sum() == whole.confusion.to_numpy().sum() - trees
+
+
 def test_an_index_is_a_lazy_array_of_its_formula(demo: Demo, tmp_path: Path) -> None:
     ndvi = lw.indices(demo.scene, "NDVI", tmp_path)["NDVI"]
     red, nir = (read(demo.scene, band).astype(float) for band in (3, 4))
