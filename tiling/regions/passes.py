@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,38 @@ Context = TypeVar("Context")
 
 Place = tuple[int, int]
 """Row and column of a tile among tiles."""
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+Values: TypeAlias = npt.NDArray[np.integer]
+
+Read: TypeAlias = Callable[[Window], tuple[Values, Flags]]
+"""Gives the whole numbers `(band, y, x)` of a window and `(y, x)` whether each pixel is valid.
+
+The window may reach past the raster; nothing is valid there. It has to pickle, and to give a pixel
+the same numbers in every window.
+"""
+
+
+@dataclass(frozen=True)
+class RasterPixels:
+    """Reads bands of a file of whole numbers; a pixel is valid where no band holds no data."""
+
+    raster: Path
+    nodata: int | None = None
+    bands: tuple[int, ...] = (1,)
+
+    def __call__(self, window: Window) -> tuple[Values, Flags]:
+        with open_dataset(str(self.raster)) as source:
+            inside = window & Window.of_shape(*source.shape)
+            values = np.zeros((len(self.bands), *window.shape), source.dtypes[0])
+            if inside:
+                values[:, *inside.within(window)] = source.read(
+                    list(self.bands), window=inside.ranges
+                )
+        valid = np.zeros(window.shape, bool)
+        if inside:
+            valid[inside.within(window)] = True
+        return values, valid if self.nodata is None else valid & (values != self.nodata).all(0)
 
 
 @dataclass(frozen=True)
@@ -64,6 +96,17 @@ class Passes:
         the grid, type and no data of the raster `like`."""
         with open_dataset(str(like)) as raster:
             profile = profile_like(raster, Window.of_shape(*raster.shape))
+        self.write_as(task, context, profile, target)
+
+    def write_as(
+        self,
+        task: Callable[[Context], npt.NDArray[Any]],
+        context: Callable[[Place], Context],
+        profile: Mapping[str, Any],
+        target: Path,
+    ) -> None:
+        """Write the pixels `(y, x)` that the task makes of each tile as a raster of this
+        profile."""
         with rasterio.open(target, "w", **profile) as out:
             for window, pixels in zip(self.windows.values(), self.tell(task, context), strict=True):
                 out.write(pixels, 1, window=window.ranges)

@@ -52,7 +52,12 @@ class Seams:
             for neighbour, one, other in _meetings(tile, border, borders, connectivity):
                 if cells is None or cells[tile] == cells[neighbour]:
                     contacts.append(_contacts(one, other))
-        pieces, contact = np.unique(np.concatenate(contacts, axis=1), return_inverse=True)
+        return cls.of_pairs(np.concatenate(contacts, axis=1))
+
+    @classmethod
+    def of_pairs(cls, pairs: npt.NDArray[np.int64]) -> Seams:
+        """Unite the `(2, n)` ids that are paired."""
+        pieces, contact = np.unique(pairs, return_inverse=True)
         one_end, other_end = contact.reshape(2, -1)
         # Components are numbered by their smallest node and pieces ascend: the first of a component
         # is its region's id.

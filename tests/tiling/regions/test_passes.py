@@ -9,9 +9,10 @@ import pytest
 import rasterio
 from affine import Affine
 
+from tests.tiling.rasters import write
 from tiling.grid.window import Window
 from tiling.regions.components import TileRegions
-from tiling.regions.passes import Passes, labels_at_edge
+from tiling.regions.passes import Passes, RasterPixels, labels_at_edge
 
 
 @pytest.mark.parametrize("tile", [1, 3, 4, 7, 100])
@@ -61,3 +62,11 @@ def test_regions_at_the_edge_are_those_that_others_may_go_on() -> None:
     classes = np.array([[1, 1, 1, 1], [1, 2, 0, 1], [1, 1, 1, 3]], np.uint8)
     regions = TileRegions.of(classes, Window(0, 0, 3, 4), 4, 0)
     assert regions.class_id[labels_at_edge(regions)].tolist() == [1, 3]
+
+
+def test_a_window_past_the_raster_is_read_with_nothing_valid_there(tmp_path: Path) -> None:
+    raster = write(tmp_path / "bands.tif", [[[1, 2], [3, 0]], [[5, 6], [7, 8]]])
+    values, valid = RasterPixels(Path(raster), 0, (2, 1))(Window(0, 0, 2, 2).pad(1))
+    assert valid.astype(int).tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert values[:, valid].tolist() == [[5, 6, 7], [1, 2, 3]]
+    assert not RasterPixels(Path(raster))(Window(5, 5, 2, 2))[1].any()

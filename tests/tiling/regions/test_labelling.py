@@ -1,0 +1,67 @@
+"""Regions are numbered 1 … n in raster order of their first pixels, whatever the tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from odc.geo.geobox import GeoBox
+from scipy.ndimage import label
+
+from tests.scenes import read
+from tests.tiling.regions.drawn import Array, Drawn, rasters
+from tiling.grid.window import Window
+from tiling.regions.labelling import LabelFiles, TileLabels, write_numbers
+from tiling.regions.passes import Passes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("labels")
+
+
+def leave(folder: Path, ids: Array, tile: int) -> LabelFiles:
+    """Labels of a raster whose ids `(y, x)` are known, by tile."""
+    labels = LabelFiles(folder, ids.shape, tile)
+    for window in Passes.over(ids.shape, tile, map).windows.values():
+        distinct, rank = np.unique(
+            ids[window.within(Window.of_shape(*ids.shape))], return_inverse=True
+        )
+        labels.write(window, TileLabels.of(distinct, rank.reshape(window.shape)))
+    return labels
+
+
+def number_one_by_one(ids: Array) -> Array:
+    numbers: dict[int, int] = {-1: 0}
+    for one in ids.ravel().tolist():
+        numbers.setdefault(one, len(numbers))
+    return np.array([numbers[one] for one in ids.ravel().tolist()]).reshape(ids.shape)
+
+
+@settings(max_examples=40)
+@given(drawn=rasters())
+def test_numbers_follow_first_pixels(folder: Path, drawn: Drawn) -> None:
+    """Whatever their ids, which say nothing of their place here."""
+    parts, n = label(drawn.valid & (drawn.values > 0), np.ones((3, 3)))
+    chance = np.random.default_rng(n)
+    ids = np.append(-1, 3 * chance.permutation(n))[parts]
+    grid = GeoBox(ids.shape, Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+    labels, target = leave(folder, ids, drawn.tile), folder / "numbers.tif"
+    assert write_numbers(labels, grid, target, map=drawn.map) == n
+    np.testing.assert_array_equal(read(target), number_one_by_one(ids))
+
+
+def test_numbers_lie_on_the_grid(tmp_path: Path) -> None:
+    grid = GeoBox((5, 7), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+    write_numbers(leave(tmp_path, np.zeros((5, 7), int), 3), grid, tmp_path / "numbers.tif")
+    with rasterio.open(tmp_path / "numbers.tif") as found:
+        assert (found.dtypes, found.nodata, found.crs, found.transform) == (
+            ("uint32",),
+            0,
+            "EPSG:32633",
+            grid.affine,
+        )
