@@ -199,7 +199,7 @@ def test_drawn_pixels_stand_for_all(per_class: int) -> None:
             :, (piece.labels == samples.legend.values[index]) & (piece.part == TRAIN)
         ].T.copy()
     }
-    for index, seen in zip(drawn.classes, drawn.seen, strict=True):
+    for index, seen in zip(drawn.classes, drawn.features, strict=True):
         assert (samples.legend.values[index], seen.copy().tobytes()) in known
 
 
