@@ -51,9 +51,8 @@ class DaskPool:
 
         where = self._placement(gpu)
         waiting, under_way = iter(items), dict[Any, tuple[T, int]]()
-        resting: list[
-            tuple[float, T, int]
-        ] = []  # when to try again, what, for the how-manieth time
+        # when to try again, what, for the how-manieth time
+        resting: list[tuple[float, T, int]] = []
         finished = as_completed(loop=self._client.loop)
 
         def submit(item: T, attempt: int) -> None:
@@ -77,9 +76,8 @@ class DaskPool:
             fill()
             while under_way or resting:
                 if not under_way:
-                    time.sleep(
-                        max(0.0, min(resting, key=lambda rest: rest[0])[0] - time.monotonic())
-                    )
+                    due = min(rest[0] for rest in resting)
+                    time.sleep(max(0.0, due - time.monotonic()))
                     fill()
                     continue
                 future = next(finished)

@@ -74,8 +74,8 @@ def vectorise(
     Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieve`). Those
     that are left are cut along the polygons of `zones`, and carry their columns; with `dissolve`
     there is one feature for each class in each zone. `simplify` is in metres (see `polygons`), the
-    other settings are those of
-    `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a person can mend.
+    other settings are those of `tiling.polygons.polygonise.polygonise`. Raises `InputError` for
+    what a person can mend.
     """
     from tiling.formats.vector_writers import find_writer, write_vectors
     from tiling.polygons.dissolve import dissolve_classes
@@ -88,26 +88,16 @@ def vectorise(
         if min_area:
             with report_results(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
                 raster = sieve(
-                    raster,
-                    work / "sieved.tif",
-                    minimum=min_area,
-                    rule=min_area_rule,
-                    nodata=nodata,
-                    map=map,
-                )
+                    raster, work / "sieved.tif",
+                    minimum=min_area, rule=min_area_rule, nodata=nodata, map=map,
+                )  # fmt: skip
         if zones:
             raster, layer, told = cut_along_zones(raster, zones, work, layer, nodata)
             nodata = 0
         batches = polygons(
-            raster,
-            pool,
-            progress,
-            nodata=nodata,
-            connectivity=connectivity,
-            simplify=simplify,
-            scratch=work,
-            **settings,
-        )
+            raster, pool, progress,
+            nodata=nodata, connectivity=connectivity, simplify=simplify, scratch=work, **settings,
+        )  # fmt: skip
         return write_vectors(out, told(dissolve_classes(batches) if dissolve else batches), layer)
 
 

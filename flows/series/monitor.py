@@ -86,39 +86,24 @@ def monitor(
     template, out = request.template, folder_of(request.template)
     with folder_lock(out):
         check_series(out, out / RUNS, template)
-        found = [
-            scene
-            for scene in find_new_scenes(request, find)
-            if is_settled(scene, request.settle_seconds)
-        ]
+        scenes = find_new_scenes(request, find)
+        found = [scene for scene in scenes if is_settled(scene, request.settle_seconds)]
         template, notes = fit_to_all(template, found, out, each=request.fit_each, keep=True)
         _, made = segment_each(found, template, out / RUNS, on=on, progress=progress, run=run)
         entries = all_entries(out / RUNS)  # of scenes too whose files are gone since
         unused = unusable(request, entries)
         used = [entry for entry in entries if entry.status == "done" and entry.name not in unused]
         changes, compared = compare_all(request, used, out, progress)
+        records = [out / RUNS / entry.name / "run.json" for entry in used]
+        day = today or datetime.datetime.now(datetime.UTC).date()
+        told = (
+            *doubt(records, template.segmenter),
+            *warnings(request, entries, used, changes, day),
+        )
+        title = request.title or f"Land use in {out.resolve().name}"
+        zones, line = measure_zones(request, used, out), monitor_line(request)
         series = Catalogue(
-            request.title or f"Land use in {out.resolve().name}",
-            entries,
-            RUNS,
-            unused,
-            changes,
-            measure_zones(request, used, out),
-            (
-                *doubt(
-                    [out / RUNS / entry.name / "run.json" for entry in used], template.segmenter
-                ),
-                *warnings(
-                    request,
-                    entries,
-                    used,
-                    changes,
-                    today or datetime.datetime.now(datetime.UTC).date(),
-                ),
-            ),
-            request.cloud_classes,
-            monitor_line(request),
-            notes,
+            title, entries, RUNS, unused, changes, zones, told, request.cloud_classes, line, notes
         )
         files = publish.write(series, out)
         drop_stale(out / CHANGES, changes)

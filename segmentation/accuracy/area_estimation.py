@@ -58,8 +58,7 @@ class AreaEstimates:
     def from_confusion(
         cls, matrix: npt.NDArray[np.int64], mapped: Floats, rows: Iterable[tuple[int, str, str]]
     ) -> AreaEstimates:
-        """Estimates from the counts of a sample, true class along rows, and the mapped area of each
-        class in m².
+        """Estimates from counts of a sample, true class along rows, and mapped areas in m².
 
         `ValueError` where no mapped class has two samples.
         """
@@ -67,8 +66,7 @@ class AreaEstimates:
         if not sampled.any():
             raise ValueError("no class of the map has two reference samples")
         area = np.where(sampled, mapped, 0.0)  # N_i, here in m²
-        total = float(area.sum())
-        weight = area / total  # W_i
+        weight = area / (total := float(area.sum()))  # W_i
         # n_ij: the map's classes along rows, as in the paper
         counts = np.where(sampled, matrix, 0).T.astype(np.float64)
         samples = counts.sum(1)  # n_i.
@@ -76,24 +74,21 @@ class AreaEstimates:
         share = np.divide(
             counts, samples[:, None], out=np.zeros_like(counts), where=sampled[:, None]
         )  # n_ij / n_i.
-        part = weight[:, None] * share  # p_ij, eq. 4
-        here = part.sum(0)  # p_.j
+        here = (part := weight[:, None] * share).sum(0)  # p_.j of p_ij, eq. 4
         users = np.where(sampled, np.diagonal(share), nan)  # eq. 2
         with np.errstate(invalid="ignore", divide="ignore"):
             producers = np.diagonal(part) / here  # eq. 3
             spread = share * (1 - share) / degrees[:, None]
             of_users = users * (1 - users) / degrees  # eq. 6
             estimated = area @ share  # estimated area of each reference class
-            of_own = np.nan_to_num(area**2 * np.diagonal(spread))
-            beside = np.nansum(area[:, None] ** 2 * spread, axis=0) - of_own
-            of_producers = (
-                area**2 * (1 - producers) ** 2 * np.nan_to_num(of_users) + producers**2 * beside
-            ) / estimated**2  # eq. 7
+            squares = area[:, None] ** 2 * spread
+            beside = np.nansum(squares, axis=0) - np.nan_to_num(np.diagonal(squares))
+            of_own = area**2 * (1 - producers) ** 2 * np.nan_to_num(of_users)
+            of_producers = (of_own + producers**2 * beside) / estimated**2  # eq. 7
         of_overall = float(np.nansum(weight**2 * of_users))  # eq. 5
         of_share = np.nansum(weight[:, None] ** 2 * spread, axis=0)  # eq. 10
-        names = [(value, name) for value, name, _ in rows]
         columns = zip(
-            names,
+            [(value, name) for value, name, _ in rows],
             mapped.tolist(),
             (total * here).tolist(),  # eq. 9
             (Z * total * np.sqrt(of_share)).tolist(),  # eq. 11

@@ -136,17 +136,7 @@ def card_of(item: JsonValue) -> Card:
     kind = KINDS.get(str(model.get("kind")))
     if kind is None:
         raise InputError(f"landweave:model.kind is none of {', '.join(KINDS)}")
-    further = dict(properties["mlm:hyperparameters"].mapping())
-    if kind is KINDS["network"]:
-        model |= {
-            "architecture": properties["mlm:architecture"].value,
-            "encoder": further.pop("encoder", None),
-        }
-        model |= {"options": further}
-    else:
-        model |= {"estimator": properties["mlm:architecture"].value, **further}
-        if "mlm:framework_version" in properties.mapping():
-            model["sklearn"] = properties["mlm:framework_version"].value
+    model |= _model_in(properties, network=kind is KINDS["network"])
     asset = found["assets"]["weights"]
     if asset["href"].value not in (f"./{kind.weights}", kind.weights):
         raise InputError(f"assets.weights.href is not {kind.weights}, which lies beside the card")
@@ -175,6 +165,19 @@ def card_of(item: JsonValue) -> Card:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"{place}: {first['msg']}" if place else first["msg"]) from error
+
+
+def _model_in(properties: _Found, *, network: bool) -> dict[str, Any]:
+    """What MLM's own properties tell of a model."""
+    further = dict(properties["mlm:hyperparameters"].mapping())
+    architecture = properties["mlm:architecture"].value
+    if network:
+        encoder = further.pop("encoder", None)
+        return {"architecture": architecture, "encoder": encoder, "options": further}
+    model = {"estimator": architecture, **further}
+    if "mlm:framework_version" in properties.mapping():
+        model["sklearn"] = properties["mlm:framework_version"].value
+    return model
 
 
 # -------------------------------------------------------------------------------------- card → item

@@ -170,8 +170,7 @@ def choose_margin(
     most: int | None = None,
     tolerated: float = TOLERATED,
 ) -> Margin:
-    """The smallest margin that changes no more than the `tolerated` share of labels, or else the
-    largest allowed.
+    """The smallest margin that changes at most the `tolerated` share of labels, or the largest.
 
     Measured by cutting `chips (band, y, x)`, normalised and of any size, into squares: at least two
     a side, so that there is a cut to see; the share is then that of a cut every `tile` px. No
@@ -203,10 +202,8 @@ def choose_margin(
         looked_at = [_middle(chip, around + stride, stride) for chip in looked_at]
     seen = effective_field(model, looked_at, stride=stride)
     margin = min(most, least + -(-max(0, seen - least) // stride) * stride)
-    share = changed_share(margin)
-    while share > tolerated and margin < most:
+    while (share := changed_share(margin)) > tolerated and margin < most:
         margin += stride
-        share = changed_share(margin)
     while share <= tolerated and margin > least:
         less = changed_share(margin - stride)
         if less > tolerated:

@@ -75,11 +75,8 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
     """
     # A full name may carry its source: t2.nir.
     names = [str(name).rpartition(".")[2] for name in sample["band"].values]
-    use = [
-        place
-        for place, (name, unit) in enumerate(zip(names, sample["units"].values, strict=True))
-        if unit == "dn" and name in REFLECTIVE
-    ]
+    units = sample["units"].values
+    use = [i for i, name in enumerate(names) if units[i] == "dn" and name in REFLECTIVE]
     pixels = sample["pixels"].values
     if not use or pixels.dtype.itemsize == 1:
         return None
@@ -101,9 +98,8 @@ def infer(sample: xr.Dataset) -> tuple[float, float] | None:
         return None
     if _is_collection_2(bands, floor, middle, ceiling):
         return 0.0000275, -0.2
-    if (
-        middle.max() > 12_000 or ceiling.max() > 20_000 or floor.min() < -2000
-    ):  # beyond any reflectance
+    # beyond any reflectance
+    if middle.max() > 12_000 or ceiling.max() > 20_000 or floor.min() < -2000:
         return None
     if floor.min() < 500:
         return 0.0001, 0.0

@@ -179,13 +179,8 @@ def farms(canvas: Canvas, ground: Ground) -> Hashes:
     # A farmstead among its trees.
     yard = (5 * again(bits, 12) - 1.8).take(at) - farm.gap + clump * 2
     canvas.lay((yard > -3) & (clump > 0.6), TREES, "canopy shade", "broadleaf", 0.8)
-    canvas.lay(
-        yard > 1,
-        BUILT,
-        _pick(("tile roof", "grey roof", "gravel", "asphalt"), grain),
-        "meadow",
-        grain * 0.6,
-    )
+    roof = _pick(("tile roof", "grey roof", "gravel", "asphalt"), grain)
+    canvas.lay(yard > 1, BUILT, roof, "meadow", grain * 0.6)
     return parcel
 
 

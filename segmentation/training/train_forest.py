@@ -58,8 +58,7 @@ class TrainedForest:
 def train_forest(
     samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, progress: Progress
 ) -> TrainedForest:
-    """A forest grown on the train part, judged on the validation part and, where there is one, on
-    the test part.
+    """Grow a forest on the train part; judge it on validation and, if there is one, test part.
 
     Windows are those whose small forest validates best, features those that such a forest made most
     of. The last forest learns from the validation labels too; what the card says of validation is
@@ -70,11 +69,9 @@ def train_forest(
     trees = recipe.trees or FORESTS[recipe.architecture].trees
     samples.check_taught()
     validated = bool(samples.counts(VALIDATION).any())
-    options = _WINDOWS if recipe.windows is None else (recipe.windows,)
-    if recipe.windows is None and not validated:
-        options = _WINDOWS[:1]
+    usual = _WINDOWS if validated else _WINDOWS[:1]
+    options = usual if recipe.windows is None else (recipe.windows,)
     stages = 4 + len(options)
-
     tried = candidates(samples.bands, sorted({window for option in options for window in option}))
     progress("grow", 0, stages)
     grown_from = pixels_of(samples, (TRAIN,), tried, cards, recipe)
@@ -85,18 +82,13 @@ def train_forest(
         use = np.array([feature.window == 1 or feature.window in option for feature in tried])
         rankings.append(_rank_features(grown_from, judged_on, use, classes, recipe))
         progress("grow", 2 + number, stages)
-    # The first of the best; in the candidates' order, which says nothing of how useful each is but
-    # reads well.
-    kept = sorted(min(rankings, key=lambda ranking: ranking[0])[1])
+    kept = sorted(min(rankings, key=lambda ranking: ranking[0])[1])  # of the best, the first
     features = tuple(tried[index] for index in kept)
     card = _first_card(samples, recipe, features, name, licence)
-
     estimator = _fit_forest(grown_from.only(kept), classes, recipe, trees)
     validation = None
     if judged_on:
-        shares = predict_proba(estimator, judged_on.only(kept).features, classes)
-        logs = np.log(np.maximum(shares, _LEAST_SHARE))
-        heat = temperature(logs, judged_on.classes.astype(np.uint8))
+        heat = _fit_temperature(estimator, judged_on.only(kept), classes)
         model = card.forest.model_copy(update={"temperature": heat})
         card = card.model_copy(update={"model": model})
         validation = accuracy(estimator, samples, card, VALIDATION)
@@ -113,6 +105,13 @@ def train_forest(
     card = card.model_copy(update={"training": training, "metrics": metrics})
     notes = () if validated else (_UNKNOWN,)
     return TrainedForest(card, dump(estimator), validation, test, judged, notes)
+
+
+def _fit_temperature(estimator: Any, judged_on: Pixels, classes: int) -> float:
+    """By what to divide logarithms of shares so that they are probabilities."""
+    shares = predict_proba(estimator, judged_on.features, classes)
+    logs = np.log(np.maximum(shares, _LEAST_SHARE))
+    return temperature(logs, judged_on.classes.astype(np.uint8))
 
 
 def _first_card(

@@ -62,8 +62,7 @@ def train_network(
     progress: Progress,
     weights: Bundle | Literal["imagenet"] | None = None,
 ) -> Trained:
-    """A network trained on the train part, judged on the validation part and, where there is one,
-    on the test part.
+    """Train a network on the train part; judge it on validation and, if there is one, test part.
 
     Where labels are few a last run learns from the validation labels too, for as many steps as were
     good before; what the card says of validation is then of the run without them. `scratch` keeps
@@ -80,31 +79,27 @@ def train_network(
     start, notes = _starting_state(samples, recipe, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), 0, scratch / "run.pt", start)
     best, looks, best_step = fit_on_device(first, progress)
-    model = build(card)
+    model = build(card).to(memory_format=torch.channels_last).eval()
     model.load_state_dict(best)
-    model = model.to(memory_format=torch.channels_last).eval()
-    validated = bool(samples.counts(VALIDATION).any())
     validation, heat = None, 1.0
-    if validated:
+    if validated := bool(samples.counts(VALIDATION).any()):
         validation = accuracy(model, samples, card, VALIDATION)
         heat = _fit_temperature(model, samples, card)
-    few = samples.counts(TRAIN).sum() < _FEW
-    refit = validated and (few if recipe.refit is None else recipe.refit)
+    refit = validated and _wants_refit(samples, recipe)
     if refit:
         best_step = _steps_of_refit(recipe, looks, best_step)
         again = recipe.model_copy(update={"steps": best_step})
         last = Run(samples, again, card, (TRAIN, VALIDATION), 1, scratch / "refit.pt", start)
         best, *_ = fit_on_device(last, progress)
         model.load_state_dict(best)
-        model.eval()
     test = accuracy(model, samples, card, TEST) if samples.counts(TEST).any() else None
     network = _measure_receptive_field(model, samples, card, recipe)
-    network = network.model_copy(update={"temperature": heat})
     metrics = metrics_of("validation", validation) | metrics_of("test", test)
     judged = {"validation": _EARLIER if refit else _ITSELF, "test": _ITSELF}
     facts = _training_facts(samples, recipe, best_step) | {"validated": judged["validation"]}
     if old is not None:
         facts["started from"] = {"model": old.card.name, "digest": old.digest}
+    network = network.model_copy(update={"temperature": heat})
     card = card.model_copy(update={"model": network, "metrics": metrics, "training": facts})
     return Trained(card, best, tuple(looks), validation, test, judged, tuple(notes))
 
@@ -131,6 +126,11 @@ def _starting_state(
             "may know labels that judge here, and then the figures are too good"
         )
     return initial_state(new, card, weights), notes
+
+
+def _wants_refit(samples: Samples, recipe: Recipe) -> bool:
+    """Whether a last run learns from the validation labels too: where labels are few."""
+    return bool(samples.counts(TRAIN).sum() < _FEW) if recipe.refit is None else recipe.refit
 
 
 def _steps_of_refit(recipe: Recipe, looks: Sequence[Evaluation], best_step: int) -> int:

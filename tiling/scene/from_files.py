@@ -70,7 +70,6 @@ def open_scene(
     files = list({file.place: file for _, file, _ in chosen}.values())
     clouds, notes = (None, []) if mask else _clouds(folder, files)
     notes = [*folder.notes, *notes, *_contradictions(files[0], bands or {})]
-
     grid = finest([file.geobox for file in files])
     for file in files:
         check_overlap(file.path, file.geobox, grid)
