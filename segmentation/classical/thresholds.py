@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.chip import values
+from segmentation.classical.quantity import (
+    COLOURS,
+    GREENNESS,
+    WETNESS,
+    measure,
+    name_ends,
+    names_index,
+    quantity_bands,
+)
 from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.segmenter import Prediction, Segmenter
-from segmentation.spectral.indices import compute, find, index_bands, is_index
-
-_GREENNESS = ("NDVI", "EVI", "EVI2", "SAVI", "OSAVI", "MSAVI", "GNDVI")
-_WETNESS = ("NDWI", "MNDWI", "AWEInsh", "AWEIsh")
-_NAMES = {
-    **dict.fromkeys(_GREENNESS, ("Vegetation", "Not vegetation")),
-    **dict.fromkeys(_WETNESS, ("Water", "Land")),
-}
-_COLOURS = {
-    "Vegetation": "#4c9a4a",
-    "Not vegetation": "#d9cbb0",
-    "Water": "#3b7dd8",
-    "Land": "#d9cbb0",
-}
-_BAND = "band:"
+from segmentation.spectral.indices import find
 
 
 class Split(BaseModel):
@@ -55,8 +48,8 @@ class Otsu(Segmenter):
     needs_sample: ClassVar[bool] = True
     one_fit: ClassVar[bool] = True
     meanings: ClassVar[Mapping[str, str]] = {
-        "Vegetation, Not vegetation": f"of {', '.join(_GREENNESS)}",
-        "Water, Land": f"of {', '.join(_WETNESS)}",
+        "Vegetation, Not vegetation": f"of {', '.join(GREENNESS)}",
+        "Water, Land": f"of {', '.join(WETNESS)}",
         "High, Low": "of any other index or band; name them with above and below",
     }
 
@@ -90,30 +83,18 @@ class Otsu(Segmenter):
     ] = None
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
-        if self._reads_index:
-            return index_bands(self.index, available)
-        if (band := self._band(available)) is None:
-            raise InputError(
-                f"{self.index} is neither an index nor a band; there are "
-                f"{', '.join(available) or 'no bands'}, and "
-                "`landweave indices` lists the indices"
-            )
-        return (band,)
+        return quantity_bands(self.index, available)
 
     @property
     def legend(self) -> Legend:
-        above, below = (
-            _NAMES.get(find(self.index).name, ("High", "Low"))
-            if self._reads_index
-            else ("High", "Low")
-        )
+        above, below = name_ends(self.index)
         above, below = self.above or above, self.below or below
         if above == below:
             raise InputError(f"both classes of otsu are called {above}; give them two names")
         return Legend(
             classes=(
-                LandClass(value=1, name=below, colour=_COLOURS.get(below, "#e3ded3")),
-                LandClass(value=2, name=above, colour=_COLOURS.get(above, "#b0503c")),
+                LandClass(value=1, name=below, colour=COLOURS.get(below, "#e3ded3")),
+                LandClass(value=2, name=above, colour=COLOURS.get(above, "#b0503c")),
             )
         )
 
@@ -129,7 +110,7 @@ class Otsu(Segmenter):
 
         if sample is None:
             raise RuntimeError("otsu is fitted on a sample")
-        measured = self._measure(sample)
+        measured = measure(self.index, sample)
         measured = measured[np.isfinite(measured)].astype(np.float64)
         if not measured.size:
             raise InputError(
@@ -160,7 +141,7 @@ class Otsu(Segmenter):
     def __call__(self, chip: xr.Dataset) -> Prediction:
         if self.fitted is None:
             raise RuntimeError("otsu has no threshold yet: fit it on a sample of the scene first")
-        measured, valid, split = self._measure(chip), chip["valid"].values, self.fitted
+        measured, valid, split = measure(self.index, chip), chip["valid"].values, self.fitted
         higher = measured > split.threshold
         labels = (np.uint8(1) + higher) * valid
         distance = np.abs(measured - np.float32(split.threshold))
@@ -172,26 +153,10 @@ class Otsu(Segmenter):
 
     def identity(self) -> dict[str, Any]:
         """Settings and revision; of an index that a package brings also what it computes."""
-        index = find(self.index) if self._reads_index else None
+        index = find(self.index) if names_index(self.index) else None
         formula = (
             {"formula": [index.formula, index.letters, index.constants]}
             if index and index.origin
             else {}
         )
         return {**super().identity(), **formula}
-
-    @property
-    def _reads_index(self) -> bool:
-        return not self.index.startswith(_BAND) and is_index(self.index)
-
-    def _band(self, available: Iterable[str]) -> str | None:
-        """The band that is meant, in any case: VV of a file whose bands are called vv."""
-        name, names = self.index.removeprefix(_BAND), list(available)
-        alike = [band for band in names if band.casefold() == name.casefold()]
-        return name if name in names else alike[0] if len(alike) == 1 else None
-
-    def _measure(self, chip: xr.Dataset) -> npt.NDArray[np.float32]:
-        """The index or band to threshold: `(y, x) float32`, NaN where invalid or undefined."""
-        if self._reads_index:
-            return compute(self.index, chip)
-        return values(chip.sel(band=[self._band(map(str, chip["band"].values))])).values[0]

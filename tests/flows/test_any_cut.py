@@ -33,6 +33,7 @@ from segmentation.inference.network import Network
 from segmentation.segmenter import Segmenter
 from tests.chance import SEED
 from tests.flows.run.test_pipeline import Blur
+from tests.flows.run.test_pixel_methods import METHODS
 from tests.scenes import BANDS
 from tiling.scene.from_files import open_scene
 
@@ -92,13 +93,15 @@ def draw(path: Path, rng: np.random.Generator) -> str:
 
 def segmenter(rng: np.random.Generator) -> Segmenter:
     """Rules, a threshold that is found on the scene, a network, or what looks at its neighbours."""
-    match str(rng.choice(["rules", "rules", "otsu", "otsu", "network", "blur"])):
+    match str(rng.choice(["rules", "otsu", "network", "blur", "classical", "classical"])):
         case "network":
             return Network(
                 bundle="demo", device="cpu", runtime="torch", tile=int(rng.choice([32, 64]))
             )
         case "blur":
             return Blur(tile=int(rng.integers(8, 80)), reach=int(rng.integers(0, 12)))
+        case "classical":
+            return segmenter_from(*METHODS[int(rng.integers(len(METHODS)))])
         case "otsu":
             return segmenter_from("otsu", {"index": str(rng.choice(["NDVI", "NDWI", "nir"]))})
         case kind:
