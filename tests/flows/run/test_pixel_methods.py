@@ -27,6 +27,9 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("threshold", {"method": "values", "thresholds": "0.1,0.5"}),
     ("threshold", {"index": "nir", "method": "multi-otsu", "classes": 4}),
     ("threshold", {"index": "NDWI", "method": "li"}),
+    ("kmeans", {"k": 12, "choose": "elbow"}),
+    ("minibatch-kmeans", {"k": 5, "features": "red,NDVI"}),
+    ("gaussian-mixture", {"k": 4}),
 ]
 
 
