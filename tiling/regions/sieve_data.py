@@ -104,20 +104,26 @@ class RegionValues:
 
     def restrict_to(self, *ids: Ids) -> RegionValues:
         """The values of these regions, and of no others."""
-        chosen = np.isin(self.ids, np.concatenate(ids))
-        return RegionValues(self.ids[chosen], self.values[chosen])
+        wanted = np.unique(np.concatenate(ids))
+        wanted = wanted[self.holds(wanted)]
+        return RegionValues(wanted, self.values[np.searchsorted(self.ids, wanted)])
 
     def over(self, ids: Ids, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`values` of the regions `ids`, replaced where something else is known."""
-        place = np.searchsorted(self.ids, ids)
-        found = self.holds(ids)
+        place, found = self._find(ids)
         result = values.copy()
         result[found] = self.values[place[found]]
         return result
 
     def holds(self, ids: Ids) -> Flags:
         """True for each id that has a number here."""
-        return np.isin(ids, self.ids)
+        return self._find(ids)[1]
+
+    def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], Flags]:
+        place = np.searchsorted(self.ids, ids)
+        found = place < self.ids.size
+        found[found] = self.ids[place[found]] == ids[found]
+        return place, found
 
 
 class TileContext(NamedTuple):
