@@ -1,0 +1,400 @@
+"""Watersheds: basins too small, too shallow or unmarked drown in the neighbour across their lowest
+pass, the same however the raster is cut.
+
+The pass between two basins is the lowest, over pairs of neighbouring pixels, of the higher pixel;
+passes of one height follow each other by place. Definition: take the passes of the raster from the
+lowest to the highest, and unite the two regions at each if at least one of them is small (Kruskal's
+algorithm, cut where both are large). These are the cuts of hierarchical watersheds by extinction
+values: Meyer 1996 (markers), Grimaud 1992 (dynamics, https://doi.org/10.1117/12.60650), Vachier &
+Meyer 1995 (area, volume), Cousty & Najman 2011 (https://doi.org/10.1007/978-3-642-21569-8_24).
+
+A criterion of what is small has to be monotone: what contains a region that is not small, seen from
+a pass no lower, is not small. Then the order of work has no say. A region that is not small at its
+lowest pass is settled for ever. A small one certainly goes over its lowest pass: at once if what
+lies there is settled, or goes over the same pass; else it waits. Where whatever joins a small
+region from above leaves it small (dynamics, markers: `confluent`), it goes at once in any case. So
+a tile lets everything drown whose fate it knows, and tells only what waits, with the settled
+regions that this touches; of the passes those of the minimum spanning forest, for no other has a
+say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from tiling.errors import InputError
+from tiling.grid.window import Window
+from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
+from tiling.regions.basins import (
+    PLACE_BITS,
+    Relief,
+    Saddles,
+    find_passes,
+    follow_exits,
+    jump,
+    number_basins,
+    pixels_around,
+)
+from tiling.regions.components import OUTSIDE, Ids
+from tiling.regions.labelling import LabelFiles, TileLabels
+from tiling.regions.passes import Flags, Passes, Place
+from tiling.regions.sieve_data import RegionValues
+
+Numbers: TypeAlias = npt.NDArray[np.int64]
+Places: TypeAlias = npt.NDArray[np.intp]
+
+
+class Facts(NamedTuple):
+    """What is added up over regions: parallel arrays."""
+
+    area: Numbers
+    """Pixels."""
+    low: Numbers
+    """Lowest height."""
+    marked: Flags
+    """Whether a marker lies in it."""
+    first: Ids
+    """Smallest id of its basins: what the region is called."""
+
+    def merge(self, group: Places, n: int) -> Facts:
+        """The facts of groups 0 … n - 1."""
+        most = np.iinfo(np.int64).max
+        area, low, first = np.zeros(n, np.int64), np.full(n, most), np.full(n, most)
+        marked = np.zeros(n, bool)
+        np.add.at(area, group, self.area)
+        np.minimum.at(low, group, self.low)
+        np.minimum.at(first, group, self.first)
+        marked[group[self.marked]] = True
+        return Facts(area, low, marked, first)
+
+    def where(self, chosen: npt.NDArray[np.generic]) -> Facts:
+        """The facts of some of the regions."""
+        return Facts(*(column[chosen] for column in self))
+
+
+# --- what is small --------------------------------------------------------------------------------
+
+
+class Criterion(Protocol):
+    """Says which regions drown; it has to be monotone."""
+
+    @property
+    def confluent(self) -> bool:
+        """Whether whatever joins a small region through a pass higher than its lowest leaves it
+        small."""
+        ...
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        """Of regions and the heights of their lowest passes."""
+        ...
+
+
+@dataclass(frozen=True)
+class AreaBelow:
+    """Small are regions of fewer pixels."""
+
+    least: int
+    confluent: bool = False
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        return regions.area < self.least
+
+
+@dataclass(frozen=True)
+class DynamicsBelow:
+    """Small are regions less deep, from the lowest pass down to the minimum: h-minima."""
+
+    least: int
+    confluent: bool = True
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        return passes - regions.low < self.least
+
+
+@dataclass(frozen=True)
+class VolumeBelow:
+    """Small are regions whose area times depth is less.
+
+    The water that a basin holds would not be monotone: slopes above the pass count against it.
+    """
+
+    least: int
+    confluent: bool = False
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        return regions.area * (passes - regions.low) < self.least
+
+
+@dataclass(frozen=True)
+class Unmarked:
+    """Small are regions without a marker: the marker-controlled watershed."""
+
+    confluent: bool = True
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        return ~regions.marked
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Small are regions that one of several criteria calls so."""
+
+    criteria: tuple[Criterion, ...]
+    confluent: bool = False
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        return np.any([each.is_small(regions, passes) for each in self.criteria], axis=0)
+
+
+# --- a graph that drowns --------------------------------------------------------------------------
+
+
+class Graph(NamedTuple):
+    """Regions 0 … n - 1 and the passes between them, from the lowest to the highest."""
+
+    facts: Facts
+    known: Flags
+    """Whether all of a region, and all its passes, are here."""
+    settled: Flags
+    one: Places
+    other: Places
+    saddle: Saddles
+
+    @classmethod
+    def of(cls, facts: Facts, known: Flags, settled: Flags, ends: Places, saddle: Saddles) -> Graph:
+        """A graph from passes `(2, n)` in any order; of those between two regions the lowest
+        stays."""
+        order = np.argsort(saddle)
+        order = order[_lowest_of_pairs(ends[:, order], known.size)]
+        one, other = ends[:, order]
+        return cls(facts, known, settled, one, other, saddle[order])
+
+    def lowest_passes(self) -> Places:
+        """`(n,)` number of each region's lowest pass; the number of passes where it has none."""
+        n = self.one.size
+        lowest = np.full((2, self.known.size), n)
+        for row, ends in zip(lowest, (self.one, self.other), strict=True):
+            row[ends[::-1]] = np.arange(n)[::-1]  # the last one written stays: the lowest
+        return lowest.min(0)
+
+    def unite(self, to: Places) -> tuple[Graph, Places]:
+        """The graph of groups, `to` giving a region of the group of each, and their numbers."""
+        roots, group = np.unique(to, return_inverse=True)
+        known, settled = np.ones(roots.size, bool), np.zeros(roots.size, bool)
+        known[group[~self.known]] = False
+        settled[group[self.settled]] = True
+        one, other = group[self.one], group[self.other]
+        apart = one != other
+        facts = self.facts.merge(group, roots.size)
+        return Graph(facts, known, settled, one[apart], other[apart], self.saddle[apart]), group
+
+
+def drown(graph: Graph, criterion: Criterion) -> tuple[Places, Graph]:
+    """Let everything drown whose fate is known: the group of each region, and the graph of
+    groups."""
+    group = np.arange(graph.known.size)
+    while True:
+        graph, to = _choose(graph, criterion)
+        if np.array_equal(to, np.arange(to.size)):
+            return group, graph
+        graph, number = graph.unite(jump(to))
+        group = number[group]
+
+
+def _choose(graph: Graph, criterion: Criterion) -> tuple[Graph, Places]:
+    """The graph with settled what is large now, and where each region goes at once; itself, if it
+    stays or waits."""
+    regions, lowest = np.arange(graph.known.size), graph.lowest_passes()
+    asked = np.flatnonzero(graph.known & ~graph.settled)
+    alone = lowest[asked] == graph.one.size
+    settled = graph.settled.copy()
+    settled[asked[alone]] = True
+    asked = asked[~alone]
+    heights = (graph.saddle[lowest[asked]] >> np.uint64(PLACE_BITS)).astype(np.int64)
+    small = criterion.is_small(graph.facts.where(asked), heights)
+    settled[asked[~small]] = True
+    goes, to = asked[small], regions.copy()
+    one, other = graph.one[lowest[goes]], graph.other[lowest[goes]]
+    to[goes] = np.where(one == goes, other, one)
+    if not criterion.confluent:
+        target = to[goes]
+        waits = ~(settled[target] | (to[target] == goes))
+        to[goes[waits]] = goes[waits]
+    # Each goes over its lowest pass, and no two passes are equal: no circle is longer than two.
+    mutual = (to[to] == regions) & (to > regions)
+    to[mutual] = regions[mutual]
+    return graph._replace(settled=settled), to
+
+
+def _lowest_of_pairs(ends: Places, n: int) -> Places:
+    """Of passes `(2, passes)` from the lowest to the highest, the first between each two of n
+    regions."""
+    return np.sort(np.unique(ends.min(0) * n + ends.max(0), return_index=True)[1])
+
+
+def _spanning_forest(graph: Graph, chosen: Places) -> Places:
+    """Which of some passes, given by number, are in the minimum spanning forest."""
+    n, ends = graph.known.size, np.stack([graph.one, graph.other])
+    lowest = chosen[_lowest_of_pairs(ends[:, chosen], n)]  # a sparse array would add them up
+    weights = csr_array((lowest + 1.0, tuple(ends[:, lowest])), shape=(n, n))
+    return np.sort(minimum_spanning_tree(weights).data.astype(np.intp)) - 1
+
+
+# --- the passes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Flood:
+    """A relief and what drowns in it, equal for every tile."""
+
+    relief: Relief
+    criterion: Criterion
+
+
+class Fates(NamedTuple):
+    """What a tile tells of regions whose fate it does not know: parallel arrays."""
+
+    ids: Ids
+    """A basin at the border that the region holds, or the region's own id."""
+    settled: Flags
+    facts: Facts
+    ends: Places
+    """`(2, n)` places in `ids`."""
+    saddle: Saddles
+
+    def write(self, path: Path) -> None:
+        """To a file, where it waits for those of the other tiles."""
+        area, low, marked, first = self.facts
+        columns = self.settled.astype(np.int64), area, low, marked.astype(np.int64), first
+        write_together(path, [self.ids, *columns, *self.ends, self.saddle.view(np.int64)])
+
+    @classmethod
+    def read(cls, path: Path) -> Fates:
+        """Fates from a file that `write` made."""
+        ids, settled, area, low, marked, first, one, other, saddle = read_together(path)
+        facts = Facts(area, low, marked.astype(bool), first)
+        return cls(ids, settled.astype(bool), facts, np.stack([one, other]), saddle.view(np.uint64))
+
+
+def flood_relief(
+    relief: Relief, criterion: Criterion, *, tile: int = 1024, map: Map = map
+) -> LabelFiles:
+    """Leave the region of every pixel in `relief.folder`, called by the smallest id of its basins;
+    the same for every `tile`.
+
+    `map` may work elsewhere, as long as results come in order and the folder is there too. Raises
+    `InputError` for rasters of more than 1.7 · 10¹⁰ px.
+    """
+    height, width = relief.shape
+    if 4 * height * width >= 1 << PLACE_BITS:
+        raise InputError(f"{height} × {width} px are too many to flood at once; clip the raster")
+    passes, flood = Passes.over(relief.shape, tile, map), Flood(relief, criterion)
+    ends = follow_exits(relief, passes)
+
+    def basins_around(place: Place) -> tuple[Window, RegionValues]:
+        window = passes.windows[place]
+        return window, ends.restrict_to(pixels_around(window, relief.shape))
+
+    for _ in passes.tell(partial(survey_fates, flood), basins_around):
+        pass
+    fates = {
+        place: Fates.read(relief.file(window, ".fates.npy"))
+        for place, window in passes.windows.items()
+    }
+    regions = decide(criterion, list(fates.values()))
+    labels = LabelFiles(relief.folder, relief.shape, tile)
+
+    def verdict(place: Place) -> tuple[Window, RegionValues]:
+        return passes.windows[place], regions.restrict_to(fates[place].ids)
+
+    for _ in passes.tell(partial(leave_regions, flood, labels), verdict):
+        pass
+    return labels
+
+
+def survey_fates(flood: Flood, tile: tuple[Window, RegionValues]) -> None:
+    """Pass over a tile whose basins are known: leaves what drowns inside it, and its `Fates`."""
+    window, ends = tile
+    relief = flood.relief
+    basins, rank = number_basins(relief, window, ends)
+    graph = _graph_inside(relief, window, basins, rank)
+    waits = ~graph.known
+    group, left = drown(graph, flood.criterion)
+    ids = left.facts.first.copy()
+    ids[group[waits]] = basins[waits]  # no group holds two that wait: all tiles call it the same
+    save_arrays(relief.file(window, ".groups.npy"), ids[group], rank[:-1, :-1])
+
+    touched = np.flatnonzero(~(left.settled[left.one] & left.settled[left.other]))
+    forest = _spanning_forest(left, touched)
+    ends_of = np.stack([left.one[forest], left.other[forest]])
+    told = np.union1d(np.flatnonzero(~left.settled), ends_of.ravel())
+    Fates(
+        ids[told],
+        left.settled[told],
+        left.facts.where(told),
+        np.searchsorted(told, ends_of),
+        left.saddle[forest],
+    ).write(relief.file(window, ".fates.npy"))
+
+
+def decide(criterion: Criterion, tiles: Sequence[Fates]) -> RegionValues:
+    """The final region of each that waited, where all tiles are known."""
+    ids, number = np.unique(np.concatenate([tile.ids for tile in tiles]), return_inverse=True)
+    facts = Facts(*map(np.concatenate, zip(*(tile.facts for tile in tiles), strict=True)))
+    settled = np.zeros(ids.size, bool)
+    settled[number[np.concatenate([tile.settled for tile in tiles])]] = True
+    offsets = np.cumsum([0, *(tile.ids.size for tile in tiles)])
+    ends = [number[tile.ends + at] for tile, at in zip(tiles, offsets, strict=False)]
+    saddle = np.concatenate([tile.saddle for tile in tiles])
+    known = np.ones(ids.size, bool)
+    graph = Graph.of(
+        facts.merge(number, ids.size), known, settled, np.concatenate(ends, axis=1), saddle
+    )
+    group, left = drown(graph, criterion)
+    return RegionValues(ids, left.facts.first[group])
+
+
+def leave_regions(flood: Flood, labels: LabelFiles, tile: tuple[Window, RegionValues]) -> None:
+    """Last pass over a tile: leaves the region of each pixel."""
+    window, regions = tile
+    ids, rank = load_arrays(flood.relief.file(window, ".groups.npy"), 2)
+    labels.write(window, TileLabels.of(np.append(regions.over(ids, ids), OUTSIDE), rank))
+
+
+# --- in a tile ------------------------------------------------------------------------------------
+
+
+def _graph_inside(
+    relief: Relief, window: Window, basins: Ids, numbers: npt.NDArray[np.int32]
+) -> Graph:
+    """Basins and passes as a tile sees them, each pair of neighbours in the tile of its upper or
+    left pixel."""
+    height, _, marked = relief.look(window.pad(1))
+    rank, n = numbers[:-1, :-1], basins.size
+    inside = rank != OUTSIDE
+    low = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(low, rank[inside], height[1:-1, 1:-1][inside].astype(np.int64))
+    holds = np.zeros(n, bool)
+    holds[rank[marked[1:-1, 1:-1] & inside]] = True
+    facts = Facts(np.bincount(rank[inside], minlength=n), low, holds, basins)
+    known = facts.area > 0
+    open_sides = (
+        (window.row > 0, rank[0]),
+        (window.col > 0, rank[:, 0]),
+        (window.row_stop < relief.shape[0], rank[-1]),
+        (window.col_stop < relief.shape[1], rank[:, -1]),
+    )
+    for goes_on, side in open_sides:
+        if goes_on:
+            known[side[side != OUTSIDE]] = False
+    ends, saddle = find_passes(height[1:, 1:], numbers, window, relief.shape[1])
+    return Graph.of(facts, known, np.zeros(n, bool), ends, saddle)
