@@ -49,6 +49,7 @@ def change(
         classes: What classes of either map count as, by name: `{"Built-up": "Town"}`; `""` leaves
             a class out.
         hidden: Classes that hide the ground and are not compared; cloud and snow by default.
+            Unknown never is, unless `classes` speaks of it.
         nodata: Value that means no data in both maps, beside what each file says.
         min_area: In m²: a smaller patch of change is taken not to have happened.
         min_confidence: In percent: pixels of which either map is less sure are left out.

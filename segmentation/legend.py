@@ -8,6 +8,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from segmentation.errors import InputError
+
+UNKNOWN = "Unknown"
+"""Name of the class of pixels that a map is not sure of: no answer rather than a guess."""
+
+UNKNOWN_COLOUR = "#7f7f7f"
+
+HIGHEST = 254
+"""The largest value of a class; 255 is no data of other rasters."""
+
 
 class LandClass(BaseModel):
     """A class of a legend: its value in rasters, its name and its colour."""
@@ -15,7 +25,7 @@ class LandClass(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: Annotated[
-        int, Field(ge=1, le=254, description="Pixel value in the class raster; 0 is no data.")
+        int, Field(ge=1, le=HIGHEST, description="Pixel value in the class raster; 0 is no data.")
     ]
     name: Annotated[str, Field(min_length=1, description="What a reader of the map calls it.")]
     colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$", description="Fill colour, #rrggbb.")]
@@ -55,6 +65,28 @@ class Legend(BaseModel):
     def subset(self, *values: int) -> Legend:
         """A legend of only these classes, in the order of this one."""
         return Legend(classes=tuple(c for c in self.classes if c.value in values))
+
+    def with_unknown(self) -> Legend:
+        """This legend and, last in it, a class Unknown; this legend itself where it has one.
+
+        Its value is 254, the same on maps of whatever classes, or else the highest that is free.
+        `InputError` where none is.
+        """
+        if any(land.name == UNKNOWN for land in self.classes):
+            return self
+        free = (value for value in range(HIGHEST, 0, -1) if value not in self.values)
+        value = next(free, None)
+        if value is None:
+            raise InputError(
+                f"all {HIGHEST} values of a class raster are taken by the segmenter's classes, and "
+                f"none is left for {UNKNOWN}; leave --unknown-below out"
+            )
+        unknown = LandClass(value=value, name=UNKNOWN, colour=UNKNOWN_COLOUR)
+        return Legend(classes=(*self.classes, unknown))
+
+    def value_of(self, name: str) -> int:
+        """The value of the class of that name."""
+        return next(land.value for land in self.classes if land.name == name)
 
     def each(self) -> Iterator[LandClass]:
         return iter(self.classes)

@@ -3,9 +3,9 @@ the blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +55,9 @@ class Comparison:
     confidence: str = ""
     map_groups: Groups = ()
     reference_groups: Groups = ()
+    unknown: int | None = None
+    """The class of the map, once regrouped, that is no answer: its pixels are left out, and
+    counted."""
     tolerance: float = 0.0
     """Metres within which boundaries are the same; 0 where none are compared."""
     areas: bool = False
@@ -75,6 +78,8 @@ class Counts:
     """`(k,) int64` units of `PixelAreas`."""
     confidence: Any = None
     """`(101, 2) int64`, see `count_confidence`."""
+    unanswered: int = field(default=0, kw_only=True)
+    """Pixels or points with a reference where the map is Unknown."""
 
     @classmethod
     def none(cls, values: Sequence[int] = ()) -> Counts:
@@ -93,7 +98,7 @@ class Counts:
         wider.matrix[np.ix_(here, here)] = self.matrix
         wider.boundaries[here] = self.boundaries
         wider.mapped[here] = self.mapped
-        return replace(wider, confidence=self.confidence)
+        return replace(wider, confidence=self.confidence, unanswered=self.unanswered)
 
     def __add__(self, other: Counts) -> Counts:
         values = sorted({*self.values, *other.values})
@@ -104,6 +109,7 @@ class Counts:
             one.boundaries + two.boundaries,
             one.mapped + two.mapped,
             one.confidence + two.confidence,
+            unanswered=one.unanswered + two.unanswered,
         )
 
 
@@ -126,21 +132,21 @@ def count(comparison: Comparison, core: Window) -> Counts:
             )
             if not (counts[inside].any() or comparison.areas):
                 return Counts.none()
-        found, mapped = read_classes(layer(comparison.map), window, comparison.map_groups)
-        if comparison.mask:
-            mapped &= is_value(layer(comparison.mask), window, comparison.mask_value)
+        found, mapped, unknown = _read_map(comparison, layer, window)
         if comparison.points is None:
+            unanswered = np.count_nonzero((counts & unknown)[inside])
             counts &= mapped
             chosen: Any = counts[inside]
             expected = truth[inside][chosen]
         else:
             chosen, expected = comparison.points.within(core)
+            unanswered = np.count_nonzero(unknown[inside][chosen])
             there = mapped[inside][chosen]
             chosen, expected = tuple(places[there] for places in chosen), expected[there]
         predicted = found[inside][chosen]
         held = found[inside][mapped[inside]] if comparison.areas else predicted
         values = np.union1d(expected, held).tolist()
-        tally = Counts.none(values)
+        tally = replace(Counts.none(values), unanswered=int(unanswered))
         if expected.size:
             tally = replace(tally, matrix=confusion_matrix(expected, predicted, values))
         if comparison.tolerance and expected.size:
@@ -158,6 +164,19 @@ def count(comparison: Comparison, core: Window) -> Counts:
             percent = read_confidence(layer(comparison.confidence), core)[chosen]
             tally = replace(tally, confidence=count_confidence(percent, expected == predicted))
         return tally
+
+
+def _read_map(
+    comparison: Comparison, layer: Callable[[str], Any], window: Window
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Classes `(y, x)` of the map, regrouped, where they hold, and where they are no answer."""
+    found, mapped = read_classes(layer(comparison.map), window, comparison.map_groups)
+    if comparison.mask:
+        mapped &= is_value(layer(comparison.mask), window, comparison.mask_value)
+    if comparison.unknown is None:
+        return found, mapped, np.zeros_like(mapped)
+    unknown = mapped & (found == comparison.unknown)
+    return found, mapped & ~unknown, unknown
 
 
 def _reach_boundaries(core: Window, spacing: PixelSpacing, tolerance: float) -> Window:

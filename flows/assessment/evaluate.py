@@ -28,6 +28,7 @@ from flows.assessment.comparison import (
 from flows.assessment.reclassify import (
     LegendRows,
     Regrouping,
+    class_without_answer,
     legend_for,
     reclass_table,
     rename_classes,
@@ -40,6 +41,7 @@ from segmentation.accuracy.area_estimation import AreaEstimates
 from segmentation.accuracy.boundary_f1 import BoundaryAccuracy
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.accuracy.reliability import BINS, Reliability
+from segmentation.legend import UNKNOWN
 from segmentation.models.bundle import Bundle, load
 from tiling.classmaps.raster import open_classes
 from tiling.errors import InputError
@@ -83,7 +85,9 @@ def evaluate(
     Every value found on either side is a class; its name is the legend's or, without one, that of
     the map's or of the reference's own legend. Classes are regrouped first: `{1: 4, "forest": 2, 9:
     None}` counts class 1 as 4, what is called forest as 2, and leaves 9 out; `{5: "Open land", 6:
-    "Open land"}` of a map makes one class of that name.
+    "Open land"}` of a map makes one class of that name. A class of the map called Unknown is no
+    answer: its pixels are left out as those without data are, and a note says how many had a
+    reference; to judge it, name it: `{"Unknown": "Unknown"}`.
 
     Two rasters whose classes are named are matched by name; where one side has bare numbers these
     are taken for the other's, and `Accuracy.doubts` says so, as it does where the reference is one
@@ -107,6 +111,7 @@ def evaluate(
         mask_value=mask_value,
         confidence=str(confidence_of(map_path, confidence) or ""),
         map_groups=reclass_table("--map-classes", map_classes, own, target),
+        unknown=class_without_answer(map_classes, target),
     )
     notes = (*slips, *unused_classes("--map-classes", map_path, comparison.map_groups, own))
     with tempfile.TemporaryDirectory(prefix="landweave-") as work, allow_folder(Path(work)):
@@ -128,6 +133,12 @@ def evaluate(
 def _check_counted(total: Counts, comparison: Comparison) -> None:
     """Raise `InputError` where a map and its reference share nothing."""
     if not total.matrix.any():
+        if total.unanswered:
+            raise InputError(
+                f"{comparison.map} is {UNKNOWN} wherever {comparison.reference} has a class; lower "
+                f"--unknown-below of the map, or judge it as a class with --map-classes "
+                f"{UNKNOWN}={UNKNOWN}"
+            )
         mask = comparison.mask
         where = f" where {mask} is {comparison.mask_value}" if mask else ""
         raise InputError(
@@ -158,6 +169,8 @@ def accuracy_of(total: Counts, decision: ComparisonPlan, bins: int) -> Accuracy:
     """What all counts say. A class that the map has, but nowhere with a reference, is in the areas
     alone."""
     comparison, notes = decision.comparison, list(decision.notes)
+    if total.unanswered:
+        notes.append(note_on_unknown(total))
     rows = legend_for(total.values, decision.legend)
     seen = total.matrix.any(0) | total.matrix.any(1)
     of_seen = [row for row, there in zip(rows, seen, strict=True) if there]
@@ -193,6 +206,15 @@ def accuracy_of(total: Counts, decision: ComparisonPlan, bins: int) -> Accuracy:
         compared=decision.compared,
         doubts=decision.doubts,
         notes=tuple(notes),
+    )
+
+
+def note_on_unknown(total: Counts) -> str:
+    """What stands beside every figure where the map gives no answer."""
+    asked = int(total.matrix.sum()) + total.unanswered
+    return (
+        f"where the map is {UNKNOWN} it gives no answer: {total.unanswered:,} of {asked:,} with a "
+        f"reference, {100 * total.unanswered / asked:.1f} %, are left out of every figure"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.parsing import nearest
+from segmentation.legend import UNKNOWN
 from tiling.classmaps.legend import legend_of, with_default_rows
 from tiling.classmaps.raster import Groups, open_classes, read_classes
 from tiling.errors import InputError
@@ -256,6 +257,14 @@ def value_of(option: str, given: int | str | None, target: LegendRows) -> int | 
             f"{option}: the map has no class {given}; {f'it has {has}' if has else 'give a value'}"
         )
     return named
+
+
+def class_without_answer(given: Regrouping, legend: LegendRows) -> int | None:
+    """The class of a map called Unknown, which is no answer; None where there is none, or where the
+    regrouping speaks of it."""
+    value = next((v for v, name, _ in legend if name.casefold() == UNKNOWN.casefold()), None)
+    asked = {str(key).strip().casefold() for key in given}
+    return None if asked & {UNKNOWN.casefold(), str(value)} else value
 
 
 def is_class_value(text: int | str) -> bool:

@@ -41,6 +41,7 @@ from flows.compute.progress import Progress, report_items, silent
 from flows.requests.change import ChangeRequest
 from flows.requests.overwriting import check_change
 from flows.storage.lock import folder_lock
+from segmentation.legend import UNKNOWN
 from tiling.classmaps.raster import NO_CONFIDENCE, open_classes
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
@@ -74,7 +75,7 @@ def change(
         blocks = list(Window.of_shape(*now.shape).blocks(block))
         unit = PixelAreas(geobox_of(now)).unit
     found = _count_found(pair, blocks, pool, progress)
-    hidden = hiding(request.hidden, request.classes, (pair.earlier, pair.later))
+    hidden = hiding((*request.hidden, UNKNOWN), request.classes, (pair.earlier, pair.later))
     classes = _match_shown(pair, {**dict.fromkeys(hidden, ""), **request.classes}, found)
     with folder_lock(request.out), on_disk(request.out), scratch(request.out) as work:
         codes, confidence = _write_codes(Encoding(pair, classes), blocks, work, pool, progress)

@@ -20,6 +20,7 @@ from flows.plan.shard import ShardJob
 from flows.requests.request import Request, measures_among, warn_of_large_min_area
 from flows.storage.keys import content_key
 from flows.storage.run_folder import RunFolder
+from segmentation.legend import Legend
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import index_bands
 from tiling.classmaps.raster import open_classes
@@ -47,6 +48,8 @@ class Plan:
     request: Request
     scene: Scene
     segmenter: Segmenter
+    legend: Legend
+    """The classes of the map: those of the segmenter, and Unknown where pixels may become it."""
     lattice: TileGrid
     window: Window
     """The pixels the products show: the whole scene, or the bounds of the area of interest."""
@@ -166,7 +169,9 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
         *warnings,
         *warn_of_large_min_area(request.min_area or 0.0, window.area * scene.gsd**2, scene.name),
     )
-    return Plan(request, scene, segmenter, lattice, window, outline, warnings)
+    own = segmenter.legend
+    legend = own.with_unknown() if request.unknown_below else own
+    return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings)
 
 
 def check_reference(path: str) -> None:

@@ -9,6 +9,7 @@ from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan
 from flows.requests.request import smallest
 from flows.storage.keys import versions
+from segmentation.legend import UNKNOWN
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Segmenter
 from tiling.formats.about import About
@@ -53,13 +54,15 @@ def origin_of(plan: Plan) -> tuple[str, ...]:
 
 
 def history_of(plan: Plan) -> tuple[str, ...]:
-    """What a map was made of and with, and what became of its small regions; percents are not
-    touched by that."""
+    """What a map was made of and with, and what became of pixels that it is not sure of and of
+    its small regions; percents are not touched by that."""
     minimum, unit = smallest(plan.request.min_area)
     small = (
         f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
     )
-    return (*origin_of(plan), *([small] if minimum else []))
+    below = plan.request.unknown_below
+    unsure = f"Pixels below {below:g} % confidence became {UNKNOWN}"
+    return (*origin_of(plan), *([unsure] if below else []), *([small] if minimum else []))
 
 
 def list_origins(plan: Plan) -> dict[str, str]:
@@ -78,6 +81,7 @@ def list_origins(plan: Plan) -> dict[str, str]:
         f"{crs_name(scene)}",
         "area of interest": Path(request.aoi).name,
         "segmenter": model_name(plan.segmenter),
+        "unknown below": f"{request.unknown_below:g} % confidence" if request.unknown_below else "",
         "smallest region": f"{minimum:g} {'pixels' if unit == 'pixels' else 'm²'}"
         if minimum
         else "",

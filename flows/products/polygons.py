@@ -79,12 +79,10 @@ def write_project(
 
     vectors = folder.product(f"{LAYER}.gpkg")
     shown = (vectors, layer_of(plan)) if "vectors" in plan.request.products else None
-    legend = [row for row in plan.segmenter.legend.rows if row[0] in pixels]
+    legend = [row for row in plan.legend.rows if row[0] in pixels]
     write_text(folder.product("classes.qml"), raster_qml(legend))
     write_text(folder.product("classes.qmd"), about_raster(plan, "classes").qmd)
-    write_text(
-        folder.product("classes.tif.aux.xml"), class_table(plan.segmenter.legend.rows, pixels)
-    )
+    write_text(folder.product("classes.tif.aux.xml"), class_table(plan.legend.rows, pixels))
     percents = [
         Beside(path.stem.capitalize(), path)
         for path in (rasters.confidence, *rasters.measures)
@@ -133,7 +131,7 @@ def layer_of(plan: Plan) -> Layer:
     return Layer(
         crs=plan.scene.crs.to_wkt(),
         schema=schema_of(index_columns(plan.request.indices)),
-        legend=plan.segmenter.legend.rows,
+        legend=plan.legend.rows,
         name=LAYER,
         about=about_map(plan),
     )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from flows.compute.progress import Progress, report_items, report_results, silent
 from flows.plan.plan import Plan
-from flows.products.about import about_raster
+from flows.products.about import about_raster, model_name
 from flows.products.vectorise import SIEVE, tiles_of
 from flows.requests.request import smallest
 from flows.storage.run_folder import RunFolder
+from segmentation.legend import UNKNOWN
 from segmentation.segmenter import Measure
 from tiling.classmaps.raster import NO_CONFIDENCE
+from tiling.classmaps.unknown import write_unknown
+from tiling.errors import InputError
 from tiling.formats.geotiff import write_cog, write_masked
 from tiling.formats.shard_tiff import Part
 from tiling.formats.vrt import write_mosaic
@@ -21,10 +25,6 @@ from tiling.grid.window import Window
 from tiling.io.files import scratch
 from tiling.io.spill import Map
 from tiling.regions.sieve import sieve
-
-if TYPE_CHECKING:
-    pass
-
 
 PERCENTS = ("confidence", *get_args(Measure))
 """Rasters of 0–100, 255 where there is no data."""
@@ -46,56 +46,92 @@ def write_rasters(
     """`classes.tif` with its colours and names, `confidence.tif` where the segmenter has one, and
     measures asked for.
 
-    Regions below the smallest area asked for go to a neighbour; their pixels keep the confidence
-    they had. `map` works on tiles, and keeps their order.
+    Pixels of less confidence than asked for become Unknown; then regions below the smallest area
+    asked for go to a neighbour. Both keep the confidence they had. `map` works on tiles, and keeps
+    their order.
     """
-
-    def whole(pixels: Path) -> Part:
-        return Part(pixels, Window.of_shape(*plan.window.shape))
-
     wanted = [
         "classes",
         *(name for name in PERCENTS if name in plan.request.products and parts[0].bands_of(name)),
     ]
     with scratch(folder.path) as work:
         for name in report_items(wanted, "join", len(wanted), progress):
-            bands, classes = parts[0].bands_of(name), name == "classes"
-            legend, nodata = (plan.segmenter.legend.rows, 0) if classes else ((), NO_CONFIDENCE)
-            what: dict[str, Any] = {
-                "nodata": nodata,
-                "legend": legend,
-                "names": band_names(plan, name),
-            }
-            what["tags"] = about_raster(plan, name).tags
-            mosaic = write_mosaic(work / f"{name}.vrt", parts, plan.scene.geobox, *bands, **what)
-            if plan.outline is not None:
-                masked = write_masked(
-                    mosaic, work / f"{name}-masked.tif", plan.outline, plan.window
-                )
-                every = range(1, len(bands) + 1)
-                mosaic = write_mosaic(
-                    work / f"{name}-masked.vrt", [whole(masked)], plan.geobox, *every, **what
-                )
+            classes = name == "classes"
+            mosaic = write_shown(plan, parts, name, work)
+            if classes and plan.request.unknown_below:
+                mosaic = _leave_unsure_out(plan, parts, mosaic, work)
             if classes and plan.request.min_area != 0:
-                minimum, unit = smallest(plan.request.min_area)
-                rule = plan.request.min_area_rule
-                with report_results(map, "sieve", SIEVE * tiles_of(mosaic), progress) as counting:
-                    large = sieve(
-                        mosaic,
-                        work / "classes-sieved.tif",
-                        minimum=minimum,
-                        unit=unit,
-                        rule=rule,
-                        map=counting,
-                    )
-                mosaic = write_mosaic(
-                    work / "classes-sieved.vrt", [whole(large)], plan.geobox, 1, **what
-                )
+                mosaic = _leave_small_out(plan, mosaic, work, progress, map)
             write_cog(
                 mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average"
             )
     paths = {name: folder.product(f"{name}.tif") for name in wanted}
     return Rasters(paths.pop("classes"), paths.pop("confidence", None), tuple(paths.values()))
+
+
+def write_shown(plan: Plan, parts: Sequence[Part], name: str, work: Path) -> Path:
+    """A VRT in `work` of what the parts say of a product, inside the area of interest."""
+    bands = parts[0].bands_of(name)
+    mosaic = work / f"{name}.vrt"
+    write_mosaic(mosaic, parts, plan.scene.geobox, *bands, **_describe(plan, name))
+    if plan.outline is None:
+        return mosaic
+    masked = write_masked(mosaic, work / f"{name}-masked.tif", plan.outline, plan.window)
+    return _describe_file(plan, name, masked, len(bands))
+
+
+def _leave_unsure_out(plan: Plan, parts: Sequence[Part], classes: Path, work: Path) -> Path:
+    """The classes with Unknown where the parts are less sure than asked for."""
+    if not (bands := parts[0].bands_of("confidence")):
+        raise InputError(
+            f"{model_name(plan.segmenter)} does not say how sure it is of a pixel; leave "
+            "--unknown-below out"
+        )
+    confidence = work / "confidence-of-parts.vrt"
+    write_mosaic(confidence, parts, plan.scene.geobox, *bands, nodata=NO_CONFIDENCE)
+    marked = write_unknown(
+        classes,
+        confidence,
+        work / "classes-sure.tif",
+        plan.window,
+        below=plan.request.unknown_below,
+        value=plan.legend.value_of(UNKNOWN),
+    )
+    return _describe_file(plan, "classes", marked)
+
+
+def _leave_small_out(plan: Plan, classes: Path, work: Path, progress: Progress, map: Map) -> Path:
+    """The classes without regions below the smallest area."""
+    minimum, unit = smallest(plan.request.min_area)
+    with report_results(map, "sieve", SIEVE * tiles_of(classes), progress) as counting:
+        large = sieve(
+            classes,
+            work / "classes-sieved.tif",
+            minimum=minimum,
+            unit=unit,
+            rule=plan.request.min_area_rule,
+            map=counting,
+        )
+    return _describe_file(plan, "classes", large)
+
+
+def _describe(plan: Plan, name: str) -> dict[str, Any]:
+    """What a product says of itself, as `write_mosaic` takes it."""
+    classes = name == "classes"
+    return {
+        "nodata": 0 if classes else NO_CONFIDENCE,
+        "legend": plan.legend.rows if classes else (),
+        "names": band_names(plan, name),
+        "tags": about_raster(plan, name).tags,
+    }
+
+
+def _describe_file(plan: Plan, name: str, pixels: Path, bands: int = 1) -> Path:
+    """A VRT beside a file of the product's pixels that says what they are."""
+    whole = Part(pixels, Window.of_shape(*plan.window.shape))
+    numbers = range(1, bands + 1)
+    described = _describe(plan, name)
+    return write_mosaic(pixels.with_suffix(".vrt"), [whole], plan.geobox, *numbers, **described)
 
 
 def band_names(plan: Plan, product: str) -> tuple[str, ...]:

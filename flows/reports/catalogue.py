@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segmentation.legend import HIDING
+from segmentation.legend import HIDING, UNKNOWN
 from tiling.io.files import write_text
 
 ENTRY = "entry.json"
@@ -140,8 +140,8 @@ class Catalogue:
     zones: str = ""
     """CSV of the classes in zones at every date, if there are zones."""
     warnings: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = HIDING
-    """Classes that hide the ground: they are no part of what was seen."""
+    hidden: tuple[str, ...] = (*HIDING, UNKNOWN)
+    """Classes that hide the ground, and Unknown: they are no part of what was seen."""
     command: str = ""
     """The line that does it again."""
     notes: tuple[str, ...] = ()

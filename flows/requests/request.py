@@ -90,6 +90,17 @@ class Request(BaseModel):
         ),
         Setting(setting.PRODUCTS, metavar="NAME,…"),
     ] = PRODUCTS
+    unknown_below: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            title="Unknown below",
+            description="In percent: pixels of less confidence become a class Unknown; 0 leaves "
+            "every pixel its class.",
+        ),
+        Setting(setting.PRODUCTS, metavar="PERCENT"),
+    ] = 0.0
     min_area: Annotated[
         float | None,
         Field(

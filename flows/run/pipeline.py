@@ -115,9 +115,9 @@ def publish(
     """
     with folder.stage("publish"):
         areas = class_areas.write_areas(
-            rasters.classes, plan.segmenter.legend, folder, workers_sharing_disk(pool, folder)
+            rasters.classes, plan.legend, folder, workers_sharing_disk(pool, folder)
         )
-        accuracy = record.compare(rasters.classes, plan.request.reference, plan.segmenter)
+        accuracy = record.compare(plan, rasters.classes)
         record.write_quicklook(plan, rasters.classes, areas, folder)
         record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})

@@ -24,7 +24,6 @@ from flows.storage.remote import Remote
 from flows.storage.run_folder import RunFolder
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.models.trained import TrainedSegmenter
-from segmentation.segmenter import Segmenter
 from tiling.errors import redact
 from tiling.formats.shard_tiff import Part
 from tiling.io.files import scratch, write_text
@@ -50,21 +49,15 @@ class Published:
     record: dict[str, Any]
 
 
-def compare(raster: Path, reference: str, segmenter: Segmenter) -> Accuracy | None:
+def compare(plan: Plan, raster: Path) -> Accuracy | None:
     """How the map fares against the reference, where there is one; only a model's confidence is
     judged as well."""
+    reference, segmenter, legend = plan.request.reference, plan.segmenter, plan.legend.rows
     if not reference:
         return None
     if isinstance(segmenter, TrainedSegmenter):
-        return evaluate(
-            raster,
-            reference,
-            legend=segmenter.legend.rows,
-            taught=labels_of(segmenter.loaded_bundle),
-        )
-    return replace(
-        evaluate(raster, reference, legend=segmenter.legend.rows, taught=()), reliability=None
-    )
+        return evaluate(raster, reference, legend=legend, taught=labels_of(segmenter.loaded_bundle))
+    return replace(evaluate(raster, reference, legend=legend, taught=()), reliability=None)
 
 
 def write_quicklook(
@@ -78,7 +71,7 @@ def write_quicklook(
         day = f", {plan.scene.date}" if plan.scene.date else ""
         draw(
             classes,
-            plan.segmenter.legend.rows,
+            plan.legend.rows,
             {area.class_id: area.share for area in areas},
             plan.scene,
             f"{plan.scene.title}{day} · {model_name(plan.segmenter)}",
@@ -97,7 +90,7 @@ def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunF
         return
     with scratch(folder.path) as work:
         package = folder.product("landcover.gpkg")
-        draw_outlines(classes, package, plan.segmenter.legend.rows, plan.scene, work / OUTLINES)
+        draw_outlines(classes, package, plan.legend.rows, plan.scene, work / OUTLINES)
         (work / OUTLINES).replace(target)
 
 
@@ -136,7 +129,7 @@ def write_record(
         "made_from": list_origins(plan),
         "segmenter": plan.segmenter.identity(),
         "runtime": folder.runtime,
-        "legend": plan.segmenter.legend.rows,
+        "legend": plan.legend.rows,
         "warnings": list(plan.warnings),
         "lattice": asdict(plan.lattice),
         "shards": len(plan.shards),
@@ -146,7 +139,7 @@ def write_record(
             "client": peak_memory(),
         },
         "areas": [asdict(area) for area in areas],
-        "confidence": sample_confidence(rasters.classes, rasters.confidence, plan.segmenter.legend),
+        "confidence": sample_confidence(rasters.classes, rasters.confidence, plan.legend),
         "polygons": polygons,
         "accuracy": accuracy.to_dict() if accuracy else None,
         "versions": versions(),

@@ -131,7 +131,7 @@ def entry_of(
 ) -> Entry:
     """The entry of a finished run in the catalogue of its series."""
     classes = folder / "classes.tif"
-    colours = {value: colour for value, _, colour in request.segmenter.legend.rows}
+    colours = {value: colour for value, _, colour in published.record["legend"]}
     seen = published.record["scene"]
     valid = sum(area.pixels for area in published.areas)
     total = pixels_asked(request, classes)

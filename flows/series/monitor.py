@@ -38,6 +38,7 @@ from flows.series.scenes import FoundScene, scenes_of
 from flows.stac.query import NothingFound
 from flows.storage.keys import content_key
 from flows.storage.lock import folder_lock
+from segmentation.legend import UNKNOWN
 from tiling.errors import InputError
 from tiling.io.files import write_text
 
@@ -102,9 +103,8 @@ def monitor(
         )
         title = request.title or f"Land use in {out.resolve().name}"
         zones, line = measure_zones(request, used, out), monitor_line(request)
-        series = Catalogue(
-            title, entries, RUNS, unused, changes, zones, told, request.cloud_classes, line, notes
-        )
+        hidden = (*request.cloud_classes, UNKNOWN)
+        series = Catalogue(title, entries, RUNS, unused, changes, zones, told, hidden, line, notes)
         files = publish.write(series, out)
         drop_stale(out / CHANGES, changes)
     return MonitorResult(out, series, tuple(made), tuple(compared), files)

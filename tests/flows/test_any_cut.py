@@ -230,16 +230,15 @@ def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
         wishes: dict[str, Any] = {
             "source": Source(paths=(str(scene),)),
             "segmenter": chosen,
+            "unknown_below": float(rng.choice([0, 0, 20, 60])),
             "min_area": [0, None][int(rng.integers(2))],
             "simplify": [None, None, 0, 3 * open_scene([str(scene)]).gsd][int(rng.integers(4))],
             "smooth": int(rng.choice([0, 0, 1])),
             "aoi": draw_area(folder / "aoi.gpkg", scene, rng) if rng.random() < 0.3 else "",
             "preflight": "warn",
         }
-        case += (
-            f", {chosen!r}, "
-            f"{ ({name: wishes[name] for name in ('min_area', 'simplify', 'smooth')}) }"
-        )
+        named = ("unknown_below", "min_area", "simplify", "smooth")
+        case += f", {chosen!r}, { ({name: wishes[name] for name in named}) }"
         pipeline.run(Request(out=folder / "whole", shard=4096, **wishes))
         other = Request(out=folder / "cut", shard=int(rng.integers(1, 128)), **wishes)
         case += f"{', in an area' if wishes['aoi'] else ''}; {cut(other, rng, address)}"

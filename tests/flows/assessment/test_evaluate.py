@@ -244,6 +244,36 @@ def test_classes_are_regrouped_before_anything_is_counted(tmp_path: Path) -> Non
         evaluate(found, truth, reference_classes={30: "Village"}, legend=[(3, "Town", "#333333")])
 
 
+@pytest.mark.parametrize("block", [1, 2, 64])
+def test_unknown_is_no_answer_unless_it_is_named(tmp_path: Path, block: int) -> None:
+    legend = [(1, "Water", "#0000ff"), (2, "Forest", "#00ff00"), (254, "unknown", "#7f7f7f")]
+    found = write_classes(tmp_path / "map.tif", np.uint8([[1, 1, 254, 0], [2, 1, 254, 254]]))
+    truth = write_classes(tmp_path / "truth.tif", np.uint8([[1, 1, 1, 1], [2, 2, 0, 2]]))
+    settings: dict[str, Any] = {"legend": legend, "tolerance": 0, "block": block}
+    plain = evaluate(found, truth, **settings)
+    assert confusion(plain) == {(1, 1): 2, (2, 1): 1, (2, 2): 1}
+    assert plain.notes == (
+        "where the map is Unknown it gives no answer: 2 of 6 with a reference, 33.3 %, are left "
+        "out of every figure",
+    )
+    for key in ("Unknown", 254, "254"):
+        judged = evaluate(found, truth, map_classes={key: "Unknown"}, **settings)
+        assert confusion(judged) == {(1, 1): 2, (1, 254): 1, (2, 1): 1, (2, 2): 1, (2, 254): 1}
+        assert judged.notes == ()
+    counted = evaluate(found, truth, map_classes={254: "Forest"}, **settings)
+    assert confusion(counted) == {(1, 1): 2, (1, 2): 1, (2, 1): 1, (2, 2): 2}
+
+
+def test_points_where_the_map_is_unknown_are_counted_apart(tmp_path: Path) -> None:
+    legend = [(1, "Water", "#0000ff"), (254, "Unknown", "#7f7f7f")]
+    found = write_classes(tmp_path / "map.tif", np.uint8([[1, 1, 254, 254]]))
+    points = [shapely.Point(col + 0.5, 0.5) for col in range(4)]
+    shapes = write_shapes(tmp_path / "points.gpkg", points, ["Water", "Water", "Water", "Water"])
+    accuracy = evaluate(found, shapes, legend=legend, column="class")
+    assert confusion(accuracy) == {(1, 1): 2}
+    assert accuracy.notes[0].startswith("where the map is Unknown it gives no answer: 2 of 4 with")
+
+
 def test_what_must_not_be_misread_is_noted(tmp_path: Path) -> None:
     """Maps whose values have nothing to do with each other."""
     found = write_classes(tmp_path / "map.tif", np.array([[1, 2]], np.uint8))
