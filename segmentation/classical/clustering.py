@@ -70,12 +70,11 @@ class Clustering(Segmenter):
         "nir are there, else from the darkest up; call them by names",
     }
 
-    choose: str = ""
-
     k: Annotated[
         int,
         Field(ge=2, le=30, title="Clusters", description="How many, or at most with choose."),
     ] = 6
+    choose: str = "none"
     features: Annotated[
         List,
         Field(
@@ -85,7 +84,7 @@ class Clustering(Segmenter):
         ),
     ] = ""
     seed: Annotated[
-        int, Field(ge=0, le=2**31, title="Seed", description="Another one starts elsewhere.")
+        int, Field(ge=0, le=999_999, title="Seed", description="Another one starts elsewhere.")
     ] = 0
     names: Annotated[
         List,
@@ -129,7 +128,7 @@ class Clustering(Segmenter):
         count = min(self.k, distinct)
         figures: Figures = ()
         with one_thread():
-            if self.choose and count > 2:
+            if self.choose != "none" and count > 2:
                 figures = try_counts(self._estimator, points, count, self.choose)
                 count = choose_count(figures, self.choose)
             estimator = self._estimator(count).fit(points)
@@ -200,13 +199,13 @@ class KMeans(Clustering):
 
     kind: Literal["kmeans"] = "kmeans"
     choose: Annotated[
-        Literal["", "elbow", "silhouette"],
+        Literal["none", "elbow", "silhouette"],
         Field(
             title="Choose the number",
-            description="By the elbow of squared distances, or the best silhouette; empty: k as "
+            description="By the elbow of squared distances, or the best silhouette; none: k as "
             "it is.",
         ),
-    ] = ""
+    ] = "none"
 
     def _estimator(self, count: int) -> Any:
         from sklearn import cluster
@@ -256,13 +255,13 @@ class GaussianMixture(Clustering):
 
     kind: Literal["gaussian-mixture"] = "gaussian-mixture"
     choose: Annotated[
-        Literal["", "silhouette", "bic"],
+        Literal["none", "silhouette", "bic"],
         Field(
             title="Choose the number",
-            description="By the best silhouette or the Bayesian information criterion; empty: k "
+            description="By the best silhouette or the Bayesian information criterion; none: k "
             "as it is.",
         ),
-    ] = ""
+    ] = "none"
 
     def _estimator(self, count: int) -> Any:
         from sklearn import mixture
