@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 from skimage.morphology import local_minima
 
+from tests.chance import chances
 from tests.tiling.regions.drawn import (
     MAPS,
     Array,
@@ -107,7 +108,7 @@ def unite_by_kruskal(height: Array, basin: Array, marked: Array, criterion: Crit
     return np.vectorize(lambda one: of.get(one, -1), otypes=[np.int64])(basin)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(drawn=rasters(20), seed=st.integers(0, 999), criterion=criteria)
 def test_what_drowns_is_what_kruskal_unites(
     folder: Path, drawn: Drawn, seed: int, criterion: Criterion
@@ -118,6 +119,19 @@ def test_what_drowns_is_what_kruskal_unites(
     basin = walk_downhill(drawn.values, drawn.valid, marked)
     expected = unite_by_kruskal(drawn.values, basin, marked, criterion)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_kruskal_holds_where_basins_are_many(tmp_path: Path) -> None:
+    for number, chance in enumerate(chances(30)):
+        values = chance.integers(0, 40, chance.integers(12, 24, 2))
+        drawn = Drawn(values, chance.random(values.shape) > 0.05, int(chance.integers(3, 9)), map)
+        marked = (chance.random(values.shape) < 0.02) & drawn.valid
+        relief = Relief(drawn.pixels, drawn.shape, tmp_path, ArrayPixels(values, marked))
+        few = (DynamicsBelow(12), Unmarked(), AreaBelow(9), VolumeBelow(90))
+        found = mosaic(flood_relief(relief, few[number % 4], tile=drawn.tile))
+        basin = walk_downhill(values, drawn.valid, marked)
+        expected = unite_by_kruskal(values, basin, marked, few[number % 4])
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("criterion", [AreaBelow(30), VolumeBelow(900), DynamicsBelow(30)])

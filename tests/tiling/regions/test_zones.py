@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
+from tests.chance import chances
 from tests.tiling.regions.drawn import (
     Array,
     ArrayPixels,
@@ -83,6 +84,26 @@ def test_quasi_flat_zones_are_what_spreads_by_steps_within_the_tolerance(
     zones = Zones(drawn.pixels, drawn.shape, folder, Within(tolerance), connectivity)
     found = mosaic(find_zones(zones, tile=drawn.tile, map=drawn.map))
     np.testing.assert_array_equal(found, by_spreading(drawn, tolerance, connectivity))
+
+
+def test_zones_hold_where_they_are_many_and_wind_through_seams(tmp_path: Path) -> None:
+    for chance in chances(25):
+        values = chance.integers(0, 6, chance.integers(8, 20, 2))
+        drawn = Drawn(values, chance.random(values.shape) > 0.1, int(chance.integers(2, 8)), map)
+        for connectivity in (4, 8):
+            zones = Zones(drawn.pixels, drawn.shape, tmp_path, Within(1), connectivity)
+            found = mosaic(find_zones(zones, tile=drawn.tile))
+            np.testing.assert_array_equal(found, by_spreading(drawn, 1, connectivity))
+
+
+@pytest.mark.parametrize("turned", [0, 1, 2, 3])
+def test_a_seam_is_told_wherever_one_side_of_it_is_not_linked_along(
+    tmp_path: Path, turned: int
+) -> None:
+    values = np.rot90([[0, 50], [0, 50], [25, 25], [25, 25]], turned)
+    pixels = ArrayPixels(values, np.ones(values.shape, bool))
+    found = find_zones(Zones(pixels, values.shape, tmp_path, Within(25)), tile=2)
+    assert not mosaic(found).any()
 
 
 def test_every_band_has_to_be_within_the_tolerance(tmp_path: Path) -> None:
