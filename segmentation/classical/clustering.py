@@ -226,8 +226,8 @@ class KMeans(Clustering):
 
 
 class MiniBatchKMeans(KMeans):
-    """Clusters by k-means whose centres move with small batches of pixels: as `kmeans`, faster to
-    fit and a little looser.
+    """Clusters by k-means whose centres move with small batches of pixels: as `kmeans`, for large
+    samples, and a little looser.
 
     As in Sculley (2010), doi:10.1145/1772690.1772862, by scikit-learn, in batches of 1024. What is
     said of `kmeans` holds here too.

@@ -30,6 +30,8 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("kmeans", {"k": 12, "choose": "elbow"}),
     ("minibatch-kmeans", {"k": 5, "features": "red,NDVI"}),
     ("gaussian-mixture", {"k": 4}),
+    ("spectral-angle", {"k": 4}),
+    ("spectral-angle", {"spectra": "Water green=0.05 nir=0.02; Crops green=0.07 nir=0.4"}),
     ("adaptive", {"window": 9}),
     ("adaptive", {"method": "median", "window": 7, "index": "nir"}),
     ("adaptive", {"method": "gaussian", "window": 21, "offset": -0.01}),
