@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -118,25 +119,42 @@ def models(
     landweave models my-model
     landweave models --architectures
     """
-    from flows.requests.recipes import architectures_there_are, recipes
+    if architectures:
+        _show_architectures(as_json)
+    elif settings:
+        _show_recipes(as_json)
+    else:
+        _show_bundles(where, as_json)
+
+
+def _show_architectures(as_json: bool) -> None:
+    """Print the networks and forests that `train` can make."""
+    from flows.requests.recipes import architectures_there_are
+
+    summaries = architectures_there_are()
+    if as_json:
+        print_json(summaries)
+    else:
+        table(list(summaries.items()), ("architecture", "what it is"))
+
+
+def _show_recipes(as_json: bool) -> None:
+    """Print what --set of `train` takes."""
+    from flows.requests.recipes import recipes
+
+    if as_json:
+        print_json(recipes())
+        return
+    for recipe, rows in recipes().items():
+        print(f"{recipe}:")
+        show_settings(rows)
+        print()
+
+
+def _show_bundles(where: Sequence[str], as_json: bool) -> None:
+    """Print the bundles there are; one that is named alone, with all that is known of it."""
     from flows.training.bundles import bundle_details, bundle_summary, find_bundles, record
 
-    if architectures:
-        known = architectures_there_are()
-        if as_json:
-            print_json(known)
-        else:
-            table(list(known.items()), ("architecture", "what it is"))
-        return
-    if settings:
-        if as_json:
-            print_json(recipes())
-            return
-        for what, rows in recipes().items():
-            print(f"{what}:")
-            show_settings(rows)
-            print()
-        return
     bundles = find_bundles(where)
     if as_json:
         print_json([record(bundle) for bundle in bundles])
@@ -161,10 +179,7 @@ def convert(request: requests.Conversion, as_json: Json = False) -> None:
     from segmentation.interchange.import_checkpoint import convert as make
 
     source = source_of(request.checkpoint)
-    card = card_for(
-        source,
-        **{**request.model_dump(exclude={"checkpoint", "out"}), "units": request.units or ""},
-    )
+    card = card_for(source, request)
     if not as_json:
         print("measuring how far the network looks …", file=sys.stderr)
     bundle = make(source, card, request.out)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from flows.parsing import number, words
+from flows.requests.conversion import Conversion
 from flows.requests.recipes import check_architecture
 from flows.training.bundles import open_bundle
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import read_card
 from segmentation.models.card import BandCard, Card, NetworkModel
 from segmentation.models.hub import fetch_checkpoint, is_id
+from segmentation.models.weights import SMP_CONFIG
 from tiling.classmaps.legend import with_default_rows
 from tiling.errors import InputError
 
@@ -24,78 +27,29 @@ def source_of(where: str) -> Path:
     return fetch_checkpoint(where) if is_id(where) else Path(where)
 
 
-def card_for(
-    source: Path,
-    *,
-    like: str = "",
-    architecture: str = "",
-    encoder: str = "",
-    options: Mapping[str, Any] | None = None,
-    bands: str | Sequence[str] = "",
-    classes: str | Sequence[str] = "",
-    mean: str | Sequence[str] = "",
-    std: str | Sequence[str] = "",
-    units: str = "",
-    dtype: str = "",
-    gsd: float | None = None,
-    name: str = "",
-    licence: str = "",
-) -> Card:
-    """The card of foreign weights: what the person says, else what a bundle `like` it says, else
-    their own config.
+def card_for(source: Path, request: Conversion) -> Card:
+    """The card of the weights in `source`: what the person says, else what their own config says,
+    else a bundle that is named as like them.
 
     Raises `InputError` in one line for what nobody says. What must be measured is not known yet.
     """
-    from segmentation.interchange.import_checkpoint import smp_settings
-    from segmentation.models.weights import SMP_CONFIG
-
-    model = _like(like) if like else None
-    own = smp_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}
-    network = model.network if model else None
-    architecture = (
-        architecture or own.get("architecture") or (network.architecture if network else "")
-    )
-    encoder = encoder or own.get("encoder") or (network.encoder if network else "")
-    check_architecture(architecture, networks_only=True)
-    band_names = words(bands) or (model.band_names if model else ())
-    legend = _legend(classes) if classes else model.legend if model else None
-    gsd = gsd if gsd is not None else model.gsd if model else None
-    known = {
-        "--architecture": architecture,
-        "--encoder": encoder,
-        "--bands": band_names,
-        "--classes": legend,
-    }
-    known |= {
-        "--mean": mean or (model and not bands),
-        "--std": std or (model and not bands),
-        "--gsd": gsd,
-    }
-    if missing := [option for option, value in known.items() if not value]:
-        raise InputError(
-            f"{source} does not say what it was trained as; add {', '.join(missing)}, or --like a "
-            "bundle that does"
-        )
-    assert legend is not None
-    if own and (own["bands"], own["classes"]) != (len(band_names), len(legend)):
-        raise InputError(
-            f"{source / SMP_CONFIG} tells of {own['bands']} bands and {own['classes']} classes, "
-            f"and {len(band_names)} "
-            f"bands and {len(legend)} classes are named; name each once, in the order of its "
-            "channel"
-        )
-    chosen = dict(options or {}) or own.get("options") or (dict(network.options) if network else {})
+    like = _read_like(request.like) if request.like else None
+    config = _read_config(source)
+    nature = _combine(request, config, like)
+    _check_complete(source, nature, request, like)
+    if config:
+        _check_counts(source, nature, config)
     try:
         return Card(
-            name=name or source.stem or "converted",
-            bands=_bands(band_names, model if not bands else None, mean, std, units, dtype),
-            gsd=float(gsd or 0),
-            legend=legend,
+            name=request.name or source.stem or "converted",
+            bands=_describe_bands(nature.band_names, request, like),
+            gsd=float(nature.gsd or 0),
+            legend=nature.legend,
             model=NetworkModel(
-                architecture=architecture,
-                encoder=encoder,
-                options=chosen,
-                tile=network.tile if network else 1024,
+                architecture=nature.architecture,
+                encoder=nature.encoder,
+                options=nature.options,
+                tile=nature.tile,
                 margin=0,
                 stride=1,
                 support=None,
@@ -103,7 +57,7 @@ def card_for(
             ),
             training={},
             metrics={},
-            licence=licence or "not stated",
+            licence=request.licence or "not stated",
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -112,12 +66,91 @@ def card_for(
         ) from error
 
 
-def _like(where: str) -> Card:
+@dataclass(frozen=True)
+class _Nature:
+    """The shape of a network, what it sees and what it says; empty is what nobody knows."""
+
+    architecture: str
+    encoder: str
+    options: dict[str, Any]
+    tile: int
+    band_names: tuple[str, ...]
+    legend: Legend | None
+    gsd: float | None
+
+
+def _combine(request: Conversion, config: Mapping[str, Any], like: Card | None) -> _Nature:
+    """What is known of weights, each fact from the first that says it: the person, their config, a
+    card like theirs.
+
+    Raises `InputError` where the architecture is none.
+    """
+    network = like.network if like else None
+    architecture = (
+        request.architecture
+        or config.get("architecture")
+        or (network.architecture if network else "")
+    )
+    encoder = request.encoder or config.get("encoder") or (network.encoder if network else "")
+    check_architecture(architecture, networks_only=True)
+    of_like = dict(network.options) if network else {}
+    return _Nature(
+        architecture=architecture,
+        encoder=encoder,
+        options=dict(request.options) or config.get("options") or of_like,
+        tile=network.tile if network else 1024,
+        band_names=words(request.bands) or (like.band_names if like else ()),
+        legend=_read_legend(request.classes) if request.classes else like.legend if like else None,
+        gsd=request.gsd if request.gsd is not None else like.gsd if like else None,
+    )
+
+
+def _check_complete(source: Path, nature: _Nature, request: Conversion, like: Card | None) -> None:
+    """Raise `InputError` for what nobody says; bands of a card like theirs come with mean and
+    deviation."""
+    measured = like is not None and not request.bands
+    values = {
+        "--architecture": nature.architecture,
+        "--encoder": nature.encoder,
+        "--bands": nature.band_names,
+        "--classes": nature.legend,
+        "--mean": request.mean or measured,
+        "--std": request.std or measured,
+        "--gsd": nature.gsd,
+    }
+    if missing := [option for option, value in values.items() if not value]:
+        raise InputError(
+            f"{source} does not say what it was trained as; add {', '.join(missing)}, or --like a "
+            "bundle that does"
+        )
+
+
+def _check_counts(source: Path, nature: _Nature, config: Mapping[str, Any]) -> None:
+    """Raise `InputError` where a config counts other bands or classes than are named."""
+    bands, classes = len(nature.band_names), len(nature.legend or ())
+    if (config["bands"], config["classes"]) != (bands, classes):
+        raise InputError(
+            f"{source / SMP_CONFIG} tells of {config['bands']} bands and {config['classes']} "
+            f"classes, and {bands} bands and {classes} classes are named; name each once, in the "
+            "order of its channel"
+        )
+
+
+def _read_like(where: str) -> Card:
+    """A card that lies in a file, or that of a bundle."""
     return read_card(Path(where)) if Path(where).is_file() else open_bundle(where).card
 
 
-def _legend(texts: str | Sequence[str]) -> Legend:
-    """NAME,… numbered from 1, or VALUE=NAME,…, in the order of the output channels."""
+def _read_config(source: Path) -> dict[str, Any]:
+    """What weights say of themselves; empty where they do not."""
+    from segmentation.interchange.import_checkpoint import smp_settings
+
+    return smp_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}
+
+
+def _read_legend(texts: Sequence[str]) -> Legend:
+    """The classes of NAME,… numbered from 1, or of VALUE=NAME,…, in the order of the output
+    channels."""
     rows = [word.rpartition("=") for word in words(texts)]
     values = [
         number("--classes", value, int) if equals else place
@@ -138,26 +171,24 @@ def _legend(texts: str | Sequence[str]) -> Legend:
         ) from error
 
 
-def _bands(
-    band_names: Sequence[str],
-    like: Card | None,
-    mean: str | Sequence[str],
-    std: str | Sequence[str],
-    units: str,
-    dtype: str,
+def _describe_bands(
+    band_names: Sequence[str], request: Conversion, like: Card | None
 ) -> tuple[BandCard, ...]:
-    """A band for each name; what is not said is as in the bands of `like`, where there is one."""
-    told: list[dict[str, Any]] = [{"name": name} for name in band_names]
-    if like is not None:
-        told = [band.model_dump() for band in like.bands]
-    for option, field, texts in (("--mean", "mean", mean), ("--std", "std", std)):
-        numbers = [number(option, word, float) for word in words(texts)]
-        if texts and len(numbers) != len(told):
+    """A band for each name; unless a person names them, what is not said is as in the bands of
+    `like`."""
+    bands: list[dict[str, Any]] = [{"name": name} for name in band_names]
+    if like is not None and not request.bands:
+        bands = [band.model_dump() for band in like.bands]
+    for field in ("mean", "std"):
+        texts = getattr(request, field)
+        numbers = [number(f"--{field}", word, float) for word in words(texts)]
+        if texts and len(numbers) != len(bands):
             raise InputError(
-                f"{option} {','.join(words(texts))}: {len(numbers)} numbers for {len(told)} "
+                f"--{field} {','.join(words(texts))}: {len(numbers)} numbers for {len(bands)} "
                 "bands; give one for each"
             )
-        for band, value in zip(told, numbers, strict=False):
+        for band, value in zip(bands, numbers, strict=False):
             band[field] = value
-    said = {name: value for name, value in (("units", units), ("dtype", dtype)) if value}
-    return tuple(BandCard(**{**band, **said}) for band in told)
+    of_all = {"units": request.units, "dtype": request.dtype}
+    common = {name: value for name, value in of_all.items() if value}
+    return tuple(BandCard(**{**band, **common}) for band in bands)

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 
+from flows.requests.conversion import Conversion
 from flows.requests.segmenters import choose_segmenter
 from flows.training.foreign_card import card_for
 from segmentation.legend import LAND_COVER
@@ -183,13 +185,18 @@ def test_a_checkpoint_becomes_a_bundle_like_another(
     assert made.digest in out
 
 
+def conversion(**settings: Any) -> Conversion:
+    return Conversion(checkpoint="x.pt", out=Path("made"), **settings)
+
+
 def test_a_card_says_what_the_person_says(tmp_path: Path) -> None:
     source = tmp_path / "best.ckpt"
     card = card_for(
-        source, architecture="unet", encoder="resnet18", options={"encoder_depth": 4},
-        bands="t2.nir, red", gsd=0.6,
-        classes="7=Roof,Water", mean="120, 90.5", std="40,30", units="dn", dtype="uint8",
-        licence="CC-BY-4.0",
+        source, conversion(
+            architecture="unet", encoder="resnet18", options={"encoder_depth": 4},
+            bands=("t2.nir, red",), gsd=0.6, classes=("7=Roof,Water",), mean=("120, 90.5",),
+            std=("40,30",), units="dn", dtype="uint8", licence="CC-BY-4.0",
+        ),
     )  # fmt: skip
     assert card.band_names == ("t2.nir", "red")
     assert [(band.mean, band.std, band.units, band.dtype) for band in card.bands] == [
@@ -205,9 +212,8 @@ def test_a_card_says_what_the_person_says(tmp_path: Path) -> None:
 
 
 def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
-    card = card_for(
-        Path("x.pt"), like=str(bundle.folder / CARD), classes="Water,Roof,Road,Rest", dtype="uint16"
-    )
+    like, classes = str(bundle.folder / CARD), ("Water,Roof,Road,Rest",)
+    card = card_for(Path("x.pt"), conversion(like=like, classes=classes, dtype="uint16"))
     assert [band.dtype for band in card.bands] == ["uint16"] * 3
     assert [band.mean for band in card.bands] == [band.mean for band in bundle.card.bands]
     assert [name for _, name, _ in card.legend.rows] == ["Water", "Roof", "Road", "Rest"]
@@ -224,11 +230,11 @@ def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
             "add --architecture, --encoder, --bands, --classes, --mean, --std, --gsd, or --like a "
             "bundle",
         ),
-        ({"like": "demo", "bands": "red,nir"}, "add --mean, --std, or"),
-        ({"like": "demo", "mean": "1,2"}, "--mean 1,2: 2 numbers for 6 bands"),
-        ({"like": "demo", "mean": "a,b"}, "--mean: 'a' is no number"),
-        ({"like": "demo", "classes": "Water,Water"}, "names each name once"),
-        ({"like": "demo", "classes": "x=Water"}, "--classes: 'x' is no number"),
+        ({"like": "demo", "bands": ("red,nir",)}, "add --mean, --std, or"),
+        ({"like": "demo", "mean": ("1,2",)}, "--mean 1,2: 2 numbers for 6 bands"),
+        ({"like": "demo", "mean": ("a,b",)}, "--mean: 'a' is no number"),
+        ({"like": "demo", "classes": ("Water,Water",)}, "names each name once"),
+        ({"like": "demo", "classes": ("x=Water",)}, "--classes: 'x' is no number"),
         ({"like": "demo", "gsd": -1.0}, "gsd: Input should be greater than 0, not '-1.0'"),
         ({"like": "demo", "encoder": "hf-hub:me/it"}, "encoder: String should match pattern"),
         ({"like": "demo", "options": {"checkpoint_path": "x"}}, "String should match pattern"),
@@ -236,7 +242,7 @@ def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
 )
 def test_what_is_not_or_wrongly_said_is_one_line(said: dict[str, object], fact: str) -> None:
     with pytest.raises(ValueError, match=re.escape(fact)) as mistake:
-        card_for(Path("x.pt"), **said)  # type: ignore[arg-type]
+        card_for(Path("x.pt"), conversion(**said))
     assert type(mistake.value).__name__ == "InputError"  # either room's
     assert "\n" not in str(mistake.value)
 
