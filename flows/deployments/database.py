@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,56 +93,67 @@ def local_postgres(data: Path) -> Iterator[str]:
     It listens at a socket that only whoever runs it can reach, and at no port.
     """
     programs = programs_folder()
-    account: dict[str, Any] = owner()
-    data = data.with_name(
-        f"{data.name}-{version(programs)}"
-    )  # another version cannot read its files
-    sockets = Path(
-        tempfile.mkdtemp(prefix="landweave-")
-    )  # a socket's path has at most 107 characters
+    account = owner()
+    # another version cannot read its files
+    data = data.with_name(f"{data.name}-{version(programs)}")
+    # a socket's path has at most 107 characters
+    sockets = Path(tempfile.mkdtemp(prefix="landweave-"))
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         if account:
             for folder in (data, sockets):
                 shutil.chown(folder, ACCOUNT)
-        log = data.with_name(f"{data.name}.log")
         if not (data / "PG_VERSION").exists():
-            made = subprocess.run(
-                [
-                    programs / "initdb", "--pgdata", data, "--username", ACCOUNT, "--auth-local",
-                    "trust",
-                    "--auth-host", "reject", "--encoding", "UTF8", "--locale", "C",
-                ],
-                capture_output=True, text=True, check=False, cwd="/", **account,
-            )  # fmt: skip
-            if made.returncode:
-                raise InputError(
-                    f"PostgreSQL could not make its files in {data}: {made.stderr.strip()[-300:]}"
-                )
-        with open(log, "w", encoding="utf-8") as said:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", sockets, "-c", "listen_addresses="],
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C reaches it through us, after Prefect has let go of it
-                start_new_session=True,
-                cwd="/",
-                **account,
-            )
-        try:
-            wait_until_it_answers(process, data, log)
+            create_cluster(programs, data, account)
+        with run_postgres(programs, data, sockets, account):
             yield f"postgresql+asyncpg://{ACCOUNT}@/postgres?host={quote(str(sockets))}"
-        finally:
-            process.send_signal(
-                signal.SIGINT
-            )  # what it is doing is given up, and its files are left whole
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def create_cluster(programs: Path, data: Path, account: Mapping[str, Any]) -> None:
+    """Have PostgreSQL lay out its files in an empty folder."""
+    initdb = subprocess.run(
+        [
+            programs / "initdb", "--pgdata", data, "--username", ACCOUNT, "--auth-local", "trust",
+            "--auth-host", "reject", "--encoding", "UTF8", "--locale", "C",
+        ],
+        capture_output=True, text=True, check=False, cwd="/", **account,
+    )  # fmt: skip
+    if initdb.returncode:
+        raise InputError(
+            f"PostgreSQL could not make its files in {data}: {initdb.stderr.strip()[-300:]}"
+        )
+
+
+@contextmanager
+def run_postgres(
+    programs: Path, data: Path, sockets: Path, account: Mapping[str, Any]
+) -> Iterator[None]:
+    """Run PostgreSQL on a folder of its files while the block lasts, which begins when it
+    answers."""
+    log = data.with_name(f"{data.name}.log")
+    with open(log, "w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", sockets, "-c", "listen_addresses="],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C reaches it through us, after Prefect has let go of it
+            start_new_session=True,
+            cwd="/",
+            **account,
+        )
+    try:
+        wait_until_it_answers(process, data, log)
+        yield
+    finally:
+        # what it is doing is given up, and its files are left whole
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def wait_until_it_answers(process: subprocess.Popen[bytes], data: Path, log: Path) -> None:

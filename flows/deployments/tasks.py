@@ -87,47 +87,58 @@ def as_flow(
     a value that does not fit, or one that a schedule left out.
     """
 
-    def made(work: Work) -> Flow[..., Any]:
+    def wrap(work: Work) -> Flow[..., Any]:
         form = form_of(work)
-        usual = {
+        defaults = {
             name: one.default
             for name, one in form.parameters.items()
             if one.default is not one.empty
         }
 
-        def called() -> str:
-            return run_name({**usual, **runtime.flow_run.parameters})
+        def choose_run_name() -> str:
+            return run_name({**defaults, **runtime.flow_run.parameters})
 
         @wraps(work)
         def run(*args: Any, **given: Any) -> State[Any]:
-            told = form.bind_partial(*args, **given).arguments
-            tag_run({**usual, **told})
+            values = form.bind_partial(*args, **given).arguments
+            tag_run({**defaults, **values})
             os.environ[RUN] = runtime.flow_run.name or name
             bar = Bar(f"progress-{name}")
             return end_run(
-                bar, name, lambda: as_flow_state(lambda: work(bar, **fill_in(work, told)))
+                bar, name, lambda: as_flow_state(lambda: work(bar, **fill_in(work, values)))
             )
 
-        absent = [
-            parameter.replace(default=None) if parameter.default is parameter.empty else parameter
-            for parameter in form.parameters.values()
-        ]
         run.__doc__ = describe_arguments(work.__doc__ or "", form.parameters, request)
-        run.__signature__ = form.replace(parameters=absent)  # type: ignore[attr-defined]  # inspect asks for it
-        known: Flow[..., Any] = flow(
+        set_signature(run, require_nothing(form))
+        work_flow: Flow[..., Any] = flow(
             name=name,
             description=description,
-            flow_run_name=called,
+            flow_run_name=choose_run_name,
             persist_result=False,
             validate_parameters=False,
         )(run)
         # what a deployment shows as its form says what is required; a run that lacks it starts too,
         # and says so
-        known.__signature__ = form  # type: ignore[attr-defined]  # inspect asks for it
-        known.parameters = parameter_schema(known)
-        return known
+        set_signature(work_flow, form)
+        work_flow.parameters = parameter_schema(work_flow)
+        return work_flow
 
-    return made
+    return wrap
+
+
+def set_signature(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    """Have `inspect`, and so Prefect, see this signature of a function."""
+    function.__signature__ = signature  # type: ignore[attr-defined]  # inspect asks for it
+
+
+def require_nothing(form: inspect.Signature) -> inspect.Signature:
+    """A form in which what it requires is None where it is left out."""
+    return form.replace(
+        parameters=[
+            parameter.replace(default=None) if parameter.default is parameter.empty else parameter
+            for parameter in form.parameters.values()
+        ]
+    )
 
 
 def form_of(work: Work) -> inspect.Signature:

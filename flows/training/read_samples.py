@@ -47,14 +47,7 @@ def samples_of(
     samples. Only blocks that hold labels are read, and what lies around them. Raises `InputError`
     where scenes do not go together.
     """
-    if len(request.labels) != len(request.sources):
-        raise InputError(
-            f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one "
-            "for each"
-        )
-    scenes = [source.open() for source in request.sources]
-    scenes = [calibrate(scene, scene.band_names) for scene in scenes]
-    _check_alike(scenes)
+    scenes = _open_scenes(request)
     labels = _open_labels(request, scenes)
     rows = _common_rows(labels)
     if len(rows) < 2:
@@ -65,48 +58,76 @@ def samples_of(
         labels, request.split, values=request.split_values or None, seed=request.recipe.seed
     )
     bands = scenes[0].band_names
+    dtype = _common_dtype(scenes, bands)
+    pieces = _read_samples(scenes, splitting, bands, dtype, scratch, progress)
+    present = set().union(*(piece.values() for piece in pieces))
+    samples = Samples(
+        pieces=pieces,
+        bands=bands,
+        units=tuple(scenes[0].band(name).units for name in bands),
+        dtype=str(dtype),
+        legend=_legend_of([row for row in rows if row[0] in present], request.labels[0]),
+        gsd=round(scenes[0].gsd, 3),
+        facts=_facts(request, scenes, splitting),
+    )
+    notes = [note for one in labels for note in one.notes]
+    if unseen := ", ".join(name for value, name, _ in rows if value not in present):
+        notes.append(f"left out, as no pixel of it has data in the scene: {unseen}")
+    return samples, (*notes, *splitting.notes)
+
+
+def _open_scenes(request: Training) -> list[Scene]:
+    """The scenes in reflectance where their pixels show how; they have the same bands."""
+    if len(request.labels) != len(request.sources):
+        raise InputError(
+            f"{len(request.sources)} scenes and {len(request.labels)} files of labels; give one "
+            "for each"
+        )
+    scenes = [source.open() for source in request.sources]
+    scenes = [calibrate(scene, scene.band_names) for scene in scenes]
+    _check_alike(scenes)
+    return scenes
+
+
+def _common_dtype(scenes: Sequence[Scene], bands: Sequence[str]) -> np.dtype[Any]:
+    """The type that holds every pixel of these bands."""
+    return np.result_type(*(np.dtype(scene.band(name).dtype) for scene in scenes for name in bands))
+
+
+def _read_samples(
+    scenes: Sequence[Scene],
+    splitting: Splitting,
+    bands: Sequence[str],
+    dtype: np.dtype[Any],
+    scratch: Path,
+    progress: Progress,
+) -> tuple[Labelled, ...]:
+    """All windows that hold labels; in files in `scratch` where they are more than memory should
+    hold."""
     jobs = [
         (scene, split, window)
         for scene, split in zip(scenes, splitting.scenes, strict=True)
         for window in label_windows(split)
     ]
-    dtype = np.result_type(
-        *(np.dtype(scene.band(name).dtype) for scene in scenes for name in bands)
-    )
-    many = (
-        sum(window.area for *_, window in jobs) * (len(bands) * dtype.itemsize + _LABEL_BYTES)
-        > _IN_MEMORY
-    )
-    made = []
+    pixel_bytes = len(bands) * dtype.itemsize + _LABEL_BYTES
+    on_disk = sum(window.area for *_, window in jobs) * pixel_bytes > _IN_MEMORY
+    pieces = []
     for number, (scene, split, window) in enumerate(jobs):
-        made.append(
-            _read_sample(scene, bands, split, window, scratch / f"piece-{number}" if many else None)
-        )
+        path = scratch / f"piece-{number}" if on_disk else None
+        pieces.append(_read_sample(scene, bands, split, window, path))
         progress("read", number + 1, len(jobs))
-    present = set().union(*(piece.values() for piece in made))
-    seen = [row for row in rows if row[0] in present]
-    if len(seen) < 2:
-        only = f"nothing but {seen[0][1]}" if seen else "no pixel"
+    return tuple(pieces)
+
+
+def _legend_of(rows: Sequence[tuple[int, str, str]], labels: str | Path) -> Legend:
+    """The legend of classes that have a pixel; `InputError` where they are fewer than two."""
+    if len(rows) < 2:
+        only = f"nothing but {rows[0][1]}" if rows else "no pixel"
         raise InputError(
-            f"{request.labels[0]} labels {only} where the scene has data; label more there, or "
-            "look at the scene's "
-            "no-data value and mask"
+            f"{labels} labels {only} where the scene has data; label more there, or look at the "
+            "scene's no-data value and mask"
         )
-    legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in seen))
-    unseen = ", ".join(name for value, name, _ in rows if value not in present)
-    notes = [note for one in labels for note in one.notes]
-    if unseen:
-        notes.append(f"left out, as no pixel of it has data in the scene: {unseen}")
-    samples = Samples(
-        pieces=tuple(made),
-        bands=bands,
-        units=tuple(scenes[0].band(name).units for name in bands),
-        dtype=str(dtype),
-        legend=legend,
-        gsd=round(scenes[0].gsd, 3),
-        facts=_facts(request, scenes, splitting),
-    )
-    return samples, (*notes, *splitting.notes)
+    return Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in rows))
 
 
 def _open_labels(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
@@ -158,7 +179,7 @@ def _read_sample(
 ) -> Labelled:
     """A window of a scene, its bands in the order of `bands`; in files that are called as `path`,
     or in memory."""
-    dtype = np.result_type(*(np.dtype(scene.band(name).dtype) for name in bands))
+    dtype = _common_dtype([scene], bands)
 
     def empty(what: str, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
         return (
