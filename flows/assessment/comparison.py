@@ -148,11 +148,14 @@ def plan_shape_comparison(
         grid = geobox_of(found)
     labels = open_labels(comparison.reference, grid, column=column)
     assert isinstance(labels, ShapeLabels)  # whatever is no raster
-    becomes, unheld = shape_groups(labels, regrouping, own)
+    groups, unheld = shape_groups(labels, regrouping, own)
     name, reference = Path(comparison.map).name, Path(comparison.reference).name
+    numbered = all(is_class_value(word) for _, word, _ in labels.rows)
+    bare = own and not regrouping and not comparison.map_groups and numbered
+    doubts = (by_number(own, (), name, reference),) if bare else ()
     points, of = shapely.get_parts(labels.shapes, return_index=True)
     if (shapely.get_type_id(points) == shapely.GeometryType.POINT).all():
-        samples = _place_points(points, labels.values[of], becomes, grid)
+        samples = _place_points(points, labels.values[of], groups, grid)
         comparison = replace(comparison, points=samples)
         compared = (
             f"compared at {samples.value.size:,} points of {reference}, each with the pixel of "
@@ -162,26 +165,27 @@ def plan_shape_comparison(
         path = rasterise_labels(labels, work / "reference.tif")
         metres = tolerance_of(grid, grid, tolerance)
         comparison = replace(
-            comparison, reference=str(path), reference_groups=becomes, tolerance=metres
+            comparison, reference=str(path), reference_groups=groups, tolerance=metres
         )
         compared = (
             f"compared on the grid of {name}, where shapes of {reference} hold the centre "
             "of a pixel"
         )
-    known = {old: new for old, new in becomes if new is not None}
-    theirs = [
-        (known[v], word, colour)
-        for v, word, colour in labels.rows
-        if v in known and not is_class_value(word)
-    ]
     whole = Window.of_shape(*grid.shape)  # the map's own areas are those of all of it
-    numbered = all(is_class_value(word) for _, word, _ in labels.rows)
-    bare = own and not regrouping and not comparison.map_groups and numbered
-    doubts = (by_number(own, (), name, reference),) if bare else ()
-    notes = (*unheld, *labels.notes)
+    legend, notes = (*_name_groups(labels, groups), *own), (*unheld, *labels.notes)
     return ComparisonPlan(
-        replace(comparison, areas=True), grid, whole, (*theirs, *own), compared, notes, doubts
+        replace(comparison, areas=True), grid, whole, legend, compared, notes, doubts
     )
+
+
+def _name_groups(labels: ShapeLabels, groups: Groups) -> LegendRows:
+    """Rows of labels that have a word for their class, by the values they count as."""
+    class_of = {old: new for old, new in groups if new is not None}
+    return [
+        (class_of[value], word, colour)
+        for value, word, colour in labels.rows
+        if value in class_of and not is_class_value(word)
+    ]
 
 
 def _place_points(points: Any, values: Any, becomes: Groups, grid: GeoBox) -> Points:

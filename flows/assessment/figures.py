@@ -15,6 +15,9 @@ from tiling.errors import InputError
 from tiling.io.files import scratch, write_text
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from segmentation.accuracy.confusion import Accuracy
@@ -90,45 +93,19 @@ def draw_confusion(accuracy: Accuracy) -> Figure:
     """Each row shows where the pixels of a true class went: percent of the row, and their
     number."""
     import numpy as np
-    from matplotlib.patches import Rectangle
 
     matrix = np.array(accuracy.matrix)
-    totals = matrix.sum(1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     k = len(matrix)
     side = max(3.2, min(14, 0.85 * k))
     figure = blank_figure(side + 3, side + 2)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if k <= LEGIBLE:
-        for row, col in np.ndindex(k, k):
-            if matrix[row, col]:
-                axes.text(
-                    col, row, f"{100 * shares[row, col]:.1f} %\n{short(int(matrix[row, col]))}",
-                    ha="center", va="center", fontsize=7, color="white" if shares[row,
-                    col] > 0.6 else "black",
-                )  # fmt: skip
+    _draw_cells(axes, matrix)
     names = [one.name for one in accuracy.classes]
     axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(k), names, fontsize=8)
     axes.tick_params(length=0, pad=14)
-    thick = 0.12 * k / side  # inches, in cells
-    for place, one in enumerate(accuracy.classes):
-        for corner, size in (
-            ((place - 0.5, k - 0.5), (1, thick)),
-            ((-0.5 - thick, place - 0.5), (thick, 1)),
-        ):
-            axes.add_patch(
-                Rectangle(
-                    corner, *size, facecolor=one.colour, edgecolor="white", lw=1, clip_on=False
-                )
-            )
-    axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1)
-    axes.tick_params(which="minor", length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    _draw_colours(axes, [one.colour for one in accuracy.classes], 0.12 * k / side)
+    _draw_gaps(axes, k)
     axes.set_xlabel("map")
     axes.set_ylabel("reference")
     figure.suptitle(
@@ -138,6 +115,55 @@ def draw_confusion(accuracy: Accuracy) -> Figure:
         fontsize=10,
     )
     return figure
+
+
+def _draw_cells(axes: Axes, matrix: npt.NDArray[np.int64]) -> None:
+    """Each cell in a blue for its share of the row, with share and count where they are legible."""
+    import numpy as np
+
+    totals = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(matrix) > LEGIBLE:
+        return
+    for row, col in np.argwhere(matrix):
+        share = shares[row, col]
+        axes.text(
+            col,
+            row,
+            f"{100 * share:.1f} %\n{short(int(matrix[row, col]))}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if share > 0.6 else "black",
+        )
+
+
+def _draw_colours(axes: Axes, colours: Sequence[str], thick: float) -> None:
+    """Squares of the classes' colours below the columns and left of the rows, `thick` cells
+    wide."""
+    from matplotlib.patches import Rectangle
+
+    k = len(colours)
+    for place, colour in enumerate(colours):
+        for corner, size in (
+            ((place - 0.5, k - 0.5), (1, thick)),
+            ((-0.5 - thick, place - 0.5), (thick, 1)),
+        ):
+            axes.add_patch(
+                Rectangle(corner, *size, facecolor=colour, edgecolor="white", lw=1, clip_on=False)
+            )
+
+
+def _draw_gaps(axes: Axes, k: int) -> None:
+    """White lines between cells, and no frame around them."""
+    edges = [place - 0.5 for place in range(k + 1)]
+    axes.set_xticks(edges, minor=True)
+    axes.set_yticks(edges, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def draw_reliability(reliability: Reliability) -> Figure:

@@ -4,6 +4,7 @@ warned of."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -50,47 +51,82 @@ def fit(
     if known is None:
         if to_read:
             fetch_ahead(scene, bands, to_read)
-        sample = scene.sample(bands)
-        calibration = infer_calibration(sample, asked)
-        odd = calibration_conflicts(scene, claimed, calibration)
-        if calibration:
-            scene = scene.calibrate(*calibration, asked)
-            sample = scene.with_calibration(sample)
-        elif unknown and segmenter.needs_reflectance:
+        facts = sample_facts(scene, bands, unknown, claimed)
+        if not facts.calibration and unknown and segmenter.needs_reflectance:
             raise missing_calibration_error(scene, segmenter, unknown)
-        if segmenter.needs_sample and not sample["valid"].values.any():
-            raise InputError(
-                f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data "
-                "and mask"
-            )
-        fitted = segmenter.fit(sample) if segmenter.needs_sample else segmenter
-        odd += doubts(sample) if segmenter.needs_reflectance else ()
-        findings = [
-            *odd,
-            *find_unmarked_nodata(sample),
-            *(fitted.inspect(sample, scene.gsd) if fitted.inspects else ()),
-        ]
-        if not sample["valid"].values.any():
-            findings.append(
-                Finding("warn", f"{scene.name} shows no valid pixel; check its no data and mask")
-            )
-        raise_or_warn(scene, findings, preflight)  # before anything is written
-        if fitted.unresolved:
-            # The whole scene's, whatever the area of interest: parts serve every other area too.
-            fitted, told = fitted.resolve(scene.window.area)
-            findings += told
-        known = {
-            "calibration": calibration,
-            "segmenter": fitted.model_dump(mode="json"),
-            "findings": findings,
-        }
+        known = fit_sample(segmenter, facts, preflight)
         if folder:
             folder.save_cached("fit", key, known)
-    elif known["calibration"]:
+    if known["calibration"]:
         scale, offset = known["calibration"]
         scene = scene.calibrate(scale, offset, asked)
     warnings = raise_or_warn(scene, [Finding(*finding) for finding in known["findings"]], preflight)
     return scene, type(segmenter).model_validate(known["segmenter"]), (*scene.notes, *warnings)
+
+
+class SampleFacts(NamedTuple):
+    """A sample of a scene, both in known units where its pixels show them."""
+
+    scene: Scene
+    sample: xr.Dataset
+    calibration: tuple[float, float] | None
+    """Scale and offset that the pixels show."""
+    conflicts: list[Finding]
+    """Where a catalogue says otherwise."""
+
+
+def sample_facts(
+    scene: Scene, bands: Sequence[str], unknown: Sequence[str], claimed: Sequence[str]
+) -> SampleFacts:
+    """A sample of these bands and the units that it shows of those without, or with units that only
+    a catalogue claims."""
+    asked = [*unknown, *claimed]
+    sample = scene.sample(bands)
+    calibration = infer_calibration(sample, asked)
+    conflicts = calibration_conflicts(scene, claimed, calibration)
+    if calibration:
+        scene = scene.calibrate(*calibration, asked)
+        sample = scene.with_calibration(sample)
+    return SampleFacts(scene, sample, calibration, conflicts)
+
+
+def fit_sample(segmenter: Segmenter, facts: SampleFacts, preflight: Preflight) -> dict[str, Any]:
+    """What is kept of a fit: the calibration, the segmenter and the findings, as JSON has them."""
+    scene, sample = facts.scene, facts.sample
+    if segmenter.needs_sample:
+        if not sample["valid"].values.any():
+            raise InputError(
+                f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data "
+                "and mask"
+            )
+        segmenter = segmenter.fit(sample)
+    findings = judge(segmenter, facts)
+    raise_or_warn(scene, findings, preflight)  # before anything is written
+    if segmenter.unresolved:
+        # The whole scene's, whatever the area of interest: parts serve every other area too.
+        segmenter, notes = segmenter.resolve(scene.window.area)
+        findings += notes
+    return {
+        "calibration": facts.calibration,
+        "segmenter": segmenter.model_dump(mode="json"),
+        "findings": findings,
+    }
+
+
+def judge(segmenter: Segmenter, facts: SampleFacts) -> list[Finding]:
+    """What speaks against a segmenter, as it was fitted, on a scene, or should be known of it."""
+    scene, sample = facts.scene, facts.sample
+    findings = [
+        *facts.conflicts,
+        *(doubts(sample) if segmenter.needs_reflectance else ()),
+        *find_unmarked_nodata(sample),
+        *(segmenter.inspect(sample, scene.gsd) if segmenter.inspects else ()),
+    ]
+    if not sample["valid"].values.any():
+        findings.append(
+            Finding("warn", f"{scene.name} shows no valid pixel; check its no data and mask")
+        )
+    return findings
 
 
 def raise_or_warn(
