@@ -113,6 +113,37 @@ class Counts:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Map and reference on a block of the grid: arrays over `window`, which holds the block and
+    what its boundaries are compared with."""
+
+    core: Window
+    window: Window
+    found: Any
+    """Classes of the map."""
+    mapped: Any
+    """Where the map has data and an answer, and the mask allows."""
+    truth: Any
+    """Classes of the reference; None where it is points."""
+    both: Any
+    """Where map and reference have data; None where the reference is points."""
+    chosen: Any
+    """Index, in an array of the block, of the pixels that are compared."""
+    expected: Any
+    """Classes of the reference there."""
+    unanswered: int
+    """Pixels or points with a reference where the map is Unknown."""
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        return self.core.within(self.window)
+
+
+Layer = Callable[[str], Any]
+"""Opens a raster, by its path, on the grid of a comparison."""
+
+
 def count(comparison: Comparison, core: Window) -> Counts:
     """Counts of one block of the grid: the confusion matrix, boundaries, confidence."""
     with ExitStack() as stack:
@@ -124,50 +155,45 @@ def count(comparison: Comparison, core: Window) -> Counts:
             return stack.enter_context(warp_to(stack.enter_context(open_classes(path)), grid))
 
         spacing = PixelSpacing(geobox_of(grid))
-        window = _reach_boundaries(core, spacing, comparison.tolerance)
-        inside = core.within(window)
-        if comparison.points is None:
-            truth, counts = read_classes(
-                layer(comparison.reference), window, comparison.reference_groups
-            )
-            if not (counts[inside].any() or comparison.areas):
-                return Counts.none()
-        found, mapped, unknown = _read_map(comparison, layer, window)
-        if comparison.points is None:
-            unanswered = np.count_nonzero((counts & unknown)[inside])
-            counts &= mapped
-            chosen: Any = counts[inside]
-            expected = truth[inside][chosen]
-        else:
-            chosen, expected = comparison.points.within(core)
-            unanswered = np.count_nonzero(unknown[inside][chosen])
-            there = mapped[inside][chosen]
-            chosen, expected = tuple(places[there] for places in chosen), expected[there]
-        predicted = found[inside][chosen]
-        held = found[inside][mapped[inside]] if comparison.areas else predicted
-        values = np.union1d(expected, held).tolist()
-        tally = replace(Counts.none(values), unanswered=int(unanswered))
-        if expected.size:
-            tally = replace(tally, matrix=confusion_matrix(expected, predicted, values))
-        if comparison.tolerance and expected.size:
-            apart = Spacing(*spacing.read(window))
-            tally = replace(
-                tally,
-                boundaries=count_boundaries(
-                    truth, found, counts, inside, apart, values, comparison.tolerance
-                ),
-            )
-        if comparison.areas and values:
-            units = PixelAreas(spacing.geobox).read(core)[mapped[inside]]
-            tally = replace(tally, mapped=sum_by(np.searchsorted(values, held), units, len(values)))
-        if comparison.confidence and expected.size:
-            percent = read_confidence(layer(comparison.confidence), core)[chosen]
-            tally = replace(tally, confidence=count_confidence(percent, expected == predicted))
+        block = _read_block(comparison, core, spacing, layer)
+        if block is None:
+            return Counts.none()
+        tally, right = _count_classes(comparison, block, spacing)
+        if comparison.confidence and right.size:
+            percent = read_confidence(layer(comparison.confidence), core)[block.chosen]
+            tally = replace(tally, confidence=count_confidence(percent, right))
         return tally
 
 
+def _read_block(
+    comparison: Comparison, core: Window, spacing: PixelSpacing, layer: Layer
+) -> _Block | None:
+    """Map and reference in a block of the grid; None where the reference has nothing there and no
+    areas are wanted."""
+    window = _reach_boundaries(core, spacing, comparison.tolerance)
+    inside = core.within(window)
+    truth: Any = None
+    both: Any = None
+    if comparison.points is None:
+        truth, both = read_classes(layer(comparison.reference), window, comparison.reference_groups)
+        if not (both[inside].any() or comparison.areas):
+            return None
+    found, mapped, unknown = _read_map(comparison, layer, window)
+    if comparison.points is None:
+        unanswered = np.count_nonzero((both & unknown)[inside])
+        both &= mapped
+        chosen: Any = both[inside]
+        expected = truth[inside][chosen]
+    else:
+        places, values = comparison.points.within(core)
+        unanswered = np.count_nonzero(unknown[inside][places])
+        on_map = mapped[inside][places]
+        chosen, expected = tuple(place[on_map] for place in places), values[on_map]
+    return _Block(core, window, found, mapped, truth, both, chosen, expected, int(unanswered))
+
+
 def _read_map(
-    comparison: Comparison, layer: Callable[[str], Any], window: Window
+    comparison: Comparison, layer: Layer, window: Window
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Classes `(y, x)` of the map, regrouped, where they hold, and where they are no answer."""
     found, mapped = read_classes(layer(comparison.map), window, comparison.map_groups)
@@ -177,6 +203,32 @@ def _read_map(
         return found, mapped, np.zeros_like(mapped)
     unknown = mapped & (found == comparison.unknown)
     return found, mapped & ~unknown, unknown
+
+
+def _count_classes(
+    comparison: Comparison, block: _Block, spacing: PixelSpacing
+) -> tuple[Counts, npt.NDArray[np.bool_]]:
+    """Confusion, boundaries and areas of a block, and whether the map is right at each pixel that
+    is compared."""
+    inside, expected = block.inside, block.expected
+    predicted = block.found[inside][block.chosen]
+    held = block.found[inside][block.mapped[inside]] if comparison.areas else predicted
+    values = np.union1d(expected, held).tolist()
+    tally = replace(Counts.none(values), unanswered=block.unanswered)
+    if expected.size:
+        tally = replace(tally, matrix=confusion_matrix(expected, predicted, values))
+    if comparison.tolerance and expected.size:
+        apart = Spacing(*spacing.read(block.window))
+        tally = replace(
+            tally,
+            boundaries=count_boundaries(
+                block.truth, block.found, block.both, inside, apart, values, comparison.tolerance
+            ),
+        )
+    if comparison.areas and values:
+        units = PixelAreas(spacing.geobox).read(block.core)[block.mapped[inside]]
+        tally = replace(tally, mapped=sum_by(np.searchsorted(values, held), units, len(values)))
+    return tally, expected == predicted
 
 
 def _reach_boundaries(core: Window, spacing: PixelSpacing, tolerance: float) -> Window:

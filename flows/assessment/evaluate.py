@@ -1,5 +1,22 @@
 """A map against a reference: aligned explicitly, counted block by block.
 
+Both are compared on the map's grid, or on that of a reference that is more than twice as fine,
+unless a person says on which; `Accuracy.compared` says which it was. The other raster and the mask
+are laid on it by nearest neighbour.
+
+Every value found on either side is a class. Classes are regrouped first: `{1: 4, "forest": 2, 9:
+None}` counts class 1 as 4, what is called forest as 2, and leaves 9 out; `{5: "Open land", 6: "Open
+land"}` of a map makes one class of that name. A class of the map called Unknown is no answer: its
+pixels are left out as those without data are, and a note says how many had a reference; to judge
+it, name it: `{"Unknown": "Unknown"}`.
+
+Two rasters whose classes are named are matched by name; where one side has bare numbers these are
+taken for the other's, and `Accuracy.doubts` says so, as it does where the reference is one of the
+labels that the map's model was trained on.
+
+Boundaries are the same within a tolerance in metres: by default two pixels of the coarser raster; 0
+compares none.
+
 What is compared is decided first and becomes one small value, a `Comparison`. Counting a block
 needs nothing else, so blocks may be counted anywhere and in any order: their counts are whole
 numbers that add up to those of the whole.
@@ -77,31 +94,13 @@ def evaluate(
     """Accuracy of a class raster against a reference: a class raster, or polygons or points with a
     `column` of classes.
 
-    Both are compared on the map's grid, or on that of a reference that is more than twice as fine;
-    `on` says otherwise, and `Accuracy.compared` says which it was. The other raster and the mask
-    are laid on it by nearest neighbour. Pixels without data on either side are left out, and with a
-    `mask` so are those where it is not `mask_value`.
-
-    Every value found on either side is a class; its name is the legend's or, without one, that of
-    the map's or of the reference's own legend. Classes are regrouped first: `{1: 4, "forest": 2, 9:
-    None}` counts class 1 as 4, what is called forest as 2, and leaves 9 out; `{5: "Open land", 6:
-    "Open land"}` of a map makes one class of that name. A class of the map called Unknown is no
-    answer: its pixels are left out as those without data are, and a note says how many had a
-    reference; to judge it, name it: `{"Unknown": "Unknown"}`.
-
-    Two rasters whose classes are named are matched by name; where one side has bare numbers these
-    are taken for the other's, and `Accuracy.doubts` says so, as it does where the reference is one
-    of the labels that the map's model was
-    `taught` with: by their names, by default those of the run beside the map.
-
-    Boundaries are the same within `tolerance` metres: by default two pixels of the coarser raster;
-    0 compares none. The
-    `confidence` is that beside a map called classes.tif unless another is named. `block` and `map`
-    change no figure.
+    Pixels without data on either side are left out, and with a `mask` so are those where it is not
+    `mask_value`. Names of classes are those of the `legend` or, without one, those that map and
+    reference have themselves. `taught` are names of labels that the map's model was trained on, by
+    default those of the run beside the map. The `confidence` is that beside a map called
+    classes.tif unless another is named. `block` and `map` change no figure.
     """
     check_numbers(tolerance, bins)
-    own = legend or rows_with_names(map_path)
-    target, slips = rename_classes("--map-classes", map_classes, own)
     for path in (map_path, *([mask] if mask else [])):
         open_classes(path).close()  # a mistake is said now, and not by a worker
     comparison = Comparison(
@@ -110,24 +109,37 @@ def evaluate(
         mask=str(mask or ""),
         mask_value=mask_value,
         confidence=str(confidence_of(map_path, confidence) or ""),
-        map_groups=reclass_table("--map-classes", map_classes, own, target),
-        unknown=class_without_answer(map_classes, target),
     )
-    notes = (*slips, *unused_classes("--map-classes", map_path, comparison.map_groups, own))
+    comparison, known, notes = _regroup_map(comparison, map_classes, legend)
     with tempfile.TemporaryDirectory(prefix="landweave-") as work, allow_folder(Path(work)):
-        decision = _plan_comparison(
-            comparison, reference_classes, target, column, on, tolerance, Path(work)
+        plan = _plan_comparison(
+            comparison, reference_classes, known, column, on, tolerance, Path(work)
         )
-        labels = labels_behind(map_path) if taught is None else taught
-        doubts = (*decision.doubts, *notes_on_training_labels(labels, reference))
-        decision = replace(decision, notes=(*notes, *decision.notes), doubts=doubts)
-        blocks = [window for window in decision.where.blocks(block) if window]
-        parts = report_items(
-            map(partial(count, decision.comparison), blocks), "evaluate", len(blocks), progress
-        )
-        total = reduce(add, parts, Counts.none())
+        total = _count_blocks(plan, block, map, progress)
     _check_counted(total, comparison)
-    return accuracy_of(total, decision, bins)
+    labels = labels_behind(map_path) if taught is None else taught
+    doubts = (*plan.doubts, *notes_on_training_labels(labels, reference))
+    return accuracy_of(total, replace(plan, notes=(*notes, *plan.notes), doubts=doubts), bins)
+
+
+def _regroup_map(
+    comparison: Comparison, map_classes: Regrouping, legend: LegendRows
+) -> tuple[Comparison, LegendRows, tuple[str, ...]]:
+    """A comparison that regroups the map's classes, the legend after that, and what a person must
+    be told of it."""
+    own = legend or rows_with_names(comparison.map)
+    known, slips = rename_classes("--map-classes", map_classes, own)
+    groups = reclass_table("--map-classes", map_classes, own, known)
+    unused = unused_classes("--map-classes", comparison.map, groups, own)
+    unknown = class_without_answer(map_classes, known)
+    return replace(comparison, map_groups=groups, unknown=unknown), known, (*slips, *unused)
+
+
+def _count_blocks(plan: ComparisonPlan, block: int, map: Map, progress: Progress) -> Counts:
+    """Counts of all blocks of this side, in pixels, added up."""
+    blocks = [window for window in plan.where.blocks(block) if window]
+    counts = map(partial(count, plan.comparison), blocks)
+    return reduce(add, report_items(counts, "evaluate", len(blocks), progress), Counts.none())
 
 
 def _check_counted(total: Counts, comparison: Comparison) -> None:
