@@ -31,7 +31,7 @@ class TileLabels(NamedTuple):
     """Which region each pixel of a tile belongs to."""
 
     ids: Ids
-    """`(n,)` ids of the regions, ascending."""
+    """`(n,)` ids of the regions that have pixels in the tile, ascending."""
     rank: Labels
     """`(y, x)` number of a pixel's region in `ids`; `OUTSIDE` where it has none."""
 
@@ -39,8 +39,9 @@ class TileLabels(NamedTuple):
     def of(cls, ids: Ids, label: npt.NDArray[np.integer]) -> TileLabels:
         """Labels of pixels `(y, x)` whose region is `ids[label]`, or none where that is
         `OUTSIDE`; the last of `ids` serves a label of -1."""
-        distinct = np.unique(ids)
-        distinct = distinct[distinct != OUTSIDE]
+        here = np.zeros(ids.size, bool)
+        here[label.ravel()] = True
+        distinct = np.unique(ids[here & (ids != OUTSIDE)])
         rank = np.searchsorted(distinct, ids).astype(np.int32)
         rank[ids == OUTSIDE] = OUTSIDE
         return cls(distinct, rank[label])

@@ -13,8 +13,10 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import label
 
 from tests.scenes import read
-from tests.tiling.regions.drawn import Array, Drawn, rasters
+from tests.tiling.regions.drawn import Array, ArrayPixels, Drawn, draw_values, mosaic, rasters
 from tiling.grid.window import Window
+from tiling.regions.basins import Relief
+from tiling.regions.drowning import AreaBelow, flood_relief
 from tiling.regions.labelling import LabelFiles, TileLabels, write_numbers
 from tiling.regions.passes import Passes
 
@@ -65,3 +67,19 @@ def test_numbers_lie_on_the_grid(tmp_path: Path) -> None:
             "EPSG:32633",
             grid.affine,
         )
+
+
+def test_a_region_that_a_tile_has_no_pixel_of_does_not_begin_in_it() -> None:
+    labels = TileLabels.of(np.array([8, 5, 3, -1]), np.array([[0, 2], [-1, 0]]))
+    assert labels.ids.tolist() == [3, 8]
+    assert labels.pixels.tolist() == [[8, 3], [-1, 8]]
+
+
+@pytest.mark.parametrize("tile", [7, 16])
+def test_what_is_left_of_a_flood_has_as_many_numbers_as_regions(tmp_path: Path, tile: int) -> None:
+    values = draw_values("hills", (50, 60), np.random.default_rng(2))
+    relief = Relief(ArrayPixels(values, np.ones(values.shape, bool)), values.shape, tmp_path)
+    labels = flood_relief(relief, AreaBelow(20), tile=tile)
+    grid = GeoBox(values.shape, Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+    write_numbers(labels, grid, tmp_path / "numbers.tif")
+    np.testing.assert_array_equal(read(tmp_path / "numbers.tif"), number_one_by_one(mosaic(labels)))
