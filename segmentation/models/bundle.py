@@ -57,7 +57,7 @@ CARD = "model.json"
 
 BESIDE = (
     *("curves.csv", "curves.png", "accuracy.json", "accuracy.csv"),
-    *("confusion.csv", "confusion.png", "reliability.png"),
+    *("confusion.csv", "confusion.png", "reliability.png", "report.html"),
     ".served",  # the mark of a folder that is shown in a browser
 )
 """What a training leaves beside the card and the weights."""
