@@ -29,6 +29,7 @@ from flows.requests.request import Request
 from flows.requests.segmenters import segmenter_from
 from flows.requests.source import Source
 from flows.run import pipeline
+from segmentation.errors import InputError
 from segmentation.inference.network import Network
 from segmentation.segmenter import Segmenter
 from tests.chance import SEED
@@ -239,7 +240,12 @@ def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
         }
         named = ("unknown_below", "min_area", "simplify", "smooth")
         case += f", {chosen!r}, { ({name: wishes[name] for name in named}) }"
-        pipeline.run(Request(out=folder / "whole", shard=4096, **wishes))
+        try:
+            pipeline.run(Request(out=folder / "whole", shard=4096, **wishes))
+        except InputError as error:  # a scene of a few pixels has no clusters, no four levels
+            if "one value" in str(error) or "fewer different values" in str(error):
+                continue
+            raise
         other = Request(out=folder / "cut", shard=int(rng.integers(1, 128)), **wishes)
         case += f"{', in an area' if wishes['aoi'] else ''}; {cut(other, rng, address)}"
         rasters, polygons = compared(folder / "whole", folder / "cut", case)
