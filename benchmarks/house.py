@@ -150,7 +150,7 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
         sorted(f"{name}: {n}" for name, n in lines.items() if n > MOST_LINES),
     )
     functions = [
-        (name, node.name, code_lines(node))
+        (name, node.name, (node.end_lineno or 0) - node.lineno + 1)
         for name, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -165,17 +165,6 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     ]
     odd = [f"{name}.{what}" for name, what in tops if is_participle(what)]
     yield "functions that are called by a participle", len(odd) / len(tops), PARTICIPLES, odd
-
-
-def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function without its docstring: to explain each argument makes none longer."""
-    first, lines = function.body[0], (function.end_lineno or 0) - function.lineno + 1
-    is_text = (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    )
-    return lines - ((first.end_lineno or 0) - first.lineno + 1) * is_text
 
 
 def flat(trees: Mapping[str, ast.Module], package: str) -> int:
