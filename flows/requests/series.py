@@ -14,9 +14,9 @@ FitEach = Annotated[
     bool,
     Field(
         title="Fit each scene by itself",
-        description="Of otsu: a threshold for each scene rather than one for all; figures of "
-        "different dates then "
-        "compare different rules.",
+        description="What a segmenter finds in a scene, such as a threshold or clusters, is found "
+        "in each by itself rather than once for all; figures of different dates then compare "
+        "different rules.",
     ),
     Setting(),
 ]
