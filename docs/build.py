@@ -44,8 +44,10 @@ def describe_module(name: str, *members: str) -> str:
     return _directive(name, {"show_root_heading": False, "show_root_toc_entry": False})
 
 
-def describe_package(name: str) -> str:
-    """The reference of a package that loads names when they are used, each from where it stands."""
+def describe_package(text: str) -> str:
+    """The reference of a package that loads names when they are used, each from where it stands;
+    after its name, what its classes are called."""
+    name, _, title = text.partition(" ")
     homes: Mapping[str, str] = import_module(name).HOMES
     texts = {
         member: _directive(f"{home}.{member}", {"heading": member, "toc_label": member})
@@ -53,7 +55,8 @@ def describe_package(name: str) -> str:
     }
     functions = "\n".join(text for member, text in texts.items() if member[0].islower())
     classes = "\n".join(text for member, text in texts.items() if member[0].isupper())
-    return f"## Functions\n\n{functions}\n## Classes\n\n{classes}"
+    parts = {"Functions": functions, title or "Classes": classes}
+    return "\n".join(f"## {heading}\n\n{part}" for heading, part in parts.items() if part)
 
 
 def _directive(name: str, options: Mapping[str, Any]) -> str:

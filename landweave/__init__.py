@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landweave import segmenters as segmenters
     from landweave.inputs import Scene as Scene
     from landweave.inputs import open_scene as open_scene
     from landweave.layers import change as change
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from landweave.training import Model as Model
     from landweave.training import models as models
     from landweave.training import train as train
-    from segmentation.classical.rules import Rules as Rules
-    from segmentation.classical.thresholds import Otsu as Otsu
-    from segmentation.forests.forest import Forest as Forest
-    from segmentation.inference.network import Network as Network
     from segmentation.legend import LandClass as LandClass
     from segmentation.legend import Legend as Legend
     from tiling.errors import InputError as InputError
@@ -56,10 +53,6 @@ HOMES = {
     "zones": "landweave.layers",
     "indices": "landweave.measures",
     "list_indices": "landweave.measures",
-    "Rules": "segmentation.classical.rules",
-    "Otsu": "segmentation.classical.thresholds",
-    "Forest": "segmentation.forests.forest",
-    "Network": "segmentation.inference.network",
     "Legend": "segmentation.legend",
     "LandClass": "segmentation.legend",
     "InputError": "tiling.errors",
@@ -76,16 +69,12 @@ HOMES = {
 __all__ = [
     "Change",
     "Evaluation",
-    "Forest",
     "InputError",
     "LandClass",
     "Layer",
     "Legend",
     "Model",
-    "Network",
-    "Otsu",
     "Plan",
-    "Rules",
     "Run",
     "Scene",
     "__version__",
@@ -98,6 +87,7 @@ __all__ = [
     "open_scene",
     "plan",
     "segment",
+    "segmenters",
     "train",
     "vectorise",
     "zones",
@@ -110,6 +100,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("landweave")
+    if name == "segmenters":
+        return import_module("landweave.segmenters")
     if name not in HOMES:
         raise AttributeError(f"module 'landweave' has no attribute {name!r}")
     value = getattr(import_module(HOMES[name]), name)

@@ -12,7 +12,7 @@ from docs.build import build
 from docs.commands import describe_commands
 from docs.links import find_faults
 from flows.cli import COMMANDS
-from landweave import HOMES
+from landweave import HOMES, segmenters
 from tests.conftest import Run
 
 
@@ -32,7 +32,8 @@ def test_the_site_has_a_page_for_each_file_and_the_code_it_describes(site: Path)
     contracts = (site / "docs" / "contracts.html").read_text()
     assert 'id="segmentation.segmenter.Segmenter.footprint"' in contracts
     reference = (site / "docs" / "python.html").read_text()
-    assert [name for name, home in HOMES.items() if f'id="{home}.{name}"' not in reference] == []
+    names = {**HOMES, **segmenters.HOMES}
+    assert [name for name, home in names.items() if f'id="{home}.{name}"' not in reference] == []
     assert not list(site.rglob("*.py"))
 
 

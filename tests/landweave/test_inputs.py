@@ -71,7 +71,7 @@ def test_a_url_is_a_place_on_a_store() -> None:
 def test_a_folder_that_is_called_as_a_kind_is_a_model_where_it_is_a_path() -> None:
     with pytest.raises(lw.InputError, match=r"there is no segmenter '.*/rules'"):
         segmenter_of(Path("rules"), {})
-    assert segmenter_of("rules", {}) == lw.Rules()
+    assert segmenter_of("rules", {}) == lw.segmenters.Rules()
 
 
 def test_a_mistake_of_either_room_is_the_same_error() -> None:

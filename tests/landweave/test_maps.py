@@ -120,7 +120,7 @@ def test_files_come_as_a_path_as_paths_as_a_mapping_and_as_a_scene(tmp_path: Pat
                 target.write(source.read(band), 1)
     files = {name: tmp_path / f"{name}.tif" for name in ("green", "red", "nir")}
     plans = [
-        lw.plan(scene, segmenter=lw.Otsu(index="NDVI"))
+        lw.plan(scene, segmenter=lw.segmenters.Otsu(index="NDVI"))
         for scene in (
             whole,
             files,
@@ -143,7 +143,7 @@ def test_files_come_as_a_path_as_paths_as_a_mapping_and_as_a_scene(tmp_path: Pat
         ),
         ({"segmenter": "ruls"}, "there is no segmenter 'ruls'"),
         (
-            {"segmenter": lw.Otsu(), "index": "NDWI"},
+            {"segmenter": lw.segmenters.Otsu(), "index": "NDWI"},
             r"settings stand beside a name; give them to Otsu\(…\)",
         ),
         ({"smooth": 9}, "smooth: Input should be less than or equal to 5"),

@@ -24,23 +24,27 @@ def test_the_import_loads_nothing_heavy() -> None:
 def test_there_are_at_most_thirty_names_and_each_leads_somewhere() -> None:
     assert len(lw.__all__) <= 30
     assert dir(lw) == sorted(lw.__all__) == list(lw.__all__)
-    assert set(lw.HOMES) == {*lw.__all__} - {"__version__"}
+    assert set(lw.HOMES) == {*lw.__all__} - {"__version__", "segmenters"}
     assert all(getattr(lw, name) is not None for name in lw.__all__)
 
 
 def test_another_name_is_none() -> None:
     assert not hasattr(lw, "segmnet")
+    assert not hasattr(lw.segmenters, "Otus")
 
 
 def test_every_installed_kind_of_segmenter_of_ours_has_its_name() -> None:
-    ours = {segmenter_class(kind).__name__: segmenter_class(kind) for kind in kinds()}
-    assert {name: getattr(lw, name) for name in ours} == ours
+    classes = map(segmenter_class, kinds())
+    ours = {one.__name__: one for one in classes if one.__module__.startswith("segmentation.")}
+    assert {name: getattr(lw.segmenters, name) for name in lw.segmenters.__all__} == ours
+    assert dir(lw.segmenters) == sorted(lw.segmenters.HOMES) == lw.segmenters.__all__
 
 
 def test_types_are_seen_by_whoever_reads_the_source() -> None:
-    source = inspect.getsource(lw)
-    for name, home in lw.HOMES.items():
-        assert f"    from {home} import {name} as {name}\n" in source
+    for module in (lw, lw.segmenters):
+        source = inspect.getsource(module)
+        for name, home in module.HOMES.items():
+            assert f"    from {home} import {name} as {name}\n" in source
 
 
 def test_every_function_explains_each_argument_and_gives_an_example() -> None:
