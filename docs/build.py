@@ -44,10 +44,9 @@ def describe_module(name: str, *members: str) -> str:
     return _directive(name, {"show_root_heading": False, "show_root_toc_entry": False})
 
 
-def describe_package(text: str) -> str:
+def describe_package(name: str, title: str = "Classes") -> str:
     """The reference of a package that loads names when they are used, each from where it stands;
-    after its name, what its classes are called."""
-    name, _, title = text.partition(" ")
+    its classes stand under a title."""
     homes: Mapping[str, str] = import_module(name).HOMES
     texts = {
         member: _directive(f"{home}.{member}", {"heading": member, "toc_label": member})
@@ -55,7 +54,7 @@ def describe_package(text: str) -> str:
     }
     functions = "\n".join(text for member, text in texts.items() if member[0].islower())
     classes = "\n".join(text for member, text in texts.items() if member[0].isupper())
-    parts = {"Functions": functions, title or "Classes": classes}
+    parts = {"Functions": functions, title: classes}
     return "\n".join(f"## {heading}\n\n{part}" for heading, part in parts.items() if part)
 
 
