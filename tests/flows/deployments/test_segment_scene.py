@@ -289,7 +289,7 @@ def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of
     assert areas["Water"]["pixels"] == f"{HEIGHT * WIDTH // 4:,}"
     assert areas["Water"]["share"] == "25.0 %"
     page = left(f"land-cover-{key_of('scene', tmp_path / 'flow')}").data
-    assert page.startswith("![Map with legend](data:image/png;base64,")
+    assert "![Map of scene with its legend](data:image/png;base64," in page
     assert str(tmp_path / "flow" / "landcover.gpkg") in page
     assert left("progress-segment-scene").data == 100
     (note,) = notes
