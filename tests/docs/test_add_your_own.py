@@ -17,6 +17,8 @@ import rasterio
 
 from tests.scenes import draw_scene
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "add-your-own.md").read_text(encoding="utf-8")
 

@@ -112,6 +112,7 @@ def test_small_regions_of_it_and_in_it_go_to_a_neighbour(
     assert ((classes != VALUE) & (oracle(every) == VALUE)).any(), "it is absorbed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segmenter", [Rules(), Blur(tile=37, reach=5)], ids=["pixels", "margin"])
 def test_no_byte_follows_from_the_cut(tmp_path: Path, segmenter: Segmenter) -> None:
     rng = np.random.default_rng(SEED)
@@ -147,6 +148,7 @@ def triangle_in(scene: Path, path: Path, rng: np.random.Generator) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_bytes(scene: Path, tmp_path: Path) -> None:
     here = run(scene, tmp_path / "here", min_area=None)
     with LocalCluster(

@@ -23,6 +23,8 @@ from tests.chance import SEED
 from tests.flows.run.test_pipeline import polygons
 from tests.scenes import draw_scene
 
+pytestmark = pytest.mark.slow
+
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("threshold", {"method": "values", "thresholds": "0.1,0.5"}),
     ("threshold", {"index": "nir", "method": "multi-otsu", "classes": 4}),
