@@ -152,9 +152,8 @@ def hashes_of(folder: Path) -> dict[str, str]:
             digest = hashlib.sha256()
             for piece in CONTENT.get(path.suffix, figures)(path):
                 digest.update(piece if isinstance(piece, bytes) else repr(piece).encode())
-            found[re.sub(r"-[0-9a-f]{16,}", "", str(name))] = (
-                digest.hexdigest()
-            )  # keys hold when a file was written
+            # keys hold when a file was written
+            found[re.sub(r"-[0-9a-f]{16,}", "", str(name))] = digest.hexdigest()
     return found
 
 

@@ -117,9 +117,8 @@ def client(shards: int) -> Figures:
             tracemalloc.start()
             parts = pipeline.segment(plan, run, ThisProcess(), note)
             (half, some), (whole, all_of_them) = sorted(held.items())
-            pipeline.join(
-                plan, parts, run, ThisProcess()
-            )  # which imports what it needs; a second one does not
+            # which imports what it needs; a second one does not
+            pipeline.join(plan, parts, run, ThisProcess())
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             pipeline.join(plan, parts, run, ThisProcess())

@@ -3,6 +3,5 @@ than they work."""
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is loaded, here or in a process of a test's own
+# before torch is loaded, here or in a process of a test's own
+os.environ.setdefault("OMP_NUM_THREADS", "1")

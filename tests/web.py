@@ -28,9 +28,8 @@ def serving_in_part(file: Path, there: int) -> Iterator[tuple[str, threading.Eve
             assert asked
             first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
             if last >= there and not back.is_set():
-                self.answer(
-                    520, b"", {"Content-Length": "0"}
-                )  # a code that GDAL does not ask again for
+                # a code that GDAL does not ask again for
+                self.answer(520, b"", {"Content-Length": "0"})
                 return
             span = {
                 "Content-Range": f"bytes {first}-{last}/{len(content)}",

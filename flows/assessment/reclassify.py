@@ -134,7 +134,8 @@ def rename_classes(
         if not name or is_class_value(name) or name.casefold() in names:
             continue
         value = int(key) if is_class_value(key) else names.get(str(key).casefold())
-        if value is None or name.casefold() in new:  # `groups` says that there is no such class
+        # that there is no such class is said by `reclass_table`
+        if value is None or name.casefold() in new:
             continue
         new[name.casefold()] = name
         colour = rows[value][2] if value in rows else with_default_rows((), [value])[0][2]
@@ -157,9 +158,8 @@ def unused_classes(
     if not missing:
         return ()
     with open_classes(path) as source:
-        missing -= {
-            old for old, new in given if new is None and old == source.nodata
-        }  # is left out as it is
+        # is left out as it is
+        missing -= {old for old, new in given if new is None and old == source.nodata}
         for window in Window.of_shape(*source.shape).blocks(_BLOCK):
             if not missing:
                 return ()
@@ -211,9 +211,8 @@ def shape_groups(
     names = [name for _, name, _ in labels.rows]
     missing = []
     for key, value in given.items():
-        word = (
-            str(int(key)) if is_class_value(key) else str(key).strip().casefold()
-        )  # 01 in a column of text is 1
+        # 01 in a column of text is 1
+        word = str(int(key)) if is_class_value(key) else str(key).strip().casefold()
         if word not in map(str.casefold, names):
             missing.append(str(key))
         known[word] = value_of("--reference-classes", value, own)

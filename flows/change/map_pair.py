@@ -150,9 +150,8 @@ def _shift(before: Any, now: Any) -> tuple[int, int, float, float] | None:
     found = [
         np.subtract(~before.transform @ (now.transform @ corner), corner) for corner in corners
     ]
-    cols, rows = (
-        np.floor(np.array(found) + 0.5 + 1e-6).astype(int).T
-    )  # a tie is no matter of the last bit
+    # a tie is no matter of the last bit
+    cols, rows = np.floor(np.array(found) + 0.5 + 1e-6).astype(int).T
     if len(set(rows)) > 1 or len(set(cols)) > 1:
         return None
     across, down = max(

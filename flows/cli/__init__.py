@@ -109,12 +109,10 @@ def landweave(
 
 def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
-    os.environ.setdefault(
-        "GDAL_CACHEMAX", str(CACHE >> 20)
-    )  # MB; before GDAL's first use, see there
-    logging.getLogger("rasterio").addHandler(
-        logging.NullHandler()
-    )  # GDAL's warnings are not for whoever runs this
+    # MB; before GDAL's first use, see there
+    os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))
+    # GDAL's warnings are not for whoever runs this
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
     typed = sys.argv[1:]
     for word, value in (
         *pairwise(typed),

@@ -121,9 +121,8 @@ async def _tell(client: PrefectClient, run: FlowRun, why: str) -> None:
     )
     await client.create_logs([line])
     latest = await client.read_flow_run(run.id)
-    if (
-        latest.state is not None and latest.state.is_scheduled()
-    ):  # not one that was cancelled meanwhile
+    # not one that was cancelled meanwhile
+    if latest.state is not None and latest.state.is_scheduled():
         state: State[Any] = Scheduled(
             name="Waiting", scheduled_time=run.next_scheduled_start_time, message=why
         )

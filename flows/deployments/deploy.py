@@ -49,9 +49,8 @@ def start_page() -> str:
     flows = "\n".join(f"- **{flow.name}**: {flow.description}" for flow in FLOWS)
     roots = reach_of_forms().roots
     goes = f"`{roots[0] / 'maps'}`" if roots else "`maps`, beside the scene"
-    text = re.sub(
-        r"(?<!\n)\n(?!\n)", " ", _START
-    )  # these pages break lines where Markdown does not
+    # these pages break lines where Markdown does not
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", _START)
     return text.format(demo=data_folder() / "demo", flows=flows, goes=goes)
 
 

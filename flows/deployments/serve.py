@@ -65,9 +65,8 @@ def serve(port: int = 4200, wanted: str = "", *, files: bool = True) -> None:
         signal.signal(number, _leave)
     files = files and os.environ.get(fileserver.SETTING) != fileserver.OFF
     with server(port, wanted, files=files) as address:
-        os.environ |= SETTINGS | {
-            "PREFECT_API_URL": f"{address}/api"
-        }  # read when Prefect is first imported
+        # read when Prefect is first imported
+        os.environ |= SETTINGS | {"PREFECT_API_URL": f"{address}/api"}
         shown = files and fileserver.is_at(address)
         os.environ[fileserver.SETTING] = (
             f"{address}{fileserver.PREFIX}" if shown else fileserver.OFF

@@ -322,9 +322,8 @@ def should_retry(_: Any, __: Any, state: State[Any]) -> bool:
     """Whether another attempt at a task could succeed: a mistake stays one, a storage may come
     back."""
     chain = list(causes(state.result(raise_on_failure=False)))
-    if any(
-        isinstance(error, RemoteUnavailable) for error in chain
-    ):  # below the mistake that counts the shards it failed
+    # below the mistake that counts the shards it failed
+    if any(isinstance(error, RemoteUnavailable) for error in chain):
         return True
     causes_of_ours = takewhile(lambda error: not isinstance(error, INPUT_ERRORS), chain)
     return any(map(may_pass, causes_of_ours))
@@ -386,9 +385,7 @@ def plain(record: logging.LogRecord) -> bool:
 
 for of in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(of).addFilter(plain)
-logging.getLogger("rasterio").setLevel(
-    logging.ERROR
-)  # GDAL remarks on every odd tag, and raises what matters
-os.environ.setdefault(
-    "GDAL_CACHEMAX", str(CACHE >> 20)
-)  # MB, before GDAL's first use, as on the command line
+# GDAL remarks on every odd tag, and raises what matters
+logging.getLogger("rasterio").setLevel(logging.ERROR)
+# MB, before GDAL's first use, as on the command line
+os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))

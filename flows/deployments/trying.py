@@ -62,9 +62,8 @@ def inspect_scene(
         sensor: How the bands follow each other, where the file does not say it.
     """
     segmenter, bands = segmenter_of(method), Bands.model_validate({"names": bands_of(sensor)})
-    nowhere = str(
-        next(iter(reach_of_forms().roots or ()), Path())
-    )  # in reach, and nothing is written
+    # in reach, and nothing is written
+    nowhere = str(next(iter(reach_of_forms().roots or ()), Path()))
     request = request_from([scene], nowhere, segmenter, bands, Output(), Advanced())
     bar.reach(0, "look at the scene")
     found = run_task(

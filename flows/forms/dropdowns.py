@@ -83,9 +83,8 @@ class _Tabs:
             settings["description"] = " ".join(
                 settings.get("description", "").partition("\n\n")[0].split()
             )
-        return {
-            "anyOf": schema["oneOf"]
-        }  # the classic form knows only this word; of oneOf it shows the JSON
+        # the classic form knows only this word; of oneOf it shows the JSON
+        return {"anyOf": schema["oneOf"]}
 
 
 def _list_models(bundle: dict[str, Any], kind: str) -> None:

@@ -16,8 +16,7 @@ def path_of(typed: str) -> str:
     while len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
         path = path[1:-1].strip()
     name, equals, rest = path.partition("=")
-    if (
-        equals and name.replace(".", "_").isidentifier()
-    ):  # a band of a scene in single files: red=B04.tif
+    # a band of a scene in single files: red=B04.tif
+    if equals and name.replace(".", "_").isidentifier():
         return f"{name}={path_of(rest)}"
     return str(Path(path).expanduser()) if path.startswith("~") else path

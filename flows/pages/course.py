@@ -94,9 +94,8 @@ class Pace:
 
     def reach(self, fraction: float) -> None:
         """Take note of where the run is."""
-        if (
-            fraction > self.fraction == 0
-        ):  # until then workers started, which says nothing of the rest
+        # until then workers started, which says nothing of the rest
+        if fraction > self.fraction == 0:
             self._seen.clear()
         self.fraction = max(self.fraction, min(1.0, fraction))
         now = self._clock()

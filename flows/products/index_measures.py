@@ -47,9 +47,8 @@ def index_columns(names: Sequence[str]) -> tuple[str, ...]:
     would be the same."""
     columns = tuple(dict.fromkeys(indices.find(name).name for name in names))
     for name in columns:
-        if (
-            sum(name.lower() == other.lower() for other in columns) > 1
-        ):  # BAI burns, BaI is bare soil
+        # BAI burns, BaI is bare soil
+        if sum(name.lower() == other.lower() for other in columns) > 1:
             raise InputError(
                 f"{name} differs from another index in capitals only, and a column's name has "
                 "none; take one"

@@ -70,9 +70,8 @@ def escape(text: str) -> str:
 def write_code(text: str, *, in_table: bool = False) -> str:
     """A text as code, in as many backticks as it needs."""
     text = clean_line(text).strip()
-    if not text or (
-        in_table and "|" in text and "\\" in text
-    ):  # no two readers of tables agree on a\|b in code
+    # no two readers of tables agree on a\|b in code
+    if not text or (in_table and "|" in text and "\\" in text):
         return escape(text)
     fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
     pad = " " if text[0] == "`" or text[-1] == "`" else ""
@@ -159,9 +158,8 @@ def _draw_piece(piece: str | Part, paint: Paint, in_table: bool) -> str:
             return write_code(piece.text, in_table=in_table)
         case Link():
             text = write_code(piece.text, in_table=in_table) if piece.code else escape(piece.text)
-            leads = piece.address and not piece.address.startswith(
-                "#"
-            )  # Markdown has no places within a page
+            # Markdown has no places within a page
+            leads = piece.address and not piece.address.startswith("#")
             return f"[{text}]({_quote_address(piece.address)})" if leads else text
         case Swatch():
             square = paint(piece.colour)

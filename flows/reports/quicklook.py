@@ -144,9 +144,8 @@ def thumbnail(band: Band, bounds: Any, shape: tuple[int, int]) -> npt.NDArray[np
             *bounds_in_row_order(bounds, source.transform), transform=source.transform
         )
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", NodataShadowWarning
-            )  # where there is alpha too: it is only a picture
+            # where there is alpha too: it is only a picture
+            warnings.simplefilter("ignore", NodataShadowWarning)
             data = source.read(
                 band.index,
                 out_shape=shape,

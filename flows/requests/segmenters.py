@@ -67,9 +67,8 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
             raise InputError(f"{name} must be a mapping with a kind, for example kind: rules")
         kind = str(loaded.pop("kind"))
         return segmenter_from(kind, {**loaded, **settings})
-    if name in names() or (
-        path.is_dir() and name not in kinds()
-    ):  # a run in a folder called rules is no model
+    # a run in a folder called rules is no model
+    if name in names() or (path.is_dir() and name not in kinds()):
         return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
     return segmenter_from(name, settings)

@@ -193,9 +193,8 @@ def segment_one(job: Job, run: Run = pipeline.run) -> Entry:
         key, _ = job.key_and_scene()
         request = request_for(job.scene, job.template, job.folder)
         request.source.open()  # what does not open is told at once
-        (job.folder / catalogue.ENTRY).unlink(
-            missing_ok=True
-        )  # of products that are about to change
+        # of products that are about to change
+        (job.folder / catalogue.ENTRY).unlink(missing_ok=True)
         entry = entry_of(job.name, key, job.scene, request, run(request), job.folder)
     except Exception as error:  # whatever happens to one scene is no reason to leave the others
         return _entry_of_error(job, error)

@@ -30,9 +30,8 @@ def draw_series(
         )  # fmt: skip
     known = sorted({day for points in series.values() for day, _ in points})
     if len(known) <= MOST_DAYS and apart(known):
-        axes.set_xticks(
-            np.array(known, "datetime64[D]"), known
-        )  # the days of the images, and no others
+        # the days of the images, and no others
+        axes.set_xticks(np.array(known, "datetime64[D]"), known)
     axes.set_ylim(0, None)
     axes.set_ylabel("% of the ground that was seen", fontsize=8)
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)

@@ -43,9 +43,8 @@ def items_of_api(
     }
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what the API says it can do; what it cannot, it refuses
+            # of what the API says it can do; what it cannot, it refuses
+            warnings.simplefilter("ignore")
             client = _client(place)
             client.add_conforms_to("ITEM_SEARCH")
             query = None

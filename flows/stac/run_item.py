@@ -115,9 +115,8 @@ def _where(raster: Path) -> dict[str, Any]:
     except ProjError:
         return {"geometry": None}
     west, south, east, north = map(float, outline.bounds)
-    if not (
-        -180 <= west <= east <= 180 and -90 <= south <= north <= 90
-    ):  # of NaN and infinity neither is true
+    # of NaN and infinity neither is true
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
         return {"geometry": None}
     return {"geometry": _geojson(outline), "bbox": [west, south, east, north]}
 
@@ -161,9 +160,10 @@ def _outline(raster: Path) -> Any:
         to_degrees = Transformer.from_crs(source.crs.to_wkt(), "EPSG:4326", always_xy=True)
     outline = shapely.Polygon(corners)
     dense = shapely.segmentize(outline, outline.length / 64)
+    # to 1 cm
     return shapely.transform(
         dense, lambda xy: np.stack(to_degrees.transform(*xy.T), axis=1).round(7)
-    )  # to 1 cm
+    )
 
 
 def _geojson(outline: Any) -> dict[str, Any]:

@@ -71,9 +71,10 @@ class AreaEstimates:
         counts = np.where(sampled, matrix, 0).T.astype(np.float64)
         samples = counts.sum(1)  # n_i.
         degrees = np.where(sampled, samples - 1, nan)
+        # n_ij / n_i.
         share = np.divide(
             counts, samples[:, None], out=np.zeros_like(counts), where=sampled[:, None]
-        )  # n_ij / n_i.
+        )
         here = (part := weight[:, None] * share).sum(0)  # p_.j of p_ij, eq. 4
         users = np.where(sampled, np.diagonal(share), nan)  # eq. 2
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -68,9 +68,8 @@ class Reliability:
         Its `bins` intervals are of equal width, open below and closed above.
         """
         percents = np.arange(101)
-        of = np.maximum(
-            -(-percents * bins // 100) - 1, 0
-        )  # integers: 20 % lies on an edge of fifteenths
+        # integers: 20 % lies on an edge of fifteenths
+        of = np.maximum(-(-percents * bins // 100) - 1, 0)
         wrong_and_right = counts.sum(1)
         pixels, right, sure = (
             np.bincount(of, weights, bins)

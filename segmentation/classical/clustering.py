@@ -233,7 +233,7 @@ class MiniBatchKMeans(KMeans):
     said of `kmeans` holds here too.
     """
 
-    kind: Literal["minibatch-kmeans"] = "minibatch-kmeans"  # type: ignore[assignment]
+    kind: Literal["minibatch-kmeans"] = "minibatch-kmeans"  # type: ignore[assignment]  # a kind of its own
 
     def _estimator(self, count: int) -> Any:
         from sklearn import cluster

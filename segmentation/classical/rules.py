@@ -305,9 +305,8 @@ class Rules(Segmenter):
         green, red, nir = band["green"], band["red"], band["nir"]
         swir16 = band.get("swir16")
         ndvi = _contrast(nir, red)
-        wetness = _contrast(
-            green, nir if swir16 is None else swir16
-        )  # NDWI, or MNDWI, which is also NDSI
+        # NDWI, or MNDWI, which is also NDSI
+        wetness = _contrast(green, nir if swir16 is None else swir16)
 
         bare = self.bare_ndvi - ndvi
         if swir16 is None:

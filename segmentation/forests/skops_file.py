@@ -59,8 +59,8 @@ def dump(estimator: Any) -> bytes:
 
 
 def load(content: bytes, card: Card) -> Any:
-    """The estimator in the bytes of a skops file; `Unsafe` where it is not what the card says,
-    whoever wrote it."""
+    """The estimator in the bytes of a skops file; `UnsafeFileError` where it is not what the card
+    says, whoever wrote it."""
     import skops.io
 
     try:

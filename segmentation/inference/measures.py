@@ -56,9 +56,8 @@ def _entropy(shares: torch.Tensor) -> torch.Tensor:
     import torch
 
     classes = torch.special.entr(shares).split(1, dim=1)
-    return reduce(torch.add, classes).clamp(0, None) / math.log(
-        max(2, len(classes))
-    )  # added as in `agreed`
+    # added as in `normalise_scores`
+    return reduce(torch.add, classes).clamp(0, None) / math.log(max(2, len(classes)))
 
 
 def _lead(shares: torch.Tensor) -> torch.Tensor:

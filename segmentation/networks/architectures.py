@@ -232,9 +232,8 @@ def _near(network: NetworkModel) -> Iterator[str]:
     """Encoders that are called about the same, the likest first; the last one always works."""
     from segmentation_models_pytorch.encoders import get_encoder_names
 
-    names = [
-        name for name in get_encoder_names() if not name.startswith("timm-")
-    ]  # deprecated there
+    # deprecated there
+    names = [name for name in get_encoder_names() if not name.startswith("timm-")]
     if network.encoder.startswith("tu-"):
         from timm import list_models
 
@@ -268,10 +267,11 @@ def initial_weights(model: torch.nn.Module, card: Card) -> str:
             f"{random}: those from ImageNet are not in the cache, and "
             f"{' '.join(str(error).split())}"
         )
+    # whether there are any changes no other number
     with (
         torch.random.fork_rng(devices=[]),
         torch.no_grad(),
-    ):  # whether there are any changes no other number
+    ):
         given = _donor(network, file)
         # What looks at the bands has another shape where there is one more of them.
         with_four = _encoder(network, None, 4).state_dict()
@@ -343,10 +343,11 @@ def _fetch_weights(repository: str, revision: str | None) -> Path:
     import httpx
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 
+    # read now, not when the library was imported
     name, hub = (
         "model.safetensors",
         os.environ.get("HF_ENDPOINT"),
-    )  # read now, not when the library was imported
+    )
     cached = try_to_load_from_cache(repository, name, revision=revision)
     if isinstance(cached, str):
         return Path(cached)

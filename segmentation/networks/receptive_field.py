@@ -84,9 +84,8 @@ def _measure_reach(
             spoilt = model(chips.contiguous(memory_format=torch.channels_last)).isnan().any(1)
         for at, seen in zip(poked, spoilt.any(2 if down else 1).numpy(), strict=True):
             where = np.flatnonzero(seen)
-            found.append(
-                (int(where[-1]) - at, at - int(where[0]))
-            )  # what comes out below the NaN has looked up
+            # what comes out below the NaN has looked up
+            found.append((int(where[-1]) - at, at - int(where[0])))
     return found
 
 
@@ -107,9 +106,8 @@ def effective_field(
     import torch
 
     within = np.zeros(1)
-    weights = {
-        name: weight.detach() for name, weight in model.named_parameters()
-    }  # no gradient of theirs is needed
+    # no gradient of theirs is needed
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
     for turn, pixels in enumerate(chips):
         height, width = pixels.shape[1:]
         row, col = height // 2 + turn % stride, width // 2 + turn % stride  # each phase counts

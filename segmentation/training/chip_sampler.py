@@ -95,7 +95,7 @@ def read_normalised(
     piece: Labelled, card: Card, row: int, col: int, height: int, width: int
 ) -> NormalisedWindow:
     """A window of a piece as the card's network sees it, as
-    `segmentation.inference.network.normalised` would make it."""
+    `segmentation.inference.transfer.normalise` would make it."""
     bands = (len(card.bands), 1, 1)
     scale, offset = (
         np.reshape(np.asarray(numbers, np.float32), bands)

@@ -160,10 +160,11 @@ def choose_network(samples: Samples, recipe: Recipe) -> NetworkModel:
         and "members" not in options
         and samples.counts(TRAIN).sum() < _FEWER
     ):
+        # what few labels teach depends on chance; three outvote it
         options = {
             **options,
             "members": _MEMBERS,
-        }  # what few labels teach depends on chance; three outvote it
+        }
     shape = NetworkModel(
         architecture=architecture,
         encoder=encoder,
@@ -204,9 +205,8 @@ def resolve_recipe(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     chip = -(-(recipe.chip or enough) // stride) * stride
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
     wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
-    affordable = int(
-        _MOST_WORK / (3 * multiply_adds_per_pixel(card) * batch * chip**2)
-    )  # backwards costs twice as much as forwards
+    # backwards costs twice as much as forwards
+    affordable = int(_MOST_WORK / (3 * multiply_adds_per_pixel(card) * batch * chip**2))
     steps = recipe.steps or max(_LEAST_STEPS, min(wanted, affordable))
     return recipe.model_copy(update={"chip": chip, "batch": batch, "steps": steps})
 

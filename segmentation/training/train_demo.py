@@ -271,9 +271,8 @@ def measure_network(card: Card, folder: Path) -> Card:
         ("rules", Rules()),
     ):
         found = accuracy(segmenter, scenes)
-        true = [
-            one for one in found.classes if one.support
-        ]  # snow that nobody drew has an IoU of 0 in any case
+        # snow that nobody drew has an IoU of 0 in any case
+        true = [one for one in found.classes if one.support]
         metrics[f"{who}: overall accuracy"] = round(found.overall_accuracy, 4)
         metrics[f"{who}: mean IoU"] = round(float(np.mean([one.iou for one in true])), 4)
         metrics |= {f"{who}: IoU {one.name}": round(one.iou, 4) for one in true}

@@ -149,9 +149,8 @@ def test_a_stage_whose_storage_was_away_is_tried_again_by_itself(
 ) -> None:
     scene, out = tmp_path / "large.tif", tmp_path / "out"
     drawn = draw_scene(tmp_path / "drawn.tif", 1792, 1792)
-    rasterio.shutil.copy(
-        drawn, scene, driver="COG", compress="none", overviews="none"
-    )  # its index comes first
+    # its index comes first
+    rasterio.shutil.copy(drawn, scene, driver="COG", compress="none", overviews="none")
     parameters |= {"segmenter": {"kind": "rules"}, "advanced": {"shard": 896, "workers": 1}}
     assert scene.stat().st_size > SMALL  # not fetched whole at the start
     with serving_in_part(scene, scene.stat().st_size // 2) as (url, back):

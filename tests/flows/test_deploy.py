@@ -443,9 +443,8 @@ class Fleet:
 
     def start_server(self) -> None:
         self.start("server")
-        wait_until(
-            lambda: answers(self.address), 150
-        )  # its log says so before the database is made
+        # its log says so before the database is made
+        wait_until(lambda: answers(self.address), 150)
 
     def start_worker(self) -> None:
         self.start("worker", "started!")

@@ -174,6 +174,5 @@ def test_a_small_file_is_fetched_once_though_workers_are_other_processes(tmp_pat
         process(
             *command, "--products", "classes", "--workers", "2", LANDWEAVE_SCRATCH=str(tmp_path)
         )
-        assert (
-            small.stat().st_size <= server.served < small.stat().st_size + 100
-        )  # who it is was asked now and then
+        # who it is was asked now and then
+        assert small.stat().st_size <= server.served < small.stat().st_size + 100

@@ -138,7 +138,7 @@ def typed() -> list[tuple[str, Question]]:
     ("command", "question"), typed(), ids=lambda one: getattr(one, "called", one)
 )
 def test_an_option_says_what_its_field_says(command: str, question: Question) -> None:
-    made: Any = get_command(app).commands[command]  # type: ignore[attr-defined]  # a group
+    made: Any = get_command(app).commands[command]
     wanted = set(question.options or [question.name])
     (option,) = [one for one in made.params if wanted & {*one.opts, one.name}]
     assert option.help.startswith(question.description)

@@ -120,9 +120,8 @@ def mutate_tiff(content: bytes, chance: random.Random) -> bytes:
             case 2:
                 struct.pack_into("<I", told, at + 8, chance.choice((*odd, chance.randrange(2**32))))
             case _:
-                (value,) = struct.unpack_from(
-                    "<I", told, at + 8
-                )  # what an entry points to: doubles, keys, texts
+                # what an entry points to: doubles, keys, texts
+                (value,) = struct.unpack_from("<I", told, at + 8)
                 if value + 8 <= len(told):
                     struct.pack_into(
                         "<d",

@@ -139,9 +139,8 @@ def test_ground_control_points_in_a_crs_named_in_latin_1_are_refused(tmp_path: P
     ):
         pass
     told = path.read_bytes()
-    known, unknown = (
-        struct.pack("<4H", 3072, 0, 1, code) for code in (32633, 32767)
-    )  # ProjectedCRSGeoKey
+    # ProjectedCRSGeoKey
+    known, unknown = (struct.pack("<4H", 3072, 0, 1, code) for code in (32633, 32767))
     assert told.count(known) == told.count(f"{name}|".encode()) == 1
     changed = told.replace(known, unknown).replace(
         f"{name}|".encode(), b"WGS 84 / UTM zone \xf3\xffN|"

@@ -159,4 +159,4 @@ def test_a_mistake_is_one_line_of_the_one_error(
 
 def test_what_is_no_scene_is_refused(tmp_path: Path) -> None:
     with pytest.raises(lw.InputError, match="not int; segment also takes an xarray"):
-        lw.segment(3, tmp_path)  # type: ignore[arg-type]
+        lw.segment(3, tmp_path)

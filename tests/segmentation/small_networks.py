@@ -72,9 +72,8 @@ def lively_state(card_json: str) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     for name in state:
         if name.startswith("segmentation_head"):
-            state[name] = (
-                state[name] / 4
-            )  # logits as large as a trained network's, and with them their rounding
+            # logits as large as a trained network's, and with them their rounding
+            state[name] = state[name] / 4
     return state
 
 

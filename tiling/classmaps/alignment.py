@@ -55,9 +55,8 @@ def overlap(other: rasterio.DatasetReader, grid: rasterio.DatasetReader) -> Wind
         bounds = transform_bounds(other.crs, grid.crs, *north_up_bounds(other), densify_pts=64)
     except rasterio.errors.CRSError:
         return whole
-    if (
-        not np.isfinite(bounds).all() or bounds[0] > bounds[2]
-    ):  # beyond the Earth, or across the antimeridian
+    # beyond the Earth, or across the antimeridian
+    if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:
         return whole
     west, south, east, north = bounds
     cols, rows = zip(

@@ -92,9 +92,8 @@ def edges_of(polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Af
     # would be filled.
     shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
     parts, zone_of_part = shapely.get_parts(shapes, return_index=True)
-    nested, part_of_nested = shapely.get_parts(
-        parts, return_index=True
-    )  # make_valid may nest collections
+    # make_valid may nest collections
+    nested, part_of_nested = shapely.get_parts(parts, return_index=True)
     flat = shapely.get_type_id(nested) == shapely.GeometryType.POLYGON
     nested, zone_of_nested = nested[flat], zone_of_part[part_of_nested[flat]]
     rings, polygon_of_ring = shapely.get_rings(shapely.orient_polygons(nested), return_index=True)

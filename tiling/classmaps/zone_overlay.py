@@ -75,9 +75,8 @@ def _rasterise_by_block(
         here = transform @ Affine.translation(window.col, window.row)
         corners = [here @ corner for corner in ((0, 0), (window.width, window.height))]
         (west, east), (south, north) = (sorted(ends) for ends in zip(*corners, strict=True))
-        near = np.sort(tree.query(shapely.box(west, south, east, north)))[
-            ::-1
-        ]  # the last one burnt stays
+        # the last one burnt stays
+        near = np.sort(tree.query(shapely.box(west, south, east, north)))[::-1]
         yield window, _rasterise(zip(zones[near], near.tolist(), strict=True), window, here)
 
 

@@ -42,9 +42,8 @@ def write_cog(source: Path, target: Path, *, overviews: str) -> None:
             BIGTIFF="IF_SAFER",
             NUM_THREADS="ALL_CPUS",
         )
-        for written in sorted(
-            folder.iterdir(), reverse=True
-        ):  # the .aux.xml first, the raster last
+        # the .aux.xml first, the raster last
+        for written in sorted(folder.iterdir(), reverse=True):
             written.replace(target.with_name(written.name))
 
 

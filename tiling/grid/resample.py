@@ -160,9 +160,8 @@ def _window_for(rows: Places, cols: Places, source: GeoBox) -> Window | None:
 
 
 def _inside(rows: Places, cols: Places, source: GeoBox) -> Valid:
-    return (
-        (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
-    )  # False where not finite
+    # False where not finite
+    return (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
 
 
 def _sample(

@@ -117,9 +117,8 @@ class TileGrid:
     @cached_property
     def core_shape(self) -> tuple[int, int]:
         if self.blend:
-            core = self.tile + (
-                self.tile % 2 if self.stride % 2 == 0 else 0
-            )  # else no margin makes whole strides
+            # else no margin makes whole strides
+            core = self.tile + (self.tile % 2 if self.stride % 2 == 0 else 0)
             return core, core
         return core_size(self.height, self.tile, self.stride), core_size(
             self.width, self.tile, self.stride

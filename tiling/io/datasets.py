@@ -75,9 +75,8 @@ def open_dataset(path: str) -> Any:
             time.sleep(BACKOFF)
     if is_local(path) and (sentence := foreign(path)):
         raise InputError(sentence)
-    raise InputError(
-        f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}"
-    )  # see _at_place
+    # see _at_place
+    raise InputError(f"{path} is not a raster that GDAL can read ({reason}); give one of {READ}")
 
 
 def _check_shape(path: str, dataset: Any) -> None:
@@ -232,7 +231,7 @@ def sample_band(path: str, dataset: Any, index: int) -> Pixels:
     """`(value,)` of a band in patches here and there, always the same: what shows what kind of
     numbers it holds.
 
-    Raises `InputError` or `Away` where they cannot be read.
+    Raises `InputError` or `RemoteUnavailable` where they cannot be read.
     """
     starts = product(*([size * n // _PATCHES for n in range(_PATCHES)] for size in dataset.shape))
     windows = [

@@ -140,9 +140,8 @@ def scratch(folder: Path) -> Iterator[Path]:
             f"cannot write to {folder}: {error.strerror}; name another place with --out"
         ) from error
     lock = _lock_folder(unheld)
-    path = unheld.rename(
-        unheld.with_name(mark + unheld.name.removeprefix(".unheld-"))
-    )  # held before it can be cleared
+    # held before it can be cleared
+    path = unheld.rename(unheld.with_name(mark + unheld.name.removeprefix(".unheld-")))
     try:
         yield path
     finally:

@@ -76,6 +76,5 @@ def keep_cache_small() -> None:
     from rasterio.env import set_gdal_config
 
     if "GDAL_CACHEMAX" not in os.environ:
-        set_gdal_config(
-            "GDAL_CACHEMAX", CACHE
-        )  # not by rasterio.Env, which takes it back where it is the outermost
+        # not by rasterio.Env, which takes it back where it is the outermost
+        set_gdal_config("GDAL_CACHEMAX", CACHE)

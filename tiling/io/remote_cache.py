@@ -63,13 +63,12 @@ def fetch_whole(path: str, most: int) -> Path | None:
 
     None, and the file is to be read in ranges, where it is larger, where nothing tells its content
     from a later one, and where the disk does not take it. Raises `InputError` like `identity`,
-    `Away` where the file does not come whole.
+    `RemoteUnavailable` where the file does not come whole.
     """
     if not last_identity(path):
         identity(path)
-    facts = last_identity(
-        path
-    )  # as they are now: another thread may find the file overwritten meanwhile
+    # as they are now: another thread may find the file overwritten meanwhile
+    facts = last_identity(path)
     copy, size = _place(path, facts), facts.get("size") or 0
     if copy is None or _is_whole(copy, size):
         return copy
@@ -119,9 +118,8 @@ def _place(path: str, facts: Mapping[str, Any]) -> Path | None:
         folder.mkdir(mode=0o700, exist_ok=True)
     except (InputError, OSError):
         return None
-    name = json.dumps(
-        [redact(url), facts["size"], facts["etag"]]
-    )  # a signature is renewed, the file is the same
+    # a signature is renewed, the file is the same
+    name = json.dumps([redact(url), facts["size"], facts["etag"]])
     return folder / hashlib.sha256(name.encode()).hexdigest()[:32]
 
 

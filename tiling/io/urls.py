@@ -26,9 +26,8 @@ def gdal_path(path: str) -> str:
     if scheme in ("http", "https"):
         return f"/vsicurl/{path}"
     if scheme.startswith("abfs"):
-        rest = re.sub(
-            r"^([^/@]+)@[^/]+", r"\1", rest
-        )  # container@account.host: the account is in the environment
+        # container@account.host: the account is in the environment
+        rest = re.sub(r"^([^/@]+)@[^/]+", r"\1", rest)
     return STORES[scheme] + rest if scheme in STORES else path
 
 

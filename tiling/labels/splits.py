@@ -341,9 +341,8 @@ def stratify(counts: Counts, share: float, seed: int = 0) -> frozenset[Unit]:
     table = np.array([counts[unit] for unit in units], float)
     table = table[:, table.any(axis=0)]
     table /= table.sum(axis=0)
-    lacks = np.ones(
-        (2, table.shape[1])
-    )  # of each class, how much of what it shall have a side still lacks
+    # of each class, how much of what it shall have a side still lacks
+    lacks = np.ones((2, table.shape[1]))
     side = np.full(len(units), -1)
     while (free := side < 0).any():
         holders = (table[free] > 0).sum(axis=0).astype(float)

@@ -183,9 +183,8 @@ def _number_words(
     spellings: dict[str, Counter[str]] = {}
     for word in words:
         spellings.setdefault(word.casefold(), Counter())[word] += 1
-    names = {
-        key: times.most_common(1)[0][0] for key, times in spellings.items()
-    }  # of equals the first
+    # of equals the first
+    names = {key: times.most_common(1)[0][0] for key, times in spellings.items()}
     wanted = {name.casefold(): value for value, name in classes.items()}
     free = (
         number for number in range(1, len(names) + len(wanted) + 1) if number not in wanted.values()
@@ -212,9 +211,8 @@ def read_shapes(path: str) -> Any:
 
     frame = read_frame(path)
     shapes = frame.geometry.to_numpy()
-    there = ~(
-        shapely.is_missing(shapes) | shapely.is_empty(shapes)
-    )  # GeoPandas' own test warns of empty ones
+    # GeoPandas' own test warns of empty ones
+    there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not there.any():
         raise InputError(f"{path} holds no shapes; labels are polygons or points")
     frame = frame[there]
@@ -308,7 +306,6 @@ def _holds_a_centre(shape: Any, geobox: GeoBox) -> bool:
         *(~geobox.affine @ corner for corner in ((west, north), (east, south))), strict=True
     )
     across, down = (np.arange(np.floor(min(n)), np.ceil(max(n)) + 1) + 0.5 for n in (cols, rows))
-    centres = [
-        geobox.affine @ (float(col), float(row)) for row in down for col in across
-    ]  # a few: it is small
+    # a few: it is small
+    centres = [geobox.affine @ (float(col), float(row)) for row in down for col in across]
     return bool(shapely.contains_xy(shape, centres).any())

@@ -107,9 +107,8 @@ def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt
     first, last = (shapely.intersects(ends[one, k, None], ends[other]).any(1) for k in (0, 1))
     shared = first.astype(int) + (last & ~shapely.is_closed(lines[one]))
     meeting = shapely.intersection(lines[one], lines[other])
-    points = np.maximum(
-        shapely.get_num_coordinates(meeting), 1
-    )  # rounding may lose the one at which they do
+    # rounding may lose the one at which they do
+    points = np.maximum(shapely.get_num_coordinates(meeting), 1)
     cross = (shapely.get_dimensions(meeting) > 0) | (points > shared)
     return np.concatenate([np.flatnonzero(~shapely.is_simple(lines)), one[cross], other[cross]])
 

@@ -148,19 +148,16 @@ def find_lines(
     needs to be searched.
     """
     row, col, node, point, region, comes, leaves = find_vertices(around, window, shared, last=last)
-    vertex = np.full(
-        (row.size, 4), -1, np.int32
-    )  # by point, and the arm by which the outline comes in
+    # by point, and the arm by which the outline comes in
+    vertex = np.full((row.size, 4), -1, np.int32)
     vertex.ravel()[4 * point + comes] = np.arange(point.size, dtype=np.int32)
-    onwards = np.full(
-        (row.size, 4), -1, np.int32
-    )  # the vertex it comes to, by point and the arm by which it leaves
+    # the vertex it comes to, by point and the arm by which it leaves
+    onwards = np.full((row.size, 4), -1, np.int32)
     beside = row[1:] == row[:-1]
     onwards[:-1, EAST] = np.where(beside, vertex[1:, WEST], -1)
     onwards[1:, WEST] = np.where(beside, vertex[:-1, EAST], -1)
-    by_column = np.argsort(
-        col.astype(np.uint16), kind="stable"
-    )  # numpy sorts 16 bits by radix; windows are smaller
+    # numpy sorts 16 bits by radix; windows are smaller
+    by_column = np.argsort(col.astype(np.uint16), kind="stable")
     one, other = by_column[:-1], by_column[1:]
     beside = col[one] == col[other]
     onwards[one, SOUTH] = np.where(beside, vertex[other, NORTH], -1)
@@ -210,10 +207,11 @@ def _walk_chains(
     )
     n_rings, ring = connected_components(_chain(successor), connection="strong")
     head = np.empty(n_rings, np.int32)
+    # the last one written stays: the smallest, a start if there is one
     for some in (
         np.arange(n),
         start,
-    ):  # the last one written stays: the smallest, a start if there is one
+    ):
         head[ring[some[::-1]]] = some[::-1]
     head.sort()
 

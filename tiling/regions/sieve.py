@@ -253,13 +253,11 @@ class TileGraph:
         window, frame, seams, sizes = tile
         found, own = regions_of(sieve, window)
         united = seams.final_ids(found.ids)
-        before = np.empty(
-            (window.height + 1, window.width + 1), np.int64
-        )  # the tile, and what lies above and left
+        # the tile, and what lies above and left
+        before = np.empty((window.height + 1, window.width + 1), np.int64)
         before[1:, 1:], before[0], before[1:, 0] = found.paint(united), frame.top[:-1], frame.left
-        ids = np.sort(
-            np.concatenate([[OUTSIDE], united, before[0], before[1:, 0]]), kind="stable"
-        )  # nearly in order
+        # nearly in order
+        ids = np.sort(np.concatenate([[OUTSIDE], united, before[0], before[1:, 0]]), kind="stable")
         ids = ids[1:][ids[1:] != ids[:-1]]
         rank = np.where(united == OUTSIDE, OUTSIDE, np.searchsorted(ids, united)).astype(np.int32)
         inside = rank != OUTSIDE

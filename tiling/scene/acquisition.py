@@ -42,9 +42,8 @@ class Band:
     """Whether scale and offset are the word of a catalogue, which pixels may contradict."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Band) and repr(self) == repr(
-            other
-        )  # no data may be NaN, which equals nothing
+        # no data may be NaN, which equals nothing
+        return isinstance(other, Band) and repr(self) == repr(other)
 
     def __hash__(self) -> int:
         return hash(repr(self))

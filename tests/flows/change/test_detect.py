@@ -476,9 +476,8 @@ def test_the_forest_of_pucallpa_shrinks(shared_data: Path, tmp_path: Path) -> No
     i, j, _, _ = next(result.transitions())
     assert (names[i], names[j]) == ("Trees and dense vegetation", "Crops and grass")
     a, b = (read(run / "classes.tif") for run in runs)
-    ground = [
-        (classes > 0) & ~np.isin(classes, (7, 8)) for classes in (a, b)
-    ]  # neither snow nor cloud
+    # neither snow nor cloud
+    ground = [(classes > 0) & ~np.isin(classes, (7, 8)) for classes in (a, b)]
     assert result.pixels.sum() == np.count_nonzero(ground[0] & ground[1])
 
 

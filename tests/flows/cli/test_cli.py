@@ -134,9 +134,8 @@ def test_a_request_is_typed_as_options_and_arrives_as_a_value() -> None:
     assert said.exit_code == 0, said.output
     assert CliRunner().invoke(app, ["home", "--far", "1"]).exit_code == 0
     assert seen == [("up", Weather(rain=True, winds=("north", "east")), 3), ("home", Weather(), 1)]
-    assert (
-        CliRunner().invoke(app, ["home"]).exit_code == 2
-    )  # what has no default is still asked for
+    # what has no default is still asked for
+    assert CliRunner().invoke(app, ["home"]).exit_code == 2
     assert "Go." in CliRunner().invoke(app, ["--help"]).output
 
 

@@ -155,9 +155,8 @@ def test_as_many_processes_are_started_as_fit_with_the_cores_each_then_has(
     monkeypatch.setattr(resources, "available_cores", lambda: 8)
     monkeypatch.setattr(resources, "available_memory", lambda: 30 * GIB)
     assert resources.worker_count(Work(1000, 2 * GIB)) == 8
-    assert (
-        resources.worker_count(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
-    )  # of one core each; 8 would take 32
+    # of one core each; 8 would take 32
+    assert resources.worker_count(Work(1000, lambda cores, at_once: GIB * (3 + cores))) == 7
     assert resources.worker_count(Work(20, 2 * GIB)) == 5
 
 

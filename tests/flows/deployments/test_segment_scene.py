@@ -100,9 +100,8 @@ def test_a_picture_that_does_not_fit_is_made_smaller_until_it_does(tmp_path: Pat
 def test_workers_of_a_flow_run_do_not_import_its_main_module(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    main = ModuleType(
-        "__main__"
-    )  # as `python -m prefect.engine` has it: who runs tests may have one of no name
+    # as `python -m prefect.engine` has it: who runs tests may have one of no name
+    main = ModuleType("__main__")
     main.__spec__ = ModuleSpec("prefect.engine", None)
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("worker"))

@@ -154,9 +154,8 @@ def test_the_segmenter_is_a_choice_of_the_installed_kinds_with_their_settings(
     choice = form["properties"]["segmenter"]
     offered = [form["definitions"][tab["$ref"].rpartition("/")[2]] for tab in choice["anyOf"]]
     assert {kind for tab in offered for kind in tab["properties"]["kind"]["enum"]} == set(kinds())
-    assert not any(
-        "const" in tab["properties"]["kind"] for tab in offered
-    )  # of one the form says it cannot be changed
+    # of one the form says it cannot be changed
+    assert not any("const" in tab["properties"]["kind"] for tab in offered)
     assert choice["default"] == Rules().model_dump(mode="json")
     otsu = next(tab for tab in offered if tab["title"] == "Otsu")
     assert otsu["properties"]["index"]["default"] == Otsu().index
@@ -375,12 +374,13 @@ def test_a_setting_that_does_not_exist_is_told_in_the_words_of_the_form() -> Non
 
 def test_all_that_the_files_of_a_scene_may_not_say_is_asked_for() -> None:
     of_stac = {"search", "bbox", "assets"}
+    # the path, “Band names” and “No data”
     asked = {
         "paths",
         "bands",
         "nodata",
         *Bands.model_fields,
-    }  # the path, “Band names” and “No data”
+    }
     assert set(Source.model_fields) - of_stac <= asked
 
 

@@ -85,12 +85,13 @@ def test_the_time_left_is_that_of_the_whole_run_at_the_pace_it_went_lately() -> 
     clock = Clock()
     pace = Pace(clock)
     assert pace.seconds_left is None
+    # a hundredth a second after 24 s
     for clock.now, fraction in (
         (0, 0.0),
         (24, 0.01),
         (29, 0.06),
         (44, 0.21),
-    ):  # a hundredth a second after 24 s
+    ):
         pace.reach(fraction)
     assert pace.seconds_left == pytest.approx(79)
     slower = 44 + 2 * LATELY

@@ -230,9 +230,8 @@ def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: B
     nothing is left."""
     scene = draw_scene(tmp_path / "scene.tif", 384, 384)
     blended = changes_on_lines(read(run(scene, tmp_path / "blended", bundle) / "classes.tif"))
-    finite = bundle.card.network.model_copy(
-        update={"support": Support(1, 1, 1, 1)}
-    )  # as if it looked no further
+    # as if it looked no further
+    finite = bundle.card.network.model_copy(update={"support": Support(1, 1, 1, 1)})
     cut_bundle = save(
         tmp_path / "cut-bundle", bundle.card.model_copy(update={"model": finite}), bundle.weights()
     )

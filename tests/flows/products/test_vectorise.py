@@ -187,9 +187,8 @@ def test_measurements_are_no_classes_unless_someone_insists(landweave: Run, tmp_
         ]
         == 0
     )
-    regions = np.kron(np.arange(144).reshape(12, 12), np.ones((5, 5))).astype(
-        np.uint8
-    )  # many values, in regions
+    # many values, in regions
+    regions = np.kron(np.arange(144).reshape(12, 12), np.ones((5, 5))).astype(np.uint8)
     few = rng.integers(1, 9, (60, 60)).astype(np.uint8)  # speckle of a few classes
     for number, values in enumerate((regions, few)):
         classes = write_plain(tmp_path / f"{number}.tif", values)

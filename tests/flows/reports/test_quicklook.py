@@ -18,9 +18,8 @@ from tiling.scene.from_files import open_scene
 
 def test_a_scene_that_cannot_be_read_is_left_out_of_the_picture(tmp_path: Path) -> None:
     drawn, path = draw_scene(tmp_path / "drawn.tif", 256, 256), tmp_path / "scene.tif"
-    rasterio.shutil.copy(
-        drawn, path, driver="COG", compress="DEFLATE", overviews="NONE"
-    )  # its header comes first
+    # its header comes first
+    rasterio.shutil.copy(drawn, path, driver="COG", compress="DEFLATE", overviews="NONE")
     scene = open_scene([str(path)])
     with rasterio.open(path) as source:
         bounds = source.bounds

@@ -416,9 +416,8 @@ def published(
 @pytest.mark.slow
 def test_killed_anywhere_the_next_call_catches_up(inbox: Path, out: Path, tmp_path: Path) -> None:
     arrive(inbox, *DAYS)
-    assert (
-        ended(start(inbox, tmp_path / "first")) == 0
-    )  # whatever is slow once in the process that forks
+    # whatever is slow once in the process that forks
+    assert ended(start(inbox, tmp_path / "first")) == 0
     began = time.monotonic()
     assert ended(start(inbox, tmp_path / "undisturbed")) == 0
     seconds = time.monotonic() - began

@@ -419,9 +419,8 @@ def test_each_day_of_a_search_is_a_scene_of_a_collection(
     wider = template.model_copy(
         update={"source": Source(search=Search(catalogue=place, collections=("drawn",), most=7))}
     )
-    assert (
-        collect(CollectionRequest(template=wider)).made == ()
-    )  # the same images, found in another way
+    # the same images, found in another way
+    assert collect(CollectionRequest(template=wider)).made == ()
     alone = pipeline.run(request(place, tmp_path / "alone", when="2024-06-02"))
     assert np.array_equal(
         read(tmp_path / "out" / "2024-06-02" / "classes.tif"), read(alone.folder / "classes.tif")

@@ -160,9 +160,8 @@ def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
         path.partition("?")[0] for method, path, _ in store.traffic.requests if method == "PUT"
     ]
     parts = {part.name for part in (local / "parts").glob("*.tif")}
-    assert (
-        len([name for name in written if "/parts/" in name]) == len(parts) + 1
-    )  # and what was fitted
+    # and what was fitted
+    assert len([name for name in written if "/parts/" in name]) == len(parts) + 1
     assert written[-1] == f"/{BUCKET}/run/run.json"
     assert str(published.files[0]) == f"s3://{BUCKET}/run/classes.tif"
     assert Remote(f"s3://{BUCKET}/run").names() >= {path.name for path in published.files}
@@ -358,9 +357,8 @@ def test_a_claim_made_between_look_and_write_is_not_taken(
     first, second = (Claim(place, f"process {i}", f"near {i}") for i in range(2))
     first.acquire()
     seen, look = [None], second._read
-    monkeypatch.setattr(
-        second, "_read", lambda: seen.pop() if seen else look()
-    )  # the other one's is not there yet
+    # the other one's is not there yet
+    monkeypatch.setattr(second, "_read", lambda: seen.pop() if seen else look())
     with pytest.raises(InputError, match="in use by process 0"):
         second.acquire()
     first.renew()

@@ -311,10 +311,11 @@ def test_labels_that_were_mended_begin_a_training_anew(
     codes = truth_of(draw_pixels(96, 128))
     codes[10, 10], codes[40, 40] = codes[40, 40], codes[10, 10]
     swapped = np.argwhere(codes == 1)[0], np.argwhere(codes == 2)[0]
+    # as many pixels of each class as before
     codes[tuple(swapped[0])], codes[tuple(swapped[1])] = (
         2,
         1,
-    )  # as many pixels of each class as before
+    )
     write_labels(labels, codes)
     assert key() != first
 

@@ -31,18 +31,20 @@ def test_congaltons_example() -> None:
     )
     assert round(accuracy.overall_accuracy, 2) == 0.74
     assert round(accuracy.kappa, 2) == 0.65
+    # producer's
     assert [round(one.recall, 2) for one in accuracy.classes] == [
         0.87,
         0.79,
         0.74,
         0.64,
-    ]  # producer's
+    ]
+    # user's
     assert [round(one.precision, 2) for one in accuracy.classes] == [
         0.57,
         0.81,
         0.74,
         0.87,
-    ]  # user's
+    ]
     assert [one.support for one in accuracy.classes] == [75, 103, 115, 141]
 
 

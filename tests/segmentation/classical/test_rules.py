@@ -139,9 +139,8 @@ def test_thresholds_lie_where_they_say() -> None:
 
 
 def test_a_pixel_exactly_on_a_threshold_belongs_to_the_denser_class() -> None:
-    chip = of_spectra(
-        [[0.01, 0.25, 0.75], [0.30, 0.25, 0.75]], ["green", "red", "nir"]
-    )  # NDVI exactly 0.5
+    # NDVI exactly 0.5
+    chip = of_spectra([[0.01, 0.25, 0.75], [0.30, 0.25, 0.75]], ["green", "red", "nir"])
     prediction = Rules()(chip)
     assert prediction.labels.tolist() == [[TREES, CROPS]]
     assert prediction.confidence is not None

@@ -222,8 +222,7 @@ def test_what_seems_to_be_no_image_is_told(value: int) -> None:
     rows, cols = np.random.default_rng(1).integers(0, 80, (2, 1600))
     scattered = np.full((2, 80, 80), 100, np.uint8)
     scattered[:, rows, cols] = value
-    assert (
-        find_unmarked_nodata(make_chip(scattered, NAMES[:2], units="dn")) == ()
-    )  # a band or two may well be 0 in places
+    # a band or two may well be 0 in places
+    assert find_unmarked_nodata(make_chip(scattered, NAMES[:2], units="dn")) == ()
     pixels[0, :, :20] = 100
     assert find_unmarked_nodata(make_chip(pixels, NAMES[:3], units="dn")) == ()

@@ -69,9 +69,8 @@ def test_an_index_has_its_textbook_value(name: str, expected: float) -> None:
 
 
 def test_digital_numbers_of_a_file_are_scaled_before_the_formula() -> None:
-    counts = np.array(
-        [[[1600]], [[5000]]], np.uint16
-    )  # reflectance 0.06 and 0.40, as Sentinel-2 has written since 2022
+    # reflectance 0.06 and 0.40, as Sentinel-2 has written since 2022
+    counts = np.array([[[1600]], [[5000]]], np.uint16)
     chip = make_chip(counts, ["red", "nir"], scale=1e-4, offset=-0.1)
     assert compute("EVI2", chip)[0, 0] == pytest.approx(2.5 * 0.34 / 1.544, abs=1e-6)
 

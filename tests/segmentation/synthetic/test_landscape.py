@@ -66,13 +66,11 @@ def test_what_is_drawn_does_not_know_the_blocks_it_is_drawn_in(
     seed: int, row: int, col: int
 ) -> None:
     pixels, truth = Landscape(seed).read(row + 128, col + 128, 256, 256)
-    across_pixels, across_truth = landscape._block(
-        seed, row + 128, col + 128
-    )  # astride four of the usual blocks
+    # astride four of the usual blocks
+    across_pixels, across_truth = landscape._block(seed, row + 128, col + 128)
     assert np.array_equal(across_truth, truth)
-    assert (
-        np.abs(across_pixels.astype(int) - pixels).max() <= 2
-    )  # positions are rounded to float32 from another corner
+    # positions are rounded to float32 from another corner
+    assert np.abs(across_pixels.astype(int) - pixels).max() <= 2
 
 
 def test_a_reader_may_write_on_what_it_got() -> None:

@@ -564,17 +564,15 @@ def test_what_is_left_to_the_data_follows_from_counts() -> None:
         max(200, round(600 * (labels / 30_000) ** 0.5)),
     )
     asked = Recipe(chip=20, batch=3, steps=7)
-    assert resolve_recipe(asked, samples, small) == asked.model_copy(
-        update={"chip": 24}
-    )  # whole strides of 8
+    # whole strides of 8
+    assert resolve_recipe(asked, samples, small) == asked.model_copy(update={"chip": 24})
     coarse = a_card(stride=32, options={})
     assert (
         resolve_recipe(Recipe(), samples, coarse).chip,
         resolve_recipe(Recipe(), samples, coarse).batch,
     ) == (128, 8)
-    dilated = a_card(
-        architecture="deeplabv3", stride=8, options={}
-    )  # looks as far, with a stride of 8
+    # looks as far, with a stride of 8
+    dilated = a_card(architecture="deeplabv3", stride=8, options={})
     assert resolve_recipe(Recipe(), samples, dilated).chip == 128
     coarsest = a_card(architecture="pan", stride=128, margin=0, options={})
     assert resolve_recipe(Recipe(), samples, coarsest).chip == 256

@@ -129,9 +129,8 @@ def test_holes_are_not_covered() -> None:
 def test_areas_of_a_drawn_map(tmp_path: Path) -> None:
     raster = write(tmp_path / "map.tif", np.array([[1, 1, 2, 2], [1, 1, 2, 0]], np.uint8), nodata=0)
     left, top = 500_000, 5_000_000
-    zone = shapely.box(
-        left + 15, top - 20, left + 35, top
-    )  # half of column 1, column 2, half of column 3
+    # half of column 1, column 2, half of column 3
+    zone = shapely.box(left + 15, top - 20, left + 35, top)
     beyond = shapely.box(left - 40, top - 20, left + 10, top)
     nowhere = shapely.Polygon()
     found = zone_areas(raster, [zone, beyond, nowhere])

@@ -37,9 +37,8 @@ LAYER = Layer(crs="EPSG:32633", legend=LEGEND, about=About("Land cover", "Drawn"
 
 def read(path: Path) -> geopandas.GeoDataFrame:
     frame = geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
-    return frame.sort_values(
-        "region_id", ignore_index=True
-    )  # FlatGeobuf is in the order of its index
+    # FlatGeobuf is in the order of its index
+    return frame.sort_values("region_id", ignore_index=True)
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".fgb"])

@@ -113,9 +113,8 @@ def test_grads_and_degrees_measure_one_ground() -> None:
 def test_off_the_earth_a_pixel_has_its_area_on_the_map() -> None:
     world = PixelAreas(GeoBox((64, 128), Affine(3e5, 0, -19.2e6, 0, -3e5, 9.6e6), "ESRI:54009"))
     assert square_metres(world, Window(0, 0, 1, 1)) == pytest.approx(9e10, rel=1e-6)
-    assert square_metres(world) == pytest.approx(
-        64 * 128 * 9e10, rel=3e-3
-    )  # Mollweide's areas are true
+    # Mollweide's areas are true
+    assert square_metres(world) == pytest.approx(64 * 128 * 9e10, rel=3e-3)
 
 
 def test_a_local_crs_measures_on_the_map() -> None:

@@ -393,9 +393,8 @@ def test_where_a_vrt_does_not_plainly_say_relative_to_what_both_must_hold(
     with restrict_access(AccessPolicy(roots=(data,))):
         monkeypatch.chdir(data / "deep")  # from here it is data/private/a.tif
         assert "outside the folders" in refusal(of_vrt)
-        monkeypatch.chdir(
-            private
-        )  # from here private/private/a.tif, from the VRT data/private/a.tif
+        # from here private/private/a.tif, from the VRT data/private/a.tif
+        monkeypatch.chdir(private)
         assert "outside the folders" in refusal(of_process)
 
 

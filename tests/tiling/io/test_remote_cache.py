@@ -85,9 +85,8 @@ def test_a_file_is_fetched_once_by_all_threads_and_processes(
     assert copy is not None
     assert said == {str(copy)}
     assert copy.read_bytes() == CONTENT
-    assert (
-        len(CONTENT) <= server.served < len(CONTENT) + 100
-    )  # who they are was asked by each process
+    # who they are was asked by each process
+    assert len(CONTENT) <= server.served < len(CONTENT) + 100
     for other in others:
         other.communicate("\n")
     assert {path.name for path in scratch.iterdir()} <= {copy.name}  # of whoever ended

@@ -428,9 +428,8 @@ def test_regions_too_large_are_cut_along_the_fixed_grid(
             {(b[0] - 5e5) // 16 for b in shapely.bounds(drawn)},
             {(5e6 - b[3]) // 16 for b in shapely.bounds(drawn)},
         )
-        if (
-            shapely.get_num_coordinates(original) > 2 * most
-        ):  # rings are closed, and a region has no more rings than that
+        # rings are closed, and a region has no more rings than that
+        if shapely.get_num_coordinates(original) > 2 * most:
             assert (np.diff(shapely.bounds(drawn).reshape(-1, 2, 2), axis=1) <= 16).all()
         if len(pieces) > 1:
             assert shapely.get_num_coordinates(original) > most
@@ -481,14 +480,12 @@ def test_perimeters_are_metres_on_the_ground() -> None:
         inner = 2 * (20 * 30 + 10 * 10)
         assert table(path)["perimeter_m"].to_pylist() == [2 * (40 * 30 + 30 * 10) + inner, inner]
     with raster(classes, crs="+proj=utm +zone=33 +datum=WGS84 +units=us-ft") as path:
-        np.testing.assert_allclose(
-            table(path)["perimeter_m"].to_numpy()[1], 60 * 1200 / 3937
-        )  # US survey feet
+        # US survey feet
+        np.testing.assert_allclose(table(path)["perimeter_m"].to_numpy()[1], 60 * 1200 / 3937)
     with raster(classes, crs="EPSG:4326", transform=Affine(0.25, 0, 170, 0, -0.25, -40)) as path:
         found = table(path)
-    drawn = shapely.segmentize(
-        shapely.boundary(geometries(found)), 1
-    )  # a line along a parallel is no geodesic
+    # a line along a parallel is no geodesic
+    drawn = shapely.segmentize(shapely.boundary(geometries(found)), 1)
     expected = [Geod(ellps="WGS84").geometry_length(outline) for outline in drawn]
     np.testing.assert_allclose(found["perimeter_m"].to_numpy(), expected, rtol=1e-12)
 

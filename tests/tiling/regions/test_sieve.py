@@ -212,9 +212,8 @@ def test_a_piece_of_a_large_region_stays_though_its_tile_holds_two_pixels(tmp_pa
 
 
 def test_a_border_has_the_length_of_its_pixels_sides(tmp_path: Path) -> None:
-    corner = np.array(
-        [[1, 1, 1, 1], [1, 1, 1, 1], [2, 2, 2, 9]], np.uint8
-    )  # one side to 1 above, one to 2 on the left
+    # one side to 1 above, one to 2 on the left
+    corner = np.array([[1, 1, 1, 1], [1, 1, 1, 1], [2, 2, 2, 9]], np.uint8)
 
     def absorbing(
         classes: Array, width: float, height: float, crs: str = "EPSG:32633", north: float = 5e6

@@ -121,9 +121,8 @@ def test_landsats_numbers_become_reflectance_by_the_text_beside_them(tmp_path: P
     lit = math.sin(math.radians(30))
     assert scene.band("red").scale == pytest.approx(2e-3 / lit)
     assert scene.band("nir").offset == pytest.approx(-0.02 / lit)
-    assert (
-        scene.band("red").nodata == 0
-    )  # what Landsat fills with, though these files do not declare it
+    # what Landsat fills with, though these files do not declare it
+    assert scene.band("red").nodata == 0
     assert open_scene([str(tmp_path)], scale=0.5).band("red").scale == 0.5
 
 

@@ -165,9 +165,8 @@ def test_further_rasters_stand_under_names_of_their_own(tmp_path: Path) -> None:
     assert np.array_equal(pixels[1], now[3])
     assert np.all(pixels[2] == 7)
 
-    both = open_scene(
-        [f"t1={first}", f"t2={second}"]
-    )  # letters of thermal bands, where a file has one band
+    # letters of thermal bands, where a file has one band
+    both = open_scene([f"t1={first}", f"t2={second}"])
     assert {name.partition(".")[0] for name in both.band_names} == {"t1", "t2"}
     thermal, red = (
         write(tmp_path / "thermal.tif", noise(8, 8)),
