@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -94,12 +94,24 @@ class Part:
     """By name, what to replace of a `Question` or of its `Setting`."""
 
 
+class Wording(BaseModel):
+    """Settings by which a person says a value that is no setting itself."""
+
+    def value(self) -> Any:
+        """The value that is meant."""
+        raise NotImplementedError
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """How a person would say a value."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class By:
-    """A field that a person says by the settings of another model, whose `value()` it becomes; `of`
-    leads back."""
+    """A field that a person says by the settings of another model."""
 
-    model: type[BaseModel]
+    model: type[Wording]
 
 
 @dataclass(frozen=True)
@@ -233,9 +245,9 @@ def build(model: type[Model], values: Mapping[Key, Any]) -> Model:
             if not info.is_required():
                 check_whole(inner, values)
             made = build(inner, values)
-            by = any(isinstance(one, By) for one in info.metadata)
             whole = get_origin(without_none(info.annotation)[0]) is tuple
-            given[name] = made.value() if by else (made,) if whole else made  # type: ignore[attr-defined]
+            said = made.value() if isinstance(made, Wording) else made
+            given[name] = (said,) if whole else said
     return validate(model, **given)
 
 
@@ -251,8 +263,8 @@ def answers(request: BaseModel, part: Part | None = None) -> Iterator[tuple[Ques
     for name, info in type(request).model_fields.items():
         value = getattr(request, name)
         if (inner := model_in(info)) and name not in part.without:
-            if any(isinstance(one, By) for one in info.metadata):
-                value = inner.of(value)  # type: ignore[attr-defined]
+            if issubclass(inner, Wording):
+                value = inner.of(value)
             own = next((one for one in info.metadata if isinstance(one, Part)), Part())
             for one in value if isinstance(value, tuple) else [value]:
                 if one is not None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from flows.setting import METHOD, TRAINING, Setting, usual
+from flows.setting import METHOD, TRAINING, Setting, Wording, usual
 
 if TYPE_CHECKING:
     from segmentation.segmenter import Segmenter
     from segmentation.training.recipe import ForestRecipe, Recipe
 
 
-class Method(BaseModel):
+class Method(Wording):
     """A segmenter by its name, and what is set of it. In forms it is a choice of kinds, each with
     its settings."""
 
@@ -37,7 +37,7 @@ class Method(BaseModel):
             description="Settings of the segmenter: `landweave segmenters KIND` explains them.",
         ),
         Setting(METHOD, option="--set", metavar="KEY=VALUE,…", form=None),
-    ] = {}
+    ] = Field(default_factory=dict)
     tile: Annotated[
         int | None,
         Field(ge=1, title="Tile", description="Core of a tile."),
@@ -72,7 +72,7 @@ class Method(BaseModel):
         return cls(segmenter=str(segmenter.kind if bundle is None else bundle), settings=settings)
 
 
-class Learning(BaseModel):
+class Learning(Wording):
     """A kind of network or forest by name, and what is set of it. Whatever is empty or 0 follows
     from the data."""
 
@@ -113,7 +113,7 @@ class Learning(BaseModel):
             "--settings` explains them.",
         ),
         Setting(TRAINING, option="--set", metavar="KEY=VALUE,…", unset="from the data"),
-    ] = {}
+    ] = Field(default_factory=dict)
 
     def value(self) -> Recipe | ForestRecipe:
         """The recipe itself; `InputError` where there is no such architecture, or the settings do
