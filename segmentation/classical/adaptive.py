@@ -10,11 +10,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field, model_validator
 
-from segmentation.classical.class_list import List, make_legend
+from segmentation.classical.class_list import Colours, List, make_legend
 from segmentation.classical.quantity import (
     COLOURS,
     GREENNESS,
     WETNESS,
+    Quantity,
     formula_facts,
     measure,
     name_ends,
@@ -47,6 +48,7 @@ class Adaptive(Segmenter):
     is wider than the window there is nothing to stand out from. It has no confidence.
     """
 
+    has_confidence: ClassVar[bool] = False
     meanings: ClassVar[Mapping[str, str]] = {
         "Vegetation, Not vegetation": f"of {', '.join(GREENNESS)}: more or less than around it",
         "Water, Land": f"of {', '.join(WETNESS)}: more or less than around it",
@@ -55,15 +57,7 @@ class Adaptive(Segmenter):
 
     kind: Literal["adaptive"] = "adaptive"
 
-    index: Annotated[
-        str,
-        Field(
-            min_length=1,
-            title="Index or band",
-            description="An index of the catalogue, or a band (band:NAME where an index is called "
-            "the same).",
-        ),
-    ] = "NDVI"
+    index: Quantity = "NDVI"
     method: Annotated[
         Literal["mean", "median", "gaussian"],
         Field(title="Method", description="What of the window is the threshold."),
@@ -94,14 +88,7 @@ class Adaptive(Segmenter):
             "the index.",
         ),
     ] = ""
-    colours: Annotated[
-        List,
-        Field(
-            title="Colours",
-            description="As many, between commas, such as d9cbb0,4c9a4a; if empty, what suits the "
-            "index.",
-        ),
-    ] = ""
+    colours: Colours = ""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
@@ -23,6 +23,16 @@ def _join(value: Any) -> Any:
 
 List = Annotated[str, BeforeValidator(_join)]
 """A setting that is a list between commas; a list of YAML does as well."""
+
+Colours = Annotated[
+    List,
+    Field(
+        title="Colours",
+        description="As many, between commas, such as d9cbb0,4c9a4a; if empty, what suits the "
+        "index.",
+    ),
+]
+"""The setting that gives each class of an index or a band its colour."""
 
 _COLOUR = re.compile("#?([0-9a-fA-F]{6})")
 

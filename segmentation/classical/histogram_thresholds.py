@@ -11,11 +11,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from segmentation.classical.class_list import List, make_legend, numbers_of, ramp
+from segmentation.classical.class_list import Colours, List, make_legend, numbers_of, ramp
 from segmentation.classical.quantity import (
     COLOURS,
     GREENNESS,
     WETNESS,
+    Quantity,
     formula_facts,
     measure,
     name_ends,
@@ -76,15 +77,7 @@ class Threshold(Segmenter):
 
     kind: Literal["threshold"] = "threshold"
 
-    index: Annotated[
-        str,
-        Field(
-            min_length=1,
-            title="Index or band",
-            description="An index of the catalogue, or a band (band:NAME where an index is called "
-            "the same).",
-        ),
-    ] = "NDVI"
+    index: Quantity = "NDVI"
     method: Annotated[
         Method,
         Field(title="Method", description="What finds the thresholds; values: you give them."),
@@ -108,14 +101,7 @@ class Threshold(Segmenter):
             "index.",
         ),
     ] = ""
-    colours: Annotated[
-        List,
-        Field(
-            title="Colours",
-            description="As many, between commas, such as d9cbb0,4c9a4a; if empty, what suits the "
-            "index.",
-        ),
-    ] = ""
+    colours: Colours = ""
     fitted: Annotated[
         Cuts | None, Field(title="Thresholds", description="Found in the scene; leave it empty.")
     ] = None

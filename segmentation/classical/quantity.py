@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from pydantic import Field
 
 from segmentation.chip import values
 from segmentation.errors import InputError
@@ -25,12 +26,21 @@ COLOURS = {
     "Water": "#3b7dd8",
     "Land": "#d9cbb0",
 }
-
-
 _HIGH_LOW = "High", "Low"
 
 BAND = "band:"
 """What stands before the name of a band where an index is called the same."""
+
+Quantity = Annotated[
+    str,
+    Field(
+        min_length=1,
+        title="Index or band",
+        description="An index of the catalogue, or a band (band:NAME where an index is called the "
+        "same).",
+    ),
+]
+"""The setting that names an index or a band."""
 
 
 def names_index(name: str) -> bool:

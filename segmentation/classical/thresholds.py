@@ -13,15 +13,15 @@ from segmentation.classical.quantity import (
     COLOURS,
     GREENNESS,
     WETNESS,
+    Quantity,
+    formula_facts,
     measure,
     name_ends,
-    names_index,
     quantity_bands,
 )
 from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.segmenter import Prediction, Segmenter
-from segmentation.spectral.indices import find
 
 
 class Split(BaseModel):
@@ -55,15 +55,7 @@ class Otsu(Segmenter):
 
     kind: Literal["otsu"] = "otsu"
 
-    index: Annotated[
-        str,
-        Field(
-            min_length=1,
-            title="Index or band",
-            description="An index of the catalogue, or a band (band:NAME where an index is called "
-            "the same).",
-        ),
-    ] = "NDVI"
+    index: Quantity = "NDVI"
     above: Annotated[
         str,
         Field(
@@ -153,10 +145,4 @@ class Otsu(Segmenter):
 
     def identity(self) -> dict[str, Any]:
         """Settings and revision; of an index that a package brings also what it computes."""
-        index = find(self.index) if names_index(self.index) else None
-        formula = (
-            {"formula": [index.formula, index.letters, index.constants]}
-            if index and index.origin
-            else {}
-        )
-        return {**super().identity(), **formula}
+        return {**super().identity(), **formula_facts([self.index])}
