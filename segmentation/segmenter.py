@@ -81,11 +81,13 @@ class Segmenter(BaseModel, ABC):
     """Whether maps that are compared must come from one fit: what it finds decides what a class
     means."""
     needs_reflectance: ClassVar[bool] = False
-    """Whether a scene is refused before the work starts where `calibrates` cannot be done."""
+    """Whether a scene is refused before the work starts where `reflectance_bands` have none."""
     meanings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What its classes are, in plain words, by name; empty where a model's card says it."""
     inspects: ClassVar[bool] = False
     """Whether `inspect` has something to say of a sample."""
+    has_confidence: ClassVar[bool] = True
+    """Whether it says how sure it is of a pixel."""
     uses_gpu: ClassVar[bool] = False
     """Whether it computes on a graphics card where there is one."""
 
@@ -144,7 +146,7 @@ class Segmenter(BaseModel, ABC):
         """This segmenter with nothing left open, for a scene of so many pixels, and what a person
         should know of that.
 
-        Asked once a run, where it is planned, if `undecided` says so. What it chooses is kept with
+        Asked once a run, where it is planned, if `unresolved` says so. What it chooses is kept with
         what was fitted: it stands for every worker, and on resume.
         """
         return self, ()

@@ -24,7 +24,7 @@ from segmentation.legend import Legend
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import index_bands
 from tiling.classmaps.raster import open_classes
-from tiling.errors import redact
+from tiling.errors import InputError, redact
 from tiling.grid.tiles import Shard, Shards, TileGrid
 from tiling.grid.window import Window
 from tiling.labels.open_labels import is_raster
@@ -147,17 +147,17 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     scene = request.source.open()
     if request.reference:
         check_reference(request.reference)
+    if request.unknown_below and not request.segmenter.has_confidence:
+        raise not_sure(request.segmenter.kind)
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     to_read = window if ahead else None
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
-    segmenter = segmenter.with_measures(
-        measures_among(request.products)
-    )  # after the fit, which products leave alone
+    # after the fit, which products leave alone
+    segmenter = segmenter.with_measures(measures_among(request.products))
     tile, margin, stride, blend = segmenter.footprint
     if (margin, stride, blend) == (0, 1, False):
-        tile = min(
-            tile, request.shard
-        )  # one pixel at a time: tiles change nothing, and small shards are small
+        # one pixel at a time: tiles change nothing, and small shards are small
+        tile = min(tile, request.shard)
         stride = whole_blocks(scene, segmenter.bands(scene.band_names), request.shard)
     lattice = TileGrid(scene.height, scene.width, tile, margin, stride, request.shard, blend)
     # What is missing is said now, not when the polygons are made and their bands read a second
@@ -172,6 +172,12 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     own = segmenter.legend
     legend = own.with_unknown() if request.unknown_below else own
     return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings)
+
+
+def not_sure(name: str) -> InputError:
+    """The refusal of a class for unsure pixels where the segmenter of that name has no
+    confidence."""
+    return InputError(f"{name} does not say how sure it is of a pixel; leave --unknown-below out")
 
 
 def check_reference(path: str) -> None:

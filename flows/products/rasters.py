@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from flows.compute.progress import Progress, report_items, report_results, silent
-from flows.plan.plan import Plan
+from flows.plan.plan import Plan, not_sure
 from flows.products.about import about_raster, model_name
 from flows.products.vectorise import SIEVE, tiles_of
 from flows.requests.request import smallest
@@ -17,7 +17,6 @@ from segmentation.legend import UNKNOWN
 from segmentation.segmenter import Measure
 from tiling.classmaps.raster import NO_CONFIDENCE
 from tiling.classmaps.unknown import write_unknown
-from tiling.errors import InputError
 from tiling.formats.geotiff import write_cog, write_masked
 from tiling.formats.shard_tiff import Part
 from tiling.formats.vrt import write_mosaic
@@ -83,10 +82,7 @@ def write_shown(plan: Plan, parts: Sequence[Part], name: str, work: Path) -> Pat
 def _leave_unsure_out(plan: Plan, parts: Sequence[Part], classes: Path, work: Path) -> Path:
     """The classes with Unknown where the parts are less sure than asked for."""
     if not (bands := parts[0].bands_of("confidence")):
-        raise InputError(
-            f"{model_name(plan.segmenter)} does not say how sure it is of a pixel; leave "
-            "--unknown-below out"
-        )
+        raise not_sure(model_name(plan.segmenter))  # its class has not said so
     confidence = work / "confidence-of-parts.vrt"
     write_mosaic(confidence, parts, plan.scene.geobox, *bands, nodata=NO_CONFIDENCE)
     marked = write_unknown(

@@ -238,8 +238,8 @@ def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
             "aoi": draw_area(folder / "aoi.gpkg", scene, rng) if rng.random() < 0.3 else "",
             "preflight": "warn",
         }
-        if chosen.kind == "adaptive":
-            wishes["unknown_below"] = 0.0  # it does not say how sure it is
+        if not chosen.has_confidence:
+            wishes["unknown_below"] = 0.0
         named = ("unknown_below", "min_area", "simplify", "smooth")
         case += f", {chosen!r}, { ({name: wishes[name] for name in named}) }"
         try:

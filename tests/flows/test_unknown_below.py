@@ -26,6 +26,7 @@ from flows.requests.change import ChangeRequest
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
+from segmentation.classical.adaptive import Adaptive
 from segmentation.classical.rules import Rules
 from segmentation.legend import UNKNOWN, UNKNOWN_COLOUR
 from segmentation.segmenter import Segmenter
@@ -269,6 +270,15 @@ def test_a_segmenter_that_does_not_say_how_sure_it_is_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="does not say how sure it is of a pixel; leave --unkn"):
         run(scene, tmp_path / "run", segmenter=Mute(tile=64, reach=2))
+
+
+def test_one_whose_class_says_so_is_refused_before_a_pixel_is_computed(
+    scene: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match="adaptive does not say how sure it is"):
+        run(scene, out, segmenter=Adaptive())
+    assert not list(out.glob("parts/*"))
 
 
 def test_the_option_is_typed_in_percent(
