@@ -111,7 +111,7 @@ def test_an_index_of_a_package(folder: Path) -> None:
     segmenter = json.loads((folder / "split" / "run.json").read_text())["segmenter"]
     above = expected > segmenter["fitted"]["threshold"]
     assert ((read(folder / "split" / "classes.tif") == 2) == above).mean() > 0.97
-    assert segmenter["formula"][0] == "(2 * G - N - B) / (2 * G + N + B)", (
+    assert segmenter["formulas"][0][0] == "(2 * G - N - B) / (2 * G + N + B)", (
         "part of what a map follows from"
     )
 
