@@ -4,8 +4,9 @@ functions are.
     python -m benchmarks.house  each bar with its value; ends with 1 where one is missed
     python -m benchmarks.house --list     and which files and functions miss it
 
-A wing is a folder of a package; a chain is told in folders, a circle also in files at the root. All
-imports count, also those inside functions and for type checkers only. It is read from the sources:
+A wing is a folder of a package, and a folder inside a wing is one of its own; a chain is told in
+folders, a circle also in files at the root. All imports count, also those inside functions and for
+type checkers only. It is read from the sources:
 nothing is imported.
 """
 
@@ -96,23 +97,23 @@ def main() -> None:
 
 def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     """Each measure with its value, its bar, and the names that miss it."""
+    paths = [p for package in PACKAGES for p in sorted((root / package).rglob("*.py"))]
     trees = {
         module_of(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8"))
-        for package in PACKAGES
-        for path in sorted((root / package).rglob("*.py"))
+        for path in paths
     }
     lines = {
         str(path.relative_to(root)): len(path.read_text(encoding="utf-8").splitlines())
-        for package in PACKAGES
-        for path in sorted((root / package).rglob("*.py"))
+        for path in paths
     }
+    wing_of = {module_of(path.relative_to(root)): wing_at(path.relative_to(root)) for path in paths}
     files = {name: imports_of(tree, trees.keys()) - {name} for name, tree in trees.items()}
     wings: dict[str, set[str]] = defaultdict(set)
     for name, targets in files.items():
-        wings[wing_of(name)] |= {wing_of(t) for t in targets} - {wing_of(name)}
+        wings[wing_of[name]] |= {wing_of[t] for t in targets} - {wing_of[name]}
     for package in PACKAGES:
         folders = {
-            wing_of(name)
+            wing_of[name]
             for name in trees
             if name.startswith(f"{package}.") and name.count(".") > 1
         }
@@ -129,8 +130,8 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
         yield f"circles of {kind}", len(rings), 0, [" - ".join(ring) for ring in rings]
     members: dict[str, int] = defaultdict(int)
     for name in trees:
-        if name.count(".") == 2:
-            members[wing_of(name)] += 1
+        if name.count(".") > 1 and name != wing_of[name]:
+            members[wing_of[name]] += 1
     yield (
         "files of the largest wing",
         max(members.values(), default=0),
@@ -139,9 +140,9 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     )
     yield (
         "files at the root of a package",
-        max(flat(trees, p) for p in PACKAGES),
+        max(flat(paths, root / p) for p in PACKAGES),
         MOST_FILES,
-        [f"{p}: {flat(trees, p)}" for p in PACKAGES],
+        [f"{p}: {flat(paths, root / p)}" for p in PACKAGES],
     )
     yield (
         "lines of the longest file",
@@ -167,20 +168,20 @@ def bars(root: Path) -> Iterable[tuple[str, float, float, list[str]]]:
     yield "functions that are called by a participle", len(odd) / len(tops), PARTICIPLES, odd
 
 
-def flat(trees: Mapping[str, ast.Module], package: str) -> int:
-    wings = {wing_of(name) for name in trees if name.count(".") == 2}
-    return sum(
-        name.count(".") == 1 and name.startswith(f"{package}.") and name not in wings
-        for name in trees
-    )
+def flat(paths: Iterable[Path], package: Path) -> int:
+    """Files that stand in a package beside its wings."""
+    return sum(path.parent == package and path.name != "__init__.py" for path in paths)
 
 
 def module_of(path: Path) -> str:
+    """The dotted name of a file's module."""
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def wing_of(module: str) -> str:
-    return ".".join(module.split(".")[:2])
+def wing_at(path: Path) -> str:
+    """The dotted name of the folder that a file stands in; of one at the root of a package its own
+    module."""
+    return ".".join(path.parent.parts) if len(path.parts) > 2 else module_of(path)
 
 
 def imports_of(tree: ast.Module, modules: Iterable[str]) -> set[str]:

@@ -21,11 +21,19 @@ def layers_of(room: str) -> list[list[str]]:
 
 
 def describe_room(room: str) -> str:
-    """The layers of a room as a drawing, then what each wing is, in Markdown."""
+    """The layers of a room as a drawing, then what each wing and each wing inside it is, in
+    Markdown."""
     layers = layers_of(room)
     drawing = "\n".join(" · ".join(layer) for layer in layers)
-    rows = "\n".join(_row(room, wing) for layer in layers for wing in layer)
+    wings = [name for layer in layers for wing in layer for name in (wing, *_inner(room, wing))]
+    rows = "\n".join(_row(room, wing) for wing in wings)
     return f"```\n{drawing}\n```\n\n| | |\n|---|---|\n{rows}"
+
+
+def _inner(room: str, wing: str) -> list[str]:
+    """The wings inside a wing."""
+    inside = sorted((ROOT / room / wing).glob("*/__init__.py"))
+    return [f"{wing}/{package.parent.name}" for package in inside]
 
 
 def _row(room: str, wing: str) -> str:

@@ -21,7 +21,7 @@ from landweave.results import Change, Layer
 from tiling.errors import InputError
 
 if TYPE_CHECKING:
-    from tiling.regions.rule import Rule
+    from tiling.regions.sieving.rule import Rule
 
 
 @unify_errors

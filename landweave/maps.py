@@ -26,7 +26,7 @@ from landweave.inputs import (
 )
 from landweave.results import Plan, Run
 from segmentation.segmenter import Segmenter
-from tiling.regions.rule import Rule
+from tiling.regions.sieving.rule import Rule
 
 if TYPE_CHECKING:
     import xarray as xr

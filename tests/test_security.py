@@ -152,7 +152,7 @@ def readers(raster: Path, folder: Path) -> dict[str, Callable[[], object]]:
     from tiling.grid.window import Window
     from tiling.labels import open_labels
     from tiling.polygons import measures, polygonise
-    from tiling.regions import relabel_small, sieve
+    from tiling.regions.sieving import relabel_small, sieve
 
     window, out, text = Window(0, 0, 4, 4), folder / "out.tif", str(raster)
     plain = write(folder / "plain.tif", np.ones((1, 16, 16), np.uint8))

@@ -49,7 +49,7 @@ from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.files import on_disk, scratch
 from tiling.io.profiles import plain_profile
-from tiling.regions.relabel_small import Patches, relabel_small
+from tiling.regions.sieving.relabel_small import Patches, relabel_small
 
 if TYPE_CHECKING:
     pass

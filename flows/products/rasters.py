@@ -23,7 +23,7 @@ from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
 from tiling.io.files import scratch
 from tiling.io.spill import Map
-from tiling.regions.sieve import sieve
+from tiling.regions.sieving.sieve import sieve
 
 PERCENTS = ("confidence", *get_args(Measure))
 """Rasters of 0–100, 255 where there is no data."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tiling.formats.layer import GeoPackageVersion, Layer
-    from tiling.regions.rule import Rule
+    from tiling.regions.sieving.rule import Rule
 
 TILE = 1024
 
@@ -35,7 +35,7 @@ TILES = 16
 """Tiles that take about as long as a shard: a few seconds."""
 
 SIEVE = 3
-"""Passes of `tiling.regions.sieve` over all tiles, at least."""
+"""Passes of `tiling.regions.sieving.sieve` over all tiles, at least."""
 
 MANY = 32
 """More values than this are the levels of something measured, unless they have names or lie in
@@ -71,15 +71,15 @@ def vectorise(
     """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve`
     whole classes.
 
-    Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieve`). Those
-    that are left are cut along the polygons of `zones`, and carry their columns; with `dissolve`
-    there is one feature for each class in each zone. `simplify` is in metres (see `polygons`), the
-    other settings are those of `tiling.polygons.polygonise.polygonise`. Raises `InputError` for
-    what a person can mend.
+    Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieving.sieve`).
+    Those that are left are cut along the polygons of `zones`, and carry their columns; with
+    `dissolve` there is one feature for each class in each zone. `simplify` is in metres (see
+    `polygons`), the other settings are those of `tiling.polygons.polygonise.polygonise`. Raises
+    `InputError` for what a person can mend.
     """
     from tiling.formats.vector_writers import find_writer, write_vectors
     from tiling.polygons.dissolve import dissolve_classes
-    from tiling.regions.sieve import sieve
+    from tiling.regions.sieving.sieve import sieve
 
     find_writer(out)
     layer = _describe_layer(raster, geopackage, parted=dissolve or connectivity == 8)

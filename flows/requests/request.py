@@ -15,7 +15,7 @@ from flows.setting import WORK, By, Setting
 from flows.storage.remote import Place
 from segmentation.registry import AnySegmenter
 from segmentation.segmenter import Measure
-from tiling.regions.rule import Rule
+from tiling.regions.sieving.rule import Rule
 
 Product = Literal["classes", "confidence", "vectors", "probabilities", "entropy", "margin"]
 PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")

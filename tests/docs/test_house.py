@@ -19,8 +19,12 @@ STEPS = re.findall(r"\| `([\w/]+\.py)` `(\w+)` \|", PAGE)
 def test_a_room_shows_every_wing_and_what_it_says_of_itself(room: str) -> None:
     text = describe_room(room)
     wings = {file.parent.name for file in (ROOT / room).glob("*/__init__.py")}
-    described = dict(re.findall(rf"^\| `{room}/(\w+)` \| (.+) \|$", text, re.MULTILINE))
-    assert described.keys() == wings
+    inner = {
+        f"{file.parent.parent.name}/{file.parent.name}"
+        for file in (ROOT / room).glob("*/*/__init__.py")
+    }
+    described = dict(re.findall(rf"^\| `{room}/([\w/]+)` \| (.+) \|$", text, re.MULTILINE))
+    assert described.keys() == wings | inner
     drawing = text.partition("```\n")[2].partition("\n```")[0]
     assert wings <= {wing for layer in drawing.splitlines() for wing in layer.split(" · ")}
 

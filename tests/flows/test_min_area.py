@@ -23,7 +23,7 @@ from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
 from tiling.errors import InputError
-from tiling.regions.sieve import sieve
+from tiling.regions.sieving.sieve import sieve
 
 PIXEL = 100
 """m² on the map; on the ground a little more, in the middle of a UTM zone."""

@@ -37,7 +37,7 @@ from tests.flows.test_any_cut import compared
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
 from tiling.errors import InputError
-from tiling.regions.sieve import sieve
+from tiling.regions.sieving.sieve import sieve
 
 VALUE = 254
 BELOW = 30

@@ -24,7 +24,7 @@ from tiling.io.profiles import plain_profile
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
 from tiling.regions.components import OUTSIDE, Ids, Labels
 from tiling.regions.passes import Passes, Place
-from tiling.regions.sieve_data import RegionValues
+from tiling.regions.region_values import RegionValues
 
 
 class TileLabels(NamedTuple):

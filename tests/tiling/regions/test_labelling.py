@@ -15,10 +15,11 @@ from scipy.ndimage import label
 from tests.scenes import read
 from tests.tiling.regions.drawn import Array, ArrayPixels, Drawn, draw_values, mosaic, rasters
 from tiling.grid.window import Window
-from tiling.regions.basins import Relief
-from tiling.regions.drowning import AreaBelow, flood_relief
 from tiling.regions.labelling import LabelFiles, TileLabels, write_numbers
 from tiling.regions.passes import Passes
+from tiling.regions.watershed.basins import Relief
+from tiling.regions.watershed.criteria import AreaBelow
+from tiling.regions.watershed.drowning import flood_relief
 
 
 @pytest.fixture(scope="module")

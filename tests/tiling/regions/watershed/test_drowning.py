@@ -26,21 +26,18 @@ from tests.tiling.regions.drawn import (
     rasters,
     seam_pixels,
 )
-from tests.tiling.regions.test_basins import draw_marks, walk_downhill
+from tests.tiling.regions.watershed.test_basins import draw_marks, walk_downhill
 from tiling.errors import InputError
-from tiling.regions.basins import Relief
-from tiling.regions.drowning import (
+from tiling.regions.watershed.basins import Relief
+from tiling.regions.watershed.criteria import (
     AnyOf,
     AreaBelow,
     Criterion,
     DynamicsBelow,
-    Fates,
-    Flood,
     Unmarked,
     VolumeBelow,
-    flood_relief,
-    survey_fates,
 )
+from tiling.regions.watershed.drowning import Fates, Flood, flood_relief, survey_fates
 
 criteria = st.one_of(
     st.builds(AreaBelow, st.integers(0, 60)),

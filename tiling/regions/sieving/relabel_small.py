@@ -1,8 +1,9 @@
 """Regions too small to be believed take another value, which a table names; the same ones however
 the raster is cut.
 
-Unlike the sieve of `tiling.regions.sieve` nothing is absorbed by a neighbour: what a small region
-becomes follows from its own value alone. Two passes over tiles: sizes at the seams; the new pixels.
+Unlike the sieve of `tiling.regions.sieving.sieve` nothing is absorbed by a neighbour: what a small
+region becomes follows from its own value alone. Two passes over tiles: sizes at the seams; the new
+pixels.
 """
 
 from __future__ import annotations

@@ -24,230 +24,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
-from tiling.regions.basins import (
-    PLACE_BITS,
-    Relief,
-    Saddles,
-    find_passes,
-    follow_exits,
-    jump,
-    number_basins,
-    pixels_around,
-)
 from tiling.regions.components import OUTSIDE, Ids
 from tiling.regions.labelling import LabelFiles, TileLabels
 from tiling.regions.passes import Flags, Passes, Place
-from tiling.regions.sieve_data import RegionValues
-
-Numbers: TypeAlias = npt.NDArray[np.int64]
-Places: TypeAlias = npt.NDArray[np.intp]
-
-
-class Facts(NamedTuple):
-    """What is added up over regions: parallel arrays."""
-
-    area: Numbers
-    """Pixels."""
-    low: Numbers
-    """Lowest height."""
-    marked: Flags
-    """Whether a marker lies in it."""
-    first: Ids
-    """Smallest id of its basins: what the region is called."""
-
-    def merge(self, group: Places, n: int) -> Facts:
-        """The facts of groups 0 … n - 1."""
-        most = np.iinfo(np.int64).max
-        area, low, first = np.zeros(n, np.int64), np.full(n, most), np.full(n, most)
-        marked = np.zeros(n, bool)
-        np.add.at(area, group, self.area)
-        np.minimum.at(low, group, self.low)
-        np.minimum.at(first, group, self.first)
-        marked[group[self.marked]] = True
-        return Facts(area, low, marked, first)
-
-    def where(self, chosen: npt.NDArray[np.generic]) -> Facts:
-        """The facts of some of the regions."""
-        return Facts(*(column[chosen] for column in self))
-
-
-# --- what is small --------------------------------------------------------------------------------
-
-
-class Criterion(Protocol):
-    """Says which regions drown; it has to be monotone."""
-
-    @property
-    def confluent(self) -> bool:
-        """Whether whatever joins a small region through a pass higher than its lowest leaves it
-        small."""
-        ...
-
-    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
-        """Of regions and the heights of their lowest passes."""
-        ...
-
-
-@dataclass(frozen=True)
-class AreaBelow:
-    """Small are regions of fewer pixels."""
-
-    least: int
-    confluent: bool = False
-
-    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
-        return regions.area < self.least
-
-
-@dataclass(frozen=True)
-class DynamicsBelow:
-    """Small are regions less deep, from the lowest pass down to the minimum: h-minima."""
-
-    least: int
-    confluent: bool = True
-
-    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
-        return passes - regions.low < self.least
-
-
-@dataclass(frozen=True)
-class VolumeBelow:
-    """Small are regions whose area times depth is less.
-
-    The water that a basin holds would not be monotone: slopes above the pass count against it.
-    """
-
-    least: int
-    confluent: bool = False
-
-    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
-        return regions.area * (passes - regions.low) < self.least
-
-
-@dataclass(frozen=True)
-class Unmarked:
-    """Small are regions without a marker: the marker-controlled watershed."""
-
-    confluent: bool = True
-
-    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
-        return ~regions.marked
-
-
-@dataclass(frozen=True)
-class AnyOf:
-    """Small are regions that one of several criteria calls so."""
-
-    criteria: tuple[Criterion, ...]
-    confluent: bool = False
-
-    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
-        return np.any([each.is_small(regions, passes) for each in self.criteria], axis=0)
-
-
-# --- a graph that drowns --------------------------------------------------------------------------
-
-
-class Graph(NamedTuple):
-    """Regions 0 … n - 1 and the passes between them, from the lowest to the highest."""
-
-    facts: Facts
-    known: Flags
-    """Whether all of a region, and all its passes, are here."""
-    settled: Flags
-    one: Places
-    other: Places
-    saddle: Saddles
-
-    @classmethod
-    def of(cls, facts: Facts, known: Flags, settled: Flags, ends: Places, saddle: Saddles) -> Graph:
-        """A graph from passes `(2, n)` in any order; of those between two regions the lowest
-        stays."""
-        order = np.argsort(saddle)
-        order = order[_lowest_of_pairs(ends[:, order], known.size)]
-        one, other = ends[:, order]
-        return cls(facts, known, settled, one, other, saddle[order])
-
-    def lowest_passes(self) -> Places:
-        """`(n,)` number of each region's lowest pass; the number of passes where it has none."""
-        n = self.one.size
-        lowest = np.full((2, self.known.size), n)
-        for row, ends in zip(lowest, (self.one, self.other), strict=True):
-            row[ends[::-1]] = np.arange(n)[::-1]  # the last one written stays: the lowest
-        return lowest.min(0)
-
-    def unite(self, to: Places) -> tuple[Graph, Places]:
-        """The graph of groups, `to` giving a region of the group of each, and their numbers."""
-        roots, group = np.unique(to, return_inverse=True)
-        known, settled = np.ones(roots.size, bool), np.zeros(roots.size, bool)
-        known[group[~self.known]] = False
-        settled[group[self.settled]] = True
-        one, other = group[self.one], group[self.other]
-        apart = one != other
-        facts = self.facts.merge(group, roots.size)
-        return Graph(facts, known, settled, one[apart], other[apart], self.saddle[apart]), group
-
-
-def drown(graph: Graph, criterion: Criterion) -> tuple[Places, Graph]:
-    """Let everything drown whose fate is known: the group of each region, and the graph of
-    groups."""
-    group = np.arange(graph.known.size)
-    while True:
-        graph, to = _choose(graph, criterion)
-        if np.array_equal(to, np.arange(to.size)):
-            return group, graph
-        graph, number = graph.unite(jump(to))
-        group = number[group]
-
-
-def _choose(graph: Graph, criterion: Criterion) -> tuple[Graph, Places]:
-    """The graph with settled what is large now, and where each region goes at once; itself, if it
-    stays or waits."""
-    regions, lowest = np.arange(graph.known.size), graph.lowest_passes()
-    asked = np.flatnonzero(graph.known & ~graph.settled)
-    alone = lowest[asked] == graph.one.size
-    settled = graph.settled.copy()
-    settled[asked[alone]] = True
-    asked = asked[~alone]
-    heights = (graph.saddle[lowest[asked]] >> np.uint64(PLACE_BITS)).astype(np.int64)
-    small = criterion.is_small(graph.facts.where(asked), heights)
-    settled[asked[~small]] = True
-    goes, to = asked[small], regions.copy()
-    one, other = graph.one[lowest[goes]], graph.other[lowest[goes]]
-    to[goes] = np.where(one == goes, other, one)
-    if not criterion.confluent:
-        target = to[goes]
-        waits = ~(settled[target] | (to[target] == goes))
-        to[goes[waits]] = goes[waits]
-    # Each goes over its lowest pass, and no two passes are equal: no circle is longer than two.
-    mutual = (to[to] == regions) & (to > regions)
-    to[mutual] = regions[mutual]
-    return graph._replace(settled=settled), to
-
-
-def _lowest_of_pairs(ends: Places, n: int) -> Places:
-    """Of passes `(2, passes)` from the lowest to the highest, the first between each two of n
-    regions."""
-    return np.sort(np.unique(ends.min(0) * n + ends.max(0), return_index=True)[1])
-
-
-def _spanning_forest(graph: Graph, chosen: Places) -> Places:
-    """Which of some passes, given by number, are in the minimum spanning forest."""
-    n, ends = graph.known.size, np.stack([graph.one, graph.other])
-    lowest = chosen[_lowest_of_pairs(ends[:, chosen], n)]  # a sparse array would add them up
-    weights = csr_array((lowest + 1.0, tuple(ends[:, lowest])), shape=(n, n))
-    return np.sort(minimum_spanning_tree(weights).data.astype(np.intp)) - 1
-
+from tiling.regions.region_values import RegionValues
+from tiling.regions.watershed.basins import Relief, follow_exits, pixels_around
+from tiling.regions.watershed.criteria import Criterion, Facts, Places
+from tiling.regions.watershed.drowning_graph import Graph, drown, find_spanning_forest
+from tiling.regions.watershed.saddles import PLACE_BITS, Saddles, find_passes, number_basins
 
 # --- the passes -----------------------------------------------------------------------------------
 
@@ -334,7 +126,7 @@ def survey_fates(flood: Flood, tile: tuple[Window, RegionValues]) -> None:
     save_arrays(relief.file(window, ".groups.npy"), ids[group], rank[:-1, :-1])
 
     touched = np.flatnonzero(~(left.settled[left.one] & left.settled[left.other]))
-    forest = _spanning_forest(left, touched)
+    forest = find_spanning_forest(left, touched)
     ends_of = np.stack([left.one[forest], left.other[forest]])
     told = np.union1d(np.flatnonzero(~left.settled), ends_of.ravel())
     Fates(

@@ -35,7 +35,11 @@ from tiling.classmaps.raster import read_band
 from tiling.grid.window import Window
 from tiling.io.files import scratch
 from tiling.io.spill import Map, load_arrays, save_arrays
-from tiling.regions.adjacency import (
+from tiling.regions.components import OUTSIDE, Classes, Ids, Labels, TileRegions
+from tiling.regions.passes import Passes, Place, labels_at_edge
+from tiling.regions.region_values import RegionValues
+from tiling.regions.seams import Seams, frame_of
+from tiling.regions.sieving.adjacency import (
     Contacts,
     Flags,
     find_contacts,
@@ -43,14 +47,10 @@ from tiling.regions.adjacency import (
     point_to_neighbours,
     roots_of,
 )
-from tiling.regions.components import OUTSIDE, Classes, Ids, Labels, TileRegions
-from tiling.regions.passes import Passes, Place, labels_at_edge
-from tiling.regions.rule import Rule
-from tiling.regions.seams import Seams, frame_of
-from tiling.regions.sieve_data import (
+from tiling.regions.sieving.rule import Rule
+from tiling.regions.sieving.sieve_data import (
     Choices,
     Regions,
-    RegionValues,
     Sieve,
     Survey,
     TileContext,

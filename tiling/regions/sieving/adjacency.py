@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from tiling.grid.window import Window
 from tiling.regions.components import OUTSIDE, Labels
-from tiling.regions.rule import Rule
+from tiling.regions.sieving.rule import Rule
 
 Flags = npt.NDArray[np.bool_]
 

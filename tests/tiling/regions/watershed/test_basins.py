@@ -19,7 +19,7 @@ from tests.tiling.regions.drawn import (
     rasters,
     seam_pixels,
 )
-from tiling.regions.basins import Relief, find_basins
+from tiling.regions.watershed.basins import Relief, find_basins
 
 
 @pytest.fixture(scope="module")

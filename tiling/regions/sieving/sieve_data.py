@@ -16,10 +16,11 @@ from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.spill import read_together, write_together
-from tiling.regions.adjacency import Contacts, Flags
 from tiling.regions.components import Border, Ids, TileRegions
-from tiling.regions.rule import Rule
+from tiling.regions.region_values import RegionValues
 from tiling.regions.seams import Frame, Seams
+from tiling.regions.sieving.adjacency import Contacts, Flags
+from tiling.regions.sieving.rule import Rule
 
 Unit = Literal["m2", "pixels"]
 
@@ -92,38 +93,6 @@ class Survey(NamedTuple):
         """A survey from a file that `write` made."""
         arrays = read_together(path)
         return cls(Border.from_arrays(arrays[:12]), Regions(*arrays[12:]))
-
-
-@dataclass(frozen=True)
-class RegionValues:
-    """A whole number for each of some regions, such as its size or its class."""
-
-    ids: Ids
-    """Ascending."""
-    values: npt.NDArray[np.int64]
-
-    def restrict_to(self, *ids: Ids) -> RegionValues:
-        """The values of these regions, and of no others."""
-        wanted = np.unique(np.concatenate(ids))
-        wanted = wanted[self.holds(wanted)]
-        return RegionValues(wanted, self.values[np.searchsorted(self.ids, wanted)])
-
-    def over(self, ids: Ids, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """`values` of the regions `ids`, replaced where something else is known."""
-        place, found = self._find(ids)
-        result = values.copy()
-        result[found] = self.values[place[found]]
-        return result
-
-    def holds(self, ids: Ids) -> Flags:
-        """True for each id that has a number here."""
-        return self._find(ids)[1]
-
-    def _find(self, ids: Ids) -> tuple[npt.NDArray[np.intp], Flags]:
-        place = np.searchsorted(self.ids, ids)
-        found = place < self.ids.size
-        found[found] = self.ids[place[found]] == ids[found]
-        return place, found
 
 
 class TileContext(NamedTuple):

@@ -26,8 +26,8 @@ from tests.tiling.rasters import label, write
 from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.regions.rule import Rule
-from tiling.regions.sieve import sieve
+from tiling.regions.sieving.rule import Rule
+from tiling.regions.sieving.sieve import sieve
 
 Array = npt.NDArray[Any]
 RULES: tuple[Rule, ...] = ("longest-border", "largest")

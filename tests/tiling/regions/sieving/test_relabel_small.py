@@ -15,7 +15,7 @@ from scipy.ndimage import label
 
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
-from tiling.regions.relabel_small import Patches, relabel_small
+from tiling.regions.sieving.relabel_small import Patches, relabel_small
 
 CRS = "EPSG:32633"
 

@@ -1,0 +1,1 @@
+"""Minimum mapping units: regions too small for a map go to a neighbour."""

@@ -1,0 +1,1 @@
+"""Watersheds: basins of a relief, and what drowns of them."""

@@ -1,0 +1,108 @@
+"""A graph that drowns: regions, the passes between them, and what goes over which at once.
+
+See `tiling.regions.watershed.drowning` for the law.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from tiling.regions.passes import Flags
+from tiling.regions.watershed.basins import jump
+from tiling.regions.watershed.criteria import Criterion, Facts, Places
+from tiling.regions.watershed.saddles import PLACE_BITS, Saddles
+
+
+class Graph(NamedTuple):
+    """Regions 0 … n - 1 and the passes between them, from the lowest to the highest."""
+
+    facts: Facts
+    known: Flags
+    """Whether all of a region, and all its passes, are here."""
+    settled: Flags
+    one: Places
+    other: Places
+    saddle: Saddles
+
+    @classmethod
+    def of(cls, facts: Facts, known: Flags, settled: Flags, ends: Places, saddle: Saddles) -> Graph:
+        """A graph from passes `(2, n)` in any order; of those between two regions the lowest
+        stays."""
+        order = np.argsort(saddle)
+        order = order[_lowest_of_pairs(ends[:, order], known.size)]
+        one, other = ends[:, order]
+        return cls(facts, known, settled, one, other, saddle[order])
+
+    def lowest_passes(self) -> Places:
+        """`(n,)` number of each region's lowest pass; the number of passes where it has none."""
+        n = self.one.size
+        lowest = np.full((2, self.known.size), n)
+        for row, ends in zip(lowest, (self.one, self.other), strict=True):
+            row[ends[::-1]] = np.arange(n)[::-1]  # the last one written stays: the lowest
+        return lowest.min(0)
+
+    def unite(self, to: Places) -> tuple[Graph, Places]:
+        """The graph of groups, `to` giving a region of the group of each, and their numbers."""
+        roots, group = np.unique(to, return_inverse=True)
+        known, settled = np.ones(roots.size, bool), np.zeros(roots.size, bool)
+        known[group[~self.known]] = False
+        settled[group[self.settled]] = True
+        one, other = group[self.one], group[self.other]
+        apart = one != other
+        facts = self.facts.merge(group, roots.size)
+        return Graph(facts, known, settled, one[apart], other[apart], self.saddle[apart]), group
+
+
+def drown(graph: Graph, criterion: Criterion) -> tuple[Places, Graph]:
+    """Let everything drown whose fate is known: the group of each region, and the graph of
+    groups."""
+    group = np.arange(graph.known.size)
+    while True:
+        graph, to = _choose(graph, criterion)
+        if np.array_equal(to, np.arange(to.size)):
+            return group, graph
+        graph, number = graph.unite(jump(to))
+        group = number[group]
+
+
+def _choose(graph: Graph, criterion: Criterion) -> tuple[Graph, Places]:
+    """The graph with settled what is large now, and where each region goes at once; itself, if it
+    stays or waits."""
+    regions, lowest = np.arange(graph.known.size), graph.lowest_passes()
+    asked = np.flatnonzero(graph.known & ~graph.settled)
+    alone = lowest[asked] == graph.one.size
+    settled = graph.settled.copy()
+    settled[asked[alone]] = True
+    asked = asked[~alone]
+    heights = (graph.saddle[lowest[asked]] >> np.uint64(PLACE_BITS)).astype(np.int64)
+    small = criterion.is_small(graph.facts.where(asked), heights)
+    settled[asked[~small]] = True
+    goes, to = asked[small], regions.copy()
+    one, other = graph.one[lowest[goes]], graph.other[lowest[goes]]
+    to[goes] = np.where(one == goes, other, one)
+    if not criterion.confluent:
+        target = to[goes]
+        waits = ~(settled[target] | (to[target] == goes))
+        to[goes[waits]] = goes[waits]
+    # Each goes over its lowest pass, and no two passes are equal: no circle is longer than two.
+    mutual = (to[to] == regions) & (to > regions)
+    to[mutual] = regions[mutual]
+    return graph._replace(settled=settled), to
+
+
+def _lowest_of_pairs(ends: Places, n: int) -> Places:
+    """Of passes `(2, passes)` from the lowest to the highest, the first between each two of n
+    regions."""
+    return np.sort(np.unique(ends.min(0) * n + ends.max(0), return_index=True)[1])
+
+
+def find_spanning_forest(graph: Graph, chosen: Places) -> Places:
+    """Which of some passes, given by number, are in the minimum spanning forest."""
+    n, ends = graph.known.size, np.stack([graph.one, graph.other])
+    lowest = chosen[_lowest_of_pairs(ends[:, chosen], n)]  # a sparse array would add them up
+    weights = csr_array((lowest + 1.0, tuple(ends[:, lowest])), shape=(n, n))
+    return np.sort(minimum_spanning_tree(weights).data.astype(np.intp)) - 1
