@@ -52,6 +52,19 @@ class Finding(NamedTuple):
     """A sentence: what is wrong, and what to do."""
 
 
+class FitCurve(NamedTuple):
+    """What a setting was chosen by in the sample of a scene, as a curve to look at."""
+
+    judged: str
+    """What is drawn upwards, in words."""
+    setting: str
+    """What is drawn across, in words."""
+    points: tuple[tuple[float, float], ...]
+    """Each value that was tried, ascending, and how it was judged."""
+    choice: float
+    """The value that was taken."""
+
+
 class Footprint(NamedTuple):
     """How a segmenter wants a scene cut, in pixels."""
 
@@ -141,6 +154,11 @@ class Segmenter(BaseModel, ABC):
     def fit_summary(self) -> str:
         """What was found in the sample, in words; "" before and where nothing is worth saying."""
         return ""
+
+    @property
+    def fit_curve(self) -> FitCurve | None:
+        """What a setting was chosen by in the sample; None where nothing was chosen."""
+        return None
 
     def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
         """This segmenter with nothing left open, for a scene of so many pixels, and what a person

@@ -29,6 +29,9 @@ from flows.stac.run_item import ITEM
 
 REPORT = "report.html"
 
+FIT = "fit.png"
+"""The picture of what a setting was chosen by."""
+
 FILES = {
     REPORT: "all there is to see, on one page for the browser",
     "landcover.gpkg": "polygons with class, area and confidence; opens coloured, with a legend",
@@ -41,6 +44,7 @@ FILES = {
     "areas.csv": "area of every class",
     "quicklook.png": "the map beside the image, with its legend",
     "outlines.png": "the polygons over the image, to zoom into",
+    FIT: "what a setting was chosen by in the scene",
     ITEM: "the run as a STAC item: where, when, which files and classes",
     "change.gpkg": "polygons of what changed, with class before and now",
     "change.tif": "class before and now of every pixel; a GeoTIFF with colours and names",

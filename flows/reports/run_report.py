@@ -9,6 +9,7 @@ from typing import Any
 from flows.reports.blocks import Block, Command, Facts, Figures, Heading, Link, Text, Words
 from flows.reports.medium import Medium, Place
 from flows.reports.pieces import (
+    FIT,
     head_files,
     link_line,
     list_accuracies,
@@ -54,6 +55,7 @@ def describe_map(
         list_areas(areas, colours, sure),
         *([Text(SURE, small=True)] if sure else []),
         *_judge(accuracy, medium),
+        *_show_fit(record, by_name, medium),
         *_trace(record.get("made_from", {})),
         *_open_in_qgis(by_name, medium),
         head_files(folder, medium),
@@ -81,6 +83,20 @@ def _judge(accuracy: Mapping[str, Any], medium: Medium) -> list[Block]:
         Heading("How good it is, against the reference"),
         *notes,
         list_accuracies(accuracy["classes"]),
+    ]
+
+
+def _show_fit(
+    record: Mapping[str, Any], by_name: Mapping[str, Place], medium: Medium
+) -> list[Block]:
+    """What a setting was chosen by in the scene, where one was."""
+    picture = by_name.get(FIT)
+    if picture is None:
+        return []
+    kind = record["segmenter"]["kind"]
+    return [
+        Heading("What was chosen from the scene"),
+        *show_picture(f"How each number that {kind} tried was judged", picture, medium, ()),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,8 +55,8 @@ def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
 
 
 def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
-    """The segmenter a person named: a kind, a model (name, folder, id), or a YAML file; settings
-    are laid over it."""
+    """The segmenter a person named: a kind, a model (name, folder, id), a YAML file, or a table of
+    spectra; settings are laid over it."""
     if name.startswith("hf://"):
         from segmentation.models.hub import fetch_bundle
 
@@ -67,11 +68,48 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
             raise InputError(f"{name} must be a mapping with a kind, for example kind: rules")
         kind = str(loaded.pop("kind"))
         return segmenter_from(kind, {**loaded, **settings})
+    if path.suffix == ".csv":
+        return segmenter_from("spectral-angle", {"spectra": read_spectra(path), **settings})
     # a run in a folder called rules is no model
     if name in names() or (path.is_dir() and name not in kinds()):
         return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
     return segmenter_from(name, settings)
+
+
+def read_spectra(path: Path) -> dict[str, dict[str, float]]:
+    """Spectra by their names from a CSV file: a name in the first column, a band in each other.
+
+    Raises `InputError` where the file is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            comma = max(",;\t", key=first.count)
+            table = [[word.strip() for word in row] for row in csv.reader(file, delimiter=comma)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    table = [row for row in table if any(row)]
+    if len(table) < 2 or len(table[0]) < 3:
+        raise InputError(
+            f"{path} is no table of spectra: write a line of names, such as name,green,nir, and "
+            "below it a line for each spectrum, such as Water,0.06,0.02"
+        )
+    (_, *bands), *rows = table
+    spectra: dict[str, dict[str, float]] = {}
+    for name, *values in rows:
+        try:
+            spectrum = {band: float(value) for band, value in zip(bands, values, strict=True)}
+        except ValueError as error:
+            raise InputError(
+                f"{path}: {name or 'a spectrum without a name'} needs a number for each of "
+                f"{', '.join(bands)}"
+            ) from error
+        if name in spectra:
+            raise InputError(f"{path} has {name} twice; give each spectrum its own name")
+        spectra[name] = spectrum
+    return spectra
 
 
 def kind_facts(kind: str) -> dict[str, Any]:

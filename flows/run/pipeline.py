@@ -119,6 +119,7 @@ def publish(
         )
         accuracy = record.compare(plan, rasters.classes)
         record.write_quicklook(plan, rasters.classes, areas, folder)
+        record.write_fit(plan, folder)
         record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})
         drop_stale(plan, rasters, folder)

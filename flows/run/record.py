@@ -17,7 +17,7 @@ from flows.products.about import list_origins
 from flows.products.class_areas import ClassArea
 from flows.products.confidence import sample_confidence
 from flows.products.rasters import Rasters
-from flows.reports.pieces import REPORT
+from flows.reports.pieces import FIT, REPORT
 from flows.stac.run_item import ITEM, item_of
 from flows.storage.keys import versions
 from flows.storage.remote import Remote
@@ -31,7 +31,7 @@ from tiling.io.files import scratch, write_text
 PRODUCTS = (
     "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
     "landcover.gpkg",
-    "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", REPORT, ITEM, "run.json",
+    "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", FIT, REPORT, ITEM, "run.json",
 )  # fmt: skip
 """Files of a run that a person is told of, where they are."""
 
@@ -92,6 +92,21 @@ def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunF
         package = folder.product("landcover.gpkg")
         draw_outlines(classes, package, plan.legend.rows, plan.scene, work / OUTLINES)
         (work / OUTLINES).replace(target)
+
+
+def write_fit(plan: Plan, folder: RunFolder) -> None:
+    """Draw `fit.png`, what a setting was chosen by in the sample, where one was."""
+    from flows.reports.fit_curve import draw_curve
+
+    target = folder.product(FIT)
+    curve = plan.segmenter.fit_curve
+    if curve is None:
+        # an earlier one is of another fit
+        target.unlink(missing_ok=True)
+        return
+    with scratch(folder.path) as work:
+        draw_curve(curve, work / FIT)
+        (work / FIT).replace(target)
 
 
 def write_report(record: dict[str, Any], folder: RunFolder, names: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ ASSETS = {
     ),
     "quicklook.png": ("Picture", "image/png", "overview"),
     "outlines.png": ("Polygons over the image", "image/png", "overview"),
+    "fit.png": ("What a setting was chosen by", "image/png", "overview"),
     "report.html": ("Report", "text/html", "overview"),
     "run.json": ("Record of the run", "application/json", "metadata"),
 }

@@ -33,10 +33,17 @@ from segmentation.classical.features import (
 from segmentation.classical.quantity import formula_facts
 from segmentation.errors import InputError
 from segmentation.legend import Legend
-from segmentation.segmenter import Prediction, Segmenter
+from segmentation.segmenter import FitCurve, Prediction, Segmenter
 
 _FITTED_ON = 1 << 18
 """Pixels of the sample that clusters are fitted on: every n-th, so that a fit takes seconds."""
+
+JUDGES = {
+    "elbow": "sum of squared distances",
+    "silhouette": "mean silhouette",
+    "bic": "Bayesian information criterion",
+}
+"""What numbers of clusters are judged by, in words."""
 
 _BLOCK = 1 << 13
 """Pixels judged at once: what lies in between stays in the processor's cache."""
@@ -164,6 +171,14 @@ class Clustering(Segmenter):
         text = f"{len(self.fitted.centres)} clusters of {self.fitted.pixels:,} pixels"
         figures = ", ".join(f"{count}: {figure:.4g}" for count, figure in self.fitted.figures)
         return f"{text}; {self.choose} of each number: {figures}" if figures else text
+
+    @property
+    def fit_curve(self) -> FitCurve | None:
+        """How each number of clusters was judged, where one was chosen."""
+        if self.fitted is None or not self.fitted.figures:
+            return None
+        judged = JUDGES[self.choose]
+        return FitCurve(judged, "clusters", self.fitted.figures, len(self.fitted.centres))
 
     def identity(self) -> dict[str, Any]:
         """Settings and revision; of indices that packages bring also what they compute."""

@@ -152,6 +152,11 @@ def test_three_covers_are_three_clusters(kind: type[Clustering], choose: str) ->
     assert len(fitted.legend) == 3
     assert fitted.fit_summary.startswith("3 clusters of ")
     assert f"; {choose} of each number: " in fitted.fit_summary
+    curve = fitted.fit_curve
+    assert curve is not None
+    assert curve.choice == 3
+    assert [value for value, _ in curve.points] == list(range(8 - len(curve.points), 8))
+    assert kind(k=3).fit(chip).fit_curve is None, "nothing was chosen"
 
 
 def test_an_undefined_index_counts_as_the_mean() -> None:
