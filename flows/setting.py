@@ -27,6 +27,7 @@ Key = tuple[type[BaseModel], str]
 SCENE = "What the files of a scene do not say"
 SEARCH = "Images from a STAC catalogue"
 METHOD = "How land is told apart"
+REGIONS = "How regions are made"
 PRODUCTS = "What comes out"
 WORK = "Where the work is done"
 WATCHED = "What is watched, and what counts"
@@ -38,6 +39,7 @@ NATURE = "What the weights are"
 SECTIONS = (
     SCENE,
     METHOD,
+    REGIONS,
     LABELS,
     TRAINING,
     COMPARED,

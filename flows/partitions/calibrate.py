@@ -1,0 +1,95 @@
+"""Thresholds that make regions of a size that a person can say: tried out on a sample."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flows.partitions.fit import Fit, blocks
+from segmentation.relief.gradient import Flags, Heights, gradient_heights
+from tiling.grid.window import Window
+from tiling.regions.basins import Relief
+from tiling.regions.drowning import Criterion, flood_relief
+from tiling.regions.passes import Values
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MOST_PIXELS = 2**20
+"""Of a sample that are flooded: a dozen times."""
+
+_HIGHEST = 2**60
+"""No region of a sample is that large by any measure."""
+
+_CLOSE = 0.02
+"""A number of regions this close, as a share, is close enough."""
+
+
+def choose_threshold(
+    sample: xr.Dataset,
+    fit: Fit,
+    rounds: int,
+    size: float,
+    criterion: Callable[[int], Criterion],
+) -> int:
+    """The threshold of a criterion below which regions drown, so that those left of a sample have
+    `size` pixels on average, or a little more or less."""
+    heights, valid = _stack(sample, fit, rounds)
+    wanted = max(1.0, valid.sum() / size)
+
+    def count(threshold: int) -> int:
+        return count_regions(heights, valid, criterion(threshold))
+
+    low, high = 1, max(2, fit.gradient)
+    while count(high) > wanted and high < _HIGHEST:
+        low, high = high, 4 * high
+    while high - low > max(1, low // 64):
+        # Geometric: thresholds span many powers of ten.
+        middle = min(max(round((low * high) ** 0.5), low + 1), high - 1)
+        regions = count(middle)
+        if abs(regions - wanted) <= _CLOSE * wanted:
+            return middle
+        low, high = (middle, high) if regions > wanted else (low, middle)
+    return int(high)
+
+
+def count_regions(heights: Heights, valid: Flags, criterion: Criterion) -> int:
+    """How many regions are left of a relief `(y, x)` in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        relief = Relief(_Arrays(heights, valid), valid.shape, Path(folder))
+        labels = flood_relief(relief, criterion, tile=max(valid.shape))
+        return int(labels.read(Window.of_shape(*valid.shape)).ids.size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrays:
+    """Reads windows of arrays; what lies past them is not valid."""
+
+    heights: Heights
+    valid: Flags
+
+    def __call__(self, window: Window) -> tuple[Values, Flags]:
+        whole = Window.of_shape(*self.valid.shape)
+        heights, valid = np.zeros((1, *window.shape), np.uint32), np.zeros(window.shape, bool)
+        inside = window & whole
+        heights[0][inside.within(window)] = self.heights[inside.within(whole)]
+        valid[inside.within(window)] = self.valid[inside.within(whole)]
+        return heights, valid
+
+
+def _stack(sample: xr.Dataset, fit: Fit, rounds: int) -> tuple[Heights, Flags]:
+    """Heights of some blocks of a sample from all over it, one below the other, a row of nothing
+    between them."""
+    heights, valids = [], []
+    side = sample.sizes["x"]
+    every = max(1, -(-sample.sizes["y"] * side // MOST_PIXELS))
+    for number, (values, valid) in enumerate(blocks(sample, fit.quanta)):
+        if number % every == 0:
+            heights.append(np.pad(gradient_heights(values, valid, rounds), ((0, 1), (0, 0))))
+            valids.append(np.pad(valid, ((0, 1), (0, 0))))
+    return np.concatenate(heights), np.concatenate(valids)

@@ -1,0 +1,78 @@
+"""What a sample says of a scene, equal on every tile: how bands are counted, how much they vary,
+how steep the image usually is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from segmentation.relief.gradient import gradient_heights
+from segmentation.relief.quantum import Quantum, choose_quanta, quantise
+from tiling.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Fit(BaseModel):
+    """What was found in a sample."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bands: tuple[str, ...]
+    quanta: tuple[Quantum, ...]
+    """How each band is counted."""
+    deviations: tuple[float, ...]
+    """Standard deviation of each band, in counts."""
+    gradient: int
+    """Median height of the gradient, in sixteenths of a count per pixel."""
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """What squared differences of each band are multiplied by: 1 / variance; a constant band
+        weighs nothing."""
+        return tuple(1 / d**2 if d else 0.0 for d in self.deviations)
+
+
+def fit_sample(sample: xr.Dataset, rounds: int) -> Fit:
+    """Facts of a sample: a chip of square blocks stacked along y. Raises `InputError` where no
+    pixel is valid."""
+    if not sample["valid"].values.any():
+        raise InputError("no pixel of the scene is valid; check its no data and mask")
+    quanta = choose_quanta(sample)
+    heights = [gradient_heights(*block, rounds)[block[1]] for block in blocks(sample, quanta)]
+    return Fit(
+        bands=tuple(map(str, sample["band"].values)),
+        quanta=quanta,
+        deviations=_deviations(sample, quanta),
+        gradient=int(np.median(np.concatenate(heights))),
+    )
+
+
+def blocks(
+    sample: xr.Dataset, quanta: tuple[Quantum, ...]
+) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+    """Counts `(band, y, x)` and validity `(y, x)` of each block of a sample: what lies beside
+    another block in it is no neighbour."""
+    side = sample.sizes["x"]
+    for top in range(0, sample.sizes["y"], side):
+        block = sample.isel(y=slice(top, top + side))
+        yield quantise(block, quanta), block["valid"].values
+
+
+def _deviations(sample: xr.Dataset, quanta: tuple[Quantum, ...]) -> tuple[float, ...]:
+    """Standard deviation of each band, from exact sums."""
+    n, total, squares = 0, [0] * len(quanta), [0] * len(quanta)
+    for values, valid in blocks(sample, quanta):
+        n += int(valid.sum())
+        for band, counts in enumerate(values):
+            inside = counts[valid].astype(np.int64)
+            total[band] += int(inside.sum())
+            squares[band] += int((inside * inside).sum())
+    return tuple(
+        ((n * square - one * one) / n**2) ** 0.5 for one, square in zip(total, squares, strict=True)
+    )

@@ -1,0 +1,121 @@
+"""What every partition is: a frozen value that says what of a scene is flooded or compared, and
+which engines make regions of it.
+
+The same class is the Python API, the options of the command line, the form, what travels to workers
+and the record of what was done. Everything that decides about regions is a whole number, so no cut
+shows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+from flows.partitions.fit import Fit, fit_sample
+from flows.partitions.settings import BandsUsed, Rounds
+from flows.partitions.surfaces import Surface, Surfaces
+from segmentation.relief.gradient import gradient_heights
+from segmentation.relief.quantum import quantise
+from tiling.errors import InputError
+from tiling.io.remote import identity
+from tiling.io.spill import Map
+from tiling.regions.labelling import LabelFiles
+from tiling.scene.scene import Scene
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_FILLED_IN = ("kind", "fitted")
+"""Fields of a partition that nobody sets."""
+
+
+class Level(NamedTuple):
+    """One partition of a scene."""
+
+    scale: float | None
+    """None: the method has no scales."""
+    labels: LabelFiles
+
+
+class Partition(BaseModel, ABC):
+    """A way in which a scene falls into regions, and its settings. Subclasses narrow `kind` to a
+    `Literal` and are registered as entry points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: ClassVar[int] = 1
+    """Raised whenever the same settings give other regions than before."""
+    gives: ClassVar[Literal["regions", "edges"]] = "regions"
+    """Whether regions are areas that cover what is valid, or lines and masks among it."""
+    bytes_per_pixel: ClassVar[int] = 192
+    """Working memory per pixel of a tile, for the plan's projection."""
+
+    kind: str
+    bands_used: BandsUsed = ()
+    rounds: Rounds = 1
+    fitted: Fit | None = None
+
+    def bands(self, available: Collection[str]) -> tuple[str, ...]:
+        """The bands it reads, in its own order, out of those a scene has; `InputError` where one is
+        not there."""
+        missing = [name for name in self.bands_used if name not in available]
+        if missing:
+            raise InputError(f"there is no band {missing[0]}; there are {', '.join(available)}")
+        return self.bands_used or tuple(available)
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond a window that decide about its surface."""
+        return self.rounds + 1
+
+    def check(self, scene: Scene) -> None:
+        """Raise `InputError` where its files or settings do not fit a scene."""
+        self.bands(scene.band_names)
+
+    def fit(self, sample: xr.Dataset) -> Self:
+        """This partition with what must be equal on every tile: computed once from a sample of the
+        whole scene, a chip of square blocks stacked along y.
+
+        Raises `InputError` where no pixel is valid.
+        """
+        return self.model_copy(update={"fitted": fit_sample(sample, self.rounds)})
+
+    @property
+    def fit_summary(self) -> str:
+        """What was found in the sample, in words; "" where nothing is worth saying."""
+        return ""
+
+    @property
+    def _fit(self) -> Fit:
+        if self.fitted is None:
+            raise RuntimeError(f"{self.kind} is not fitted yet: fit it on a sample of the scene")
+        return self.fitted
+
+    def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
+        """What engines see of a chip whose first pixel lies at `row, col` of the raster; the
+        outermost `reach` pixels are meaningless."""
+        values, valid = quantise(chip, self._fit.quanta), chip["valid"].values
+        return Surface(values, valid, gradient_heights(values, valid, self.rounds))
+
+    @abstractmethod
+    def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
+        """Leave regions in folders of `source`, from fine to coarse; the same for every `tile`.
+
+        `map` may work elsewhere, as long as results come in order and the folder is there too.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides its regions, as plain JSON: settings, fit, revision, and what its
+        files hold now."""
+        named = [getattr(self, name) for name in ("markers", "seeds") if hasattr(self, name)]
+        files = [identity(str(path)) for path in named if path]
+        return {**self.model_dump(mode="json"), "revision": self.revision, "files": files}
+
+
+def settings(partition: type[Partition]) -> dict[str, FieldInfo]:
+    """What a person may set, by name: all fields but the kind and what a run fills in."""
+    return {name: one for name, one in partition.model_fields.items() if name not in _FILLED_IN}
