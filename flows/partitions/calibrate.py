@@ -13,9 +13,10 @@ import numpy as np
 from flows.partitions.fit import Fit, blocks
 from segmentation.relief.gradient import Flags, Heights, gradient_heights
 from tiling.grid.window import Window
-from tiling.regions.basins import Relief
-from tiling.regions.drowning import Criterion, flood_relief
 from tiling.regions.passes import Values
+from tiling.regions.watershed.basins import Relief
+from tiling.regions.watershed.criteria import Criterion
+from tiling.regions.watershed.drowning import flood_relief
 
 if TYPE_CHECKING:
     import xarray as xr

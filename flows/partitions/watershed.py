@@ -14,8 +14,9 @@ from flows.partitions.partition import Level, Partition
 from flows.partitions.surfaces import Surfaces
 from flows.setting import REGIONS, Setting
 from tiling.io.spill import Map
-from tiling.regions.basins import Relief
-from tiling.regions.drowning import AreaBelow, Criterion, DynamicsBelow, VolumeBelow, flood_relief
+from tiling.regions.watershed.basins import Relief
+from tiling.regions.watershed.criteria import AreaBelow, Criterion, DynamicsBelow, VolumeBelow
+from tiling.regions.watershed.drowning import flood_relief
 
 if TYPE_CHECKING:
     import xarray as xr
