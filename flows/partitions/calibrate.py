@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,12 +52,12 @@ def choose_threshold(
         low, high = high, 4 * high
     while high - low > max(1, low // 64):
         # Geometric: thresholds span many powers of ten.
-        middle = min(max(round((low * high) ** 0.5), low + 1), high - 1)
+        middle = min(max(math.isqrt(low * high), low + 1), high - 1)
         regions = count(middle)
         if abs(regions - wanted) <= _CLOSE * wanted:
             return middle
         low, high = (middle, high) if regions > wanted else (low, middle)
-    return int(high)
+    return high
 
 
 def count_regions(heights: Heights, valid: Flags, criterion: Criterion) -> int:
