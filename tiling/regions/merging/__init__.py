@@ -1,0 +1,1 @@
+"""Objects: regions merged in nested levels while the contrast along common borders is low."""
