@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.partitions.fit import Fit, blocks
-from segmentation.relief.gradient import Flags, Heights, gradient_heights
+from segmentation.relief.gradient import Flags, Heights
 from tiling.grid.window import Window
 from tiling.regions.passes import Values
 from tiling.regions.watershed.basins import Relief
 from tiling.regions.watershed.criteria import Criterion
 from tiling.regions.watershed.drowning import flood_relief
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 MOST_PIXELS = 2**20
 """Of a sample that are flooded: a dozen times."""
@@ -33,21 +28,19 @@ _CLOSE = 0.02
 
 
 def choose_threshold(
-    sample: xr.Dataset,
-    fit: Fit,
-    rounds: int,
+    reliefs: Iterable[tuple[Heights, Flags]],
     size: float,
     criterion: Callable[[int], Criterion],
 ) -> int:
-    """The threshold of a criterion below which regions drown, so that those left of a sample have
-    `size` pixels on average, or a little more or less."""
-    heights, valid = _stack(sample, fit, rounds)
+    """The threshold of a criterion below which regions drown, so that those left of reliefs of one
+    width have `size` pixels on average, or a little more or less."""
+    heights, valid = _stack(reliefs)
     wanted = max(1.0, valid.sum() / size)
 
     def count(threshold: int) -> int:
         return count_regions(heights, valid, criterion(threshold))
 
-    low, high = 1, max(2, fit.gradient)
+    low, high = 1, 2
     while count(high) > wanted and high < _HIGHEST:
         low, high = high, 4 * high
     while high - low > max(1, low // 64):
@@ -84,14 +77,14 @@ class _Arrays:
         return heights, valid
 
 
-def _stack(sample: xr.Dataset, fit: Fit, rounds: int) -> tuple[Heights, Flags]:
-    """Heights of some blocks of a sample from all over it, one below the other, a row of nothing
-    between them."""
-    heights, valids = [], []
-    side = sample.sizes["x"]
-    every = max(1, -(-sample.sizes["y"] * side // MOST_PIXELS))
-    for number, (values, valid) in enumerate(blocks(sample, fit.quanta)):
-        if number % every == 0:
-            heights.append(np.pad(gradient_heights(values, valid, rounds), ((0, 1), (0, 0))))
-            valids.append(np.pad(valid, ((0, 1), (0, 0))))
-    return np.concatenate(heights), np.concatenate(valids)
+def _stack(reliefs: Iterable[tuple[Heights, Flags]]) -> tuple[Heights, Flags]:
+    """Some of the reliefs, evenly spread, one below the other with a row of nothing between
+    them."""
+    every = list(reliefs)
+    step = max(1, -(-sum(valid.size for _, valid in every) // MOST_PIXELS))
+    heights, valids = zip(*every[::step], strict=True)
+    below = ((0, 1), (0, 0))
+    return (
+        np.concatenate([np.pad(one, below) for one in heights]),
+        np.concatenate([np.pad(one, below) for one in valids]),
+    )

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from segmentation.relief.gradient import gradient_heights
@@ -37,14 +36,25 @@ class Fit(BaseModel):
         weighs nothing."""
         return tuple(1 / d**2 if d else 0.0 for d in self.deviations)
 
+    def tolerances(self, physical: float | None) -> tuple[int, ...]:
+        """A tolerance in the units of the bands as counts of each; where none is set, a tenth of
+        each standard deviation."""
+        if physical is None:
+            return tuple(int(deviation / 10) for deviation in self.deviations)
+        # Three tenths are 2999.99… ten-thousandths: half a thousandth of a count is let off.
+        return tuple(int(physical / abs(one.step) + 5e-4) for one in self.quanta)
 
-def fit_sample(sample: xr.Dataset, rounds: int) -> Fit:
-    """Facts of a sample: a chip of square blocks stacked along y. Raises `InputError` where no
-    pixel is valid."""
+
+def fit_sample(sample: xr.Dataset, rounds: int = 1) -> Fit:
+    """Facts of a sample, a chip of square blocks stacked along y, with the gradient after so many
+    rounds of smoothing. Raises `InputError` where no pixel is valid."""
     if not sample["valid"].values.any():
         raise InputError("no pixel of the scene is valid; check its no data and mask")
     quanta = choose_quanta(sample)
-    heights = [gradient_heights(*block, rounds)[block[1]] for block in blocks(sample, quanta)]
+    heights = []
+    for block in blocks(sample):
+        valid = block["valid"].values
+        heights.append(gradient_heights(quantise(block, quanta), valid, rounds)[valid])
     return Fit(
         bands=tuple(map(str, sample["band"].values)),
         quanta=quanta,
@@ -53,23 +63,21 @@ def fit_sample(sample: xr.Dataset, rounds: int) -> Fit:
     )
 
 
-def blocks(
-    sample: xr.Dataset, quanta: tuple[Quantum, ...]
-) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
-    """Counts `(band, y, x)` and validity `(y, x)` of each block of a sample: what lies beside
-    another block in it is no neighbour."""
+def blocks(sample: xr.Dataset) -> Iterator[xr.Dataset]:
+    """The blocks of a sample, each a chip: what lies beside another block in it is no
+    neighbour."""
     side = sample.sizes["x"]
     for top in range(0, sample.sizes["y"], side):
-        block = sample.isel(y=slice(top, top + side))
-        yield quantise(block, quanta), block["valid"].values
+        yield sample.isel(y=slice(top, top + side))
 
 
 def _deviations(sample: xr.Dataset, quanta: tuple[Quantum, ...]) -> tuple[float, ...]:
     """Standard deviation of each band, from exact sums."""
     n, total, squares = 0, [0] * len(quanta), [0] * len(quanta)
-    for values, valid in blocks(sample, quanta):
+    for block in blocks(sample):
+        valid = block["valid"].values
         n += int(valid.sum())
-        for band, counts in enumerate(values):
+        for band, counts in enumerate(quantise(block, quanta)):
             inside = counts[valid].astype(np.int64)
             total[band] += int(inside.sum())
             squares[band] += int((inside * inside).sum())

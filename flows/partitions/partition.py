@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from flows.partitions.fit import Fit, fit_sample
+from flows.partitions.fit import Fit, blocks, fit_sample
 from flows.partitions.settings import BandsUsed, Rounds
 from flows.partitions.surfaces import Surface, Surfaces
-from segmentation.relief.gradient import gradient_heights
+from segmentation.relief.gradient import Flags, Heights, gradient_heights
 from segmentation.relief.quantum import quantise
 from tiling.errors import InputError
 from tiling.io.remote import identity
@@ -56,7 +56,6 @@ class Partition(BaseModel, ABC):
 
     kind: str
     bands_used: BandsUsed = ()
-    rounds: Rounds = 1
     fitted: Fit | None = None
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
@@ -70,7 +69,7 @@ class Partition(BaseModel, ABC):
     @property
     def reach(self) -> int:
         """Pixels beyond a window that decide about its surface."""
-        return self.rounds + 1
+        return 0
 
     def check(self, scene: Scene) -> None:
         """Raise `InputError` where its files or settings do not fit a scene."""
@@ -82,7 +81,7 @@ class Partition(BaseModel, ABC):
 
         Raises `InputError` where no pixel is valid.
         """
-        return self.model_copy(update={"fitted": fit_sample(sample, self.rounds)})
+        return self.model_copy(update={"fitted": fit_sample(sample)})
 
     @property
     def fit_summary(self) -> str:
@@ -98,8 +97,7 @@ class Partition(BaseModel, ABC):
     def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
         """What engines see of a chip whose first pixel lies at `row, col` of the raster; the
         outermost `reach` pixels are meaningless."""
-        values, valid = quantise(chip, self._fit.quanta), chip["valid"].values
-        return Surface(values, valid, gradient_heights(values, valid, self.rounds))
+        return Surface(quantise(chip, self._fit.quanta), chip["valid"].values)
 
     @abstractmethod
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
@@ -114,6 +112,31 @@ class Partition(BaseModel, ABC):
         named = [getattr(self, name) for name in ("markers", "seeds") if hasattr(self, name)]
         files = [identity(str(path)) for path in named if path]
         return {**self.model_dump(mode="json"), "revision": self.revision, "files": files}
+
+
+class GradientPartition(Partition):
+    """A partition that follows the gradient of the image."""
+
+    rounds: Rounds = 1
+
+    @property
+    def reach(self) -> int:
+        return self.rounds + 1
+
+    def fit(self, sample: xr.Dataset) -> Self:
+        return self.model_copy(update={"fitted": fit_sample(sample, self.rounds)})
+
+    def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
+        plain = super().surface(chip, row, col)
+        return plain._replace(heights=gradient_heights(plain.values, plain.valid, self.rounds))
+
+    def reliefs(self, sample: xr.Dataset) -> Iterator[tuple[Heights, Flags]]:
+        """What would be flooded of each block of a sample, `(y, x)` heights and where they are
+        valid, if nothing were around it."""
+        for block in blocks(sample):
+            surface = self.surface(block, 0, 0)
+            assert surface.heights is not None
+            yield surface.heights, surface.valid
 
 
 def settings(partition: type[Partition]) -> dict[str, FieldInfo]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,4 +27,49 @@ Rounds = Annotated[
         "taken; more suit noisy images.",
     ),
     Setting(REGIONS, metavar="N"),
+]
+
+Step = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=256,
+        title="Step",
+        description="Distance of superpixels from each other, and about their width.",
+        json_schema_extra={"unit": "px"},
+    ),
+    Setting(REGIONS, metavar="PX"),
+]
+
+Compactness = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1000,
+        title="Compactness",
+        description="How much superpixels keep to their cells rather than follow the image: how "
+        "steeply the ground rises between them, in usual gradients of the scene.",
+    ),
+    Setting(REGIONS, metavar="X"),
+]
+
+Tolerance = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        title="Tolerance",
+        description="By how much pixels of a region may differ in each band: reflectance from 0 to "
+        "1, or digital numbers.",
+    ),
+    Setting(REGIONS, metavar="V", unset="a tenth of each band's standard deviation"),
+]
+
+Connectivity = Annotated[
+    Literal[4, 8],
+    Field(
+        title="Connectivity",
+        description="Whether pixels hang together by their sides, or also by their corners.",
+    ),
+    Setting(REGIONS),
 ]

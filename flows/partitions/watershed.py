@@ -4,15 +4,16 @@ drown."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
 from flows.partitions.calibrate import choose_threshold
 from flows.partitions.fit import Fit
-from flows.partitions.partition import Level, Partition
-from flows.partitions.surfaces import Surfaces
+from flows.partitions.partition import GradientPartition, Level
+from flows.partitions.surfaces import Surface, Surfaces
 from flows.setting import REGIONS, Setting
+from segmentation.relief.plateaus import fineness, make_fall
 from tiling.io.spill import Map
 from tiling.regions.watershed.basins import Relief
 from tiling.regions.watershed.criteria import AreaBelow, Criterion, DynamicsBelow, VolumeBelow
@@ -30,7 +31,7 @@ class FloodFit(Fit):
     threshold: int
 
 
-class Watershed(Partition):
+class Watershed(GradientPartition):
     """Catchment basins of the image's gradient; basins that are too small by a measure drown in the
     neighbour behind their lowest pass.
 
@@ -70,30 +71,51 @@ class Watershed(Partition):
         ),
         Setting(REGIONS, metavar="N", unset="what makes regions of the size asked for"),
     ] = None
+    plateaus: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            title="Plateaus",
+            description="Up to how far from its lower rim level ground is made to fall; 0 lets it "
+            "drain to its upper left.",
+            json_schema_extra={"unit": "px"},
+        ),
+        Setting(REGIONS, metavar="PX"),
+    ] = 8
     fitted: FloodFit | None = None
 
-    _criteria: ClassVar[dict[Measure, type[AreaBelow | DynamicsBelow | VolumeBelow]]] = {
-        "area": AreaBelow,
-        "dynamics": DynamicsBelow,
-        "volume": VolumeBelow,
-    }
+    @property
+    def reach(self) -> int:
+        return super().reach + self.plateaus
 
     def fit(self, sample: xr.Dataset) -> Self:
-        facts = super().fit(sample)._fit
+        plain = super().fit(sample)
         threshold = self.threshold
         if threshold is None:
-            threshold = choose_threshold(
-                sample, facts, self.rounds, self.size, self._criteria[self.measure]
-            )
-        fitted = FloodFit(**facts.model_dump(), threshold=threshold)
+            threshold = choose_threshold(plain.reliefs(sample), self.size, plain.criterion_of)
+        fitted = FloodFit(**plain._fit.model_dump(), threshold=threshold)
         return self.model_copy(update={"fitted": fitted})
 
-    @property
-    def criterion(self) -> Criterion:
-        """What drowns."""
-        assert self.fitted is not None  # `surface` asked for the fit
-        return self._criteria[self.measure](self.fitted.threshold)
+    def criterion_of(self, threshold: int) -> Criterion:
+        """What drowns below a threshold in units of the gradient."""
+        finer = fineness(self.plateaus) if self.plateaus else 1
+        match self.measure:
+            case "area":
+                return AreaBelow(threshold)
+            case "dynamics":
+                return DynamicsBelow(threshold * finer)
+            case "volume":
+                return VolumeBelow(threshold * finer)
+
+    def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
+        plain = super().surface(chip, row, col)
+        if not self.plateaus or plain.heights is None:
+            return plain
+        return plain._replace(heights=make_fall(plain.heights, plain.valid, self.plateaus))
 
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
+        assert self.fitted is not None
         relief = Relief(source.heights, source.shape, source.subfolder("regions"))
-        yield Level(None, flood_relief(relief, self.criterion, tile=tile, map=map))
+        criterion = self.criterion_of(self.fitted.threshold)
+        yield Level(None, flood_relief(relief, criterion, tile=tile, map=map))

@@ -22,7 +22,7 @@ FRACTION = 16
 HIGHEST = 2**28 - 1
 """What engines on regions take; a height and a place have to fit into 64 bits."""
 
-_SOBEL = 8
+SOBEL = 8
 """Sobel's derivative of a ramp that rises by one with each pixel."""
 
 _WHOLE = 16
@@ -46,7 +46,7 @@ def gradient_heights(values: Values, valid: Flags, rounds: int = 1) -> Heights:
     on those at most `rounds + 1` away.
     """
     tensor = structure_tensor(smooth(values, valid, rounds), valid)
-    magnitude = np.sqrt((tensor.xx + tensor.yy).astype(np.float64)) / _SOBEL
+    magnitude = np.sqrt((tensor.xx + tensor.yy).astype(np.float64)) / SOBEL
     return np.where(valid, np.minimum(magnitude, HIGHEST), 0).astype(np.uint32)
 
 

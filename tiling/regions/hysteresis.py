@@ -9,7 +9,7 @@ away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from tiling.grid.window import Window
 from tiling.io.profiles import plain_profile
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
 from tiling.regions.components import OUTSIDE, Ids
+from tiling.regions.labelling import LabelFiles, TileLabels
 from tiling.regions.passes import Flags, Passes, Place, Read, Values
 from tiling.regions.seams import Seams
 from tiling.regions.zones import Connectivity, Survey, Zones, paint, unite_zones
@@ -85,6 +86,31 @@ def keep_marked(
     """Write, as uint8, 1 for the pixels of zones of which one pixel is a mark, that is valid in
     `marks`; 0 elsewhere."""
     passes = Passes.over(zones.shape, tile, map)
+    context = _unite_marked(zones, marks, passes)
+    profile = plain_profile(grid, "uint8")
+    passes.write_as(partial(paint_marked, zones), context, profile, target)
+    return target
+
+
+def find_marked(zones: Zones, marks: Read, *, tile: int = 1024, map: Map = map) -> LabelFiles:
+    """Leave the zone of every pixel in `zones.folder`, where one of its pixels is a mark, that is
+    valid in `marks`; other pixels have none. The same for every `tile`.
+
+    `map` may work elsewhere, as long as results come in order and the folder is there too.
+    """
+    passes = Passes.over(zones.shape, tile, map)
+    context = _unite_marked(zones, marks, passes)
+    labels = LabelFiles(zones.folder, zones.shape, tile)
+    for _ in passes.tell(partial(leave_marked, zones, labels), context):
+        pass
+    return labels
+
+
+def _unite_marked(
+    zones: Zones, marks: Read, passes: Passes
+) -> Callable[[Place], tuple[Window, Seams, Ids]]:
+    """What the last pass over a tile has to know: zones that seams cut, and which of them are
+    marked; what a tile knows of itself waits in its files then."""
     seams, own = unite_zones(zones, passes)
     passes.survey(partial(survey_marks, zones, marks))
     told = [
@@ -96,9 +122,7 @@ def keep_marked(
         concerned = seams.restrict_to(own[place])
         return passes.windows[place], concerned, np.intersect1d(kept, concerned.regions)
 
-    profile = plain_profile(grid, "uint8")
-    passes.write_as(partial(paint_marked, zones), context, profile, target)
-    return target
+    return context
 
 
 # --- the passes -----------------------------------------------------------------------------------
@@ -120,11 +144,24 @@ def survey_marks(zones: Zones, marks: Read, window: Window) -> None:
 
 def paint_marked(zones: Zones, tile: tuple[Window, Seams, Ids]) -> npt.NDArray[np.uint8]:
     """Last pass over a tile: `(y, x)` 1 for the pixels of zones that hold a mark anywhere."""
+    start, label, ids = _final_zones(zones, tile)
+    return paint(tile[0], start, (ids != OUTSIDE)[label]).astype(np.uint8)
+
+
+def leave_marked(zones: Zones, labels: LabelFiles, tile: tuple[Window, Seams, Ids]) -> None:
+    """Last pass over a tile: leaves the final zone of each pixel, if that holds a mark anywhere."""
+    start, label, ids = _final_zones(zones, tile)
+    labels.write(tile[0], TileLabels.of(ids, paint(tile[0], start, label)))
+
+
+def _final_zones(zones: Zones, tile: tuple[Window, Seams, Ids]) -> tuple[Ids, Ids, Ids]:
+    """The runs of a tile by their first pixel, the zone 0 … n - 1 of each, and the `(n,)` final ids
+    of zones, `OUTSIDE` for those without a mark."""
     window, seams, kept = tile
     start, label, ids = load_arrays(zones.file(window, ".zones.npy"), 3)
     (holds,) = load_arrays(zones.file(window, ".holds.npy"), 1)
-    chosen = holds | np.isin(seams.final_ids(ids), kept)
-    return paint(window, start, chosen[label]).astype(np.uint8)
+    final = seams.final_ids(ids)
+    return start, label, np.where(holds | np.isin(final, kept), final, OUTSIDE)
 
 
 # --- what is marked -------------------------------------------------------------------------------

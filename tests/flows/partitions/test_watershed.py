@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 from skimage.metrics import adapted_rand_error
 from skimage.morphology import h_minima
 from skimage.segmentation import watershed
 
 from flows.partitions.watershed import Watershed
-from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of, scenes
-from tests.tiling.regions.drawn import Drawn
+from segmentation.relief.plateaus import fineness
+from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of
 from tiling.grid.window import Window
 
 
@@ -24,24 +21,6 @@ def smooth_scene(side: int = 96, seed: int = 5) -> DrawnScene:
     random = np.random.default_rng(seed)
     pixels = gaussian_filter(random.random((2, side, side)), (0, 3, 3))
     return DrawnScene((pixels * 60000).astype(np.uint16), np.ones((side, side), bool))
-
-
-@settings(max_examples=8, deadline=None)
-@given(
-    case=scenes(),
-    measure=st.sampled_from(["volume", "dynamics", "area"]),
-    threshold=st.integers(0, 400),
-)
-def test_tiles_retries_and_order_do_not_show(
-    case: tuple[DrawnScene, Drawn], measure: str, threshold: int
-) -> None:
-    scene, drawn = case
-    partition = fit_to(Watershed(measure=measure, threshold=threshold), scene)
-    with TemporaryDirectory() as one, TemporaryDirectory() as other:
-        (whole,) = regions_of(partition, scene, Path(one), max(drawn.shape))
-        (tiled,) = regions_of(partition, scene, Path(other), drawn.tile, drawn.map)
-    np.testing.assert_array_equal(tiled, whole)
-    np.testing.assert_array_equal(whole >= 0, drawn.valid)
 
 
 @pytest.mark.parametrize("measure", ["volume", "dynamics", "area"])
@@ -66,7 +45,7 @@ def test_of_dynamics_it_is_the_watershed_of_scikit_image(tmp_path: Path) -> None
     chip = scene.read(Window.of_shape(96, 96), scene.band_names)
     surface = partition.surface(chip, 0, 0)
     heights = surface.heights.astype(np.int64)
-    minima = label(h_minima(heights, 400, generate_binary_structure(2, 1)))[0]
+    minima = label(h_minima(heights, 400 * fineness(8), generate_binary_structure(2, 1)))[0]
     assert abs(np.unique(regions).size - minima.max()) <= 0.02 * minima.max()
     expected = watershed(heights, minima, connectivity=1)
     # It breaks ties by age in its queue.

@@ -3,33 +3,13 @@ reach."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from scipy.ndimage import convolve, sobel
 
 from segmentation.relief.gradient import HIGHEST, gradient_heights
 from tests.chance import chances
-
-
-def measure_reach(
-    heights: Callable[[np.ndarray, np.ndarray], np.ndarray], side: int = 41, trials: int = 150
-) -> int:
-    """How far away from a pixel that changes anything else does."""
-    farthest, middle = 0, side // 2
-    for chance in chances(trials):
-        levels = int(chance.choice([3, 50, 60_000]))
-        values = chance.integers(0, levels, (2, side, side)).astype(np.int32)
-        valid = chance.random((side, side)) > chance.choice([0, 0.1, 0.9])
-        before = heights(values, valid)
-        if chance.random() < 0.5:
-            values[:, middle, middle] = chance.integers(0, 60_000, 2)
-        else:
-            valid[middle, middle] ^= True
-        changed = np.argwhere(before != heights(values, valid))
-        farthest = max(farthest, int(np.abs(changed - middle).max(initial=0)))
-    return farthest
+from tests.segmentation.relief.reach import measure_reach
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 2, 3])
