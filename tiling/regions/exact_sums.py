@@ -34,9 +34,7 @@ def sum_runs(start: npt.NDArray[np.intp], pixels: npt.NDArray[np.integer]) -> np
 
 
 def find_starts(rank: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
-    """Flat index of the first pixel of each run of one number in `(y, x)`; runs go on from row to
-    row."""
-    flat = rank.ravel()
-    begins = np.ones(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    """Flat index of the first pixel of each run of one number in the rows of `(y, x)`."""
+    begins = np.ones(rank.shape, bool)
+    np.not_equal(rank[:, 1:], rank[:, :-1], out=begins[:, 1:])
     return np.flatnonzero(begins)

@@ -1,0 +1,1 @@
+"""Facts of numbered regions: sizes, shapes, colours and textures, from whole numbers."""
