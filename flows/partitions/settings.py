@@ -73,3 +73,15 @@ Connectivity = Annotated[
     ),
     Setting(REGIONS),
 ]
+
+LeastArea = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        title="Smallest object",
+        description="A smaller one goes to the neighbour that is most like it.",
+        json_schema_extra={"unit": "m²"},
+    ),
+    Setting(REGIONS, metavar="M2", unset="none is too small"),
+]

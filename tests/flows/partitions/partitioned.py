@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from affine import Affine
 from hypothesis import strategies as st
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from flows.partitions.partition import Partition
@@ -43,6 +44,14 @@ class DrawnScene:
     @property
     def geobox(self) -> GeoBox:
         return GeoBox(self.valid.shape, Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+
+    @property
+    def crs(self) -> CRS:
+        return CRS("EPSG:32633")
+
+    @property
+    def gsd(self) -> float:
+        return 10.0
 
     @property
     def band_names(self) -> tuple[str, ...]:

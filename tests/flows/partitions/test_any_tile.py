@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.partitions.canny import Canny
+from flows.partitions.objects import Objects
 from flows.partitions.partition import Partition
 from flows.partitions.superpixels import Superpixels
 from flows.partitions.watershed import Watershed
@@ -19,6 +20,12 @@ from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of, s
 from tests.tiling.regions.drawn import Drawn
 
 CASES = {
+    "objects": st.builds(
+        Objects,
+        step=st.integers(2, 5),
+        levels=st.sampled_from([(), (0.5, 3), (1, 2.8, 20)]),
+        least_area=st.sampled_from([0, 700, 3000]),
+    ),
     "watershed": st.builds(
         Watershed,
         measure=st.sampled_from(["volume", "dynamics", "area"]),
