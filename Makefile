@@ -31,9 +31,9 @@ demo: install
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not browser and not qgis" --numprocesses auto --maxprocesses 4
 
-## all of them: also slow ones, QGIS and a browser
+## all of them: also slow ones, QGIS and a browser; two at once, for many start processes of their own
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -13,9 +13,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from flows.requests.request import Request
 from flows.requests.source import Source
@@ -25,13 +27,30 @@ from segmentation.inference.network import Network
 PICTURE = "](data:image/png;base64,"
 """How a picture begins on a page."""
 
+ON_SERVER = pytest.mark.xdist_group("server")
+"""Tests of the one server that `address` is: one run works at a time there, so one process runs
+them all."""
+
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Which of the processes that share a run of the tests this one is."""
+
+_ports = iter(range(20_000 + 1_000 * (WORKER % 10), 21_000 + 1_000 * (WORKER % 10)))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port at which nobody listens and that no other test is given.
+
+    Each process of a run has a thousand of its own, below those that the system hands out by
+    itself: a server that starts later finds its port still free.
+    """
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def call(address: str, path: str, body: Any = None, method: str | None = None) -> Any:

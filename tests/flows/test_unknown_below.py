@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from distributed import LocalCluster
 
 from flows.assessment.reclassify import rows_with_names
 from flows.change.detect import change
@@ -150,14 +149,11 @@ def triangle_in(scene: Path, path: Path, rng: np.random.Generator) -> str:
 
 
 @pytest.mark.slow
-def test_two_workers_make_the_same_bytes(scene: Path, tmp_path: Path) -> None:
-    here = run(scene, tmp_path / "here", min_area=None)
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        on = Cluster(kind=cluster.scheduler_address)
-        there = run(scene, tmp_path / "there", on=on, min_area=None, shard=64)
-    compared(here, there, "two workers")
+def test_two_workers_make_the_same_bytes(scene: Path, tmp_path: Path, two_workers: str) -> None:
+    alone = run(scene, tmp_path / "alone", min_area=None)
+    on = Cluster(kind=two_workers)
+    shared = run(scene, tmp_path / "shared", on=on, min_area=None, shard=64)
+    compared(alone, shared, "two workers")
 
 
 def test_another_percent_changes_no_part(scene: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tests.flows.training.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
 from tests.server import (
     ENDS,
+    ON_SERVER,
     PICTURE,
     assets,
     call,
@@ -46,7 +47,7 @@ from tests.server import (
 )
 from tests.stac import asset, catalogue, item
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580), ON_SERVER]
 
 STAGES = ("plan", "segment", "join", "vectorise", "publish")
 

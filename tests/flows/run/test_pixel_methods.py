@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from distributed import LocalCluster
 from rasterio.features import geometry_mask
 
 from flows.compute.cluster import Cluster
@@ -40,15 +38,6 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The address of a scheduler with two workers."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
-
-
 def ask(scene: Path, out: Path, method: tuple[str, dict[str, Any]], **options: Any) -> Request:
     source = Source(paths=(str(scene),))
     return Request(source=source, out=out, segmenter=segmenter_from(*method), **options)
@@ -70,13 +59,13 @@ def assert_same_products(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=name_of)
 def test_shards_and_workers_change_no_byte(
-    tmp_path: Path, method: tuple[str, dict[str, Any]], address: str
+    tmp_path: Path, method: tuple[str, dict[str, Any]], two_workers: str
 ) -> None:
     scene, rng = draw_scene(tmp_path / "scene.tif", 190, 130), np.random.default_rng(SEED)
     pipeline.run(ask(scene, tmp_path / "whole", method, shard=4096))
     for shard in (*map(int, rng.integers(7, 90, 2)), 64):
         out = tmp_path / str(shard)
-        workers = Cluster(kind=address) if shard == 64 else Cluster(workers=0)
+        workers = Cluster(kind=two_workers) if shard == 64 else Cluster(workers=0)
         pipeline.run(ask(scene, out, method, shard=shard), on=workers)
         assert_same_products(tmp_path / "whole", out)
 
