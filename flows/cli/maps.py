@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli import requests
-from flows.cli.options import Json, Out
+from flows.cli.options import Json
 from flows.cli.show import (
     print_json,
     progress_bar,
@@ -149,23 +148,12 @@ def monitor(request: requests.MonitorRequest, on: requests.Cluster, as_json: Jso
 
 
 def demo(
-    out: Out = Path("demo-run"),
-    size: Annotated[
-        int,
-        typer.Option(
-            "--size", metavar="PX", min=64, max=10**6, help="Width and height of the scene."
-        ),
-    ] = 4096,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which landscape.")] = 0,
-    *,
+    drawn: requests.DrawnScene,
     method: Annotated[
         requests.Method,
         requests.Part(only=("segmenter",), other={"segmenter": {"default": "demo"}}),
     ],
     on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Replace whatever run the folder holds.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a scene and its truth, segment it, and say how well that went.
@@ -185,11 +173,14 @@ def demo(
 
     segmenter = method.value()
     with progress_bar(quiet=as_json) as progress:
-        with cluster.start(on, Work((-(-size // BLOCK)) ** 2, 2**30)) as pool:
-            scene, truth = write_demo(out, size, seed, pool, progress)
-        source = Source(paths=(str(scene),))
+        with cluster.start(on, Work((-(-drawn.size // BLOCK)) ** 2, 2**30)) as pool:
+            scene, truth = write_demo(drawn.out, drawn.size, drawn.seed, pool, progress)
         request = Request(
-            source=source, out=out, segmenter=segmenter, reference=str(truth), fresh=fresh
+            source=Source(paths=(str(scene),)),
+            out=drawn.out,
+            segmenter=segmenter,
+            reference=str(truth),
+            fresh=drawn.fresh,
         )
         published = pipeline.run(request, on=on, progress=progress)
     show_run(published, as_json=as_json)

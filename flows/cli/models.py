@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -189,21 +188,7 @@ def convert(request: requests.Conversion, as_json: Json = False) -> None:
     show_model(bundle.card, bundle_details(bundle))
 
 
-def export(
-    bundle: Annotated[str, typer.Argument(metavar="MODEL", help="A bundle's name, folder or id.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="What to write.")],
-    as_json: Json = False,
-    scale: Annotated[
-        float | None,
-        typer.Option("--scale", metavar="S", help="Reflectance = pixel × scale + offset."),
-    ] = None,
-    offset: Annotated[
-        float, typer.Option("--offset", metavar="O", help="Reflectance = pixel × scale + offset.")
-    ] = 0.0,
-    tile: Annotated[
-        int | None, typer.Option("--tile", metavar="PX", min=1, help="Size of a tile.")
-    ] = None,
-) -> None:
+def export(request: requests.Export, as_json: Json = False) -> None:
     """Write a network as ONNX, ready for the QGIS plug-in Deepness.
 
     Examples:
@@ -212,8 +197,10 @@ def export(
     from flows.training.bundles import open_bundle
     from segmentation.interchange.export_onnx import export as write
 
-    chosen = open_bundle(bundle)
-    written = write(chosen, out, scale=scale, offset=offset, tile=tile)
+    chosen = open_bundle(request.bundle)
+    written = write(
+        chosen, request.out, scale=request.scale, offset=request.offset, tile=request.tile
+    )
     bands = list(zip(chosen.card.band_names, written.scale, written.offset, strict=True))
     if as_json:
         print_json(

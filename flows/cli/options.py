@@ -27,22 +27,6 @@ def on_disk(path: Path) -> Path:
     return path
 
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="DIR",
-        help="Folder of the products; made if need be.",
-        callback=on_disk,
-    ),
-]
-VectorOut = Annotated[
-    Path,
-    typer.Option(
-        "--out", "-o", metavar="FILE", help="A .gpkg, .parquet, .fgb, .shp or .geojson file."
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")]
 
 

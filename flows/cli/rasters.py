@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import requests
-from flows.cli.options import Json, Out, VectorOut
+from flows.cli.options import Json
 from flows.cli.show import (
     print_json,
     progress_bar,
@@ -20,30 +20,17 @@ from flows.cli.show import (
 )
 
 
-def index(
-    scene: Annotated[str, typer.Argument(metavar="SCENE", help="A raster.")],
-    names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME…", help="Indices, such as NDVI; see `landweave indices`."),
-    ],
-    out: Out,
-    source: Annotated[
-        requests.Source, requests.Part(without=("paths", "search", "bbox", "assets", "date"))
-    ],
-    as_json: Json = False,
-) -> None:
+def index(request: requests.IndexRequest, as_json: Json = False) -> None:
     """Compute spectral indices, each a float32 COG with NaN as no data.
 
     Examples:
     landweave index scene.tif NDVI MNDWI --out indices
     landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
     """
-    from flows.parsing import words
     from flows.products.index_rasters import write_indices
 
-    source = source.model_copy(update={"paths": (scene,)})
     with progress_bar(quiet=as_json) as progress:
-        written = write_indices(source, words(names), out, progress)
+        written = write_indices(request.whole_source, request.names, request.out, progress)
     if as_json:
         print_json({"files": {path.stem: path for path in written}})
         return
@@ -152,18 +139,7 @@ def vectorise(
         )
 
 
-def zones(
-    map_path: Annotated[
-        Path, typer.Argument(metavar="MAP", help="Class raster: one band of integers.")
-    ],
-    zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygon layer in any CRS.")],
-    out: VectorOut,
-    as_json: Json = False,
-    nodata: Annotated[
-        int | None,
-        typer.Option("--nodata", metavar="V", help="Value to leave out; else what the file says."),
-    ] = None,
-) -> None:
+def zones(request: requests.ZonesRequest, as_json: Json = False) -> None:
     """Measure the area of each class in each zone; pixels on an outline count by their covered
     part.
 
@@ -175,7 +151,9 @@ def zones(
     from flows.products.zones import zones as write
 
     with progress_bar(quiet=as_json) as progress:
-        written = write(map_path, zones_path, out, progress, nodata=nodata)
+        written = write(
+            Path(request.map), Path(request.zones), request.out, progress, nodata=request.nodata
+        )
     if as_json:
         print_json({"files": [written.layer, written.table], "zones": written.rows})
         return

@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from flows.compute.cluster import Cluster as Cluster
     from flows.requests.change import ChangeRequest as ChangeRequest
     from flows.requests.conversion import Conversion as Conversion
+    from flows.requests.conversion import Export as Export
     from flows.requests.maps import Evaluation as Evaluation
+    from flows.requests.maps import IndexRequest as IndexRequest
     from flows.requests.maps import Vectorising as Vectorising
+    from flows.requests.maps import ZonesRequest as ZonesRequest
     from flows.requests.method import Method as Method
     from flows.requests.request import Request as Request
     from flows.requests.series import CollectionRequest as CollectionRequest
     from flows.requests.series import MonitorRequest as MonitorRequest
+    from flows.requests.source import DrawnScene as DrawnScene
     from flows.requests.source import Source as Source
     from flows.requests.training import Training as Training
     from flows.setting import Part as Part
@@ -24,7 +28,10 @@ MODULES = {
     "Cluster": "flows.compute.cluster",
     "ChangeRequest": "flows.requests.change",
     "Conversion": "flows.requests.conversion",
+    "DrawnScene": "flows.requests.source",
     "Evaluation": "flows.requests.maps",
+    "Export": "flows.requests.conversion",
+    "IndexRequest": "flows.requests.maps",
     "Part": "flows.setting",
     "Method": "flows.requests.method",
     "Request": "flows.requests.request",
@@ -33,6 +40,7 @@ MODULES = {
     "Source": "flows.requests.source",
     "Training": "flows.requests.training",
     "Vectorising": "flows.requests.maps",
+    "ZonesRequest": "flows.requests.maps",
 }
 
 

@@ -28,6 +28,7 @@ from flows.pages.results import change_page, files_page
 from flows.products.zones import zones as measure
 from flows.requests.change import ChangeRequest
 from flows.requests.commandline import change_line, zones_line
+from flows.requests.maps import ZonesRequest
 
 BLOCK_BYTES = 2**30
 """What a worker takes to compare a block of two maps."""
@@ -96,6 +97,7 @@ def publish_change(result: Change, request: ChangeRequest) -> None:
     "zonal-areas",
     "Measure the classes of a map in zones, such as parcels or districts: a layer and a table of "
     "areas and shares.",
+    ZonesRequest,
 )
 def zonal_areas(
     bar: Bar,
@@ -106,8 +108,6 @@ def zonal_areas(
     """Measure the classes of a map in each of many zones.
 
     Args:
-        map: Path of a class raster, such as classes.tif of a run.
-        zones: Path of a polygon layer; its columns are kept.
         output_folder: Folder for zones.gpkg and zones.csv; made if need be.
     """
     map, zones, out = path_of(map), path_of(zones), Path(path_of(output_folder))

@@ -45,7 +45,7 @@ from flows.pages.sentences import count_scenes, news
 from flows.products.index_rasters import draw_index, write_indices
 from flows.reports.catalogue import Catalogue
 from flows.requests.commandline import collection_line, evaluate_line, index_line
-from flows.requests.maps import Evaluation
+from flows.requests.maps import Evaluation, IndexRequest
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.training import Training
@@ -298,6 +298,7 @@ def evaluate_map(
 @as_flow(
     "compute-indices",
     "Compute spectral indices of a scene, such as NDVI, each as a cloud-optimised GeoTIFF.",
+    IndexRequest,
 )
 def compute_indices(
     bar: Bar,
@@ -310,9 +311,6 @@ def compute_indices(
 
     Args:
         scene: Path of a raster, or of each of its single-band files.
-        indices: Which indices. NDVI tells green plants, NDWI open water, NBR burnt land, NDBI
-            built-up land.
-        output_folder: Folder for the rasters; made if need be.
         bands: What the bands are, where the files do not say it.
     """
 

@@ -35,7 +35,7 @@ from flows.pages.results import inspection_page
 from flows.requests.access import reach_of_forms
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
-from flows.requests.source import Source
+from flows.requests.source import DrawnScene, Source
 
 SIZE = 1024
 """Width and height of the demo's scene in pixels: a map in less than a minute."""
@@ -117,6 +117,7 @@ def form_url(flow: str, parameters: Mapping[str, Any]) -> str:
     "demo",
     "Draw a scene with its truth, map it, and compare: everything there is to see, from nothing. "
     "Quick run it.",
+    DrawnScene,
 )
 def demo(
     bar: Bar,
@@ -129,8 +130,6 @@ def demo(
     Args:
         output_folder: Folder for the scene and its map; made if need be. Empty: demo/ in the data
             folder.
-        size: Width and height of the scene in pixels of 10 m.
-        seed: Which landscape.
     """
     folder = Path(path_of(output_folder) or data_folder() / "demo")
     within_reach(folder)

@@ -19,12 +19,12 @@ from pydantic import BaseModel
 
 from flows.parsing import value_of
 from flows.requests.change import ChangeRequest
-from flows.requests.maps import Evaluation
+from flows.requests.maps import Evaluation, IndexRequest, ZonesRequest
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
 from flows.requests.training import Training
-from flows.setting import Part, Question, answers, is_lines
+from flows.setting import Question, answers, is_lines
 from tiling.errors import InputError, redact
 
 _LONG = 80
@@ -71,7 +71,15 @@ def evaluate_line(request: Evaluation) -> str:
 
 def index_line(source: Source, names: Sequence[str], out: str) -> str:
     """The line that computes indices of a scene; "" where the scene is several files."""
-    return _line("index", _index_words(source, names, out))
+    if len(source.paths) != 1:
+        return ""
+    request = IndexRequest(
+        scene=source.paths[0],
+        names=tuple(names),
+        out=Path(out),
+        source=source.model_copy(update={"paths": ()}),
+    )
+    return _line("index", _words(request))
 
 
 def change_line(request: ChangeRequest) -> str:
@@ -81,7 +89,7 @@ def change_line(request: ChangeRequest) -> str:
 
 def zones_line(map: str, zones: str, out: str) -> str:
     """The line that measures the classes of a map in zones, `out` the layer that is written."""
-    return _line("zones", [*_places([map, zones]), "--out", out])
+    return _line("zones", _words(ZonesRequest(map=map, zones=zones, out=Path(out))))
 
 
 def use_line(bundle: Path) -> str:
@@ -104,15 +112,6 @@ def _line(command: str, words: Iterable[str]) -> str:
         return shlex.join(["landweave", command, *(redact(word) for word in words)])
     except _UnsayableError:
         return ""
-
-
-def _index_words(source: Source, names: Sequence[str], out: str) -> Iterator[str]:
-    if len(source.paths) != 1:
-        raise _UnsayableError
-    yield from _places([*source.paths, *names])
-    part = Part(without=("search", "bbox", "assets", "date"))
-    yield from _options(answers(source.model_copy(update={"paths": ()}), part))
-    yield from ("--out", out)
 
 
 def _words(request: BaseModel) -> Iterator[str]:

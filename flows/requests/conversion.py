@@ -1,4 +1,4 @@
-"""What is asked of weights that another program trained."""
+"""What is asked of weights that another program trained, and of those that one is to read."""
 
 from __future__ import annotations
 
@@ -96,3 +96,35 @@ class Conversion(BaseModel):
         Field(title="Licence", description="Under which others may use it."),
         Setting(metavar="TEXT", form=None),
     ] = ""
+
+
+class Export(BaseModel):
+    """A network, the ONNX file that it becomes, and the pixels that file will meet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Annotated[
+        str,
+        Field(title="Model", description="A bundle's name, folder or id."),
+        Setting(argument=True, metavar="MODEL", form=None),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output file", description="What to write."),
+        Setting(option="--out -o", metavar="FILE.onnx", form=None),
+    ]
+    scale: Annotated[
+        float | None,
+        Field(title="Scale", description="Reflectance = pixel × scale + offset."),
+        Setting(metavar="S", form=None, unset="the model's own"),
+    ] = None
+    offset: Annotated[
+        float,
+        Field(title="Offset", description="Reflectance = pixel × scale + offset."),
+        Setting(metavar="O", form=None),
+    ] = 0.0
+    tile: Annotated[
+        int | None,
+        Field(ge=1, title="Tile", description="Size of a tile."),
+        Setting(metavar="PX", form=None, unset="the model's own"),
+    ] = None

@@ -1,4 +1,5 @@
-"""What is asked of a map that is there: to be judged by what is right, or to become polygons."""
+"""What is asked of a raster that is there: indices of a scene; of a map to be judged by what is
+right, to be measured in zones, or to become polygons."""
 
 from __future__ import annotations
 
@@ -8,10 +9,85 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.request import Neighbour, Simplify, Smooth
-from flows.setting import COMPARED, PRODUCTS, Setting
+from flows.requests.source import Source
+from flows.setting import COMPARED, PRODUCTS, Part, Setting
 
 On = Literal["auto", "map", "reference"]
 """Whose pixels are compared."""
+
+
+class IndexRequest(BaseModel):
+    """A scene, the spectral indices to compute of it, and the folder of their rasters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scene: Annotated[
+        str,
+        Field(title="Scene", description="A raster."),
+        Setting(argument=True, metavar="SCENE", form=None),
+    ]
+    names: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Indices",
+            description="Which indices: NDVI tells green plants, NDWI open water, NBR burnt land, "
+            "NDBI built-up land.",
+        ),
+        Setting(
+            argument=True,
+            metavar="NAME…",
+            form="indices",
+            typed="`landweave indices` lists them all.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output folder", description="Folder for the rasters; made if need be."),
+        Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
+    ]
+    source: Annotated[Source, Part(without=("paths", "search", "bbox", "assets", "date"))] = (
+        Source()
+    )
+
+    @property
+    def whole_source(self) -> Source:
+        """The scene with what its file does not say."""
+        return self.source.model_copy(update={"paths": (self.scene,)})
+
+
+class ZonesRequest(BaseModel):
+    """A class raster, the zones in which its classes are measured, and the layer of the result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Map",
+            description="Path of a class raster, such as classes.tif of a run.",
+        ),
+        Setting(argument=True, metavar="MAP", path=True),
+    ]
+    zones: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Zones",
+            description="Path of a polygon layer in any CRS; its columns are kept.",
+        ),
+        Setting(argument=True, metavar="ZONES", path=True),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output file", description="A .gpkg, .parquet, .fgb, .shp or .geojson file."),
+        Setting(option="--out -o", metavar="FILE", form=None),
+    ]
+    nodata: Annotated[
+        int | None,
+        Field(title="No data", description="Value to leave out."),
+        Setting(metavar="V", form=None, unset="what the file says"),
+    ] = None
 
 
 class Evaluation(BaseModel):

@@ -1,8 +1,10 @@
-"""Where a scene comes from: files, items, or a search, and what they do not say themselves."""
+"""Where a scene comes from: files, items, or a search, and what they do not say themselves; or a
+drawing."""
 
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -181,3 +183,33 @@ class Source(BaseModel):
             bbox=self.bbox,
             assets=self.assets,
         )
+
+
+class DrawnScene(BaseModel):
+    """A landscape that is made up, and the folder for its scene, its truth and its map."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Annotated[
+        Path,
+        Field(title="Output folder", description="Folder of the products; made if need be."),
+        Setting(option="--out -o", metavar="DIR", form=None, disk=True),
+    ] = Path("demo-run")
+    size: Annotated[
+        int,
+        Field(
+            ge=64,
+            le=10**6,
+            title="Size",
+            description="Width and height of the scene in pixels of 10 m.",
+        ),
+        Setting(metavar="PX"),
+    ] = 4096
+    seed: Annotated[
+        int, Field(ge=0, title="Seed", description="Which landscape."), Setting(metavar="N")
+    ] = 0
+    fresh: Annotated[
+        bool,
+        Field(title="Start afresh", description="Replace whatever run the folder holds."),
+        Setting(form=None),
+    ] = False
