@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
@@ -26,10 +24,6 @@ from segmentation.inference.network import Network
 
 PICTURE = "](data:image/png;base64,"
 """How a picture begins on a page."""
-
-ON_SERVER = pytest.mark.xdist_group("server")
-"""Tests of the one server that `address` is: one run works at a time there, so one process runs
-them all."""
 
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

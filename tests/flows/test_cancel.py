@@ -19,11 +19,11 @@ from flows.requests.source import Source
 from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
-from tests.server import ON_SERVER, at_home, call, completed, over, started, tasks_of, wait_until
+from tests.server import at_home, call, completed, over, started, tasks_of, wait_until
 from tests.web import serving_in_part
 from tiling.io.remote_cache import SMALL
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580), ON_SERVER]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 
 SIZE, SHARD = 1024, 128
 SHARDS = (SIZE // SHARD) ** 2

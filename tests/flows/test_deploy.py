@@ -42,9 +42,6 @@ from tests.server import (
     wait_until,
 )
 
-ON_FLEET = pytest.mark.xdist_group("fleet")
-"""Tests of the processes that compose starts, which run once."""
-
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 BIN = Path(sys.executable).parent
@@ -530,7 +527,6 @@ def parts(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "parts").glob("r*.tif")}
 
 
-@ON_FLEET
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_the_processes_that_compose_starts_make_a_map_together(fleet: Fleet) -> None:
@@ -551,7 +547,6 @@ def test_the_processes_that_compose_starts_make_a_map_together(fleet: Fleet) -> 
     assert "/etc/hostname" in run["state"]["message"]
 
 
-@ON_FLEET
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_a_run_survives_a_restart_of_the_server(
@@ -566,7 +561,6 @@ def test_a_run_survives_a_restart_of_the_server(
     settles(lambda: set(task_runs(fleet.address, run).values()), {"COMPLETED"})
 
 
-@ON_FLEET
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_a_run_whose_machine_died_goes_on_in_a_new_one(
@@ -587,7 +581,6 @@ def test_a_run_whose_machine_died_goes_on_in_a_new_one(
     assert over(fleet.address, run)["state_type"] == "CRASHED"
 
 
-@ON_FLEET
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_people_are_told_of_a_map_that_is_ready_and_of_a_run_that_failed(fleet: Fleet) -> None:
@@ -654,7 +647,6 @@ def webhook(address: str, url: str) -> str:
 MANY = 15
 
 
-@ON_FLEET
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_many_scenes_are_a_few_task_runs_each_and_the_server_stays_well(fleet: Fleet) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenes import draw_scene
-from tests.server import ON_SERVER, call, over, started, tasks_of, wait_until
+from tests.server import call, over, started, tasks_of, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580), ON_SERVER]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 
 SUBMITS = 60
 

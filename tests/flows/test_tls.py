@@ -28,7 +28,7 @@ from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 from tiling.errors import InputError
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("network")]
+pytestmark = pytest.mark.slow
 
 BRIDGE, NET = f"lw{os.getpid() % 10_000}", "10.213.77"
 

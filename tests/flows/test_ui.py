@@ -21,9 +21,9 @@ from playwright.sync_api import Browser, Page, Request, WebSocket, expect, sync_
 
 from flows.deployments.definitions import FLOWS
 from tests.flows.deployments.test_segment_scene import draw_scene
-from tests.server import ON_SERVER, call, left_by, over, run_and_wait, started, wait_until
+from tests.server import call, left_by, over, run_and_wait, started, wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(580), ON_SERVER]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(580)]
 
 PATIENCE = 120_000
 """Milliseconds a page may take to show something: servers are slow while a run takes all cores."""

@@ -10,7 +10,7 @@ import pytest
 
 from flows.compute.waiting import workers_watched
 from tests.scenes import draw_scene
-from tests.server import ON_SERVER, call, over, started, wait_until
+from tests.server import call, over, started, wait_until
 
 
 def test_a_cluster_that_loses_its_workers_is_told_of_and_so_is_their_return() -> None:
@@ -46,7 +46,6 @@ def lines(address: str, run: dict[str, Any]) -> list[str]:
     return [line["message"] for line in call(address, "logs/filter", wanted)]
 
 
-@ON_SERVER
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_a_run_that_waits_for_another_says_for_which_and_then_goes_on(

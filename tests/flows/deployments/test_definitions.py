@@ -31,7 +31,6 @@ from tests.flows.training.test_train import truth_of, write_labels
 from tests.scenes import BANDS, draw_pixels, draw_scene, write_scene
 from tests.server import (
     ENDS,
-    ON_SERVER,
     PICTURE,
     assets,
     call,
@@ -47,7 +46,7 @@ from tests.server import (
 )
 from tests.stac import asset, catalogue, item
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580), ON_SERVER]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 
 STAGES = ("plan", "segment", "join", "vectorise", "publish")
 

@@ -13,7 +13,7 @@ from flows.deployments.definitions import FLOWS
 from flows.deployments.deploy import renew_lists, start_page
 from flows.deployments.segment_scene import map_scene, segment_scene
 from tests.scenes import draw_scene
-from tests.server import ON_SERVER, call
+from tests.server import call
 
 
 def test_the_page_to_start_from_names_every_flow_and_where_data_goes(
@@ -52,7 +52,6 @@ def test_a_scene_that_arrives_is_listed_and_forms_without_news_are_left_alone(
     ]
 
 
-@ON_SERVER
 @pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_the_demo_is_deployed_with_that_page_and_needs_no_parameter(address: str) -> None:

@@ -258,7 +258,6 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("harness")
 @pytest.mark.usefixtures("prefect")
 def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -300,7 +299,6 @@ def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("harness")
 @pytest.mark.usefixtures("prefect")
 def test_a_wrong_path_fails_the_run_with_the_mend_as_its_message(tmp_path: Path) -> None:
     state: Any = segment_scene(

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.scenes import BANDS, draw_pixels, write_scene
-from tests.server import ON_SERVER, PICTURE, assets, call, completed, is_done, left_by
+from tests.server import PICTURE, assets, call, completed, is_done, left_by
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580), ON_SERVER]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 
 
 def test_inspect_scene_tells_what_is_found_what_looks_wrong_and_links_to_the_filled_form(

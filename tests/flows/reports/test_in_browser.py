@@ -14,7 +14,7 @@ from flows.reports.blocks import Column, Picture, Table
 from flows.reports.html import render_html
 from tests.pages import HOSTILE, PLACES, specimen
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("report")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ from tiling.polygons.polygonise import polygonise
 
 pytestmark = [
     pytest.mark.qgis,
-    pytest.mark.xdist_group("qgis"),
     pytest.mark.filterwarnings(
         "ignore::rasterio.errors.NotGeoreferencedWarning"
     ),  # pictures have no place
