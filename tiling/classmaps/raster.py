@@ -53,7 +53,8 @@ def open_regions(path: str | Path) -> Any:
     """A class raster that regions can be made of: one band of integers of at most 32 bits; else
     `InputError`."""
     source = open_dataset(str(path))
-    if source.count == 1 and np.can_cast(source.dtypes[0], np.int32):
+    fits = np.can_cast(source.dtypes[0], np.int32) or source.dtypes[0] == "uint32"
+    if source.count == 1 and fits:
         return source
     with source:
         raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.formats.layer import Layer, Stream
-from tiling.formats.qml import vector_qml
+from tiling.formats.qml import outline_qml, vector_qml
 
 GEOMETRY = "geom"
 
@@ -77,10 +77,13 @@ asks how much memory happens to be free."""
 
 
 def write_geopackage(path: Path, stream: Stream) -> None:
-    """Write a GeoPackage with one layer, its R-tree and, where features have a class, its style."""
+    """Write a GeoPackage with one layer, its R-tree and, where it has one, its style.
+
+    Into a file that is there the layer goes beside the others.
+    """
     import pyogrio  # loads pandas
 
-    layer = stream.layer
+    layer, first = stream.layer, not path.exists()
     texts = {"IDENTIFIER": layer.about.title, "DESCRIPTION": layer.about.abstract}
     with _configure_gdal(UNGUARDED):
         pyogrio.write_arrow(
@@ -91,7 +94,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
             geometry_name="geometry",
             geometry_type=layer.geometry_type,
             crs=layer.wkt,
-            dataset_options={"VERSION": layer.geopackage},
+            dataset_options={"VERSION": layer.geopackage} if first else {},
             layer_options={
                 "GEOMETRY_NAME": _free(GEOMETRY, stream.columns.names),
                 "FID": _free("fid", stream.columns.names),
@@ -99,12 +102,13 @@ def write_geopackage(path: Path, stream: Stream) -> None:
             | {name: text for name, text in texts.items() if text},
         )
     with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(TABLES)
-        if layer.classified:
+        if first:
+            database.executescript(TABLES)
+        if layer.classified or layer.outline:
             _write_style(database, stream)
         _write_names(database, layer)
         if layer.about.title:
-            _write_metadata(database, layer)
+            _write_metadata(database, layer, first)
 
 
 @contextmanager
@@ -135,16 +139,31 @@ def _free(name: str, taken: Iterable[str]) -> str:
     return name
 
 
+def outline_speech(layer: Layer) -> Any:
+    """How a layer of outlines speaks to people in QGIS: the words that `tiling.formats.qml` asks
+    for."""
+    aliases = {name: alias for name, (alias, _) in layer.described.items()}
+    return {"aliases": aliases, "label": f'"{layer.label}"' if layer.label else ""}
+
+
 def _write_style(database: sqlite3.Connection, stream: Stream) -> None:
-    """The style QGIS takes by default, and the class names as the list of values that `class_id`
-    may have."""
+    """The style QGIS takes by default, and the class names, where there are classes, as the list of
+    values that `class_id` may have."""
+    layer = stream.layer
+    style = (
+        vector_qml(stream.legend, **speech(layer))
+        if layer.classified
+        else outline_qml(layer.outline, layer.geometry_type, **outline_speech(layer))
+    )
     database.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
         "f_geometry_column, styleName, "
-        "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, 'classes', "
+        "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, ?, "
         "?, '', 1, '', '')",
-        (stream.layer.name, GEOMETRY, vector_qml(stream.legend, **speech(stream.layer))),
+        (layer.name, GEOMETRY, "classes" if layer.classified else "outlines", style),
     )
+    if not layer.classified:
+        return
     database.executemany(
         "INSERT INTO gpkg_data_column_constraints (constraint_name, constraint_type, value, "
         "description) "
@@ -153,18 +172,19 @@ def _write_style(database: sqlite3.Connection, stream: Stream) -> None:
     )
 
 
-def _write_metadata(database: sqlite3.Connection, layer: Layer) -> None:
+def _write_metadata(database: sqlite3.Connection, layer: Layer, first: bool) -> None:
     """What the layer says of itself, in the form that QGIS shows under its properties."""
-    database.executescript(METADATA)
-    database.execute(
-        "INSERT INTO gpkg_metadata (id, md_scope, md_standard_uri, mime_type, metadata) "
-        "VALUES (1, 'dataset', 'http://mrcc.com/qgis.dtd', 'text/xml', ?)",
+    if first:
+        database.executescript(METADATA)
+    written = database.execute(
+        "INSERT INTO gpkg_metadata (md_scope, md_standard_uri, mime_type, metadata) "
+        "VALUES ('dataset', 'http://mrcc.com/qgis.dtd', 'text/xml', ?)",
         (layer.about.qmd,),
     )
     database.execute(
         "INSERT INTO gpkg_metadata_reference (reference_scope, table_name, md_file_id) VALUES "
-        "('table', ?, 1)",
-        (layer.name,),
+        "('table', ?, ?)",
+        (layer.name, written.lastrowid),
     )
 
 

@@ -55,6 +55,11 @@ class Layer:
     """Alias and meaning of columns that only this layer has."""
     geopackage: GeoPackageVersion = "1.2"
     """Version of the standard, if it becomes a GeoPackage; QGIS 3.22 warns of newer ones."""
+    outline: str = ""
+    """Colour of the lines by which features without a class are drawn, "#rrggbb"; empty leaves that
+    to whoever opens the file."""
+    label: str = ""
+    """Column that names a feature without a class."""
 
     @property
     def wkt(self) -> str:
@@ -67,14 +72,14 @@ class Layer:
 
     @property
     def columns(self) -> pa.Schema:
-        """Columns of the file: those of `FIELDS` first, the class named, the geometry last."""
+        """Columns of the file: with classes those of `FIELDS` first, the class named; the geometry
+        last."""
         given = {name: self.schema.field(name) for name in self.schema.names}
         if self.classified:
             given["class_name"] = pa.field("class_name", pa.string(), nullable=False)
         geometry = given.pop("geometry")
-        return pa.schema(
-            [given.pop(name) for name in FIELDS if name in given] + [*given.values(), geometry]
-        )
+        first = [given.pop(name) for name in FIELDS if self.classified and name in given]
+        return pa.schema([*first, *given.values(), geometry])
 
     @property
     def described(self) -> dict[str, tuple[str, str]]:

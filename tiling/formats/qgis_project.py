@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -16,13 +17,14 @@ from rasterio.errors import NodataShadowWarning
 
 from tiling.classmaps.legend import LegendRow
 from tiling.formats.about import About
-from tiling.formats.geopackage import speech
+from tiling.formats.geopackage import outline_speech, speech
 from tiling.formats.layer import Layer
 from tiling.formats.print_layout import add_layout
 from tiling.formats.qml import (
     QGIS,
     SURE,
     add_natural_style,
+    add_outline_style,
     add_ramp_style,
     add_raster_style,
     add_vector_style,
@@ -78,41 +80,140 @@ def project(
     be moved. The map opens on the raster's extent, which is also a bookmark, and the layout "Map"
     is a sheet to print. With polygons the raster is there, unchecked.
     """
-    with open_dataset(str(raster)) as source:
-        crs, sides = CRS.from_wkt(source.crs.to_wkt()), north_up_bounds(source)
-    title = about.title
-    root = ET.Element("qgis", projectname=title, version=QGIS)
-    ET.SubElement(root, "title").text = title
-    _with_licence(about).add_to(ET.SubElement(root, "projectMetadata"))
-    _add_crs(ET.SubElement(root, "projectCrs"), crs)
-    group = ET.SubElement(ET.SubElement(root, "layer-tree-group"), "layer-tree-group", name=title)
-    group.attrib |= {"checked": "Qt::Checked", "expanded": "1"}
-    _add_canvas(ET.SubElement(root, "mapcanvas", name="theMapCanvas"), sides, crs)
-    layers = ET.SubElement(root, "projectlayers")
+    sheet = Sheet.begin(about, raster)
     if vector is not None:
-        _add_polygons(layers, group, *vector, legend, crs)
-    name, shown = f"./{raster.name}", vector is None
-    drawn = _add_layer(layers, group, "raster", RASTER, "Raster", name, "gdal", crs, shown=shown)
+        _add_polygons(sheet, *vector, legend)
+    drawn = sheet.add_product(raster, about, shown=vector is None)
     add_raster_style(drawn, legend)
-    about.add_to(ET.SubElement(drawn, "resourceMetadata"))
+    for number, other in enumerate(beside):
+        sheet.add_beside(f"{RASTER}_beside_{number}", other, raster)
+    for number, below in enumerate(backdrops):
+        key = f"{RASTER}_below_{number}"
+        drawn = sheet.add_raster(key, below.name, below.path, raster)
+        add_raster_style(drawn, below.legend)
+    return sheet.end(about, [(POLYGONS, "Polygons") if vector is not None else (RASTER, "Raster")])
+
+
+def outline_project(
+    about: About,
+    raster: Path,
+    vectors: tuple[Path, Sequence[Layer]],
+    *,
+    beside: Sequence[Beside] = (),
+) -> str:
+    """Text of a `.qgs` that shows the outlines of layers of a file, the first of them checked, over
+    an image, and unchecked a raster of numbers they were made from. Else as `project`."""
+    sheet = Sheet.begin(about, raster)
+    path, layers = vectors
+    top = []
+    for number, layer in enumerate(layers):
+        key = f"{POLYGONS}_{number}"
+        source = f"./{path.name}|layername={layer.name}"
+        name = layer.name.capitalize()
+        drawn = sheet.add_layer("vector", key, name, source, "ogr", shown=number == 0)
+        drawn.set("geometry", "Line" if "Line" in layer.geometry_type else "Polygon")
+        add_outline_style(drawn, layer.outline, layer.geometry_type, **outline_speech(layer))
+        layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
+        top.append((key, name))
     for number, other in enumerate(beside):
         key = f"{RASTER}_beside_{number}"
-        drawn = _add_raster(layers, group, key, other.name, other.path, raster)
+        sheet.add_beside(key, other, raster, shown=bool(other.bands))
+    sheet.add_product(raster, about, shown=False)
+    return sheet.end(about, top[:1])
+
+
+class Sheet(NamedTuple):
+    """A project in the making."""
+
+    root: ET.Element
+    group: ET.Element
+    """The tree of layers."""
+    layers: ET.Element
+    crs: CRS
+    sides: tuple[float, float, float, float]
+    """West, south, east and north of what it opens on."""
+
+    @classmethod
+    def begin(cls, about: About, raster: Path) -> Sheet:
+        """A project that opens on the extent of a raster, still without layers."""
+        with open_dataset(str(raster)) as source:
+            crs, sides = CRS.from_wkt(source.crs.to_wkt()), north_up_bounds(source)
+        title = about.title
+        root = ET.Element("qgis", projectname=title, version=QGIS)
+        ET.SubElement(root, "title").text = title
+        _with_licence(about).add_to(ET.SubElement(root, "projectMetadata"))
+        _add_crs(ET.SubElement(root, "projectCrs"), crs)
+        tree = ET.SubElement(root, "layer-tree-group")
+        group = ET.SubElement(tree, "layer-tree-group", name=title)
+        group.attrib |= {"checked": "Qt::Checked", "expanded": "1"}
+        _add_canvas(ET.SubElement(root, "mapcanvas", name="theMapCanvas"), sides, crs)
+        return cls(root, group, ET.SubElement(root, "projectlayers"), crs, sides)
+
+    def end(self, about: About, legend: Sequence[tuple[str, str]]) -> str:
+        """The text of the project, with a bookmark and a sheet to print whose legend shows these
+        layers, by id and name."""
+        _add_properties(ET.SubElement(self.root, "properties"), self.crs)
+        marks = ET.SubElement(self.root, "Bookmarks")
+        _add_bookmark(marks, about.title, self.sides, self.crs)
+        layouts = ET.SubElement(self.root, "Layouts")
+        add_layout(layouts, about.title, about.credits, self.sides, self.crs, legend)
+        view = ET.SubElement(self.root, "ProjectViewSettings")
+        _add_crs(ET.SubElement(view, "DefaultViewExtent", _attributes(self.sides)), self.crs)
+        return document(self.root)
+
+    def add_product(self, raster: Path, about: About, *, shown: bool) -> ET.Element:
+        """The raster beside which the project lies."""
+        drawn = self.add_layer("raster", RASTER, "Raster", f"./{raster.name}", "gdal", shown=shown)
+        about.add_to(ET.SubElement(drawn, "resourceMetadata"))
+        return drawn
+
+    def add_beside(self, key: str, other: Beside, raster: Path, *, shown: bool = False) -> None:
+        """A raster of percents, or an image in its colours."""
+        drawn = self.add_raster(key, other.name, other.path, raster, shown=shown)
         if other.bands:
             add_natural_style(drawn, other.bands, spans_of(other))
         else:
             add_ramp_style(drawn, SURE, 0, 100)
-    for number, below in enumerate(backdrops):
-        key = f"{RASTER}_below_{number}"
-        drawn = _add_raster(layers, group, key, below.name, below.path, raster)
-        add_raster_style(drawn, below.legend)
-    _add_properties(ET.SubElement(root, "properties"), crs)
-    _add_bookmark(ET.SubElement(root, "Bookmarks"), title, sides, crs)
-    top = (POLYGONS, "Polygons") if vector is not None else (RASTER, "Raster")
-    add_layout(ET.SubElement(root, "Layouts"), title, about.credits, sides, crs, [top])
-    view = ET.SubElement(root, "ProjectViewSettings")
-    _add_crs(ET.SubElement(view, "DefaultViewExtent", _attributes(sides)), crs)
-    return document(root)
+
+    def add_raster(
+        self, key: str, name: str, path: Path, raster: Path, *, shown: bool = False
+    ) -> ET.Element:
+        """A further raster, by its way from the folder of the project's own."""
+        with open_dataset(str(path)) as source:
+            crs = CRS.from_wkt(source.crs.to_wkt())
+        place = Path(os.path.relpath(path, raster.parent)).as_posix()
+        return self.add_layer("raster", key, name, place, "gdal", shown=shown, crs=crs)
+
+    def add_layer(
+        self,
+        kind: str,
+        key: str,
+        name: str,
+        source: str,
+        provider: str,
+        *,
+        shown: bool,
+        crs: CRS | None = None,
+    ) -> ET.Element:
+        """Name a file in the tree of layers and describe it in their list; what is returned takes
+        its style."""
+        ET.SubElement(
+            self.group,
+            "layer-tree-layer",
+            id=key,
+            name=name,
+            source=source,
+            providerKey=provider,
+            checked="Qt::Checked" if shown else "Qt::Unchecked",
+            expanded="1" if shown else "0",
+        )
+        layer = ET.SubElement(self.layers, "maplayer", type=kind)
+        ET.SubElement(layer, "id").text = key
+        ET.SubElement(layer, "datasource").text = source
+        ET.SubElement(layer, "layername").text = name
+        _add_crs(ET.SubElement(layer, "srs"), crs or self.crs)
+        ET.SubElement(layer, "provider", encoding="UTF-8").text = provider
+        return layer
 
 
 def _add_canvas(canvas: ET.Element, sides: tuple[float, float, float, float], crs: CRS) -> None:
@@ -126,31 +227,12 @@ def _with_licence(about: About) -> About:
     return replace(about, abstract=". ".join(filter(None, [about.abstract, licence])))
 
 
-def _add_polygons(
-    layers: ET.Element,
-    group: ET.Element,
-    path: Path,
-    layer: Layer,
-    legend: Sequence[LegendRow],
-    crs: CRS,
-) -> None:
+def _add_polygons(sheet: Sheet, path: Path, layer: Layer, legend: Sequence[LegendRow]) -> None:
     source = f"./{path.name}|layername={layer.name}"
-    drawn = _add_layer(
-        layers, group, "vector", POLYGONS, "Polygons", source, "ogr", crs, shown=True
-    )
+    drawn = sheet.add_layer("vector", POLYGONS, "Polygons", source, "ogr", shown=True)
     drawn.set("geometry", "Polygon")
     add_vector_style(drawn, legend, **speech(layer))
     layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
-
-
-def _add_raster(
-    layers: ET.Element, group: ET.Element, key: str, name: str, path: Path, raster: Path
-) -> ET.Element:
-    """A further raster, unchecked, by its way from the folder of the project's own."""
-    with open_dataset(str(path)) as source:
-        crs = CRS.from_wkt(source.crs.to_wkt())
-    place = Path(os.path.relpath(path, raster.parent)).as_posix()
-    return _add_layer(layers, group, "raster", key, name, place, "gdal", crs, shown=False)
 
 
 def _add_properties(properties: ET.Element, crs: CRS) -> None:
@@ -201,39 +283,6 @@ def _add_crs(parent: ET.Element, crs: CRS) -> None:
     ET.SubElement(system, "wkt").text = crs.to_wkt()
     if authority := crs.to_authority():
         ET.SubElement(system, "authid").text = ":".join(authority)
-
-
-def _add_layer(
-    layers: ET.Element,
-    group: ET.Element,
-    kind: str,
-    key: str,
-    name: str,
-    source: str,
-    provider: str,
-    crs: CRS,
-    *,
-    shown: bool,
-) -> ET.Element:
-    """Name a file in the tree of layers and describe it in their list; what is returned takes its
-    style."""
-    ET.SubElement(
-        group,
-        "layer-tree-layer",
-        id=key,
-        name=name,
-        source=source,
-        providerKey=provider,
-        checked="Qt::Checked" if shown else "Qt::Unchecked",
-        expanded="1" if shown else "0",
-    )
-    layer = ET.SubElement(layers, "maplayer", type=kind)
-    ET.SubElement(layer, "id").text = key
-    ET.SubElement(layer, "datasource").text = source
-    ET.SubElement(layer, "layername").text = name
-    _add_crs(ET.SubElement(layer, "srs"), crs)
-    ET.SubElement(layer, "provider", encoding="UTF-8").text = provider
-    return layer
 
 
 def _add_bookmark(

@@ -20,6 +20,9 @@ HAIRLINE = "0.2"
 through between neighbours, which looks like seams; 0.1 mm leaves a tenth, 0.2 mm less than a
 hundredth (measured in QGIS 3.22)."""
 
+OUTLINE = "0.26"
+"""Width of lines over an image, in mm."""
+
 
 def vector_qml(
     legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str
@@ -80,6 +83,50 @@ def add_vector_style(
     for field, alias in aliases.items():
         ET.SubElement(names, "alias", field=field, name=alias)
     ET.SubElement(parent, "mapTip").text = map_tip
+    ET.SubElement(parent, "previewExpression").text = label
+
+
+def outline_qml(colour: str, geometry: str, *, aliases: Mapping[str, str], label: str) -> str:
+    """QML of a layer of polygons or lines that are drawn as lines of one colour, `geometry` being
+    "Polygon" or "LineString"."""
+    root = ET.Element("qgis", version=QGIS, styleCategories="Symbology|Fields|Forms|MapTips")
+    add_outline_style(root, colour, geometry, aliases=aliases, label=label)
+    ET.SubElement(root, "layerGeometryType").text = "1" if "Line" in geometry else "2"
+    return document(root)
+
+
+def add_outline_style(
+    parent: ET.Element, colour: str, geometry: str, *, aliases: Mapping[str, str], label: str
+) -> None:
+    """Put the style of lines into a QML document or into a project's layer; polygons are not
+    filled, so that what lies below is seen."""
+    renderer = ET.SubElement(parent, "renderer-v2", type="singleSymbol", symbollevels="0")
+    kind, symbol_layer = ("line", "SimpleLine") if "Line" in geometry else ("fill", "SimpleFill")
+    symbol = ET.SubElement(
+        ET.SubElement(renderer, "symbols"),
+        "symbol",
+        type=kind,
+        name="0",
+        alpha="1",
+        clip_to_extent="1",
+    )
+    drawn = ET.SubElement(
+        symbol, "layer", {"class": symbol_layer, "enabled": "1", "locked": "0", "pass": "0"}
+    )
+    line = (
+        ("line_color", "line_style", "line_width", "line_width_unit")
+        if kind == "line"
+        else ("outline_color", "outline_style", "outline_width", "outline_width_unit")
+    )
+    settings = dict(zip(line, (_rgba(colour), "solid", OUTLINE, "MM"), strict=True))
+    if kind == "fill":
+        settings |= {"style": "no"}
+    options = ET.SubElement(drawn, "Option", type="Map")
+    for name, value in settings.items():
+        ET.SubElement(options, "Option", type="QString", name=name, value=value)
+    names = ET.SubElement(parent, "aliases")
+    for field, alias in aliases.items():
+        ET.SubElement(names, "alias", field=field, name=alias)
     ET.SubElement(parent, "previewExpression").text = label
 
 

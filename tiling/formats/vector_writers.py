@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -194,35 +195,84 @@ def write_vectors(path: str | Path, batches: Iterable[pa.RecordBatch], layer: La
     for a suffix without a format and where the file cannot be written; what `batches` raises passes
     through.
     """
-    writer = find_writer(path)
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(import_module, "pyogrio")  # loads pandas; the first batch takes about as long
-        batches = iter(batches)
-        first = list(islice(batches, 1))
-    from pyogrio.errors import DataLayerError, DataSourceError
+    (n,) = _write(Path(path), find_writer(path), [(batches, layer)])
+    return n
 
-    path, stream = Path(path), Stream(chain(first, batches), layer)
+
+def write_layers(path: Path, layers: Iterable[tuple[Iterable[pa.RecordBatch], Layer]]) -> list[int]:
+    """Number of features of each layer, written one after the other to a GeoPackage, which appears
+    whole or not at all. Else as `write_vectors`."""
+    return _write(path, write_geopackage, layers)
+
+
+def _write(
+    path: Path, writer: Writer, layers: Iterable[tuple[Iterable[pa.RecordBatch], Layer]]
+) -> list[int]:
+    counts = []
+    with _unfinished(path) as file:
+        for batches, layer in layers:
+            stream = Stream(_begin(batches), layer)
+            _write_stream(file, writer, stream, path)
+            counts.append(stream.n_features)
+    return counts
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A file for the block to write, which then becomes `path`, with whatever lies beside it."""
     # A folder for the unfinished file, for SQLite's journal and whatever else a driver puts beside
     # it.
     work = path.with_name(f".{path.name}.unfinished")
     try:
-        shutil.rmtree(work, ignore_errors=True)  # what a crash left
-        work.mkdir()
-        writer(work / path.name, stream)
-        for part in work.glob(f"{glob.escape(path.stem)}.*"):  # a shapefile is four files and more
-            if part.name != path.name:
-                part.replace(path.with_name(part.name))
-        (work / path.name).replace(path)
+        with _explain(path):
+            shutil.rmtree(work, ignore_errors=True)  # what a crash left
+            work.mkdir()
+        yield work / path.name
+        with _explain(path):
+            for part in work.glob(f"{glob.escape(path.stem)}.*"):  # a shapefile is four files
+                if part.name != path.name:
+                    part.replace(path.with_name(part.name))
+            (work / path.name).replace(path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file into a mistake of a person's."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _begin(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, the first of which is computed while the writer's library loads."""
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(import_module, "pyogrio")  # loads pandas; the first batch takes about as long
+        batches = iter(batches)
+        first = list(islice(batches, 1))
+    return chain(first, batches)
+
+
+def _write_stream(file: Path, writer: Writer, stream: Stream, path: Path) -> None:
+    """Have a stream written to a file, which a person knows as `path`; what goes wrong is told as
+    it is."""
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        writer(file, stream)
     except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
         if stream.failure is not None:
             raise stream.failure from None
-        raise InputError(
-            f"{path} cannot be written: {error}; is its folder there, writable and not full?"
-        ) from error
+        raise _not_written(path, error) from error
     except RuntimeError:
         if stream.failure is not None:
             raise stream.failure from None
         raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return stream.n_features
+
+
+def _not_written(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be written: {error}; is its folder there, writable and not full?"
+    )

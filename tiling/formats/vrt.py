@@ -34,12 +34,17 @@ def _text(parent: Element, tag: str, text: object, **attributes: object) -> Elem
     return element
 
 
+TYPES = {"uint8": "Byte", "uint32": "UInt32"}
+"""What GDAL calls the types of rasters that are joined."""
+
+
 class _Shown(NamedTuple):
     """What a VRT shows at a place: all of a raster, and which of its bands."""
 
     path: Path
     window: Window
     bands: Sequence[int]
+    dtype: str
 
 
 def write_mosaic(
@@ -51,9 +56,10 @@ def write_mosaic(
     legend: LegendRows = (),
     names: Sequence[str] = (),
     tags: Mapping[str, str] = {},
+    dtype: str = "uint8",
 ) -> Path:
-    """Write the VRT at `path` that shows `bands` of `parts`, in raster order, as one uint8 raster
-    on `geobox`.
+    """Write the VRT at `path` that shows `bands` of `parts`, in raster order, as one raster of
+    their `dtype` on `geobox`.
 
     Pixels of no part are `nodata`. With a `legend` bands get its colour table and category names;
     `names` are those of the bands themselves, `tags` metadata of the whole. Each row of parts is a
@@ -62,7 +68,7 @@ def write_mosaic(
     """
     rows = []
     for row, members in groupby(parts, key=lambda part: part.window.row):
-        shown = [_Shown(part.path, part.window, bands) for part in members]
+        shown = [_Shown(part.path, part.window, bands, dtype) for part in members]
         if len(shown) > 1:
             window = reduce(or_, (each.window for each in shown))
             file = path.with_name(f"{path.stem}-{row}{path.suffix}")
@@ -72,18 +78,20 @@ def write_mosaic(
             _write_vrt(
                 file,
                 window.shape,
-                [_band(number, nodata) for number, _ in enumerate(bands, 1)],
+                [_band(number, nodata, dtype) for number, _ in enumerate(bands, 1)],
                 inside,
             )
-            shown = [_Shown(file, window, range(1, len(bands) + 1))]
+            shown = [_Shown(file, window, range(1, len(bands) + 1), dtype)]
         rows += shown
-    described = [_band(number, nodata, legend, names) for number, _ in enumerate(bands, 1)]
+    described = [_band(number, nodata, dtype, legend, names) for number, _ in enumerate(bands, 1)]
     _write_vrt(path, (geobox.height, geobox.width), described, rows, geobox, tags)
     return path
 
 
-def _band(number: int, nodata: int, legend: LegendRows = (), names: Sequence[str] = ()) -> Element:
-    band = Element("VRTRasterBand", dataType="Byte", band=str(number))
+def _band(
+    number: int, nodata: int, dtype: str, legend: LegendRows = (), names: Sequence[str] = ()
+) -> Element:
+    band = Element("VRTRasterBand", dataType=TYPES[dtype], band=str(number))
     if names:
         _text(band, "Description", names[number - 1])
     _text(band, "NoDataValue", nodata)
@@ -141,7 +149,7 @@ def _source(shown: _Shown, band: int) -> Element:
         "SourceProperties",
         RasterXSize=str(window.width),
         RasterYSize=str(window.height),
-        DataType="Byte",
+        DataType=TYPES[shown.dtype],
         BlockXSize=str(BLOCK),
         BlockYSize=str(BLOCK),
     )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from affine import Affine
 from pyproj import CRS
 
+from tiling.errors import InputError
 from tiling.formats.schema import schema_of
 from tiling.io.spill import load_arrays, save_arrays
 from tiling.polygons.measures import ClassRaster
@@ -101,6 +102,11 @@ def batch_of(
         _lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]]
     )
 
+    if features.class_id.max(initial=0) > np.iinfo(np.int32).max:
+        raise InputError(
+            f"{source.path} holds the value {features.class_id.max()}; polygons carry values up to "
+            f"{np.iinfo(np.int32).max}, so give it smaller ones"
+        )
     pixels, area, *of_measures = features.sums.T
     means = [
         _column(total / np.maximum(n, 1) / measure.scale, n > 0)

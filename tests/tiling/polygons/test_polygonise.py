@@ -575,11 +575,19 @@ def test_a_real_land_cover_map_equals_gdals(shared_data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("values", "fact"),
-    [(np.zeros((2, 2), np.float32), "float32"), (np.zeros((2, 2), np.uint32), "uint32")],
+    [(np.zeros((2, 2), np.float32), "float32"), (np.zeros((2, 2), np.uint64), "uint64")],
 )
 def test_what_is_no_class_raster_is_refused_by_name(values: Array, fact: str) -> None:
     with raster(values) as path, pytest.raises(InputError, match=f"{path}.*{fact}.*gdal_translate"):
         polygonise(path)
+
+
+def test_numbers_of_32_bits_without_a_sign_become_polygons_as_far_as_a_column_holds_them() -> None:
+    numbers = np.array([[1, 1, 2], [0, 2, 2]], np.uint32)
+    check(numbers, 2, 0)
+    numbers[0, 0] = 2**31
+    with raster(numbers) as path, pytest.raises(InputError, match="2147483648"):
+        table(path)
 
 
 def test_several_bands_no_crs_and_no_file_are_refused_by_name(
