@@ -159,7 +159,7 @@ def train(
         >>> model = lw.train("scene.tif", "truth.tif", "my-forest", architecture="random-forest")
         >>> run = lw.segment("scene.tif", "my-map", segmenter=model)
     """
-    from flows.requests.recipes import recipe_from
+    from flows.requests.method import recipe_from
     from flows.training.train import train as learn
 
     reading = {

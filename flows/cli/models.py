@@ -128,7 +128,7 @@ def models(
 
 def _show_architectures(as_json: bool) -> None:
     """Print the networks and forests that `train` can make."""
-    from flows.requests.recipes import architectures_there_are
+    from flows.requests.method import architectures_there_are
 
     summaries = architectures_there_are()
     if as_json:
@@ -139,7 +139,7 @@ def _show_architectures(as_json: bool) -> None:
 
 def _show_recipes(as_json: bool) -> None:
     """Print what --set of `train` takes."""
-    from flows.requests.recipes import recipes
+    from flows.requests.method import recipes
 
     if as_json:
         print_json(recipes())

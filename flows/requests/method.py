@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
+from flows.parsing import explain_settings, nearest, validate
 from flows.setting import METHOD, TRAINING, Setting, Wording, usual
+from tiling.errors import InputError
 
 if TYPE_CHECKING:
     from segmentation.segmenter import Segmenter
@@ -118,8 +120,6 @@ class Learning(Wording):
     def value(self) -> Recipe | ForestRecipe:
         """The recipe itself; `InputError` where there is no such architecture, or the settings do
         not fit."""
-        from flows.requests.recipes import recipe_from
-
         asked = {name: getattr(self, name) for name in ("architecture", "encoder", "steps", "seed")}
         return recipe_from({name: value for name, value in asked.items() if value} | self.settings)
 
@@ -133,3 +133,48 @@ class Learning(Wording):
             if name not in own and value != usual(recipe, name)
         }
         return cls(**own, settings=settings)
+
+
+def architectures_there_are() -> dict[str, str]:
+    """A line on each architecture that `train` can make, by name: forests, then networks."""
+    from segmentation.forests.estimators import FORESTS
+    from segmentation.networks.architectures import architectures
+
+    return {name: forest.what for name, forest in FORESTS.items()} | architectures()
+
+
+def check_architecture(name: str, *, networks_only: bool = False) -> None:
+    """Raise `InputError` where there is no architecture of that name, before any file is looked at;
+    empty is none."""
+    from segmentation.networks.architectures import architectures
+
+    there = architectures() if networks_only else architectures_there_are()
+    if name and name not in there:
+        raise InputError(
+            f"there is no architecture {name!r}{nearest(name, there) or ';'} there are "
+            f"{', '.join(there)}"
+        )
+
+
+def recipes() -> dict[str, list[dict[str, Any]]]:
+    """What the settings of a training mean, of networks and of forests."""
+    from segmentation.training.recipe import ForestRecipe, Recipe
+
+    own = ("architecture", "encoder", "seed")  # options of their own
+    return {
+        what: explain_settings(
+            {name: one for name, one in recipe.model_fields.items() if name not in own}
+        )
+        for what, recipe in (("networks", Recipe), ("forests", ForestRecipe))
+    }
+
+
+def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
+    """A recipe of settings that a person named; `InputError` in one line where they are none."""
+    from segmentation.forests.estimators import FORESTS
+    from segmentation.training.recipe import ForestRecipe, Recipe
+
+    check_architecture(str(settings.get("architecture", "")))
+    if settings.get("architecture") in FORESTS:
+        return validate(ForestRecipe, **settings)
+    return validate(Recipe, **settings)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flows.parsing import number, words
 from flows.requests.conversion import Conversion
-from flows.requests.recipes import check_architecture
+from flows.requests.method import check_architecture
 from flows.training.bundles import open_bundle
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import read_card

@@ -17,8 +17,8 @@ from flows.forms.groups import Advanced, Bands, Output
 from flows.forms.requests import request_from
 from flows.pages.words import in_form_words
 from flows.requests.change import ChangeRequest
+from flows.requests.method import recipe_from
 from flows.requests.overwriting import MEND
-from flows.requests.recipes import recipe_from
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source

@@ -20,7 +20,7 @@ import shapely
 from affine import Affine
 from PIL import Image
 
-from flows.requests.recipes import recipe_from
+from flows.requests.method import recipe_from
 from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
 from flows.training.read_samples import samples_of
