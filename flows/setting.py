@@ -270,10 +270,12 @@ def answers(request: BaseModel, part: Part | None = None) -> Iterator[tuple[Ques
             own = next((one for one in info.metadata if isinstance(one, Part)), Part())
             for one in value if isinstance(value, tuple) else [value]:
                 if one is not None:
-                    yield from answers(one, Part(without=(*part.without, *own.without)))
+                    without = (*part.without, *own.without)
+                    yield from answers(one, Part(without, other={**own.other, **part.other}))
         elif info.is_required() or value != info.get_default(call_default_factory=True):
             setting = None if name in part.without else setting_in(info)
-            yield (question_of(type(request), name, info, setting) if setting else None), value
+            question = question_of(type(request), name, info, setting) if setting else None
+            yield question and question.but(part.other.get(name, {})), value
 
 
 def check_whole(model: type[BaseModel], values: Mapping[Key, Any]) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from landweave.measures import evaluate as evaluate
     from landweave.measures import indices as indices
     from landweave.measures import list_indices as list_indices
+    from landweave.regions import Objects as Objects
+    from landweave.regions import objects as objects
     from landweave.results import Change as Change
     from landweave.results import Layer as Layer
     from landweave.results import Plan as Plan
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 HOMES = {
     "segment": "landweave.maps",
     "plan": "landweave.maps",
+    "objects": "landweave.regions",
     "open_run": "landweave.results",
     "open_scene": "landweave.inputs",
     "train": "landweave.training",
@@ -62,6 +65,7 @@ HOMES = {
     "Evaluation": "landweave.measures",
     "Change": "landweave.results",
     "Layer": "landweave.results",
+    "Objects": "landweave.regions",
     "Model": "landweave.training",
 }
 """In which module each name stands."""
@@ -74,6 +78,7 @@ __all__ = [
     "Layer",
     "Legend",
     "Model",
+    "Objects",
     "Plan",
     "Run",
     "Scene",
@@ -83,6 +88,7 @@ __all__ = [
     "indices",
     "list_indices",
     "models",
+    "objects",
     "open_run",
     "open_scene",
     "plan",

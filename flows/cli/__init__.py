@@ -23,7 +23,14 @@ from flows.cli.help import Group
 from tiling.io.gdal_config import CACHE
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Make maps": (maps.demo, maps.plan, maps.segment, maps.collection, maps.monitor),
+    "Make maps": (
+        maps.demo,
+        maps.plan,
+        maps.segment,
+        maps.objects,
+        maps.collection,
+        maps.monitor,
+    ),
     "Work with maps": (
         rasters.evaluate,
         rasters.change,
@@ -37,7 +44,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 """In the order in which `--help` lists them, under its titles."""
 
-GO_ON = (maps.segment, models.train, maps.collection, maps.monitor)
+GO_ON = (maps.segment, maps.objects, models.train, maps.collection, maps.monitor)
 """Keep what they finish."""
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -13,6 +13,7 @@ from flows.cli.show import (
     progress_bar,
     show_entries,
     show_files,
+    show_objects,
     show_run,
     show_warnings,
     table,
@@ -62,6 +63,41 @@ def plan(
         print_json(facts_of(made))
         return
     table(list(describe(made).items()), ("", ""))
+
+
+def objects(
+    request: requests.ObjectsRequest,
+    on: requests.Cluster,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done, and do nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Cut a scene into objects: outlines and numbers of what looks alike, without any class.
+
+    Levels of objects from fine to coarse, superpixels, a watershed, zones, edges: the same for
+    every tile and worker. Each object knows its size, shape and colour.
+
+    Examples:
+    landweave objects scene.tif --out objects
+    landweave objects scene.tif --levels 4,8,16 --index NDVI -o levels
+    landweave objects scene.tif --method superpixels --step 10 -o cells
+    """
+    from flows.compute.cluster import cluster_from
+    from flows.objects.plan import describe, facts_of, make_plan
+    from flows.objects.run import run
+
+    if plan_only:
+        made = make_plan(request)
+        if as_json:
+            print_json(facts_of(made))
+        else:
+            table(list(describe(made).items()), ("", ""))
+        return
+    on = cluster_from(on.kind, on.workers, on.settings)
+    with progress_bar(quiet=as_json) as progress:
+        result = run(request, on=on, progress=progress)
+    show_objects(result, as_json=as_json)
 
 
 def collection(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flows.requests.maps import Vectorising as Vectorising
     from flows.requests.maps import ZonesRequest as ZonesRequest
     from flows.requests.method import Method as Method
+    from flows.requests.objects import ObjectsRequest as ObjectsRequest
     from flows.requests.request import Request as Request
     from flows.requests.series import CollectionRequest as CollectionRequest
     from flows.requests.series import MonitorRequest as MonitorRequest
@@ -34,6 +35,7 @@ MODULES = {
     "IndexRequest": "flows.requests.maps",
     "Part": "flows.setting",
     "Method": "flows.requests.method",
+    "ObjectsRequest": "flows.requests.objects",
     "Request": "flows.requests.request",
     "CollectionRequest": "flows.requests.series",
     "MonitorRequest": "flows.requests.series",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flows.change.model import Change
     from flows.compute.progress import Progress
+    from flows.objects.model import Objects
     from flows.reports.catalogue import Entry
     from flows.run.record import Published
     from flows.storage.remote import Place
@@ -129,6 +130,24 @@ def show_run(published: Published, *, as_json: bool) -> None:
         f"\nOpen it in QGIS: drag {look.resolve()} onto the map, or run: qgis "
         f"{quote(str(look.resolve()))}"
     )
+
+
+def show_objects(result: Objects, *, as_json: bool) -> None:
+    """The closing table of a partition."""
+    show_warnings(result.record["warnings"])
+    if as_json:
+        print_json(result.record)
+        return
+    columns = ("layer", "count", "hectares", "mean m²")
+    rows = [
+        (one.name, f"{one.count:,}", f"{one.area_m2 / 1e4:,.1f}", f"{one.mean_m2:,.0f}")
+        for one in result.levels
+    ]
+    table(rows, columns, right=(1, 2, 3))
+    print("\n" + ", ".join(f"{stage} {took:.1f} s" for stage, took in result.seconds.items()))
+    show_files(result.files)
+    layer = next(path for path in result.files if path.suffix == ".gpkg").resolve()
+    print(f"\nOpen it in QGIS: drag {layer} onto the map, or run: qgis {quote(str(layer))}")
 
 
 def about_small(min_area: float | None) -> str:

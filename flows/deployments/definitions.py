@@ -17,6 +17,7 @@ from flows.compute.spawning import empty_main
 from flows.compute.work import Work
 from flows.deployments import segment_scene as segment
 from flows.deployments.comparing import compare_maps, zonal_areas
+from flows.deployments.segment_objects import segment_objects
 from flows.deployments.segment_scene import map_scene, segment_scene
 from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.deployments.trying import demo, inspect_scene
@@ -337,6 +338,7 @@ def compute_indices(
 FLOWS: dict[Flow[..., Any], str] = {
     map_scene: "map",
     segment_scene: "map",
+    segment_objects: "objects",
     segment_collection: "map",
     land_use_monitor: "monitor",
     train_network: "model",

@@ -4,20 +4,25 @@ scenes, maps."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
-from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 
-import segmentation.errors
+from flows.errors import INPUT_ERRORS
 from flows.forms import choices
 from flows.forms.choices import AS_FILE_SAYS, METHODS, SENSORS
+from flows.partitions import registry as partitions
+from flows.partitions.partition import Partition
+from flows.partitions.registry import AnyPartition
 from flows.requests import segmenters
 from segmentation.registry import AnySegmenter, kinds, segmenter_class
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import catalogue
 from tiling.scene.band_names import COMMON_NAMES
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class OneOf:
@@ -51,19 +56,28 @@ class Listed:
 
 
 FOUND = ("fitted", "measures")
-"""Settings of a segmenter that a fit or the products fill in."""
+"""Settings of a method that a fit or the products fill in."""
 
 
 class _Tabs:
-    """Shows a segmenter as a choice of the installed kinds, each with its settings but without what
-    a fit fills in."""
+    """Shows a method as a choice of the installed kinds, each with its settings but without what a
+    fit fills in."""
+
+    def __init__(self, load: Callable[[], tuple[type[BaseModel], ...]]) -> None:
+        self._load = load
 
     def __get_pydantic_json_schema__(
         self, _: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        choice: Any = Annotated[Union[load_segmenters()], Field(discriminator="kind")]  # noqa: UP007 - known only now
+        kinds = self._load()
+        if not kinds:
+            return {"type": "object"}
+        choice: Any = kinds[0]
+        if len(kinds) > 1:
+            choice = Annotated[Union[kinds], Field(discriminator="kind")]  # noqa: UP007 - known only now
         schema = handler(TypeAdapter(choice).core_schema)
-        for alternative in schema["oneOf"]:
+        tabs = schema.get("oneOf", [schema])
+        for alternative in tabs:
             settings = handler.resolve_ref_schema(alternative)
             for name in FOUND:
                 settings["properties"].pop(name, None)
@@ -84,7 +98,7 @@ class _Tabs:
                 settings.get("description", "").partition("\n\n")[0].split()
             )
         # the classic form knows only this word; of oneOf it shows the JSON
-        return {"anyOf": schema["oneOf"]}
+        return {"anyOf": tabs}
 
 
 def _list_models(bundle: dict[str, Any], kind: str) -> None:
@@ -101,24 +115,35 @@ def _list_models(bundle: dict[str, Any], kind: str) -> None:
 def load_segmenters() -> tuple[type[Segmenter], ...]:
     """The classes of all segmenters that load; one that does not fails with its reason where it is
     asked for."""
-    found = []
-    for kind in kinds():
+    return _load_all(kinds(), segmenter_class)
+
+
+def load_partitions() -> tuple[type[Partition], ...]:
+    """The classes of all kinds of partitions that load."""
+    return _load_all(partitions.kinds(), partitions.partition_class)
+
+
+def _load_all(names: Iterable[str], load: Callable[[str], type[M]]) -> tuple[type[M], ...]:
+    loaded = []
+    for name in names:
         try:
-            found.append(segmenter_class(kind))
-        except segmentation.errors.InputError as mistake:
+            loaded.append(load(name))
+        except INPUT_ERRORS as mistake:
             logging.getLogger("landweave").warning("%s", mistake)
-    return tuple(found)
+    return tuple(loaded)
 
 
 if TYPE_CHECKING:
     Chosen = AnySegmenter
+    ChosenPartition = AnyPartition
     Indices = list[str]
     SceneChoice = str
     MapChoice = str
     MethodChoice = str
     SensorChoice = str
 else:
-    Chosen = Annotated[AnySegmenter, _Tabs()]
+    Chosen = Annotated[AnySegmenter, _Tabs(load_segmenters)]
+    ChosenPartition = Annotated[AnyPartition, _Tabs(load_partitions)]
     Indices = Annotated[list[str], Field(min_length=1), OneOf(catalogue)]
     SceneChoice = Annotated[str, Field(min_length=1), Listed(choices.scenes, "Path")]
     MapChoice = Annotated[str, Field(min_length=1), Listed(choices.maps, "Path")]

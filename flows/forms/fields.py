@@ -29,6 +29,7 @@ from flows.forms.choices import PRODUCT_WORDS, USUAL_PRODUCTS, index_of, indices
 from flows.forms.dropdowns import OneOf
 from flows.forms.paths import path_of
 from flows.requests.method import Learning
+from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Product, Request
 from flows.setting import Key, Question, choices_of, questions, read_texts
 from segmentation.forests.estimators import FORESTS
@@ -92,6 +93,9 @@ WORDS: Mapping[Key, Words] = {
         products_of,
     ),
     (Request, "indices"): Words(
+        OneOf(indices_in_words), [], lambda chosen: list(map(index_of, chosen))
+    ),
+    (ObjectsRequest, "indices"): Words(
         OneOf(indices_in_words), [], lambda chosen: list(map(index_of, chosen))
     ),
     (Learning, "architecture"): Words(

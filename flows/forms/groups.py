@@ -10,6 +10,7 @@ from flows.compute.cluster import Cluster
 from flows.forms.fields import Group, asks
 from flows.requests.change import ChangeRequest
 from flows.requests.maps import Evaluation
+from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
@@ -37,13 +38,31 @@ class Output(Group):
     """What is made of the scene."""
 
 
-@asks(
-    (Request, WORK),
-    (Cluster, WORK, {"kind": {"default": "", "unset": "those that whoever runs this has set up"}}),
-    (Request, "fresh"),
+MACHINES = (
+    Cluster,
+    WORK,
+    {"kind": {"default": "", "unset": "those that whoever runs this has set up"}},
 )
-class Advanced(Group):
+"""Where the work is done, as forms ask for it."""
+
+
+class Machines(Group):
+    """A group that says where the work is done."""
+
+
+@asks((Request, WORK), MACHINES, (Request, "fresh"))
+class Advanced(Machines):
     """How the work is done; nothing here changes a result."""
+
+
+@asks((ObjectsRequest, PRODUCTS))
+class Shapes(Group):
+    """What is made of regions."""
+
+
+@asks((ObjectsRequest, WORK), MACHINES, (ObjectsRequest, "fresh"))
+class Passes(Machines):
+    """How the passes over a scene are done; nothing here changes a result."""
 
 
 @asks((Training, LABELS))

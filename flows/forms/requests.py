@@ -12,17 +12,22 @@ from flows.forms.groups import (
     Changes,
     Comparison,
     Labels,
+    Machines,
     Model,
     Output,
+    Passes,
     Series,
+    Shapes,
     Watch,
 )
 from flows.forms.naming import stem
 from flows.forms.paths import path_of
 from flows.parsing import validate
+from flows.partitions.registry import AnyPartition
 from flows.requests.access import check_machines, check_places, reach_of_forms
 from flows.requests.change import ChangeRequest
 from flows.requests.maps import Evaluation
+from flows.requests.objects import ObjectsRequest
 from flows.requests.overwriting import holds_another
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
@@ -160,7 +165,24 @@ def changes_from(
     return build(ChangeRequest, changes.values() | own)
 
 
-def cluster_for(advanced: Advanced) -> Cluster:
+def objects_from(
+    scene: list[str],
+    output_folder: str,
+    method: AnyPartition,
+    bands: Bands,
+    shapes: Shapes,
+    advanced: Passes,
+) -> ObjectsRequest:
+    """The partition of a scene that the form says."""
+    source = source_from(scene, bands)
+    out = path_of(output_folder) or f"{folder_of(list(source.paths))}-{method.kind}"
+    own = answers_for(ObjectsRequest, source=source, out=out, partition=method)
+    request = build(ObjectsRequest, shapes.values() | advanced.values() | own)
+    check_places(request)
+    return request
+
+
+def cluster_for(advanced: Machines) -> Cluster:
     """The machines that the form names, or those `LANDWEAVE_CLUSTER` does, or this one."""
     values = advanced.values()
     name = values[Cluster, "kind"]

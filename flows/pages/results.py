@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.change.page import describe_change
+from flows.objects.page import describe_objects
 from flows.pages.course import duration
 from flows.pages.medium import PREFECT
 from flows.reports.accuracy_report import describe_accuracy
@@ -36,7 +37,8 @@ from flows.reports.pieces import (
 )
 from flows.reports.run_report import describe_map
 from flows.reports.series_report import summarise_series
-from flows.requests.commandline import in_lines, segment_line, train_line, use_line
+from flows.requests.commandline import in_lines, objects_line, segment_line, train_line, use_line
+from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.segmenters import KINDS
 from tiling.errors import redact
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.change.model import Change
+    from flows.objects.model import Objects
     from flows.pages.inspection import Inspection
     from flows.requests.training import Training
     from flows.run.record import Published
@@ -88,6 +91,13 @@ def accuracy_page(accuracy: Accuracy, files: Sequence[Path], command: str = "") 
 def change_page(result: Change, folder: Path, command: str) -> list[Block]:
     """What became of what, and the line that says it again."""
     return [*describe_change(result, folder, result.files, PREFECT), *_repeat(command)]
+
+
+def objects_page(result: Objects) -> list[Block]:
+    """A finished partition, and the line that makes it again."""
+    request = ObjectsRequest.model_validate(result.record["request"])
+    blocks = describe_objects(result.record, result.folder.resolve(), result.files, PREFECT)
+    return [*blocks, *_repeat(objects_line(request))]
 
 
 def model_page(finished: Finished, training: Training) -> list[Block]:

@@ -15,6 +15,7 @@ from flows.products.rasters import PERCENTS, Rasters, band_names
 from flows.products.vectorise import polygons
 from flows.storage.run_folder import RunFolder
 from tiling.io.files import scratch, write_text
+from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
     from tiling.formats.layer import Layer
@@ -100,25 +101,21 @@ def write_project(
             rasters.classes,
             legend,
             shown,
-            beside=[*percents, *([] if folder.remote else image_of(plan))],
+            beside=[*percents, *([] if folder.remote else image_of(plan.scene))],
         ),
     )
 
 
-def image_of(plan: Plan) -> list[Beside]:
+def image_of(scene: Scene) -> list[Beside]:
     """The image itself, where it is one file of this machine with bands that a person sees as
     colours."""
     from tiling.formats.qgis_project import Beside
     from tiling.io.urls import is_local
 
-    names = set(plan.scene.band_names)
+    names = set(scene.band_names)
     trio = next((trio for trio in NATURAL if set(trio) <= names), None)
-    bands = [plan.scene.band(name) for name in trio or ()]
-    if (
-        len({band.path for band in bands}) != 1
-        or not is_local(bands[0].path)
-        or plan.scene.is_mosaic
-    ):
+    bands = [scene.band(name) for name in trio or ()]
+    if len({band.path for band in bands}) != 1 or not is_local(bands[0].path) or scene.is_mosaic:
         return []
     return [Beside("Image", Path(bands[0].path).resolve(), tuple(band.index for band in bands))]
 

@@ -3,6 +3,7 @@ accuracy."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ REPORT = "report.html"
 FIT = "fit.png"
 """The picture of what a setting was chosen by."""
 
+_LEVEL = re.compile(r"-[\d.]+(?=\.)")
+"""What stands in the name of a level's file before its suffix."""
+
 FILES = {
     REPORT: "all there is to see, on one page for the browser",
     "landcover.gpkg": "polygons with class, area and confidence; opens coloured, with a legend",
@@ -53,6 +57,12 @@ FILES = {
     "transition.csv": "what became of what, a row each",
     "change.csv": "what every class lost and gained",
     "flows.png": "what became of what, as bands",
+    "objects.gpkg": "outlines of objects with their measures; a layer for each level",
+    "objects.qgs": "a QGIS project with the outlines over the image; opens at a click",
+    "objects.tif": "the number of each pixel's object; a cloud-optimised GeoTIFF",
+    "edges.gpkg": "edges as lines",
+    "edges.qgs": "a QGIS project with the edges over the image; opens at a click",
+    "edges.tif": "1 where a pixel lies on an edge; a cloud-optimised GeoTIFF",
     "zones.gpkg": "the zones with the area and share of every class",
     "zones.csv": "the area and share of every class in every zone, as a table",
     "run.json": "what was asked, from what, with which versions, how long it took",
@@ -118,12 +128,22 @@ def list_files(files: Sequence[Place], medium: Medium) -> list[Block]:
     rows = tuple(
         (
             Link(path.name, way) if (way := medium.link(path)) else Code(path.name),
-            FILES.get(path.name, ""),
+            describe_file(path.name),
             *([format_size(size or 0)] if told else []),
         )
         for path, size in zip(files, sizes, strict=True)
     )
     return [Table(columns, rows)]
+
+
+def describe_file(name: str) -> str:
+    """What a file is; "" where nobody knows. One of several levels, such as `objects-4.tif`, is
+    what the one alone is.
+
+    >>> describe_file("objects-2.8.tif") == FILES["objects.tif"]
+    True
+    """
+    return FILES.get(name) or FILES.get(_LEVEL.sub("", name), "")
 
 
 def head_files(folder: Place, medium: Medium) -> Heading:

@@ -66,7 +66,7 @@ def draw(
     preview = read_preview(classes, LONGEST)
     natural = natural_colours(scene, preview.bounds, preview.shape) if scene is not None else None
     images = [*([] if natural is None else [natural]), paint_classes(preview.values, legend)]
-    figure = _plain_figure(len(images), preview.slenderness)
+    figure = plain_figure(len(images), preview.slenderness)
     axes = figure.subplots(1, len(images), squeeze=False)[0]
     for axis, image in zip(axes, images, strict=True):
         show_map(axis, image, preview)
@@ -80,7 +80,7 @@ def draw(
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
-def _plain_figure(panels: int, slenderness: float) -> Figure:
+def plain_figure(panels: int, slenderness: float) -> Figure:
     """A figure for so many maps side by side, without a layout of its own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from segmentation.models.bundle import names
 from tiling.errors import InputError
@@ -50,20 +51,23 @@ def check_machines(name: str) -> None:
         )
 
 
-def check_places(request: Request) -> None:
+def check_places(request: Request | ObjectsRequest) -> None:
     """Raise `InputError` where a request names a place out of reach that no reader would stumble on
     before work starts.
     """
+    method = request.segmenter if isinstance(request, Request) else request.partition
     named = (
         *request.source.paths,
         request.source.mask,
         request.aoi,
-        request.reference,
+        getattr(request, "reference", ""),
+        getattr(method, "markers", ""),
+        getattr(method, "seeds", ""),
         request.out,
     )
-    for path in filter(None, map(str, named)):  # an empty one is none at all
+    for path in map(str, filter(None, named)):  # an empty one is none at all
         name, equals, rest = path.partition("=")
         check_access(rest if equals and name.replace(".", "_").isidentifier() else path)
-    bundle = getattr(request.segmenter, "bundle", None)
+    bundle = getattr(method, "bundle", None)
     if bundle is not None and bundle not in names():
         check_access(str(bundle))

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from flows.parsing import value_of
 from flows.requests.change import ChangeRequest
 from flows.requests.maps import Evaluation, IndexRequest, ZonesRequest
+from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
@@ -47,6 +48,11 @@ def segment_line(request: Request) -> str:
     "landweave segment 'my scene.tif' --bands red=1 --out run"
     """
     return _line("segment", _words(request))
+
+
+def objects_line(request: ObjectsRequest) -> str:
+    """The line that makes the same regions again."""
+    return _line("objects", _words(request))
 
 
 def collection_line(request: CollectionRequest) -> str:
@@ -136,7 +142,7 @@ def _plain(request: BaseModel) -> BaseModel:
     if isinstance(request, Training):
         return request.model_copy(update={"sources": (_one_source(request.sources),)})
     if (
-        isinstance(request, Request)
+        isinstance(request, Request | ObjectsRequest)
         and (search := request.source.search)
         and search.aoi == request.aoi
     ):

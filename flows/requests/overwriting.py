@@ -11,23 +11,27 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.requests.request import Request
 from flows.storage.run_folder import RunFolder
 from tiling.errors import InputError, redact
 from tiling.io.urls import is_local
 
+if TYPE_CHECKING:
+    from flows.requests.objects import ObjectsRequest
+
 MEND = "name another folder with --out, or replace it with --fresh"
 
 
 Facts = tuple[Any, dict[str, str]]
-"""A scene, by its paths or its search, and a segmenter, by its kind and its bundle."""
+"""A scene, by its paths or its search, and a segmenter or the method of a partition, by its kind
+and its bundle."""
 
 
-def check_map(folder: RunFolder, request: Request) -> None:
-    """Raise `InputError` where a run's folder holds the map of another scene, or by another
-    segmenter."""
+def check_map(folder: RunFolder, request: Request | ObjectsRequest) -> None:
+    """Raise `InputError` where a run's folder holds the map or the regions of another scene, or by
+    another method."""
     if request.fresh:
         return
     known = folder.read_record()
@@ -123,10 +127,12 @@ def check_model(out: Path, scenes: Sequence[str], labels: Sequence[str], archite
 
 
 def _facts(request: Any) -> Facts | None:
-    """The scene and the segmenter of a request's JSON; None where that is none of ours."""
-    if not isinstance(request, Mapping) or not {"source", "segmenter"} <= request.keys():
+    """The scene and the method of a request's JSON; None where that is none of ours."""
+    if not isinstance(request, Mapping) or "source" not in request:
         return None
-    source, segmenter = request["source"], request["segmenter"]
+    source, segmenter = request["source"], request.get("segmenter") or request.get("partition")
+    if not segmenter:
+        return None
     if source.get("search"):
         scene: Any = {"search": source["search"], "bbox": source.get("bbox")}
     else:

@@ -63,6 +63,33 @@ Smooth = Annotated[
     Setting(setting.PRODUCTS, metavar="N"),
 ]
 
+IndexMeans = Annotated[
+    tuple[str, ...],
+    Field(
+        title="Index means",
+        description="Spectral indices whose mean each polygon gets, such as NDVI.",
+    ),
+    Setting(setting.PRODUCTS, option="--index", metavar="NAME,…", form="index_means"),
+]
+
+AreaOfInterest = Annotated[
+    str,
+    Field(
+        title="Area of interest",
+        description="Path of a vector file whose polygons bound the products.",
+    ),
+    Setting(setting.PRODUCTS, metavar="FILE", form="area_of_interest", path=True),
+]
+
+Licence = Annotated[
+    str,
+    Field(
+        title="Licence",
+        description="Under which others may use the products; stands in their metadata.",
+    ),
+    Setting(setting.PRODUCTS, metavar="TEXT"),
+]
+
 
 class Request(BaseModel):
     """One run: a source, a segmenter, an output folder, and what to make of them."""
@@ -116,35 +143,14 @@ class Request(BaseModel):
     simplify: Simplify = None
     """None is 0.75 pixel: the staircase goes, the shapes stay."""
     smooth: Smooth = 0
-    indices: Annotated[
-        tuple[str, ...],
-        Field(
-            title="Index means",
-            description="Spectral indices whose mean each polygon gets, such as NDVI.",
-        ),
-        Setting(setting.PRODUCTS, option="--index", metavar="NAME,…", form="index_means"),
-    ] = ()
-    aoi: Annotated[
-        str,
-        Field(
-            title="Area of interest",
-            description="Path of a vector file whose polygons bound the products.",
-        ),
-        Setting(setting.PRODUCTS, metavar="FILE", form="area_of_interest", path=True),
-    ] = ""
+    indices: IndexMeans = ()
+    aoi: AreaOfInterest = ""
     reference: Annotated[
         str,
         Field(title="Reference", description="Path of a class raster to compare the map with."),
         Setting(setting.PRODUCTS, metavar="FILE", path=True),
     ] = ""
-    licence: Annotated[
-        str,
-        Field(
-            title="Licence",
-            description="Under which others may use the products; stands in their metadata.",
-        ),
-        Setting(setting.PRODUCTS, metavar="TEXT"),
-    ] = ""
+    licence: Licence = ""
     preflight: Annotated[
         Preflight,
         Field(
@@ -180,16 +186,19 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _search_in_area(cls, given: Any) -> Any:
-        """A search that has no bounds of its own is one in the area of interest."""
-        source, aoi = (
-            (given.get(name) for name in ("source", "aoi"))
-            if isinstance(given, dict)
-            else (None, "")
-        )
-        if not aoi or not isinstance(source, Source) or source.search is None or source.search.aoi:
-            return given
-        search = source.search.model_copy(update={"aoi": str(aoi)})
-        return {**given, "source": source.model_copy(update={"search": search})}
+        return search_in_area(given)
+
+
+def search_in_area(given: Any) -> Any:
+    """What a request is made of, in which a search that has no bounds of its own is one in the area
+    of interest."""
+    source, aoi = (
+        (given.get(name) for name in ("source", "aoi")) if isinstance(given, dict) else (None, "")
+    )
+    if not aoi or not isinstance(source, Source) or source.search is None or source.search.aoi:
+        return given
+    search = source.search.model_copy(update={"aoi": str(aoi)})
+    return {**given, "source": source.model_copy(update={"search": search})}
 
 
 def measures_among(products: Sequence[Product]) -> tuple[Measure, ...]:

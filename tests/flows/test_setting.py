@@ -21,6 +21,7 @@ from flows.forms.fields import NUMBER, Group, asks, value_of
 from flows.requests.change import ChangeRequest
 from flows.requests.conversion import Conversion
 from flows.requests.maps import Evaluation, Vectorising
+from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
@@ -50,6 +51,7 @@ COMMANDS: dict[type[BaseModel], str] = {
     Evaluation: "evaluate",
     Vectorising: "vectorise",
     Conversion: "convert",
+    ObjectsRequest: "objects",
 }
 GROUPS: tuple[type[Group], ...] = tuple(
     value

@@ -48,7 +48,7 @@ def test_types_are_seen_by_whoever_reads_the_source() -> None:
 
 
 def test_every_function_explains_each_argument_and_gives_an_example() -> None:
-    assert len(FUNCTIONS) == 12
+    assert len(FUNCTIONS) == 13
     for name in FUNCTIONS:
         function = getattr(lw, name)
         text = inspect.getdoc(function)
@@ -65,6 +65,6 @@ def test_every_function_explains_each_argument_and_gives_an_example() -> None:
 
 
 def test_what_comes_back_is_explained() -> None:
-    for name in ("Run", "Plan", "Evaluation", "Change", "Layer", "Model", "Scene"):
+    for name in ("Run", "Plan", "Evaluation", "Change", "Layer", "Model", "Objects", "Scene"):
         assert inspect.getdoc(getattr(lw, name))
     assert lw.Scene is Scene

@@ -137,6 +137,7 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
         assert offered == {
             "map-scene": "flows.deployments.segment_scene.map_scene",
             "segment-scene": "flows.deployments.segment_scene.segment_scene",
+            "segment-objects": "flows.deployments.segment_objects.segment_objects",
             "segment-collection": "flows.deployments.definitions.segment_collection",
             "land-use-monitor": "flows.deployments.definitions.land_use_monitor",
             "train-network": "flows.deployments.definitions.train_network",

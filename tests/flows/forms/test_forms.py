@@ -22,7 +22,9 @@ from flows.forms.groups import (
     Labels,
     Model,
     Output,
+    Passes,
     Series,
+    Shapes,
     Watch,
 )
 from flows.forms.paths import path_of
@@ -32,11 +34,14 @@ from flows.forms.requests import (
     collection_from,
     evaluation_from,
     monitor_from,
+    objects_from,
     request_from,
     training_from,
 )
+from flows.partitions import registry as partitions
+from flows.partitions.watershed import Watershed
 from flows.requests.change import ChangeRequest
-from flows.requests.commandline import segment_line
+from flows.requests.commandline import objects_line, segment_line
 from flows.requests.maps import Evaluation
 from flows.requests.request import PRODUCTS, Product, Request
 from flows.requests.source import Source
@@ -52,7 +57,19 @@ from tiling.errors import InputError
 from tiling.io.access import AccessPolicy, restrict_access
 from tiling.scene.band_names import COMMON_NAMES
 
-GROUPS = (Bands, Changes, Output, Advanced, Labels, Model, Comparison, Series, Watch)
+GROUPS = (
+    Bands,
+    Changes,
+    Output,
+    Advanced,
+    Labels,
+    Model,
+    Comparison,
+    Series,
+    Watch,
+    Shapes,
+    Passes,
+)
 
 
 def asked(name: str) -> dict[str, Any]:
@@ -398,6 +415,34 @@ def test_a_comparison_of_maps_gets_what_counts_as_a_change() -> None:
     assert usual == ChangeRequest(earlier="a", later="b", out=Path("out"))
 
 
+def test_the_form_of_objects_asks_for_what_the_command_line_asks_for() -> None:
+    asked = objects_from(
+        [" 'a.tif' "],
+        "out",
+        Watershed(size=90),
+        Bands(scale="0.001", no_data="7"),
+        Shapes(index_means=["NDVI: green plants"], area_of_interest="aoi.gpkg"),
+        Passes(tile=512, start_afresh=True),
+    )
+    assert objects_line(asked) == (
+        "landweave objects a.tif --nodata 7.0 --pixel-scale 0.001 --size 90.0 "
+        "--aoi aoi.gpkg --index NDVI --tile 512 --fresh --out out"
+    )
+    usual = objects_from(["x/a.tif"], "", Watershed(), Bands(), Shapes(), Passes())
+    assert usual.out == Path("x/maps/a-watershed")
+
+
+def test_methods_of_objects_are_tabs_with_their_settings() -> None:
+    offered = asked("segment-objects")["properties"]["method"]["anyOf"]
+    form = asked("segment-objects")
+    tabs = [
+        form["definitions"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        for one in offered
+    ]
+    assert {tab["properties"]["kind"]["enum"][0] for tab in tabs} == set(partitions.kinds())
+    assert not any("fitted" in tab["properties"] for tab in tabs)
+
+
 def test_a_comparison_becomes_the_settings_of_evaluate() -> None:
     asked = evaluation_from(
         "m.tif", " 't.gpkg' ", "out", Comparison(map_classes="5=4, 9=", tolerance="30")
@@ -445,6 +490,10 @@ def outcome(group: Any) -> Any:
         found.append(collection_from(template, group))
     if isinstance(group, Comparison):
         found.append(evaluation_from("a.tif", "b.tif", "out", group))
+    if isinstance(group, Shapes | Passes):
+        shapes, passes = ({type(group): group}.get(kind, kind()) for kind in (Shapes, Passes))
+        found.append(objects_from(["a.tif"], "out", Watershed(), bands, shapes, passes))
+        found.append(cluster_for(passes))
     if isinstance(group, Changes):
         found.append(changes_from("a.tif", "b.tif", "out", group, advanced))
     return repr([*found, cluster_for(advanced)])
@@ -483,6 +532,7 @@ def test_every_field_of_every_form_arrives(
         (Output, "reference"),
         (Model, "start_from"),
         (Watch, "zones"),
+        (Shapes, "area_of_interest"),
     ],
     ids=str,
 )
@@ -492,12 +542,13 @@ def test_every_path_of_every_form_is_within_reach_but_those_read_at_once(
     scene, out, there = (str(tmp_path / name) for name in ("a.tif", "out", "there.tif"))
 
     def filled(path: str) -> None:
-        told = {kind: kind() for kind in (Bands, Output, Model, Watch)} | {
+        told = {kind: kind() for kind in (Bands, Output, Model, Watch, Shapes)} | {
             group: group(**{field: path})
         }
         template = request_from([scene], out, Rules(), told[Bands], told[Output], Advanced())
         monitor_from(template, told[Watch])
         training_from([scene], [scene], out, Labels(), told[Model], Bands())
+        objects_from([scene], out, Watershed(), told[Bands], told[Shapes], Passes())
 
     with restrict_access(AccessPolicy(roots=(tmp_path,))):
         filled(there)

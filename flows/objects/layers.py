@@ -1,0 +1,184 @@
+"""The layers of a partition: a polygon for each region, with what was measured of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, silent
+from flows.objects.about import about_objects
+from flows.objects.figures import LINE
+from flows.objects.model import PublishedLevel
+from flows.objects.plan import ObjectsPlan
+from flows.objects.rasters import LevelRaster
+from flows.objects.regions import find_parents
+from flows.products.index_measures import index_measures
+from flows.products.vectorise import polygons
+from flows.storage.run_folder import RunFolder
+from tiling.io.files import scratch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tiling.formats.layer import Layer
+
+Numbers = npt.NDArray[np.integer]
+"""`(n,)` numbers of regions."""
+
+FIELDS: Mapping[str, tuple[str, str]] = {
+    "number": ("Number", "Number of the object in the raster, by the place of its first pixel"),
+    "parent": ("Parent", "Number of the object one level up that holds it"),
+    "n_pixels": ("Pixels", "Number of pixels"),
+    "area_m2": ("Area (m²)", "Area on the ellipsoid, the sum of the areas of the pixels"),
+    "perimeter_m": ("Perimeter (m)", "Length of the outline on the ground, holes included"),
+}
+"""Columns of every layer of regions, with what a person calls them and what they hold."""
+
+
+@dataclass(frozen=True)
+class RegionColumn:
+    """A column of a layer that is known by the numbers of regions."""
+
+    name: str
+    alias: str
+    meaning: str
+    read: Callable[[Numbers], npt.NDArray[Any]]
+    """Values of some regions; NaN where one has none."""
+
+
+@dataclass
+class Tally:
+    """What has passed by of a layer."""
+
+    count: int = 0
+    areas: list[float] = field(default_factory=list)
+    """Of batches, in m², exactly rounded."""
+
+
+class LevelLayer(NamedTuple):
+    """A layer that was written: its figures, and what it is."""
+
+    level: PublishedLevel
+    layer: Layer
+
+
+def write_layers(
+    plan: ObjectsPlan,
+    levels: Sequence[LevelRaster],
+    folder: RunFolder,
+    pool: Pool,
+    progress: Progress = silent,
+) -> list[LevelLayer]:
+    """`objects.gpkg`, a layer for each level, the finest first."""
+    from tiling.formats.vector_writers import write_layers as write
+
+    written: list[tuple[Layer, Tally]] = []
+
+    def draw_levels(work: Path) -> Iterator[tuple[Iterator[pa.RecordBatch], Layer]]:
+        for place in range(len(levels)):
+            tally = Tally()
+            batches, layer = draw_level(plan, levels, place, tally, work, pool, progress)
+            written.append((layer, tally))
+            yield batches, layer
+
+    with scratch(folder.path) as work:
+        write(folder.product("objects.gpkg"), draw_levels(work))
+    return [
+        LevelLayer(PublishedLevel(level.name, level.scale, tally.count, sum_exactly(tally)), layer)
+        for level, (layer, tally) in zip(levels, written, strict=True)
+    ]
+
+
+def sum_exactly(tally: Tally) -> float:
+    """The area of all features; the same in whatever order they came."""
+    return math.fsum(tally.areas)
+
+
+def draw_level(
+    plan: ObjectsPlan,
+    levels: Sequence[LevelRaster],
+    place: int,
+    tally: Tally,
+    work: Path,
+    pool: Pool,
+    progress: Progress,
+) -> tuple[Iterator[pa.RecordBatch], Layer]:
+    """The polygons of a level with their columns, and the layer they fill."""
+    level = levels[place]
+    columns: list[RegionColumn] = []
+    if place + 1 < len(levels):
+        above = levels[place + 1].raster
+        parents = find_parents(level.raster, above, level.n, work, pool.map)
+        columns.append(RegionColumn("parent", *FIELDS["parent"], lambda n: parents[n - 1]))
+    batches = polygons(
+        level.raster,
+        pool,
+        progress,
+        nodata=0,
+        simplify=plan.request.simplify,
+        smooth=plan.request.smooth,
+        measures=index_measures(plan.scene, plan.request.indices, plan.window),
+        scratch=work,
+    )
+    layer = describe_layer(plan, level.name, columns)
+    return add_columns(batches, columns, layer.schema, tally), layer
+
+
+def describe_layer(plan: ObjectsPlan, name: str, columns: Sequence[RegionColumn]) -> Layer:
+    """A layer of regions: number, size, what was measured, means of indices, outline."""
+    import pyarrow as pa
+
+    from flows.products.index_measures import index_columns
+    from tiling.formats.layer import Layer
+    from tiling.formats.schema import SCHEMA
+
+    means = index_columns(plan.request.indices)
+    whole = [pa.field("number", pa.int64(), nullable=False)]
+    whole += [SCHEMA.field(name) for name in ("n_pixels", "area_m2", "perimeter_m")]
+    whole += [
+        pa.field(one.name, pa.int64() if one.name == "parent" else pa.float64()) for one in columns
+    ]
+    whole += [pa.field(f"{name}_mean", pa.float64()) for name in means]
+    described = {one.name: (one.alias, one.meaning) for one in columns}
+    described |= {
+        f"{name}_mean": (f"Mean {name.upper()}", f"Mean {name.upper()} of the pixels")
+        for name in means
+    }
+    return Layer(
+        crs=plan.scene.crs.to_wkt(),
+        schema=pa.schema([*whole, SCHEMA.field("geometry")]),
+        name=name,
+        about=about_objects(plan),
+        fields={**FIELDS, **described},
+        outline=LINE,
+        label="number",
+    )
+
+
+def add_columns(
+    batches: Iterable[pa.RecordBatch],
+    columns: Sequence[RegionColumn],
+    schema: pa.Schema,
+    tally: Tally,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of polygons with what was measured of their regions."""
+    import pyarrow as pa
+
+    for batch in batches:
+        numbers = batch["class_id"].to_numpy()
+        arrays = {"number": pa.array(numbers, pa.int64())}
+        for column in columns:
+            kind = schema.field(column.name).type
+            arrays[column.name] = pa.array(column.read(numbers), from_pandas=True).cast(kind)
+        tally.count += batch.num_rows
+        tally.areas.append(math.fsum(batch["area_m2"].to_numpy()))
+        yield pa.RecordBatch.from_arrays(
+            [arrays.get(name) or batch[name] for name in schema.names], schema=schema
+        )

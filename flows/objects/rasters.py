@@ -1,0 +1,59 @@
+"""The rasters of a partition, cloud-optimised, inside the area of interest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.compute.progress import Progress, report_items, silent
+from flows.objects.about import about_objects
+from flows.objects.plan import ObjectsPlan
+from flows.objects.regions import Regions, name_levels
+from flows.storage.run_folder import RunFolder
+from tiling.formats.geotiff import write_cog, write_masked
+from tiling.formats.shard_tiff import Part
+from tiling.formats.vrt import write_mosaic
+from tiling.grid.window import Window
+from tiling.io.files import scratch, write_text
+
+
+class LevelRaster(NamedTuple):
+    """A partition as the products show it."""
+
+    name: str
+    """Of its raster and its layer."""
+    scale: float | None
+    raster: Path
+    """Of uint32: a region has the same number for every area of interest; 0 = none."""
+    n: int
+    """How many regions the whole scene has."""
+
+
+def write_rasters(
+    plan: ObjectsPlan, levels: Sequence[Regions], folder: RunFolder, progress: Progress = silent
+) -> list[LevelRaster]:
+    """`objects.tif`, or one raster for each of several levels."""
+    names = name_levels([level.scale for level in levels])
+    with scratch(folder.path) as work:
+        for name, level in report_items(
+            list(zip(names, levels, strict=True)), "join", len(levels), progress
+        ):
+            write_raster(plan, level.numbers, "uint32", folder.product(f"{name}.tif"), work)
+    return [
+        LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n)
+        for name, level in zip(names, levels, strict=True)
+    ]
+
+
+def write_raster(plan: ObjectsPlan, pixels: Path, dtype: str, target: Path, work: Path) -> None:
+    """Write what the products show of a raster on the scene's grid, 0 = no data, with what it says
+    of itself."""
+    about = about_objects(plan)
+    if plan.outline is not None:
+        pixels = write_masked(pixels, work / f"{target.stem}-masked.tif", plan.outline, plan.window)
+    whole = Part(pixels, Window.of_shape(*plan.window.shape))
+    described = work / f"{target.stem}.vrt"
+    write_mosaic(described, [whole], plan.geobox, 1, nodata=0, tags=about.tags, dtype=dtype)
+    write_cog(described, target, overviews="mode")
+    write_text(target.with_suffix(".qmd"), about.qmd)

@@ -1,0 +1,87 @@
+"""The way of a scene to its regions: plan ▸ regions ▸ join ▸ vectorise ▸ publish.
+
+Every stage is a plain function; the command line and the Prefect flow are two thin callers. Only
+the regions take passes over the scene; they are kept by their content, so that the same regions
+with other products, or after a run that was killed, are not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.compute import cluster, worker_check
+from flows.compute.cluster import HERE, Cluster
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, silent
+from flows.objects.layers import LevelLayer, write_layers
+from flows.objects.model import Objects
+from flows.objects.plan import ObjectsPlan, make_plan
+from flows.objects.publish import begin
+from flows.objects.publish import publish as write_products
+from flows.objects.rasters import LevelRaster, write_rasters
+from flows.objects.regions import Regions, find_regions
+from flows.requests.objects import ObjectsRequest
+from flows.requests.overwriting import check_map
+from flows.storage.run_folder import RunFolder, open_run
+
+
+def run(request: ObjectsRequest, *, on: Cluster = HERE, progress: Progress = silent) -> Objects:
+    """The products of `request`; the same bytes whatever the tiles, the workers and the retries.
+
+    `on` says which machines work; they see the output folder. Raises `InputError` for what a person
+    can mend.
+    """
+    with open_run(request.out, fresh=request.fresh) as folder:
+        plan = prepare(request, folder)
+        with cluster.start(on, plan.work) as pool:
+            levels = partition(plan, folder, pool, progress)
+            rasters = join(plan, levels, folder, progress)
+            layers = vectorise(plan, rasters, folder, pool, progress)
+            return publish(plan, rasters, layers, folder)
+
+
+def prepare(request: ObjectsRequest, folder: RunFolder) -> ObjectsPlan:
+    """The plan: scene opened, method fitted, room looked for."""
+    check_map(folder, request)
+    with folder.stage("plan"):
+        return make_plan(request, folder)
+
+
+def partition(
+    plan: ObjectsPlan, folder: RunFolder, pool: Pool, progress: Progress = silent
+) -> list[Regions]:
+    """The regions of the whole scene, level by level, unless they are there."""
+    with folder.stage("regions"):
+        worker_check.check(pool, plan.sources, folder.path)
+        return find_regions(plan, folder, pool, progress)
+
+
+def join(
+    plan: ObjectsPlan, levels: Sequence[Regions], folder: RunFolder, progress: Progress = silent
+) -> list[LevelRaster]:
+    """The rasters of regions, cloud-optimised."""
+    with folder.stage("join"):
+        begin(folder)
+        return write_rasters(plan, levels, folder, progress)
+
+
+def vectorise(
+    plan: ObjectsPlan,
+    rasters: Sequence[LevelRaster],
+    folder: RunFolder,
+    pool: Pool,
+    progress: Progress = silent,
+) -> list[LevelLayer]:
+    """The layers of regions, measured, in `objects.gpkg`."""
+    with folder.stage("vectorise"):
+        return write_layers(plan, rasters, folder, pool, progress)
+
+
+def publish(
+    plan: ObjectsPlan,
+    rasters: Sequence[LevelRaster],
+    layers: Sequence[LevelLayer],
+    folder: RunFolder,
+) -> Objects:
+    """What a person looks at, and the record of the run."""
+    return write_products(plan, [one.raster for one in rasters], layers, folder)

@@ -1,0 +1,199 @@
+"""What is asked of a partition: a scene, a method that cuts it into regions, and what to make of
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic.fields import FieldInfo
+
+from flows.parsing import nearest
+from flows.partitions.partition import Partition, settings
+from flows.partitions.registry import AnyPartition, kinds, partition_class, partition_from
+from flows.requests.request import (
+    AreaOfInterest,
+    IndexMeans,
+    Licence,
+    Simplify,
+    Smooth,
+    search_in_area,
+)
+from flows.requests.source import Source
+from flows.setting import (
+    REGIONS,
+    WORK,
+    By,
+    Part,
+    Setting,
+    Wording,
+    question_of,
+    setting_in,
+    usual,
+)
+from tiling.errors import InputError
+
+USUAL = "watershed"
+"""The method where nobody names one."""
+
+
+class NamedPartition(Wording):
+    """A method by its name, and what is set of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Annotated[
+        str,
+        Field(
+            title="Method",
+            description=f"How regions are made, of {', '.join(kinds())}.",
+        ),
+        Setting(REGIONS, metavar="NAME", form=None),
+    ] = USUAL
+    settings: Annotated[
+        dict[str, Any],
+        Field(
+            title="Settings",
+            description="Further settings of the method, such as those of a kind that a package "
+            "brings along.",
+        ),
+        Setting(REGIONS, option="--set", metavar="KEY=VALUE,…", form=None),
+    ] = Field(default_factory=dict)
+
+    def value(self) -> Partition:
+        """The partition itself; `InputError` where there is no such method, or a setting does not
+        fit it."""
+        chosen = partition_class(self.method)
+        own = {
+            name: value
+            for name in type(self).model_fields
+            if name not in ("method", "settings")
+            and (value := getattr(self, name)) not in (None, False)
+        }
+        known = settings(chosen)
+        for name in own | self.settings:
+            if name not in known:
+                close = nearest(name, known) or ";"
+                raise InputError(
+                    f"method {self.method} has no setting {name}{close} its settings are "
+                    f"{', '.join(known)}"
+                )
+        return partition_from(self.method, **own | self.settings)
+
+    @classmethod
+    def of(cls, partition: Partition) -> Self:
+        """How a person says a partition: its kind, and what is not its default."""
+        given = {
+            name: value
+            for name, value in partition.model_dump(mode="json", exclude={"fitted"}).items()
+            if name != "kind" and value != usual(partition, name)
+        }
+        own = {name: value for name, value in given.items() if name in cls.model_fields}
+        rest = {name: value for name, value in given.items() if name not in own}
+        return cls(method=partition.kind, settings=rest, **own)
+
+
+def options_of_kinds() -> Iterator[tuple[str, Any]]:
+    """A field for each setting of the installed kinds that is described as an option, by name: what
+    several kinds have is one option, absent unless it is typed."""
+    places: dict[str, list[tuple[str, FieldInfo, Setting]]] = {}
+    for kind in kinds():
+        try:
+            partition = partition_class(kind)
+        except InputError:
+            continue  # told where it is asked for
+        for name, info in settings(partition).items():
+            if setting := setting_in(info):
+                places.setdefault(name, []).append((kind, info, setting))
+    for name, several in places.items():
+        _, info, setting = several[0]
+        asked = question_of(Partition, name, info, setting)
+        with_it = [kind for kind, *_ in several]
+        typed = "" if len(with_it) == len(kinds()) else f"For {', '.join(with_it)}."
+        bounds: Any = asked.bounds
+        about = Field(title=asked.title, description=asked.description, **bounds)
+        own = replace(setting, form=None, typed=typed, unset=setting.unset or _default(several))
+        yield name, (Annotated[asked.kind | None, about, own], None)
+
+
+def _default(several: list[tuple[str, FieldInfo, Setting]]) -> str:
+    """What holds where an option is not typed, kind by kind where they differ."""
+    values = {
+        kind: info.get_default(call_default_factory=True)
+        for kind, info, _ in several
+        if not info.is_required()
+    }
+    words = {
+        kind: _in_words(value) for kind, value in values.items() if value not in (None, "", ())
+    }
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return "; ".join(f"{text} for {kind}" for kind, text in words.items())
+
+
+def _in_words(value: Any) -> str:
+    """A default as it is typed."""
+    if isinstance(value, tuple):
+        return ",".join(map(_in_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+Partitioning: type[NamedPartition] = cast(
+    type[NamedPartition],
+    cast(Any, create_model)(
+        "Partitioning", __base__=NamedPartition, __module__=__name__, **dict(options_of_kinds())
+    ),
+)
+"""A method by its name, with an option for each setting of the kinds that are installed."""
+
+
+class ObjectsRequest(BaseModel):
+    """A scene, the method that cuts it into regions, and what becomes of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Annotated[
+        Source,
+        # `--scale` is how coarse objects are
+        Part(other={name: {"option": f"--pixel-{name}"} for name in ("scale", "offset")}),
+    ]
+    out: Annotated[
+        Path,
+        Field(
+            title="Output folder",
+            description="Folder of rasters, layers and pictures; made if need be, resumed if it "
+            "is there.",
+        ),
+        Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
+    ]
+    partition: Annotated[AnyPartition, Field(description="How regions are made."), By(Partitioning)]
+    aoi: AreaOfInterest = ""
+    simplify: Simplify = None
+    smooth: Smooth = 0
+    indices: IndexMeans = ()
+    licence: Licence = ""
+    tile: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Tile",
+            description="Pixels along the side of what a worker looks at; changes no result.",
+        ),
+        Setting(WORK, metavar="PX"),
+    ] = 1024
+    fresh: Annotated[
+        bool,
+        Field(
+            title="Start afresh",
+            description="Compute everything again, and replace whatever the folder holds.",
+        ),
+        Setting(form="start_afresh"),
+    ] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _search_in_area(cls, given: Any) -> Any:
+        return search_in_area(given)
