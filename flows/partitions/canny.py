@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from flows.partitions.fit import Fit, blocks, fit_sample
-from flows.partitions.partition import Level, Partition
+from flows.partitions.partition import Gives, Level, Partition
 from flows.partitions.settings import Rounds
 from flows.partitions.surfaces import Surface, Surfaces
 from flows.setting import REGIONS, Setting
@@ -41,7 +41,7 @@ class Canny(Partition):
     of a watershed.
     """
 
-    gives: ClassVar[Literal["regions", "edges"]] = "edges"
+    gives: ClassVar[Gives] = "edges"
 
     kind: Literal["canny"] = "canny"
     rounds: Rounds = 2

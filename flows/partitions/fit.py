@@ -36,12 +36,12 @@ class Fit(BaseModel):
         weighs nothing."""
         return tuple(1 / d**2 if d else 0.0 for d in self.deviations)
 
-    def tolerances(self, physical: float | None) -> tuple[int, ...]:
-        """A tolerance in the units of the bands as counts of each; where none is set, a tenth of
+    def tolerances(self, physical: float | None, share: float) -> tuple[int, ...]:
+        """A tolerance in the units of the bands as counts of each; where none is set, a share of
         each standard deviation."""
         if physical is None:
-            return tuple(int(deviation / 10) for deviation in self.deviations)
-        # Three tenths are 2999.99… ten-thousandths: half a thousandth of a count is let off.
+            return tuple(int(share * deviation) for deviation in self.deviations)
+        # 0.03 is 299.99… ten-thousandths: a little of a count is let off.
         return tuple(int(physical / abs(one.step) + 5e-4) for one in self.quanta)
 
 

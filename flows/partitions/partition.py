@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _FILLED_IN = ("kind", "fitted")
 """Fields of a partition that nobody sets."""
 
+Gives = Literal["regions", "mask", "edges"]
+"""What a partition leaves: regions that cover all valid pixels, regions among others, or lines."""
+
 
 class Level(NamedTuple):
     """One partition of a scene."""
@@ -49,8 +52,7 @@ class Partition(BaseModel, ABC):
 
     revision: ClassVar[int] = 1
     """Raised whenever the same settings give other regions than before."""
-    gives: ClassVar[Literal["regions", "edges"]] = "regions"
-    """Whether regions are areas that cover what is valid, or lines and masks among it."""
+    gives: ClassVar[Gives] = "regions"
     bytes_per_pixel: ClassVar[int] = 192
     """Working memory per pixel of a tile, for the plan's projection."""
 

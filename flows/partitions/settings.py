@@ -62,7 +62,7 @@ Tolerance = Annotated[
         description="By how much pixels of a region may differ in each band: reflectance from 0 to "
         "1, or digital numbers.",
     ),
-    Setting(REGIONS, metavar="V", unset="a tenth of each band's standard deviation"),
+    Setting(REGIONS, metavar="V", unset="a share of each band's standard deviation"),
 ]
 
 Connectivity = Annotated[

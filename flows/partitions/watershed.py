@@ -15,9 +15,17 @@ from flows.partitions.surfaces import Surface, Surfaces
 from flows.setting import REGIONS, Setting
 from segmentation.relief.plateaus import fineness, make_fall
 from tiling.io.spill import Map
+from tiling.labels.marks import Marks
 from tiling.regions.watershed.basins import Relief
-from tiling.regions.watershed.criteria import AreaBelow, Criterion, DynamicsBelow, VolumeBelow
+from tiling.regions.watershed.criteria import (
+    AreaBelow,
+    Criterion,
+    DynamicsBelow,
+    Unmarked,
+    VolumeBelow,
+)
 from tiling.regions.watershed.drowning import flood_relief
+from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,15 +91,29 @@ class Watershed(GradientPartition):
         ),
         Setting(REGIONS, metavar="PX"),
     ] = 8
+    markers: Annotated[
+        str,
+        Field(
+            title="Markers",
+            description="Raster of numbers or vector file of shapes: each patch grows into one "
+            "region, and nothing else does.",
+        ),
+        Setting(REGIONS, metavar="FILE", path=True, unset="regions are found"),
+    ] = ""
     fitted: FloodFit | None = None
 
     @property
     def reach(self) -> int:
         return super().reach + self.plateaus
 
+    def check(self, scene: Scene) -> None:
+        super().check(scene)
+        if self.markers:
+            Marks(self.markers, scene.geobox).check()
+
     def fit(self, sample: xr.Dataset) -> Self:
         plain = super().fit(sample)
-        threshold = self.threshold
+        threshold = 0 if self.markers else self.threshold
         if threshold is None:
             threshold = choose_threshold(plain.reliefs(sample), self.size, plain.criterion_of)
         fitted = FloodFit(**plain._fit.model_dump(), threshold=threshold)
@@ -116,6 +138,7 @@ class Watershed(GradientPartition):
 
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
         assert self.fitted is not None
-        relief = Relief(source.heights, source.shape, source.subfolder("regions"))
-        criterion = self.criterion_of(self.fitted.threshold)
+        marks = Marks(self.markers, source.scene.geobox) if self.markers else None
+        relief = Relief(source.heights, source.shape, source.subfolder("regions"), marks)
+        criterion = Unmarked() if marks else self.criterion_of(self.fitted.threshold)
         yield Level(None, flood_relief(relief, criterion, tile=tile, map=map))

@@ -16,6 +16,9 @@ from tiling.regions.passes import Flags, Values
 from tiling.regions.zones import Zones as LinkedPixels
 from tiling.regions.zones import find_zones
 
+SHARE = 0.1
+"""Of the standard deviation of a band, by which neighbours may differ if nobody says."""
+
 
 @dataclass(frozen=True)
 class WithinEach:
@@ -50,7 +53,7 @@ class Zones(Partition):
             source.values,
             source.shape,
             source.subfolder("zones"),
-            WithinEach(self._fit.tolerances(self.tolerance)),
+            WithinEach(self._fit.tolerances(self.tolerance, SHARE)),
             self.connectivity,
         )
         yield Level(None, find_zones(zones, tile=tile, map=map))

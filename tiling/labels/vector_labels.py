@@ -137,6 +137,21 @@ def read_shape_labels(
     return ShapeLabels(path, geobox, rows, notes, shapes, classed)
 
 
+def place_shapes(
+    path: str, shapes: npt.NDArray[np.object_], geobox: GeoBox
+) -> npt.NDArray[np.object_]:
+    """Those of some shapes that lie on a grid and in its CRS, mended, each on a pixel at least;
+    `InputError` where there is none."""
+    import shapely
+
+    shapes = _valid(shapes)
+    shapes = shapes[~shapely.is_empty(shapes)]
+    shapes = shapes[shapely.intersects(shapes, shapely.box(*geobox.extent.boundingbox))]
+    if not shapes.size:
+        raise InputError(f"{path} lies outside the scene; give shapes of the same place")
+    return _no_smaller_than_a_pixel(shapes, geobox)
+
+
 def _valid(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
     """Shapes made valid; of polygons their area alone, not the lines that spikes become."""
     import shapely

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 from skimage.metrics import adapted_rand_error
 from skimage.morphology import h_minima
@@ -13,6 +14,7 @@ from skimage.segmentation import watershed
 
 from flows.partitions.watershed import Watershed
 from segmentation.relief.plateaus import fineness
+from tests.chance import chances
 from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of
 from tiling.grid.window import Window
 
@@ -50,3 +52,29 @@ def test_of_dynamics_it_is_the_watershed_of_scikit_image(tmp_path: Path) -> None
     expected = watershed(heights, minima, connectivity=1)
     # It breaks ties by age in its queue.
     assert adapted_rand_error(expected, regions)[0] < 0.02
+
+
+def test_markers_grow_into_one_region_each(tmp_path: Path) -> None:
+    scene = smooth_scene()
+    (chance,) = chances(1)
+    marks = np.zeros((96, 96), np.uint16)
+    places = chance.permutation(96 * 96)[:30]
+    marks.flat[places] = np.arange(1, 31)
+    file = write_marks(tmp_path / "marks.tif", marks, scene)
+    partition = fit_to(Watershed(markers=file), scene)
+    partition.check(scene)
+    (regions,) = regions_of(partition, scene, tmp_path / "tiled", 40)
+    assert np.unique(regions).size == np.unique(regions.flat[places]).size == 30
+    surface = partition.surface(scene.read(Window.of_shape(96, 96), scene.band_names), 0, 0)
+    expected = watershed(surface.heights.astype(np.int64), marks.astype(int), connectivity=1)
+    assert adapted_rand_error(expected, regions)[0] < 0.05
+
+
+def write_marks(path: Path, marks: np.ndarray, scene: DrawnScene) -> str:
+    grid = scene.geobox
+    with rasterio.open(
+        path, "w", driver="GTiff", height=grid.height, width=grid.width, count=1,
+        dtype=marks.dtype, crs=str(grid.crs), transform=grid.affine, nodata=0,
+    ) as raster:  # fmt: skip
+        raster.write(marks, 1)
+    return str(path)
