@@ -25,8 +25,9 @@ from tiling.grid.window import Window
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
 from tiling.regions.components import OUTSIDE, Ids
 from tiling.regions.labelling import LabelFiles, TileLabels
-from tiling.regions.passes import Flags, Passes, Place, Read
+from tiling.regions.passes import Flags, Passes, Place, Read, Values
 from tiling.regions.region_values import RegionValues
+from tiling.regions.zones import Link, Zones, find_zones
 
 HEIGHT_BITS = 28
 """Heights are whole numbers from 0 to 2²⁸ - 1: a height and a place have to fit into 64 bits."""
@@ -43,11 +44,22 @@ class Relief:
     folder: Path
     """For what waits, and for labels."""
     marks: Read | None = None
-    """Where a pixel is valid in it, that is a marker of its own: it has a basin of its own."""
+    """Where a pixel is valid in it, that is a marker: it has a basin of its own."""
+    link: Link | None = None
+    """Marked neighbours that it links, also at corners, are one marker and have one basin, as the
+    pixels of a line or an area that a person drew; without it each pixel is a marker."""
 
     def file(self, window: Window, suffix: str) -> Path:
         """The file in which something of a tile waits, by its suffix."""
         return self.folder / f"{window.row}-{window.col}{suffix}"
+
+    @property
+    def patches(self) -> Zones | None:
+        """Of marked pixels those that are one marker; `None` where each is one."""
+        if self.marks is None or self.link is None:
+            return None
+        marked = MarkedPixels(self.read, self.marks)
+        return Zones(marked, self.shape, self.folder / "marks", self.link, connectivity=8)
 
     def look(self, window: Window) -> tuple[npt.NDArray[np.uint32], Flags, Flags]:
         """`(y, x)` heights of a window, which may reach past the raster, whether they are valid,
@@ -57,13 +69,25 @@ class Relief:
         return np.where(valid, values[0], 0).astype(np.uint32), valid, marked & valid
 
 
+@dataclass(frozen=True)
+class MarkedPixels:
+    """Reads marks, where the relief is valid."""
+
+    read: Read
+    marks: Read
+
+    def __call__(self, window: Window) -> tuple[Values, Flags]:
+        values, marked = self.marks(window)
+        return values, marked & self.read(window)[1]
+
+
 def find_basins(relief: Relief, *, tile: int = 1024, map: Map = map) -> LabelFiles:
     """Leave the basin of every pixel in `relief.folder`; the same ids for every `tile`.
 
     `map` may work elsewhere, as long as results come in order and the folder is there too.
     """
     passes = Passes.over(relief.shape, tile, map)
-    ends = follow_exits(relief, passes)
+    ends = follow_exits(relief, passes, label_marks(relief, tile, map))
     labels = LabelFiles(relief.folder, relief.shape, tile)
 
     def context(place: Place) -> tuple[Window, RegionValues]:
@@ -75,10 +99,18 @@ def find_basins(relief: Relief, *, tile: int = 1024, map: Map = map) -> LabelFil
     return labels
 
 
-def follow_exits(relief: Relief, passes: Passes) -> RegionValues:
+def label_marks(relief: Relief, tile: int, map: Map) -> LabelFiles | None:
+    """Which marked pixels are one marker, called by its first pixel; `None` where each is one."""
+    if (patches := relief.patches) is None:
+        return None
+    patches.folder.mkdir(exist_ok=True)
+    return find_zones(patches, tile=tile, map=map)
+
+
+def follow_exits(relief: Relief, passes: Passes, marks: LabelFiles | None) -> RegionValues:
     """The basin of each pixel at the edge of a tile; what else a tile knows of its basins waits in
-    its file then."""
-    passes.survey(partial(survey_basins, relief))
+    its file then. `marks` are those of `label_marks`."""
+    passes.survey(partial(survey_basins, relief, marks))
     told = [read_together(relief.file(w, ".exits.npy")) for w in passes.windows.values()]
     pixel, end = map(np.concatenate, zip(*told, strict=True))
     order = np.argsort(pixel)
@@ -91,7 +123,7 @@ def follow_exits(relief: Relief, passes: Passes) -> RegionValues:
 # --- the passes -----------------------------------------------------------------------------------
 
 
-def survey_basins(relief: Relief, window: Window) -> None:
+def survey_basins(relief: Relief, marks: LabelFiles | None, window: Window) -> None:
     """First pass over a tile: leaves where its pixels lead, and tells where the outermost do."""
     height, valid, marked = relief.look(window.pad(1))
     end = jump(_point_downhill(height, valid, marked).ravel()).reshape(valid.shape)[1:-1, 1:-1]
@@ -100,6 +132,11 @@ def survey_basins(relief: Relief, window: Window) -> None:
     is_end[end[inside]] = True
     row, col = np.divmod(np.flatnonzero(is_end), valid.shape[1])
     ids = (window.row - 1 + row) * relief.shape[1] + window.col - 1 + col
+    if marks is not None:
+        # What ends at a pixel of a marker belongs to its first one, wherever that lies.
+        core = (row > 0) & (row <= window.height) & (col > 0) & (col <= window.width)
+        marker = marks.read(window).pixels[row[core] - 1, col[core] - 1]
+        ids[core] = np.where(marker == OUTSIDE, ids[core], marker)
     rank = np.where(inside, (np.cumsum(is_end) - 1)[end], OUTSIDE).astype(np.int32)
     save_arrays(relief.file(window, ".basins.npy"), ids, rank)
 

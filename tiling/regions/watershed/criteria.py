@@ -104,6 +104,18 @@ class Unmarked:
 
 
 @dataclass(frozen=True)
+class UnmarkedBelow:
+    """Small are regions without a marker whose lowest pass is lower than a barrier: markers compete
+    for what lies below it, and nothing crosses it."""
+
+    barrier: int
+    confluent: bool = True
+
+    def is_small(self, regions: Facts, passes: Numbers) -> Flags:
+        return ~regions.marked & (passes < self.barrier)
+
+
+@dataclass(frozen=True)
 class AnyOf:
     """Small are regions that one of several criteria calls so."""
 

@@ -36,7 +36,7 @@ from tiling.regions.components import OUTSIDE, Ids
 from tiling.regions.labelling import LabelFiles, TileLabels
 from tiling.regions.passes import Flags, Passes, Place
 from tiling.regions.region_values import RegionValues
-from tiling.regions.watershed.basins import Relief, follow_exits, pixels_around
+from tiling.regions.watershed.basins import Relief, follow_exits, label_marks, pixels_around
 from tiling.regions.watershed.criteria import Criterion, Facts, Places
 from tiling.regions.watershed.drowning_graph import Graph, drown, find_spanning_forest
 from tiling.regions.watershed.saddles import PLACE_BITS, Saddles, find_passes, number_basins
@@ -50,6 +50,12 @@ class Flood:
 
     relief: Relief
     criterion: Criterion
+    marked_only: bool = False
+
+    def names_of(self, regions: Facts) -> Ids:
+        """What regions are called in the end; `OUTSIDE` where they are not wanted."""
+        keep = regions.marked if self.marked_only else np.True_
+        return np.where(keep, regions.first, OUTSIDE)
 
 
 class Fates(NamedTuple):
@@ -78,10 +84,15 @@ class Fates(NamedTuple):
 
 
 def flood_relief(
-    relief: Relief, criterion: Criterion, *, tile: int = 1024, map: Map = map
+    relief: Relief,
+    criterion: Criterion,
+    *,
+    marked_only: bool = False,
+    tile: int = 1024,
+    map: Map = map,
 ) -> LabelFiles:
     """Leave the region of every pixel in `relief.folder`, called by the smallest id of its basins;
-    the same for every `tile`.
+    the same for every `tile`. With `marked_only` pixels of regions without a marker have none.
 
     `map` may work elsewhere, as long as results come in order and the folder is there too. Raises
     `InputError` for rasters of more than 1.7 · 10¹⁰ px.
@@ -89,8 +100,8 @@ def flood_relief(
     height, width = relief.shape
     if 4 * height * width >= 1 << PLACE_BITS:
         raise InputError(f"{height} × {width} px are too many to flood at once; clip the raster")
-    passes, flood = Passes.over(relief.shape, tile, map), Flood(relief, criterion)
-    ends = follow_exits(relief, passes)
+    passes, flood = Passes.over(relief.shape, tile, map), Flood(relief, criterion, marked_only)
+    ends = follow_exits(relief, passes, label_marks(relief, tile, map))
 
     def basins_around(place: Place) -> tuple[Window, RegionValues]:
         window = passes.windows[place]
@@ -102,7 +113,7 @@ def flood_relief(
         place: Fates.read(relief.file(window, ".fates.npy"))
         for place, window in passes.windows.items()
     }
-    regions = decide(criterion, list(fates.values()))
+    regions = decide(flood, list(fates.values()))
     labels = LabelFiles(relief.folder, relief.shape, tile)
 
     def verdict(place: Place) -> tuple[Window, RegionValues]:
@@ -123,12 +134,14 @@ def survey_fates(flood: Flood, tile: tuple[Window, RegionValues]) -> None:
     group, left = drown(graph, flood.criterion)
     ids = left.facts.first.copy()
     ids[group[waits]] = basins[waits]  # no group holds two that wait: all tiles call it the same
-    save_arrays(relief.file(window, ".groups.npy"), ids[group], rank[:-1, :-1])
 
     touched = np.flatnonzero(~(left.settled[left.one] & left.settled[left.other]))
     forest = find_spanning_forest(left, touched)
     ends_of = np.stack([left.one[forest], left.other[forest]])
     told = np.union1d(np.flatnonzero(~left.settled), ends_of.ravel())
+    names = flood.names_of(left.facts)
+    names[told] = ids[told]  # to be replaced when all tiles are known
+    save_arrays(relief.file(window, ".groups.npy"), names[group], rank[:-1, :-1])
     Fates(
         ids[told],
         left.settled[told],
@@ -138,7 +151,7 @@ def survey_fates(flood: Flood, tile: tuple[Window, RegionValues]) -> None:
     ).write(relief.file(window, ".fates.npy"))
 
 
-def decide(criterion: Criterion, tiles: Sequence[Fates]) -> RegionValues:
+def decide(flood: Flood, tiles: Sequence[Fates]) -> RegionValues:
     """The final region of each that waited, where all tiles are known."""
     ids, number = np.unique(np.concatenate([tile.ids for tile in tiles]), return_inverse=True)
     facts = Facts(*map(np.concatenate, zip(*(tile.facts for tile in tiles), strict=True)))
@@ -151,8 +164,8 @@ def decide(criterion: Criterion, tiles: Sequence[Fates]) -> RegionValues:
     graph = Graph.of(
         facts.merge(number, ids.size), known, settled, np.concatenate(ends, axis=1), saddle
     )
-    group, left = drown(graph, criterion)
-    return RegionValues(ids, left.facts.first[group])
+    group, left = drown(graph, flood.criterion)
+    return RegionValues(ids, flood.names_of(left.facts)[group])
 
 
 def leave_regions(flood: Flood, labels: LabelFiles, tile: tuple[Window, RegionValues]) -> None:

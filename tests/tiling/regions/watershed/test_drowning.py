@@ -35,6 +35,7 @@ from tiling.regions.watershed.criteria import (
     Criterion,
     DynamicsBelow,
     Unmarked,
+    UnmarkedBelow,
     VolumeBelow,
 )
 from tiling.regions.watershed.drowning import Fates, Flood, flood_relief, survey_fates
@@ -88,6 +89,8 @@ def unite_by_kruskal(height: Array, basin: Array, marked: Array, criterion: Crit
                 return area[one] * depth < least
             case Unmarked():
                 return not holds[one]
+            case UnmarkedBelow(barrier):
+                return not holds[one] and top < barrier
             case AnyOf(several):
                 return any(is_small(one, top, each) for each in several)
         raise AssertionError(criterion)
