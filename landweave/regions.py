@@ -91,7 +91,7 @@ def objects(
     scene: SceneLike,
     out: PathLike,
     *,
-    method: str | Partition = "watershed",
+    method: str | Partition = "objects",
     bands: Mapping[str, int] | None = None,
     nodata: float | None = None,
     pixel_scale: float | None = None,
@@ -119,7 +119,7 @@ def objects(
     Args:
         scene: As `segment` takes it, but for arrays.
         out: Folder of the products on a disk that all workers see; made if need be.
-        method: Kind of partition, such as `"watershed"`.
+        method: Kind of partition, such as `"objects"`, `"superpixels"` or `"watershed"`.
         bands: Band name to band number from 1, where the file does not say.
         nodata: Pixel value that means no data.
         pixel_scale: Reflectance = pixel × scale + offset.
@@ -138,7 +138,7 @@ def objects(
         cluster: `"local"`, the address of a Dask scheduler, …
         workers: Worker processes; fitted to machine and work by default, 0: none beside this one.
         progress: Called with the name of a stage, how much of it is done, and how much there is.
-        **settings: Of the method: `size=400`.
+        **settings: Of the method: `scale=8`, `levels=[4, 8, 16]`.
 
     Returns:
         The finished objects; `result.polygons()` is a GeoDataFrame.
@@ -148,7 +148,7 @@ def objects(
 
     Examples:
         >>> import landweave as lw
-        >>> lw.objects("scene.tif", "objects", size=400).polygons()[["number", "area_m2"]]
+        >>> lw.objects("scene.tif", "objects", scale=8).polygons()[["number", "area_m2"]]
     """
     from flows.objects.run import run
     from flows.partitions.partition import Partition

@@ -20,7 +20,7 @@ from flows.pages.artifacts import publish_page
 from flows.pages.bar import Bar
 from flows.pages.results import objects_page
 from flows.pages.words import in_form_words
-from flows.partitions.watershed import Watershed
+from flows.partitions.objects import Objects as ObjectsPartition
 from flows.requests.objects import ObjectsRequest
 from flows.storage.run_folder import open_run
 
@@ -38,7 +38,7 @@ def segment_objects(
     scene: Paths,
     output_folder: str = "",
     bands: Bands = Bands(),  # noqa: B008 - frozen
-    method: ChosenPartition = Watershed(),  # noqa: B008 - frozen
+    method: ChosenPartition = ObjectsPartition(),  # noqa: B008 - frozen
     shapes: Shapes = Shapes(),  # noqa: B008 - frozen
     advanced: Passes = Passes(),  # noqa: B008 - frozen
 ) -> Outcome:
@@ -86,12 +86,12 @@ def run(request: ObjectsRequest, on: cluster.Cluster, bar: Bar) -> Objects:
             rasters = run_task(
                 "join",
                 "Rasters of numbers",
-                partial(stages.join, plan, levels, folder, progress),
+                partial(stages.join, plan, levels, folder, pool, progress),
             )
             layers = run_task(
                 "vectorise",
                 "Outlines, and what is measured of each region",
-                partial(stages.vectorise, plan, rasters, folder, pool, progress),
+                partial(stages.vectorise, plan, levels, rasters, folder, pool, progress),
             )
             stem = "edges" if plan.partition.gives == "edges" else "objects"
             return run_task(

@@ -16,13 +16,13 @@ def title_objects(plan: ObjectsPlan) -> str:
     return f"{what} of {plan.scene.name}"
 
 
-def about_objects(plan: ObjectsPlan) -> About:
-    """Title, abstract and history; nothing of the clock, for the same regions have the same
-    bytes."""
+def about_objects(plan: ObjectsPlan, scale: float | None = None) -> About:
+    """Title, abstract and history, of a level where a scale is given; nothing of the clock, for the
+    same regions have the same bytes."""
     scene = plan.scene
     day = f" of {scene.date}" if scene.date else ""
     return About(
-        title=title_objects(plan),
+        title=title_objects(plan) + ("" if scale is None else f", scale {scale:g}"),
         abstract=f"Made by the method {plan.partition.kind} with landweave",
         days=sorted({str(image.date) for image in scene.acquisitions if image.date}),
         history=(

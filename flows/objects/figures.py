@@ -17,7 +17,7 @@ from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.scene.scene import Scene
 
-DETAIL = 240
+DETAIL = 200
 """Pixels along the side of the part that is shown at full size."""
 
 GROWN = 4
@@ -44,7 +44,9 @@ def draw_regions(numbers: Path, scene: Scene, title: str, target: Path) -> None:
 
     box = Rectangle(corner, detail.width * cols, detail.height * rows, fill=False, edgecolor=LINE)
     overview.add_patch(box)
-    close.imshow(draw_detail(numbers, scene, detail), aspect=preview.ratio, interpolation="nearest")
+    large = draw_detail(numbers, scene, detail)
+    # Lines of one pixel would go where a picture is made smaller by leaving pixels out.
+    close.imshow(large, aspect=preview.ratio, interpolation="antialiased")
     close.set_xticks([])
     close.set_yticks([])
     for edge in close.spines.values():
@@ -80,7 +82,8 @@ def choose_detail(values: npt.NDArray[np.integer], size: tuple[int, int]) -> Win
 
 
 def draw_detail(numbers: Path, scene: Scene, window: Window) -> Image:
-    """A part of the image with the outlines of its regions, each pixel as a square."""
+    """A part of the image with the outlines of its regions, or with edges where the raster is a
+    mask, each pixel as a square."""
     with open_dataset(str(numbers)) as source:
         values = source.read(1, window=window.ranges)
         transform = source.transform
@@ -89,7 +92,9 @@ def draw_detail(numbers: Path, scene: Scene, window: Window) -> Image:
     bounds = BoundingBox(west, min(south, north), east, max(south, north))
     natural = natural_colours(scene, bounds, window.shape)
     picture = paint_regions(values) if natural is None else natural
-    return draw_borders(picture, values)
+    return (
+        draw_marks(picture, values) if values.dtype == np.uint8 else draw_borders(picture, values)
+    )
 
 
 def draw_borders(picture: Image, values: npt.NDArray[np.integer]) -> Image:
@@ -100,6 +105,18 @@ def draw_borders(picture: Image, values: npt.NDArray[np.integer]) -> Image:
     border[:-1] |= spread[:-1] != spread[1:]
     border[:, :-1] |= spread[:, :-1] != spread[:, 1:]
     large[border] = rgb(LINE)
+    return large
+
+
+def draw_marks(picture: Image, values: npt.NDArray[np.integer]) -> Image:
+    """A picture `GROWN` times as large, with a dot in each pixel that is marked `(y, x)`."""
+    large = picture.repeat(GROWN, axis=0).repeat(GROWN, axis=1)
+    inner = (
+        np.arange(values.shape[0] * GROWN) % GROWN > 0,
+        np.arange(values.shape[1] * GROWN) % GROWN > 0,
+    )
+    dots = (values > 0).repeat(GROWN, axis=0).repeat(GROWN, axis=1)
+    large[dots & inner[0][:, None] & inner[1]] = rgb(LINE)
     return large
 
 

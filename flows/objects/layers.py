@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, NamedTuple
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
 from flows.objects.about import about_objects
 from flows.objects.figures import LINE
+from flows.objects.measures import RegionColumn, measure
 from flows.objects.model import PublishedLevel
 from flows.objects.plan import ObjectsPlan
 from flows.objects.rasters import LevelRaster
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
     from tiling.formats.layer import Layer
 
-Numbers = npt.NDArray[np.integer]
-"""`(n,)` numbers of regions."""
-
 FIELDS: Mapping[str, tuple[str, str]] = {
     "number": ("Number", "Number of the object in the raster, by the place of its first pixel"),
     "parent": ("Parent", "Number of the object one level up that holds it"),
@@ -40,17 +35,6 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "perimeter_m": ("Perimeter (m)", "Length of the outline on the ground, holes included"),
 }
 """Columns of every layer of regions, with what a person calls them and what they hold."""
-
-
-@dataclass(frozen=True)
-class RegionColumn:
-    """A column of a layer that is known by the numbers of regions."""
-
-    name: str
-    alias: str
-    meaning: str
-    read: Callable[[Numbers], npt.NDArray[Any]]
-    """Values of some regions; NaN where one has none."""
 
 
 @dataclass
@@ -116,22 +100,25 @@ def draw_level(
     if place + 1 < len(levels):
         above = levels[place + 1].raster
         parents = find_parents(level.raster, above, level.n, work, pool.map)
-        columns.append(RegionColumn("parent", *FIELDS["parent"], lambda n: parents[n - 1]))
+        about = FIELDS["parent"]
+        columns.append(RegionColumn("parent", *about, lambda n: parents[n - 1], whole=True))
+    columns += measure(plan, level.raster, level.n, work / level.name, pool.map)
     batches = polygons(
         level.raster,
         pool,
         progress,
         nodata=0,
+        connectivity=connectivity_of(plan),
         simplify=plan.request.simplify,
         smooth=plan.request.smooth,
         measures=index_measures(plan.scene, plan.request.indices, plan.window),
         scratch=work,
     )
-    layer = describe_layer(plan, level.name, columns)
+    layer = describe_layer(plan, level, columns)
     return add_columns(batches, columns, layer.schema, tally), layer
 
 
-def describe_layer(plan: ObjectsPlan, name: str, columns: Sequence[RegionColumn]) -> Layer:
+def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[RegionColumn]) -> Layer:
     """A layer of regions: number, size, what was measured, means of indices, outline."""
     import pyarrow as pa
 
@@ -142,9 +129,7 @@ def describe_layer(plan: ObjectsPlan, name: str, columns: Sequence[RegionColumn]
     means = index_columns(plan.request.indices)
     whole = [pa.field("number", pa.int64(), nullable=False)]
     whole += [SCHEMA.field(name) for name in ("n_pixels", "area_m2", "perimeter_m")]
-    whole += [
-        pa.field(one.name, pa.int64() if one.name == "parent" else pa.float64()) for one in columns
-    ]
+    whole += [pa.field(one.name, pa.int64() if one.whole else pa.float64()) for one in columns]
     whole += [pa.field(f"{name}_mean", pa.float64()) for name in means]
     described = {one.name: (one.alias, one.meaning) for one in columns}
     described |= {
@@ -154,12 +139,18 @@ def describe_layer(plan: ObjectsPlan, name: str, columns: Sequence[RegionColumn]
     return Layer(
         crs=plan.scene.crs.to_wkt(),
         schema=pa.schema([*whole, SCHEMA.field("geometry")]),
-        name=name,
-        about=about_objects(plan),
+        name=level.name,
+        about=about_objects(plan, level.scale),
         fields={**FIELDS, **described},
+        geometry_type="MultiPolygon" if connectivity_of(plan) == 8 else "Polygon",
         outline=LINE,
         label="number",
     )
+
+
+def connectivity_of(plan: ObjectsPlan) -> int:
+    """Whether regions hang together by sides alone, 4, or by corners too, 8."""
+    return int(getattr(plan.partition, "connectivity", 4))
 
 
 def add_columns(
@@ -179,6 +170,5 @@ def add_columns(
             arrays[column.name] = pa.array(column.read(numbers), from_pandas=True).cast(kind)
         tally.count += batch.num_rows
         tally.areas.append(math.fsum(batch["area_m2"].to_numpy()))
-        yield pa.RecordBatch.from_arrays(
-            [arrays.get(name) or batch[name] for name in schema.names], schema=schema
-        )
+        whole = [arrays[name] if name in arrays else batch[name] for name in schema.names]
+        yield pa.RecordBatch.from_arrays(whole, schema=schema)

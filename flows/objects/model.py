@@ -16,7 +16,9 @@ class PublishedLevel:
     count: int
     """How many regions it shows."""
     area_m2: float
-    """Of all of them."""
+    """Of all of them; 0 of lines."""
+    length_m: float = 0.0
+    """Of all lines."""
 
     @property
     def mean_m2(self) -> float:

@@ -11,10 +11,12 @@ from flows.objects.about import about_objects
 from flows.objects.plan import ObjectsPlan
 from flows.objects.regions import Regions, name_levels
 from flows.storage.run_folder import RunFolder
+from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog, write_masked
 from tiling.formats.shard_tiff import Part
 from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
+from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch, write_text
 
 
@@ -39,17 +41,19 @@ def write_rasters(
         for name, level in report_items(
             list(zip(names, levels, strict=True)), "join", len(levels), progress
         ):
-            write_raster(plan, level.numbers, "uint32", folder.product(f"{name}.tif"), work)
+            about = about_objects(plan, level.scale)
+            write_raster(plan, level.numbers, about, folder.product(f"{name}.tif"), work)
     return [
         LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n)
         for name, level in zip(names, levels, strict=True)
     ]
 
 
-def write_raster(plan: ObjectsPlan, pixels: Path, dtype: str, target: Path, work: Path) -> None:
+def write_raster(plan: ObjectsPlan, pixels: Path, about: About, target: Path, work: Path) -> None:
     """Write what the products show of a raster on the scene's grid, 0 = no data, with what it says
     of itself."""
-    about = about_objects(plan)
+    with open_dataset(str(pixels)) as source:
+        dtype = source.dtypes[0]
     if plan.outline is not None:
         pixels = write_masked(pixels, work / f"{target.stem}-masked.tif", plan.outline, plan.window)
     whole = Part(pixels, Window.of_shape(*plan.window.shape))

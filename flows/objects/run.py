@@ -13,6 +13,7 @@ from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
+from flows.objects.edges import write_edges, write_lines
 from flows.objects.layers import LevelLayer, write_layers
 from flows.objects.model import Objects
 from flows.objects.plan import ObjectsPlan, make_plan
@@ -35,8 +36,8 @@ def run(request: ObjectsRequest, *, on: Cluster = HERE, progress: Progress = sil
         plan = prepare(request, folder)
         with cluster.start(on, plan.work) as pool:
             levels = partition(plan, folder, pool, progress)
-            rasters = join(plan, levels, folder, progress)
-            layers = vectorise(plan, rasters, folder, pool, progress)
+            rasters = join(plan, levels, folder, pool, progress)
+            layers = vectorise(plan, levels, rasters, folder, pool, progress)
             return publish(plan, rasters, layers, folder)
 
 
@@ -57,23 +58,32 @@ def partition(
 
 
 def join(
-    plan: ObjectsPlan, levels: Sequence[Regions], folder: RunFolder, progress: Progress = silent
+    plan: ObjectsPlan,
+    levels: Sequence[Regions],
+    folder: RunFolder,
+    pool: Pool,
+    progress: Progress = silent,
 ) -> list[LevelRaster]:
     """The rasters of regions, cloud-optimised."""
     with folder.stage("join"):
         begin(folder)
+        if plan.partition.gives == "edges":
+            return write_edges(plan, levels, folder, pool)
         return write_rasters(plan, levels, folder, progress)
 
 
 def vectorise(
     plan: ObjectsPlan,
+    levels: Sequence[Regions],
     rasters: Sequence[LevelRaster],
     folder: RunFolder,
     pool: Pool,
     progress: Progress = silent,
 ) -> list[LevelLayer]:
-    """The layers of regions, measured, in `objects.gpkg`."""
+    """The layers of regions, measured, in `objects.gpkg`; or lines, in `edges.gpkg`."""
     with folder.stage("vectorise"):
+        if plan.partition.gives == "edges":
+            return write_lines(plan, levels, folder, pool, progress)
         return write_layers(plan, rasters, folder, pool, progress)
 
 

@@ -36,7 +36,7 @@ from flows.setting import (
 )
 from tiling.errors import InputError
 
-USUAL = "watershed"
+USUAL = "objects"
 """The method where nobody names one."""
 
 

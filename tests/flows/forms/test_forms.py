@@ -425,7 +425,7 @@ def test_the_form_of_objects_asks_for_what_the_command_line_asks_for() -> None:
         Passes(tile=512, start_afresh=True),
     )
     assert objects_line(asked) == (
-        "landweave objects a.tif --nodata 7.0 --pixel-scale 0.001 --size 90.0 "
+        "landweave objects a.tif --nodata 7.0 --pixel-scale 0.001 --method watershed --size 90.0 "
         "--aoi aoi.gpkg --index NDVI --tile 512 --fresh --out out"
     )
     usual = objects_from(["x/a.tif"], "", Watershed(), Bands(), Shapes(), Passes())

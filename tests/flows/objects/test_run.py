@@ -21,6 +21,8 @@ from flows.compute.cluster import Cluster
 from flows.objects.model import Objects
 from flows.objects.plan import describe, make_plan
 from flows.objects.run import run
+from flows.partitions.canny import Canny
+from flows.partitions.objects import Objects as ObjectsPartition
 from flows.partitions.watershed import Watershed
 from flows.requests.objects import ObjectsRequest
 from flows.requests.source import Source
@@ -102,6 +104,60 @@ def test_the_layer_says_what_the_raster_says(finished: Objects) -> None:
     (level,) = finished.levels
     assert level.count == len(frame)
     assert level.area_m2 == pytest.approx(frame["area_m2"].sum())
+
+
+def test_columns_say_what_the_pixels_of_an_object_say(scene: Path, finished: Objects) -> None:
+    frame = gpd.read_file(finished.folder / "objects.gpkg", layer="objects").set_index("number")
+    numbers, band = read(finished.folder / "objects.tif"), read(scene, 4).astype(float) * 1e-4
+    for number, row in frame.iterrows():
+        pixels = band[numbers == number]
+        assert row["nir_mean"] == pytest.approx(pixels.mean())
+        assert row["nir_std"] == pytest.approx(pixels.std(), abs=1e-9)
+        same = numbers == number
+        steps = [
+            (band[1:] - band[:-1])[same[1:] & same[:-1]],
+            (band[:, 1:] - band[:, :-1])[same[:, 1:] & same[:, :-1]],
+        ]
+        mean_square = np.concatenate(steps) ** 2
+        assert row["nir_texture"] == pytest.approx(np.sqrt(mean_square.mean()), abs=1e-9)
+    assert frame["compactness"].between(0, np.pi / 4 + 0.02).all()
+    assert (frame["elongation"] >= 1).all()
+
+
+def test_levels_are_layers_that_lie_in_each_other(scene: Path, tmp_path: Path) -> None:
+    result = make(scene, tmp_path, partition=ObjectsPartition(levels=(2, 4, 8), step=4))
+    assert [level.name for level in result.levels] == ["objects-2", "objects-4", "objects-8"]
+    package = tmp_path / "objects.gpkg"
+    assert [name for name, kind in pyogrio.list_layers(package) if kind] == [
+        "objects-2", "objects-4", "objects-8",
+    ]  # fmt: skip
+    rasters = [read(tmp_path / f"objects-{scale}.tif") for scale in (2, 4, 8)]
+    for fine, coarse, name in zip(rasters, rasters[1:], ("objects-2", "objects-4"), strict=False):
+        parents = gpd.read_file(package, layer=name).set_index("number")["parent"]
+        inside = fine > 0
+        assert np.array_equal(parents.loc[fine[inside]].to_numpy(), coarse[inside])
+    assert "parent" not in gpd.read_file(package, layer="objects-8")
+    # with other wishes the levels that are not asked for go
+    make(scene, tmp_path, partition=ObjectsPartition(scale=4, step=4))
+    assert {path.name for path in tmp_path.glob("objects*.tif")} == {"objects.tif"}
+    assert np.array_equal(read(tmp_path / "objects.tif"), rasters[1])
+
+
+@pytest.mark.parametrize("tile", [9, 64])
+def test_edges_are_a_mask_and_lines(scene: Path, tmp_path: Path, tile: int) -> None:
+    result = make(scene, tmp_path / "a", partition=Canny(low=0.5, high=0.7))
+    assert {path.name for path in result.files} == {
+        "edges.tif", "edges.gpkg", "edges.qgs", "quicklook.png", "report.html", "run.json",
+    }  # fmt: skip
+    mask = read(tmp_path / "a" / "edges.tif")
+    assert mask.dtype == np.uint8
+    assert 0 < np.count_nonzero(mask == 1) == np.count_nonzero(mask)
+    lines = gpd.read_file(tmp_path / "a" / "edges.gpkg", layer="edges")
+    assert result.levels[0].count == len(lines) > 0
+    assert set(lines.geom_type) == {"LineString"}
+    assert lines["length_m"].to_numpy() == pytest.approx(lines.length.to_numpy())
+    again = make(scene, tmp_path / "b", partition=Canny(low=0.5, high=0.7), tile=tile)
+    assert contents(again.folder) == contents(result.folder)
 
 
 def test_the_area_of_interest_clips_and_numbers_stay(
