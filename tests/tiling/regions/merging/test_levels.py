@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+from tests.chance import chances
 from tests.tiling.regions.drawn import (
     MAPS,
     Array,
@@ -181,6 +182,21 @@ def test_a_level_unites_the_cheapest_pair_of_all_one_by_one(
                 one: region.size for one, region in sums_of(expected, bands.values, units).items()
             }
             assert all(size[one] >= exact.least for pair in touch(expected) for one in pair)
+
+
+def test_levels_hold_where_regions_are_many(tmp_path_factory: pytest.TempPathFactory) -> None:
+    for number, chance in enumerate(chances(10)):
+        values = chance.integers(0, 40, chance.integers(10, 17, 2))
+        valid, tile = chance.random(values.shape) > 0.05, int(chance.integers(2, 7))
+        drawn = Drawn(values, valid, tile, map)
+        folder = tmp_path_factory.mktemp("dense")
+        base, units = draw_base(drawn, folder / "base", 0), np.ones(values.shape, int)
+        expected, least = mosaic(base), 12 * (number % 2)
+        limits = [Merging(limit, least) for limit in (4e3, 1e4, 4e4, 2e5)]
+        levels = merge_levels(base, drawn.pixels, [0.01], limits, folder)
+        for merging, level in zip(limits, levels, strict=True):
+            expected = unite_one_by_one(expected, values[None], units, [0.01], merging)
+            np.testing.assert_array_equal(mosaic(level), expected)
 
 
 @settings(max_examples=15)
