@@ -51,14 +51,24 @@ def fit_sample(sample: xr.Dataset, rounds: int = 1) -> Fit:
     if not sample["valid"].values.any():
         raise InputError("no pixel of the scene is valid; check its no data and mask")
     quanta = choose_quanta(sample)
+    n, total, squares = 0, [0] * len(quanta), [0] * len(quanta)
     heights = []
     for block in blocks(sample):
-        valid = block["valid"].values
-        heights.append(gradient_heights(quantise(block, quanta), valid, rounds)[valid])
+        values, valid = quantise(block, quanta), block["valid"].values
+        heights.append(gradient_heights(values, valid, rounds)[valid])
+        n += int(valid.sum())
+        for band, counts in enumerate(values):
+            # What is not valid counts 0, and adds nothing.
+            wide = counts.astype(np.int64)
+            total[band] += int(wide.sum())
+            squares[band] += int((wide * wide).sum())
+    variances = [
+        (n * square - one * one) / n**2 for one, square in zip(total, squares, strict=True)
+    ]
     return Fit(
         bands=tuple(map(str, sample["band"].values)),
         quanta=quanta,
-        deviations=_deviations(sample, quanta),
+        deviations=tuple(variance**0.5 for variance in variances),
         gradient=int(np.median(np.concatenate(heights))),
     )
 
@@ -69,18 +79,3 @@ def blocks(sample: xr.Dataset) -> Iterator[xr.Dataset]:
     side = sample.sizes["x"]
     for top in range(0, sample.sizes["y"], side):
         yield sample.isel(y=slice(top, top + side))
-
-
-def _deviations(sample: xr.Dataset, quanta: tuple[Quantum, ...]) -> tuple[float, ...]:
-    """Standard deviation of each band, from exact sums."""
-    n, total, squares = 0, [0] * len(quanta), [0] * len(quanta)
-    for block in blocks(sample):
-        valid = block["valid"].values
-        n += int(valid.sum())
-        for band, counts in enumerate(quantise(block, quanta)):
-            inside = counts[valid].astype(np.int64)
-            total[band] += int(inside.sum())
-            squares[band] += int((inside * inside).sum())
-    return tuple(
-        ((n * square - one * one) / n**2) ** 0.5 for one, square in zip(total, squares, strict=True)
-    )

@@ -49,10 +49,19 @@ def quantise(chip: xr.Dataset, quanta: Sequence[Quantum]) -> npt.NDArray[np.int3
     """The pixels of a chip as whole numbers `(band, y, x) int32`, one quantum for each band; 0
     where the chip is not valid."""
     valid = chip["valid"].values
-    counts = np.zeros(chip["pixels"].shape, np.int32)
+    counts = np.empty(chip["pixels"].shape, np.int32)
     for band, quantum in enumerate(quanta):
-        physical = np.where(valid, _physical(chip, band), quantum.origin)
-        counts[band] = quantum.count(physical)
+        shift = _whole_shift(chip, band, quantum)
+        if shift is None:
+            counts[band] = quantum.count(_physical(chip, band))
+        else:
+            stored = chip["pixels"].values[band]
+            if stored.dtype.itemsize > 2:
+                stored = np.clip(stored.astype(np.int64), -2 * LARGEST, 2 * LARGEST)
+            counts[band] = stored
+            counts[band] += np.int32(shift)
+            np.clip(counts[band], -LARGEST, LARGEST, out=counts[band])
+    counts *= valid
     return counts
 
 
@@ -75,6 +84,16 @@ def _choose_quantum(sample: xr.Dataset, band: int) -> Quantum:
     step = 2.0 ** math.floor(math.log2(deviation / FINENESS)) if deviation > 0 else 1.0
     mean = float(physical.mean()) if physical.size else 0.0
     return Quantum(origin=step * round(mean / step), step=step)
+
+
+def _whole_shift(chip: xr.Dataset, band: int, quantum: Quantum) -> int | None:
+    """By how much counts exceed the whole numbers that a band is stored in; None where it is stored
+    otherwise, or in steps of another size."""
+    scale, offset = (float(chip[name].values[band]) for name in ("scale", "offset"))
+    shift = (offset - quantum.origin) / quantum.step
+    if chip["pixels"].dtype.kind not in "iu" or scale != quantum.step:
+        return None
+    return round(shift) if abs(shift - round(shift)) < 1e-6 and abs(shift) < LARGEST else None
 
 
 def _fits(pixels: npt.NDArray[np.integer]) -> bool:
