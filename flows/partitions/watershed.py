@@ -25,6 +25,7 @@ from tiling.regions.watershed.criteria import (
     VolumeBelow,
 )
 from tiling.regions.watershed.drowning import flood_relief
+from tiling.regions.zones import Within
 from tiling.scene.scene import Scene
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ class Watershed(GradientPartition):
         str,
         Field(
             title="Markers",
-            description="Raster of numbers or vector file of shapes: each patch grows into one "
-            "region, and nothing else does.",
+            description="Raster of numbers or vector file of shapes: each patch of one number, and "
+            "each shape, grows into one region, and nothing else does.",
         ),
         Setting(REGIONS, metavar="FILE", path=True, unset="regions are found"),
     ] = ""
@@ -139,6 +140,8 @@ class Watershed(GradientPartition):
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
         assert self.fitted is not None
         marks = Marks(self.markers, source.scene.geobox) if self.markers else None
-        relief = Relief(source.heights, source.shape, source.subfolder("regions"), marks)
+        relief = Relief(
+            source.heights, source.shape, source.subfolder("regions"), marks, link=Within(0)
+        )
         criterion = Unmarked() if marks else self.criterion_of(self.fitted.threshold)
         yield Level(None, flood_relief(relief, criterion, tile=tile, map=map))

@@ -100,6 +100,19 @@ def test_a_segmenter_and_a_file_format_of_a_package(folder: Path) -> None:
     assert dict(pixels) == {"Not green": (labels == 1).sum(), "Green": (labels == 2).sum()}
 
 
+def test_a_partition_of_a_package_with_a_criterion_of_its_own(folder: Path) -> None:
+    run_shown(folder, "landweave objects scene.tif --method sharp --sharpness 20000000 --out sharp")
+    numbers = read(folder / "sharp" / "objects.tif")
+    valid = ~np.isnan(bands_of(folder / "scene.tif")["red"])
+    assert ((numbers > 0) == valid).all()
+    assert 5 < numbers.max() < 2000
+    line = "landweave objects scene.tif --method sharp --sharpness 20000000"
+    run(folder, f"{line} --tile 48 --out tiled")
+    assert (read(folder / "tiled" / "objects.tif") == numbers).all()
+    run(folder, "landweave objects scene.tif --method sharp --sharpness 0 --out all")
+    assert read(folder / "all" / "objects.tif").max() > numbers.max()
+
+
 def test_an_index_of_a_package(folder: Path) -> None:
     run_shown(folder, "landweave index scene.tif GLI2 --out indices")
     band = bands_of(folder / "scene.tif")

@@ -49,7 +49,7 @@ class Marks:
     def check(self) -> None:
         """Raise `InputError` where the file holds no marks, as far as that shows at once."""
         if is_vector(self.path):
-            self._shapes()
+            self._shapes()  # each marks a pixel
             return
         with open_dataset(self.path) as raster:
             if raster.count != 1 or np.dtype(raster.dtypes[0]).kind not in "iub":
@@ -57,6 +57,12 @@ class Marks:
                     f"{self.path} holds {raster.count} bands of {raster.dtypes[0]}; marks are one "
                     "band of whole numbers, or shapes"
                 )
+        blocks = Window.of_shape(*self.geobox.shape).blocks(BLOCK)
+        if not any(self._read(block).any() for block in blocks):
+            raise InputError(
+                f"{self.path} marks no pixel of the scene; marks are values other than 0 and no "
+                "data"
+            )
 
     def _read(self, block: Window) -> Numbers:
         if is_vector(self.path):

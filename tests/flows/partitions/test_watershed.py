@@ -70,6 +70,20 @@ def test_markers_grow_into_one_region_each(tmp_path: Path) -> None:
     assert adapted_rand_error(expected, regions)[0] < 0.05
 
 
+def test_a_patch_of_one_number_is_one_marker(tmp_path: Path) -> None:
+    scene = smooth_scene()
+    marks = np.zeros((96, 96), np.uint16)
+    marks[5:60, 10], marks[59, 10:80] = 3, 3
+    marks[5:58, 11] = 4
+    marks[90, 90] = 3
+    partition = fit_to(Watershed(markers=write_marks(tmp_path / "a.tif", marks, scene)), scene)
+    (regions,) = regions_of(partition, scene, tmp_path / "tiled", 25)
+    assert np.unique(regions).size == 3
+    for row, col in ((5, 10), (5, 11), (90, 90)):
+        patch = label(marks == marks[row, col])[0]
+        assert np.unique(regions[patch == patch[row, col]]).size == 1
+
+
 def write_marks(path: Path, marks: np.ndarray, scene: DrawnScene) -> str:
     grid = scene.geobox
     with rasterio.open(

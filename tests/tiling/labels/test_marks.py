@@ -89,6 +89,9 @@ def test_what_holds_no_marks_is_refused_in_one_line(tmp_path: Path) -> None:
     fractions = write_raster(tmp_path / "f.tif", np.zeros((40, 50), np.float32))
     with pytest.raises(InputError, match="marks are one band of whole numbers, or shapes"):
         Marks(fractions, GRID).check()
+    empty = write_raster(tmp_path / "e.tif", np.zeros((40, 50), np.uint8))
+    with pytest.raises(InputError, match="marks no pixel of the scene"):
+        Marks(empty, GRID).check()
     outside = write_shapes(tmp_path / "o.gpkg", [place(500, 500, 2, 2)])
     with pytest.raises(InputError, match="lies outside the scene; give shapes of the same place"):
         Marks(outside, GRID).check()
