@@ -61,8 +61,9 @@ def draw_regions(numbers: Path, scene: Scene, title: str, target: Path) -> None:
 
 
 def choose_detail(values: npt.NDArray[np.integer], size: tuple[int, int]) -> Window:
-    """The part to show at full size: of some all over the raster that with most regions in it, the
-    middle one of equals. `values` are a preview of the raster, of that size."""
+    """The part to show at full size: of some all over the raster the first from the middle that has
+    no fewer borders than they have on average. `values` are a preview of the raster, of that
+    size."""
     height, width = (min(DETAIL, n) for n in size)
     steps = (2, 1, 3, 0, 4)
     places = [
@@ -70,15 +71,18 @@ def choose_detail(values: npt.NDArray[np.integer], size: tuple[int, int]) -> Win
         for i, j in product(steps, steps)
     ]
 
-    def count_held(window: Window) -> int:
+    def count_borders(window: Window) -> int:
         rows, cols = (n / full for n, full in zip(values.shape, size, strict=True))
         part = values[
             int(window.row * rows) : int(window.row_stop * rows) + 1,
             int(window.col * cols) : int(window.col_stop * cols) + 1,
         ]
-        return int(np.count_nonzero(part))
+        across, down = part[:, 1:] != part[:, :-1], part[1:] != part[:-1]
+        return int(np.count_nonzero(across) + np.count_nonzero(down))
 
-    return max(places, key=count_held)
+    counts = [count_borders(window) for window in places]
+    usual = sum(counts) / len(counts)
+    return next(window for window, n in zip(places, counts, strict=True) if n >= usual)
 
 
 def draw_detail(numbers: Path, scene: Scene, window: Window) -> Image:
