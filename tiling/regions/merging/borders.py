@@ -45,14 +45,15 @@ class Borders(NamedTuple):
         apart = one != other
         lower, upper = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
         lot, length, contrast = (column[apart] for column in self[2:])
-        order = np.lexsort((upper, lower))
-        lower, upper = lower[order], upper[order]
-        first = np.flatnonzero(_differs(lower) | _differs(upper))
-        if not first.size:
+        if not lower.size:
             return Borders(lower, upper, lot, length, contrast)
+        pair = lower * (int(upper.max()) + 1) + upper
+        order = np.argsort(pair, kind="stable")
+        pair = pair[order]
+        first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
         return Borders(
-            lower[first],
-            upper[first],
+            lower[order[first]],
+            upper[order[first]],
             np.maximum.reduceat(lot[order], first),
             np.add.reduceat(length[order], first),
             np.add.reduceat(contrast[order], first),
@@ -87,10 +88,3 @@ def find_borders(rank: Labels, window: Window, width: int, n: int) -> Borders:
     sides = np.ones(one.size, np.int64)
     every = Borders(one, other, draw_lots(np.concatenate(places)), sides, 0 * sides)
     return every.between(np.arange(n))
-
-
-def _differs(column: Ids) -> npt.NDArray[np.bool_]:
-    """Whether each number differs from the one before it."""
-    differs = np.ones(column.size, bool)
-    np.not_equal(column[1:], column[:-1], out=differs[1:])
-    return differs

@@ -152,13 +152,14 @@ class TileGraph(NamedTuple):
         borders = Borders(one, other, lot, length, np.zeros(one.size, np.int64))
         return cls(ids, shared.astype(bool), sums, borders, part)
 
-    def merge(self, names: Ids) -> TileGraph:
-        """The graph of regions that have one name; `names` are `(n,)`."""
+    def merge(self, names: Ids, borders: Borders | None = None) -> TileGraph:
+        """The graph of regions that have one name; `names` are `(n,)`, `borders` those between
+        them where somebody knows."""
         ids, group = np.unique(names, return_inverse=True)
         shared = np.zeros(ids.size, bool)
         shared[group[self.shared]] = True
-        borders, sums = self.borders.between(group), self.sums.merge(group, ids.size)
-        return TileGraph(ids, shared, sums, borders, group[self.part])
+        borders = self.borders.between(group) if borders is None else borders
+        return TileGraph(ids, shared, self.sums.merge(group, ids.size), borders, group[self.part])
 
 
 class Undecided(NamedTuple):
@@ -259,7 +260,7 @@ def merge_inside(image: Image, number: int, merging: Merging, window: Window) ->
     smallest = np.full(merged.size.size, np.iinfo(np.int64).max)
     np.minimum.at(smallest, group, graph.ids)
     # Groups in the order of their smallest ids, which is that of their first regions.
-    graph = graph.merge(smallest[group])
+    graph = graph.merge(smallest[group], merged.borders)
     _leave(image, number, window, graph, undecided, merged.borders)
 
 
