@@ -92,6 +92,10 @@ def vectorise(
     any_values: bool | None = None,
     min_area: float | None = None,
     min_area_rule: Rule | None = None,
+    fill_holes: float | None = None,
+    max_area: float | None = None,
+    unknown_below: float | None = None,
+    confidence: PathLike | None = None,
     simplify: float | None = None,
     smooth: int | None = None,
     max_vertices: int | None = None,
@@ -111,6 +115,10 @@ def vectorise(
         any_values: Insist, where a raster looks like measurements and each level would be a class.
         min_area: Smaller regions, in m², go to a neighbour.
         min_area_rule: Which neighbour absorbs a smaller region.
+        fill_holes: Smaller holes, in m², go to the polygon around them; not those with no data.
+        max_area: Larger polygons, in m², are cut along a fixed lattice of squares of this area.
+        unknown_below: Pixels of less confidence, in percent, become a class Unknown.
+        confidence: Raster of the map's confidence; by default the one beside the map, if needed.
         simplify: How far boundaries may move, in m; 0.75 pixel by default, 0 keeps the outline.
         smooth: How often the corners of boundaries are cut, 0 to 5.
         max_vertices: Polygons that have more are cut.
@@ -138,6 +146,8 @@ def vectorise(
     settings = {
         "nodata": nodata, "connectivity": None if connectivity is None else str(connectivity),
         "any_values": any_values, "min_area": min_area, "min_area_rule": min_area_rule,
+        "fill_holes": fill_holes, "max_area": max_area, "unknown_below": unknown_below,
+        "confidence": confidence,
         "simplify": simplify, "smooth": smooth, "max_vertices": max_vertices, "zones": zones,
         "dissolve": dissolve, "geopackage": geopackage,
     }  # fmt: skip

@@ -36,6 +36,8 @@ UNITS = {
     "segment": "shards",
     "index": "shards",
     "sieve": "tiles",
+    "fill holes": "tiles",
+    "cut": "tiles",
     "vectorise": "tiles",
     "join": "rasters",
     "scenes": "scenes",

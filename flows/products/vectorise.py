@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_results, silent
 from flows.requests.request import warn_of_large_min_area
+from segmentation.legend import HIGHEST, UNKNOWN, UNKNOWN_COLOUR
 from tiling.classmaps.legend import legend_of
-from tiling.classmaps.raster import open_classes, read_classes
+from tiling.classmaps.raster import nodata_of, open_classes, open_regions, read_classes
+from tiling.classmaps.unknown import write_unknown
 from tiling.errors import InputError
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tiling.formats.layer import GeoPackageVersion, Layer
+    from tiling.io.spill import Map
     from tiling.regions.sieving.rule import Rule
+
+Rename: TypeAlias = "Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]"
+"""Gives batches of polygons the classes, or the columns, that their values stand for."""
 
 TILE = 1024
 
@@ -61,6 +68,10 @@ def vectorise(
     nodata: int | None = None,
     min_area: float = 0.0,
     min_area_rule: Rule = "longest-border",
+    fill_holes: float = 0.0,
+    max_area: float = 0.0,
+    unknown_below: float = 0.0,
+    confidence: Path | None = None,
     zones: Path | None = None,
     dissolve: bool = False,
     connectivity: int = 4,
@@ -71,34 +82,141 @@ def vectorise(
     """Number of features written to `out`, whose suffix is the format: regions, or with `dissolve`
     whole classes.
 
-    Regions below `min_area`, in m², go to a neighbour first (see `tiling.regions.sieving.sieve`).
-    Those that are left are cut along the polygons of `zones`, and carry their columns; with
-    `dissolve` there is one feature for each class in each zone. `simplify` is in metres (see
-    `polygons`), the other settings are those of `tiling.polygons.polygonise.polygonise`. Raises
-    `InputError` for what a person can mend.
+    In this order: pixels of less than `unknown_below` percent in the raster `confidence`, else the
+    one beside the map, become Unknown; regions below `min_area`, in m², go to a neighbour (see
+    `tiling.regions.sieving.sieve`); holes below `fill_holes`, in m², to what is around them; what
+    is left is cut along the polygons of `zones`, and carries their columns, and along squares of
+    `max_area`, in m², where it is larger (see `tiling.polygons.lattice`). With `dissolve` there is
+    one feature for each class in each zone. `simplify` is in metres (see `polygons`), the other
+    settings are those of `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a
+    person can mend.
     """
     from tiling.formats.vector_writers import find_writer, write_vectors
     from tiling.polygons.dissolve import dissolve_classes
-    from tiling.regions.sieving.sieve import sieve
 
     find_writer(out)
+    if dissolve and max_area:
+        raise InputError("--dissolve joins what --max-area cuts; leave one of them out")
     layer = _describe_layer(raster, geopackage, parted=dissolve or connectivity == 8)
-    told: Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] = iter
+    by_class: Rename = iter
+    by_zone: Rename = iter
     with scratch(make_folder(out.parent)) as work:
+        if unknown_below:
+            confidence = confidence or raster.with_name("confidence.tif")
+            raster, layer = leave_unsure_out(raster, confidence, unknown_below, work, layer, nodata)
+        regions = Regions(pool, progress, work, nodata)
         if min_area:
-            with report_results(pool.map, "sieve", SIEVE * tiles_of(raster), progress) as map:
-                raster = sieve(
-                    raster, work / "sieved.tif",
-                    minimum=min_area, rule=min_area_rule, nodata=nodata, map=map,
-                )  # fmt: skip
+            raster = regions.sieve(raster, min_area, min_area_rule)
+        if fill_holes:
+            raster = regions.fill_holes(raster, fill_holes)
         if zones:
-            raster, layer, told = cut_along_zones(raster, zones, work, layer, nodata)
-            nodata = 0
-        batches = polygons(
-            raster, pool, progress,
-            nodata=nodata, connectivity=connectivity, simplify=simplify, scratch=work, **settings,
+            raster, layer, by_zone = cut_along_zones(raster, zones, work, layer, nodata)
+            regions = replace(regions, nodata=0)
+        if max_area:
+            raster, by_class = regions.cut_large(raster, max_area)
+            regions = replace(regions, nodata=0)
+        batches = by_class(
+            polygons(
+                raster, pool, progress, nodata=regions.nodata, connectivity=connectivity,
+                simplify=simplify, confidence=confidence, scratch=work, **settings,
+            )
         )  # fmt: skip
-        return write_vectors(out, told(dissolve_classes(batches) if dissolve else batches), layer)
+        return write_vectors(
+            out, by_zone(dissolve_classes(batches) if dissolve else batches), layer
+        )
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What is done to the regions of a raster before they become polygons: a raster in a folder for
+    each step, worked by a pool."""
+
+    pool: Pool
+    progress: Progress
+    work: Path
+    nodata: int | None
+
+    def sieve(self, raster: Path, minimum: float, rule: Rule) -> Path:
+        """Without regions below `minimum`, in m²."""
+        from tiling.regions.sieving.sieve import sieve
+
+        with self._report("sieve", raster) as map:
+            return sieve(
+                raster, self.work / "sieved.tif",
+                minimum=minimum, rule=rule, nodata=self.nodata, map=map,
+            )  # fmt: skip
+
+    def fill_holes(self, raster: Path, minimum: float) -> Path:
+        """Without holes below `minimum`, in m²."""
+        from tiling.regions.sieving.fill_holes import fill_holes
+
+        with self._report("fill holes", raster) as map:
+            return fill_holes(
+                raster, self.work / "filled.tif", minimum=minimum, nodata=self.nodata, map=map
+            )
+
+    def cut_large(self, raster: Path, maximum: float) -> tuple[Path, Rename]:
+        """A value for each piece of regions beyond `maximum`, in m², and what turns its batches
+        into those of classes."""
+        import pyarrow as pa
+
+        from tiling.polygons.lattice import cut_large
+
+        side = max(1, math.floor(math.sqrt(maximum) / pixel_metres(raster)))
+        with self._report("cut", raster) as map:
+            class_id = cut_large(
+                raster, self.work / "pieces.tif",
+                maximum=maximum, side=side, nodata=self.nodata, map=map,
+            )  # fmt: skip
+
+        def by_class(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                place, arrays = batch.schema.get_field_index("class_id"), batch.columns
+                known = class_id[batch["class_id"].to_numpy() - 1]
+                arrays[place] = pa.array(known, batch.schema.types[place])
+                yield pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+        return self.work / "pieces.tif", by_class
+
+    def _report(self, stage: str, raster: Path) -> AbstractContextManager[Map]:
+        """A map of the pool of which progress hears by this name."""
+        return report_results(self.pool.map, stage, SIEVE * tiles_of(raster), self.progress)
+
+
+def leave_unsure_out(
+    raster: Path, confidence: Path, below: float, work: Path, layer: Layer, nodata: int | None
+) -> tuple[Path, Layer]:
+    """The raster with a class Unknown where the raster of confidence has less than so many percent,
+    and the layer whose legend names it."""
+    if not confidence.is_file():
+        raise InputError(
+            f"{confidence} does not exist, and --unknown-below needs it; name the map's confidence "
+            "with --confidence"
+        )
+    if not layer.legend:
+        raise InputError(
+            f"{raster} names no classes, so no value is known to be free for {UNKNOWN}; leave "
+            "--unknown-below out"
+        )
+    with open_regions(raster) as source, open_dataset(str(confidence)) as sure:
+        if geobox_of(source) != geobox_of(sure):
+            raise InputError(
+                f"{confidence} does not lie on the grid of {raster}; give the confidence of this "
+                "map"
+            )
+        nodata, whole = nodata_of(source, nodata), Window.of_shape(*source.shape)
+        highest = min(HIGHEST, np.iinfo(source.dtypes[0]).max)
+    names = {name: value for value, name, _ in layer.legend}
+    # a palette has a row for every value: black, without a name, where there is no class
+    taken = {nodata, *(v for v, name, tint in layer.legend if (name, tint) != (str(v), "#000000"))}
+    value = names.get(UNKNOWN) or next((n for n in range(highest, 0, -1) if n not in taken), 0)
+    if not value:
+        raise InputError(f"{raster} leaves no value for {UNKNOWN}; leave --unknown-below out")
+    marked = write_unknown(
+        raster, confidence, work / "sure.tif", whole, below=below, value=value, nodata=nodata
+    )
+    legend = [row for row in layer.legend if row[0] != value]
+    return marked, replace(layer, legend=(*legend, (value, UNKNOWN, UNKNOWN_COLOUR)))
 
 
 def _describe_layer(raster: Path, geopackage: GeoPackageVersion, *, parted: bool) -> Layer:

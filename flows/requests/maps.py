@@ -242,6 +242,53 @@ class Vectorising(BaseModel):
         Setting(PRODUCTS, metavar="M2", form=None),
     ] = 0.0
     min_area_rule: Neighbour = "longest-border"
+    fill_holes: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            title="Fill holes",
+            description="In m²: smaller holes of a polygon go to it, with all that lies in them; "
+            "a hole that holds no data stays. 0 fills none.",
+        ),
+        Setting(PRODUCTS, metavar="M2", form=None),
+    ] = 0.0
+    max_area: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            title="Largest area",
+            description="In m²: larger polygons are cut along a fixed lattice of squares of this "
+            "area; 0 cuts none.",
+        ),
+        Setting(PRODUCTS, metavar="M2", form=None),
+    ] = 0.0
+    unknown_below: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            title="Unknown below",
+            description="In percent: pixels of less confidence become a class Unknown; 0 leaves "
+            "every pixel its class.",
+        ),
+        Setting(PRODUCTS, metavar="PERCENT", form=None),
+    ] = 0.0
+    confidence: Annotated[
+        Path | None,
+        Field(
+            title="Confidence",
+            description="Raster of the map's confidence, on its grid, for --unknown-below and the "
+            "mean of each polygon.",
+        ),
+        Setting(
+            PRODUCTS,
+            metavar="FILE",
+            form=None,
+            unset="the one beside the map, where --unknown-below needs it",
+        ),
+    ] = None
     simplify: Simplify = None
     smooth: Smooth = 0
     max_vertices: Annotated[

@@ -17,23 +17,35 @@ _BLOCK = 4 * BLOCK
 
 
 def mark_unknown(
-    labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.integer], below: float, value: int
+    labels: npt.NDArray[np.integer],
+    confidence: npt.NDArray[np.integer],
+    below: float,
+    value: int,
+    nodata: int | None = 0,
 ) -> npt.NDArray[np.integer]:
-    """Labels `(y, x)`, 0 = no data, with `value` where the confidence in percent is less than
-    `below`.
+    """Labels `(y, x)` with `value` where the confidence in percent is less than `below`.
 
-    Pixels without a confidence, 255, keep their class.
+    Pixels without a confidence, 255, keep their class; those of the value `nodata` have none.
 
     >>> labels, confidence = np.uint8([[1, 1, 0, 2]]), np.uint8([[39, 40, 255, 255]])
     >>> mark_unknown(labels, confidence, 40, 9).tolist()
     [[9, 1, 0, 2]]
     """
-    unsure = (labels > 0) & (confidence != NO_CONFIDENCE) & (confidence < below)
+    unsure = (confidence != NO_CONFIDENCE) & (confidence < below)
+    if nodata is not None:
+        unsure &= labels != nodata
     return np.where(unsure, labels.dtype.type(value), labels)
 
 
 def write_unknown(
-    classes: Path, confidence: Path, target: Path, window: Window, *, below: float, value: int
+    classes: Path,
+    confidence: Path,
+    target: Path,
+    window: Window,
+    *,
+    below: float,
+    value: int,
+    nodata: int | None = 0,
 ) -> Path:
     """Copy a class raster into a plain GeoTIFF; pixels below so many percent of confidence become
     `value`.
@@ -47,5 +59,5 @@ def write_unknown(
         for block in whole.blocks(_BLOCK):
             labels = read_band(classes, block)
             sure = read_band(confidence, block.shift(window.row, window.col))
-            marked.write(mark_unknown(labels, sure, below, value), 1, window=block.ranges)
+            marked.write(mark_unknown(labels, sure, below, value, nodata), 1, window=block.ranges)
     return target
