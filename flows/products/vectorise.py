@@ -86,7 +86,7 @@ def vectorise(
     one beside the map, become Unknown; regions below `min_area`, in m², go to a neighbour (see
     `tiling.regions.sieving.sieve`); holes below `fill_holes`, in m², to what is around them; what
     is left is cut along the polygons of `zones`, and carries their columns, and along squares of
-    `max_area`, in m², where it is larger (see `tiling.polygons.lattice`). With `dissolve` there is
+    `max_area`, in m², where it is larger (see `tiling.regions.sieving.lattice`). With `dissolve` there is
     one feature for each class in each zone. `simplify` is in metres (see `polygons`), the other
     settings are those of `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a
     person can mend.
@@ -160,7 +160,7 @@ class Regions:
         into those of classes."""
         import pyarrow as pa
 
-        from tiling.polygons.lattice import cut_large
+        from tiling.regions.sieving.lattice import cut_large
 
         side = max(1, math.floor(math.sqrt(maximum) / pixel_metres(raster)))
         with self._report("cut", raster) as map:

@@ -1,1 +1,1 @@
-"""Minimum mapping units: regions too small for a map go to a neighbour."""
+"""Regions and holes too small for a map, and regions too large for a polygon."""

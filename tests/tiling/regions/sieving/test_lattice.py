@@ -13,7 +13,7 @@ from scipy.ndimage import label
 
 from tests.tiling.regions.drawn import MAPS, Array, Drawn, rasters
 from tests.tiling.regions.sieving.test_fill_holes import NODATA, classes_of, units, write
-from tiling.polygons.lattice import cut_large
+from tiling.regions.sieving.lattice import cut_large
 
 
 def pieces_of(values: Array) -> Array:
