@@ -86,10 +86,10 @@ def vectorise(
     one beside the map, become Unknown; regions below `min_area`, in m², go to a neighbour (see
     `tiling.regions.sieving.sieve`); holes below `fill_holes`, in m², to what is around them; what
     is left is cut along the polygons of `zones`, and carries their columns, and along squares of
-    `max_area`, in m², where it is larger (see `tiling.regions.sieving.lattice`). With `dissolve` there is
-    one feature for each class in each zone. `simplify` is in metres (see `polygons`), the other
-    settings are those of `tiling.polygons.polygonise.polygonise`. Raises `InputError` for what a
-    person can mend.
+    `max_area`, in m², where it is larger (see `tiling.regions.sieving.lattice`). With `dissolve`
+    there is one feature for each class in each zone. `simplify` is in metres (see `polygons`), the
+    other settings are those of `tiling.polygons.polygonise.polygonise`. Raises `InputError` for
+    what a person can mend.
     """
     from tiling.formats.vector_writers import find_writer, write_vectors
     from tiling.polygons.dissolve import dissolve_classes
