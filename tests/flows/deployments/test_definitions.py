@@ -22,6 +22,7 @@ import rasterio
 import shapely
 
 from flows.deployments.definitions import FLOWS
+from flows.partitions.objects import Objects
 from flows.reports.pieces import FILES
 from flows.requests.request import Request
 from flows.requests.source import Source
@@ -131,6 +132,37 @@ def test_segment_scene_leaves_a_bar_a_picture_areas_and_assets(
         mapped_pixels = int(np.count_nonzero(raster.read(1)))
     assert sum(int(row["pixels"].replace(",", "")) for row in table) == mapped_pixels
     makes(address, run, out / "classes.tif", out / "landcover.gpkg")
+
+
+def test_segment_objects_leaves_levels_and_the_line_that_makes_them_again(
+    address: str, place: Path
+) -> None:
+    scene, out = place / "inbox" / "valley_20240501.tif", place / "objects"
+    method = Objects(levels=(4, 8)).model_dump(mode="json")
+    parameters = {
+        "scene": [str(scene)],
+        "output_folder": str(out),
+        "method": method,
+        "shapes": {"index_means": ["NDVI: green plants"]},
+        "advanced": {"tile": 128, "workers": 2},
+    }
+    run = completed(address, "segment-objects", parameters)
+    counts = [level["count"] for level in json.loads((out / "run.json").read_text())["levels"]]
+    said = f"{counts[0]:,} objects of scale 4, {counts[1]:,} objects of scale 8"
+    assert run["name"] == f"valley_20240501 · objects → {said}"
+    assert run["state"]["message"] == f"{said}; in {out}"
+    stages = dict.fromkeys(("plan", "regions", "join", "vectorise", "publish"), "COMPLETED")
+    settles(lambda: task_runs(address, run), stages)
+    left = left_by(address, run)
+    assert is_done(left, run, "segment-objects")
+    page = left["objects-objects"]["data"]
+    assert count_pictures(page) == 1
+    assert linked(page) >= {"objects.gpkg", "objects-4.tif", "objects-8.tif", "report.html"}
+    assert (
+        f"landweave objects {scene} --levels 4.0,8.0 --index NDVI --tile 128 --out {out}"
+        in in_one_line(page)
+    )
+    makes(address, run, out / "objects.gpkg")
 
 
 def test_segment_collection_maps_every_scene_and_reports_on_all(address: str, place: Path) -> None:
