@@ -50,6 +50,7 @@ def segment(
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
+    objects: float | None = None,
     unknown_below: float | None = None,
     min_area: float | None = None,
     min_area_rule: Rule | None = None,
@@ -90,6 +91,7 @@ def segment(
         aoi: Vector file whose polygons bound the products.
         products: Of classes, confidence, vectors, probabilities, entropy and margin; the first
             three by default. The classes always come.
+        objects: Scale of objects, such as 8: the pixels of each have its one class.
         unknown_below: In percent: pixels of less confidence become a class Unknown.
         min_area: Smallest region the products show, in m²; four pixels by default, 0 shows all.
         min_area_rule: Which neighbour absorbs a smaller region.
@@ -128,10 +130,10 @@ def segment(
     }  # fmt: skip
     source = source_in(scene, place, reading, told)
     request = request_of(
-        source, place, chosen, aoi=aoi, products=products, unknown_below=unknown_below,
-        min_area=min_area, min_area_rule=min_area_rule, indices=indices, simplify=simplify,
-        smooth=smooth, reference=reference, preflight=preflight, licence=licence, shard=shard,
-        fresh=fresh,
+        source, place, chosen, aoi=aoi, products=products, objects=objects,
+        unknown_below=unknown_below, min_area=min_area, min_area_rule=min_area_rule,
+        indices=indices, simplify=simplify, smooth=smooth, reference=reference,
+        preflight=preflight, licence=licence, shard=shard, fresh=fresh,
     )  # fmt: skip
     with empty_main():
         published = pipeline.run(request, on=on, progress=told)
@@ -154,6 +156,7 @@ def plan(
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
+    objects: float | None = None,
     unknown_below: float | None = None,
     min_area: float | None = None,
     indices: Sequence[str] | None = None,
@@ -177,6 +180,7 @@ def plan(
         date: Day of the image.
         aoi: Vector file whose polygons bound the products.
         products: What is to be made.
+        objects: Scale of objects, such as 8: the pixels of each have its one class.
         unknown_below: In percent: pixels of less confidence become a class Unknown.
         min_area: Smallest region the products show, in m².
         indices: Spectral indices whose mean each polygon gets.
@@ -205,8 +209,8 @@ def plan(
     )  # fmt: skip
     request = request_of(
         source, Path("landweave-plan"), segmenter_of(segmenter, settings), aoi=aoi,
-        products=products, unknown_below=unknown_below, min_area=min_area, indices=indices,
-        reference=reference, preflight=preflight, shard=shard,
+        products=products, objects=objects, unknown_below=unknown_below, min_area=min_area,
+        indices=indices, reference=reference, preflight=preflight, shard=shard,
     )  # fmt: skip
     made = make_plan(request)
     return Plan(facts_of(made), describe(made))

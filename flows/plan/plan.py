@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from flows.errors import INPUT_ERRORS
 from flows.machine import available_cores
 from flows.plan.aoi import area_of_interest, crs_name
 from flows.plan.fit import fit
@@ -71,8 +72,9 @@ class Plan:
     @property
     def shards(self) -> Shards:
         """The shards to run. An area of interest picks whole shards, so that their parts serve
-        every other area too."""
-        return self.lattice.shards(self.window)
+        every other area too; not so where pixels outside it have a say in the class of an object.
+        """
+        return self.lattice.shards(self.scene.window if self.request.objects else self.window)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -147,13 +149,13 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     scene = request.source.open()
     if request.reference:
         check_reference(request.reference)
-    if request.unknown_below and not request.segmenter.has_confidence:
+    if request.unknown_below and not (request.segmenter.has_confidence or request.objects):
         raise not_sure(request.segmenter.kind)
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     to_read = window if ahead else None
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
     # after the fit, which products leave alone
-    segmenter = segmenter.with_measures(measures_among(request.products))
+    segmenter = with_measures(segmenter, request)
     tile, margin, stride, blend = segmenter.footprint
     if (margin, stride, blend) == (0, 1, False):
         # one pixel at a time: tiles change nothing, and small shards are small
@@ -172,6 +174,18 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     own = segmenter.legend
     legend = own.with_unknown() if request.unknown_below else own
     return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings)
+
+
+def with_measures(segmenter: Segmenter, request: Request) -> Segmenter:
+    """The segmenter, saying what the products ask for; where objects are to be classified also the
+    probabilities of classes, if it has any."""
+    if request.objects:
+        try:
+            return segmenter.with_measures(measures_among((*request.products, "probabilities")))
+        except INPUT_ERRORS:
+            # pixels vote for their class then
+            pass
+    return segmenter.with_measures(measures_among(request.products))
 
 
 def not_sure(name: str) -> InputError:

@@ -54,15 +54,22 @@ def origin_of(plan: Plan) -> tuple[str, ...]:
 
 
 def history_of(plan: Plan) -> tuple[str, ...]:
-    """What a map was made of and with, and what became of pixels that it is not sure of and of
-    its small regions; percents are not touched by that."""
+    """What a map was made of and with, and what became of objects, of pixels that it is not sure of
+    and of its small regions; percents are not touched by the last two."""
     minimum, unit = smallest(plan.request.min_area)
     small = (
         f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
     )
     below = plan.request.unknown_below
     unsure = f"Pixels below {below:g} % confidence became {UNKNOWN}"
-    return (*origin_of(plan), *([unsure] if below else []), *([small] if minimum else []))
+    scale = plan.request.objects
+    whole = f"Pixels of each object of scale {scale:g} have the class that it is of"
+    return (
+        *origin_of(plan),
+        *([whole] if scale else []),
+        *([unsure] if below else []),
+        *([small] if minimum else []),
+    )
 
 
 def list_origins(plan: Plan) -> dict[str, str]:
@@ -81,6 +88,7 @@ def list_origins(plan: Plan) -> dict[str, str]:
         f"{crs_name(scene)}",
         "area of interest": Path(request.aoi).name,
         "segmenter": model_name(plan.segmenter),
+        "objects": f"scale {request.objects:g}" if request.objects else "",
         "unknown below": f"{request.unknown_below:g} % confidence" if request.unknown_below else "",
         "smallest region": f"{minimum:g} {'pixels' if unit == 'pixels' else 'm²'}"
         if minimum

@@ -117,6 +117,17 @@ class Request(BaseModel):
         ),
         Setting(setting.PRODUCTS, metavar="NAME,…"),
     ] = PRODUCTS
+    objects: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1000,
+            title="Objects",
+            description="Scale of objects, such as 8: each takes the one class that its pixels "
+            "name together; 0 makes none.",
+        ),
+        Setting(setting.PRODUCTS, metavar="SCALE"),
+    ] = 0.0
     unknown_below: Annotated[
         float,
         Field(

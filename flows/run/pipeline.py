@@ -24,6 +24,7 @@ from flows.products.rasters import Rasters, write_rasters
 from flows.requests.overwriting import check_map
 from flows.requests.request import Request
 from flows.run import record
+from flows.run.objects import find_objects, plan_objects
 from flows.storage.run_folder import RunFolder, open_run
 from tiling.errors import InputError
 from tiling.formats.shard_tiff import Part
@@ -48,7 +49,11 @@ def prepare(request: Request, folder: RunFolder, on: Cluster = HERE) -> Plan:
     """The plan: scene opened, segmenter fitted, grid cut. What a person can mend is raised here."""
     check_map(folder, request)
     with folder.stage("plan"):
-        return make_plan(request, folder, ahead=on.here)
+        plan = make_plan(request, folder, ahead=on.here)
+        if request.objects:
+            # what a person can mend is said now, not when all pixels are classified
+            plan_objects(plan, folder)
+        return plan
 
 
 def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
@@ -78,12 +83,15 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
 def join(
     plan: Plan, parts: list[Part], folder: RunFolder, pool: Pool, progress: Progress = silent
 ) -> Rasters:
-    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; no region is below the
-    smallest area."""
+    """`classes.tif` and `confidence.tif`, cloud-optimised, from the parts; objects, where they are
+    asked for, are of one class, and no region is below the smallest area."""
+    sharing = workers_sharing_disk(pool, folder)
+    objects = None
+    if plan.request.objects:
+        with folder.stage("objects"):
+            objects = find_objects(plan, folder, sharing, progress)
     with folder.stage("join"):
-        return write_rasters(
-            plan, parts, folder, progress, map=workers_sharing_disk(pool, folder).map
-        )
+        return write_rasters(plan, parts, folder, progress, objects=objects, map=sharing.map)
 
 
 def vectorise(
