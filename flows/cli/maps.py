@@ -84,8 +84,8 @@ def objects(
     landweave objects scene.tif --method superpixels --step 10 -o cells
     """
     from flows.compute.cluster import cluster_from
-    from flows.objects.plan import describe, facts_of, make_plan
     from flows.objects.run import run
+    from flows.regions.plan import describe, facts_of, make_plan
 
     if plan_only:
         made = make_plan(request)

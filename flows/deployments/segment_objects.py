@@ -15,12 +15,12 @@ from flows.forms.groups import Bands, Passes, Shapes
 from flows.forms.requests import cluster_for, objects_from
 from flows.objects import run as stages
 from flows.objects.model import Objects
-from flows.objects.plan import describe
 from flows.pages.artifacts import publish_page
 from flows.pages.bar import Bar
 from flows.pages.results import objects_page
 from flows.pages.words import in_form_words
 from flows.partitions.objects import Objects as ObjectsPartition
+from flows.regions.plan import describe
 from flows.requests.objects import ObjectsRequest
 from flows.storage.run_folder import open_run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.objects.plan import ObjectsPlan
 from flows.plan.aoi import crs_name
+from flows.regions.plan import ObjectsPlan
 from flows.storage.keys import versions
 from tiling.formats.about import About
 

@@ -18,10 +18,10 @@ from flows.objects.about import about_objects
 from flows.objects.figures import LINE
 from flows.objects.layers import LevelLayer
 from flows.objects.model import PublishedLevel
-from flows.objects.plan import ObjectsPlan
 from flows.objects.rasters import LevelRaster, write_raster
-from flows.objects.regions import Regions
 from flows.products.vectorise import STAIRCASE, pixel_metres
+from flows.regions.levels import Regions
+from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
 from tiling.grid.geobox import geobox_of
 from tiling.grid.window import Window

@@ -14,11 +14,11 @@ from flows.objects.about import about_objects
 from flows.objects.figures import LINE
 from flows.objects.measures import RegionColumn, measure
 from flows.objects.model import PublishedLevel
-from flows.objects.plan import ObjectsPlan
 from flows.objects.rasters import LevelRaster
-from flows.objects.regions import find_parents
 from flows.products.index_measures import index_measures
 from flows.products.vectorise import polygons
+from flows.regions.levels import find_parents
+from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
 from tiling.io.files import scratch
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.objects.plan import ObjectsPlan
 from flows.products.index_measures import index_columns
+from flows.regions.plan import ObjectsPlan
 from segmentation.relief.quantum import Quantum, quantise
 from tiling.grid.geobox import geobox_of
 from tiling.grid.pixel_area import PixelAreas

@@ -15,10 +15,10 @@ from flows.objects.figures import draw_regions
 from flows.objects.layers import LevelLayer
 from flows.objects.model import Objects, PublishedLevel
 from flows.objects.page import describe_objects, title_page
-from flows.objects.plan import ObjectsPlan
 from flows.plan.aoi import crs_name
 from flows.plan.shard import peak_memory
 from flows.products.polygons import image_of
+from flows.regions.plan import ObjectsPlan
 from flows.storage.keys import versions
 from flows.storage.run_folder import RunFolder
 from tiling.errors import redact

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from flows.compute.progress import Progress, report_items, silent
 from flows.objects.about import about_objects
-from flows.objects.plan import ObjectsPlan
-from flows.objects.regions import Regions, name_levels
+from flows.regions.levels import Regions, name_levels
+from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
 from tiling.formats.about import About
 from tiling.formats.geotiff import write_cog, write_masked

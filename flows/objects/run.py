@@ -16,11 +16,11 @@ from flows.compute.progress import Progress, silent
 from flows.objects.edges import write_edges, write_lines
 from flows.objects.layers import LevelLayer, write_layers
 from flows.objects.model import Objects
-from flows.objects.plan import ObjectsPlan, make_plan
 from flows.objects.publish import begin
 from flows.objects.publish import publish as write_products
 from flows.objects.rasters import LevelRaster, write_rasters
-from flows.objects.regions import Regions, find_regions
+from flows.regions.levels import Regions, find_regions
+from flows.regions.plan import ObjectsPlan, make_plan
 from flows.requests.objects import ObjectsRequest
 from flows.requests.overwriting import check_map
 from flows.storage.run_folder import RunFolder, open_run

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
-from flows.objects.plan import ObjectsPlan, make_plan
-from flows.objects.regions import find_regions
 from flows.partitions.registry import partition_from
 from flows.plan.plan import Plan
 from flows.products.rasters import ObjectNumbers
+from flows.regions.levels import find_regions
+from flows.regions.plan import ObjectsPlan, make_plan
 from flows.requests.objects import ObjectsRequest
 from flows.storage.run_folder import RunFolder
 

@@ -96,7 +96,7 @@ def write_outlines(plan: Plan, classes: Path, polygons: int | None, folder: RunF
 
 def write_fit(plan: Plan, folder: RunFolder) -> None:
     """Draw `fit.png`, what a setting was chosen by in the sample, where one was."""
-    from flows.reports.fit_curve import draw_curve
+    from flows.run.fit_curve import draw_curve
 
     target = folder.product(FIT)
     curve = plan.segmenter.fit_curve

@@ -107,15 +107,15 @@ def tally_tile(ballot: Ballot, window: Window) -> Tally:
     objects, rank = np.unique(numbers[voting], return_inverse=True)
     sums = np.zeros((objects.size, len(ballot.values)), np.int64)
     if ballot.scores is None:
-        place = np.searchsorted(sorted(ballot.values), labels[voting])
-        column = np.argsort(ballot.values)[place]
+        ascending = np.searchsorted(sorted(ballot.values), labels[voting])
+        column = np.argsort(ballot.values)[ascending]
         votes = np.bincount(rank * len(ballot.values) + column, minlength=sums.size)
         sums[:] = votes.reshape(sums.shape)
     else:
-        for column, percents in enumerate(_read_scores(ballot.scores, window)):
+        for place, percents in enumerate(_read_scores(ballot.scores, window)):
             weights = np.where(percents == NO_CONFIDENCE, 0, percents)[voting]
             # sums of a tile stay far below 2⁵³, where floats are exact
-            sums[:, column] = np.bincount(rank, weights, objects.size).astype(np.int64)
+            sums[:, place] = np.bincount(rank, weights, objects.size).astype(np.int64)
     return Tally(objects.astype(np.int64), sums)
 
 
@@ -132,7 +132,9 @@ def elect(ballot: Ballot, sums: Path, window: Window) -> Elected:
     share = (200 * best + total) // np.maximum(2 * total, 1)
     rank = rank.reshape(numbers.shape)
     elected = (labels > 0) & (total > 0)[rank]
-    own = np.uint8(NO_CONFIDENCE) if not ballot.confidence else read_band(ballot.confidence, window)
+    own = np.full_like(labels, NO_CONFIDENCE)
+    if ballot.confidence is not None:
+        own = read_band(ballot.confidence, window)
     return Elected(
         np.where(elected, winner[rank], labels).astype(np.uint8),
         np.where(elected, share[rank], own).astype(np.uint8),

@@ -19,11 +19,11 @@ from scipy import ndimage
 
 from flows.compute.cluster import Cluster
 from flows.objects.model import Objects
-from flows.objects.plan import describe, make_plan
 from flows.objects.run import run
 from flows.partitions.canny import Canny
 from flows.partitions.objects import Objects as ObjectsPartition
 from flows.partitions.watershed import Watershed
+from flows.regions.plan import describe, make_plan
 from flows.requests.objects import ObjectsRequest
 from flows.requests.source import Source
 from tests.scenes import draw_scene, read
@@ -195,13 +195,13 @@ def test_a_second_run_takes_the_regions_that_are_there(
 def test_what_a_run_that_died_left_is_used_or_made_again(
     scene: Path, finished: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.objects import regions
+    from flows.regions import levels
 
     def die(*_: Any, **__: Any) -> int:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(regions, "write_numbers", die)
+        patched.setattr(levels, "write_numbers", die)
         with pytest.raises(KeyboardInterrupt):
             make(scene, tmp_path, tile=16)
     assert list((tmp_path / "parts").glob("regions-*/16/*.surface.npy"))
@@ -241,7 +241,7 @@ def test_the_plan_tells_memory_and_refuses_what_does_not_fit(
 ) -> None:
     words = describe(make_plan(request(scene, tmp_path)))
     assert {"scene", "bands", "method", "tiles", "memory", "disk"} <= words.keys()
-    monkeypatch.setattr("flows.objects.plan.available_memory", lambda: 0)
+    monkeypatch.setattr("flows.regions.plan.available_memory", lambda: 0)
     with pytest.raises(InputError, match="larger --tile"):
         make_plan(request(scene, tmp_path))
 

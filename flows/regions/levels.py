@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_results, silent
-from flows.objects.plan import ObjectsPlan
 from flows.partitions.partition import Level
 from flows.partitions.surfaces import Surfaces
+from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset

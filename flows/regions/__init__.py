@@ -1,0 +1,1 @@
+"""Regions of a scene, planned, and made once for whoever needs them."""
