@@ -14,6 +14,7 @@ from flows.partitions.settings import Rounds
 from flows.partitions.surfaces import Surface, Surfaces
 from flows.setting import REGIONS, Setting
 from segmentation.relief.edges import edge_reach, thin_edges
+from segmentation.relief.gradient import FRACTION
 from segmentation.relief.quantum import quantise
 from tiling.errors import InputError
 from tiling.io.spill import Map
@@ -42,6 +43,7 @@ class Canny(Partition):
     """
 
     gives: ClassVar[Gives] = "edges"
+    bytes_per_pixel: ClassVar[int] = 240
 
     kind: Literal["canny"] = "canny"
     rounds: Rounds = 2
@@ -91,6 +93,17 @@ class Canny(Partition):
         low, high = map(int, quantiles)
         fitted = EdgeFit(**facts.model_dump(), low=low, high=high)
         return self.model_copy(update={"fitted": fitted})
+
+    @property
+    def fit_summary(self) -> str:
+        """How strong edges have to be."""
+        if self.fitted is None:
+            return ""
+        low, high = (height / FRACTION for height in (self.fitted.low, self.fitted.high))
+        return (
+            f"Edges are where the bands change by more than {high:.4g} per pixel, together, and "
+            f"what hangs on to them where it is more than {low:.4g}"
+        )
 
     def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
         plain = super().surface(chip, row, col)

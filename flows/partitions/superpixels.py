@@ -11,6 +11,7 @@ import numpy as np
 from flows.partitions.partition import GradientPartition, Level
 from flows.partitions.settings import Compactness, Step
 from flows.partitions.surfaces import Surface, Surfaces
+from segmentation.relief.gradient import FRACTION
 from segmentation.relief.waterpixels import mark_cells, raise_between, reach_of_cells
 from tiling.io.spill import Map
 from tiling.regions.labelling import LabelFiles
@@ -31,6 +32,15 @@ class GridPartition(GradientPartition):
     @property
     def reach(self) -> int:
         return reach_of_cells(self.step) + self.rounds + 1
+
+    @property
+    def fit_summary(self) -> str:
+        """How steep the image usually is, which compactness is counted in."""
+        if self.fitted is None:
+            return ""
+        return (
+            f"The bands usually change by {self.fitted.gradient / FRACTION:.4g} per pixel, together"
+        )
 
     def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
         plain = super().surface(chip, row, col)

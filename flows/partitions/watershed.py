@@ -131,6 +131,13 @@ class Watershed(GradientPartition):
             case "volume":
                 return VolumeBelow(threshold * finer)
 
+    @property
+    def fit_summary(self) -> str:
+        """Below what regions drown."""
+        if self.fitted is None or self.markers:
+            return ""
+        return f"Regions drown whose {self.measure} is below {self.fitted.threshold}"
+
     def surface(self, chip: xr.Dataset, row: int, col: int) -> Surface:
         plain = super().surface(chip, row, col)
         if not self.plateaus or plain.heights is None:

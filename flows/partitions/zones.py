@@ -42,7 +42,7 @@ class Zones(Partition):
     bright. It suits images with few values, such as maps and masks, and little noise.
     """
 
-    bytes_per_pixel: ClassVar[int] = 96
+    bytes_per_pixel: ClassVar[int] = 160
 
     kind: Literal["zones"] = "zones"
     tolerance: Tolerance = None
