@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
@@ -19,6 +18,7 @@ from segmentation.errors import InputError
 from segmentation.legend import Legend
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     import xarray as xr
 
@@ -189,6 +189,8 @@ class Segmenter(BaseModel, ABC):
     def runtime_facts(self) -> dict[str, str]:
         """What, besides settings and pixels, decides the numbers in this process: device, library,
         precision."""
+        import numpy as np
+
         return {"numpy": np.__version__}
 
     @abstractmethod
@@ -241,6 +243,9 @@ def check_prediction(
 
     Raises `RuntimeError` where it has not.
     """
+    # here, not above: the help of a command needs every segmenter's class, and no array
+    import numpy as np
+
     labels = prediction.labels
     if labels.shape != valid.shape or labels.dtype != np.uint8:
         raise RuntimeError(

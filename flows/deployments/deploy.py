@@ -4,7 +4,6 @@ stay true."""
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -19,6 +18,8 @@ from prefect.utilities.callables import ParameterSchema, parameter_schema
 
 from flows.deployments.definitions import FLOWS
 from flows.forms.choices import data_folder
+from flows.reports.blocks import Code, Facts, Heading, Strong, Text, Words, words_of
+from flows.reports.markdown import render_markdown
 from flows.requests.access import reach_of_forms
 
 START = "demo"
@@ -46,36 +47,51 @@ async def deploy(runner: Runner) -> dict[Flow[..., Any], UUID]:
 
 def start_page() -> str:
     """What is here, which flow is for what, and where data goes, in Markdown."""
-    flows = "\n".join(f"- **{flow.name}**: {flow.description}" for flow in FLOWS)
     roots = reach_of_forms().roots
-    goes = f"`{roots[0] / 'maps'}`" if roots else "`maps`, beside the scene"
-    # these pages break lines where Markdown does not
-    text = re.sub(r"(?<!\n)\n(?!\n)", " ", _START)
-    return text.format(demo=data_folder() / "demo", flows=flows, goes=goes)
-
-
-_START = """
-## Land-cover maps from your own images
-
-**See one first**: *Run* ▸ *Quick run* on this page. A minute later the *Artifacts* of the run hold
-a picture of the
-map, the areas of its classes and links to its files, which lie in `{demo}`.
-
-**Then your own image**: *Deployments* ▸ *inspect-scene* ▸ *Run* ▸ *Quick run* tells what is in it,
-what looks wrong
-and how long a map takes, and links to the form filled in.
-
-{flows}
-
-**Where maps go**: unless the form says otherwise into {goes}, a folder for each scene.
-
-**What stands in lists**: scenes, maps and models in the data folders (`LANDWEAVE_DATA_ROOTS`), a
-minute after they are
-there. A path does as well.
-
-Runs work one at a time and the others wait. *Cancel* keeps what is finished; the same form goes on
-from there.
-""".strip()
+    place: Words = Code(str(roots[0] / "maps")) if roots else (Code("maps"), ", beside the scene")
+    run = Strong("Run"), " ▸ ", Strong("Quick run")
+    page = render_markdown(
+        [
+            Heading("Land-cover maps from your own images"),
+            Text(
+                (
+                    *(Strong("See one first"), ": "), *run,
+                    " on this page. A minute later the ", Strong("Artifacts"), " of the run hold "
+                    "a picture of the map, the areas of its classes and links to its files, which "
+                    "lie in ", Code(str(data_folder() / "demo")), ".",
+                )
+            ),
+            Text(
+                (
+                    *(Strong("Then your own image"), ": ", Strong("Deployments"), " ▸ "),
+                    *(Strong("inspect-scene"), " ▸ "), *run,
+                    " tells what is in it, what looks wrong and how long a map takes, and links "
+                    "to the form filled in.",
+                )
+            ),
+            Facts(tuple((flow.name, flow.description or "") for flow in FLOWS)),
+            Text(
+                (
+                    *(Strong("Where maps go"), ": unless the form says otherwise into "),
+                    *words_of(place), ", a folder for each scene.",
+                )
+            ),
+            Text(
+                (
+                    *(Strong("What stands in lists"), ": scenes, maps and models in the data "),
+                    *("folders (", Code("LANDWEAVE_DATA_ROOTS"), "), a minute after they are "),
+                    "there. A path does as well.",
+                )
+            ),
+            Text(
+                (
+                    *("Runs work one at a time and the others wait. ", Strong("Cancel")),
+                    " keeps what is finished; the same form goes on from there.",
+                )
+            ),
+        ]
+    )  # fmt: skip
+    return page.strip()
 
 
 async def keep_lists(

@@ -41,6 +41,7 @@ def test_help_needs_no_heavy_library() -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "assert CliRunner().invoke(app, ['segment', '--help']).exit_code == 0\n"
         "print([m for m in ('torch', 'prefect', 'distributed', 'rasterio', 'numpy', 'xarray') if "
         "m in sys.modules])"
     )
