@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array, dia_array
+from scipy.sparse import csc_array, csr_array, dia_array, eye_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh, splu
 
 from tiling.regions.graph.whole_graph import Groups, Reals
 from tiling.regions.passes import Flags
 
 _DENSE = 200
 """Nodes up to which all eigenvectors are computed, which never fails to converge."""
+_SHIFT = 1 + 1e-4
+_LEAST = 1e-6
+"""Similarities below count as none: what they alone connect costs nothing to cut, and by hundreds
+they would have as many eigenvalues of nearly 1."""
 
 
 def cut_graph(
@@ -36,7 +40,8 @@ def cut_graph(
     A part is cut as long as its best cut costs less than `most`, from 0 to 2. Every node is as
     similar to itself as can be.
     """
-    ends = np.stack([one, other]).astype(np.intp)
+    strong = similarity >= _LEAST
+    ends, similarity = np.stack([one, other])[:, strong].astype(np.intp), similarity[strong]
     rows, cols = np.concatenate([ends, ends[::-1]], axis=1)
     both = np.concatenate([similarity, similarity])
     whole = csr_array((both, (rows, cols)), shape=(n, n)) + dia_array(
@@ -89,8 +94,20 @@ def _second_vector(graph: csr_array, degree: Reals) -> Reals:
     if n <= _DENSE:
         vectors = np.linalg.eigh(alike.toarray())[1]
     else:
+        # Those nearest a value a little above 1, which is the greatest: so few steps are needed
+        # where eigenvalues crowd. The matrix that is solved is definite: no pivots.
+        beyond = csc_array(alike - _SHIFT * eye_array(n))
+        factors = splu(
+            beyond,
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+        solve = LinearOperator((n, n), factors.solve, dtype=np.float64)
         start = np.random.default_rng(0).random(n)
-        values, vectors = eigsh(alike, k=2, which="LA", v0=start)
+        values, vectors = eigsh(
+            csc_array(alike), k=2, sigma=_SHIFT, OPinv=solve, v0=start, tol=1e-5
+        )
         vectors = vectors[:, np.argsort(values)]
     second: Reals = vectors[:, -2] * root
     return -second if second[0] < 0 else second

@@ -32,7 +32,7 @@ from tiling.regions.components import OUTSIDE, Ids, Labels
 from tiling.regions.labelling import LabelFiles, TileLabels
 from tiling.regions.merging.borders import Borders, find_borders
 from tiling.regions.merging.linkage import Merging, RegionGraph, find_undecided, merge_known
-from tiling.regions.merging.sums import UNIT, RegionSums, RegionTable
+from tiling.regions.merging.sums import RegionSums, RegionTable
 from tiling.regions.passes import Flags, Passes, Read
 
 
@@ -106,18 +106,6 @@ def merge_levels(
         passes.survey(partial(merge_inside, image, number, exact))
         leave_fates(image, number, passes.windows.values(), exact)
         yield MergedLabels(image.level(number), base.shape, base.tile, base)
-
-
-def limits_up_to(scale: float, least: float = 0) -> tuple[Merging, ...]:
-    """Limits that double up to that of a scale: two regions of n px unite if their means differ by
-    δ standard deviations with δ² · n / 2 < scale². Only the last one minds `least`, in pixels.
-
-    The ladder begins at one, so scales 1, √2, 2, 2√2 … of different runs are nested.
-    """
-    limits, highest = [float(UNIT)], UNIT * scale * scale
-    while 2 * limits[-1] < highest * (1 - 1e-9):
-        limits.append(2 * limits[-1])
-    return (*(Merging(limit) for limit in limits if limit < highest), Merging(highest, least))
 
 
 # --- what tiles leave -----------------------------------------------------------------------------

@@ -34,7 +34,6 @@ from tiling.regions.merging.borders import draw_lots
 from tiling.regions.merging.levels import (
     Image,
     Undecided,
-    limits_up_to,
     merge_levels,
     survey_base,
 )
@@ -69,6 +68,12 @@ def draw_bands(drawn: Drawn, seed: int) -> ArrayPixels:
     most = int(chance.choice([2, 4, 60, 1000]))
     noise = chance.integers(0, most, (int(chance.integers(0, 3)), *drawn.shape))
     return ArrayPixels(np.concatenate([drawn.values[None], noise]), drawn.valid)
+
+
+def double_up_to(scale: float, least: float = 0) -> list[Merging]:
+    """Limits that double up to that of a scale, the last of which minds `least`."""
+    limits = [1e4 * 2**k for k in range(20) if 2**k < scale * scale]
+    return [*map(Merging, limits), Merging(1e4 * scale * scale, least)]
 
 
 class Region(NamedTuple):
@@ -213,7 +218,7 @@ def test_the_tiles_cannot_be_seen_and_levels_are_nested(
         base = draw_base(way, folder / f"{name}-base", seed)
         (folder / name).mkdir()
         levels = merge_levels(
-            base, bands, weights, limits_up_to(5, least), folder / name, map=way.map
+            base, bands, weights, double_up_to(5, least), folder / name, map=way.map
         )
         found.append([mosaic(base), *map(mosaic, levels)])
     for one, other in zip(*found, strict=True):
@@ -234,7 +239,7 @@ def test_retries_and_any_order_leave_the_same_bytes(tmp_path: Path, work: object
         (tmp_path / name).mkdir()
         base = draw_base(way, tmp_path / f"{name}-base", 2)
         list(
-            merge_levels(base, drawn.pixels, [0.001], limits_up_to(4), tmp_path / name, map=way.map)
+            merge_levels(base, drawn.pixels, [0.001], double_up_to(4), tmp_path / name, map=way.map)
         )
         paths = sorted((tmp_path / name).rglob("*.npy"))
         files.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in paths})
@@ -256,21 +261,13 @@ def test_what_is_told_is_bounded_by_the_pixels_of_seams(
     )
     relief.folder.mkdir()
     base = flood_relief(relief, Unmarked(), tile=tile)
-    for _ in merge_levels(base, relief.read, [0.0001], limits_up_to(8), tmp_path):
+    for _ in merge_levels(base, relief.read, [0.0001], double_up_to(8), tmp_path):
         pass
     for level in tmp_path.glob("level-*"):
         left = [Undecided.read(path) for path in level.glob("*.told.npy")]
         regions = sum(one.ids.size for one in left)
         assert regions <= most * seam_pixels(shape, tile)
         assert sum(one.borders.one.size for one in left) <= 2 * most * seam_pixels(shape, tile)
-
-
-def test_limits_of_scales_on_the_ladder_are_nested() -> None:
-    few, many = limits_up_to(4), limits_up_to(8)
-    assert few == many[: len(few)]
-    assert [merging.limit for merging in few] == [1e4, 2e4, 4e4, 8e4, 16e4]
-    assert [merging.least for merging in limits_up_to(2, 9)] == [0, 0, 9]
-    assert limits_up_to(0.5) == (Merging(2500),)
 
 
 def test_lots_are_one_to_one() -> None:
@@ -284,7 +281,7 @@ def test_the_bases_that_are_merged_already_merge_on(tmp_path: Path) -> None:
         draw_values("hills", (30, 33), np.random.default_rng(5)), np.ones((30, 33), bool), 8, map
     )
     base = draw_base(drawn, tmp_path / "base", 2)
-    limits = limits_up_to(4)
+    limits = double_up_to(4)
     *_, last = merge_levels(base, drawn.pixels, [0.001], limits, tmp_path)
     (tmp_path / "on").mkdir()
     (first, *_) = merge_levels(base, drawn.pixels, [0.001], limits[:2], tmp_path / "on")
