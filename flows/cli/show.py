@@ -138,12 +138,14 @@ def show_objects(result: Objects, *, as_json: bool) -> None:
     if as_json:
         print_json(result.record)
         return
-    columns = ("layer", "count", "hectares", "mean m²")
     rows = [
         (one.name, f"{one.count:,}", f"{one.area_m2 / 1e4:,.1f}", f"{one.mean_m2:,.0f}")
         for one in result.levels
     ]
-    table(rows, columns, right=(1, 2, 3))
+    if result.record["gives"] == "edges":
+        table([row[:2] for row in rows], ("layer", "lines"), right=(1,))
+    else:
+        table(rows, ("layer", "objects", "hectares", "mean m²"), right=(1, 2, 3))
     print("\n" + ", ".join(f"{stage} {took:.1f} s" for stage, took in result.seconds.items()))
     show_files(result.files)
     layer = next(path for path in result.files if path.suffix == ".gpkg").resolve()

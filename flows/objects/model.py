@@ -17,8 +17,6 @@ class PublishedLevel:
     """How many regions it shows."""
     area_m2: float
     """Of all of them; 0 of lines."""
-    length_m: float = 0.0
-    """Of all lines."""
 
     @property
     def mean_m2(self) -> float:

@@ -4,7 +4,6 @@ memory and disk."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -233,12 +232,3 @@ def facts_of(plan: ObjectsPlan) -> dict[str, Any]:
         "spill_bytes": plan.spill_bytes,
         "warnings": list(plan.warnings),
     }
-
-
-def settings_text(partition: Partition, names: Sequence[str] = ()) -> str:
-    """A method with its settings, in words."""
-    asked = partition.model_dump(mode="json", exclude={"fitted", "kind"})
-    shown = [
-        f"{name} {asked[name]}" for name in names or asked if asked.get(name) not in (None, "")
-    ]
-    return ", ".join([partition.kind, *shown])
