@@ -33,6 +33,8 @@ def validate(model: type[Model], **values: Any) -> Model:
             raise InputError(
                 f"there is no setting {name}{close} there are {', '.join(model.model_fields)}"
             ) from error
+        if not name and first["type"] == "value_error":  # settings that do not agree say so
+            raise InputError(str(first["ctx"]["error"])) from error
         raise InputError(f"{name}: {first['msg']}, not {short_repr(first['input'])}") from error
 
 
