@@ -63,6 +63,6 @@ def test_a_level_image_has_none(tmp_path: Path) -> None:
 
 def test_weak_edges_that_are_stronger_than_strong_ones_are_refused() -> None:
     with pytest.raises(
-        InputError, match=r"^low=0.9 is above high=0.5; strong edges are among weak ones$"
+        InputError, match=r"^low=0\.9 is above high=0\.5; strong edges are among weak ones$"
     ):
         validate(Canny, low=0.9, high=0.5)

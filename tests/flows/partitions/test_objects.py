@@ -83,6 +83,6 @@ def test_limits_double_and_what_is_asked_for_is_among_them() -> None:
 
 def test_levels_that_do_not_ascend_are_refused() -> None:
     with pytest.raises(
-        InputError, match="^levels=8,4 do not ascend; write the finest scale first$"
+        InputError, match=r"^levels=8,4 do not ascend; write the finest scale first$"
     ):
         validate(Objects, levels=(8, 4))
