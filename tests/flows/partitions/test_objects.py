@@ -14,7 +14,7 @@ from flows.partitions.objects import Objects, ladder, limit_of
 from tests.chance import chances
 from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of
 from tiling.errors import InputError
-from tiling.regions.merging.levels import limits_up_to
+from tiling.regions.merging.linkage import Merging
 
 
 def draw_land(side: int, chance: np.random.Generator) -> DrawnScene:
@@ -74,8 +74,8 @@ def test_limits_double_and_what_is_asked_for_is_among_them() -> None:
     assert [scale for scale, _ in steps] == [None, None, None, 2.8, None, None, 6]
     assert [merging.limit / 1e4 for _, merging in steps] == [1, 2, 4, 8, 16, 32, 36]
     assert [merging.least for _, merging in steps] == [0, 0, 0, 9, 0, 0, 9]
-    assert [merging for _, merging in ladder([8], 5)] == list(limits_up_to(8, 5))
-    assert ladder([0.5]) == [(0.5, limits_up_to(0.5)[-1])]
+    assert ladder([8], 5)[-1] == (8, Merging(64e4, 5))
+    assert ladder([0.5]) == [(0.5, Merging(2500))]
     assert [limit_of(scale) for scale in (1, 1.4, 2, 2.8, 5.7, 11.3, 22.6)] == [
         1, 2, 4, 8, 32, 128, 512,
     ]  # fmt: skip
