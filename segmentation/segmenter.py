@@ -27,7 +27,10 @@ Measure = Literal["probabilities", "entropy", "margin"]
 each class, how evenly they share it, and by how much the first leads."""
 
 
-_FILLED_IN = ("kind", "fitted", "measures")
+FITTED = ("fitted", "ranges")
+"""Fields of a segmenter that a fit fills in."""
+
+_FILLED_IN = ("kind", "measures", *FITTED)
 """Fields of a segmenter that nobody sets: its kind, what was fitted, what the products ask for."""
 
 
@@ -89,7 +92,7 @@ class Segmenter(BaseModel, ABC):
     """Raised whenever the same settings give other labels than before, so that no old part is
     reused."""
     needs_sample: ClassVar[bool] = False
-    """Whether `fit` looks at pixels."""
+    """Whether `fit` looks at pixels, whatever the settings."""
     one_fit: ClassVar[bool] = False
     """Whether maps that are compared must come from one fit: what it finds decides what a class
     means."""
@@ -110,6 +113,11 @@ class Segmenter(BaseModel, ABC):
     def unresolved(self) -> bool:
         """Whether a setting is left for `resolve` to choose."""
         return False
+
+    @property
+    def looks_at_sample(self) -> bool:
+        """Whether `fit` looks at pixels with these settings."""
+        return self.needs_sample
 
     def bytes_per_pixel(self, threads: int) -> int:
         """Working memory per pixel of a chip in a process that computes on so many cores, for the
@@ -146,7 +154,7 @@ class Segmenter(BaseModel, ABC):
         whole scene.
 
         `sample` is a chip of blocks stacked along y (see `segmentation.chip`), or None where
-        `needs_sample` is False.
+        `looks_at_sample` is False.
         """
         return self
 

@@ -18,7 +18,7 @@ from flows.partitions.partition import Partition
 from flows.partitions.registry import AnyPartition
 from flows.requests import segmenters
 from segmentation.registry import AnySegmenter, kinds, segmenter_class
-from segmentation.segmenter import Segmenter
+from segmentation.segmenter import FITTED, Segmenter
 from segmentation.spectral.indices import catalogue
 from tiling.scene.band_names import COMMON_NAMES
 
@@ -55,7 +55,7 @@ class Listed:
         return asked | {"anyOf": [chosen, kind | {"title": self._otherwise}]}
 
 
-FOUND = ("fitted", "measures")
+FOUND = (*FITTED, "measures")
 """Settings of a method that a fit or the products fill in."""
 
 

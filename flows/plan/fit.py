@@ -41,8 +41,9 @@ def fit(
     unknown, claimed = bands_without_units(scene, segmenter.reflectance_bands(bands))
     asked = [*unknown, *claimed]
     if not segmenter.needs_sample:
+        # A model is bound to its content before anything is looked up under its name.
         segmenter = segmenter.fit(None)
-        if not (segmenter.inspects or segmenter.unresolved or asked):
+        if not (segmenter.looks_at_sample or segmenter.inspects or segmenter.unresolved or asked):
             return scene, segmenter, scene.notes
     key = content_key(
         {"format": FORMAT, "scene": scene_facts(scene, bands), "segmenter": segmenter.identity()}
@@ -93,7 +94,7 @@ def sample_facts(
 def fit_sample(segmenter: Segmenter, facts: SampleFacts, preflight: Preflight) -> dict[str, Any]:
     """What is kept of a fit: the calibration, the segmenter and the findings, as JSON has them."""
     scene, sample = facts.scene, facts.sample
-    if segmenter.needs_sample:
+    if segmenter.looks_at_sample:
         if not sample["valid"].values.any():
             raise InputError(
                 f"{scene.name} has no valid pixel to fit {segmenter.kind} on; check its no data "

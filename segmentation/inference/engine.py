@@ -20,7 +20,7 @@ from segmentation.inference.batching import in_order
 from segmentation.inference.device import Device, Engine, Runtime
 from segmentation.inference.measures import labels_and_confidence
 from segmentation.inference.runtimes import PACKAGES, engine
-from segmentation.inference.transfer import BATCH, on_device
+from segmentation.inference.transfer import BATCH, Ranges, on_device
 from segmentation.models.bundle import Bundle
 from segmentation.models.card import Card
 from segmentation.networks.receptive_field import taper
@@ -42,6 +42,8 @@ class InferenceOptions(NamedTuple):
     """Whether it looks at each chip in its 8 turns and mirror images, and its probabilities are
     averaged."""
     measures: tuple[Measure, ...] = ()
+    ranges: Ranges = ()
+    """What a fit found, for a network that is normalised by its scene."""
 
 
 def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dict[str, str]:
@@ -183,7 +185,7 @@ def _probabilities(
         torch.inference_mode(),
         torch.autocast("cuda", torch.bfloat16, enabled=engine.device == "cuda"),
     ):
-        pixels = on_device(chips, engine.card, engine.device)
+        pixels = on_device(chips, engine.card, engine.device, wish.ranges)
         if not wish.symmetries:
             return (engine.logits(pixels).float() / temperature).softmax(1)
         total: torch.Tensor | None = None

@@ -22,6 +22,8 @@ from segmentation.inference.engine import (
     scores,
 )
 from segmentation.inference.runtimes import choose_runtime
+from segmentation.inference.transfer import measure_ranges
+from segmentation.models.processing import is_plain
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 
@@ -68,6 +70,14 @@ class Network(TrainedSegmenter):
     measures: Annotated[
         tuple[Measure, ...], Field(description="Filled in from the products asked for.")
     ] = ()
+    ranges: Annotated[
+        tuple[tuple[float, float], ...],
+        Field(
+            exclude_if=is_plain,
+            description="Values of each band that become 0 and 1, where the bundle's card says so; "
+            "filled in by fit.",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _has_no_other_on_a_gpu(self) -> Self:
@@ -76,6 +86,16 @@ class Network(TrainedSegmenter):
                 f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out"
             )
         return self
+
+    @property
+    def looks_at_sample(self) -> bool:
+        return self.loaded_bundle.card.preprocessing.of_scene
+
+    def fit(self, sample: xr.Dataset | None) -> Self:
+        bound = super().fit(sample)
+        if sample is None or not self.looks_at_sample:
+            return bound
+        return bound.model_copy(update={"ranges": measure_ranges(sample, self.loaded_bundle.card)})
 
     @property
     def footprint(self) -> Footprint:
@@ -139,7 +159,7 @@ class Network(TrainedSegmenter):
         """On which device of this process, and how."""
         device = device_of(self.device)
         runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
-        return device, InferenceOptions(runtime, self.tta, self.measures)
+        return device, InferenceOptions(runtime, self.tta, self.measures, self.ranges)
 
     def _lanes(self, threads: int) -> int:
         tile, margin, *_ = self.footprint

@@ -23,6 +23,7 @@ from segmentation.errors import InputError
 from segmentation.interchange.import_checkpoint import stand_ins
 from segmentation.models.bundle import Bundle
 from segmentation.models.card import BandCard, Card, NetworkModel
+from segmentation.models.processing import is_plain
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,11 @@ def export(
     card = bundle.card
     network = card.network
     _check_file(file)
+    if not is_plain(card.preprocessing):
+        raise InputError(
+            f"bundle {card.name} has a preprocessing of its own, and an exported graph does no "
+            "more than (value - mean) / std; run it here instead"
+        )
     if not (scale is None or 0 < scale < math.inf) or not math.isfinite(offset):
         raise InputError(
             f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an "
@@ -244,9 +250,11 @@ def _graph(bundle: Bundle, scales: Sequence[float], offsets: Sequence[float]) ->
     """Pixels / 255 → probabilities, in torch: the reference for what is exported."""
     import torch
 
+    from segmentation.networks.outputs import as_class_logits
     from segmentation.networks.restore import load_network
 
-    card, model = bundle.card, load_network(bundle)
+    card = bundle.card
+    model = as_class_logits(load_network(bundle), card.activation, len(card.legend))
     mean, std = (np.array([getattr(band, what) for band in card.bands]) for what in ("mean", "std"))
     # One multiplication and one addition, in double precision until here.
     factor, summand = np.array(scales) / std, (np.array(offsets) - mean) / std

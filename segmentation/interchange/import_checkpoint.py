@@ -43,6 +43,7 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     network.
     """
     from segmentation.networks.architectures import build, stride_of
+    from segmentation.networks.outputs import as_class_logits
     from segmentation.networks.receptive_field import choose_margin, support
 
     check_folder(out)
@@ -56,9 +57,11 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     model = build(card)
     state = fitting(parameters(source), model.state_dict(), source, card)
     model.load_state_dict(state)
-    model = model.float().eval()
+    model = as_class_logits(model.float().eval(), card.activation, len(card.legend))
     stride = stride_of(model)
-    reach = support(model, len(card.bands), stride=stride)
+    # What is normalised by its chip looks at all of it, however far its network does.
+    whole = card.preprocessing.normalisation == "per-chip"
+    reach = None if whole else support(model, len(card.bands), stride=stride)
     chips = stand_ins(len(card.bands), 2, -(-512 // stride) * stride)
     margin = choose_margin(model, chips, tile=card.network.tile, stride=stride, support=reach)
     known = {
@@ -245,7 +248,7 @@ def _check_names(
         network = card.network
         raise InputError(
             f"{source} does not fit {network.architecture} on {network.encoder} with "
-            f"{len(card.bands)} bands and {len(card.legend)} classes: of its "
+            f"{len(card.bands)} bands and {card.channels} channels: of its "
             f"parameters {', '.join(facts)}; name what it was trained as"
         )
 

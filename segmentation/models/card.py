@@ -9,6 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from segmentation.errors import InputError
 from segmentation.legend import Legend
+from segmentation.models.processing import (
+    Activation,
+    ActivationField,
+    Preprocessing,
+    PreprocessingField,
+    is_plain,
+)
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Where a card says how a band's values lay in the training data."""
@@ -89,6 +96,16 @@ class BandCard(BaseModel):
         return self
 
 
+class Member(BaseModel):
+    """A further network on the same pixels."""
+
+    model_config = _VALUE
+
+    architecture: Name
+    encoder: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    options: dict[OptionName, OptionValue] = {}
+
+
 class NetworkModel(BaseModel):
     """A convolutional network or transformer: labels from what is around a pixel."""
 
@@ -136,12 +153,29 @@ class NetworkModel(BaseModel):
             "it a probability.",
         ),
     ] = 1.0
+    preprocessing: PreprocessingField = Preprocessing()
+    activation: ActivationField = Activation()
+    further: Annotated[
+        tuple[Member, ...],
+        Field(
+            max_length=15,
+            exclude_if=is_plain,
+            description="Networks whose probabilities are averaged with this one's. Its weights "
+            "are then `members.0.…`, theirs `members.1.…` and so on.",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _on_the_stride(self) -> NetworkModel:
         if self.support is not None and self.margin % self.stride:
             raise ValueError(f"margin {self.margin} is no multiple of stride {self.stride}")
         return self
+
+    @property
+    def networks(self) -> tuple[NetworkModel, ...]:
+        """Each network by itself: this one, then the further ones."""
+        alone = self.model_copy(update={"further": ()})
+        return (alone, *(alone.model_copy(update=dict(member)) for member in self.further))
 
 
 LARGEST_WINDOW = 63
@@ -196,7 +230,11 @@ class Card(BaseModel):
         float, Field(gt=0, description="Ground sampling distance it was trained at, in metres.")
     ]
     legend: Annotated[
-        Legend, Field(description="Its classes, in the order of its output channels.")
+        Legend,
+        Field(
+            description="Its classes, in the order of its output channels; with a sigmoid the "
+            "first has none."
+        ),
     ]
     model: Model
     training: Annotated[
@@ -227,6 +265,45 @@ class Card(BaseModel):
         if len(set(self.band_names)) != len(self.bands):
             raise ValueError(f"a card names each band once, not {', '.join(self.band_names)}")
         return self
+
+    @model_validator(mode="after")
+    def _one_for_each_channel(self) -> Card:
+        padding, cuts = self.preprocessing.padding, self.activation.thresholds
+        if len(padding) not in (1, len(self.bands)):
+            raise ValueError(f"padding has {len(padding)} numbers for {len(self.bands)} bands")
+        if self.activation.function == "sigmoid":
+            if self.channels < 1:
+                raise ValueError(
+                    "a sigmoid needs two classes or more: the first is what is none of the others"
+                )
+            if len(cuts) not in (1, self.channels):
+                raise ValueError(f"{len(cuts)} thresholds for {self.channels} channels")
+        if self.preprocessing.normalisation == "per-chip" and self.support is not None:
+            raise ValueError(
+                "a model that is normalised per chip looks at all of it: its support is null"
+            )
+        return self
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to pixels before the model sees them."""
+        return Preprocessing() if self.model.kind == "forest" else self.model.preprocessing
+
+    @property
+    def activation(self) -> Activation:
+        """How the model's channels become classes."""
+        return Activation() if self.model.kind == "forest" else self.model.activation
+
+    @property
+    def support(self) -> Support | None:
+        """How far the model looks; None where it looks at the whole chip, or counts pixels of its
+        own way."""
+        return None if self.model.kind == "forest" else self.model.support
+
+    @property
+    def channels(self) -> int:
+        """How many channels the model has, for the classes of its legend."""
+        return self.activation.channels(len(self.legend))
 
     @property
     def band_names(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pydantic import JsonValue, ValidationError
 
 from segmentation.errors import InputError
 from segmentation.models.card import Card
+from segmentation.models.mlm_words import describe_input, describe_output, has_z_scores
 
 FORMAT = 1
 """Version of what stands under `landweave:`; raised when an older reader would misunderstand it."""
@@ -98,7 +99,8 @@ def item_of(card: Card) -> dict[str, Any]:
         "mlm:artifact_type": kind.artifact_type,
         "file:size": card.size,
         "raster:bands": [
-            _band(band.model_dump(mode="json"), statistics=not network) for band in card.bands
+            _band(band.model_dump(mode="json"), statistics=not has_z_scores(card))
+            for band in card.bands
         ],
     }
     if card.sha256:
@@ -145,7 +147,7 @@ def card_of(item: JsonValue) -> Card:
         raise InputError("assets.weights.file:checksum is no SHA-256")
     fields = {
         "name": found["id"].value,
-        "bands": _bands_of(asset["raster:bands"], entry, scaled=kind is KINDS["network"]),
+        "bands": _bands_of(asset["raster:bands"], entry),
         "gsd": properties["gsd"].value,
         "legend": {"classes": [_class_of(one) for one in out["classification:classes"].each()]},
         "model": model,
@@ -192,8 +194,8 @@ def _mlm_name(name: str) -> str:
 
 
 def _band(band: dict[str, Any], *, statistics: bool) -> dict[str, Any]:
-    """A band in STAC's words. A network's mean and deviation scale its input; a forest's are
-    knowledge alone."""
+    """A band in STAC's words. Where a mean and deviation are no z-scores of the input by
+    themselves they are statistics."""
     told: dict[str, Any] = {"name": band["name"], "unit": band["units"]}
     if band["dtype"]:
         told["data_type"] = band["dtype"]
@@ -205,13 +207,14 @@ def _band(band: dict[str, Any], *, statistics: bool) -> dict[str, Any]:
 
 
 def _input(card: Card) -> dict[str, Any]:
-    network = card.model.kind == "network"
+    network = card.model.kind != "forest"
+    padding = ", ".join(f"{number:g}" for number in card.preprocessing.padding)
     told: dict[str, Any] = {
         "name": "chip",
         "description": (
             "A window of a scene whose lengths, and where there is a support its origin, are "
             "multiples of the stride; "
-            "pixels without data and beyond the scene are 0 after scaling."
+            f"pixels without data and beyond the scene are {padding} after scaling."
             if network
             else "A window of a scene; what lies beyond it or has no data is left out."
         ),
@@ -222,7 +225,12 @@ def _input(card: Card) -> dict[str, Any]:
             "data_type": "float32",
         },
     }
-    if network:
+    if network and not has_z_scores(card):
+        told["pre_processing_function"] = {
+            "format": "text",
+            "expression": describe_input(card.preprocessing),
+        }
+    elif network:
         told["value_scaling"] = [
             {"type": "z-score", "mean": band.mean, "stddev": band.std} for band in card.bands
         ]
@@ -232,16 +240,10 @@ def _input(card: Card) -> dict[str, Any]:
 def _output(card: Card) -> dict[str, Any]:
     return {
         "name": "scores",
-        "description": (
-            "Logits; divided by landweave:model.temperature, their softmax is a probability. The "
-            "largest wins."
-            if card.model.kind == "network"
-            else "Shares of votes; to the power of 1 / landweave:model.temperature they are "
-            "probabilities."
-        ),
+        "description": describe_output(card),
         "tasks": ["semantic-segmentation"],
         "result": {
-            "shape": [-1, len(card.legend), -1, -1],
+            "shape": [-1, card.channels, -1, -1],
             "dim_order": ["batch", "class", "height", "width"],
             "data_type": "float32",
         },
@@ -336,8 +338,9 @@ def _check_ours(properties: _Found) -> None:
             raise InputError(f"format {FORMAT} has no properties.{name[:80]!r}")
 
 
-def _bands_of(told: _Found, entry: _Found, *, scaled: bool) -> list[dict[str, Any]]:
+def _bands_of(told: _Found, entry: _Found) -> list[dict[str, Any]]:
     """Fields of each band, in the order of the model's channels."""
+    scaled = "value_scaling" in entry.mapping()
     known = told.each()
     if [band.value for band in entry["bands"].each()] != [band["name"].value for band in known]:
         raise InputError(f"{told.path} and {entry.path}.bands do not name the same bands")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
+from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,14 +139,25 @@ def architectures() -> dict[str, str]:
 
 
 def build(card: Card, weights: Weights = "none") -> torch.nn.Module:
-    """The card's network in float32 `(batch, band, y, x) -> (batch, class, y, x)`: logits, `y` and
-    `x` × its stride.
+    """The card's network in float32 `(batch, band, y, x) -> (batch, channel, y, x)`: what it says
+    before the card's activation; `y` and `x` × its stride. Several are an `Ensemble`.
 
     With random weights nothing is read and nothing fetched; with "imagenet" the encoder starts from
     pretrained ones, where `initial_weights` finds some, and a logged line says where not. Raises
     `InputError` where there is no such network.
     """
-    network = card.network
+    networks = [_build_one(card, network) for network in card.network.networks]
+    model = networks[0]
+    if len(networks) > 1:
+        from segmentation.networks.outputs import Ensemble
+
+        model = Ensemble(networks, card.activation)
+    if weights == "imagenet" and (missing := initial_weights(model, card)):
+        _log.warning("%s", missing)
+    return model
+
+
+def _build_one(card: Card, network: NetworkModel) -> torch.nn.Module:
     if network.architecture not in ARCHITECTURES:
         close = get_close_matches(network.architecture.lower(), ARCHITECTURES, 1, 0) or ["unet"]
         raise InputError(
@@ -154,17 +166,16 @@ def build(card: Card, weights: Weights = "none") -> torch.nn.Module:
             f"and there are {', '.join(ARCHITECTURES)}"
         )
     try:
-        model = _try_network(network, len(card.bands), len(card.legend))
+        return _try_network(network, len(card.bands), card.channels)
     except _REFUSALS as error:
-        raise _suggest_mend(card, error) from error
-    if weights == "imagenet" and (missing := initial_weights(model, card)):
-        _log.warning("%s", missing)
-    return model
+        raise _suggest_mend(card, network, error) from error
 
 
 def stride_of(model: torch.nn.Module) -> int:
     """A network built here is shift-invariant modulo this many pixels, and takes chips of multiples
     of it."""
+    if parts := getattr(model, "networks", ()):
+        return lcm(*map(stride_of, parts))
     encoder: Any = model.encoder
     return int(encoder.output_stride) * ARCHITECTURES[type(model).__name__.lower()].coarser
 
@@ -198,9 +209,8 @@ def _try_network(network: NetworkModel, bands: int, classes: int) -> torch.nn.Mo
     return model.train(was_training)
 
 
-def _suggest_mend(card: Card, error: Exception) -> InputError:
+def _suggest_mend(card: Card, network: NetworkModel, error: Exception) -> InputError:
     """The refusal in one line, with what would work instead."""
-    network = card.network
     reason = " ".join(str(error.args[0] if error.args else type(error).__name__).split())
     reason = reason.partition(", supported encoders")[0]  # there are hundreds, and one line
     plain = network.model_copy(update={"options": {}})

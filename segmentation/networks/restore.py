@@ -19,11 +19,18 @@ _SAME = 1e-4
 
 
 def load_for_inference(bundle: Bundle) -> torch.nn.Module:
-    """The bundle's network in float32, ready for inference on the CPU."""
+    """The bundle's network in float32, ready for inference on the CPU: it says a logit for each
+    class."""
     import torch
 
-    return fuse_batch_norms(load_network(bundle).eval(), len(bundle.card.bands)).to(
-        memory_format=torch.channels_last
+    from segmentation.networks.outputs import as_class_logits
+
+    card = bundle.card
+    network = fuse_batch_norms(load_network(bundle).eval(), len(card.bands))
+    return (
+        as_class_logits(network, card.activation, len(card.legend))
+        .eval()
+        .to(memory_format=torch.channels_last)
     )
 
 

@@ -24,7 +24,16 @@ from referencing.jsonschema import DRAFT7
 from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import CARD, load
-from segmentation.models.card import QUANTILES, BandCard, Card, ForestModel, NetworkModel, Support
+from segmentation.models.card import (
+    QUANTILES,
+    BandCard,
+    Card,
+    ForestModel,
+    Member,
+    NetworkModel,
+    Support,
+)
+from segmentation.models.processing import Activation, Preprocessing
 from segmentation.models.stac_mlm import ALWAYS, EXTENSIONS, FORMAT, card_of, item_of
 from tests.segmentation.small_networks import a_card
 
@@ -114,6 +123,20 @@ legends = st.lists(
     max_size=5,
     unique_by=(lambda one: one.value, lambda one: one.name),
 ).map(lambda classes: Legend(classes=tuple(classes)))
+preprocessings = st.builds(
+    Preprocessing,
+    normalisation=st.sampled_from(["fixed", "min-max", "percentiles"]),
+    percentiles=st.sampled_from([(2.0, 98.0), (0.5, 99.5)]),
+    factor=positive,
+    offset=finite,
+    padding=finite.map(lambda number: (number,)),
+)
+activations = st.builds(
+    Activation,
+    # a sigmoid's needs two classes, which a drawn legend may not have
+    function=st.just("softmax"),
+    in_network=st.booleans(),
+)
 networks = st.builds(
     lambda stride, steps, **rest: NetworkModel(stride=stride, margin=stride * steps, **rest),
     stride=st.integers(1, 64),
@@ -129,6 +152,11 @@ networks = st.builds(
     support=st.none() | st.builds(Support, *[st.integers(0, 999)] * 4),
     disagreement=st.floats(0, 1),
     temperature=positive,
+    preprocessing=st.just(Preprocessing()) | preprocessings,
+    activation=st.just(Activation()) | activations,
+    further=st.just(()) | st.builds(
+        Member, architecture=lines, encoder=st.just("resnet18"), options=st.just({})
+    ).map(lambda member: (member,)),
 )  # fmt: skip
 forests = st.builds(
     ForestModel,
@@ -166,6 +194,20 @@ def test_an_item_is_valid_and_tells_the_whole_card(card: Card) -> None:
 
 def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def test_a_sigmoid_has_a_channel_less_than_classes_and_says_so() -> None:
+    sigmoid = Activation(function="sigmoid", thresholds=(0.25,))
+    card = a_card(activation=sigmoid, preprocessing=Preprocessing(factor=2, padding=(-1.0,)))
+    item = item_of(card)
+    check(item)
+    assert card_of(item) == card
+    ((entry,), (out,)) = (item["properties"][f"mlm:{way}"] for way in ("input", "output"))
+    assert out["result"]["shape"] == [-1, 3, -1, -1]
+    assert len(out["classification:classes"]) == 4
+    assert "threshold (0.25)" in out["description"]
+    assert "value * 2.0 + 0.0" in entry["pre_processing_function"]["expression"]
+    assert "are -1 after scaling" in entry["description"]
 
 
 def test_the_demo_bundle_is_an_item_that_others_can_read() -> None:
