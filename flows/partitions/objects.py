@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from flows.partitions.partition import Level
-from flows.partitions.settings import LeastArea
+from flows.partitions.settings import LeastArea, Scale
 from flows.partitions.superpixels import GridPartition
 from flows.partitions.surfaces import Surfaces
 from flows.setting import REGIONS, Setting
@@ -25,7 +25,7 @@ _SNAP = 0.04
 """A scale whose square is this close to a power of two, in doublings, is on the ladder: 2.8, 5.7
 and 11.3 are."""
 
-Scale = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+LevelScale = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class Objects(GridPartition):
@@ -39,17 +39,9 @@ class Objects(GridPartition):
     """
 
     kind: Literal["objects"] = "objects"
-    scale: Annotated[
-        Scale,
-        Field(
-            title="Scale",
-            description="How large objects are: twice the scale makes them about four times as "
-            "large; 8 makes some 400 pixels.",
-        ),
-        Setting(REGIONS, metavar="S"),
-    ] = 8.0
+    scale: Scale = 8.0
     levels: Annotated[
-        tuple[Scale, ...],
+        tuple[LevelScale, ...],
         Field(
             title="Levels",
             description="Several scales such as 4,8,16 in the place of one: objects of each lie in "

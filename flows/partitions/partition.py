@@ -73,6 +73,11 @@ class Partition(BaseModel, ABC):
         """Pixels beyond a window that decide about its surface."""
         return 0
 
+    @property
+    def held_bytes(self) -> float:
+        """What the calling process holds of every pixel of a scene, beside that of seams."""
+        return 0
+
     def check(self, scene: Scene) -> None:
         """Raise `InputError` where its files or settings do not fit a scene."""
         self.bands(scene.band_names)

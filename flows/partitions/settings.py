@@ -74,6 +74,20 @@ Connectivity = Annotated[
     Setting(REGIONS),
 ]
 
+Scale = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        title="Scale",
+        description="How large regions are. Twice the scale makes objects about four times as "
+        "large, and 8 makes some 400 pixels of each; felzenszwalb lets differences up to scale / "
+        "pixels pass, in standard deviations of the bands.",
+    ),
+    Setting(REGIONS, metavar="S"),
+]
+
 LeastArea = Annotated[
     float,
     Field(

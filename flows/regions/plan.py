@@ -115,7 +115,8 @@ class ObjectsPlan:
             -(-n // self.request.tile) - 1 for n in (self.scene.height, self.scene.width)
         )
         seams = down * self.scene.width + across * self.scene.height
-        return PROCESS_BYTES + 2 * seams * SEAM_BYTES
+        held = self.scene.height * self.scene.width * self.partition.held_bytes
+        return PROCESS_BYTES + 2 * seams * SEAM_BYTES + round(held)
 
     @property
     def spill_bytes(self) -> int:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.partitions.canny import Canny
+from flows.partitions.graphs import Felzenszwalb, NormalisedCut
 from flows.partitions.objects import Objects
 from flows.partitions.partition import Partition
 from flows.partitions.superpixels import Superpixels
@@ -38,6 +39,18 @@ CASES = {
         step=st.integers(2, 9),
         compactness=st.sampled_from([0, 0.5, 20]),
         rounds=st.integers(0, 2),
+    ),
+    "felzenszwalb": st.builds(
+        Felzenszwalb,
+        step=st.integers(2, 4),
+        scale=st.sampled_from([0.1, 3, 40]),
+        least_area=st.sampled_from([0, 700, 3000]),
+    ),
+    "normalised-cut": st.builds(
+        NormalisedCut,
+        step=st.integers(2, 4),
+        thresh=st.sampled_from([0.01, 0.3, 1.2]),
+        sigma=st.sampled_from([0.1, 2]),
     ),
     "zones": st.builds(
         Zones,

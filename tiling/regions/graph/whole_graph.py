@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.errors import InputError
+from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 from tiling.io.spill import Map, save_arrays
 from tiling.regions.components import OUTSIDE, Ids
@@ -35,6 +36,8 @@ class WholeGraph(NamedTuple):
     ids: Ids
     sums: RegionSums
     borders: Borders
+    unit: int = 1
+    """Units of size that the raster's middle pixel has."""
 
     def distances(self, weights: Sequence[float]) -> Reals:
         """For each border the squared difference of the means on either side, `Σ w (μ - μ')²`."""
@@ -47,13 +50,19 @@ class WholeGraph(NamedTuple):
 
 
 def build_graph(
-    base: LabelFiles, values: Read, folder: Path, *, bands: int, map: Map = map
+    base: LabelFiles,
+    values: Read,
+    folder: Path,
+    *,
+    bands: int,
+    areas: PixelAreas | None = None,
+    map: Map = map,
 ) -> WholeGraph:
     """The graph of the regions of `base`, compared by so many `bands` of `values`; the same for
     every tile of `base`.
 
-    `folder` and `map` are as in `merge_levels`. Raises `InputError` for rasters of more than 10⁸
-    px.
+    `folder`, `areas` and `map` are as in `merge_levels`. Raises `InputError` for rasters of more
+    than 10⁸ px.
     """
     height, width = base.shape
     if height * width > MOST_PIXELS:
@@ -61,7 +70,7 @@ def build_graph(
             f"{height} × {width} px are too many for a method that holds the whole graph of "
             f"regions (10⁸ px); clip the raster, or take the method objects, which has no bound"
         )
-    image = Image(base, values, (1.0,) * bands, folder, None)
+    image = Image(base, values, (1.0,) * bands, folder, areas)
     image.level(0).mkdir(exist_ok=True)
     passes = Passes.over(base.shape, base.tile, map)
     passes.survey(partial(survey_base, image))
@@ -76,7 +85,7 @@ def build_graph(
         for tile, of in zip(tiles, parts, strict=True)
     ]
     borders = Borders(*map_columns(rows)).between(np.arange(ids.size))
-    return WholeGraph(ids, sums, borders)
+    return WholeGraph(ids, sums, borders, image.pixel)
 
 
 def map_columns(rows: Sequence[Borders]) -> list[npt.NDArray[np.int64]]:
