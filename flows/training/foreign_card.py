@@ -17,6 +17,7 @@ from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import read_card
 from segmentation.models.card import BandCard, Card, NetworkModel
 from segmentation.models.hub import fetch_checkpoint, is_id
+from segmentation.models.processing import Activation, Preprocessing
 from segmentation.models.weights import SMP_CONFIG
 from tiling.classmaps.legend import with_default_rows
 from tiling.errors import InputError
@@ -54,6 +55,8 @@ def card_for(source: Path, request: Conversion) -> Card:
                 stride=1,
                 support=None,
                 disagreement=1,
+                preprocessing=like.preprocessing if like else Preprocessing(),
+                activation=like.activation if like else Activation(),
             ),
             training={},
             metrics={},

@@ -14,6 +14,8 @@ from pydantic import JsonValue, ValidationError
 
 from segmentation.errors import InputError
 from segmentation.models.card import Card
+from segmentation.models.foreign_item import foreign_fields
+from segmentation.models.json_value import JsonAt
 from segmentation.models.mlm_words import describe_input, describe_output, has_z_scores
 
 FORMAT = 1
@@ -125,13 +127,16 @@ def _hyperparameters(model: dict[str, Any], *, network: bool) -> dict[str, Any]:
 
 
 def card_of(item: JsonValue) -> Card:
-    """The card that an Item of `item_of` tells; what others added to it is passed over.
+    """The card that an Item of `item_of` tells; what others added to it is passed over. Of an Item
+    that another program wrote, what `foreign_fields` finds.
 
     Raises `InputError` in one line for anything else, without the name of the file, which is not
     known here.
     """
-    found = _Found(item, "")
+    found = JsonAt(item)
     properties = found["properties"]
+    if not any(name.startswith(_OURS) for name in properties.mapping()):
+        return _validate(foreign_fields(found))
     _check_ours(properties)
     entry, out = properties["mlm:input"].only(), properties["mlm:output"].only()
     model = dict(properties["landweave:model"].mapping())
@@ -161,6 +166,10 @@ def card_of(item: JsonValue) -> Card:
         "sha256": checksum.removeprefix(_MULTIHASH_SHA256),
         "size": asset["file:size"].value,
     }
+    return _validate(fields)
+
+
+def _validate(fields: Mapping[str, Any]) -> Card:
     try:
         return Card.model_validate(fields)
     except ValidationError as error:
@@ -169,7 +178,7 @@ def card_of(item: JsonValue) -> Card:
         raise InputError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
-def _model_in(properties: _Found, *, network: bool) -> dict[str, Any]:
+def _model_in(properties: JsonAt, *, network: bool) -> dict[str, Any]:
     """What MLM's own properties tell of a model."""
     further = dict(properties["mlm:hyperparameters"].mapping())
     architecture = properties["mlm:architecture"].value
@@ -292,41 +301,9 @@ def _pop_interval(training: dict[str, Any]) -> dict[str, Any] | None:
 # -------------------------------------------------------------------------------------- item → card
 
 
-class _Found:
-    """A value of an item and where it stands, for the one line that says what is wrong with it."""
-
-    def __init__(self, value: Any, path: str) -> None:
-        self.value, self.path = value, path
-
-    def __getitem__(self, name: str) -> _Found:
-        below = f"{self.path}.{name}" if self.path else name
-        mapping = self.mapping()
-        if name not in mapping:
-            raise InputError(f"it has no {below}")
-        return _Found(mapping[name], below)
-
-    def mapping(self) -> Mapping[str, Any]:
-        if not isinstance(self.value, dict):
-            raise InputError(f"{self.path or 'it'} is no JSON object")
-        return self.value
-
-    def each(self) -> list[_Found]:
-        if not isinstance(self.value, list):
-            raise InputError(f"{self.path} is no list")
-        return [_Found(value, f"{self.path}.{place}") for place, value in enumerate(self.value)]
-
-    def only(self) -> _Found:
-        every = self.each()
-        if len(every) != 1:
-            raise InputError(f"{self.path} has {len(every)} entries, and a bundle has one")
-        return every[0]
-
-
-def _check_ours(properties: _Found) -> None:
-    """Refuse what another program wrote, and what a newer version of this one did."""
-    version = properties.mapping().get("landweave:format")
-    if version is None:
-        raise InputError("another program wrote it: it has no properties.landweave:format")
+def _check_ours(properties: JsonAt) -> None:
+    """Refuse what a newer version of this program wrote."""
+    version = properties["landweave:format"].value
     if type(version) is not int or version < 1:
         raise InputError("properties.landweave:format is no version")
     if version > FORMAT:
@@ -338,7 +315,7 @@ def _check_ours(properties: _Found) -> None:
             raise InputError(f"format {FORMAT} has no properties.{name[:80]!r}")
 
 
-def _bands_of(told: _Found, entry: _Found) -> list[dict[str, Any]]:
+def _bands_of(told: JsonAt, entry: JsonAt) -> list[dict[str, Any]]:
     """Fields of each band, in the order of the model's channels."""
     scaled = "value_scaling" in entry.mapping()
     known = told.each()
@@ -362,7 +339,7 @@ def _bands_of(told: _Found, entry: _Found) -> list[dict[str, Any]]:
     ]
 
 
-def _class_of(one: _Found) -> dict[str, Any]:
+def _class_of(one: JsonAt) -> dict[str, Any]:
     return {
         "value": one["value"].value,
         "name": one["description"].value,
@@ -371,10 +348,10 @@ def _class_of(one: _Found) -> dict[str, Any]:
     }
 
 
-def _place_of(item: _Found) -> dict[str, Any]:
+def _place_of(item: JsonAt) -> dict[str, Any]:
     return {"bbox": item["bbox"].value} if "bbox" in item.mapping() else {}
 
 
-def _time_of(properties: _Found) -> dict[str, Any]:
+def _time_of(properties: JsonAt) -> dict[str, Any]:
     span = {name: properties[name].value for name in ALWAYS}
     return {} if span == ALWAYS else span

@@ -23,6 +23,8 @@ from segmentation.inference import engine, runtimes
 from segmentation.inference.network import Network
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, save
+from segmentation.models.card import Member
+from segmentation.models.processing import Activation, Preprocessing
 from segmentation.networks.architectures import build, stride_of
 from segmentation.networks.receptive_field import support, taper
 from segmentation.networks.restore import load_for_inference
@@ -99,6 +101,71 @@ def test_nor_on_the_area_of_interest(tmp_path: Path, bundle: Bundle) -> None:
                 clipped.read(1), full.read(1, window=window.round_offsets().round_lengths())
             )
             assert clipped.width < full.width / 3
+
+
+# ------------------------------------------------------ what a card says is done before and after
+
+
+OF_OTHERS: dict[str, dict[str, Any]] = {
+    "per-chip": {"preprocessing": Preprocessing(normalisation="per-chip", padding=(-2.0,))},
+    "percentiles": {
+        "preprocessing": Preprocessing(normalisation="percentiles", factor=3, offset=-1),
+        "activation": Activation(function="sigmoid", thresholds=(0.4,)),
+    },
+    "averaged": {
+        "preprocessing": Preprocessing(normalisation="min-max", padding=(0.5, 0.0, -0.5)),
+        "further": (
+            Member(
+                architecture="unet",
+                encoder=DEMO_ENCODER,
+                options={"encoder_depth": 3, "decoder_channels": (24, 16, 16)},
+            ),
+        ),
+    },
+}
+
+
+@pytest.fixture(scope="module", params=OF_OTHERS)
+def of_others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A network whose card says more than a mean and a deviation."""
+    shape = {"tile": TILE, "margin": MARGIN, "stride": STRIDE, "support": None}
+    return a_bundle(
+        tmp_path_factory.mktemp("others") / "b",
+        **{**WHOLE_CHIP["fpn"], **shape, **OF_OTHERS[request.param]},
+    )
+
+
+@pytest.mark.slow
+@settings(max_examples=3)
+@given(height=st.integers(65, 200), width=st.integers(65, 200), shard=st.integers(1, 150))
+def test_nor_does_what_is_done_before_and_after_a_network(
+    tmp_path_factory: pytest.TempPathFactory,
+    of_others: Bundle,
+    height: int,
+    width: int,
+    shard: int,
+) -> None:
+    """Statistics of a chip or of the scene, padding, thresholds and means of networks: any shard,
+    any area, and the part that a restart makes."""
+    folder = tmp_path_factory.mktemp("others")
+    scene = draw_scene(folder / "scene.tif", height, width)
+    whole, cut = (
+        run(scene, folder / name, of_others, shard=size)
+        for name, size in (("whole", 4096), ("cut", shard))
+    )
+    outline = shapely.box(500_000, 5_300_000 - 10 * height, 500_000 + 5 * width, 5_300_000)
+    geopandas.GeoDataFrame(geometry=[outline], crs="EPSG:32633").to_file(folder / "aoi.gpkg")
+    part = run(scene, folder / "part", of_others, shard=1, aoi=str(folder / "aoi.gpkg"))
+    for name in ("classes.tif", "confidence.tif"):
+        expected = (whole / name).read_bytes()
+        assert (cut / name).read_bytes() == expected
+        with rasterio.open(part / name) as clipped, rasterio.open(whole / name) as full:
+            window = rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
+            window = window.round_offsets().round_lengths()
+            assert np.array_equal(clipped.read(1), full.read(1, window=window))
+    next((cut / "parts").glob("*.tif")).unlink()
+    run(scene, cut, of_others, shard=shard)
+    assert (cut / "classes.tif").read_bytes() == (whole / "classes.tif").read_bytes()
 
 
 OTHERS = ("manet", "fpn", "pspnet", "pan", "deeplabv3", "deeplabv3plus", "upernet", "dpt")

@@ -284,7 +284,7 @@ def changed(**paths: Any) -> dict[str, Any]:
         ([], "it is no JSON object"),
         ({"type": "FeatureCollection", "features": []}, "it has no properties"),
         (changed(properties__ours_format=None),
-        "another program wrote it: it has no properties.landweave:format"),
+        "it has no properties.landweave:format"),
         (changed(properties__ours_format=FORMAT + 1),
         f"a newer Landweave wrote it \\(format {FORMAT + 1}, this one"),
         (changed(properties__ours_format=True), "landweave:format is no version"),
