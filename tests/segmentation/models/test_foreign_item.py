@@ -157,7 +157,6 @@ def test_an_item_of_whatever_is_a_card_or_a_mistake(data: st.DataObject) -> None
     at[last] = data.draw(plain)
     try:
         card = card_of(item)
-    except InputError as mistake:
-        assert "\n" not in str(mistake)
+    except InputError:
         return
     assert card_of(item_of(card)) == card
