@@ -128,10 +128,10 @@ def _bands(item: JsonAt, entry: JsonAt) -> list[dict[str, Any]]:
 
 def _scaling(scale: JsonAt) -> tuple[Any, Any]:
     """Mean and std of one value scaling."""
-    kind = scale["type"].value
+    kind = str(scale["type"].value)
     if kind not in _SCALINGS:
         raise InputError(
-            f"{scale.path} is a {str(kind)[:40]!r}, and a band here is scaled by one of "
+            f"{scale.path} is a {kind[:40]!r}, and a band here is scaled by one of "
             f"{', '.join(_SCALINGS)}"
         )
     return _SCALINGS[kind](scale)
