@@ -20,9 +20,8 @@ class Conversion(BaseModel):
         str,
         Field(
             title="Checkpoint",
-            description="Weights of PyTorch or Lightning, safetensors, or smp's save_pretrained "
-            "(a folder or "
-            "hf://OWNER/NAME).",
+            description="Weights of PyTorch or Lightning, safetensors, ONNX, or smp's "
+            "save_pretrained (a folder or hf://OWNER/NAME).",
         ),
         Setting(argument=True, metavar="CHECKPOINT", form=None),
     ]
@@ -85,6 +84,17 @@ class Conversion(BaseModel):
         float | None,
         Field(title="Pixel size", description="Pixel size it was trained at."),
         Setting(NATURE, metavar="M", form=None),
+    ] = None
+    tile: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=65536,
+            title="Tile",
+            description="Length of a tile without its margin; for a network that sees its whole "
+            "chip, about three quarters of the chips it was trained on.",
+        ),
+        Setting(NATURE, metavar="PX", form=None, unset="1024"),
     ] = None
     name: Annotated[
         str,

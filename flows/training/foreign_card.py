@@ -101,7 +101,7 @@ def _combine(request: Conversion, config: Mapping[str, Any], like: Card | None) 
         architecture=architecture,
         encoder=encoder,
         options=dict(request.options) or config.get("options") or of_like,
-        tile=network.tile if network else 1024,
+        tile=request.tile or (network.tile if network else 1024),
         band_names=words(request.bands) or (like.band_names if like else ()),
         legend=_read_legend(request.classes) if request.classes else like.legend if like else None,
         gsd=request.gsd if request.gsd is not None else like.gsd if like else None,

@@ -3,9 +3,11 @@ card's."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +15,13 @@ import numpy.typing as npt
 from pydantic_core import from_json
 
 from segmentation.errors import InputError
+from segmentation.interchange.onnx_weights import read_weights
 from segmentation.models.bundle import Bundle, check_folder, save
 from segmentation.models.card import Card
 from segmentation.models.weights import (
     CHECKPOINTS,
     CORRUPT,
+    GRAPH,
     LARGEST,
     SMP_CONFIG,
     SMP_WEIGHTS,
@@ -25,6 +29,7 @@ from segmentation.models.weights import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -36,11 +41,10 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     """The bundle, in `out`, of the network whose parameters `source` holds and whose nature `card`
     tells.
 
-    `source` is a checkpoint of torch.save or Lightning, a safetensors file, or a folder with
-    `config.json` and
-    `model.safetensors`. Stride, support, margin and disagreement are measured; what the card says
-    of them is replaced. Raises `InputError` in one line where the parameters are not those of the
-    network.
+    `source` is a checkpoint of torch.save or Lightning, a safetensors file, an ONNX file, or a
+    folder with `config.json` and `model.safetensors`. Stride, support, margin and disagreement are
+    measured; what the card says of them is replaced. Raises `InputError` in one line where the
+    parameters are not those of the network.
     """
     from segmentation.networks.architectures import build, stride_of
     from segmentation.networks.outputs import as_class_logits
@@ -55,7 +59,9 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
             f"with two and name both: --classes Other,{only.name}"
         )
     model = build(card)
-    state = fitting(parameters(source), model.state_dict(), source, card)
+    given = parameters(source)
+    idle = idle_parameters(model, given, card) if source.suffix.lower() == GRAPH else {}
+    state = fitting(given, model.state_dict(), source, card, idle)
     model.load_state_dict(state)
     model = as_class_logits(model.float().eval(), card.activation, len(card.legend))
     stride = stride_of(model)
@@ -73,6 +79,7 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     training = {
         **card.training,
         "converted from": source.name,
+        **({"never used, and 0 here": ", ".join(idle)} if idle else {}),
         "margin measured on": "random chips with 1/f spectrum",
     }
     network = card.network.model_copy(update=known)
@@ -124,6 +131,8 @@ def parameters(source: Path) -> dict[str, Tensor]:
             f"{file} has {size:,} bytes, more than any network here; {LARGEST:,} is the most that "
             "is read"
         )
+    if file.suffix.lower() == GRAPH:
+        return read_weights(file)
     if file.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
@@ -185,22 +194,50 @@ def _tensors(loaded: Any, file: Path) -> dict[str, Tensor]:
     )
 
 
+def idle_parameters(
+    model: torch.nn.Module, given: Mapping[str, Tensor], card: Card
+) -> dict[str, Tensor]:
+    """Zeros for what `given` has not of a network because no answer depends on it; {} where one
+    does.
+
+    An exported graph holds what a traced pass touched, and some encoders have layers that no
+    segmentation network asks, such as the last ones before a classifier. They are found as the
+    support is: NaN in all of them together comes out nowhere.
+    """
+    import torch
+
+    from segmentation.networks.architectures import SMALLEST, stride_of
+
+    state, names = model.state_dict(), _without_prefix(given, model.state_dict())
+    missing = [n for n, t in state.items() if n not in names and t.is_floating_point()]
+    if not missing or not names:
+        return {}
+    probe = copy.deepcopy(model).eval()
+    length = 2 * max(SMALLEST, stride_of(model))
+    with torch.inference_mode():
+        for name, tensor in probe.state_dict().items():
+            if tensor.is_floating_point():
+                # Any finite numbers do for the others.
+                tensor.fill_(torch.nan if name in missing else 0.01)
+        answer = probe(torch.ones(1, len(card.bands), length, length))
+    return {} if answer.isnan().any() else {name: torch.zeros_like(state[name]) for name in missing}
+
+
 def fitting(
-    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path, card: Card
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    source: Path,
+    card: Card,
+    idle: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """The parameters under the network's own names; `InputError` says in one line which do not fit.
 
     A prefix that a training program put before each name is taken away, and what lies beside it,
-    such as the weights of a loss, is left out.
+    such as the weights of a loss, is left out. `idle` stands in for what may be missing.
     """
     import torch
 
-    prefix = _prefix(given, expected)
-    state = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in given.items()
-        if name.startswith(prefix)
-    }
+    state = {**idle, **_without_prefix(given, expected)}
     # Counters of batch norms decide nothing in a trained network, and old checkpoints have none.
     state |= {
         n: t for n, t in expected.items() if n.endswith("num_batches_tracked") and n not in state
@@ -249,8 +286,17 @@ def _check_names(
         raise InputError(
             f"{source} does not fit {network.architecture} on {network.encoder} with "
             f"{len(card.bands)} bands and {card.channels} channels: of its "
-            f"parameters {', '.join(facts)}; name what it was trained as"
+            f"parameters {', '.join(facts)}; {_mend(source)}"
         )
+
+
+def _mend(source: Path) -> str:
+    if source.suffix.lower() != GRAPH:
+        return "name what it was trained as"
+    return (
+        "name what it was trained as, or, where its batch norms were folded or its weights renamed "
+        "when it was exported, run the graph as it is, as a model of kind onnx"
+    )
 
 
 def _is_plain(given: Tensor, expected: Tensor) -> bool:
@@ -261,6 +307,18 @@ def _is_plain(given: Tensor, expected: Tensor) -> bool:
         return False
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     return given.dtype in floats or not expected.is_floating_point()
+
+
+def _without_prefix(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What of `given` stands under the prefix of the network, by the names after it."""
+    prefix = _prefix(given, expected)
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in given.items()
+        if name.startswith(prefix)
+    }
 
 
 def _prefix(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

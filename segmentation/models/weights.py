@@ -20,7 +20,10 @@ PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 """Endings of files that torch.save and Lightning write: opening one the usual way can run code that
 is in it."""
 
-CHECKPOINTS = (*PICKLES, ".safetensors")
+GRAPH = ".onnx"
+"""Ending of files of the Open Neural Network Exchange: weights, and the graph they belong to."""
+
+CHECKPOINTS = (*PICKLES, ".safetensors", GRAPH)
 """Endings of files of weights that have no card."""
 
 CORRUPT = (
