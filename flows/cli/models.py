@@ -96,7 +96,8 @@ def models(
     where: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME|DIR|hf://OWNER/NAME]…", help="Bundles, or folders of bundles."
+            metavar="[NAME|DIR|hf://OWNER/NAME]…",
+            help="Bundles, or folders of bundles; after `get`, known models to fetch.",
         ),
     ] = [],  # noqa: B006 - typer copies it
     architectures: Annotated[
@@ -108,6 +109,9 @@ def models(
     settings: Annotated[
         bool, typer.Option("--settings", help="Explain what --set of `train` takes.")
     ] = False,
+    known: Annotated[
+        bool, typer.Option("--known", help="List published models that can be fetched by name.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List trained models; explain one: what it sees and says, how good it is, what it was trained
@@ -116,14 +120,46 @@ def models(
     Examples:
     landweave models
     landweave models my-model
+    landweave models --known
+    landweave models get csmask-6b-l2a
     landweave models --architectures
     """
-    if architectures:
+    if known:
+        _show_known(as_json)
+    elif where[:1] == ["get"] and where[1:]:
+        _get_known(where[1:], as_json)
+    elif architectures:
         _show_architectures(as_json)
     elif settings:
         _show_recipes(as_json)
     else:
         _show_bundles(where, as_json)
+
+
+def _show_known(as_json: bool) -> None:
+    """Print the published models that can be fetched by name."""
+    from flows.training.bundles import known_record, known_summary
+    from segmentation.models.known_models import known_names
+
+    if as_json:
+        print_json([known_record(name) for name in known_names()])
+        return
+    rows = [known_summary(name) for name in known_names()]
+    table([tuple(row.values()) for row in rows], tuple(rows[0]), right=(3, 5))
+    print("\nUse one: landweave segment SCENE --segmenter NAME --out DIR; it is fetched once.")
+
+
+def _get_known(wanted: Sequence[str], as_json: bool) -> None:
+    """Fetch known models into the cache, and print where they are."""
+    from flows.requests.known import fetch_known
+
+    with progress_bar(quiet=as_json) as progress:
+        folders = {name: str(fetch_known(name, progress)) for name in wanted}
+    if as_json:
+        print_json(folders)
+        return
+    table(list(folders.items()), ("model", "folder"))
+    print("\nUse one: landweave segment SCENE --segmenter NAME --out DIR")
 
 
 def _show_architectures(as_json: bool) -> None:

@@ -21,7 +21,7 @@ class Conversion(BaseModel):
         Field(
             title="Checkpoint",
             description="Weights of PyTorch or Lightning, safetensors, ONNX, or smp's "
-            "save_pretrained (a folder or hf://OWNER/NAME).",
+            "save_pretrained: a file, a folder, hf://OWNER/NAME[/FILE] or an address.",
         ),
         Setting(argument=True, metavar="CHECKPOINT", form=None),
     ]

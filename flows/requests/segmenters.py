@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.parsing import explain_settings, nearest, read_settings, short_repr
+from flows.requests.known import fetch_known
 from segmentation.models.bundle import load, names
+from segmentation.models.known_models import known_names
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import kinds, segmenter_class
 from segmentation.segmenter import Segmenter
@@ -28,7 +30,7 @@ def segmenter_from(kind: str, settings: Mapping[str, Any]) -> Segmenter:
         models = ", ".join(names())
         raise InputError(
             f"there is no segmenter {kind!r}; installed are {', '.join(kinds())}, and the model "
-            f"{models}" + nearest(kind, (*kinds(), *names()))
+            f"{models}" + nearest(kind, (*kinds(), *names(), *known_names()))
         )
     chosen = segmenter_class(kind)
     try:
@@ -61,6 +63,8 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
         from segmentation.models.hub import fetch_bundle
 
         name = str(fetch_bundle(name))
+    elif name in known_names() and not Path(name).is_dir():
+        name = str(fetch_known(name))
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         loaded = read_settings(path, "kind: rules")

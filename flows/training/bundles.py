@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.requests.known import fetch_known
 from segmentation.models.bundle import CARD, Bundle, load, names
 from segmentation.models.card import Card
 from segmentation.models.hub import fetch_bundle, is_id
+from segmentation.models.known_models import known_model, known_names
 from segmentation.models.stac_mlm import item_of
 
 
 def open_bundle(where: str) -> Bundle:
-    """The bundle of that name, in that folder or with that id on the hub."""
+    """The bundle of that name, in that folder or with that id on the hub; a known model is fetched
+    on first use."""
+    if where in known_names() and not Path(where).is_dir():
+        return load(fetch_known(where))
     return load(fetch_bundle(where) if is_id(where) else where)
 
 
@@ -45,6 +50,29 @@ def bundle_summary(bundle: Bundle) -> dict[str, Any]:
         "pixel": f"{card.gsd:g} m",
         "licence": card.licence,
         "folder": str(bundle.folder),
+    }
+
+
+def known_summary(name: str) -> dict[str, Any]:
+    """A known model in one line: plain values by title."""
+    known = known_model(name)
+    card = known.card
+    return {
+        "model": name,
+        "what it sees": known.sees,
+        "bands": ", ".join(card.band_names),
+        "pixel": f"{card.gsd:g} m",
+        "licence": card.licence,
+        "to fetch": f"{known.size / 2**20:.0f} MB",
+    }
+
+
+def known_record(name: str) -> dict[str, Any]:
+    """All there is to say of a known model, for programs."""
+    known = known_model(name)
+    return known.model_dump(mode="json", exclude={"card"}) | {
+        "name": name,
+        "item": item_of(known.card),
     }
 
 

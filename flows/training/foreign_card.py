@@ -16,7 +16,7 @@ from flows.training.bundles import open_bundle
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import read_card
 from segmentation.models.card import BandCard, Card, NetworkModel
-from segmentation.models.hub import fetch_checkpoint, is_id
+from segmentation.models.hub import fetch_checkpoint, is_address, is_id, keep_address
 from segmentation.models.processing import Activation, Preprocessing
 from segmentation.models.weights import SMP_CONFIG
 from tiling.classmaps.legend import with_default_rows
@@ -25,7 +25,9 @@ from tiling.errors import InputError
 
 def source_of(where: str) -> Path:
     """The weights to convert, on this machine."""
-    return fetch_checkpoint(where) if is_id(where) else Path(where)
+    if is_id(where):
+        return fetch_checkpoint(where)
+    return keep_address(where) if is_address(where) else Path(where)
 
 
 def card_for(source: Path, request: Conversion) -> Card:

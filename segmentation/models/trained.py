@@ -14,6 +14,7 @@ from segmentation.errors import InputError
 from segmentation.legend import Legend
 from segmentation.models.bundle import Bundle, load, names
 from segmentation.models.hub import fetch_bundle, is_id
+from segmentation.models.known_models import cached_known, known_names
 from segmentation.segmenter import Finding, Segmenter
 from segmentation.spectral.indices import mend
 
@@ -22,6 +23,8 @@ def _here(bundle: str) -> str:
     """Workers may start in another folder, and ask no hub; a packaged bundle has only its name."""
     if is_id(bundle):
         return str(fetch_bundle(bundle))
+    if bundle in known_names() and not Path(bundle).exists():
+        return str(cached_known(bundle))
     return bundle if bundle in names() else str(Path(bundle).expanduser().absolute())
 
 

