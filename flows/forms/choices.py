@@ -14,6 +14,7 @@ from flows.requests.request import PRODUCTS, Product
 from flows.requests.segmenters import choose_segmenter
 from segmentation.errors import InputError
 from segmentation.models.bundle import CARD, load, names
+from segmentation.models.known_models import known_names
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import catalogue
 from tiling.io.drivers import RASTER_SUFFIXES
@@ -111,7 +112,7 @@ def bands_of(sensor: str) -> str:
 
 
 def segmenter_of(method: str) -> Segmenter:
-    """The segmenter of a method in words, or of the folder of a trained model."""
+    """The segmenter of a method in words, of a published model, or of a trained model's folder."""
     kind, settings = METHODS.get(method, (method, {}))
     return choose_segmenter(kind, settings)
 
@@ -132,6 +133,11 @@ def models(kind: str = "") -> list[str]:
     if not kind:
         return folders
     return [where for where in (*names(), *folders) if _kind(where) == kind]
+
+
+def methods() -> list[str]:
+    """Ways to tell land cover, published models, and the trained models in the data folders."""
+    return [*METHODS, *known_names(), *models()]
 
 
 def _kind(where: str) -> str:

@@ -147,9 +147,7 @@ else:
     Indices = Annotated[list[str], Field(min_length=1), OneOf(catalogue)]
     SceneChoice = Annotated[str, Field(min_length=1), Listed(choices.scenes, "Path")]
     MapChoice = Annotated[str, Field(min_length=1), Listed(choices.maps, "Path")]
-    MethodChoice = Annotated[
-        str, Field(min_length=1), Listed(lambda: [*METHODS, *choices.models()], "Folder of a model")
-    ]
+    MethodChoice = Annotated[str, Field(min_length=1), Listed(choices.methods, "Folder of a model")]
     SensorChoice = Annotated[str, Field(json_schema_extra={"enum": [AS_FILE_SAYS, *SENSORS]})]
 
 Text = Annotated[str, Field(min_length=1)]

@@ -25,6 +25,7 @@ from flows.forms.choices import (
 )
 from flows.pages.words import in_form_words, titles
 from segmentation.models.bundle import PACKAGED
+from segmentation.models.known_models import known_names
 from segmentation.spectral.indices import is_index
 from tiling.errors import InputError
 from tiling.scene.band_names import COMMON_NAMES
@@ -85,7 +86,7 @@ def test_the_form_lists_scenes_and_models_beside_a_path(data: Path) -> None:
     scene, method = (form(map_scene)["properties"][name]["anyOf"] for name in ("scene", "method"))
     assert set(scene[0]["enum"]) == set(scenes())
     assert scene[1]["type"] == "string"
-    assert method[0]["enum"] == [*METHODS, str(data / "models" / "oaks")]
+    assert method[0]["enum"] == [*METHODS, *known_names(), str(data / "models" / "oaks")]
     bundle = form(segment_scene)["definitions"]["Network"]["properties"]["bundle"]["anyOf"]
     assert bundle[0]["enum"] == ["demo", str(data / "models" / "oaks")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,7 +143,7 @@ def without(fake: FakeHub, *names: str) -> None:
     [
         (
             lambda fake: without(fake, CARD),
-            "optimizer.pt can run code when opened and is not taken",
+            "model.safetensors has no card; make a bundle of it: landweave convert hf://nobody/",
         ),
         (lambda fake: without(fake, CARD, WEIGHTS, "optimizer.pt"), "ask its author for a folder"),
         (lambda fake: without(fake, WEIGHTS), "has no model.safetensors"),
@@ -222,3 +223,61 @@ heavy &= set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("hf://a/b", hub.ModelId("a", "b")),
+        ("hf://a/b@feature/x", hub.ModelId("a", "b", "feature/x")),
+        ("hf://a/b/net.pth", hub.ModelId("a", "b", "main", "net.pth")),
+        ("hf://a/b@v1/in/net.ckpt", hub.ModelId("a", "b", "v1", "in/net.ckpt")),
+    ],
+)
+def test_an_id_may_name_a_file(text: str, parsed: hub.ModelId) -> None:
+    assert hub.ModelId.parse(text) == parsed
+    assert str(parsed) == text
+
+
+@pytest.mark.parametrize("text", ["hf://a/b/../net.pth", "hf://a/b/c/net.txt", "hf://a/b@v//n.pth"])
+def test_an_id_that_leads_elsewhere_names_no_model(text: str) -> None:
+    with pytest.raises(InputError, match="names no model"):
+        hub.ModelId.parse(text)
+
+
+def test_a_checkpoint_comes_by_its_name_or_where_it_is_the_only_one(fake: FakeHub) -> None:
+    without(fake, CARD)
+    file = hub.fetch_checkpoint("hf://nobody/fields/optimizer.pt")
+    assert file.read_bytes() == b"never asked for"
+    assert hub.fetch_checkpoint(f"hf://nobody/fields@{COMMIT}/optimizer.pt") == file
+    with pytest.raises(InputError, match=r"has 2 files of weights.*name one: hf://nobody/fields/m"):
+        hub.fetch_checkpoint("hf://nobody/fields")
+    without(fake, WEIGHTS)
+    assert hub.fetch_checkpoint("hf://nobody/fields").name == "optimizer.pt"
+    with pytest.raises(InputError, match=r"has no net.pth"):
+        hub.fetch_checkpoint("hf://nobody/fields/net.pth")
+
+
+def test_a_file_of_weights_is_no_bundle_and_a_bundle_needs_no_conversion(fake: FakeHub) -> None:
+    with pytest.raises(InputError, match="without a card; make a bundle of it"):
+        hub.fetch_bundle("hf://nobody/fields/optimizer.pt")
+    with pytest.raises(InputError, match="is a bundle as it is"):
+        hub.fetch_checkpoint("hf://nobody/fields")
+    assert not any(path.endswith("optimizer.pt") for path in fake.asked)
+
+
+def test_a_file_at_an_address_comes_without_a_token(
+    fake: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    place = f"{os.environ['HF_ENDPOINT']}/nobody/fields/resolve/{COMMIT}"
+    file = hub.keep_address(f"{place}/optimizer.pt")
+    assert file.read_bytes() == b"never asked for"
+    assert set(fake.seen_tokens) == {None}
+    for name, what in (("README.md", "no address of weights"), ("net.pth", r"\(404\)")):
+        with pytest.raises(InputError, match=what):
+            hub.keep_address(f"{place}/{name}")
+    with pytest.raises(InputError, match="longer than 3 bytes"):
+        hub.fetch_address(f"{place}/optimizer.pt", tmp_path, most=3)
+    with pytest.raises(InputError, match="cannot be reached"):
+        hub.fetch_address("http://127.0.0.1:1/net.pth", tmp_path)
