@@ -151,7 +151,7 @@ def _show_known(as_json: bool) -> None:
 
 def _get_known(wanted: Sequence[str], as_json: bool) -> None:
     """Fetch known models into the cache, and print where they are."""
-    from flows.requests.known import fetch_known
+    from flows.requests.segmenters import fetch_known
 
     with progress_bar(quiet=as_json) as progress:
         folders = {name: str(fetch_known(name, progress)) for name in wanted}

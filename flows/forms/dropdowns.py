@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from flows.errors import INPUT_ERRORS
 from flows.forms import choices
-from flows.forms.choices import AS_FILE_SAYS, METHODS, SENSORS
+from flows.forms.choices import AS_FILE_SAYS, SENSORS
 from flows.partitions import registry as partitions
 from flows.partitions.partition import Partition
 from flows.partitions.registry import AnyPartition

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import csv
 import inspect
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+import segmentation.errors
 from flows.parsing import explain_settings, nearest, read_settings, short_repr
-from flows.requests.known import fetch_known
 from segmentation.models.bundle import load, names
-from segmentation.models.known_models import known_names
+from segmentation.models.hub import no_progress
+from segmentation.models.known_models import (
+    KnownModel,
+    cached_known,
+    known_model,
+    known_names,
+)
 from segmentation.models.weights import refuse_checkpoint
 from segmentation.registry import kinds, segmenter_class
 from segmentation.segmenter import Segmenter
 from segmentation.segmenter import settings as settings_of_kind
 from tiling.errors import InputError
+from tiling.io.access import current
 
 KINDS: Mapping[str, str] = {"forest": "Random forest"}
 """What a kind of segmenter is called where its class says too little."""
@@ -79,6 +88,41 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
         return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
     return segmenter_from(name, settings)
+
+
+def fetch_known(name: str, progress: Callable[[str, int, int], None] = no_progress) -> Path:
+    """The folder of a known model's bundle, fetched unless it is in the cache.
+
+    A form fetches only from hosts that whoever runs the server allows, and starts no pip at all.
+    Raises `InputError` in one line where it may not, or cannot.
+    """
+    known = known_model(name)
+    try:
+        return cached_known(name)
+    except segmentation.errors.InputError as mistake:
+        _check_host(known, mistake)
+    from segmentation.interchange.fetch_known import fetch_known as fetch
+
+    return fetch(known, progress)
+
+
+def _check_host(known: KnownModel, mistake: Exception) -> None:
+    """Raise `InputError` where the host of a model's weights is out of this process's reach."""
+    hosts = current().hosts
+    if hosts is not None and (host := _host_of(known)) not in hosts:
+        raise InputError(
+            f"{known.name} is not on this machine, and this server does not fetch it from "
+            f"{host or 'a package index'}; whoever runs it can: landweave models get {known.name}"
+        ) from mistake
+
+
+def _host_of(known: KnownModel) -> str:
+    """The host that is asked; "" where pip decides."""
+    if known.origin.kind == "hub":
+        from huggingface_hub.constants import ENDPOINT
+
+        return urlsplit(os.environ.get("HF_ENDPOINT") or ENDPOINT).hostname or ""
+    return known.host
 
 
 def read_spectra(path: Path) -> dict[str, dict[str, float]]:

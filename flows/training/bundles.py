@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.requests.known import fetch_known
+from flows.requests.segmenters import fetch_known
 from segmentation.models.bundle import CARD, Bundle, load, names
 from segmentation.models.card import Card
 from segmentation.models.hub import fetch_bundle, is_id

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.requests.known import fetch_known
-from flows.requests.segmenters import choose_segmenter
-from segmentation.errors import InputError
+from flows.requests.segmenters import choose_segmenter, fetch_known
 from segmentation.interchange import fetch_known as fetching
 from segmentation.models.known_models import KnownModel, known_names
 from tests.conftest import Run
 from tests.segmentation.small_networks import a_bundle
+from tiling.errors import InputError
 from tiling.io.access import AccessPolicy, restrict_access
 
 

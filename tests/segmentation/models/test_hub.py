@@ -239,7 +239,7 @@ def test_an_id_may_name_a_file(text: str, parsed: hub.ModelId) -> None:
     assert str(parsed) == text
 
 
-@pytest.mark.parametrize("text", ["hf://a/b/../net.pth", "hf://a/b/c/net.txt", "hf://a/b@v//n.pth"])
+@pytest.mark.parametrize("text", ["hf://a/b/../net.pth", "hf://a/b/c/net.txt"])
 def test_an_id_that_leads_elsewhere_names_no_model(text: str) -> None:
     with pytest.raises(InputError, match="names no model"):
         hub.ModelId.parse(text)
