@@ -21,7 +21,7 @@ from flows.storage.run_folder import RunFolder
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import write_bytes
-from tiling.io.spill import Map
+from tiling.io.spill import Map, map_array
 from tiling.regions.labelling import write_numbers
 
 PASSES = 4
@@ -97,9 +97,7 @@ def find_parents(
 ) -> npt.NDArray[np.uint32]:
     """`(n,)` the number of the region in `coarse` that holds each region of `fine`, 0 where it has
     no pixel; in a file of `work` that is mapped into memory."""
-    parents = np.lib.format.open_memmap(
-        work / f"parents-{fine.stem}.npy", mode="w+", dtype=np.uint32, shape=(n,)
-    )
+    parents = map_array(work / f"parents-{fine.stem}.npy", np.uint32, (n,))
     for numbers, above in map(partial(pair_numbers, fine, coarse), blocks_of(fine, block)):
         parents[numbers - 1] = above
     return parents

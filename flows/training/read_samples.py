@@ -3,7 +3,6 @@ than fits."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from segmentation.legend import LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
 from tiling.errors import InputError
 from tiling.grid.window import Window
+from tiling.io.spill import map_array
 from tiling.labels.base import Labels
 from tiling.labels.open_labels import is_vector, open_labels
 from tiling.labels.splits import Split, Splitting, split_labels
@@ -214,17 +214,12 @@ def _in_file(path: Path, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDA
     has not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
-        # A page that finds no room when it is written ends the process without a word.
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return map_array(path, kind, shape)
     except OSError as error:
         raise InputError(
             f"cannot keep pixels in {path}: {error.strerror}; make room there, or name another "
             "folder with --out"
         ) from error
-    return array
 
 
 def _check_alike(scenes: Sequence[Scene]) -> None:

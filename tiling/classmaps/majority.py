@@ -21,7 +21,7 @@ from tiling.grid.geobox import geobox_of
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.profiles import BLOCK, plain_profile
-from tiling.io.spill import Map
+from tiling.io.spill import Map, map_array
 
 TILE = 2 * BLOCK
 """Side of the tiles that are counted and written; it changes no result."""
@@ -72,7 +72,7 @@ def add_scores(ballot: Ballot, n: int, target: Path, *, map: Map = map) -> Path:
     come in order.
     """
     shape = (n, len(ballot.values))
-    sums = np.lib.format.open_memmap(target, mode="w+", dtype=np.int64, shape=shape)
+    sums = map_array(target, np.int64, shape)
     for tally in map(partial(tally_tile, ballot), list(_tiles(ballot))):
         sums[tally.objects - 1] += tally.scores
     sums.flush()

@@ -104,6 +104,17 @@ def save_arrays(path: Path, *arrays: npt.NDArray[Any]) -> None:
             np.save(file, array)
 
 
+def map_array(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Zeros in a .npy file, mapped into memory, which has room on the disk for all that will take
+    their place; `OSError` where it has not."""
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+    # A page that finds no room when it is written ends the process without a word.
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
 def load_arrays(path: Path, n: int) -> list[npt.NDArray[Any]]:
     """The `n` arrays of a file that `save_arrays` wrote."""
     with open(path, "rb") as file:

@@ -3,6 +3,8 @@ files."""
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from tiling.io.spill import (
     by_bucket,
     fetch,
     load_arrays,
+    map_array,
     read_together,
     save_arrays,
     spill,
@@ -88,3 +91,19 @@ def test_what_could_not_be_written_leaves_what_was_there(tmp_path: Path) -> None
     with pytest.raises(AttributeError):
         save_arrays(path, np.zeros(9), np.array([lambda: 0], object))  # nobody can write that
     np.testing.assert_array_equal(load_arrays(path, 1)[0], np.arange(3))
+
+
+def test_a_mapped_array_has_room_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse file would end the process where its disk is full, without a word."""
+    array = map_array(tmp_path / "whole.npy", np.int64, (3, 1 << 16))
+    assert not array.any()
+    assert (tmp_path / "whole.npy").stat().st_blocks * 512 >= array.nbytes
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        map_array(tmp_path / "full.npy", np.int64, (3, 4))

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.grid.pixel_area import PixelAreas
+from tiling.io.spill import map_array
 from tiling.regions.facts.columns import WORD, Layout, Numbers
 from tiling.regions.facts.sides import UNIT, measure_sides
 
@@ -37,7 +38,7 @@ class RegionFacts:
     @classmethod
     def create(cls, path: Path, n: int, layout: Layout, areas: PixelAreas) -> RegionFacts:
         """Facts of no pixels yet."""
-        columns = np.lib.format.open_memmap(path, "w+", np.int64, (n, layout.width + 4))
+        columns = map_array(path, np.int64, (n, layout.width + 4))
         columns[:, layout.width :] = np.iinfo(np.int64).min
         columns.flush()
         return cls(path, n, layout, areas)
