@@ -104,10 +104,14 @@ def save_arrays(path: Path, *arrays: npt.NDArray[Any]) -> None:
             np.save(file, array)
 
 
-def map_array(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def map_array(
+    path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]
+) -> np.memmap[Any, np.dtype[Any]]:
     """Zeros in a .npy file, mapped into memory, which has room on the disk for all that will take
     their place; `OSError` where it has not."""
-    array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+    array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(
+        path, "w+", np.dtype(kind), shape
+    )
     # A page that finds no room when it is written ends the process without a word.
     if hasattr(os, "posix_fallocate"):  # not on macOS
         with path.open("r+b") as file:
