@@ -111,8 +111,8 @@ def make_objects(image: Image, tile: int) -> Array:
     with tempfile.TemporaryDirectory() as folder:
         partition, source = Ours(image, Path(folder)).prepare(Objects())
         *_, level = partition.find(source, tile=tile, map=map)
-        labels = np.zeros(image.valid.shape, np.int64)
-        whole = Window.of_shape(*labels.shape)
+        whole = Window.of_shape(*image.valid.shape)
+        labels = np.zeros(whole.shape, np.int64)
         for window in whole.blocks(tile):
             labels[window.within(whole)] = level.labels.read(window).pixels
     return labels
