@@ -213,10 +213,16 @@ def test_clouds_are_those_that_onnx_runtime_sees_on_a_real_scene(
     file = fetching._installed(origin)
     assert file is not None
     session = runtime.InferenceSession(file)
-    expected = [session.run(None, {"input": chip[None]})[0].argmax(1) for chip in chips]
+    logits = np.concatenate([session.run(None, {"input": chip[None]})[0] for chip in chips])
+    expected = logits.argmax(1)
+    # The graph rounds what it computes to 16 bits, our network does not: where it is undecided they
+    # may differ, and nowhere else.
+    second, first = np.sort(logits.astype(np.float32), 1)[:, -2:].swapaxes(0, 1)
     network = load_for_inference(load(fetch_known(known)))
     with torch.inference_mode():
         labels = [network(torch.from_numpy(chip[None])).argmax(1).numpy() for chip in chips]
-    assert np.mean(np.stack(labels) == np.stack(expected)) >= 0.999
+    same = np.concatenate(labels) == expected
+    assert np.mean(same) >= 0.998
+    assert same[first - second > 0.3].all()
     assert len(np.unique(expected)) > 1
     assert set(build(known.card).state_dict()) == set(load(fetch_known(known)).weights())
