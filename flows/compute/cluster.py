@@ -22,6 +22,7 @@ from flows.compute.resources import (
     check_memory,
     check_workers,
     environment_of,
+    keep_environment,
     keep_freed_memory,
     worker_count,
 )
@@ -163,6 +164,7 @@ def _local(workers: int, settings: Mapping[str, Any]) -> Iterator[Pool]:
     from distributed import Client, LocalCluster
 
     with (
+        keep_environment(),
         dask.config.set(OURS | {"distributed.nanny.pre-spawn-environ": environment_of(workers)}),
         LocalCluster(
             **{
@@ -220,6 +222,7 @@ def _with_cards(cluster: Cluster, work: Work) -> Iterator[Pool]:
         "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
     }
     with (
+        keep_environment(),
         dask.config.set(OURS),
         SpecCluster(on_cards | on_cores, scheduler=scheduler, silence_logs=50) as started,
         Client(started) as client,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from flows.compute.dask_pool import DaskPool
@@ -40,6 +42,22 @@ def environment_of(processes: int) -> dict[str, str]:
         "GDAL_CACHEMAX": str(CACHE >> 20)
     }
     return environment | {variable: str(value) for variable, _, value in KEEP_FREED_MEMORY}
+
+
+@contextmanager
+def keep_environment() -> Iterator[None]:
+    """Variables of this process are at the end what they were before.
+
+    Dask's nannies set those of the processes they start here too, and leave them. GDAL would then
+    decode in several threads, and a process that is forked later waits for threads that it has not.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def worker_count(work: Work) -> int:

@@ -432,6 +432,13 @@ def two_workers() -> Iterator[Pool]:
         yield started
 
 
+def test_a_cluster_leaves_the_variables_of_this_process_as_they_were() -> None:
+    before = dict(os.environ)
+    with cluster.start(Cluster(workers=2)) as pool:
+        assert len(pool.everywhere(processes)) == 2
+    assert dict(os.environ) == before
+
+
 def test_a_slow_worker_holds_up_nobody(two_workers: Pool, tmp_path: Path) -> None:
     done = Counter(
         pid for _, pid in two_workers.as_completed(slow_where_first, [tmp_path / "mark"] * 40)

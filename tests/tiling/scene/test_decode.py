@@ -264,9 +264,9 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 def test_a_forked_process_reads_the_same(scene: Scene) -> None:
-    """In a process that imports no more than it needs: threads of other libraries a fork would
-    leave in any state."""
-    alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    """In a process that imports no more than it needs: threads of other libraries, and those in
+    which GDAL decodes where it is told to have some, a fork would leave in any state."""
+    alone = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "GDAL")}
     subprocess.run(
         [sys.executable, "-c", FORK], input=pickle.dumps(scene), env=alone, check=True, timeout=280
     )
