@@ -40,6 +40,7 @@ def test_they_lie_within_a_pixel_of_those_of_scikit_image(tmp_path: Path) -> Non
     assert binary_dilation(ours, near)[inner][theirs[inner]].mean() > 0.97
 
 
+@pytest.mark.slow
 def test_weak_edges_are_kept_where_they_meet_strong_ones(tmp_path: Path) -> None:
     for number, chance in enumerate(chances(4)):
         pixels = gaussian_filter(chance.random((2, 36, 36)), (0, 2, 2))

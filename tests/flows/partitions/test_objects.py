@@ -36,6 +36,7 @@ def test_fields_are_outlined(tmp_path: Path) -> None:
             assert np.unique(regions[row + 2 : row + 10, col + 2 : col + 10]).size == 1
 
 
+@pytest.mark.slow
 def test_levels_are_nested_and_of_one_piece(tmp_path: Path) -> None:
     for number, chance in enumerate(chances(3)):
         scene = draw_land(40, chance)

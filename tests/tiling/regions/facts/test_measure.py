@@ -127,6 +127,7 @@ def test_facts_are_sums_over_the_pixels_of_regions(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(drawn=rasters(30))
 def test_shapes_are_those_of_scikit_image(folder: Path, drawn: Drawn) -> None:
