@@ -18,7 +18,7 @@ from tests.gate import (  # noqa: F401 - hooks that pytest looks for here
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
-from tests.sharing import pytest_xdist_make_scheduler  # noqa: F401 - likewise
+from tests.sharing import pytest_xdist_make_scheduler  # noqa: F401 - pytest-xdist looks here
 
 Run = Callable[..., tuple[int, str, str]]
 """What `landweave` gives a test: the command line, to be called with what a person types."""

@@ -11,7 +11,6 @@ from prefect import get_run_logger
 from flows.compute import cluster
 from flows.compute.cluster import Cluster
 from flows.compute.spawning import empty_main
-from flows.compute.work import Work
 from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, run_task
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.forms.dropdowns import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
@@ -27,6 +26,7 @@ from flows.plan.plan import Plan
 from flows.reports.pieces import FILES
 from flows.requests.request import Request
 from flows.run import pipeline
+from flows.run.objects import work_of
 from flows.run.record import Published
 from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
@@ -129,7 +129,7 @@ def run(
         for warning in plan.warnings:
             logger.warning("%s", in_form_words(warning))
         progress = along(weights_of(plan))
-        with empty_main(), cluster.start(on, Work.of(plan), progress.bar.wait) as pool:
+        with empty_main(), cluster.start(on, work_of(plan), progress.bar.wait) as pool:
             parts = run_task(
                 stage("segment"),
                 "Tell the land cover of every shard, in parallel",

@@ -108,7 +108,7 @@ def draw_level(
         pool,
         progress,
         nodata=0,
-        connectivity=connectivity_of(plan),
+        connectivity=8 if plan.partition.touch_at_corners else 4,
         simplify=plan.request.simplify,
         smooth=plan.request.smooth,
         measures=index_measures(plan.scene, plan.request.indices, plan.window),
@@ -142,15 +142,10 @@ def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[Regi
         name=level.name,
         about=about_objects(plan, level.scale),
         fields={**FIELDS, **described},
-        geometry_type="MultiPolygon" if connectivity_of(plan) == 8 else "Polygon",
+        geometry_type="MultiPolygon" if plan.partition.touch_at_corners else "Polygon",
         outline=LINE,
         label="number",
     )
-
-
-def connectivity_of(plan: ObjectsPlan) -> int:
-    """Whether regions hang together by sides alone, 4, or by corners too, 8."""
-    return int(getattr(plan.partition, "connectivity", 4))
 
 
 def add_columns(

@@ -15,8 +15,8 @@ from flows.objects.figures import draw_regions
 from flows.objects.layers import LevelLayer
 from flows.objects.model import Objects, PublishedLevel
 from flows.objects.page import describe_objects, title_page
-from flows.plan.aoi import crs_name
 from flows.plan.shard import peak_memory
+from flows.products.about import describe_scene
 from flows.products.polygons import image_of
 from flows.regions.plan import ObjectsPlan
 from flows.storage.keys import versions
@@ -77,20 +77,11 @@ def describe_run(
     plan: ObjectsPlan, levels: Sequence[PublishedLevel], folder: RunFolder
 ) -> dict[str, Any]:
     """What was asked, what it was made from, with what, how long it took, what came out."""
-    scene = plan.scene
     return {
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "request": plan.request.model_dump(mode="json"),
-        "scene": {
-            "name": scene.name,
-            "date": scene.date,
-            "height": scene.height,
-            "width": scene.width,
-            "crs": crs_name(scene),
-            "bands": [asdict(band) for band in scene.bands if band.name in plan.bands],
-            "files": scene.identities(),
-        },
+        "scene": describe_scene(plan.scene, plan.bands),
         "made_from": list_origins(plan),
         "gives": plan.partition.gives,
         "partition": plan.partition.identity(),

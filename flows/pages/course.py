@@ -22,6 +22,7 @@ parts were found."""
 SECONDS = {
     "plan": 0.05,
     "segment": 0.1,
+    "regions": 1.5,
     "sieve": 0.03,
     "join": 0.09,
     "vectorise": 0.14,
@@ -34,6 +35,7 @@ TRAINED = 15
 
 UNITS = {
     "segment": "shards",
+    "regions": "tiles",
     "index": "shards",
     "sieve": "tiles",
     "fill holes": "tiles",
@@ -81,7 +83,12 @@ def weights_of(plan: Plan) -> dict[str, float]:
     weights = {stage: seconds * megapixels for stage, seconds in SECONDS.items()}
     trained = TRAINED if isinstance(plan.segmenter, TrainedSegmenter) else 1
     weights["segment"] = SECONDS["segment"] * trained * pixels_computed(plan) / 1e6
-    unasked = {"sieve": asked.min_area == 0, "vectorise": "vectors" not in asked.products}
+    weights["regions"] = SECONDS["regions"] * plan.scene.window.area / 1e6
+    unasked = {
+        "regions": not asked.objects,
+        "sieve": asked.min_area == 0,
+        "vectorise": "vectors" not in asked.products,
+    }
     return {stage: weight for stage, weight in weights.items() if not unasked.get(stage)}
 
 

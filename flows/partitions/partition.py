@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from flows.partitions.fit import Fit, blocks, fit_sample
 from flows.partitions.settings import BandsUsed, Rounds
 from flows.partitions.surfaces import Surface, Surfaces
+from flows.setting import setting_in
 from segmentation.relief.gradient import Flags, Heights, gradient_heights
 from segmentation.relief.quantum import quantise
 from tiling.errors import InputError
@@ -74,6 +75,18 @@ class Partition(BaseModel, ABC):
         return 0
 
     @property
+    def touch_at_corners(self) -> bool:
+        """Whether a region may hang together by corners alone."""
+        return False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that its settings name: those of settings that are paths."""
+        fields = settings(type(self))
+        paths = (name for name, info in fields.items() if (one := setting_in(info)) and one.path)
+        return tuple(str(path) for name in paths if (path := getattr(self, name)))
+
+    @property
     def held_bytes(self) -> float:
         """What the calling process holds of every pixel of a scene, beside that of seams."""
         return 0
@@ -116,8 +129,7 @@ class Partition(BaseModel, ABC):
     def identity(self) -> dict[str, Any]:
         """Everything that decides its regions, as plain JSON: settings, fit, revision, and what its
         files hold now."""
-        named = [getattr(self, name) for name in ("markers", "seeds") if hasattr(self, name)]
-        files = [identity(str(path)) for path in named if path]
+        files = [identity(path) for path in self.files]
         return {**self.model_dump(mode="json"), "revision": self.revision, "files": files}
 
 

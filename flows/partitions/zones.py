@@ -48,6 +48,10 @@ class Zones(Partition):
     tolerance: Tolerance = None
     connectivity: Connectivity = 4
 
+    @property
+    def touch_at_corners(self) -> bool:
+        return self.connectivity == 8
+
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
         zones = LinkedPixels(
             source.values,

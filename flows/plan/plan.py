@@ -9,7 +9,6 @@ from functools import cached_property
 from math import lcm
 from typing import Any
 
-import numpy as np
 from odc.geo.geobox import GeoBox
 
 from flows.errors import INPUT_ERRORS
@@ -26,6 +25,7 @@ from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import index_bands
 from tiling.classmaps.raster import open_classes
 from tiling.errors import InputError, redact
+from tiling.grid.geobox import crop
 from tiling.grid.tiles import Shard, Shards, TileGrid
 from tiling.grid.window import Window
 from tiling.labels.open_labels import is_raster
@@ -58,6 +58,8 @@ class Plan:
     """The area of interest in the scene's CRS, a shapely geometry, if there is one."""
     warnings: tuple[str, ...] = ()
     """What a person should know of this segmenter on this scene."""
+    opened: Scene | None = None
+    """The scene as its files have it, before a sample said what its numbers mean."""
 
     @cached_property
     def bands(self) -> tuple[str, ...]:
@@ -66,8 +68,7 @@ class Plan:
     @cached_property
     def geobox(self) -> GeoBox:
         """The grid of the products."""
-        window = self.window
-        return self.scene.geobox[window.row : window.row_stop, window.col : window.col_stop]
+        return crop(self.scene.geobox, self.window)
 
     @property
     def shards(self) -> Shards:
@@ -79,11 +80,7 @@ class Plan:
     @property
     def sources(self) -> tuple[str, ...]:
         """The rasters a worker has to open."""
-        top, *beneath = self.scene.acquisitions
-        rasters = {top.band(name).path for name in self.bands}
-        rasters |= {top.mask.path} if top.mask else set()
-        # Of each image beneath one file tells enough.
-        return tuple(sorted(rasters | {image.band(self.bands[0]).path for image in beneath}))
+        return self.scene.sources(self.bands)
 
     @cached_property
     def _scene_facts(self) -> dict[str, Any]:
@@ -120,14 +117,7 @@ class Plan:
         # One amid others computes more chips than one in a corner, where chips are blended.
         shards = self.shards
         shard = max((shards[0], shards[len(shards) // 2]), key=lambda shard: shard.window.area)
-        pixel = (
-            sum(
-                np.dtype(band.dtype).itemsize
-                for band in self.scene.bands
-                if band.name in self.bands
-            )
-            + 1
-        )
+        pixel = self.scene.pixel_bytes(self.bands) + 1
         pixel *= 2 if self.scene.is_mosaic else 1  # an image is read beside what it fills
         moved = any(
             image.band(name).resampled for image in self.scene.acquisitions for name in self.bands
@@ -153,6 +143,7 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
         raise not_sure(request.segmenter.kind)
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     to_read = window if ahead else None
+    opened = scene
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
     # after the fit, which products leave alone
     segmenter = with_measures(segmenter, request)
@@ -173,7 +164,7 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     )
     own = segmenter.legend
     legend = own.with_unknown() if request.unknown_below else own
-    return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings)
+    return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings, opened)
 
 
 def with_measures(segmenter: Segmenter, request: Request) -> Segmenter:

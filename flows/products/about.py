@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan
@@ -13,6 +15,7 @@ from segmentation.legend import UNKNOWN
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Segmenter
 from tiling.formats.about import About
+from tiling.scene.scene import Scene
 
 
 def about_raster(plan: Plan, product: str) -> About:
@@ -107,3 +110,22 @@ def model_name(segmenter: Segmenter) -> str:
         if isinstance(segmenter, TrainedSegmenter)
         else segmenter.kind
     )
+
+
+def describe_scene(scene: Scene, bands: Collection[str]) -> dict[str, Any]:
+    """A scene as the record of a run has it: where it lies, its images, bands that were used,
+    files."""
+    return {
+        "name": scene.name,
+        "date": scene.date,
+        "height": scene.height,
+        "width": scene.width,
+        "crs": crs_name(scene),
+        "images": [
+            {"name": image.name, "date": image.date, "item": image.origin}
+            for image in scene.acquisitions
+            if image.origin
+        ],
+        "bands": [asdict(band) for band in scene.bands if band.name in bands],
+        "files": scene.identities(),
+    }

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from odc.geo.geobox import GeoBox
 
 from flows.compute.pool import MOST_THREADS
@@ -26,12 +25,16 @@ from flows.storage.keys import content_key
 from flows.storage.run_folder import RunFolder
 from segmentation.spectral.indices import index_bands
 from tiling.errors import InputError
+from tiling.grid.geobox import crop
 from tiling.grid.window import Window
 from tiling.scene.scene import Scene
 
 SEAM_BYTES = 1024
 """What the calling process holds of each pixel along a seam between tiles, at most: tables of
 regions and borders, three times over while they are sorted."""
+
+WRITER_BYTES = 64 * 2**20
+"""What the libraries that write layers and draw pictures take in the calling process, about."""
 
 SPILL_BYTES = 48
 """What waits on the disk of each pixel beside its values, about: heights, markers, and the labels
@@ -60,16 +63,12 @@ class ObjectsPlan:
     @cached_property
     def geobox(self) -> GeoBox:
         """The grid of the products."""
-        window = self.window
-        return self.scene.geobox[window.row : window.row_stop, window.col : window.col_stop]
+        return crop(self.scene.geobox, self.window)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The rasters a worker has to open."""
-        top, *beneath = self.scene.acquisitions
-        rasters = {top.band(name).path for name in self.bands}
-        rasters |= {top.mask.path} if top.mask else set()
-        return tuple(sorted(rasters | {image.band(self.bands[0]).path for image in beneath}))
+        return self.scene.sources(self.bands)
 
     @cached_property
     def key(self) -> str:
@@ -94,18 +93,12 @@ class ObjectsPlan:
         """A pass over the tiles."""
         return Work(self.tiles, self.worker_bytes)
 
-    @property
-    def _pixel_bytes(self) -> int:
-        """What a pixel of all bands takes in the files."""
-        used = [band for band in self.scene.bands if band.name in self.bands]
-        return sum(np.dtype(band.dtype).itemsize for band in used)
-
     def worker_bytes(self, cores: int, at_once: int = 1) -> int:
         """Projected peak of a worker on so many cores that works on so many tiles at once; this
         process alone works on one for each core."""
         side = self.request.tile + 2 * (self.partition.reach + 1)
         height, width = min(side, self.scene.height + 2), min(side, self.scene.width + 2)
-        pixel = self.partition.bytes_per_pixel + 5 * self._pixel_bytes
+        pixel = self.partition.bytes_per_pixel + 5 * self.scene.pixel_bytes(self.bands)
         return PROCESS_BYTES + max(at_once, min(MOST_THREADS, cores)) * height * width * pixel
 
     @property
@@ -116,12 +109,13 @@ class ObjectsPlan:
         )
         seams = down * self.scene.width + across * self.scene.height
         held = self.scene.height * self.scene.width * self.partition.held_bytes
-        return PROCESS_BYTES + 2 * seams * SEAM_BYTES + round(held)
+        return PROCESS_BYTES + WRITER_BYTES + 2 * seams * SEAM_BYTES + round(held)
 
     @property
     def spill_bytes(self) -> int:
         """What waits on the disk of the output folder while regions are made, about."""
-        return self.scene.height * self.scene.width * (SPILL_BYTES + self._pixel_bytes)
+        pixel = SPILL_BYTES + self.scene.pixel_bytes(self.bands)
+        return self.scene.height * self.scene.width * pixel
 
 
 def make_plan(request: ObjectsRequest, folder: RunFolder | None = None) -> ObjectsPlan:
@@ -130,7 +124,13 @@ def make_plan(request: ObjectsRequest, folder: RunFolder | None = None) -> Objec
     With a run folder, what was fitted there before is taken from it; without one, nothing is
     written. Raises `InputError` for what a person can mend.
     """
-    scene = request.source.open()
+    return plan_scene(request, request.source.open(), folder)
+
+
+def plan_scene(
+    request: ObjectsRequest, scene: Scene, folder: RunFolder | None = None
+) -> ObjectsPlan:
+    """The plan of a scene that is open, whatever source the request names; as `make_plan`."""
     outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
     for name in request.indices:
         index_bands(name, scene.band_names)

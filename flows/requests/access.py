@@ -55,19 +55,16 @@ def check_places(request: Request | ObjectsRequest) -> None:
     """Raise `InputError` where a request names a place out of reach that no reader would stumble on
     before work starts.
     """
-    method = request.segmenter if isinstance(request, Request) else request.partition
     named = (
         *request.source.paths,
         request.source.mask,
         request.aoi,
-        getattr(request, "reference", ""),
-        getattr(method, "markers", ""),
-        getattr(method, "seeds", ""),
+        *((request.reference,) if isinstance(request, Request) else request.partition.files),
         request.out,
     )
     for path in map(str, filter(None, named)):  # an empty one is none at all
         name, equals, rest = path.partition("=")
         check_access(rest if equals and name.replace(".", "_").isidentifier() else path)
-    bundle = getattr(method, "bundle", None)
+    bundle = getattr(request.segmenter, "bundle", None) if isinstance(request, Request) else None
     if bundle is not None and bundle not in names():
         check_access(str(bundle))

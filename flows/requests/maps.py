@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.requests.request import Neighbour, Simplify, Smooth
+from flows.requests.request import Neighbour, Simplify, Smooth, UnknownBelow
 from flows.requests.source import Source
 from flows.setting import COMPARED, PRODUCTS, Part, Setting
 
@@ -55,6 +55,19 @@ class IndexRequest(BaseModel):
         return self.source.model_copy(update={"paths": (self.scene,)})
 
 
+LayerFile = Annotated[
+    Path,
+    Field(title="Output file", description="A .gpkg, .parquet, .fgb, .shp or .geojson file."),
+    Setting(option="--out -o", metavar="FILE", form=None),
+]
+
+LeftOut = Annotated[
+    int | None,
+    Field(title="No data", description="Value to leave out."),
+    Setting(metavar="V", form=None, unset="what the file says"),
+]
+
+
 class ZonesRequest(BaseModel):
     """A class raster, the zones in which its classes are measured, and the layer of the result."""
 
@@ -78,16 +91,8 @@ class ZonesRequest(BaseModel):
         ),
         Setting(argument=True, metavar="ZONES", path=True),
     ]
-    out: Annotated[
-        Path,
-        Field(title="Output file", description="A .gpkg, .parquet, .fgb, .shp or .geojson file."),
-        Setting(option="--out -o", metavar="FILE", form=None),
-    ]
-    nodata: Annotated[
-        int | None,
-        Field(title="No data", description="Value to leave out."),
-        Setting(metavar="V", form=None, unset="what the file says"),
-    ] = None
+    out: LayerFile
+    nodata: LeftOut = None
 
 
 class Evaluation(BaseModel):
@@ -205,16 +210,8 @@ class Vectorising(BaseModel):
         Field(title="Map", description="Class raster: one band of integers."),
         Setting(argument=True, metavar="MAP", form=None),
     ]
-    out: Annotated[
-        Path,
-        Field(title="Output file", description="A .gpkg, .parquet, .fgb, .shp or .geojson file."),
-        Setting(option="--out -o", metavar="FILE", form=None),
-    ]
-    nodata: Annotated[
-        int | None,
-        Field(title="No data", description="Value to leave out."),
-        Setting(metavar="V", form=None, unset="what the file says"),
-    ] = None
+    out: LayerFile
+    nodata: LeftOut = None
     connectivity: Annotated[
         Literal["4", "8"],
         Field(
@@ -264,17 +261,7 @@ class Vectorising(BaseModel):
         ),
         Setting(PRODUCTS, metavar="M2", form=None),
     ] = 0.0
-    unknown_below: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100,
-            title="Unknown below",
-            description="In percent: pixels of less confidence become a class Unknown; 0 leaves "
-            "every pixel its class.",
-        ),
-        Setting(PRODUCTS, metavar="PERCENT", form=None),
-    ] = 0.0
+    unknown_below: UnknownBelow = 0.0
     confidence: Annotated[
         Path | None,
         Field(

@@ -16,6 +16,7 @@ from flows.partitions.partition import Partition, settings
 from flows.partitions.registry import AnyPartition, kinds, partition_class, partition_from
 from flows.requests.request import (
     AreaOfInterest,
+    Fresh,
     IndexMeans,
     Licence,
     Simplify,
@@ -184,14 +185,7 @@ class ObjectsRequest(BaseModel):
         ),
         Setting(WORK, metavar="PX"),
     ] = 1024
-    fresh: Annotated[
-        bool,
-        Field(
-            title="Start afresh",
-            description="Compute everything again, and replace whatever the folder holds.",
-        ),
-        Setting(form="start_afresh"),
-    ] = False
+    fresh: Fresh = False
 
     @model_validator(mode="before")
     @classmethod

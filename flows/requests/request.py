@@ -35,6 +35,27 @@ Neighbour = Annotated[
     Setting(setting.PRODUCTS, form="neighbour"),
 ]
 
+UnknownBelow = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=100,
+        title="Unknown below",
+        description="In percent: pixels of less confidence become a class Unknown; 0 leaves "
+        "every pixel its class.",
+    ),
+    Setting(setting.PRODUCTS, metavar="PERCENT"),
+]
+
+Fresh = Annotated[
+    bool,
+    Field(
+        title="Start afresh",
+        description="Compute everything again, and replace whatever run the folder holds.",
+    ),
+    Setting(form="start_afresh"),
+]
+
 Simplify = Annotated[
     float | None,
     Field(
@@ -128,17 +149,7 @@ class Request(BaseModel):
         ),
         Setting(setting.PRODUCTS, metavar="SCALE"),
     ] = 0.0
-    unknown_below: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100,
-            title="Unknown below",
-            description="In percent: pixels of less confidence become a class Unknown; 0 leaves "
-            "every pixel its class.",
-        ),
-        Setting(setting.PRODUCTS, metavar="PERCENT"),
-    ] = 0.0
+    unknown_below: UnknownBelow = 0.0
     min_area: Annotated[
         float | None,
         Field(
@@ -185,14 +196,7 @@ class Request(BaseModel):
         ),
         Setting(WORK, metavar="PX"),
     ] = 2048
-    fresh: Annotated[
-        bool,
-        Field(
-            title="Start afresh",
-            description="Compute everything again, and replace whatever run the folder holds.",
-        ),
-        Setting(form="start_afresh"),
-    ] = False
+    fresh: Fresh = False
 
     @model_validator(mode="before")
     @classmethod

@@ -14,7 +14,6 @@ from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, silent
 from flows.compute.resources import require_same_answer
-from flows.compute.work import Work
 from flows.compute.worker_check import probe_file
 from flows.plan.plan import Plan, make_plan
 from flows.plan.shard import make_part, runtime_of
@@ -24,7 +23,7 @@ from flows.products.rasters import Rasters, write_rasters
 from flows.requests.overwriting import check_map
 from flows.requests.request import Request
 from flows.run import record
-from flows.run.objects import find_objects, plan_objects
+from flows.run.objects import find_objects, plan_objects, work_of
 from flows.storage.run_folder import RunFolder, open_run
 from tiling.errors import InputError
 from tiling.formats.shard_tiff import Part
@@ -38,7 +37,7 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
     """
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = prepare(request, folder, on)
-        with cluster.start(on, Work.of(plan)) as pool:
+        with cluster.start(on, work_of(plan)) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, pool, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.assessment.evaluate import evaluate, labels_of
-from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan
 from flows.plan.shard import peak_memory
-from flows.products.about import list_origins
+from flows.products.about import describe_scene, list_origins
 from flows.products.class_areas import ClassArea
 from flows.products.confidence import sample_confidence
 from flows.products.rasters import Rasters
@@ -140,7 +139,7 @@ def write_record(
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "request": plan.request.model_dump(mode="json"),
-        "scene": _scene_facts(plan),
+        "scene": describe_scene(plan.scene, plan.bands),
         "made_from": list_origins(plan),
         "segmenter": plan.segmenter.identity(),
         "runtime": folder.runtime,
@@ -166,22 +165,3 @@ def write_record(
     record = folder.record(record)
     files = tuple(folder.place / name for name in PRODUCTS if folder.product(name).exists())
     return Published(folder.place, areas, accuracy, polygons, dict(folder.seconds), files, record)
-
-
-def _scene_facts(plan: Plan) -> dict[str, Any]:
-    """The scene as the record has it: where it lies, its images, bands that were used, files."""
-    scene = plan.scene
-    return {
-        "name": scene.name,
-        "date": scene.date,
-        "height": scene.height,
-        "width": scene.width,
-        "crs": crs_name(scene),
-        "images": [
-            {"name": image.name, "date": image.date, "item": image.origin}
-            for image in scene.acquisitions
-            if image.origin
-        ],
-        "bands": [asdict(band) for band in scene.bands if band.name in plan.bands],
-        "files": scene.identities(),
-    }

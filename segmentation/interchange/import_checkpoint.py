@@ -295,7 +295,7 @@ def _mend(source: Path) -> str:
         return "name what it was trained as"
     return (
         "name what it was trained as, or, where its batch norms were folded or its weights renamed "
-        "when it was exported, run the graph as it is, as a model of kind onnx"
+        "when it was exported, give the checkpoint that it was exported from"
     )
 
 

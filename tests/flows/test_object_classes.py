@@ -14,11 +14,13 @@ import shapely
 from flows.compute.cluster import Cluster
 from flows.objects.run import run as make_objects
 from flows.partitions.registry import partition_from
+from flows.plan.plan import make_plan
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.segmenters import segmenter_from
 from flows.requests.source import Source
 from flows.run import pipeline
+from flows.run.objects import work_of
 from segmentation.classical.adaptive import Adaptive
 from segmentation.classical.rules import Rules
 from segmentation.segmenter import Segmenter
@@ -123,6 +125,36 @@ def test_no_byte_follows_from_the_cut(scene: Path, tmp_path: Path, segmenter: Se
     classes = (whole / "classes.tif").read_bytes()
     run(scene, whole, fresh=True, **wishes)
     assert (whole / "classes.tif").read_bytes() == classes
+
+
+def test_workers_have_room_for_the_passes_that_make_objects(scene: Path, tmp_path: Path) -> None:
+    def bytes_of(objects: float) -> int:
+        source = Source(paths=(str(scene),))
+        request = Request(
+            source=source, out=tmp_path / "out", segmenter=Rules(), objects=objects, shard=16
+        )
+        return work_of(make_plan(request)).worker_bytes(1)
+
+    assert bytes_of(SCALE) > bytes_of(0)
+
+
+def test_a_segmenter_has_no_say_in_the_objects_and_the_scene_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules read some of the bands and find out what those count; the others stay as they are."""
+    scene = write_scene(tmp_path / "scene.tif", draw_pixels(80, 90, seed=4))
+    with rasterio.open(scene, "r+") as raster:
+        raster.scales = (1.0,) * raster.count
+    source, alone = Source(paths=(str(scene),)), tmp_path / "alone"
+    partition = partition_from("objects", scale=SCALE)
+    make_objects(ObjectsRequest(source=source, out=alone, partition=partition))
+
+    opened, open_scene = [], Source.open
+    monkeypatch.setattr(Source, "open", lambda self: opened.append(self) or open_scene(self))
+    out = run(scene, tmp_path / "run")
+    (numbers,) = (out / "parts").glob("numbers0-*.tif")
+    np.testing.assert_array_equal(read(numbers), read(alone / "objects.tif"))
+    assert len(opened) == 1, "a search of a catalogue may find others the second time"
 
 
 def test_what_has_no_valid_pixel_has_no_objects(tmp_path: Path) -> None:

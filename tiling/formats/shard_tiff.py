@@ -19,6 +19,7 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 
+from tiling.grid.geobox import crop
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import write_bytes
@@ -74,7 +75,7 @@ def write_part(
         **measures,
     }
     bands = [band for layer in layers.values() for band in layer]
-    grid = geobox[window.row : window.row_stop, window.col : window.col_stop]
+    grid = crop(geobox, window)
     facts = {
         **note,
         "window": [window.row, window.col, window.height, window.width],

@@ -120,6 +120,11 @@ def extend_to(grid: GeoBox, bounds: Bounds) -> GeoBox:
     )
 
 
+def crop(grid: GeoBox, window: Window) -> GeoBox:
+    """The part of a grid that a window of its pixels covers."""
+    return grid[window.row : window.row_stop, window.col : window.col_stop]
+
+
 def window_on(grid: GeoBox, one: GeoBox) -> Window:
     """The pixels of `grid` that another grid may reach, two more on each side; beyond them it has
     none."""

@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from tiling.errors import InputError
+from tiling.grid.geobox import crop
 from tiling.grid.window import Window
 from tiling.labels.base import Classes, Labels, Owners, legend_of_classes
 
@@ -75,7 +76,7 @@ class ShapeLabels(Labels):
         numbers = self._within(inside) if inside else np.empty(0, int)
         if len(numbers):
             pairs = [(self.shapes[n], int(n) + 1) for n in (numbers[::-1] if reverse else numbers)]
-            box = self.geobox[inside.row : inside.row_stop, inside.col : inside.col_stop]
+            box = crop(self.geobox, inside)
             found[inside.within(window)] = rasterize(
                 pairs, inside.shape, transform=box.affine, dtype=np.int32
             )
@@ -85,9 +86,7 @@ class ShapeLabels(Labels):
         """Numbers, from 0 and rising, of the shapes whose bounds meet a window."""
         import shapely
 
-        outer = self.geobox[
-            window.row : window.row_stop, window.col : window.col_stop
-        ].extent.boundingbox
+        outer = crop(self.geobox, window).extent.boundingbox
         return np.sort(self._tree.query(shapely.box(*outer)))
 
     @cached_property

@@ -103,6 +103,18 @@ class Scene:
         """The band of that full name, as its uppermost image has it."""
         return self.acquisitions[0].band(name)
 
+    def sources(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """The rasters that whoever reads these bands has to open: all of its uppermost image, and
+        of each image beneath one, which tells enough."""
+        top, *beneath = self.acquisitions
+        rasters = {top.band(name).path for name in bands}
+        rasters |= {top.mask.path} if top.mask else set()
+        return tuple(sorted(rasters | {image.band(bands[0]).path for image in beneath}))
+
+    def pixel_bytes(self, bands: Sequence[str]) -> int:
+        """What a pixel of these bands takes as it is stored."""
+        return sum(np.dtype(self.band(name).dtype).itemsize for name in bands)
+
     def read(self, window: Window, bands: Sequence[str]) -> xr.Dataset:
         """A chip: `pixels (band, y, x)` in the files' dtype and `valid (y, x)`, see
         `segmentation.chip`.

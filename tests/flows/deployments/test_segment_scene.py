@@ -259,6 +259,23 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect")
+def test_the_flow_makes_a_class_for_each_object_as_the_pipeline_does(tmp_path: Path) -> None:
+    scene = draw_scene(tmp_path / "scene.tif")
+    source, out = Source(paths=(str(scene),)), tmp_path / "plain"
+    plain = pipeline.run(Request(source=source, out=out, segmenter=Rules(), objects=4))
+    state: Any = segment_scene(
+        scene=[str(scene)],
+        output_folder=str(tmp_path / "flow"),
+        output=Output(objects=4),
+        return_state=True,
+    )
+    assert state.is_completed(), state.message
+    for name in ("classes.tif", "confidence.tif"):
+        assert (tmp_path / "flow" / name).read_bytes() == (plain.folder / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect")
 def test_the_flow_makes_the_pipelines_map_leaves_it_to_be_looked_at_and_tells_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

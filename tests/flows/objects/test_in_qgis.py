@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,10 @@ from flows.partitions.objects import Objects
 from flows.partitions.partition import Partition
 from flows.requests.objects import ObjectsRequest
 from flows.requests.source import Source
+from tests.qgis import ask_qgis
 from tests.scenes import draw_scene
 
 pytestmark = pytest.mark.qgis
-
-PYTHON = "/usr/bin/python3"
 
 LOOK = r"""
 import json, sys
@@ -55,24 +51,9 @@ def look(folder: Path, method: Partition, stem: str, *layers: str) -> dict[str, 
     """What QGIS says of a partition's project, and of its layers alone."""
     scene = draw_scene(folder / "scene.tif", 60, 70)
     run(ObjectsRequest(source=Source(paths=(str(scene),)), out=folder / "out", partition=method))
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "GDAL", "PROJ"))
-    } | {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
-
-    def qgis(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PYTHON, "-c", *arguments],
-            env=environment, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-
-    if not Path(PYTHON).exists() or qgis("import qgis.core").returncode:
-        pytest.skip(f"{PYTHON} has no qgis: apt-get install python3-qgis")
     out = folder / "out"
-    done = qgis(LOOK, str(out / f"{stem}.qgs"), str(out / f"{stem}.gpkg"), *layers)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    project, package = (str(out / f"{stem}{suffix}") for suffix in (".qgs", ".gpkg"))
+    return ask_qgis(LOOK, project, package, *layers, home=folder)
 
 
 def test_objects_open_as_outlines_over_the_image(tmp_path: Path) -> None:

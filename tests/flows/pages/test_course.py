@@ -64,6 +64,7 @@ def test_a_plan_weighs_its_stages_by_what_it_asks_for(tmp_path: Path) -> None:
 
     usual = weighed()
     assert list(usual) == ["plan", "segment", "sieve", "join", "vectorise", "publish"]
+    assert list(weighed(objects=8)) == ["plan", "segment", "regions", *list(usual)[2:]]
     assert list(weighed(products=("classes",), min_area=0)) == [
         "plan",
         "segment",

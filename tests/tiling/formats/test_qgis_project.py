@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from affine import Affine
 from PIL import Image
 from rasterio.shutil import copy
 
+from tests.qgis import ask_qgis
 from tiling.formats.about import About
 from tiling.formats.layer import Layer
 from tiling.formats.pam import class_table, ramp_table
@@ -32,7 +31,6 @@ pytestmark = [
     ),  # pictures have no place
 ]
 
-PYTHON = "/usr/bin/python3"
 """The interpreter that Debian's python3-qgis belongs to."""
 
 ABOUT = About(
@@ -248,34 +246,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seen(folder: Path) -> dict[str, dict[str, Any]]:
     """What QGIS says of each place; it leaves pictures, 10 or more of their pixels for one of the
     map's."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "GDAL", "PROJ"))
-    }
-    environment |= {
-        "QT_QPA_PLATFORM": "offscreen",
-        "XDG_RUNTIME_DIR": str(folder),
-        "HOME": str(folder),
-    }
-
-    def qgis(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [PYTHON, "-c", *arguments]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=240, check=False
-        )
-
-    if not Path(PYTHON).exists() or qgis("import qgis.core").returncode:
-        pytest.skip(f"{PYTHON} has no qgis: apt-get install python3-qgis")
     sizes = {
         str(folder / place): [60 * pixels for pixels in scale(where)]
         for place, (_, where) in PLACES.items()
     }
-    done = qgis(LOOK, json.dumps(sizes))
-    assert done.returncode == 0, done.stderr
-    return {
-        Path(place).name: facts for place, facts in json.loads(done.stdout.splitlines()[-1]).items()
-    }
+    seen = ask_qgis(LOOK, json.dumps(sizes), home=folder)
+    return {Path(place).name: facts for place, facts in seen.items()}
 
 
 def colours_of(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
