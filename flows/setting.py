@@ -36,6 +36,7 @@ CHANGES = "What counts as a change"
 LABELS = "What the labels say"
 TRAINING = "How it is trained"
 NATURE = "What the weights are"
+PROCESSING = "What is done to pixels before them, and to their answers"
 SECTIONS = (
     SCENE,
     METHOD,
@@ -46,6 +47,7 @@ SECTIONS = (
     CHANGES,
     WATCHED,
     NATURE,
+    PROCESSING,
     PRODUCTS,
     WORK,
     SEARCH,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segmentation.classical.thresholds import Otsu as Otsu
     from segmentation.forests.forest import Forest as Forest
     from segmentation.inference.network import Network as Network
+    from segmentation.inference.onnx_graph import OnnxGraph as OnnxGraph
 
 HOMES = {
     "Rules": "segmentation.classical.rules",
@@ -32,6 +33,7 @@ HOMES = {
     "SpectralAngle": "segmentation.classical.spectral_angle",
     "Forest": "segmentation.forests.forest",
     "Network": "segmentation.inference.network",
+    "OnnxGraph": "segmentation.inference.onnx_graph",
 }
 """In which module each class stands."""
 
@@ -42,6 +44,7 @@ __all__ = [
     "KMeans",
     "MiniBatchKMeans",
     "Network",
+    "OnnxGraph",
     "Otsu",
     "Rules",
     "SpectralAngle",

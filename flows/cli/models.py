@@ -208,16 +208,18 @@ def convert(request: requests.Conversion, as_json: Json = False) -> None:
         --bands red,green,blue,nir --classes Water,Trees,Town --gsd 10 \\
         --mean 0.1,0.1,0.1,0.3 --std 0.05,0.05,0.05,0.1 --out my-model
     landweave convert newer.ckpt --like my-model --out my-model-2
+    landweave convert any-network.onnx --bands red,green,blue \\
+        --classes Other,Building --activation sigmoid --gsd 0.3 \\
+        --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out buildings
     """
     from flows.training.bundles import bundle_details, record
-    from flows.training.foreign_card import card_for, source_of
-    from segmentation.interchange.import_checkpoint import convert as make
+    from flows.training.foreign_card import card_for, make_bundle, source_of
 
     source = source_of(request.checkpoint)
     card = card_for(source, request)
     if not as_json:
         print("measuring how far the network looks …", file=sys.stderr)
-    bundle = make(source, card, request.out)
+    bundle = make_bundle(source, card, request)
     if as_json:
         print_json(record(bundle))
         return

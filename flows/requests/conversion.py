@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.setting import NATURE, Setting
+from flows.setting import NATURE, PROCESSING, Setting
 
 
 class Conversion(BaseModel):
@@ -37,7 +37,11 @@ class Conversion(BaseModel):
     ] = ""
     architecture: Annotated[
         str,
-        Field(title="Architecture", description="A network of `landweave models --architectures`."),
+        Field(
+            title="Architecture",
+            description="A network of `landweave models --architectures`; without one, an ONNX "
+            "file is kept as the graph it is.",
+        ),
         Setting(NATURE, metavar="NAME", form=None),
     ] = ""
     encoder: Annotated[
@@ -62,12 +66,14 @@ class Conversion(BaseModel):
     ] = ()
     mean: Annotated[
         tuple[str, ...],
-        Field(title="Mean", description="What was subtracted from each band."),
+        Field(title="Mean", description="What was subtracted from each band; one number for all."),
         Setting(NATURE, metavar="V,…", form=None),
     ] = ()
     std: Annotated[
         tuple[str, ...],
-        Field(title="Deviation", description="What each band was then divided by."),
+        Field(
+            title="Deviation", description="What each band was then divided by; one number for all."
+        ),
         Setting(NATURE, metavar="V,…", form=None),
     ] = ()
     units: Annotated[
@@ -96,6 +102,71 @@ class Conversion(BaseModel):
         ),
         Setting(NATURE, metavar="PX", form=None, unset="1024"),
     ] = None
+    graph_output: Annotated[
+        str,
+        Field(
+            title="Output of the graph",
+            description="The one with a channel for each class, where an ONNX graph has several.",
+        ),
+        Setting(NATURE, metavar="NAME", form=None),
+    ] = ""
+    normalisation: Annotated[
+        Literal["fixed", "min-max", "percentiles", "per-chip"] | None,
+        Field(
+            title="Normalisation",
+            description="By nothing, the range of the scene or percentiles of it, or each chip by "
+            "its own mean and deviation.",
+        ),
+        Setting(PROCESSING, form=None, unset="fixed"),
+    ] = None
+    percentiles: Annotated[
+        tuple[str, ...],
+        Field(title="Percentiles", description="Of the scene, which become 0 and 1."),
+        Setting(PROCESSING, metavar="LOW,HIGH", form=None, unset="2,98"),
+    ] = ()
+    scale: Annotated[
+        float | None,
+        Field(title="Scale", description="Values × scale + offset, before the mean is subtracted."),
+        Setting(PROCESSING, metavar="S", form=None, unset="1"),
+    ] = None
+    offset: Annotated[
+        float | None,
+        Field(title="Offset", description="Values × scale + offset, before the mean."),
+        Setting(PROCESSING, metavar="O", form=None, unset="0"),
+    ] = None
+    padding: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Padding",
+            description="What it sees where there is no pixel, after all else; one number for all.",
+        ),
+        Setting(PROCESSING, metavar="V,…", form=None, unset="0"),
+    ] = ()
+    activation: Annotated[
+        Literal["softmax", "sigmoid"] | None,
+        Field(
+            title="Activation",
+            description="Softmax: a channel for each class. Sigmoid: one for each but the first, "
+            "which is what none of the others is.",
+        ),
+        Setting(PROCESSING, form=None, unset="softmax"),
+    ] = None
+    threshold: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Threshold",
+            description="Probability from which a class of a sigmoid is there; one number for all.",
+        ),
+        Setting(PROCESSING, metavar="P,…", form=None, unset="0.5"),
+    ] = ()
+    probabilities: Annotated[
+        bool,
+        Field(
+            title="Says probabilities",
+            description="The activation is part of the network: it says probabilities, not logits.",
+        ),
+        Setting(PROCESSING, form=None),
+    ] = False
     name: Annotated[
         str,
         Field(title="Name", description="What the bundle is called."),

@@ -29,7 +29,7 @@ from segmentation.segmenter import settings as settings_of_kind
 from tiling.errors import InputError
 from tiling.io.access import current
 
-KINDS: Mapping[str, str] = {"forest": "Random forest"}
+KINDS: Mapping[str, str] = {"forest": "Random forest", "onnx": "ONNX graph"}
 """What a kind of segmenter is called where its class says too little."""
 
 

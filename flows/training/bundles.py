@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.requests.segmenters import fetch_known
 from segmentation.models.bundle import CARD, Bundle, load, names
-from segmentation.models.card import Card
+from segmentation.models.card import Card, NetworkModel, OnnxModel
 from segmentation.models.hub import fetch_bundle, is_id
 from segmentation.models.known_models import known_model, known_names
 from segmentation.models.stac_mlm import item_of
@@ -80,6 +80,8 @@ def kind_of(card: Card) -> str:
     """A model's architecture in words, such as `unet on resnet18`."""
     if card.model.kind == "network":
         return f"{card.network.architecture} on {card.network.encoder}"
+    if card.model.kind == "onnx":
+        return "ONNX graph"
     return card.forest.estimator
 
 
@@ -88,41 +90,49 @@ def bundle_details(bundle: Bundle) -> dict[str, str]:
     metrics."""
     card, training = bundle.card, dict(bundle.card.training)
     told = {"model": card.name, "what it is": kind_of(card), "pixel": f"{card.gsd:g} m"}
-    if card.model.kind == "network":
-        network = card.network
-        reach = network.support
-        told |= {
-            "settings": ", ".join(
-                f"{name} {_plain(value)}" for name, value in network.options.items()
-            )
-            or "none",
-            "sees": "the whole chip"
-            if reach is None
-            else f"{reach.up} px up, {reach.down} down, {reach.left} left, {reach.right} right",
-            "tile": f"{network.tile} px and {network.margin} px around it, "
-            + (
-                "blended with its neighbours"
-                if reach is None
-                else f"at multiples of {network.stride}"
-            ),
-            "disagreement": f"{network.disagreement:.3%} of labels unlike those of the scene in "
-            "one piece",
-            "confidence": "not calibrated"
-            if network.temperature == 1
-            else f"calibrated, temperature {network.temperature:g}",
-        }
-    else:
+    if card.model.kind == "forest":
         forest = card.forest
         told |= {
             "features": ", ".join(forest.features),
             "needs": f"scikit-learn {forest.sklearn}",
         }
+    else:
+        told |= _setting_details(card) | _chip_details(card.chips)
     told |= {f"trained: {name}": _plain(value) for name, value in training.items()}
     return told | {
         "licence": card.licence,
         "weights": f"{card.size:,} bytes, sha256 {card.sha256}",
         "digest": bundle.digest,
         "folder": str(bundle.folder),
+    }
+
+
+def _setting_details(card: Card) -> dict[str, str]:
+    """What there is to say of a network's parts, or of what goes into a graph and comes out."""
+    if card.model.kind == "onnx":
+        graph = card.graph
+        lengths = "any size" if graph.size is None else f"{graph.size} px"
+        return {"graph": f"chips of {lengths} at {graph.input}, answers at {graph.output}"}
+    options = card.network.options.items()
+    return {"settings": ", ".join(f"{name} {_plain(value)}" for name, value in options) or "none"}
+
+
+def _chip_details(chips: NetworkModel | OnnxModel) -> dict[str, str]:
+    """How far it looks, how a scene is cut for it, and what that does."""
+    reach = chips.support
+    cut = "blended with its neighbours" if reach is None else f"at multiples of {chips.stride}"
+    share = chips.disagreement
+    return {
+        "sees": "the whole chip"
+        if reach is None
+        else f"{reach.up} px up, {reach.down} down, {reach.left} left, {reach.right} right",
+        "tile": f"{chips.tile} px and {chips.margin} px around it, {cut}",
+        "disagreement": "unknown: it takes no other chips"
+        if share is None
+        else f"{share:.3%} of labels unlike those of the scene in one piece",
+        "confidence": "not calibrated"
+        if chips.temperature == 1
+        else f"calibrated, temperature {chips.temperature:g}",
     }
 
 

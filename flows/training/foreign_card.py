@@ -14,11 +14,11 @@ from flows.requests.conversion import Conversion
 from flows.requests.method import check_architecture
 from flows.training.bundles import open_bundle
 from segmentation.legend import LandClass, Legend
-from segmentation.models.bundle import read_card
-from segmentation.models.card import BandCard, Card, NetworkModel
+from segmentation.models.bundle import Bundle, read_card
+from segmentation.models.card import BandCard, Card, NetworkModel, OnnxModel
 from segmentation.models.hub import fetch_checkpoint, is_address, is_id, keep_address
 from segmentation.models.processing import Activation, Preprocessing
-from segmentation.models.weights import SMP_CONFIG
+from segmentation.models.weights import GRAPH, SMP_CONFIG
 from tiling.classmaps.legend import with_default_rows
 from tiling.errors import InputError
 
@@ -43,6 +43,14 @@ def card_for(source: Path, request: Conversion) -> Card:
     if config:
         _check_counts(source, nature, config)
     try:
+        chips: dict[str, Any] = {
+            "tile": nature.tile,
+            "margin": 0,
+            "stride": 1,
+            "support": None,
+            "preprocessing": _describe_preprocessing(request, like),
+            "activation": _describe_activation(request, like),
+        }
         return Card(
             name=request.name or source.stem or "converted",
             bands=_describe_bands(nature.band_names, request, like),
@@ -52,14 +60,11 @@ def card_for(source: Path, request: Conversion) -> Card:
                 architecture=nature.architecture,
                 encoder=nature.encoder,
                 options=nature.options,
-                tile=nature.tile,
-                margin=0,
-                stride=1,
-                support=None,
                 disagreement=1,
-                preprocessing=like.preprocessing if like else Preprocessing(),
-                activation=like.activation if like else Activation(),
-            ),
+                **chips,
+            )
+            if nature.architecture
+            else OnnxModel(input="unknown", output="unknown", **chips),
             training={},
             metrics={},
             licence=request.licence or "not stated",
@@ -71,9 +76,21 @@ def card_for(source: Path, request: Conversion) -> Card:
         ) from error
 
 
+def make_bundle(source: Path, card: Card, request: Conversion) -> Bundle:
+    """The bundle of the weights in `source`, or of the graph that they are kept as."""
+    if card.model.kind == "onnx":
+        from segmentation.interchange.keep_graph import keep_graph
+
+        return keep_graph(source, card, request.out, output=request.graph_output, tile=request.tile)
+    from segmentation.interchange.import_checkpoint import convert
+
+    return convert(source, card, request.out)
+
+
 @dataclass(frozen=True)
 class _Nature:
-    """The shape of a network, what it sees and what it says; empty is what nobody knows."""
+    """The shape of a network, what it sees and what it says; empty is what nobody knows. Of a graph
+    that is kept nobody has to know its architecture."""
 
     architecture: str
     encoder: str
@@ -90,7 +107,7 @@ def _combine(request: Conversion, config: Mapping[str, Any], like: Card | None) 
 
     Raises `InputError` where the architecture is none.
     """
-    network = like.network if like else None
+    network = like.network if like and like.model.kind != "onnx" else None
     architecture = (
         request.architecture
         or config.get("architecture")
@@ -103,7 +120,7 @@ def _combine(request: Conversion, config: Mapping[str, Any], like: Card | None) 
         architecture=architecture,
         encoder=encoder,
         options=dict(request.options) or config.get("options") or of_like,
-        tile=request.tile or (network.tile if network else 1024),
+        tile=request.tile or (like.chips.tile if like else 1024),
         band_names=words(request.bands) or (like.band_names if like else ()),
         legend=_read_legend(request.classes) if request.classes else like.legend if like else None,
         gsd=request.gsd if request.gsd is not None else like.gsd if like else None,
@@ -114,9 +131,20 @@ def _check_complete(source: Path, nature: _Nature, request: Conversion, like: Ca
     """Raise `InputError` for what nobody says; bands of a card like theirs come with mean and
     deviation."""
     measured = like is not None and not request.bands
+    graph = source.suffix.lower() == GRAPH and not nature.architecture
+    if graph and (nature.encoder or nature.options):
+        raise InputError(
+            f"{source} is kept as the graph it is where no --architecture is named; leave "
+            f"{'--encoder' if nature.encoder else '--set'} out, or name one"
+        )
+    if request.graph_output and not graph:
+        raise InputError(
+            f"--graph-output {request.graph_output} is for an ONNX file that is kept as a graph; "
+            "leave it out, or leave --architecture out"
+        )
     values = {
-        "--architecture": nature.architecture,
-        "--encoder": nature.encoder,
+        "--architecture": graph or nature.architecture,
+        "--encoder": graph or nature.encoder,
         "--bands": nature.band_names,
         "--classes": nature.legend,
         "--mean": request.mean or measured,
@@ -187,13 +215,46 @@ def _describe_bands(
     for field in ("mean", "std"):
         texts = getattr(request, field)
         numbers = [number(f"--{field}", word, float) for word in words(texts)]
+        if len(numbers) == 1:
+            numbers *= len(bands)
         if texts and len(numbers) != len(bands):
             raise InputError(
                 f"--{field} {','.join(words(texts))}: {len(numbers)} numbers for {len(bands)} "
-                "bands; give one for each"
+                "bands; give one for each, or one for all"
             )
         for band, value in zip(bands, numbers, strict=False):
             band[field] = value
     of_all = {"units": request.units, "dtype": request.dtype}
     common = {name: value for name, value in of_all.items() if value}
     return tuple(BandCard(**{**band, **common}) for band in bands)
+
+
+def _describe_preprocessing(request: Conversion, like: Card | None) -> Preprocessing:
+    """What is done to pixels before a network sees them: what a person says, else as `like`."""
+    said = {
+        "normalisation": request.normalisation,
+        "percentiles": _numbers("percentiles", request.percentiles),
+        "factor": request.scale,
+        "offset": request.offset,
+        "padding": _numbers("padding", request.padding),
+    }
+    return Preprocessing.model_validate(_over(like.preprocessing if like else None, said))
+
+
+def _describe_activation(request: Conversion, like: Card | None) -> Activation:
+    """How a network's channels become classes: what a person says, else as `like`."""
+    said = {
+        "function": request.activation,
+        "thresholds": _numbers("threshold", request.threshold),
+        "in_network": request.probabilities or None,
+    }
+    return Activation.model_validate(_over(like.activation if like else None, said))
+
+
+def _over(like: Preprocessing | Activation | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: value for name, value in said.items() if value not in (None, ())}
+    return {**(like.model_dump() if like else {}), **told}
+
+
+def _numbers(option: str, texts: Sequence[str]) -> tuple[float, ...]:
+    return tuple(number(f"--{option}", word, float) for word in words(texts))

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from segmentation.graphs.session import Provider, runtime_version
 from segmentation.inference.batching import in_order
 from segmentation.inference.device import Device, Engine, Runtime
+from segmentation.inference.graph_engine import graph_engine
 from segmentation.inference.measures import labels_and_confidence
 from segmentation.inference.runtimes import PACKAGES, engine
 from segmentation.inference.transfer import BATCH, Ranges, on_device
@@ -44,6 +46,8 @@ class InferenceOptions(NamedTuple):
     measures: tuple[Measure, ...] = ()
     ranges: Ranges = ()
     """What a fit found, for a network that is normalised by its scene."""
+    provider: Provider = "cpu"
+    """Where ONNX Runtime computes a graph."""
 
 
 def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dict[str, str]:
@@ -53,7 +57,7 @@ def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dic
     """
     import torch
 
-    engine(bundle, device, wish.runtime)
+    _engine(bundle, device, wish)
     return {
         "device": torch.cuda.get_device_name()
         if device == "cuda"
@@ -61,11 +65,25 @@ def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dic
         "torch": str(
             torch.__version__
         ),  # its own type would have whoever unpickles it import torch
-        "runtime": f"{wish.runtime} {version(PACKAGES[wish.runtime][0])}",
+        "runtime": _runtime_of(bundle, wish),
         "precision": "bfloat16" if device == "cuda" else "float32",
         "layout": "channels_last",
         "batch": str(BATCH[device]),
     }
+
+
+def _engine(bundle: Bundle, device: Device, wish: InferenceOptions) -> Engine:
+    """What computes the bundle's network or graph."""
+    if bundle.card.model.kind == "onnx":
+        return graph_engine(bundle, wish.provider)
+    return engine(bundle, device, wish.runtime)
+
+
+def _runtime_of(bundle: Bundle, wish: InferenceOptions) -> str:
+    """What computes, with its version."""
+    if bundle.card.model.kind == "onnx":
+        return f"ONNX Runtime {runtime_version()} on {wish.provider}"
+    return f"{wish.runtime} {version(PACKAGES[wish.runtime][0])}"
 
 
 # --------------------------------------------------------------------------------- chips to answers
@@ -79,7 +97,7 @@ def predict_chips(
     at_once: int,
 ) -> Iterator[Prediction]:
     """Labels, confidence and measures of each chip, in order; `at_once` chips are under way."""
-    card, ready = bundle.card, engine(bundle, device, wish.runtime)
+    card, ready = bundle.card, _engine(bundle, device, wish)
 
     def compute(batch: Sequence[xr.Dataset]) -> list[Prediction]:
         return labels_and_confidence(
@@ -120,7 +138,7 @@ def scores(
     """
     import torch
 
-    ready = engine(bundle, device, wish.runtime)
+    ready = _engine(bundle, device, wish)
 
     @cache
     def weights(height: int, width: int) -> torch.Tensor:
@@ -180,7 +198,7 @@ def _probabilities(
     nothing."""
     import torch
 
-    temperature = engine.card.network.temperature
+    temperature = engine.card.chips.temperature
     with (
         torch.inference_mode(),
         torch.autocast("cuda", torch.bfloat16, enabled=engine.device == "cuda"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -23,18 +24,17 @@ from segmentation.inference.engine import (
 )
 from segmentation.inference.runtimes import choose_runtime
 from segmentation.inference.transfer import measure_ranges
+from segmentation.models.card import NetworkModel, OnnxModel
 from segmentation.models.processing import is_plain
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
 
 
-class Network(TrainedSegmenter):
-    """A trained network: learns shapes and textures as well as colours."""
+class ChipSegmenter(TrainedSegmenter):
+    """What every trained model that looks at chips has: how they are cut, what it is run on."""
 
-    revision: ClassVar[int] = 4
     uses_gpu: ClassVar[bool] = True
 
-    kind: Literal["network"] = "network"
     tile: Annotated[
         int | None,
         Field(
@@ -54,13 +54,6 @@ class Network(TrainedSegmenter):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="auto: the GPU if there is one.")
     ] = "auto"
-    runtime: Annotated[
-        Literal["auto", Runtime],
-        Field(
-            description="What computes on a CPU; auto: what suits the scene's size. On a GPU it "
-            "is torch."
-        ),
-    ] = "torch"
     tta: Annotated[
         bool,
         Field(
@@ -79,14 +72,6 @@ class Network(TrainedSegmenter):
         ),
     ] = ()
 
-    @model_validator(mode="after")
-    def _has_no_other_on_a_gpu(self) -> Self:
-        if self.device == "cuda" and self.runtime not in ("auto", "torch"):
-            raise InputError(
-                f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out"
-            )
-        return self
-
     @property
     def looks_at_sample(self) -> bool:
         return self.loaded_bundle.card.preprocessing.of_scene
@@ -99,13 +84,18 @@ class Network(TrainedSegmenter):
 
     @property
     def footprint(self) -> Footprint:
-        network = self.loaded_bundle.card.network
+        chips = self._chips
         return Footprint(
-            tile=network.tile if self.tile is None else self.tile,
-            margin=network.margin if self.margin is None else self.margin,
-            stride=network.stride,
-            blend=network.support is None,
+            tile=chips.tile if self.tile is None else self.tile,
+            margin=chips.margin if self.margin is None else self.margin,
+            stride=chips.stride,
+            blend=chips.support is None,
         )
+
+    @property
+    @abstractmethod
+    def _chips(self) -> NetworkModel | OnnxModel:
+        """What the bundle's card says of its model; `InputError` where that is of another kind."""
 
     def bytes_per_pixel(self, threads: int) -> int:
         return self._lanes(threads) * (BYTES_PER_PIXEL + 8 * len(self.legend))
@@ -115,16 +105,6 @@ class Network(TrainedSegmenter):
         classes = len(self.legend)
         measured = sum(classes if name == "probabilities" else 1 for name in self.measures)
         return 2 + measured + 4 * classes * self.footprint.blend
-
-    @property
-    def unresolved(self) -> bool:
-        return self.runtime == "auto"
-
-    def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
-        runtime, against = choose_runtime(self.loaded_bundle, self.device, pixels)
-        return self.model_copy(update={"runtime": runtime}), tuple(
-            Finding("warn", fact) for fact in against
-        )
 
     def with_measures(self, measures: Sequence[Measure]) -> Self:
         return self.model_copy(update={"measures": tuple(measures)})
@@ -155,12 +135,53 @@ class Network(TrainedSegmenter):
         return predict_from_scores(self.loaded_bundle.card, self.measures, total, valid)
 
     @property
+    @abstractmethod
     def _computing(self) -> tuple[Device, InferenceOptions]:
         """On which device of this process, and how."""
-        device = device_of(self.device)
-        runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
-        return device, InferenceOptions(runtime, self.tta, self.measures, self.ranges)
 
     def _lanes(self, threads: int) -> int:
         tile, margin, *_ = self.footprint
         return parallel_chips((tile + 2 * margin) ** 2, threads)
+
+
+class Network(ChipSegmenter):
+    """A trained network: learns shapes and textures as well as colours."""
+
+    revision: ClassVar[int] = 4
+
+    kind: Literal["network"] = "network"
+    runtime: Annotated[
+        Literal["auto", Runtime],
+        Field(
+            description="What computes on a CPU; auto: what suits the scene's size. On a GPU it "
+            "is torch."
+        ),
+    ] = "torch"
+
+    @model_validator(mode="after")
+    def _has_no_other_on_a_gpu(self) -> Self:
+        if self.device == "cuda" and self.runtime not in ("auto", "torch"):
+            raise InputError(
+                f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out"
+            )
+        return self
+
+    @property
+    def _chips(self) -> NetworkModel:
+        return self.loaded_bundle.card.network
+
+    @property
+    def unresolved(self) -> bool:
+        return self.runtime == "auto"
+
+    def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
+        runtime, against = choose_runtime(self.loaded_bundle, self.device, pixels)
+        return self.model_copy(update={"runtime": runtime}), tuple(
+            Finding("warn", fact) for fact in against
+        )
+
+    @property
+    def _computing(self) -> tuple[Device, InferenceOptions]:
+        device = device_of(self.device)
+        runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
+        return device, InferenceOptions(runtime, self.tta, self.measures, self.ranges)

@@ -18,13 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation.errors import InputError
+from segmentation.graphs.onnx_file import read_model
 
 if TYPE_CHECKING:
     import onnx
     from torch import Tensor
-
-LARGEST_FILE = 2**31 - 1
-"""Bytes: a protobuf message is no longer. https://protobuf.dev/programming-guides/proto-limits/"""
 
 LARGEST_TOGETHER = 4 * 2**30
 """Bytes of all weights, with those that lie in files beside the graph."""
@@ -46,7 +44,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     import torch
 
-    graph = _read_graph(file)
+    graph = read_model(file).graph
     named = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type in _TYPES}
     total = sum(abs(_length_of(tensor)) for tensor in named.values())
     if total > LARGEST_TOGETHER:
@@ -63,27 +61,6 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         for name, values in weights.items()
         if "." in name and "::" not in name and "/" not in name
     }
-
-
-def _read_graph(file: Path) -> onnx.GraphProto:
-    """The graph in a file; nothing beside it is opened."""
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise InputError(
-            "an ONNX file is read with the package onnx, which is not installed; "
-            "pip install 'landweave[onnx]'"
-        ) from error
-    if (size := file.stat().st_size) > LARGEST_FILE:
-        raise InputError(f"{file} has {size:,} bytes, and an ONNX file {LARGEST_FILE:,} at most")
-    try:
-        model = onnx.load_model_from_string(file.read_bytes())
-    except (DecodeError, ValueError) as error:
-        raise InputError(f"{file} is not an ONNX file, or damaged; copy it again") from error
-    if not model.graph.node:
-        raise InputError(f"{file} holds no graph; export the network anew")
-    return model.graph
 
 
 def _length_of(tensor: onnx.TensorProto) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from io import BytesIO
@@ -27,6 +27,7 @@ from segmentation.models.card import (
     ForestModel,
     Model,
     NetworkModel,
+    OnnxModel,
     Support,
 )
 from segmentation.models.stac_mlm import KINDS, card_of, item_of
@@ -46,6 +47,7 @@ __all__ = [
     "ForestModel",
     "Model",
     "NetworkModel",
+    "OnnxModel",
     "Support",
     "load",
     "names",
@@ -151,7 +153,7 @@ def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, and a bundle is a folder; name a new one")
     inside = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-    ours = {CARD, *BESIDE, *(kind.weights for kind in KINDS.values())}
+    ours = {CARD, *BESIDE, *_weights_names(folder)}
     if foreign := [name for name in inside if name not in ours or not (folder / name).is_file()]:
         raise InputError(
             f"{folder} holds other files than a bundle's, {foreign[0]} for one; name a new folder"
@@ -163,6 +165,18 @@ def _check_replaceable(folder: Path) -> None:
             raise InputError(
                 f"{folder} holds other files, not a bundle; name a new folder"
             ) from mistake
+
+
+def _weights_names(folder: Path) -> Iterator[str]:
+    """Files of weights that belong to the card in a folder; those of any kind where it has none.
+
+    What lies beside it, such as the network as ONNX for another program, is somebody's own.
+    """
+    try:
+        kinds = {str(read_card(folder / CARD).model.kind)}
+    except InputError:
+        kinds = set(KINDS)
+    yield from (KINDS[kind].weights for kind in kinds)
 
 
 def names() -> tuple[str, ...]:

@@ -3,7 +3,7 @@ bundle."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -106,21 +106,11 @@ class Member(BaseModel):
     options: dict[OptionName, OptionValue] = {}
 
 
-class NetworkModel(BaseModel):
-    """A convolutional network or transformer: labels from what is around a pixel."""
+class ChipModel(BaseModel):
+    """What looks at a chip as a whole: labels from what is around a pixel."""
 
     model_config = _VALUE
 
-    kind: Literal["network"] = "network"
-    architecture: Annotated[
-        Name, Field(description="Its name in `segmentation.networks.architectures`, such as unet.")
-    ]
-    encoder: Annotated[
-        str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")
-    ]
-    options: Annotated[
-        dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")
-    ] = {}
     tile: Annotated[
         int, Field(ge=1, le=65536, description="Target length of a core, in pixels.")
     ] = 1024
@@ -136,15 +126,6 @@ class NetworkModel(BaseModel):
         int, Field(ge=1, le=4096, description="It is shift-invariant modulo this many pixels.")
     ] = 32
     support: Annotated[Support | None, Field(description="Null where it looks at the whole chip.")]
-    disagreement: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="Share of labels unlike the untiled result, at the "
-            "default tile and margin.",
-        ),
-    ]
     temperature: Annotated[
         float,
         Field(
@@ -155,6 +136,36 @@ class NetworkModel(BaseModel):
     ] = 1.0
     preprocessing: PreprocessingField = Preprocessing()
     activation: ActivationField = Activation()
+
+    @model_validator(mode="after")
+    def _on_the_stride(self) -> Self:
+        if self.support is not None and self.margin % self.stride:
+            raise ValueError(f"margin {self.margin} is no multiple of stride {self.stride}")
+        return self
+
+
+class NetworkModel(ChipModel):
+    """A convolutional network or transformer that is built here, from its architecture's name."""
+
+    kind: Literal["network"] = "network"
+    architecture: Annotated[
+        Name, Field(description="Its name in `segmentation.networks.architectures`, such as unet.")
+    ]
+    encoder: Annotated[
+        str, Field(pattern=r"^[\w.-]+$", description="Its encoder, by the library's name.")
+    ]
+    options: Annotated[
+        dict[OptionName, OptionValue], Field(description="Further settings of the architecture.")
+    ] = {}
+    disagreement: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of labels unlike the untiled result, at the "
+            "default tile and margin.",
+        ),
+    ]
     further: Annotated[
         tuple[Member, ...],
         Field(
@@ -165,17 +176,48 @@ class NetworkModel(BaseModel):
         ),
     ] = ()
 
-    @model_validator(mode="after")
-    def _on_the_stride(self) -> NetworkModel:
-        if self.support is not None and self.margin % self.stride:
-            raise ValueError(f"margin {self.margin} is no multiple of stride {self.stride}")
-        return self
-
     @property
     def networks(self) -> tuple[NetworkModel, ...]:
         """Each network by itself: this one, then the further ones."""
         alone = self.model_copy(update={"further": ()})
         return (alone, *(alone.model_copy(update=dict(member)) for member in self.further))
+
+
+class OnnxModel(ChipModel):
+    """A network as an ONNX graph, whatever its architecture."""
+
+    kind: Literal["onnx"] = "onnx"
+    input: Annotated[Name, Field(description="Of the graph, which takes pixels there.")]
+    output: Annotated[Name, Field(description="Of the graph, which has a channel for each class.")]
+    size: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=8192,
+            description="Length of the only chips that the graph takes, in pixels; null where "
+            "height and width are free.",
+        ),
+    ] = None
+    disagreement: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of labels unlike the untiled result, at the default tile and "
+            "margin; null where chips have one size alone, and nothing can be untiled.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _of_one_size(self) -> Self:
+        if self.size is not None and self.tile + 2 * self.margin != self.size:
+            raise ValueError(
+                f"tile {self.tile} and two margins of {self.margin} are not {self.size}, the size "
+                "of the graph's chips"
+            )
+        if self.size is not None and (self.support is not None or self.stride != 1):
+            raise ValueError("chips of one size are blended: their support is null, their stride 1")
+        return self
 
 
 LARGEST_WINDOW = 63
@@ -214,7 +256,7 @@ class ForestModel(BaseModel):
     ]
 
 
-Model = Annotated[NetworkModel | ForestModel, Field(discriminator="kind")]
+Model = Annotated[NetworkModel | OnnxModel | ForestModel, Field(discriminator="kind")]
 
 
 class Card(BaseModel):
@@ -308,6 +350,26 @@ class Card(BaseModel):
     @property
     def band_names(self) -> tuple[str, ...]:
         return tuple(band.name for band in self.bands)
+
+    @property
+    def chips(self) -> NetworkModel | OnnxModel:
+        """The card's part on what looks at chips, a network or a graph; `InputError` where the
+        model is of another kind."""
+        if self.model.kind == "forest":
+            raise InputError(
+                f"bundle {self.name} holds a forest, not a network; name one that does"
+            )
+        return self.model
+
+    @property
+    def graph(self) -> OnnxModel:
+        """The card's part on its ONNX graph; `InputError` where the model is of another kind."""
+        if self.model.kind != "onnx":
+            raise InputError(
+                f"bundle {self.name} holds a {self.model.kind}, not an ONNX graph; name one that "
+                "does"
+            )
+        return self.model
 
     @property
     def network(self) -> NetworkModel:

@@ -113,12 +113,12 @@ def fetch_bundle(text: str) -> Path:
             raise _no_bundle(model, hub.files)
         hub.get(CARD, folder, most=LARGEST_CARD)
         card = read_card(folder / CARD)
-        if card.model.kind != "network":
+        if card.model.kind == "forest":
             raise InputError(
                 f"{model} holds a {card.model.kind}; only networks are taken from elsewhere; copy "
                 "its folder here"
             )
-        hub.get(KINDS["network"].weights, folder, most=min(card.size, LARGEST))
+        hub.get(KINDS[card.model.kind].weights, folder, most=min(card.size, LARGEST))
 
     return _fetch_cached(model, "bundle", download, lambda folder: load(folder).check())
 

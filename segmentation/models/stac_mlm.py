@@ -47,6 +47,10 @@ _MULTIHASH_SHA256 = "1220"
 """Before a digest: SHA-256, 32 bytes long. https://github.com/multiformats/multihash"""
 
 
+_GRAPH = "ONNX graph"
+"""Architecture of a graph, as MLM wants one named."""
+
+
 class Kind(NamedTuple):
     """File name, media type and framework of the weights of a kind of model, as STAC has them."""
 
@@ -61,6 +65,7 @@ KINDS = {
     "network": Kind(
         "model.safetensors", "application/octet-stream", "safetensors.torch.save_file", "PyTorch"
     ),
+    "onnx": Kind("model.onnx", "application/octet-stream", "onnx.save", "ONNX"),
     "forest": Kind("model.skops", "application/zip", "skops.io.dump", "scikit-learn"),
 }
 """By the model's `kind`."""
@@ -71,17 +76,16 @@ def item_of(card: Card) -> dict[str, Any]:
     kind, model = KINDS[card.model.kind], card.model.model_dump(mode="json")
     training = dict(card.training)
     place, time = _pop_geometry(training), _pop_interval(training)
-    network = card.model.kind == "network"
     properties: dict[str, Any] = {
         "datetime": None,
         **(time or ALWAYS),
         "license": card.licence if _LICENCE.fullmatch(card.licence) else "other",
         "gsd": card.gsd,
         "mlm:name": _mlm_name(card.name),
-        "mlm:architecture": model.pop("architecture" if network else "estimator"),
+        "mlm:architecture": _pop_architecture(model),
         "mlm:framework": kind.framework,
         "mlm:tasks": ["semantic-segmentation"],
-        "mlm:hyperparameters": _hyperparameters(model, network=network),
+        **_hyperparameters(model),
         "mlm:input": [_input(card)],
         "mlm:output": [_output(card)],
         "landweave:format": FORMAT,
@@ -119,11 +123,20 @@ def item_of(card: Card) -> dict[str, Any]:
     }
 
 
-def _hyperparameters(model: dict[str, Any], *, network: bool) -> dict[str, Any]:
+def _pop_architecture(model: dict[str, Any]) -> str:
+    """What MLM calls so; it leaves `model`. A graph has none that anybody knows."""
+    name = {"network": "architecture", "forest": "estimator"}.get(model["kind"])
+    return str(model.pop(name)) if name else _GRAPH
+
+
+def _hyperparameters(model: dict[str, Any]) -> dict[str, Any]:
     """What MLM calls so; it leaves `model`."""
-    if network:
-        return {"encoder": model.pop("encoder"), **model.pop("options")}
-    return {"features": model.pop("features")}
+    if model["kind"] == "onnx":  # it has none, and MLM wants one at least
+        return {}
+    if model["kind"] == "forest":
+        return {"mlm:hyperparameters": {"features": model.pop("features")}}
+    told = {"encoder": model.pop("encoder"), **model.pop("options")}
+    return {"mlm:hyperparameters": told}
 
 
 def card_of(item: JsonValue) -> Card:
@@ -143,7 +156,8 @@ def card_of(item: JsonValue) -> Card:
     kind = KINDS.get(str(model.get("kind")))
     if kind is None:
         raise InputError(f"landweave:model.kind is none of {', '.join(KINDS)}")
-    model |= _model_in(properties, network=kind is KINDS["network"])
+    if kind is not KINDS["onnx"]:
+        model |= _model_in(properties, network=kind is KINDS["network"])
     asset = found["assets"]["weights"]
     if asset["href"].value not in (f"./{kind.weights}", kind.weights):
         raise InputError(f"assets.weights.href is not {kind.weights}, which lies beside the card")
@@ -229,7 +243,7 @@ def _input(card: Card) -> dict[str, Any]:
         ),
         "bands": list(card.band_names),
         "input": {
-            "shape": [-1, len(card.bands), -1, -1],
+            "shape": [-1, len(card.bands), *_lengths(card)],
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
@@ -246,13 +260,19 @@ def _input(card: Card) -> dict[str, Any]:
     return told
 
 
+def _lengths(card: Card) -> list[int]:
+    """Height and width of its chips, -1 where they are free."""
+    size = card.model.size if card.model.kind == "onnx" else None
+    return [-1, -1] if size is None else [size, size]
+
+
 def _output(card: Card) -> dict[str, Any]:
     return {
         "name": "scores",
         "description": describe_output(card),
         "tasks": ["semantic-segmentation"],
         "result": {
-            "shape": [-1, card.channels, -1, -1],
+            "shape": [-1, card.channels, *_lengths(card)],
             "dim_order": ["batch", "class", "height", "width"],
             "data_type": "float32",
         },

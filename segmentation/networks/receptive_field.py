@@ -167,6 +167,7 @@ def choose_margin(
     support: Support | None,
     most: int | None = None,
     tolerated: float = TOLERATED,
+    gradients: bool = True,
 ) -> Margin:
     """The smallest margin that changes at most the `tolerated` share of labels, or the largest.
 
@@ -174,7 +175,8 @@ def choose_margin(
     a side, so that there is a cut to see; the share is then that of a cut every `tile` px. No
     margin exceeds the support, nor `most`. Networks without `support` blend their chips; for these
     `most` is a quarter of the tile unless it is given, and a margin is such that tile and two
-    margins are whole strides, of which the tile may be half a one short.
+    margins are whole strides, of which the tile may be half a one short. Without `gradients` the
+    search begins at one end, not at the effective field.
     """
     whole_chip = support is None
     if whole_chip and stride % 2 == 0:
@@ -195,10 +197,12 @@ def choose_margin(
             changed += core * np.count_nonzero(labels != tiled)
         return float(changed / (tile * sum(labels.size for labels in expected)))
 
-    looked_at = [_whole_strides(chip, stride) for chip in chips]
-    if not whole_chip:
-        looked_at = [_middle(chip, around + stride, stride) for chip in looked_at]
-    seen = effective_field(model, looked_at, stride=stride)
+    seen = most if whole_chip else least
+    if gradients:
+        looked_at = [_whole_strides(chip, stride) for chip in chips]
+        if not whole_chip:
+            looked_at = [_middle(chip, around + stride, stride) for chip in looked_at]
+        seen = effective_field(model, looked_at, stride=stride)
     margin = min(most, least + -(-max(0, seen - least) // stride) * stride)
     while (share := changed_share(margin)) > tolerated and margin < most:
         margin += stride

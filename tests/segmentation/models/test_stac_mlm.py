@@ -31,6 +31,7 @@ from segmentation.models.card import (
     ForestModel,
     Member,
     NetworkModel,
+    OnnxModel,
     Support,
 )
 from segmentation.models.processing import Activation, Preprocessing
@@ -158,6 +159,18 @@ networks = st.builds(
         Member, architecture=lines, encoder=st.just("resnet18"), options=st.just({})
     ).map(lambda member: (member,)),
 )  # fmt: skip
+graphs = st.builds(
+    lambda size, **rest: OnnxModel(
+        size=size, tile=64 if size is None else size - 16, margin=8, stride=1, support=None, **rest
+    ),
+    size=st.none() | st.integers(24, 512),
+    input=lines,
+    output=lines,
+    disagreement=st.none() | st.floats(0, 1),
+    temperature=positive,
+    preprocessing=st.just(Preprocessing()) | preprocessings,
+    activation=st.just(Activation()) | activations,
+)
 forests = st.builds(
     ForestModel,
     estimator=lines,
@@ -171,7 +184,7 @@ cards = st.builds(
     bands=bands,
     gsd=positive,
     legend=legends,
-    model=networks | forests,
+    model=networks | graphs | forests,
     training=trainings,
     metrics=st.dictionaries(texts, finite, max_size=3),
     licence=texts | st.sampled_from(["Apache-2.0", "other", "CC-BY-4.0 for the labels"]),
@@ -289,7 +302,7 @@ def changed(**paths: Any) -> dict[str, Any]:
         f"a newer Landweave wrote it \\(format {FORMAT + 1}, this one"),
         (changed(properties__ours_format=True), "landweave:format is no version"),
         (changed(properties__ours_secret=1), "format 1 has no properties.'landweave:secret'"),
-        (changed(properties__ours_model__kind="oracle"), "kind is none of network, forest"),
+        (changed(properties__ours_model__kind="oracle"), "kind is none of network, onnx, forest"),
         (changed(properties__ours_model__margins=1),
         "model.network.margins: Extra inputs are not permitted"),
         (changed(properties__mlm_input=[]),

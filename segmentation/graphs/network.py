@@ -1,0 +1,73 @@
+"""A graph in place of a network of torch: the same tensors go in and come out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segmentation.errors import InputError
+from segmentation.graphs.onnx_file import GraphFacts
+from segmentation.graphs.session import Provider, open_session
+
+
+class GraphNetwork(torch.nn.Module):
+    """What a graph says of chips: `(batch, band, y, x) float32` on the CPU to
+    `(batch, channel, y, x) float32` there.
+
+    Chips go through one by one, so that none has anything to do with those beside it. Raises
+    `InputError` where the graph cannot be run, or says something else of a chip.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        name: str | Path,
+        facts: GraphFacts,
+        channels: int,
+        provider: Provider = "cpu",
+        *,
+        plain: bool = False,
+    ) -> None:
+        super().__init__()
+        self._name, self._graph, self._channels = name, facts, channels
+        try:
+            self._session: Any = open_session(content, provider, plain=plain)
+        except InputError:
+            raise
+        except (
+            Exception
+        ) as error:  # ONNX Runtime has a class for each of its codes, all of them new
+            raise self._failure("cannot be made ready", error) from error
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self._one(chip[None]) for chip in pixels])
+
+    def _one(self, chip: torch.Tensor) -> torch.Tensor:
+        given = chip.contiguous().numpy().astype(self._graph.dtype, copy=False)
+        try:
+            (said,) = self._session.run([self._graph.output], {self._graph.input: given})
+        except Exception as error:  # as above
+            height, width = chip.shape[2:]
+            raise self._failure(f"fails on a chip of {height} × {width} px", error) from error
+        expected = (1, self._channels, *chip.shape[2:])
+        if said.shape != expected:
+            raise InputError(
+                f"{self._name} says {_told(said.shape)} of a chip of {_told(chip.shape)}, and "
+                f"{_told(expected)} is needed; export it with a last layer that brings its "
+                "channels to the size of the chip"
+            )
+        return torch.from_numpy(said).float()
+
+    def _failure(self, what: str, error: Exception) -> InputError:
+        reason = " ".join(str(error).split("Status Message:")[-1].split())[:160]
+        printable = "".join(letter if letter.isprintable() else "?" for letter in reason)
+        return InputError(
+            f"{self._name} {what} in ONNX Runtime ({printable}); export it for chips of one size, "
+            "or take smaller tiles with --tile"
+        )
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
