@@ -168,9 +168,9 @@ class Segmenter(BaseModel, ABC):
         """What a setting was chosen by in the sample; None where nothing was chosen."""
         return None
 
-    def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
-        """This segmenter with nothing left open, for a scene of so many pixels, and what a person
-        should know of that.
+    def resolve(self, pixels: int, gsd: float = 0.0) -> tuple[Self, tuple[Finding, ...]]:
+        """This segmenter with nothing left open, for a scene of so many pixels of `gsd` metres, 0
+        where nobody knows; and what a person should know of that.
 
         Asked once a run, where it is planned, if `unresolved` says so. What it chooses is kept with
         what was fitted: it stands for every worker, and on resume.

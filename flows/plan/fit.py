@@ -105,7 +105,7 @@ def fit_sample(segmenter: Segmenter, facts: SampleFacts, preflight: Preflight) -
     raise_or_warn(scene, findings, preflight)  # before anything is written
     if segmenter.unresolved:
         # The whole scene's, whatever the area of interest: parts serve every other area too.
-        segmenter, notes = segmenter.resolve(scene.window.area)
+        segmenter, notes = segmenter.resolve(scene.window.area, scene.gsd)
         findings += notes
     return {
         "calibration": facts.calibration,

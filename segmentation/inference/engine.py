@@ -20,9 +20,10 @@ from segmentation.graphs.session import Provider, runtime_version
 from segmentation.inference.batching import in_order
 from segmentation.inference.device import Device, Engine, Runtime
 from segmentation.inference.graph_engine import graph_engine
-from segmentation.inference.measures import labels_and_confidence
+from segmentation.inference.measures import join_strips, labels_and_confidence
 from segmentation.inference.runtimes import PACKAGES, engine
 from segmentation.inference.transfer import BATCH, Ranges, on_device
+from segmentation.inference.zoom import restore, zoom_chip
 from segmentation.models.bundle import Bundle
 from segmentation.models.card import Card
 from segmentation.networks.receptive_field import taper
@@ -48,6 +49,8 @@ class InferenceOptions(NamedTuple):
     """What a fit found, for a network that is normalised by its scene."""
     provider: Provider = "cpu"
     """Where ONNX Runtime computes a graph."""
+    zoom: int = 1
+    """At which pixel size it sees a chip; see `segmentation.inference.zoom`."""
 
 
 def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dict[str, str]:
@@ -97,15 +100,20 @@ def predict_chips(
     at_once: int,
 ) -> Iterator[Prediction]:
     """Labels, confidence and measures of each chip, in order; `at_once` chips are under way."""
+    import torch
+
     card, ready = bundle.card, _engine(bundle, device, wish)
 
     def compute(batch: Sequence[xr.Dataset]) -> list[Prediction]:
-        return labels_and_confidence(
-            card,
-            wish.measures,
-            _probabilities(ready, wish, batch),
-            [c["valid"].values for c in batch],
-        )
+        seen = [zoom_chip(chip, wish.zoom) for chip in batch]
+        with torch.inference_mode():
+            strips = [
+                labels_and_confidence(
+                    card, wish.measures, shares, [c["valid"].values[rows] for c in batch]
+                )
+                for rows, shares in restore(_probabilities(ready, wish, seen), seen, wish.zoom)
+            ]
+        return [join_strips(of_chip) for of_chip in zip(*strips, strict=True)]
 
     def nothing(chip: xr.Dataset) -> Prediction:
         shape = chip["valid"].shape
@@ -148,7 +156,11 @@ def scores(
 
     def compute(batch: Sequence[xr.Dataset]) -> list[npt.NDArray[np.float32]]:
         with torch.inference_mode():
-            logs = _probabilities(ready, wish, batch).clamp(torch.finfo(torch.float32).tiny).log()
+            seen = [zoom_chip(chip, wish.zoom) for chip in batch]
+            strips = restore(_probabilities(ready, wish, seen), seen, wish.zoom)
+            shares = torch.cat([strip for _, strip in strips], 2)
+            # of nothing, where no pixel is valid, anything
+            logs = shares.nan_to_num().clamp(torch.finfo(torch.float32).tiny).log()
             weighted = (logs - logs.mean(1, keepdim=True) + 1) * weights(*batch[0]["valid"].shape)
             return list(weighted.contiguous().cpu().numpy()[: len(batch)])
 
@@ -194,8 +206,8 @@ def normalise_scores(total: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _probabilities(
     engine: Engine, wish: InferenceOptions, chips: Sequence[xr.Dataset]
 ) -> torch.Tensor:
-    """`(batch, class, y, x) float32` on the engine's device; a last batch is filled up with
-    nothing."""
+    """`(batch, class, y, x) float32` of chips that are zoomed already, on the engine's device; a
+    last batch is filled up with nothing."""
     import torch
 
     temperature = engine.card.chips.temperature

@@ -45,10 +45,22 @@ def labels_and_confidence(
     ]
 
 
+def join_strips(strips: Sequence[Prediction]) -> Prediction:
+    """The prediction of a chip, from those of its rows."""
+    if len(strips) == 1:
+        return strips[0]
+    labels, confidences, measures = zip(*strips, strict=True)
+    return Prediction(
+        np.concatenate(labels),
+        np.concatenate(confidences),
+        {name: np.concatenate([found[name] for found in measures], 1) for name in measures[0]},
+    )
+
+
 def _percent(shares: torch.Tensor) -> npt.NDArray[np.uint8]:
     import torch
 
-    return (100 * shares).round().to(torch.uint8).cpu().numpy()
+    return (100 * shares).round().nan_to_num().to(torch.uint8).cpu().numpy()
 
 
 def _entropy(shares: torch.Tensor) -> torch.Tensor:

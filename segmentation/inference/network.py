@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from segmentation.errors import InputError
 from segmentation.inference.batching import parallel_chips
@@ -24,10 +24,18 @@ from segmentation.inference.engine import (
 )
 from segmentation.inference.runtimes import choose_runtime
 from segmentation.inference.transfer import measure_ranges
+from segmentation.inference.zoom import zoom_footprint
 from segmentation.models.card import NetworkModel, OnnxModel
-from segmentation.models.processing import is_plain
+from segmentation.models.processing import LARGEST_ZOOM, check_zoom, is_plain
 from segmentation.models.trained import TrainedSegmenter
 from segmentation.segmenter import Finding, Footprint, Measure, Prediction
+
+
+def _read_zoom(zoom: Any) -> Any:
+    """A zoom, which people also write as 1/3."""
+    if isinstance(zoom, str) and zoom.replace(" ", "").startswith("1/"):
+        return f"-{zoom.partition('/')[2].strip()}"
+    return zoom
 
 
 class ChipSegmenter(TrainedSegmenter):
@@ -40,7 +48,7 @@ class ChipSegmenter(TrainedSegmenter):
         Field(
             ge=32,
             json_schema_extra={"unit": "pixels"},
-            description="Length of a core in pixels; empty: the bundle's.",
+            description="Length of a core in pixels that the model sees; empty: the bundle's.",
         ),
     ] = None
     margin: Annotated[
@@ -48,7 +56,7 @@ class ChipSegmenter(TrainedSegmenter):
         Field(
             ge=0,
             json_schema_extra={"unit": "pixels"},
-            description="Pixels seen around a core; empty: the bundle's.",
+            description="Pixels that the model sees around a core; empty: the bundle's.",
         ),
     ] = None
     device: Annotated[
@@ -60,6 +68,17 @@ class ChipSegmenter(TrainedSegmenter):
             description="Look at each chip in its 8 turns and mirror images: better, 8 × slower."
         ),
     ] = False
+    zoom: Annotated[
+        int | None,
+        Field(
+            ge=-LARGEST_ZOOM,
+            le=LARGEST_ZOOM,
+            description="2 shows it 2 × 2 pixels for each, -3 (or 1/3) one for 3 × 3, 1 those of "
+            "the scene; empty: what brings them nearest to those it learnt from.",
+        ),
+        BeforeValidator(_read_zoom),
+        AfterValidator(check_zoom),
+    ] = None
     measures: Annotated[
         tuple[Measure, ...], Field(description="Filled in from the products asked for.")
     ] = ()
@@ -84,6 +103,11 @@ class ChipSegmenter(TrainedSegmenter):
 
     @property
     def footprint(self) -> Footprint:
+        return zoom_footprint(self._own_footprint, self.zoom or 1)
+
+    @property
+    def _own_footprint(self) -> Footprint:
+        """How it wants a scene cut, in pixels that it sees."""
         chips = self._chips
         return Footprint(
             tile=chips.tile if self.tile is None else self.tile,
@@ -98,13 +122,38 @@ class ChipSegmenter(TrainedSegmenter):
         """What the bundle's card says of its model; `InputError` where that is of another kind."""
 
     def bytes_per_pixel(self, threads: int) -> int:
-        return self._lanes(threads) * (BYTES_PER_PIXEL + 8 * len(self.legend))
+        card, zoom = self.loaded_bundle.card, self.zoom or 1
+        seen = BYTES_PER_PIXEL + 8 * len(card.legend)
+        if zoom > 1:
+            seen *= zoom**2
+        elif zoom < 0:
+            # beside few pixels of its own those of the scene, and what they get back
+            back = 20 * len(card.legend) if self.footprint.blend else self.bytes_kept
+            seen = -(-seen // zoom**2) + 8 * len(card.bands) + back
+        return self._lanes(threads) * seen
 
     @property
     def bytes_kept(self) -> int:
         classes = len(self.legend)
         measured = sum(classes if name == "probabilities" else 1 for name in self.measures)
         return 2 + measured + 4 * classes * self.footprint.blend
+
+    @property
+    def unresolved(self) -> bool:
+        return self.zoom is None
+
+    def resolve(self, pixels: int, gsd: float = 0.0) -> tuple[Self, tuple[Finding, ...]]:
+        from segmentation.models.preflight import choose_zoom
+
+        zoom = self.zoom
+        if zoom is None:
+            zoom = choose_zoom(self.loaded_bundle.card, gsd) if gsd else 1
+        return self.model_copy(update={"zoom": zoom}), ()
+
+    def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
+        from segmentation.models.preflight import inspect
+
+        return inspect(self.loaded_bundle.card, sample, gsd, self.zoom)
 
     def with_measures(self, measures: Sequence[Measure]) -> Self:
         return self.model_copy(update={"measures": tuple(measures)})
@@ -141,7 +190,9 @@ class ChipSegmenter(TrainedSegmenter):
 
     def _lanes(self, threads: int) -> int:
         tile, margin, *_ = self.footprint
-        return parallel_chips((tile + 2 * margin) ** 2, threads)
+        zoom = self.zoom or 1
+        length = (tile + 2 * margin) * zoom if zoom > 0 else (tile + 2 * margin) // -zoom
+        return parallel_chips(length**2, threads)
 
 
 class Network(ChipSegmenter):
@@ -172,16 +223,19 @@ class Network(ChipSegmenter):
 
     @property
     def unresolved(self) -> bool:
-        return self.runtime == "auto"
+        return self.runtime == "auto" or super().unresolved
 
-    def resolve(self, pixels: int) -> tuple[Self, tuple[Finding, ...]]:
+    def resolve(self, pixels: int, gsd: float = 0.0) -> tuple[Self, tuple[Finding, ...]]:
+        resolved, findings = super().resolve(pixels, gsd)
+        if self.runtime != "auto":
+            return resolved, findings
         runtime, against = choose_runtime(self.loaded_bundle, self.device, pixels)
-        return self.model_copy(update={"runtime": runtime}), tuple(
-            Finding("warn", fact) for fact in against
-        )
+        doubts = (Finding("warn", fact) for fact in against)
+        return resolved.model_copy(update={"runtime": runtime}), (*findings, *doubts)
 
     @property
     def _computing(self) -> tuple[Device, InferenceOptions]:
         device = device_of(self.device)
         runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
-        return device, InferenceOptions(runtime, self.tta, self.measures, self.ranges)
+        wish = InferenceOptions(runtime, self.tta, self.measures, self.ranges)
+        return device, wish._replace(zoom=self.zoom or 1)

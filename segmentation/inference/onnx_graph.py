@@ -26,13 +26,28 @@ class OnnxGraph(ChipSegmenter):
 
     @property
     def footprint(self) -> Footprint:
+        """In pixels of the scene; `InputError` where chips of one size are no whole number of
+        them."""
+        plain, size, zoom = super().footprint, self._chips.size, self.zoom or 1
+        if size is None or zoom < 2:
+            return plain
+        if size % zoom:
+            raise InputError(
+                f"{self.loaded_bundle.card.name} takes chips of {size} px alone, which zoom {zoom} "
+                "does not divide; --set zoom=1 shows it the pixels of the scene"
+            )
+        margin = min(plain.margin, (size // zoom - 1) // 2)
+        return plain._replace(tile=size // zoom - 2 * margin, margin=margin)
+
+    @property
+    def _own_footprint(self) -> Footprint:
         """As the card says; of a graph that takes chips of one size, such that these are what it
         gets.
 
         Raises `InputError` where a tile and a margin are asked for that make other chips.
         """
         size = self._chips.size
-        plain = super().footprint
+        plain = super()._own_footprint
         if size is None:
             return plain
         margin = plain.margin
@@ -50,4 +65,4 @@ class OnnxGraph(ChipSegmenter):
     @property
     def _computing(self) -> tuple[Device, InferenceOptions]:
         wish = InferenceOptions("onnx", self.tta, self.measures, self.ranges)
-        return "cpu", wish._replace(provider=provider_of(self.device))
+        return "cpu", wish._replace(provider=provider_of(self.device), zoom=self.zoom or 1)

@@ -295,7 +295,7 @@ def _metadata(
     return {
         "model_type": "Segmentor",
         "class_names": {str(place): one.name for place, one in enumerate(card.legend.each())},
-        "resolution": 100 * card.gsd,  # centimetres
+        "resolution": 100 * card.pixel,  # centimetres
         "tile_size": tiling.size,
         "tiles_overlap": tiling.overlap,
         # Its defaults would turn pixels without a class above one half into the first class, and

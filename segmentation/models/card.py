@@ -14,6 +14,7 @@ from segmentation.models.processing import (
     ActivationField,
     Preprocessing,
     PreprocessingField,
+    ZoomField,
     is_plain,
 )
 
@@ -136,6 +137,7 @@ class ChipModel(BaseModel):
     ] = 1.0
     preprocessing: PreprocessingField = Preprocessing()
     activation: ActivationField = Activation()
+    zoom: ZoomField = 1
 
     @model_validator(mode="after")
     def _on_the_stride(self) -> Self:
@@ -350,6 +352,12 @@ class Card(BaseModel):
     @property
     def band_names(self) -> tuple[str, ...]:
         return tuple(band.name for band in self.bands)
+
+    @property
+    def pixel(self) -> float:
+        """Side in metres of the pixels that the model sees, its own zoom included."""
+        zoom = 1 if self.model.kind == "forest" else self.model.zoom
+        return self.gsd / zoom if zoom > 0 else self.gsd * -zoom
 
     @property
     def chips(self) -> NetworkModel | OnnxModel:

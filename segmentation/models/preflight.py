@@ -14,12 +14,16 @@ import numpy.typing as npt
 import xarray as xr
 
 from segmentation.chip import values
-from segmentation.models.bundle import QUANTILES, BandCard, Card
+from segmentation.models.card import QUANTILES, BandCard, Card
+from segmentation.models.processing import LARGEST_ZOOM
 from segmentation.segmenter import Finding
 
 COARSER, MUCH_COARSER = 1.5, 4.0
-"""Factors between two ground sampling distances beyond which a model is warned about, and
-refused."""
+"""Factors between two ground sampling distances beyond which a model is warned about, and refused;
+from the first a network sees pixels of its own size."""
+
+_EXACT = 1.02
+"""Factor between two sizes of pixels that nobody needs to be told."""
 
 DRIFT = 0.5
 """Mean shift of a band's quantiles, as a share of the range the training data had, that is worth a
@@ -50,14 +54,27 @@ _SHIFTS = (0.1, -0.1, 1000.0, -1000.0)
 Floats = npt.NDArray[np.float64]
 
 
-def inspect(card: Card, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
+def inspect(
+    card: Card, sample: xr.Dataset, gsd: float, zoom: int | None = 1
+) -> tuple[Finding, ...]:
     """What speaks against running a model on a scene, from a sample of its pixels and its
-    resolution in metres.
+    resolution in metres; and what is done about the latter where `zoom` leaves that open.
 
     `sample` has the card's bands in its units. A wrong offset, scale or order of bands that can be
     told is refused; a scene merely unlike the training data is warned about.
     """
-    return (*_resolution(card, gsd), *_values(card, sample))
+    return (*_resolution(card, gsd, zoom), *_values(card, sample))
+
+
+def choose_zoom(card: Card, gsd: float) -> int:
+    """The zoom that brings a scene of `gsd` metres nearest to the pixels of a model; 1 where they
+    are alike, and where none comes near."""
+    ratio = gsd / card.pixel
+    off = max(ratio, 1 / ratio)
+    factor = min(range(1, LARGEST_ZOOM + 1), key=lambda whole: max(off / whole, whole / off))
+    if off < COARSER or off / factor >= COARSER:
+        return 1
+    return factor if ratio > 1 else -factor
 
 
 def find_unmarked_nodata(sample: xr.Dataset) -> tuple[Finding, ...]:
@@ -99,10 +116,30 @@ def _together(chosen: npt.NDArray[np.bool_]) -> float:
     return float((inside & chosen[1:, :-1] & chosen[:-1, 1:]).sum() / max(1, inside.sum()))
 
 
-def _resolution(card: Card, gsd: float) -> tuple[Finding, ...]:
-    factor = max(gsd / card.gsd, card.gsd / gsd)
+def _resolution(card: Card, gsd: float, zoom: int | None) -> tuple[Finding, ...]:
+    chosen = choose_zoom(card, gsd) if zoom is None else zoom
+    seen = gsd / chosen if chosen > 0 else gsd * -chosen
+    factor = max(seen / card.pixel, card.pixel / seen)
+    if zoom is None and chosen != 1:
+        how = f"each as {chosen} × {chosen}" if chosen > 1 else f"{-chosen} × {-chosen} as one"
+        left = f", which are {seen / card.pixel:.2g} × as long" if factor > _EXACT else ""
+        return (
+            Finding(
+                "warn",
+                f"{card.name} wants pixels of {card.pixel:.3g} m and these are {gsd:.3g} m: it "
+                f"sees them {how}, of {seen:.3g} m{left}; --set zoom=1 leaves them as they are",
+            ),
+        )
     if factor <= COARSER:
         return ()
+    if zoom is not None and chosen != 1:
+        return (
+            Finding(
+                "refuse" if factor > MUCH_COARSER else "warn",
+                f"{card.name} wants pixels of {card.pixel:.3g} m, and with zoom {chosen} it sees "
+                f"{seen:.3g} m; leave zoom out",
+            ),
+        )
     return (
         Finding(
             "refuse" if factor > MUCH_COARSER else "warn",

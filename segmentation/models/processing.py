@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _VALUE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -106,6 +106,29 @@ def is_plain(value: Any) -> bool:
     there was a choice keep their digests."""
     return bool(value == type(value)())
 
+
+LARGEST_ZOOM = 8
+"""Pixels along a side that one is made of, or that are made one, at most."""
+
+
+def check_zoom(zoom: int | None) -> int | None:
+    """The zoom, unless it is a number that says nothing."""
+    if zoom in (0, -1):
+        raise ValueError("1 is no zoom; 2 and more make pixels smaller, -2 and less larger")
+    return zoom
+
+
+ZoomField = Annotated[
+    int,
+    Field(
+        ge=-LARGEST_ZOOM,
+        le=LARGEST_ZOOM,
+        exclude_if=lambda zoom: zoom == 1,
+        description="How its authors bring scenes of its `gsd` to the pixels it sees: 2 makes "
+        "2 × 2 of each, -2 one of 2 × 2.",
+    ),
+    AfterValidator(check_zoom),
+]
 
 PreprocessingField = Annotated[
     Preprocessing,

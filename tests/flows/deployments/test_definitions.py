@@ -361,7 +361,7 @@ def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_tol
     assert linked(page) >= {"model.json", "accuracy.json", "curves.png"}
     makes(address, run, model)
 
-    coarse = write_scene(place / "coarse.tif", pixels, resolution=60)
+    coarse = write_scene(place / "coarse.tif", pixels, resolution=160)
     asked = {
         "scene": [str(coarse)],
         "output_folder": str(place / "coarse"),
@@ -369,7 +369,7 @@ def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_tol
     }
     refused = run_and_wait(address, asked)
     assert refused["state_type"] == "FAILED"
-    assert "was trained on pixels of 10 m and these are 60 m" in refused["state"]["message"]
+    assert "was trained on pixels of 10 m and these are 160 m" in refused["state"]["message"]
     insisted = completed(address, "segment-scene", asked | {"output": {"despite_doubts": True}})
     assert "> **Warning:** " in left_by(address, insisted)["land-cover-coarse"]["data"]
 

@@ -68,8 +68,8 @@ def test_an_offset_nobody_applied_is_refused_and_nothing_is_written(
 
 
 def test_whoever_insists_gets_the_map_and_the_warning(bundle: Path, tmp_path: Path) -> None:
-    coarse = write_scene(tmp_path / "coarse.tif", draw_pixels(64, 64, seed=1), resolution=90.0)
-    with pytest.raises(InputError, match="trained on pixels of 10 m and these are 90 m"):
+    coarse = write_scene(tmp_path / "coarse.tif", draw_pixels(64, 64, seed=1), resolution=200.0)
+    with pytest.raises(InputError, match="trained on pixels of 10 m and these are 200 m"):
         make_plan(request(coarse, tmp_path / "run", bundle))
     published = pipeline.run(request(coarse, tmp_path / "run", bundle, preflight="warn"))
     (warning,) = published.record["warnings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from segmentation.synthetic.materials import BANDS as LANDSCAPE
 from segmentation.training.recipe import Recipe
 from segmentation.training.samples import TRAIN, Labelled, Samples
 from segmentation.training.train_network import train_network
-from tests.scenes import draw_scene, read, write_scene
+from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.scene.prefetch import read_ahead
 
@@ -165,6 +166,48 @@ def test_nor_does_what_is_done_before_and_after_a_network(
             assert np.array_equal(clipped.read(1), full.read(1, window=window))
     next((cut / "parts").glob("*.tif")).unlink()
     run(scene, cut, of_others, shard=shard)
+    assert (cut / "classes.tif").read_bytes() == (whole / "classes.tif").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["cut", "blended"])
+@pytest.mark.parametrize("zoom", [-3, 2])
+@settings(max_examples=1)
+@given(height=st.integers(60, 130), width=st.integers(60, 130), shard=st.integers(1, 100))
+def test_nor_does_a_network_that_sees_pixels_of_its_own_size(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: str,
+    zoom: int,
+    height: int,
+    width: int,
+    shard: int,
+) -> None:
+    """Where it is blended also normalised by its chip; the area of interest begins between its
+    pixels."""
+    folder = tmp_path_factory.mktemp("zoom")
+    per_chip = {"support": None, **OF_OTHERS["per-chip"]} if kind == "blended" else {}
+    bundle = a_bundle(folder / "b", **{"tile": 16, "margin": 8, **per_chip})
+    pixel = 10 * zoom if zoom > 0 else 10 / zoom
+    scene = write_scene(folder / "scene.tif", draw_pixels(height, width), resolution=abs(pixel))
+    whole, cut = (
+        run(scene, folder / name, bundle, shard=size)
+        for name, size in (("whole", 4096), ("cut", shard))
+    )
+    assert json.loads((whole / "run.json").read_text())["segmenter"]["zoom"] == zoom
+    corner = [500_000 + 7.5 * abs(pixel), 5_300_000 - 45.5 * abs(pixel)]
+    outline = shapely.box(*corner, corner[0] + 41 * abs(pixel), corner[1] + 31 * abs(pixel))
+    geopandas.GeoDataFrame(geometry=[outline], crs="EPSG:32633").to_file(folder / "aoi.gpkg")
+    part = run(scene, folder / "part", bundle, shard=1, aoi=str(folder / "aoi.gpkg"))
+    for name in ("classes.tif", "confidence.tif"):
+        expected = (whole / name).read_bytes()
+        assert (cut / name).read_bytes() == expected
+        with rasterio.open(part / name) as clipped, rasterio.open(whole / name) as full:
+            window = rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
+            window = window.round_offsets().round_lengths()
+            inside = clipped.read(1)
+            shown = clipped.dataset_mask() > 0
+            assert np.array_equal(inside[shown], full.read(1, window=window)[shown])
+    next((cut / "parts").glob("*.tif")).unlink()
+    run(scene, cut, bundle, shard=shard)
     assert (cut / "classes.tif").read_bytes() == (whole / "classes.tif").read_bytes()
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from segmentation.errors import InputError
 from segmentation.models.bundle import QUANTILES, BandCard, Card
-from segmentation.models.preflight import DRIFT, drifts, find_unmarked_nodata, inspect
+from segmentation.models.preflight import DRIFT, choose_zoom, drifts, find_unmarked_nodata, inspect
 from tests.segmentation.chips import make_chip
 from tests.segmentation.small_networks import a_card
 
@@ -184,6 +184,38 @@ def test_another_resolution_is_warned_about_and_a_far_one_refused(
     (finding,) = inspect(card, chip(spectra(seed=1)), gsd=gsd)
     assert finding.severity == severity
     assert "gdalwarp -tr 10 10" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("gsd", "zoom", "told"),
+    [
+        (10.0, 1, ""), (14.0, 1, ""),
+        (20.0, 2, "these are 20 m: it sees them each as 2 × 2, of 10 m; --set zoom=1"),
+        (3.3333, -3, "it sees them 3 × 3 as one, of 10 m; --set zoom=1"),
+        (24.0, 2, "each as 2 × 2, of 12 m, which are 1.2 × as long; --set zoom=1"),
+        (4.0, -3, "3 × 3 as one, of 12 m, which are 1.2 × as long"),
+        (110.0, 8, "each as 8 × 8, of 13.8 m"),
+        (130.0, 1, "gdalwarp -tr 10 10"), (0.6, 1, "gdalwarp -tr 10 10"),
+    ],
+)  # fmt: skip
+def test_a_network_sees_pixels_of_its_own_size_and_that_is_told(
+    card: Card, gsd: float, zoom: int, told: str
+) -> None:
+    assert choose_zoom(card, gsd) == zoom
+    findings = inspect(card, chip(spectra(seed=1)), gsd, None)
+    assert len(findings) == bool(told)
+    for finding in findings:
+        assert told in finding.message
+        assert finding.severity == ("warn" if zoom != 1 else "refuse")
+
+
+def test_a_zoom_that_a_person_states_is_held_against_the_card(card: Card) -> None:
+    assert inspect(card, chip(spectra(seed=1)), 20.0, 2) == ()
+    (finding,) = inspect(card, chip(spectra(seed=1)), 20.0, -3)
+    assert finding.severity == "refuse"
+    assert "with zoom -3 it sees 60 m; leave zoom out" in finding.message
+    doubled = card.model_copy(update={"model": card.network.model_copy(update={"zoom": 2})})
+    assert (choose_zoom(doubled, 10.0), choose_zoom(doubled, 5.0)) == (2, 1)
 
 
 def test_a_few_pixels_and_a_card_without_quantiles_say_nothing_of_values(card: Card) -> None:
