@@ -261,6 +261,9 @@ class ForestModel(BaseModel):
 Model = Annotated[NetworkModel | OnnxModel | ForestModel, Field(discriminator="kind")]
 
 
+_KINDS = {"network": "a network", "onnx": "an ONNX graph", "forest": "a forest"}
+
+
 class Card(BaseModel):
     """What a model is, what it wants to see and what is known about its answers."""
 
@@ -364,35 +367,31 @@ class Card(BaseModel):
         """The card's part on what looks at chips, a network or a graph; `InputError` where the
         model is of another kind."""
         if self.model.kind == "forest":
-            raise InputError(
-                f"bundle {self.name} holds a forest, not a network; name one that does"
-            )
+            raise self._other("a network")
         return self.model
 
     @property
     def graph(self) -> OnnxModel:
         """The card's part on its ONNX graph; `InputError` where the model is of another kind."""
         if self.model.kind != "onnx":
-            raise InputError(
-                f"bundle {self.name} holds a {self.model.kind}, not an ONNX graph; name one that "
-                "does"
-            )
+            raise self._other("an ONNX graph")
         return self.model
 
     @property
     def network(self) -> NetworkModel:
         """The card's part on its network; `InputError` where the model is of another kind."""
         if self.model.kind != "network":
-            raise InputError(
-                f"bundle {self.name} holds a {self.model.kind}, not a network; name one that does"
-            )
+            raise self._other("a network")
         return self.model
 
     @property
     def forest(self) -> ForestModel:
         """The card's part on its forest; `InputError` where the model is of another kind."""
         if self.model.kind != "forest":
-            raise InputError(
-                f"bundle {self.name} holds a {self.model.kind}, not a forest; name one that does"
-            )
+            raise self._other("a forest")
         return self.model
+
+    def _other(self, wanted: str) -> InputError:
+        return InputError(
+            f"bundle {self.name} holds {_KINDS[self.model.kind]}, not {wanted}; name one that does"
+        )

@@ -255,6 +255,80 @@ def weights() -> list[bytes]:
     ]
 
 
+def meet_graph(path: Path) -> None:
+    """All that is done to a graph before ONNX Runtime has it."""
+    from segmentation.graphs.onnx_file import check_graph, check_sizes, read_model
+    from segmentation.graphs.reach import as_handing_on, stride_of_graph
+
+    model = read_model(path)
+    facts = check_graph(model, path, 3, 4)
+    check_sizes(model, path, 3, facts.size or 64)
+    assert 1 <= stride_of_graph(model, facts.input) <= 4096
+    spread = as_handing_on(model, facts.input)
+    assert spread is None or len(spread.graph.node) == len(model.graph.node)
+
+
+def graphs() -> list[bytes]:
+    from tests.segmentation.small_graphs import a_network
+
+    kinds: list[dict[str, Any]] = [{}, {"size": 32}, {"squeezes": True}]
+    return [a_network(**kind).SerializeToString() for kind in kinds]
+
+
+_OPERATORS = """
+Loop If Reshape Expand Tile Pad Slice ConstantOfShape Range Resize ConvTranspose Gather Transpose
+Concat Split MaxPool Conv Cast DepthToSpace Einsum OneHot Unsqueeze BatchNormalization MatMul Shape
+"""
+
+
+def mutate_graph(content: bytes, chance: random.Random) -> bytes:
+    """Another operator, attribute, name, type or length somewhere in a graph."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(content)
+        _change_graph(model.graph, chance)
+        return model.SerializeToString()
+    except (DecodeError, ValueError):  # what was changed before is no graph any more, or no text
+        return content
+
+
+def _change_graph(graph: Any, chance: random.Random) -> None:
+    odd = (-1, 0, 1, 2, 3, 255, 2**20, 10**9, 2**31, 2**62, -(2**63))
+    for _ in range(chance.randint(1, 3)):
+        node = chance.choice(graph.node) if graph.node else graph.node.add()
+        tensor = chance.choice(graph.initializer) if graph.initializer else graph.initializer.add()
+        match chance.randrange(9):
+            case 0:
+                node.op_type = chance.choice(_OPERATORS.split())
+            case 1:
+                for attribute in node.attribute:
+                    if attribute.ints:
+                        attribute.ints[chance.randrange(len(attribute.ints))] = chance.choice(odd)
+                    attribute.i = chance.choice((attribute.i, *odd))
+            case 2:
+                names = [tensor.name, *(name for other in graph.node for name in other.output)]
+                node.input.append(chance.choice(names))
+            case 3:
+                if node.input:
+                    node.input[chance.randrange(len(node.input))] = tensor.name
+            case 4:
+                tensor.dims[:] = [chance.choice(odd) for _ in range(chance.randrange(6))]
+            case 5:
+                tensor.data_type = chance.randrange(25)
+            case 6:
+                tensor.external_data.add(key="location", value="../x")
+            case 7:
+                ends = [*graph.input, *graph.output] or [graph.input.add()]
+                shape = chance.choice(ends).type.tensor_type.shape
+                shape.dim.add(dim_value=chance.choice(odd))
+            case _:
+                tensor.raw_data = chance.randbytes(chance.choice((0, 4, 8, 32)))
+                tensor.dims[:] = [len(tensor.raw_data) // 8]
+                tensor.data_type = 7
+
+
 # ----------------------------------------------------------------------------------------- settings
 
 
@@ -321,6 +395,7 @@ TARGETS = {
     "shapes": Target(meet_shapes, ".geojson", shapes, mutate_text),
     "card": Target(meet_card, ".json", cards, mutate_text),
     "weights": Target(meet_weights, ".safetensors", weights),
+    "graph": Target(meet_graph, ".onnx", graphs, mutate_graph),
     "segmenter": Target(meet_segmenter, ".yaml", segmenters, mutate_text),
     "request": Target(meet_request, ".yaml", requests, mutate_text),
     "cluster": Target(meet_cluster, ".yaml", clusters, mutate_text),
