@@ -1,7 +1,7 @@
 """How good partitions are at equal numbers of segments, and how long they take, beside
 scikit-image's.
 
-    python -m benchmarks.partitions --data DIR [--images chesapeake demo] [--pixels 400] [--seconds]
+    python -m benchmarks.partitions --data DIR [--images chesapeake demo] [--pixels 400] [--turns 5]
 
 `--data` is a folder of imagery with one folder for each source, as `IMAGES` names them; what is not
 there is left out, and the demo landscape is drawn. Every method is brought to as many segments as
@@ -12,8 +12,8 @@ there are times `--pixels` in the image, by its own knob, and judged by
 - UE: what segments hold beyond the class that they lie in, as a share (Neubert & Protzel 2012),
 - BR: the share of the pixels at borders of the reference that lie within 1 px of one of segments.
 
-With `--seconds` also how much processor time methods take on one thread, scikit-image's at the same
-number of segments: ratios count, for seconds are the machine's.
+With `--turns` also how much processor time methods take on one thread, ours and scikit-image's in
+turns and at the same number of segments: ratios count, for seconds are the machine's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +49,8 @@ BANDS = ("blue", "green", "red", "nir", "swir16", "swir22")
 """What bands are called; their order says nothing here."""
 TILE = 2048
 """Larger than any of the images."""
+SIDE = 2048
+"""Of the images on which time is measured."""
 
 
 class Image(NamedTuple):
@@ -77,7 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of imagery")
     parser.add_argument("--images", nargs="*", default=[*IMAGES], choices=[*IMAGES])
     parser.add_argument("--pixels", type=int, default=400, help="of a segment on average")
-    parser.add_argument("--seconds", action="store_true", help="also measure time")
+    parser.add_argument("--turns", type=int, default=0, help="also measure time, so often")
     asked = parser.parse_args()
     for name in asked.images:
         try:
@@ -94,8 +97,8 @@ def main() -> None:
                 scores = judge(labels, image)
                 shown = " | ".join(f"{figure:.3f}" for figure in scores[1:])
                 print(f"| {method} | {scores.segments} | {shown} |", flush=True)
-            if asked.seconds:
-                print_seconds(image, ours, asked.pixels)
+            if asked.turns:
+                print_seconds(image, ours.subfolder("large"), asked.turns)
 
 
 # --- images ---------------------------------------------------------------------------------------
@@ -170,9 +173,14 @@ class Ours:
         bands = partition.bands(self.scene.band_names)
         fitted = partition.fit(self.scene.sample(bands))
         self.used += 1
-        folder = self.folder / str(self.used)
-        folder.mkdir()
+        folder = self.subfolder(str(self.used))
         return fitted, Surfaces(self.scene, fitted, bands, folder)
+
+    def subfolder(self, name: str) -> Path:
+        """A new folder in that of the image."""
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
 
     def segment(self, partition: Partition) -> Array:
         """The regions of its last level."""
@@ -234,15 +242,22 @@ def merge_to(ours: Ours) -> Knob:
     return merge
 
 
-def tune(knob: Knob, wanted: int, low: float, high: float, steps: int = 14) -> Array:
+def tune(knob: Knob, wanted: int, low: float, high: float) -> Array:
     """The segmentation whose number of segments is closest to what is wanted, of those tried."""
-    best, distance = np.empty(0), np.inf
+    return find_setting(knob, wanted, low, high)[1]
+
+
+def find_setting(
+    knob: Knob, wanted: int, low: float, high: float, steps: int = 14
+) -> tuple[float, Array]:
+    """The setting of that segmentation, and its segments."""
+    best, distance = (low, np.empty(0)), np.inf
     for _ in range(steps):
         middle = (low * high) ** 0.5
         labels = knob(middle)
         segments = np.unique(labels[labels >= 0]).size
         if abs(segments - wanted) < distance:
-            best, distance = labels, abs(segments - wanted)
+            best, distance = (middle, labels), abs(segments - wanted)
         if distance < 0.01 * wanted:
             break
         low, high = (middle, high) if segments > wanted else (low, middle)
@@ -305,24 +320,46 @@ def mark_borders(labels: Array) -> Array:
     return borders
 
 
-def print_seconds(image: Image, ours: Ours, pixels: int) -> None:
-    """Processor time per pixel of our methods and of scikit-image's, at equal numbers."""
-    wanted = int(image.valid.sum()) // pixels
-    small = int(image.valid.sum()) // 36
-    felzenszwalb = segment_felzenszwalb(image, pixels)
-    for ours_is, theirs_is, one, other in (
-        ("superpixels", "slic", Superpixels(step=6), lambda: segment_slic(image, small)),
-        ("objects", "felzenszwalb", Objects(), lambda: felzenszwalb(wanted**0.5)),
+def print_seconds(image: Image, folder: Path, turns: int) -> None:
+    """Processor time of our methods as a share of that of scikit-image's at equal numbers of
+    segments: the median over turns, on the image mirrored to `SIDE` px squared, for what is looked
+    at once in a scene should not weigh more than in a scene."""
+    large = mirror(image)
+    ours = Ours(large, folder)
+    for name, peer, partition in (
+        ("superpixels", "slic", Superpixels(step=6)),
+        ("objects", "felzenszwalb", Objects()),
     ):
-        mine, theirs = (
-            min(measure(task) for _ in range(3))
-            for task in (lambda one=one: ours.segment(one), other)
-        )
-        n = image.valid.size * 1e-9
+        segments = np.unique(ours.segment(partition)[large.valid]).size
+        other: Callable[[], Any]
+        if peer == "slic":
+            other = partial(segment_slic, large, segments)
+        else:
+            # What suits the image suits it mirrored.
+            wanted = segments * image.valid.size // large.valid.size
+            pixels = large.valid.size // segments
+            scale, _ = find_setting(segment_felzenszwalb(image, pixels), wanted, 1, 1e4)
+            other = partial(segment_felzenszwalb(large, pixels), scale)
+        one = partial(ours.segment, partition)
+        times = np.array([[measure(one), measure(other)] for _ in range(turns)])
+        mine, theirs = np.median(times, 0) / (large.valid.size * 1e-9)
+        ratios = np.sort(times[:, 0] / times[:, 1])
         print(
-            f"\n{ours_is} {mine / n:.0f} ns, {theirs_is} {theirs / n:.0f} ns for each pixel: "
-            f"{mine / theirs:.2f} of its time"
+            f"\n{name} {mine:.0f} ns, {peer} {theirs:.0f} ns for each pixel: "
+            f"{np.median(ratios):.2f} of its time ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
+            f"{segments} segments"
         )
+
+
+def mirror(image: Image) -> Image:
+    """An image of `SIDE` px squared: it and its mirror images side by side."""
+
+    def extend(pixels: Array) -> Array:
+        height, width = pixels.shape[-2:]
+        around = [(0, 0)] * (pixels.ndim - 2) + [(0, SIDE - height), (0, SIDE - width)]
+        return np.pad(pixels, around, mode="symmetric")
+
+    return image._replace(bands=extend(image.bands), valid=extend(image.valid), reference=None)
 
 
 def measure(task: Callable[[], Any]) -> float:

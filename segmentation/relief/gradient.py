@@ -7,7 +7,7 @@ beyond the pixels themselves.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ HIGHEST = 2**28 - 1
 
 SOBEL = 8
 """Sobel's derivative of a ramp that rises by one with each pixel."""
+
+_STRIP = 64
+"""Rows that are worked on at a time: what lies between them then stays in a processor's cache."""
 
 _WHOLE = 16
 """Weight of a 3 × 3 binomial filter all of whose pixels are valid."""
@@ -45,9 +48,17 @@ def gradient_heights(values: Values, valid: Flags, rounds: int = 1) -> Heights:
     It is the root of the tensor's trace, rounded down, after `rounds` of smoothing. A pixel depends
     on those at most `rounds + 1` away.
     """
-    tensor = structure_tensor(smooth(values, valid, rounds), valid)
-    magnitude = np.sqrt((tensor.xx + tensor.yy).astype(np.float64)) / SOBEL
-    return np.where(valid, np.minimum(magnitude, HIGHEST), 0).astype(np.uint32)
+    heights = np.empty(valid.shape, np.uint32)
+    reach = rounds + 1
+    for start in range(0, len(valid), _STRIP):
+        stop, above = min(start + _STRIP, len(valid)), min(start, reach)
+        strip = np.s_[start - above : stop + reach]
+        squares = _squared_gradient(smooth(values[:, strip], valid[strip], rounds), valid[strip])
+        magnitude = np.sqrt(squares[above : above + stop - start]) / SOBEL
+        np.minimum(magnitude, HIGHEST, out=magnitude)
+        magnitude *= valid[start:stop]
+        heights[start:stop] = magnitude
+    return heights
 
 
 def smooth(values: Values, valid: Flags, rounds: int) -> Values:
@@ -68,32 +79,55 @@ def smooth(values: Values, valid: Flags, rounds: int) -> Values:
     return smoothed
 
 
+def _squared_gradient(values: Values, valid: Flags) -> npt.NDArray[np.float64]:
+    """`(y, x)` trace of the tensor: sums of whole numbers, in float64 where that holds them."""
+    largest = 2 * SOBEL * max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
+    exact = 2 * len(values) * largest**2 < 1 << 53
+    total: npt.NDArray[Any] = np.zeros(valid.shape, np.float64 if exact else np.int64)
+    across, down = _both_valid(valid), _both_valid(valid.T)
+    for band in values:
+        for axis, line in ((0, _difference(band, across)), (1, _difference(band.T, down).T)):
+            derivative = _blur(line, axis).astype(total.dtype)
+            derivative *= derivative
+            total += derivative
+    return total.astype(np.float64, copy=False)
+
+
 def structure_tensor(values: Values, valid: Flags) -> Tensor:
     """The tensor of `(band, y, x)` values; a pair of pixels of which one is not valid contributes
     nothing."""
     xx = np.zeros(valid.shape, np.int64)
     xy, yy = xx.copy(), xx.copy()
+    pairs = _both_valid(valid), _both_valid(valid.T)
     for band in values:
-        across = _blur(_difference(band, valid), 0).astype(np.int64)
-        down = _blur(_difference(band.T, valid.T).T, 1).astype(np.int64)
+        across = _blur(_difference(band, pairs[0]), 0).astype(np.int64)
+        down = _blur(_difference(band.T, pairs[1]).T, 1).astype(np.int64)
         xx += across * across
         xy += across * down
         yy += down * down
     return Tensor(xx, xy, yy)
 
 
-def _difference(values: Values, valid: Flags) -> Values:
+def _both_valid(valid: Flags) -> Flags | None:
+    """`(y, x - 2)` whether both neighbours of a pixel in its row are valid; `None` where all
+    are."""
+    return None if valid.all() else valid[:, 2:] & valid[:, :-2]
+
+
+def _difference(values: Values, both_valid: Flags | None) -> Values:
     """`(y, x)` right neighbour less left one, 0 where one of them is not valid."""
-    difference = np.zeros_like(values)
+    difference = np.empty_like(values)
+    difference[:, :1] = difference[:, -1:] = 0
     np.subtract(values[:, 2:], values[:, :-2], out=difference[:, 1:-1])
-    difference[:, 1:-1] *= valid[:, 2:] & valid[:, :-2]
+    if both_valid is not None:
+        difference[:, 1:-1] *= both_valid
     return difference
 
 
 def _blur(values: Values, axis: int) -> Values:
     """Each of the `(y, x)` values twice, with its neighbours along an axis; zeros lie beyond."""
-    blurred = 2 * values
-    out, source = np.moveaxis(blurred, axis, 0), np.moveaxis(values, axis, 0)
+    blurred = values + values
+    out, source = (blurred.T, values.T) if axis else (blurred, values)
     out[1:] += source[:-1]
     out[:-1] += source[1:]
     return blurred

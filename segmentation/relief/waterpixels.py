@@ -15,7 +15,7 @@ from segmentation.relief.gradient import HIGHEST, Flags, Heights
 _RIM = 6
 """A sixth of a cell on each side of it is outer part: markers of neighbours do not touch."""
 
-_OUTER, _INVALID = 1 << 40, 1 << 41
+_OUTER, _INVALID = 1 << 29, 1 << 30
 """Above all heights: an outer pixel counts only where no inner one is valid."""
 
 
@@ -50,7 +50,7 @@ def mark_cells(heights: Heights, valid: Flags, step: int, row: int, col: int) ->
         return marked
     whole = np.s_[top : top + rows * step, left : left + cols * step]
     rim = step // _RIM
-    rank = np.full((step, step), _OUTER)
+    rank = np.full((step, step), _OUTER, np.uint32)
     rank[rim : step - rim, rim : step - rim] = 0
     key = heights[whole] + np.tile(rank, (rows, cols))
     key[~valid[whole]] = _INVALID
@@ -72,6 +72,17 @@ def raise_between(
 
     if not markers.any():
         return np.where(valid, np.minimum(heights, HIGHEST - 1) + 1, 0).astype(np.uint32)
-    rise = np.floor(distance_transform_edt(~markers) * (2 * slope / step))
-    raised = np.minimum(heights + rise + 1, HIGHEST)
-    return np.where(valid & ~markers, raised, 0).astype(np.uint32)
+    nearest = distance_transform_edt(~markers, return_distances=False, return_indices=True)
+    rows, cols = np.ogrid[: markers.shape[0], : markers.shape[1]]
+    down, across = nearest[0] - rows.astype(np.int32), nearest[1] - cols.astype(np.int32)
+    down *= down
+    across *= across
+    down += across
+    raised = np.sqrt(down, dtype=np.float64)
+    raised *= 2 * slope / step
+    np.floor(raised, out=raised)
+    raised += 1
+    raised += heights
+    np.minimum(raised, HIGHEST, out=raised)
+    raised *= valid & ~markers
+    return raised.astype(np.uint32)

@@ -23,6 +23,7 @@ from tiling.grid.window import Window
 from tiling.io.profiles import plain_profile
 from tiling.io.spill import Map, load_arrays, read_together, save_arrays, write_together
 from tiling.regions.components import OUTSIDE, Ids, Labels
+from tiling.regions.order import find_distinct
 from tiling.regions.passes import Passes, Place
 from tiling.regions.region_values import RegionValues
 
@@ -41,7 +42,7 @@ class TileLabels(NamedTuple):
         `OUTSIDE`; the last of `ids` serves a label of -1."""
         here = np.zeros(ids.size, bool)
         here[label.ravel()] = True
-        distinct = np.unique(ids[here & (ids != OUTSIDE)])
+        distinct = find_distinct(ids[here & (ids != OUTSIDE)])
         rank = np.searchsorted(distinct, ids).astype(np.int32)
         rank[ids == OUTSIDE] = OUTSIDE
         return cls(distinct, rank[label])
@@ -79,6 +80,17 @@ class LabelFiles:
         """The labels of a tile."""
         ids, rank = load_arrays(self.file(window, ".labels.npy"), 2)
         return TileLabels(ids, rank)
+
+
+def find_sides(numbers: Labels, down: int) -> npt.NDArray[np.intp]:
+    """Flat index in `(y + 1, x + 1)` of the pixels of a tile that another region lies below
+    (`down` = 1) or to the right of (0); a pixel of `OUTSIDE` is nobody's neighbour."""
+    here = numbers[:-1, :-1]
+    beyond = numbers[1:, :-1] if down else numbers[:-1, 1:]
+    apart = np.zeros(numbers.shape, bool)
+    np.not_equal(here, beyond, out=apart[:-1, :-1])
+    apart[:-1, :-1] &= (here != OUTSIDE) & (beyond != OUTSIDE)
+    return np.flatnonzero(apart)
 
 
 # --- numbers --------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.grid.window import Window
-from tiling.regions.components import OUTSIDE, Ids, Labels
+from tiling.regions.components import Ids, Labels
+from tiling.regions.labelling import find_sides
+from tiling.regions.order import mark_first, order_keys
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
@@ -47,10 +49,8 @@ class Borders(NamedTuple):
         lot, length, contrast = (column[apart] for column in self[2:])
         if not lower.size:
             return Borders(lower, upper, lot, length, contrast)
-        pair = lower * (int(upper.max()) + 1) + upper
-        order = np.argsort(pair, kind="stable")
-        pair = pair[order]
-        first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
+        order, pair = order_keys(lower * (int(upper.max()) + 1) + upper)
+        first = np.flatnonzero(mark_first(pair))
         return Borders(
             lower[order[first]],
             upper[order[first]],
@@ -78,12 +78,13 @@ def find_borders(rank: Labels, window: Window, width: int, n: int) -> Borders:
     """The borders that a tile counts of regions 0 … n - 1, from the number `(y + 1, x + 1)` of each
     pixel's, `OUTSIDE` where it has none, with one row below and one column beside the tile; `width`
     is the raster's."""
-    here = rank[:-1, :-1]
+    cols, number = rank.shape[1], rank.ravel()
     ends, places = [], []
-    for beyond, down in ((rank[1:, :-1], 1), (rank[:-1, 1:], 0)):
-        row, col = np.nonzero((here != beyond) & (here != OUTSIDE) & (beyond != OUTSIDE))
-        ends.append(np.stack([here[row, col], beyond[row, col]]).astype(np.int64))
-        places.append(2 * ((window.row + row) * width + window.col + col) + down)
+    for down in (1, 0):
+        at = find_sides(rank, down)
+        ends.append(np.stack([number[at], number[at + (cols if down else 1)]]).astype(np.int64))
+        index = at + (at // cols) * (width - cols) + window.row * width + window.col
+        places.append(2 * index + down)
     one, other = np.concatenate(ends, axis=1)
     sides = np.ones(one.size, np.int64)
     every = Borders(one, other, draw_lots(np.concatenate(places)), sides, 0 * sides)

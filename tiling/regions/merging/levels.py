@@ -33,6 +33,7 @@ from tiling.regions.labelling import LabelFiles, TileLabels
 from tiling.regions.merging.borders import Borders, find_borders
 from tiling.regions.merging.linkage import Merging, RegionGraph, find_undecided, merge_known
 from tiling.regions.merging.sums import RegionSums, RegionTable
+from tiling.regions.order import find_distinct
 from tiling.regions.passes import Flags, Passes, Read
 
 
@@ -306,7 +307,7 @@ def read_with_next(labels: LabelFiles, window: Window) -> tuple[Ids, Ids, Labels
         across = min(tile, width - window.col_stop)
         beside = labels.read(Window(window.row, window.col_stop, window.height, across))
         sides.append((np.s_[:-1, -1], np.append(beside.ids, OUTSIDE)[beside.rank[:, 0]]))
-    ids = np.unique(np.concatenate([own.ids, *(pixels for _, pixels in sides)]))
+    ids = find_distinct(np.concatenate([own.ids, *(pixels for _, pixels in sides)]))
     ids = ids[ids != OUTSIDE]
     rank = np.full((window.height + 1, window.width + 1), OUTSIDE, np.int32)
     number = np.append(np.searchsorted(ids, own.ids), OUTSIDE).astype(np.int32)

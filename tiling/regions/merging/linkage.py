@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.regions.merging.borders import Borders, Numbers
+from tiling.regions.order import number_groups
 from tiling.regions.passes import Flags
 
 Places: TypeAlias = npt.NDArray[np.intp]
@@ -74,18 +75,29 @@ class RegionGraph(NamedTuple):
 def merge_known(graph: RegionGraph, merging: Merging) -> tuple[Places, RegionGraph]:
     """Unite what may be united: the group `(n,)` of each region, and the graph of groups, which are
     in the order of their first regions. What is not known stays alone."""
-    group = np.arange(graph.size.size)
-    while True:
-        united = _mutual_choices(graph, merging)
-        if not united.any():
-            return group, graph
-        to = np.arange(graph.size.size)
-        to[graph.borders.other[united]] = graph.borders.one[united]
-        first, number = np.unique(to, return_inverse=True)
-        size = np.zeros(first.size, np.int64)
-        np.add.at(size, number, graph.size)
-        graph = RegionGraph(size, graph.known[first], graph.borders.between(number))
-        group = number[group]
+    n, group = graph.size.size, np.arange(graph.size.size)
+    borders = Borders(*(column.copy() for column in graph.borders))
+    # A row whose border is gone has the ends n, n, the size of nobody, and costs more than any.
+    size, known = np.append(graph.size, 1), np.append(graph.known, False)
+    cost = merging.price(borders, size)
+    while (united := _mutual_choices(borders, cost, known, merging.limit)).size:
+        stays, goes = borders.one[united], borders.other[united]
+        to, grown = np.arange(n + 1), np.zeros(n + 1, bool)
+        to[goes] = stays
+        grown[stays] = grown[goes] = True
+        size[stays] += size[goes]
+        group = to[group]
+        rows = np.flatnonzero(grown[borders.one] | grown[borders.other])
+        changed = borders.where(rows).between(to)
+        rows, gone = np.split(rows, [changed.one.size])
+        for column, value in zip(borders, changed, strict=True):
+            column[rows] = value
+        cost[rows] = merging.price(changed, size)
+        borders.one[gone] = borders.other[gone] = n
+        cost[gone] = np.inf
+    number, first = number_groups(group)
+    left = borders.where(borders.one < n)
+    return number, RegionGraph(size[first], graph.known[first], left.between(number))
 
 
 def find_undecided(graph: RegionGraph, merging: Merging) -> Places:
@@ -101,19 +113,21 @@ def find_undecided(graph: RegionGraph, merging: Merging) -> Places:
     return np.flatnonzero(undecided)
 
 
-def _mutual_choices(graph: RegionGraph, merging: Merging) -> Flags:
-    """The borders whose two regions, both known, are each other's cheapest neighbours, below the
+def _mutual_choices(borders: Borders, cost: Costs, known: Flags, limit: float) -> Places:
+    """The rows whose two regions, both known, are each other's cheapest neighbours, below the
     limit."""
-    borders, n = graph.borders, graph.size.size
-    cost = merging.price(borders, graph.size)
-    least = np.full(n, np.inf)
-    np.minimum.at(least, borders.one, cost)
-    np.minimum.at(least, borders.other, cost)
-    cheapest = [cost == least[ends] for ends in borders[:2]]
-    lot = np.full(n, np.iinfo(np.int64).max)
-    for ends, ties in zip(borders[:2], cheapest, strict=True):
-        np.minimum.at(lot, ends[ties], borders.lot[ties])
-    chosen: Flags = cheapest[0] & cheapest[1] & (cost < merging.limit)
-    for ends in borders[:2]:
-        chosen &= (lot[ends] == borders.lot) & graph.known[ends]
-    return chosen
+    # Whoever has a border below the limit has its cheapest there.
+    rows = np.flatnonzero(cost < limit)
+    ends, cost, lots = (borders.one[rows], borders.other[rows]), cost[rows], borders.lot[rows]
+    least = np.full(known.size, np.inf)
+    lot = np.full(known.size, np.iinfo(np.int64).max)
+    for region in ends:
+        np.minimum.at(least, region, cost)
+    cheapest = [cost == least[region] for region in ends]
+    for region, ties in zip(ends, cheapest, strict=True):
+        np.minimum.at(lot, region[ties], lots[ties])
+    chosen = np.flatnonzero(cheapest[0] & cheapest[1])
+    for region in ends:
+        at = region[chosen]
+        chosen = chosen[(lot[at] == lots[chosen]) & known[at]]
+    return rows[chosen]

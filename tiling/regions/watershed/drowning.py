@@ -128,7 +128,7 @@ def survey_fates(flood: Flood, tile: tuple[Window, RegionValues]) -> None:
     """Pass over a tile whose basins are known: leaves what drowns inside it, and its `Fates`."""
     window, ends = tile
     relief = flood.relief
-    basins, rank = number_basins(relief, window, ends)
+    basins, own, rank = number_basins(relief, window, ends)
     graph = _graph_inside(relief, window, basins, rank)
     waits = ~graph.known
     group, left = drown(graph, flood.criterion)
@@ -141,7 +141,7 @@ def survey_fates(flood: Flood, tile: tuple[Window, RegionValues]) -> None:
     told = np.union1d(np.flatnonzero(~left.settled), ends_of.ravel())
     names = flood.names_of(left.facts)
     names[told] = ids[told]  # to be replaced when all tiles are known
-    save_arrays(relief.file(window, ".groups.npy"), names[group], rank[:-1, :-1])
+    save_arrays(relief.file(window, ".groups.npy"), names[group][own])
     Fates(
         ids[told],
         left.settled[told],
@@ -161,9 +161,8 @@ def decide(flood: Flood, tiles: Sequence[Fates]) -> RegionValues:
     ends = [number[tile.ends + at] for tile, at in zip(tiles, offsets, strict=False)]
     saddle = np.concatenate([tile.saddle for tile in tiles])
     known = np.ones(ids.size, bool)
-    graph = Graph.of(
-        facts.merge(number, ids.size), known, settled, np.concatenate(ends, axis=1), saddle
-    )
+    one, other = np.concatenate(ends, axis=1)
+    graph = Graph(facts.merge(number, ids.size), known, settled, one, other, saddle)
     group, left = drown(graph, flood.criterion)
     return RegionValues(ids, flood.names_of(left.facts)[group])
 
@@ -171,7 +170,8 @@ def decide(flood: Flood, tiles: Sequence[Fates]) -> RegionValues:
 def leave_regions(flood: Flood, labels: LabelFiles, tile: tuple[Window, RegionValues]) -> None:
     """Last pass over a tile: leaves the region of each pixel."""
     window, regions = tile
-    ids, rank = load_arrays(flood.relief.file(window, ".groups.npy"), 2)
+    (ids,) = load_arrays(flood.relief.file(window, ".groups.npy"), 1)
+    _, rank = load_arrays(flood.relief.file(window, ".basins.npy"), 2)
     labels.write(window, TileLabels.of(np.append(regions.over(ids, ids), OUTSIDE), rank))
 
 
@@ -185,12 +185,14 @@ def _graph_inside(
     left pixel."""
     height, _, marked = relief.look(window.pad(1))
     rank, n = numbers[:-1, :-1], basins.size
-    inside = rank != OUTSIDE
-    low = np.full(n, np.iinfo(np.int64).max)
-    np.minimum.at(low, rank[inside], height[1:-1, 1:-1][inside].astype(np.int64))
-    holds = np.zeros(n, bool)
-    holds[rank[marked[1:-1, 1:-1] & inside]] = True
-    facts = Facts(np.bincount(rank[inside], minlength=n), low, holds, basins)
+    # One row more than there are basins: the last is that of pixels that have none.
+    every = rank.ravel()
+    low = np.full(n + 1, np.iinfo(np.int64).max)
+    np.minimum.at(low, every, height[1:-1, 1:-1].ravel().astype(np.int64))
+    holds = np.zeros(n + 1, bool)
+    holds[rank[marked[1:-1, 1:-1]]] = True
+    area = np.bincount(every + 1, minlength=n + 1)[1:]
+    facts = Facts(area, low[:-1], holds[:-1], basins)
     known = facts.area > 0
     open_sides = (
         (window.row > 0, rank[0]),
@@ -201,5 +203,5 @@ def _graph_inside(
     for goes_on, side in open_sides:
         if goes_on:
             known[side[side != OUTSIDE]] = False
-    ends, saddle = find_passes(height[1:, 1:], numbers, window, relief.shape[1])
-    return Graph.of(facts, known, np.zeros(n, bool), ends, saddle)
+    (one, other), saddle = find_passes(height[1:, 1:], numbers, window, relief.shape[1])
+    return Graph(facts, known, np.zeros(n, bool), one, other, saddle)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
+from tiling.regions.order import mark_first, number_groups, order_keys
 from tiling.regions.passes import Flags
 from tiling.regions.watershed.basins import jump
 from tiling.regions.watershed.criteria import Criterion, Facts, Places
@@ -18,7 +19,7 @@ from tiling.regions.watershed.saddles import PLACE_BITS, Saddles
 
 
 class Graph(NamedTuple):
-    """Regions 0 … n - 1 and the passes between them, from the lowest to the highest."""
+    """Regions 0 … n - 1 and the passes between them, in any order; two regions may have several."""
 
     facts: Facts
     known: Flags
@@ -28,32 +29,28 @@ class Graph(NamedTuple):
     other: Places
     saddle: Saddles
 
-    @classmethod
-    def of(cls, facts: Facts, known: Flags, settled: Flags, ends: Places, saddle: Saddles) -> Graph:
-        """A graph from passes `(2, n)` in any order; of those between two regions the lowest
-        stays."""
-        order = np.argsort(saddle)
-        order = order[_lowest_of_pairs(ends[:, order], known.size)]
-        one, other = ends[:, order]
-        return cls(facts, known, settled, one, other, saddle[order])
-
     def lowest_passes(self) -> Places:
         """`(n,)` number of each region's lowest pass; the number of passes where it has none."""
-        n = self.one.size
-        lowest = np.full((2, self.known.size), n)
-        for row, ends in zip(lowest, (self.one, self.other), strict=True):
-            row[ends[::-1]] = np.arange(n)[::-1]  # the last one written stays: the lowest
-        return lowest.min(0)
+        n = self.known.size
+        lowest, number = np.full(n, np.iinfo(np.uint64).max, np.uint64), np.full(n, self.one.size)
+        for ends in (self.one, self.other):
+            np.minimum.at(lowest, ends, self.saddle)
+        for ends in (self.one, self.other):
+            # No two passes are equal, so one of them is that low.
+            (at,) = np.nonzero(self.saddle == lowest[ends])
+            number[ends[at]] = at
+        return number
 
     def unite(self, to: Places) -> tuple[Graph, Places]:
         """The graph of groups, `to` giving a region of the group of each, and their numbers."""
-        roots, group = np.unique(to, return_inverse=True)
-        known, settled = np.ones(roots.size, bool), np.zeros(roots.size, bool)
+        group, roots = number_groups(to)
+        n = roots.size
+        known, settled = np.ones(n, bool), np.zeros(n, bool)
         known[group[~self.known]] = False
         settled[group[self.settled]] = True
         one, other = group[self.one], group[self.other]
         apart = one != other
-        facts = self.facts.merge(group, roots.size)
+        facts = self.facts.merge(group, n)
         return Graph(facts, known, settled, one[apart], other[apart], self.saddle[apart]), group
 
 
@@ -94,15 +91,14 @@ def _choose(graph: Graph, criterion: Criterion) -> tuple[Graph, Places]:
     return graph._replace(settled=settled), to
 
 
-def _lowest_of_pairs(ends: Places, n: int) -> Places:
-    """Of passes `(2, passes)` from the lowest to the highest, the first between each two of n
-    regions."""
-    return np.sort(np.unique(ends.min(0) * n + ends.max(0), return_index=True)[1])
-
-
 def find_spanning_forest(graph: Graph, chosen: Places) -> Places:
     """Which of some passes, given by number, are in the minimum spanning forest."""
-    n, ends = graph.known.size, np.stack([graph.one, graph.other])
-    lowest = chosen[_lowest_of_pairs(ends[:, chosen], n)]  # a sparse array would add them up
+    n = graph.known.size
+    chosen = chosen[np.argsort(graph.saddle[chosen])]
+    ends = np.sort([graph.one[chosen], graph.other[chosen]], axis=0)
+    # The lowest between each two; a sparse array would add them up.
+    order, pair = order_keys(ends[0] * n + ends[1])
+    lowest = order[mark_first(pair)]
     weights = csr_array((lowest + 1.0, tuple(ends[:, lowest])), shape=(n, n))
-    return np.sort(minimum_spanning_tree(weights).data.astype(np.intp)) - 1
+    forest = np.sort(minimum_spanning_tree(weights).data.astype(np.intp)) - 1
+    return chosen[forest]

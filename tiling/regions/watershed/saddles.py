@@ -10,6 +10,8 @@ import numpy.typing as npt
 from tiling.grid.window import Window
 from tiling.io.spill import load_arrays
 from tiling.regions.components import OUTSIDE, Ids
+from tiling.regions.labelling import find_sides
+from tiling.regions.order import find_distinct
 from tiling.regions.region_values import RegionValues
 from tiling.regions.watershed.basins import HEIGHT_BITS, Relief
 
@@ -21,9 +23,10 @@ Saddles: TypeAlias = npt.NDArray[np.uint64]
 
 def number_basins(
     relief: Relief, window: Window, ends: RegionValues
-) -> tuple[Ids, npt.NDArray[np.int32]]:
-    """The basins that a tile sees, ascending, and `(y + 1, x + 1)` the number of each pixel's, one
-    row below and one column beside the tile included."""
+) -> tuple[Ids, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The basins that a tile sees, ascending; the number among them of each that it has found
+    itself; and `(y + 1, x + 1)` the number of each pixel's, one row below and one column beside the
+    tile included."""
     own, rank = load_arrays(relief.file(window, ".basins.npy"), 2)
     own = np.append(ends.over(own, own), OUTSIDE)
     height, width = relief.shape
@@ -36,7 +39,7 @@ def number_basins(
     if window.col_stop < width:
         beside = (window.row + np.arange(window.height)) * width + window.col_stop
         seen[:-1, -1] = ends.over(beside, none[: window.height])
-    basins = np.unique(np.concatenate([own, seen[-1], seen[:, -1]]))
+    basins = find_distinct(np.concatenate([own, seen[-1], seen[:, -1]]))
     basins = basins[basins != OUTSIDE]
     number = np.append(np.searchsorted(basins, own[:-1]), OUTSIDE).astype(np.int32)
     numbers = np.full(seen.shape, OUTSIDE, np.int32)
@@ -44,7 +47,7 @@ def number_basins(
     for side in (np.s_[-1], np.s_[:, -1]):
         place = np.searchsorted(basins, seen[side])
         numbers[side] = np.where(seen[side] == OUTSIDE, OUTSIDE, place)
-    return basins, numbers
+    return basins, number[:-1], numbers
 
 
 def find_passes(
@@ -56,18 +59,15 @@ def find_passes(
     higher, and of one pixel those up, left, right and down of it in this order.
     """
     cols = numbers.shape[1]
-    here = numbers[:-1, :-1]
+    number, tall = numbers.ravel(), height.ravel()
     ends, saddles = [], []
-    for beyond, step, far, back, ahead in (
-        (numbers[1:, :-1], cols, width, 0, 3),
-        (numbers[:-1, 1:], 1, 1, 1, 2),
-    ):
-        row, col = np.nonzero((here != beyond) & (here != OUTSIDE) & (beyond != OUTSIDE))
-        at = row * cols + col
-        one, other = height.ravel()[at], height.ravel()[at + step]
-        index = (window.row + row) * width + window.col + col
+    for down, far, back, ahead in ((1, width, 0, 3), (0, 1, 1, 2)):
+        at = find_sides(numbers, down)
+        beyond = at + (cols if down else 1)
+        one, other = tall[at], tall[beyond]
+        index = at + (at // cols) * (width - cols) + window.row * width + window.col
         place = np.where(other >= one, 4 * (index + far) + back, 4 * index + ahead)
         top = np.maximum(one, other).astype(np.uint64)
         saddles.append((top << np.uint64(PLACE_BITS)) | place.astype(np.uint64))
-        ends.append(np.stack([numbers.ravel()[at], numbers.ravel()[at + step]]))
+        ends.append(np.stack([number[at], number[beyond]]))
     return np.concatenate(ends, axis=1).astype(np.intp), np.concatenate(saddles)
