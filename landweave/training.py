@@ -124,8 +124,8 @@ def train(
         scene: A scene as `open_scene` takes it; where `labels` is a list, a list of as many scenes.
         labels: A class raster, polygons or points; a list of one for each scene.
         out: Folder of the bundle.
-        architecture: A forest such as `"random-forest"`, or a network such as `"unet"`; what fits
-            the data by default.
+        architecture: A forest such as `"random-forest"`, or a network such as `"unet"`; by default
+            one of each is trained, and what validates best is kept, or both.
         weights: A bundle to start from, `"imagenet"` or `"none"`.
         column: Column of the classes in a vector file.
         classes: Value to name; what is not named is unlabelled.

@@ -65,13 +65,13 @@ def segmenters(
 def train(request: requests.Training, as_json: Json = False) -> None:
     """Train a model on scenes and labels; leaves a bundle for `segment --segmenter DIR`.
 
-    Stopped and called again it goes on from where it was. docs/training.md in the repository tells
-    more.
+    Without --architecture that is a forest, a network or both: what validates best. Stopped and
+    called again it goes on from where it was. docs/training.md in the repository tells more.
 
     Examples:
     landweave train scene.tif --labels plots.gpkg \\
         --architecture random-forest --out my-forest
-    landweave train scene.tif --labels landuse.tif --out my-network
+    landweave train scene.tif --labels landuse.tif --out my-model
     landweave train a.tif b.tif --labels a.gpkg --labels b.gpkg -o my-model
     """
     from flows.training.train import train as run

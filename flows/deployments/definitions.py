@@ -64,8 +64,10 @@ MOST_PICTURES = 6
 PIECE_BYTES = 2**29
 """What a worker takes to compare a piece of two rasters."""
 
-LEARNING, GROWING = {"read": 1, "train": 10, "train on all": 10}, {"read": 3, "grow": 1}
-"""The stages of a network's training and of a forest's, and about how their times compare."""
+LEARNING = {"read": 1, "grow": 2, "train": 10, "train on all": 10, "grow on all": 1}
+GROWING = {"read": 6, "grow": 1.5, "grow on all": 0.5}
+"""The stages of a training that has a network, and of a forest's, and about how their times
+compare."""
 
 
 def segment_one_scene(request: Request, advanced: Advanced, progress: Leg) -> Published:

@@ -86,7 +86,7 @@ class Learning(Wording):
             title="Architecture",
             description="Kind of network or forest, of `landweave models --architectures`.",
         ),
-        Setting(TRAINING, metavar="NAME", unset="the one that suits the data"),
+        Setting(TRAINING, metavar="NAME", unset="a forest, a network or both: what validates best"),
     ] = ""
     encoder: Annotated[
         str,
@@ -100,6 +100,17 @@ class Learning(Wording):
         int,
         Field(ge=0, title="Steps", description="How long it learns; 0: from the data."),
         Setting(TRAINING, option=None),
+    ] = 0
+    budget: Annotated[
+        float,
+        Field(
+            ge=0,
+            title="Budget",
+            json_schema_extra={"unit": "minutes"},
+            description="Minutes of two cores that a network's run may take; a last run on all "
+            "labels takes as long again.",
+        ),
+        Setting(TRAINING, metavar="MINUTES", unset="10"),
     ] = 0
     seed: Annotated[
         int,
@@ -120,7 +131,8 @@ class Learning(Wording):
     def value(self) -> Recipe | ForestRecipe:
         """The recipe itself; `InputError` where there is no such architecture, or the settings do
         not fit."""
-        asked = {name: getattr(self, name) for name in ("architecture", "encoder", "steps", "seed")}
+        named = ("architecture", "encoder", "steps", "budget", "seed")
+        asked = {name: getattr(self, name) for name in named}
         return recipe_from({name: value for name, value in asked.items() if value} | self.settings)
 
     @classmethod
@@ -160,7 +172,7 @@ def recipes() -> dict[str, list[dict[str, Any]]]:
     """What the settings of a training mean, of networks and of forests."""
     from segmentation.training.recipe import ForestRecipe, Recipe
 
-    own = ("architecture", "encoder", "seed")  # options of their own
+    own = ("architecture", "encoder", "budget", "seed")  # options of their own
     return {
         what: explain_settings(
             {name: one for name, one in recipe.model_fields.items() if name not in own}

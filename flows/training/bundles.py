@@ -78,11 +78,12 @@ def known_record(name: str) -> dict[str, Any]:
 
 def kind_of(card: Card) -> str:
     """A model's architecture in words, such as `unet on resnet18`."""
-    if card.model.kind == "network":
-        return f"{card.network.architecture} on {card.network.encoder}"
     if card.model.kind == "onnx":
         return "ONNX graph"
-    return card.forest.estimator
+    if card.model.kind == "forest":
+        return card.forest.estimator
+    network = f"{card.network.architecture} on {card.network.encoder}"
+    return network + (f" and {card.beside.estimator}" if card.beside else "")
 
 
 def bundle_details(bundle: Bundle) -> dict[str, str]:
@@ -90,7 +91,7 @@ def bundle_details(bundle: Bundle) -> dict[str, str]:
     metrics."""
     card, training = bundle.card, dict(bundle.card.training)
     told = {"model": card.name, "what it is": kind_of(card), "pixel": f"{card.gsd:g} m"}
-    if card.model.kind == "forest":
+    if card.model.kind == "forest" or card.beside is not None:
         forest = card.forest
         told |= {
             "features": ", ".join(forest.features),

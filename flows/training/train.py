@@ -23,6 +23,7 @@ from flows.training.finished import Finished
 from flows.training.read_samples import samples_of
 from segmentation.models.bundle import Bundle, check_folder, save, write
 from segmentation.training.checkpoint import Evaluation
+from segmentation.training.choose import leaves_choice, train_best
 from segmentation.training.fine_tuning import check_start
 from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import Samples
@@ -64,17 +65,20 @@ def train(request: Training, progress: Progress = silent) -> Finished:
             trained = train_forest(
                 samples, request.recipe, name=name, licence=request.licence, progress=progress
             )
-            bundle, files = write(request.out, trained.card, trained.content), []
+            bundle, files = _write_bundle(request.out, trained)
         else:
             kept = _checkpoint_folder(scratch, _key(request, samples, weights), fresh=request.fresh)
-            trained = train_network(
-                samples, request.recipe, name=name, licence=request.licence, scratch=kept,
-                progress=progress,
-                weights=weights,
-            )  # fmt: skip
-            bundle = save(request.out, trained.card, trained.state)
-            files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
-            _write_curves(trained.looks, *files)
+            facts = {"name": name, "licence": request.licence}
+            if weights is None and leaves_choice(request.recipe):
+                trained = train_best(
+                    samples, request.recipe, **facts, scratch=kept, progress=progress
+                )
+            else:
+                trained = train_network(
+                    samples, request.recipe, **facts, scratch=kept, progress=progress,
+                    weights=weights,
+                )  # fmt: skip
+            bundle, files = _write_bundle(request.out, trained)
         judged = trained.test or trained.validation
         if judged:
             files.extend(write_accuracy(judged, bundle.folder))
@@ -83,6 +87,16 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     return Finished(
         bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds
     )
+
+
+def _write_bundle(out: Path, trained: Trained | TrainedForest) -> tuple[Bundle, list[Path]]:
+    """The bundle, and the files beside it that tell how a network learnt."""
+    if isinstance(trained, TrainedForest):
+        return write(out, trained.card, trained.content), []
+    bundle = save(out, trained.card, trained.state, trees=trained.trees)
+    files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
+    _write_curves(trained.looks, *files)
+    return bundle, files
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pydantic import Field
 from segmentation.forests.estimators import Shares, predict_proba
 from segmentation.forests.pixel_features import compute, margin_of, parse_features
 from segmentation.forests.skops_file import load_forest
-from segmentation.models.bundle import load
+from segmentation.models.bundle import Bundle, load
 from segmentation.models.card import Card
 from segmentation.models.trained import BundleFolder, TrainedSegmenter
 from segmentation.segmenter import Footprint, Measure, Prediction
@@ -44,13 +44,7 @@ class Forest(TrainedSegmenter):
         )
 
     def bytes_per_pixel(self, threads: int) -> int:
-        card = self.loaded_bundle.card
-        # Bands, features and trees of the strips in work, and what is known of each class.
-        return (
-            24 * len(card.bands)
-            + 12 * len(card.legend)
-            + threads * 10 * (len(card.forest.features) + 12)
-        )
+        return bytes_per_pixel(self.loaded_bundle.card, threads)
 
     @property
     def bytes_kept(self) -> int:
@@ -61,7 +55,7 @@ class Forest(TrainedSegmenter):
 
     def fit(self, sample: xr.Dataset | None) -> Self:
         fitted = super().fit(sample)
-        fitted._trees()  # what is wrong with them is said before the work starts
+        load_trees(self.loaded_bundle)  # what is wrong with them is said before the work starts
         return fitted
 
     def runtime_facts(self) -> dict[str, str]:
@@ -71,7 +65,7 @@ class Forest(TrainedSegmenter):
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
         card = self.loaded_bundle.card
-        shares = probabilities(self._trees(), card, chip)
+        shares = probabilities(load_trees(self.loaded_bundle), card, chip)
         index = shares.argmax(0)
         labels = np.array(card.legend.values, np.uint8)[index]
         return Prediction(
@@ -79,10 +73,6 @@ class Forest(TrainedSegmenter):
             confidence=_percent(shares.max(0)),
             measures={name: _percent(_MEASURES[name](shares)) for name in self.measures},
         )
-
-    def _trees(self) -> Any:
-        bundle = self.loaded_bundle
-        return _load_trees(bundle.digest, bundle.folder)
 
 
 def _entropy(shares: Shares) -> Shares:
@@ -159,8 +149,19 @@ def probabilities(trees: Any, card: Card, chip: xr.Dataset) -> Shares:
     return shares
 
 
-@cache
-def _load_trees(digest: str, folder: Path) -> Any:
+def bytes_per_pixel(card: Card, threads: int) -> int:
+    """What a pixel of a chip takes: bands, features and trees of the strips in work, and what is
+    known of each class."""
+    features = len(card.forest.features)
+    return 24 * len(card.bands) + 12 * len(card.legend) + threads * 10 * (features + 12)
+
+
+def load_trees(bundle: Bundle) -> Any:
     """The trees of a bundle, once per process and content; `InputError` where they are not
     sound."""
+    return _load_trees(bundle.digest, bundle.folder)
+
+
+@cache
+def _load_trees(digest: str, folder: Path) -> Any:
     return load_forest(load(folder))

@@ -130,7 +130,7 @@ def load_forest(bundle: Bundle) -> Any:
             f"scikit-learn=={forest.sklearn}, or train it anew"
         )
     try:
-        return load(bundle.content(), bundle.card)
+        return load(bundle.trees(), bundle.card)
     except UnsafeFileError as error:
         raise InputError(
             f"{file} is no forest that can be trusted ({error}); train it anew"

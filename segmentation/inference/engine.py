@@ -20,6 +20,7 @@ from segmentation.graphs.session import Provider, runtime_version
 from segmentation.inference.batching import in_order
 from segmentation.inference.device import Device, Engine, Runtime
 from segmentation.inference.graph_engine import graph_engine
+from segmentation.inference.joint import join_trees
 from segmentation.inference.measures import join_strips, labels_and_confidence
 from segmentation.inference.runtimes import PACKAGES, engine
 from segmentation.inference.transfer import BATCH, Ranges, on_device
@@ -111,7 +112,7 @@ def predict_chips(
                 labels_and_confidence(
                     card, wish.measures, shares, [c["valid"].values[rows] for c in batch]
                 )
-                for rows, shares in restore(_probabilities(ready, wish, seen), seen, wish.zoom)
+                for rows, shares in restore(_joined(ready, bundle, wish, seen), seen, wish.zoom)
             ]
         return [join_strips(of_chip) for of_chip in zip(*strips, strict=True)]
 
@@ -157,7 +158,7 @@ def scores(
     def compute(batch: Sequence[xr.Dataset]) -> list[npt.NDArray[np.float32]]:
         with torch.inference_mode():
             seen = [zoom_chip(chip, wish.zoom) for chip in batch]
-            strips = restore(_probabilities(ready, wish, seen), seen, wish.zoom)
+            strips = restore(_joined(ready, bundle, wish, seen), seen, wish.zoom)
             shares = torch.cat([strip for _, strip in strips], 2)
             # of nothing, where no pixel is valid, anything
             logs = shares.nan_to_num().clamp(torch.finfo(torch.float32).tiny).log()
@@ -201,6 +202,13 @@ def normalise_scores(total: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     logs = total / np.maximum(weights, np.finfo(np.float32).tiny)
     powers = np.exp(logs - logs.max(0))
     return powers / reduce(np.add, powers)
+
+
+def _joined(
+    engine: Engine, bundle: Bundle, wish: InferenceOptions, chips: Sequence[xr.Dataset]
+) -> torch.Tensor:
+    """`_probabilities`, with those of the trees beside the network."""
+    return join_trees(_probabilities(engine, wish, chips), bundle, chips)
 
 
 def _probabilities(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,6 +13,8 @@ import xarray as xr
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from segmentation.errors import InputError
+from segmentation.forests.forest import bytes_per_pixel as forest_bytes
+from segmentation.forests.forest import load_trees
 from segmentation.inference.batching import parallel_chips
 from segmentation.inference.device import Device, Runtime, device_of, threads
 from segmentation.inference.engine import (
@@ -22,6 +25,7 @@ from segmentation.inference.engine import (
     runtime_facts,
     scores,
 )
+from segmentation.inference.joint import margin_with_trees
 from segmentation.inference.runtimes import choose_runtime
 from segmentation.inference.transfer import measure_ranges
 from segmentation.inference.zoom import zoom_footprint
@@ -97,6 +101,8 @@ class ChipSegmenter(TrainedSegmenter):
 
     def fit(self, sample: xr.Dataset | None) -> Self:
         bound = super().fit(sample)
+        if self.loaded_bundle.card.beside is not None:
+            load_trees(self.loaded_bundle)  # what is wrong with them is said before the work starts
         if sample is None or not self.looks_at_sample:
             return bound
         return bound.model_copy(update={"ranges": measure_ranges(sample, self.loaded_bundle.card)})
@@ -111,7 +117,9 @@ class ChipSegmenter(TrainedSegmenter):
         chips = self._chips
         return Footprint(
             tile=chips.tile if self.tile is None else self.tile,
-            margin=chips.margin if self.margin is None else self.margin,
+            margin=margin_with_trees(
+                self.loaded_bundle.card, chips.margin if self.margin is None else self.margin
+            ),
             stride=chips.stride,
             blend=chips.support is None,
         )
@@ -123,7 +131,8 @@ class ChipSegmenter(TrainedSegmenter):
 
     def bytes_per_pixel(self, threads: int) -> int:
         card, zoom = self.loaded_bundle.card, self.zoom or 1
-        seen = BYTES_PER_PIXEL + 8 * len(card.legend)
+        beside = 0 if card.beside is None else forest_bytes(card, 1)
+        seen = BYTES_PER_PIXEL + 8 * len(card.legend) + beside
         if zoom > 1:
             seen *= zoom**2
         elif zoom < 0:
@@ -159,7 +168,10 @@ class ChipSegmenter(TrainedSegmenter):
         return self.model_copy(update={"measures": tuple(measures)})
 
     def runtime_facts(self) -> dict[str, str]:
-        return runtime_facts(self.loaded_bundle, *self._computing)
+        facts = runtime_facts(self.loaded_bundle, *self._computing)
+        if self.loaded_bundle.card.beside is not None:
+            facts |= {"sklearn": version("scikit-learn")}
+        return facts
 
     def __call__(self, chip: xr.Dataset) -> Prediction:
         return next(self.predict_many([chip]))

@@ -92,6 +92,11 @@ def export(
             f"pixels × {scale} + {offset} is no reflectance; say a --scale above 0 and an "
             "--offset, or neither"
         )
+    if network.forest is not None:
+        raise InputError(
+            f"bundle {card.name} holds a forest beside its network, and ONNX has no place for it; "
+            "train one alone, landweave train --architecture fullunet"
+        )
     if tile is None and network.support is None:
         tiling = as_chips(network)
     else:

@@ -64,6 +64,9 @@ BESIDE = (
 )
 """What a training leaves beside the card and the weights."""
 
+TREES = "forest.skops"
+"""Under this name a network's file of weights has the file of the trees beside it, as bytes."""
+
 LARGEST_CARD = 4 * 2**20
 """Bytes."""
 
@@ -109,6 +112,19 @@ class Bundle:
 
     def weights(self) -> dict[str, Tensor]:
         """A network's parameters by name, as stored; `InputError` where they are not the card's."""
+        return {name: tensor for name, tensor in self._tensors().items() if name != TREES}
+
+    def trees(self) -> bytes:
+        """The file of a forest, alone or beside a network; `InputError` where it is not the
+        card's."""
+        if self.card.model.kind == "forest":
+            return self.content()
+        found = self._tensors()
+        if TREES not in found:
+            raise InputError(f"{self.weights_file} has no {TREES}, of which its card tells")
+        return found[TREES].numpy().tobytes()
+
+    def _tensors(self) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load as tensors
 
@@ -238,11 +254,18 @@ def read_card(file: Path) -> Card:
         ) from error
 
 
-def save(folder: Path, card: Card, state: Mapping[str, Tensor], *, half: bool = False) -> Bundle:
+def save(
+    folder: Path,
+    card: Card,
+    state: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    trees: bytes | None = None,
+) -> Bundle:
     """Write the bundle of a network, as `write` does, from its parameters by name.
 
     `half` stores matrices and kernels as float16; vectors, such as the statistics of batch norms,
-    stay as they are.
+    stay as they are. `trees` is the file of the forest beside it.
     """
     import torch
     from safetensors.torch import save as serialised
@@ -254,6 +277,8 @@ def save(folder: Path, card: Card, state: Mapping[str, Tensor], *, half: bool = 
         .contiguous()
         for name, tensor in state.items()
     }
+    if trees is not None:
+        stored[TREES] = torch.frombuffer(bytearray(trees), dtype=torch.uint8)
     return write(folder, card, serialised(stored))
 
 

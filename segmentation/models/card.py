@@ -97,6 +97,10 @@ class BandCard(BaseModel):
         return self
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Member(BaseModel):
     """A further network on the same pixels."""
 
@@ -105,6 +109,42 @@ class Member(BaseModel):
     architecture: Name
     encoder: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     options: dict[OptionName, OptionValue] = {}
+
+
+LARGEST_WINDOW = 63
+"""Pixels across the largest window: 63² squares of a level still fit into 32 bits."""
+
+
+class ForestModel(BaseModel):
+    """A forest of decision trees: labels from a pixel's bands, their ratios and what lies within a
+    few pixels."""
+
+    model_config = _VALUE
+
+    kind: Literal["forest"] = "forest"
+    estimator: Annotated[
+        Name,
+        Field(description="Its name in `segmentation.forests.estimators`, such as random-forest."),
+    ]
+    features: Annotated[
+        tuple[Name, ...],
+        Field(
+            min_length=1,
+            description="What it sees of a pixel, by their names in "
+            "`segmentation.forests.pixel_features`, in order.",
+        ),
+    ]
+    temperature: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Logarithms of its votes are divided by it, which makes "
+            "them probabilities.",
+        ),
+    ] = 1.0
+    sklearn: Annotated[
+        str, Field(description="Version of scikit-learn it was trained with; another is refused.")
+    ]
 
 
 class ChipModel(BaseModel):
@@ -177,11 +217,19 @@ class NetworkModel(ChipModel):
             "are then `members.0.…`, theirs `members.1.…` and so on.",
         ),
     ] = ()
+    forest: Annotated[
+        ForestModel | None,
+        Field(
+            exclude_if=_is_none,
+            description="Trees that look at the same pixels: the mean of the logarithms of both's "
+            "probabilities decides. They lie in the file of weights.",
+        ),
+    ] = None
 
     @property
     def networks(self) -> tuple[NetworkModel, ...]:
         """Each network by itself: this one, then the further ones."""
-        alone = self.model_copy(update={"further": ()})
+        alone = self.model_copy(update={"further": (), "forest": None})
         return (alone, *(alone.model_copy(update=dict(member)) for member in self.further))
 
 
@@ -220,42 +268,6 @@ class OnnxModel(ChipModel):
         if self.size is not None and (self.support is not None or self.stride != 1):
             raise ValueError("chips of one size are blended: their support is null, their stride 1")
         return self
-
-
-LARGEST_WINDOW = 63
-"""Pixels across the largest window: 63² squares of a level still fit into 32 bits."""
-
-
-class ForestModel(BaseModel):
-    """A forest of decision trees: labels from a pixel's bands, their ratios and what lies within a
-    few pixels."""
-
-    model_config = _VALUE
-
-    kind: Literal["forest"] = "forest"
-    estimator: Annotated[
-        Name,
-        Field(description="Its name in `segmentation.forests.estimators`, such as random-forest."),
-    ]
-    features: Annotated[
-        tuple[Name, ...],
-        Field(
-            min_length=1,
-            description="What it sees of a pixel, by their names in "
-            "`segmentation.forests.pixel_features`, in order.",
-        ),
-    ]
-    temperature: Annotated[
-        float,
-        Field(
-            gt=0,
-            description="Logarithms of its votes are divided by it, which makes "
-            "them probabilities.",
-        ),
-    ] = 1.0
-    sklearn: Annotated[
-        str, Field(description="Version of scikit-learn it was trained with; another is refused.")
-    ]
 
 
 Model = Annotated[NetworkModel | OnnxModel | ForestModel, Field(discriminator="kind")]
@@ -385,11 +397,18 @@ class Card(BaseModel):
         return self.model
 
     @property
+    def beside(self) -> ForestModel | None:
+        """The forest beside a network; None where there is none."""
+        return self.model.forest if self.model.kind == "network" else None
+
+    @property
     def forest(self) -> ForestModel:
-        """The card's part on its forest; `InputError` where the model is of another kind."""
-        if self.model.kind != "forest":
+        """The card's part on its forest, alone or beside a network; `InputError` where there is
+        none."""
+        found = self.model if self.model.kind == "forest" else self.beside
+        if found is None:
             raise self._other("a forest")
-        return self.model
+        return found
 
     def _other(self, wanted: str) -> InputError:
         return InputError(

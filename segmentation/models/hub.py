@@ -113,9 +113,9 @@ def fetch_bundle(text: str) -> Path:
             raise _no_bundle(model, hub.files)
         hub.get(CARD, folder, most=LARGEST_CARD)
         card = read_card(folder / CARD)
-        if card.model.kind == "forest":
+        if card.model.kind == "forest" or card.beside is not None:
             raise InputError(
-                f"{model} holds a {card.model.kind}; only networks are taken from elsewhere; copy "
+                f"{model} holds a forest; only networks are taken from elsewhere; copy "
                 "its folder here"
             )
         hub.get(KINDS[card.model.kind].weights, folder, most=min(card.size, LARGEST))

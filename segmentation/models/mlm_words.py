@@ -31,12 +31,21 @@ def describe_input(preprocessing: Preprocessing) -> str:
 
 def describe_output(card: Card) -> str:
     """What the numbers are that a model says, and what becomes of them."""
-    activation = card.activation
     if card.model.kind == "forest":
         return (
             "Shares of votes; to the power of 1 / landweave:model.temperature they are "
             "probabilities."
         )
+    if card.beside is not None:
+        return (
+            f"{_describe_channels(card)} The trees in landweave:model.forest say probabilities "
+            "too; the mean of both's logarithms decides."
+        )
+    return _describe_channels(card)
+
+
+def _describe_channels(card: Card) -> str:
+    activation = card.activation
     if is_plain(activation):
         return (
             "Logits; divided by landweave:model.temperature, their softmax is a probability. The "

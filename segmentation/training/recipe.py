@@ -27,8 +27,8 @@ _LONG_CHIP = 256
 """Side of the chips above which two strides of a coarse network are enough, not four."""
 _STEPS, _LEAST_STEPS = 600, 200
 """Steps of a run on 30 000 labels, growing with their square root; and on the fewest."""
-_MOST_WORK = 2e13
-"""Multiplications in a run, at most: about ten minutes on two cores."""
+_MINUTE = 2e12
+"""Multiplications in a minute of two cores, about."""
 _FEWER, _MEMBERS = 100_000, 3
 """Training labels below which the network has several members, and how many."""
 
@@ -78,6 +78,17 @@ class Recipe(BaseModel):
     steps: Annotated[
         int, Field(ge=0, description="Steps of a run; 0: from the data and the network's cost.")
     ] = 0
+    budget: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=100_000,
+            allow_inf_nan=False,
+            json_schema_extra={"unit": "minutes"},
+            description="Minutes of two cores that a run may take, counted in multiplications and "
+            "not by the clock, so that it can be repeated; 200 steps are always made.",
+        ),
+    ] = 10.0
     rate: Annotated[float, Field(gt=0, description="Highest learning rate.")] = 3e-3
     decay: Annotated[float, Field(ge=0, description="Weight decay.")] = 0.05
     averaged: Annotated[
@@ -206,7 +217,8 @@ def resolve_recipe(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
     wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
     # backwards costs twice as much as forwards
-    affordable = int(_MOST_WORK / (3 * multiply_adds_per_pixel(card) * batch * chip**2))
+    work = 3 * multiply_adds_per_pixel(card) * batch * chip**2
+    affordable = int(recipe.budget * _MINUTE / work)
     steps = recipe.steps or max(_LEAST_STEPS, min(wanted, affordable))
     return recipe.model_copy(update={"chip": chip, "batch": batch, "steps": steps})
 

@@ -13,19 +13,13 @@ import numpy.typing as npt
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
 from segmentation.forests.estimators import FORESTS, predict_proba
 from segmentation.forests.forest import threads
-from segmentation.forests.pixel_features import (
-    Feature,
-    candidates,
-    compute,
-    margin_of,
-    parse_features,
-)
+from segmentation.forests.pixel_features import Feature, candidates, parse_features
 from segmentation.forests.skops_file import dump
 from segmentation.models.card import BandCard, Card, ForestModel
 from segmentation.training.loop import Progress
 from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples
-from segmentation.training.validation import metrics_of, temperature
+from segmentation.training.validation import features_on, metrics_of, temperature
 
 _BLOCK = 256
 """Side of the windows in which training looks at its pixels."""
@@ -55,23 +49,42 @@ class TrainedForest:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class GrownForest:
+    """A forest that has seen the training part alone, and how it fares on validation."""
+
+    card: Card
+    recipe: ForestRecipe
+    trees: Any
+    validation: Accuracy | None
+
+
 def train_forest(
     samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, progress: Progress
 ) -> TrainedForest:
     """Grow a forest on the train part; judge it on validation and, if there is one, test part.
 
+    The last forest learns from the validation labels too; what the card says of validation is of
+    the one before. Equal seeds give equal bytes.
+    """
+    grown = grow_forest(samples, recipe, name=name, licence=licence, progress=progress)
+    return finish_forest(samples, grown, progress)
+
+
+def grow_forest(
+    samples: Samples, recipe: ForestRecipe, *, name: str, licence: str, progress: Progress
+) -> GrownForest:
+    """A forest of the train part, judged on the validation part.
+
     Windows are those whose small forest validates best, features those that such a forest made most
-    of. The last forest learns from the validation labels too; what the card says of validation is
-    of the one before. At most `per_class` pixels of a class are in memory; equal seeds give equal
-    bytes.
+    of. At most `per_class` pixels of a class are in memory.
     """
     cards, classes = samples.band_cards(), len(samples.legend)
-    trees = recipe.trees or FORESTS[recipe.architecture].trees
     samples.check_taught()
     validated = bool(samples.counts(VALIDATION).any())
     usual = _WINDOWS if validated else _WINDOWS[:1]
     options = usual if recipe.windows is None else (recipe.windows,)
-    stages = 4 + len(options)
+    stages = 2 + len(options)
     tried = candidates(samples.bands, sorted({window for option in options for window in option}))
     progress("grow", 0, stages)
     grown_from = pixels_of(samples, (TRAIN,), tried, cards, recipe)
@@ -83,28 +96,42 @@ def train_forest(
         rankings.append(_rank_features(grown_from, judged_on, use, classes, recipe))
         progress("grow", 2 + number, stages)
     kept = sorted(min(rankings, key=lambda ranking: ranking[0])[1])  # of the best, the first
-    features = tuple(tried[index] for index in kept)
-    card = _first_card(samples, recipe, features, name, licence)
-    estimator = _fit_forest(grown_from.only(kept), classes, recipe, trees)
+    card = _first_card(samples, recipe, tuple(tried[index] for index in kept), name, licence)
+    trees = _fit_forest(grown_from.only(kept), classes, recipe)
     validation = None
     if judged_on:
-        heat = _fit_temperature(estimator, judged_on.only(kept), classes)
+        heat = _fit_temperature(trees, judged_on.only(kept), classes)
         model = card.forest.model_copy(update={"temperature": heat})
         card = card.model_copy(update={"model": model})
-        validation = accuracy(estimator, samples, card, VALIDATION)
-        progress("grow", stages - 2, stages)
-        del grown_from, judged_on
-        everything = pixels_of(samples, (TRAIN, VALIDATION), features, cards, recipe)
-        estimator = _fit_forest(everything, classes, recipe, trees)
-    progress("grow", stages - 1, stages)
-    test = accuracy(estimator, samples, card, TEST) if samples.counts(TEST).any() else None
+        validation = accuracy(trees, samples, card, VALIDATION)
     progress("grow", stages, stages)
+    return GrownForest(card, recipe, trees, validation)
+
+
+def finish_forest(samples: Samples, grown: GrownForest, progress: Progress) -> TrainedForest:
+    """The forest of a bundle: it learns from the validation labels too, and is judged on the test
+    part."""
+    judged_again, trees = bool(samples.counts(TEST).any()), refit_trees(samples, grown, progress)
+    test = accuracy(trees, samples, grown.card, TEST) if judged_again else None
+    validation = grown.validation
     metrics = metrics_of("validation", validation) | metrics_of("test", test)
-    judged = {"validation": _EARLIER if validated else "nothing", "test": "the bundle itself"}
-    training = _training_facts(samples, recipe, trees) | {"validated": judged["validation"]}
-    card = card.model_copy(update={"training": training, "metrics": metrics})
-    notes = () if validated else (_UNKNOWN,)
-    return TrainedForest(card, dump(estimator), validation, test, judged, notes)
+    judged = {"validation": _EARLIER if validation else "nothing", "test": "the bundle itself"}
+    training = _training_facts(samples, grown.recipe) | {"validated": judged["validation"]}
+    card = grown.card.model_copy(update={"training": training, "metrics": metrics})
+    notes = () if validation else (_UNKNOWN,)
+    return TrainedForest(card, dump(trees), validation, test, judged, notes)
+
+
+def refit_trees(samples: Samples, grown: GrownForest, progress: Progress) -> Any:
+    """The trees of a forest, grown from the validation labels too where there are some."""
+    if grown.validation is None:
+        return grown.trees
+    progress("grow on all", 0, 1)
+    features = parse_features(grown.card.forest.features)
+    seen = pixels_of(samples, (TRAIN, VALIDATION), features, grown.card.bands, grown.recipe)
+    trees = _fit_forest(seen, len(samples.legend), grown.recipe)
+    progress("grow on all", 1, 1)
+    return trees
 
 
 def _fit_temperature(estimator: Any, judged_on: Pixels, classes: int) -> float:
@@ -136,14 +163,14 @@ def _first_card(
     )
 
 
-def _training_facts(samples: Samples, recipe: ForestRecipe, trees: int) -> dict[str, Any]:
+def _training_facts(samples: Samples, recipe: ForestRecipe) -> dict[str, Any]:
     """What a card tells of how its forest was grown."""
     pixels = {part: int(samples.counts(number).sum()) for part, number in PARTS.items()}
     return {
         **samples.facts,
         "program": "landweave train",
         "labelled pixels": pixels,
-        "trees": trees,
+        "trees": _trees_of(recipe),
         "recipe": recipe.model_dump(mode="json"),
     }
 
@@ -190,7 +217,7 @@ def pixels_of(
             passed[number] += len(here)
         if places and (chosen := np.concatenate(places)).size:
             seen.append(
-                _block_features(samples, piece, rows, cols, features, cards)
+                features_on(samples, piece, rows, cols, features, cards)
                 .reshape(len(features), -1)[:, chosen]
                 .T
             )
@@ -230,24 +257,6 @@ def _labels(
                     yield piece, rows, cols, index
 
 
-def _block_features(
-    samples: Samples,
-    piece: Labelled,
-    rows: slice,
-    cols: slice,
-    features: Sequence[Feature],
-    cards: Sequence[BandCard],
-) -> npt.NDArray[np.float32]:
-    """The features of a block, `(feature, y, x)`, with what lies around it in sight."""
-    margin = margin_of(features)
-    top, left = max(0, rows.start - margin), max(0, cols.start - margin)
-    chip = samples.chip(piece, slice(top, rows.stop + margin), slice(left, cols.stop + margin))
-    seen = compute(chip, features, cards)
-    height, width = piece.labels[rows, cols].shape
-    above, before = rows.start - top, cols.start - left
-    return seen[:, above : above + height, before : before + width]
-
-
 def _rank_features(
     grown_from: Pixels,
     judged_on: Pixels | None,
@@ -273,9 +282,13 @@ def _rank_features(
     return float(-np.average(np.log(own), weights=judged_on.weights)), most_useful
 
 
-def _fit_forest(pixels: Pixels, classes: int, recipe: ForestRecipe, trees: int) -> Any:
+def _trees_of(recipe: ForestRecipe) -> int:
+    return recipe.trees or FORESTS[recipe.architecture].trees
+
+
+def _fit_forest(pixels: Pixels, classes: int, recipe: ForestRecipe) -> Any:
     """An estimator, fitted; each tree has its own seed, so threads change nothing."""
-    estimator = FORESTS[recipe.architecture].make(trees, recipe.seed)
+    estimator = FORESTS[recipe.architecture].make(_trees_of(recipe), recipe.seed)
     if "n_jobs" in estimator.get_params():
         estimator.set_params(n_jobs=threads())
     estimator.fit(pixels.features, pixels.classes, sample_weight=pixels.weights)
@@ -290,7 +303,7 @@ def accuracy(trees: Any, samples: Samples, card: Card, part: int) -> Accuracy:
     matrix = np.zeros((len(values), len(values)), np.int64)
     for piece, rows, cols, index in _labels(samples, (part,)):
         at = index >= 0
-        seen = _block_features(samples, piece, rows, cols, features, card.bands)[:, at].T
+        seen = features_on(samples, piece, rows, cols, features, card.bands)[:, at].T
         said = predict_proba(trees, seen, len(values)).argmax(1)
         matrix += confusion_matrix(values[index[at]], values[said], samples.legend.values)
     return Accuracy.from_confusion(matrix, samples.legend.rows)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation.accuracy.confusion import Accuracy
+from segmentation.forests.skops_file import dump
 from segmentation.models.card import Card, NetworkModel, brief
 from segmentation.training.checkpoint import Evaluation
 from segmentation.training.chip_sampler import read_normalised
@@ -18,7 +19,14 @@ from segmentation.training.fine_tuning import check_start, initial_state, meet
 from segmentation.training.loop import CLEARLY, Progress, Run, fit_on_device
 from segmentation.training.recipe import Recipe, choose_network, resolve_recipe
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Samples
-from segmentation.training.validation import accuracy, logits_on, metrics_of, temperature
+from segmentation.training.train_forest import GrownForest, refit_trees
+from segmentation.training.validation import (
+    accuracy,
+    accuracy_with_trees,
+    logits_on,
+    metrics_of,
+    temperature,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +58,25 @@ class Trained:
     judged: dict[str, str]
     """What was judged on each of these parts, in words."""
     notes: tuple[str, ...] = field(default=())
+    trees: bytes | None = None
+    """The file of the trees beside it."""
+
+
+@dataclass(frozen=True)
+class LearntNetwork:
+    """A network after its first run, which saw the training part alone."""
+
+    card: Card
+    """With its temperature."""
+    recipe: Recipe
+    """Settled."""
+    model: torch.nn.Module
+    start: dict[str, torch.Tensor] | None
+    """The weights it began with."""
+    looks: tuple[Evaluation, ...]
+    best_step: int
+    validation: Accuracy | None
+    notes: tuple[str, ...]
 
 
 def train_network(
@@ -68,6 +95,24 @@ def train_network(
     good before; what the card says of validation is then of the run without them. `scratch` keeps
     what a killed training goes on from.
     """
+    learnt = learn_network(
+        samples, recipe, name=name, licence=licence, scratch=scratch, progress=progress,
+        weights=weights,
+    )  # fmt: skip
+    return finish_network(samples, learnt, scratch, progress)
+
+
+def learn_network(
+    samples: Samples,
+    recipe: Recipe,
+    *,
+    name: str,
+    licence: str,
+    scratch: Path,
+    progress: Progress,
+    weights: Bundle | Literal["imagenet"] | None = None,
+) -> LearntNetwork:
+    """A network of the train part, judged on the validation part."""
     import torch
 
     from segmentation.networks.architectures import build
@@ -82,26 +127,58 @@ def train_network(
     model = build(card).to(memory_format=torch.channels_last).eval()
     model.load_state_dict(best)
     validation, heat = None, 1.0
-    if validated := bool(samples.counts(VALIDATION).any()):
+    if samples.counts(VALIDATION).any():
         validation = accuracy(model, samples, card, VALIDATION)
         heat = _fit_temperature(model, samples, card)
-    refit = validated and _wants_refit(samples, recipe)
-    if refit:
-        best_step = _steps_of_refit(recipe, looks, best_step)
-        again = recipe.model_copy(update={"steps": best_step})
-        last = Run(samples, again, card, (TRAIN, VALIDATION), 1, scratch / "refit.pt", start)
-        best, *_ = fit_on_device(last, progress)
-        model.load_state_dict(best)
-    test = accuracy(model, samples, card, TEST) if samples.counts(TEST).any() else None
-    network = _measure_receptive_field(model, samples, card, recipe)
-    metrics = metrics_of("validation", validation) | metrics_of("test", test)
-    judged = {"validation": _EARLIER if refit else _ITSELF, "test": _ITSELF}
-    facts = _training_facts(samples, recipe, best_step) | {"validated": judged["validation"]}
+    facts = _training_facts(samples, recipe)
     if old is not None:
         facts["started from"] = {"model": old.card.name, "digest": old.digest}
-    network = network.model_copy(update={"temperature": heat})
-    card = card.model_copy(update={"model": network, "metrics": metrics, "training": facts})
-    return Trained(card, best, tuple(looks), validation, test, judged, tuple(notes))
+    network = card.network.model_copy(update={"temperature": heat})
+    card = card.model_copy(update={"model": network, "training": facts})
+    return LearntNetwork(
+        card, recipe, model, start, tuple(looks), best_step, validation, tuple(notes)
+    )
+
+
+def finish_network(
+    samples: Samples,
+    learnt: LearntNetwork,
+    scratch: Path,
+    progress: Progress,
+    beside: GrownForest | None = None,
+) -> Trained:
+    """The network of a bundle: after a last run where labels are few, measured, and judged on the
+    test part, together with a forest where one stands beside it.
+
+    What it then says of validation is left to whoever joined them.
+    """
+    card, model, recipe, best_step = learnt.card, learnt.model, learnt.recipe, learnt.best_step
+    refit = learnt.validation is not None and _wants_refit(samples, recipe)
+    if refit:
+        best_step = _steps_of_refit(recipe, learnt.looks, best_step)
+        again = recipe.model_copy(update={"steps": best_step})
+        parts, file = (TRAIN, VALIDATION), scratch / "refit.pt"
+        last = Run(samples, again, card, parts, 1, file, learnt.start)
+        model.load_state_dict(fit_on_device(last, progress)[0])
+    network, trees = _measure_receptive_field(model, samples, card, recipe), None
+    card = card.model_copy(update={"model": network})
+    if beside is not None:
+        trees = refit_trees(samples, beside, progress)
+        network = network.model_copy(update={"forest": beside.card.forest})
+        card = card.model_copy(update={"model": network})
+    test = None
+    if samples.counts(TEST).any() and trees is None:
+        test = accuracy(model, samples, card, TEST)
+    elif samples.counts(TEST).any():
+        test = accuracy_with_trees(model, trees, samples, card, TEST)
+    metrics = metrics_of("validation", learnt.validation) | metrics_of("test", test)
+    judged = {"validation": _EARLIER if refit else _ITSELF, "test": _ITSELF}
+    facts = card.training | {"steps": best_step, "validated": judged["validation"]}
+    card = card.model_copy(update={"metrics": metrics, "training": facts})
+    return Trained(
+        card, model.state_dict(), learnt.looks, learnt.validation, test, judged, learnt.notes,
+        trees=None if trees is None else dump(trees),
+    )  # fmt: skip
 
 
 def _starting_state(
@@ -141,13 +218,12 @@ def _steps_of_refit(recipe: Recipe, looks: Sequence[Evaluation], best_step: int)
     return recipe.steps if ended_well else best_step
 
 
-def _training_facts(samples: Samples, recipe: Recipe, steps: int) -> dict[str, Any]:
+def _training_facts(samples: Samples, recipe: Recipe) -> dict[str, Any]:
     """What a card tells of how its network was trained."""
     return {
         **samples.facts,
         "program": "landweave train",
         "labelled pixels": {part: int(samples.counts(n).sum()) for part, n in PARTS.items()},
-        "steps": steps,
         "recipe": recipe.model_dump(mode="json", exclude={"device"}),
     }
 
@@ -171,8 +247,10 @@ def _first_card(
     else:
         shape = choose_network(samples, recipe)
     model = shape.model_copy(
-        update={"support": None, "disagreement": 1.0, "temperature": 1.0, "margin": 0}
-    )
+        update={
+            "support": None, "disagreement": 1.0, "temperature": 1.0, "margin": 0, "forest": None,
+        }
+    )  # fmt: skip
     return Card(
         name=name,
         bands=bands,

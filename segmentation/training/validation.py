@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segmentation.accuracy.confusion import Accuracy, confusion_matrix
-from segmentation.models.card import Card, brief
+from segmentation.forests.estimators import predict_proba
+from segmentation.forests.pixel_features import Feature, compute, margin_of, parse_features
+from segmentation.inference.joint import join
+from segmentation.models.card import BandCard, Card, brief
 from segmentation.training.chip_sampler import read_normalised, read_targets
 from segmentation.training.losses import IGNORED
-from segmentation.training.samples import Samples
+from segmentation.training.samples import Labelled, Samples
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +37,49 @@ def accuracy(
     return Accuracy.from_confusion(matrix, samples.legend.rows)
 
 
+def accuracy_with_trees(
+    model: torch.nn.Module, trees: Any, samples: Samples, card: Card, part: int
+) -> Accuracy:
+    """How a network fares on the labels of a part with the trees that stand beside it."""
+    import torch
+
+    values, features = samples.legend.values, parse_features(card.forest.features)
+    index = np.array(values)
+    matrix = np.zeros((len(values), len(values)), np.int64)
+    block = _block(card)
+    places = _windows_of(samples, part, block)
+    said = logits_on(model, samples, card, part)
+    for (number, row, col), (logits, targets) in zip(places, said, strict=True):
+        piece = samples.pieces[number]
+        labelled = read_targets(piece, samples, (part,), row, col, block, block) != IGNORED
+        rows, cols = slice(row, row + block), slice(col, col + block)
+        seen = features_on(samples, piece, rows, cols, features, card.bands)
+        seen = seen[:, labelled[: seen.shape[1], : seen.shape[2]]].T
+        shares = predict_proba(trees, seen, len(values), card.forest.temperature)
+        network = torch.from_numpy(logits / card.network.temperature).softmax(1)
+        both = join(network, torch.from_numpy(shares)).argmax(1).numpy()
+        matrix += confusion_matrix(index[targets], index[both], values)
+    return Accuracy.from_confusion(matrix, samples.legend.rows)
+
+
+def features_on(
+    samples: Samples,
+    piece: Labelled,
+    rows: slice,
+    cols: slice,
+    features: Sequence[Feature],
+    cards: Sequence[BandCard],
+) -> npt.NDArray[np.float32]:
+    """What trees see in a block, `(feature, y, x)`, with what lies around it in sight."""
+    margin = margin_of(features)
+    top, left = max(0, rows.start - margin), max(0, cols.start - margin)
+    chip = samples.chip(piece, slice(top, rows.stop + margin), slice(left, cols.stop + margin))
+    seen = compute(chip, features, cards)
+    height, width = piece.labels[rows, cols].shape
+    above, before = rows.start - top, cols.start - left
+    return seen[:, above : above + height, before : before + width]
+
+
 def logits_on(
     model: torch.nn.Module, samples: Samples, card: Card, part: int, most: int = 0
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
@@ -45,9 +91,8 @@ def logits_on(
     import torch
 
     device = next(model.parameters()).device
-    stride = card.network.stride
+    stride, block = card.network.stride, _block(card)
     around = -(-AROUND // stride) * stride
-    block = -(-BLOCK // stride) * stride
     places = list(_windows_of(samples, part, block))
     chosen = (
         places
@@ -70,6 +115,12 @@ def logits_on(
             )
         labelled = targets != IGNORED
         yield logits[:, labelled].T, targets[labelled]
+
+
+def _block(card: Card) -> int:
+    """Side of the windows that a network is judged on: it takes multiples of its stride."""
+    stride = card.network.stride
+    return -(-BLOCK // stride) * stride
 
 
 def _windows_of(samples: Samples, part: int, block: int) -> Iterator[tuple[int, int, int]]:

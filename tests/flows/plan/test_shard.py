@@ -35,6 +35,7 @@ from segmentation.training.recipe import Recipe
 from segmentation.training.samples import TRAIN, Labelled, Samples
 from segmentation.training.train_network import train_network
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
+from tests.segmentation.joint_models import a_joint_bundle
 from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.scene.prefetch import read_ahead
 
@@ -126,14 +127,16 @@ OF_OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=OF_OTHERS)
+@pytest.fixture(scope="module", params=[*OF_OTHERS, "trees", "trees, blended"])
 def of_others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A network whose card says more than a mean and a deviation."""
+    """A network whose card says more than a mean and a deviation, or that has trees beside it."""
     shape = {"tile": TILE, "margin": MARGIN, "stride": STRIDE, "support": None}
-    return a_bundle(
-        tmp_path_factory.mktemp("others") / "b",
-        **{**WHOLE_CHIP["fpn"], **shape, **OF_OTHERS[request.param]},
-    )
+    folder = tmp_path_factory.mktemp("others") / "b"
+    if request.param == "trees":
+        return a_joint_bundle(folder, tile=32)
+    if request.param == "trees, blended":
+        return a_joint_bundle(folder, **{**WHOLE_CHIP["fpn"], **shape})
+    return a_bundle(folder, **{**WHOLE_CHIP["fpn"], **shape, **OF_OTHERS[request.param]})
 
 
 @pytest.mark.slow
@@ -146,8 +149,8 @@ def test_nor_does_what_is_done_before_and_after_a_network(
     width: int,
     shard: int,
 ) -> None:
-    """Statistics of a chip or of the scene, padding, thresholds and means of networks: any shard,
-    any area, and the part that a restart makes."""
+    """Statistics of a chip or of the scene, padding, thresholds, means of networks and of trees:
+    any shard, any area, and the part that a restart makes."""
     folder = tmp_path_factory.mktemp("others")
     scene = draw_scene(folder / "scene.tif", height, width)
     whole, cut = (

@@ -29,6 +29,7 @@ from segmentation.training import train_forest as growing
 from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import TEST, TRAIN, VALIDATION, Samples
 from segmentation.training.train_forest import TrainedForest, pixels_of, train_forest
+from segmentation.training.validation import features_on
 from tests.segmentation.labelled import a_samples, draw
 
 KINDS = tuple(FORESTS)
@@ -87,7 +88,7 @@ def test_training_sees_a_pixel_as_a_whole_scene_shows_it(
     monkeypatch.setattr(growing, "_BLOCK", side)
     looked = np.full_like(whole, np.nan)
     for piece, rows, cols, _ in growing._labels(samples, (TRAIN, VALIDATION)):
-        looked[:, rows, cols] = growing._block_features(samples, piece, rows, cols, wanted, cards)
+        looked[:, rows, cols] = features_on(samples, piece, rows, cols, wanted, cards)
     assert np.isfinite(looked[0]).mean() > 0.9
     seen = np.isfinite(looked)
     np.testing.assert_allclose(looked[seen], whole[seen], rtol=1e-4, atol=1e-5)
