@@ -91,14 +91,13 @@ def bundle_details(bundle: Bundle) -> dict[str, str]:
     metrics."""
     card, training = bundle.card, dict(bundle.card.training)
     told = {"model": card.name, "what it is": kind_of(card), "pixel": f"{card.gsd:g} m"}
-    if card.model.kind == "forest" or card.beside is not None:
-        forest = card.forest
-        told |= {
-            "features": ", ".join(forest.features),
-            "needs": f"scikit-learn {forest.sklearn}",
-        }
-    else:
+    if card.model.kind != "forest":
         told |= _setting_details(card) | _chip_details(card.chips)
+    if card.model.kind == "forest" or card.beside is not None:
+        told |= {
+            "features": ", ".join(card.forest.features),
+            "needs": f"scikit-learn {card.forest.sklearn}",
+        }
     told |= {f"trained: {name}": _plain(value) for name, value in training.items()}
     return told | {
         "licence": card.licence,

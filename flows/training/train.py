@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
-from typing import Literal
+from typing import Any, Literal
 
 from flows.assessment.figures import write_accuracy
 from flows.compute.progress import Progress, silent
@@ -61,24 +61,17 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     trained: Trained | TrainedForest
     with _scratch(request.out) as scratch:
         samples, notes = samples_of(request, scratch, progress)
+        more: dict[str, Any] = {"name": name, "licence": request.licence, "progress": progress}
         if isinstance(request.recipe, ForestRecipe):
-            trained = train_forest(
-                samples, request.recipe, name=name, licence=request.licence, progress=progress
-            )
-            bundle, files = _write_bundle(request.out, trained)
+            trained = train_forest(samples, request.recipe, **more)
         else:
-            kept = _checkpoint_folder(scratch, _key(request, samples, weights), fresh=request.fresh)
-            facts = {"name": name, "licence": request.licence}
+            key = _key(request, samples, weights)
+            more["scratch"] = _checkpoint_folder(scratch, key, fresh=request.fresh)
             if weights is None and leaves_choice(request.recipe):
-                trained = train_best(
-                    samples, request.recipe, **facts, scratch=kept, progress=progress
-                )
+                trained = train_best(samples, request.recipe, **more)
             else:
-                trained = train_network(
-                    samples, request.recipe, **facts, scratch=kept, progress=progress,
-                    weights=weights,
-                )  # fmt: skip
-            bundle, files = _write_bundle(request.out, trained)
+                trained = train_network(samples, request.recipe, **more, weights=weights)
+        bundle, files = _write_bundle(request.out, trained)
         judged = trained.test or trained.validation
         if judged:
             files.extend(write_accuracy(judged, bundle.folder))

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmentation.chip import values
 from segmentation.errors import InputError
-from segmentation.models.card import LARGEST_WINDOW, BandCard
+from segmentation.models.card import BandCard
+from segmentation.models.forest_model import LARGEST_WINDOW
 
 _LEVELS = 1023
 _REACH = 4.0

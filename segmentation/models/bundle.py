@@ -24,12 +24,12 @@ from segmentation.models.card import (
     QUANTILES,
     BandCard,
     Card,
-    ForestModel,
     Model,
     NetworkModel,
     OnnxModel,
     Support,
 )
+from segmentation.models.forest_model import ForestModel
 from segmentation.models.stac_mlm import KINDS, card_of, item_of
 from segmentation.models.weights import LARGEST, refuse_checkpoint, tensor_facts
 

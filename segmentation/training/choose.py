@@ -33,13 +33,7 @@ def leaves_choice(recipe: Recipe | ForestRecipe) -> bool:
 
 
 def train_best(
-    samples: Samples,
-    recipe: Recipe,
-    *,
-    name: str,
-    licence: str,
-    scratch: Path,
-    progress: Progress,
+    samples: Samples, recipe: Recipe, *, name: str, licence: str, scratch: Path, progress: Progress
 ) -> Trained | TrainedForest:
     """Train a forest and a network; keep the one with the higher mean IoU on the validation part,
     or both where the mean of the logarithms of their probabilities has a higher one still.
@@ -65,11 +59,9 @@ def train_best(
         "both together": both.mean_iou,
     }
     best = max(figures, key=lambda what: figures[what])  # of equals the cheapest
-    note = (
-        "validation, mean IoU: "
-        + ", ".join(f"{what} {value:.3f}" for what, value in figures.items())
-        + (": both are kept" if best == "both together" else f": the {best} is kept")
-    )
+    told = ", ".join(f"{what} {value:.3f}" for what, value in figures.items())
+    which = "both are" if best == "both together" else f"the {best} is"
+    note = f"validation, mean IoU: {told}: {which} kept"
     facts = {"compared": {what: brief(value) for what, value in figures.items()}}
     if best == "forest":
         kept = finish_forest(samples, grown, progress)

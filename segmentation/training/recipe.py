@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmentation.models.card import (
-    LARGEST_WINDOW,
-    BandCard,
-    Card,
-    NetworkModel,
-    OptionName,
-    OptionValue,
-)
+from segmentation.models.card import BandCard, Card, NetworkModel, OptionName, OptionValue
+from segmentation.models.forest_model import LARGEST_WINDOW
 from segmentation.training.augmentation import Augmentation
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from segmentation.forests.estimators import FORESTS, predict_proba
 from segmentation.forests.forest import threads
 from segmentation.forests.pixel_features import Feature, candidates, parse_features
 from segmentation.forests.skops_file import dump
-from segmentation.models.card import BandCard, Card, ForestModel
+from segmentation.models.card import BandCard, Card
+from segmentation.models.forest_model import ForestModel
 from segmentation.training.loop import Progress
 from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled, Samples

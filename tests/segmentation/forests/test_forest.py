@@ -23,7 +23,7 @@ from segmentation.forests.estimators import FORESTS, UnsafeFileError
 from segmentation.forests.forest import Forest
 from segmentation.forests.skops_file import dump, load, load_forest
 from segmentation.models.bundle import Bundle, write
-from segmentation.models.card import ForestModel
+from segmentation.models.forest_model import ForestModel
 from segmentation.segmenter import predict
 from segmentation.training import train_forest as growing
 from segmentation.training.recipe import ForestRecipe

@@ -182,7 +182,7 @@ def test_another_kind_of_server_is_named(
 
 
 def test_a_forest_is_not_taken(fake: FakeHub) -> None:
-    from segmentation.models.card import ForestModel
+    from segmentation.models.forest_model import ForestModel
 
     card = a_card().model_copy(
         update={"model": ForestModel(estimator="random-forest", features=("nir",), sklearn="1.9.1")}
