@@ -25,6 +25,11 @@ _AT_ONCE = 8
 """Chips in one call while support is looked for."""
 
 
+LARGEST_REACH = 1024
+"""Pixels within which a support is looked for: a U-Net on resnet34 sees 543 far. A chip of that
+length is looked at twice only, and shorter ones for what is found."""
+
+
 class Margin(NamedTuple):
     """A margin, and what it costs."""
 
@@ -35,7 +40,7 @@ class Margin(NamedTuple):
 
 
 def support(
-    model: torch.nn.Module, bands: int, *, stride: int = 32, reach: int = 512
+    model: torch.nn.Module, bands: int, *, stride: int = 32, reach: int = LARGEST_REACH
 ) -> Support | None:
     """How far an inference model looks: a NaN goes in, at each phase of the stride, and shows where
     it acts.

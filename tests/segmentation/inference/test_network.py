@@ -23,10 +23,12 @@ from segmentation.inference.network import Network
 from segmentation.inference.transfer import normalise
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, load, save
+from segmentation.models.known_models import known_model
 from segmentation.networks.architectures import build, stride_of
 from segmentation.networks.receptive_field import support
 from segmentation.networks.restore import load_for_inference
 from segmentation.segmenter import predict
+from tests.chance import SEED
 from tests.segmentation.chips import make_chip
 from tests.segmentation.small_networks import (
     BANDS,
@@ -150,6 +152,40 @@ def test_tiled_equals_untiled_for_deep_networks(
             margin=64,
         )
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("down", [True, False])
+def test_tiled_equals_untiled_for_a_network_as_deep_as_those_of_flair(
+    tmp_path: Path, down: bool
+) -> None:
+    """Along a strip of few columns, or of few rows, in double precision."""
+    known = known_model("flair-rgb").card.network
+    assert (known.architecture, known.encoder) == ("unet", "resnet34")
+    bundle = a_bundle(
+        tmp_path / "b", architecture="unet", encoder="resnet34", options={}, stride=32, margin=544
+    )
+    model = load_for_inference(bundle)
+    if down:  # it is found in both directions at once
+        seen = support(model, len(BANDS), stride=32)
+        assert seen == known.support == Support(543, 512, 543, 512)
+    exact, core, margin = model.double(), 32, 544
+    dice = torch.Generator().manual_seed(SEED)
+    strip = torch.randn(1, 3, 2 * core + 2 * margin, 64, generator=dice, dtype=torch.float64)
+
+    def answers(rows: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = exact(rows if down else rows.mT.contiguous())
+        return found if down else found.mT
+
+    with torch.inference_mode():
+        whole = answers(strip)
+        for top in range(0, 2 * core, core):
+            chip = answers(strip[:, :, top : top + core + 2 * margin])
+            tiled, untiled = (
+                one[:, :, start : start + core]
+                for one, start in ((chip, margin), (whole, top + margin))
+            )
+            assert torch.equal(tiled, untiled)
 
 
 def assert_tiled_is_untiled_with_its_support(bundle: Bundle) -> None:
