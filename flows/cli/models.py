@@ -201,7 +201,9 @@ def _show_bundles(where: Sequence[str], as_json: bool) -> None:
 
 
 def convert(request: requests.Conversion, as_json: Json = False) -> None:
-    """Make a bundle of weights that another program trained; nothing in them is run.
+    """Make a bundle of a network that another program trained: weights, or an ONNX graph.
+
+    Weights run no code. A graph is looked through before ONNX Runtime has it.
 
     Examples:
     landweave convert unet.ckpt --architecture unet --encoder resnet34 \\

@@ -13,7 +13,8 @@ import pytest
 
 from segmentation.errors import InputError
 from segmentation.models import hub
-from segmentation.models.bundle import CARD, load
+from segmentation.models.bundle import CARD, load, write
+from segmentation.models.card import OnnxModel
 from segmentation.models.stac_mlm import item_of
 from tests.segmentation.hubs import COMMIT, WEIGHTS, FakeHub, serving, with_model
 from tests.segmentation.small_networks import a_bundle, a_card
@@ -179,6 +180,15 @@ def test_another_kind_of_server_is_named(
     monkeypatch.setattr(json, "dumps", lambda *_: answer.decode())
     with pytest.raises(InputError, match="does not answer as a model hub; see HF_ENDPOINT"):
         hub.fetch_bundle("hf://nobody/fields")
+
+
+def test_a_graph_comes_by_id_too(fake: FakeHub, tmp_path: Path) -> None:
+    """It is looked through wherever it runs, so that its author need not be trusted."""
+    model = OnnxModel(input="pixels", output="scores", margin=0, stride=1, support=None)
+    made = write(tmp_path / "graph", a_card().model_copy(update={"model": model}), b"a graph")
+    fake.files = {name: (made.folder / name).read_bytes() for name in (CARD, "model.onnx")}
+    assert load(hub.fetch_bundle("hf://nobody/fields")).content() == b"a graph"
+    assert [path.rpartition("/")[2] for path in fake.asked] == ["main", CARD, "model.onnx"]
 
 
 def test_a_forest_is_not_taken(fake: FakeHub) -> None:
