@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ class GraphNetwork(torch.nn.Module):
     """What a graph says of chips: `(batch, band, y, x) float32` on the CPU to
     `(batch, channel, y, x) float32` there.
 
-    Chips go through one by one, so that none has anything to do with those beside it. Raises
-    `InputError` where the graph cannot be run, or says something else of a chip.
+    Chips go through one by one, so that none has anything to do with those beside it. An answer
+    that is coarser than its chip by a whole number, as SegFormer's, is brought to its pixels by
+    bilinear interpolation. Raises `InputError` where the graph cannot be run, or says something
+    else of a chip.
     """
 
     def __init__(
@@ -36,9 +39,7 @@ class GraphNetwork(torch.nn.Module):
             self._session: Any = open_session(content, provider, plain=plain)
         except InputError:
             raise
-        except (
-            Exception
-        ) as error:  # ONNX Runtime has a class for each of its codes, all of them new
+        except Exception as error:  # ONNX Runtime has one for each of its codes
             raise self._failure("cannot be made ready", error) from error
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -51,14 +52,19 @@ class GraphNetwork(torch.nn.Module):
         except Exception as error:  # as above
             height, width = chip.shape[2:]
             raise self._failure(f"fails on a chip of {height} × {width} px", error) from error
-        expected = (1, self._channels, *chip.shape[2:])
-        if said.shape != expected:
+        expected, times = (1, self._channels, *chip.shape[2:]), _times_finer(chip.shape, said.shape)
+        if said.shape[:2] != expected[:2] or times is None:
             raise InputError(
                 f"{self._name} says {_told(said.shape)} of a chip of {_told(chip.shape)}, and "
                 f"{_told(expected)} is needed; export it with a last layer that brings its "
                 "channels to the size of the chip"
             )
-        return torch.from_numpy(said).float()
+        answer = torch.from_numpy(said).float()
+        if times == 1:
+            return answer
+        return torch.nn.functional.interpolate(
+            answer, scale_factor=times, mode="bilinear", align_corners=False
+        )
 
     def _failure(self, what: str, error: Exception) -> InputError:
         reason = " ".join(str(error).split("Status Message:")[-1].split())[:160]
@@ -67,6 +73,15 @@ class GraphNetwork(torch.nn.Module):
             f"{self._name} {what} in ONNX Runtime ({printable}); export it for chips of one size, "
             "or take smaller tiles with --tile"
         )
+
+
+def _times_finer(chip: Sequence[int], said: Sequence[int]) -> int | None:
+    """How many pixels of a chip go on one of an answer, along both sides; None where no whole
+    number do."""
+    if len(said) != 4 or not said[2]:
+        return None
+    times = chip[2] // said[2]
+    return times if times and (said[2] * times, said[3] * times) == tuple(chip[2:]) else None
 
 
 def _told(shape: tuple[int, ...]) -> str:

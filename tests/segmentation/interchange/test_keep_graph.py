@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -189,14 +190,37 @@ def test_a_tampered_graph_is_refused_before_it_is_parsed(tmp_path: Path, fixed: 
         segmenter(load(folder)).runtime_facts()
 
 
+def pooled(length: int, stride: int) -> onnx.ModelProto:
+    """Means of squares."""
+    node = helper.make_node(
+        "AveragePool", ["pixels"], ["scores"], kernel_shape=[length] * 2, strides=[stride] * 2
+    )
+    return a_model([node], {}, channels=3)
+
+
+def test_a_coarser_answer_is_brought_to_its_pixels(tmp_path: Path) -> None:
+    legend = a_graph_card().legend.subset(1, 3, 5)
+    made = a_graph_bundle(tmp_path / "made", pooled(4, 4), legend=legend)
+    assert made.card.graph.stride == 4
+    assert made.card.graph.support == Support(5, 5, 5, 5)  # one square and what is left of the next
+    chip = scene_of(32, 24)
+    coarse = normalise(chip, made.card).reshape(3, 8, 4, 6, 4).mean((2, 4))
+    fine = torch.nn.functional.interpolate(
+        torch.from_numpy(coarse)[None], size=(32, 24), mode="bilinear", align_corners=False
+    )[0].numpy()
+    clear = np.ptp(np.sort(fine, 0)[1:], axis=0) > 1e-5
+    valid = chip["valid"].values & clear
+    assert np.array_equal(
+        segmenter(made)(chip).labels[valid], np.array([1, 3, 5])[fine.argmax(0)][valid]
+    )
+
+
 def test_answers_of_another_size_are_refused(tmp_path: Path) -> None:
-    half = a_model(
-        [helper.make_node("AveragePool", ["pixels"], ["scores"], kernel_shape=[2, 2],
-                          strides=[2, 2])], {}, channels=3,
-    )  # fmt: skip
-    with pytest.raises(InputError, match="says 1 × 3 × 128 × 128 of a chip of 1 × 3 × 256 × 256"):
-        a_graph_bundle(tmp_path / "half", half, legend=a_graph_card().legend.subset(1, 3, 5))
-    assert not (tmp_path / "half").exists()
+    with pytest.raises(InputError, match="says 1 × 3 × 255 × 255 of a chip of 1 × 3 × 256 × 256"):
+        a_graph_bundle(
+            tmp_path / "less", pooled(2, 1), legend=a_graph_card().legend.subset(1, 3, 5)
+        )
+    assert not (tmp_path / "less").exists()
 
 
 def test_what_fails_in_the_runtime_is_one_line(tmp_path: Path) -> None:
