@@ -104,10 +104,12 @@ class Segmenter(BaseModel, ABC):
     """Whether `inspect` has something to say of a sample."""
     has_confidence: ClassVar[bool] = True
     """Whether it says how sure it is of a pixel."""
-    uses_gpu: ClassVar[bool] = False
-    """Whether it computes on a graphics card where there is one."""
-
     kind: str
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it computes on a graphics card where there is one."""
+        return False
 
     @property
     def unresolved(self) -> bool:

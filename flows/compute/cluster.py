@@ -3,10 +3,6 @@ knows."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from flows.compute.cards import visible_cards
 from flows.compute.dask_pool import DaskPool
 from flows.compute.launchers import LAUNCHERS, Launcher, load_class
 from flows.compute.pool import GPU, Pool, ThisProcess
@@ -126,6 +123,10 @@ def start(
         yield from _launch(cluster, work, told)
     else:
         workers = worker_count(work) if cluster.workers is None else cluster.workers
+        if workers > 0 and work.gpu and not cluster.settings and visible_cards():
+            # or all processes would compute on the first card
+            yield from _with_cards(cluster, work)
+            return
         check_memory(max(1, workers), work)
         if workers > 0:
             yield from _local(workers, cluster.settings)
@@ -229,22 +230,6 @@ def _with_cards(cluster: Cluster, work: Work) -> Iterator[Pool]:
     ):
         client.wait_for_workers(len(cards) + beside)
         yield DaskPool(client)
-
-
-def visible_cards() -> list[str]:
-    """The graphics cards, or slices of them, that this process may use: as its environment says,
-    else all there are."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [card for card in named.split(",") if card.strip() not in ("", "-1", "NoDevFiles")]
-    if (tool := shutil.which("nvidia-smi")) is None:
-        return []
-    answer = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=60, check=False)
-    lines = answer.stdout.splitlines() if answer.returncode == 0 else []
-    uuids = [
-        found[1] for line in lines if (found := re.search(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", line))
-    ]
-    slices = [uuid for uuid in uuids if uuid.startswith("MIG-")]
-    return slices or uuids  # a card that is cut into slices computes through these alone
 
 
 def _existing(cluster: Cluster, work: Work, told: Told) -> Iterator[Pool]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from flows.compute.cards import CardFailed, OnCard
 from flows.compute.pool import ATTEMPTS, BACKOFF, GPU, R, T, may_pass
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 FRESH = 3.0
 """Seconds for which what the scheduler said of its workers is believed."""
+
+SICK = 2
+"""Processes of one worker in which its graphics card failed, before the worker is left out."""
 
 
 class SchedulerLost(RuntimeError):
@@ -43,6 +48,7 @@ class DaskPool:
         self._client = client
         self._known: dict[str, Any] = {}
         self._seen = 0.0
+        self._failed: defaultdict[str, set[int]] = defaultdict(set)
 
     def as_completed(
         self, function: Callable[[T], R], items: Iterable[T], *, gpu: bool = False
@@ -50,13 +56,14 @@ class DaskPool:
         from distributed import as_completed
 
         where = self._placement(gpu)
+        called = OnCard(function) if "resources" in where else function
         waiting, under_way = iter(items), dict[Any, tuple[T, int]]()
         # when to try again, what, for the how-manieth time
         resting: list[tuple[float, T, int]] = []
         finished = as_completed(loop=self._client.loop)
 
         def submit(item: T, attempt: int) -> None:
-            future = self._client.submit(function, item, pure=False, **where)
+            future = self._client.submit(called, item, pure=False, **where)
             under_way[future.key] = item, attempt
             finished.add(future)
 
@@ -119,10 +126,17 @@ class DaskPool:
     def everywhere(
         self, function: Callable[[], R], *, gpu: bool = False
     ) -> dict[str, R | Exception]:
-        with_gpu = self._with_gpu()
-        chosen = list(with_gpu) if gpu and with_gpu else None
+        with_card = self.cards()
+        chosen = list(with_card) if gpu and with_card else None
         with alive():
-            return dict(self._client.run(function, workers=chosen, on_error="return"))
+            return dict(self._client.run(_beside(function), workers=chosen, on_error="return"))
+
+    def cards(self) -> dict[str, float]:
+        found = {
+            address: worker.get("resources", {}).get(GPU, 0)
+            for address, worker in self._workers().items()
+        }
+        return {address: cards for address, cards in found.items() if cards}
 
     def sizes(self, *, gpu: bool = False) -> dict[str, tuple[int, int]]:
         """Bytes each worker may use, 0 for no limit, and how many pieces of work it takes at once,
@@ -130,7 +144,7 @@ class DaskPool:
 
         With `gpu` of those alone that have a graphics card, where there are any.
         """
-        cards = self._with_gpu() if gpu else {}
+        cards = self.cards() if gpu else {}
         return {
             address: (
                 int(worker["memory_limit"] or 0),
@@ -140,18 +154,39 @@ class DaskPool:
             if address in cards or not cards
         }
 
+    def _leave_out_if_sick(self, failure: CardFailed) -> None:
+        """Retire a worker whose card failed in two processes; raise what failed where no other
+        worker has one."""
+        self._failed[failure.worker].add(failure.process)
+        if len(self._failed[failure.worker]) < SICK:
+            return
+        self._seen = 0.0
+        sick = [
+            address
+            for address, worker in self._workers().items()
+            if failure.worker in (address, worker.get("nanny"))
+        ]
+        if not self.cards().keys() - set(sick):
+            raise failure
+        logging.getLogger("landweave").warning("%s; the run goes on without it", failure)
+        with alive():
+            self._client.retire_workers(sick)
+        self._seen = 0.0
+
     def _outcome(self, future: Future[Any]) -> Any:
         """A future's result or its failure; `SchedulerLost` where nobody knows any more."""
         with alive():
             error = future.exception()  # waits
             result = error if error is not None else future.result()
         future.release()
+        if isinstance(result, CardFailed):
+            self._leave_out_if_sick(result)
         return result
 
     def _in_flight(self, gpu: bool) -> int:
         """Enough that no worker waits for the scheduler, few enough that a cancelled run ends at
         once."""
-        cards = self._with_gpu()
+        cards = self.cards()
         if gpu and cards:
             return max(2, 2 * int(sum(cards.values())))
         with alive():
@@ -159,21 +194,13 @@ class DaskPool:
 
     def _placement(self, gpu: bool) -> dict[str, Any]:
         """Where pieces of work may run: on a graphics card, or rather on workers without one."""
-        cards = self._with_gpu()
+        cards = self.cards()
         if not cards:
             return {}
         if gpu:
             return {"resources": {GPU: 1}}
         without = [address for address in self._workers() if address not in cards]
         return {"workers": without, "allow_other_workers": True} if without else {}
-
-    def _with_gpu(self) -> dict[str, float]:
-        """Graphics cards that workers declare, by address."""
-        found = {
-            address: worker.get("resources", {}).get(GPU, 0)
-            for address, worker in self._workers().items()
-        }
-        return {address: cards for address, cards in found.items() if cards}
 
     def _workers(self) -> dict[str, Any]:
         """The scheduler's view of its workers, at most a few seconds old."""
@@ -184,3 +211,15 @@ class DaskPool:
                     time.monotonic(),
                 )
         return self._known
+
+
+def _beside(function: Callable[[], R]) -> Callable[[], Any]:
+    """The function as a worker runs it while its heart goes on beating: to import torch and open
+    a card takes longer than a scheduler waits for a silent worker. It travels by value."""
+
+    async def beside() -> R:
+        import asyncio
+
+        return await asyncio.to_thread(function)
+
+    return beside

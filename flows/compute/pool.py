@@ -67,11 +67,15 @@ class Pool(Protocol):
         worker name."""
         ...
 
+    def cards(self) -> dict[str, float]:
+        """Graphics cards that workers declare, by worker name; empty where none does."""
+        ...
+
 
 def may_pass(error: BaseException) -> bool:
-    """Whether another attempt could succeed: a lost worker, a connection, a storage that did not
-    answer."""
-    if type(error).__name__ in ("KilledWorker", "CommClosedError"):
+    """Whether another attempt could succeed: a lost worker or graphics card, a connection, a
+    storage that did not answer."""
+    if type(error).__name__ in ("KilledWorker", "CommClosedError", "CardFailed", "CardFull"):
         return True
     return (
         isinstance(error, OSError | TimeoutError | ConnectionError) and error.errno not in PERMANENT
@@ -108,6 +112,9 @@ class ThisProcess:
         self, function: Callable[[], R], *, gpu: bool = False
     ) -> dict[str, R | Exception]:
         return {"this process": function()}
+
+    def cards(self) -> dict[str, float]:
+        return {}
 
     def _outcome(self, function: Callable[[T], R], item: T) -> R | Exception:
         for attempt in range(1, ATTEMPTS + 1):

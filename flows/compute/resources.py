@@ -142,8 +142,15 @@ def require_same_answer(answers: Mapping[str, T | Exception], what: str) -> T:
     odd = {name: value for name, value in answers.items() if value != values[0]}
     if odd:
         name, value = next(iter(odd.items()))
+        mend = "give all workers the same environment"
+        devices = {fact.get("device") for fact in values if isinstance(fact, dict)}
+        if len(devices) > 1:
+            mend = (
+                "declare those that have a graphics card with --resources GPU=1, or compute on "
+                "cores with --set device=cpu"
+            )
         raise InputError(
             f"workers differ in {what}: {next(iter(answers))} has {values[0]}, {name} has {value}; "
-            "give all workers the same environment"
+            f"{mend}"
         )
     return cast(T, values[0])

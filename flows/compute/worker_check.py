@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.compute.cards import card_problem
 from flows.storage.keys import LIBRARIES
 from flows.storage.remote import Remote
 from tiling.errors import InputError
@@ -34,8 +35,16 @@ class Task:
     """Where it must be able to write instead, if the run's folder is on an object store."""
 
 
-def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | None = None) -> None:
-    """Raise `InputError` for the first worker that cannot do the job, with the reason."""
+def check(
+    pool: Pool,
+    sources: Sequence[str],
+    folder: Path,
+    remote: Remote | None = None,
+    *,
+    gpu: bool = False,
+) -> None:
+    """Raise `InputError` for the first worker that cannot do the job, with the reason; with `gpu`
+    also for one that declares a graphics card and has none."""
     here = versions_here()
     for worker, found in pool.everywhere(_versions(LIBRARIES)).items():
         if isinstance(found, Exception):
@@ -51,6 +60,13 @@ def check(pool: Pool, sources: Sequence[str], folder: Path, remote: Remote | Non
         for worker, problem in pool.everywhere(partial(worker_problem, task)).items():
             if problem:
                 raise InputError(f"worker {worker} cannot do this work: {problem}")
+    if gpu and pool.cards():
+        for worker, problem in pool.everywhere(card_problem, gpu=True).items():
+            if problem:
+                raise InputError(
+                    f"worker {worker} declares a graphics card and cannot compute on it: "
+                    f"{problem}; mend its driver, or compute on cores with --set device=cpu"
+                )
 
 
 def versions_here() -> dict[str, str]:

@@ -9,6 +9,7 @@ from functools import partial
 from prefect import get_run_logger
 
 from flows.compute import cluster
+from flows.compute.cards import visible_cards
 from flows.compute.cluster import Cluster
 from flows.compute.spawning import empty_main
 from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, run_task
@@ -134,7 +135,7 @@ def run(
                 stage("segment"),
                 "Tell the land cover of every shard, in parallel",
                 partial(pipeline.segment, plan, folder, pool, progress),
-                tags=[ON_GPU] if on.kind == "cuda" and plan.segmenter.uses_gpu else [],
+                tags=[ON_GPU] if on.here and plan.segmenter.uses_gpu and visible_cards() else [],
             )
             rasters = run_task(
                 stage("join"),

@@ -59,8 +59,8 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
     """The parts of every shard, in raster order. A shard that fails does not stop the others, but
     it fails the run."""
     with folder.stage("segment"):
-        worker_check.check(pool, plan.sources, folder.path, folder.remote)
         gpu = plan.segmenter.uses_gpu
+        worker_check.check(pool, plan.sources, folder.path, folder.remote, gpu=gpu)
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
         runtime = require_same_answer(answers, "what they compute with")
         folder.runtime.update(runtime)

@@ -174,7 +174,7 @@ def segment_each(
     progress("scenes", len(entries), total)
     if shared:
         gpu = template.segmenter.uses_gpu
-        with start(on, Work(len(shared), SCENE_BYTES)) as pool:
+        with start(on, Work(len(shared), SCENE_BYTES, gpu)) as pool:
             for job, outcome in pool.as_completed(segment_one, shared, gpu=gpu):
                 entries[job.name] = (
                     outcome if isinstance(outcome, Entry) else _entry_of_error(job, outcome)

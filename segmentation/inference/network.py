@@ -45,8 +45,6 @@ def _read_zoom(zoom: Any) -> Any:
 class ChipSegmenter(TrainedSegmenter):
     """What every trained model that looks at chips has: how they are cut, what it is run on."""
 
-    uses_gpu: ClassVar[bool] = True
-
     tile: Annotated[
         int | None,
         Field(
@@ -94,6 +92,10 @@ class ChipSegmenter(TrainedSegmenter):
             "filled in by fit.",
         ),
     ] = ()
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.device != "cpu"
 
     @property
     def looks_at_sample(self) -> bool:

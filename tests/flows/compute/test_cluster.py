@@ -125,6 +125,8 @@ def test_workers_that_differ_are_named() -> None:
     }
     with pytest.raises(InputError, match=r"workers differ in runtime: a has .*'2'.*, b has .*'3'"):
         resources.require_same_answer({"a": {"torch": "2"}, "b": {"torch": "3"}}, "runtime")
+    with pytest.raises(InputError, match=r"declare those that have a graphics card .*GPU=1"):
+        resources.require_same_answer({"a": {"device": "AVX512"}, "b": {"device": "L4"}}, "runtime")
 
 
 def test_work_that_does_not_fit_is_refused_before_it_starts() -> None:
@@ -313,6 +315,18 @@ def test_gpus_get_what_asks_for_them_and_nothing_else(mixed: DaskPool) -> None:
     assert len(mixed.everywhere(processes, gpu=True)) == 2
 
 
+def runs_on_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def test_who_is_asked_goes_on_giving_signs_of_life() -> None:
+    """A scheduler gives up workers that are silent while they import torch."""
+    with cluster.start(Cluster(workers=1)) as one:
+        assert list(one.everywhere(runs_on_main_thread).values()) == [False]
+
+
 def test_workers_with_too_little_memory_are_named(
     mixed: DaskPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,59 +365,6 @@ def test_a_worker_is_asked_for_the_memory_of_its_own_cores(
     asked.clear()
     resources.check_workers(mixed, Work(1, piece_bytes, gpu=True))
     assert asked == {(2, 1)}, "the worker without a card gets none of it"
-
-
-@pytest.mark.parametrize(
-    ("visible", "said", "cards"),
-    [
-        ("GPU-1,GPU-2", "", ["GPU-1", "GPU-2"]),
-        ("", "GPU 0: H200 (UUID: GPU-1)", []),
-        (None, "GPU 0: H200 (UUID: GPU-1)\nGPU 1: H200 (UUID: GPU-2)\n", ["GPU-1", "GPU-2"]),
-        (None,
-        "GPU 0: H200 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-7)\n"
-        "  MIG 1g Device 1: (UUID: MIG-8)\n",
-         ["MIG-7", "MIG-8"]),
-        (None, "", []),
-    ],
-)  # fmt: skip
-def test_cards_are_those_of_the_environment_or_all_there_are(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    visible: str | None,
-    said: str,
-    cards: list[str],
-) -> None:
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert cluster.visible_cards() == cards
-
-
-def test_cuda_without_a_card_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with (
-        pytest.raises(InputError, match="shows no NVIDIA graphics card"),
-        cluster.start(Cluster(kind="cuda")),
-    ):
-        pass
-
-
-def see_cards(_: int) -> tuple[str, str]:
-    time.sleep(0.1)
-    return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"]
-
-
-def test_each_card_has_a_process_and_the_cores_have_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-2")
-    with cluster.start(Cluster(kind="cuda", workers=1), Work(8, gpu=True)) as pool:
-        cards = {outcome for _, outcome in pool.as_completed(see_cards, range(12), gpu=True)}
-        cores = set(pool.map(see_cards, range(4)))
-    each = str(max(1, resources.available_cores() // 2))
-    assert cards == {("GPU-1", each), ("GPU-2", each)}
-    assert ("", str(resources.available_cores())) in cores
 
 
 # ------------------------------------------------------------------------ workers that are not well
