@@ -12,9 +12,10 @@ from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
 from flows.objects.about import about_objects
 from flows.objects.figures import LINE
-from flows.objects.measures import RegionColumn, measure
+from flows.objects.measures import RegionColumn, describe, measure, quanta_of
 from flows.objects.model import PublishedLevel
 from flows.objects.rasters import LevelRaster
+from flows.objects.statistics import write_statistics
 from flows.products.index_measures import index_measures
 from flows.products.vectorise import polygons
 from flows.regions.levels import find_parents
@@ -102,7 +103,10 @@ def draw_level(
         parents = find_parents(level.raster, above, level.n, work, pool.map)
         about = FIELDS["parent"]
         columns.append(RegionColumn("parent", *about, lambda n: parents[n - 1], whole=True))
-    columns += measure(plan, level.raster, level.n, work / level.name, pool.map)
+    facts = measure(plan, level.raster, level.n, work / level.name, pool.map)
+    columns += describe(facts, plan)
+    if plan.request.statistics:
+        write_statistics(plan, level.raster, facts, quanta_of(plan), work, pool.map)
     batches = polygons(
         level.raster,
         pool,

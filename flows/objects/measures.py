@@ -59,19 +59,30 @@ class SceneValues:
         return quantise(chip, self.quanta), chip["valid"].values
 
 
-def measure(plan: ObjectsPlan, raster: Path, n: int, work: Path, map: Map) -> list[RegionColumn]:
-    """The columns that say how the regions 1 … n of a raster look, in files of `work`; none of
-    colour where the method has not counted the bands."""
+def quanta_of(plan: ObjectsPlan) -> tuple[Quantum, ...]:
+    """How the method has counted the bands, one by one; none where it has not."""
     fitted = plan.partition.fitted
-    quanta = fitted.quanta if fitted else ()
-    bands = plan.bands if fitted else ()
+    return fitted.quanta if fitted else ()
+
+
+def measure(plan: ObjectsPlan, raster: Path, n: int, work: Path, map: Map) -> RegionFacts:
+    """The facts of the regions 1 … n of a raster, in files of `work`; none of colour where the
+    method has not counted the bands."""
+    quanta = quanta_of(plan)
+    bands = plan.bands if quanta else ()
     values = SceneValues(plan.scene, bands, quanta, plan.window.row, plan.window.col)
     with open_dataset(str(raster)) as source:
         areas = PixelAreas(geobox_of(source))
     work.mkdir()
-    facts = measure_regions(
+    return measure_regions(
         raster, n, values, areas, len(bands), scratch=work, tile=plan.request.tile, map=map
     )
+
+
+def describe(facts: RegionFacts, plan: ObjectsPlan) -> list[RegionColumn]:
+    """The columns that say how regions look."""
+    quanta = quanta_of(plan)
+    bands = plan.bands if quanta else ()
     return [*describe_shape(facts), *describe_colour(facts, bands, quanta, plan)]
 
 

@@ -15,6 +15,7 @@ from flows.objects.figures import draw_regions
 from flows.objects.layers import LevelLayer
 from flows.objects.model import Objects, PublishedLevel
 from flows.objects.page import describe_objects, title_page
+from flows.objects.statistics import statistics_of
 from flows.plan.shard import peak_memory
 from flows.products.about import describe_scene
 from flows.products.polygons import image_of
@@ -25,7 +26,7 @@ from tiling.errors import redact
 from tiling.formats.qgis_project import outline_project
 from tiling.io.files import scratch, write_text
 
-OURS = re.compile(r"(objects(-[\d.]+)?|edges)\.(tif|qmd|gpkg|qgs)")
+OURS = re.compile(r"(objects(-[\d.]+)?(-statistics)?|edges)\.(tif|qmd|gpkg|qgs)")
 """Names of the products of a partition, beside those that every run has."""
 
 
@@ -52,10 +53,11 @@ def publish(
     drawn = vectors, [one.layer for one in layers]
     project = outline_project(about_objects(plan), rasters[0], drawn, beside=image_of(plan.scene))
     write_text(folder.product(f"{stem}.qgs"), project)
-    drop_stale(folder, [vectors, folder.product(f"{stem}.qgs"), *rasters])
+    statistics = statistics_of(plan, rasters)
+    drop_stale(folder, [vectors, folder.product(f"{stem}.qgs"), *rasters, *statistics])
     names = (
-        *(path.name for path in rasters), vectors.name, f"{stem}.qgs", "quicklook.png",
-        "report.html", "run.json",
+        *(path.name for path in (*rasters, *statistics)),
+        vectors.name, f"{stem}.qgs", "quicklook.png", "report.html", "run.json",
     )  # fmt: skip
     files = tuple(folder.product(name) for name in names)
     levels = [one.level for one in layers]

@@ -24,6 +24,7 @@ SECONDS = {
     "segment": 0.1,
     "regions": 1.5,
     "sieve": 0.03,
+    "fill holes": 0.03,
     "join": 0.09,
     "vectorise": 0.14,
     "publish": 0.1,
@@ -87,6 +88,7 @@ def weights_of(plan: Plan) -> dict[str, float]:
     unasked = {
         "regions": not asked.objects,
         "sieve": asked.min_area == 0,
+        "fill holes": not asked.fill_holes,
         "vectorise": "vectors" not in asked.products,
     }
     return {stage: weight for stage, weight in weights.items() if not unasked.get(stage)}

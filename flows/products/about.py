@@ -64,6 +64,7 @@ def history_of(plan: Plan) -> tuple[str, ...]:
         f"Regions below {minimum:g} {'pixels' if unit == 'pixels' else 'm²'} went to a neighbour"
     )
     below = plan.request.unknown_below
+    filled = f"Holes below {plan.request.fill_holes:g} m² went to what is around them"
     unsure = f"Pixels below {below:g} % confidence became {UNKNOWN}"
     scale = plan.request.objects
     whole = f"Pixels of each object of scale {scale:g} have the class that it is of"
@@ -72,6 +73,7 @@ def history_of(plan: Plan) -> tuple[str, ...]:
         *([whole] if scale else []),
         *([unsure] if below else []),
         *([small] if minimum else []),
+        *([filled] if plan.request.fill_holes else []),
     )
 
 
@@ -96,6 +98,7 @@ def list_origins(plan: Plan) -> dict[str, str]:
         "smallest region": f"{minimum:g} {'pixels' if unit == 'pixels' else 'm²'}"
         if minimum
         else "",
+        "filled holes": f"{request.fill_holes:g} m²" if request.fill_holes else "",
         "reference": Path(request.reference).name,
         "licence": request.licence,
         "made with": f"landweave {versions()['landweave']}",

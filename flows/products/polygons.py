@@ -12,7 +12,7 @@ from flows.plan.plan import Plan
 from flows.products.about import about_map, about_raster
 from flows.products.index_measures import index_columns, index_measures
 from flows.products.rasters import PERCENTS, Rasters, band_names
-from flows.products.vectorise import polygons
+from flows.products.vectorise import Regions, Rename, polygons
 from flows.storage.run_folder import RunFolder
 from tiling.io.files import scratch, write_text
 from tiling.scene.scene import Scene
@@ -35,8 +35,13 @@ def write_vectors(
     from tiling.formats.vector_writers import write_vectors as write
 
     with scratch(folder.path) as work:
+        classes = rasters.classes
+        by_class: Rename = iter
+        if plan.request.max_area:
+            regions = Regions(pool, progress, work, nodata=0)
+            classes, by_class = regions.cut_large(classes, plan.request.max_area)
         batches = polygons(
-            rasters.classes,
+            classes,
             pool,
             progress,
             nodata=0,
@@ -46,7 +51,7 @@ def write_vectors(
             measures=index_measures(plan.scene, plan.request.indices, plan.window),
             scratch=work,
         )
-        return write(folder.product(f"{LAYER}.gpkg"), batches, layer_of(plan))
+        return write(folder.product(f"{LAYER}.gpkg"), by_class(batches), layer_of(plan))
 
 
 def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:

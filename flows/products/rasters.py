@@ -27,6 +27,7 @@ from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
 from tiling.io.spill import Map
+from tiling.regions.sieving.fill_holes import fill_holes
 from tiling.regions.sieving.sieve import sieve
 
 PERCENTS = ("confidence", *get_args(Measure))
@@ -66,7 +67,8 @@ def write_rasters(
 
     Pixels of an object take the class that it is of, and the share of that as confidence. Pixels of
     less confidence than asked for become Unknown; then regions below the smallest area asked for go
-    to a neighbour. Both keep the confidence they had. `map` works on tiles, and keeps their order.
+    to a neighbour, and small holes to what is around them. All keep the confidence they had. `map`
+    works on tiles, and keeps their order.
     """
     with scratch(folder.path) as work:
         mosaics = {
@@ -87,6 +89,8 @@ def write_rasters(
                 mosaic = _leave_unsure_out(plan, mosaics.get("confidence"), mosaic, work)
             if classes and plan.request.min_area != 0:
                 mosaic = _leave_small_out(plan, mosaic, work, progress, map)
+            if classes and plan.request.fill_holes:
+                mosaic = _fill_holes(plan, mosaic, work, progress, map)
             write_cog(
                 mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average"
             )
@@ -159,6 +163,15 @@ def _leave_small_out(plan: Plan, classes: Path, work: Path, progress: Progress, 
             map=counting,
         )
     return _describe_file(plan, "classes", large, plan.geobox)
+
+
+def _fill_holes(plan: Plan, classes: Path, work: Path, progress: Progress, map: Map) -> Path:
+    """The classes without holes below the area asked for."""
+    with report_results(map, "fill holes", SIEVE * tiles_of(classes), progress) as counting:
+        filled = fill_holes(
+            classes, work / "classes-filled.tif", minimum=plan.request.fill_holes, map=counting
+        )
+    return _describe_file(plan, "classes", filled, plan.geobox)
 
 
 def _describe(plan: Plan, name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ SEAM_BYTES = 1024
 """What the calling process holds of each pixel along a seam between tiles, at most: tables of
 regions and borders, three times over while they are sorted."""
 
-WRITER_BYTES = 64 * 2**20
+WRITER_BYTES = 128 * 2**20
 """What the libraries that write layers and draw pictures take in the calling process, about."""
 
 SPILL_BYTES = 48
@@ -115,6 +115,8 @@ class ObjectsPlan:
     def spill_bytes(self) -> int:
         """What waits on the disk of the output folder while regions are made, about."""
         pixel = SPILL_BYTES + self.scene.pixel_bytes(self.bands)
+        if self.request.statistics:
+            pixel += 2 * 2 * 4 * len(self.bands)  # two figures of a band, before and after packing
         return self.scene.height * self.scene.width * pixel
 
 

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.requests.request import Neighbour, Simplify, Smooth, UnknownBelow
+from flows.requests.request import (
+    FillHoles,
+    MaxArea,
+    Neighbour,
+    Simplify,
+    Smooth,
+    UnknownBelow,
+)
 from flows.requests.source import Source
 from flows.setting import COMPARED, PRODUCTS, Part, Setting
 
@@ -239,28 +246,8 @@ class Vectorising(BaseModel):
         Setting(PRODUCTS, metavar="M2", form=None),
     ] = 0.0
     min_area_rule: Neighbour = "longest-border"
-    fill_holes: Annotated[
-        float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            title="Fill holes",
-            description="In m²: smaller holes of a polygon go to it, with all that lies in them; "
-            "a hole that holds no data stays. 0 fills none.",
-        ),
-        Setting(PRODUCTS, metavar="M2", form=None),
-    ] = 0.0
-    max_area: Annotated[
-        float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            title="Largest area",
-            description="In m²: larger polygons are cut along a fixed lattice of squares of this "
-            "area; 0 cuts none.",
-        ),
-        Setting(PRODUCTS, metavar="M2", form=None),
-    ] = 0.0
+    fill_holes: FillHoles = 0.0
+    max_area: MaxArea = 0.0
     unknown_below: UnknownBelow = 0.0
     confidence: Annotated[
         Path | None,

@@ -25,6 +25,7 @@ from flows.requests.request import (
 )
 from flows.requests.source import Source
 from flows.setting import (
+    PRODUCTS,
     REGIONS,
     WORK,
     By,
@@ -175,6 +176,15 @@ class ObjectsRequest(BaseModel):
     simplify: Simplify = None
     smooth: Smooth = 0
     indices: IndexMeans = ()
+    statistics: Annotated[
+        bool,
+        Field(
+            title="Statistics",
+            description="Also a raster of the mean and standard deviation of each band over the "
+            "object of each pixel, for a forest to look at.",
+        ),
+        Setting(PRODUCTS, form=None),
+    ] = False
     licence: Licence = ""
     tile: Annotated[
         int,

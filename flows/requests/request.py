@@ -47,6 +47,30 @@ UnknownBelow = Annotated[
     Setting(setting.PRODUCTS, metavar="PERCENT"),
 ]
 
+FillHoles = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        title="Fill holes",
+        description="In m²: smaller holes of a polygon go to it, with all that lies in them; a "
+        "hole that holds no data stays. 0 fills none.",
+    ),
+    Setting(setting.PRODUCTS, metavar="M2", form=None),
+]
+
+MaxArea = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        title="Largest area",
+        description="In m²: larger polygons are cut along a fixed lattice of squares of this "
+        "area; 0 cuts none.",
+    ),
+    Setting(setting.PRODUCTS, metavar="M2", form=None),
+]
+
 Fresh = Annotated[
     bool,
     Field(
@@ -162,6 +186,8 @@ class Request(BaseModel):
     ] = None
     """None is four pixels (`SMALLEST`): nobody's map shows less."""
     min_area_rule: Neighbour = "longest-border"
+    fill_holes: FillHoles = 0.0
+    max_area: MaxArea = 0.0
     simplify: Simplify = None
     """None is 0.75 pixel: the staircase goes, the shapes stay."""
     smooth: Smooth = 0

@@ -219,19 +219,22 @@ def test_whatever_cuts_a_scene_its_bytes_are_the_same_and_its_coverage_is_clean(
         scene = folder / "scene.tif"
         case = f"LANDWEAVE_SEED={seed}: {draw(scene, rng)}"
         chosen = segmenter(rng)
+        pixel = open_scene([str(scene)]).gsd
         wishes: dict[str, Any] = {
             "source": Source(paths=(str(scene),)),
             "segmenter": chosen,
             "unknown_below": float(rng.choice([0, 0, 20, 60])),
             "min_area": [0, None][int(rng.integers(2))],
-            "simplify": [None, None, 0, 3 * open_scene([str(scene)]).gsd][int(rng.integers(4))],
+            "simplify": [None, None, 0, 3 * pixel][int(rng.integers(4))],
             "smooth": int(rng.choice([0, 0, 1])),
+            "fill_holes": pixel**2 * int(rng.choice([0, 0, 30])),
+            "max_area": pixel**2 * int(rng.choice([0, 0, 50, 900])),
             "aoi": draw_area(folder / "aoi.gpkg", scene, rng) if rng.random() < 0.3 else "",
             "preflight": "warn",
         }
         if not chosen.has_confidence:
             wishes["unknown_below"] = 0.0
-        named = ("unknown_below", "min_area", "simplify", "smooth")
+        named = ("unknown_below", "min_area", "fill_holes", "max_area", "simplify", "smooth")
         case += f", {chosen!r}, { ({name: wishes[name] for name in named}) }"
         try:
             pipeline.run(Request(out=folder / "whole", shard=4096, **wishes))

@@ -13,6 +13,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 from flows.parsing import validate
 from flows.requests.request import Request
@@ -23,6 +24,7 @@ from tests.conftest import Run
 from tests.scenes import draw_pixels, read, write_scene
 from tests.tiling.rasters import label
 from tiling.errors import InputError
+from tiling.regions.sieving.fill_holes import fill_holes
 from tiling.regions.sieving.sieve import sieve
 
 PIXEL = 100
@@ -72,6 +74,34 @@ def test_raster_vectors_and_table_agree_on_what_is_large_enough(
         assert raster.colormap(1)[1][3] == 255, "it keeps its colours"
     record = json.loads((large / "run.json").read_text(encoding="utf-8"))["request"]
     assert (record["min_area"], record["min_area_rule"]) == (2000, "longest-border")
+
+
+def test_holes_and_largest_areas_are_those_of_vectorise(
+    scene: Path, tmp_path: Path, landweave: Run
+) -> None:
+    wishes = {"fill_holes": 40.5 * PIXEL, "max_area": 300.5 * PIXEL}
+    every = run(scene, tmp_path / "every", 5 * PIXEL)
+    wished = run(scene, tmp_path / "wished", 5 * PIXEL, shard=37, **wishes)
+    typed = ("--fill-holes", wishes["fill_holes"], "--max-area", wishes["max_area"])
+    arguments = (every / "classes.tif", "--out", tmp_path / "expected.gpkg", *typed)
+    assert landweave("vectorise", *arguments)[0] == 0
+
+    filled = read(
+        fill_holes(every / "classes.tif", tmp_path / "filled.tif", minimum=wishes["fill_holes"])
+    )
+    assert (filled != read(every / "classes.tif")).any()
+    np.testing.assert_array_equal(read(wished / "classes.tif"), filled)
+    found, expected = (
+        geopandas.read_file(path, layer="landcover")
+        for path in (wished / "landcover.gpkg", tmp_path / "expected.gpkg")
+    )
+    before = geopandas.read_file(every / "landcover.gpkg", layer="landcover")
+    assert found.n_pixels.max() <= 300 < before.n_pixels.max()
+    columns = ["region_id", "class_id", "class_name", "n_pixels"]
+    assert found[columns].equals(expected[columns])
+    assert shapely.equals_exact(found.geometry.to_numpy(), expected.geometry.to_numpy()).all()
+    record = json.loads((wished / "run.json").read_text(encoding="utf-8"))["request"]
+    assert {name: record[name] for name in wishes} == wishes
 
 
 def test_a_minimum_changes_no_part(scene: Path, tmp_path: Path) -> None:

@@ -71,6 +71,26 @@ def finished(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Objects:
     return make(scene, tmp_path_factory.mktemp("finished"), indices=("NDVI",))
 
 
+def test_statistics_are_those_of_the_pixels_object_whatever_the_tiles(
+    scene: Path, tmp_path: Path
+) -> None:
+    one, other = (
+        make(scene, tmp_path / str(tile), tile=tile, statistics=True).folder for tile in (64, 9)
+    )
+    assert contents(one) == contents(other)
+    numbers, pixels = read(one / "objects.tif"), read(scene, None)
+    with rasterio.open(one / "objects-statistics.tif") as raster:
+        names, found = raster.descriptions, raster.read()
+        assert (raster.dtypes[0], np.isnan(raster.nodata)) == ("float32", True)
+    columns = gpd.read_file(one / "objects.gpkg", layer="objects").set_index("number")
+    assert len(names) == 2 * len(pixels)
+    assert (np.isnan(found) == (numbers == 0)).all()
+    for name, band in zip(names, found, strict=True):
+        known = columns[name].reindex(numbers[numbers > 0]).to_numpy()
+        np.testing.assert_array_equal(band[numbers > 0], known.astype(np.float32))
+    assert not (make(scene, one).folder / "objects-statistics.tif").exists()
+
+
 @pytest.mark.parametrize("tile", [7, 19, 64])
 def test_products_are_the_same_for_every_tile(
     scene: Path, finished: Objects, tmp_path: Path, tile: int
