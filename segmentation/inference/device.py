@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["torch", "openvino", "onnx"]
+Precision = Literal["float32", "tf32"]
+"""Of the products on a graphics card: TF32 keeps 10 of float32's 23 bits after the point, and all
+of its range."""
 
 GPU_LANES = 2
 """One chip is prepared while another is computed."""
@@ -33,6 +36,9 @@ class Engine:
     card: Card
     device: Device
     logits: Logits
+    precision: Precision = "float32"
+    agreement: float = 1.0
+    """Share of labels on a chip of noise that are those of a CPU in float32."""
 
 
 def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
@@ -72,3 +78,12 @@ def pool_of(device: Device) -> tuple[ThreadPoolExecutor, int]:
     return ThreadPoolExecutor(
         count, "network", initializer=torch.set_num_threads, initargs=(1,)
     ), count
+
+
+def set_precision(precision: Precision) -> None:
+    """How the graphics cards of this process compute products from now on; TF32 where they have
+    it."""
+    import torch
+
+    allowed = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -18,7 +18,7 @@ import xarray as xr
 
 from segmentation.graphs.session import Provider, runtime_version
 from segmentation.inference.batching import in_order
-from segmentation.inference.device import Device, Engine, Runtime
+from segmentation.inference.device import Device, Engine, Runtime, set_precision
 from segmentation.inference.graph_engine import graph_engine
 from segmentation.inference.joint import join_trees
 from segmentation.inference.measures import join_strips, labels_and_confidence
@@ -61,7 +61,7 @@ def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dic
     """
     import torch
 
-    _engine(bundle, device, wish)
+    ready = _engine(bundle, device, wish)
     return {
         "device": torch.cuda.get_device_name()
         if device == "cuda"
@@ -70,7 +70,9 @@ def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dic
             torch.__version__
         ),  # its own type would have whoever unpickles it import torch
         "runtime": _runtime_of(bundle, wish),
-        "precision": "bfloat16" if device == "cuda" else "float32",
+        "precision": ready.precision
+        if device == "cpu"
+        else f"{ready.precision}, {ready.agreement:.3%} of a CPU's labels",
         "layout": "channels_last",
         "batch": str(BATCH[device]),
     }
@@ -219,10 +221,9 @@ def _probabilities(
     import torch
 
     temperature = engine.card.chips.temperature
-    with (
-        torch.inference_mode(),
-        torch.autocast("cuda", torch.bfloat16, enabled=engine.device == "cuda"),
-    ):
+    if engine.device == "cuda":
+        set_precision(engine.precision)
+    with torch.inference_mode():
         pixels = on_device(chips, engine.card, engine.device, wish.ranges)
         if not wish.symmetries:
             return (engine.logits(pixels).float() / temperature).softmax(1)

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import copy
 import threading
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segmentation.errors import InputError
 from segmentation.inference.compiled import PerShape, compile_onnx, compile_openvino
-from segmentation.inference.device import Device, Engine, Runtime, device_of
+from segmentation.inference.device import (
+    Device,
+    Engine,
+    Precision,
+    Runtime,
+    device_of,
+    set_precision,
+)
 from segmentation.models.bundle import Bundle, load
 from segmentation.models.card import Card
 from segmentation.networks.architectures import stride_of
 from segmentation.networks.restore import load_for_inference
 
 if TYPE_CHECKING:
+    import torch
+
     from segmentation.inference.device import Logits
 
 
@@ -34,6 +43,12 @@ planning one among them. How many there are is not asked, for what computes must
 
 _AGREEING = 0.9999
 """Share of labels in which another runtime must equal torch."""
+
+_ON_A_CARD = 0.999
+"""Share of labels in which a graphics card must equal a CPU: that of a margin."""
+
+_PRECISIONS: tuple[Precision, ...] = ("tf32", "float32")
+"""What a card computes in, the fastest first."""
 
 
 PACKAGES: dict[Runtime, tuple[str, ...]] = {
@@ -59,7 +74,8 @@ def engine(bundle: Bundle, device: Device, runtime: Runtime) -> Engine:
     try:
         return _engine(bundle.digest, bundle.folder, device, runtime)
     except _RuntimeMismatchError as fact:
-        raise InputError(f"runtime {runtime} {fact}; leave runtime out") from fact
+        mend = "use --set device=cpu" if runtime == "torch" else "leave runtime out"
+        raise InputError(f"runtime {runtime} {fact}; {mend}") from fact
 
 
 def choose_runtime(
@@ -100,7 +116,7 @@ def _engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engi
         return _load_engine(digest, folder, device, runtime)
 
 
-@cache
+@lru_cache(4)  # a worker that lives for months meets many bundles
 def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
     import torch
 
@@ -114,7 +130,10 @@ def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) ->
                 f"{stride} px, and the card in "
                 f"{folder} says stride {network.stride}; mend that or train it anew"
             )
-        return Engine(card, device, model.to(device))
+        if device == "cpu":
+            return Engine(card, device, model)
+        plain = _load_engine(digest, folder, "cpu", "torch")
+        return engine_on_card(card, plain.logits, model.to(device))
     if package := _missing_package(runtime):
         raise InputError(
             f"runtime {runtime} needs {package}, which is not installed; "
@@ -136,6 +155,27 @@ def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) ->
             f"gives {1 - share:.2%} other labels than torch with bundle {card.name}"
         )
     return Engine(card, device, logits)
+
+
+def engine_on_card(card: Card, plain: Logits, network: Logits) -> Engine:
+    """The network of a card, in the fastest precision that gives the labels of a CPU.
+
+    `plain` computes on the CPU in float32, `network` on the graphics card. Raises
+    `_RuntimeMismatchError` where that is none.
+    """
+
+    def there(chip: torch.Tensor) -> torch.Tensor:
+        return network(chip.cuda()).float().cpu()
+
+    share = 0.0
+    for precision in _PRECISIONS:
+        set_precision(precision)
+        if (share := agreement(plain, there, card)) >= _ON_A_CARD:
+            return Engine(card, "cuda", network, precision, share)
+    raise _RuntimeMismatchError(
+        f"gives {1 - share:.2%} other labels on this graphics card than on a CPU with bundle "
+        f"{card.name}"
+    )
 
 
 def agreement(one: Logits, other: Logits, card: Card) -> float:
