@@ -4,7 +4,8 @@ scikit-image's.
     python -m benchmarks.partitions --data DIR [--images chesapeake demo] [--pixels 400] [--turns 5]
 
 `--data` is a folder of imagery with one folder for each source, as `IMAGES` names them; what is not
-there is left out, and the demo landscape is drawn. Every method is brought to as many segments as
+there is left out, and the demo landscape is drawn, as this
+repository draws it. Every method is brought to as many segments as
 there are times `--pixels` in the image, by its own knob, and judged by
 
 - EV: the share of the variance, of bands brought to one scale, that means of segments explain,
