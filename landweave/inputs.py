@@ -128,6 +128,7 @@ def open_scene(
     mask: str | None = None,
     mask_values: Sequence[int] | None = None,
     mask_bits: Sequence[int] | None = None,
+    mask_grow: int | None = None,
     date: datetime.date | str | None = None,
 ) -> Scene:
     """Open a scene: bands by name on one grid, whatever files lie behind it. Only headers are read.
@@ -147,6 +148,7 @@ def open_scene(
             keeps also what a cloud mask that was found would hide.
         mask_values: Values of the mask to leave out; all but 0 by default.
         mask_bits: Bits of the mask, from 0, that leave a pixel out where one is set.
+        mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image, as a date or `"2024-07-31"`; by default that in the file's name.
 
     Returns:
@@ -163,7 +165,8 @@ def open_scene(
     """
     source = source_of(
         scene, search=search, bbox=bbox, assets=assets, bands=bands, nodata=nodata, scale=scale,
-        offset=offset, mask=mask, mask_values=mask_values, mask_bits=mask_bits, date=date,
+        offset=offset, mask=mask, mask_values=mask_values, mask_bits=mask_bits,
+        mask_grow=mask_grow, date=date,
     )  # fmt: skip
     opened = Scene(source)
     _ = opened.opened

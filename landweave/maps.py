@@ -47,6 +47,7 @@ def segment(
     mask: str | None = None,
     mask_values: Sequence[int] | None = None,
     mask_bits: Sequence[int] | None = None,
+    mask_grow: int | None = None,
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
@@ -84,9 +85,10 @@ def segment(
         nodata: Pixel value that means no data.
         scale: Reflectance = pixel × scale + offset.
         offset: See `scale`.
-        mask: `"band=N"` or a raster whose values mark pixels to leave out.
+        mask: `"band=N"` or a raster whose values mark pixels to leave out, or `"model:NAME"`.
         mask_values: Values of the mask to leave out; all but 0 by default.
         mask_bits: Bits of the mask, from 0, that leave a pixel out where one is set.
+        mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image.
         aoi: Vector file whose polygons bound the products.
         products: Of classes, confidence, vectors, probabilities, entropy and margin; the first
@@ -126,7 +128,7 @@ def segment(
     on, chosen = cluster_of(cluster, workers), segmenter_of(segmenter, settings)
     reading = {
         "bands": bands, "nodata": nodata, "scale": scale, "offset": offset, "mask": mask,
-        "mask_values": mask_values, "mask_bits": mask_bits, "date": date,
+        "mask_values": mask_values, "mask_bits": mask_bits, "mask_grow": mask_grow, "date": date,
     }  # fmt: skip
     source = source_in(scene, place, reading, told)
     request = request_of(
@@ -153,6 +155,7 @@ def plan(
     mask: str | None = None,
     mask_values: Sequence[int] | None = None,
     mask_bits: Sequence[int] | None = None,
+    mask_grow: int | None = None,
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
@@ -174,9 +177,10 @@ def plan(
         nodata: Pixel value that means no data.
         scale: Reflectance = pixel × scale + offset.
         offset: See `scale`.
-        mask: `"band=N"` or a raster whose values mark pixels to leave out.
+        mask: `"band=N"` or a raster whose values mark pixels to leave out, or `"model:NAME"`.
         mask_values: Values of the mask to leave out; all but 0 by default.
         mask_bits: Bits of the mask, from 0, that leave a pixel out where one is set.
+        mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image.
         aoi: Vector file whose polygons bound the products.
         products: What is to be made.
@@ -205,7 +209,7 @@ def plan(
 
     source = source_of(
         scene, bands=bands, nodata=nodata, scale=scale, offset=offset, mask=mask,
-        mask_values=mask_values, mask_bits=mask_bits, date=date,
+        mask_values=mask_values, mask_bits=mask_bits, mask_grow=mask_grow, date=date,
     )  # fmt: skip
     request = request_of(
         source, Path("landweave-plan"), segmenter_of(segmenter, settings), aoi=aoi,

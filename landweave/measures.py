@@ -168,6 +168,7 @@ def indices(
     mask: str | None = None,
     mask_values: Sequence[int] | None = None,
     mask_bits: Sequence[int] | None = None,
+    mask_grow: int | None = None,
     date: datetime.date | str | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
@@ -184,6 +185,7 @@ def indices(
         mask: `"band=N"` or a raster whose values mark pixels to leave out.
         mask_values: Values of the mask to leave out; all but 0 by default.
         mask_bits: Bits of the mask, from 0, that leave a pixel out where one is set.
+        mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image.
         progress: Called with the name of a stage, how much of it is done, and how much there is.
 
@@ -205,7 +207,7 @@ def indices(
 
     source = source_of(
         scene, bands=bands, nodata=nodata, scale=scale, offset=offset, mask=mask,
-        mask_values=mask_values, mask_bits=mask_bits, date=date,
+        mask_values=mask_values, mask_bits=mask_bits, mask_grow=mask_grow, date=date,
     )  # fmt: skip
     listed = [names] if isinstance(names, str) else list(names)
     written = write_indices(source, listed, Path(out), progress or silent)

@@ -99,6 +99,7 @@ def objects(
     mask: str | None = None,
     mask_values: Sequence[int] | None = None,
     mask_bits: Sequence[int] | None = None,
+    mask_grow: int | None = None,
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     indices: Sequence[str] | None = None,
@@ -127,6 +128,7 @@ def objects(
         mask: `"band=N"` or a raster whose values mark pixels to leave out.
         mask_values: Values of the mask to leave out; all but 0 by default.
         mask_bits: Bits of the mask, from 0, that leave a pixel out where one is set.
+        mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image.
         aoi: Vector file whose polygons bound the products. Objects are made on the whole scene.
         indices: Spectral indices whose mean each object gets, such as `["NDVI"]`.
@@ -156,7 +158,7 @@ def objects(
 
     source = source_of(
         scene, bands=bands, nodata=nodata, scale=pixel_scale, offset=pixel_offset, mask=mask,
-        mask_values=mask_values, mask_bits=mask_bits, date=date,
+        mask_values=mask_values, mask_bits=mask_bits, mask_grow=mask_grow, date=date,
     )  # fmt: skip
     asked = {
         "aoi": aoi, "indices": indices, "simplify": simplify, "smooth": smooth,

@@ -120,10 +120,19 @@ def run(
         return f"{name} · {of}" if of else name
 
     with open_run(request.out, fresh=request.fresh) as folder:
+        mask = None
+        if request.source.has_model:
+            with empty_main():
+                mask = run_task(
+                    stage("mask"),
+                    "Find the pixels to leave out by the mask's model",
+                    partial(pipeline.make_mask, request, folder, on),
+                    tags=[ON_GPU] if on.kind == "cuda" else [],
+                )
         plan = run_task(
             stage("plan"),
             "Open the scene, fit the segmenter, cut the grid",
-            partial(pipeline.prepare, request, folder, on),
+            partial(pipeline.prepare, request, folder, on, mask),
         )
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)

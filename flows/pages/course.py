@@ -36,6 +36,7 @@ TRAINED = 15
 
 UNITS = {
     "segment": "shards",
+    "mask": "shards",
     "regions": "tiles",
     "index": "shards",
     "sieve": "tiles",

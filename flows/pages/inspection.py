@@ -52,7 +52,7 @@ class Inspection:
 def inspect(request: Request) -> Inspection:
     """The scene of a request, looked at with its method; nothing is written. `InputError` where it
     does not open."""
-    scene = request.source.open()
+    scene = request.source.unmasked.open()
     sample, plan, refusal = scene.sample(scene.band_names), None, ""
     findings = [*scene.notes, *(finding.message for finding in find_unmarked_nodata(sample))]
     try:

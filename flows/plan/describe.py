@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.machine import available_cores
 from flows.plan.aoi import crs_name
-from flows.plan.plan import Plan, area_shown, pixels_computed
+from flows.plan.plan import MaskPlan, Plan, area_shown, pixels_computed
 from tiling.scene.from_stac import coverage_of
 
 _LISTED = 20
@@ -28,6 +28,16 @@ def describe_images(plan: Plan) -> dict[str, str]:
         f"{scene.transform.c:.10g}, {scene.transform.f:.10g}",
         "covered": f"{100 * coverage_of(scene, area_shown(plan)):.1f} % of the "
         f"{'area of interest' if plan.outline else 'scene'}, by the catalogue's footprints",
+    }
+
+
+def describe_mask(mask: MaskPlan) -> dict[str, str]:
+    """What a model leaves out, and what it takes to find out."""
+    made = mask.plan
+    return {
+        "mask": f"{mask.words} left out, found first: {len(made.shards):,} shards, about "
+        f"{pixels_computed(made) / made.scene.window.area:.2f} × the pixels of the scene, "
+        f"{made.worker_bytes(1) / 2**30:.2f} GiB per worker of one core",
     }
 
 
@@ -54,5 +64,6 @@ def describe(plan: Plan) -> dict[str, Any]:
         "shards": f"{len(shards):,} of up to {first.core.width} × {first.core.height} px",
         "memory": f"{plan.worker_bytes(1) / 2**30:.2f} GiB per worker of one core, "
         f"{plan.worker_bytes(available_cores()) / 2**30:.2f} of {available_cores()}",
+        **(describe_mask(plan.mask) if plan.mask else {}),
         **({"warnings": "; ".join(plan.warnings)} if plan.warnings else {}),
     }

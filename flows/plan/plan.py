@@ -4,7 +4,7 @@ raised here."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import lcm
 from typing import Any
@@ -15,11 +15,12 @@ from flows.errors import INPUT_ERRORS
 from flows.machine import available_cores
 from flows.plan.aoi import area_of_interest, crs_name
 from flows.plan.fit import fit
+from flows.plan.mask import hidden_values, mask_legend, mask_request
 from flows.plan.part_key import FORMAT, scene_facts, window_facts
 from flows.plan.shard import ShardJob
 from flows.requests.request import Request, measures_among, warn_of_large_min_area
 from flows.storage.keys import content_key
-from flows.storage.run_folder import RunFolder
+from flows.storage.run_folder import PartLocation, RunFolder
 from segmentation.legend import Legend
 from segmentation.segmenter import Segmenter
 from segmentation.spectral.indices import index_bands
@@ -30,6 +31,7 @@ from tiling.grid.tiles import Shard, Shards, TileGrid
 from tiling.grid.window import Window
 from tiling.labels.open_labels import is_raster
 from tiling.labels.vector_labels import read_shapes
+from tiling.scene.acquisition import Mask
 from tiling.scene.from_stac import coverage_of
 from tiling.scene.prefetch import common_block, fetch_ahead
 from tiling.scene.scene import Scene
@@ -40,6 +42,52 @@ RESAMPLING_BYTES = 96 * 2**20
 
 PROCESS_BYTES = 400 * 2**20
 """What a worker process takes before it holds a pixel, its libraries included."""
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """A run that comes first and tells which pixels are left out."""
+
+    plan: Plan
+    values: tuple[int, ...]
+    """Values of its classes that are left out."""
+    grow: int = 0
+    """Pixels around them that are left out too."""
+    raster: Mask | None = None
+    """What it told, once it has run."""
+
+    @property
+    def legend(self) -> Legend:
+        """The classes of the mask."""
+        return mask_legend(self.plan.legend, self.grow)
+
+    @property
+    def words(self) -> str:
+        """What is left out by what, in words."""
+        legend, segmenter = self.plan.legend, self.plan.segmenter
+        names = ", ".join(name for value, name, _ in legend.rows if value in self.values)
+        around = f" and {self.grow} px around" if self.grow else ""
+        bundle = getattr(segmenter, "loaded_bundle", None)
+        return f"{names}{around} by {bundle.card.name if bundle else segmenter.kind}"
+
+    def slot(self, folder: RunFolder) -> PartLocation:
+        """Where it is kept, by all it follows from."""
+        facts = {
+            "format": FORMAT,
+            "scene": scene_facts(self.plan.scene, self.plan.bands),
+            "segmenter": self.plan.segmenter.identity(),
+            "left out": [list(self.values), self.grow],
+        }
+        return folder.slot(f"mask-{content_key(facts)[:32]}.tif")
+
+    def made(self, folder: RunFolder) -> MaskPlan:
+        """The same after its run in `folder`: workers read it where they find parts."""
+        slot = self.slot(folder)
+        hidden = tuple(
+            value for value in self.legend.values if value not in self.plan.legend.values
+        )
+        raster = Mask(str(slot.remote or slot.path.absolute()), 1, (*self.values, *hidden))
+        return replace(self, raster=raster)
 
 
 @dataclass(frozen=True)
@@ -60,6 +108,8 @@ class Plan:
     """What a person should know of this segmenter on this scene."""
     opened: Scene | None = None
     """The scene as its files have it, before a sample said what its numbers mean."""
+    mask: MaskPlan | None = None
+    """The run that tells which pixels are left out, where a model does."""
 
     @cached_property
     def bands(self) -> tuple[str, ...]:
@@ -129,14 +179,35 @@ class Plan:
         return fixed + shared + chip * segmenter.bytes_per_pixel(threads)
 
 
-def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool = False) -> Plan:
+def plan_mask(request: Request, folder: RunFolder | None = None) -> MaskPlan | None:
+    """The run that tells which pixels a request leaves out, where a model does."""
+    source = request.source
+    if not source.has_model:
+        return None
+    asked = mask_request(request)
+    # before anything is written
+    values = hidden_values(source, asked.segmenter.legend)
+    return MaskPlan(make_plan(asked, folder), values, source.mask_grow)
+
+
+def make_plan(
+    request: Request,
+    folder: RunFolder | None = None,
+    *,
+    ahead: bool = False,
+    mask: MaskPlan | None = None,
+) -> Plan:
     """Open the scene, find out what its numbers mean, fit the segmenter, cut the grid.
 
     With a run folder, what was fitted there before is taken from it; without one, nothing is
     written. With `ahead` remote files are fetched whole where that costs fewer bytes than sample
-    and shards would one by one.
+    and shards would one by one. `mask` is what a model left out in a run that came first; without
+    it the plan says of such a run what it takes.
     """
-    scene = request.source.open()
+    mask = mask or plan_mask(request, folder)
+    scene = request.source.unmasked.open()
+    if mask and mask.raster:
+        scene = scene.with_mask(mask.raster)
     if request.reference:
         check_reference(request.reference)
     if request.unknown_below and not (request.segmenter.has_confidence or request.objects):
@@ -158,13 +229,15 @@ def make_plan(request: Request, folder: RunFolder | None = None, *, ahead: bool 
     again = [band for name in request.indices for band in index_bands(name, scene.band_names)]
     if to_read and again:
         fetch_ahead(scene, tuple({*segmenter.bands(scene.band_names), *again}), to_read)
+    told = mask.plan.warnings if mask else ()
     warnings = (
         *warnings,
+        *(f"of the mask: {warning}" for warning in told if warning not in warnings),
         *warn_of_large_min_area(request.min_area or 0.0, window.area * scene.gsd**2, scene.name),
     )
     own = segmenter.legend
     legend = own.with_unknown() if request.unknown_below else own
-    return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings, opened)
+    return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings, opened, mask)
 
 
 def with_measures(segmenter: Segmenter, request: Request) -> Segmenter:
@@ -253,8 +326,21 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "computed_pixels": pixels_computed(plan),
         "product_pixels": plan.window.area,
         "worker_bytes": plan.worker_bytes(available_cores()),
+        **({"mask": _mask_facts(plan.mask)} if plan.mask else {}),
         "warnings": list(plan.warnings),
     }  # fmt: skip
+
+
+def _mask_facts(mask: MaskPlan) -> dict[str, Any]:
+    rows = mask.legend.rows
+    return {
+        "segmenter": mask.plan.segmenter.model_dump(mode="json"),
+        "left_out": [name for value, name, _ in rows if value in mask.values],
+        "grow": mask.grow,
+        "shards": len(mask.plan.shards),
+        "computed_pixels": pixels_computed(mask.plan),
+        "worker_bytes": mask.plan.worker_bytes(available_cores()),
+    }
 
 
 def pixels_computed(plan: Plan) -> int:

@@ -93,6 +93,7 @@ def list_origins(plan: Plan) -> dict[str, str]:
         f"{crs_name(scene)}",
         "area of interest": Path(request.aoi).name,
         "segmenter": model_name(plan.segmenter),
+        "left out": plan.mask.words if plan.mask else "",
         "objects": f"scale {request.objects:g}" if request.objects else "",
         "unknown below": f"{request.unknown_below:g} % confidence" if request.unknown_below else "",
         "smallest region": f"{minimum:g} {'pixels' if unit == 'pixels' else 'm²'}"

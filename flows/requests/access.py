@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from segmentation.models.bundle import names
+from segmentation.models.hub import is_id
+from segmentation.models.known_models import known_names
+from segmentation.registry import kinds
 from tiling.errors import InputError
 from tiling.io.access import AccessPolicy, check_access
 
@@ -55,9 +58,13 @@ def check_places(request: Request | ObjectsRequest) -> None:
     """Raise `InputError` where a request names a place out of reach that no reader would stumble on
     before work starts.
     """
+    source = request.source
+    model = source.mask_model.name if source.has_model else ""
     named = (
-        *request.source.paths,
-        request.source.mask,
+        *source.paths,
+        "" if source.has_model else source.mask,
+        # one with a name is fetched from hosts in reach alone
+        "" if model in (*names(), *known_names(), *kinds()) or is_id(model) else model,
         request.aoi,
         *((request.reference,) if isinstance(request, Request) else request.partition.files),
         request.out,

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.parsing import words
 from flows.setting import SCENE, SEARCH, Setting
 from flows.stac.query import Search
 from tiling.errors import InputError
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from tiling.scene.from_stac import StacOptions
     from tiling.scene.scene import Scene
     from tiling.scene.stac_item import Item
+
+
+MODEL = "model:"
+"""What a mask begins with that is the name or folder of a model."""
+
+
+class MaskModel(NamedTuple):
+    """A model by which pixels are left out, as a person names it."""
+
+    name: str
+    classes: tuple[str, ...] = ()
+    """Names of the classes to leave out; none stand for clouds and their shadows."""
 
 
 class Source(BaseModel):
@@ -69,10 +82,14 @@ class Source(BaseModel):
             title="Mask",
             description="What marks clouds and other pixels to leave out: band=5 for a band of "
             "the scene, or the path "
-            "of a raster; of STAC items an asset, or none.",
+            "of a raster; of STAC items an asset, or none; model:NAME runs that model first and "
+            "leaves out its clouds and shadows (model:NAME=CLASS,… other classes).",
         ),
         Setting(
-            SCENE, metavar="band=N|FILE", path=True, unset="none, or the cloud mask of STAC items"
+            SCENE,
+            metavar="band=N|FILE|model:NAME",
+            path=True,
+            unset="none, or the cloud mask of STAC items",
         ),
     ] = ""
     mask_values: Annotated[
@@ -90,6 +107,17 @@ class Source(BaseModel):
         ),
         Setting(SCENE, metavar="N,…"),
     ] = ()
+    mask_grow: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=500,
+            exclude_if=lambda grow: grow == 0,
+            title="Mask margin",
+            description="Pixels around what a model of clouds leaves out that are left out too.",
+        ),
+        Setting(SCENE, metavar="PX"),
+    ] = 0
     date: Annotated[
         datetime.date | None,
         Field(
@@ -124,6 +152,17 @@ class Source(BaseModel):
         from tiling.scene.from_stac import open_items
         from tiling.scene.stac_item import is_item
 
+        if self.has_model:
+            raise InputError(
+                f"--mask {self.mask} runs a model first, which segment, collection and monitor do; "
+                f"here make the mask with landweave segment --segmenter {self.mask[len(MODEL) :]} "
+                "--min-area 0, and name its classes.tif and the --mask-values to leave out"
+            )
+        if self.mask_grow:
+            raise InputError(
+                f"--mask-grow {self.mask_grow} is for masks that a model makes, {MODEL}NAME; leave "
+                "it out"
+            )
         if self.search is not None or any(map(is_item, self.paths)):
             return open_items(self.items(), self._wishes)
         if not self.paths:
@@ -146,6 +185,27 @@ class Source(BaseModel):
             mask_bits=self.mask_bits,
             date=self.date,
         )
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model tells the pixels to leave out, which has to run first."""
+        return self.mask.startswith(MODEL)
+
+    @property
+    def mask_model(self) -> MaskModel:
+        """The model in `model:NAME` or `model:NAME=CLASS,CLASS`; a folder that exists may hold
+        `=`."""
+        text = self.mask.removeprefix(MODEL)
+        name, _, classes = (text, "", "") if Path(text).is_dir() else text.rpartition("=")
+        return MaskModel(name, words(classes)) if name else MaskModel(text)
+
+    @property
+    def unmasked(self) -> Source:
+        """This scene with all its pixels, where a model tells those to leave out; else as it is."""
+        if not self.has_model:
+            return self
+        plain = {"mask": "none", "mask_values": (), "mask_bits": (), "mask_grow": 0}
+        return self.model_copy(update=plain)
 
     def items(self) -> list[Item]:
         """The STAC items that are named or found, the uppermost first."""

@@ -14,10 +14,13 @@ from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, silent
 from flows.compute.resources import require_same_answer
+from flows.compute.work import Work
 from flows.compute.worker_check import probe_file
-from flows.plan.plan import Plan, make_plan
+from flows.plan.fit import usable_bands
+from flows.plan.plan import MaskPlan, Plan, make_plan, plan_mask
 from flows.plan.shard import make_part, runtime_of
 from flows.products import class_areas
+from flows.products.mask import drop_mask, keep_mask, publish_mask
 from flows.products.polygons import drop_stale, write_project, write_vectors
 from flows.products.rasters import Rasters, write_rasters
 from flows.requests.overwriting import check_map
@@ -36,7 +39,8 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
     `on` says which machines work. Raises `InputError` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = prepare(request, folder, on)
+        mask = make_mask(request, folder, on, progress)
+        plan = prepare(request, folder, on, mask)
         with cluster.start(on, work_of(plan)) as pool:
             parts = segment(plan, folder, pool, progress)
             rasters = join(plan, parts, folder, pool, progress)
@@ -44,21 +48,52 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
             return publish(plan, parts, rasters, vectors, folder, pool)
 
 
-def prepare(request: Request, folder: RunFolder, on: Cluster = HERE) -> Plan:
+def make_mask(
+    request: Request, folder: RunFolder, on: Cluster = HERE, progress: Progress = silent
+) -> MaskPlan | None:
+    """What a model leaves out of the scene, as `mask.tif` and for the run that follows; None where
+    none was asked for. What an earlier run in the folder found is not done again."""
+    if not request.source.has_model:
+        return None
+    check_map(folder, request)
+    with folder.stage("plan of the mask"):
+        # what the map itself lacks is said before a model runs for nothing
+        usable_bands(request.source.unmasked.open(), request.segmenter)
+        mask = plan_mask(request, folder)
+        assert mask is not None
+        slot = mask.slot(folder)
+    if not (slot.path.exists() or slot.finished):
+        with cluster.start(on, Work.of(mask.plan)) as pool:
+            parts = segment(mask.plan, folder, pool, progress, stage="mask")
+        keep_mask(mask, parts, folder)
+    publish_mask(mask, folder)
+    return mask.made(folder)
+
+
+def prepare(
+    request: Request, folder: RunFolder, on: Cluster = HERE, mask: MaskPlan | None = None
+) -> Plan:
     """The plan: scene opened, segmenter fitted, grid cut. What a person can mend is raised here."""
     check_map(folder, request)
     with folder.stage("plan"):
-        plan = make_plan(request, folder, ahead=on.here)
+        plan = make_plan(request, folder, ahead=on.here, mask=mask)
         if request.objects:
             # what a person can mend is said now, not when all pixels are classified
             plan_objects(plan, folder)
         return plan
 
 
-def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
+def segment(
+    plan: Plan,
+    folder: RunFolder,
+    pool: Pool,
+    progress: Progress = silent,
+    *,
+    stage: str = "segment",
+) -> list[Part]:
     """The parts of every shard, in raster order. A shard that fails does not stop the others, but
     it fails the run."""
-    with folder.stage("segment"):
+    with folder.stage(stage):
         gpu = plan.segmenter.uses_gpu
         worker_check.check(pool, plan.sources, folder.path, folder.remote, gpu=gpu)
         answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
@@ -72,7 +107,7 @@ def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = sile
                 failures.add(job.shard.core, outcome)
             else:
                 parts.append(outcome)
-            progress("segment", len(parts) + failures.count, total)
+            progress(stage, len(parts) + failures.count, total)
         if failures.count:
             raise failures.error(total)
         folder.fetch_parts(part.path.name for part in parts)
@@ -130,6 +165,8 @@ def publish(
         record.write_outlines(plan, rasters.classes, polygons if outlined else None, folder)
         write_project(plan, rasters, folder, {area.class_id: area.pixels for area in areas})
         drop_stale(plan, rasters, folder)
+        if plan.mask is None:
+            drop_mask(folder)
     return record.write_record(plan, parts, rasters, polygons, areas, accuracy, folder)
 
 

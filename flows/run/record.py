@@ -28,7 +28,7 @@ from tiling.formats.shard_tiff import Part
 from tiling.io.files import scratch, write_text
 
 PRODUCTS = (
-    "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif",
+    "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif", "mask.tif",
     "landcover.gpkg",
     "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", FIT, REPORT, ITEM, "run.json",
 )  # fmt: skip

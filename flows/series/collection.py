@@ -192,7 +192,7 @@ def segment_one(job: Job, run: Run = pipeline.run) -> Entry:
     try:
         key, _ = job.key_and_scene()
         request = request_for(job.scene, job.template, job.folder)
-        request.source.open()  # what does not open is told at once
+        request.source.unmasked.open()  # what does not open is told at once
         # of products that are about to change
         (job.folder / catalogue.ENTRY).unlink(missing_ok=True)
         entry = entry_of(job.name, key, job.scene, request, run(request), job.folder)

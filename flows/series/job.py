@@ -68,7 +68,7 @@ class Job:
         date = None
         try:
             source = request_for(self.scene, self.template, self.folder).source
-            opened, date = source.open(), None if self.scene.date else source.date
+            opened, date = source.unmasked.open(), None if self.scene.date else source.date
         except INPUT_ERRORS:
             opened = None
         given = self.template.source.model_copy(update={"date": date})
@@ -86,7 +86,11 @@ def request_for(scene: FoundScene, template: Request, folder: Path) -> Request:
     source = template.source.model_copy(
         update={"paths": scene.paths, "search": None, "date": scene.date}
     )
-    if scene.date is None and template.source.date is not None and source.open().date is None:
+    if (
+        scene.date is None
+        and template.source.date is not None
+        and source.unmasked.open().date is None
+    ):
         source = source.model_copy(update={"date": template.source.date})
     return template.model_copy(update={"source": source, "out": folder})
 
@@ -168,7 +172,7 @@ def pixels_asked(request: Request, classes: Path) -> int:
         whole = Window.of_shape(*source.shape)
         if not request.aoi:
             return whole.area
-        outline, _ = area_of_interest(request.aoi, request.source.open())
+        outline, _ = area_of_interest(request.aoi, request.source.unmasked.open())
         count = 0
         for block in whole.blocks(2048):
             inside = rasterio.features.geometry_mask(

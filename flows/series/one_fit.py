@@ -60,6 +60,12 @@ def fit_series(
     """
     if not segmenter.one_fit or segmenter.fit_summary or not sources:
         return Fit(segmenter)
+    for source in sources:
+        if source.has_model:
+            raise InputError(
+                f"{segmenter.kind} is fitted once to all scenes, and --mask {source.mask} is made "
+                "scene by scene; fit each by itself with --fit-each, or choose another segmenter"
+            )
     place, asked = folder / FIT, segmenter.identity()
     known = json.loads(place.read_text(encoding="utf-8")) if place.exists() and not fresh else None
     if known is None or known["asked"] != asked or not (keep or known["key"] == key):

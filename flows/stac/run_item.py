@@ -22,6 +22,7 @@ ASSETS = {
     "probabilities.tif": ("Probability of every class", _COG, "data"),
     "entropy.tif": ("Entropy", _COG, "data"),
     "margin.tif": ("Margin between the two likeliest classes", _COG, "data"),
+    "mask.tif": ("What is left out", _COG, "metadata"),
     "landcover.gpkg": ("Polygons", "application/geopackage+sqlite3", "data"),
     "areas.csv": ("Area of every class", "text/csv", "metadata"),
     "zones.gpkg": (

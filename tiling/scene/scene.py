@@ -23,7 +23,7 @@ from tiling.io.datasets import Pixels, Valid, open_dataset
 from tiling.io.drivers import RASTER_SUFFIXES
 from tiling.io.remote import identity
 from tiling.io.urls import is_local
-from tiling.scene.acquisition import Acquisition, Band
+from tiling.scene.acquisition import Acquisition, Band, Mask
 from tiling.scene.decode import blank, chip_of, decode
 
 _MOST_BLOCKS = 1024
@@ -186,6 +186,12 @@ class Scene:
             for band in top.bands
         )
         return replace(self, acquisitions=(replace(top, bands=tuple(known)), *beneath))
+
+    def with_mask(self, mask: Mask) -> Scene:
+        """This scene without the pixels that a mask hides, whichever of its images they are of;
+        the images' own masks are left."""
+        images = tuple(replace(image, mask=mask) for image in self.acquisitions)
+        return replace(self, acquisitions=images)
 
     def with_calibration(self, chip: xr.Dataset) -> xr.Dataset:
         """A chip of this scene's pixels with this scene's scales, offsets and units."""

@@ -40,6 +40,7 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter
 from tests.s3 import BUCKET, Proxy, s3
 from tests.scenes import draw_scene
+from tests.segmentation.small_networks import a_bundle
 from tests.server import wait_until
 from tiling.errors import InputError, redact
 from tiling.io import gdal_config, remote, remote_cache, urls
@@ -231,6 +232,29 @@ def test_what_is_uploaded_in_part_has_no_record(
     monkeypatch.setenv("LANDWEAVE_SCRATCH", str(scratch))
     pipeline.run(request(source, str(out)))
     assert_same_products(str(out), local, scratch)
+
+
+def test_a_mask_by_a_model_lies_where_parts_do(
+    source: str, store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sky = a_bundle(tmp_path / "sky").folder
+    place = Remote(f"s3://{BUCKET}/masked")
+
+    def segment(out: str) -> None:
+        masked = Source(paths=(source,), mask=f"model:{sky}=Built-up", mask_grow=1)
+        wish = request(source, out, products=("classes",), preflight="warn")
+        pipeline.run(wish.model_copy(update={"source": masked}))
+
+    segment(str(tmp_path / "near"))
+    segment(str(place))
+    for name in ("classes.tif", "mask.tif"):
+        assert (place / name).read_bytes() == (tmp_path / "near" / name).read_bytes()
+    parts = (place / "parts").names()
+    assert sum(name.startswith("mask-") for name in parts) == 1
+    store.traffic.clear()
+    segment(str(place))
+    assert (place / "parts").names() == parts
+    assert not store.traffic.count("PUT", r"/masked/parts/")
 
 
 @pytest.mark.slow
