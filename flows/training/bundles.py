@@ -63,7 +63,7 @@ def known_summary(name: str) -> dict[str, Any]:
         "bands": ", ".join(card.band_names),
         "pixel": f"{card.gsd:g} m",
         "licence": card.licence,
-        "to fetch": f"{known.size / 2**20:.0f} MB",
+        "to fetch": f"{sum(one.size for one in known.files) / 2**20:.0f} MB",
     }
 
 

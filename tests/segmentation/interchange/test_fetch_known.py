@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import save as serialised
 
 from segmentation.errors import InputError
+from segmentation.inference.network import Network
 from segmentation.interchange import fetch_known as fetching
 from segmentation.interchange.fetch_known import fetch_known
 from segmentation.models import known_models
@@ -24,6 +27,7 @@ from segmentation.models.card import Card
 from segmentation.models.known_models import (
     KNOWN,
     HubFile,
+    KnownFile,
     KnownModel,
     Origin,
     PackageFile,
@@ -32,6 +36,7 @@ from segmentation.models.known_models import (
 )
 from segmentation.networks.architectures import build
 from segmentation.networks.restore import load_for_inference
+from tests.segmentation.chips import make_chip
 from tests.segmentation.hubs import COMMIT, FakeHub, serving
 from tests.segmentation.small_networks import a_card, lively_state
 
@@ -185,6 +190,58 @@ def test_a_land_cover_network_of_the_right_names_and_shapes_goes_the_whole_way(
     network = load_for_inference(load(fetch_known(known)))
     with torch.inference_mode():
         assert network(torch.zeros(1, len(card.bands), 64, 96)).shape == (1, 19, 64, 96)
+
+
+@pytest.mark.slow
+def test_two_files_of_the_published_lengths_become_one_model_that_segments(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OmniCloudMask's two networks as their authors build them, with weights made up: a chip less
+    its mean by its deviation, and the mean of what both hold likely."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    known = known_model("omnicloudmask-v4")
+    torch.manual_seed(0)
+    networks = [
+        smp.Unet(one.encoder, encoder_weights=None, in_channels=3, classes=4).eval()
+        for one in known.card.network.networks
+    ]
+    hub.files = {f"{n}.safetensors": serialised(net.state_dict()) for n, net in enumerate(networks)}
+    assert [len(file) for file in hub.files.values()] == [one.size for one in known.files]
+    first, second = (
+        KnownFile(
+            origin=HubFile(id=f"hf://nobody/fields@{COMMIT}/{name}"),
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+        )
+        for name, content in hub.files.items()
+    )
+    known = known.model_copy(update={**dict(first), "further": (second,)})
+    monkeypatch.setattr(known_models, "known_model", lambda _: known)
+    folder = fetch_known(known)
+    chip = make_chip(
+        np.random.default_rng(0).integers(1, 4000, (3, 64, 96)).astype(np.uint16),
+        known.card.band_names, units="dn", valid=np.random.default_rng(1).random((64, 96)) > 0.2,
+    )  # fmt: skip
+    valid, pixels = chip["valid"].values, chip["pixels"].values.astype(float)
+    mean, std = (
+        np.array([what(band[valid]) for band in pixels])[:, None, None]
+        for what in (np.mean, np.std)
+    )
+    seen = np.where(valid, (pixels - mean) / std, 0).astype(np.float32)[None]
+    with torch.inference_mode():
+        each = [network(torch.from_numpy(seen))[0].softmax(0).numpy() for network in networks]
+    expected = 100 * np.mean(each, 0)[:, valid]
+    found = Network(bundle=str(folder), device="cpu").with_measures(["probabilities"])(chip)
+    assert np.abs(found.measures["probabilities"][:, valid] - expected).max() < 0.51
+
+
+def test_files_that_do_not_fit_the_networks_are_no_known_model() -> None:
+    told = json.loads((KNOWN / "omnicloudmask-v4.json").read_text("utf-8"))
+    with pytest.raises(ValidationError, match="3 files for 2 networks"):
+        KnownModel.model_validate({**told, "further": told["further"] * 2})
+    elsewhere = {**told["further"][0], "origin": {"kind": "web", "address": "https://b.example/b"}}
+    with pytest.raises(ValidationError, match="files from more than one host"):
+        KnownModel.model_validate({**told, "further": [elsewhere]})
 
 
 @pytest.mark.slow
