@@ -56,18 +56,17 @@ def make_mask(
     if not request.source.has_model:
         return None
     check_map(folder, request)
-    with folder.stage("plan of the mask"):
+    with folder.stage("mask"):
         # what the map itself lacks is said before a model runs for nothing
         usable_bands(request.source.unmasked.open(), request.segmenter)
         mask = plan_mask(request, folder)
         assert mask is not None
         slot = mask.slot(folder)
-    if not (slot.path.exists() or slot.finished):
-        with cluster.start(on, Work.of(mask.plan)) as pool:
-            parts = segment(mask.plan, folder, pool, progress, stage="mask")
-        keep_mask(mask, parts, folder)
-    publish_mask(mask, folder)
-    return mask.made(folder)
+        if not (slot.path.exists() or slot.finished):
+            with cluster.start(on, Work.of(mask.plan)) as pool:
+                keep_mask(mask, make_parts(mask.plan, folder, pool, progress, "mask"), folder)
+        publish_mask(mask, folder)
+        return mask.made(folder)
 
 
 def prepare(
@@ -83,35 +82,36 @@ def prepare(
         return plan
 
 
-def segment(
-    plan: Plan,
-    folder: RunFolder,
-    pool: Pool,
-    progress: Progress = silent,
-    *,
-    stage: str = "segment",
-) -> list[Part]:
+def segment(plan: Plan, folder: RunFolder, pool: Pool, progress: Progress = silent) -> list[Part]:
     """The parts of every shard, in raster order. A shard that fails does not stop the others, but
     it fails the run."""
-    with folder.stage(stage):
-        gpu = plan.segmenter.uses_gpu
-        worker_check.check(pool, plan.sources, folder.path, folder.remote, gpu=gpu)
-        answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
-        runtime = require_same_answer(answers, "what they compute with")
-        folder.runtime.update(runtime)
-        jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
-        parts: list[Part] = []
-        failures = Failures()
-        for job, outcome in pool.as_completed(make_part, jobs, gpu=gpu):
-            if isinstance(outcome, Exception):
-                failures.add(job.shard.core, outcome)
-            else:
-                parts.append(outcome)
-            progress(stage, len(parts) + failures.count, total)
-        if failures.count:
-            raise failures.error(total)
-        folder.fetch_parts(part.path.name for part in parts)
-        return sorted(parts, key=lambda part: part.window)
+    with folder.stage("segment"):
+        return make_parts(plan, folder, pool, progress, "segment")
+
+
+def make_parts(
+    plan: Plan, folder: RunFolder, pool: Pool, progress: Progress, stage: str
+) -> list[Part]:
+    """The parts of a plan, made by workers that are asked first whether they can; `progress` hears
+    of them as of that stage."""
+    gpu = plan.segmenter.uses_gpu
+    worker_check.check(pool, plan.sources, folder.path, folder.remote, gpu=gpu)
+    answers = pool.everywhere(partial(runtime_of, plan.segmenter), gpu=gpu)
+    runtime = require_same_answer(answers, "what they compute with")
+    folder.runtime.update(runtime)
+    jobs, total = (plan.job(shard, runtime, folder) for shard in plan.shards), len(plan.shards)
+    parts: list[Part] = []
+    failures = Failures()
+    for job, outcome in pool.as_completed(make_part, jobs, gpu=gpu):
+        if isinstance(outcome, Exception):
+            failures.add(job.shard.core, outcome)
+        else:
+            parts.append(outcome)
+        progress(stage, len(parts) + failures.count, total)
+    if failures.count:
+        raise failures.error(total)
+    folder.fetch_parts(part.path.name for part in parts)
+    return sorted(parts, key=lambda part: part.window)
 
 
 def join(
