@@ -55,6 +55,8 @@ def segment(
     unknown_below: float | None = None,
     min_area: float | None = None,
     min_area_rule: Rule | None = None,
+    fill_holes: float | None = None,
+    max_area: float | None = None,
     indices: Sequence[str] | None = None,
     simplify: float | None = None,
     smooth: int | None = None,
@@ -97,6 +99,8 @@ def segment(
         unknown_below: In percent: pixels of less confidence become a class Unknown.
         min_area: Smallest region the products show, in m²; four pixels by default, 0 shows all.
         min_area_rule: Which neighbour absorbs a smaller region.
+        fill_holes: Smaller holes, in m², go to the polygon around them; not those with no data.
+        max_area: Larger polygons, in m², are cut along a fixed lattice of squares of this area.
         indices: Spectral indices whose mean each polygon gets, such as `["NDVI"]`.
         simplify: How far boundaries may move, in m; 0.75 pixel by default, 0 keeps the outline.
         smooth: How often the corners of boundaries are cut, 0 to 5.
@@ -134,6 +138,7 @@ def segment(
     request = request_of(
         source, place, chosen, aoi=aoi, products=products, objects=objects,
         unknown_below=unknown_below, min_area=min_area, min_area_rule=min_area_rule,
+        fill_holes=fill_holes, max_area=max_area,
         indices=indices, simplify=simplify, smooth=smooth, reference=reference,
         preflight=preflight, licence=licence, shard=shard, fresh=fresh,
     )  # fmt: skip

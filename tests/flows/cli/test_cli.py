@@ -85,7 +85,16 @@ def options_of(name: str) -> set[str]:
 
 
 def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
-    scene = {"--bands", "--nodata", "--scale", "--offset", "--mask", "--mask-values", "--mask-bits"}
+    scene = {
+        "--bands",
+        "--nodata",
+        "--scale",
+        "--offset",
+        "--mask",
+        "--mask-values",
+        "--mask-bits",
+        "--mask-grow",
+    }
     how = {
         "--segmenter",
         "--set",
