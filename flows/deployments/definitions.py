@@ -205,8 +205,8 @@ def land_use_monitor(
 
 @as_flow(
     "train-network",
-    "Train a network on your own land: scenes and labels go in, a model for segment-scene comes "
-    "out.",
+    "Train a model on your own land: scenes and labels go in, a forest, a network or both come "
+    "out, whichever judges best, for segment-scene.",
     Training,
 )
 def train_network(
@@ -218,12 +218,12 @@ def train_network(
     model: Model = Model(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
 ) -> Outcome:
-    """Train a network on labelled scenes.
+    """Train a model on labelled scenes.
 
     Args:
         scenes: Path of a scene; several where there are several files of labels.
         meaning: What the labels mean, and which are kept for judging.
-        model: Which network, and how long it learns. Whatever is empty follows from the data.
+        model: Which kind, and how long it learns. Whatever is empty follows from the data.
         bands: What the bands are, where the files do not say it.
     """
 

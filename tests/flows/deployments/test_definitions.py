@@ -336,7 +336,7 @@ def test_train_network_leaves_a_model_that_segment_scene_uses_and_doubts_are_tol
         "labels": [str(labels)],
         "output_folder": str(model),
         "meaning": {"classes": "1=Water, 2=Plants, 3=Bare"},
-        "model": {"steps": 2},
+        "model": {"steps": 2, "architecture": "fullunet"},
     }
     run = completed(address, "train-network", parameters)
     assert f"; in {model}" in run["state"]["message"]
