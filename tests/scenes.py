@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import rasterio.windows
 from affine import Affine
 from scipy.ndimage import zoom
 
@@ -73,3 +74,9 @@ def read(path: Path, band: int = 1) -> np.ndarray:
     """One band of a raster."""
     with rasterio.open(path) as source:
         return source.read(band)
+
+
+def read_beneath(whole: rasterio.DatasetReader, part: rasterio.DatasetReader) -> np.ndarray:
+    """The first band of a raster where another one lies that was cut from the same grid."""
+    window = rasterio.windows.from_bounds(*part.bounds, transform=whole.transform)
+    return whole.read(1, window=window.round_offsets().round_lengths())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from segmentation.errors import InputError
-from segmentation.graphs.onnx_file import GraphFacts
+from segmentation.graphs.onnx_file import GraphFacts, describe_shape
 from segmentation.graphs.session import Provider, open_session
 
 
@@ -46,18 +46,18 @@ class GraphNetwork(torch.nn.Module):
         return torch.cat([self._one(chip[None]) for chip in pixels])
 
     def _one(self, chip: torch.Tensor) -> torch.Tensor:
-        given = chip.contiguous().numpy().astype(self._graph.dtype, copy=False)
+        pixels = chip.contiguous().numpy().astype(self._graph.dtype, copy=False)
         try:
-            (said,) = self._session.run([self._graph.output], {self._graph.input: given})
+            (said,) = self._session.run([self._graph.output], {self._graph.input: pixels})
         except Exception as error:  # as above
             height, width = chip.shape[2:]
             raise self._failure(f"fails on a chip of {height} × {width} px", error) from error
         expected, times = (1, self._channels, *chip.shape[2:]), _times_finer(chip.shape, said.shape)
         if said.shape[:2] != expected[:2] or times is None:
+            got, given, wanted = map(describe_shape, (said.shape, chip.shape, expected))
             raise InputError(
-                f"{self._name} says {_told(said.shape)} of a chip of {_told(chip.shape)}, and "
-                f"{_told(expected)} is needed; export it with a last layer that brings its "
-                "channels to the size of the chip"
+                f"{self._name} says {got} of a chip of {given}, and {wanted} is needed; export it "
+                "with a last layer that brings its channels to the size of the chip"
             )
         answer = torch.from_numpy(said).float()
         if times == 1:
@@ -82,7 +82,3 @@ def _times_finer(chip: Sequence[int], said: Sequence[int]) -> int | None:
         return None
     times = chip[2] // said[2]
     return times if times and (said[2] * times, said[3] * times) == tuple(chip[2:]) else None
-
-
-def _told(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))

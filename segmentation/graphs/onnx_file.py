@@ -304,7 +304,7 @@ def _facts(
     if shape[1] not in (None, bands) and shape[3] == bands:
         raise _refused(
             name,
-            f"wants the bands last ({_told(shape)})",
+            f"wants the bands last ({describe_shape(shape)})",
             "export it with channels first, as tf2onnx does with --inputs-as-nchw and "
             "--outputs-as-nchw",
         )
@@ -320,7 +320,7 @@ def _facts(
     if height != width or (height is not None and not 8 <= height <= 8192):
         raise _refused(
             name,
-            f"wants chips of {_told(shape)}",
+            f"wants chips of {describe_shape(shape)}",
             "export it with free height and width, or a square of 8 to 8192 px",
         )
     outputs = [one for one in graph.output if output in ("", one.name)]
@@ -364,7 +364,8 @@ def _shape(value: onnx.ValueInfoProto, name: str | Path) -> list[int | None]:
     return shape
 
 
-def _told(shape: Sequence[int | None]) -> str:
+def describe_shape(shape: Sequence[int | None]) -> str:
+    """Lengths as a person reads them."""
     return " × ".join("any" if length is None else str(length) for length in shape)
 
 

@@ -63,9 +63,7 @@ def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dic
 
     ready = _engine(bundle, device, wish)
     return {
-        "device": torch.cuda.get_device_name()
-        if device == "cuda"
-        else torch.backends.cpu.get_cpu_capability(),
+        "device": _device_name(device, wish),
         "torch": str(
             torch.__version__
         ),  # its own type would have whoever unpickles it import torch
@@ -76,6 +74,16 @@ def runtime_facts(bundle: Bundle, device: Device, wish: InferenceOptions) -> dic
         "layout": "channels_last",
         "batch": str(BATCH[device]),
     }
+
+
+def _device_name(device: Device, wish: InferenceOptions) -> str:
+    """The graphics card that torch or ONNX Runtime computes on, else the processor's kind."""
+    import torch
+
+    if "cuda" not in (device, wish.provider):
+        return torch.backends.cpu.get_cpu_capability()
+    # ONNX Runtime may find a card where this torch is one for processors
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "a graphics card"
 
 
 def _engine(bundle: Bundle, device: Device, wish: InferenceOptions) -> Engine:

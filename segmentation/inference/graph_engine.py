@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from segmentation.errors import InputError
@@ -25,7 +25,7 @@ def graph_engine(bundle: Bundle, provider: Provider) -> Engine:
         return _load_engine(bundle.digest, bundle.folder, provider)
 
 
-@cache
+@lru_cache(4)  # as of networks
 def _load_engine(digest: str, folder: Path, provider: Provider) -> Engine:
     from segmentation.graphs.network import GraphNetwork
     from segmentation.networks.outputs import as_class_logits

@@ -36,7 +36,7 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.inference.network import Network
 from segmentation.legend import LandClass, Legend
 from segmentation.segmenter import Segmenter
-from tests.scenes import draw_pixels, read, write_scene
+from tests.scenes import draw_pixels, read, read_beneath, write_scene
 from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
 from tiling.io.access import AccessPolicy, restrict_access
@@ -193,8 +193,7 @@ def test_neither_depends_on_the_cut(
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
     assert (part / "mask.tif").read_bytes() == (whole / "mask.tif").read_bytes()
     with rasterio.open(part / "classes.tif") as clipped, rasterio.open(whole / "classes.tif") as of:
-        window = rasterio.windows.from_bounds(*clipped.bounds, transform=of.transform)
-        inside, there = clipped.read(1), of.read(1, window=window.round_offsets().round_lengths())
+        inside, there = clipped.read(1), read_beneath(of, clipped)
     assert np.array_equal(inside[inside > 0], there[inside > 0])
     assert inside.any()
 

@@ -34,7 +34,7 @@ from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.segmenter import Footprint, Prediction, Segmenter
-from tests.scenes import draw_pixels, draw_scene, read, write_scene
+from tests.scenes import draw_pixels, draw_scene, read, read_beneath, write_scene
 from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
@@ -214,12 +214,7 @@ def test_an_area_of_interest_shows_the_pixels_of_the_whole_scene(tmp_path: Path)
         inside = rasterio.features.geometry_mask(
             [triangle], clipped.shape, clipped.transform, invert=True
         )
-        window = (
-            rasterio.windows.from_bounds(*clipped.bounds, transform=full.transform)
-            .round_offsets()
-            .round_lengths()
-        )
-        expected = full.read(1, window=window)
+        expected = read_beneath(full, clipped)
         assert np.array_equal(clipped.read(1), np.where(inside, expected, 0))
         assert inside.any()
         assert not inside.all()
