@@ -20,6 +20,7 @@ import typer
 
 from flows.cli import maps, models, rasters
 from flows.cli.help import Group
+from flows.machine import rest_threads
 from tiling.io.gdal_config import CACHE
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -118,6 +119,7 @@ def main() -> None:
     """Run the command line: 0 done, 2 a person's mistake in one line, 1 a fault of ours."""
     # MB; before GDAL's first use, see there
     os.environ.setdefault("GDAL_CACHEMAX", str(CACHE >> 20))
+    os.environ.update(rest_threads())
     # GDAL's warnings are not for whoever runs this
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
     typed = sys.argv[1:]

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from flows.compute.dask_pool import DaskPool
 from flows.compute.work import Work
-from flows.machine import available_cores
+from flows.machine import available_cores, rest_threads
 from tiling.errors import InputError
 from tiling.io.gdal_config import CACHE
 
@@ -38,9 +38,8 @@ def environment_of(processes: int) -> dict[str, str]:
     import a library."""
     threads = str(max(1, available_cores() // processes))
     libraries = ("OMP", "MKL", "OPENBLAS", "GDAL")
-    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | {
-        "GDAL_CACHEMAX": str(CACHE >> 20)
-    }
+    environment = {f"{name}_NUM_THREADS": threads for name in libraries} | rest_threads()
+    environment["GDAL_CACHEMAX"] = str(CACHE >> 20)
     return environment | {variable: str(value) for variable, _, value in KEEP_FREED_MEMORY}
 
 

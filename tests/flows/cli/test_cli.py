@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.cli import show
 from flows.cli.spread import spread
+from flows.compute.resources import environment_of
 from flows.parsing import pairs
 from flows.setting import Setting
 from tests.conftest import Run
@@ -177,6 +179,37 @@ def test_the_module_is_the_command() -> None:
         2,
         "landweave: --set a has no value; write --set a=VALUE\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_threads_that_wait_for_each_other_sleep_unless_a_person_says_otherwise(
+    said: dict[str, str], policy: str
+) -> None:
+    """As the library of OpenMP says when it is loaded."""
+    code = (
+        "import sys; sys.argv = ['landweave', '--version']\n"
+        "from flows.cli import main; main(); import sklearn.utils._openmp_helpers"
+    )
+    asked = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    environment = {name: value for name, value in os.environ.items() if name not in asked}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"OMP_DISPLAY_ENV": "true"} | said,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+
+
+def test_workers_have_their_waiting_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert environment_of(2)["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "100")
+    assert "OMP_WAIT_POLICY" not in environment_of(2)
 
 
 def test_segmenting_by_rules_needs_neither_prefect_nor_torch(scene: Path, tmp_path: Path) -> None:
