@@ -39,7 +39,7 @@ def card_for(source: Path, request: Conversion) -> Card:
     like = _read_like(request.like) if request.like else None
     config = _read_config(source)
     nature = _combine(request, config, like)
-    _check_complete(source, nature, request, like)
+    _check_complete(source, nature, request, config, like)
     if config:
         _check_counts(source, nature, config)
     try:
@@ -53,7 +53,7 @@ def card_for(source: Path, request: Conversion) -> Card:
         }
         return Card(
             name=request.name or source.stem or "converted",
-            bands=_describe_bands(nature.band_names, request, like),
+            bands=_describe_bands(nature.band_names, request, config, like),
             gsd=float(nature.gsd or 0),
             legend=nature.legend,
             model=NetworkModel(
@@ -120,17 +120,29 @@ def _combine(request: Conversion, config: Mapping[str, Any], like: Card | None) 
         architecture=architecture,
         encoder=encoder,
         options=dict(request.options) or config.get("options") or of_like,
-        tile=request.tile or (like.chips.tile if like else 1024),
-        band_names=words(request.bands) or (like.band_names if like else ()),
-        legend=_read_legend(request.classes) if request.classes else like.legend if like else None,
+        tile=request.tile or config.get("tile") or (like.chips.tile if like else 1024),
+        band_names=words(request.bands)
+        or (like.band_names if like else ())
+        or config.get("band_names", ()),
+        legend=_find_legend(request, config, like),
         gsd=request.gsd if request.gsd is not None else like.gsd if like else None,
     )
 
 
-def _check_complete(source: Path, nature: _Nature, request: Conversion, like: Card | None) -> None:
+def _find_legend(
+    request: Conversion, config: Mapping[str, Any], like: Card | None
+) -> Legend | None:
+    if request.classes or config.get("class_names"):
+        return _read_legend(request.classes or config["class_names"])
+    return like.legend if like else None
+
+
+def _check_complete(
+    source: Path, nature: _Nature, request: Conversion, config: Mapping[str, Any], like: Card | None
+) -> None:
     """Raise `InputError` for what nobody says; bands of a card like theirs come with mean and
     deviation."""
-    measured = like is not None and not request.bands
+    measured = "mean" in config or (like is not None and not request.bands)
     graph = source.suffix.lower() == GRAPH and not nature.architecture
     if graph and (nature.encoder or nature.options):
         raise InputError(
@@ -176,9 +188,9 @@ def _read_like(where: str) -> Card:
 
 def _read_config(source: Path) -> dict[str, Any]:
     """What weights say of themselves; empty where they do not."""
-    from segmentation.interchange.import_checkpoint import smp_settings
+    from segmentation.interchange.import_checkpoint import published_settings
 
-    return smp_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}
+    return published_settings(source) if source.is_dir() and (source / SMP_CONFIG).is_file() else {}
 
 
 def _read_legend(texts: Sequence[str]) -> Legend:
@@ -205,15 +217,15 @@ def _read_legend(texts: Sequence[str]) -> Legend:
 
 
 def _describe_bands(
-    band_names: Sequence[str], request: Conversion, like: Card | None
+    band_names: Sequence[str], request: Conversion, config: Mapping[str, Any], like: Card | None
 ) -> tuple[BandCard, ...]:
-    """A band for each name; unless a person names them, what is not said is as in the bands of
-    `like`."""
+    """A band for each name; what a person does not say is as in their config, or, unless bands are
+    named, as in those of `like`."""
     bands: list[dict[str, Any]] = [{"name": name} for name in band_names]
     if like is not None and not request.bands:
         bands = [band.model_dump() for band in like.bands]
     for field in ("mean", "std"):
-        texts = getattr(request, field)
+        texts = getattr(request, field) or config.get(field, ())
         numbers = [number(f"--{field}", word, float) for word in words(texts)]
         if len(numbers) == 1:
             numbers *= len(bands)
@@ -224,7 +236,11 @@ def _describe_bands(
             )
         for band, value in zip(bands, numbers, strict=False):
             band[field] = value
-    of_all = {"units": request.units, "dtype": request.dtype}
+    bits = "mean" in config and not (request.mean or request.std)
+    of_all = {
+        "units": request.units or ("dn" if bits else None),
+        "dtype": request.dtype or ("uint8" if bits else ""),
+    }
     common = {name: value for name, value in of_all.items() if value}
     return tuple(BandCard(**{**band, **common}) for band in bands)
 

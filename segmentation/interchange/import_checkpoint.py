@@ -16,6 +16,11 @@ from pydantic_core import from_json
 
 from segmentation.errors import InputError
 from segmentation.interchange.onnx_weights import read_weights
+from segmentation.interchange.segformer_weights import (
+    MODEL_TYPE,
+    rename_segformer,
+    segformer_settings,
+)
 from segmentation.models.bundle import Bundle, check_folder, save
 from segmentation.models.card import Card
 from segmentation.models.weights import (
@@ -86,9 +91,9 @@ def convert(source: Path, card: Card, out: Path) -> Bundle:
     return save(out, card.model_copy(update={"model": network, "training": training}), state)
 
 
-def smp_settings(folder: Path) -> dict[str, Any]:
+def published_settings(folder: Path) -> dict[str, Any]:
     """What a folder of `save_pretrained` says of its network, in a card's words: architecture,
-    encoder, options.
+    encoder, options; of a SegFormer of transformers also what `segformer_settings` finds.
 
     `bands` and `classes` are counts. Raises `InputError` where it says nothing.
     """
@@ -99,10 +104,13 @@ def smp_settings(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{file} cannot be read as JSON: {' '.join(str(error).split())[:100]}"
         ) from error
+    if isinstance(told, dict) and told.get("model_type") == MODEL_TYPE:
+        return segformer_settings(folder, told)
     expected = ("_model_class", "encoder_name", "in_channels", "classes")
     if not isinstance(told, dict) or any(name not in told for name in expected):
         raise InputError(
-            f"{file} is not of segmentation-models-pytorch: it does not say {', '.join(expected)}"
+            f"{file} is neither of segmentation-models-pytorch, for it does not say "
+            f"{', '.join(expected)}, nor of a SegFormer of transformers"
         )
     # Weights to start from, other heads, what comes after the logits: no part of the network as a
     # card tells it.
@@ -117,8 +125,12 @@ def smp_settings(folder: Path) -> dict[str, Any]:
 
 
 def parameters(source: Path) -> dict[str, Tensor]:
-    """Tensors by name, as `source` has them; `InputError` where it holds none or something that
-    could run."""
+    """Tensors by name, as `source` has them, and those of a SegFormer of transformers by the names
+    that they have here; `InputError` where it holds none or something that could run."""
+    return rename_segformer(_read_tensors(source))
+
+
+def _read_tensors(source: Path) -> dict[str, Tensor]:
     file = source / SMP_WEIGHTS if source.is_dir() else source
     if not file.is_file():
         raise InputError(

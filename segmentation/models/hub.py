@@ -25,7 +25,14 @@ from urllib.parse import quote, unquote, urlsplit
 from segmentation.errors import InputError
 from segmentation.models.bundle import CARD, LARGEST_CARD, load, read_card
 from segmentation.models.stac_mlm import KINDS
-from segmentation.models.weights import CHECKPOINTS, LARGEST, SMP_CONFIG, SMP_WEIGHTS, tensor_facts
+from segmentation.models.weights import (
+    CHECKPOINTS,
+    LARGEST,
+    PROCESSOR_CONFIG,
+    SMP_CONFIG,
+    SMP_WEIGHTS,
+    tensor_facts,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -125,7 +132,8 @@ def fetch_bundle(text: str) -> Path:
 
 def fetch_checkpoint(text: str) -> Path:
     """Weights for `landweave convert`: the file that the id names; else a folder with `config.json`
-    and `model.safetensors` of segmentation-models-pytorch; else the only checkpoint there is."""
+    and `model.safetensors` of segmentation-models-pytorch or transformers; else the only checkpoint
+    there is."""
     model = ModelId.parse(text)
 
     def download(hub: _Hub, folder: Path) -> None:
@@ -133,6 +141,8 @@ def fetch_checkpoint(text: str) -> Path:
             hub.get(hub.checkpoint(), folder, most=LARGEST)
             return
         hub.get(SMP_CONFIG, folder, most=LARGEST_CARD)
+        if PROCESSOR_CONFIG in hub.files:
+            hub.get(PROCESSOR_CONFIG, folder, most=LARGEST_CARD)
         hub.get(SMP_WEIGHTS, folder, most=LARGEST)
 
     def check(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from segmentation.errors import InputError
 
 SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
+PROCESSOR_CONFIG = "preprocessor_config.json"
 """What segmentation-models-pytorch's `save_pretrained` leaves in a folder."""
 
 

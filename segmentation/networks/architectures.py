@@ -108,7 +108,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "upernet": Architecture("feature pyramid that also pools the whole chip", f"{_SMP}:UPerNet"),
     "segformer": Architecture(
-        "light head on features of four scales; made for mit_* encoders", f"{_SMP}:Segformer"
+        "light head on features of four scales; made for mit_* encoders",
+        "segmentation.networks.segformer:Segformer",
     ),
     "dpt": Architecture(
         "dense prediction from the tokens of a plain vision transformer, such as tu-vit_*",

@@ -21,7 +21,7 @@ from segmentation.interchange.import_checkpoint import (
     convert,
     fitting,
     parameters,
-    smp_settings,
+    published_settings,
     stand_ins,
 )
 from segmentation.models.bundle import Bundle, Card, load
@@ -135,7 +135,7 @@ def test_a_folder_of_save_pretrained_says_itself_what_it_is(tmp_path: Path) -> N
         "tu-tf_mobilenetv3_small_minimal_100", encoder_weights=None, in_channels=3, classes=4
     )
     network.save_pretrained(str(tmp_path))
-    told = smp_settings(tmp_path)
+    told = published_settings(tmp_path)
     assert (told["architecture"], told["bands"], told["classes"]) == ("fpn", 3, 4)
     card = a_card(**{name: told[name] for name in ("architecture", "encoder", "options")})
     fitted = fitting(parameters(tmp_path), build(card).state_dict(), tmp_path, card)
@@ -254,7 +254,7 @@ def test_what_holds_no_parameters_is_refused(tmp_path: Path) -> None:
 def test_a_config_that_says_nothing_is_refused(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match=r"config\.json"):
-        smp_settings(tmp_path)
+        published_settings(tmp_path)
 
 
 def test_a_network_of_one_channel_is_refused_with_the_mend(tmp_path: Path) -> None:
