@@ -29,6 +29,7 @@ def scratch_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is kept for a while, such as copies of remote files, is not kept among a person's
     own."""
     os.environ["LANDWEAVE_SCRATCH"] = str(tmp_path_factory.mktemp("scratch"))
+    os.environ["LANDWEAVE_GRAPHS"] = str(tmp_path_factory.mktemp("graphs"))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from segmentation.errors import InputError
 from segmentation.models.card import Card
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     """Normalised `(batch, band, y, x)` on the engine's device to logits `(batch, class, y, x)`
     there."""
 
+
+Pixels = npt.NDArray[np.float32]
+ArrayLogits = Callable[[Pixels], Pixels]
+"""The same for arrays of NumPy, whose device is a CPU."""
 
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["torch", "openvino", "onnx"]
@@ -39,6 +46,8 @@ class Engine:
     precision: Precision = "float32"
     agreement: float = 1.0
     """Share of labels on a chip of noise that are those of a CPU in float32."""
+    arrays: ArrayLogits | None = None
+    """The same as `logits` for arrays of NumPy, where torch is not needed."""
 
 
 def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Device:

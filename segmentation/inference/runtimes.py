@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from segmentation.errors import InputError
-from segmentation.inference.compiled import PerShape, compile_onnx, compile_openvino
+from segmentation.graphs.graph_cache import keep_parts, load_parts, lone_maker
+from segmentation.inference.compiled import GRAPH_RUNTIMES, PerShape, graph_facts, on_tensors
 from segmentation.inference.device import (
     Device,
     Engine,
@@ -118,11 +120,11 @@ def _engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engi
 
 @lru_cache(4)  # a worker that lives for months meets many bundles
 def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
-    import torch
-
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     card = load(folder).card
     if runtime == "torch":
+        import torch
+
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         model, network = load_for_inference(load(folder)), card.network
         if network.stride % (stride := stride_of(model)):
             raise InputError(
@@ -139,22 +141,49 @@ def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) ->
             f"runtime {runtime} needs {package}, which is not installed; "
             f"pip install 'landweave[{runtime}]' or leave runtime out"
         )
-    plain = _load_engine(digest, folder, device, "torch")
-    # a copy: tracing puts stand-ins in place of the weights, which a lane of the torch engine would
-    # meet
-    logits: Logits = PerShape(
-        copy.deepcopy(plain.logits), compile_openvino if runtime == "openvino" else compile_onnx
-    )
-    try:
-        share = agreement(plain.logits, logits, card)
-    except Exception as error:  # what translates a network fails with whatever happens inside it
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise _RuntimeMismatchError(f"cannot run bundle {card.name} ({first})") from error
-    if share < _AGREEING:
+    return _stand_in_engine(digest, folder, card, runtime)
+
+
+def _stand_in_engine(digest: str, folder: Path, card: Card, runtime: Runtime) -> Engine:
+    """A network that another runtime than torch computes, from a graph that is kept; torch is
+    imported where there is none yet."""
+    graphs = GRAPH_RUNTIMES[runtime]
+    facts = graph_facts(digest, graphs)
+
+    def plain() -> torch.nn.Module:
+        return cast("torch.nn.Module", _load_engine(digest, folder, "cpu", "torch").logits)
+
+    def model() -> torch.nn.Module:
+        # tracing puts stand-ins in place of the weights, which a lane of the torch engine would
+        # meet
+        return copy.deepcopy(plain())
+
+    def compare() -> float:
+        other = PerShape(facts, model, graphs, kept=False)
+        try:
+            return agreement(plain(), on_tensors(other), card)
+        except Exception as error:  # what translates a network fails with whatever happens inside
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise _RuntimeMismatchError(f"cannot run bundle {card.name} ({first})") from error
+
+    if (share := _known_agreement(facts, compare)) < _AGREEING:
         raise _RuntimeMismatchError(
             f"gives {1 - share:.2%} other labels than torch with bundle {card.name}"
         )
-    return Engine(card, device, logits)
+    arrays = PerShape(facts, model, graphs)
+    return Engine(card, "cpu", on_tensors(arrays), arrays=arrays)
+
+
+def _known_agreement(facts: dict[str, Any], compare: Callable[[], float]) -> float:
+    """The share of labels in which a runtime equals torch: what an earlier process found for the
+    same facts, else what `compare` finds."""
+    facts = {**facts, "of": "agreement"}
+    if (known := load_parts(facts)) is None:
+        with lone_maker():
+            if (known := load_parts(facts)) is None:
+                known = {"share": repr(compare()).encode()}
+                keep_parts(facts, known)
+    return float(known["share"])
 
 
 def engine_on_card(card: Card, plain: Logits, network: Logits) -> Engine:

@@ -20,6 +20,7 @@ from segmentation.inference import runtimes
 from segmentation.inference.network import Network
 from tests.scenes import draw_scene
 from tests.segmentation.small_networks import a_bundle
+from tests.segmentation.stand_ins import stand_in
 from tiling.errors import InputError
 
 pytest.importorskip(
@@ -127,9 +128,7 @@ def test_what_speaks_against_an_engine_is_a_warning(
     repaid: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3)
-    )
+    stand_in(monkeypatch, "openvino", lambda model: lambda pixels: model(pixels).roll(1, 3))
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("surely-not-installed",))
     runtimes._load_engine.cache_clear()
     for _ in range(2):  # again on resume

@@ -15,7 +15,9 @@ import torch
 import xarray as xr
 
 from segmentation.errors import InputError
+from segmentation.graphs import graph_cache
 from segmentation.inference import batching, device, engine, runtimes, transfer
+from segmentation.inference.compiled import GRAPH_RUNTIMES, graph_facts
 from segmentation.inference.engine import InferenceOptions, normalise_scores, predict_from_scores
 from segmentation.inference.measures import _MEASURES
 from segmentation.inference.network import Network
@@ -28,6 +30,7 @@ from segmentation.networks.restore import fuse_batch_norms, load_for_inference
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
 from tests.segmentation.small_networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
+from tests.segmentation.stand_ins import stand_in
 
 DEEP: dict[str, Any] = {"encoder_depth": 5, "decoder_channels": (64, 32, 16, 16, 16)}
 
@@ -220,9 +223,7 @@ def test_a_runtime_that_disagrees_is_refused(
 ) -> None:
     pytest.importorskip("openvino")
     runtimes._load_engine.cache_clear()
-    monkeypatch.setattr(
-        runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3)
-    )
+    stand_in(monkeypatch, "openvino", lambda model: lambda pixels: model(pixels).roll(1, 3))
     with pytest.raises(
         InputError,
         match=r"^runtime openvino gives \d+\.\d+% other labels than torch with bundle test; ",
@@ -243,10 +244,10 @@ def test_a_runtime_that_is_not_installed_is_named(
 def test_a_runtime_that_cannot_translate_a_network_is_refused(
     bundle: Bundle, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, example: Any) -> Any:
+    def fail(model: Any) -> Any:
         raise RuntimeError("no such operation: roll\nin line 12")
 
-    monkeypatch.setattr(runtimes, "compile_onnx", fail)
+    stand_in(monkeypatch, "onnx", fail)
     runtimes._load_engine.cache_clear()
     with pytest.raises(
         InputError,
@@ -271,8 +272,8 @@ def large(monkeypatch: pytest.MonkeyPatch) -> int:
     make."""
     monkeypatch.setitem(runtimes.PACKAGES, "openvino", ("torch",))
     monkeypatch.setitem(runtimes.PACKAGES, "onnx", ("torch",))
-    for make in ("compile_openvino", "compile_onnx"):
-        monkeypatch.setattr(runtimes, make, lambda model, example: model)
+    for name in ("openvino", "onnx"):
+        stand_in(monkeypatch, name, lambda model: model)
     runtimes._load_engine.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return runtimes.REPAYS
@@ -314,9 +315,7 @@ def test_what_is_not_installed_is_not_chosen(
 def test_what_disagrees_is_not_chosen_and_named(
     undecided: Network, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        runtimes, "compile_openvino", lambda model, example: lambda pixels: model(pixels).roll(1, 3)
-    )
+    stand_in(monkeypatch, "openvino", lambda model: lambda pixels: model(pixels).roll(1, 3))
     chosen, (finding,) = undecided.resolve(large)
     assert chosen.runtime == "onnx"
     assert finding.severity == "warn"
@@ -325,7 +324,7 @@ def test_what_disagrees_is_not_chosen_and_named(
         r"not used"
     )
     assert re.fullmatch(fact, finding.message)
-    monkeypatch.setattr(runtimes, "compile_onnx", lambda model, example: 1 / 0)
+    stand_in(monkeypatch, "onnx", lambda model: 1 / 0)  # type: ignore[return-value]
     runtimes._load_engine.cache_clear()
     chosen, findings = undecided.resolve(large)
     assert chosen.runtime == "torch"
@@ -519,3 +518,43 @@ class FCN(torch.nn.Module):
 def test_a_norm_that_cannot_be_folded_stays() -> None:
     model = FCN().eval()
     assert fuse_batch_norms(model, 1) is model
+
+
+# ------------------------------------------------------------------------------------ graphs kept
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_graph_that_was_kept_says_the_same_to_the_last_bit_and_translates_nothing(
+    bundle: Bundle, network: Network, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that is damaged, or that its runtime cannot read, is made anew."""
+    monkeypatch.setenv(graph_cache.SETTING, str(tmp_path))
+    other = network.model_copy(update={"runtime": runtime, "measures": ("probabilities",)})
+    made, once, asked = GRAPH_RUNTIMES[runtime], dict[int, Any](), list[int]()
+
+    def translate(model: Any, example: Any) -> Any:
+        asked.append(length := example.shape[3])
+        if length not in once:
+            once[length] = made.translate(model, example)
+        return once[length]
+
+    monkeypatch.setitem(GRAPH_RUNTIMES, runtime, made._replace(translate=translate))
+
+    def say() -> bytes:
+        runtimes._load_engine.cache_clear()
+        found = other(scene_of(64, 64))
+        return b"".join(map(np.ndarray.tobytes, (found.labels, *found.measures.values())))
+
+    said = say()
+    assert asked == [256, 64]  # noise for the comparison, then the chip
+    assert say() == said
+    assert asked == [256, 64]
+    facts = {**graph_facts(bundle.digest, GRAPH_RUNTIMES[runtime]), "shape": [1, 3, 64, 64]}
+    (file,) = (one for one in tmp_path.glob("*.graph") if one.stat().st_size > 1000)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert say() == said
+    assert asked == [256, 64, 64]
+    graph_cache.keep_parts(facts, dict.fromkeys(once[64], b"<net>"))
+    assert say() == said
+    assert asked == [256, 64, 64, 64]
+    runtimes._load_engine.cache_clear()
