@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows import cli
 from tests.gate import (  # noqa: F401 - hooks that pytest looks for here
+    pytest_collection_finish,
     pytest_collectreport,
     pytest_configure,
     pytest_report_header,
@@ -32,6 +34,15 @@ def scratch_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["LANDWEAVE_GRAPHS"] = str(tmp_path_factory.mktemp("graphs"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk() -> Iterator[None]:
+    """No test cuts the power: what a process wrote is there when it is killed, without waiting for
+    the disk a dozen times a map."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real imagery beside the checkout; `LANDWEAVE_TEST_DATA` names another place."""
@@ -40,6 +51,27 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"real imagery is not at {data}")
     return data
+
+
+@pytest.fixture(scope="module")
+def white_pictures() -> Iterator[None]:
+    """For tests that run a pipeline often and look at what stands beside its pictures: each is one
+    white pixel. Drawing a quicklook is half of the work of a small map."""
+
+    def draw(*arguments: Any) -> None:
+        from PIL import Image
+
+        Image.new("RGB", (1, 1), "white").save(arguments[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (
+            "flows.reports.quicklook.draw",
+            "flows.change.figures.draw_flows",
+            "flows.change.figures.draw_maps",
+            "flows.series.figures.draw_series",
+        ):
+            patch.setattr(name, draw)
+        yield
 
 
 @pytest.fixture

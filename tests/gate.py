@@ -7,6 +7,7 @@ on the list.
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -44,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("landweave")
     if config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(SEED)  # before hypothesis' own plugin looks
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: to look through it again for what may go is wasted."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -27,6 +27,8 @@ from tiling.errors import InputError
 from tiling.regions.sieving.fill_holes import fill_holes
 from tiling.regions.sieving.sieve import sieve
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 PIXEL = 100
 """m² on the map; on the ground a little more, in the middle of a UTM zone."""
 

@@ -28,6 +28,8 @@ from tests.flows.test_any_cut import compared
 from tests.scenes import draw_pixels, read, write_scene
 from tiling.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 SCALE = 4
 
 

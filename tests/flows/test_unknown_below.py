@@ -38,6 +38,8 @@ from tests.tiling.rasters import label
 from tiling.errors import InputError
 from tiling.regions.sieving.sieve import sieve
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 VALUE = 254
 BELOW = 30
 PIXEL = 100

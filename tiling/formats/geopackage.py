@@ -103,12 +103,13 @@ def write_geopackage(path: Path, stream: Stream) -> None:
         )
     with closing(sqlite3.connect(path)) as database, database:
         if first:
-            database.executescript(TABLES)
+            # in one transaction, lest each statement waits for the disk
+            database.executescript(f"BEGIN; {TABLES} {METADATA if layer.about.title else ''}")
         if layer.classified or layer.outline:
             _write_style(database, stream)
         _write_names(database, layer)
         if layer.about.title:
-            _write_metadata(database, layer, first)
+            _write_metadata(database, layer)
 
 
 @contextmanager
@@ -172,10 +173,8 @@ def _write_style(database: sqlite3.Connection, stream: Stream) -> None:
     )
 
 
-def _write_metadata(database: sqlite3.Connection, layer: Layer, first: bool) -> None:
+def _write_metadata(database: sqlite3.Connection, layer: Layer) -> None:
     """What the layer says of itself, in the form that QGIS shows under its properties."""
-    if first:
-        database.executescript(METADATA)
     written = database.execute(
         "INSERT INTO gpkg_metadata (md_scope, md_standard_uri, mime_type, metadata) "
         "VALUES ('dataset', 'http://mrcc.com/qgis.dtd', 'text/xml', ?)",

@@ -18,6 +18,8 @@ from tests.scenes import BANDS, draw_pixels, write_scene
 from tests.segmentation.small_networks import a_card, lively_state
 from tiling.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 USED = ("green", "red", "nir")
 
 

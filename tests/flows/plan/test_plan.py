@@ -23,6 +23,8 @@ from tests.segmentation.small_networks import a_bundle
 from tests.segmentation.stand_ins import stand_in
 from tiling.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 pytest.importorskip(
     "openvino", reason="what may be chosen instead of torch; the dev dependencies have it"
 )

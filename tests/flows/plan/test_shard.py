@@ -39,6 +39,8 @@ from tests.segmentation.joint_models import a_joint_bundle
 from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card
 from tiling.scene.prefetch import read_ahead
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 WHOLE_CHIP: dict[str, dict[str, Any]] = {
     "fpn": {
         "architecture": "fpn",

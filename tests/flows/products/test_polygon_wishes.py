@@ -16,6 +16,8 @@ from scipy.ndimage import gaussian_filter
 from tests.conftest import Run
 from tests.tiling.regions.sieving.test_fill_holes import CRS, PLACE
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 SIZE = 90
 LEGEND = {1: (0, 90, 0, 255), 2: (0, 0, 200, 255), 3: (200, 200, 0, 255)}
 

@@ -23,6 +23,8 @@ from tests.scenes import draw_scene, read
 from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 MEASURES: tuple[Product, ...] = ("probabilities", "entropy", "margin")
 
 

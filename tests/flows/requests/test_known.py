@@ -14,6 +14,8 @@ from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
 from tiling.io.access import AccessPolicy, restrict_access
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 
 @pytest.fixture
 def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

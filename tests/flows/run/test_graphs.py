@@ -30,6 +30,8 @@ from tests.chance import SEED
 from tests.scenes import draw_pixels, write_scene
 from tests.segmentation.chips import make_chip
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 onnxruntime = pytest.importorskip("onnxruntime")
 
 Run = Callable[..., tuple[int, str, str]]

@@ -41,6 +41,8 @@ from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
 from tiling.io.access import AccessPolicy, restrict_access
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 SKY = Legend(
     classes=(
         LandClass(value=1, name="Clear", colour="#00ff00"),

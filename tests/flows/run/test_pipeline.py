@@ -39,6 +39,8 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 
 class Blur(Segmenter):
     """Looks at its neighbours: exact only if every chip sees its margin, and the same no data
@@ -107,7 +109,7 @@ def assert_same_products(one: Path, other: Path) -> None:
     assert (one / "areas.csv").read_bytes() == (other / "areas.csv").read_bytes()
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     height=st.integers(1, 200),
     width=st.integers(1, 200),
@@ -125,7 +127,7 @@ def test_the_answer_does_not_depend_on_the_shard(
     )
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     height=st.integers(1, 150),
     width=st.integers(1, 150),
@@ -142,7 +144,7 @@ def test_methods_of_one_pixel_do_not_depend_on_the_tile(
     assert_same_products(whole, run(scene, folder / "cut", TiledRules(), shard=2 * tile))
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(height=st.integers(1, 150), width=st.integers(1, 150), tile=st.sampled_from([8, 20, 33, 64]))
 def test_tiled_equals_untiled_where_the_margin_covers_the_reach(
     tmp_path_factory: pytest.TempPathFactory, height: int, width: int, tile: int

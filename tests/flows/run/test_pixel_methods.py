@@ -21,7 +21,7 @@ from tests.chance import SEED
 from tests.flows.run.test_pipeline import polygons
 from tests.scenes import draw_scene
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("white_pictures")]
 
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("threshold", {"method": "values", "thresholds": "0.1,0.5"}),

@@ -32,6 +32,8 @@ from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 

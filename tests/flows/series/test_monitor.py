@@ -23,7 +23,6 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -40,6 +39,8 @@ from segmentation.classical.rules import Rules
 from tests.forks import forks
 from tests.scenes import draw_pixels, draw_scene, write_scene
 from tiling.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("white_pictures")
 
 DAYS = ("20240501", "20240601", "20240701")
 KILLS = 12
@@ -61,22 +62,6 @@ def arrive(inbox: Path, *days: str) -> None:
     inbox.mkdir(exist_ok=True)
     for day in days:
         draw_scene(inbox / f"valley_{day}.tif", 50, 60, int(day) % 97)
-
-
-@pytest.fixture(autouse=True)
-def _plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take most of the time here, and are looked at elsewhere."""
-
-    def draw(*arguments: Any) -> None:
-        Image.new("RGB", (1, 1)).save(arguments[-1])
-
-    for name in (
-        "flows.reports.quicklook.draw",
-        "flows.change.figures.draw_flows",
-        "flows.change.figures.draw_maps",
-        "flows.series.figures.draw_series",
-    ):
-        monkeypatch.setattr(name, draw)
 
 
 @pytest.fixture

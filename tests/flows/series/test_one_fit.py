@@ -26,6 +26,8 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter
 from tests.scenes import BANDS, draw_pixels, read, write_scene
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 DAYS = ("20240501", "20240601", "20240701")
 
 

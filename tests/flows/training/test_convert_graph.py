@@ -21,6 +21,8 @@ pytest.importorskip("onnxruntime")
 
 from tests.segmentation.small_graphs import a_network
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 Run = Callable[..., tuple[int, str, str]]
 
 NATURE = ("--bands", "green,red,nir", "--mean", "0.1", "--std", "0.05", "--gsd", "10")

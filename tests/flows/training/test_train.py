@@ -24,7 +24,7 @@ from flows.requests.method import recipe_from
 from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
 from flows.training.read_samples import samples_of
-from flows.training.train import _key, train
+from flows.training.train import Finished, _key, train
 from segmentation.errors import InputError as NoBundle
 from segmentation.models.bundle import load
 from segmentation.training.recipe import ForestRecipe, Recipe
@@ -72,32 +72,40 @@ def asked(scene: Path, labels: Path, out: Path, **more) -> Training:  # type: ig
     )
 
 
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """What comes of a scene and its labels."""
+    folder = tmp_path_factory.mktemp("taught")
+    scene = write_scene(folder / "scene.tif", draw_pixels(96, 128))
+    labels = write_labels(folder / "labels.tif", truth_of(draw_pixels(96, 128)))
+    classes = {1: "Water", 2: "Plants", 3: "Bare"}
+    return train(asked(scene, labels, folder / "bundle", classes=classes))
+
+
 def test_scene_and_labels_become_a_bundle_that_segments(
-    tmp_path: Path, scene: Path, labels: Path
+    tmp_path: Path, scene: Path, taught: Finished
 ) -> None:
     from flows.requests.request import Request
     from flows.requests.segmenters import segmenter_from
     from flows.run import pipeline
 
-    finished = train(
-        asked(scene, labels, tmp_path / "bundle", classes={1: "Water", 2: "Plants", 3: "Bare"})
-    )
-    card = load(tmp_path / "bundle").card
+    finished, bundle = taught, taught.bundle.folder
+    card = load(bundle).card
     assert card.band_names == ("blue", "green", "red", "nir", "swir16", "swir22")
     assert [one.name for one in card.legend.classes] == ["Water", "Plants", "Bare"]
     assert card.gsd == pytest.approx(10, rel=0.01)
     assert finished.validation is not None
     assert {path.name for path in finished.files} >= {"curves.csv", "curves.png", "confusion.png"}
     assert all(path.exists() for path in finished.files)
-    curves = list(csv.DictReader((tmp_path / "bundle" / "curves.csv").open()))
+    curves = list(csv.DictReader((bundle / "curves.csv").open()))
     assert [int(row["step"]) for row in curves] == list(range(2, 41, 2))
     assert float(curves[-1]["loss"]) < float(curves[0]["loss"])
     assert max(float(row["mean_iou"]) for row in curves) > 0.5
-    with Image.open(tmp_path / "bundle" / "curves.png") as picture:
+    with Image.open(bundle / "curves.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    assert not list(tmp_path.glob(".bundle*"))
+    assert not list(bundle.parent.glob(".bundle*"))
 
-    network = segmenter_from("network", {"bundle": str(tmp_path / "bundle"), "device": "cpu"})
+    network = segmenter_from("network", {"bundle": str(bundle), "device": "cpu"})
     run = pipeline.run(
         Request(source=Source(paths=(str(scene),)), out=tmp_path / "run", segmenter=network)
     )
@@ -328,7 +336,7 @@ def test_no_data_may_be_nan(tmp_path: Path, labels: Path) -> None:
         sources=(Source(paths=(str(scene),), nodata=np.nan),),
         labels=(str(labels),),
         out=tmp_path / "b",
-        recipe=QUICK,
+        recipe=QUICK.model_copy(update={"steps": 4}),
     )
     assert train(request).bundle.card.legend.values == (1, 2, 3)
 
@@ -348,20 +356,19 @@ def test_settings_that_are_none_are_told_which_there_are() -> None:
 
 
 def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(
-    tmp_path: Path, scene: Path, labels: Path
+    tmp_path: Path, taught: Finished
 ) -> None:
-    train(asked(scene, labels, tmp_path / "old", classes={1: "Water", 2: "Plants", 3: "Bare"}))
     pixels = draw_pixels(96, 128, seed=1)
     four = write_scene(tmp_path / "four.tif", pixels[:4])
     two = write_labels(tmp_path / "two.tif", np.array([0, 7, 9, 9])[truth_of(pixels)])
     tuned = train(
         asked(
-            four, two, tmp_path / "new", weights=str(tmp_path / "old"), classes={7: "Water",
+            four, two, tmp_path / "new", weights=str(taught.bundle.folder), classes={7: "Water",
             9: "Land"},
             recipe=QUICK.model_copy(update={"options": {}, "steps": 8}),
         )
     )  # fmt: skip
-    old, new = (load(tmp_path / name).card for name in ("old", "new"))
+    old, new = (load(folder).card for folder in (taught.bundle.folder, tmp_path / "new"))
     assert new.band_names == ("blue", "green", "red", "nir")
     assert [one.name for one in new.legend.classes] == ["Water", "Land"]
     assert (new.network.architecture, new.network.options) == (
@@ -407,7 +414,8 @@ def test_a_forest_starts_from_nothing_and_says_so(
 def test_a_second_training_of_the_same_bundle_is_refused_and_harms_nothing(
     tmp_path: Path, scene: Path, labels: Path
 ) -> None:
-    request = asked(scene, labels, tmp_path / "bundle")
+    recipe = QUICK.model_copy(update={"steps": 4})
+    request = asked(scene, labels, tmp_path / "bundle", recipe=recipe)
 
     def meanwhile(stage: str, done: int, total: int) -> None:
         if stage == "train" and done == total:

@@ -64,6 +64,24 @@ def trained(
     )
 
 
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the undisturbed training was kept on its way."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scratch: Path) -> Trained:
+    """What the small recipe comes to on the plain samples."""
+    return trained(scratch)
+
+
+@pytest.fixture(scope="module")
+def whole_run(undisturbed: Trained, scratch: Path) -> bytes:
+    """The file that a training goes on from, as it is at the end."""
+    return (scratch / "run.pt").read_bytes()
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -195,17 +213,19 @@ def test_it_learns_and_tells_what_it_found(tmp_path: Path) -> None:
     assert losses[-1] < losses[0] / 2
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> None:
-    one, two = trained(tmp_path / "a"), trained(tmp_path / "b")
-    other = trained(tmp_path / "c", SMALL.model_copy(update={"seed": 1}))
-    assert same(one.state, two.state)
-    assert one.card == two.card
-    assert not same(one.state, other.state)
+def test_the_same_seed_gives_the_same_weights_and_another_others(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
+    again = trained(tmp_path / "a")
+    other = trained(tmp_path / "b", SMALL.model_copy(update={"seed": 1}))
+    assert same(undisturbed.state, again.state)
+    assert undisturbed.card == again.card
+    assert not same(undisturbed.state, other.state)
 
 
 @pytest.mark.parametrize(("stage", "at"), [("train", 1), ("train", 13), ("train on all", 7)])
 def test_a_training_that_was_killed_ends_with_the_same_weights(
-    tmp_path: Path, stage: str, at: int
+    tmp_path: Path, undisturbed: Trained, stage: str, at: int
 ) -> None:
     class Killed(Exception):
         pass
@@ -221,21 +241,26 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
         tmp_path / "a",
         progress=lambda now, done, total: steps.append(done) if now == stage else None,
     )
-    undisturbed = trained(tmp_path / "b")
     assert same(resumed.state, undisturbed.state)
     assert resumed.looks == undisturbed.looks
     assert resumed.card == undisturbed.card
     assert not steps or steps[0] > at - 3  # of 24 steps, one in two is kept
 
 
-def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path) -> None:
+def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
     piece = draw()
     judged = piece.part == VALIDATION
     other = np.array([0, 3, 0, 5, 0, 1], np.uint8)[piece.labels]  # what is learnt is wrong there
     samples = a_samples(replace(piece, labels=np.where(judged, other, piece.labels)))
-    card = trained(tmp_path / "a").card
     run = Run(
-        samples, SMALL.model_copy(update={"steps": 200}), card, (TRAIN,), 0, tmp_path / "run.pt"
+        samples,
+        SMALL.model_copy(update={"steps": 200}),
+        undisturbed.card,
+        (TRAIN,),
+        0,
+        tmp_path / "run.pt",
     )
     best, looks, step = fit(run, silent)
     assert looks[-1].step < 200
@@ -246,9 +271,8 @@ def test_a_run_that_becomes_clearly_worse_ends_and_keeps_its_best(tmp_path: Path
     assert same(again, best)
 
 
-def test_the_averaged_weights_are_judged_and_kept(tmp_path: Path) -> None:
-    samples = a_samples()
-    card = trained(tmp_path / "a").card
+def test_the_averaged_weights_are_judged_and_kept(tmp_path: Path, undisturbed: Trained) -> None:
+    samples, card = a_samples(), undisturbed.card
     for parts in ((TRAIN,), (TRAIN, VALIDATION)):  # judged by the validation part, and by nothing
         run = Run(
             samples,
@@ -347,9 +371,8 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_run(tmp_path: Path) -> None:
-    samples = a_samples()
-    card = trained(tmp_path / "a").card
+def test_two_processes_share_a_run(tmp_path: Path, undisturbed: Trained) -> None:
+    samples, card = a_samples(), undisturbed.card
     recipe = SMALL.model_copy(update={"steps": 100})
     run = Run(samples, recipe, card, (TRAIN,), 0, tmp_path / "run.pt")
     best, looks, _ = fit_distributed(run, silent, ["cpu", "cpu"])
@@ -449,10 +472,9 @@ def test_weights_of_another_network_than_the_card_tells_of_are_refused(tmp_path:
     ],
 )
 def test_another_network_than_that_of_the_weights_is_refused(
-    tmp_path: Path, asked: dict[str, Any], said: str
+    tmp_path: Path, undisturbed: Trained, asked: dict[str, Any], said: str
 ) -> None:
-    first = trained(tmp_path / "a", SMALL.model_copy(update={"steps": 2}))
-    old = save(tmp_path / "old", first.card, first.state)
+    old = save(tmp_path / "old", undisturbed.card, undisturbed.state)
     with pytest.raises(InputError, match=said):
         trained(tmp_path / "b", Recipe(chip=16, batch=4, steps=2, **asked), weights=old)
 
@@ -465,8 +487,10 @@ def test_a_gpu_that_is_not_there_is_a_setting_to_leave_out(
         trained(tmp_path, SMALL.model_copy(update={"device": "cuda"}))
 
 
-def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Path) -> None:
-    first = trained(tmp_path / "a")
+def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
+    first = undisturbed
     old = save(tmp_path / "old", first.card, first.state)
     samples = a_samples(draw(seed=5))
     again = trained(
@@ -485,7 +509,7 @@ def test_fine_tuning_keeps_what_the_old_network_knows_of_the_bands(tmp_path: Pat
 
 
 def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, undisturbed: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_as_ever, times = torch.save, itertools.count()
 
@@ -503,17 +527,15 @@ def test_a_full_disk_stops_a_run_in_one_line_and_leaves_what_it_kept_before(
     ):
         trained(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
-    assert same(trained(tmp_path).state, trained(tmp_path / "undisturbed").state)
+    assert same(trained(tmp_path).state, undisturbed.state)
 
 
 @pytest.mark.parametrize("left", [b"", b"noise", 0.5])
 def test_a_damaged_file_to_go_on_from_is_named_with_what_to_do(
-    tmp_path: Path, left: bytes | float
+    tmp_path: Path, whole_run: bytes, left: bytes | float
 ) -> None:
-    trained(tmp_path)
-    whole = (tmp_path / "run.pt").read_bytes()
     (tmp_path / "run.pt").write_bytes(
-        left if isinstance(left, bytes) else whole[: int(left * len(whole))]
+        left if isinstance(left, bytes) else whole_run[: int(left * len(whole_run))]
     )
     with pytest.raises(
         InputError,
