@@ -216,9 +216,17 @@ class Segmenter(BaseModel, ABC):
         order.
 
         `(class, y, x) float32`, to be summed up over all chips that hold a pixel; None where none
-        is valid.
+        is valid. They may lie on a device, where `no_scores` begins the sum, and are good until
+        the next are asked for.
         """
         raise NotImplementedError(f"{self.kind} does not blend chips")
+
+    def no_scores(self, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Of a segmenter that blends: a sum of scores of that shape to which nothing was added,
+        zeros of an array that is sliced and added to as one of NumPy."""
+        import numpy as np
+
+        return np.zeros(shape, np.float32)
 
     def predict_from_scores(
         self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]

@@ -21,6 +21,7 @@ from flows.compute.resources import (
     environment_of,
     keep_environment,
     keep_freed_memory,
+    shards_at_once,
     worker_count,
 )
 from flows.compute.waiting import Told, unheard, workers_watched
@@ -216,7 +217,8 @@ def _with_cards(cluster: Cluster, work: Work) -> Iterator[Pool]:
         options |= {"nthreads": nthreads, "env": variables, "dashboard": False, "host": "127.0.0.1"}
         return {"cls": Nanny, "options": options}
 
-    on_cards = {f"card-{card}": process(len(cards), 1, card, resources={GPU: 1}) for card in cards}
+    n = shards_at_once(len(cards), work)
+    on_cards = {f"card-{card}": process(len(cards), n, card, resources={GPU: n}) for card in cards}
     on_cores = {f"cores-{number}": process(beside, 1, "") for number in range(beside)}
     scheduler = {
         "cls": Scheduler,

@@ -68,6 +68,14 @@ def worker_count(work: Work) -> int:
     return next(fit, 0)
 
 
+def shards_at_once(cards: int, work: Work) -> int:
+    """Pieces of work that a process with a graphics card takes at once: some are read while others
+    are computed, as far as this machine's memory goes for so many cards."""
+    cores, memory = max(1, available_cores() // cards), available_memory()
+    fit = (n for n in (4, 3, 2) if cards * work.worker_bytes(cores, n) <= memory)
+    return next(fit, 1)
+
+
 def check_memory(workers: int, work: Work) -> None:
     """Refuse work that would not fit into this machine's memory."""
     needed = workers * work.worker_bytes(max(1, available_cores() // workers))

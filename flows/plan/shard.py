@@ -103,7 +103,8 @@ def _blend(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
                 valid[here.within(core)] = chip["valid"].values[here.within(tile.chip)]
             yield chip
 
-    for window, total in overlap_add(core, tiles, job.segmenter.score_many(noted())):
+    scores, empty = job.segmenter.score_many(noted()), job.segmenter.no_scores
+    for window, total in overlap_add(core, tiles, scores, empty):
         there = valid[window.within(core)]
         yield (
             window,

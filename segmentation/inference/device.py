@@ -28,15 +28,16 @@ ArrayLogits = Callable[[Pixels], Pixels]
 
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["torch", "openvino", "onnx"]
-Precision = Literal["float32", "tf32"]
+Precision = Literal["float32", "tf32", "float16"]
 """Of the products on a graphics card: TF32 keeps 10 of float32's 23 bits after the point, and all
-of its range."""
+of its range; float16 keeps as many, of numbers up to 65504."""
+WantedPrecision = Literal["auto", "float32", "tf32", "float16"]
 
-GPU_LANES = 2
-"""One chip is prepared while another is computed."""
+PLACES: dict[Device, str] = {"cpu": "cpu", "cuda": "cuda"}
+"""What torch calls the devices."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Engine:
     """A network that is ready to run on a device."""
 
@@ -69,8 +70,8 @@ def threads() -> int:
 
 
 @cache
-def pool_of(device: Device) -> tuple[ThreadPoolExecutor, int]:
-    """Threads that call the network, and how many: on the CPU as many as torch was given, each on
+def pool_of(device: Literal["cpu"] = "cpu") -> tuple[ThreadPoolExecutor, int]:
+    """Threads that call the network on the CPU, and how many: as many as torch was given, each on
     one core only.
 
     A 1×1 convolution over many channels adds up in another order when oneDNN shares it out among
@@ -80,8 +81,6 @@ def pool_of(device: Device) -> tuple[ThreadPoolExecutor, int]:
     """
     import torch
 
-    if device == "cuda":
-        return ThreadPoolExecutor(GPU_LANES, "network"), GPU_LANES
     count = threads()
     # The setting holds for the thread that makes it, as OpenMP's does.
     return ThreadPoolExecutor(

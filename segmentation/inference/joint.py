@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from segmentation.forests.forest import load_trees, probabilities
@@ -16,6 +17,8 @@ from segmentation.models.card import Card
 if TYPE_CHECKING:
     import torch
 
+Scores = npt.NDArray[np.float32]
+
 LEAST = 1e-4
 """What a class counts as that one of them holds impossible: else the other would have no say."""
 
@@ -25,22 +28,13 @@ def join(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return ((one.clamp(LEAST).log() + other.clamp(LEAST).log()) / 2).softmax(1)
 
 
-def join_trees(shares: torch.Tensor, bundle: Bundle, chips: Sequence[xr.Dataset]) -> torch.Tensor:
-    """Probabilities `(batch, class, y, x)` of a network, joined with those of the trees beside it;
-    as they are where there are none.
-
-    A batch may be longer than there are chips.
-    """
-    import torch
-
-    card = bundle.card
-    if card.beside is None:
-        return shares
+def pack_trees(bundle: Bundle, chips: Sequence[xr.Dataset]) -> dict[str, list[Scores]]:
+    """What trees beside a network hold likely, `(class, y, x)` of each chip, by the name `beside`;
+    nothing where there are none."""
+    if bundle.card.beside is None:
+        return {}
     trees = load_trees(bundle)
-    said = np.stack([probabilities(trees, card, chip) for chip in chips])
-    with torch.inference_mode():
-        joined = join(shares[: len(chips)], torch.from_numpy(said).to(shares.device))
-        return torch.cat([joined, shares[len(chips) :]])
+    return {"beside": [probabilities(trees, bundle.card, chip) for chip in chips]}
 
 
 def margin_with_trees(card: Card, margin: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -17,50 +17,57 @@ if TYPE_CHECKING:
     import torch
 
 
-def labels_and_confidence(
-    card: Card,
-    measures: Sequence[Measure],
-    shares: torch.Tensor,
-    valids: Sequence[npt.NDArray[np.bool_]],
-) -> list[Prediction]:
-    """What follows from probabilities `(batch, class, y, x)`; only bytes leave the device."""
+def decide(
+    values: torch.Tensor, measures: Sequence[Measure], shares: torch.Tensor, valid: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """What follows from probabilities `(batch, class, y, x)`, as uint8 where they are: `labels` and
+    `confidence (batch, y, x)`, and each of the measures `(batch, band, y, x)`.
+
+    `values (class) uint8` are those of the legend, and `valid (batch, y, x)` says where there is a
+    label.
+    """
+    best, index = shares.max(1)  # of equals the first
+    labels = values[index].masked_fill_(~valid, 0)
+    found = {"labels": labels, "confidence": _percent(best)}
+    for name in measures:
+        found[name] = _percent(_MEASURES[name](shares))
+    return found
+
+
+def join_strips(strips: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What was decided of chips, from that of their rows."""
     import torch
 
-    with torch.inference_mode():
-        best, index = shares.max(1)  # of equals the first
-        labels = (
-            torch.tensor(card.legend.values, dtype=torch.uint8, device=shares.device)[index]
-            .cpu()
-            .numpy()
-        )
-        confidence = _percent(best)
-        found = {name: _percent(_MEASURES[name](shares)) for name in measures}
+    if len(strips) == 1:
+        return strips[0]
+    return {name: torch.cat([strip[name] for strip in strips], -2) for name in strips[0]}
+
+
+def predictions(
+    found: Mapping[str, npt.NDArray[np.uint8]], measures: Sequence[Measure], count: int
+) -> list[Prediction]:
+    """What was decided of the first `count` chips."""
     return [
         Prediction(
-            labels=np.where(valid, labels[i], np.uint8(0)),
-            confidence=confidence[i],
-            measures={name: values[i] for name, values in found.items()},
+            labels=found["labels"][i],
+            confidence=found["confidence"][i],
+            measures={name: found[name][i] for name in measures},
         )
-        for i, valid in enumerate(valids)
+        for i in range(count)
     ]
 
 
-def join_strips(strips: Sequence[Prediction]) -> Prediction:
-    """The prediction of a chip, from those of its rows."""
-    if len(strips) == 1:
-        return strips[0]
-    labels, confidences, measures = zip(*strips, strict=True)
-    return Prediction(
-        np.concatenate(labels),
-        np.concatenate(confidences),
-        {name: np.concatenate([found[name] for found in measures], 1) for name in measures[0]},
-    )
-
-
-def _percent(shares: torch.Tensor) -> npt.NDArray[np.uint8]:
+def legend_values(card: Card, device: str = "cpu") -> torch.Tensor:
+    """The values of the legend's classes, `(class) uint8`, on a device."""
     import torch
 
-    return (100 * shares).round().nan_to_num().to(torch.uint8).cpu().numpy()
+    return torch.tensor(card.legend.values, dtype=torch.uint8, device=device)
+
+
+def _percent(shares: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return (100 * shares).round().nan_to_num().to(torch.uint8)
 
 
 def _entropy(shares: torch.Tensor) -> torch.Tensor:
@@ -68,7 +75,7 @@ def _entropy(shares: torch.Tensor) -> torch.Tensor:
     import torch
 
     classes = torch.special.entr(shares).split(1, dim=1)
-    # added as in `normalise_scores`
+    # added as in `settle`
     return reduce(torch.add, classes).clamp(0, None) / math.log(max(2, len(classes)))
 
 

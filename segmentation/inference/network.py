@@ -15,17 +15,24 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from segmentation.errors import InputError
 from segmentation.forests.forest import bytes_per_pixel as forest_bytes
 from segmentation.forests.forest import load_trees
-from segmentation.inference.batching import parallel_chips
-from segmentation.inference.device import Device, Runtime, device_of, threads
+from segmentation.inference.device import (
+    Device,
+    Runtime,
+    WantedPrecision,
+    device_of,
+    threads,
+)
 from segmentation.inference.engine import (
     BYTES_PER_PIXEL,
-    InferenceOptions,
+    no_scores,
+    parallel_chips,
     predict_chips,
     predict_from_scores,
     runtime_facts,
     scores,
 )
 from segmentation.inference.joint import margin_with_trees
+from segmentation.inference.labelling import InferenceOptions
 from segmentation.inference.runtimes import choose_runtime
 from segmentation.inference.transfer import measure_ranges
 from segmentation.inference.zoom import zoom_footprint
@@ -170,7 +177,7 @@ class ChipSegmenter(TrainedSegmenter):
         return self.model_copy(update={"measures": tuple(measures)})
 
     def runtime_facts(self) -> dict[str, str]:
-        facts = runtime_facts(self.loaded_bundle, *self._computing)
+        facts = runtime_facts(self.loaded_bundle, *self._computing, self._chip_length)
         if self.loaded_bundle.card.beside is not None:
             facts |= {"sklearn": version("scikit-learn")}
         return facts
@@ -182,6 +189,10 @@ class ChipSegmenter(TrainedSegmenter):
         return predict_chips(
             self.loaded_bundle, *self._computing, chips, self._lanes(threads()) + 1
         )
+
+    def no_scores(self, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        found: npt.NDArray[np.float32] = no_scores(self._computing[0], shape)
+        return found
 
     def score_many(self, chips: Iterable[xr.Dataset]) -> Iterator[npt.NDArray[np.float32] | None]:
         return scores(
@@ -202,11 +213,15 @@ class ChipSegmenter(TrainedSegmenter):
     def _computing(self) -> tuple[Device, InferenceOptions]:
         """On which device of this process, and how."""
 
-    def _lanes(self, threads: int) -> int:
+    @property
+    def _chip_length(self) -> int:
+        """Of the sides of chips as the network sees them."""
         tile, margin, *_ = self.footprint
         zoom = self.zoom or 1
-        length = (tile + 2 * margin) * zoom if zoom > 0 else (tile + 2 * margin) // -zoom
-        return parallel_chips(length**2, threads)
+        return (tile + 2 * margin) * zoom if zoom > 0 else (tile + 2 * margin) // -zoom
+
+    def _lanes(self, threads: int) -> int:
+        return parallel_chips(self._chip_length**2, threads)
 
 
 class Network(ChipSegmenter):
@@ -222,12 +237,25 @@ class Network(ChipSegmenter):
             "is torch."
         ),
     ] = "torch"
+    precision: Annotated[
+        WantedPrecision,
+        Field(
+            exclude_if=lambda precision: precision == "auto",
+            description="Of products on a GPU; auto: tf32 where it has it and gives a CPU's "
+            "labels, else float32. A CPU computes in float32.",
+        ),
+    ] = "auto"
 
     @model_validator(mode="after")
-    def _has_no_other_on_a_gpu(self) -> Self:
+    def _suits_its_device(self) -> Self:
         if self.device == "cuda" and self.runtime not in ("auto", "torch"):
             raise InputError(
                 f"runtime {self.runtime} computes on a CPU; use device=cpu, or leave runtime out"
+            )
+        if self.device == "cpu" and self.precision not in ("auto", "float32"):
+            raise InputError(
+                f"precision {self.precision} is one of GPUs, and device cpu computes in float32; "
+                "leave precision or device out"
             )
         return self
 
@@ -252,4 +280,4 @@ class Network(ChipSegmenter):
         device = device_of(self.device)
         runtime = "torch" if device == "cuda" or self.runtime == "auto" else self.runtime
         wish = InferenceOptions(runtime, self.tta, self.measures, self.ranges)
-        return device, wish._replace(zoom=self.zoom or 1)
+        return device, wish._replace(zoom=self.zoom or 1, precision=self.precision)

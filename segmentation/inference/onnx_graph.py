@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from segmentation.errors import InputError
 from segmentation.graphs.session import provider_of
 from segmentation.inference.device import Device
-from segmentation.inference.engine import InferenceOptions
+from segmentation.inference.labelling import InferenceOptions
 from segmentation.inference.network import ChipSegmenter
 from segmentation.models.card import OnnxModel
 from segmentation.segmenter import Footprint

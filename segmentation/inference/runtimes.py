@@ -17,10 +17,12 @@ from segmentation.errors import InputError
 from segmentation.graphs.graph_cache import keep_parts, load_parts, lone_maker
 from segmentation.inference.compiled import GRAPH_RUNTIMES, PerShape, graph_facts, on_tensors
 from segmentation.inference.device import (
+    PLACES,
     Device,
     Engine,
     Precision,
     Runtime,
+    WantedPrecision,
     device_of,
     set_precision,
 )
@@ -50,7 +52,13 @@ _ON_A_CARD = 0.999
 """Share of labels in which a graphics card must equal a CPU: that of a margin."""
 
 _PRECISIONS: tuple[Precision, ...] = ("tf32", "float32")
-"""What a card computes in, the fastest first."""
+"""What a card computes in where nobody says otherwise, the fastest first."""
+
+_HAS_TF32 = (8, 0)
+"""Compute capability from which on a card has TF32."""
+
+_LARGEST_SEEN = 4096.0
+"""Standard deviations that a network sees at most in float16, whose numbers end at 65504."""
 
 
 PACKAGES: dict[Runtime, tuple[str, ...]] = {
@@ -68,15 +76,23 @@ class _RuntimeMismatchError(Exception):
     """A runtime cannot stand in for torch. Its words go on where the runtime's name ends."""
 
 
-def engine(bundle: Bundle, device: Device, runtime: Runtime) -> Engine:
+def engine(
+    bundle: Bundle, device: Device, runtime: Runtime, precision: WantedPrecision = "auto"
+) -> Engine:
     """The bundle's network, ready to run: made once per process and content.
 
-    Raises `InputError` where the runtime is not installed, or cannot stand in for torch.
+    `precision` is that of a graphics card. Raises `InputError` where the runtime is not installed,
+    or cannot stand in for torch, and where a card does not have that precision or gives other
+    labels in it than a CPU.
     """
     try:
-        return _engine(bundle.digest, bundle.folder, device, runtime)
+        return _engine(
+            bundle.digest, bundle.folder, device, runtime, precision if device == "cuda" else "auto"
+        )
     except _RuntimeMismatchError as fact:
         mend = "use --set device=cpu" if runtime == "torch" else "leave runtime out"
+        if precision not in ("auto", "float32") and device == "cuda":
+            mend = "leave precision out"
         raise InputError(f"runtime {runtime} {fact}; {mend}") from fact
 
 
@@ -113,13 +129,25 @@ def _missing_package(runtime: Runtime) -> str | None:
 _making = threading.RLock()
 
 
-def _engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
+def _engine(
+    digest: str,
+    folder: Path,
+    device: Device,
+    runtime: Runtime,
+    precision: WantedPrecision = "auto",
+) -> Engine:
     with _making:  # or two threads would load it twice
-        return _load_engine(digest, folder, device, runtime)
+        return _load_engine(digest, folder, device, runtime, precision)
 
 
 @lru_cache(4)  # a worker that lives for months meets many bundles
-def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) -> Engine:
+def _load_engine(
+    digest: str,
+    folder: Path,
+    device: Device,
+    runtime: Runtime,
+    precision: WantedPrecision = "auto",
+) -> Engine:
     card = load(folder).card
     if runtime == "torch":
         import torch
@@ -135,7 +163,7 @@ def _load_engine(digest: str, folder: Path, device: Device, runtime: Runtime) ->
         if device == "cpu":
             return Engine(card, device, model)
         plain = _load_engine(digest, folder, "cpu", "torch")
-        return engine_on_card(card, plain.logits, model.to(device))
+        return engine_on_card(card, plain.logits, model.to(PLACES[device]), precision)
     if package := _missing_package(runtime):
         raise InputError(
             f"runtime {runtime} needs {package}, which is not installed; "
@@ -186,25 +214,52 @@ def _known_agreement(facts: dict[str, Any], compare: Callable[[], float]) -> flo
     return float(known["share"])
 
 
-def engine_on_card(card: Card, plain: Logits, network: Logits) -> Engine:
-    """The network of a card, in the fastest precision that gives the labels of a CPU.
+def engine_on_card(
+    card: Card, plain: Logits, network: Logits, wanted: WantedPrecision = "auto"
+) -> Engine:
+    """The network of a card in the precision that is wanted, or in the fastest that gives the
+    labels of a CPU.
 
     `plain` computes on the CPU in float32, `network` on the graphics card. Raises
-    `_RuntimeMismatchError` where that is none.
+    `_RuntimeMismatchError` where that is none, or not the one that is wanted.
     """
-
-    def there(chip: torch.Tensor) -> torch.Tensor:
-        return network(chip.cuda()).float().cpu()
-
     share = 0.0
-    for precision in _PRECISIONS:
+    for precision in _precisions(wanted):
         set_precision(precision)
-        if (share := agreement(plain, there, card)) >= _ON_A_CARD:
-            return Engine(card, "cuda", network, precision, share)
+        logits = _in_half(network) if precision == "float16" else network
+        if (share := agreement(plain, _there(logits), card)) >= _ON_A_CARD:
+            return Engine(card, "cuda", logits, precision, share)
+    said = "" if wanted == "auto" else f"in {wanted} "
     raise _RuntimeMismatchError(
-        f"gives {1 - share:.2%} other labels on this graphics card than on a CPU with bundle "
+        f"gives {1 - share:.2%} other labels {said}on this graphics card than on a CPU with bundle "
         f"{card.name}"
     )
+
+
+def _precisions(wanted: WantedPrecision) -> tuple[Precision, ...]:
+    """What to try, in order; `InputError` where this card has not what is wanted."""
+    import torch
+
+    has_tf32 = torch.cuda.get_device_capability() >= _HAS_TF32
+    if wanted == "auto":
+        return _PRECISIONS if has_tf32 else ("float32",)
+    if wanted == "tf32" and not has_tf32:
+        raise InputError(
+            f"precision tf32 was asked for, and {torch.cuda.get_device_name()} has none; leave "
+            "precision out"
+        )
+    return (wanted,)
+
+
+def _there(network: Logits) -> Logits:
+    """What a network on the graphics card says, for chips of this side."""
+    return lambda chip: network(chip.to(PLACES["cuda"])).float().cpu()
+
+
+def _in_half(network: Any) -> Logits:
+    """A copy of a network whose weights and products are of float16."""
+    half = copy.deepcopy(network).half()
+    return lambda pixels: half(pixels.clamp(-_LARGEST_SEEN, _LARGEST_SEEN).half())
 
 
 def agreement(one: Logits, other: Logits, card: Card) -> float:

@@ -1,9 +1,8 @@
-"""The way of pixels to the device: normalised there, in constant batches."""
+"""The way of pixels to a network: as they are filed to its device, and standardised there."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,17 +11,10 @@ import xarray as xr
 
 from segmentation.chip import check_units, values
 from segmentation.errors import InputError
-from segmentation.inference.device import Device
 from segmentation.models.card import Card
 
 if TYPE_CHECKING:
     import torch
-
-
-BATCH: dict[Device, int] = {"cpu": 1, "cuda": 4}
-"""Chips in one call of the network. A constant: what is computed never follows how much memory
-happens to be free."""
-
 
 Ranges = tuple[tuple[float, float], ...]
 """The values of each band, in its units, that become 0 and 1; empty where none do."""
@@ -36,49 +28,73 @@ def normalise(chip: xr.Dataset, card: Card, ranges: Ranges = ()) -> npt.NDArray[
     """
     import torch
 
+    packed = pack_chips([chip], card)
     with torch.inference_mode():
-        return on_device([chip], card, "cpu", ranges)[0].contiguous().numpy()
+        batch = {name: torch.from_numpy(array)[None] for name, (array,) in packed.items()}
+        return Standardiser(card, "cpu", ranges)(batch)[0].contiguous().numpy()
 
 
-def on_device(
-    chips: Sequence[xr.Dataset], card: Card, device: Device, ranges: Ranges = ()
-) -> torch.Tensor:
-    """Chips as the network sees them, `(batch, band, y, x) float32` in channels_last; what travels
-    is as filed."""
-    import torch
+def pack_chips(chips: Sequence[xr.Dataset], card: Card) -> dict[str, list[npt.NDArray[Any]]]:
+    """What a `Standardiser` needs to know of chips, an array a chip: pixels as they are filed, in
+    the card's order of bands, where they are valid, and how they scale.
 
-    names = list(card.band_names)
+    Raises `InputError` where a band's values are not in the units the network was trained on.
+    """
+    names, units = list(card.band_names), [band.units for band in card.bands]
     ordered = [
         chip if list(chip["band"].values) == names else chip.sel(band=names) for chip in chips
     ]
-    first = ordered[0]
-    check_units(first, [band.units for band in card.bands])
-    filed = (
-        common_shape(name, [chip[name].values for chip in ordered], device)
-        for name in ("pixels", "valid")
-    )
-    pixels, valid = (array.to(device, non_blocking=True) for array in filed)
-    # One operation after the other in float32, as everywhere: fused they would round otherwise.
-    seen = pixels.to(torch.float32, memory_format=torch.channels_last, copy=True)
+    for chip in ordered:
+        check_units(chip, units)
+    packed = {name: [chip[name].values for chip in ordered] for name in ("pixels", "valid")}
+    for name in ("scale", "offset"):
+        packed[name] = [chip[name].values.astype(np.float32) for chip in ordered]
+    if card.preprocessing.normalisation == "per-chip":
+        packed["statistics"] = [statistics(chip).astype(np.float32) for chip in ordered]
+    return packed
 
-    def each(numbers: npt.ArrayLike) -> torch.Tensor:
-        """Numbers `(band)` or `(batch, band)` beside the pixels."""
-        return torch.as_tensor(np.asarray(numbers, np.float32), device=device)[..., None, None]
 
-    scaling = card.preprocessing
-    seen.mul_(each(first["scale"].values)).add_(each(first["offset"].values))
-    if scaling.of_scene:
-        low, high = np.array(check_ranges(ranges, card), np.float64).T
-        seen.sub_(each(low)).div_(each(np.where(high > low, high - low, 1))).clamp_(0, 1)
-    elif scaling.normalisation == "per-chip":
-        mean, std = statistics(ordered, BATCH[device]).swapaxes(0, 1)
-        seen.sub_(each(mean)).div_(each(std))
-    if (scaling.factor, scaling.offset) != (1, 0):
-        seen.mul_(scaling.factor).add_(scaling.offset)
-    seen.sub_(each([band.mean for band in card.bands])).div_(each([b.std for b in card.bands]))
-    if len(scaling.padding) == 1:
-        return seen.masked_fill_(~valid[:, None], scaling.padding[0])
-    return torch.where(valid[:, None], seen, each(scaling.padding))
+class Standardiser:
+    """Chips as a network sees them, `(batch, band, y, x) float32` in channels_last.
+
+    Its constants are made once and stay on the device, by torch's name of it.
+    """
+
+    def __init__(self, card: Card, device: str, ranges: Ranges = ()) -> None:
+        import torch
+
+        def each(numbers: npt.ArrayLike) -> torch.Tensor:
+            """Numbers `(band)` beside the pixels."""
+            return torch.as_tensor(np.asarray(numbers, np.float32), device=device)[:, None, None]
+
+        self._scaling = card.preprocessing
+        self._mean = each([band.mean for band in card.bands])
+        self._std = each([band.std for band in card.bands])
+        padding = self._scaling.padding
+        self._padding = padding[0] if len(padding) == 1 else each(padding)
+        if self._scaling.of_scene:
+            low, high = np.array(check_ranges(ranges, card), np.float64).T
+            self._low, self._range = each(low), each(np.where(high > low, high - low, 1))
+
+    def __call__(self, seen: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Of the tensors that `pack_chips` names, `(batch, …)`."""
+        import torch
+
+        # One operation after the other in float32, as everywhere: fused they would round otherwise.
+        pixels = seen["pixels"].to(torch.float32, memory_format=torch.channels_last, copy=True)
+        scaling, valid = self._scaling, seen["valid"][:, None]
+        pixels.mul_(seen["scale"][..., None, None]).add_(seen["offset"][..., None, None])
+        if scaling.of_scene:
+            pixels.sub_(self._low).div_(self._range).clamp_(0, 1)
+        elif scaling.normalisation == "per-chip":
+            mean, std = seen["statistics"][..., None, None].unbind(1)
+            pixels.sub_(mean).div_(std)
+        if (scaling.factor, scaling.offset) != (1, 0):
+            pixels.mul_(scaling.factor).add_(scaling.offset)
+        pixels.sub_(self._mean).div_(self._std)
+        if isinstance(self._padding, torch.Tensor):
+            return torch.where(valid, pixels, self._padding)
+        return pixels.masked_fill_(~valid, self._padding)
 
 
 def check_ranges(ranges: Ranges, card: Card) -> Ranges:
@@ -101,43 +117,17 @@ def measure_ranges(sample: xr.Dataset, card: Card) -> Ranges:
     return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def statistics(chips: Sequence[xr.Dataset], batch: int) -> npt.NDArray[np.float64]:
-    """Mean and standard deviation `(batch, 2, band)` of the valid pixels of each chip, as physical
-    values; 0 and 1 beyond the last chip, and a deviation of 1 where all values are equal.
+def statistics(chip: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Mean and standard deviation `(2, band)` of the valid pixels of a chip, as physical values; a
+    deviation of 1 where all values are equal. Some pixel must be valid.
 
     Of the stored numbers in double precision on the CPU, in the order of the chip's rows: a chip
     is cut from the fixed lattice, so they are the same whoever computes them.
     """
-    found = np.zeros((batch, 2, chips[0].sizes["band"]))
-    found[:, 1] = 1
-    for chip, (mean, std) in zip(chips, found, strict=False):
-        valid = chip["valid"].values
-        for at, (band, scale, offset) in enumerate(
-            zip(chip["pixels"].values, chip["scale"].values, chip["offset"].values, strict=True)
-        ):
-            stored = band[valid].astype(np.float64)
-            mean[at] = stored.mean() * scale + offset
-            std[at] = stored.std() * abs(scale) or 1
+    found, valid = np.zeros((2, chip.sizes["band"])), chip["valid"].values
+    for at, (band, scale, offset) in enumerate(
+        zip(chip["pixels"].values, chip["scale"].values, chip["offset"].values, strict=True)
+    ):
+        stored = band[valid].astype(np.float64)
+        found[:, at] = stored.mean() * scale + offset, stored.std() * abs(scale) or 1
     return found
-
-
-def common_shape(name: str, arrays: Sequence[npt.NDArray[Any]], device: Device) -> torch.Tensor:
-    """The arrays as one batch: a single one as it is, more in memory that each lane makes once.
-
-    For a GPU it is page-locked: the device copies from there by itself.
-    """
-    import torch
-
-    if BATCH[device] == 1:
-        return torch.from_numpy(arrays[0])[None]
-    kept: dict[str, torch.Tensor] = _lane.__dict__.setdefault("kept", {})
-    dtype, shape = torch.from_numpy(arrays[0][:0]).dtype, (BATCH[device], *arrays[0].shape)
-    if name not in kept or (kept[name].dtype, kept[name].shape) != (dtype, shape):
-        kept[name] = torch.zeros(shape, dtype=dtype, pin_memory=device == "cuda")
-    filled = kept[name].numpy()
-    filled[: len(arrays)] = arrays
-    filled[len(arrays) :] = 0
-    return kept[name]
-
-
-_lane = threading.local()

@@ -8,7 +8,7 @@ valid, or beyond the chip, are left out of both, as if the others alone were the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from math import gcd
 from typing import TYPE_CHECKING
@@ -67,10 +67,10 @@ def zoom_chip(chip: xr.Dataset, zoom: int) -> xr.Dataset:
 
 
 def restore(
-    shares: torch.Tensor, chips: Sequence[xr.Dataset], zoom: int
+    shares: torch.Tensor, valid: torch.Tensor, zoom: int
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Probabilities `(batch, class, y, x)` of zoomed `chips` as those of the scene's pixels, in
-    strips of its rows from the top.
+    """Probabilities `(batch, class, y, x)` of zoomed chips as those of the scene's pixels, in
+    strips of its rows from the top. `valid (batch, y, x)` says where a zoomed chip's pixels are.
 
     Of several pixels in one the mean; of one pixel in several by bilinear interpolation between the
     centres. Anything where the scene's pixel is not valid.
@@ -80,10 +80,7 @@ def restore(
     if zoom == 1:
         yield slice(0, shares.shape[2]), shares
         return
-    shares = shares[: len(chips)]
-    valid = torch.stack(
-        [torch.from_numpy(np.ascontiguousarray(chip["valid"].values)) for chip in chips]
-    ).to(shares.device)[:, None]
+    valid = valid[:, None]
     if zoom > 1:
         # a pixel is valid with all that were made of it, or with none
         found, _ = shrink(shares, torch.ones_like(valid), zoom)

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 
+from segmentation.inference import runtimes
+from segmentation.inference.labelling import InferenceOptions, Probabilities
+from segmentation.inference.transfer import pack_chips
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import BandCard, Bundle, Card, NetworkModel, Support, save
 from segmentation.networks.architectures import build
@@ -81,6 +85,17 @@ def a_bundle(folder: Path, **changes: Any) -> Bundle:
     """A bundle of random weights in `folder`."""
     card = a_card(**changes)
     return save(folder, card, lively_state(card.model_dump_json()))
+
+
+def shares_of(bundle: Bundle, chip: xr.Dataset, **wish: Any) -> npt.NDArray[np.float32]:
+    """`(class, y, x)`: what the bundle's network alone says of a chip on the CPU."""
+    options = InferenceOptions(**wish)
+    look = Probabilities(runtimes.engine(bundle, "cpu", "torch"), options)
+    packed = pack_chips([chip], bundle.card)
+    with torch.inference_mode():
+        return look({name: torch.from_numpy(array)[None] for name, (array,) in packed.items()})[
+            0
+        ].numpy()
 
 
 def scene_of(height: int, width: int, seed: int = 0) -> xr.Dataset:

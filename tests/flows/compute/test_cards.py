@@ -174,3 +174,12 @@ def test_a_worker_that_declares_a_card_and_has_none_is_named(
     worker_check.check(two_cards, [scene], tmp_path)
     with pytest.raises(InputError, match=r"declares a graphics card .* with --set device=cpu"):
         worker_check.check(two_cards, [scene], tmp_path, gpu=True)
+
+
+@pytest.mark.parametrize(("cards", "expected"), [(1, 4), (3, 3), (4, 2), (8, 1)])
+def test_a_card_takes_as_many_shards_at_once_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, cards: int, expected: int
+) -> None:
+    monkeypatch.setattr(resources, "available_memory", lambda: 9 * 2**30)
+    work = Work(1000, lambda cores, at_once: at_once * 2**30, gpu=True)
+    assert resources.shards_at_once(cards, work) == expected

@@ -20,7 +20,6 @@ from flows.plan.plan import make_plan
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
-from segmentation.inference import engine, runtimes
 from segmentation.inference.network import Network
 from segmentation.legend import LAND_COVER
 from segmentation.models.bundle import Bundle, Support, save
@@ -36,7 +35,7 @@ from segmentation.training.samples import TRAIN, Labelled, Samples
 from segmentation.training.train_network import train_network
 from tests.scenes import draw_pixels, draw_scene, read, read_beneath, write_scene
 from tests.segmentation.joint_models import a_joint_bundle
-from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card
+from tests.segmentation.small_networks import DEMO_ENCODER, a_bundle, a_card, shares_of
 from tiling.scene.prefetch import read_ahead
 
 pytestmark = pytest.mark.usefixtures("white_pictures")
@@ -295,11 +294,10 @@ def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bund
     (shard,) = plan.shards
     total, weight = np.zeros((4, 150, 130)), np.zeros((150, 130))
     weights = np.multiply.outer(*[taper(TILE + 2 * MARGIN, MARGIN).astype(float)] * 2)
-    ready = runtimes.engine(bundle, "cpu", "torch")
     for tile, chip in zip(
         shard.tiles, read_ahead(plan.scene, plan.bands, shard.tiles), strict=True
     ):
-        shares = engine._probabilities(ready, engine.InferenceOptions(), [chip])[0].numpy()
+        shares = shares_of(bundle, chip)
         here = tile.chip & shard.core
         total[:, *here.within(shard.core)] += (np.log(shares.astype(float)) * weights)[
             :, *here.within(tile.chip)

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-import xarray as xr
 
 from segmentation.errors import InputError
 from segmentation.graphs import graph_cache
-from segmentation.inference import batching, device, engine, runtimes, transfer
+from segmentation.inference import device, engine, runtimes
 from segmentation.inference.compiled import GRAPH_RUNTIMES, graph_facts
-from segmentation.inference.engine import InferenceOptions, normalise_scores, predict_from_scores
+from segmentation.inference.engine import predict_from_scores
+from segmentation.inference.labelling import InferenceOptions, settle
 from segmentation.inference.measures import _MEASURES
 from segmentation.inference.network import Network
 from segmentation.inference.runtimes import agreement
@@ -29,7 +29,15 @@ from segmentation.networks.receptive_field import taper
 from segmentation.networks.restore import fuse_batch_norms, load_for_inference
 from segmentation.segmenter import Prediction, predict
 from tests.segmentation.chips import make_chip
-from tests.segmentation.small_networks import BANDS, DEMO_ENCODER, a_bundle, a_card, same, scene_of
+from tests.segmentation.small_networks import (
+    BANDS,
+    DEMO_ENCODER,
+    a_bundle,
+    a_card,
+    same,
+    scene_of,
+    shares_of,
+)
 from tests.segmentation.stand_ins import stand_in
 
 DEEP: dict[str, Any] = {"encoder_depth": 5, "decoder_channels": (64, 32, 16, 16, 16)}
@@ -44,14 +52,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def network(bundle: Bundle) -> Network:
     return Network(bundle=str(bundle.folder), device="cpu")
-
-
-def shares_of(
-    bundle: Bundle, chip: xr.Dataset, *, symmetries: bool = False
-) -> npt.NDArray[np.float32]:
-    """`(class, y, x)`."""
-    ready = runtimes.engine(bundle, "cpu", "torch")
-    return engine._probabilities(ready, InferenceOptions(symmetries=symmetries), [chip])[0].numpy()
 
 
 # ------------------------------------------------------------------------------------- what it sees
@@ -128,39 +128,13 @@ def test_numbers_do_not_depend_on_how_many_threads_there_are(tmp_path: Path, thr
         assert all(map(np.array_equal, values, found[0][1]))
 
 
-def test_batches_say_what_single_chips_say(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Labels, that is: the last bit of a probability may differ, and the batch size is part of the
-    runtime.
-
-    A batch is filled across chips that have nothing to say, and the last one is short.
-    """
-    chips = [scene_of(64, 64, seed) for seed in range(7)]
-    for empty in (0, 2, 3, 6):
-        chips[empty]["valid"].values[:] = False
-    alone = [network(chip) for chip in chips]
-    seen: list[int] = []
-    compute = transfer.on_device
-    monkeypatch.setattr(
-        engine, "on_device", lambda taken, *rest: seen.append(len(taken)) or compute(taken, *rest)
-    )
-    monkeypatch.setitem(transfer.BATCH, "cpu", 2)
-    together = list(network.predict_many(chips))
-    assert seen == [2, 1]
-    assert len(together) == len(alone)
-    for one, other in zip(alone, together, strict=True):
-        assert np.mean(one.labels != other.labels) <= 1e-3
-    assert network.runtime_facts()["batch"] == "2"
-
-
 def test_chips_without_a_valid_pixel_are_not_computed(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measuring = network.with_measures(("probabilities", "margin"))
     empty = scene_of(32, 48)
     empty["valid"].values[:] = False
-    monkeypatch.setattr(engine, "_probabilities", None)
+    monkeypatch.setattr(engine, "pack_batch", None)
     (found,) = predict(measuring, [empty])
     assert not found.labels.any()
     assert {name: values.shape for name, values in found.measures.items()} == {
@@ -178,15 +152,15 @@ def test_a_mistake_in_a_lane_is_raised_where_the_answer_is_asked_for(network: Ne
 
 
 def test_lanes_follow_the_threads_as_far_as_chips_are_small() -> None:
-    assert [batching.parallel_chips(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [
+    assert [engine.parallel_chips(1152**2, threads) for threads in (1, 2, 3, 4, 64)] == [
         1,
         2,
         3,
         4,
         4,
     ]
-    assert batching.parallel_chips(320**2, 64) > 16
-    assert batching.parallel_chips(5000**2, 64) == 2
+    assert engine.parallel_chips(320**2, 64) > 16
+    assert engine.parallel_chips(5000**2, 64) == 2
 
 
 RUNTIMES = [
@@ -453,7 +427,7 @@ def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> 
     total = (logs - logs.mean(0) + 1).astype(np.float32)
 
     def found(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        shares = torch.from_numpy(normalise_scores(scores))[None]
+        shares = torch.from_numpy(settle(scores))[None]
         return torch.cat([shares, *(_MEASURES[name](shares) for name in ("entropy", "margin"))], 1)[
             0
         ].numpy()
@@ -468,6 +442,14 @@ def test_what_is_settled_does_not_depend_on_where_in_an_array_a_pixel_lies() -> 
             found(np.ascontiguousarray(total[:, rows, cols])), whole[:, rows, cols]
         )
         assert np.array_equal(found(total[:, rows, cols]), whole[:, rows, cols])
+
+
+def test_sums_are_settled_on_a_device_as_here() -> None:
+    """By torch's operations in place of numpy's, which differ in the last bit."""
+    logs = 8 * np.random.default_rng(1).normal(size=(6, 9, 31))
+    total = (logs - logs.mean(0) + 1).astype(np.float32)
+    total[:, 0, 0] = 0  # to which no chip added anything
+    np.testing.assert_allclose(settle(torch.from_numpy(total)).numpy(), settle(total), atol=2e-6)
 
 
 # ------------------------------------------------------------------------------------- folded norms

@@ -11,8 +11,6 @@ import xarray as xr
 
 from segmentation.errors import InputError
 from segmentation.forests import forest
-from segmentation.inference import engine, runtimes
-from segmentation.inference.engine import InferenceOptions
 from segmentation.inference.joint import LEAST
 from segmentation.inference.network import Network
 from segmentation.interchange.export_onnx import export
@@ -20,7 +18,7 @@ from segmentation.models.bundle import Bundle, load, save, write
 from segmentation.models.stac_mlm import card_of, item_of
 from tests.segmentation.joint_models import LEGEND, LOOKS, a_joint_bundle, small_forest
 from tests.segmentation.labelled import BANDS
-from tests.segmentation.small_networks import scene_of
+from tests.segmentation.small_networks import scene_of, shares_of
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def probabilities_by_hand(bundle: Bundle, chip: xr.Dataset) -> npt.NDArray[np.float64]:
     """`(class, y, x)`: what the two models say alone, joined by numpy in double precision."""
-    ready = runtimes.engine(bundle, "cpu", "torch")
-    network = engine._probabilities(ready, InferenceOptions(), [chip])[0].numpy()
+    network = shares_of(bundle, chip)
     trees = small_forest()
     alone = write(bundle.folder.with_name("alone"), trees.card, trees.content)
     shares = forest.probabilities(forest.load_trees(alone), alone.card, chip)

@@ -17,8 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.errors import InputError
-from segmentation.inference import engine, runtimes
-from segmentation.inference.engine import InferenceOptions
 from segmentation.inference.network import Network
 from segmentation.inference.transfer import normalise
 from segmentation.legend import LAND_COVER
@@ -39,6 +37,7 @@ from tests.segmentation.small_networks import (
     lively_state,
     same,
     scene_of,
+    shares_of,
 )
 from tiling.grid.tiles import TileGrid
 from tiling.grid.window import Window
@@ -63,8 +62,7 @@ def network(bundle: Bundle) -> Network:
 
 
 def probabilities(bundle: Bundle, chip: xr.Dataset) -> npt.NDArray[np.float32]:
-    ready = runtimes.engine(bundle, "cpu", "torch")
-    return engine._probabilities(ready, InferenceOptions(), [chip])[0].numpy()
+    return shares_of(bundle, chip)
 
 
 def exact_probabilities(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from segmentation.errors import InputError
+from segmentation.inference.device import PLACES
 from segmentation.inference.runtimes import engine_on_card
 from segmentation.models.card import Card
 from tests.segmentation.small_networks import a_bundle
@@ -20,7 +22,9 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Card:
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
+    monkeypatch.setitem(PLACES, "cuda", "cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a stand-in")
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
@@ -60,3 +64,34 @@ def test_tf32_where_its_labels_are_those_of_a_cpu(
 def test_a_card_that_says_something_else_is_refused(card: Card) -> None:
     with pytest.raises(Exception, match=r"gives 2\.00% other labels on this graphics card"):
         engine_on_card(card, first_class, wrong_in(0.5, 0.02))
+
+
+def test_a_wish_is_kept_or_refused(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_on_card(card, first_class, wrong_in(0, 0), "float32").precision == "float32"
+    with pytest.raises(Exception, match=r"gives 1\.00% other labels in tf32 on this graphics card"):
+        engine_on_card(card, first_class, wrong_in(0.01, 0), "tf32")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert engine_on_card(card, first_class, wrong_in(0.01, 0)).precision == "float32"
+    with pytest.raises(InputError, match="a stand-in has none; leave precision out"):
+        engine_on_card(card, first_class, wrong_in(0, 0), "tf32")
+
+
+class InHalf(torch.nn.Module):
+    """Tells what reached it; more than half the largest it may see is no number in float16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels * self.weight)[:, :2]
+
+
+def test_float16_is_of_a_copy_and_sees_no_pixel_that_it_has_no_number_for(card: Card) -> None:
+    network = InHalf()
+    ready = engine_on_card(card, network, network, "float16")
+    assert (ready.precision, network.weight.dtype) == ("float16", torch.float32)
+    assert ready.agreement >= 0.999
+    seen = ready.logits(torch.full((1, 3, 2, 2), 1e6))
+    assert seen.dtype is torch.float16
+    assert torch.all(seen == 4096)

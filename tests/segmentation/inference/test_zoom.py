@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn.functional import avg_pool2d, interpolate
 
-from segmentation.inference import engine, runtimes
-from segmentation.inference.engine import InferenceOptions
 from segmentation.inference.network import Network
 from segmentation.inference.transfer import normalise
 from segmentation.inference.zoom import enlarge, restore, shrink, zoom_chip
@@ -23,7 +21,7 @@ from segmentation.models.bundle import Bundle, save
 from segmentation.networks.restore import load_for_inference
 from segmentation.segmenter import predict
 from tests.segmentation.chips import make_chip
-from tests.segmentation.small_networks import BANDS, a_bundle, a_card, chip_of, scene_of
+from tests.segmentation.small_networks import BANDS, a_bundle, a_card, chip_of, scene_of, shares_of
 from tiling.grid.tiles import TileGrid
 from tiling.grid.window import Window
 
@@ -84,10 +82,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def probabilities(bundle: Bundle, chip: xr.Dataset, zoom: int) -> npt.NDArray[np.float32]:
-    ready, seen = runtimes.engine(bundle, "cpu", "torch"), [zoom_chip(chip, zoom)]
+    seen = zoom_chip(chip, zoom)
     with torch.inference_mode():
-        shares = engine._probabilities(ready, InferenceOptions(zoom=zoom), seen)
-        return torch.cat([strip for _, strip in restore(shares, seen, zoom)], 2)[0].numpy()
+        shares = torch.from_numpy(shares_of(bundle, seen))[None]
+        valid = torch.from_numpy(seen["valid"].values)[None]
+        return torch.cat([strip for _, strip in restore(shares, valid, zoom)], 2)[0].numpy()
 
 
 def expected(bundle: Bundle, whole: xr.Dataset, zoom: int) -> npt.NDArray[np.float64]:

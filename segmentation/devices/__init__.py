@@ -1,0 +1,1 @@
+"""What computes batches: a processor's cores or a graphics card, and the way there and back."""
