@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.compute.pool import Pool
+    from segmentation.inference.device import Device
     from segmentation.segmenter import Segmenter
     from tiling.scene.scene import Scene
 
@@ -131,46 +132,51 @@ def read_write(scene: Path, folder: Path) -> Measured:
     return measured
 
 
-def bare_network(scene: Path, bundle: str, folder: Path) -> Measured:
-    """Labels by the very model a run uses, a chip on each core, of chips that lie in memory and do
-    not overlap."""
+def bare_network(scene: Path, bundle: str, device: Device, folder: Path) -> Measured:
+    """Labels by the very model a run uses, a chip on each core or batches on a graphics card, of
+    chips that lie there in memory and do not overlap."""
     import torch
 
     from flows.compute.resources import keep_freed_memory
     from flows.plan.plan import make_plan
     from flows.requests.request import Request
     from flows.requests.source import Source
+    from segmentation.devices.check import batch_size
+    from segmentation.inference.device import PLACES
     from segmentation.inference.network import Network
+    from segmentation.inference.runtimes import engine
     from segmentation.inference.transfer import normalise
     from segmentation.models.bundle import load
-    from segmentation.networks.restore import load_for_inference
 
-    request = Request(
-        source=Source(paths=(str(scene),)), out=folder, segmenter=Network(bundle=bundle)
-    )
+    segmenter = Network(bundle=bundle, device=device)
+    request = Request(source=Source(paths=(str(scene),)), out=folder, segmenter=segmenter)
     plan, opened = make_plan(request), load(bundle)
-    model, tiles = (
-        load_for_inference(opened),
-        [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles],
-    )
+    model = engine(opened, device, "torch").logits
+    tiles = [tile for shard in replace(plan.lattice, margin=0).shards() for tile in shard.tiles]
     chips = [
         torch.from_numpy(normalise(plan.scene.read(tile.chip, plan.bands), opened.card))
         for tile in tiles
     ]
-    batches = [chip[None].to(memory_format=torch.channels_last) for chip in chips]
+    size = 1 if device == "cpu" else batch_size(chips[0][0].numel())
+    batches = [
+        torch.stack(chips[n : n + size]).to(PLACES[device], memory_format=torch.channels_last)
+        for n in range(0, len(chips), size)
+    ]
 
     def label(batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return model(batch).argmax(1).to(torch.uint8)
 
     keep_freed_memory()
-    measured, cores = Measured(), torch.get_num_threads()
+    measured, cores = Measured(), torch.get_num_threads() if device == "cpu" else 1
     with (
         measured.clock(NETWORK),
         ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
         for _ in pool.map(label, batches):
             pass
+        if device == "cuda":
+            torch.cuda.synchronize()
     return measured
 
 
@@ -183,6 +189,7 @@ def landweave(
     others: list[Pool] = []
     with measured.clock("start-up"):
         from flows.compute import cluster
+        from flows.compute.work import Work
         from flows.machine import available_cores
         from flows.requests.request import Request
         from flows.requests.source import Source
@@ -197,10 +204,13 @@ def landweave(
         with measured.clock("plan"):
             plan = pipeline.prepare(request, run)
         with measured.clock("start-up", others):
-            pool = stack.enter_context(cluster.start(cluster.Cluster(workers=workers)))
+            kind = "cuda" if getattr(segmenter, "device", "") == "cuda" else "local"
+            machines = cluster.Cluster(kind=kind, workers=workers)
+            pool = stack.enter_context(cluster.start(machines, Work.of(plan)))
             if workers:
                 others.append(pool)
-            pool.everywhere(partial(first_pixels, plan.segmenter, plan.scene, plan.bands))
+            first = partial(first_pixels, plan.segmenter, plan.scene, plan.bands)
+            pool.everywhere(first, gpu=plan.segmenter.uses_gpu)
         with measured.clock("segment", others):
             parts = pipeline.segment(plan, run, pool)
         with measured.clock("join", others):
@@ -265,7 +275,9 @@ def random_network(folder: Path) -> str:
     return str(save(folder, card, build(card).state_dict()).folder)
 
 
-def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> list[Case]:
+def cases_of(
+    scene: Path, folder: Path, workers: Sequence[int], shard: int, device: Device
+) -> list[Case]:
     """Both yardsticks to time, then each network and `rules` on each number of workers."""
     from segmentation.classical.rules import Rules
     from segmentation.inference.network import Network
@@ -274,10 +286,11 @@ def cases_of(scene: Path, folder: Path, workers: Sequence[int], shard: int) -> l
     cases = [Case(READ_WRITE, partial(read_write, scene))]
     for bundle in (random_network(folder / "unet-resnet18"), *names()):
         name = Path(bundle).name
-        bare = Case(f"bare {name}", partial(bare_network, scene, bundle))
+        bare = Case(f"bare {name}", partial(bare_network, scene, bundle, device))
         cases.append(bare)
         for number in workers:
-            measure = partial(landweave, scene, Network(bundle=bundle), number, shard)
+            network = Network(bundle=bundle, device=device)
+            measure = partial(landweave, scene, network, number, shard)
             cases.append(Case(f"{name}, workers={number}", measure, bare.name))
     cases += [
         Case(f"rules, workers={number}", partial(landweave, scene, Rules(), number, shard))
@@ -382,6 +395,9 @@ def main() -> None:
     parser.add_argument(
         "--cases", nargs="+", default=[""], help="only cases whose name holds one of these words"
     )
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="of runs and bare networks alike"
+    )
     parser.add_argument("--out", type=Path, help="write every single figure to this JSON file")
     given = parser.parse_args()
 
@@ -393,7 +409,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="landweave-bench-") as temporary:
         folder = Path(temporary)
         scene, _ = write_demo(folder / "scene", given.size, 0, ThisProcess())
-        cases = cases_of(scene, folder, given.workers, given.shard)
+        cases = cases_of(scene, folder, given.workers, given.shard, given.device)
         wanted = [case for case in cases if any(word in case.name for word in given.cases)]
         needed = {READ_WRITE, *(case.name for case in wanted), *(case.bare for case in wanted)}
         cases = [case for case in cases if case.name in needed]
