@@ -106,7 +106,7 @@ def read_write(scene: Path, folder: Path) -> Measured:
     import rasterio
     from rasterio.windows import Window
 
-    from tiling.formats.geotiff import write_cog
+    from tiling.cog.write import write_cog
     from tiling.io.profiles import BLOCK
     from tiling.scene.from_files import open_scene
 

@@ -19,8 +19,8 @@ from flows.requests.change import ChangeRequest
 from flows.storage.keys import versions
 from tiling.classmaps.legend import LegendRow, rgb
 from tiling.classmaps.raster import open_classes
+from tiling.cog.write import write_cog
 from tiling.formats.about import About
-from tiling.formats.geotiff import write_cog
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import write_text
@@ -62,7 +62,7 @@ def publish(
     write_text(out / "change.qml", raster_qml(legend))
     write_text(out / "change.tif.aux.xml", tables.attribute_table(result, legend))
     write_text(out / "change.qmd", about(result).qmd)
-    write_cog(codes, out / "change.tif", overviews="mode")
+    write_cog(codes, out / "change.tif", overviews="mode", map=pool.map)
     polygons = write_polygons(
         result, request, only_changed(codes, work / "changed.tif"), confidence, work, pool, progress
     )

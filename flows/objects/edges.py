@@ -57,7 +57,7 @@ def write_edges(
             masks = pool.map(partial(read_mask, level.numbers), windows)
             for window, pixels in zip(windows, masks, strict=True):
                 out.write(pixels, 1, window=window.ranges)
-        write_raster(plan, mask, about_objects(plan), target, work)
+        write_raster(plan, mask, about_objects(plan), target, work, map=pool.map)
     return [LevelRaster(NAME, None, target, level.n)]
 
 

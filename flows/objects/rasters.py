@@ -11,13 +11,15 @@ from flows.objects.about import about_objects
 from flows.regions.levels import Regions, name_levels
 from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
+from tiling.cog.write import write_cog
 from tiling.formats.about import About
-from tiling.formats.geotiff import write_cog, write_masked
+from tiling.formats.geotiff import write_masked
 from tiling.formats.shard_tiff import Part
 from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch, write_text
+from tiling.io.spill import Map
 
 
 class LevelRaster(NamedTuple):
@@ -33,23 +35,31 @@ class LevelRaster(NamedTuple):
 
 
 def write_rasters(
-    plan: ObjectsPlan, levels: Sequence[Regions], folder: RunFolder, progress: Progress = silent
+    plan: ObjectsPlan,
+    levels: Sequence[Regions],
+    folder: RunFolder,
+    progress: Progress = silent,
+    *,
+    map: Map = map,
 ) -> list[LevelRaster]:
-    """`objects.tif`, or one raster for each of several levels."""
+    """`objects.tif`, or one raster for each of several levels. `map` packs cells of them."""
     names = name_levels([level.scale for level in levels])
     with scratch(folder.path) as work:
         for name, level in report_items(
             list(zip(names, levels, strict=True)), "join", len(levels), progress
         ):
             about = about_objects(plan, level.scale)
-            write_raster(plan, level.numbers, about, folder.product(f"{name}.tif"), work)
+            target = folder.product(f"{name}.tif")
+            write_raster(plan, level.numbers, about, target, work, map=map)
     return [
         LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n)
         for name, level in zip(names, levels, strict=True)
     ]
 
 
-def write_raster(plan: ObjectsPlan, pixels: Path, about: About, target: Path, work: Path) -> None:
+def write_raster(
+    plan: ObjectsPlan, pixels: Path, about: About, target: Path, work: Path, *, map: Map = map
+) -> None:
     """Write what the products show of a raster on the scene's grid, 0 = no data, with what it says
     of itself."""
     with open_dataset(str(pixels)) as source:
@@ -59,5 +69,5 @@ def write_raster(plan: ObjectsPlan, pixels: Path, about: About, target: Path, wo
     whole = Part(pixels, Window.of_shape(*plan.window.shape))
     described = work / f"{target.stem}.vrt"
     write_mosaic(described, [whole], plan.geobox, 1, nodata=0, tags=about.tags, dtype=dtype)
-    write_cog(described, target, overviews="mode")
+    write_cog(described, target, overviews="mode", map=map)
     write_text(target.with_suffix(".qmd"), about.qmd)

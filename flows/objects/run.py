@@ -69,7 +69,7 @@ def join(
         begin(folder)
         if plan.partition.gives == "edges":
             return write_edges(plan, levels, folder, pool)
-        return write_rasters(plan, levels, folder, progress)
+        return write_rasters(plan, levels, folder, progress, map=pool.map)
 
 
 def vectorise(

@@ -15,7 +15,7 @@ import rasterio
 from flows.objects.measures import RowsOf, name_columns
 from flows.regions.plan import ObjectsPlan
 from segmentation.relief.quantum import Quantum
-from tiling.formats.geotiff import write_cog
+from tiling.cog.write import write_cog
 from tiling.grid.window import Window
 from tiling.io.profiles import plain_profile
 from tiling.io.spill import Map
@@ -63,7 +63,7 @@ def write_statistics(
         out.descriptions = tuple(names)
         for window, pixels in zip(windows, map(partial(paint, painting), windows), strict=True):
             out.write(pixels, window=window.ranges)
-    write_cog(plain, target, overviews="average")
+    write_cog(plain, target, overviews="average", map=map)
 
 
 def paint(painting: Painting, window: Window) -> npt.NDArray[np.float32]:

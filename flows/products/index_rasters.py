@@ -13,9 +13,9 @@ from flows.plan.fit import calibrate
 from flows.requests.source import Source
 from flows.storage.keys import versions
 from segmentation.spectral import indices
+from tiling.cog.write import write_cog
 from tiling.errors import InputError
 from tiling.formats.about import About
-from tiling.formats.geotiff import write_cog
 from tiling.formats.pam import ramp_table
 from tiling.formats.qml import GREENNESS, SURE, WETNESS, Ramp, ramp_qml
 from tiling.grid.tiles import TileGrid

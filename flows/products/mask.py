@@ -16,8 +16,8 @@ from flows.products.about import origin_of
 from flows.products.rasters import write_parts
 from flows.requests.source import MODEL
 from flows.storage.run_folder import RunFolder
+from tiling.cog.write import write_cog
 from tiling.formats.about import About
-from tiling.formats.geotiff import write_cog
 from tiling.formats.shard_tiff import Part
 from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window

@@ -20,7 +20,8 @@ from segmentation.segmenter import Measure
 from tiling.classmaps.majority import Ballot, add_scores, write_majority
 from tiling.classmaps.raster import NO_CONFIDENCE
 from tiling.classmaps.unknown import write_unknown
-from tiling.formats.geotiff import write_cog, write_masked
+from tiling.cog.write import write_cog
+from tiling.formats.geotiff import write_masked
 from tiling.formats.shard_tiff import Part
 from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
@@ -92,7 +93,10 @@ def write_rasters(
             if classes and plan.request.fill_holes:
                 mosaic = _fill_holes(plan, mosaic, work, progress, map)
             write_cog(
-                mosaic, folder.product(f"{name}.tif"), overviews="mode" if classes else "average"
+                mosaic,
+                folder.product(f"{name}.tif"),
+                overviews="mode" if classes else "average",
+                map=map,
             )
     paths = {name: folder.product(f"{name}.tif") for name in wanted}
     return Rasters(paths.pop("classes"), paths.pop("confidence", None), tuple(paths.values()))

@@ -1,7 +1,6 @@
 """Parts joined into one raster: a virtual mosaic, as a GDAL VRT.
 
-The mosaic is a GDAL VRT, and the COG driver streams through it block by block, so memory does not
-grow with the raster.
+The mosaic is a GDAL VRT: whoever reads a window of it opens the parts that lie there.
 """
 
 from __future__ import annotations
@@ -22,9 +21,6 @@ from tiling.formats.shard_tiff import Part
 from tiling.grid.window import Window
 from tiling.io.profiles import BLOCK
 
-OPEN_PARTS = 16
-"""Parts that GDAL keeps open at once. Each takes two or three megabytes, and GDAL's own limit is
-450."""
 LegendRows = Sequence[tuple[int, str, str]]
 
 

@@ -99,7 +99,7 @@ def _rows(path: str, start: int, stop: int) -> npt.NDArray[Any]:
 def save_arrays(path: Path, *arrays: npt.NDArray[Any]) -> None:
     """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have
     left once."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         for array in arrays:
             np.save(file, array)
 
@@ -147,7 +147,7 @@ def read_together(path: Path) -> list[npt.NDArray[np.int64]]:
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> Path:
     """A batch as an Arrow file, there whole or not at all."""
-    with _replacing(path) as file, pa.ipc.new_file(file, batch.schema) as writer:
+    with replacing(path) as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
     return path
 
@@ -160,7 +160,7 @@ def take_batch(path: Path) -> pa.RecordBatch:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     handle, unfinished = tempfile.mkstemp(dir=path.parent)
     with open(handle, "wb") as file:
         yield file

@@ -7,12 +7,12 @@ import pytest
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box
 
 from tests.scenes import read
+from tiling.cog.write import write_cog
 from tiling.errors import InputError
-from tiling.formats.geotiff import write_cog, write_masked
+from tiling.formats.geotiff import write_masked
 from tiling.formats.shard_tiff import Part, read_part, write_part
 from tiling.formats.vrt import write_mosaic
 from tiling.grid.window import Window
@@ -45,43 +45,6 @@ def test_parts_become_the_raster_they_were_cut_from(
     )
     write_cog(mosaic, tmp_path / "classes.tif", overviews="mode")
     assert np.array_equal(read(tmp_path / "classes.tif"), labels)
-
-
-def test_the_cut_changes_no_byte(tmp_path: Path, labels: np.ndarray) -> None:
-    written = []
-    for size in (200, 512):
-        folder = tmp_path / str(size)
-        folder.mkdir()
-        parts = write_parts(folder, labels, size)
-        write_cog(
-            write_mosaic(folder / "m.vrt", parts, GRID, 1, nodata=0, legend=LEGEND),
-            folder / "c.tif",
-            overviews="mode",
-        )
-        written.append((folder / "c.tif").read_bytes() + (folder / "c.tif.aux.xml").read_bytes())
-    assert written[0] == written[1]
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 600), (700, 1100)])
-def test_the_product_is_a_valid_cog(
-    tmp_path: Path, labels: np.ndarray, shape: tuple[int, int]
-) -> None:
-    grid = GRID[: shape[0], : shape[1]]
-    part = write_part(
-        tmp_path / "p.tif", Window.of_shape(*shape), GRID, labels[: shape[0], : shape[1]], None, {}
-    )
-    write_cog(
-        write_mosaic(tmp_path / "m.vrt", [part], grid, 1, nodata=0),
-        tmp_path / "c.tif",
-        overviews="mode",
-    )
-    valid, errors, warnings = cog_validate(tmp_path / "c.tif", strict=True, quiet=True)
-    assert (valid, errors, warnings) == (True, [], [])
-    with rasterio.open(tmp_path / "c.tif") as cog:
-        assert cog.crs == rasterio.crs.CRS.from_epsg(32633)
-        assert cog.transform == grid.transform
-        assert cog.nodata == 0
-        assert max(cog.block_shapes[0]) == 512
 
 
 def test_the_product_carries_colours_names_and_mode_overviews(tmp_path: Path) -> None:
