@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from landweave.maps import segment as segment
     from landweave.measures import Evaluation as Evaluation
     from landweave.measures import evaluate as evaluate
+    from landweave.measures import evaluate_objects as evaluate_objects
     from landweave.measures import indices as indices
     from landweave.measures import list_indices as list_indices
     from landweave.regions import Objects as Objects
@@ -51,6 +52,7 @@ HOMES = {
     "train": "landweave.training",
     "models": "landweave.training",
     "evaluate": "landweave.measures",
+    "evaluate_objects": "landweave.measures",
     "change": "landweave.layers",
     "vectorise": "landweave.layers",
     "zones": "landweave.layers",
@@ -85,6 +87,7 @@ __all__ = [
     "__version__",
     "change",
     "evaluate",
+    "evaluate_objects",
     "indices",
     "list_indices",
     "models",

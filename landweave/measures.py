@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from segmentation.accuracy.confusion import Accuracy
+    from segmentation.accuracy.instances import ObjectAccuracy
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,6 +154,59 @@ def evaluate(
             **request.settings,
         )  # fmt: skip
     return Evaluation(accuracy, write_accuracy(accuracy, request.out) if request.out else ())
+
+
+@unify_errors
+def evaluate_objects(
+    objects: PathLike,
+    reference: PathLike,
+    *,
+    out: PathLike | None = None,
+    column: str | None = None,
+    tolerance: float | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ObjectAccuracy:
+    """Compare objects one by one with a reference's: average precision, panoptic quality, recall.
+
+    Args:
+        objects: A raster of ids, 0 = none, or polygons; their column `score` orders them.
+        reference: What is right: a raster of ids or polygons.
+        out: Folder for the tables; none are written by default.
+        column: Column of the classes of polygons, on both sides; objects are matched within them.
+        tolerance: How far outlines may lie apart, in m; two pixels by default, 0 compares none.
+        workers: Worker processes; fitted to machine and work by default, 0: none beside this one.
+        progress: Called with the name of a stage, how much of it is done, and how much there is.
+
+    Returns:
+        `mean` and `classes`, each with `ap`, `ap50`, `recall`, `pq` …; `boundary_f1` of outlines.
+
+    Raises:
+        InputError: Where a file holds no objects, or the two do not meet.
+
+    Examples:
+        >>> import landweave as lw
+        >>> lw.evaluate_objects("buildings.gpkg", "truth.gpkg").mean.pq
+        0.71
+    """
+    from flows.assessment.figures import write_object_accuracy
+    from flows.assessment.match_objects import evaluate_objects as compare
+    from flows.assessment.match_objects import work_pieces
+    from tiling.io.files import check_folder
+
+    places = {"map": os.fspath(objects), "reference": os.fspath(reference), "objects": True}
+    settings = drop_none({"out": out, "column": column, "tolerance": tolerance})
+    request = validate(maps.Evaluation, **places, **settings)
+    if request.out:
+        check_folder(request.out)
+    with pool_of(workers, work_pieces(request.map, request.reference), 2**29) as pool:
+        accuracy = compare(
+            request.map, request.reference, map=pool.map, progress=progress or silent,
+            **request.object_settings,
+        )  # fmt: skip
+    if request.out:
+        write_object_accuracy(accuracy, request.out)
+    return accuracy
 
 
 @unify_errors

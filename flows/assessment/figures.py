@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from segmentation.accuracy.confusion import Accuracy
+    from segmentation.accuracy.instances import ObjectAccuracy
     from segmentation.accuracy.reliability import Reliability
 
 LEGIBLE = 24
@@ -46,6 +47,22 @@ def write_accuracy(accuracy: Accuracy, folder: Path) -> tuple[Path, ...]:
                 (work / name).replace(folder / name)
         names = ("accuracy.json", "accuracy.csv", "confusion.csv", REPORT, *pictures)
         _write_page(accuracy, folder, [folder / name for name in names if name != REPORT])
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
+        ) from error
+    return tuple(folder / name for name in names)
+
+
+def write_object_accuracy(accuracy: ObjectAccuracy, folder: Path) -> tuple[Path, ...]:
+    """Write object_accuracy.json and object_accuracy.csv."""
+    facts = accuracy.to_dict()
+    names = "object_accuracy.json", "object_accuracy.csv"
+    rows = [list(row.values()) for row in (*facts["classes"], facts["mean"])]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / names[0], json_text(accuracy))
+        write_text(folder / names[1], csv_text(list(facts["mean"]), rows))
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; name another folder with --out"

@@ -15,6 +15,7 @@ from flows.cli.show import (
     show_accuracy,
     show_change,
     show_files,
+    show_object_accuracy,
     show_warnings,
     table,
 )
@@ -72,6 +73,7 @@ def evaluate(
     Examples:
     landweave evaluate demo-run/classes.tif demo-run/truth.tif --out figures
     landweave evaluate run/classes.tif plots.gpkg --column name
+    landweave evaluate objects.gpkg buildings.gpkg --objects
     landweave evaluate run/classes.tif truth.tif \\
         --map-classes '5=Open land,6=Open land' --reference-classes 7=5
     """
@@ -84,6 +86,9 @@ def evaluate(
 
     if request.out:
         check_folder(request.out)
+    if request.objects:
+        _evaluate_objects(request, on, as_json)
+        return
     shards = work_pieces(request.map)
     with (
         progress_bar(quiet=as_json) as progress,
@@ -97,6 +102,29 @@ def evaluate(
         print_json(accuracy.to_dict() | {"files": files})
         return
     show_accuracy(accuracy)
+    show_files(files)
+
+
+def _evaluate_objects(request: requests.Evaluation, on: requests.Cluster, as_json: bool) -> None:
+    from flows.assessment.figures import write_object_accuracy
+    from flows.assessment.match_objects import evaluate_objects, work_pieces
+    from flows.compute import cluster
+    from flows.compute.work import Work
+
+    settings = request.object_settings
+    pieces = work_pieces(request.map, request.reference)
+    with (
+        progress_bar(quiet=as_json) as progress,
+        cluster.start(on, Work(pieces, 2**29)) as pool,
+    ):
+        accuracy = evaluate_objects(
+            request.map, request.reference, map=pool.map, progress=progress, **settings
+        )
+    files = write_object_accuracy(accuracy, request.out) if request.out else ()
+    if as_json:
+        print_json(accuracy.to_dict() | {"files": files})
+        return
+    show_object_accuracy(accuracy)
     show_files(files)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.storage.remote import Place
     from segmentation.accuracy.area_estimation import AreaEstimates
     from segmentation.accuracy.confusion import Accuracy
+    from segmentation.accuracy.instances import ObjectAccuracy
     from segmentation.models.card import Card
 
 
@@ -199,6 +200,26 @@ def show_accuracy(accuracy: Accuracy) -> None:
     if accuracy.areas:
         show_areas(accuracy.areas)
     show_warnings(accuracy.doubts)
+    for note in accuracy.notes:
+        print(f"note: {note}")
+
+
+def show_object_accuracy(accuracy: ObjectAccuracy) -> None:
+    """Print how the objects of a map fare against those of a reference."""
+    facts = accuracy.to_dict()
+    print(f"\n{accuracy.compared}")
+    keys = ["ap", "ap50", "ap75", "recall", "pq", "sq", "rq", "over", "under"]
+    several = len(accuracy.classes) > 1
+    rows = [
+        (row["name"], *(figure(row[key]) for key in keys), f"{row['truth']:,}", f"{row['found']:,}")
+        for row in (*facts["classes"], *([facts["mean"]] if several else []))
+    ]
+    names = [name if name in ("recall", "over", "under") else name.upper() for name in keys]
+    header = ("class", *names, "reference", "map")
+    table(rows, header, right=tuple(range(1, len(header))))
+    if accuracy.tolerance_m:
+        mean = figure(facts["boundary_f1"])
+        print(f"F1 of outlines within {accuracy.tolerance_m:g} m: {mean}")
     for note in accuracy.notes:
         print(f"note: {note}")
 

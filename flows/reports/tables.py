@@ -13,9 +13,10 @@ from tiling.io.files import write_text
 
 if TYPE_CHECKING:
     from segmentation.accuracy.confusion import Accuracy
+    from segmentation.accuracy.instances import ObjectAccuracy
 
 
-def json_text(accuracy: Accuracy) -> str:
+def json_text(accuracy: Accuracy | ObjectAccuracy) -> str:
     return json.dumps(accuracy.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -18,6 +18,7 @@ from flows.requests.request import (
 )
 from flows.requests.source import Source
 from flows.setting import COMPARED, PRODUCTS, Part, Setting
+from tiling.errors import InputError
 
 On = Literal["auto", "map", "reference"]
 """Whose pixels are compared."""
@@ -102,6 +103,13 @@ class ZonesRequest(BaseModel):
     nodata: LeftOut = None
 
 
+_OF_CLASSES = (
+    *("map_classes", "reference_classes", "mask", "mask_value", "on"),
+    *("confidence", "bins"),
+)
+"""Settings of an evaluation that only classes of pixels have."""
+
+
 class Evaluation(BaseModel):
     """Two maps, how their classes are matched, and where they are compared."""
 
@@ -142,6 +150,15 @@ class Evaluation(BaseModel):
         ),
         Setting(COMPARED, metavar="NAME"),
     ] = ""
+    objects: Annotated[
+        bool,
+        Field(
+            title="Objects",
+            description="Judge objects one by one: both are rasters of ids or polygons, and what "
+            "comes out is average precision and panoptic quality.",
+        ),
+        Setting(COMPARED, form=None),
+    ] = False
     map_classes: Annotated[
         dict[str, str],
         Field(
@@ -203,8 +220,22 @@ class Evaluation(BaseModel):
     @property
     def settings(self) -> dict[str, Any]:
         """What `evaluate` is told beside the two maps."""
-        given = {name: value for name, value in self if name not in ("map", "reference", "out")}
+        places = ("map", "reference", "out", "objects")
+        given = {name: value for name, value in self if name not in places}
         return given | {name: given[name] or None for name in ("mask", "confidence")}
+
+    @property
+    def object_settings(self) -> dict[str, Any]:
+        """What `evaluate_objects` is told beside the two maps; `InputError` for what says something
+        of classes of pixels alone."""
+        for name in _OF_CLASSES:
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option} is for classes of pixels, and --objects compares object by object; "
+                    "leave one of the two out"
+                )
+        return {"column": self.column, "tolerance": self.tolerance}
 
 
 class Vectorising(BaseModel):

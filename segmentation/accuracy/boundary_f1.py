@@ -68,16 +68,46 @@ def count_boundaries(
         _Points.of(labels, edge, known)
         for labels, edge in zip((truth, predicted), edges, strict=True)
     ]
-    inside = np.zeros(truth.shape, bool)
+    table = _count_near(both, truth.shape, core, spacing, known.size, tolerance)
+    return table[np.searchsorted(known, values)]
+
+
+def count_edges(
+    truth: Integers,
+    predicted: Integers,
+    counts: Bools,
+    core: tuple[slice, slice],
+    spacing: Spacing,
+    tolerance: float,
+) -> npt.NDArray[np.int64]:
+    """`(4,) int64`, as a row of `count_boundaries`, of all boundaries alike: those between any two
+    labels, such as ids of objects, whichever they are."""
+    alike = np.zeros(truth.shape, np.int64)
+    both = [
+        _Points.of(alike, boundary(labels, counts), alike[0, :1]) for labels in (truth, predicted)
+    ]
+    return _count_near(both, truth.shape, core, spacing, 1, tolerance)[0]
+
+
+def _count_near(
+    both: Sequence[_Points],
+    shape: tuple[int, ...],
+    core: tuple[slice, slice],
+    spacing: Spacing,
+    kinds: int,
+    tolerance: float,
+) -> npt.NDArray[np.int64]:
+    """`(kinds, 4) int64`: points of the reference in the core, those the map has too, and the other
+    way round."""
+    height, width = shape
+    inside = np.zeros((height, width), bool)
     inside[core] = True
     columns = []
     for points, others in (both, both[::-1]):
         asked = points.where(inside[points.row, points.col])
-        found = _near(asked, others, truth.shape, spacing, tolerance * SLACK)
-        columns += [
-            np.bincount(kinds, minlength=known.size) for kinds in (asked.kind, asked.kind[found])
-        ]
-    return np.stack(columns, axis=1).astype(np.int64)[np.searchsorted(known, values)]
+        found = _near(asked, others, (height, width), spacing, tolerance * SLACK)
+        columns += [np.bincount(kind, minlength=kinds) for kind in (asked.kind, asked.kind[found])]
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
 def reach(spacing: Spacing, tolerance: float) -> tuple[int, int]:

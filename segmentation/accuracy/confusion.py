@@ -150,17 +150,19 @@ class Accuracy:
             "doubts": self.doubts,
             "notes": self.notes,
         }
-        return {name: _plain(value) for name, value in facts.items() if value not in (None, "", ())}
+        return {
+            name: plain_json(value) for name, value in facts.items() if value not in (None, "", ())
+        }
 
 
 def _ratio(above: float, below: float) -> float:
     return above / below if below else nan
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """Values, tuples and dataclasses as JSON has them."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [plain_json(one) for one in value]
     return None if isinstance(value, float) and isnan(value) else value

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from segmentation.accuracy.confusion import plain_json
+
 Integers = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 Longs = npt.NDArray[np.int64]
@@ -137,6 +139,15 @@ class ObjectAccuracy:
     boundary_f1: float
     """Of the outlines of all objects alike, within the tolerance; NaN where none was asked for."""
     tolerance_m: float
+    compared: str = ""
+    """What was laid over what, and how."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know to read the figures."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain JSON: null where undefined."""
+        facts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: plain_json(value) for name, value in facts.items() if value not in ("", ())}
 
     @classmethod
     def from_counts(

@@ -16,8 +16,16 @@ from tests.scenes import read
 
 def test_evaluate_takes_each_field_of_its_request() -> None:
     asked = inspect.signature(lw.evaluate).parameters
-    assert asked.keys() == {*Evaluation.model_fields} - {"map"} | {"raster", "workers", "progress"}
+    fields = {*Evaluation.model_fields} - {"map", "objects"}
+    assert asked.keys() == fields | {"raster", "workers", "progress"}
     assert all(asked[name].default is None for name in asked if name not in ("raster", "reference"))
+
+
+def test_objects_are_judged_one_by_one(demo: Demo, tmp_path: Path) -> None:
+    """Classes as ids: the demo's map has each once."""
+    judged = lw.evaluate_objects(demo.truth, demo.truth, out=tmp_path / "figures", workers=0)
+    assert (judged.mean.pq, judged.mean.ap, judged.boundary_f1) == (1, 1, 1)
+    assert (tmp_path / "figures" / "object_accuracy.json").is_file()
 
 
 def test_a_run_is_judged(demo: Demo, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def read_points(path: str, geobox: GeoBox) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=4)
 def _load_shapes(path: str, content: str, geobox: GeoBox) -> ShapeLabels:
     """The shapes of a file that lie on a grid; `content` tells a changed file from what it was."""
-    shapes = place_shapes(path, _on_grid(read_shapes(path), geobox), geobox)
+    shapes, _ = place_shapes(path, _on_grid(read_shapes(path), geobox), geobox)
     return ShapeLabels(path, geobox, (), (), shapes, np.ones(len(shapes), np.uint8))
 
 

@@ -138,17 +138,17 @@ def read_shape_labels(
 
 def place_shapes(
     path: str, shapes: npt.NDArray[np.object_], geobox: GeoBox
-) -> npt.NDArray[np.object_]:
-    """Those of some shapes that lie on a grid and in its CRS, mended, each on a pixel at least;
-    `InputError` where there is none."""
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.intp]]:
+    """Those of some shapes that lie on a grid and in its CRS, mended, each on a pixel at least, and
+    their places among all; `InputError` where there is none."""
     import shapely
 
     shapes = _valid(shapes)
-    shapes = shapes[~shapely.is_empty(shapes)]
-    shapes = shapes[shapely.intersects(shapes, shapely.box(*geobox.extent.boundingbox))]
-    if not shapes.size:
+    # nothing intersects what is empty
+    here = np.flatnonzero(shapely.intersects(shapes, shapely.box(*geobox.extent.boundingbox)))
+    if not here.size:
         raise InputError(f"{path} lies outside the scene; give shapes of the same place")
-    return _no_smaller_than_a_pixel(shapes, geobox)
+    return _no_smaller_than_a_pixel(shapes[here], geobox), here
 
 
 def _valid(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
