@@ -29,7 +29,7 @@ demo: install
 
 ## the tests that take minutes, on up to four cores
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not browser and not qgis" --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not slow and not browser and not qgis" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 ## all of them: also slow ones, QGIS and a browser; two at once, for many start processes of their own
 test-all: $(READY)

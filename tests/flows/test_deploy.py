@@ -418,6 +418,7 @@ class Fleet:
             "OMP_NUM_THREADS": "1",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",  # a run waits for its worker up to so long
             "PREFECT_API_URL": f"{self.address}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
@@ -491,7 +492,7 @@ def hasten(address: str) -> None:
     """Have dead runs found within seconds: nobody waits for nine minutes here."""
     (watching,) = call(address, "automations/filter", {})
     assert watching["name"] == automations("dead-runs.yaml")[0]["name"]
-    watching["trigger"]["within"] = 75
+    watching["trigger"]["within"] = 60
     settings = {
         name: watching[name] for name in ("name", "description", "enabled", "trigger", "actions")
     }
