@@ -12,7 +12,7 @@ import pytest
 
 from flows import cli
 from tests.gate import (  # noqa: F401 - hooks that pytest looks for here
-    pytest_collection_finish,
+    pytest_collection,
     pytest_collectreport,
     pytest_configure,
     pytest_report_header,

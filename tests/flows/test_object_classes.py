@@ -118,12 +118,14 @@ def test_an_area_of_interest_cuts_the_map_and_changes_no_class(scene: Path, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("segmenter", [Rules(), Adaptive(window=9)], ids=["sure", "unsure"])
-def test_no_byte_follows_from_the_cut(scene: Path, tmp_path: Path, segmenter: Segmenter) -> None:
+def test_no_byte_follows_from_the_cut(
+    scene: Path, tmp_path: Path, two_workers: str, segmenter: Segmenter
+) -> None:
     wishes = {"segmenter": segmenter, "unknown_below": 55.0, "min_area": None}
     whole = run(scene, tmp_path / "whole", **wishes)
-    for shard, workers in ((16, 0), (48, 2)):
-        on, case = Cluster(workers=workers), f"{shard}-{workers}"
-        compared(run(scene, tmp_path / case, on, shard=shard, **wishes), whole, case)
+    for shard, on in ((16, Cluster(workers=0)), (48, Cluster(kind=two_workers))):
+        case = f"shards of {shard} px"
+        compared(run(scene, tmp_path / str(shard), on, shard=shard, **wishes), whole, case)
     classes = (whole / "classes.tif").read_bytes()
     run(scene, whole, fresh=True, **wishes)
     assert (whole / "classes.tif").read_bytes() == classes

@@ -50,10 +50,20 @@ def processes() -> int:
     return os.getpid()
 
 
-@pytest.fixture(scope="module", params=[0, 2])
-def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
-    with cluster.start(Cluster(workers=request.param)) as started:
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Pool]:
+    """Processes of this machine, each watched by Dask's nanny."""
+    with cluster.start(Cluster(workers=2)) as started:
         yield started
+
+
+@pytest.fixture(params=["this process", "two_workers"])
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    if request.param == "two_workers":
+        yield request.getfixturevalue("two_workers")
+    else:
+        with cluster.start(Cluster(workers=0)) as started:
+            yield started
 
 
 def test_results_come_in_the_order_of_the_items(pool: Pool) -> None:
@@ -321,10 +331,9 @@ def runs_on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def test_who_is_asked_goes_on_giving_signs_of_life() -> None:
+def test_who_is_asked_goes_on_giving_signs_of_life(two_workers: Pool) -> None:
     """A scheduler gives up workers that are silent while they import torch."""
-    with cluster.start(Cluster(workers=1)) as one:
-        assert list(one.everywhere(runs_on_main_thread).values()) == [False]
+    assert list(two_workers.everywhere(runs_on_main_thread).values()) == [False, False]
 
 
 def test_workers_with_too_little_memory_are_named(
@@ -386,17 +395,10 @@ def dies_the_first_time(item: tuple[int, Path]) -> int:
     return number
 
 
-@pytest.fixture(scope="module")
-def two_workers() -> Iterator[Pool]:
-    """Processes of this machine, each watched by Dask's nanny."""
-    with cluster.start(Cluster(workers=2)) as started:
-        yield started
-
-
 def test_a_cluster_leaves_the_variables_of_this_process_as_they_were() -> None:
     before = dict(os.environ)
-    with cluster.start(Cluster(workers=2)) as pool:
-        assert len(pool.everywhere(processes)) == 2
+    with cluster.start(Cluster(workers=1)) as pool:
+        assert len(pool.everywhere(processes)) == 1
     assert dict(os.environ) == before
 
 

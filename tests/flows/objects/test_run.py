@@ -267,6 +267,8 @@ def test_the_plan_tells_memory_and_refuses_what_does_not_fit(
 
 
 @pytest.mark.slow
-def test_products_are_the_same_with_workers(scene: Path, finished: Objects, tmp_path: Path) -> None:
-    again = make(scene, tmp_path, Cluster(workers=2), tile=16, indices=("NDVI",))
+def test_products_are_the_same_with_workers(
+    scene: Path, finished: Objects, tmp_path: Path, two_workers: str
+) -> None:
+    again = make(scene, tmp_path, Cluster(kind=two_workers), tile=16, indices=("NDVI",))
     assert contents(again.folder) == contents(finished.folder)

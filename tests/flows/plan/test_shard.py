@@ -76,7 +76,7 @@ def run(scene: Path, out: Path, bundle: Bundle, *, on: Cluster = HERE, **options
     return out
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(height=st.integers(1, 420), width=st.integers(1, 420), shard=st.integers(1, 400))
 def test_a_blended_map_does_not_depend_on_the_shard(
     tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, height: int, width: int, shard: int
@@ -226,7 +226,8 @@ def test_neither_does_the_map_of_any_network_that_sees_its_whole_chip(
         support=None,
         **shape,
     )
-    assert support(load_for_inference(bundle), 3, stride=stride) is None
+    # far beyond what a chip here shows
+    assert support(load_for_inference(bundle), 3, stride=stride, reach=256) is None
     scene = draw_scene(tmp_path / "scene.tif", 90, 9 * shape["tile"])
     whole, cut = (
         run(scene, tmp_path / name, bundle, shard=size)
@@ -246,7 +247,7 @@ def finite(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return a_bundle(tmp_path_factory.mktemp("finite") / "b")
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(height=st.integers(1, 420), width=st.integers(1, 420), shard=st.integers(1, 400))
 def test_a_map_of_cut_chips_does_not_depend_on_the_shard(
     tmp_path_factory: pytest.TempPathFactory, finite: Bundle, height: int, width: int, shard: int
@@ -264,12 +265,15 @@ def test_a_map_of_cut_chips_does_not_depend_on_the_shard(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["finite", *WHOLE_CHIP])
-def test_nor_on_who_computes_it(tmp_path: Path, finite: Bundle, kind: str) -> None:
+def test_nor_on_who_computes_it(
+    tmp_path: Path, finite: Bundle, two_workers: str, kind: str
+) -> None:
     """Two processes, each with half the threads, and shards in whatever order they finish."""
     bundle = finite if kind == "finite" else whole_chip(tmp_path / "b", kind)
+    on = Cluster(workers=2) if kind == "finite" else Cluster(kind=two_workers)
     scene = draw_scene(tmp_path / "scene.tif", 300, 560)
     alone = run(scene, tmp_path / "alone", bundle, shard=4096)
-    together = run(scene, tmp_path / "together", bundle, shard=128, on=Cluster(workers=2))
+    together = run(scene, tmp_path / "together", bundle, shard=128, on=on)
     assert len(list((together / "parts").glob("*.tif"))) > 2
     for name in ("classes.tif", "confidence.tif"):
         assert (alone / name).read_bytes() == (together / name).read_bytes()

@@ -151,14 +151,16 @@ def test_clouds_of_csmask_are_left_out_of_a_real_scene(tmp_path: Path, shared_da
 
 
 @pytest.mark.slow
-def test_scenes_of_a_collection_have_a_mask_each(tmp_path: Path, sky: Path) -> None:
+def test_scenes_of_a_collection_have_a_mask_each(
+    tmp_path: Path, sky: Path, two_workers: str
+) -> None:
     """On two local processes, as in this one."""
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     for day, seed in (("20240501", 1), ("20240601", 2)):
         write_scene(inbox / f"scene_{day}.tif", draw_pixels(90, 100, seed))
     source = Source(paths=(str(inbox),), mask=f"model:{sky}", mask_grow=1)
-    for out, on in (("here", HERE), ("there", Cluster(kind="local", workers=2))):
+    for out, on in (("here", HERE), ("there", Cluster(kind=two_workers))):
         template = Request(
             source=source, out=tmp_path / out, segmenter=Rules(), products=("classes",)
         )

@@ -252,9 +252,11 @@ def test_products_that_were_deleted_are_made_again(inbox: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_scenes_shared_out_among_workers_are_the_same(inbox: Path, tmp_path: Path) -> None:
+def test_scenes_shared_out_among_workers_are_the_same(
+    inbox: Path, tmp_path: Path, two_workers: str
+) -> None:
     alone = collect(request(inbox, tmp_path / "a"))
-    shared = collect(request(inbox, tmp_path / "b"), on=Cluster(workers=2))
+    shared = collect(request(inbox, tmp_path / "b"), on=Cluster(kind=two_workers))
     assert [(e.name, e.status, e.areas) for e in alone.entries] == [
         (e.name, e.status, e.areas) for e in shared.entries
     ]

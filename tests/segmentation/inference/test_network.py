@@ -149,7 +149,8 @@ def test_tiled_equals_untiled_for_deep_networks(
             options={},
             stride=32,
             margin=64,
-        )
+        ),
+        reach=640,
     )
 
 
