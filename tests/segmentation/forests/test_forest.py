@@ -430,6 +430,11 @@ def test_a_tree_that_leads_out_of_memory_is_refused(
     assert told in refused(voters.card, dump(trees), tmp_path)
 
 
+@pytest.fixture(scope="module")
+def boosted() -> TrainedForest:
+    return trained(architecture="gradient-boosting")
+
+
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
@@ -440,9 +445,8 @@ def test_a_tree_that_leads_out_of_memory_is_refused(
     ],
 )
 def test_a_boosted_tree_that_leads_out_of_memory_is_refused(
-    tmp_path: Path, field: str, value: int, told: str
+    boosted: TrainedForest, tmp_path: Path, field: str, value: int, told: str
 ) -> None:
-    boosted = trained(architecture="gradient-boosting")
     trees = load(boosted.content, boosted.card)
     nodes = trees._predictors[1][1].nodes
     nodes[field][0] = value
