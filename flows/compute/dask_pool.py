@@ -189,8 +189,8 @@ class DaskPool:
         cards = self.cards()
         if gpu and cards:
             return max(2, 2 * int(sum(cards.values())))
-        with alive():
-            return max(2, 2 * int(sum(self._client.nthreads().values())))
+        # asked anew for each piece, the scheduler's answer would be what a large cluster waits for
+        return max(2, 2 * sum(int(worker["nthreads"]) for worker in self._workers().values()))
 
     def _placement(self, gpu: bool) -> dict[str, Any]:
         """Where pieces of work may run: on a graphics card, or rather on workers without one."""

@@ -15,6 +15,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from benchmarks.scale import client
+from flows.compute import dask_pool
 from flows.compute.dask_pool import DaskPool
 from flows.requests.request import Request
 from flows.requests.segmenters import segmenter_from
@@ -69,6 +70,24 @@ def test_the_scheduler_knows_only_what_is_under_way(cluster: LocalCluster) -> No
             done += 1
     assert done == 200
     assert max(known) <= 2 * 4  # twice as many as threads, and what it has not heard to be over
+
+
+def test_the_scheduler_is_not_asked_for_its_workers_with_each_task(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a thousand workers the answer is long, and everything waits for it."""
+    monkeypatch.setattr(dask_pool, "FRESH", 1e9)
+    asked = []
+    with Client(cluster) as here:
+        for name in ("nthreads", "scheduler_info"):
+            method = getattr(here, name)
+            monkeypatch.setattr(
+                here, name, lambda *a, m=method, **k: (asked.append(m.__name__), m(*a, **k))[1]
+            )
+        pool = DaskPool(here)
+        assert len(list(pool.as_completed(abs, range(20)))) == 20
+        assert list(pool.map(abs, range(20))) == list(range(20))
+    assert asked == ["scheduler_info"]
 
 
 # ------------------------------------------------------------------------------- large remote files

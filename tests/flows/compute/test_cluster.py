@@ -467,7 +467,7 @@ def test_what_stays_is_not_tried_again_and_nothing_for_ever(retrying: Pool) -> N
     assert tries == {0: pools.ATTEMPTS, 1: 1}
 
 
-@pytest.mark.parametrize("asked", ["nthreads", "scheduler_info", "run"])
+@pytest.mark.parametrize("asked", ["scheduler_info", "run"])
 @pytest.mark.parametrize(
     "said", [CommClosedError("reset by peer"), OSError("timed out trying to connect")]
 )
@@ -478,10 +478,7 @@ def test_whatever_is_asked_of_a_scheduler_that_is_gone_the_run_is_told_so(
         loop = None
 
         def scheduler_info(self, **_: object) -> dict[str, Any]:
-            return self.answer("scheduler_info", {"workers": {"tcp://1": {}}})
-
-        def nthreads(self) -> dict[str, Any]:
-            return self.answer("nthreads", {"tcp://1": 1})
+            return self.answer("scheduler_info", {"workers": {"tcp://1": {"nthreads": 1}}})
 
         def run(self, *_: object, **__: object) -> dict[str, Any]:
             return self.answer("run", {})
