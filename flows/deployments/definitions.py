@@ -27,6 +27,7 @@ from flows.forms.paths import path_of
 from flows.forms.requests import (
     cluster_for,
     collection_from,
+    default_cluster,
     evaluation_from,
     monitor_from,
     request_from,
@@ -53,7 +54,7 @@ from flows.requests.training import Training
 from flows.run.record import Published
 from flows.series.collection import collect
 from flows.series.monitor import monitor
-from flows.training.train import train
+from flows.training.where import train_on
 from segmentation.classical.rules import Rules
 from segmentation.training.recipe import ForestRecipe
 from tiling.io.files import check_folder
@@ -233,7 +234,8 @@ def train_network(
         "train",
         "Learn from the labels, judge by those kept",
         partial(
-            train,
+            train_on,
+            default_cluster(),
             request,
             bar.along(GROWING if isinstance(request.recipe, ForestRecipe) else LEARNING),
         ),

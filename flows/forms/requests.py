@@ -187,6 +187,9 @@ def cluster_for(advanced: Machines) -> Cluster:
     values = advanced.values()
     name = values[Cluster, "kind"]
     check_machines(name)
-    return cluster_from(
-        name or os.environ.get("LANDWEAVE_CLUSTER", "local"), values.get((Cluster, "workers")), {}
-    )
+    return default_cluster(name, values.get((Cluster, "workers")))
+
+
+def default_cluster(name: str = "", workers: int | None = None) -> Cluster:
+    """The machines of that name, or those `LANDWEAVE_CLUSTER` names, or this one."""
+    return cluster_from(name or os.environ.get("LANDWEAVE_CLUSTER", "local"), workers, {})

@@ -84,10 +84,10 @@ def _measure_reach(
         poked = [around + phase for phase in phases[start : start + _AT_ONCE]]
         chips = torch.zeros(len(poked), bands, length, width)
         chips[range(len(poked)), :, poked, width // 2] = float("nan")
-        chips = chips if down else chips.mT
+        chips = (chips if down else chips.mT).to(_place(model))
         with torch.inference_mode():
             spoilt = model(chips.contiguous(memory_format=torch.channels_last)).isnan().any(1)
-        for at, seen in zip(poked, spoilt.any(2 if down else 1).numpy(), strict=True):
+        for at, seen in zip(poked, spoilt.any(2 if down else 1).cpu().numpy(), strict=True):
             where = np.flatnonzero(seen)
             # what comes out below the NaN has looked up
             found.append((int(where[-1]) - at, at - int(where[0])))
@@ -116,14 +116,15 @@ def effective_field(
     for turn, pixels in enumerate(chips):
         height, width = pixels.shape[1:]
         row, col = height // 2 + turn % stride, width // 2 + turn % stride  # each phase counts
-        chip = torch.from_numpy(pixels)[None].to(memory_format=torch.channels_last).requires_grad_()
+        chip = torch.from_numpy(pixels)[None].to(_place(model), memory_format=torch.channels_last)
+        chip.requires_grad_()
         first, second = (
             torch.func.functional_call(model, weights, chip)[0, :, row, col].topk(2).values
         )
         (gradient,) = torch.autograd.grad(first - second, chip)
         down, across = np.ogrid[-row : height - row, -col : width - col]
         far = np.maximum(np.abs(down), np.abs(across))
-        rings = np.bincount(far.ravel(), gradient[0].abs().sum(0).double().numpy().ravel())
+        rings = np.bincount(far.ravel(), gradient[0].abs().sum(0).double().cpu().numpy().ravel())
         within.resize(max(len(within), len(rings)), refcheck=False)
         within[: len(rings)] += rings
     shares = np.cumsum(within) / max(within.sum(), np.finfo(float).tiny)
@@ -253,8 +254,13 @@ def _whole_strides(pixels: npt.NDArray[np.float32], stride: int) -> npt.NDArray[
 def _logits(model: torch.nn.Module, pixels: npt.NDArray[np.float32]) -> torch.Tensor:
     import torch
 
-    chip = torch.from_numpy(np.ascontiguousarray(pixels))
-    return model(chip[None].to(memory_format=torch.channels_last))[0]
+    chip = torch.from_numpy(np.ascontiguousarray(pixels))[None].to(_place(model))
+    return model(chip.to(memory_format=torch.channels_last))[0].cpu()
+
+
+def _place(model: torch.nn.Module) -> torch.device | str:
+    """Where a network computes: its weights are there, if it has any."""
+    return next((weight.device for weight in model.parameters()), "cpu")
 
 
 def _predict_whole(

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from segmentation.devices.team import run_together
 from segmentation.errors import InputError
+from segmentation.inference.device import device_of, set_precision
 from segmentation.models.card import Card
 from segmentation.training.checkpoint import Evaluation, State, load_checkpoint, save_checkpoint
 from segmentation.training.chip_sampler import PixelIndex, make_batch
@@ -89,12 +91,7 @@ def fit_on_device(
     """`fit` on the device asked for; where there are several GPUs, a process for each."""
     import torch
 
-    wanted = run.recipe.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device cuda was asked for, and torch finds no GPU here; use --set device=cpu"
-        )
-    if wanted == "cpu" or not torch.cuda.is_available():
+    if device_of(run.recipe.device) == "cpu":
         return fit(run, progress)
     gpus = min(torch.cuda.device_count(), run.recipe.batch)
     if gpus < 2:
@@ -111,6 +108,8 @@ def fit(
     last are. Goes on from the run's file if it is there.
     """
     team = team or ProcessRank()
+    if team.device.startswith("cuda"):
+        compute_alike()
     learner = _Learner.of(run, team)
     now, best = State(), {n: tensor.clone() for n, tensor in learner.bare.state_dict().items()}
     if run.file.exists():
@@ -120,7 +119,7 @@ def fit(
         )
         if _should_stop(run, now, team):
             return best, now.looks, now.best_step
-    losses: list[float] = []
+    losses: list[torch.Tensor] = []
     learner.model.train()
     with _batches(run, now.step, team) as batches:
         for pixels, targets in batches:
@@ -140,6 +139,21 @@ def fit(
                     break
                 learner.model.train()
     return best, now.looks, now.best_step
+
+
+def compute_alike() -> None:
+    """Let graphics cards compute in this process by the same means each time, as far as they have
+    such, and in the precision of use.
+
+    Else a step's sums differ in their last bits from run to run. What has no such means, such as
+    bilinear interpolation backwards, is used all the same, and torch warns of it.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    set_precision("tf32")
 
 
 class _Learner(NamedTuple):
@@ -174,7 +188,8 @@ class _Learner(NamedTuple):
                 model, [device] if device.type == "cuda" else None
             )
         bare: torch.nn.Module = getattr(model, "module", model)
-        averaged = AveragedModel(bare, multi_avg_fn=_averaging(recipe.averaged), use_buffers=True)
+        averaged = AveragedModel(bare, use_buffers=True)
+        averaged.multi_avg_fn = _averaging(recipe.averaged, averaged)
         shrinks = [p for p in bare.parameters() if p.ndim > 1]
         stays = [p for p in bare.parameters() if p.ndim <= 1]  # norms and biases
         optimiser = torch.optim.AdamW(
@@ -187,18 +202,20 @@ class _Learner(NamedTuple):
         none = np.zeros(len(run.card.legend), np.int64)
         counts = sum((run.samples.counts(part) for part in run.parts), none)
         weights = weights_of(counts.tolist(), recipe.class_weights)
-        loss_of = loss_named(recipe.loss, weights, recipe.boundary)
+        waits = device.type == "cpu"
+        loss_of = loss_named(recipe.loss, weights, recipe.boundary, waits=waits)
         return cls(device, model, bare, averaged, optimiser, loss_of)
 
     def step(
         self,
         run: Run,
-        pixels: npt.NDArray[np.float32],
-        targets: npt.NDArray[np.uint8],
+        pixels: torch.Tensor,
+        targets: torch.Tensor,
         rate: float,
         at: tuple[int, int],
-    ) -> float:
-        """One step on a batch; its loss. `at` is which step it is, and of which process."""
+    ) -> torch.Tensor:
+        """One step on a batch; its loss, still on the device: to read it is to wait for it. `at` is
+        which step it is, and of which process."""
         import torch
 
         for group in self.optimiser.param_groups:
@@ -207,7 +224,7 @@ class _Learner(NamedTuple):
         torch.manual_seed(hash((run.recipe.seed, run.number, *at)) % 2**63)
         kind = self.device.type
         precise = kind == "cpu" or not torch.cuda.is_bf16_supported()
-        seen = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+        seen = pixels.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
         try:
             with torch.autocast(kind, torch.bfloat16, enabled=not precise):
                 logits = self.model(seen)
@@ -218,22 +235,23 @@ class _Learner(NamedTuple):
                 "chip with --set"
             ) from error
         # A network of several members gives the logits of each: all are to say the same.
-        wanted = torch.from_numpy(targets).repeat(len(logits) // len(targets), 1, 1)
-        loss = self.loss_of(logits, wanted.to(self.device))
+        wanted = targets.to(self.device, non_blocking=True)
+        loss = self.loss_of(logits, wanted.repeat(len(logits) // len(wanted), 1, 1))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.averaged.update_parameters(self.bare)
-        return float(loss.detach())
+        return loss.detach()
 
 
-def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
+def _averaging(decay: float, averaged: AveragedModel) -> Callable[[Any, Any, Any], None]:
     """An exponential average that forgets faster at first: else it would be of untrained weights
     for long."""
     from torch.optim.swa_utils import get_ema_multi_avg_fn
 
     def average(kept: Any, now: Any, steps: Any) -> None:
-        early = (1 + float(steps)) / (10 + float(steps))
+        done = int(averaged.n_averaged)  # `steps` is that on the device, which would be waited for
+        early = (1 + done) / (10 + done)
         get_ema_multi_avg_fn(min(decay, early))(kept, now, steps)  # type: ignore[no-untyped-call]
 
     return average
@@ -251,13 +269,18 @@ def rate_at(step: int, steps: int, peak: float) -> float:
 @contextmanager
 def _batches(run: Run, start: int, team: ProcessRank) -> Iterator[Iterator[tuple[Any, Any]]]:
     """Batches of the steps from `start` on, made a few ahead; the threads end with the block."""
+    import torch
+
     places = PixelIndex.of(run.samples, run.parts, run.recipe.balance, run.recipe.seed)
-    pool = ThreadPoolExecutor(2, "chips")
+    pool, pins = ThreadPoolExecutor(2, "chips"), team.device.startswith("cuda")
 
     def make(step: int) -> tuple[Any, Any]:
         key = (run.recipe.seed, 2, run.number, step)
         mine = slice(team.rank, None, team.size)
-        return make_batch(run.samples, places, run.recipe, run.card, run.parts, key, mine)
+        made = make_batch(run.samples, places, run.recipe, run.card, run.parts, key, mine)
+        pixels, targets = map(torch.from_numpy, made)
+        # page-locked, so that the card copies them while the step before is computed
+        return (pixels.pin_memory(), targets.pin_memory()) if pins else (pixels, targets)
 
     def ordered() -> Iterator[tuple[Any, Any]]:
         waiting: deque[Future[tuple[Any, Any]]] = deque()
@@ -280,7 +303,7 @@ def _evaluate(
     model: torch.nn.Module,
     best: dict[str, torch.Tensor],
     rate: float,
-    losses: list[float],
+    losses: list[torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """Judge the averaged weights; returns the best so far and notes how it stands.
 
@@ -295,7 +318,9 @@ def _evaluate(
     judged = VALIDATION not in run.parts and bool(run.samples.counts(VALIDATION).any())
     found = accuracy(model, run.samples, run.card, VALIDATION, run.windows) if judged else None
     iou, overall = (found.mean_iou, found.overall_accuracy) if found else (math.nan, math.nan)
-    now.looks.append(Evaluation(now.step, float(np.mean(losses)), rate, iou, overall))
+    now.looks.append(
+        Evaluation(now.step, float(np.mean([float(loss) for loss in losses])), rate, iou, overall)
+    )
     if found is None or iou > now.best_iou:
         now.best_iou, now.best_step = (-1.0 if found is None else iou), now.step
         best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -319,34 +344,22 @@ def _should_stop(run: Run, now: State, team: ProcessRank) -> bool:
 def fit_distributed(
     run: Run, progress: Progress, devices: Sequence[str]
 ) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
-    """`fit` by one process for each device; this one is the first. A batch is shared out among
-    them."""
-    import torch.distributed as dist
-    import torch.multiprocessing as processes
+    """`fit` by one process for each device, beside this one. A batch is shared out among them.
 
+    One that fails ends the others; what it raised is raised here.
+    """
     store = run.file.with_name(f".{run.file.name}.{os.getpid()}.store")
     run.file.parent.mkdir(parents=True, exist_ok=True)
     store.unlink(missing_ok=True)
-    context = processes.get_context("spawn")
-    others = [
-        context.Process(target=_fit_rank, args=(run, str(store), rank, list(devices)), daemon=True)
-        for rank in range(1, len(devices))
-    ]
-    for process in others:
-        process.start()
     try:
-        return _fit_rank(run, str(store), 0, list(devices), progress)
+        run_together(partial(_fit_rank, run, str(store), list(devices)), len(devices), progress)
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        for process in others:
-            process.join(30)
         store.unlink(missing_ok=True)
+    # what they made lies in the run's file: there is nothing left to learn
+    return fit(run, progress, ProcessRank(device=devices[0]))
 
 
-def _fit_rank(
-    run: Run, store: str, rank: int, devices: list[str], progress: Progress | None = None
-) -> tuple[dict[str, torch.Tensor], list[Evaluation], int]:
+def _fit_rank(run: Run, store: str, devices: list[str], rank: int, progress: Progress) -> None:
     import torch
     import torch.distributed as dist
 
@@ -356,8 +369,5 @@ def _fit_rank(
     dist.init_process_group(
         backend, init_method=f"file://{store}", rank=rank, world_size=len(devices)
     )
-    return fit(
-        run,
-        progress or (lambda stage, done, total: None),
-        ProcessRank(rank, len(devices), devices[rank]),
-    )
+    fit(run, progress, ProcessRank(rank, len(devices), devices[rank]))
+    dist.destroy_process_group()

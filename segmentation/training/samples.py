@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from mmap import mmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,11 @@ class Labelled:
     scene: str = ""
     """The scene it was cut from."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arrays in files travel as the files' names: another process maps them too."""
+        arrays = (self.pixels, self.valid, self.labels, self.part)
+        return _opened, (tuple(map(_by_name, arrays)), self.scale, self.offset, self.scene)
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.valid.shape
@@ -67,6 +73,38 @@ class Labelled:
         rows = max(1, _STRIP // self.shape[1])
         for top in range(0, self.shape[0], rows):
             yield slice(top, min(top + rows, self.shape[0]))
+
+
+class _InFile(NamedTuple):
+    """An array that is mapped from a file."""
+
+    path: str
+    dtype: np.dtype[Any]
+    offset: int
+    shape: tuple[int, ...]
+
+
+def _by_name(array: npt.NDArray[Any]) -> npt.NDArray[Any] | _InFile:
+    # a part of a mapped array has the file's name too, and another base
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous:
+        return _InFile(str(array.filename), array.dtype, array.offset, array.shape)
+    return array
+
+
+def _opened(
+    arrays: Sequence[npt.NDArray[Any] | _InFile],
+    scale: tuple[float, ...],
+    offset: tuple[float, ...],
+    scene: str,
+) -> Labelled:
+    found = [
+        np.memmap(one.path, one.dtype, "r", one.offset, one.shape)
+        if isinstance(one, _InFile)
+        else one
+        for one in arrays
+    ]
+    pixels, valid, labels, part = found
+    return Labelled(pixels, valid, labels, part, scale, offset, scene)
 
 
 @dataclass(frozen=True, eq=False)

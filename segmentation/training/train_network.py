@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.forests.skops_file import dump
+from segmentation.inference.device import device_of
 from segmentation.models.card import Card, NetworkModel, brief
 from segmentation.training.checkpoint import Evaluation
 from segmentation.training.chip_sampler import read_normalised
@@ -124,7 +125,8 @@ def learn_network(
     start, notes = _starting_state(samples, recipe, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), 0, scratch / "run.pt", start)
     best, looks, best_step = fit_on_device(first, progress)
-    model = build(card).to(memory_format=torch.channels_last).eval()
+    # judged where it learnt, in the precision of use
+    model = build(card).to(memory_format=torch.channels_last).eval().to(device_of(recipe.device))
     model.load_state_dict(best)
     validation, heat = None, 1.0
     if samples.counts(VALIDATION).any():
@@ -176,7 +178,7 @@ def finish_network(
     facts = card.training | {"steps": best_step, "validated": judged["validation"]}
     card = card.model_copy(update={"metrics": metrics, "training": facts})
     return Trained(
-        card, model.state_dict(), learnt.looks, learnt.validation, test, judged, learnt.notes,
+        card, model.cpu().state_dict(), learnt.looks, learnt.validation, test, judged, learnt.notes,
         trees=None if trees is None else dump(trees),
     )  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segmentation.errors import InputError
 from segmentation.training.losses import IGNORED, LOSSES, loss_named, on_boundary, weights_of
@@ -121,3 +123,21 @@ def test_class_weights_follow_frequencies() -> None:
 def test_a_name_that_is_none_is_a_mistake() -> None:
     with pytest.raises(InputError, match="'dise' is none of ce, focal, dice"):
         loss_named("ce+dise", EVEN)
+
+
+@pytest.mark.parametrize("boundary", [1.0, 3.0])
+@pytest.mark.parametrize("name", [*LOSSES, "ce+dice"])
+@given(seed=st.integers(0, 99))
+@settings(max_examples=5)
+def test_what_is_not_waited_for_says_the_same(name: str, boundary: float, seed: int) -> None:
+    """Loss and gradient over all pixels are those of the labelled ones; of none they are 0."""
+    torch.manual_seed(seed)
+    targets = torch.randint(0, 3, (2, 6, 7), dtype=torch.uint8)
+    targets[torch.rand(targets.shape) < (1.0 if seed == 0 else 0.6)] = IGNORED
+    found = []
+    for waits in (True, False):
+        logits = torch.linspace(-3, 3, 252).reshape(2, 3, 6, 7).sin().requires_grad_()
+        loss = loss_named(name, (0.5, 1, 4), boundary, waits=waits)(logits, targets)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        found.append((loss.detach(), gradient))
+    torch.testing.assert_close(*found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from segmentation.chip import reflectance
-from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION
+from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Labelled
 from tests.segmentation.labelled import a_samples, draw
 
 
@@ -32,3 +35,23 @@ def test_a_window_is_a_chip_of_the_same_pixels() -> None:
     seen = reflectance(chip).values
     assert np.array_equal(np.isfinite(seen[0]), piece.valid[3:20, 5:9])
     assert np.nanmax(np.abs(seen - piece.pixels[:, 3:20, 5:9] * 1e-4)) == pytest.approx(0, abs=1e-6)
+
+
+def test_arrays_in_files_travel_by_name(tmp_path: Path) -> None:
+    """To other processes; what lies in memory travels whole, and so does a part of a file."""
+    pixels = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint16, (3, 300, 200))
+    pixels[:] = np.random.default_rng(0).integers(0, 999, pixels.shape)
+    flat = np.arange(60_000).reshape(300, 200)
+    mapped = np.lib.format.open_memmap(tmp_path / "b.npy", "w+", np.uint8, (600, 200))
+    mapped[:] = 7
+    piece = Labelled(
+        pixels, flat % 3 > 0, mapped[300:], (flat % 4).astype(np.uint8), (1.0,) * 3, (0.0,) * 3, "s"
+    )
+    sent = pickle.dumps(piece)
+    assert len(sent) < pixels.nbytes
+    there = pickle.loads(sent)
+    assert isinstance(there.pixels, np.memmap)
+    assert (there.scale, there.offset, there.scene) == (piece.scale, piece.offset, "s")
+    for name in ("pixels", "valid", "labels", "part"):
+        assert np.array_equal(getattr(there, name), getattr(piece, name))
+    assert not there.pixels.flags.writeable

@@ -22,7 +22,13 @@ from segmentation.networks.receptive_field import TOLERATED
 from segmentation.training import loop
 from segmentation.training.chip_sampler import PixelIndex, make_batch, read_normalised, read_targets
 from segmentation.training.fine_tuning import initial_state
-from segmentation.training.loop import ProcessRank, Run, fit, fit_distributed, rate_at
+from segmentation.training.loop import (
+    ProcessRank,
+    Run,
+    fit,
+    fit_distributed,
+    rate_at,
+)
 from segmentation.training.losses import IGNORED
 from segmentation.training.recipe import (
     Recipe,
@@ -380,6 +386,17 @@ def test_two_processes_share_a_run(tmp_path: Path, undisturbed: Trained) -> None
     model.load_state_dict(best)
     assert looks[-1].step >= 50
     assert accuracy(model, samples, card, VALIDATION).overall_accuracy > 0.85
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_run_with_its_words(tmp_path: Path) -> None:
+    """The others wait for it, and would for ever."""
+    samples = a_samples()
+    card = trained(tmp_path / "a").card
+    run = Run(samples, SMALL, card, (TRAIN,), 0, tmp_path / "run.pt")
+    with pytest.raises(RuntimeError, match=r"process 2 of 2 failed: .*nowhere"):
+        fit_distributed(run, silent, ["cpu", "nowhere"])
+    assert not list(tmp_path.glob(".*store"))
 
 
 # -------------------------------------------------------------------------------------- calibration
