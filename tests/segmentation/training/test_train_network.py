@@ -318,7 +318,7 @@ def test_the_members_of_a_team_share_the_chips_of_a_step(tmp_path: Path) -> None
 
     def chips(team: ProcessRank) -> list[list[bytes]]:
         with loop._batches(run, 0, team) as batches:
-            return [[one.tobytes() for one in pixels] for pixels, _ in batches]
+            return [[one.numpy().tobytes() for one in pixels] for pixels, _ in batches]
 
     alone, first, second = chips(ProcessRank()), chips(ProcessRank(0, 2)), chips(ProcessRank(1, 2))
     for whole, *shares in zip(alone, first, second, strict=True):
