@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segmentation.graphs.graph_cache import Parts, keep_parts, load_parts, lone_maker
-from segmentation.inference.device import ArrayLogits, Pixels, pool_of
+from segmentation.inference.device import ArrayLogits, Pixels, threads
 
 if TYPE_CHECKING:
     import torch
@@ -104,9 +104,13 @@ _tracing = threading.Lock()  # torch traces with state of the whole process
 
 def on_tensors(logits: ArrayLogits) -> Logits:
     """The same for tensors of the CPU."""
-    import torch
 
-    return lambda pixels: torch.from_numpy(logits(pixels.contiguous().numpy()))
+    def computed(pixels: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(logits(pixels.contiguous().numpy()))
+
+    return computed
 
 
 def cpu_capability() -> str:
@@ -140,7 +144,7 @@ def open_openvino(parts: Parts) -> ArrayLogits:
     """A graph compiled by OpenVINO."""
     import openvino
 
-    _, count = pool_of("cpu")
+    count = threads()
     settings = {
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,

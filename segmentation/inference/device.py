@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -53,20 +57,49 @@ class Engine:
 
 def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
     """The device there is; `InputError` where a GPU is wanted and there is none."""
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
+    there = wanted != "cpu" and _has_card()
+    if wanted == "cuda" and not there:
         raise InputError(
             "device cuda was asked for, and torch finds no GPU here; use --set device=cpu"
         )
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if there else "cpu"
+
+
+def _has_card() -> bool:
+    """Whether torch finds a GPU; it is not imported where no driver of one is installed."""
+    if "torch" not in sys.modules and not _has_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_driver() -> bool:
+    """Whether the library of CUDA's driver, or the device of AMD's, is there."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def threads() -> int:
     """Cores this process may compute on, as its environment said."""
-    import torch
+    if "torch" in sys.modules:
+        import torch
 
-    return torch.get_num_threads()
+        return torch.get_num_threads()
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def array_pool() -> ThreadPoolExecutor:
+    """Threads that call a network of arrays, which computes each call on one core. Not those of
+    `pool_of`: these may have begun before torch was there to be told that they are one."""
+    return ThreadPoolExecutor(threads(), "arrays")
 
 
 @cache

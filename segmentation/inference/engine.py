@@ -7,7 +7,7 @@ network, and come back as bytes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import chain
@@ -23,7 +23,16 @@ from segmentation.devices.cuda import Cuda
 from segmentation.devices.pipeline import Answers, Packed, Pipeline
 from segmentation.devices.staged import StagedDevice
 from segmentation.graphs.session import runtime_version
-from segmentation.inference.device import PLACES, Device, Engine, pool_of
+from segmentation.inference.arrays import ArrayWork, decide_classes
+from segmentation.inference.compiled import cpu_capability
+from segmentation.inference.device import (
+    PLACES,
+    ArrayLogits,
+    Device,
+    Engine,
+    array_pool,
+    pool_of,
+)
 from segmentation.inference.graph_engine import graph_engine
 from segmentation.inference.joint import pack_trees
 from segmentation.inference.labelling import (
@@ -35,7 +44,7 @@ from segmentation.inference.labelling import (
 )
 from segmentation.inference.measures import decide, legend_values, predictions
 from segmentation.inference.runtimes import PACKAGES, engine
-from segmentation.inference.transfer import pack_chips
+from segmentation.inference.transfer import check_ranges, pack_chips
 from segmentation.inference.zoom import zoom_chip
 from segmentation.models.bundle import Bundle
 from segmentation.models.card import Card
@@ -72,14 +81,11 @@ def runtime_facts(
     where it is asked whether it can do the work. `InputError` as `engine`, and where its memory is
     too small.
     """
-    import torch
-
     ready = _engine(bundle, device, wish)
     facts = {
-        "device": _device_name(device, wish),
-        "torch": str(
-            torch.__version__
-        ),  # its own type would have whoever unpickles it import torch
+        "device": _device_name(device, wish, ready),
+        # what computes all around the network
+        **({"torch": _torch_version()} if ready.arrays is None else {"numpy": version("numpy")}),
         "runtime": _runtime_of(bundle, wish),
         "precision": ready.precision,
         "layout": "channels_last",
@@ -87,6 +93,8 @@ def runtime_facts(
     }
     if device == "cpu":
         return facts
+    import torch
+
     with _making:
         fitness = _fitness(ready, wish, (length, length))
     return facts | {
@@ -97,11 +105,20 @@ def runtime_facts(
     }
 
 
-def _device_name(device: Device, wish: InferenceOptions) -> str:
-    """The graphics card that torch or ONNX Runtime computes on, else the processor's kind."""
+def _torch_version() -> str:
     import torch
 
-    if "cuda" not in (device, wish.provider):
+    return str(torch.__version__)  # its own type would have whoever unpickles it import torch
+
+
+def _device_name(device: Device, wish: InferenceOptions, ready: Engine) -> str:
+    """The graphics card that torch or ONNX Runtime computes on, else the processor's kind."""
+    on_cpu = "cuda" not in (device, wish.provider)
+    if on_cpu and ready.arrays is not None:
+        return cpu_capability()
+    import torch
+
+    if on_cpu:
         return torch.backends.cpu.get_cpu_capability()
     # ONNX Runtime may find a card where this torch is one for processors
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "a graphics card"
@@ -185,13 +202,18 @@ def predict_from_scores(
     measures: Sequence[Measure],
     total: npt.NDArray[np.float32] | torch.Tensor | None,
     valid: npt.NDArray[np.bool_],
+    *,
+    of_arrays: bool = False,
 ) -> Prediction:
     """Labels, confidence and measures where `total` is the sum of the scores of all chips that see
-    these pixels; only bytes leave the device where it is."""
-    import torch
-
+    these pixels; only bytes leave the device where it is. `of_arrays` without torch."""
     if total is None:
         total = np.ones((len(card.legend), *valid.shape), np.float32)
+    if of_arrays:
+        answers = decide_classes(card.legend.values, measures, settle(total)[None], valid[None])
+        return predictions(answers, measures, 1)[0]
+    import torch
+
     with torch.inference_mode():
         shares = torch.as_tensor(settle(total))[None]
         there = torch.as_tensor(np.ascontiguousarray(valid), device=shares.device)[None]
@@ -305,19 +327,38 @@ def _pipeline(ready: Engine, wish: InferenceOptions, look: _Look, work: _Work) -
 
 @lru_cache(4)  # as of networks
 def _make_pipeline(ready: Engine, wish: InferenceOptions, look: _Look, work: _Work) -> _Loaded:
-    compute = _compute(ready, wish, work.margin)
     if ready.device == "cpu":
-        pool, plain = partial(pool_of, "cpu"), on_cores(compute)
+        slot = _core_slot(ready, wish, work.margin)
 
         def slots() -> Pipeline:
-            return Pipeline(CoreSlot(lambda: pool()[0], plain) for _ in range(work.at_once + 1))
+            return Pipeline(slot() for _ in range(work.at_once + 1))
 
         return _Loaded(slots, 1)
+    compute = _compute(ready, wish, work.margin)
     fitness = _fitness(ready, wish, look.shape)
     stay = () if work.margin is None else ("scores",)
     device = StagedDevice(Cuda(captures=fitness.captures), compute, fitness.size, stay)
     shared = Pipeline(device.slots())
     return _Loaded(lambda: shared, fitness.size)
+
+
+def _core_slot(ready: Engine, wish: InferenceOptions, margin: int | None) -> Callable[[], CoreSlot]:
+    """What makes slots of this machine's cores: of arrays where the engine takes them, else of
+    torch."""
+    if ready.arrays is not None:
+        return partial(CoreSlot, array_pool, _compute_arrays(ready, ready.arrays, wish, margin))
+    plain = on_cores(_compute(ready, wish, margin))
+    return partial(CoreSlot, lambda: pool_of("cpu")[0], plain)
+
+
+def _compute_arrays(
+    ready: Engine, logits: ArrayLogits, wish: InferenceOptions, margin: int | None
+) -> Callable[[Mapping[str, npt.NDArray[Any]]], Answers]:
+    """What an engine of arrays computes of packed chips, without torch."""
+    card = ready.card
+    ranges = check_ranges(wish.ranges, card) if card.preprocessing.of_scene else ()
+    work = ArrayWork(card, logits, wish.symmetries, wish.measures, ranges, wish.zoom)
+    return work.label if margin is None else partial(work.score, margin=margin)
 
 
 def _compute(ready: Engine, wish: InferenceOptions, margin: int | None) -> Labelling | Scoring:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from segmentation.errors import InputError
 from segmentation.graphs.onnx_file import check_graph, check_sizes, parse_model
+from segmentation.graphs.run_graph import GraphRun
 from segmentation.graphs.session import Provider
-from segmentation.inference.device import Engine
+from segmentation.inference.arrays import class_logits
+from segmentation.inference.compiled import on_tensors
+from segmentation.inference.device import Engine, Pixels
 from segmentation.models.bundle import Bundle, load
 
 _making = threading.RLock()
@@ -27,9 +30,6 @@ def graph_engine(bundle: Bundle, provider: Provider) -> Engine:
 
 @lru_cache(4)  # as of networks
 def _load_engine(digest: str, folder: Path, provider: Provider) -> Engine:
-    from segmentation.graphs.network import GraphNetwork
-    from segmentation.networks.outputs import as_class_logits
-
     bundle = load(folder)
     card, file, content = bundle.card, bundle.weights_file, bundle.content()
     graph, bands = card.graph, len(card.bands)
@@ -41,6 +41,9 @@ def _load_engine(digest: str, folder: Path, provider: Provider) -> Engine:
             f"{graph.size or 'any'} px at {graph.input!r}; convert the graph anew"
         )
     check_sizes(model, file, bands, graph.size or graph.tile + 2 * graph.margin)
-    network = GraphNetwork(content, file, facts, card.channels, provider)
-    logits = as_class_logits(network, card.activation, len(card.legend))
-    return Engine(card, "cpu", logits.eval())
+    graph_run = GraphRun(content, file, facts, card.channels, provider)
+
+    def logits(pixels: Pixels) -> Pixels:
+        return class_logits(graph_run(pixels), card.activation, len(card.legend))
+
+    return Engine(card, "cpu", on_tensors(logits), arrays=logits)

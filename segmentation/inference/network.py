@@ -206,7 +206,14 @@ class ChipSegmenter(TrainedSegmenter):
     def predict_from_scores(
         self, total: npt.NDArray[np.float32] | None, valid: npt.NDArray[np.bool_]
     ) -> Prediction:
-        return predict_from_scores(self.loaded_bundle.card, self.measures, total, valid)
+        device, wish = self._computing
+        return predict_from_scores(
+            self.loaded_bundle.card,
+            self.measures,
+            total,
+            valid,
+            of_arrays=device == "cpu" and wish.runtime != "torch",
+        )
 
     @property
     @abstractmethod

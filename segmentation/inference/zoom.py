@@ -11,15 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from segmentation.segmenter import Footprint
-
-if TYPE_CHECKING:
-    import torch
 
 _STRIP = 256
 """Rows of a scene whose probabilities are brought back at once: what follows from them is bytes."""
@@ -47,43 +44,36 @@ def zoom_footprint(own: Footprint, zoom: int) -> Footprint:
 def zoom_chip(chip: xr.Dataset, zoom: int) -> xr.Dataset:
     """A chip at another pixel size: `pixels (band, y, x) float32`, valid where any pixel that it is
     made of is. Its sides must be multiples of a negative `zoom`."""
-    import torch
-
     if zoom == 1:
         return chip
-    with torch.inference_mode():
-        pixels = torch.from_numpy(chip["pixels"].values).to(torch.float32)
-        valid = torch.from_numpy(np.ascontiguousarray(chip["valid"].values))
+    pixels, valid = chip["pixels"].values.astype(np.float32), chip["valid"].values
+    with np.errstate(invalid="ignore"):  # what 0 is divided by 0 is not valid
         if zoom > 1:
-            seen = enlarge(pixels, valid, zoom)
-            there = valid.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
+            seen, there = enlarge(pixels, valid, zoom), valid.repeat(zoom, 0).repeat(zoom, 1)
         else:
             seen, there = shrink(pixels, valid, -zoom)
-        seen = torch.where(there, seen, 0)
+    seen = np.where(there, seen, np.float32(0))
     return xr.Dataset(
-        {"pixels": (("band", "y", "x"), seen.numpy()), "valid": (("y", "x"), there.numpy())},
+        {"pixels": (("band", "y", "x"), seen), "valid": (("y", "x"), there)},
         coords={name: chip[name] for name in ("band", "scale", "offset", "units")},
     )
 
 
-def restore(
-    shares: torch.Tensor, valid: torch.Tensor, zoom: int
-) -> Iterator[tuple[slice, torch.Tensor]]:
+def restore(shares: Any, valid: Any, zoom: int) -> Iterator[tuple[slice, Any]]:
     """Probabilities `(batch, class, y, x)` of zoomed chips as those of the scene's pixels, in
     strips of its rows from the top. `valid (batch, y, x)` says where a zoomed chip's pixels are.
 
-    Of several pixels in one the mean; of one pixel in several by bilinear interpolation between the
-    centres. Anything where the scene's pixel is not valid.
+    Both are arrays of NumPy, or tensors on one device, and so are the strips. Of several pixels in
+    one the mean; of one pixel in several by bilinear interpolation between the centres. Anything
+    where the scene's pixel is not valid.
     """
-    import torch
-
     if zoom == 1:
         yield slice(0, shares.shape[2]), shares
         return
     valid = valid[:, None]
     if zoom > 1:
         # a pixel is valid with all that were made of it, or with none
-        found, _ = shrink(shares, torch.ones_like(valid), zoom)
+        found, _ = shrink(shares, valid | True, zoom)
         yield slice(0, found.shape[2]), found
         return
     factor, rows = -zoom, shares.shape[2]
@@ -99,47 +89,55 @@ def restore(
         )
 
 
-def shrink(
-    values: torch.Tensor, valid: torch.Tensor, factor: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def shrink(values: Any, valid: Any, factor: int) -> tuple[Any, Any]:
     """The mean of the valid ones of each `factor` × `factor` pixels of `values (…, y, x)`, and
     where there is any; NaN where there is none."""
-    import torch
-
-    total, count = torch.zeros(()), torch.zeros(())
-    filled = torch.where(valid, values, 0)
+    library = _library_of(values)
+    total, count = 0.0, 0.0
+    filled, weights = library.where(valid, values, 0), _numbers(valid, values)
     # one after the other, so that each pixel adds up in one order, wherever in an array it lies
     for row in range(factor):
         for col in range(factor):
             total = total + filled[..., row::factor, col::factor]
-            count = count + valid[..., row::factor, col::factor].to(values.dtype)
+            count = count + weights[..., row::factor, col::factor]
     return total / count, count > 0
 
 
-def enlarge(values: torch.Tensor, valid: torch.Tensor, factor: int) -> torch.Tensor:
+def enlarge(values: Any, valid: Any, factor: int) -> Any:
     """`values (…, y, x)` with `factor` × `factor` pixels for each, interpolated bilinearly between
     the centres of those that are valid; NaN where none of them is."""
-    import torch
-
-    filled, weights = torch.where(valid, values, 0), valid.to(values.dtype)
+    filled, weights = _library_of(values).where(valid, values, 0), _numbers(valid, values)
     for axis in (-2, -1):
         filled, weights = _stretch(filled, factor, axis), _stretch(weights, factor, axis)
     return filled / weights
 
 
-def _stretch(values: torch.Tensor, factor: int, axis: int) -> torch.Tensor:
+def _stretch(values: Any, factor: int, axis: int) -> Any:
     """Values along one axis interpolated between neighbours; what lies beyond an end is 0."""
-    import torch
-
-    count, nothing = values.shape[axis], torch.zeros_like(values.narrow(axis, 0, 1))
-    before = torch.cat([nothing, values.narrow(axis, 0, count - 1)], axis)
-    after = torch.cat([values.narrow(axis, 1, count - 1), nothing], axis)
+    library = _library_of(values)
+    upright = values.swapaxes(axis, -1)
+    nothing = library.zeros_like(upright[..., :1])
+    before = library.concatenate([nothing, upright[..., :-1]], -1)
+    after = library.concatenate([upright[..., 1:], nothing], -1)
     phases = []
     for place in range(factor):
         from_centre = (place + 0.5) / factor - 0.5
         near = abs(from_centre)
-        phases.append(values * (1 - near) + (before if from_centre < 0 else after) * near)
+        phases.append(upright * (1 - near) + (before if from_centre < 0 else after) * near)
     # beside each value what was made of it
-    return torch.stack(phases, values.ndim + axis + 1).flatten(
-        values.ndim + axis, values.ndim + axis + 1
-    )
+    found = library.stack(phases, -1).reshape(*upright.shape[:-1], -1)
+    return found.swapaxes(axis, -1)
+
+
+def _numbers(valid: Any, like: Any) -> Any:
+    """1 where something holds and 0 elsewhere, of a dtype of numbers."""
+    return _library_of(like).asarray(valid, dtype=like.dtype)
+
+
+def _library_of(values: Any) -> Any:
+    """NumPy or torch, which call what is needed here by the same names."""
+    if isinstance(values, np.ndarray):
+        return np
+    import torch
+
+    return torch

@@ -101,6 +101,11 @@ class Activation(BaseModel):
         return self.thresholds * channels if len(self.thresholds) == 1 else self.thresholds
 
 
+LEAST_SHARE = 1e-7
+"""Probabilities said by a network are taken as this far from 0 and 1 at least: their logits are
+finite."""
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value is its type's default, which a card does not mention: so cards written before
     there was a choice keep their digests."""

@@ -8,11 +8,7 @@ from typing import cast
 
 import torch
 
-from segmentation.models.processing import Activation
-
-_LEAST = 1e-7
-"""Probabilities said by a network are taken as this far from 0 and 1 at least: their logits are
-finite."""
+from segmentation.models.processing import LEAST_SHARE, Activation
 
 
 class Ensemble(torch.nn.Module):
@@ -68,8 +64,8 @@ class ClassLogits(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         said = self.network(pixels).float()
         if self._activation.function == "softmax":
-            return cast(torch.Tensor, said.clamp(_LEAST).log())
-        odds = (said.logit(_LEAST) if self._activation.in_network else said) - self.cuts
+            return cast(torch.Tensor, said.clamp(LEAST_SHARE).log())
+        odds = (said.logit(LEAST_SHARE) if self._activation.in_network else said) - self.cuts
         # Where all others lie below their thresholds, the first class's 0 is the largest.
         return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1)
 
