@@ -146,11 +146,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             tasks = max(given.tasks, 4 * workers)
             rows.append(measure(workers, tasks, given.seconds, Path(folder)))
-            print(rows[-1], flush=True)
-    if given.out:
-        given.out.parent.mkdir(exist_ok=True)
-        machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
-        given.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        print(rows[-1], flush=True)
+        if given.out:
+            machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+            given.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
