@@ -68,6 +68,7 @@ def white_pictures() -> Iterator[None]:
             "flows.reports.quicklook.draw",
             "flows.change.figures.draw_flows",
             "flows.change.figures.draw_maps",
+            "flows.objects.publish.draw_regions",
             "flows.series.figures.draw_series",
         ):
             patch.setattr(name, draw)

@@ -39,6 +39,8 @@ from tiling.errors import InputError
 from tiling.grid.pixel_area import PixelAreas
 from tiling.grid.window import Window
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 CRS = "EPSG:32633"
 HERE = Affine(10, 0, 5e5, 0, -10, 5e6)
 NAMES = {1: "Water", 2: "Forest", 5: "Town"}

@@ -25,7 +25,6 @@ from prefect.artifacts import Artifact
 from prefect.exceptions import FailedRun
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.states import Failed
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import Field
 from rasterio.transform import from_origin
 
@@ -249,6 +248,8 @@ def test_a_name_becomes_a_key_of_small_letters_digits_and_dashes(name: str, key:
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Prefect server for these tests alone."""
+    from prefect.testing.utilities import prefect_test_harness  # which loads all of the server
+
     home = tmp_path_factory.mktemp("prefect")
     with (
         temporary_settings({PREFECT_HOME: home, PREFECT_SERVER_ANALYTICS_ENABLED: False}),

@@ -29,6 +29,8 @@ from flows.requests.source import Source
 from tests.scenes import draw_scene, read
 from tiling.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("white_pictures")
+
 HEIGHT, WIDTH = 37, 40
 
 
