@@ -83,7 +83,27 @@ def describe(facts: RegionFacts, plan: ObjectsPlan) -> list[RegionColumn]:
     """The columns that say how regions look."""
     quanta = quanta_of(plan)
     bands = plan.bands if quanta else ()
-    return [*describe_shape(facts), *describe_colour(facts, bands, quanta, plan)]
+    return [
+        *describe_certainty(facts, plan),
+        *describe_shape(facts),
+        *describe_colour(facts, bands, quanta, plan),
+    ]
+
+
+def describe_certainty(facts: RegionFacts, plan: ObjectsPlan) -> list[RegionColumn]:
+    """How sure the method is of a region, where it says so."""
+    certainty = plan.partition.certainty
+    if certainty is None:
+        return []
+    place, known = plan.bands.index(certainty.band), plan.scene.band(certainty.band)
+    rows, quantum = RowsOf(facts), quanta_of(plan)[place]
+
+    def score(numbers: Numbers) -> Any:
+        stored = (quantum.restore(rows.at(numbers).mean[place]) - known.offset) / known.scale
+        return stored / certainty.whole
+
+    meaning = f"Mean of {certainty.band} over the object, 0 to 1"
+    return [RegionColumn("score", "Score", meaning, score)]
 
 
 def describe_shape(facts: RegionFacts) -> list[RegionColumn]:

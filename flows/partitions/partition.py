@@ -45,6 +45,14 @@ class Level(NamedTuple):
     labels: LabelFiles
 
 
+class Certainty(NamedTuple):
+    """Whose mean over a region says how sure a method is that there is one."""
+
+    band: str
+    whole: float
+    """The stored value that stands for certainty; 0 stands for none."""
+
+
 class Partition(BaseModel, ABC):
     """A way in which a scene falls into regions, and its settings. Subclasses narrow `kind` to a
     `Literal` and are registered as entry points."""
@@ -68,6 +76,15 @@ class Partition(BaseModel, ABC):
         if missing:
             raise InputError(f"there is no band {missing[0]}; there are {', '.join(available)}")
         return self.bands_used or tuple(available)
+
+    def image_bands(self, available: Collection[str]) -> tuple[str, ...]:
+        """Those of its bands whose numbers may be reflectance of unknown scale."""
+        return self.bands(available)
+
+    @property
+    def certainty(self) -> Certainty | None:
+        """What says how sure it is of a region; None where nothing does."""
+        return None
 
     @property
     def reach(self) -> int:

@@ -94,8 +94,22 @@ LeastArea = Annotated[
         ge=0,
         allow_inf_nan=False,
         title="Smallest object",
-        description="A smaller one goes to the neighbour that is most like it.",
+        description="A smaller one goes to the neighbour that is most like it; an instance that "
+        "touches none is left out.",
         json_schema_extra={"unit": "m²"},
     ),
     Setting(REGIONS, metavar="M2", unset="none is too small"),
+]
+
+Plateaus = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=64,
+        title="Plateaus",
+        description="Up to how far from its lower rim level ground is made to fall; 0 lets it "
+        "drain to its upper left.",
+        json_schema_extra={"unit": "px"},
+    ),
+    Setting(REGIONS, metavar="PX"),
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -18,9 +17,9 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.spill import Map
 from tiling.labels.marks import read_points
-from tiling.regions.components import OUTSIDE, Ids
-from tiling.regions.labelling import LabelFiles, TileLabels
+from tiling.regions.labelling import LabelFiles
 from tiling.regions.passes import Flags, Passes, Values
+from tiling.regions.selection import keep_regions
 from tiling.regions.watershed.basins import Relief
 from tiling.regions.watershed.criteria import Unmarked
 from tiling.regions.watershed.drowning import flood_relief
@@ -136,20 +135,10 @@ class At:
 def keep_regions_at(places: Places, labels: LabelFiles, source: Surfaces, map: Map) -> LabelFiles:
     """The labels of the regions in which some pixels lie, in a folder of their own; others are
     left out."""
-    passes = Passes.over(labels.shape, labels.tile, map)
     ids = []
-    for (row, col), window in passes.windows.items():
+    for (row, col), window in Passes.over(labels.shape, labels.tile, map).windows.items():
         inside = [p for p in places if (p[0] // labels.tile, p[1] // labels.tile) == (row, col)]
         if inside:
             pixels = labels.read(window).pixels
             ids += [int(pixels[r - window.row, c - window.col]) for r, c in inside]
-    kept = LabelFiles(source.subfolder("kept"), labels.shape, labels.tile)
-    passes.survey(partial(leave_regions, labels, kept, np.unique(np.array(ids, np.int64))))
-    return kept
-
-
-def leave_regions(labels: LabelFiles, kept: LabelFiles, ids: Ids, window: Window) -> None:
-    """Pass over a tile: leaves those of its labels that are among some ids."""
-    tile = labels.read(window)
-    chosen = np.where(np.isin(tile.ids, ids), tile.ids, OUTSIDE)
-    kept.write(window, TileLabels.of(np.append(chosen, OUTSIDE), tile.rank))
+    return keep_regions(labels, np.array(ids, np.int64), source.subfolder("kept"), map)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
-from flows.partitions.calibrate import choose_threshold
 from flows.partitions.fit import Fit
 from flows.partitions.partition import GradientPartition, Level
+from flows.partitions.settings import Plateaus
 from flows.partitions.surfaces import Surface, Surfaces
 from flows.setting import REGIONS, Setting
 from segmentation.relief.plateaus import fineness, make_fall
 from tiling.io.spill import Map
 from tiling.labels.marks import Marks
 from tiling.regions.watershed.basins import Relief
+from tiling.regions.watershed.calibrate import choose_threshold
 from tiling.regions.watershed.criteria import (
     AreaBelow,
     Criterion,
@@ -80,18 +81,7 @@ class Watershed(GradientPartition):
         ),
         Setting(REGIONS, metavar="N", unset="what makes regions of the size asked for"),
     ] = None
-    plateaus: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=64,
-            title="Plateaus",
-            description="Up to how far from its lower rim level ground is made to fall; 0 lets it "
-            "drain to its upper left.",
-            json_schema_extra={"unit": "px"},
-        ),
-        Setting(REGIONS, metavar="PX"),
-    ] = 8
+    plateaus: Plateaus = 8
     markers: Annotated[
         str,
         Field(

@@ -154,7 +154,7 @@ def fit(scene: Scene, partition: Partition, folder: RunFolder | None) -> tuple[S
         {"format": FORMAT, "scene": scene_facts(scene, bands), "partition": partition.identity()}
     )
     known = folder.load_cached("partition", key) if folder else None
-    unknown, claimed = bands_without_units(scene, bands)
+    unknown, claimed = bands_without_units(scene, partition.image_bands(scene.band_names))
     if known is None:
         facts = sample_facts(scene, bands, unknown, claimed)
         if not facts.sample["valid"].values.any():

@@ -22,6 +22,10 @@ COMMON_NAMES = (
 )
 
 
+INTERIOR, BOUNDARY = "interior", "boundary"
+"""What bands are called that hold probabilities of these, of the objects that a network learnt."""
+
+
 def _table(text: str) -> dict[str, str]:
     """`"a=coastal b=blue"` as a mapping."""
     return dict(pair.split("=") for pair in text.split())
@@ -99,6 +103,13 @@ _CODE = re.compile(
 )
 _RADAR = re.compile(r"(?:sigma|gamma|beta)(?:0|nought)?(?P<sent>vv|vh|hh|hv)(?:db)?")
 """How backscatter is described: Sigma0_VV_db."""
+_LEFT_OUT = r"background|back|non|not|no|other|outside|unknown"
+_INTERIOR = (
+    r"interiors?|inside|inner|cores?|fields?|parcels?|plots?|buildings?|roofs?|houses?|crowns?|"
+    r"trees?|objects?|instances?"
+)
+_BOUNDARY = r"boundar(?:y|ies)|borders?|edges?|outlines?|contours?"
+
 _OF_SENTINEL_2 = ("10m", "20m", "60m")
 _FULL_NAME = re.compile(r"(?:(?P<source>[A-Za-z]\w*)\.)?(?P<name>[^.]+)")
 
@@ -167,8 +178,8 @@ def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
 
 
 def full_band_name(text: str, sensor: str | None = None) -> str | None:
-    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3` is a name
-    too.
+    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3`, `interior`
+    and `boundary` are names too.
 
     >>> full_band_name("NIR"), full_band_name("t2.n"), full_band_name("band_3"), full_band_name(
     ...     "elevation")
@@ -179,10 +190,26 @@ def full_band_name(text: str, sensor: str | None = None) -> str | None:
         return None
     name = (
         match["name"]
-        if re.fullmatch(r"band_\d+", match["name"])
+        if re.fullmatch(rf"band_\d+|{INTERIOR}|{BOUNDARY}", match["name"])
         else common_name(match["name"], sensor)
     )
     return f"{match['source']}.{name}" if name and match["source"] else name
+
+
+def role_of(name: str) -> str:
+    """What the name of a class says of objects: `interior`, `boundary`, or nothing.
+
+    >>> [role_of(name) for name in ("field", "field_boundaries", "p.Interior", "Background")]
+    ['interior', 'boundary', 'interior', '']
+    """
+    words = re.sub(r"[\W_]+", " ", name.casefold()).split()
+
+    def says(pattern: str) -> bool:
+        return any(re.fullmatch(pattern, word) for word in words)
+
+    if says(_LEFT_OUT):
+        return ""
+    return BOUNDARY if says(_BOUNDARY) else INTERIOR if says(_INTERIOR) else ""
 
 
 def _plain(text: str) -> str:

@@ -14,11 +14,14 @@ from tiling.errors import InputError
 from tiling.io.access import is_there
 from tiling.io.urls import is_local
 from tiling.scene.band_names import (
+    BOUNDARY,
     COMMON_NAMES,
+    INTERIOR,
     ORDERS,
     common_name,
     full_band_name,
     name_in_file_name,
+    role_of,
 )
 from tiling.scene.header import Header
 from tiling.scene.masks import mask_kind_of
@@ -67,7 +70,11 @@ def bands_in_file(file: Header) -> list[tuple[str, int]]:
             for texts in file.texts
         ]
     ]
-    evidence += [_beside(file), [colour if colour in _COLOURS else None for colour in file.colours]]
+    evidence += [
+        _roles(file),
+        _beside(file),
+        [colour if colour in _COLOURS else None for colour in file.colours],
+    ]
     order = ORDERS.get((file.sensor or "", file.count), ())
     for claimed in evidence:
         names = _fill_gaps(names, claimed)
@@ -107,6 +114,14 @@ def _fill_gaps(names: Sequence[str | None], claimed: Sequence[str | None]) -> li
         known or (claim if times[claim] == 1 and claim not in names else None)
         for known, claim in zip(names, claimed, strict=True)
     ]
+
+
+def _roles(file: Header) -> list[str | None]:
+    """Which band is the probability of the interior of objects and which that of boundaries, where
+    texts name one of each; one alone may be anything."""
+    roles = [next((r for t in texts if (r := role_of(t))), None) for texts in file.texts]
+    both = roles.count(INTERIOR) == roles.count(BOUNDARY) == 1
+    return roles if both else [None] * file.count
 
 
 def _beside(file: Header) -> list[str | None]:

@@ -61,6 +61,7 @@ def test_the_plan_is_told_and_nothing_is_written(
         (("--levels", "8,4"), "do not ascend"),
         (("--bands-used", "red,violet"), "violet"),
         (("--method", "wand"), "--seeds"),
+        (("--method", "instances"), "no band is called interior"),
         (("--method", "watershed", "--markers", "nowhere.gpkg"), "nowhere.gpkg"),
         (("--index", "NDXI"), "NDXI"),
         (("--aoi", "nowhere.gpkg"), "nowhere.gpkg"),

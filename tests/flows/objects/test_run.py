@@ -21,6 +21,7 @@ from flows.compute.cluster import Cluster
 from flows.objects.model import Objects
 from flows.objects.run import run
 from flows.partitions.canny import Canny
+from flows.partitions.instances import Instances
 from flows.partitions.objects import Objects as ObjectsPartition
 from flows.partitions.watershed import Watershed
 from flows.regions.plan import describe, make_plan
@@ -144,6 +145,39 @@ def test_columns_say_what_the_pixels_of_an_object_say(scene: Path, finished: Obj
         assert row["nir_texture"] == pytest.approx(np.sqrt(mean_square.mean()), abs=1e-9)
     assert frame["compactness"].between(0, np.pi / 4 + 0.02).all()
     assert (frame["elongation"] >= 1).all()
+
+
+@pytest.fixture(scope="module")
+def probabilities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two objects that touch, and one by itself, as a network that learnt them says it."""
+    interior = np.zeros((HEIGHT, WIDTH), np.uint8)
+    interior[3:20, 2:18], interior[3:20, 19:35], interior[24:34, 5:30] = 95, 80, 60
+    boundary = np.zeros((HEIGHT, WIDTH), np.uint8)
+    boundary[3:20, 18] = 90
+    file = tmp_path_factory.mktemp("network") / "probabilities.tif"
+    with rasterio.open(
+        file, "w", driver="GTiff", height=HEIGHT, width=WIDTH, count=3, dtype="uint8", nodata=255,
+        crs="EPSG:32633", transform=rasterio.Affine(10, 0, 6e5, 0, -10, 5.6e6),
+        photometric="MINISBLACK",
+    ) as raster:  # fmt: skip
+        raster.write(np.stack([100 - interior - boundary, interior, boundary]))
+        raster.descriptions = ("Background", "Interior", "Boundary")
+    return file
+
+
+def test_instances_have_a_score_and_are_the_same_for_every_tile(
+    probabilities: Path, tmp_path: Path
+) -> None:
+    one, other = (
+        make(probabilities, tmp_path / str(tile), tile=tile, partition=Instances()).folder
+        for tile in (7, 64)
+    )
+    assert contents(one) == contents(other)
+    frame = gpd.read_file(one / "objects.gpkg", layer="objects").set_index("number").sort_index()
+    # a boundary that is alike on both sides goes to the object that comes first
+    assert frame["n_pixels"].tolist() == [17 * 17, 17 * 16, 10 * 25]
+    assert frame["score"].tolist() == pytest.approx([0.95 * 16 / 17, 0.8, 0.6])
+    assert frame["score"].tolist() == pytest.approx((frame["interior_mean"] / 100).tolist())
 
 
 def test_levels_are_layers_that_lie_in_each_other(scene: Path, tmp_path: Path) -> None:

@@ -7,15 +7,18 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from segmentation.relief.gradient import Flags, Heights
 from tiling.grid.window import Window
-from tiling.regions.passes import Values
+from tiling.regions.passes import Flags, Values
 from tiling.regions.watershed.basins import Relief
 from tiling.regions.watershed.criteria import Criterion
 from tiling.regions.watershed.drowning import flood_relief
+
+Heights: TypeAlias = npt.NDArray[np.uint32]
 
 MOST_PIXELS = 2**20
 """Of a sample that are flooded: a dozen times."""

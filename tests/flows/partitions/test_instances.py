@@ -1,0 +1,191 @@
+"""Instances of a network's probabilities: one for each object, the same for every tile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.metrics import adapted_rand_error
+from skimage.morphology import h_minima
+from skimage.segmentation import watershed
+
+from flows.partitions.instances import Instances, whole_of
+from segmentation.relief.plateaus import fineness
+from tests.chance import chances
+from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of
+from tests.tiling.regions.drawn import Drawn, rasters
+from tiling.errors import InputError
+from tiling.grid.window import Window
+from tiling.scene.band_names import role_of
+
+NAMED = Instances(interior="b0", boundary="b1")
+
+
+def draw(numbers: np.ndarray, sure: int = 90) -> DrawnScene:
+    """What a network that learnt objects `(y, x)`, 0 = none, would say: their outermost pixels are
+    boundary."""
+    spread = np.pad(numbers, 1)
+    around = [spread[:-2, 1:-1], spread[2:, 1:-1], spread[1:-1, :-2], spread[1:-1, 2:]]
+    edge = (numbers > 0) & np.any([other != numbers for other in around], axis=0)
+    interior = np.where(edge, 100 - sure, np.where(numbers > 0, sure, 0))
+    boundary = np.where(edge, sure, np.where(numbers > 0, 100 - sure, 0))
+    pixels = np.stack([interior, boundary]).astype(np.uint8)
+    return DrawnScene(pixels, np.ones(numbers.shape, bool))
+
+
+def found_in(
+    scene: DrawnScene, folder: Path, tile: int = 17, partition: Instances = NAMED
+) -> np.ndarray:
+    (regions,) = regions_of(fit_to(partition, scene, block=64), scene, folder, tile)
+    return regions
+
+
+def assert_same_objects(found: np.ndarray, numbers: np.ndarray) -> None:
+    """One region for each number, with its pixels; a corner, all of whose neighbours are boundary,
+    may be the neighbour's."""
+    assert np.array_equal(found >= 0, numbers > 0)
+    for number in np.unique(numbers[numbers > 0]):
+        ids, pixels = np.unique(found[numbers == number], return_counts=True)
+        assert pixels.max() >= pixels.sum() - 4
+        assert np.count_nonzero(found == ids[pixels.argmax()]) <= pixels.sum() + 4
+    assert np.unique(found[found >= 0]).size == np.unique(numbers).size - 1
+
+
+def parcels() -> np.ndarray:
+    """Neighbours that touch, an object over four tiles of 17 px, one as long as the raster."""
+    numbers = np.zeros((50, 60), int)
+    numbers[3:14, :] = 1  # as long as the raster
+    numbers[14:30, 8:26], numbers[14:30, 26:40] = 2, 3
+    numbers[30:45, 8:40] = 4
+    numbers[20:45, 45:58] = 5
+    return numbers
+
+
+def test_objects_that_touch_are_one_each_however_long(tmp_path: Path) -> None:
+    assert_same_objects(found_in(draw(parcels()), tmp_path), parcels())
+
+
+def test_without_a_boundary_what_hangs_together_is_one(tmp_path: Path) -> None:
+    scene = draw((parcels() > 0).astype(int), sure=60)
+    one = DrawnScene(scene.pixels[:1] + scene.pixels[1:], scene.valid)
+    found = found_in(one, tmp_path, partition=Instances(interior="b0", boundary="none"))
+    assert_same_objects(found, ndimage.label(parcels() > 0)[0])
+
+
+def test_a_dip_less_deep_than_asked_parts_nothing(tmp_path: Path) -> None:
+    interior = np.full((12, 30), 90, np.uint8)
+    interior[:, 15] = 70  # half of 100 - interior + boundary rises from 10 to 30
+    scene = DrawnScene(np.stack([interior, 100 - interior]), np.ones((12, 30), bool))
+    for depth, count in ((20, 2), (21, 1)):
+        partition = NAMED.model_copy(update={"depth": depth})
+        found = found_in(scene, tmp_path / str(depth), partition=partition)
+        assert np.unique(found).size == count
+
+
+def test_a_small_one_goes_to_whom_it_touches_and_away_where_it_touches_none(
+    tmp_path: Path,
+) -> None:
+    numbers = np.zeros((30, 40), int)
+    numbers[2:20, 2:20], numbers[2:20, 20:24], numbers[24:28, 30:34] = 1, 2, 3
+    partition = NAMED.model_copy(update={"least_area": 100 * 80.0})  # pixels are 100 m²
+    found = found_in(draw(numbers), tmp_path, partition=partition)
+    assert_same_objects(found, np.where(numbers == 2, 1, np.where(numbers == 3, 0, numbers)))
+
+
+def test_boundary_alone_is_no_object(tmp_path: Path) -> None:
+    scene = draw(parcels())
+    scene.pixels[:, 47:49, 3:9] = np.array([20, 75])[:, None, None]
+    assert_same_objects(found_in(scene, tmp_path), parcels())
+
+
+def test_it_is_the_watershed_of_scikit_image_from_h_minima(tmp_path: Path) -> None:
+    (random,) = chances(1)
+    noise = ndimage.gaussian_filter(random.random((2, 96, 96)), (0, 3, 3))
+    low, high = noise.min((1, 2), keepdims=True), noise.max((1, 2), keepdims=True)
+    interior, boundary = (noise - low) / (high - low) * np.array([70, 30])[:, None, None]
+    interior += 30
+    scene = DrawnScene(np.stack([interior, boundary]).astype(np.uint8), np.ones((96, 96), bool))
+    fitted = fit_to(NAMED, scene, block=96)
+    (regions,) = regions_of(fitted, scene, tmp_path, 40)
+    surface = fitted.surface(scene.read(Window.of_shape(96, 96), scene.band_names), 0, 0)
+    heights, valid = surface.heights.astype(np.int64), surface.valid
+    sealed = np.where(valid, heights, heights.max() + 1)
+    least = 2 * NAMED.depth * fineness(NAMED.plateaus)
+    square = ndimage.generate_binary_structure(2, 1)
+    minima = ndimage.label(h_minima(sealed, least, square).astype(bool) & valid)[0]
+    expected = watershed(heights, minima, connectivity=1, mask=valid)
+    kept = [n for n in np.unique(expected) if n and surface.markers[expected == n].any()]
+    both = np.isin(expected, kept) & (regions >= 0)
+    assert len(kept) > 5
+    assert np.mean(both) > 0.97 * np.mean(regions >= 0)
+    # It breaks ties by age in its queue.
+    assert adapted_rand_error(expected[both], regions[both])[0] < 0.08
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    rasters(24).filter(lambda one: one.valid.any()),
+    st.builds(
+        Instances,
+        interior=st.just("b0"),
+        boundary=st.sampled_from(["b1", "none"]),
+        depth=st.integers(0, 30),
+        plateaus=st.sampled_from([0, 3]),
+        least_area=st.sampled_from([0, 700]),
+    ),
+    st.integers(0, 9999),
+)
+def test_tiles_retries_and_order_do_not_show(drawn: Drawn, partition: Instances, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    interior = np.abs(drawn.values).astype(np.int64) * 9 % 101
+    boundary = (100 - interior) * random.choice([0.2, 1, random.random()])
+    boundary = (boundary * (random.random(interior.shape) > 0.3)).astype(np.int64)
+    scene = DrawnScene(np.stack([interior, boundary]).astype(np.uint8), drawn.valid)
+    fitted = fit_to(partition, scene)
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        (whole,) = regions_of(fitted, scene, Path(one), max(drawn.shape))
+        (tiled,) = regions_of(fitted, scene, Path(other), drawn.tile, drawn.map)
+    np.testing.assert_array_equal(tiled, whole)
+    assert drawn.valid[whole >= 0].all()
+
+
+def test_fractions_and_bytes_say_the_same_as_percent(tmp_path: Path) -> None:
+    scene = draw(parcels())
+    shares = scene.pixels / 100
+    for pixels in (shares.astype(np.float32), np.rint(shares * 255).astype(np.uint8)):
+        found = found_in(DrawnScene(pixels, scene.valid), tmp_path / pixels.dtype.name)
+        assert_same_objects(found, parcels())
+
+
+def test_names_tell_what_bands_say() -> None:
+    names = ["Background", "field", "field_boundaries", "red"]
+    assert Instances().find_roles(names) == ("field", "field_boundaries")
+    assert Instances(boundary="none").find_roles(names) == ("field", "")
+    assert role_of("non-field") == role_of("background interior") == ""
+    assert Instances().image_bands(names) == ("Background", "red")
+
+
+@pytest.mark.parametrize(
+    ("partition", "names", "fact"),
+    [
+        (Instances(), ("red", "nir"), "no band is called interior.* --interior"),
+        (Instances(interior="in"), ("red", "edge"), "there is no band in for --interior"),
+        (Instances(), ("roof", "crown"), "roof and crown may both say interior"),
+    ],
+)
+def test_a_mistake_about_names_is_one_line(
+    partition: Instances, names: tuple[str, ...], fact: str
+) -> None:
+    with pytest.raises(InputError, match=fact) as told:
+        partition.find_roles(names)
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_no_probability_is_refused() -> None:
+    with pytest.raises(InputError, match="values from -3 to 9; probabilities lie between"):
+        whole_of(np.array([-3.0, 9.0]), "interior")
