@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ def objects(
     out: PathLike,
     *,
     method: str | Partition = "objects",
+    segmenter: PathLike | None = None,
     bands: Mapping[str, int] | None = None,
     nodata: float | None = None,
     pixel_scale: float | None = None,
@@ -121,6 +123,7 @@ def objects(
         scene: As `segment` takes it, but for arrays.
         out: Folder of the products on a disk that all workers see; made if need be.
         method: Kind of partition, such as `"objects"`, `"superpixels"` or `"watershed"`.
+        segmenter: Model of interior and boundary that looks first, for `"instances"`.
         bands: Band name to band number from 1, where the file does not say.
         nodata: Pixel value that means no data.
         pixel_scale: Reflectance = pixel × scale + offset.
@@ -155,6 +158,7 @@ def objects(
     from flows.objects.run import run
     from flows.partitions.partition import Partition
     from flows.requests.objects import NamedPartition, ObjectsRequest
+    from flows.run.instances import look
 
     source = source_of(
         scene, bands=bands, nodata=nodata, scale=pixel_scale, offset=pixel_offset, mask=mask,
@@ -163,6 +167,7 @@ def objects(
     asked = {
         "aoi": aoi, "indices": indices, "simplify": simplify, "smooth": smooth,
         "licence": licence, "tile": tile, "fresh": fresh,
+        "network": None if segmenter is None else os.fspath(segmenter),
     }  # fmt: skip
     if isinstance(method, Partition):
         if settings:
@@ -177,5 +182,7 @@ def objects(
         ObjectsRequest, source=source, out=Path(out), partition=chosen, **drop_none(asked)
     )
     with empty_main():
-        finished = run(request, on=cluster_of(cluster, workers), progress=progress or silent)
+        finished = run(
+            request, on=cluster_of(cluster, workers), progress=progress or silent, look=look
+        )
     return Objects(finished.folder, finished)

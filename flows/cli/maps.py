@@ -82,11 +82,19 @@ def objects(
     landweave objects scene.tif --out objects
     landweave objects scene.tif --levels 4,8,16 --index NDVI -o levels
     landweave objects scene.tif --method superpixels --step 10 -o cells
+    landweave objects scene.tif --method instances --segmenter fields -o fields
     """
     from flows.compute.cluster import cluster_from
     from flows.objects.run import run
     from flows.regions.plan import describe, facts_of, make_plan
+    from flows.run.instances import describe_look, facts_of_look, look
 
+    if plan_only and request.network:
+        if as_json:
+            print_json(facts_of_look(request))
+        else:
+            table(list(describe_look(request).items()), ("", ""))
+        return
     if plan_only:
         made = make_plan(request)
         if as_json:
@@ -96,7 +104,7 @@ def objects(
         return
     on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
-        result = run(request, on=on, progress=progress)
+        result = run(request, on=on, progress=progress, look=look)
     show_objects(result, as_json=as_json)
 
 

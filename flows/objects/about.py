@@ -55,6 +55,7 @@ def list_origins(plan: ObjectsPlan) -> dict[str, str]:
         "grid": f"{scene.width:,} × {scene.height:,} px of about {scene.gsd:.3g} m, "
         f"{crs_name(scene)}",
         "area of interest": Path(request.aoi).name,
+        "model": Path(request.network).name,
         "method": name_method(plan),
         "fit": plan.partition.fit_summary,
         "licence": request.licence,

@@ -7,7 +7,8 @@ with other products, or after a run that was killed, are not made again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
@@ -20,20 +21,39 @@ from flows.objects.publish import begin
 from flows.objects.publish import publish as write_products
 from flows.objects.rasters import LevelRaster, write_rasters
 from flows.regions.levels import Regions, find_regions
-from flows.regions.plan import ObjectsPlan, make_plan
+from flows.regions.plan import ObjectsPlan, make_plan, plan_scene
 from flows.requests.objects import ObjectsRequest
 from flows.requests.overwriting import check_map
 from flows.storage.run_folder import RunFolder, open_run
+from tiling.scene.scene import Scene
+
+LookFirst: TypeAlias = Callable[
+    [ObjectsRequest, RunFolder, Cluster, Progress], tuple[ObjectsRequest, Scene]
+]
+"""Has the network of a request look at its scene, and gives what is asked of the scene with what
+that said: `flows.run.instances.look`."""
 
 
-def run(request: ObjectsRequest, *, on: Cluster = HERE, progress: Progress = silent) -> Objects:
+def run(
+    request: ObjectsRequest,
+    *,
+    on: Cluster = HERE,
+    progress: Progress = silent,
+    look: LookFirst | None = None,
+) -> Objects:
     """The products of `request`; the same bytes whatever the tiles, the workers and the retries.
 
-    `on` says which machines work; they see the output folder. Raises `InputError` for what a person
-    can mend.
+    `on` says which machines work; they see the output folder. `look` is called where the request
+    names a network. Raises `InputError` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
-        plan = prepare(request, folder)
+        scene = None
+        if request.network:
+            if look is None:
+                raise RuntimeError("a request that names a network needs who has it look")
+            check_map(folder, request)
+            request, scene = look(request, folder, on, progress)
+        plan = prepare(request, folder, scene)
         with cluster.start(on, plan.work) as pool:
             levels = partition(plan, folder, pool, progress)
             rasters = join(plan, levels, folder, pool, progress)
@@ -41,10 +61,12 @@ def run(request: ObjectsRequest, *, on: Cluster = HERE, progress: Progress = sil
             return publish(plan, rasters, layers, folder)
 
 
-def prepare(request: ObjectsRequest, folder: RunFolder) -> ObjectsPlan:
-    """The plan: scene opened, method fitted, room looked for."""
+def prepare(request: ObjectsRequest, folder: RunFolder, scene: Scene | None = None) -> ObjectsPlan:
+    """The plan: scene opened, unless it is, method fitted, room looked for."""
     check_map(folder, request)
     with folder.stage("plan"):
+        if scene is not None:
+            return plan_scene(request, scene, folder)
         return make_plan(request, folder)
 
 

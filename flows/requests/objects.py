@@ -172,6 +172,16 @@ class ObjectsRequest(BaseModel):
         Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
     ]
     partition: Annotated[AnyPartition, Field(description="How regions are made."), By(Partitioning)]
+    network: Annotated[
+        str,
+        Field(
+            exclude_if=lambda name: not name,
+            title="Segmenter",
+            description="Model whose classes are interior and boundary of objects, for the method "
+            "instances: it looks at the scene first.",
+        ),
+        Setting(REGIONS, option="--segmenter", metavar="NAME|DIR", form=None, path=True),
+    ] = ""
     aoi: AreaOfInterest = ""
     simplify: Simplify = None
     smooth: Smooth = 0

@@ -137,7 +137,8 @@ def _facts(request: Any) -> Facts | None:
         scene: Any = {"search": source["search"], "bbox": source.get("bbox")}
     else:
         scene = [_file(redact(path)) for path in source.get("paths", ())]
-    return scene, {"kind": segmenter["kind"], "bundle": str(segmenter.get("bundle") or "")}
+    bundle = segmenter.get("bundle") or request.get("network") or ""
+    return scene, {"kind": segmenter["kind"], "bundle": str(bundle)}
 
 
 def _same(held: Facts, asked: Facts) -> bool:
