@@ -32,8 +32,8 @@ from tiling.io.remote_cache import SMALL
 
 
 def test_a_client_holds_less_than_a_kilobyte_for_each_shard() -> None:
-    figures = client(100)
-    assert (figures["shards"], figures["tiles"]) == (100, 400)
+    figures = client(196)
+    assert (figures["shards"], figures["tiles"]) == (196, 784)
     assert figures["bytes for each shard"] < 1000
     assert figures["bytes at most for each part while joining"] < 1000
 
