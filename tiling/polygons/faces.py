@@ -55,20 +55,48 @@ def _touching(outlines: Outlines, rings: Rings, arcs: Arcs, face: npt.NDArray[np
     """Which faces of several rings have arcs that meet elsewhere than at ends of both, and a few
     that have none.
 
-    Of a closed arc the end counts as a place between, though others may rightly end there.
+    GEOS takes the end of a closed line for a place between. So a closed arc in whose end others may
+    rightly end is cut in two: where all parts meet at their ends only, so do the arcs, unless the
+    cut itself lies at an end of others.
     """
     import shapely
 
     touching = np.diff(rings.regions) > 1
     chosen = np.flatnonzero(touching[face])
     place, size = _places(outlines, arcs, chosen)
-    groups = np.append(0, np.cumsum(np.bincount(face[chosen], minlength=touching.size)[touching]))
-    offsets = np.append(0, np.cumsum(size)), groups
-    lines = shapely.from_ragged_array(
-        shapely.GeometryType.MULTILINESTRING, outlines.xy[place], offsets
-    )
+    closed = np.diff(arcs.rings) == 1
+    ends_in_node = np.zeros(arcs.key.size, bool)
+    ends_in_node[arcs.rings[:-1][closed]] = np.logical_or.reduceat(rings.node, rings.rings[:-1])[
+        closed
+    ]
+    cut = ends_in_node[chosen] & (size > 3)
+    middle = (np.cumsum(size) - size + size // 2)[cut]
+    place = np.insert(place, middle, place[middle])  # a part ends where the next begins
+    first = np.flatnonzero(cut) + np.arange(middle.size)  # the first part of each that is cut
+    size = np.repeat(size, 1 + cut)
+    size[first], size[first + 1] = size[first] // 2 + 1, size[first] - size[first] // 2
+    xy, offsets = outlines.xy[place], np.append(0, np.cumsum(size))
+    part_of = np.repeat(face[chosen], 1 + cut)
+    groups = np.append(0, np.cumsum(np.bincount(part_of, minlength=touching.size)[touching]))
+    lines = shapely.from_ragged_array(shapely.GeometryType.MULTILINESTRING, xy, (offsets, groups))
     touching[touching] = ~shapely.is_simple(lines)
+    touching[_crowded(xy, offsets, part_of, first)] = True
     return touching
+
+
+def _crowded(
+    xy: Floats, offsets: Indices, face: npt.NDArray[np.intp], first: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:
+    """Faces in which another line ends where one is cut, between the part `first` and the next."""
+    ends = np.concatenate([offsets[:-1], offsets[1:] - 1])
+    at_cut = np.zeros(ends.size, bool)
+    at_cut[first + 1] = at_cut[first + face.size] = True
+    face, (x, y) = np.tile(face, 2), xy[ends].T
+    order = np.lexsort((y, x, face))
+    begins = np.append(True, np.any([np.diff(v[order]) != 0 for v in (face, x, y)], axis=0))
+    place = np.cumsum(begins) - 1
+    crowded = at_cut[order] & (np.bincount(place) > 2)[place]
+    return face[order[crowded]]
 
 
 def _lines(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.object_]:

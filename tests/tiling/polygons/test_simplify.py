@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from tests.chance import chances, dense_rasters
 from tests.tiling.rasters import label
 from tiling.grid.window import Window
-from tiling.polygons import simplify
+from tiling.polygons import faces, simplify
 from tiling.polygons.faces import PIXELS, failing
 from tiling.polygons.outlines import Rings, connect, find_lines
 from tiling.polygons.simplify import ORIGINAL, Arcs, Levels, Outlines, arcs_of, simplify_arcs
@@ -210,6 +210,29 @@ def test_a_hole_that_touches_its_frame_goes_back() -> None:
     assert not shapely.coverage_is_valid(first)
     shapes = polygons(worked(rings, 1.5)[1], rings)
     assert shapely.coverage_is_valid(shapes)
+
+
+def test_a_look_at_every_arc_blames_no_other_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    for chance in chances(40):
+        rings, _ = outlined(islands(chance))
+        arcs = arcs_of(rings)
+        levels = untouched(arcs)
+        outlines = simplify_arcs(arcs, float(chance.choice([1.5, 3.0, 6.0])), levels)
+        blamed = failing(outlines, rings, arcs, levels)
+        with monkeypatch.context() as patch:
+            patch.setattr(faces, "_touching", lambda _, some, *__: np.diff(some.regions) > 0)
+            np.testing.assert_array_equal(failing(outlines, rings, arcs, levels), blamed)
+
+
+def test_a_line_that_ends_where_a_closed_arc_is_cut_is_noticed() -> None:
+    ring = np.array([[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]], float)
+    xy = np.concatenate([ring[:3], ring[2:], [[4, 4], [9, 9]]])
+    offsets = np.array([0, 3, 6, 8])
+    one_face, first = np.zeros(3, np.intp), np.array([0])
+    assert faces._crowded(xy, offsets, one_face, first).tolist() == [0, 0]
+    assert not faces._crowded(xy, offsets, np.array([0, 0, 1]), first).size
+    xy[6] += 1
+    assert not faces._crowded(xy, offsets, one_face, first).size
 
 
 def test_faces_are_a_coverage_as_they_are_written_wherever_the_raster_lies() -> None:
