@@ -100,6 +100,9 @@ def train(
     classes: Mapping[int, str] | None = None,
     regroup: Mapping[int, int] | None = None,
     labels_nodata: float | None = None,
+    instances: bool | None = None,
+    boundary_width: int | None = None,
+    labels_extent: PathLike | None = None,
     split: str | None = None,
     split_values: Mapping[str, int] | None = None,
     name: str | None = None,
@@ -132,6 +135,9 @@ def train(
         classes: Value to name; what is not named is unlabelled.
         regroup: Value to the value whose class it joins.
         labels_nodata: Value of unlabelled pixels in class rasters.
+        instances: Whether labels are objects, whose interior and boundary are learnt.
+        boundary_width: Pixels inside the edge of each object that are its boundary.
+        labels_extent: Polygons within which every object is drawn; the hull of all by default.
         split: What validates: `"blocks"`, `"shapes"`, `"scenes"`, or a raster that marks parts.
         split_values: What the values of such a raster mean: `{"train": 1, "validation": 3}`.
         name: What the bundle is called; its folder's name by default.
@@ -172,6 +178,8 @@ def train(
     recipe = settings if architecture is None else {"architecture": architecture, **settings}
     asked = {
         "column": column, "classes": classes, "regroup": regroup, "labels_nodata": labels_nodata,
+        "instances": instances, "boundary_width": boundary_width,
+        "labels_extent": None if labels_extent is None else os.fspath(labels_extent),
         "split": split, "split_values": split_values, "weights": weights, "name": name,
         "licence": licence, "fresh": fresh,
     }  # fmt: skip

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from flows.requests.method import Learning
 from flows.requests.source import Source
 from flows.setting import LABELS, TRAINING, By, Part, Setting
 from segmentation.forests.estimators import FORESTS
 from segmentation.training.recipe import ForestRecipe, Recipe
+from tiling.errors import InputError
 
 
 def _kind_of_recipe(recipe: Any) -> str:
@@ -93,6 +94,40 @@ class Training(BaseModel):
         Field(title="Unlabelled", description="Value of unlabelled pixels in class rasters."),
         Setting(LABELS, metavar="V", form="no_data", unset="from the file"),
     ] = None
+    instances: Annotated[
+        bool,
+        Field(
+            exclude_if=lambda asked: not asked,
+            title="Instances",
+            description="Labels are objects, each polygon or number of a raster one: interior and "
+            "boundary are learnt, for landweave objects --method instances.",
+        ),
+        Setting(LABELS, form=None),
+    ] = False
+    boundary_width: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=32,
+            exclude_if=lambda width: width == 1,
+            title="Width of boundaries",
+            description="Pixels inside the edge of each object that are its boundary.",
+            json_schema_extra={"unit": "px"},
+        ),
+        Setting(LABELS, metavar="PX", form=None),
+    ] = 1
+    labels_extent: Annotated[
+        str,
+        Field(
+            exclude_if=lambda path: not path,
+            title="Extent of labels",
+            description="Polygons within which every object is drawn: what else lies there is "
+            "background.",
+        ),
+        Setting(
+            LABELS, metavar="FILE", path=True, form=None, unset="the convex hull of all objects"
+        ),
+    ] = ""
     split: Annotated[
         str,
         Field(
@@ -146,6 +181,26 @@ class Training(BaseModel):
         ),
         Setting(form="start_afresh"),
     ] = False
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        without = {
+            "--boundary-width": self.boundary_width != 1,
+            "--labels-extent": self.labels_extent,
+        }
+        with_it = {"--column": self.column, "--classes": self.classes, "--regroup": self.regroup}
+        odd = next((option for option, said in without.items() if said), "")
+        if odd and not self.instances:
+            raise InputError(f"{odd} is for labels that are objects; add --instances")
+        odd = next((option for option, said in with_it.items() if said), "")
+        if odd and self.instances:
+            raise InputError(
+                f"{odd} is for classes, and with --instances all objects are of one kind; leave "
+                "one of them out"
+            )
+        if self.instances and self.split == "shapes":
+            raise InputError("--split shapes is for classes; objects are parted by blocks")
+        return self
 
     def by_scene(self) -> Self:
         """The same where all paths stand in one source, each label with the scene it belongs to."""

@@ -18,6 +18,7 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.spill import map_array
 from tiling.labels.base import Labels
+from tiling.labels.instance_labels import open_instances
 from tiling.labels.open_labels import is_vector, open_labels
 from tiling.labels.splits import Split, Splitting, split_labels
 from tiling.scene.scene import Scene
@@ -133,6 +134,14 @@ def _legend_of(rows: Sequence[tuple[int, str, str]], labels: str | Path) -> Lege
 def _open_labels(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
     """The labels of each scene. Words are the same class in all files, and numbered in the order of
     all of them."""
+    if request.instances:
+        return [
+            open_instances(
+                path, scene.geobox, width=request.boundary_width, extent=request.labels_extent,
+                nodata=request.labels_nodata,
+            )
+            for path, scene in zip(request.labels, scenes, strict=True)
+        ]  # fmt: skip
 
     def opened(classes: dict[int, str], regroup: dict[int, int]) -> list[Labels]:
         return [
@@ -278,6 +287,7 @@ def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> 
         "scenes": [scene.name for scene in scenes],
         "labels": [Path(path).name for path in request.labels],
         "split": splitting.how,
+        **({"instances": {"boundary_width": request.boundary_width}} if request.instances else {}),
         "bbox": [round(degrees, 6) for degrees in (west, south, east, north)],
         **when,
     }

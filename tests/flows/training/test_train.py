@@ -19,6 +19,7 @@ import rasterio
 import shapely
 from affine import Affine
 from PIL import Image
+from pydantic import ValidationError
 
 from flows.requests.method import recipe_from
 from flows.requests.source import Source
@@ -486,3 +487,53 @@ def test_kill_9_in_the_middle_changes_no_bit(tmp_path: Path, scene: Path, labels
     assert weights[0] == weights[1]
     assert said[0]["validation"] == said[1]["validation"]
     assert not list(tmp_path.glob(".b*"))
+
+
+def test_objects_become_a_bundle_that_makes_instances(tmp_path: Path) -> None:
+    from flows.objects import run as stages
+    from flows.partitions.instances import Instances
+    from flows.requests.objects import ObjectsRequest
+    from flows.run.instances import look
+
+    pixels = draw_pixels(96, 128)
+    rows, cols = np.indices((96, 128))
+    ids = (1 + rows // 24 + 10 * (cols // 32)).astype(np.uint8)
+    ids[:, 100:] = 0
+    inner = (rows % 24 > 0) & (rows % 24 < 23) & (cols % 32 > 0) & (cols % 32 < 31)
+    for value, there in ((3000, inner), (800, ~inner), (5000, ids == 0)):
+        pixels[:, there] = value + pixels[:, there] // 50
+    scene = write_scene(tmp_path / "scene.tif", pixels)
+    labels = write_labels(tmp_path / "ids.tif", ids)
+    forest = recipe_from({"architecture": "random-forest", "trees": 20, "windows": (3,)})
+    finished = train(asked(scene, labels, tmp_path / "b", recipe=forest, instances=True))
+    card = finished.bundle.card
+    assert [one.name for one in card.legend.classes] == ["Background", "Interior", "Boundary"]
+    assert card.training["instances"] == {"boundary_width": 1}
+    source = Source(paths=(str(scene),))
+    request = ObjectsRequest(
+        source=source, out=tmp_path / "out", partition=Instances(), network=str(tmp_path / "b")
+    )
+    made = stages.run(request, look=look)
+    with rasterio.open(made.folder / "objects.tif") as raster:
+        found = raster.read(1)
+    for number in np.unique(ids[ids > 0]):
+        there = (ids == number) & inner
+        values, counts = np.unique(found[there], return_counts=True)
+        assert counts.max() > 0.9 * np.count_nonzero(there), number
+        assert values[counts.argmax()] > 0
+    assert made.levels[0].count == np.unique(ids[ids > 0]).size
+
+
+@pytest.mark.parametrize(
+    ("more", "fact"),
+    [
+        ({"boundary_width": 2}, "--boundary-width is for labels that are objects"),
+        ({"instances": True, "column": "crop"}, "--column is for classes"),
+        ({"instances": True, "split": "shapes"}, "objects are parted by blocks"),
+    ],
+)
+def test_settings_of_objects_and_of_classes_do_not_mix(
+    tmp_path: Path, more: dict[str, object], fact: str
+) -> None:
+    with pytest.raises(ValidationError, match=fact):
+        asked(tmp_path / "a.tif", tmp_path / "b.tif", tmp_path / "c", **more)
