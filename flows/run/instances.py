@@ -88,6 +88,8 @@ def plan_look(request: ObjectsRequest, folder: RunFolder | None = None) -> LookP
             f"--segmenter {request.network} is for --method instances, and this is "
             f"{request.partition.kind}; leave one of them out"
         )
+    if request.source.has_model:
+        request.source.open()  # says that this is not done here, before a network runs
     asked = Request(
         source=request.source,
         out=request.out,
@@ -126,7 +128,8 @@ def find_probabilities(
     )
     added = said.acquisitions[0].bands
     images = tuple(replace(one, bands=(*one.bands, *added)) for one in scene.acquisitions)
-    return replace(scene, acquisitions=images)
+    notes = tuple(dict.fromkeys((*scene.notes, *plan.network.warnings)))
+    return replace(scene, acquisitions=images, notes=notes)
 
 
 def keep(plan: LookPlan, parts: Sequence[Part], folder: RunFolder) -> None:

@@ -50,8 +50,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(scene: Path, out: Path, network: Path, **settings: Any) -> ObjectsRequest:
-    asked = {"partition": Instances(depth=3), "network": str(network), **settings}
-    return ObjectsRequest(source=Source(paths=(str(scene),)), out=out, **asked)
+    source = Source(paths=(str(scene),))
+    asked = {"source": source, "partition": Instances(depth=3), "network": str(network), **settings}
+    return ObjectsRequest(out=out, **asked)
 
 
 def make(asked: ObjectsRequest) -> Objects:
@@ -108,10 +109,14 @@ def test_tiles_shards_and_restarts_do_not_show(
     assert contents(again.folder) == contents(finished.folder)
 
 
-def test_the_record_names_the_model(network: Path, finished: Objects) -> None:
+def test_the_record_names_the_model_and_tells_what_was_warned_of(
+    scene: Path, network: Path, finished: Objects, tmp_path: Path
+) -> None:
     record = json.loads((finished.folder / "run.json").read_text(encoding="utf-8"))
     assert record["request"]["network"] == str(network)
     assert record["made_from"]["model"] == network.name
+    plan = instances.plan_look(request(scene, tmp_path, network))
+    assert set(plan.network.warnings) <= set(record["warnings"])
 
 
 def test_a_model_of_other_classes_and_another_method_are_refused(
@@ -120,6 +125,9 @@ def test_a_model_of_other_classes_and_another_method_are_refused(
     land = a_bundle(tmp_path / "land", name="land").folder
     with pytest.raises(InputError, match=r"no band is called interior.* there are Water"):
         make(request(scene, tmp_path / "out", land))
+    masked = Source(paths=(str(scene),), mask=f"model:{network}")
+    with pytest.raises(InputError, match="here make the mask with landweave segment"):
+        make(request(scene, tmp_path / "out", network, source=masked))
     with pytest.raises(InputError, match="is for --method instances, and this is watershed"):
         make(request(scene, tmp_path / "out", network, partition=Watershed()))
 

@@ -67,10 +67,12 @@ def test_what_is_drawn_does_not_know_the_blocks_it_is_drawn_in(
 ) -> None:
     pixels, truth = Landscape(seed).read(row + 128, col + 128, 256, 256)
     # astride four of the usual blocks
-    across_pixels, across_truth = landscape._block(seed, row + 128, col + 128)
-    assert np.array_equal(across_truth, truth)
+    across = landscape._block(seed, row + 128, col + 128)
+    assert np.array_equal(across.truth, truth)
+    parcels = Landscape(seed).parcels(row + 128, col + 128, 256, 256)
+    assert np.array_equal(across.parcels, parcels)
     # positions are rounded to float32 from another corner
-    assert np.abs(across_pixels.astype(int) - pixels).max() <= 2
+    assert np.abs(across.pixels.astype(int) - pixels).max() <= 2
 
 
 def test_a_reader_may_write_on_what_it_got() -> None:
@@ -98,6 +100,19 @@ def test_another_process_sees_the_same_pixels() -> None:
     # Here through another window, so that neither order nor neighbours matter.
     pixels = Landscape(2).read(-130, 950, 300, 200)[0][:, 90:170, 50:150]
     assert there == blake2b(pixels.tobytes()).hexdigest()
+
+
+def test_parcels_are_of_cropland_and_the_same_in_every_window() -> None:
+    place = Landscape(11)
+    whole, (_, truth) = place.parcels(-20, 30, 300, 280), place.read(-20, 30, 300, 280)
+    assert whole.dtype == np.uint32
+    np.testing.assert_array_equal(whole > 0, truth == 3)
+    assert LAND_COVER[3].name == "Crops and grass"
+    np.testing.assert_array_equal(place.parcels(100, 200, 60, 90), whole[120:180, 170:260])
+    sizes = np.unique(whole[whole > 0], return_counts=True)[1]
+    assert sizes.size > 50
+    assert 30 < np.median(sizes[sizes > 8]) < 400
+    assert not (Landscape(11, 300, 280).parcels(0, 0, 300, 280)[:, -5:]).any()
 
 
 def test_another_seed_is_another_place() -> None:
