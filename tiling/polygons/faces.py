@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from tiling.polygons.lines import Floats, Indices, Mask, cross
-from tiling.polygons.outlines import Rings
+from tiling.polygons.lines import Floats, Indices, Mask, Points, cross
+from tiling.polygons.outlines import Rings, ragged_index
 from tiling.polygons.simplify import ORIGINAL, Arcs, Keys, Levels, Outlines
 from tiling.polygons.wkb import on_the_map
 
@@ -29,17 +29,14 @@ def failing(
     company. Faces are judged as they are written, in map coordinates: a vertex that just touches a
     line in pixels may lie beyond it once `affine` has rounded both.
     """
-    import shapely
-
-    original = on_the_map(rings.col, rings.row, affine)
     outlines = outlines._replace(xy=on_the_map(outlines.xy[:, 0], outlines.xy[:, 1], affine))
-    turned = np.sign(_areas(outlines.xy, outlines.rings)) != np.sign(_areas(original, rings.rings))
+    exterior = np.zeros(rings.rings.size - 1, bool)
+    exterior[rings.regions[:-1]] = True
+    # Exteriors run counter-clockwise where north is up: from row to column, in pixels.
+    turns = np.where(exterior, -1, 1) * np.sign(affine.determinant)
+    turned = np.sign(_areas(outlines.xy, outlines.rings)) != turns
     face_of_ring = np.repeat(np.arange(rings.regions.size - 1), np.diff(rings.regions))
-    bad = ~shapely.is_valid(
-        shapely.from_ragged_array(
-            shapely.GeometryType.POLYGON, outlines.xy, (outlines.rings, rings.regions)
-        )
-    )
+    bad = _invalid(outlines, rings)
     bad[face_of_ring[turned]] = True
     face = np.repeat(face_of_ring, np.diff(arcs.rings))
     free = levels < ORIGINAL
@@ -49,6 +46,104 @@ def failing(
     guilty &= free
     bad[face[guilty]] = False
     return np.unique(arcs.key[guilty | (bad[face] & free)])
+
+
+def _invalid(outlines: Outlines, rings: Rings) -> Mask:
+    """Which faces are no valid polygons.
+
+    Most have one ring, a short one: such a face is valid where its ring does not meet itself. GEOS
+    looks at those of which arithmetic on all of them at once is not certain.
+    """
+    import shapely
+
+    single = np.flatnonzero(np.diff(rings.regions) == 1)
+    invalid = np.ones(rings.regions.size - 1, bool)
+    ring = rings.regions[:-1][single]
+    invalid[single] = ~_certainly_simple(outlines.xy, outlines.rings, ring)
+    rest = np.flatnonzero(invalid)
+    ring = ragged_index(rings.regions, rest)
+    parts = (
+        np.append(0, np.cumsum(np.diff(offsets)[chosen]))
+        for offsets, chosen in ((outlines.rings, ring), (rings.regions, rest))
+    )
+    xy = outlines.xy[ragged_index(outlines.rings, ring)]
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, tuple(parts))
+    invalid[rest] = ~shapely.is_valid(polygons)
+    return invalid
+
+
+def _certainly_simple(xy: Floats, offsets: Indices, chosen: npt.NDArray[np.intp]) -> Mask:
+    """Of some closed rings, which certainly do not meet themselves; those of many sides, or of a
+    number of sides that few have, are not looked at."""
+    found = np.zeros(chosen.size, bool)
+    sides = np.diff(offsets)[chosen] - 1
+    order = np.argsort(sides, kind="stable")
+    for n in range(3, LONG + 1):
+        alike = order[slice(*np.searchsorted(sides[order], [n, n + 1]))]
+        if alike.size < FEW:
+            continue
+        for begin in range(0, alike.size, AT_ONCE):
+            some = alike[begin : begin + AT_ONCE]
+            # twice around, so that each side finds those after it without a search
+            place = offsets[chosen[some]] + (np.arange(2 * n + 1) % n)[:, None]
+            x, y = xy[place, 0], xy[place, 1]
+            found[some] = _simple(x, y, n)
+    return found
+
+
+LONG = 32
+"""How many sides a ring has at most of which all pairs are compared."""
+
+FEW = 64
+"""As many rings of a length GEOS looks at in the time that it takes to call NumPy for them."""
+
+AT_ONCE = 2048
+"""Rings compared together: their numbers stay in the processor's cache."""
+
+
+def _simple(x: Floats, y: Floats, n: int) -> Mask:
+    """Which rings of `n` sides are certainly simple; `(2 n + 1, rings)` vertices, twice around."""
+    step_x, step_y = np.diff(x[: n + 2], axis=0), np.diff(y[: n + 2], axis=0)
+    (ax, bx), (ay, by) = (step_x[:-1], step_x[1:]), (step_y[:-1], step_y[1:])
+    # At no vertex does a ring turn back on itself: it bends, or goes on.
+    simple = ((_sign(ax * by, ay * bx) != 0) | (_sign(ax * bx, -ay * by) > 0)).all(0)
+    left, right = np.minimum(x[:-1], x[1:]), np.maximum(x[:-1], x[1:])
+    low, high = np.minimum(y[:-1], y[1:]), np.maximum(y[:-1], y[1:])
+    for apart in range(2, n // 2 + 1):
+        other = slice(apart, apart + n)
+        near = (right[:n] >= left[other]) & (left[:n] <= right[other])
+        near &= (high[:n] >= low[other]) & (low[:n] <= high[other])
+        side, ring = np.nonzero(near)
+        points = [
+            (x[at, ring], y[at, ring]) for at in (side, side + 1, side + apart, side + apart + 1)
+        ]
+        simple[ring[~_apart(*points)]] = False
+    return simple
+
+
+def _apart(a: Points, b: Points, c: Points, d: Points) -> Mask:
+    """Whether segments AB and CD certainly do not meet: one lies on one side of the other."""
+    beside_ab = _turn(a, b, c) * _turn(a, b, d) > 0
+    beside_cd = _turn(c, d, a) * _turn(c, d, b) > 0
+    return beside_ab | beside_cd
+
+
+def _turn(a: Points, b: Points, c: Points) -> Floats:
+    """1 where A, B and C turn from x to y, -1 where the other way, 0 where rounding leaves that
+    open."""
+    return _sign((a[0] - c[0]) * (b[1] - c[1]), (a[1] - c[1]) * (b[0] - c[0]))
+
+
+def _sign(one: Floats, other: Floats) -> Floats:
+    """Sign of `one - other`, products of differences of coordinates; 0 where rounding leaves that
+    open.
+
+    Shewchuk (1997), "Adaptive precision floating-point arithmetic and fast robust geometric
+    predicates", Discrete & Computational Geometry 18(3): the bound A of orient2d, (3 + 16 ε) ε.
+    """
+    difference = one - other
+    certain = abs(difference) > 3.3306690738754716e-16 * (abs(one) + abs(other))
+    return np.where(certain, np.sign(difference), 0)
 
 
 def _touching(outlines: Outlines, rings: Rings, arcs: Arcs, face: npt.NDArray[np.intp]) -> Mask:

@@ -235,6 +235,23 @@ def test_a_line_that_ends_where_a_closed_arc_is_cut_is_noticed() -> None:
     assert not faces._crowded(xy, offsets, one_face, first).size
 
 
+@pytest.mark.parametrize("sides", [3, 4, 5, 8])
+def test_rings_are_certainly_simple_where_geos_finds_them_valid(sides: int) -> None:
+    """On a coarse lattice, where rounding leaves much open, never where it does not."""
+    chance = np.random.default_rng(sides)
+    offsets = np.arange(4001) * (sides + 1)
+    for lattice in (False, True):
+        xy = chance.random((4000, sides, 2)) * 5
+        if lattice:
+            xy = np.floor(xy)
+        xy = np.concatenate([xy, xy[:, :1]], axis=1).reshape(-1, 2)
+        valid = shapely.is_valid(shapely.polygons(xy.reshape(4000, -1, 2)))
+        certain = faces._certainly_simple(xy, offsets, np.arange(4000))
+        assert certain.any()
+        assert not (certain & ~valid).any()
+        assert lattice or (certain == valid).all()
+
+
 def test_faces_are_a_coverage_as_they_are_written_wherever_the_raster_lies() -> None:
     for chance in chances(150):
         classes, affine = islands(chance), PLACES[int(chance.integers(len(PLACES)))]
