@@ -36,11 +36,12 @@ def failing(
     turns = np.where(exterior, -1, 1) * np.sign(affine.determinant)
     turned = np.sign(_areas(outlines.xy, outlines.rings)) != turns
     face_of_ring = np.repeat(np.arange(rings.regions.size - 1), np.diff(rings.regions))
-    bad = _invalid(outlines, rings)
-    bad[face_of_ring[turned]] = True
     face = np.repeat(face_of_ring, np.diff(arcs.rings))
+    touching = _touching(outlines, rings, arcs, face)
+    bad = _invalid(outlines, rings, touching)
+    bad[face_of_ring[turned]] = True
     free = levels < ORIGINAL
-    suspect = np.flatnonzero((bad | _touching(outlines, rings, arcs, face))[face])
+    suspect = np.flatnonzero((bad | touching)[face])
     guilty = np.zeros(arcs.key.size, bool)
     guilty[suspect[_crossing(_lines(outlines, arcs, suspect), face[suspect])]] = True
     guilty &= free
@@ -48,28 +49,74 @@ def failing(
     return np.unique(arcs.key[guilty | (bad[face] & free)])
 
 
-def _invalid(outlines: Outlines, rings: Rings) -> Mask:
+def _invalid(outlines: Outlines, rings: Rings, touching: Mask) -> Mask:
     """Which faces are no valid polygons.
 
-    Most have one ring, a short one: such a face is valid where its ring does not meet itself. GEOS
-    looks at those of which arithmetic on all of them at once is not certain.
+    A face of one ring is valid where the ring does not meet itself, one of many where each hole
+    lies in the exterior, and in no other hole, unless its rings are `touching (n,)`. GEOS looks at
+    those of which this is not certain: of many holes it compares each with all of the exterior.
     """
     import shapely
 
-    single = np.flatnonzero(np.diff(rings.regions) == 1)
-    invalid = np.ones(rings.regions.size - 1, bool)
+    n_rings = np.diff(rings.regions)
+    single, pierced = np.flatnonzero(n_rings == 1), np.flatnonzero(~touching & (n_rings > HOLES))
+    invalid = np.ones(n_rings.size, bool)
     ring = rings.regions[:-1][single]
     invalid[single] = ~_certainly_simple(outlines.xy, outlines.rings, ring)
+    invalid[pierced] = ~_certainly_pierced(outlines, rings, pierced)
     rest = np.flatnonzero(invalid)
     ring = ragged_index(rings.regions, rest)
-    parts = (
-        np.append(0, np.cumsum(np.diff(offsets)[chosen]))
-        for offsets, chosen in ((outlines.rings, ring), (rings.regions, rest))
-    )
-    xy = outlines.xy[ragged_index(outlines.rings, ring)]
-    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, tuple(parts))
-    invalid[rest] = ~shapely.is_valid(polygons)
+    regions = np.append(0, np.cumsum(n_rings[rest]))
+    invalid[rest] = ~shapely.is_valid(_polygons(outlines, ring, regions))
     return invalid
+
+
+HOLES = 8
+"""Fewer GEOS looks at itself as fast."""
+
+
+def _polygons(
+    outlines: Outlines, ring: npt.NDArray[np.intp], regions: Indices
+) -> npt.NDArray[np.object_]:
+    """Polygons of some rings, each of those between two of the offsets `regions`."""
+    import shapely
+
+    xy = outlines.xy[ragged_index(outlines.rings, ring)]
+    offsets = np.append(0, np.cumsum(np.diff(outlines.rings)[ring]))
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (offsets, regions))
+
+
+def _certainly_pierced(outlines: Outlines, rings: Rings, faces: npt.NDArray[np.intp]) -> Mask:
+    """Of faces whose arcs meet at their ends only, in which each hole certainly lies in the
+    exterior and in no other hole.
+
+    Their rings meet where they met as pixels' edges. So no two have more than a point in common,
+    where they cannot cross, and of two vertices of a ring at least one tells on which side of
+    another ring all of it lies; nor do holes cut the inside in two, which they did not either.
+    """
+    import shapely
+
+    n_holes = np.diff(rings.regions)[faces] - 1
+    of = np.repeat(np.arange(faces.size), n_holes)
+    exterior = rings.regions[:-1][faces]
+    hole = np.repeat(exterior + 1 - np.cumsum(n_holes) + n_holes, n_holes) + np.arange(of.size)
+    shells, holes = (
+        _polygons(outlines, ring, np.arange(ring.size + 1)) for ring in (exterior, hole)
+    )
+    shapely.prepare(shells)
+    start = outlines.rings[:-1][hole]
+    vertex = np.asarray([shapely.points(outlines.xy[start + k]) for k in (0, 1)])
+    inside = shapely.contains_properly(shells[of], vertex).any(0)
+    inside &= (outlines.xy[start] != outlines.xy[start + 1]).any(1)
+    one, other = shapely.STRtree(holes).query(vertex[0])
+    pairs = (one != other) & (of[one] == of[other])
+    one, other = one[pairs], other[pairs]
+    shapely.prepare(holes[np.unique(other)])
+    nested = [shapely.contains_properly(holes[other], points[one]) for points in vertex]
+    inside[one[np.any(nested, axis=0)]] = False
+    certain = np.ones(faces.size, bool)
+    certain[of[~inside]] = False
+    return certain
 
 
 def _certainly_simple(xy: Floats, offsets: Indices, chosen: npt.NDArray[np.intp]) -> Mask:

@@ -252,6 +252,39 @@ def test_rings_are_certainly_simple_where_geos_finds_them_valid(sides: int) -> N
         assert lattice or (certain == valid).all()
 
 
+def test_what_is_certain_of_faces_is_what_geos_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "HOLES", 1)
+    monkeypatch.setattr(faces, "FEW", 1)
+    for chance in chances(40):
+        rings, _ = outlined(islands(chance))
+        arcs = arcs_of(rings)
+        outlines = simplify_arcs(arcs, float(chance.choice([1.5, 3.0, 8.0])), untouched(arcs))
+        face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
+        invalid = faces._invalid(outlines, rings, faces._touching(outlines, rings, arcs, face))
+        np.testing.assert_array_equal(invalid, ~shapely.is_valid(polygons(outlines, rings)))
+
+
+@pytest.mark.parametrize(
+    ("places", "certain"),
+    [
+        ([(0, 20), (5, 2), (9, 2)], True),
+        ([(0, 20), (25, 2), (9, 2)], False),
+        ([(0, 20), (5, 8), (7, 2)], False),
+        ([(0, 20), (7, 2), (5, 8)], False),
+    ],
+    ids=["apart", "outside", "nested", "nested the other way"],
+)
+def test_holes_lie_in_the_exterior_and_in_no_other(
+    places: list[tuple[int, int]], certain: bool
+) -> None:
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]], float)
+    xy = np.concatenate([start + side * square for start, side in places])
+    offsets, regions = 5 * np.arange(4), np.array([0, 3])
+    rings = Rings(xy[:, 1], xy[:, 0], offsets, regions, np.zeros(15, bool))
+    found = faces._certainly_pierced(Outlines(xy, offsets, offsets[:-1]), rings, np.array([0]))
+    assert found.tolist() == [certain]
+
+
 def test_faces_are_a_coverage_as_they_are_written_wherever_the_raster_lies() -> None:
     for chance in chances(150):
         classes, affine = islands(chance), PLACES[int(chance.integers(len(PLACES)))]
