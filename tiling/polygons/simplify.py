@@ -98,17 +98,21 @@ def arcs_of(rings: Rings) -> Arcs:
     end[last] = start[last - per_ring + 1] + size
 
     offsets = np.append(0, np.cumsum(end - start + 1))
-    place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], np.diff(offsets))
-    of = np.repeat(ring[start], np.diff(offsets))
-    place -= np.where(place >= stop[of], size[of], 0)
-    place += of
-
-    code = rings.row[place].astype(np.int64) << 32 | rings.col[place]
-    first, final = offsets[:-1], offsets[1:] - 1
-    against = np.where(
-        code[first] == code[final], code[first + 1] > code[final - 1], code[first] > code[final]
+    of = ring[start]
+    # In `rings` each ring has a closing point; the last arc of one goes on from its second vertex.
+    start, end, stop = start + of, end + of, (stop + np.arange(stop.size))[of]
+    ends = start, start + 1, end - 1, end
+    places = (np.where(place > stop, place - size[of], place) for place in ends)
+    one, two, last_but_one, final = (
+        rings.row[place].astype(np.int64) << 32 | rings.col[place] for place in places
     )
-    place = place[_vertex_order(offsets, np.arange(against.size), against)]
+    against = np.where(one == final, two > last_but_one, one > final)
+    place = _walk(np.where(against, end, start), np.diff(offsets), against)
+    beyond = np.flatnonzero(end > stop)
+    some = ragged_index(offsets, beyond)
+    far = place[some] > np.repeat(stop[beyond], np.diff(offsets)[beyond])
+    place[some] -= np.where(far, np.repeat(size[of[beyond]], np.diff(offsets)[beyond]), 0)
+    first = offsets[:-1]
     row, col = rings.row[place], rings.col[place]
     down, across = row[first + 1] - row[first], col[first + 1] - col[first]
     heading = np.where(down == 0, across > 0, 2 + (down > 0)).astype(np.uint64)
@@ -118,13 +122,18 @@ def arcs_of(rings: Rings) -> Arcs:
 
 def _vertex_order(offsets: Indices, chosen: Indices, turned: Mask) -> Indices:
     """Index of the vertices of some arcs, one after the other, some of them turned round."""
-    size = np.diff(offsets)[chosen]
-    stop = np.cumsum(size)
-    step = np.where(turned, -1, 1)
     start = np.where(turned, offsets[1:][chosen] - 1, offsets[:-1][chosen])
-    return np.repeat(start - step * (stop - size), size) + np.repeat(step, size) * np.arange(
-        size.sum()
-    )
+    return _walk(start, np.diff(offsets)[chosen], turned)
+
+
+def _walk(start: Indices, size: Indices, backwards: Mask) -> Indices:
+    """So many numbers, at least one, from each start on, one after the other; some backwards."""
+    step = np.where(backwards, -1, 1)
+    steps = np.repeat(step, size)
+    first = np.cumsum(size) - size
+    steps[first] = start
+    steps[first[1:]] -= (start + step * (size - 1))[:-1]
+    return np.cumsum(steps)
 
 
 def simplify_arcs(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int = 0) -> Outlines:
