@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         rasters.zones,
         rasters.vectorise,
         rasters.index,
+        rasters.composite,
     ),
     "Models": (models.train, models.models, models.export, models.convert),
     "What there is": (models.segmenters, rasters.indices),

@@ -39,6 +39,35 @@ def index(request: requests.IndexRequest, as_json: Json = False) -> None:
         print(path)
 
 
+def composite(
+    request: requests.CompositeRequest,
+    on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
+    as_json: Json = False,
+) -> None:
+    """Make one image of several dates: each pixel from those on which it is valid.
+
+    The last band, looks, counts them.
+
+    Examples:
+    landweave composite may.tif june.tif july.tif --out summer.tif
+    landweave composite S2*_2024*.tif --method max=NDVI -o greenest.tif
+    """
+    from flows.composite.images import open_images
+    from flows.composite.write import check_target, work_of, write_composite
+    from flows.compute import cluster
+    from segmentation.spectral.composites import method_of
+
+    images = open_images(request.source, request.scenes, method_of(request.method), request.like)
+    check_target(images, request.out)
+    show_warnings(images.notes)
+    with progress_bar(quiet=as_json) as progress, cluster.start(on, work_of(images)) as pool:
+        written = write_composite(images, request.out, pool, progress)
+    if as_json:
+        print_json({"file": written.raster, "item": written.item, "images": len(images.scenes)})
+        return
+    show_files(written)
+
+
 def indices(
     scene: Annotated[
         str, typer.Argument(metavar="[SCENE]", help="Show which indices this raster allows.")

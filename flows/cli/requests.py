@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flows.requests.objects import ObjectsRequest as ObjectsRequest
     from flows.requests.request import Request as Request
     from flows.requests.series import CollectionRequest as CollectionRequest
+    from flows.requests.series import CompositeRequest as CompositeRequest
     from flows.requests.series import MonitorRequest as MonitorRequest
     from flows.requests.source import DrawnScene as DrawnScene
     from flows.requests.source import Source as Source
@@ -38,6 +39,7 @@ MODULES = {
     "ObjectsRequest": "flows.requests.objects",
     "Request": "flows.requests.request",
     "CollectionRequest": "flows.requests.series",
+    "CompositeRequest": "flows.requests.series",
     "MonitorRequest": "flows.requests.series",
     "Source": "flows.requests.source",
     "Training": "flows.requests.training",

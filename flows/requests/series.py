@@ -1,12 +1,14 @@
-"""What is asked of many scenes, and of a place that is watched."""
+"""What is asked of many scenes: maps of each, one image of all; and of a place that is watched."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.request import Request
+from flows.requests.source import Source
 from flows.setting import WATCHED, Part, Setting
 from segmentation.legend import HIDING
 
@@ -167,3 +169,46 @@ class MonitorRequest(BaseModel):
         Setting(WATCHED, option="--settle", metavar="S", form=None),
     ] = 30.0
     fit_each: FitEach = False
+
+
+class CompositeRequest(BaseModel):
+    """Images of one place and different dates, how they become one, and its file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenes: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Images",
+            description="Rasters, folders of single-band files, or STAC items; one for each date.",
+        ),
+        Setting(argument=True, metavar="SCENE…", form=None),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output file", description="The GeoTIFF; its folder is made if need be."),
+        Setting(option="--out -o", metavar="FILE", form=None, disk=True),
+    ]
+    method: Annotated[
+        str,
+        Field(
+            title="Method",
+            description="What a pixel becomes of its valid dates: median or mean of each band, or "
+            "all bands of the latest, or of that with the greatest value of an index, max=NDVI.",
+        ),
+        Setting(metavar="median|mean|latest|max=INDEX", form=None),
+    ] = "median"
+    like: Annotated[
+        str,
+        Field(title="Grid", description="Raster on whose grid the result lies."),
+        Setting(metavar="FILE", form=None, path=True, unset="that of the first image"),
+    ] = ""
+    source: Annotated[
+        Source,
+        Part(
+            without=("paths", "search", "bbox", "assets"),
+            other={
+                "date": {"description": "Day of the images whose files say none, as 2024-06-30."}
+            },
+        ),
+    ] = Source()

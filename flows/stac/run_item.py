@@ -74,15 +74,15 @@ def item_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "stac_version": "1.1.0",
         "stac_extensions": list(EXTENSIONS),
         "id": scene["name"],
-        **_where(classes),
+        **extent_of(classes),
         "properties": {
-            **_when(
+            **time_of(
                 sorted({str(image["date"]) for image in [scene, *images] if image["date"]}),
                 record["finished"],
             ),
             "title": f"Land cover of {scene['name']}",
             "created": record["finished"].replace("+00:00", "Z"),
-            **_place(classes),
+            **grid_of(classes),
             "processing:software": dict(record["versions"]),
             "processing:lineage": f"Segmented by {record['segmenter']['kind']} with landweave "
             f"{record['landweave']}",
@@ -98,7 +98,7 @@ def item_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _when(days: list[str], finished: str) -> dict[str, Any]:
+def time_of(days: list[str], finished: str) -> dict[str, Any]:
     """The time of an item whose images are of these days."""
     if len(days) == 1:
         return {"datetime": f"{days[0]}T00:00:00Z"}
@@ -108,7 +108,7 @@ def _when(days: list[str], finished: str) -> dict[str, Any]:
     return {"datetime": None, "start_datetime": start, "end_datetime": end.replace("+00:00", "Z")}
 
 
-def _where(raster: Path) -> dict[str, Any]:
+def extent_of(raster: Path) -> dict[str, Any]:
     """The footprint; an item may be without one, as a map of the Moon or of a building is."""
     from pyproj.exceptions import ProjError
 
@@ -123,7 +123,7 @@ def _where(raster: Path) -> dict[str, Any]:
     return {"geometry": _geojson(outline), "bbox": [west, south, east, north]}
 
 
-def _place(raster: Path) -> dict[str, Any]:
+def grid_of(raster: Path) -> dict[str, Any]:
     """The grid, in the words of the projection extension."""
     from tiling.io.datasets import open_dataset
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from odc.geo.geobox import GeoBox
 
 from tiling.errors import InputError
-from tiling.grid.geobox import place_on
+from tiling.grid.geobox import check_overlap, place_on
 from tiling.grid.window import Window
-from tiling.scene.header import Header
+from tiling.scene.header import Header, read_header
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
+REFLECTANCE = "reflectance"
+"""The unit of a band of floating point numbers that are reflectance, as our own rasters have it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +117,9 @@ def band_on(
             f"{file.path} holds {dtype}, which is not supported; "
             f"convert it: gdal_translate -ot Float32 {file.path} out.tif"
         )
-    declared = file.scales[at] != 1 or file.offsets[at] != 0
+    # of whole numbers a unit says only what they become
+    named = file.units[at] == REFLECTANCE and dtype.startswith("float")
+    declared = named or file.scales[at] != 1 or file.offsets[at] != 0
     return Band(
         name=name,
         path=file.place,
@@ -128,6 +133,21 @@ def band_on(
         alpha=alpha,
         **_placement(file, grid),
     )
+
+
+def place_image(image: Acquisition, grid: GeoBox) -> Acquisition:
+    """An image as part of a scene on that grid, whatever grid it was opened on; reads headers.
+
+    Raises `InputError` where it lies elsewhere.
+    """
+    files = {path: read_header(path) for path in {band.path for band in image.bands}}
+    for path, file in files.items():
+        check_overlap(path, file.geobox, grid)
+    mask = image.mask
+    if mask:
+        mask = replace(mask, **_placement(read_header(mask.path), grid))
+    bands = (replace(band, **_placement(files[band.path], grid)) for band in image.bands)
+    return replace(image, bands=tuple(bands), mask=mask, extent=None)
 
 
 def _placement(file: Header, grid: GeoBox) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from tiling.scene.masks import mask_kind_of
 _LARGEST_ITEM = 16 * 2**20
 """Bytes of a STAC item."""
 
+LOOKS = "looks"
+"""What the band of a composite is called that counts the dates of each pixel."""
+
 _COLOURS = ("pan", "coastal", "blue", "green", "red", "rededge", "nir")
 """Colour interpretations that say what a band sees. GDAL's yellow is CMYK's, its swir one of
 two."""
@@ -59,7 +62,7 @@ def bands_in_file(file: Header) -> list[tuple[str, int]]:
     order.
 
     A name that two bands claim is nobody's; a band without a name is called by its number. Alpha is
-    not a band.
+    not a band, and neither is the count of dates of a composite.
     """
     names: list[str | None] = [None] * file.count
     if file.count == 1:
@@ -85,7 +88,11 @@ def bands_in_file(file: Header) -> list[tuple[str, int]]:
         and all(known in (None, name) for known, name in zip(names, order, strict=True))
     ):
         names = list(order)
-    return [(name or f"band_{i}", i) for i, name in enumerate(names, 1) if i != alpha]
+    return [
+        (name or f"band_{i}", i)
+        for i, name in enumerate(names, 1)
+        if i != alpha and (file.count == 1 or file.texts[i - 1][:1] != (LOOKS,))
+    ]
 
 
 def names_in_file(file: Header) -> dict[int, str]:

@@ -48,6 +48,8 @@ class Header:
     nodata: tuple[float | None, ...]
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
+    units: tuple[str, ...]
+    """Per band, what the file says its values are in; mostly nothing."""
     texts: tuple[tuple[str, ...], ...]
     """Per band, what may hold its name; the most telling first."""
     colours: tuple[str, ...]
@@ -138,6 +140,7 @@ def _header(path: str, dataset: Any) -> Header:
         nodata=tuple(dataset.nodatavals),
         scales=tuple(dataset.scales),
         offsets=tuple(dataset.offsets),
+        units=tuple(unit or "" for unit in dataset.units),
         texts=_texts(dataset),
         colours=tuple(_colour(path, dataset, index) for index in range(1, dataset.count + 1)),
         masked=any(

@@ -44,6 +44,7 @@ WORKING: dict[str, tuple[str, ...]] = {
     "zones": ("{here}/classes.tif", "{here}/zones.gpkg", "--out", f"{OUT}.gpkg"),
     "vectorise": ("{here}/classes.tif", "--workers", "0", "--out", f"{OUT}.gpkg"),
     "index": ("{here}/scene.tif", "NDVI", "--out", OUT),
+    "composite": ("{here}/scene.tif", "--workers", "0", "--out", f"{OUT}.tif"),
     "train": (
         "{here}/scene.tif",
         "--labels",

@@ -1,0 +1,135 @@
+"""A composite as a raster: windows combined on the workers of a pool, joined into a COG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import rasterio
+
+from flows.composite.images import Images
+from flows.composite.item import item_of
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, report_items, silent
+from flows.compute.work import Work
+from flows.storage.keys import versions
+from segmentation.spectral.composites import combine
+from tiling.cog.write import write_cog
+from tiling.errors import InputError
+from tiling.formats.about import About
+from tiling.grid.window import Window
+from tiling.io.files import make_folder, scratch, write_text
+from tiling.io.profiles import BLOCK, plain_profile
+from tiling.io.spill import load_arrays, save_arrays
+from tiling.scene.acquisition import REFLECTANCE
+from tiling.scene.file_bands import LOOKS
+
+_BUDGET = 2**29
+"""Bytes of the chips that a worker holds at once, unless a window of one block takes more."""
+_LARGEST = 2048
+"""Pixels of the side of a window."""
+_FIXED = 2**28
+"""Bytes of a worker for its libraries and GDAL's cache of blocks."""
+
+
+class Written(NamedTuple):
+    """The files of a composite."""
+
+    raster: Path
+    item: Path
+
+
+def work_of(images: Images) -> Work:
+    """How many windows there are, and what a worker takes for one."""
+    size = window_size(images)
+    return Work(
+        len(list(Window.of_shape(*images.grid.shape).blocks(size))),
+        _FIXED + size**2 * _pixel_bytes(images),
+    )
+
+
+def window_size(images: Images) -> int:
+    """Pixels of the side of the windows that are combined at once: whole blocks of 512, and as many
+    as the memory of a worker allows."""
+    size = _LARGEST
+    while size > BLOCK and size**2 * _pixel_bytes(images) > _BUDGET:
+        size //= 2
+    return size
+
+
+def _pixel_bytes(images: Images) -> int:
+    """Bytes of a pixel at the peak: the median's stack, and a few images in 64 bits."""
+    stacked = len(images.scenes) if images.method.kind == "median" else 0
+    return 4 * len(images.bands) * (stacked + 8)
+
+
+def check_target(images: Images, out: Path) -> None:
+    """Raise `InputError` where a composite cannot be written to that file."""
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"{out} is no GeoTIFF; name one, such as {out.with_suffix('.tif')}")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file in it, such as {out / 'composite.tif'}")
+    read = {file for scene in images.scenes for file in scene.sources(images.bands)}
+    if str(out.absolute()) in read or str(out.resolve()) in {str(Path(f).resolve()) for f in read}:
+        raise InputError(f"{out} is one of the images; write the composite to another file")
+
+
+def write_composite(
+    images: Images, out: Path, pool: Pool, progress: Progress = silent, *, size: int | None = None
+) -> Written:
+    """A COG of the images' bands under their names, float32 with NaN = no data, and the count of
+    valid dates as the last band, `looks`; a STAC item and a `.qmd` beside it.
+
+    Each window is combined by itself, so that pixels depend neither on `size`, its side in pixels,
+    nor on the pool. The raster appears whole or not at all.
+    """
+    check_target(images, out)
+    make_folder(out.parent)
+    windows = list(Window.of_shape(*images.grid.shape).blocks(size or window_size(images)))
+    names = (*images.bands, LOOKS)
+    profile = plain_profile(images.grid, "float32", float("nan"), count=len(names))
+    about = about_composite(images, out.stem)
+    with scratch(out.parent) as work:
+        plain = work / f"{out.stem}.plain.tif"
+        with rasterio.open(plain, "w", **profile, predictor=3) as target:
+            target.descriptions = names
+            target.units = [REFLECTANCE if known else "" for known in images.is_reflectance] + [""]
+            target.update_tags(**about.tags)
+            done = pool.map(partial(_combine_window, images, str(work)), windows)
+            parts = report_items(done, "composite", len(windows), progress)
+            for window, part in zip(windows, parts, strict=True):
+                (pixels,) = load_arrays(Path(part), 1)
+                target.write(pixels, window=window.ranges)
+                Path(part).unlink()
+        item, details = out.with_suffix(".json"), out.with_suffix(".qmd")
+        write_cog(plain, out, overviews="average", map=pool.map)
+    write_text(details, about.qmd)
+    write_text(item, json.dumps(item_of(out, images.scenes, str(images.method)), indent=2) + "\n")
+    return Written(out, item)
+
+
+def _combine_window(images: Images, work: str, window: Window) -> str:
+    """The file of what a window becomes: `(band + 1, y, x) float32`, the last the count of valid
+    dates."""
+    chips = (scene.read(window, images.bands) for scene in images.scenes)
+    found = combine(chips, len(images.scenes), images.method)
+    path = Path(work) / f"{window.row}-{window.col}.npy"
+    save_arrays(path, np.concatenate([found.pixels, found.looks[None].astype(np.float32)]))
+    return str(path)
+
+
+def about_composite(images: Images, title: str) -> About:
+    """What a composite says of itself."""
+    names: Sequence[str] = [scene.name for scene in images.scenes]
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return About(
+        title=title,
+        abstract=f"Composite of {len(names)} images, {images.method} of the valid dates of each "
+        f"pixel; band {LOOKS} counts them",
+        days=images.days,
+        history=(f"Sources: {shown}", f"Computed with landweave {versions()['landweave']}"),
+    )
