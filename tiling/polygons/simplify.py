@@ -145,22 +145,42 @@ def simplify_arcs(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int =
     `smooth` is how many times the corners of the simplified arcs are cut; their ends stay, areas
     change a little.
     """
-    # Most arcs lie between two of the regions, and are passed by both.
+    # Most arcs lie between two of the regions, and are passed by both. Straight ones are done.
     _, chosen, distinct = np.unique(arcs.key, return_index=True, return_inverse=True)
-    level = levels[chosen]
+    bent = np.diff(arcs.offsets)[chosen] > 2
+    order = np.concatenate([np.flatnonzero(bent), np.flatnonzero(~bent)])
+    rank = np.empty(order.size, np.intp)
+    rank[order] = np.arange(order.size)
+    chosen, distinct = chosen[order], rank[distinct]
     place = ragged_index(arcs.offsets, chosen)
     offsets = np.append(0, np.cumsum(np.diff(arcs.offsets)[chosen]))
     xy = np.stack([arcs.col[place], arcs.row[place]], axis=1).astype(np.float64)
+    n = np.count_nonzero(bent)
+    if n:
+        straight = xy[offsets[n] :]
+        xy, offsets = _redraw(
+            xy[: offsets[n]], offsets[: n + 1], tolerance, levels[chosen[:n]], smooth
+        )
+        xy = np.concatenate([xy, straight])
+        offsets = np.append(offsets, offsets[-1] + 2 * np.arange(1, order.size - n + 1))
+    passed = np.append(0, np.cumsum(np.diff(offsets)[distinct]))
+    return _join_arcs(xy[_vertex_order(offsets, distinct, arcs.against)], passed, arcs.rings)
+
+
+def _redraw(
+    xy: Floats, offsets: Indices, tolerance: float, level: Levels, smooth: int
+) -> tuple[Floats, Indices]:
+    """Arcs eased, collapsed and smoothed, each as far as its level allows."""
     origin = xy[offsets[:-1]]
-    xy -= np.repeat(origin, np.diff(offsets), axis=0)  # rounding errors grow with the numbers
+    # rounding errors grow with the numbers
+    xy = xy - np.repeat(origin, np.diff(offsets), axis=0)
     allowed = np.where(level < ORIGINAL, tolerance * 0.5**level, 0)
     xy, offsets = ease(xy, offsets, allowed)
     xy, offsets = collapse(xy, offsets, np.maximum(allowed - EASING, allowed / 3))
     for _ in range(smooth):
         xy, offsets = _cut_corners(xy, offsets, level < ORIGINAL)
     xy += np.repeat(origin, np.diff(offsets), axis=0)
-    passed = np.append(0, np.cumsum(np.diff(offsets)[distinct]))
-    return _join_arcs(xy[_vertex_order(offsets, distinct, arcs.against)], passed, arcs.rings)
+    return xy, offsets
 
 
 def _join_arcs(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
