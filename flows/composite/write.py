@@ -28,9 +28,9 @@ from tiling.io.spill import load_arrays, save_arrays
 from tiling.scene.acquisition import REFLECTANCE
 from tiling.scene.file_bands import LOOKS
 
-_BUDGET = 2**29
+_BUDGET = 2**28
 """Bytes of the chips that a worker holds at once, unless a window of one block takes more."""
-_LARGEST = 2048
+_LARGEST = 1024
 """Pixels of the side of a window."""
 _FIXED = 2**28
 """Bytes of a worker for its libraries and GDAL's cache of blocks."""

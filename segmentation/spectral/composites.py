@@ -84,12 +84,16 @@ def _median(chips: Iterator[xr.Dataset], count: int) -> Composite:
 
 
 def _mean(chips: Iterator[xr.Dataset]) -> Composite:
-    sums, looks = np.zeros(1), np.zeros(1, np.uint16)
-    for chip in chips:
-        sums = sums + np.nan_to_num(values(chip).values.astype(np.float64), nan=0)
-        looks = looks + chip["valid"].values.astype(np.uint16)
+    sums, looks = np.empty(0), np.empty(0, np.uint16)
+    for place, chip in enumerate(chips):
+        seen, valid = values(chip).values, chip["valid"].values
+        if place == 0:
+            sums, looks = np.zeros(seen.shape), np.zeros(valid.shape, np.uint16)
+        np.add(sums, seen, out=sums, where=valid)
+        looks += valid
     with np.errstate(invalid="ignore"):
-        return Composite((sums / looks).astype(np.float32), looks)
+        np.divide(sums, looks, out=sums)
+    return Composite(sums.astype(np.float32), looks)
 
 
 def _best(chips: Iterator[xr.Dataset], index: str) -> Composite:
