@@ -1,7 +1,7 @@
 """How well parcels of the drawn landscape are found: a network learns objects of one place, makes
 those of another, and they are judged one by one.
 
-    python -m benchmarks.parcels [--side 1536] [--budget 3] [--depth 10] [--boundary-width 1]
+    python -m benchmarks.parcels [--side 1536] [--budget 3] [--depth 30] [--boundary-width 1]
 
 Truth are the pieces in which parcels lie between hedges, tracks and roads; pieces of fewer pixels
 than `--least` are background, on both sides of the comparison objects of their own. Printed are the
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--side", type=int, default=1536, metavar="PX", help="Of what is learnt.")
     parser.add_argument("--budget", type=float, default=3, metavar="MINUTES")
-    parser.add_argument("--depth", type=int, default=10, metavar="PERCENT")
+    parser.add_argument("--depth", type=int, default=30, metavar="PERCENT")
     parser.add_argument("--boundary-width", type=int, default=1, metavar="PX")
     parser.add_argument("--least", type=int, default=8, metavar="PX")
     asked = parser.parse_args()

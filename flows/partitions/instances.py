@@ -89,7 +89,7 @@ class Instances(Partition):
             json_schema_extra={"unit": "%"},
         ),
         Setting(REGIONS, metavar="PERCENT"),
-    ] = 10
+    ] = 30
     least_area: LeastArea = 0.0
     plateaus: Plateaus = 8
     fitted: InstancesFit | None = None

@@ -23,7 +23,7 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.band_names import role_of
 
-NAMED = Instances(interior="b0", boundary="b1")
+NAMED = Instances(interior="b0", boundary="b1", depth=10)
 
 
 def draw(numbers: np.ndarray, sure: int = 90) -> DrawnScene:
