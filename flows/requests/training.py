@@ -111,7 +111,7 @@ class Training(BaseModel):
             le=32,
             exclude_if=lambda width: width == 1,
             title="Width of boundaries",
-            description="How near another object makes a pixel of an object its boundary.",
+            description="Pixels inside the edge of each object that are its boundary.",
             json_schema_extra={"unit": "px"},
         ),
         Setting(LABELS, metavar="PX", form=None),

@@ -26,9 +26,6 @@ ROWS: tuple[LegendRow, ...] = (
     (BOUNDARY, "Boundary", "#7a4b1e"),
 )
 
-_NONE = np.iinfo(np.int64).max
-"""Above all ids."""
-
 Ids = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
@@ -37,9 +34,8 @@ Flags = npt.NDArray[np.bool_]
 class InstanceLabels(Labels):
     """Background, interior and boundary of objects that are shapes, or pixels of one id.
 
-    Boundary are the pixels of an object that have another object no more than `width` pixels away,
-    counted up, down and sideways: objects that touch are told from each other by it. Where an
-    object ends at background nothing else is needed, and none is lost to small objects.
+    Boundary are the pixels of an object that have one of another object, or of none, within `width`
+    pixels in any of eight directions; beyond the edge of the raster nothing is another object.
     """
 
     width: int
@@ -51,12 +47,7 @@ class InstanceLabels(Labels):
     """The value of a raster's pixels of which nobody knows whether they are an object."""
 
     def read(self, window: Window) -> Classes:
-        from scipy.ndimage import (
-            generate_binary_structure,
-            iterate_structure,
-            maximum_filter,
-            minimum_filter,
-        )
+        from scipy.ndimage import maximum_filter, minimum_filter
 
         found = np.zeros(window.shape, np.uint8)
         whole = Window.of_shape(*self.geobox.shape)
@@ -64,11 +55,11 @@ class InstanceLabels(Labels):
             return found
         wide = inside.pad(self.width) & whole
         ids, known = self.ids(wide)
-        near = iterate_structure(generate_binary_structure(2, 1), self.width)
-        highest = maximum_filter(ids, footprint=near, mode="nearest")
-        lowest = minimum_filter(np.where(ids > 0, ids, _NONE), footprint=near, mode="nearest")
-        inner = np.where(highest == lowest, INTERIOR, BOUNDARY)
-        classes = np.where(ids > 0, inner, BACKGROUND)
+        side = 2 * self.width + 1
+        alike = maximum_filter(ids, side, mode="nearest") == minimum_filter(
+            ids, side, mode="nearest"
+        )
+        classes = np.where(ids > 0, np.where(alike, INTERIOR, BOUNDARY), BACKGROUND)
         classes[~known] = 0
         found[inside.within(window)] = classes[inside.within(wide)]
         return found
