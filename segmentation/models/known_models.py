@@ -77,7 +77,7 @@ class KnownFile(BaseModel):
 
     origin: Origin
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Of the file there.")]
-    size: Annotated[int, Field(gt=0, description="Bytes of that file.")]
+    size: Annotated[int, Field(gt=0, description="Bytes of that file, or a few more.")]
 
     @property
     def host(self) -> str:
