@@ -221,7 +221,7 @@ def test_a_killed_client_goes_on_where_it_was(
     ]
     shards, killed = len(list((undisturbed / "parts").glob("r*.tif"))), 0
     moments = [
-        ("parts/r*.tif", goal) for goal in (*sorted(rng.sample(range(1, shards), 3)), shards)
+        ("parts/r*.tif", goal) for goal in (*sorted(rng.sample(range(1, shards), 4)), shards)
     ]
     log = (tmp_path / "log").open("wb")
     for pattern, goal in (*moments, ("classes.tif", 1)):
@@ -233,7 +233,7 @@ def test_a_killed_client_goes_on_where_it_was(
             time.sleep(rng.uniform(0, 0.3))
             killed += run.poll() is None
             run.kill()
-    assert killed >= 4
+    assert killed >= 5
     log.close()
     subprocess.run([*command, "--workers", "0"], check=True, stdout=subprocess.DEVNULL)
     assert_same_products(folder, undisturbed)

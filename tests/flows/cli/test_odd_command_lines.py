@@ -25,7 +25,7 @@ from tests.isolated import run_isolated
 from tests.scenes import draw_scene
 from tests.tiling.rasters import write
 
-CASES = 100
+CASES = 200
 ROOT = Path(__file__).resolve().parents[3]
 MOST_LINES = 8
 """Of warnings of a command that went well."""

@@ -109,7 +109,7 @@ def assert_same_products(one: Path, other: Path) -> None:
     assert (one / "areas.csv").read_bytes() == (other / "areas.csv").read_bytes()
 
 
-@settings(max_examples=5)
+@settings(max_examples=8)
 @given(
     height=st.integers(1, 200),
     width=st.integers(1, 200),
@@ -127,7 +127,7 @@ def test_the_answer_does_not_depend_on_the_shard(
     )
 
 
-@settings(max_examples=5)
+@settings(max_examples=8)
 @given(
     height=st.integers(1, 150),
     width=st.integers(1, 150),
@@ -144,7 +144,7 @@ def test_methods_of_one_pixel_do_not_depend_on_the_tile(
     assert_same_products(whole, run(scene, folder / "cut", TiledRules(), shard=2 * tile))
 
 
-@settings(max_examples=5)
+@settings(max_examples=8)
 @given(height=st.integers(1, 150), width=st.integers(1, 150), tile=st.sampled_from([8, 20, 33, 64]))
 def test_tiled_equals_untiled_where_the_margin_covers_the_reach(
     tmp_path_factory: pytest.TempPathFactory, height: int, width: int, tile: int
