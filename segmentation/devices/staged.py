@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -98,16 +98,20 @@ class StagedSlot:
                 self._run = self._prepare(packed)
         self._fill(packed)
         run = self._run
-        try:
+        with ExitStack() as failed:
+            failed.callback(self._land)
             with device.order:  # on every stream batches follow each other in the same order
                 arrived = device.up.put(lambda: _copy(self._sent, self._arrived))
                 done = device.computing.put(run, after=arrived)
                 self._back = device.down.put(lambda: _copy(self._found, self._returned), after=done)
-        except BaseException:
-            for stream in (device.up, device.computing, device.down):  # part may be under way
-                with suppress(Exception):
-                    stream.put(lambda: None).wait()
-            raise
+            failed.pop_all()
+
+    def _land(self) -> None:
+        """Return when nothing of a batch that was sent in part is under way."""
+        device = self._device
+        for stream in (device.up, device.computing, device.down):
+            with suppress(Exception):  # whatever a device says; what failed first is told
+                stream.put(lambda: None).wait()
 
     def wait(self) -> Answers:
         assert self._back is not None

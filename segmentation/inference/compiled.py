@@ -25,6 +25,10 @@ _LIBRARIES = ("landweave", "torch", "segmentation-models-pytorch", "timm", "nump
 """What a translated network follows from, beside its runtime."""
 
 
+class UnreadableGraphError(Exception):
+    """A runtime cannot read a graph, as one that another build of it wrote."""
+
+
 class GraphRuntime(NamedTuple):
     """A library that runs graphs: how a network becomes one, and how that is run."""
 
@@ -32,7 +36,7 @@ class GraphRuntime(NamedTuple):
     translate: Callable[[torch.nn.Module, torch.Tensor], Parts]
     """From a network, for chips like the example, to the content of files."""
     open: Callable[[Parts], ArrayLogits]
-    """One thread computes each call."""
+    """One thread computes each call. Raises `UnreadableGraphError`."""
 
 
 def graph_facts(digest: str, runtime: GraphRuntime) -> dict[str, Any]:
@@ -89,7 +93,7 @@ class PerShape:
             return None
         try:
             return self._runtime.open(parts)
-        except Exception:  # whatever a runtime says of what it cannot read: it is made anew
+        except UnreadableGraphError:  # it is made anew
             return None
 
     def _translate(self, shape: Sequence[int]) -> Parts:
@@ -151,7 +155,10 @@ def open_openvino(parts: Parts) -> ArrayLogits:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(parts["xml"], parts["bin"]), "CPU", settings)
+    try:
+        compiled = core.compile_model(core.read_model(parts["xml"], parts["bin"]), "CPU", settings)
+    except RuntimeError as error:  # OpenVINO has no other
+        raise UnreadableGraphError(str(error)) from error
     requests = threading.local()
 
     def logits(pixels: Pixels) -> Pixels:
@@ -175,12 +182,20 @@ def translate_onnx(model: torch.nn.Module, example: torch.Tensor) -> Parts:
 def open_onnx(parts: Parts) -> ArrayLogits:
     """A graph run by ONNX Runtime."""
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as codes
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        parts["onnx"], options, providers=["CPUExecutionProvider"]
+    unreadable = (
+        *(codes.Fail, codes.InvalidArgument, codes.InvalidGraph, codes.InvalidProtobuf),
+        *(codes.NoModel, codes.NotImplemented, codes.RuntimeException),
     )
+    try:
+        session = onnxruntime.InferenceSession(
+            parts["onnx"], options, providers=["CPUExecutionProvider"]
+        )
+    except unreadable as error:
+        raise UnreadableGraphError(str(error)) from error
     (name,) = (one.name for one in session.get_inputs())
 
     def logits(pixels: Pixels) -> Pixels:

@@ -192,6 +192,7 @@ def test_a_process_that_finds_its_graph_imports_no_torch(tmp_path: Path) -> None
 
 def test_an_onnx_graph_needs_no_torch(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    graphs = pytest.importorskip("tests.segmentation.small_graphs")
-    graphs.a_graph_bundle(tmp_path / "b", graphs.a_network())
+    from tests.segmentation.small_graphs import a_graph_bundle, a_network
+
+    a_graph_bundle(tmp_path / "b", a_network())
     assert not labels_in_a_fresh_process(f"OnnxGraph(bundle={str(tmp_path / 'b')!r})")[1]
