@@ -1,0 +1,70 @@
+"""Mean, spread and quantiles of values that weigh differently: whole numbers, so that nothing
+depends on the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Distribution(NamedTuple):
+    """What the values of n groups are like; NaN where a group has none."""
+
+    weight: Integers
+    """`(n,)`"""
+    mean: Floats
+    std: Floats
+    """Of the group itself, not of what it might be a sample of."""
+    quantiles: Floats
+    """`(quantile, n)`"""
+
+
+def describe(
+    group: Integers, value: Integers, weight: Integers, n: int, quantiles: Sequence[Fraction]
+) -> Distribution:
+    """The distributions of n groups, from parallel arrays in which each value of a group stands
+    once, the groups ascending and in them the values; weights are above 0 and add up to less than
+    2⁵³.
+
+    A quantile q is the least value up to which more than q of the weight lies; where exactly q of
+    it lies up to one value, the mean of that and the next. With equal weights it is definition 2 of
+    Hyndman & Fan (1996), https://doi.org/10.2307/2684934, numpy's `averaged_inverted_cdf`.
+    """
+    ends = np.searchsorted(group, np.arange(n), side="right")
+    starts = np.append(0, ends[:-1])
+    running = np.append(0, np.cumsum(weight))
+    total = running[ends] - running[starts]
+    there = total > 0
+    mean = _weighted_mean(group, value.astype(np.float64), weight, total)
+    spread = (value - mean[group]) ** 2
+    std = np.sqrt(_weighted_mean(group, spread, weight, total))
+    found = np.full((len(quantiles), n), np.nan)
+    for row, quantile in enumerate(quantiles):
+        part = _share(total[there], quantile)
+        low, high = (
+            np.searchsorted(running[1:], running[starts[there]] + part[which], side=side)
+            for which, side in ((0, "left"), (1, "right"))
+        )
+        found[row, there] = (value[low] + value[np.minimum(high, ends[there] - 1)]) / 2
+    return Distribution(total, mean, std, found)
+
+
+def _weighted_mean(group: Integers, value: Floats, weight: Integers, total: Integers) -> Floats:
+    sums = np.bincount(group, value * weight, total.size)
+    return np.divide(sums, total, out=np.full(total.size, np.nan), where=total > 0)
+
+
+def _share(total: Integers, part: Fraction) -> tuple[Integers, Integers]:
+    """The part of each total, rounded up for the lower value and down for the upper: both are it
+    where it is whole."""
+    product, rest = divmod(total, part.denominator)
+    low = product * part.numerator + -(-rest * part.numerator // part.denominator)
+    high = product * part.numerator + rest * part.numerator // part.denominator
+    return low, high
