@@ -48,10 +48,9 @@ def describe(
     found = np.full((len(quantiles), n), np.nan)
     for row, quantile in enumerate(quantiles):
         part = _share(total[there], quantile)
-        low, high = (
-            np.searchsorted(running[1:], running[starts[there]] + part[which], side=side)
-            for which, side in ((0, "left"), (1, "right"))
-        )
+        before = running[starts[there]]
+        low = np.searchsorted(running[1:], before + part[0], side="left")
+        high = np.searchsorted(running[1:], before + part[1], side="right")
         found[row, there] = (value[low] + value[np.minimum(high, ends[there] - 1)]) / 2
     return Distribution(total, mean, std, found)
 

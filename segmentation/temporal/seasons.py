@@ -44,7 +44,7 @@ def find_season(
     steps the curve is taken as straight. There is no season where the peak lies less than `least`
     above one of the minima, as at an end of the curve.
     """
-    length, n = curve.shape
+    length = len(curve)
     step = np.arange(length)[:, None]
     peak, height = _highest_peak(curve, begin, stop)
     before = (step < peak) & (step >= peak - reach)
