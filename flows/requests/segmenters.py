@@ -85,7 +85,13 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
         return segmenter_from("spectral-angle", {"spectra": read_spectra(path), **settings})
     # a run in a folder called rules is no model
     if name in names() or (path.is_dir() and name not in kinds()):
-        return segmenter_from(load(name).card.model.kind, {"bundle": name, **settings})
+        kind = load(name).card.model.kind
+        if kind == "detector":
+            raise InputError(
+                f"{name} finds objects and has no class for every pixel; give it to landweave "
+                "objects --method mask-rcnn --detector"
+            )
+        return segmenter_from(kind, {"bundle": name, **settings})
     refuse_checkpoint(path)
     return segmenter_from(name, settings)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.requests.segmenters import fetch_known
 from segmentation.models.bundle import CARD, Bundle, load, names
-from segmentation.models.card import Card, NetworkModel, OnnxModel
+from segmentation.models.card import Card, DetectorModel, NetworkModel, OnnxModel
 from segmentation.models.hub import fetch_bundle, is_id
 from segmentation.models.known_models import known_model, known_names
 from segmentation.models.stac_mlm import item_of
@@ -82,6 +82,8 @@ def kind_of(card: Card) -> str:
         return "ONNX graph"
     if card.model.kind == "forest":
         return card.forest.estimator
+    if card.model.kind == "detector":
+        return f"{card.detector.architecture} on {card.detector.encoder}"
     network = f"{card.network.architecture} on {card.network.encoder}"
     return network + (f" and {card.beside.estimator}" if card.beside else "")
 
@@ -91,7 +93,9 @@ def bundle_details(bundle: Bundle) -> dict[str, str]:
     metrics."""
     card, training = bundle.card, dict(bundle.card.training)
     told = {"model": card.name, "what it is": kind_of(card), "pixel": f"{card.gsd:g} m"}
-    if card.model.kind != "forest":
+    if card.model.kind == "detector":
+        told |= _detector_details(card.detector)
+    elif card.model.kind != "forest":
         told |= _setting_details(card) | _chip_details(card.chips)
     if card.model.kind == "forest" or card.beside is not None:
         told |= {
@@ -115,6 +119,15 @@ def _setting_details(card: Card) -> dict[str, str]:
         return {"graph": f"chips of {lengths} at {graph.input}, answers at {graph.output}"}
     options = card.network.options.items()
     return {"settings": ", ".join(f"{name} {_plain(value)}" for name, value in options) or "none"}
+
+
+def _detector_details(model: DetectorModel) -> dict[str, str]:
+    """How a detector looks at a scene, and how large its objects are."""
+    sides = ", ".join(f"{side:g}" for side in model.anchors)
+    return {
+        "tile": f"{model.tile} px and {model.margin} px around it",
+        "boxes": f"from sides of {sides} px, shrunk, grown and moved",
+    }
 
 
 def _chip_details(chips: NetworkModel | OnnxModel) -> dict[str, str]:

@@ -33,19 +33,9 @@ _OptionNumber = Annotated[int, Field(ge=-1, le=4096)]
 OptionValue = bool | _OptionNumber | float | str | tuple[_OptionNumber, ...] | None
 
 DType = Literal[
-    "",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "float16",
-    "float32",
-    "float64",
-]
+    "", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64",
+]  # fmt: skip
 
 # No NaN and no infinity: JSON has no word for them.
 _VALUE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -232,10 +222,33 @@ class OnnxModel(ChipModel):
         return self
 
 
-Model = Annotated[NetworkModel | OnnxModel | ForestModel, Field(discriminator="kind")]
+class DetectorModel(ChipModel):
+    """A network that finds objects one by one in chips of one size, each with a mask."""
+
+    kind: Literal["detector"] = "detector"
+    architecture: Literal["mask-rcnn"] = "mask-rcnn"
+    encoder: Literal["resnet18", "resnet34", "resnet50"]
+    width: Annotated[int, Field(ge=8, le=1024, description="Channels of its pyramid.")] = 64
+    norm: Literal["group", "frozen"] = "group"
+    stem: Annotated[
+        Literal[1, 2], Field(description="Pixels between two that its finest features see.")
+    ] = 2
+    anchors: Annotated[
+        tuple[Annotated[float, Field(ge=1, le=4096)], ...],
+        Field(min_length=2, max_length=5, description="Sides in pixels, one for each level."),
+    ]
 
 
-_KINDS = {"network": "a network", "onnx": "an ONNX graph", "forest": "a forest"}
+Model = Annotated[
+    NetworkModel | OnnxModel | ForestModel | DetectorModel, Field(discriminator="kind")
+]
+
+_KINDS = {
+    "network": "a network",
+    "onnx": "an ONNX graph",
+    "forest": "a forest",
+    "detector": "a detector of objects",
+}
 
 
 class Card(BaseModel):
@@ -340,7 +353,7 @@ class Card(BaseModel):
     def chips(self) -> NetworkModel | OnnxModel:
         """The card's part on what looks at chips, a network or a graph; `InputError` where the
         model is of another kind."""
-        if self.model.kind == "forest":
+        if self.model.kind == "forest" or self.model.kind == "detector":
             raise self._other("a network")
         return self.model
 
@@ -356,6 +369,13 @@ class Card(BaseModel):
         """The card's part on its network; `InputError` where the model is of another kind."""
         if self.model.kind != "network":
             raise self._other("a network")
+        return self.model
+
+    @property
+    def detector(self) -> DetectorModel:
+        """The card's part on its detector; `InputError` where the model is of another kind."""
+        if self.model.kind != "detector":
+            raise self._other("a detector of objects")
         return self.model
 
     @property

@@ -36,6 +36,11 @@ def describe_output(card: Card) -> str:
             "Shares of votes; to the power of 1 / landweave:model.temperature they are "
             "probabilities."
         )
+    if card.model.kind == "detector":
+        return (
+            "Objects of each class but the first, which is none of the others: box, score and a "
+            "mask of 28 × 28 values within the box."
+        )
     if card.beside is not None:
         return (
             f"{_describe_channels(card)} The trees in landweave:model.forest say probabilities "

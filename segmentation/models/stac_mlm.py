@@ -47,6 +47,9 @@ _MULTIHASH_SHA256 = "1220"
 """Before a digest: SHA-256, 32 bytes long. https://github.com/multiformats/multihash"""
 
 
+_ARCHITECTURES = {"network": "architecture", "detector": "architecture", "forest": "estimator"}
+"""The field of a kind of model that MLM calls its architecture."""
+
 _GRAPH = "ONNX graph"
 """Architecture of a graph, as MLM wants one named."""
 
@@ -67,6 +70,9 @@ KINDS = {
     ),
     "onnx": Kind("model.onnx", "application/octet-stream", "onnx.save", "ONNX"),
     "forest": Kind("model.skops", "application/zip", "skops.io.dump", "scikit-learn"),
+    "detector": Kind(
+        "model.safetensors", "application/octet-stream", "safetensors.torch.save_file", "PyTorch"
+    ),
 }
 """By the model's `kind`."""
 
@@ -84,7 +90,7 @@ def item_of(card: Card) -> dict[str, Any]:
         "mlm:name": _mlm_name(card.name),
         "mlm:architecture": _pop_architecture(model),
         "mlm:framework": kind.framework,
-        "mlm:tasks": ["semantic-segmentation"],
+        "mlm:tasks": [_task(card)],
         **_hyperparameters(model),
         "mlm:input": [_input(card)],
         "mlm:output": [_output(card)],
@@ -123,9 +129,15 @@ def item_of(card: Card) -> dict[str, Any]:
     }
 
 
+def _task(card: Card) -> str:
+    """What a model does, in MLM's words."""
+    objects = card.model.kind == "detector"
+    return "instance-segmentation" if objects else "semantic-segmentation"
+
+
 def _pop_architecture(model: dict[str, Any]) -> str:
     """What MLM calls so; it leaves `model`. A graph has none that anybody knows."""
-    name = {"network": "architecture", "forest": "estimator"}.get(model["kind"])
+    name = _ARCHITECTURES.get(model["kind"])
     return str(model.pop(name)) if name else _GRAPH
 
 
@@ -135,6 +147,8 @@ def _hyperparameters(model: dict[str, Any]) -> dict[str, Any]:
         return {}
     if model["kind"] == "forest":
         return {"mlm:hyperparameters": {"features": model.pop("features")}}
+    if model["kind"] == "detector":
+        return {"mlm:hyperparameters": {"encoder": model.pop("encoder")}}
     told = {"encoder": model.pop("encoder"), **model.pop("options")}
     return {"mlm:hyperparameters": told}
 
@@ -157,7 +171,7 @@ def card_of(item: JsonValue) -> Card:
     if kind is None:
         raise InputError(f"landweave:model.kind is none of {', '.join(KINDS)}")
     if kind is not KINDS["onnx"]:
-        model |= _model_in(properties, network=kind is KINDS["network"])
+        model |= _model_in(properties, str(model["kind"]))
     asset = found["assets"]["weights"]
     if asset["href"].value not in (f"./{kind.weights}", kind.weights):
         raise InputError(f"assets.weights.href is not {kind.weights}, which lies beside the card")
@@ -192,14 +206,14 @@ def _validate(fields: Mapping[str, Any]) -> Card:
         raise InputError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
-def _model_in(properties: JsonAt, *, network: bool) -> dict[str, Any]:
+def _model_in(properties: JsonAt, kind: str) -> dict[str, Any]:
     """What MLM's own properties tell of a model."""
     further = dict(properties["mlm:hyperparameters"].mapping())
     architecture = properties["mlm:architecture"].value
-    if network:
+    if kind == "network":
         encoder = further.pop("encoder", None)
         return {"architecture": architecture, "encoder": encoder, "options": further}
-    model = {"estimator": architecture, **further}
+    model = {_ARCHITECTURES[kind]: architecture, **further}
     if "mlm:framework_version" in properties.mapping():
         model["sklearn"] = properties["mlm:framework_version"].value
     return model
@@ -270,7 +284,7 @@ def _output(card: Card) -> dict[str, Any]:
     return {
         "name": "scores",
         "description": describe_output(card),
-        "tasks": ["semantic-segmentation"],
+        "tasks": [_task(card)],
         "result": {
             "shape": [-1, card.channels, *_lengths(card)],
             "dim_order": ["batch", "class", "height", "width"],

@@ -1,0 +1,1 @@
+"""Objects found one by one, each with a mask: networks of the Mask R-CNN family."""
