@@ -15,15 +15,14 @@ from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from tiling.io.spill import Map, load_arrays, save_arrays, write_batch
+from tiling.io.spill import Map, save_arrays, write_batch
 from tiling.polygons.attributes import Features, batch_of
 from tiling.polygons.faces import failing
 from tiling.polygons.lines import Mask
 from tiling.polygons.measures import ClassRaster
 from tiling.polygons.outlines import ragged_index
-from tiling.polygons.simplify import Keys, arcs_of, simplify_arcs
+from tiling.polygons.simplify import Arcs, Keys, Levels, Outlines, arcs_of, simplify_arcs
 from tiling.regions.components import distinct
 
 
@@ -44,50 +43,51 @@ def simplify_in_rounds(
     """Files with the batches, after rounds until no line spoils a polygon; the last level of a line
     is its original.
 
-    What travels from round to round are the lines that have to go back by a level, in a file: every
-    task of a round looks for its own.
+    What travels from round to round are the lines that have to go back by a level, in a file for
+    each round: every task looks for its own. Few files have any, so each is drawn as soon as it is
+    looked at, and again in the end where lines of it went back.
     """
-    changed: Path | None = None
+    changed: tuple[Path, ...] = ()
     for number in count():
         failed = chain.from_iterable(map(partial(check, lines, changed), finished))
         keys = np.unique(np.fromiter(failed, np.uint64))
         if not keys.size:
             break
-        changed = Path(folder, f"changed-{number}.npy")
-        save_arrays(changed, keys)
-    return map(partial(draw, lines), finished)
+        changed += (Path(folder, f"changed-{number}.npy"),)
+        save_arrays(changed[-1], keys)
+    return map(partial(draw, lines, changed), finished)
 
 
-def check(lines: Redraw, changed: Path | None, finished: Path) -> Keys:
-    """Distinct keys of the lines that spoil polygons of a file; its lines and their levels are left
-    beside it.
+def check(lines: Redraw, changed: Sequence[Path], finished: Path) -> Keys:
+    """Distinct keys of the lines that spoil polygons of a file, after rounds that `changed` some.
 
-    In the first round all polygons are looked at, then those only whose lines changed in the round
-    before.
+    In the first round all polygons are looked at, and drawn; then those only whose lines changed in
+    the round before.
     """
-    rings = Features.read(finished).rings
-    arcs = arcs_of(rings)
-    if changed is None:
-        levels = np.zeros(arcs.key.size, np.int8)
-        outlines = simplify_arcs(arcs, lines.tolerance, levels, smooth=lines.smooth)
-        save_arrays(_lines(finished), outlines.xy, outlines.rings, levels)
-        return failing(outlines, rings, arcs, levels, lines.source.areas.geobox.affine)
+    features = Features.read(finished)
+    rings, arcs = features.rings, arcs_of(features.rings)
+    levels = _levels(arcs, changed)
+    if changed:
+        mine = _levels(arcs, changed[-1:]) > 0
+        if not mine.any():
+            return np.empty(0, np.uint64)
+        face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
+        faces = distinct(face[mine])
+        levels = levels[ragged_index(arcs.rings, ragged_index(rings.regions, faces))]
+        rings = rings.where(faces)
+        arcs = arcs_of(rings)
+    outlines = simplify_arcs(arcs, lines.tolerance, levels, smooth=lines.smooth)
+    if not changed:
+        _write(lines, finished, features, outlines)
+    return failing(outlines, rings, arcs, levels, lines.source.areas.geobox.affine)
 
-    mine = _among(np.load(changed, mmap_mode="r"), arcs.key)
-    if not mine.any():
-        return np.empty(0, np.uint64)
-    xy, offsets, levels = load_arrays(_lines(finished), 3)
-    levels[mine] += 1
-    face = np.repeat(np.arange(rings.regions.size - 1), np.diff(arcs.rings[rings.regions]))
-    faces = distinct(face[mine])
-    ring = ragged_index(rings.regions, faces)
-    theirs, some = levels[ragged_index(arcs.rings, ring)], rings.where(faces)
-    arcs = arcs_of(some)
-    outlines = simplify_arcs(arcs, lines.tolerance, theirs, smooth=lines.smooth)
-    save_arrays(
-        _lines(finished), *_replace_rings(xy, offsets, ring, outlines.xy, outlines.rings), levels
-    )
-    return failing(outlines, some, arcs, theirs, lines.source.areas.geobox.affine)
+
+def _levels(arcs: Arcs, changed: Sequence[Path]) -> Levels:
+    """`(n,)` level of each line: in how many rounds it was among those that had to go back."""
+    levels = np.zeros(arcs.key.size, np.int8)
+    for keys in changed:
+        levels += _among(np.load(keys, mmap_mode="r"), arcs.key)
+    return levels
 
 
 def _among(known: Keys, keys: Keys) -> Mask:
@@ -101,27 +101,22 @@ def _among(known: Keys, keys: Keys) -> Mask:
     return found
 
 
-def draw(lines: Redraw, finished: Path) -> Path:
-    """A file with the batch of a file, with the lines that the last round left."""
-    xy, rings, _ = load_arrays(_lines(finished), 3)
-    batch = batch_of(lines.source, Features.read(finished), xy[:, 0], xy[:, 1], rings)
-    return write_batch(finished.with_suffix(".arrow"), batch)
+def draw(lines: Redraw, changed: Sequence[Path], finished: Path) -> Path:
+    """A file with the batch of a file, its lines as they are after rounds that `changed` some."""
+    if changed:
+        features = Features.read(finished)
+        arcs = arcs_of(features.rings)
+        levels = _levels(arcs, changed)
+        if levels.any():
+            outlines = simplify_arcs(arcs, lines.tolerance, levels, smooth=lines.smooth)
+            _write(lines, finished, features, outlines)
+    return _batch(finished)
 
 
-def _lines(finished: Path) -> Path:
-    return finished.with_suffix(".lines.npy")
+def _write(lines: Redraw, finished: Path, features: Features, outlines: Outlines) -> None:
+    x, y = outlines.xy.T
+    write_batch(_batch(finished), batch_of(lines.source, features, x, y, outlines.rings))
 
 
-def _replace_rings(
-    xy: npt.NDArray[np.float64],
-    rings: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.int64],
-    new_xy: npt.NDArray[np.float64],
-    new_rings: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Vertices and offsets of rings, the chosen ones replaced."""
-    source = np.arange(rings.size - 1)
-    source[chosen] = rings.size - 1 + np.arange(chosen.size)
-    both = np.append(rings, new_rings[1:] + rings[-1])
-    sizes = np.diff(both)[source]
-    return np.concatenate([xy, new_xy])[ragged_index(both, source)], np.append(0, np.cumsum(sizes))
+def _batch(finished: Path) -> Path:
+    return finished.with_suffix(".arrow")
