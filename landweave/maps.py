@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.compute.progress import silent
 from flows.compute.spawning import empty_main
 from flows.parsing import validate
-from flows.requests.request import Preflight, Product, Request
+from flows.requests.request import Grid, Preflight, Product, Request
 from flows.requests.source import Source
 from flows.storage.remote import Remote
 from landweave.inputs import (
@@ -51,6 +51,7 @@ def segment(
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
+    grid: Grid | None = None,
     objects: float | None = None,
     unknown_below: float | None = None,
     min_area: float | None = None,
@@ -95,6 +96,7 @@ def segment(
         aoi: Vector file whose polygons bound the products.
         products: Of classes, confidence, vectors, probabilities, entropy and margin; the first
             three by default. The classes always come.
+        grid: Whose pixels they have: `"scene"`, or `"model"` for the size that a network sees.
         objects: Scale of objects, such as 8: the pixels of each have its one class.
         unknown_below: In percent: pixels of less confidence become a class Unknown.
         min_area: Smallest region the products show, in m²; four pixels by default, 0 shows all.
@@ -136,7 +138,7 @@ def segment(
     }  # fmt: skip
     source = source_in(scene, place, reading, told)
     request = request_of(
-        source, place, chosen, aoi=aoi, products=products, objects=objects,
+        source, place, chosen, aoi=aoi, products=products, grid=grid, objects=objects,
         unknown_below=unknown_below, min_area=min_area, min_area_rule=min_area_rule,
         fill_holes=fill_holes, max_area=max_area,
         indices=indices, simplify=simplify, smooth=smooth, reference=reference,
@@ -164,6 +166,7 @@ def plan(
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
+    grid: Grid | None = None,
     objects: float | None = None,
     unknown_below: float | None = None,
     min_area: float | None = None,
@@ -189,6 +192,7 @@ def plan(
         date: Day of the image.
         aoi: Vector file whose polygons bound the products.
         products: What is to be made.
+        grid: `"scene"`, or `"model"` for pixels of the size that a network sees.
         objects: Scale of objects, such as 8: the pixels of each have its one class.
         unknown_below: In percent: pixels of less confidence become a class Unknown.
         min_area: Smallest region the products show, in m².
@@ -218,8 +222,8 @@ def plan(
     )  # fmt: skip
     request = request_of(
         source, Path("landweave-plan"), segmenter_of(segmenter, settings), aoi=aoi,
-        products=products, objects=objects, unknown_below=unknown_below, min_area=min_area,
-        indices=indices, reference=reference, preflight=preflight, shard=shard,
+        products=products, grid=grid, objects=objects, unknown_below=unknown_below,
+        min_area=min_area, indices=indices, reference=reference, preflight=preflight, shard=shard,
     )  # fmt: skip
     made = make_plan(request)
     return Plan(facts_of(made), describe(made))

@@ -179,6 +179,17 @@ class Segmenter(BaseModel, ABC):
         """
         return self, ()
 
+    def at_own_pixels(self) -> tuple[Self, int]:
+        """This segmenter for pixels of the size that it sees, and at which zoom it sees those of a
+        scene: 2 shows it 2 × 2 for each, -3 one for 3 × 3.
+
+        Asked once nothing is left to `resolve`. `InputError` of a method that has none of its own.
+        """
+        raise InputError(
+            f"{self.kind} sees the pixels of the scene; leave --grid model out or choose a trained "
+            "network with --segmenter"
+        )
+
     def with_measures(self, measures: Sequence[Measure]) -> Self:
         """This segmenter, saying `measures` too; `InputError` where it cannot."""
         if measures:

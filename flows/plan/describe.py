@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.machine import available_cores
 from flows.plan.aoi import crs_name
+from flows.plan.model_grid import ModelScene
 from flows.plan.plan import MaskPlan, Plan, area_shown, pixels_computed
 from tiling.scene.from_stac import coverage_of
 
@@ -31,6 +32,14 @@ def describe_images(plan: Plan) -> dict[str, str]:
     }
 
 
+def describe_pixels(scene: ModelScene) -> dict[str, str]:
+    """How large the pixels of the map are where they are not those of the scene."""
+    return {
+        "map": f"{scene.width:,} × {scene.height:,} px of about {scene.gsd:.3g} m, as the network "
+        "sees them"
+    }
+
+
 def describe_mask(mask: MaskPlan) -> dict[str, str]:
     """What a model leaves out, and what it takes to find out."""
     made = mask.plan
@@ -44,9 +53,11 @@ def describe_mask(mask: MaskPlan) -> dict[str, str]:
 def describe(plan: Plan) -> dict[str, Any]:
     """What a person wants to know before a run, in words."""
     scene, lattice, shards, first = plan.scene, plan.lattice, plan.shards, plan.shards[0]
+    plain = scene.plain if isinstance(scene, ModelScene) else scene
     used = {band.name: band for band in scene.bands}
     return {
-        "scene": f"{scene.title}: {scene.width:,} × {scene.height:,} px, {crs_name(scene)}",
+        "scene": f"{plain.title}: {plain.width:,} × {plain.height:,} px, {crs_name(scene)}",
+        **(describe_pixels(scene) if isinstance(scene, ModelScene) else {}),
         **(describe_images(plan) if scene.acquisitions[0].origin else {}),
         "bands": ", ".join(scene.band_names),
         "used": ", ".join(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from flows.plan.model_grid import ModelScene
 from tiling.errors import redact
 from tiling.grid.window import Window
 from tiling.scene.acquisition import Band, Mask
@@ -23,6 +24,7 @@ def scene_facts(scene: Scene, bands: Sequence[str]) -> dict[str, Any]:
     """What the pixels a segmenter sees follow from: files, grid, band map, calibration, masks."""
     return {
         "files": scene.identities(),
+        **({"zoom": scene.zoom} if isinstance(scene, ModelScene) else {}),
         "grid": [scene.height, scene.width, *map(float, scene.transform[:6]), scene.crs.to_wkt()],
         "images": [
             {

@@ -16,6 +16,7 @@ from flows.machine import available_cores
 from flows.plan.aoi import area_of_interest, crs_name
 from flows.plan.fit import fit
 from flows.plan.mask import hidden_values, mask_legend, mask_request
+from flows.plan.model_grid import on_model_grid, pixels_in_one
 from flows.plan.part_key import FORMAT, scene_facts, window_facts
 from flows.plan.shard import ShardJob
 from flows.requests.request import Request, measures_among, warn_of_large_min_area
@@ -212,23 +213,23 @@ def make_plan(
         check_reference(request.reference)
     if request.unknown_below and not (request.segmenter.has_confidence or request.objects):
         raise not_sure(request.segmenter.kind)
-    outline, window = area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
-    to_read = window if ahead else None
+    if request.grid == "model":
+        request.segmenter.at_own_pixels()  # what has none says so before anything is read
+    to_read = shown(request, scene)[1] if ahead else None
     opened = scene
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
-    # after the fit, which products leave alone
-    segmenter = with_measures(segmenter, request)
-    tile, margin, stride, blend = segmenter.footprint
-    if (margin, stride, blend) == (0, 1, False):
-        # one pixel at a time: tiles change nothing, and small shards are small
-        tile = min(tile, request.shard)
-        stride = whole_blocks(scene, segmenter.bands(scene.band_names), request.shard)
-    lattice = TileGrid(scene.height, scene.width, tile, margin, stride, request.shard, blend)
     # What is missing is said now, not when the polygons are made and their bands read a second
     # time.
     again = [band for name in request.indices for band in index_bands(name, scene.band_names)]
     if to_read and again:
         fetch_ahead(scene, tuple({*segmenter.bands(scene.band_names), *again}), to_read)
+    if request.grid == "model":
+        opened, _ = on_model_grid(opened, segmenter)
+        scene, segmenter = on_model_grid(scene, segmenter)
+    outline, window = shown(request, scene)
+    # after the fit, which products leave alone
+    segmenter = with_measures(segmenter, request)
+    lattice = cut(request, scene, segmenter)
     told = mask.plan.warnings if mask else ()
     warnings = (
         *warnings,
@@ -238,6 +239,24 @@ def make_plan(
     own = segmenter.legend
     legend = own.with_unknown() if request.unknown_below else own
     return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings, opened, mask)
+
+
+def shown(request: Request, scene: Scene) -> tuple[Any, Window]:
+    """What the products show: the outline of the area of interest, if there is one, and their
+    pixels."""
+    return area_of_interest(request.aoi, scene) if request.aoi else (None, scene.window)
+
+
+def cut(request: Request, scene: Scene, segmenter: Segmenter) -> TileGrid:
+    """The tiles of a scene and the shards that they are worked on in."""
+    tile, margin, stride, blend = segmenter.footprint
+    # as much of the ground where pixels are larger than the scene's own
+    shard = max(1, request.shard // pixels_in_one(scene))
+    if (margin, stride, blend) == (0, 1, False):
+        # one pixel at a time: tiles change nothing, and small shards are small
+        tile = min(tile, shard)
+        stride = whole_blocks(scene, segmenter.bands(scene.band_names), shard)
+    return TileGrid(scene.height, scene.width, tile, margin, stride, shard, blend)
 
 
 def with_measures(segmenter: Segmenter, request: Request) -> Segmenter:

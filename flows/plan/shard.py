@@ -15,6 +15,7 @@ import numpy.typing as npt
 import rasterio
 import xarray as xr
 
+from flows.plan.model_grid import chips_ahead
 from flows.storage.run_folder import PartLocation
 from segmentation.segmenter import Prediction, Segmenter, check_prediction, predict
 from tiling.classmaps.raster import NO_CONFIDENCE
@@ -23,7 +24,6 @@ from tiling.grid.blending import overlap_add
 from tiling.grid.tiles import Shard
 from tiling.grid.window import Window
 from tiling.io.gdal_config import keep_cache_small
-from tiling.scene.prefetch import read_ahead
 from tiling.scene.scene import Scene
 
 Pixels = npt.NDArray[np.uint8]
@@ -84,7 +84,7 @@ def existing_part(slot: PartLocation) -> Part | None:
 def _cut(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
     """Each tile's core, and what its chip says of it."""
     tiles = job.shard.tiles
-    chips = read_ahead(job.scene, job.bands, tiles)
+    chips = chips_ahead(job.scene, job.bands, tiles)
     for tile, prediction in zip(tiles, predict(job.segmenter, chips), strict=True):
         at = tile.core.within(tile.chip)
         measures = {name: values[:, *at] for name, values in prediction.measures.items()}
@@ -98,7 +98,7 @@ def _blend(job: ShardJob) -> Iterator[tuple[Window, Prediction]]:
     valid = np.zeros(core.shape, np.bool_)
 
     def noted() -> Iterator[xr.Dataset]:
-        for tile, chip in zip(tiles, read_ahead(job.scene, job.bands, tiles), strict=True):
+        for tile, chip in zip(tiles, chips_ahead(job.scene, job.bands, tiles), strict=True):
             if here := tile.core & core:
                 valid[here.within(core)] = chip["valid"].values[here.within(tile.chip)]
             yield chip

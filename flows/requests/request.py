@@ -23,6 +23,9 @@ PRODUCTS: tuple[Product, ...] = ("classes", "confidence", "vectors")
 
 Preflight = Literal["refuse", "warn"]
 
+Grid = Literal["scene", "model"]
+"""Whose pixels the products have."""
+
 SMALLEST = 4
 """Pixels of the smallest region that the products show unless someone says otherwise."""
 
@@ -162,6 +165,16 @@ class Request(BaseModel):
         ),
         Setting(setting.PRODUCTS, metavar="NAME,…"),
     ] = PRODUCTS
+    grid: Annotated[
+        Grid,
+        Field(
+            exclude_if=lambda grid: grid == "scene",
+            title="Pixels of the map",
+            description="scene: the scene's own; model: of the size that the network sees, "
+            "larger or smaller than those.",
+        ),
+        Setting(setting.PRODUCTS, form="pixels_of_the_map"),
+    ] = "scene"
     objects: Annotated[
         float,
         Field(

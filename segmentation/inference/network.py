@@ -168,6 +168,9 @@ class ChipSegmenter(TrainedSegmenter):
             zoom = choose_zoom(self.loaded_bundle.card, gsd) if gsd else 1
         return self.model_copy(update={"zoom": zoom}), ()
 
+    def at_own_pixels(self) -> tuple[Self, int]:
+        return self.model_copy(update={"zoom": 1}), self.zoom or 1
+
     def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
         from segmentation.models.preflight import inspect
 

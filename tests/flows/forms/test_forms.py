@@ -466,7 +466,7 @@ OTHERS: dict[str, Any] = {
     "cluster": "slurm", "classes": "1=Water", "regroup": "3=2", "split": "blocks",
     "architecture": "unet",
     "settings": "rate=0.5", "map_classes": "5=4", "reference_classes": "6=4", "tolerance": "3",
-    "grid": "map",
+    "grid": "map", "pixels_of_the_map": "model",
     "bounds": "9.1, 46, 9.6, 46.4", "collections": ["s2"], "dates": "2024", "cloudiest": 20.0,
     "most_cloud": 0.5,
 }  # fmt: skip
