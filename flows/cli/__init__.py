@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         rasters.vectorise,
         rasters.index,
         rasters.composite,
+        rasters.series,
     ),
     "Models": (models.train, models.models, models.export, models.convert),
     "What there is": (models.segmenters, rasters.indices),

@@ -52,20 +52,49 @@ def composite(
     landweave composite may.tif june.tif july.tif --out summer.tif
     landweave composite S2*_2024*.tif --method max=NDVI -o greenest.tif
     """
-    from flows.composite.images import open_images
+    from flows.composite.images import open_composite
     from flows.composite.write import check_target, work_of, write_composite
     from flows.compute import cluster
     from segmentation.spectral.composites import method_of
 
-    images = open_images(request.source, request.scenes, method_of(request.method), request.like)
+    method = method_of(request.method)
+    images = open_composite(request.source, request.scenes, method, request.like)
     check_target(images, request.out)
     show_warnings(images.notes)
-    with progress_bar(quiet=as_json) as progress, cluster.start(on, work_of(images)) as pool:
-        written = write_composite(images, request.out, pool, progress)
+    with (
+        progress_bar(quiet=as_json) as progress,
+        cluster.start(on, work_of(images, method)) as pool,
+    ):
+        written = write_composite(images, method, request.out, pool, progress)
     if as_json:
         print_json({"file": written.raster, "item": written.item, "images": len(images.scenes)})
         return
     show_files(written)
+
+
+def series(
+    request: requests.SeriesRequest,
+    on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
+    as_json: Json = False,
+) -> None:
+    """Follow spectral indices through images of several dates, in each zone of a layer.
+
+    Writes a row for each zone, date and index, layers that QGIS plays in time, and charts.
+
+    Examples:
+    landweave series S2*_2024*.tif --index NDVI --zones fields.gpkg -o season
+    """
+    from flows.compute import cluster
+    from flows.timeseries.run import open_series, run_series
+
+    plan = open_series(request)
+    show_warnings(plan.images.notes)
+    with progress_bar(quiet=as_json) as progress, cluster.start(on, plan.work) as pool:
+        made = run_series(plan, pool, progress)
+    if as_json:
+        print_json({"files": made.files, "images": len(plan.images.scenes)})
+        return
+    show_files(made.files)
 
 
 def indices(

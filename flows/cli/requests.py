@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.requests.series import CollectionRequest as CollectionRequest
     from flows.requests.series import CompositeRequest as CompositeRequest
     from flows.requests.series import MonitorRequest as MonitorRequest
+    from flows.requests.series import SeriesRequest as SeriesRequest
     from flows.requests.source import DrawnScene as DrawnScene
     from flows.requests.source import Source as Source
     from flows.requests.training import Training as Training
@@ -41,6 +42,7 @@ MODULES = {
     "CollectionRequest": "flows.requests.series",
     "CompositeRequest": "flows.requests.series",
     "MonitorRequest": "flows.requests.series",
+    "SeriesRequest": "flows.requests.series",
     "Source": "flows.requests.source",
     "Training": "flows.requests.training",
     "Vectorising": "flows.requests.maps",

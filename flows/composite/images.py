@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from odc.geo.geobox import GeoBox
@@ -24,13 +24,17 @@ class Images:
     scenes: tuple[Scene, ...]
     """By date, then by name; those without a date first."""
     bands: tuple[str, ...]
-    """Those that all have, in the order of the image that was named first."""
-    method: Method
+    """Those that all have and that are read, in the order of the image that was named first."""
     notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> GeoBox:
         return self.scenes[0].geobox
+
+    @property
+    def dates(self) -> list[datetime.date]:
+        """The day of each; there are none but known ones."""
+        return [scene.date for scene in self.scenes if scene.date]
 
     @property
     def days(self) -> list[str]:
@@ -43,29 +47,48 @@ class Images:
         return tuple(self.scenes[0].band(name).units == "reflectance" for name in self.bands)
 
 
-def open_images(source: Source, paths: Sequence[str], method: Method, like: str = "") -> Images:
+def open_composite(source: Source, paths: Sequence[str], method: Method, like: str = "") -> Images:
+    """The images of a composite: all bands that they share. Else as `open_images`."""
+
+    def all_bands(common: Sequence[str]) -> Sequence[str]:
+        check_bands(method, common)
+        return common
+
+    dated = "--method latest" if method.kind == "latest" else ""
+    return open_images(source, paths, like, choose=all_bands, dated=dated)
+
+
+def open_images(
+    source: Source,
+    paths: Sequence[str],
+    like: str = "",
+    *,
+    choose: Callable[[Sequence[str]], Sequence[str]],
+    dated: str = "",
+) -> Images:
     """The images at some paths, each with what `source` says of them all; reads headers, and a
     sample of those whose scale no file says.
 
-    A date that `source` says is that of images whose files say none. The grid is that of the raster
-    `like`, or of the first image. Raises `InputError` where images share no band, lie apart, mean
-    different things by their numbers, or lack a date or bands that the method needs.
+    `choose` picks from the bands that all have those to read, or raises. A date that `source` says
+    is that of images whose files say none. The grid is that of the raster `like`, or of the first
+    image. Raises `InputError` where images share no band, lie apart, mean different things by their
+    numbers, or lack the date that `dated`, an option or a command, needs.
     """
     if not paths:
         raise InputError("no image was named; name those of several dates, such as a.tif b.tif")
     opened = [_open(source, path) for path in paths]
-    bands = _common_bands(opened)
-    check_bands(method, bands)
+    common = _common_bands(opened)
+    bands = tuple(choose(common))
     grid = read_header(like).geobox if like else opened[0].geobox
     scenes = [_place(calibrate(scene, bands), grid) for scene in opened]
     _check_twice(scenes)
     _check_units(scenes, bands)
-    if method.kind == "latest":
-        _check_dates(scenes)
-    dropped = sorted({name for scene in opened for name in scene.band_names} - {*bands})
+    if dated:
+        _check_dates(scenes, dated)
+    dropped = sorted({name for scene in opened for name in scene.band_names} - {*common})
     notes = [f"{', '.join(dropped)}: not in every image, and left out"] if dropped else []
     notes += [note for scene in opened for note in scene.notes]
-    return Images(tuple(sorted(scenes, key=_order)), bands, method, tuple(dict.fromkeys(notes)))
+    return Images(tuple(sorted(scenes, key=_order)), bands, tuple(dict.fromkeys(notes)))
 
 
 def _open(source: Source, path: str) -> Scene:
@@ -120,11 +143,11 @@ def _check_units(scenes: Sequence[Scene], bands: Sequence[str]) -> None:
             )
 
 
-def _check_dates(scenes: Sequence[Scene]) -> None:
+def _check_dates(scenes: Sequence[Scene], dated: str) -> None:
     for scene in scenes:
         if scene.date is None:
             raise InputError(
-                f"nothing says on which day {scene.name} was taken, and --method latest needs to "
+                f"nothing says on which day {scene.name} was taken, and {dated} needs to "
                 f"know: put the day into its name, such as {scene.name}_2024-06-30.tif, or say it "
                 "with --date, which is that of all images without one"
             )

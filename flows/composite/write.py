@@ -17,7 +17,7 @@ from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
 from flows.storage.keys import versions
-from segmentation.spectral.composites import combine
+from segmentation.spectral.composites import Method, combine
 from tiling.cog.write import write_cog
 from tiling.errors import InputError
 from tiling.formats.about import About
@@ -43,27 +43,27 @@ class Written(NamedTuple):
     item: Path
 
 
-def work_of(images: Images) -> Work:
+def work_of(images: Images, method: Method) -> Work:
     """How many windows there are, and what a worker takes for one."""
-    size = window_size(images)
+    size = window_size(images, method)
     return Work(
         len(list(Window.of_shape(*images.grid.shape).blocks(size))),
-        _FIXED + size**2 * _pixel_bytes(images),
+        _FIXED + size**2 * _pixel_bytes(images, method),
     )
 
 
-def window_size(images: Images) -> int:
+def window_size(images: Images, method: Method) -> int:
     """Pixels of the side of the windows that are combined at once: whole blocks of 512, and as many
     as the memory of a worker allows."""
     size = _LARGEST
-    while size > BLOCK and size**2 * _pixel_bytes(images) > _BUDGET:
+    while size > BLOCK and size**2 * _pixel_bytes(images, method) > _BUDGET:
         size //= 2
     return size
 
 
-def _pixel_bytes(images: Images) -> int:
+def _pixel_bytes(images: Images, method: Method) -> int:
     """Bytes of a pixel at the peak: the median's stack, and a few images in 64 bits."""
-    stacked = len(images.scenes) if images.method.kind == "median" else 0
+    stacked = len(images.scenes) if method.kind == "median" else 0
     return 4 * len(images.bands) * (stacked + 8)
 
 
@@ -79,7 +79,13 @@ def check_target(images: Images, out: Path) -> None:
 
 
 def write_composite(
-    images: Images, out: Path, pool: Pool, progress: Progress = silent, *, size: int | None = None
+    images: Images,
+    method: Method,
+    out: Path,
+    pool: Pool,
+    progress: Progress = silent,
+    *,
+    size: int | None = None,
 ) -> Written:
     """A COG of the images' bands under their names, float32 with NaN = no data, and the count of
     valid dates as the last band, `looks`; a STAC item and a `.qmd` beside it.
@@ -89,17 +95,17 @@ def write_composite(
     """
     check_target(images, out)
     make_folder(out.parent)
-    windows = list(Window.of_shape(*images.grid.shape).blocks(size or window_size(images)))
+    windows = list(Window.of_shape(*images.grid.shape).blocks(size or window_size(images, method)))
     names = (*images.bands, LOOKS)
     profile = plain_profile(images.grid, "float32", float("nan"), count=len(names))
-    about = about_composite(images, out.stem)
+    about = about_composite(images, method, out.stem)
     with scratch(out.parent) as work:
         plain = work / f"{out.stem}.plain.tif"
         with rasterio.open(plain, "w", **profile, predictor=3) as target:
             target.descriptions = names
             target.units = [REFLECTANCE if known else "" for known in images.is_reflectance] + [""]
             target.update_tags(**about.tags)
-            done = pool.map(partial(_combine_window, images, str(work)), windows)
+            done = pool.map(partial(_combine_window, images, method, str(work)), windows)
             parts = report_items(done, "composite", len(windows), progress)
             for window, part in zip(windows, parts, strict=True):
                 (pixels,) = load_arrays(Path(part), 1)
@@ -108,27 +114,27 @@ def write_composite(
         item, details = out.with_suffix(".json"), out.with_suffix(".qmd")
         write_cog(plain, out, overviews="average", map=pool.map)
     write_text(details, about.qmd)
-    write_text(item, json.dumps(item_of(out, images.scenes, str(images.method)), indent=2) + "\n")
+    write_text(item, json.dumps(item_of(out, images.scenes, str(method)), indent=2) + "\n")
     return Written(out, item)
 
 
-def _combine_window(images: Images, work: str, window: Window) -> str:
+def _combine_window(images: Images, method: Method, work: str, window: Window) -> str:
     """The file of what a window becomes: `(band + 1, y, x) float32`, the last the count of valid
     dates."""
     chips = (scene.read(window, images.bands) for scene in images.scenes)
-    found = combine(chips, len(images.scenes), images.method)
+    found = combine(chips, len(images.scenes), method)
     path = Path(work) / f"{window.row}-{window.col}.npy"
     save_arrays(path, np.concatenate([found.pixels, found.looks[None].astype(np.float32)]))
     return str(path)
 
 
-def about_composite(images: Images, title: str) -> About:
+def about_composite(images: Images, method: Method, title: str) -> About:
     """What a composite says of itself."""
     names: Sequence[str] = [scene.name for scene in images.scenes]
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     return About(
         title=title,
-        abstract=f"Composite of {len(names)} images, {images.method} of the valid dates of each "
+        abstract=f"Composite of {len(names)} images, {method} of the valid dates of each "
         f"pixel; band {LOOKS} counts them",
         days=images.days,
         history=(f"Sources: {shown}", f"Computed with landweave {versions()['landweave']}"),

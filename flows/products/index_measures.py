@@ -9,12 +9,16 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from flows.plan.fit import calibrate
 from segmentation.spectral import indices
 from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.scene import Scene
+
+TEN_THOUSANDTHS = 10_000.0
+"""In which an index becomes a whole number."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,23 @@ class IndexMeasure:
     col: int = 0
 
     missing: ClassVar[int] = np.iinfo(np.int32).min
-    scale: ClassVar[float] = 10_000.0
+    scale: ClassVar[float] = TEN_THOUSANDTHS
 
     def __call__(self, window: Window) -> npt.NDArray[np.int32]:
         """`(y, x) int32`: index × 10 000, rounded; `missing` where a pixel is invalid or the index
         beyond ± 200 000."""
         chip = self.scene.read(window.shift(self.row, self.col), self.bands)
-        values = np.rint(indices.compute(self.index, chip) * np.float64(self.scale))
-        limit = np.iinfo(np.int32).max
-        with np.errstate(invalid="ignore"):
-            there = np.abs(values) <= limit
-        return np.where(there, values, self.missing).astype(np.int32)
+        return in_ten_thousandths(self.index, chip)
+
+
+def in_ten_thousandths(index: str, chip: xr.Dataset) -> npt.NDArray[np.int32]:
+    """`(y, x) int32`: an index of a chip × 10 000, rounded; `IndexMeasure.missing` where a pixel is
+    invalid or the index beyond ± 200 000."""
+    values = np.rint(indices.compute(index, chip) * np.float64(TEN_THOUSANDTHS))
+    limit = np.iinfo(np.int32).max
+    with np.errstate(invalid="ignore"):
+        there = np.abs(values) <= limit
+    return np.where(there, values, IndexMeasure.missing).astype(np.int32)
 
 
 def index_columns(names: Sequence[str]) -> tuple[str, ...]:

@@ -44,8 +44,6 @@ def zones(
     `{class}_share` (of `mapped_m2`) for each class. Only vertices are brought into the map's CRS:
     edges are straight there. `InputError` for what a person can mend.
     """
-    import pyarrow as pa
-
     from tiling.classmaps.zonal_areas import zone_areas
     from tiling.formats.vector_writers import find_writer, write_vectors
 
@@ -67,10 +65,8 @@ def zones(
     columns, fields = _measure_columns(found, names)
     # a column class_id would make it a layer of classes: zones may be polygons that were vectorised
     # here
-    table = attributes_of(frame, [*columns, "class_id", "class_name"])
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values, from_pandas=True))
-    whole, layer = _layer_of(
+    table = append_columns(attributes_of(frame, [*columns, "class_id", "class_name"]), columns)
+    whole, layer = layer_of(
         table, frame, About(f"Classes of {map_path.name} in {zones_path.name}"), fields
     )
     write_vectors(out, whole.to_batches(), layer)
@@ -104,7 +100,7 @@ def _measure_columns(
     return columns, fields
 
 
-def _layer_of(
+def layer_of(
     table: pa.Table, frame: Any, about: About, fields: dict[str, tuple[str, str]]
 ) -> tuple[pa.Table, Layer]:
     """The table with the zones' outlines, and how the layer describes itself."""
@@ -162,13 +158,18 @@ def read_zones(path: Path) -> Any:
 
 def shapes_on(map_path: Path, frame: Any, zones_path: Path) -> npt.NDArray[Any]:
     """The zones in the CRS of a map; only vertices are moved, edges are straight there."""
+    with open_classes(map_path) as source:
+        return shapes_in(source.crs.to_wkt(), map_path, frame, zones_path)
+
+
+def shapes_in(crs: str, of: str | Path, frame: Any, zones_path: str | Path) -> npt.NDArray[Any]:
+    """The zones in a CRS, which is that `of` a raster; only vertices are moved."""
     import shapely
 
-    with open_classes(map_path) as source:
-        shapes: npt.NDArray[Any] = frame.geometry.to_crs(source.crs.to_wkt()).to_numpy()
+    shapes: npt.NDArray[Any] = frame.geometry.to_crs(crs).to_numpy()
     if not np.isfinite(shapely.bounds(shapes)[~shapely.is_empty(shapes)]).all():
         raise InputError(
-            f"{zones_path} has zones that cannot be placed in the CRS of {map_path}; clip them to "
+            f"{zones_path} has zones that cannot be placed in the CRS of {of}; clip them to "
             "its area"
         )
     return shapes
@@ -184,6 +185,18 @@ def attributes_of(frame: Any, taken: Iterable[str]) -> pa.Table:
         columns={name: f"zone_{name}" for name in attributes if name.lower() in taken}
     )
     return pa.Table.from_pandas(attributes, preserve_index=False).replace_schema_metadata()
+
+
+def append_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """A table with columns more, NaN as nothing; one without columns has no rows of its own."""
+    import pyarrow as pa
+
+    added = pa.table({name: pa.array(one, from_pandas=True) for name, one in columns.items()})
+    if not table.num_columns:
+        return added
+    for name in added.column_names:
+        table = table.append_column(name, added[name])
+    return table
 
 
 def slugs(names: dict[int, str], values: Sequence[int]) -> list[str]:

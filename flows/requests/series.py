@@ -212,3 +212,58 @@ class CompositeRequest(BaseModel):
             },
         ),
     ] = Source()
+
+
+class SeriesRequest(BaseModel):
+    """Images of one place and different dates, the indices to follow through them, and where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenes: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Images",
+            description="Rasters, folders of single-band files, or STAC items; one for each date.",
+        ),
+        Setting(argument=True, metavar="SCENE…", form=None),
+    ]
+    names: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Indices",
+            description="Spectral indices to follow, such as NDVI,NDMI.",
+        ),
+        Setting(option="--index", metavar="NAME,…", form=None),
+    ]
+    out: Annotated[
+        Path,
+        Field(title="Output folder", description="Folder of the tables, layers and charts."),
+        Setting(option="--out -o", metavar="DIR", form=None, disk=True),
+    ]
+    zones: Annotated[
+        str,
+        Field(
+            title="Zones",
+            description="Polygon layer, such as fields: each index is measured in each zone.",
+        ),
+        Setting(metavar="FILE", form=None, path=True, unset="none"),
+    ] = ""
+    column: Annotated[
+        str,
+        Field(title="Column", description="Column of the zones that names each."),
+        Setting(metavar="NAME", form=None, unset="they are counted from 1"),
+    ] = ""
+    like: Annotated[
+        str,
+        Field(title="Grid", description="Raster on whose grid the images are put."),
+        Setting(metavar="FILE", form=None, path=True, unset="that of the first image"),
+    ] = ""
+    source: Annotated[
+        Source,
+        Part(
+            without=("paths", "search", "bbox", "assets"),
+            other={
+                "date": {"description": "Day of the images whose files say none, as 2024-06-30."}
+            },
+        ),
+    ] = Source()

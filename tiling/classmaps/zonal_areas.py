@@ -109,6 +109,28 @@ def edges_of(polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Af
     return Edges(zone, sign, *upper.T, *lower.T).where(sign != 0)
 
 
+class Outlines:
+    """The edges of polygons on a grid, found by the window that they reach into."""
+
+    def __init__(
+        self, polygons: Sequence[shapely.Geometry] | npt.NDArray[Any], affine: Affine
+    ) -> None:
+        edges, n = edges_of(polygons, affine), len(polygons)
+        self._edges = edges.where(np.argsort(edges.zone, kind="stable"))
+        self._stops = np.append(0, np.cumsum(np.bincount(edges.zone, minlength=n)))
+        self._tree = shapely.STRtree(_boxes(edges, n))
+        self.sizes = _sizes(edges, n)
+        """`(n,)` the area of each polygon in pixels; NaN of one without area."""
+
+    def near(self, window: Window) -> Edges:
+        """All edges of the polygons that may cover pixels of a window."""
+        near = np.sort(
+            self._tree.query(shapely.box(window.col, window.row, window.col_stop, window.row_stop))
+        )
+        _, place = repeat_and_count(self._stops[near], np.diff(self._stops)[near])
+        return self._edges.where(place)
+
+
 def coverage(edges: Edges, window: Window) -> Covered:
     """What zones cover of the pixels of a window, the same whatever the window: runs by zone, row
     and column."""
@@ -152,7 +174,7 @@ def _differences(edges: Edges, window: Window) -> tuple[Integers, Integers, Inte
     # not show.
     top = np.maximum(np.floor(edges.y0).astype(np.int64), window.row)
     bottom = np.minimum(np.ceil(edges.y1).astype(np.int64), window.row_stop)
-    edge, row = _repeat_and_count(top, bottom - top)
+    edge, row = repeat_and_count(top, bottom - top)
     x0, y0, x1, y1 = (column[edge] for column in edges[2:])
     slope = (x1 - x0) / (y1 - y0)
 
@@ -168,7 +190,7 @@ def _differences(edges: Edges, window: Window) -> tuple[Integers, Integers, Inte
     west, east = np.minimum(xa, xb), np.maximum(xa, xb)
     left = np.clip(np.floor(west).astype(np.int64), window.col - 1, window.col_stop)
     right = np.clip(np.ceil(east).astype(np.int64), left + 1, window.col_stop)
-    piece, col = _repeat_and_count(left, np.maximum(right - left, 0))
+    piece, col = repeat_and_count(left, np.maximum(right - left, 0))
     xa, xb, ya, yb, west, east = (column[piece] for column in (xa, xb, ya, yb, west, east))
     row, edge = row[piece], edge[piece]
 
@@ -197,7 +219,7 @@ def _differences(edges: Edges, window: Window) -> tuple[Integers, Integers, Inte
     )
 
 
-def _repeat_and_count(first: Integers, times: Integers) -> tuple[Integers, Integers]:
+def repeat_and_count(first: Integers, times: Integers) -> tuple[Integers, Integers]:
     """For every item its index, as often as said, and the numbers that count up from `first`."""
     times = np.maximum(times, 0)
     item = np.repeat(np.arange(times.size), times)
@@ -247,27 +269,19 @@ def zone_areas(
             )
         if nodata is None and source.nodata is not None:
             nodata = int(source.nodata)
-        edges = edges_of(polygons, source.transform)
-        tree = shapely.STRtree(_boxes(edges, len(polygons)))
+        outlines = Outlines(polygons, source.transform)
         areas = PixelAreas(geobox_of(source))
-        of_zone = np.argsort(edges.zone, kind="stable")
-        stops = np.cumsum(np.bincount(edges.zone, minlength=len(polygons)))
         sums = _Sums(len(polygons))
 
         def add(window: Window) -> None:
-            near = np.sort(
-                tree.query(shapely.box(window.col, window.row, window.col_stop, window.row_stop))
-            )
-            zone, place = _repeat_and_count(
-                np.append(0, stops)[near], np.diff(stops, prepend=0)[near]
-            )
-            if zone.size:
-                covered = coverage(edges.where(of_zone[place]), window)
+            near = outlines.near(window)
+            if near.zone.size:
+                covered = coverage(near, window)
                 sums.add(covered, window, _read(source, window), areas.read(window), nodata)
 
         for _ in map(add, list(Window.of_shape(*source.shape).blocks(BLOCK))):
             pass
-    return sums.areas(areas.unit, _sizes(edges, len(polygons)))
+    return sums.areas(areas.unit, outlines.sizes)
 
 
 class _Sums:
@@ -288,7 +302,7 @@ class _Sums:
     ) -> None:
         ends = np.cumsum(covered.length)
         for some in np.split(np.arange(ends.size), np.flatnonzero(np.diff(ends // AT_ONCE)) + 1):
-            run, col = _repeat_and_count(covered.col[some], covered.length[some])
+            run, col = repeat_and_count(covered.col[some], covered.length[some])
             run = some[run]
             at = covered.row[run] - window.row, col - window.col
             found = classes[at].astype(np.int64)

@@ -8,6 +8,7 @@ ignored. A raster's style is the `.qml` of the same name in the same folder.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 from tiling.classmaps.legend import LegendRow, rgb
@@ -200,6 +201,82 @@ def add_ramp_style(
     for place, colour in ramp:
         value = f"{low + (place - first) / (last - first) * (high - low):g}"
         ET.SubElement(shader, "item", value=value, label=value, color=colour, alpha="255")
+
+
+_STEPS = 8
+"""Colours by which polygons are told apart."""
+
+
+def graduated_qml(
+    column: str, ramp: Ramp, low: float, high: float, *, aliases: Mapping[str, str], date: str = ""
+) -> str:
+    """QML of a polygon layer coloured by a column of measurements, in eight steps between `low` and
+    `high`; beyond them in the colours of the ends.
+
+    The ramp's own numbers say which colour a measurement has. `date` is the column that says when a
+    feature is shown as time runs.
+    """
+    categories = "Symbology|Fields" + ("|Temporal" if date else "")
+    root = ET.Element("qgis", version=QGIS, styleCategories=categories)
+    if date:
+        time = {"enabled": "1", "mode": "1", "startField": date, "durationUnit": "d"}
+        empty = ("endField", "durationField", "startExpression", "endExpression")
+        rest = {"limitMode": "0", "fixedDuration": "0", "accumulate": "0"}
+        ET.SubElement(root, "temporal", {**time, **rest, **dict.fromkeys(empty, "")})
+    renderer = ET.SubElement(
+        root, "renderer-v2",
+        type="graduatedSymbol", attr=column, graduatedMethod="GraduatedColor", symbollevels="0",
+    )  # fmt: skip
+    ranges = ET.SubElement(renderer, "ranges")
+    symbols = ET.SubElement(renderer, "symbols")
+    cuts = [low + (high - low) * step / _STEPS for step in range(_STEPS + 1)]
+    for number in range(_STEPS):
+        lower = cuts[number] if number else -1e9
+        upper = cuts[number + 1] if number < _STEPS - 1 else 1e9
+        label = f"{cuts[number]:.2f} – {cuts[number + 1]:.2f}"
+        ET.SubElement(
+            ranges, "range",
+            lower=f"{lower:g}", upper=f"{upper:g}", label=label, symbol=str(number), render="true",
+        )  # fmt: skip
+        colour = ramp_colour(ramp, (cuts[number] + cuts[number + 1]) / 2)
+        _add_fill(symbols, str(number), colour)
+    names = ET.SubElement(root, "aliases")
+    for field, alias in aliases.items():
+        ET.SubElement(names, "alias", field=field, name=alias)
+    ET.SubElement(root, "layerGeometryType").text = "2"
+    return document(root)
+
+
+def _add_fill(symbols: ET.Element, name: str, colour: str) -> None:
+    symbol = ET.SubElement(symbols, "symbol", type="fill", name=name, alpha="1", clip_to_extent="1")
+    fill = ET.SubElement(
+        symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
+    )
+    options = ET.SubElement(fill, "Option", type="Map")
+    for option, setting in (
+        ("color", _rgba(colour)),
+        ("style", "solid"),
+        ("outline_color", "90,90,90,255"),
+        ("outline_style", "solid"),
+        ("outline_width", OUTLINE),
+        ("outline_width_unit", "MM"),
+    ):
+        ET.SubElement(options, "Option", type="QString", name=option, value=setting)
+
+
+def ramp_colour(ramp: Ramp, value: float) -> str:
+    """The colour of a ramp at a value, between its stops mixed, beyond them that of the end.
+
+    >>> ramp_colour(((0.0, "#000000"), (1.0, "#ffffff")), 0.5)
+    '#808080'
+    """
+    value = min(max(value, ramp[0][0]), ramp[-1][0])
+    for (low, one), (high, other) in pairwise(ramp):
+        if value <= high:
+            part = (value - low) / (high - low)
+            mixed = (round(a + part * (b - a)) for a, b in zip(rgb(one), rgb(other), strict=True))
+            return "#" + "".join(f"{channel:02x}" for channel in mixed)
+    return ramp[-1][1]
 
 
 def add_natural_style(

@@ -131,10 +131,16 @@ def _roles(file: Header) -> list[str | None]:
     return roles if both else [None] * file.count
 
 
-def _beside(file: Header) -> list[str | None]:
-    """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1
-    (`bands`)."""
-    nothing: list[str | None] = [None] * file.count
+def day_beside(file: Header) -> str:
+    """What a STAC item of the same stem beside the file says of its day; "" where there is none."""
+    about = _mapping(_item_beside(file).get("properties"))
+    said = (about.get(key) for key in ("datetime", "start_datetime"))
+    return next((text for text in said if isinstance(text, str)), "")
+
+
+def _item_beside(file: Header) -> Mapping[str, Any]:
+    """The STAC item of the same stem beside a file; nothing where there is none, or what lies there
+    is somebody else's."""
     item = Path(file.path).with_suffix(".json")
     if (
         not is_local(file.path)
@@ -142,18 +148,27 @@ def _beside(file: Header) -> list[str | None]:
         or not item.is_file()
         or item.stat().st_size > _LARGEST_ITEM
     ):
-        return nothing
+        return {}
     try:
-        content = json.loads(item.read_text(encoding="utf-8"))
+        return _mapping(json.loads(item.read_text(encoding="utf-8")))
     except (ValueError, RecursionError, OSError):
-        return nothing  # somebody else's
+        return {}
+
+
+def _beside(file: Header) -> list[str | None]:
+    """Names from a STAC item of the same stem beside the file, version 1.0 (`eo:bands`) or 1.1
+    (`bands`)."""
+    nothing: list[str | None] = [None] * file.count
+    item = Path(file.path).with_suffix(".json")
+    if not (content := _item_beside(file)):
+        return nothing
     assets = [
         asset
-        for asset in _mapping(_mapping(content).get("assets")).values()
+        for asset in _mapping(content.get("assets")).values()
         if Path(str(_mapping(asset).get("href", ""))).name
         == item.with_suffix(Path(file.path).suffix).name
     ]
-    for holder in map(_mapping, (*assets, content, _mapping(content).get("properties"))):
+    for holder in map(_mapping, (*assets, content, content.get("properties"))):
         listed = holder.get("eo:bands") or holder.get("bands")
         if isinstance(listed, list) and len(listed) == file.count:
             texts = [

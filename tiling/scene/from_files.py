@@ -27,6 +27,7 @@ from tiling.scene.file_bands import (
     bands_by_number,
     bands_in_file,
     cloud_bands,
+    day_beside,
     names_in_file,
 )
 from tiling.scene.folders import BandFiles, band_files, sensor_of_files
@@ -82,7 +83,7 @@ def open_scene(
         name=stem_of(first),
         bands=_describe_bands(grid, chosen, folder.reflectance, nodata, (scale, offset)),
         mask=hidden,
-        date=_date(date, files[0].stem),
+        date=_date(date, files[0]),
     )
     return Scene(grid, (image,), tuple(notes))
 
@@ -302,8 +303,9 @@ def _mask(
     return mask_on(grid, file, 1, values, bits)
 
 
-def _date(given: datetime.date | str | None, stem: str) -> datetime.date | None:
-    """The day of the image: what a person says, or the first day in the file's name."""
+def _date(given: datetime.date | str | None, file: Header) -> datetime.date | None:
+    """The day of the image: what a person says, the first day in the file's name, or that of the
+    STAC item beside it or of its tags."""
     if isinstance(given, datetime.date):
         return given
     try:
@@ -311,7 +313,13 @@ def _date(given: datetime.date | str | None, stem: str) -> datetime.date | None:
             return datetime.date.fromisoformat(given)
     except ValueError as error:
         raise InputError(f"{given} is no date; write it like 2024-07-31") from error
-    for year, month, day in re.findall(r"(?<!\d)((?:19|20)\d\d)-?(\d\d)-?(\d\d)(?!\d)", stem):
+    said = (file.stem, day_beside(file), *file.taken)
+    return next((day for text in said if (day := _day_in(text))), None)
+
+
+def _day_in(text: str) -> datetime.date | None:
+    """The first day in a text, as 20240630, 2024-06-30 or TIFF's 2024:06:30."""
+    for year, month, day in re.findall(r"(?<!\d)((?:19|20)\d\d)[-:]?(\d\d)[-:]?(\d\d)(?!\d)", text):
         try:
             return datetime.date(int(year), int(month), int(day))
         except ValueError:

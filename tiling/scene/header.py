@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -57,6 +58,8 @@ class Header:
     masked: bool
     about: str
     """Tags that may name the sensor."""
+    taken: tuple[str, ...] = ()
+    """What its tags say of the day on which it was taken; the most telling first."""
 
     @property
     def count(self) -> int:
@@ -98,6 +101,22 @@ _SENSOR_TAGS = (
     "SPACECRAFT",
     "SPACECRAFT_ID",
     "TIFFTAG_IMAGEDESCRIPTION",
+)
+
+
+_DAY_TAGS = (
+    # GDAL's own words, https://gdal.org/user/raster_data_model.html#imagery-domain-remote-sensing
+    "ACQUISITIONDATETIME",
+    # those of our products, Landsat's MTL, HLS, Planet and SNAP
+    "ACQUIRED",
+    "ACQUISITIONDATE",
+    "ACQUISITION_DATE",
+    "DATE_ACQUIRED",
+    "SENSING_TIME",
+    "PRODUCT_START_TIME",
+    "DATETIME",
+    # when the file was made, TIFF 6.0 says: often the same day, and the last to be believed
+    "TIFFTAG_DATETIME",
 )
 
 
@@ -148,7 +167,12 @@ def _header(path: str, dataset: Any) -> Header:
             for flags in dataset.mask_flag_enums
         ),
         about=" ".join(tags.get(key, "") for key in _SENSOR_TAGS),
+        taken=_taken(tags | dataset.tags(ns="IMAGERY")),
     )
+
+
+def _taken(tags: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(tags[key] for key in _DAY_TAGS if tags.get(key))
 
 
 def _colour(path: str, dataset: Any, index: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from flows.composite.images import open_images
+from flows.composite.images import open_composite
 from flows.composite.write import window_size, work_of, write_composite
 from flows.compute.cluster import Cluster, start
 from flows.compute.pool import ThisProcess
@@ -48,8 +48,8 @@ def dates(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def make(files: list[str], out: Path, method: str, *, pool: Any = None, **how: Any) -> np.ndarray:
-    images = open_images(Source(), files, method_of(method), how.pop("like", ""))
-    write_composite(images, out, pool or ThisProcess(1), **how)
+    images = open_composite(Source(), files, method_of(method), how.pop("like", ""))
+    write_composite(images, method_of(method), out, pool or ThisProcess(1), **how)
     with rasterio.open(out) as raster:
         return raster.read()
 
@@ -128,8 +128,8 @@ def test_a_mask_of_each_image_hides_its_pixels(tmp_path: Path) -> None:
         for day, value, cloud in zip(DAYS[:2], values, clouds, strict=True)
     ]
     source = Source(bands={"red": 1}, mask="band=2")
-    images = open_images(source, files, method_of("median"))
-    write_composite(images, tmp_path / "c.tif", ThisProcess(1))
+    images = open_composite(source, files, method_of("median"))
+    write_composite(images, method_of("median"), tmp_path / "c.tif", ThisProcess(1))
     with rasterio.open(tmp_path / "c.tif") as raster:
         red, looks = raster.read()
     np.testing.assert_array_equal(looks, 2 - clouds.sum(axis=0))
@@ -188,11 +188,12 @@ def test_what_fails_leaves_the_file_that_was_there(dates: list[str], tmp_path: P
 
 
 def test_windows_shrink_so_that_many_dates_fit(dates: list[str]) -> None:
-    images = open_images(Source(), dates, method_of("median"))
-    many = type(images)(images.scenes * 30, images.bands, images.method)
-    assert window_size(images) == 1024
-    assert window_size(many) == 512
-    assert work_of(many).worker_bytes(1) < 2**30
+    median = method_of("median")
+    images = open_composite(Source(), dates, median)
+    many = type(images)(images.scenes * 30, images.bands)
+    assert window_size(images, median) == 1024
+    assert window_size(many, median) == 512
+    assert work_of(many, median).worker_bytes(1) < 2**30
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Indices of many dates: in zones, and pixel by pixel."""

@@ -1,0 +1,158 @@
+"""Figures of indices in zones, date by date: exact sums of whole numbers, whatever the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flows.composite.images import Images
+from flows.compute.pool import Pool
+from flows.compute.progress import Progress, report_items, silent
+from flows.compute.work import Work
+from flows.products.index_measures import TEN_THOUSANDTHS, in_ten_thousandths
+from flows.timeseries.blocks import cut_grid
+from segmentation.temporal.distribution import describe
+from tiling.classmaps.zonal_areas import Covered, Edges, Outlines, coverage
+from tiling.classmaps.zonal_values import WEIGHT, Tally, tally
+from tiling.grid.window import Window
+from tiling.io.spill import load_arrays, save_arrays
+
+PIXELS = 2**20
+"""Of a window that is read at once, unless one block is larger."""
+_FIXED = 2**28
+"""Bytes of a worker for its libraries and GDAL's cache of blocks."""
+_ROWS = 2**22
+"""Pairs of zone and value that wait until they are summed up."""
+
+FIGURES = ("mean", "median", "std", "p10", "p90", "valid_share")
+"""What is told of an index in a zone on a date."""
+QUANTILES = (Fraction(1, 2), Fraction(1, 10), Fraction(9, 10))
+
+
+@dataclass(frozen=True, eq=False)
+class ZoneFigures:
+    """Figures of indices in zones on the dates of images."""
+
+    names: tuple[str, ...]
+    """Of the indices."""
+    values: npt.NDArray[np.float64]
+    """`(figure, date, index, zone)` in the order of `FIGURES` and of the images; NaN where no pixel
+    of a zone is valid, whose valid share is 0."""
+
+    def of(self, figure: str) -> npt.NDArray[np.float64]:
+        """One figure: `(date, index, zone)`."""
+        found: npt.NDArray[np.float64] = self.values[FIGURES.index(figure)]
+        return found
+
+
+def work_of(images: Images, names: Sequence[str]) -> Work:
+    """How many windows there are, and what a worker takes for one."""
+    windows = cut_grid(images, PIXELS)
+    stored = max(scene.pixel_bytes(images.bands) for scene in images.scenes)
+    pixel = 2 * stored + 4 * len(names) + 100  # of a tally some arrays of 64 bits
+    largest = max(window.area for window in windows)
+    return Work(len(windows) * len(images.scenes), _FIXED + largest * pixel)
+
+
+def measure_zones(
+    images: Images,
+    names: Sequence[str],
+    shapes: npt.NDArray[Any],
+    work: Path,
+    pool: Pool,
+    progress: Progress = silent,
+    *,
+    pixels: int = PIXELS,
+) -> ZoneFigures:
+    """The figures of indices in polygons given in the CRS of the images; `work` is a folder for
+    what waits.
+
+    A pixel counts by the part of it that a zone covers, its value is the index in ten thousandths.
+    The valid share is the part of the zone, beyond the images too, that lies on pixels where the
+    index is known. Each window is read once for each image. Memory follows from a window, and from
+    the pairs of zone and value of one date; neither `pixels`, about that of a window, nor the pool
+    changes a bit.
+    """
+    outlines = Outlines(shapes, images.grid.affine)
+    near = (
+        (window, edges)
+        for window in cut_grid(images, pixels)
+        if (edges := outlines.near(window)).zone.size
+    )
+    covers = [cover for cover in pool.map(partial(_cover, str(work)), near) if cover]
+    jobs = [(number, cover) for number in range(len(images.scenes)) for cover in covers]
+    done = pool.map(partial(_tally_window, images, tuple(names), str(work)), jobs)
+    parts = iter(report_items(done, "series", len(jobs), progress))
+    found = np.empty((len(FIGURES), len(images.scenes), len(names), len(shapes)))
+    for number in range(len(images.scenes)):
+        tallies = _gather(islice(parts, len(covers)), len(names))
+        for index, one in enumerate(tallies):
+            found[:, number, index] = _describe(one, outlines.sizes)
+    return ZoneFigures(tuple(names), found)
+
+
+class Cover(NamedTuple):
+    """What zones cover of a window: the least window around it, and the file of the runs."""
+
+    window: Window
+    file: str
+
+
+def _cover(work: str, near: tuple[Window, Edges]) -> Cover | None:
+    """What zones cover of a window; None where they only come near."""
+    window, edges = near
+    covered = coverage(edges, window)
+    if not covered.row.size:
+        return None
+    row, col = int(covered.row.min()), int(covered.col.min())
+    rows = int(covered.row.max()) + 1 - row
+    cols = int((covered.col + covered.length).max()) - col
+    path = Path(work) / f"cover-{window.row}-{window.col}.npy"
+    save_arrays(path, *covered)
+    return Cover(Window(row, col, rows, cols), str(path))
+
+
+def _tally_window(images: Images, names: tuple[str, ...], work: str, job: tuple[int, Cover]) -> str:
+    """The file of the tallies of a window of an image, one of each index."""
+    number, (window, file) = job
+    covered = Covered(*load_arrays(Path(file), len(Covered._fields)))
+    chip = images.scenes[number].read(window, images.bands)
+    tallies = (tally(covered, window, in_ten_thousandths(name, chip)) for name in names)
+    path = Path(work) / f"tally-{number}-{window.row}-{window.col}.npy"
+    save_arrays(path, *(array for one in tallies for array in one))
+    return str(path)
+
+
+def _gather(files: Iterable[str], count: int) -> list[Tally]:
+    """The tallies of all windows of an image, one of each index; their files go."""
+    waiting: list[list[Tally]] = [[] for _ in range(count)]
+    for file in map(Path, files):
+        for several, one in zip(waiting, _read(file, count), strict=True):
+            several.append(one)
+            if len(several) > 1 and sum(part.key.size for part in several) > _ROWS:
+                several[:] = [Tally.sum(several)]
+        file.unlink()
+    return [Tally.sum(several) for several in waiting]
+
+
+def _read(file: Path, count: int) -> Iterator[Tally]:
+    arrays = load_arrays(file, 2 * count)
+    return (Tally(*arrays[at : at + 2]) for at in range(0, 2 * count, 2))
+
+
+def _describe(found: Tally, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`(figure, zone)`"""
+    told = describe(found.zone, found.value, found.weight, sizes.size, QUANTILES)
+    median, low, high = told.quantiles / TEN_THOUSANDTHS
+    share = np.round(told.weight / WEIGHT / sizes, 6)
+    return np.stack(
+        [told.mean / TEN_THOUSANDTHS, median, told.std / TEN_THOUSANDTHS, low, high, share]
+    )
