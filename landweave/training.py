@@ -130,7 +130,8 @@ def train(
         out: Folder of the bundle.
         architecture: A forest such as `"random-forest"`, or a network such as `"unet"`; by default
             one of each is trained, and what validates best is kept, or both.
-        weights: A bundle to start from, `"imagenet"` or `"none"`.
+        weights: A bundle to start from, a known encoder such as `"ssl4eo-s12-resnet50-moco"`,
+            `"imagenet"` or `"none"`.
         column: Column of the classes in a vector file.
         classes: Value to name; what is not named is unlabelled.
         regroup: Value to the value whose class it joins.

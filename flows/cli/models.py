@@ -138,28 +138,43 @@ def models(
 
 def _show_known(as_json: bool) -> None:
     """Print the published models that can be fetched by name."""
-    from flows.training.bundles import known_record, known_summary
-    from segmentation.models.known_models import known_names
+    from flows.training.bundles import encoder_summary, known_record, known_summary
+    from segmentation.models.known_models import encoder_names, known_encoder, known_names
 
     if as_json:
-        print_json([known_record(name) for name in known_names()])
+        models = [known_record(name) for name in known_names()]
+        encoders = [known_encoder(name).model_dump(mode="json") for name in encoder_names()]
+        print_json([*models, *encoders])
         return
     rows = [known_summary(name) for name in known_names()]
     table([tuple(row.values()) for row in rows], tuple(rows[0]), right=(3, 5))
-    print("\nUse one: landweave segment SCENE --segmenter NAME --out DIR; it is fetched once.")
+    print("\nUse one: landweave segment SCENE --segmenter NAME --out DIR; it is fetched once.\n")
+    rows = [encoder_summary(name) for name in encoder_names()]
+    table([tuple(row.values()) for row in rows], tuple(rows[0]), right=(4,))
+    print("\nStart from one: landweave train SCENE --labels FILE --weights NAME --out DIR")
 
 
 def _get_known(wanted: Sequence[str], as_json: bool) -> None:
     """Fetch known models into the cache, and print where they are."""
-    from flows.requests.segmenters import fetch_known
+    from flows.requests.segmenters import fetch_encoder, fetch_known
+    from segmentation.models.known_models import encoder_names
 
+    encoders = encoder_names()
     with progress_bar(quiet=as_json) as progress:
-        folders = {name: str(fetch_known(name, progress)) for name in wanted}
+        places = {
+            name: str((fetch_encoder if name in encoders else fetch_known)(name, progress))
+            for name in wanted
+        }
     if as_json:
-        print_json(folders)
+        print_json(places)
         return
-    table(list(folders.items()), ("model", "folder"))
-    print("\nUse one: landweave segment SCENE --segmenter NAME --out DIR")
+    table(list(places.items()), ("model", "where it is"))
+    use = (
+        "train SCENE --labels FILE --weights"
+        if wanted[0] in encoders
+        else "segment SCENE --segmenter"
+    )
+    print(f"\nUse one: landweave {use} {wanted[0]} --out DIR")
 
 
 def _show_architectures(as_json: bool) -> None:

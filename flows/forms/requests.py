@@ -35,6 +35,7 @@ from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
 from flows.setting import answers_for, build
 from flows.stac.query import Search
+from segmentation.models.known_models import encoder_names
 from segmentation.registry import AnySegmenter
 from tiling.errors import InputError
 from tiling.io.access import check_access
@@ -139,7 +140,10 @@ def training_from(
     labels, output_folder = list(map(path_of, labels)), path_of(output_folder)
     sources = [source_from(paths, bands) for paths in group_by_scene(scenes, len(labels))]
     values = meaning.values() | model.values()
-    within_reach(*labels, output_folder, values[Training, "weights"])
+    start = values[Training, "weights"]
+    # one with a name is fetched from hosts in reach alone
+    by_name = start in ("imagenet", "none", *encoder_names())
+    within_reach(*labels, output_folder, "" if by_name else start)
     own = answers_for(Training, sources=sources, labels=labels, out=output_folder)
     return build(Training, values | own)
 

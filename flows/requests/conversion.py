@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flows.setting import NATURE, PROCESSING, Setting
+from segmentation.models.processing import LARGEST_ZOOM, check_zoom
 
 
 class Conversion(BaseModel):
@@ -167,6 +168,18 @@ class Conversion(BaseModel):
         ),
         Setting(PROCESSING, form=None),
     ] = False
+    zoom: Annotated[
+        int | None,
+        Field(
+            ge=-LARGEST_ZOOM,
+            le=LARGEST_ZOOM,
+            title="Zoom",
+            description="How its authors bring scenes of --gsd to what it sees: 2 makes 2 × 2 "
+            "pixels of each, -2 one of 2 × 2.",
+        ),
+        AfterValidator(check_zoom),
+        Setting(PROCESSING, metavar="N", form=None, unset="1"),
+    ] = None
     name: Annotated[
         str,
         Field(title="Name", description="What the bundle is called."),

@@ -17,8 +17,11 @@ from flows.parsing import explain_settings, nearest, read_settings, short_repr
 from segmentation.models.bundle import load, names
 from segmentation.models.hub import no_progress
 from segmentation.models.known_models import (
+    KnownEncoder,
+    KnownFile,
     KnownModel,
     cached_known,
+    known_encoder,
     known_model,
     known_names,
 )
@@ -112,7 +115,19 @@ def fetch_known(name: str, progress: Callable[[str, int, int], None] = no_progre
     return fetch(known, progress)
 
 
-def _check_host(known: KnownModel, mistake: Exception) -> None:
+def fetch_encoder(name: str, progress: Callable[[str, int, int], None] = no_progress) -> Path:
+    """The file of a known encoder's weights, as `fetch_known` has a model's bundle."""
+    from segmentation.interchange import encoder_weights
+
+    known = known_encoder(name)
+    try:
+        return encoder_weights.cached_encoder(known)
+    except segmentation.errors.InputError as mistake:
+        _check_host(known, mistake)
+    return encoder_weights.fetch_encoder(known, progress)
+
+
+def _check_host(known: KnownModel | KnownEncoder, mistake: Exception) -> None:
     """Raise `InputError` where the host of a model's weights is out of this process's reach."""
     hosts = current().hosts
     if hosts is not None and (host := _host_of(known)) not in hosts:
@@ -122,7 +137,7 @@ def _check_host(known: KnownModel, mistake: Exception) -> None:
         ) from mistake
 
 
-def _host_of(known: KnownModel) -> str:
+def _host_of(known: KnownFile) -> str:
     """The host that is asked; "" where pip decides."""
     if known.origin.kind == "hub":
         from huggingface_hub.constants import ENDPOINT

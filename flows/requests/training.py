@@ -152,12 +152,12 @@ class Training(BaseModel):
         str,
         Field(
             title="Start from",
-            description="A bundle to go on from, by its folder, name or hub id, or imagenet, or "
-            "none.",
+            description="A bundle to go on from, by its folder, name or hub id; an encoder of "
+            "`landweave models --known`; or imagenet, or none.",
         ),
         Setting(
             TRAINING,
-            metavar="MODEL|imagenet|none",
+            metavar="MODEL|ENCODER|imagenet|none",
             form="start_from",
             path=True,
             unset="from nothing",

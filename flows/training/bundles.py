@@ -10,7 +10,7 @@ from flows.requests.segmenters import fetch_known
 from segmentation.models.bundle import CARD, Bundle, load, names
 from segmentation.models.card import Card, DetectorModel, NetworkModel, OnnxModel
 from segmentation.models.hub import fetch_bundle, is_id
-from segmentation.models.known_models import known_model, known_names
+from segmentation.models.known_models import known_encoder, known_model, known_names
 from segmentation.models.stac_mlm import item_of
 
 
@@ -64,6 +64,18 @@ def known_summary(name: str) -> dict[str, Any]:
         "pixel": f"{card.gsd:g} m",
         "licence": card.licence,
         "to fetch": f"{sum(one.size for one in known.files) / 2**20:.0f} MB",
+    }
+
+
+def encoder_summary(name: str) -> dict[str, Any]:
+    """A known encoder in one line: plain values by title."""
+    known = known_encoder(name)
+    return {
+        "encoder": name,
+        "what it learnt from": known.sees,
+        "is a": known.encoder,
+        "licence": known.licence,
+        "to fetch": f"{known.size / 2**20:.0f} MB",
     }
 
 

@@ -50,6 +50,7 @@ def card_for(source: Path, request: Conversion) -> Card:
             "support": None,
             "preprocessing": _describe_preprocessing(request, like),
             "activation": _describe_activation(request, like),
+            "zoom": request.zoom or (like.chips.zoom if like else 1),
         }
         return Card(
             name=request.name or source.stem or "converted",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Literal
+from typing import Any
 
 from flows.assessment.figures import write_accuracy
 from flows.compute.progress import Progress, silent
@@ -18,13 +18,14 @@ from flows.requests.overwriting import check_model
 from flows.requests.training import Training
 from flows.storage.keys import content_key, versions
 from flows.storage.lock import folder_lock
-from flows.training.bundles import open_bundle
 from flows.training.finished import Finished
 from flows.training.read_samples import samples_of
+from flows.training.start import open_start
+from segmentation.interchange.encoder_weights import TaughtEncoder
 from segmentation.models.bundle import Bundle, check_folder, save, write
 from segmentation.training.checkpoint import Evaluation
 from segmentation.training.choose import leaves_choice, train_best
-from segmentation.training.fine_tuning import check_start
+from segmentation.training.fine_tuning import Start
 from segmentation.training.recipe import ForestRecipe
 from segmentation.training.samples import Samples
 from segmentation.training.train_forest import TrainedForest, train_forest
@@ -42,16 +43,7 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     """
     began = time.perf_counter()
     keep_cache_small()
-    weights: Bundle | Literal["imagenet"] | None = None
-    if request.weights not in ("", "none"):
-        if isinstance(request.recipe, ForestRecipe):
-            raise InputError(
-                f"a {request.recipe.architecture} grows from labels alone; leave --weights "
-                f"{request.weights} out"
-            )
-        weights = "imagenet" if request.weights == "imagenet" else open_bundle(request.weights)
-        if isinstance(weights, Bundle):
-            check_start(request.recipe, weights)  # before a scene is read
+    request, weights = open_start(request, progress)
     check_folder(request.out)
     if not request.fresh:
         scenes = [source.open().name for source in request.sources]
@@ -118,7 +110,7 @@ def _checkpoint_folder(scratch: Path, key: str, *, fresh: bool) -> Path:
     return scratch / key
 
 
-def _key(request: Training, samples: Samples, weights: Bundle | str | None) -> str:
+def _key(request: Training, samples: Samples, weights: Start | None) -> str:
     """What a training follows from: another one does not go on from its files."""
     asked = request.model_dump(mode="json", exclude={"out", "fresh", "name", "licence"})
     scenes = [source.open().identities() for source in request.sources]
@@ -132,9 +124,12 @@ def _key(request: Training, samples: Samples, weights: Bundle | str | None) -> s
         "labels": taught.hexdigest(),
         "versions": versions(),
     }
-    return content_key(
-        facts | {"weights": weights.digest if isinstance(weights, Bundle) else weights}
-    )[:32]
+    begun: str | None = "imagenet" if weights else None
+    if isinstance(weights, Bundle):
+        begun = weights.digest
+    elif isinstance(weights, TaughtEncoder):
+        begun = weights.identity
+    return content_key(facts | {"weights": begun})[:32]
 
 
 # ------------------------------------------------------------------------------------- what is seen

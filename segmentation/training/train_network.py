@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,20 @@ import numpy.typing as npt
 from segmentation.accuracy.confusion import Accuracy
 from segmentation.forests.skops_file import dump
 from segmentation.inference.device import device_of
+from segmentation.interchange.encoder_weights import TaughtEncoder, notes_on
+from segmentation.models.bundle import Bundle
 from segmentation.models.card import Card, NetworkModel, brief
 from segmentation.training.checkpoint import Evaluation
 from segmentation.training.chip_sampler import read_normalised
-from segmentation.training.fine_tuning import check_start, initial_state, meet
+from segmentation.training.fine_tuning import (
+    Start,
+    bands_to_start,
+    check_start,
+    facts_of_start,
+    initial_state,
+    meet,
+    state_on_encoder,
+)
 from segmentation.training.loop import CLEARLY, Progress, Run, fit_on_device
 from segmentation.training.recipe import Recipe, choose_network, resolve_recipe
 from segmentation.training.samples import PARTS, TEST, TRAIN, VALIDATION, Samples
@@ -31,8 +41,6 @@ from segmentation.training.validation import (
 
 if TYPE_CHECKING:
     import torch
-
-    from segmentation.models.bundle import Bundle
 
 _MOST_LOGITS = 200_000
 """Pixels that the temperature is found from, at most."""
@@ -88,7 +96,7 @@ def train_network(
     licence: str,
     scratch: Path,
     progress: Progress,
-    weights: Bundle | Literal["imagenet"] | None = None,
+    weights: Start | None = None,
 ) -> Trained:
     """Train a network on the train part; judge it on validation and, if there is one, test part.
 
@@ -111,7 +119,7 @@ def learn_network(
     licence: str,
     scratch: Path,
     progress: Progress,
-    weights: Bundle | Literal["imagenet"] | None = None,
+    weights: Start | None = None,
 ) -> LearntNetwork:
     """A network of the train part, judged on the validation part."""
     import torch
@@ -119,8 +127,7 @@ def learn_network(
     from segmentation.networks.architectures import build
 
     samples.check_taught()
-    old = None if weights == "imagenet" else weights
-    card = _first_card(samples, recipe, name, licence, old)
+    card = _first_card(samples, recipe, name, licence, weights)
     recipe = resolve_recipe(recipe, samples, card)
     start, notes = _starting_state(samples, recipe, card, weights)
     first = Run(samples, recipe, card, (TRAIN,), 0, scratch / "run.pt", start)
@@ -132,9 +139,7 @@ def learn_network(
     if samples.counts(VALIDATION).any():
         validation = accuracy(model, samples, card, VALIDATION)
         heat = _fit_temperature(model, samples, card)
-    facts = _training_facts(samples, recipe)
-    if old is not None:
-        facts["started from"] = {"model": old.card.name, "digest": old.digest}
+    facts = _training_facts(samples, recipe) | facts_of_start(weights)
     network = card.network.model_copy(update={"temperature": heat})
     card = card.model_copy(update={"model": network, "training": facts})
     return LearntNetwork(
@@ -184,7 +189,7 @@ def finish_network(
 
 
 def _starting_state(
-    samples: Samples, recipe: Recipe, card: Card, weights: Bundle | Literal["imagenet"] | None
+    samples: Samples, recipe: Recipe, card: Card, weights: Start | None
 ) -> tuple[dict[str, torch.Tensor] | None, list[str]]:
     """The weights that training starts from, None where from nothing, and what to say of them."""
     import torch
@@ -198,6 +203,8 @@ def _starting_state(
     if weights == "imagenet":
         notes = list(filter(None, [initial_weights(new, card)]))
         return new.state_dict(), notes
+    if isinstance(weights, TaughtEncoder):
+        return state_on_encoder(new, card, weights), notes_on(card.bands, weights.known)
     notes = []
     if meet(weights.card.training.get("bbox"), samples.facts.get("bbox")):
         notes.append(
@@ -231,19 +238,11 @@ def _training_facts(samples: Samples, recipe: Recipe) -> dict[str, Any]:
 
 
 def _first_card(
-    samples: Samples, recipe: Recipe, name: str, licence: str, weights: Bundle | None
+    samples: Samples, recipe: Recipe, name: str, licence: str, weights: Start | None
 ) -> Card:
     """The card as far as it is known before the training: bands, classes, the network's shape."""
-    bands = samples.band_cards()
-    if weights is not None:
-        known = {band.name: band for band in weights.card.bands}
-        # What the old network has learnt, it has learnt of bands normalised like this.
-        bands = tuple(
-            band.model_copy(update={"mean": known[band.name].mean, "std": known[band.name].std})
-            if band.name in known and known[band.name].units == band.units
-            else band
-            for band in bands
-        )
+    bands = bands_to_start(samples.band_cards(), weights)
+    if isinstance(weights, Bundle):
         shape = weights.card.network
         check_start(recipe, weights)
     else:

@@ -211,6 +211,19 @@ def test_a_card_says_what_the_person_says(tmp_path: Path) -> None:
     )
 
 
+def test_a_card_says_how_scenes_come_to_the_pixels_that_it_sees(tmp_path: Path) -> None:
+    said = {"architecture": "unet", "encoder": "resnet18", "bands": ("red",), "classes": ("a,b",)}
+    said |= {"mean": ("0",), "std": ("1",), "gsd": 10.0}
+    assert card_for(Path("x.pt"), conversion(**said)).network.zoom == 1
+    halved = card_for(Path("x.pt"), conversion(**said, zoom=2))
+    assert (halved.network.zoom, halved.gsd, halved.pixel) == (2, 10, 5)
+    like = {"like": str(a_bundle(tmp_path / "b", zoom=2).folder)}
+    assert card_for(Path("y.pt"), conversion(**like)).network.zoom == 2
+    assert card_for(Path("y.pt"), conversion(**like, zoom=1)).network.zoom == 1
+    with pytest.raises(ValueError, match="1 is no zoom"):
+        conversion(**said, zoom=-1)
+
+
 def test_a_card_like_another_takes_what_is_said_besides(bundle: Bundle) -> None:
     like, classes = str(bundle.folder / CARD), ("Water,Roof,Road,Rest",)
     card = card_for(Path("x.pt"), conversion(like=like, classes=classes, dtype="uint16"))

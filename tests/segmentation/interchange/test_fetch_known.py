@@ -21,6 +21,7 @@ from segmentation.errors import InputError
 from segmentation.inference.network import Network
 from segmentation.interchange import fetch_known as fetching
 from segmentation.interchange.fetch_known import fetch_known
+from segmentation.interchange.segformer_weights import rename_segformer
 from segmentation.models import known_models
 from segmentation.models.bundle import load
 from segmentation.models.card import Card
@@ -38,6 +39,7 @@ from segmentation.networks.architectures import build
 from segmentation.networks.restore import load_for_inference
 from tests.segmentation.chips import make_chip
 from tests.segmentation.hubs import COMMIT, FakeHub, serving
+from tests.segmentation.interchange.test_segformer_weights import drawn_weights
 from tests.segmentation.small_networks import a_card, lively_state
 
 CARD = a_card()
@@ -234,6 +236,30 @@ def test_two_files_of_the_published_lengths_become_one_model_that_segments(
     expected = 100 * np.mean(each, 0)[:, valid]
     found = Network(bundle=str(folder), device="cpu").with_measures(["probabilities"])(chip)
     assert np.abs(found.measures["probabilities"][:, valid] - expected).max() < 0.51
+
+
+def test_a_segformer_by_the_names_of_transformers_becomes_its_network(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restor's tree cover, on the smallest of the family's encoders; weights are made up."""
+    card = known_model("tcd-segformer-b5").card
+    assert [one.name for one in card.legend.each()] == ["Background", "Tree"]
+    small = {"decoder_segmentation_channels": 256, "decoder_transformers": True}
+    network = card.network.model_copy(update={"encoder": "mit_b0", "options": small})
+    card = card.model_copy(update={"model": network})
+    given = drawn_weights(classes=2)
+    hub.files = {"model.safetensors": serialised(given)}
+    origin = HubFile(id=f"hf://nobody/fields@{COMMIT}/model.safetensors")
+    known = published(origin, hub.files["model.safetensors"], monkeypatch, card)
+    folder = fetch_known(known)
+    state, there = load(folder).weights(), rename_segformer(given)
+    assert all(torch.equal(state[name], tensor) for name, tensor in there.items())
+    chip = make_chip(
+        np.random.default_rng(0).integers(0, 255, (3, 64, 96)).astype(np.uint8),
+        card.band_names, units="dn", valid=np.ones((64, 96), bool),
+    )  # fmt: skip
+    found = Network(bundle=str(folder), device="cpu")(chip)
+    assert {*np.unique(found.labels)} <= {1, 2}
 
 
 def test_files_that_do_not_fit_the_networks_are_no_known_model() -> None:

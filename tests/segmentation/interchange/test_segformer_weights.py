@@ -33,8 +33,8 @@ PROCESSOR = {
 }
 
 
-def shapes_there() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a b0 with three classes as transformers 5.24.0 saves it."""
+def shapes_there(classes: int = 3) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a b0 with so many classes as transformers 5.24.0 saves it."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def layer(name: str, *shape: int, bias: bool = True) -> None:
@@ -67,14 +67,14 @@ def shapes_there() -> dict[str, tuple[int, ...]]:
     for name in ("running_mean", "running_var"):
         shapes[f"decode_head.batch_norm.{name}"] = (256,)
     shapes["decode_head.batch_norm.num_batches_tracked"] = ()
-    layer("decode_head.classifier", 3, 256, 1, 1)
+    layer("decode_head.classifier", classes, 256, 1, 1)
     return shapes
 
 
-def drawn_weights() -> dict[str, torch.Tensor]:
+def drawn_weights(classes: int = 3) -> dict[str, torch.Tensor]:
     """Numbers for all of them that anyone can draw again: sines, of a size that layers keep."""
     drawn = {}
-    for number, (name, shape) in enumerate(sorted(shapes_there().items())):
+    for number, (name, shape) in enumerate(sorted(shapes_there(classes).items())):
         if name.endswith("num_batches_tracked"):
             drawn[name] = torch.tensor(1)
             continue
