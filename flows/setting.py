@@ -35,6 +35,7 @@ COMPARED = "What is compared"
 CHANGES = "What counts as a change"
 LABELS = "What the labels say"
 TRAINING = "How it is trained"
+PIXELS = "What is computed of each pixel"
 NATURE = "What the weights are"
 PROCESSING = "What is done to pixels before them, and to their answers"
 SECTIONS = (
@@ -46,6 +47,7 @@ SECTIONS = (
     COMPARED,
     CHANGES,
     WATCHED,
+    PIXELS,
     NATURE,
     PROCESSING,
     PRODUCTS,

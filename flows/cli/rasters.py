@@ -77,12 +77,15 @@ def series(
     on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
     as_json: Json = False,
 ) -> None:
-    """Follow spectral indices through images of several dates, in each zone of a layer.
+    """Follow spectral indices through images of several dates, in each zone of a layer or pixel by
+    pixel.
 
-    Writes a row for each zone, date and index, layers that QGIS plays in time, and charts.
+    Of zones it writes a row for each zone, date and index, layers that QGIS plays in time, and
+    charts; of pixels rasters of trends, curves and seasons.
 
     Examples:
     landweave series S2*_2024*.tif --index NDVI --zones fields.gpkg -o season
+    landweave series S2*_2024*.tif --index NDVI --smooth 10 -o season
     """
     from flows.compute import cluster
     from flows.timeseries.run import open_series, run_series

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.request import Request
 from flows.requests.source import Source
-from flows.setting import WATCHED, Part, Setting
+from flows.setting import PIXELS, WATCHED, Part, Setting
 from segmentation.legend import HIDING
 
 FitEach = Annotated[
@@ -214,6 +214,79 @@ class CompositeRequest(BaseModel):
     ] = Source()
 
 
+class PixelSettings(BaseModel):
+    """What is computed of the series of each pixel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixels: Annotated[
+        bool,
+        Field(
+            title="Each pixel",
+            description="Write rasters of each index over time: first and last date, least and "
+            "greatest value, trend.",
+        ),
+        Setting(PIXELS, form=None),
+    ] = False
+    smooth: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1e9,
+            allow_inf_nan=False,
+            title="Smoothness",
+            description="Also write a smooth curve of each pixel through its gaps, and its "
+            "seasons: Whittaker's penalty on bends, such as 10; the larger, the smoother.",
+        ),
+        Setting(PIXELS, metavar="LAMBDA", form=None, unset="no curve"),
+    ] = None
+    step: Annotated[
+        int,
+        Field(
+            ge=1, le=366, title="Step", description="Days from one step of the curve to the next."
+        ),
+        Setting(PIXELS, metavar="DAYS", form=None),
+    ] = 10
+    season_threshold: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            title="Threshold of seasons",
+            description="Part of the rise to the peak, 0 to 1, at which a season starts, and of "
+            "the fall, at which it ends.",
+        ),
+        Setting(PIXELS, metavar="PART", form=None),
+    ] = 0.2
+    season_amplitude: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            title="Least amplitude of seasons",
+            description="How far the peak of a season lies above the lowest values on both sides, "
+            "at least.",
+        ),
+        Setting(PIXELS, metavar="V", form=None),
+    ] = 0.1
+    season_month: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=12,
+            title="Month in which years of seasons begin",
+            description="Month in which the twelve months begin that hold the peak of a season: 7 "
+            "in the south.",
+        ),
+        Setting(PIXELS, metavar="N", form=None),
+    ] = 1
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is computed of pixels."""
+        return self.pixels or self.smooth is not None
+
+
 class SeriesRequest(BaseModel):
     """Images of one place and different dates, the indices to follow through them, and where."""
 
@@ -258,6 +331,7 @@ class SeriesRequest(BaseModel):
         Field(title="Grid", description="Raster on whose grid the images are put."),
         Setting(metavar="FILE", form=None, path=True, unset="that of the first image"),
     ] = ""
+    each: PixelSettings = PixelSettings()
     source: Annotated[
         Source,
         Part(

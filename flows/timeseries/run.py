@@ -6,7 +6,7 @@ import datetime
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from flows.reports.pieces import REPORT
 from flows.requests.commandline import series_line
 from flows.requests.series import SeriesRequest
 from flows.storage.keys import versions
-from flows.timeseries import zone_figures
+from flows.timeseries import pixel_rasters, zone_figures
 from flows.timeseries.page import describe_series
+from flows.timeseries.pixel_rasters import PixelPlan
 from flows.timeseries.publish import write_zone_files
 from flows.timeseries.zone_figures import ZoneFigures, measure_zones
 from segmentation.spectral import indices
@@ -53,7 +54,18 @@ class SeriesPlan:
     @property
     def work(self) -> Work:
         """How much there is to do, and what a worker takes for a piece of it."""
-        return zone_figures.work_of(self.images, self.names)
+        found = []
+        if self.shapes is not None:
+            found.append(zone_figures.work_of(self.images, self.names))
+        if self.pixels is not None:
+            found.append(self.pixels.work)
+        return Work(sum(one.pieces for one in found), max(one.worker_bytes(1) for one in found))
+
+    @property
+    def pixels(self) -> PixelPlan | None:
+        """What is computed of each pixel."""
+        settings = self.request.each
+        return PixelPlan(self.images, self.names, settings) if settings.wanted else None
 
     @property
     def zone_names(self) -> list[str] | None:
@@ -80,8 +92,11 @@ def open_series(request: SeriesRequest) -> SeriesPlan:
         raise InputError(
             "no index was named; name one, such as --index NDVI: `landweave indices` lists them"
         )
-    if not request.zones:
-        raise InputError("no zones were named; name a polygon layer, such as --zones fields.gpkg")
+    if not (request.zones or request.each.wanted):
+        raise InputError(
+            "nothing was asked for; name a polygon layer, such as --zones fields.gpkg, or say "
+            "--pixels for rasters"
+        )
     names = tuple(dict.fromkeys(indices.find(name).name for name in request.names))
 
     def choose(common: Sequence[str]) -> Sequence[str]:
@@ -92,6 +107,15 @@ def open_series(request: SeriesRequest) -> SeriesPlan:
         request.source, request.scenes, request.like, choose=choose, dated="a series"
     )
     _check_scales(images, names)
+    plan = SeriesPlan(request, images, names)
+    if plan.pixels is not None:
+        plan.pixels.check()
+    return _add_zones(plan) if request.zones else plan
+
+
+def _add_zones(plan: SeriesPlan) -> SeriesPlan:
+    """The plan with its zones."""
+    request, images = plan.request, plan.images
     frame = read_zones(Path(request.zones))
     if request.column and request.column not in frame.columns:
         known = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
@@ -101,7 +125,7 @@ def open_series(request: SeriesRequest) -> SeriesPlan:
     crs = images.grid.crs
     assert crs is not None  # no header without one becomes a scene
     shapes = shapes_in(crs.to_wkt(), images.scenes[0].name, frame, request.zones)
-    return SeriesPlan(request, images, names, frame, shapes)
+    return replace(plan, frame=frame, shapes=shapes)
 
 
 def sort_words(request: SeriesRequest) -> SeriesRequest:
@@ -130,11 +154,11 @@ def run_series(plan: SeriesPlan, pool: Pool, progress: Progress = silent) -> Ser
     killed leaves those of the run before, without `series.json`, and is begun anew."""
     out = make_folder(plan.request.out)
     with scratch(out) as work:
-        assert plan.shapes is not None
         made = work / "made"
         made.mkdir()
-        figures = measure_zones(plan.images, plan.names, plan.shapes, work, pool, progress)
-        charts = write_zone_files(plan.images, figures, plan.frame, plan.zone_names, made, progress)
+        figures, charts = _write_zones(plan, made, work, pool, progress)
+        if plan.pixels is not None:
+            pixel_rasters.write_rasters(plan.pixels, made, work, pool, progress)
         (out / RECORD).unlink(missing_ok=True)
         files = [_put(path, out) for path in sorted(made.iterdir())]
     files = [path for path in files if path.is_file()]
@@ -145,6 +169,18 @@ def run_series(plan: SeriesPlan, pool: Pool, progress: Progress = silent) -> Ser
     write_text(out / REPORT, render_html(title, blocks))
     write_text(out / RECORD, _record(plan, [*files, out / REPORT]))
     return Series(plan, figures, (*files, out / REPORT, out / RECORD))
+
+
+def _write_zones(
+    plan: SeriesPlan, made: Path, work: Path, pool: Pool, progress: Progress
+) -> tuple[ZoneFigures | None, list[tuple[str, Path]]]:
+    """The figures of the zones, whose files lie in `made` then, and the title and file of each
+    chart; nothing where there are no zones."""
+    if plan.shapes is None:
+        return None, []
+    figures = measure_zones(plan.images, plan.names, plan.shapes, work, pool, progress)
+    names = plan.zone_names
+    return figures, write_zone_files(plan.images, figures, plan.frame, names, made, progress)
 
 
 def _put(path: Path, out: Path) -> Path:
