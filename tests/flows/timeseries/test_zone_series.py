@@ -283,7 +283,7 @@ def test_the_command_takes_indices_between_commas_or_blanks(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("{0}", "--index", "NDVI"), "no zones were named"),
+        (("{0}", "--index", "NDVI"), "nothing was asked for"),
         (("{0}", "--zones", "{zones}", "--index", "NDVIX"), "there is no index"),
         (("{0}", "--zones", "{zones}", "--index", "NDSI2"), "there is no index"),
         (("{0}", "--zones", "{zones}", "--index", "BAIS2"), "BAIS2 needs"),
