@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flows.compute.progress import silent
+from flows.compute.spawning import empty_main
 from flows.parsing import validate
 from flows.requests import maps
 from landweave.inputs import (
@@ -257,6 +258,7 @@ def indices(
     import xarray as xr
 
     from flows.products.index_rasters import write_indices
+    from flows.run.mask_first import mask_first
     from landweave.rasters import open_raster
 
     source = source_of(
@@ -264,6 +266,8 @@ def indices(
         mask_values=mask_values, mask_bits=mask_bits, mask_grow=mask_grow, date=date,
     )  # fmt: skip
     listed = [names] if isinstance(names, str) else list(names)
+    with empty_main():
+        source = mask_first(source, Path(out), progress=progress or silent)
     written = write_indices(source, listed, Path(out), progress or silent)
     return xr.Dataset({path.stem: open_raster(str(path)) for path in written})
 

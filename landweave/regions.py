@@ -159,6 +159,7 @@ def objects(
     from flows.partitions.partition import Partition
     from flows.requests.objects import NamedPartition, ObjectsRequest
     from flows.run.instances import look
+    from flows.run.mask_first import mask_first
 
     source = source_of(
         scene, bands=bands, nodata=nodata, scale=pixel_scale, offset=pixel_offset, mask=mask,
@@ -181,8 +182,9 @@ def objects(
     request = validate(
         ObjectsRequest, source=source, out=Path(out), partition=chosen, **drop_none(asked)
     )
+    on, told = cluster_of(cluster, workers), progress or silent
     with empty_main():
-        finished = run(
-            request, on=cluster_of(cluster, workers), progress=progress or silent, look=look
-        )
+        seen = mask_first(source, request.out, on=on, progress=told)
+        request = request.model_copy(update={"source": seen})
+        finished = run(request, on=on, progress=told, look=look)
     return Objects(finished.folder, finished)

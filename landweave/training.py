@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from flows.compute.progress import silent
+from flows.compute.spawning import empty_main
 from flows.parsing import validate
 from flows.requests.training import Training
 from landweave.inputs import (
@@ -169,6 +170,7 @@ def train(
         >>> run = lw.segment("scene.tif", "my-map", segmenter=model)
     """
     from flows.requests.method import recipe_from
+    from flows.run.mask_first import masks_first
     from flows.training.train import train as learn
 
     reading = {
@@ -188,6 +190,9 @@ def train(
         Training, sources=[source_of(one, **reading) for one in scenes], labels=listed,
         out=Path(out), recipe=recipe_from(recipe), **drop_none(asked),
     )  # fmt: skip
+    with empty_main():
+        sources = masks_first(request.sources, request.out, progress=progress or silent)
+    request = request.model_copy(update={"sources": sources})
     return model_of(learn(request, progress or silent))
 
 

@@ -88,6 +88,7 @@ def objects(
     from flows.objects.run import run
     from flows.regions.plan import describe, facts_of, make_plan
     from flows.run.instances import describe_look, facts_of_look, look
+    from flows.run.mask_first import mask_first
 
     if plan_only and request.network:
         if as_json:
@@ -104,6 +105,8 @@ def objects(
         return
     on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
+        source = mask_first(request.source, request.out, on=on, progress=progress)
+        request = request.model_copy(update={"source": source})
         result = run(request, on=on, progress=progress, look=look)
     show_objects(result, as_json=as_json)
 

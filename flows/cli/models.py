@@ -74,10 +74,13 @@ def train(request: requests.Training, as_json: Json = False) -> None:
     landweave train scene.tif --labels landuse.tif --out my-model
     landweave train a.tif b.tif --labels a.gpkg --labels b.gpkg -o my-model
     """
+    from flows.run.mask_first import masks_first
     from flows.training.train import train as run
 
+    request = request.by_scene()
     with progress_bar(quiet=as_json) as progress:
-        finished = run(request.by_scene(), progress)
+        sources = masks_first(request.sources, request.out, progress=progress)
+        finished = run(request.model_copy(update={"sources": sources}), progress)
     if as_json:
         print_json(finished.to_dict())
         return

@@ -29,9 +29,11 @@ def index(request: requests.IndexRequest, as_json: Json = False) -> None:
     landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
     """
     from flows.products.index_rasters import write_indices
+    from flows.run.mask_first import mask_first
 
     with progress_bar(quiet=as_json) as progress:
-        written = write_indices(request.whole_source, request.names, request.out, progress)
+        source = mask_first(request.whole_source, request.out, progress=progress)
+        written = write_indices(source, request.names, request.out, progress)
     if as_json:
         print_json({"files": {path.stem: path for path in written}})
         return

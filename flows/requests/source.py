@@ -154,9 +154,9 @@ class Source(BaseModel):
 
         if self.has_model:
             raise InputError(
-                f"--mask {self.mask} runs a model first, which segment, collection and monitor do; "
-                f"here make the mask with landweave segment --segmenter {self.mask[len(MODEL) :]} "
-                "--min-area 0, and name its classes.tif and the --mask-values to leave out"
+                f"--mask {self.mask} runs a model first, which is not done here; make the mask "
+                f"with landweave segment --segmenter {self.mask[len(MODEL) :]} --min-area 0, and "
+                "name its classes.tif and the --mask-values to leave out"
             )
         if self.mask_grow:
             raise InputError(

@@ -35,7 +35,10 @@ from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.inference.network import Network
 from segmentation.legend import LandClass, Legend
+from segmentation.models.bundle import load
 from segmentation.segmenter import Segmenter
+from tests.conftest import Run as Command
+from tests.flows.training.test_train import truth_of, write_labels
 from tests.scenes import draw_pixels, read, read_beneath, write_scene
 from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
@@ -285,6 +288,42 @@ def test_a_form_takes_the_name_of_a_model_and_a_folder_in_reach(tmp_path: Path, 
     check(f"model:{tmp_path}/b=Cloud,Haze")
     with pytest.raises(InputError, match=re.escape(str(sky.parent))):
         check(f"model:{sky}=Cloud")
+
+
+def test_indices_objects_and_training_have_a_mask_made_first(
+    tmp_path: Path, scene: Path, sky: Path, landweave: Command
+) -> None:
+    """As if its file and values had been named; beside what they make, and once."""
+    labels = write_labels(tmp_path / "labels.tif", truth_of(draw_pixels(150, 190)))
+    work = {
+        "train": ("--labels", labels, "--architecture", "random-forest", "--set", "trees=4"),
+        "objects": ("--method", "zones"),
+        "index": ("NDVI",),
+    }
+    model = ("--mask", f"model:{sky}=Cloud", "--mask-grow", "2")
+    for command, more in work.items():
+        out, by_hand = tmp_path / command, tmp_path / f"{command}-by-hand"
+        status, _, error = landweave(command, scene, *more, *model, "--out", out)
+        assert status == 0, error
+        mask = tmp_path / f"{command}-mask" / "mask.tif"
+        hidden = np.isin(read(mask), (4, 254))
+        assert 0.01 < hidden.mean() < 0.9
+        asked = ("--mask", mask, "--mask-values", "4,254", "--out", by_hand)
+        status, _, error = landweave(command, scene, *more, *asked)
+        assert status == 0, error
+        if command == "train":
+            taught, by_file = (load(one).card.training for one in (out, by_hand))
+            assert taught["labelled pixels"] == by_file["labelled pixels"]
+            assert sum(taught["labelled pixels"].values()) <= 150 * 190 - hidden.sum()
+            continue
+        name = "NDVI.tif" if command == "index" else "objects.tif"
+        assert (out / name).read_bytes() == (by_hand / name).read_bytes()
+        found = read(out / name)
+        assert (np.isnan(found) if command == "index" else found == 0)[hidden].all()
+    parts = {part.name: part.stat().st_mtime_ns for part in (mask.parent / "parts").iterdir()}
+    assert landweave("index", scene, *more, *model, "--out", out)[0] == 0
+    again = {part.name: part.stat().st_mtime_ns for part in (mask.parent / "parts").iterdir()}
+    assert again == parts
 
 
 def test_what_runs_no_model_says_how_to_make_the_mask(tmp_path: Path, scene: Path) -> None:

@@ -1,0 +1,67 @@
+"""A mask that a model makes for work that is no map: it runs first, in a folder of its own, and the
+scene is then opened with what it told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.compute.cluster import HERE, Cluster
+from flows.compute.progress import Progress, silent
+from flows.products.mask import MASK
+from flows.requests.request import Request
+from flows.requests.segmenters import choose_segmenter
+from flows.requests.source import Source
+from flows.run.pipeline import make_mask
+from flows.storage.run_folder import open_run
+from tiling.errors import InputError
+
+_INSIST = ", or insist with --preflight warn"
+
+
+def mask_first(
+    source: Source, out: Path, *, on: Cluster = HERE, progress: Progress = silent, scene: int = 0
+) -> Source:
+    """The source with the file of a mask where it names a model; any other as it is.
+
+    The model runs on the whole scene, as for a map, in a folder beside `out`, whose name ends in
+    `-mask`: what an earlier run found there is not done again. `scene` counts from 1 where there
+    are several. Raises `InputError` in one line for what a person can mend.
+    """
+    if not source.has_model:
+        return source
+    place = out.with_name(f"{out.name}-mask")
+    place = place / str(scene) if scene else place
+    request = Request(
+        source=source,
+        out=place,
+        segmenter=choose_segmenter(source.mask_model.name, {}),
+        products=("classes",),
+        min_area=0.0,
+    )
+    with open_run(place) as folder:
+        try:
+            made = make_mask(request, folder, on, progress)
+        except InputError as error:
+            # who insists makes a map of the clouds, and looks at it
+            if _INSIST not in str(error):
+                raise
+            raise InputError(
+                f"{str(error).replace(_INSIST, '')}; make the mask with landweave segment "
+                f"--segmenter {source.mask_model.name} --min-area 0 --preflight warn, and name "
+                "its classes.tif as --mask"
+            ) from error
+        assert made is not None
+        assert made.raster is not None
+        told = {"mask": str(folder.product(MASK)), "mask_values": made.raster.values}
+    return source.model_copy(update={**told, "mask_grow": 0, "mask_bits": ()})
+
+
+def masks_first(
+    sources: tuple[Source, ...], out: Path, *, progress: Progress = silent
+) -> tuple[Source, ...]:
+    """The same of each of several scenes, on this machine."""
+    several = len(sources) > 1
+    return tuple(
+        mask_first(source, out, progress=progress, scene=several * number)
+        for number, source in enumerate(sources, 1)
+    )
