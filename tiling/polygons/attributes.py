@@ -125,11 +125,8 @@ def batch_of(
     ]
     arrays = [*map(_column, columns), *means, geometry]
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(source.measures))
-    return (
-        batch
-        if source.dropped is None
-        else batch.take(_column(np.flatnonzero(features.class_id != source.dropped)))
-    )
+    dropped = features.class_id == source.dropped
+    return batch.take(_column(np.flatnonzero(~dropped))) if np.any(dropped) else batch
 
 
 def _column(values: npt.NDArray[Any], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:

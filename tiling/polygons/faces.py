@@ -81,7 +81,7 @@ def _polygons(
     """Polygons of some rings, each of those between two of the offsets `regions`."""
     import shapely
 
-    xy = outlines.xy[ragged_index(outlines.rings, ring)]
+    xy = outlines.xy.take(ragged_index(outlines.rings, ring), axis=0)
     offsets = np.append(0, np.cumsum(np.diff(outlines.rings)[ring]))
     return shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (offsets, regions))
 
@@ -125,6 +125,7 @@ def _certainly_simple(xy: Floats, offsets: Indices, chosen: npt.NDArray[np.intp]
     found = np.zeros(chosen.size, bool)
     sides = np.diff(offsets)[chosen] - 1
     order = np.argsort(sides, kind="stable")
+    all_x, all_y = np.ascontiguousarray(xy.T)
     for n in range(3, LONG + 1):
         alike = order[slice(*np.searchsorted(sides[order], [n, n + 1]))]
         if alike.size < FEW:
@@ -133,8 +134,7 @@ def _certainly_simple(xy: Floats, offsets: Indices, chosen: npt.NDArray[np.intp]
             some = alike[begin : begin + AT_ONCE]
             # twice around, so that each side finds those after it without a search
             place = offsets[chosen[some]] + (np.arange(2 * n + 1) % n)[:, None]
-            x, y = xy[place, 0], xy[place, 1]
-            found[some] = _simple(x, y, n)
+            found[some] = _simple(all_x.take(place), all_y.take(place), n)
     return found
 
 
@@ -217,7 +217,7 @@ def _touching(outlines: Outlines, rings: Rings, arcs: Arcs, face: npt.NDArray[np
     first = np.flatnonzero(cut) + np.arange(middle.size)  # the first part of each that is cut
     size = np.repeat(size, 1 + cut)
     size[first], size[first + 1] = size[first] // 2 + 1, size[first] - size[first] // 2
-    xy, offsets = outlines.xy[place], np.append(0, np.cumsum(size))
+    xy, offsets = outlines.xy.take(place, axis=0), np.append(0, np.cumsum(size))
     part_of = np.repeat(face[chosen], 1 + cut)
     groups = np.append(0, np.cumsum(np.bincount(part_of, minlength=touching.size)[touching]))
     lines = shapely.from_ragged_array(shapely.GeometryType.MULTILINESTRING, xy, (offsets, groups))
@@ -247,7 +247,8 @@ def _lines(outlines: Outlines, arcs: Arcs, chosen: npt.NDArray[np.intp]) -> npt.
 
     place, size = _places(outlines, arcs, chosen)
     offsets = (np.append(0, np.cumsum(size)),)
-    return shapely.from_ragged_array(shapely.GeometryType.LINESTRING, outlines.xy[place], offsets)
+    xy = outlines.xy.take(place, axis=0)
+    return shapely.from_ragged_array(shapely.GeometryType.LINESTRING, xy, offsets)
 
 
 def _places(
@@ -285,5 +286,6 @@ def _crossing(lines: npt.NDArray[np.object_], face: npt.NDArray[np.intp]) -> npt
 
 def _areas(xy: Floats, rings: Indices) -> Floats:
     """Signed, twice; positive where the ring turns from column to row."""
-    x, y = (xy - np.repeat(xy[rings[:-1]], np.diff(rings), axis=0)).T
+    size = np.diff(rings)
+    x, y = (line - np.repeat(line[rings[:-1]], size) for line in xy.T)
     return np.add.reduceat(np.append(cross((x[:-1], y[:-1]), (x[1:], y[1:])), 0), rings[:-1])

@@ -165,7 +165,8 @@ def simplify_arcs(arcs: Arcs, tolerance: float, levels: Levels, *, smooth: int =
         xy = np.concatenate([xy, straight])
         offsets = np.append(offsets, offsets[-1] + 2 * np.arange(1, order.size - n + 1))
     passed = np.append(0, np.cumsum(np.diff(offsets)[distinct]))
-    return _join_arcs(xy[_vertex_order(offsets, distinct, arcs.against)], passed, arcs.rings)
+    order = _vertex_order(offsets, distinct, arcs.against)
+    return _join_arcs(xy.take(order, axis=0), passed, arcs.rings)
 
 
 AT_ONCE = 32_768
@@ -212,7 +213,7 @@ def _join_arcs(xy: Floats, offsets: Indices, rings: Indices) -> Outlines:
     keep = np.ones(len(xy), bool)
     keep[offsets[1:][joined] - 1] = False
     starts = np.append(0, np.cumsum(np.diff(offsets) - joined))
-    return Outlines(xy[keep], starts[rings], starts[:-1])
+    return Outlines(xy.compress(keep, axis=0), starts[rings], starts[:-1])
 
 
 def _cut_corners(xy: Floats, offsets: Indices, chosen: Mask) -> tuple[Floats, Indices]:
