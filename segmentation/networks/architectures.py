@@ -30,7 +30,7 @@ SMALLEST = 64
 """Pixels across the smallest chip that every network here takes, or two strides: mit_* attends to
 squares of 32."""
 
-_REFUSALS = (
+REFUSALS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -147,15 +147,26 @@ def build(card: Card, weights: Weights = "none") -> torch.nn.Module:
     pretrained ones, where `initial_weights` finds some, and a logged line says where not. Raises
     `InputError` where there is no such network.
     """
-    networks = [_build_one(card, network) for network in card.network.networks]
-    model = networks[0]
-    if len(networks) > 1:
-        from segmentation.networks.outputs import Ensemble
-
-        model = Ensemble(networks, card.activation)
+    model = together(card, [_build_one(card, network) for network in card.network.networks])
     if weights == "imagenet" and (missing := initial_weights(model, card)):
         _log.warning("%s", missing)
     return model
+
+
+def together(card: Card, networks: Sequence[torch.nn.Module]) -> torch.nn.Module:
+    """The networks of a card as one: itself, or what averages several."""
+    if len(networks) == 1:
+        return networks[0]
+    from segmentation.networks.outputs import Ensemble
+
+    return Ensemble(networks, card.activation)
+
+
+def make_one(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
+    """The network as its library makes it, not tried on any chip; else one of `REFUSALS`."""
+    return ARCHITECTURES[network.architecture].make(
+        network.encoder, None, in_channels=bands, classes=classes, **network.options
+    )
 
 
 def _build_one(card: Card, network: NetworkModel) -> torch.nn.Module:
@@ -168,7 +179,7 @@ def _build_one(card: Card, network: NetworkModel) -> torch.nn.Module:
         )
     try:
         return _try_network(network, len(card.bands), card.channels)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise _suggest_mend(card, network, error) from error
 
 
@@ -193,12 +204,10 @@ def stride_without_dilation(model: torch.nn.Module) -> int:
 
 def _try_network(network: NetworkModel, bands: int, classes: int) -> torch.nn.Module:
     """The network, once it has turned a small chip into classes for each pixel; else one of
-    `_REFUSALS`."""
+    `REFUSALS`."""
     import torch
 
-    model = ARCHITECTURES[network.architecture].make(
-        network.encoder, None, in_channels=bands, classes=classes, **network.options
-    )
+    model = make_one(network, bands, classes)
     stride = stride_of(model)
     height = max(2, -(-SMALLEST // stride)) * stride
     width = height + stride
@@ -234,7 +243,7 @@ def _works(network: NetworkModel) -> bool:
     try:
         with device:
             _try_network(network, 3, 2)
-    except _REFUSALS:
+    except REFUSALS:
         return False
     return True
 

@@ -4,11 +4,21 @@ operations."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from segmentation.errors import InputError
 from segmentation.models.bundle import Bundle
-from segmentation.networks.architectures import SMALLEST, build, stride_of
+from segmentation.models.card import Card
+from segmentation.networks.architectures import (
+    REFUSALS,
+    SMALLEST,
+    build,
+    make_one,
+    stride_of,
+    together,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +48,8 @@ def load_network(bundle: Bundle) -> torch.nn.Module:
     """The bundle's network in float32, part by part as it was trained; `InputError` where its
     weights are of another.
     """
-    model = build(bundle.card)
     try:
-        model.load_state_dict({name: tensor.float() for name, tensor in bundle.weights().items()})
+        return _build_for(bundle.card, bundle.weights())
     except RuntimeError as error:
         network = bundle.card.network
         raise InputError(
@@ -48,6 +57,34 @@ def load_network(bundle: Bundle) -> torch.nn.Module:
             f"{network.encoder}, "
             "which its card says they are of; train it anew"
         ) from error
+
+
+def _build_for(card: Card, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """The card's network in float32 with these weights, none of them drawn by chance first.
+
+    Its parts are made on the device that holds no numbers; networks that cannot be are built as
+    `build` does. Raises `RuntimeError` for weights of another network.
+    """
+    import torch
+
+    members = card.network.networks
+    try:
+        with torch.device("meta"):
+            model = together(
+                card, [make_one(one, len(card.bands), card.channels) for one in members]
+            )
+    except (*REFUSALS, NotImplementedError):
+        model = build(card)
+    kinds = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+    # Copied, as `load_state_dict` does: where numbers lie may decide how they are added up.
+    given = {
+        name: tensor.to(kinds.get(name, tensor.dtype), copy=True)
+        for name, tensor in weights.items()
+    }
+    model.load_state_dict(given, assign=True)
+    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+        model = build(card)  # something in it is no weight, and was made of numbers
+        model.load_state_dict(given)
     return model
 
 
