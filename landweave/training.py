@@ -18,6 +18,7 @@ from landweave.inputs import (
     Progress,
     Scene,
     SceneLike,
+    cluster_of,
     drop_none,
     source_of,
     unify_errors,
@@ -26,6 +27,7 @@ from landweave.measures import Evaluation
 from tiling.errors import InputError
 
 if TYPE_CHECKING:
+    from flows.compute.cluster import Cluster
     from flows.training.finished import Finished
     from segmentation.legend import Legend
     from segmentation.models.bundle import Bundle
@@ -118,6 +120,7 @@ def train(
     mask_grow: int | None = None,
     date: datetime.date | str | None = None,
     fresh: bool | None = None,
+    cluster: str | Cluster = "local",
     progress: Progress | None = None,
     **settings: Any,
 ) -> Model:
@@ -154,6 +157,8 @@ def train(
         mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image.
         fresh: Begin again, go on from nothing.
+        cluster: Whose worker with a graphics card learns, where it has one: the address of a Dask
+            scheduler, `"slurm"`, …; `"local"` is this process.
         progress: Called with the name of a stage, how much of it is done, and how much there is.
         **settings: Of the recipe, such as `seed=1`, `encoder="resnet34"` or `trees=200`;
             `landweave models --settings` explains them.
@@ -171,7 +176,7 @@ def train(
     """
     from flows.requests.method import recipe_from
     from flows.run.mask_first import masks_first
-    from flows.training.train import train as learn
+    from flows.training.where import train_on
 
     reading = {
         "bands": bands, "nodata": nodata, "scale": scale, "offset": offset, "mask": mask,
@@ -193,7 +198,7 @@ def train(
     with empty_main():
         sources = masks_first(request.sources, request.out, progress=progress or silent)
     request = request.model_copy(update={"sources": sources})
-    return model_of(learn(request, progress or silent))
+    return model_of(train_on(cluster_of(cluster, None), request, progress or silent))
 
 
 @unify_errors

@@ -62,11 +62,16 @@ def segmenters(
     )
 
 
-def train(request: requests.Training, as_json: Json = False) -> None:
+def train(
+    request: requests.Training,
+    on: Annotated[requests.Cluster, requests.Part(without=("workers",))],
+    as_json: Json = False,
+) -> None:
     """Train a model on scenes and labels; leaves a bundle for `segment --segmenter DIR`.
 
     Without --architecture that is a forest, a network or both: what validates best. Stopped and
     called again it goes on from where it was. docs/training.md in the repository tells more.
+    With --cluster a network goes to a worker that has a graphics card, where one has.
 
     Examples:
     landweave train scene.tif --labels plots.gpkg \\
@@ -74,13 +79,14 @@ def train(request: requests.Training, as_json: Json = False) -> None:
     landweave train scene.tif --labels landuse.tif --out my-model
     landweave train a.tif b.tif --labels a.gpkg --labels b.gpkg -o my-model
     """
+    from flows.compute.cluster import cluster_from
     from flows.run.mask_first import masks_first
-    from flows.training.train import train as run
+    from flows.training.where import train_on
 
-    request = request.by_scene()
+    on, request = cluster_from(on.kind, on.workers, on.settings), request.by_scene()
     with progress_bar(quiet=as_json) as progress:
         sources = masks_first(request.sources, request.out, progress=progress)
-        finished = run(request.model_copy(update={"sources": sources}), progress)
+        finished = train_on(on, request.model_copy(update={"sources": sources}), progress)
     if as_json:
         print_json(finished.to_dict())
         return

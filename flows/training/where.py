@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from flows.compute import worker_check
 from flows.compute.cluster import Cluster, start
@@ -43,6 +44,7 @@ def train_in(pool: Pool, request: Training, progress: Progress = silent) -> Fini
     else:
         where = f"trained by one of the {len(pool.cards())} workers with a graphics card"
         _log(where)
+        request = with_absolute_paths(request)
         request.out.parent.mkdir(parents=True, exist_ok=True)
         scenes = [source.open() for source in request.sources]
         sources = [path for scene in scenes for path in scene.sources(scene.band_names)]
@@ -52,6 +54,35 @@ def train_in(pool: Pool, request: Training, progress: Progress = silent) -> Fini
             raise outcome
         finished = outcome
     return replace(finished, notes=(*finished.notes, where))
+
+
+def with_absolute_paths(request: Training) -> Training:
+    """The training as a process in another folder understands it."""
+    sources = [
+        source.model_copy(
+            update={"paths": tuple(map(_absolute, source.paths)), "mask": _absolute(source.mask)}
+        )
+        for source in request.sources
+    ]
+    texts = {name: _absolute(getattr(request, name)) for name in PATHS}
+    return request.model_copy(
+        update={
+            "sources": tuple(sources),
+            "labels": tuple(map(_absolute, request.labels)),
+            "out": request.out.absolute(),
+            **texts,
+        }
+    )
+
+
+PATHS = ("labels_extent", "split", "weights")
+"""Fields that may name a file."""
+
+
+def _absolute(text: str) -> str:
+    """A path that is there, or NAME=PATH, with all its folders; anything else as it is."""
+    name, equals, path = ("", "", text) if Path(text).exists() else text.partition("=")
+    return f"{name}{equals}{Path(path).absolute()}" if path and Path(path).exists() else text
 
 
 def _log(where: str) -> None:

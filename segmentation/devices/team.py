@@ -14,13 +14,22 @@ from segmentation.errors import InputError
 Tell = Callable[..., None]
 """Hears how far a process is, in whatever words both sides agree on."""
 
+MAY_START_NONE = (
+    "{size} graphics cards need a process each, and this one, a daemon, may start none; start the "
+    "Dask workers with DASK_DISTRIBUTED__WORKER__DAEMON=False or --no-nanny, or show each one card "
+    "by CUDA_VISIBLE_DEVICES"
+)
+
 
 def run_together(work: Callable[[int, Tell], None], size: int, hear: Tell) -> None:
     """Have `size` processes call `work(rank, tell)`; what they tell is heard here.
 
     They wait for each other, so one that fails ends the others: what it raised is raised here, an
-    `InputError` as it is, anything else as a `RuntimeError` with its words.
+    `InputError` as it is, anything else as a `RuntimeError` with its words. Raises `InputError`
+    also where this process may have none beside it.
     """
+    if multiprocessing.current_process().daemon:
+        raise InputError(MAY_START_NONE.format(size=size))
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     team = [

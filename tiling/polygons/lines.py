@@ -12,8 +12,8 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 Points: TypeAlias = tuple[Floats, Floats]
-"""x and y of each, apart: arithmetic on rows of two numbers takes several times as long, and so does
-picking rows by an index or a mask, other than by `take` and `compress`."""
+"""x and y of each, apart: arithmetic on rows of two numbers takes several times as long, and so
+does picking rows by an index or a mask, other than by `take` and `compress`."""
 
 
 def cross(one: Points, other: Points) -> Floats:

@@ -501,7 +501,7 @@ def test_a_name_that_no_file_system_takes_is_a_mistake(
     [
         ("segment", "flows.run.pipeline.run"),
         ("segment --fresh", "flows.run.pipeline.run"),
-        ("train --labels l.tif", "flows.training.train.train"),
+        ("train --labels l.tif", "flows.training.where.train"),
     ],
 )
 def test_whoever_stops_a_command_is_told_that_it_goes_on(

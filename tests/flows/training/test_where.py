@@ -15,7 +15,7 @@ from flows.requests.source import Source
 from flows.requests.training import Training
 from flows.training import where
 from flows.training.train import train
-from flows.training.where import train_in, train_on
+from flows.training.where import train_in, train_on, with_absolute_paths
 from segmentation.training.recipe import ForestRecipe, Recipe
 from tests.flows.training.test_train import truth_of, write_labels
 from tests.scenes import draw_pixels, write_scene
@@ -61,10 +61,22 @@ def test_a_worker_with_a_card_trains_and_a_note_says_so(
     monkeypatch.setattr(worker_check, "card_problem", lambda: None)
     pool = WithCard()
     finished = train_in(pool, request_)
-    assert pool.sent == [request_]
+    assert pool.sent == [with_absolute_paths(request_)]
     assert finished.notes[-1] == "trained by one of the 2 workers with a graphics card"
     again = train(request_.model_copy(update={"out": request_.out.with_name("here")}))
     assert again.bundle.weights_file.read_bytes() == finished.bundle.weights_file.read_bytes()
+
+
+def test_a_worker_in_another_folder_finds_what_was_typed(
+    request_: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = request_.sources[0].model_copy(update={"paths": ("red=scene.tif", "hf://x/scene.tif")})
+    typed = {"sources": (source,), "labels": ("labels.tif",), "out": Path("made/bundle")}
+    told = with_absolute_paths(request_.model_copy(update={**typed, "weights": "imagenet"}))
+    assert told.sources[0].paths == (f"red={tmp_path}/scene.tif", "hf://x/scene.tif")
+    assert (told.labels, told.out) == (request_.labels, request_.out)
+    assert (told.weights, told.sources[0].mask) == ("imagenet", source.mask)
 
 
 def test_where_none_has_a_card_this_process_trains(request_: Training) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from typing import Any
@@ -33,6 +34,22 @@ def end(rank: int, tell: Tell) -> None:
     if rank == 0:
         time.sleep(600)
     os._exit(3)
+
+
+def ask_for_two(said: Any) -> None:
+    try:
+        run_together(count, 2, lambda *_: None)
+    except InputError as error:
+        said.put(str(error))
+
+
+def test_a_daemon_such_as_a_worker_of_dask_is_told_how_it_may_have_processes() -> None:
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    daemon = context.Process(target=ask_for_two, args=(said,), daemon=True)
+    daemon.start()
+    assert "DASK_DISTRIBUTED__WORKER__DAEMON=False or --no-nanny" in said.get(timeout=100)
+    daemon.join()
 
 
 def test_all_of_them_are_heard() -> None:
