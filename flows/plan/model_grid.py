@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -21,7 +22,10 @@ from tiling.scene.prefetch import read_ahead
 from tiling.scene.scene import Scene
 
 _COPIES = 16
-"""Bytes of a band's pixel while chips of it are made larger or smaller, in single precision."""
+"""Bytes of a band's pixel while chips of it are made, in single precision."""
+
+_AT_ONCE = 2**20
+"""Pixels of the files that are made into larger ones at once."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class ModelScene(Scene):
     def pixel_bytes(self, bands: Sequence[str]) -> int:
         """What a pixel takes with those of the files that it is made of, and while it is made."""
         stored = self.plain.pixel_bytes(bands) + 1
-        if self.zoom > 0:
-            return -(-stored // self.zoom**2) + _COPIES * len(bands)
-        return self.zoom**2 * (stored + _COPIES // 2 * (len(bands) + 1)) + 4 * len(bands)
+        if self.zoom < 0:
+            return stored * self.zoom**2 + _COPIES * len(bands)
+        return -(-stored // self.zoom**2) + _COPIES * len(bands)
 
     def calibrate(self, scale: float, offset: float, bands: Collection[str]) -> Scene:
         return at_zoom(self.plain.calibrate(scale, offset, bands), self.zoom)
@@ -50,9 +54,19 @@ class ModelScene(Scene):
         return at_zoom(self.plain.with_mask(mask), self.zoom)
 
     def _arrays(self, window: Window, bands: Sequence[Band]) -> tuple[Pixels, Valid]:
-        there = self.beneath(window)
-        chip = self.made_of(chip_of(bands, *self.plain._arrays(there, bands)), there, window)
-        return chip["pixels"].values, chip["valid"].values
+        pieces = []
+        for strip in self.strips(window):
+            there = self.beneath(strip)
+            chip = chip_of(bands, *self.plain._arrays(there, bands))
+            pieces.append(self.made_of(chip, there, strip))
+        return _join(pieces)
+
+    def strips(self, window: Window) -> Iterator[Window]:
+        """A window in strips of rows, each made of few enough pixels of the files."""
+        wide = pixels_in_one(self) ** 2 * window.width
+        rows = max(1, _AT_ONCE // max(1, wide)) if self.zoom < 0 else window.height
+        for row in range(window.row, window.row_stop, max(1, rows)):
+            yield Window(row, window.col, min(rows, window.row_stop - row), window.width)
 
     def beneath(self, window: Window) -> Window:
         """The pixels of the files that decide those of a window."""
@@ -70,12 +84,25 @@ class ModelScene(Scene):
 
     def made_of(self, chip: xr.Dataset, there: Window, window: Window) -> xr.Dataset:
         """The chip of a window from that of the files' pixels `there`, beneath it."""
-        seen = zoom_chip(chip, self.zoom)
-        if self.zoom < 0:
-            return seen
-        row, col = window.row - self.zoom * there.row, window.col - self.zoom * there.col
-        height, width = window.shape
-        return seen.isel(y=slice(row, row + height), x=slice(col, col + width))
+        if self.zoom > 0:
+            row, col = window.row - self.zoom * there.row, window.col - self.zoom * there.col
+            height, width = window.shape
+            seen = zoom_chip(chip, self.zoom)
+            return seen.isel(y=slice(row, row + height), x=slice(col, col + width))
+        beneath = (self.beneath(strip).within(there) for strip in self.strips(window))
+        pieces = [zoom_chip(chip.isel(y=rows), self.zoom) for rows, _ in beneath]
+        pixels, valid = _join(pieces)
+        return (
+            pieces[0]
+            .drop_dims(("y", "x"))
+            .assign(pixels=(("band", "y", "x"), pixels), valid=(("y", "x"), valid))
+        )
+
+
+def _join(pieces: Sequence[xr.Dataset]) -> tuple[Pixels, Valid]:
+    """Pixels and validity of chips that lie below each other."""
+    pixels, valid = ([piece[name].values for piece in pieces] for name in ("pixels", "valid"))
+    return np.concatenate(pixels, axis=1), np.concatenate(valid)
 
 
 def at_zoom(scene: Scene, zoom: int) -> Scene:

@@ -16,7 +16,7 @@ from flows.machine import available_cores
 from flows.plan.aoi import area_of_interest, crs_name
 from flows.plan.fit import fit
 from flows.plan.mask import hidden_values, mask_legend, mask_request
-from flows.plan.model_grid import on_model_grid, pixels_in_one
+from flows.plan.model_grid import ModelScene, on_model_grid, pixels_in_one
 from flows.plan.part_key import FORMAT, scene_facts, window_facts
 from flows.plan.shard import ShardJob
 from flows.requests.request import Request, measures_among, warn_of_large_min_area
@@ -170,7 +170,7 @@ class Plan:
         shard = max((shards[0], shards[len(shards) // 2]), key=lambda shard: shard.window.area)
         pixel = self.scene.pixel_bytes(self.bands) + 1
         pixel *= 2 if self.scene.is_mosaic else 1  # an image is read beside what it fills
-        moved = any(
+        moved = isinstance(self.scene, ModelScene) or any(
             image.band(name).resampled for image in self.scene.acquisitions for name in self.bands
         )
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]

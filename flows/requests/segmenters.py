@@ -21,6 +21,7 @@ from segmentation.models.known_models import (
     KnownFile,
     KnownModel,
     cached_known,
+    encoder_names,
     known_encoder,
     known_model,
     known_names,
@@ -78,6 +79,11 @@ def choose_segmenter(name: str, settings: Mapping[str, Any]) -> Segmenter:
     elif name in known_names() and not Path(name).is_dir():
         name = str(fetch_known(name))
     path = Path(name)
+    if name in encoder_names() and not path.is_dir():
+        raise InputError(
+            f"{name} is an encoder, which knows no classes; train a model on it: landweave train "
+            f"SCENE --labels FILE --weights {name} --out DIR"
+        )
     if path.suffix in (".yaml", ".yml"):
         loaded = read_settings(path, "kind: rules")
         if "kind" not in loaded:

@@ -3,11 +3,16 @@ photographs."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flows.compute.progress import Progress, silent
+from flows.errors import INPUT_ERRORS
+from flows.parsing import nearest
 from flows.requests.segmenters import fetch_encoder
 from flows.requests.training import Training
 from flows.training.bundles import open_bundle
 from segmentation.interchange.encoder_weights import read_encoder
+from segmentation.models.hub import is_id
 from segmentation.models.known_models import encoder_names, known_encoder
 from segmentation.training.fine_tuning import Start, check_start, recipe_for
 from segmentation.training.recipe import ForestRecipe
@@ -34,6 +39,10 @@ def open_start(request: Training, progress: Progress = silent) -> tuple[Training
         recipe = recipe_for(request.recipe, known)
         taught = read_encoder(known, fetch_encoder(named, progress))
         return request.model_copy(update={"recipe": recipe}), taught
-    bundle = open_bundle(named)
+    close = "" if is_id(named) or Path(named).exists() else nearest(named, encoder_names())
+    try:
+        bundle = open_bundle(named)
+    except INPUT_ERRORS as error:
+        raise InputError(f"{error}{close}") from error
     check_start(request.recipe, bundle)
     return request, bundle

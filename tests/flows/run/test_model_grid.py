@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from flows.compute.cluster import HERE, Cluster
+from flows.plan import model_grid
 from flows.plan.describe import describe
 from flows.plan.model_grid import ModelScene, at_zoom
 from flows.plan.plan import facts_of, make_plan
@@ -255,14 +256,18 @@ def test_a_plan_says_how_large_they_are_and_what_they_take(
 @given(
     zoom=st.sampled_from([-8, -3, -2, 2, 3, 8]),
     window=st.tuples(*(st.integers(low, 90) for low in (-20, -20, 1, 1))),
+    at_once=st.integers(1, 5000),
 )
 def test_a_pixel_has_one_value_whatever_it_is_read_with(
-    scene: Path, zoom: int, window: tuple[int, int, int, int]
+    scene: Path, zoom: int, window: tuple[int, int, int, int], at_once: int
 ) -> None:
     made = at_zoom(open_scene([str(scene)]), zoom)
     assert isinstance(made, ModelScene)
     whole, there = made.read(made.window, ("red",)), Window(*window)
-    chip = made.read(there, ("red",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_grid, "_AT_ONCE", at_once)
+        chip = made.read(there, ("red",))
+    assert chip["units"].item() == "reflectance"
     assert chip["pixels"].shape[1:] == there.shape
     if inside := there & made.window:
         for name in ("pixels", "valid"):

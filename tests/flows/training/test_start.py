@@ -14,7 +14,7 @@ import torch
 
 from flows.forms.groups import Bands, Labels, Model
 from flows.forms.requests import training_from
-from flows.requests.segmenters import fetch_encoder
+from flows.requests.segmenters import choose_segmenter, fetch_encoder
 from flows.requests.training import Training
 from flows.training.start import open_start
 from flows.training.train import train
@@ -211,6 +211,14 @@ def test_what_has_no_such_encoder_says_so_before_anything_is_fetched(
     with pytest.raises((InputError, Refusal), match=told):
         open_start(asked(tmp_path / "s", tmp_path / "l", tmp_path, weights=NAME, recipe=recipe))
     assert not hub.asked
+
+
+def test_a_name_that_is_nearly_one_or_used_as_a_model_is_told(tmp_path: Path) -> None:
+    asking = asked(tmp_path / "s", tmp_path / "l", tmp_path, weights=NAME[:-1], recipe=SMALL)
+    with pytest.raises(InputError, match=f"did you mean {NAME}"):
+        open_start(asking)
+    with pytest.raises(InputError, match=f"knows no classes; .*--weights {NAME}"):
+        choose_segmenter(NAME, {})
 
 
 def test_weights_of_another_network_are_refused_in_one_line(
