@@ -55,14 +55,16 @@ def plan(
     landweave plan scene.tif
     landweave plan scene.tif --segmenter demo --json
     """
+    from flows.composite.windows import windows_for_a_look
     from flows.plan.describe import describe
     from flows.plan.plan import facts_of, make_plan
 
-    made = make_plan(request)
-    if as_json:
-        print_json(facts_of(made))
-        return
-    table(list(describe(made).items()), ("", ""))
+    with windows_for_a_look(request.source) as source:
+        made = make_plan(request.model_copy(update={"source": source}))
+        if as_json:
+            print_json(facts_of(made))
+            return
+        table(list(describe(made).items()), ("", ""))
 
 
 def objects(

@@ -47,7 +47,9 @@ class Images:
         return tuple(self.scenes[0].band(name).units == "reflectance" for name in self.bands)
 
 
-def open_composite(source: Source, paths: Sequence[str], method: Method, like: str = "") -> Images:
+def open_composite(
+    source: Source, paths: Sequence[str] | Sequence[tuple[str, ...]], method: Method, like: str = ""
+) -> Images:
     """The images of a composite: all bands that they share. Else as `open_images`."""
 
     def all_bands(common: Sequence[str]) -> Sequence[str]:
@@ -60,14 +62,14 @@ def open_composite(source: Source, paths: Sequence[str], method: Method, like: s
 
 def open_images(
     source: Source,
-    paths: Sequence[str],
+    paths: Sequence[str] | Sequence[tuple[str, ...]],
     like: str = "",
     *,
     choose: Callable[[Sequence[str]], Sequence[str]],
     dated: str = "",
 ) -> Images:
     """The images at some paths, each with what `source` says of them all; reads headers, and a
-    sample of those whose scale no file says.
+    sample of those whose scale no file says. Several paths in one place are those of a mosaic.
 
     `choose` picks from the bands that all have those to read, or raises. A date that `source` says
     is that of images whose files say none. The grid is that of the raster `like`, or of the first
@@ -91,8 +93,9 @@ def open_images(
     return Images(tuple(sorted(scenes, key=_order)), bands, tuple(dict.fromkeys(notes)))
 
 
-def _open(source: Source, path: str) -> Scene:
-    scene = source.model_copy(update={"paths": (path,), "date": None}).open()
+def _open(source: Source, path: str | tuple[str, ...]) -> Scene:
+    paths = (path,) if isinstance(path, str) else path
+    scene = source.model_copy(update={"paths": paths, "date": None}).open()
     if scene.date or source.date is None:
         return scene
     top, *beneath = scene.acquisitions

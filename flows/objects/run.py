@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from flows.composite.windows import FOLDER, stack_windows
 from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool
@@ -47,6 +48,10 @@ def run(
     names a network. Raises `InputError` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
+        if request.source.windows:
+            check_map(folder, request)
+            source = stack_windows(request.source, folder.path / FOLDER, on, progress)
+            request = request.model_copy(update={"source": source})
         scene = None
         if request.network:
             if look is None:

@@ -53,9 +53,10 @@ class IndexRequest(BaseModel):
         Field(title="Output folder", description="Folder for the rasters; made if need be."),
         Setting(option="--out -o", metavar="DIR", form="output_folder", disk=True),
     ]
-    source: Annotated[Source, Part(without=("paths", "search", "bbox", "assets", "date"))] = (
-        Source()
-    )
+    source: Annotated[
+        Source,
+        Part(without=("paths", "search", "bbox", "assets", "date", "windows", "window_method")),
+    ] = Source()
 
     @property
     def whole_source(self) -> Source:

@@ -42,7 +42,7 @@ class CollectionRequest(BaseModel):
             "folder holds them all.",
         ),
         Part(
-            without=("reference",),
+            without=("reference", "windows", "window_method"),
             other={
                 "out": {
                     "metavar": "DIR",
@@ -81,7 +81,7 @@ class MonitorRequest(BaseModel):
             "output folder holds all.",
         ),
         Part(
-            without=("reference",),
+            without=("reference", "windows", "window_method"),
             other={
                 "out": {
                     "metavar": "DIR",
@@ -206,7 +206,7 @@ class CompositeRequest(BaseModel):
     source: Annotated[
         Source,
         Part(
-            without=("paths", "search", "bbox", "assets"),
+            without=("paths", "search", "bbox", "assets", "windows", "window_method"),
             other={
                 "date": {"description": "Day of the images whose files say none, as 2024-06-30."}
             },
@@ -335,7 +335,7 @@ class SeriesRequest(BaseModel):
     source: Annotated[
         Source,
         Part(
-            without=("paths", "search", "bbox", "assets"),
+            without=("paths", "search", "bbox", "assets", "windows", "window_method"),
             other={
                 "date": {"description": "Day of the images whose files say none, as 2024-06-30."}
             },

@@ -127,6 +127,26 @@ class Source(BaseModel):
         ),
         Setting(SCENE, metavar="YYYY-MM-DD", unset="what the file says"),
     ] = None
+    windows: Annotated[
+        dict[str, str],
+        Field(
+            title="Windows of time",
+            description="Make the scene of many dated images: each window, such as "
+            "early=2024-04/2024-05, is a composite of those in it, and its bands are early.red and "
+            "so on.",
+        ),
+        Setting(
+            SCENE, option="--window", metavar="NAME=FROM/TO", form=None, typed="Repeat it for each."
+        ),
+    ] = {}
+    window_method: Annotated[
+        str,
+        Field(
+            title="Composite of a window",
+            description="What a pixel becomes of its valid dates in a window.",
+        ),
+        Setting(SCENE, metavar="METHOD", form=None),
+    ] = "median"
     search: Annotated[Search | None, Field(description="What to look for in a STAC catalogue.")] = (
         None
     )
@@ -152,6 +172,11 @@ class Source(BaseModel):
         from tiling.scene.from_stac import open_items
         from tiling.scene.stac_item import is_item
 
+        if self.windows:
+            raise InputError(
+                "--window makes composites first, which segment, plan, objects and train do; here "
+                "make each with landweave composite, and name them as early=FILE late=FILE"
+            )
         if self.has_model:
             raise InputError(
                 f"--mask {self.mask} runs a model first, which is not done here; make the mask "

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import segmentation.errors
+from flows.composite.windows import FOLDER, stack_windows
 from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool, ThisProcess
@@ -39,6 +40,7 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
     `on` says which machines work. Raises `InputError` for what a person can mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
+        request = make_windows(request, folder, on, progress)
         mask = make_mask(request, folder, on, progress)
         plan = prepare(request, folder, on, mask)
         with cluster.start(on, work_of(plan)) as pool:
@@ -46,6 +48,24 @@ def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) ->
             rasters = join(plan, parts, folder, pool, progress)
             vectors = vectorise(plan, rasters, folder, pool, progress)
             return publish(plan, parts, rasters, vectors, folder, pool)
+
+
+def make_windows(
+    request: Request, folder: RunFolder, on: Cluster = HERE, progress: Progress = silent
+) -> Request:
+    """The request with a scene of composites, one for each window of time, which lie in the folder
+    then; as it is where it has none."""
+    if not request.source.windows:
+        return request
+    if folder.remote is not None:
+        raise InputError(
+            "--window makes composites beside the map, and not on a store: make them with "
+            "landweave composite, or name a folder on a disk with --out"
+        )
+    check_map(folder, request)
+    with folder.stage("windows"):
+        source = stack_windows(request.source, folder.path / FOLDER, on, progress)
+        return request.model_copy(update={"source": source})
 
 
 def make_mask(

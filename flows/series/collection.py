@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from flows.composite.scenes import FoundScene, scenes_of
 from flows.compute.cluster import HERE, Cluster, start
 from flows.compute.progress import Progress, silent
 from flows.compute.work import Work
@@ -29,7 +30,6 @@ from flows.run.record import Published
 from flows.series import publish
 from flows.series.job import Job, entry_of, request_for
 from flows.series.one_fit import doubt, fit_series
-from flows.series.scenes import FoundScene, scenes_of
 from flows.storage.keys import content_key
 from flows.storage.lock import folder_lock
 from tiling.errors import InputError

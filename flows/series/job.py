@@ -10,6 +10,7 @@ import rasterio
 import rasterio.features
 from affine import Affine
 
+from flows.composite.scenes import FoundScene
 from flows.compute.resources import WORTH_A_PROCESS
 from flows.errors import INPUT_ERRORS
 from flows.plan.aoi import area_of_interest
@@ -17,7 +18,6 @@ from flows.plan.part_key import FORMAT
 from flows.reports.catalogue import ClassRow, Entry
 from flows.requests.request import Request
 from flows.run.record import Published
-from flows.series.scenes import FoundScene
 from flows.stac.run_item import footprint_of
 from flows.storage.keys import content_key
 from tiling.grid.window import Window

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.change.detect import change
+from flows.composite.scenes import FoundScene, scenes_of
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
 from flows.errors import INPUT_ERRORS
@@ -34,7 +35,6 @@ from flows.requests.series import MonitorRequest
 from flows.series import publish
 from flows.series.collection import Run, fit_to_all, folder_of, in_order, segment_each
 from flows.series.one_fit import doubt
-from flows.series.scenes import FoundScene, scenes_of
 from flows.stac.query import NothingFound
 from flows.storage.keys import content_key
 from flows.storage.lock import folder_lock

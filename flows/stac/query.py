@@ -112,7 +112,7 @@ def bounds_of(aoi: str) -> Bounds:
     return west, south, east, north
 
 
-def span_of(text: str) -> str:
+def span_of(text: str, option: str = "--datetime") -> str:
     """A span as APIs read it, `2024-05-01T00:00:00Z/2024-06-30T23:59:59Z`; nothing where none is
     given."""
     if not text:
@@ -126,7 +126,7 @@ def span_of(text: str) -> str:
         period_of(span)
     except Exception as error:  # it raises Exception itself
         raise InputError(
-            f"--datetime {text} is no date ({one_line(str(error))}); write it like 2024-05/2024-06"
+            f"{option} {text} is no date ({one_line(str(error))}); write it like 2024-05/2024-06"
         ) from None
     return span
 

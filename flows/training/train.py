@@ -11,6 +11,7 @@ from shutil import rmtree
 from typing import Any
 
 from flows.assessment.figures import write_accuracy
+from flows.composite.windows import FOLDER, stack_windows
 from flows.compute.progress import Progress, silent
 from flows.reports.drawing import blank_figure
 from flows.reports.tables import csv_text
@@ -43,6 +44,7 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     """
     began = time.perf_counter()
     keep_cache_small()
+    request = with_windows(request, progress)
     request, weights = open_start(request, progress)
     check_folder(request.out)
     if not request.fresh:
@@ -82,6 +84,18 @@ def _write_bundle(out: Path, trained: Trained | TrainedForest) -> tuple[Bundle, 
     files = [bundle.folder / "curves.csv", bundle.folder / "curves.png"]
     _write_curves(trained.looks, *files)
     return bundle, files
+
+
+def with_windows(request: Training, progress: Progress = silent) -> Training:
+    """The training on scenes of composites, one for each window of time, in a folder beside the
+    bundle; as it is where there are none."""
+    beside = request.out.with_name(f"{request.out.name}-{FOLDER}")
+    many = len(request.sources) > 1
+    sources = [
+        stack_windows(source, beside / str(number) if many else beside, progress=progress)
+        for number, source in enumerate(request.sources, 1)
+    ]
+    return request.model_copy(update={"sources": tuple(sources)})
 
 
 @contextmanager

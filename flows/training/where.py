@@ -14,7 +14,7 @@ from flows.compute.waiting import Told, unheard
 from flows.compute.work import Work
 from flows.requests.training import Training
 from flows.training.finished import Finished
-from flows.training.train import train
+from flows.training.train import train, with_windows
 from segmentation.training.recipe import ForestRecipe
 
 
@@ -46,6 +46,7 @@ def train_in(pool: Pool, request: Training, progress: Progress = silent) -> Fini
         _log(where)
         request = with_absolute_paths(request)
         request.out.parent.mkdir(parents=True, exist_ok=True)
+        request = with_windows(request, progress)
         scenes = [source.open() for source in request.sources]
         sources = [path for scene in scenes for path in scene.sources(scene.band_names)]
         worker_check.check(pool, sources, request.out.parent, gpu=True)

@@ -391,6 +391,7 @@ def test_a_setting_that_does_not_exist_is_told_in_the_words_of_the_form() -> Non
 
 def test_all_that_the_files_of_a_scene_may_not_say_is_asked_for() -> None:
     of_stac = {"search", "bbox", "assets"}
+    of_dates = {"windows", "window_method"}  # composites are made on the command line
     # the path, “Band names” and “No data”
     asked = {
         "paths",
@@ -398,7 +399,7 @@ def test_all_that_the_files_of_a_scene_may_not_say_is_asked_for() -> None:
         "nodata",
         *Bands.model_fields,
     }
-    assert set(Source.model_fields) - of_stac <= asked
+    assert set(Source.model_fields) - of_stac - of_dates <= asked
 
 
 def test_a_comparison_of_maps_gets_what_counts_as_a_change() -> None:

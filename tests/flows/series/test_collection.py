@@ -19,6 +19,7 @@ import shapely
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.composite.scenes import FoundScene, find_scenes
 from flows.compute.cluster import Cluster
 from flows.reports.catalogue import Entry
 from flows.requests.request import Request
@@ -27,7 +28,6 @@ from flows.requests.source import Source
 from flows.run import pipeline
 from flows.run.record import Published
 from flows.series.collection import CollectionResult, collect
-from flows.series.scenes import FoundScene, find_scenes
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tiling.errors import InputError

@@ -26,6 +26,7 @@ from affine import Affine
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.composite.scenes import FoundScene
 from flows.reports.catalogue import ClassRow, Entry, shares_of
 from flows.requests.request import Request
 from flows.requests.series import MonitorRequest
@@ -33,7 +34,6 @@ from flows.requests.source import Source
 from flows.run import pipeline
 from flows.run.record import Published
 from flows.series.monitor import MonitorResult, monitor, neighbours, share_obscured
-from flows.series.scenes import FoundScene
 from flows.storage.lock import folder_lock
 from segmentation.classical.rules import Rules
 from tests.forks import forks

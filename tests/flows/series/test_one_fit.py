@@ -14,13 +14,13 @@ from skimage.filters import threshold_otsu
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.composite.scenes import FoundScene
 from flows.requests.commandline import collection_line, monitor_line
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
 from flows.series.collection import collect
 from flows.series.monitor import monitor
-from flows.series.scenes import FoundScene
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.segmenter import Segmenter

@@ -1,0 +1,164 @@
+"""Windows of time as one scene: each a composite of the images in it, made first, and its bands
+named by it: `early.red`, `late.red`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from flows.composite.images import Images, open_composite
+from flows.composite.scenes import find_scenes
+from flows.composite.write import work_of, write_composite
+from flows.compute import cluster
+from flows.compute.cluster import HERE, Cluster
+from flows.compute.progress import Progress, silent
+from flows.plan.part_key import scene_facts
+from flows.requests.source import Source
+from flows.stac.query import Period, period_of, span_of
+from flows.stac.search import by_day
+from flows.storage.keys import content_key
+from segmentation.spectral.composites import Method, method_of
+from tiling.errors import InputError
+from tiling.io.files import make_folder, own_scratch, write_text
+from tiling.scene.band_names import LETTERS, full_band_name
+from tiling.scene.folders import is_product
+from tiling.scene.scene import Scene
+
+FOLDER = "windows"
+"""Of a run, in which its composites lie."""
+
+_KEYS = "windows.json"
+
+
+class _Window(NamedTuple):
+    """Images of a window of time, and how they become one."""
+
+    name: str
+    images: Images
+    method: Method
+
+    @property
+    def key(self) -> str:
+        """What tells the composite from any other."""
+        scenes = [scene_facts(scene, self.images.bands) for scene in self.images.scenes]
+        days = [str(scene.date) for scene in self.images.scenes]
+        return content_key({"scenes": scenes, "days": days, "method": str(self.method)})
+
+
+def stack_windows(
+    source: Source, folder: Path, on: Cluster = HERE, progress: Progress = silent
+) -> Source:
+    """The source of a scene whose bands are those of composites, one for each window of time, that
+    lie in a folder then; the source as it is where it has no windows.
+
+    What an earlier run left there is not made again, if it follows from the same images. Each file
+    appears whole or not at all. `InputError` where a window has no image.
+    """
+    if not source.windows:
+        return source
+    windows = list(_open_windows(source))
+    keys = {window.name: window.key for window in windows}
+    before, paths = _read_keys(folder), []
+    for window in windows:
+        path = folder / f"{window.name}.tif"
+        if before.get(window.name) != keys[window.name] or not path.exists():
+            make_folder(folder)
+            with cluster.start(on, work_of(window.images, window.method)) as pool:
+                write_composite(window.images, window.method, path, pool, progress)
+            kept = {name: key for name, key in before.items() if name in keys}
+            before = {**kept, window.name: keys[window.name]}
+            write_text(folder / _KEYS, json.dumps(before, indent=2) + "\n")
+        paths.append(f"{window.name}={path.absolute()}")
+    return Source(paths=tuple(paths))
+
+
+@contextmanager
+def windows_for_a_look(source: Source, progress: Progress = silent) -> Iterator[Source]:
+    """`stack_windows` in a folder that goes when the block ends, for who only looks at a scene."""
+    if not source.windows:
+        yield source
+        return
+    with TemporaryDirectory(dir=own_scratch()) as folder:
+        yield stack_windows(source, Path(folder), progress=progress)
+
+
+def _read_keys(folder: Path) -> dict[str, str]:
+    try:
+        found = json.loads((folder / _KEYS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _open_windows(source: Source) -> Iterator[_Window]:
+    """The images of each window, in the order in which windows were named; all on one grid, that of
+    the first image of all."""
+    method = method_of(source.window_method)
+    periods = {name: _period(name, text) for name, text in source.windows.items()}
+    if source.has_model:
+        raise InputError(
+            f"--mask {source.mask} runs a model on a scene, and --window makes one of many; map "
+            "the clouds of each image first, and name that raster"
+        )
+    plain = source.model_copy(
+        update={"windows": {}, "paths": (), "search": None, "bbox": None, "assets": ()}
+    )
+    dated = _dated(plain, _places(source))
+    for name, (period, text) in periods.items():
+        inside = [places for day, places in dated if _holds(period, day)]
+        if not inside:
+            days = sorted({day for day, _ in dated})
+            raise InputError(
+                f"--window {name}={text}: none of the {len(dated)} images is of that time; they "
+                f"are of {days[0]} to {days[-1]}"
+            )
+        images = open_composite(plain, inside, method, "" if source.search else dated[0][1][0])
+        yield _Window(name, images, method)
+
+
+def _period(name: str, text: str) -> tuple[Period, str]:
+    if (
+        not (name.isascii() and name.isidentifier())
+        or full_band_name(name)
+        or name.casefold() in LETTERS
+    ):
+        raise InputError(
+            f"--window {name}={text}: {name} names a band or is no name; call the window "
+            "otherwise, such as early or june"
+        )
+    return period_of(span_of(text, "--window")), text
+
+
+def _holds(period: Period, day: str) -> bool:
+    return str(period.start.date()) <= day <= str(period.end.date())
+
+
+def _places(source: Source) -> list[tuple[str, ...]]:
+    """Where each image is: the rasters of folders one by one, the items of a search day by day."""
+    if source.search is not None:
+        return list(by_day(source.search, source.bbox).values())
+    places: list[tuple[str, ...]] = []
+    for path in source.paths:
+        inside = [] if is_product(Path(path)) else list(find_scenes([path]))
+        places += [one.paths for one in inside] or [(path,)]
+    return places
+
+
+def _dated(source: Source, places: Sequence[tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
+    """The day of each image and where it is, in the order in which they were named."""
+    if not places:
+        raise InputError("no image was named; name those of several dates, or a folder of them")
+    found = []
+    for paths in places:
+        scene: Scene = source.model_copy(update={"paths": paths}).open()
+        if scene.date is None:
+            raise InputError(
+                f"nothing says on which day {scene.name} was taken, and --window needs to know: "
+                f"put the day into its name, such as {scene.name}_2024-06-30.tif"
+            )
+        found.append((str(scene.date), paths))
+    return found
