@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landweave import segmenters as segmenters
+    from landweave.dates import Series as Series
+    from landweave.dates import composite as composite
+    from landweave.dates import series as series
     from landweave.inputs import Scene as Scene
     from landweave.inputs import open_scene as open_scene
     from landweave.layers import change as change
@@ -56,12 +59,15 @@ HOMES = {
     "change": "landweave.layers",
     "vectorise": "landweave.layers",
     "zones": "landweave.layers",
+    "composite": "landweave.dates",
+    "series": "landweave.dates",
     "indices": "landweave.measures",
     "list_indices": "landweave.measures",
     "Legend": "segmentation.legend",
     "LandClass": "segmentation.legend",
     "InputError": "tiling.errors",
     "Scene": "landweave.inputs",
+    "Series": "landweave.dates",
     "Run": "landweave.results",
     "Plan": "landweave.results",
     "Evaluation": "landweave.measures",
@@ -84,8 +90,10 @@ __all__ = [
     "Plan",
     "Run",
     "Scene",
+    "Series",
     "__version__",
     "change",
+    "composite",
     "evaluate",
     "evaluate_objects",
     "indices",
@@ -97,6 +105,7 @@ __all__ = [
     "plan",
     "segment",
     "segmenters",
+    "series",
     "train",
     "vectorise",
     "zones",

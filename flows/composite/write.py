@@ -62,9 +62,11 @@ def window_size(images: Images, method: Method) -> int:
 
 
 def _pixel_bytes(images: Images, method: Method) -> int:
-    """Bytes of a pixel at the peak: the median's stack, and a few images in 64 bits."""
+    """Bytes of a pixel at the peak: the median's stack, a few images in 64 bits, and what is read
+    around."""
     stacked = len(images.scenes) if method.kind == "median" else 0
-    return 4 * len(images.bands) * (stacked + 8)
+    around = ((BLOCK + 2 * method.reach) / BLOCK) ** 2
+    return round(4 * len(images.bands) * (stacked + 8) * around)
 
 
 def check_target(images: Images, out: Path) -> None:
@@ -121,8 +123,9 @@ def write_composite(
 def _combine_window(images: Images, method: Method, work: str, window: Window) -> str:
     """The file of what a window becomes: `(band + 1, y, x) float32`, the last the count of valid
     dates."""
-    chips = (scene.read(window, images.bands) for scene in images.scenes)
-    found = combine(chips, len(images.scenes), method)
+    around = window.pad(method.reach) & Window.of_shape(*images.grid.shape)
+    chips = (scene.read(around, images.bands) for scene in images.scenes)
+    found = combine(chips, len(images.scenes), method, window.within(around))
     path = Path(work) / f"{window.row}-{window.col}.npy"
     save_arrays(path, np.concatenate([found.pixels, found.looks[None].astype(np.float32)]))
     return str(path)

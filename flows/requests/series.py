@@ -194,9 +194,10 @@ class CompositeRequest(BaseModel):
         Field(
             title="Method",
             description="What a pixel becomes of its valid dates: median or mean of each band, or "
-            "all bands of the latest, or of that with the greatest value of an index, max=NDVI.",
+            "all bands of the latest, of that with the greatest value of an index, max=NDVI, or of "
+            "that on which clouds and gaps are farthest, best-clear.",
         ),
-        Setting(metavar="median|mean|latest|max=INDEX", form=None),
+        Setting(metavar="median|mean|latest|max=INDEX|best-clear", form=None),
     ] = "median"
     like: Annotated[
         str,

@@ -48,7 +48,7 @@ def test_types_are_seen_by_whoever_reads_the_source() -> None:
 
 
 def test_every_function_explains_each_argument_and_gives_an_example() -> None:
-    assert len(FUNCTIONS) == 14
+    assert len(FUNCTIONS) == 16
     for name in FUNCTIONS:
         function = getattr(lw, name)
         text = inspect.getdoc(function)
@@ -65,6 +65,16 @@ def test_every_function_explains_each_argument_and_gives_an_example() -> None:
 
 
 def test_what_comes_back_is_explained() -> None:
-    for name in ("Run", "Plan", "Evaluation", "Change", "Layer", "Model", "Objects", "Scene"):
+    for name in (
+        "Run",
+        "Plan",
+        "Evaluation",
+        "Change",
+        "Layer",
+        "Model",
+        "Objects",
+        "Scene",
+        "Series",
+    ):
         assert inspect.getdoc(getattr(lw, name))
     assert lw.Scene is Scene

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from scipy.ndimage import distance_transform_edt
 
 from flows.composite.images import open_composite
 from flows.composite.write import window_size, work_of, write_composite
@@ -25,7 +26,7 @@ from tiling.scene.from_files import open_scene
 NAMES = ("blue", "green", "red", "nir")
 DAYS = ("2024-05-03", "2024-06-01", "2024-06-01", "2024-07-20", "2024-08-30")
 CALIBRATIONS = ((1e-4, 0.0), (1e-4, -0.1), (2e-4, 0.0), (1e-4, 0.0), (1e-4, -0.1))
-METHODS = ("median", "mean", "latest", "max=NDVI", "max=EVI2")
+METHODS = ("median", "mean", "latest", "max=NDVI", "max=EVI2", "best-clear", "best-clear=3")
 SHAPE = 70, 90
 
 
@@ -76,7 +77,10 @@ def expect(files: list[str], method: str) -> np.ndarray:
         return np.nanmean(stack.astype("float64"), axis=0).astype("float32")
     valid = ~np.isnan(stack[:, 0])
     rank = np.zeros(valid.shape, "float32")
-    if method != "latest":
+    if method.startswith("best-clear"):
+        reach = int(method.partition("=")[2] or 50)
+        rank = np.stack([np.minimum(distance_transform_edt(one), reach) for one in valid])
+    elif method != "latest":
         scenes = [open_scene([file]) for file in files]
         name = method.removeprefix("max=")
         rank = np.stack([indices.compute(name, one.read(one.window, NAMES)) for one in scenes])
@@ -202,6 +206,7 @@ def test_windows_shrink_so_that_many_dates_fit(dates: list[str]) -> None:
         (("{0}", "{0}"), "is given twice"),
         (("{0}", "{1}", "--method", "best"), "there is no method 'best'"),
         (("{0}", "{1}", "--method", "max=MNDWI"), "swir16"),
+        (("{0}", "{1}", "--method", "best-clear=0"), "from 1 to 500"),
         (("{0}", "{dn}"), "digital numbers of unknown scale; say how"),
         (("{0}", "{other}"), "no band in common"),
         (("{dn}", "--method", "latest"), "nothing says on which day undated was taken"),
@@ -220,6 +225,21 @@ def test_what_cannot_be_one_image_is_refused_in_a_line(
     assert (status, error.count("\n")) == (2, 1)
     assert message in error
     assert not (tmp_path / "c.tif").exists()
+
+
+def test_best_clear_shows_the_date_whose_cloud_is_farther(tmp_path: Path) -> None:
+    files = []
+    for day, cloud in (("2024-01-01", 2), ("2024-02-02", 26)):
+        pixels = np.full((10, 30), 1000 * (cloud % 7), "uint16")
+        pixels[:, cloud] = 0
+        files.append(write(tmp_path / f"{day}.tif", pixels, names=["red"], scale=1e-4, nodata=0))
+    red, looks = make(files, tmp_path / "c.tif", "best-clear")
+    assert (red[:, :14] == red[0, 0]).all()  # far from the second image's cloud
+    assert (red[:, 15:] == red[0, 29]).all()
+    assert red[0, 0] != red[0, 29]
+    assert (looks[:, [2, 26]] == 1).all()
+    near, _ = make(files, tmp_path / "d.tif", "best-clear=5")
+    assert (near[:, 8:21] == near[0, 0]).all()  # both are clear: the later one
 
 
 def test_a_composite_does_not_replace_an_image(dates: list[str]) -> None:
