@@ -9,15 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.compute.cards import card_problem
+from flows.compute.pool import Pool, ThisProcess
 from flows.storage.keys import LIBRARIES
 from flows.storage.remote import Remote
 from tiling.errors import InputError
-
-if TYPE_CHECKING:
-    from flows.compute.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -45,16 +42,8 @@ def check(
 ) -> None:
     """Raise `InputError` for the first worker that cannot do the job, with the reason; with `gpu`
     also for one that declares a graphics card and has none."""
-    here = versions_here()
-    for worker, found in pool.everywhere(_versions(LIBRARIES)).items():
-        if isinstance(found, Exception):
-            raise InputError(f"worker {worker} does not answer: {found}")
-        if odd := [name for name in here if found[name] != here[name]]:
-            name = odd[0]
-            raise InputError(
-                f"worker {worker} has {name} {found[name]} and this process {here[name]}; "
-                "give both the same environment"
-            )
+    if type(pool) is not ThisProcess:
+        _check_versions(pool)
     with probe_file(folder) as name:
         task = Task(tuple(sources), folder, name, remote)
         for worker, problem in pool.everywhere(partial(worker_problem, task)).items():
@@ -67,6 +56,19 @@ def check(
                     f"worker {worker} declares a graphics card and cannot compute on it: "
                     f"{problem}; mend its driver, or compute on cores with --set device=cpu"
                 )
+
+
+def _check_versions(pool: Pool) -> None:
+    here = versions_here()
+    for worker, found in pool.everywhere(_versions(LIBRARIES)).items():
+        if isinstance(found, Exception):
+            raise InputError(f"worker {worker} does not answer: {found}")
+        if odd := [name for name in here if found[name] != here[name]]:
+            name = odd[0]
+            raise InputError(
+                f"worker {worker} has {name} {found[name]} and this process {here[name]}; "
+                "give both the same environment"
+            )
 
 
 def versions_here() -> dict[str, str]:
