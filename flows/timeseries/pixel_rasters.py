@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float32]
 
 BUDGET = 2**28
 """Bytes of the series of a window, unless one block takes more."""
-_FIXED = 2**28 + 2**27
+_FIXED = 2**29
 """Bytes of a worker for its libraries, GDAL's cache of blocks and what some pixels take."""
 _AT_ONCE = 2**20
 """Numbers of the curves, or of the series, of the pixels that are looked at together."""

@@ -15,8 +15,10 @@ Series = npt.NDArray[np.floating]
 YEAR = 365.25
 """Days of a year."""
 
-_PAIRS = 1 << 20
-"""Slopes that are looked at together."""
+_PAIRS = 1 << 16
+"""Slopes that are looked at together: with this many they stay near the processor."""
+_VALUES = 1 << 16
+"""Values of a series, for the same reason."""
 
 
 def theil_sen(values: Series, days: Sequence[int]) -> Floats:
@@ -65,13 +67,21 @@ def mann_kendall(values: Series, days: Sequence[int]) -> Floats:
     Correlation Methods", chapter 4. Without equal days it is the p of pyMannKendall's
     `original_test`. From some ten dates on it is near to the exact one.
     """
+    found = np.empty(values.shape[1])
+    block = max(1, _VALUES // max(1, len(days)))
+    for start in range(0, found.size, block):
+        some = np.s_[start : start + block]
+        found[some] = _test(np.ascontiguousarray(values[:, some]), np.asarray(days))
+    return found
+
+
+def _test(values: Series, when: npt.NDArray[np.integer]) -> Floats:
     from scipy.special import erfc
 
     valid = ~np.isnan(values)
     n = np.count_nonzero(valid, axis=0).astype(np.int64)
     score = np.zeros(n.size, np.int64)
-    when = np.asarray(days)
-    for at in range(len(days)):
+    for at in range(len(when)):
         later = values[np.searchsorted(when, when[at], side="right") :]
         score += (later > values[at]).sum(axis=0, dtype=np.int32)
         score -= (later < values[at]).sum(axis=0, dtype=np.int32)
