@@ -213,10 +213,9 @@ def make_plan(
         check_reference(request.reference)
     if request.unknown_below and not (request.segmenter.has_confidence or request.objects):
         raise not_sure(request.segmenter.kind)
-    if request.grid == "model":
-        request.segmenter.at_own_pixels()  # what has none says so before anything is read
-    to_read = shown(request, scene)[1] if ahead else None
-    opened = scene
+    check_grid(request)
+    outline, window = shown(request, scene)
+    to_read, opened = window if ahead else None, scene
     scene, segmenter, warnings = fit(scene, request.segmenter, folder, request.preflight, to_read)
     # What is missing is said now, not when the polygons are made and their bands read a second
     # time.
@@ -226,7 +225,7 @@ def make_plan(
     if request.grid == "model":
         opened, _ = on_model_grid(opened, segmenter)
         scene, segmenter = on_model_grid(scene, segmenter)
-    outline, window = shown(request, scene)
+        outline, window = shown(request, scene)
     # after the fit, which products leave alone
     segmenter = with_measures(segmenter, request)
     lattice = cut(request, scene, segmenter)
@@ -239,6 +238,13 @@ def make_plan(
     own = segmenter.legend
     legend = own.with_unknown() if request.unknown_below else own
     return Plan(request, scene, segmenter, legend, lattice, window, outline, warnings, opened, mask)
+
+
+def check_grid(request: Request) -> None:
+    """Raise `InputError` where pixels of a network's size are asked of what has none: before a
+    pixel is read."""
+    if request.grid == "model":
+        request.segmenter.at_own_pixels()
 
 
 def shown(request: Request, scene: Scene) -> tuple[Any, Window]:

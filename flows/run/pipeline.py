@@ -18,7 +18,7 @@ from flows.compute.resources import require_same_answer
 from flows.compute.work import Work
 from flows.compute.worker_check import probe_file
 from flows.plan.fit import usable_bands
-from flows.plan.plan import MaskPlan, Plan, make_plan, plan_mask
+from flows.plan.plan import MaskPlan, Plan, check_grid, make_plan, plan_mask
 from flows.plan.shard import make_part, runtime_of
 from flows.products import class_areas
 from flows.products.mask import drop_mask, keep_mask, publish_mask
@@ -78,6 +78,7 @@ def make_mask(
     check_map(folder, request)
     with folder.stage("mask"):
         # what the map itself lacks is said before a model runs for nothing
+        check_grid(request)
         usable_bands(request.source.unmasked.open(), request.segmenter)
         mask = plan_mask(request, folder)
         assert mask is not None

@@ -291,3 +291,10 @@ def test_a_method_that_sees_the_scenes_pixels_says_so(tmp_path: Path, scene: Pat
     with pytest.raises(InputError, match=r"rules sees the pixels of the scene; leave --grid model"):
         pipeline.run(ask(scene, tmp_path / "out", Rules(), products=("classes",)))
     assert not (tmp_path / "out" / "classes.tif").exists()
+    clouds = a_bundle(tmp_path / "clouds").folder
+    asked = ask(
+        scene, tmp_path / "out", Rules(), products=("classes",), mask=f"model:{clouds}=Water"
+    )
+    with pytest.raises(InputError, match="rules sees the pixels of the scene"):
+        pipeline.run(asked)
+    assert not (tmp_path / "out").exists(), "no model ran for nothing"
