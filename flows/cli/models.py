@@ -98,7 +98,10 @@ def train(
             show_accuracy(accuracy)
     print(f"\n{finished.bundle.folder} in {finished.seconds:.0f} s")
     show_files(finished.files)
-    print(f"\nUse it: landweave segment SCENE --segmenter {finished.bundle.folder} --out DIR")
+    how = "segment SCENE --segmenter"
+    if finished.bundle.card.model.kind == "detector":
+        how = "objects SCENE --method mask-rcnn --detector"
+    print(f"\nUse it: landweave {how} {finished.bundle.folder} --out DIR")
 
 
 def models(

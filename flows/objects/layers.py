@@ -12,7 +12,7 @@ from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
 from flows.objects.about import about_objects
 from flows.objects.figures import LINE
-from flows.objects.measures import RegionColumn, describe, measure, quanta_of
+from flows.objects.measures import RegionColumn, describe, describe_judged, measure, quanta_of
 from flows.objects.model import PublishedLevel
 from flows.objects.rasters import LevelRaster
 from flows.objects.statistics import write_statistics
@@ -104,7 +104,7 @@ def draw_level(
         about = FIELDS["parent"]
         columns.append(RegionColumn("parent", *about, lambda n: parents[n - 1], whole=True))
     facts = measure(plan, level.raster, level.n, work / level.name, pool.map)
-    columns += describe(facts, plan)
+    columns += [*describe_judged(level.judged), *describe(facts, plan)]
     if plan.request.statistics:
         write_statistics(plan, level.raster, facts, quanta_of(plan), work, pool.map)
     batches = polygons(
@@ -133,7 +133,8 @@ def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[Regi
     means = index_columns(plan.request.indices)
     whole = [pa.field("number", pa.int64(), nullable=False)]
     whole += [SCHEMA.field(name) for name in ("n_pixels", "area_m2", "perimeter_m")]
-    whole += [pa.field(one.name, pa.int64() if one.whole else pa.float64()) for one in columns]
+    kinds = {(False, False): pa.float64(), (True, False): pa.int64(), (False, True): pa.string()}
+    whole += [pa.field(one.name, kinds[one.whole, one.text]) for one in columns]
     whole += [pa.field(f"{name}_mean", pa.float64()) for name in means]
     described = {one.name: (one.alias, one.meaning) for one in columns}
     described |= {

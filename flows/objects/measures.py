@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flows.partitions.partition import Judged
 from flows.products.index_measures import index_columns
 from flows.regions.plan import ObjectsPlan
 from segmentation.relief.quantum import Quantum, quantise
@@ -41,6 +42,8 @@ class RegionColumn:
     """Values of some regions."""
     whole: bool = False
     """Whether they are whole numbers."""
+    text: bool = False
+    """Whether they are words."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,30 @@ def describe_certainty(facts: RegionFacts, plan: ObjectsPlan) -> list[RegionColu
 
     meaning = f"Mean of {certainty.band} over the object, 0 to 1"
     return [RegionColumn("score", "Score", meaning, score)]
+
+
+def describe_judged(judged: Judged | None) -> list[RegionColumn]:
+    """How sure the method is of a region, and which class it has, where it says so."""
+    if judged is None:
+        return []
+    names = np.zeros(1 + max(value for value, *_ in judged.legend), object)
+    for value, name, _ in judged.legend:
+        names[value] = name
+    return [
+        RegionColumn(
+            "score",
+            "Score",
+            "How sure the method is of the object, 0 to 1",
+            lambda numbers: judged.score[numbers - 1],
+        ),
+        RegionColumn(
+            "class",
+            "Class",
+            "What the object is",
+            lambda numbers: names[judged.values[numbers - 1]],
+            text=True,
+        ),
+    ]
 
 
 def describe_shape(facts: RegionFacts) -> list[RegionColumn]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from flows.compute.progress import Progress, report_items, silent
 from flows.objects.about import about_objects
+from flows.partitions.partition import Judged
 from flows.regions.levels import Regions, name_levels
 from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
@@ -32,6 +33,8 @@ class LevelRaster(NamedTuple):
     """Of uint32: a region has the same number for every area of interest; 0 = none."""
     n: int
     """How many regions the whole scene has."""
+    judged: Judged | None = None
+    """What the method says of each."""
 
 
 def write_rasters(
@@ -52,7 +55,7 @@ def write_rasters(
             target = folder.product(f"{name}.tif")
             write_raster(plan, level.numbers, about, target, work, map=map)
     return [
-        LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n)
+        LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n, level.judged)
         for name, level in zip(names, levels, strict=True)
     ]
 

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
@@ -21,6 +23,7 @@ from flows.partitions.surfaces import Surface, Surfaces
 from flows.setting import setting_in
 from segmentation.relief.gradient import Flags, Heights, gradient_heights
 from segmentation.relief.quantum import quantise
+from tiling.classmaps.legend import LegendRow
 from tiling.errors import InputError
 from tiling.io.remote import identity
 from tiling.io.spill import Map
@@ -37,12 +40,25 @@ Gives = Literal["regions", "mask", "edges"]
 """What a partition leaves: regions that cover all valid pixels, regions among others, or lines."""
 
 
+class Judged(NamedTuple):
+    """What a method says of regions, one by one in the order of their first pixels."""
+
+    score: npt.NDArray[np.float64]
+    """How sure it is of each, 0 to 1."""
+    values: npt.NDArray[np.int64]
+    """The class of each."""
+    legend: tuple[LegendRow, ...]
+    """What classes are called."""
+
+
 class Level(NamedTuple):
     """One partition of a scene."""
 
     scale: float | None
     """None: the method has no scales."""
     labels: LabelFiles
+    judged: Judged | None = None
+    """None: the method knows nothing of regions."""
 
 
 class Certainty(NamedTuple):
@@ -102,6 +118,11 @@ class Partition(BaseModel, ABC):
         fields = settings(type(self))
         paths = (name for name, info in fields.items() if (one := setting_in(info)) and one.path)
         return tuple(str(path) for name in paths if (path := getattr(self, name)))
+
+    @property
+    def chip_bytes(self) -> int:
+        """What a task takes beside its tile."""
+        return 0
 
     @property
     def held_bytes(self) -> float:

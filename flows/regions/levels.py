@@ -14,18 +14,21 @@ import numpy.typing as npt
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_results, silent
-from flows.partitions.partition import Level
+from flows.partitions.partition import Judged, Level
 from flows.partitions.surfaces import Surfaces
 from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
 from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import write_bytes
-from tiling.io.spill import Map, map_array
+from tiling.io.spill import Map, load_arrays, map_array, save_arrays
 from tiling.regions.labelling import write_numbers
 
 PASSES = 4
 """Passes over all tiles that a method has, at least."""
+
+JUDGED = ".judged.npy"
+"""How the file ends that holds what a method says of the regions of a raster."""
 
 SPILL = "regions-"
 """How folders begin in which engines leave what they work with."""
@@ -40,6 +43,15 @@ class Regions(NamedTuple):
     """Raster of uint32 on the grid of the scene: regions 1 … n by the place of their first pixels,
     0 = none."""
     n: int
+
+    @property
+    def judged(self) -> Judged | None:
+        """What the method says of the regions, one after the other."""
+        file = self.numbers.with_suffix(JUDGED)
+        if not file.exists():
+            return None
+        score, values, legend = load_arrays(file, 3)
+        return Judged(score, values, tuple((int(v), str(n), str(c)) for v, n, c in legend))
 
 
 def find_regions(
@@ -87,6 +99,9 @@ def _number(plan: ObjectsPlan, folder: RunFolder, place: int, level: Level, map:
         return Regions(level.scale, target, int(count.read_text(encoding="utf-8")))
     unfinished = target.with_name(f".{target.name}.tmp")
     n = write_numbers(level.labels, plan.scene.geobox, unfinished, map=map)
+    if level.judged is not None:
+        score, values, legend = level.judged
+        save_arrays(target.with_suffix(JUDGED), score, values, np.array(legend, str))
     write_bytes(count, str(n).encode())
     unfinished.replace(target)
     return Regions(level.scale, target, n)

@@ -99,7 +99,8 @@ class ObjectsPlan:
         side = self.request.tile + 2 * (self.partition.reach + 1)
         height, width = min(side, self.scene.height + 2), min(side, self.scene.width + 2)
         pixel = self.partition.bytes_per_pixel + 5 * self.scene.pixel_bytes(self.bands)
-        return PROCESS_BYTES + max(at_once, min(MOST_THREADS, cores)) * height * width * pixel
+        tasks = max(at_once, min(MOST_THREADS, cores))
+        return PROCESS_BYTES + tasks * (height * width * pixel + self.partition.chip_bytes)
 
     @property
     def client_bytes(self) -> int:

@@ -12,8 +12,11 @@ from flows.setting import METHOD, TRAINING, Setting, Wording, usual
 from tiling.errors import InputError
 
 if TYPE_CHECKING:
+    from segmentation.detection.recipe import DetectorRecipe
     from segmentation.segmenter import Segmenter
     from segmentation.training.recipe import ForestRecipe, Recipe
+
+    AnyRecipe = Recipe | ForestRecipe | DetectorRecipe
 
 
 class Method(Wording):
@@ -128,7 +131,7 @@ class Learning(Wording):
         Setting(TRAINING, option="--set", metavar="KEY=VALUE,…", unset="from the data"),
     ] = Field(default_factory=dict)
 
-    def value(self) -> Recipe | ForestRecipe:
+    def value(self) -> AnyRecipe:
         """The recipe itself; `InputError` where there is no such architecture, or the settings do
         not fit."""
         named = ("architecture", "encoder", "steps", "budget", "seed")
@@ -136,7 +139,7 @@ class Learning(Wording):
         return recipe_from({name: value for name, value in asked.items() if value} | self.settings)
 
     @classmethod
-    def of(cls, recipe: Recipe | ForestRecipe) -> Self:
+    def of(cls, recipe: AnyRecipe) -> Self:
         """How a person says a recipe: what is not its default."""
         own = {"architecture": recipe.architecture, "seed": recipe.seed}
         settings = {
@@ -148,11 +151,13 @@ class Learning(Wording):
 
 
 def architectures_there_are() -> dict[str, str]:
-    """A line on each architecture that `train` can make, by name: forests, then networks."""
+    """A line on each architecture that `train` can make, by name: forests, networks, detectors."""
+    from segmentation.detection.recipe import DETECTORS
     from segmentation.forests.estimators import FORESTS
     from segmentation.networks.architectures import architectures
 
-    return {name: forest.what for name, forest in FORESTS.items()} | architectures()
+    forests = {name: forest.what for name, forest in FORESTS.items()}
+    return forests | architectures() | DETECTORS
 
 
 def check_architecture(name: str, *, networks_only: bool = False) -> None:
@@ -169,7 +174,8 @@ def check_architecture(name: str, *, networks_only: bool = False) -> None:
 
 
 def recipes() -> dict[str, list[dict[str, Any]]]:
-    """What the settings of a training mean, of networks and of forests."""
+    """What the settings of a training mean, of networks, forests and detectors."""
+    from segmentation.detection.recipe import DetectorRecipe
     from segmentation.training.recipe import ForestRecipe, Recipe
 
     own = ("architecture", "encoder", "budget", "seed")  # options of their own
@@ -177,16 +183,23 @@ def recipes() -> dict[str, list[dict[str, Any]]]:
         what: explain_settings(
             {name: one for name, one in recipe.model_fields.items() if name not in own}
         )
-        for what, recipe in (("networks", Recipe), ("forests", ForestRecipe))
+        for what, recipe in (
+            ("networks", Recipe),
+            ("forests", ForestRecipe),
+            ("detectors", DetectorRecipe),
+        )
     }
 
 
-def recipe_from(settings: dict[str, Any]) -> Recipe | ForestRecipe:
+def recipe_from(settings: dict[str, Any]) -> AnyRecipe:
     """A recipe of settings that a person named; `InputError` in one line where they are none."""
+    from segmentation.detection.recipe import DETECTORS, DetectorRecipe
     from segmentation.forests.estimators import FORESTS
     from segmentation.training.recipe import ForestRecipe, Recipe
 
     check_architecture(str(settings.get("architecture", "")))
     if settings.get("architecture") in FORESTS:
         return validate(ForestRecipe, **settings)
+    if settings.get("architecture") in DETECTORS:
+        return validate(DetectorRecipe, **settings)
     return validate(Recipe, **settings)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from flows.requests.method import Learning
 from flows.requests.source import Source
 from flows.setting import LABELS, TRAINING, By, Part, Setting
+from segmentation.detection.recipe import DETECTORS, DetectorRecipe
 from segmentation.forests.estimators import FORESTS
 from segmentation.training.recipe import ForestRecipe, Recipe
 from tiling.errors import InputError
@@ -23,11 +24,15 @@ def _kind_of_recipe(recipe: Any) -> str:
         if isinstance(recipe, dict)
         else getattr(recipe, "architecture", "")
     )
+    if name in DETECTORS:
+        return "detector"
     return "forest" if name in FORESTS else "network"
 
 
 AnyRecipe = Annotated[
-    Annotated[Recipe, Tag("network")] | Annotated[ForestRecipe, Tag("forest")],
+    Annotated[Recipe, Tag("network")]
+    | Annotated[ForestRecipe, Tag("forest")]
+    | Annotated[DetectorRecipe, Tag("detector")],
     Discriminator(_kind_of_recipe),
 ]
 
@@ -100,7 +105,8 @@ class Training(BaseModel):
             exclude_if=lambda asked: not asked,
             title="Instances",
             description="Labels are objects, each polygon or number of a raster one: interior and "
-            "boundary are learnt, for landweave objects --method instances.",
+            "boundary are learnt, for landweave objects --method instances, or objects one by one "
+            "with --architecture mask-rcnn.",
         ),
         Setting(LABELS, form=None),
     ] = False
@@ -153,11 +159,11 @@ class Training(BaseModel):
         Field(
             title="Start from",
             description="A bundle to go on from, by its folder, name or hub id; an encoder of "
-            "`landweave models --known`; or imagenet, or none.",
+            "`landweave models --known`; imagenet, or coco for mask-rcnn; or none.",
         ),
         Setting(
             TRAINING,
-            metavar="MODEL|ENCODER|imagenet|none",
+            metavar="MODEL|ENCODER|imagenet|coco|none",
             form="start_from",
             path=True,
             unset="from nothing",
@@ -192,6 +198,12 @@ class Training(BaseModel):
         odd = next((option for option, said in without.items() if said), "")
         if odd and not self.instances:
             raise InputError(f"{odd} is for labels that are objects; add --instances")
+        if isinstance(self.recipe, DetectorRecipe):
+            if not self.instances:
+                raise InputError(
+                    f"--architecture {self.recipe.architecture} learns objects; add --instances"
+                )
+            del with_it["--column"]
         odd = next((option for option, said in with_it.items() if said), "")
         if odd and self.instances:
             raise InputError(

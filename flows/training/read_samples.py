@@ -12,13 +12,15 @@ import numpy.typing as npt
 
 from flows.compute.progress import Progress, silent
 from flows.plan.fit import calibrate
-from segmentation.legend import LandClass, Legend
+from segmentation.detection.targets import ObjectSamples
+from segmentation.legend import HIGHEST, LandClass, Legend
 from segmentation.training.samples import Labelled, Samples
+from tiling.classmaps.legend import with_default_rows
 from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.spill import map_array
 from tiling.labels.base import Labels
-from tiling.labels.instance_labels import open_instances
+from tiling.labels.instance_labels import InstanceLabels, open_instances
 from tiling.labels.open_labels import is_vector, open_labels
 from tiling.labels.splits import Split, Splitting, split_labels
 from tiling.scene.scene import Scene
@@ -75,6 +77,59 @@ def samples_of(
     if unseen := ", ".join(name for value, name, _ in rows if value not in present):
         notes.append(f"left out, as no pixel of it has data in the scene: {unseen}")
     return samples, (*notes, *splitting.notes)
+
+
+def objects_of(
+    request: Training, scratch: Path, progress: Progress = silent
+) -> tuple[ObjectSamples, tuple[str, ...]]:
+    """What the training of a detector sees, as `samples_of`: which object each pixel is of, besides
+    its part."""
+    scenes = _open_scenes(request)
+    labels = [_open_instances(request, *one) for one in zip(request.labels, scenes, strict=True)]
+    splitting = split_labels(
+        labels, request.split, values=request.split_values or None, seed=request.recipe.seed
+    )
+    bands = scenes[0].band_names
+    dtype = _common_dtype(scenes, bands)
+    pieces = _read_samples(scenes, splitting, bands, dtype, scratch, progress)
+    names = sorted({kind for one in labels for kind in one.kinds}) or ["Object"]
+    if len(names) > HIGHEST - 1:
+        raise InputError(f"column {request.column} names {len(names)} kinds; 253 are most")
+    ids, channels = list[npt.NDArray[np.int32]](), list[npt.NDArray[np.int64]]()
+    for one, split in zip(labels, splitting.scenes, strict=True):
+        known = np.array([names.index(kind) for kind in one.kinds] or [0], np.int64) + 1
+        for window in label_windows(split):
+            mapped = isinstance(pieces[len(ids)].pixels, np.memmap)
+            path = scratch / f"piece-{len(ids)}.ids.npy" if mapped else None
+            ids.append(_read_ids(one, window, path))
+            last = int(ids[-1].max(initial=0))
+            channels.append(np.append(0, np.resize(known, last)))
+    rows = with_default_rows((), range(1, len(names) + 2))
+    called = zip(rows, ["Background", *names], strict=True)
+    samples = Samples(
+        pieces=pieces,
+        bands=bands,
+        units=tuple(scenes[0].band(name).units for name in bands),
+        dtype=str(dtype),
+        legend=Legend(
+            classes=tuple(LandClass(value=v, name=n, colour=c) for (v, _, c), n in called)
+        ),
+        gsd=round(scenes[0].gsd, 3),
+        facts=_facts(request, scenes, splitting),
+    )
+    notes = [note for one in labels for note in one.notes]
+    found = ObjectSamples(samples, tuple(ids), tuple(channels), samples.legend)
+    return found, (*notes, *splitting.notes)
+
+
+def _read_ids(labels: InstanceLabels, window: Window, path: Path | None) -> npt.NDArray[np.int32]:
+    """The objects of a window, in a file or in memory."""
+    ids: npt.NDArray[np.int32] = (
+        np.zeros(window.shape, np.int32) if path is None else _in_file(path, window.shape, np.int32)
+    )
+    for strip in _strips(window):
+        ids[strip.within(window)] = labels.ids(strip)[0]
+    return ids
 
 
 def _open_scenes(request: Training) -> list[Scene]:
@@ -135,13 +190,8 @@ def _open_labels(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
     """The labels of each scene. Words are the same class in all files, and numbered in the order of
     all of them."""
     if request.instances:
-        return [
-            open_instances(
-                path, scene.geobox, width=request.boundary_width, extent=request.labels_extent,
-                nodata=request.labels_nodata,
-            )
-            for path, scene in zip(request.labels, scenes, strict=True)
-        ]  # fmt: skip
+        both = zip(request.labels, scenes, strict=True)
+        return [_open_instances(request, path, scene) for path, scene in both]
 
     def opened(classes: dict[int, str], regroup: dict[int, int]) -> list[Labels]:
         return [
@@ -160,6 +210,13 @@ def _open_labels(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
         if not any(word.lstrip("+-").isdecimal() for word in words):
             classes = dict(enumerate(sorted(words.values()), 1))
     return opened(classes, request.regroup)
+
+
+def _open_instances(request: Training, path: str, scene: Scene) -> InstanceLabels:
+    return open_instances(
+        path, scene.geobox, width=request.boundary_width, extent=request.labels_extent,
+        nodata=request.labels_nodata, column=request.column,
+    )  # fmt: skip
 
 
 def label_windows(split: Split) -> list[Window]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, Literal
 
 from flows.assessment.figures import write_accuracy
 from flows.composite.windows import FOLDER, stack_windows
@@ -20,8 +20,10 @@ from flows.requests.training import Training
 from flows.storage.keys import content_key, versions
 from flows.storage.lock import folder_lock
 from flows.training.finished import Finished
-from flows.training.read_samples import samples_of
-from flows.training.start import open_start
+from flows.training.read_samples import objects_of, samples_of
+from flows.training.start import open_detector, open_start
+from segmentation.detection.recipe import DetectorRecipe
+from segmentation.detection.train import Look, train_detector
 from segmentation.interchange.encoder_weights import TaughtEncoder
 from segmentation.models.bundle import Bundle, check_folder, save, write
 from segmentation.training.checkpoint import Evaluation
@@ -45,26 +47,26 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     began = time.perf_counter()
     keep_cache_small()
     request = with_windows(request, progress)
+    if isinstance(request.recipe, DetectorRecipe):
+        return _train_detector(request, request.recipe, progress, began)
     request, weights = open_start(request, progress)
-    check_folder(request.out)
-    if not request.fresh:
-        scenes = [source.open().name for source in request.sources]
-        labels = [Path(path).name for path in request.labels]
-        check_model(request.out, scenes, labels, request.recipe.architecture)
+    recipe = request.recipe
+    assert not isinstance(recipe, DetectorRecipe)  # a start changes no kind
+    _check_place(request)
     name = request.name or request.out.name
     trained: Trained | TrainedForest
     with _scratch(request.out) as scratch:
         samples, notes = samples_of(request, scratch, progress)
         more: dict[str, Any] = {"name": name, "licence": request.licence, "progress": progress}
-        if isinstance(request.recipe, ForestRecipe):
-            trained = train_forest(samples, request.recipe, **more)
+        if isinstance(recipe, ForestRecipe):
+            trained = train_forest(samples, recipe, **more)
         else:
             key = _key(request, samples, weights)
             more["scratch"] = _checkpoint_folder(scratch, key, fresh=request.fresh)
-            if weights is None and leaves_choice(request.recipe):
-                trained = train_best(samples, request.recipe, **more)
+            if weights is None and leaves_choice(recipe):
+                trained = train_best(samples, recipe, **more)
             else:
-                trained = train_network(samples, request.recipe, **more, weights=weights)
+                trained = train_network(samples, recipe, **more, weights=weights)
         bundle, files = _write_bundle(request.out, trained)
         judged = trained.test or trained.validation
         if judged:
@@ -74,6 +76,42 @@ def train(request: Training, progress: Progress = silent) -> Finished:
     return Finished(
         bundle, trained.validation, trained.test, trained.judged, notes, tuple(files), seconds
     )
+
+
+def _check_place(request: Training) -> None:
+    """Raise `InputError` where the bundle cannot take its place, or another model has it."""
+    check_folder(request.out)
+    if not request.fresh:
+        scenes = [source.open().name for source in request.sources]
+        labels = [Path(path).name for path in request.labels]
+        check_model(request.out, scenes, labels, request.recipe.architecture)
+
+
+def _train_detector(
+    request: Training, recipe: DetectorRecipe, progress: Progress, began: float
+) -> Finished:
+    """Train a model that finds objects one by one, and write its bundle."""
+    start = open_detector(request)
+    _check_place(request)
+    with _scratch(request.out) as scratch:
+        samples, notes = objects_of(request, scratch, progress)
+        trained = train_detector(
+            samples,
+            recipe,
+            name=request.name or request.out.name,
+            licence=request.licence,
+            scratch=_checkpoint_folder(
+                scratch, _key(request, samples.samples, start), fresh=request.fresh
+            ),
+            progress=progress,
+            start=start,
+        )
+        bundle = save(request.out, trained.card, trained.state)
+    table = bundle.folder / "curves.csv"
+    rows = ([look.step, *(f"{number:.6g}" for number in look[1:])] for look in trained.looks)
+    write_text(table, csv_text(Look._fields, rows))
+    seconds = time.perf_counter() - began
+    return Finished(bundle, None, None, {}, (*notes, *trained.notes), (table,), seconds)
 
 
 def _write_bundle(out: Path, trained: Trained | TrainedForest) -> tuple[Bundle, list[Path]]:
@@ -124,7 +162,7 @@ def _checkpoint_folder(scratch: Path, key: str, *, fresh: bool) -> Path:
     return scratch / key
 
 
-def _key(request: Training, samples: Samples, weights: Start | None) -> str:
+def _key(request: Training, samples: Samples, weights: Start | Literal["coco"] | None) -> str:
     """What a training follows from: another one does not go on from its files."""
     asked = request.model_dump(mode="json", exclude={"out", "fresh", "name", "licence"})
     scenes = [source.open().identities() for source in request.sources]
@@ -138,8 +176,10 @@ def _key(request: Training, samples: Samples, weights: Start | None) -> str:
         "labels": taught.hexdigest(),
         "versions": versions(),
     }
-    begun: str | None = "imagenet" if weights else None
-    if isinstance(weights, Bundle):
+    begun: str | None = None
+    if isinstance(weights, str):
+        begun = weights
+    elif isinstance(weights, Bundle):
         begun = weights.digest
     elif isinstance(weights, TaughtEncoder):
         begun = weights.identity

@@ -45,6 +45,8 @@ class InstanceLabels(Labels):
     """Where what is no object is background; None: wherever the raster has data."""
     nodata: float | None = None
     """The value of a raster's pixels of which nobody knows whether they are an object."""
+    kinds: tuple[str, ...] = ()
+    """What object 1, 2, 3 … is, where a column was named that says so."""
 
     def read(self, window: Window) -> Classes:
         from scipy.ndimage import maximum_filter, minimum_filter
@@ -86,21 +88,24 @@ def open_instances(
     width: int = 1,
     extent: str = "",
     nodata: float | None = None,
+    column: str = "",
 ) -> InstanceLabels:
     """The objects of polygons, or of a raster of ids (0 = none), on the grid `geobox`.
 
     Of polygons, what lies in none is background within their convex hull, or within the polygons of
     the file `extent`, and unlabelled elsewhere. Of a raster it is wherever the raster has data;
-    `nodata` holds before what it declares, and a declared 0 is background. Raises `InputError`
-    where no object is found on the scene.
+    `nodata` holds before what it declares, and a declared 0 is background. `column` names the
+    kinds of polygons. Raises `InputError` where no object is found on the scene.
     """
     bounds = _shapes_in(extent, geobox)[0] if extent else None
     if is_vector(path):
-        shapes, notes = _shapes_in(path, geobox)
+        shapes, notes, kinds = _shapes_in(path, geobox, column)
         if bounds is None:
             bounds, note = _hull(shapes)
             notes = (*notes, note)
-        return InstanceLabels(path, geobox, ROWS, notes, width, shapes, bounds)
+        return InstanceLabels(path, geobox, ROWS, notes, width, shapes, bounds, kinds=kinds)
+    if column:
+        raise InputError(f"{path} is a raster and has no column {column}; leave --column out")
     header = read_header(path)
     if header.count > 1 or np.dtype(header.dtypes[0]).kind not in "iu":
         raise InputError(
@@ -116,8 +121,11 @@ def open_instances(
     return labels
 
 
-def _shapes_in(path: str, geobox: GeoBox) -> tuple[ShapeLabels, tuple[str, ...]]:
-    """The polygons of a file on a grid, and a line where they have classes."""
+def _shapes_in(
+    path: str, geobox: GeoBox, column: str = ""
+) -> tuple[ShapeLabels, tuple[str, ...], tuple[str, ...]]:
+    """The polygons of a file on a grid, a line where they have classes that nobody asked for, and
+    what each is where a column is named."""
     import shapely
 
     assert geobox.crs is not None  # a scene's grid has one
@@ -125,13 +133,19 @@ def _shapes_in(path: str, geobox: GeoBox) -> tuple[ShapeLabels, tuple[str, ...]]
     shapes = frame.geometry.to_crs(geobox.crs.to_wkt()).to_numpy()
     if (shapely.get_dimensions(shapes) < 2).any():
         raise InputError(f"{path} holds points; an object is a polygon")
-    placed, _ = place_shapes(path, shapes, geobox)
+    placed, places = place_shapes(path, shapes, geobox)
+    if column:
+        if column not in frame.columns:
+            names = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+            raise InputError(f"{path} has no column {column}; it has {names or 'none'}")
+        kinds = tuple(frame[column].astype(str).str.strip().to_numpy()[places].tolist())
+        return _labels(path, geobox, placed), (), kinds
     classed = [str(name) for name in frame.columns if str(name).lower() in COLUMNS[:11]]
     notes = [
         f"{path}: the classes in column {name} are not looked at; each polygon is one object"
         for name in classed[:1]
     ]
-    return _labels(path, geobox, placed), tuple(notes)
+    return _labels(path, geobox, placed), tuple(notes), ()
 
 
 def _labels(path: str, geobox: GeoBox, shapes: Iterable[object]) -> ShapeLabels:
