@@ -158,7 +158,7 @@ def objects(
     from flows.objects.run import run
     from flows.partitions.partition import Partition
     from flows.requests.objects import NamedPartition, ObjectsRequest
-    from flows.run.instances import look
+    from flows.run.look import look
     from flows.run.mask_first import mask_first
 
     source = source_of(

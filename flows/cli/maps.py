@@ -89,10 +89,10 @@ def objects(
     from flows.compute.cluster import cluster_from
     from flows.objects.run import run
     from flows.regions.plan import describe, facts_of, make_plan
-    from flows.run.instances import describe_look, facts_of_look, look
+    from flows.run.look import describe_look, facts_of_look, look, looks_first
     from flows.run.mask_first import mask_first
 
-    if plan_only and request.network:
+    if plan_only and looks_first(request):
         if as_json:
             print_json(facts_of_look(request))
         else:

@@ -20,9 +20,11 @@ from flows.pages.bar import Bar
 from flows.pages.results import objects_page
 from flows.pages.words import in_form_words
 from flows.partitions.objects import Objects as ObjectsPartition
-from flows.regions.plan import describe
+from flows.regions.plan import ObjectsPlan, describe
 from flows.requests.objects import ObjectsRequest
-from flows.storage.run_folder import open_run
+from flows.requests.overwriting import check_map
+from flows.run.look import look, looks_first
+from flows.storage.run_folder import RunFolder, open_run
 
 WEIGHTS = {"regions": 10, "join": 1, "vectorise": 5}
 """The stages, and about how their times compare."""
@@ -63,6 +65,15 @@ def segment_objects(
     return Outcome(f"{result.summary}; in {result.folder.resolve()}", result.files)
 
 
+def prepare(request: ObjectsRequest, folder: RunFolder, on: cluster.Cluster) -> ObjectsPlan:
+    """The plan, once the models of a panoptic map have looked at the scene."""
+    if not looks_first(request):
+        return stages.prepare(request, folder)
+    check_map(folder, request)
+    asked, scene = look(request, folder, on)
+    return stages.prepare(asked, folder, scene)
+
+
 def run(request: ObjectsRequest, on: cluster.Cluster, bar: Bar) -> Objects:
     """A finished partition by the stages of `flows.objects.run`, each a task run."""
     logger = get_run_logger()
@@ -70,7 +81,7 @@ def run(request: ObjectsRequest, on: cluster.Cluster, bar: Bar) -> Objects:
         plan = run_task(
             "plan",
             "Open the scene, fit the method, look for room",
-            partial(stages.prepare, request, folder),
+            partial(prepare, request, folder, on),
         )
         for name, fact in describe(plan).items():
             logger.info("%s: %s", name, fact)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field
 
@@ -38,6 +38,40 @@ _CHIP_BYTES = 3000
 """Of a pixel of a chip while a network looks at it, about."""
 
 
+Detector: TypeAlias = Annotated[
+    str,
+    Field(
+        title="Detector",
+        description="Model that finds objects one by one: a folder that landweave train "
+        "--instances --architecture mask-rcnn wrote.",
+    ),
+    Setting(REGIONS, metavar="DIR", path=True),
+]
+LeastScore: TypeAlias = Annotated[
+    int,
+    Field(
+        ge=5,
+        le=100,
+        title="Least score",
+        description="How sure the network has to be of an object.",
+        json_schema_extra={"unit": "%"},
+    ),
+    Setting(REGIONS, metavar="PERCENT"),
+]
+Overlap: TypeAlias = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=100,
+        title="Overlap",
+        description="Share of the smaller of two objects that lies in the other from which the "
+        "less sure one goes.",
+        json_schema_extra={"unit": "%"},
+    ),
+    Setting(REGIONS, metavar="PERCENT"),
+]
+
+
 class DetectorFit(Fit):
     """What was found in a sample, and by which model objects are found."""
 
@@ -60,38 +94,9 @@ class MaskRcnn(Partition):
     gives: ClassVar[Gives] = "mask"
 
     kind: Literal["mask-rcnn"] = "mask-rcnn"
-    detector: Annotated[
-        str,
-        Field(
-            title="Detector",
-            description="Model that finds objects one by one: a folder that landweave train "
-            "--instances --architecture mask-rcnn wrote.",
-        ),
-        Setting(REGIONS, metavar="DIR", path=True),
-    ] = ""
-    least_score: Annotated[
-        int,
-        Field(
-            ge=5,
-            le=100,
-            title="Least score",
-            description="How sure the network has to be of an object.",
-            json_schema_extra={"unit": "%"},
-        ),
-        Setting(REGIONS, metavar="PERCENT"),
-    ] = 50
-    overlap: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=100,
-            title="Overlap",
-            description="Share of the smaller of two objects that lies in the other from which the "
-            "less sure one goes.",
-            json_schema_extra={"unit": "%"},
-        ),
-        Setting(REGIONS, metavar="PERCENT"),
-    ] = 50
+    detector: Detector = ""
+    least_score: LeastScore = 50
+    overlap: Overlap = 50
     least_area: LeastArea = 0.0
     fitted: DetectorFit | None = None
 

@@ -55,7 +55,7 @@ class Listed:
         return asked | {"anyOf": [chosen, kind | {"title": self._otherwise}]}
 
 
-FOUND = (*FITTED, "measures")
+FOUND = (*FITTED, "measures", "told")
 """Settings of a method that a fit or the products fill in."""
 
 

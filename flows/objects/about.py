@@ -35,7 +35,7 @@ def about_objects(plan: ObjectsPlan, scale: float | None = None) -> About:
 
 def name_method(plan: ObjectsPlan) -> str:
     """The method with its settings, in words."""
-    asked = plan.partition.model_dump(mode="json", exclude={"fitted", "kind"})
+    asked = plan.partition.model_dump(mode="json", exclude={"fitted", "kind", "told"})
     shown = [
         f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in asked.items()

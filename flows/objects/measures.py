@@ -116,21 +116,13 @@ def describe_judged(judged: Judged | None) -> list[RegionColumn]:
     names = np.zeros(1 + max(value for value, *_ in judged.legend), object)
     for value, name, _ in judged.legend:
         names[value] = name
-    return [
-        RegionColumn(
-            "score",
-            "Score",
-            "How sure the method is of the object, 0 to 1",
-            lambda numbers: judged.score[numbers - 1],
-        ),
-        RegionColumn(
-            "class",
-            "Class",
-            "What the object is",
-            lambda numbers: names[judged.values[numbers - 1]],
-            text=True,
-        ),
-    ]
+    score, values = judged.score, judged.values
+    columns = []
+    if score is not None:
+        sure = "How sure the method is of the object, 0 to 1"
+        columns.append(RegionColumn("score", "Score", sure, lambda n: score[n - 1]))
+    what = RegionColumn("class", "Class", "What it is", lambda n: names[values[n - 1]], text=True)
+    return [*columns, what]
 
 
 def describe_shape(facts: RegionFacts) -> list[RegionColumn]:

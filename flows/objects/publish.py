@@ -26,7 +26,7 @@ from tiling.errors import redact
 from tiling.formats.qgis_project import outline_project
 from tiling.io.files import scratch, write_text
 
-OURS = re.compile(r"(objects(-[\d.]+)?(-statistics)?|edges)\.(tif|qmd|gpkg|qgs)")
+OURS = re.compile(r"(objects(-[\d.]+)?(-statistics)?|edges|classes)\.(tif|qmd|gpkg|qgs)|areas\.csv")
 """Names of the products of a partition, beside those that every run has."""
 
 
@@ -54,9 +54,11 @@ def publish(
     project = outline_project(about_objects(plan), rasters[0], drawn, beside=image_of(plan.scene))
     write_text(folder.product(f"{stem}.qgs"), project)
     statistics = statistics_of(plan, rasters)
-    drop_stale(folder, [vectors, folder.product(f"{stem}.qgs"), *rasters, *statistics])
+    every = ("classes.tif", "areas.csv") if plan.partition.classes else ()
+    classes = [folder.product(name) for name in every]
+    drop_stale(folder, [vectors, folder.product(f"{stem}.qgs"), *rasters, *statistics, *classes])
     names = (
-        *(path.name for path in (*rasters, *statistics)),
+        *(path.name for path in (*classes, *rasters, *statistics)),
         vectors.name, f"{stem}.qgs", "quicklook.png", "report.html", "run.json",
     )  # fmt: skip
     files = tuple(folder.product(name) for name in names)

@@ -15,6 +15,7 @@ from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
+from flows.objects.classes import write_classes
 from flows.objects.edges import write_edges, write_lines
 from flows.objects.layers import LevelLayer, write_layers
 from flows.objects.model import Objects
@@ -32,7 +33,7 @@ LookFirst: TypeAlias = Callable[
     [ObjectsRequest, RunFolder, Cluster, Progress], tuple[ObjectsRequest, Scene]
 ]
 """Has the network of a request look at its scene, and gives what is asked of the scene with what
-that said: `flows.run.instances.look`."""
+that said: `flows.run.look.look`."""
 
 
 def run(
@@ -45,7 +46,8 @@ def run(
     """The products of `request`; the same bytes whatever the tiles, the workers and the retries.
 
     `on` says which machines work; they see the output folder. `look` is called where the request
-    names a network. Raises `InputError` for what a person can mend.
+    names a network, or its method has models look first. Raises `InputError` for what a person can
+    mend.
     """
     with open_run(request.out, fresh=request.fresh) as folder:
         if request.source.windows:
@@ -53,7 +55,7 @@ def run(
             source = stack_windows(request.source, folder.path / FOLDER, on, progress)
             request = request.model_copy(update={"source": source})
         scene = None
-        if request.network:
+        if request.network or request.partition.looks_first:
             if look is None:
                 raise RuntimeError("a request that names a network needs who has it look")
             check_map(folder, request)
@@ -96,6 +98,8 @@ def join(
         begin(folder)
         if plan.partition.gives == "edges":
             return write_edges(plan, levels, folder, pool)
+        if plan.partition.classes:
+            write_classes(plan, levels[0], folder, pool)
         return write_rasters(plan, levels, folder, progress, map=pool.map)
 
 

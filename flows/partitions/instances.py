@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,20 @@ Percents = npt.NDArray[np.int64]
 
 WHOLES = (1.0, 100.0, 255.0, 1000.0, 10_000.0, 65_535.0)
 """What certainty may be stored as; the least that a sample does not exceed."""
+
+
+Depth: TypeAlias = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=100,
+        title="Depth",
+        description="By how much the interior must be surer on both sides of what parts two "
+        "objects; less unites more.",
+        json_schema_extra={"unit": "%"},
+    ),
+    Setting(REGIONS, metavar="PERCENT"),
+]
 
 
 class InstancesFit(Fit):
@@ -78,18 +92,7 @@ class Instances(Partition):
         ),
         Setting(REGIONS, metavar="BAND", unset="the band called so, or border, edge …"),
     ] = ""
-    depth: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=100,
-            title="Depth",
-            description="By how much the interior must be surer on both sides of what parts two "
-            "objects; less unites more.",
-            json_schema_extra={"unit": "%"},
-        ),
-        Setting(REGIONS, metavar="PERCENT"),
-    ] = 30
+    depth: Depth = 30
     least_area: LeastArea = 0.0
     plateaus: Plateaus = 8
     fitted: InstancesFit | None = None

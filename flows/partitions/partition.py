@@ -33,7 +33,7 @@ from tiling.scene.scene import Scene
 if TYPE_CHECKING:
     import xarray as xr
 
-_FILLED_IN = ("kind", "fitted")
+_FILLED_IN = ("kind", "fitted", "told")
 """Fields of a partition that nobody sets."""
 
 Gives = Literal["regions", "mask", "edges"]
@@ -43,10 +43,10 @@ Gives = Literal["regions", "mask", "edges"]
 class Judged(NamedTuple):
     """What a method says of regions, one by one in the order of their first pixels."""
 
-    score: npt.NDArray[np.float64]
-    """How sure it is of each, 0 to 1."""
+    score: npt.NDArray[np.float64] | None
+    """How sure it is of each, 0 to 1; None where `certainty` tells."""
     values: npt.NDArray[np.int64]
-    """The class of each."""
+    """The class of each; one where all have the same."""
     legend: tuple[LegendRow, ...]
     """What classes are called."""
 
@@ -78,6 +78,8 @@ class Partition(BaseModel, ABC):
     revision: ClassVar[int] = 1
     """Raised whenever the same settings give other regions than before."""
     gives: ClassVar[Gives] = "regions"
+    looks_first: ClassVar[bool] = False
+    """Whether models have to look at the scene before it is partitioned."""
     bytes_per_pixel: ClassVar[int] = 192
     """Working memory per pixel of a tile, for the plan's projection."""
 
@@ -96,6 +98,16 @@ class Partition(BaseModel, ABC):
     def image_bands(self, available: Collection[str]) -> tuple[str, ...]:
         """Those of its bands whose numbers may be reflectance of unknown scale."""
         return self.bands(available)
+
+    @property
+    def classes(self) -> tuple[LegendRow, ...]:
+        """The classes that every pixel has one of; none where only regions are made."""
+        return ()
+
+    @property
+    def class_bands(self) -> dict[int, str]:
+        """Bands that say how likely the classes are that pixels without a region have, by value."""
+        return {}
 
     @property
     def certainty(self) -> Certainty | None:

@@ -51,7 +51,9 @@ class Regions(NamedTuple):
         if not file.exists():
             return None
         score, values, legend = load_arrays(file, 3)
-        return Judged(score, values, tuple((int(v), str(n), str(c)) for v, n, c in legend))
+        rows = tuple((int(v), str(n), str(c)) for v, n, c in legend)
+        sure = score if score.size or not self.n else None
+        return Judged(sure, np.resize(values, self.n), rows)
 
 
 def find_regions(
@@ -101,7 +103,8 @@ def _number(plan: ObjectsPlan, folder: RunFolder, place: int, level: Level, map:
     n = write_numbers(level.labels, plan.scene.geobox, unfinished, map=map)
     if level.judged is not None:
         score, values, legend = level.judged
-        save_arrays(target.with_suffix(JUDGED), score, values, np.array(legend, str))
+        sure = np.zeros(0) if score is None else score
+        save_arrays(target.with_suffix(JUDGED), sure, values, np.array(legend, str))
     write_bytes(count, str(n).encode())
     unfinished.replace(target)
     return Regions(level.scale, target, n)

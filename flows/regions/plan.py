@@ -200,7 +200,7 @@ def gib(count: int) -> str:
 def describe(plan: ObjectsPlan) -> dict[str, str]:
     """What a person wants to know before a run, in words."""
     scene, tile = plan.scene, plan.request.tile
-    asked = plan.partition.model_dump(mode="json", exclude={"fitted", "kind"})
+    asked = plan.partition.model_dump(mode="json", exclude={"fitted", "kind", "told"})
     settings = ", ".join(f"{name}={value}" for name, value in asked.items())
     cores = available_cores()
     facts = {

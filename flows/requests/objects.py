@@ -90,7 +90,7 @@ class NamedPartition(Wording):
         """How a person says a partition: its kind, and what is not its default."""
         given = {
             name: value
-            for name, value in partition.model_dump(mode="json", exclude={"fitted"}).items()
+            for name, value in partition.model_dump(mode="json", exclude={"fitted", "told"}).items()
             if name != "kind" and value != usual(partition, name)
         }
         own = {name: value for name, value in given.items() if name in cls.model_fields}

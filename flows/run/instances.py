@@ -63,11 +63,8 @@ class LookPlan:
     """The classes that are interior and, if it has one, boundary."""
     objects: ObjectsRequest
     """What follows: the method takes the bands that are made of these classes."""
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """What the bands of these classes are called."""
-        return (INTERIOR, BOUNDARY)[: len(self.roles)]
+    bands: tuple[str, ...]
+    """What the bands of these classes are called."""
 
     def slot(self, folder: RunFolder) -> PartLocation:
         """Where their probabilities are kept, by all they follow from."""
@@ -90,15 +87,7 @@ def plan_look(request: ObjectsRequest, folder: RunFolder | None = None) -> LookP
         )
     if request.source.has_model:
         request.source.open()  # says that this is not done here, before a network runs
-    asked = Request(
-        source=request.source,
-        out=request.out,
-        segmenter=choose_segmenter(request.network, {}),
-        products=("classes", "probabilities"),
-        min_area=0.0,
-        licence=request.licence,
-        shard=SHARD,
-    )
+    asked = ask_network(request, request.network)
     names = [name for _, name, _ in asked.segmenter.legend.rows]
     try:
         interior, boundary = request.partition.find_roles(names)
@@ -107,20 +96,37 @@ def plan_look(request: ObjectsRequest, folder: RunFolder | None = None) -> LookP
     bands = {"interior": INTERIOR, "boundary": BOUNDARY if boundary else "none"}
     objects = request.model_copy(update={"partition": request.partition.model_copy(update=bands)})
     roles = (interior, boundary) if boundary else (interior,)
-    return LookPlan(make_plan(asked, folder), roles, objects)
+    return LookPlan(make_plan(asked, folder), roles, objects, (INTERIOR, BOUNDARY)[: len(roles)])
+
+
+def ask_network(request: ObjectsRequest, name: str) -> Request:
+    """How likely each class of a model is on the scene of a request."""
+    return Request(
+        source=request.source,
+        out=request.out,
+        segmenter=choose_segmenter(name, {}),
+        products=("classes", "probabilities"),
+        min_area=0.0,
+        licence=request.licence,
+        shard=SHARD,
+    )
 
 
 def find_probabilities(
-    plan: LookPlan, folder: RunFolder, on: Cluster = HERE, progress: Progress = silent
+    plan: LookPlan,
+    folder: RunFolder,
+    on: Cluster = HERE,
+    progress: Progress = silent,
+    scene: Scene | None = None,
 ) -> Scene:
-    """The scene with two bands more, interior and boundary, in percent: what an earlier run in the
-    folder found is not done again."""
+    """The scene, or the one given, with bands more, such as interior and boundary, in percent: what
+    an earlier run in the folder found is not done again."""
     with folder.stage("segment"):
         slot = plan.slot(folder)
         if not slot.path.exists():
             with cluster.start(on, Work.of(plan.network)) as pool:
                 keep(plan, make_parts(plan.network, folder, pool, progress, "segment"), folder)
-    scene = plan.objects.source.open()
+    scene = scene or plan.objects.source.open()
     said = open_scene(
         [str(slot.path.absolute())],
         bands={name: number for number, name in enumerate(plan.bands, 1)},
@@ -147,16 +153,14 @@ def keep(plan: LookPlan, parts: Sequence[Part], folder: RunFolder) -> None:
         pixels.replace(plan.slot(folder).path)
 
 
-def describe_look(request: ObjectsRequest) -> dict[str, str]:
+def describe_plan(plan: LookPlan) -> dict[str, str]:
     """What a person wants to know before a run, in words: the network's work, and what follows."""
-    plan = plan_look(request)
-    settings = plan.objects.partition.model_dump(mode="json", exclude={"fitted", "kind"})
+    settings = plan.objects.partition.model_dump(mode="json", exclude={"fitted", "kind", "told"})
     words = ", ".join(f"{name}={value}" for name, value in settings.items())
     return {**describe.describe(plan.network), "then": f"{plan.objects.partition.kind}: {words}"}
 
 
-def facts_of_look(request: ObjectsRequest) -> dict[str, Any]:
+def facts_of_plan(plan: LookPlan) -> dict[str, Any]:
     """The same for programs."""
-    plan = plan_look(request)
     partition = plan.objects.partition.model_dump(mode="json")
-    return {**facts_of(plan.network), "partition": partition, "tile": request.tile}
+    return {**facts_of(plan.network), "partition": partition, "tile": plan.objects.tile}
