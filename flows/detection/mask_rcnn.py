@@ -19,6 +19,7 @@ from segmentation.detection.network import loaded
 from segmentation.inference.device import Device, device_of
 from segmentation.models.bundle import Bundle, load
 from segmentation.models.card import Card
+from segmentation.models.hub import fetch_bundle, is_id
 from segmentation.models.preflight import COARSER, inspect
 from tiling.errors import InputError
 from tiling.grid.window import Window
@@ -34,8 +35,10 @@ SLACK = 2
 """Pixels beyond its core within which a chip takes objects too: two chips see a middle a pixel
 apart, and none is lost between them. What both take is one object afterwards."""
 
-_CHIP_BYTES = 3000
+_CHIP_BYTES = 600
 """Of a pixel of a chip while a network looks at it, about."""
+_HEADS_BYTES = 500 * 2**20
+"""Of torch, and of the boxes and masks of a chip, about."""
 
 
 Detector: TypeAlias = Annotated[
@@ -108,7 +111,7 @@ class MaskRcnn(Partition):
                 "--method mask-rcnn needs --detector, the folder of a model that landweave train "
                 "--instances --architecture mask-rcnn made"
             )
-        bundle = load(self.detector)
+        bundle = load(fetch_bundle(self.detector) if is_id(self.detector) else self.detector)
         _ = bundle.card.detector
         return bundle
 
@@ -120,7 +123,8 @@ class MaskRcnn(Partition):
     @property
     def chip_bytes(self) -> int:
         model = self.card.detector
-        return (model.tile + 2 * model.margin) ** 2 * _CHIP_BYTES * 4 // model.stem**2
+        features = (model.tile + 2 * model.margin) ** 2 * 4 // model.stem**2
+        return features * _CHIP_BYTES * model.width // 64 + _HEADS_BYTES
 
     def bands(self, available: Collection[str]) -> tuple[str, ...]:
         """Those that its model looks at, and those that are asked for; `InputError` where one is
@@ -174,7 +178,7 @@ class MaskRcnn(Partition):
         lattice = Lattice(source.shape, model.tile, model.margin, folder)
         searching = Searching(
             source.scene,
-            self.detector,
+            str(self.bundle.folder.absolute()),
             self.fitted.digest,
             self.least_score * SCORES // 100,
             device_of("auto"),

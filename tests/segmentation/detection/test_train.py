@@ -14,7 +14,6 @@ from segmentation.detection.recipe import DetectorRecipe, choose_model, count_st
 from segmentation.detection.start import COCO, starting_weights
 from segmentation.detection.targets import ObjectSamples, draw_chip, target_of
 from segmentation.detection.train import train_detector
-from segmentation.detection.validation import judge
 from segmentation.errors import InputError
 from segmentation.legend import LandClass, Legend
 from segmentation.models.bundle import save
@@ -198,4 +197,3 @@ def test_objects_that_touch_are_told_apart(tmp_path: Path) -> None:
     found = trained(samples, tmp_path, DetectorRecipe(steps=250, width=32))
     assert found.validation.mean.pq > 0.7
     assert {one.name for one in found.card.legend.classes} == {"Background", "Round", "Square"}
-    assert judge is not None
