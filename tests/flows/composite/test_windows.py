@@ -18,7 +18,9 @@ from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import Source
 from flows.run.pipeline import run
+from flows.stac.query import Search
 from segmentation.spectral.composites import method_of
+from tests.stac import asset, catalogue, item
 from tests.tiling.rasters import UTM, write
 from tiling.errors import InputError
 
@@ -171,3 +173,22 @@ def test_what_cannot_be_a_window_is_said_in_a_line(
 def test_a_command_that_makes_no_composites_says_who_does(folder: Path) -> None:
     with pytest.raises(InputError, match="make each with landweave composite"):
         source_of(folder).open()
+
+
+def test_a_search_gives_a_mosaic_for_each_day(folder: Path, tmp_path: Path) -> None:
+    items = []
+    for day in DAYS:
+        file = folder / f"s2_{day}.tif"
+        bands = {"visual": asset(file, ["green", "red", "nir"], scale=1e-4, nodata=0)}
+        items.append(item(f"i{day}", bands, day=day))
+    place = catalogue(tmp_path / "catalogue", items)
+    found = Source(search=Search(catalogue=place), windows=WINDOWS)
+    made = stack_windows(found, tmp_path / "search").open()
+    assert made.band_names[:3] == ("early.green", "early.red", "early.nir")
+    stack_windows(source_of(folder), tmp_path / "files")
+    for name in WINDOWS:
+        with (
+            rasterio.open(tmp_path / "search" / f"{name}.tif") as one,
+            rasterio.open(tmp_path / "files" / f"{name}.tif") as other,
+        ):
+            np.testing.assert_array_equal(one.read(), other.read())
