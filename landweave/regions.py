@@ -105,6 +105,10 @@ def objects(
     date: datetime.date | str | None = None,
     aoi: PathLike | None = None,
     indices: Sequence[str] | None = None,
+    min_object: float | None = None,
+    max_object: float | None = None,
+    fill_holes: float | None = None,
+    regularise: float | None = None,
     simplify: float | None = None,
     smooth: int | None = None,
     licence: str | None = None,
@@ -135,6 +139,10 @@ def objects(
         date: Day of the image.
         aoi: Vector file whose polygons bound the products. Objects are made on the whole scene.
         indices: Spectral indices whose mean each object gets, such as `["NDVI"]`.
+        min_object: Smaller objects are left out, in m².
+        max_object: Larger objects are left out, in m².
+        fill_holes: Smaller holes that hold no object go to the object around them, in m².
+        regularise: How far outlines of right angles may be from the pixels', in m; 0: none.
         simplify: How far boundaries may move, in m; 0.75 pixel by default, 0 keeps the outline.
         smooth: How often the corners of boundaries are cut, 0 to 5.
         licence: Under which others may use the products.
@@ -167,6 +175,8 @@ def objects(
     )  # fmt: skip
     asked = {
         "aoi": aoi, "indices": indices, "simplify": simplify, "smooth": smooth,
+        "min_object": min_object, "max_object": max_object, "fill_holes": fill_holes,
+        "regularise": regularise,
         "licence": licence, "tile": tile, "fresh": fresh,
         "network": None if segmenter is None else os.fspath(segmenter),
     }  # fmt: skip

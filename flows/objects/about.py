@@ -58,7 +58,19 @@ def list_origins(plan: ObjectsPlan) -> dict[str, str]:
         "model": Path(request.network).name,
         "method": name_method(plan),
         "fit": plan.partition.fit_summary,
+        **list_wishes(plan),
         "licence": request.licence,
         "made with": f"landweave {versions()['landweave']}",
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def list_wishes(plan: ObjectsPlan) -> dict[str, str]:
+    """What was asked of the objects that are shown, in words; "" where nothing was."""
+    asked = plan.request
+    return {
+        "smallest shown": f"{asked.min_object:g} m²" if asked.min_object else "",
+        "largest shown": f"{asked.max_object:g} m²" if asked.max_object else "",
+        "filled holes": f"below {asked.fill_holes:g} m²" if asked.fill_holes else "",
+        "right angles": f"within {asked.regularise:g} m" if asked.regularise else "",
+    }

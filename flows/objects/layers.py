@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
 from flows.objects.about import about_objects
 from flows.objects.figures import LINE
 from flows.objects.measures import RegionColumn, describe, describe_judged, measure, quanta_of
-from flows.objects.model import PublishedLevel
+from flows.objects.model import PublishedLevel, count_sizes
 from flows.objects.rasters import LevelRaster
 from flows.objects.statistics import write_statistics
 from flows.products.index_measures import index_measures
@@ -34,6 +35,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "n_pixels": ("Pixels", "Number of pixels"),
     "area_m2": ("Area (m²)", "Area on the ellipsoid, the sum of the areas of the pixels"),
     "perimeter_m": ("Perimeter (m)", "Length of the outline on the ground, holes included"),
+    "regularised": ("Right angles", "Whether the outline was drawn with right angles"),
 }
 """Columns of every layer of regions, with what a person calls them and what they hold."""
 
@@ -45,6 +47,7 @@ class Tally:
     count: int = 0
     areas: list[float] = field(default_factory=list)
     """Of batches, in m², exactly rounded."""
+    sizes: Counter[float] = field(default_factory=Counter)
 
 
 class LevelLayer(NamedTuple):
@@ -76,14 +79,15 @@ def write_layers(
     with scratch(folder.path) as work:
         write(folder.product("objects.gpkg"), draw_levels(work))
     return [
-        LevelLayer(PublishedLevel(level.name, level.scale, tally.count, sum_exactly(tally)), layer)
+        LevelLayer(sum_up(level, tally), layer)
         for level, (layer, tally) in zip(levels, written, strict=True)
     ]
 
 
-def sum_exactly(tally: Tally) -> float:
-    """The area of all features; the same in whatever order they came."""
-    return math.fsum(tally.areas)
+def sum_up(level: LevelRaster, tally: Tally) -> PublishedLevel:
+    """The figures of a layer; the same in whatever order its features came."""
+    sizes = tuple(sorted(tally.sizes.items()))
+    return PublishedLevel(level.name, level.scale, tally.count, math.fsum(tally.areas), sizes)
 
 
 def draw_level(
@@ -107,19 +111,35 @@ def draw_level(
     columns += [*describe_judged(level.judged), *describe(facts, plan)]
     if plan.request.statistics:
         write_statistics(plan, level.raster, facts, quanta_of(plan), work, pool.map)
-    batches = polygons(
-        level.raster,
-        pool,
-        progress,
-        nodata=0,
-        connectivity=8 if plan.partition.touch_at_corners else 4,
-        simplify=plan.request.simplify,
-        smooth=plan.request.smooth,
-        measures=index_measures(plan.scene, plan.request.indices, plan.window),
-        scratch=work,
-    )
+    batches = draw_outlines(plan, level.raster, work, pool, progress)
     layer = describe_layer(plan, level, columns)
     return add_columns(batches, columns, layer.schema, tally), layer
+
+
+def draw_outlines(
+    plan: ObjectsPlan, raster: Path, work: Path, pool: Pool, progress: Progress
+) -> Iterator[pa.RecordBatch]:
+    """The polygons of a level, with right angles where that was asked for."""
+    request = plan.request
+
+    def drawn(simplify: float | None, smooth: int, **settings: Any) -> Iterator[pa.RecordBatch]:
+        return polygons(
+            raster, pool, progress, nodata=0, simplify=simplify, smooth=smooth, scratch=work,
+            connectivity=8 if plan.partition.touch_at_corners else 4, **settings,
+        )  # fmt: skip
+
+    measures = index_measures(plan.scene, request.indices, plan.window)
+    batches = drawn(request.simplify, request.smooth, measures=measures)
+    if not request.regularise:
+        return batches
+    from tiling.footprints.footprints import with_footprints
+
+    place = work / f"footprints-{raster.stem}"
+    place.mkdir()
+    return with_footprints(
+        drawn(0.0, 0), batches, plan.geobox,
+        tolerance=request.regularise, folder=place, map=pool.map,
+    )  # fmt: skip
 
 
 def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[RegionColumn]) -> Layer:
@@ -135,6 +155,8 @@ def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[Regi
     whole += [SCHEMA.field(name) for name in ("n_pixels", "area_m2", "perimeter_m")]
     kinds = {(False, False): pa.float64(), (True, False): pa.int64(), (False, True): pa.string()}
     whole += [pa.field(one.name, kinds[one.whole, one.text]) for one in columns]
+    if plan.request.regularise:
+        whole.append(pa.field("regularised", pa.bool_(), nullable=False))
     whole += [pa.field(f"{name}_mean", pa.float64()) for name in means]
     described = {one.name: (one.alias, one.meaning) for one in columns}
     described |= {
@@ -170,5 +192,6 @@ def add_columns(
             arrays[column.name] = pa.array(column.read(numbers), from_pandas=True).cast(kind)
         tally.count += batch.num_rows
         tally.areas.append(math.fsum(batch["area_m2"].to_numpy()))
+        tally.sizes += count_sizes(batch["area_m2"].to_numpy())
         whole = [arrays[name] if name in arrays else batch[name] for name in schema.names]
         yield pa.RecordBatch.from_arrays(whole, schema=schema)

@@ -136,6 +136,18 @@ def describe_shape(facts: RegionFacts) -> list[RegionColumn]:
             lambda numbers: rows.at(numbers).compactness,
         ),
         RegionColumn(
+            "major_m",
+            "Longer axis (m)",
+            "Longer axis of the ellipse with the moments of the object",
+            lambda numbers: 4 * np.sqrt(rows.at(numbers).axes[0]),
+        ),
+        RegionColumn(
+            "minor_m",
+            "Shorter axis (m)",
+            "Shorter axis of that ellipse",
+            lambda numbers: 4 * np.sqrt(rows.at(numbers).axes[1]),
+        ),
+        RegionColumn(
             "elongation",
             "Elongation",
             "How many times longer than wide: ratio of the axes of the ellipse of its moments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from flows.reports.blocks import Block, Column, Command, Facts, Figures, Heading, Link, Table, Text
 from flows.reports.medium import Medium
 from flows.reports.pieces import head_files, link_line, list_files, show_picture, warn
+
+BAR = 24
+"""Blocks in the longest bar of sizes."""
 
 
 def title_page(record: Mapping[str, Any]) -> str:
@@ -34,6 +38,7 @@ def describe_objects(
             {"this picture at full size": folder / "quicklook.png", "all files": folder}, medium
         ),
         *([Heading("Levels"), list_levels(record["levels"])] if len(record["levels"]) > 1 else []),
+        *list_sizes(record["levels"]),
         Heading("What it was made from"),
         Facts(tuple(record["made_from"].items())),
         Heading("Open it in QGIS"),
@@ -82,3 +87,21 @@ def list_levels(levels: Sequence[Mapping[str, Any]]) -> Table:
         for level in levels
     )
     return Table(columns, rows)
+
+
+def list_sizes(levels: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """How many objects there are of each size, a table for each level; nothing of lines."""
+    blocks: list[Block] = []
+    columns = (Column("m²", number=True, whole=True), Column("objects", number=True), Column(""))
+    for level in levels:
+        sizes = [(float(size), int(count)) for size, count in level.get("sizes", ())]
+        if not sizes:
+            continue
+        most = max(count for _, count in sizes)
+        rows = tuple(
+            (f"{size:,.10g} –", f"{count:,}", "▇" * math.ceil(BAR * count / most))
+            for size, count in sizes
+        )
+        name = "How large they are" + (f": {level['name']}" if len(levels) > 1 else "")
+        blocks += [Heading(name), Table(columns, rows)]
+    return blocks

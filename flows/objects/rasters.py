@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from flows.compute.progress import Progress, report_items, silent
 from flows.objects.about import about_objects
+from flows.objects.selection import choose_regions
 from flows.partitions.partition import Judged
 from flows.regions.levels import Regions, name_levels
 from flows.regions.plan import ObjectsPlan
@@ -53,7 +54,8 @@ def write_rasters(
         ):
             about = about_objects(plan, level.scale)
             target = folder.product(f"{name}.tif")
-            write_raster(plan, level.numbers, about, target, work, map=map)
+            chosen = choose_regions(plan, level, work, map)
+            write_raster(plan, chosen.numbers, about, target, work, map=map)
     return [
         LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n, level.judged)
         for name, level in zip(names, levels, strict=True)

@@ -38,6 +38,9 @@ from flows.setting import (
 )
 from tiling.errors import InputError
 
+OF_OBJECTS = ("min_object", "max_object", "fill_holes", "regularise")
+"""Settings that lines do not have."""
+
 USUAL = "objects"
 """The method where nobody names one."""
 
@@ -183,6 +186,49 @@ class ObjectsRequest(BaseModel):
         Setting(REGIONS, option="--segmenter", metavar="NAME|DIR", form=None, path=True),
     ] = ""
     aoi: AreaOfInterest = ""
+    min_object: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            title="Smallest shown",
+            description="In m²: smaller objects are left out, and nothing takes their place; 0 "
+            "shows all.",
+        ),
+        Setting(PRODUCTS, metavar="M2"),
+    ] = 0.0
+    max_object: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            title="Largest shown",
+            description="In m²: larger objects are left out; 0 shows all.",
+        ),
+        Setting(PRODUCTS, metavar="M2"),
+    ] = 0.0
+    fill_holes: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            title="Fill holes",
+            description="In m²: what is no object and lies in one alone goes to it where it is "
+            "smaller; no data stays. 0 fills none.",
+        ),
+        Setting(PRODUCTS, metavar="M2"),
+    ] = 0.0
+    regularise: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            title="Right angles",
+            description="In metres: how far outlines of right angles, as buildings have them, may "
+            "be from those of the pixels; the others stay plain. 0 draws none.",
+        ),
+        Setting(PRODUCTS, metavar="M"),
+    ] = 0.0
     simplify: Simplify = None
     smooth: Smooth = 0
     indices: IndexMeans = ()
@@ -211,3 +257,18 @@ class ObjectsRequest(BaseModel):
     @classmethod
     def _search_in_area(cls, given: Any) -> Any:
         return search_in_area(given)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if 0 < self.max_object < self.min_object:
+            raise InputError(
+                f"--max-object {self.max_object:g} is less than --min-object "
+                f"{self.min_object:g}; no object is left"
+            )
+        asked = [name for name in OF_OBJECTS if getattr(self, name)]
+        if asked and self.partition.gives == "edges":
+            raise InputError(
+                f"--{asked[0].replace('_', '-')} is for objects, and {self.partition.kind} gives "
+                "lines; leave it out"
+            )
+        return self

@@ -29,9 +29,9 @@ def test_a_room_shows_every_wing_and_what_it_says_of_itself(room: str) -> None:
     assert wings <= {wing for layer in drawing.splitlines() for wing in layer.split(" · ")}
 
 
-def test_the_layers_of_tiling_begin_with_polygons_and_end_with_the_ground() -> None:
+def test_the_layers_of_tiling_begin_with_outlines_and_end_with_the_ground() -> None:
     wings = [wing for layer in layers_of("tiling") for wing in layer]
-    assert wings[0] == "polygons"
+    assert wings[:2] == ["footprints", "polygons"]
     assert wings.index("scene") < wings.index("io") < wings.index("grid")
 
 

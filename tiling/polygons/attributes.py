@@ -99,7 +99,7 @@ def batch_of(
     points = _on_the_map(col, row, rings, geobox.affine)
     geometry = wkb(points, rings, polygons, features.polygons if source.connectivity == 8 else None)
     perimeter = np.add.reduceat(
-        _lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]]
+        measure_lengths(points, rings, geobox.crs.proj), rings[polygons[features.polygons[:-1]]]
     )
 
     if features.class_id.max(initial=0) > np.iinfo(np.int32).max:
@@ -155,7 +155,7 @@ def _on_the_map(
     return points
 
 
-def _lengths(
+def measure_lengths(
     points: npt.NDArray[np.float64], rings: npt.NDArray[np.int64], crs: CRS
 ) -> npt.NDArray[np.float64]:
     """`(n,)` metres from each point to the next of its ring, 0 after the last: geodesics where
