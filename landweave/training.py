@@ -141,7 +141,7 @@ def train(
         regroup: Value to the value whose class it joins.
         labels_nodata: Value of unlabelled pixels in class rasters.
         instances: Whether labels are objects, whose interior and boundary are learnt.
-        boundary_width: Pixels inside the edge of each object that are its boundary.
+        boundary_width: How near, in pixels, another object makes a pixel boundary.
         labels_extent: Polygons within which every object is drawn; the hull of all by default.
         split: What validates: `"blocks"`, `"shapes"`, `"scenes"`, or a raster that marks parts.
         split_values: What the values of such a raster mean: `{"train": 1, "validation": 3}`.

@@ -36,6 +36,10 @@ AnyRecipe = Annotated[
     Discriminator(_kind_of_recipe),
 ]
 
+OF_OBJECTS = {"class_weights": 0.5, "scale": 0.0}
+"""Of a recipe, what suits labels that are objects: boundaries are few and count more, and a change
+of scale, which repeats and skips pixels, would spoil lines of one or two."""
+
 
 class Training(BaseModel):
     """One training: scenes, their labels, a folder for the bundle; the rest has defaults that
@@ -117,7 +121,7 @@ class Training(BaseModel):
             le=32,
             exclude_if=lambda width: width == 1,
             title="Width of boundaries",
-            description="Pixels inside the edge of each object that are its boundary.",
+            description="How near another object makes a pixel of an object its boundary.",
             json_schema_extra={"unit": "px"},
         ),
         Setting(LABELS, metavar="PX", form=None),
@@ -187,6 +191,18 @@ class Training(BaseModel):
         ),
         Setting(form="start_afresh"),
     ] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_objects(cls, given: Any) -> Any:
+        """With objects, what a recipe leaves open is what suits them."""
+        recipe = given.get("recipe", Recipe()) if isinstance(given, dict) else None
+        if not isinstance(recipe, Recipe) or not given.get("instances"):
+            return given
+        unsaid = {
+            name: value for name, value in OF_OBJECTS.items() if name not in recipe.model_fields_set
+        }
+        return {**given, "recipe": recipe.model_copy(update=unsaid)}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

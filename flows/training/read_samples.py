@@ -344,7 +344,12 @@ def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> 
         "scenes": [scene.name for scene in scenes],
         "labels": [Path(path).name for path in request.labels],
         "split": splitting.how,
-        **({"instances": {"boundary_width": request.boundary_width}} if request.instances else {}),
+        **({"instances": _boundary(request)} if request.instances else {}),
         "bbox": [round(degrees, 6) for degrees in (west, south, east, north)],
         **when,
     }
+
+
+def _boundary(request: Training) -> dict[str, Any]:
+    """What of objects is learnt as their boundary."""
+    return {"boundary_width": request.boundary_width, "boundary": "between objects"}

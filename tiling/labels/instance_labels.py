@@ -26,6 +26,9 @@ ROWS: tuple[LegendRow, ...] = (
     (BOUNDARY, "Boundary", "#7a4b1e"),
 )
 
+_NONE = 2**53
+"""Above all ids; SciPy's filters count in float64."""
+
 Ids = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
@@ -34,8 +37,9 @@ Flags = npt.NDArray[np.bool_]
 class InstanceLabels(Labels):
     """Background, interior and boundary of objects that are shapes, or pixels of one id.
 
-    Boundary are the pixels of an object that have one of another object, or of none, within `width`
-    pixels in any of eight directions; beyond the edge of the raster nothing is another object.
+    Boundary are the pixels of an object that have one of another object within `width` pixels in
+    any of eight directions: what touches is told apart by it. Background does so by itself, and
+    rims against it would leave small objects without an interior.
     """
 
     width: int
@@ -58,10 +62,10 @@ class InstanceLabels(Labels):
         wide = inside.pad(self.width) & whole
         ids, known = self.ids(wide)
         side = 2 * self.width + 1
-        alike = maximum_filter(ids, side, mode="nearest") == minimum_filter(
-            ids, side, mode="nearest"
-        )
-        classes = np.where(ids > 0, np.where(alike, INTERIOR, BOUNDARY), BACKGROUND)
+        highest = maximum_filter(ids, side, mode="nearest")
+        lowest = minimum_filter(np.where(ids > 0, ids, _NONE), side, mode="nearest")
+        inner = np.where(highest == lowest, INTERIOR, BOUNDARY)
+        classes = np.where(ids > 0, inner, BACKGROUND)
         classes[~known] = 0
         found[inside.within(window)] = classes[inside.within(wide)]
         return found

@@ -489,6 +489,15 @@ def test_kill_9_in_the_middle_changes_no_bit(tmp_path: Path, scene: Path, labels
     assert not list(tmp_path.glob(".b*"))
 
 
+def test_with_objects_boundaries_count_more_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    said, suited = Recipe(class_weights=0.25), Recipe(class_weights=0.25, scale=0.0)
+    scene, labels = Path("scene.tif"), Path("labels.gpkg")
+    assert asked(scene, labels, tmp_path, recipe=said, instances=True).recipe == suited
+    usual = QUICK.model_copy(update={"class_weights": 0.5, "scale": 0.0})
+    assert asked(scene, labels, tmp_path, instances=True).recipe == usual
+    assert asked(scene, labels, tmp_path, recipe=said).recipe == said
+
+
 def test_objects_become_a_bundle_that_makes_instances(tmp_path: Path) -> None:
     from flows.objects import run as stages
     from flows.partitions.instances import Instances
@@ -508,7 +517,7 @@ def test_objects_become_a_bundle_that_makes_instances(tmp_path: Path) -> None:
     finished = train(asked(scene, labels, tmp_path / "b", recipe=forest, instances=True))
     card = finished.bundle.card
     assert [one.name for one in card.legend.classes] == ["Background", "Interior", "Boundary"]
-    assert card.training["instances"] == {"boundary_width": 1}
+    assert card.training["instances"] == {"boundary_width": 1, "boundary": "between objects"}
     source = Source(paths=(str(scene),))
     request = ObjectsRequest(
         source=source, out=tmp_path / "out", partition=Instances(), network=str(tmp_path / "b")

@@ -11,6 +11,7 @@ import rasterio
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from scipy.ndimage import distance_transform_cdt
 from skimage.segmentation import find_boundaries
 
 from tests.chance import chances
@@ -48,15 +49,29 @@ def parcels() -> np.ndarray:
     return ids
 
 
+@pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("declared", [None, 0])
-def test_boundaries_are_the_inner_ones_of_scikit_image(
-    tmp_path: Path, declared: float | None
+def test_boundary_is_what_another_object_is_near(
+    tmp_path: Path, declared: float | None, width: int
 ) -> None:
-    labels = open_instances(write_ids(tmp_path / "ids.tif", parcels(), declared), GRID)
-    found, ids = labels.read(WHOLE), parcels()
+    labels = open_instances(write_ids(tmp_path / "i.tif", parcels(), declared), GRID, width=width)
+    ids = parcels().astype(int)
+    expected = np.where(ids > 0, INTERIOR, BACKGROUND)
+    for number in np.unique(ids[ids > 0]):
+        others = (ids > 0) & (ids != number)
+        away = distance_transform_cdt(~others, "chessboard")
+        expected[(ids == number) & (away <= width)] = BOUNDARY
+    np.testing.assert_array_equal(labels.read(WHOLE), expected)
+    assert np.count_nonzero(expected == BOUNDARY) == 2 * width * 17
+
+
+def test_two_objects_without_background_between_them_part_as_scikit_image_has_it(
+    tmp_path: Path,
+) -> None:
+    ids = np.arange(1, 2001, dtype=np.uint32).reshape(40, 50) // 400 + 1
+    found = open_instances(write_ids(tmp_path / "ids.tif", ids), GRID).read(WHOLE)
     edge = find_boundaries(ids.astype(int), connectivity=2, mode="inner", background=0)
-    expected = np.where(ids == 0, BACKGROUND, np.where(edge, BOUNDARY, INTERIOR))
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, np.where(edge, BOUNDARY, INTERIOR))
 
 
 def test_every_window_shows_what_the_whole_shows(tmp_path: Path) -> None:
