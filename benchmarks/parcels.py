@@ -60,7 +60,6 @@ def measure(place: Path, asked: argparse.Namespace) -> None:
             method="instances",
             segmenter=model,
             depth=asked.depth,
-            least_area=100.0 * asked.least,
             workers=0,
         )
     truth = place / "judged" / "parcels.tif"

@@ -72,6 +72,7 @@ class Instances(Partition):
     (2020, https://doi.org/10.1016/j.rse.2020.111741) by dynamics in the place of markers.
     """
 
+    revision: ClassVar[int] = 2
     gives: ClassVar[Gives] = "mask"
 
     kind: Literal["instances"] = "instances"
@@ -94,6 +95,18 @@ class Instances(Partition):
     ] = ""
     depth: Depth = 30
     least_area: LeastArea = 0.0
+    least_pixels: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            title="Fewest pixels",
+            description="An instance of fewer goes to the neighbour behind its lowest pass, and is "
+            "left out where it touches none.",
+            json_schema_extra={"unit": "px"},
+        ),
+        Setting(REGIONS, metavar="PX"),
+    ] = 8
     plateaus: Plateaus = 8
     fitted: InstancesFit | None = None
 
@@ -209,7 +222,7 @@ class Instances(Partition):
         return AnyOf((shallow, AreaBelow(least))) if least > 1 else shallow
 
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
-        least = math.ceil(self.least_area / source.scene.gsd**2)
+        least = max(self.least_pixels, math.ceil(self.least_area / source.scene.gsd**2))
         relief = Relief(source.heights, source.shape, source.subfolder("regions"))
         labels = flood_relief(relief, self.criterion(least), tile=tile, map=map)
         found = tally_regions(labels, source.markers, map)

@@ -23,7 +23,7 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.scene.band_names import role_of
 
-NAMED = Instances(interior="b0", boundary="b1", depth=10)
+NAMED = Instances(interior="b0", boundary="b1", depth=10, least_pixels=1)
 
 
 def draw(numbers: np.ndarray, sure: int = 90) -> DrawnScene:
@@ -97,6 +97,16 @@ def test_a_small_one_goes_to_whom_it_touches_and_away_where_it_touches_none(
     assert_same_objects(found, np.where(numbers == 2, 1, np.where(numbers == 3, 0, numbers)))
 
 
+def test_what_has_fewer_pixels_than_asked_is_no_object(tmp_path: Path) -> None:
+    numbers = np.zeros((30, 40), int)
+    numbers[2:20, 2:20], numbers[24:27, 30:33] = 1, 3
+    for fewest, count in ((9, 2), (10, 1)):
+        partition = NAMED.model_copy(update={"least_pixels": fewest})
+        found = found_in(draw(numbers), tmp_path / str(fewest), partition=partition)
+        assert np.unique(found[found >= 0]).size == count
+    assert Instances().least_pixels == 8
+
+
 def test_boundary_alone_is_no_object(tmp_path: Path) -> None:
     scene = draw(parcels())
     scene.pixels[:, 47:49, 3:9] = np.array([20, 75])[:, None, None]
@@ -137,6 +147,7 @@ def test_it_is_the_watershed_of_scikit_image_from_h_minima(tmp_path: Path) -> No
         depth=st.integers(0, 30),
         plateaus=st.sampled_from([0, 3]),
         least_area=st.sampled_from([0, 700]),
+        least_pixels=st.sampled_from([1, 5]),
     ),
     st.integers(0, 9999),
 )
