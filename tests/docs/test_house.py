@@ -43,7 +43,7 @@ def test_a_step_on_the_way_of_a_scene_is_a_function_of_that_file(file: str, func
 
 def test_the_way_of_a_scene_has_every_stage_of_the_pipeline() -> None:
     functions = {function for file, function in STEPS if file == "flows/run/pipeline.py"}
-    assert functions == {"run", "make_mask", "publish"}
+    assert functions == {"run", "make_windows", "make_mask", "publish"}
     tree = ast.parse((ROOT / "flows" / "run" / "pipeline.py").read_text(encoding="utf-8"))
     stages = {
         node.args[0].value

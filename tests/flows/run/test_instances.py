@@ -126,7 +126,7 @@ def test_a_model_of_other_classes_and_another_method_are_refused(
     with pytest.raises(InputError, match=r"no band is called interior.* there are Water"):
         make(request(scene, tmp_path / "out", land))
     masked = Source(paths=(str(scene),), mask=f"model:{network}")
-    with pytest.raises(InputError, match="here make the mask with landweave segment"):
+    with pytest.raises(InputError, match="not done here; make the mask with landweave segment"):
         make(request(scene, tmp_path / "out", network, source=masked))
     with pytest.raises(InputError, match="is for --method instances, and this is watershed"):
         make(request(scene, tmp_path / "out", network, partition=Watershed()))
