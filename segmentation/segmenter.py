@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-Measure = Literal["probabilities", "entropy", "margin"]
+Measure = Literal["probabilities", "entropy", "margin", "layers"]
 """What a method that weighs its classes can say of a pixel beside its label: the probability of
-each class, how evenly they share it, and by how much the first leads."""
+each class, how evenly they share it, and by how much the first leads; and, of itself where its card
+says so, each label that the pixel has."""
 
 
 FITTED = ("fitted", "ranges")
@@ -43,7 +44,7 @@ class Prediction(NamedTuple):
     """`(y, x)`: 0–100 percent; anything where the pixel is not valid."""
     measures: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({})
     """`(band, y, x)`: 0–100 percent; anything where the pixel is not valid. Of probabilities a band
-    a class."""
+    a class; of layers one for each class but the first, 0 or 1."""
 
 
 class Finding(NamedTuple):

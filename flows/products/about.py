@@ -29,6 +29,7 @@ def about_raster(plan: Plan, product: str) -> About:
         "entropy": f"Entropy of the classes on {plan.scene.name}, in percent of the most there "
         "can be",
         "margin": f"Margin between the two likeliest classes on {plan.scene.name}, in percent",
+        "layers": f"Labels on {plan.scene.name}, a band each: 1 where there, 0 where not",
     }[product]
     return replace(about, title=title, history=origin_of(plan))
 

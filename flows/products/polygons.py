@@ -11,7 +11,7 @@ from flows.compute.progress import Progress, silent
 from flows.plan.plan import Plan
 from flows.products.about import about_map, about_raster
 from flows.products.index_measures import index_columns, index_measures
-from flows.products.rasters import PERCENTS, Rasters, band_names
+from flows.products.rasters import BESIDE, Rasters, band_names
 from flows.products.vectorise import Regions, Rename, polygons
 from flows.storage.run_folder import RunFolder
 from tiling.io.files import scratch, write_text
@@ -57,7 +57,7 @@ def write_vectors(
 def drop_stale(plan: Plan, rasters: Rasters, folder: RunFolder) -> None:
     """Remove what an earlier run with other wishes left: the products of a folder are those of one
     run."""
-    for name in PERCENTS:
+    for name in BESIDE:
         path = folder.product(f"{name}.tif")
         if path not in (rasters.confidence, *rasters.measures):
             path.unlink(missing_ok=True)
@@ -89,16 +89,17 @@ def write_project(
     write_text(folder.product("classes.qml"), raster_qml(legend))
     write_text(folder.product("classes.qmd"), about_raster(plan, "classes").qmd)
     write_text(folder.product("classes.tif.aux.xml"), class_table(plan.legend.rows, pixels))
-    percents = [
+    others = [
         Beside(path.stem.capitalize(), path)
         for path in (rasters.confidence, *rasters.measures)
         if path
     ]
-    for other in percents:
-        write_text(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, 100))
+    for other in others:
+        most = 1 if other.path.stem == "layers" else 100
+        write_text(other.path.with_suffix(".qml"), ramp_qml(SURE, 0, most))
         write_text(other.path.with_suffix(".qmd"), about_raster(plan, other.path.stem).qmd)
         bands = len(band_names(plan, other.path.stem))
-        write_text(Path(f"{other.path}.aux.xml"), ramp_table(SURE, 0, 100, bands=bands))
+        write_text(Path(f"{other.path}.aux.xml"), ramp_table(SURE, 0, most, bands=bands))
     write_text(
         folder.product(f"{LAYER}.qgs"),
         project(
@@ -106,7 +107,7 @@ def write_project(
             rasters.classes,
             legend,
             shown,
-            beside=[*percents, *([] if folder.remote else image_of(plan.scene))],
+            beside=[*others, *([] if folder.remote else image_of(plan.scene))],
         ),
     )
 

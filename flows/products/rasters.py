@@ -31,8 +31,8 @@ from tiling.io.spill import Map
 from tiling.regions.sieving.fill_holes import fill_holes
 from tiling.regions.sieving.sieve import sieve
 
-PERCENTS = ("confidence", *get_args(Measure))
-"""Rasters of 0–100, 255 where there is no data."""
+BESIDE = ("confidence", *get_args(Measure))
+"""Rasters beside the classes, of 0–100 or, of layers, 0 and 1; 255 where there is no data."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Rasters:
     classes: Path
     confidence: Path | None
     measures: tuple[Path, ...] = ()
-    """Percents in one band or several: probabilities, entropy, margin."""
+    """Percents in one band or several (probabilities, entropy, margin), and layers."""
 
 
 def write_rasters(
@@ -63,8 +63,8 @@ def write_rasters(
     objects: ObjectNumbers | None = None,
     map: Map = map,
 ) -> Rasters:
-    """`classes.tif` with its colours and names, `confidence.tif` where the segmenter has one, and
-    measures asked for.
+    """`classes.tif` with its colours and names, `confidence.tif` where the segmenter has one,
+    measures asked for, and `layers.tif` where pixels may have several labels.
 
     Pixels of an object take the class that it is of, and the share of that as confidence. Pixels of
     less confidence than asked for become Unknown; then regions below the smallest area asked for go
@@ -74,14 +74,18 @@ def write_rasters(
     with scratch(folder.path) as work:
         mosaics = {
             name: write_parts(plan, parts, name, work)
-            for name in ("classes", *PERCENTS)
+            for name in ("classes", *BESIDE)
             if parts[0].bands_of(name)
         }
         if objects:
             mosaics |= _classify_objects(plan, mosaics, objects, work, map)
         wanted = [
             "classes",
-            *(name for name in PERCENTS if name in plan.request.products and name in mosaics),
+            *(
+                name
+                for name in BESIDE
+                if name in mosaics and name in (*plan.request.products, "layers")
+            ),
         ]
         for name in report_items(wanted, "join", len(wanted), progress):
             classes = name == "classes"
@@ -95,7 +99,7 @@ def write_rasters(
             write_cog(
                 mosaic,
                 folder.product(f"{name}.tif"),
-                overviews="mode" if classes else "average",
+                overviews="mode" if name in ("classes", "layers") else "average",
                 map=map,
             )
     paths = {name: folder.product(f"{name}.tif") for name in wanted}
@@ -198,7 +202,9 @@ def _describe_file(plan: Plan, name: str, pixels: Path, grid: GeoBox, bands: int
 
 
 def band_names(plan: Plan, product: str) -> tuple[str, ...]:
-    """What the bands of a raster of percents are called; those of the classes have no name."""
-    if product == "probabilities":
-        return tuple(name for _, name, _ in plan.segmenter.legend.rows)
+    """What the bands of a raster of percents or layers are called; that of the classes has no
+    name."""
+    if product in ("probabilities", "layers"):
+        names = tuple(name for _, name, _ in plan.segmenter.legend.rows)
+        return names[product == "layers" :]
     return () if product == "classes" else (product,)

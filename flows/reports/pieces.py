@@ -45,6 +45,7 @@ FILES = {
     "probabilities.tif": "the probability of every class, 0–100, a band each",
     "entropy.tif": "how evenly the classes share a pixel, 0–100",
     "margin.tif": "by how much the likeliest class leads, 0–100",
+    "layers.tif": "labels of which a pixel may have several, 0 or 1, a band each",
     "mask.tif": "what a model said of clouds before the map was made; they are left out of it",
     "areas.csv": "area of every class",
     "quicklook.png": "the map beside the image, with its legend",

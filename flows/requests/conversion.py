@@ -160,6 +160,15 @@ class Conversion(BaseModel):
         ),
         Setting(PROCESSING, metavar="P,…", form=None, unset="0.5"),
     ] = ()
+    several: Annotated[
+        Literal["argmax", "layers"] | None,
+        Field(
+            title="Several channels",
+            description="Of a sigmoid. Argmax: a pixel has one class. Layers: it may have several "
+            "labels; runs write layers.tif too, a band for each.",
+        ),
+        Setting(PROCESSING, form=None, unset="argmax"),
+    ] = None
     probabilities: Annotated[
         bool,
         Field(

@@ -28,8 +28,8 @@ from tiling.formats.shard_tiff import Part
 from tiling.io.files import scratch, write_text
 
 PRODUCTS = (
-    "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif", "mask.tif",
-    "landcover.gpkg",
+    "classes.tif", "confidence.tif", "probabilities.tif", "entropy.tif", "margin.tif", "layers.tif",
+    "mask.tif", "landcover.gpkg",
     "landcover.qgs", "areas.csv", "quicklook.png", "outlines.png", FIT, REPORT, ITEM, "run.json",
 )  # fmt: skip
 """Files of a run that a person is told of, where they are."""

@@ -22,6 +22,7 @@ ASSETS = {
     "probabilities.tif": ("Probability of every class", _COG, "data"),
     "entropy.tif": ("Entropy", _COG, "data"),
     "margin.tif": ("Margin between the two likeliest classes", _COG, "data"),
+    "layers.tif": ("Labels, a band each", _COG, "data"),
     "mask.tif": ("What is left out", _COG, "metadata"),
     "landcover.gpkg": ("Polygons", "application/geopackage+sqlite3", "data"),
     "areas.csv": ("Area of every class", "text/csv", "metadata"),
@@ -68,6 +69,8 @@ def item_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for name in ("confidence", "probabilities", "entropy", "margin"):
         if name in assets:
             assets[name] |= {"data_type": "uint8", "nodata": 255, "unit": "%"}
+    if "layers" in assets:
+        assets["layers"] |= {"data_type": "uint8", "nodata": 255}
     images = scene.get("images", [])
     return {
         "type": "Feature",

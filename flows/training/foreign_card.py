@@ -264,6 +264,7 @@ def _describe_activation(request: Conversion, like: Card | None) -> Activation:
         "function": request.activation,
         "thresholds": _numbers("threshold", request.threshold),
         "in_network": request.probabilities or None,
+        "several": request.several,
     }
     return Activation.model_validate(_over(like.activation if like else None, said))
 

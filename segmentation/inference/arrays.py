@@ -21,7 +21,7 @@ from segmentation.inference.joint import LEAST
 from segmentation.inference.transfer import Ranges
 from segmentation.inference.zoom import restore
 from segmentation.models.card import Card
-from segmentation.models.processing import LEAST_SHARE, Activation
+from segmentation.models.processing import LEAST_SHARE, MOST_ODDS, Activation
 from segmentation.networks.receptive_field import taper
 from segmentation.segmenter import Measure
 
@@ -115,6 +115,8 @@ def class_logits(said: Floats, activation: Activation, classes: int) -> Floats:
     cuts = np.array(activation.cuts(classes))
     odds = _log_odds(np.clip(said, LEAST_SHARE, 1 - LEAST_SHARE)) if activation.in_network else said
     odds = odds - _each(_log_odds(cuts))
+    if activation.has_layers:
+        odds = np.clip(odds, -MOST_ODDS, MOST_ODDS)
     # Where all others lie below their thresholds, the first class's 0 is the largest.
     return np.concatenate([np.zeros_like(odds[:, :1]), odds], 1)
 
@@ -173,7 +175,7 @@ def decide_classes(
         np.maximum(best, shares[:, number], out=best)
     labels[~valid] = 0
     found: dict[str, Bytes] = {"labels": labels, "confidence": percent(best)}
-    return found | {name: percent(_MEASURES[name](shares)) for name in measures}
+    return found | {name: _MEASURES[name](shares) for name in measures}
 
 
 def percent(shares: Floats) -> Bytes:
@@ -201,8 +203,15 @@ def _lead(shares: Floats) -> Floats:
     return first - second
 
 
-_MEASURES: dict[Measure, Callable[[Floats], Floats]] = {
-    "probabilities": lambda shares: shares,
-    "entropy": _entropy,
-    "margin": _lead,
+def _layers(shares: Floats) -> Bytes:
+    """`(batch, channel, y, x)`: 1 for each class but the first that is as likely as that: it
+    reaches its threshold."""
+    return (shares[:, 1:] >= shares[:, :1]).astype(np.uint8)
+
+
+_MEASURES: dict[Measure, Callable[[Floats], Bytes]] = {
+    "probabilities": percent,
+    "entropy": lambda shares: percent(_entropy(shares)),
+    "margin": lambda shares: percent(_lead(shares)),
+    "layers": _layers,
 }

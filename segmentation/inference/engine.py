@@ -42,7 +42,7 @@ from segmentation.inference.labelling import (
     on_cores,
     settle,
 )
-from segmentation.inference.measures import decide, legend_values, predictions
+from segmentation.inference.measures import bands_of, decide, legend_values, predictions
 from segmentation.inference.runtimes import PACKAGES, engine
 from segmentation.inference.transfer import check_ranges, pack_chips
 from segmentation.inference.zoom import zoom_chip
@@ -156,9 +156,7 @@ def predict_chips(
 
     def nothing(chip: xr.Dataset) -> Prediction:
         shape = chip["valid"].shape
-        counts = {
-            name: len(card.legend) if name == "probabilities" else 1 for name in wish.measures
-        }
+        counts = {name: bands_of(name, card) for name in wish.measures}
         return Prediction(
             np.zeros(shape, np.uint8),
             np.zeros(shape, np.uint8),

@@ -30,8 +30,13 @@ def decide(
     labels = values[index].masked_fill_(~valid, 0)
     found = {"labels": labels, "confidence": _percent(best)}
     for name in measures:
-        found[name] = _percent(_MEASURES[name](shares))
+        found[name] = _MEASURES[name](shares)
     return found
+
+
+def bands_of(measure: Measure, card: Card) -> int:
+    """How many bands a measure has."""
+    return {"probabilities": len(card.legend), "layers": card.channels}.get(measure, 1)
 
 
 def join_strips(strips: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -87,8 +92,17 @@ def _lead(shares: torch.Tensor) -> torch.Tensor:
     return two[:, :1] - two[:, 1:]
 
 
+def _layers(shares: torch.Tensor) -> torch.Tensor:
+    """`(batch, channel, y, x)`: 1 for each class but the first that is as likely as that: it
+    reaches its threshold."""
+    import torch
+
+    return (shares[:, 1:] >= shares[:, :1]).to(torch.uint8)
+
+
 _MEASURES: dict[Measure, Callable[[torch.Tensor], torch.Tensor]] = {
-    "probabilities": lambda shares: shares,
-    "entropy": _entropy,
-    "margin": _lead,
+    "probabilities": _percent,
+    "entropy": lambda shares: _percent(_entropy(shares)),
+    "margin": lambda shares: _percent(_lead(shares)),
+    "layers": _layers,
 }

@@ -33,6 +33,7 @@ from segmentation.inference.engine import (
 )
 from segmentation.inference.joint import margin_with_trees
 from segmentation.inference.labelling import InferenceOptions
+from segmentation.inference.measures import bands_of
 from segmentation.inference.runtimes import choose_runtime
 from segmentation.inference.transfer import measure_ranges
 from segmentation.inference.zoom import zoom_footprint
@@ -152,9 +153,8 @@ class ChipSegmenter(TrainedSegmenter):
 
     @property
     def bytes_kept(self) -> int:
-        classes = len(self.legend)
-        measured = sum(classes if name == "probabilities" else 1 for name in self.measures)
-        return 2 + measured + 4 * classes * self.footprint.blend
+        measured = sum(bands_of(name, self.loaded_bundle.card) for name in self.measures)
+        return 2 + measured + 4 * len(self.legend) * self.footprint.blend
 
     @property
     def unresolved(self) -> bool:
@@ -177,7 +177,8 @@ class ChipSegmenter(TrainedSegmenter):
         return inspect(self.loaded_bundle.card, sample, gsd, self.zoom)
 
     def with_measures(self, measures: Sequence[Measure]) -> Self:
-        return self.model_copy(update={"measures": tuple(measures)})
+        layers = self.loaded_bundle.card.activation.has_layers
+        return self.model_copy(update={"measures": (*measures, *(("layers",) if layers else ()))})
 
     def runtime_facts(self) -> dict[str, str]:
         facts = runtime_facts(self.loaded_bundle, *self._computing, self._chip_length)

@@ -64,4 +64,5 @@ def _describe_channels(card: Card) -> str:
         f"{what} of a sigmoid for each class but the first, which is what no other reaches its "
         f"threshold ({cuts}) for. Of those that do, the one with the largest odds against its "
         "threshold wins."
+        + (" A pixel has each label that does: these are layers." if activation.has_layers else "")
     )

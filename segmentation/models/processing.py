@@ -73,7 +73,8 @@ class Activation(BaseModel):
     With `softmax` there is a channel for each class, and the likeliest wins. With `sigmoid` there
     is one for each class but the first, which is what no other class reaches its threshold for:
     the class whose odds exceed those of its threshold most wins, which with one threshold for all
-    is the likeliest.
+    is the likeliest. With `several` a pixel may be of several classes besides: each that reaches
+    its threshold.
     """
 
     model_config = _VALUE
@@ -90,6 +91,28 @@ class Activation(BaseModel):
     in_network: Annotated[
         bool, Field(description="Whether the network says probabilities itself, not logits.")
     ] = False
+    several: Annotated[
+        Literal["argmax", "layers"],
+        Field(
+            exclude_if=lambda several: several == "argmax",
+            description="What channels of a `sigmoid` are. argmax: classes of which a pixel has "
+            "one. layers: labels of which it may have several; beside the map, a raster has a band "
+            "for each.",
+        ),
+    ] = "argmax"
+
+    @model_validator(mode="after")
+    def _layers_of_sigmoid(self) -> Self:
+        if self.has_layers and self.function != "sigmoid":
+            raise ValueError(
+                "with a softmax a pixel has one class; layers are the channels of a sigmoid"
+            )
+        return self
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether a pixel may have several labels."""
+        return self.several == "layers"
 
     def channels(self, classes: int) -> int:
         """How many channels a network of so many classes has."""
@@ -104,6 +127,11 @@ class Activation(BaseModel):
 LEAST_SHARE = 1e-7
 """Probabilities said by a network are taken as this far from 0 and 1 at least: their logits are
 finite."""
+
+
+MOST_ODDS = 40.0
+"""Logits of layers, beside those of their thresholds, are cut to ± this: so none of their shares is
+too small for a float32, and shares tell of each which side of its threshold it is on."""
 
 
 def is_plain(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 
-from segmentation.models.processing import LEAST_SHARE, Activation
+from segmentation.models.processing import LEAST_SHARE, MOST_ODDS, Activation
 
 
 class Ensemble(torch.nn.Module):
@@ -66,6 +66,8 @@ class ClassLogits(torch.nn.Module):
         if self._activation.function == "softmax":
             return cast(torch.Tensor, said.clamp(LEAST_SHARE).log())
         odds = (said.logit(LEAST_SHARE) if self._activation.in_network else said) - self.cuts
+        if self._activation.has_layers:
+            odds = odds.clamp(-MOST_ODDS, MOST_ODDS)
         # Where all others lie below their thresholds, the first class's 0 is the largest.
         return torch.cat([torch.zeros_like(odds[:, :1]), odds], 1)
 

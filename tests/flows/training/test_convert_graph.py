@@ -38,7 +38,7 @@ def test_a_graph_is_kept_with_what_is_said_of_it(landweave: Run, tmp_path: Path)
     file = graph_in(tmp_path, size=32)
     status, out, err = landweave(
         "convert", file, *NATURE, "--classes", "Other,A,B,C,D", "--activation", "sigmoid",
-        "--threshold", "0.3", "--scale", "2", "--padding=-1", "--tile", "16",
+        "--threshold", "0.3", "--several", "layers", "--scale", "2", "--padding=-1", "--tile", "16",
         "--out", tmp_path / "net",
     )  # fmt: skip
     assert status == 0, err
@@ -46,7 +46,7 @@ def test_a_graph_is_kept_with_what_is_said_of_it(landweave: Run, tmp_path: Path)
     made = load(tmp_path / "net")
     graph = made.card.graph
     assert (graph.size, graph.tile, graph.margin) == (32, 16, 8)
-    assert graph.activation == Activation(function="sigmoid", thresholds=(0.3,))
+    assert graph.activation == Activation(function="sigmoid", thresholds=(0.3,), several="layers")
     assert graph.preprocessing == Preprocessing(factor=2, padding=(-1,))
     assert [band.mean for band in made.card.bands] == [0.1] * 3
     assert made.weights_file.read_bytes() == file.read_bytes()

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from segmentation.inference.arrays import class_logits, decide_classes, softmax
+from segmentation.inference.measures import decide
 from segmentation.inference.network import Network
 from segmentation.inference.transfer import normalise
 from segmentation.legend import LAND_COVER
@@ -70,6 +72,38 @@ def test_thresholds_of_their_own_compare_odds() -> None:
     for thresholds, place in (((0.9, 0.2), 2), ((0.5, 0.5), 1), ((0.95, 0.7), 0)):
         activation = Activation(function="sigmoid", thresholds=thresholds)
         assert classes(logits, activation, 3).item() == place
+
+
+@given(seeds, st.sampled_from([1, 60]), st.booleans())
+@settings(max_examples=20)
+def test_layers_are_the_channels_that_reach_their_thresholds(
+    seed: int, spread: int, in_network: bool
+) -> None:
+    """However far apart logits are, for torch and for NumPy."""
+    logits = torch.randn(1, 3, 9, 9, generator=torch.Generator().manual_seed(seed)) * spread
+    share, edges = logits.double().sigmoid().numpy(), np.array([0.2, 0.5, 0.9])[:, None, None]
+    activation = Activation(
+        function="sigmoid", thresholds=(0.2, 0.5, 0.9), in_network=in_network, several="layers"
+    )
+    said = logits.sigmoid() if in_network else logits
+    shares = as_class_logits(Said(), activation, 4)(said).softmax(1)
+    there = torch.ones((1, 9, 9), dtype=torch.bool)
+    values = torch.arange(1, 5, dtype=torch.uint8)
+    found = decide(values, ("layers",), shares, there)["layers"].numpy()
+    by_numpy = decide_classes(
+        (1, 2, 3, 4), ("layers",), softmax(class_logits(said.numpy(), activation, 4)), there.numpy()
+    )["layers"]
+    sure = np.abs(share - edges) > 1e-5
+    for layers in (found, by_numpy):
+        assert np.array_equal(layers[sure], (share >= edges)[sure])
+
+
+def test_layers_are_of_a_sigmoid_and_an_argmax_is_not_mentioned() -> None:
+    with pytest.raises(ValidationError, match="layers are the channels of a sigmoid"):
+        Activation(several="layers")
+    said = Activation(function="sigmoid").model_dump()
+    assert "several" not in said
+    assert Activation(function="sigmoid", several="layers").model_dump()["several"] == "layers"
 
 
 def test_a_single_channel_s_shares_are_its_probability() -> None:
