@@ -181,7 +181,9 @@ def test_what_pip_brings_is_refused_in_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["flair-rgb", "flair-rgbi", "ftw-prue-b5"])
+@pytest.mark.parametrize(
+    "name", ["flair-rgb", "flair-rgbi", "ftw-prue-b3", "ftw-prue-b5", "ftw-v1"]
+)
 def test_a_network_of_the_right_names_and_shapes_goes_the_whole_way(
     name: str, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
