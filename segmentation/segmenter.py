@@ -128,6 +128,11 @@ class Segmenter(BaseModel, ABC):
         return 64
 
     @property
+    def library_bytes(self) -> int:
+        """Memory that its libraries take in a process, beside those that are in every one."""
+        return 0
+
+    @property
     def bytes_kept(self) -> int:
         """Memory per pixel of a shard until its part is written."""
         return 2

@@ -42,7 +42,7 @@ RESAMPLING_BYTES = 96 * 2**20
 
 
 PROCESS_BYTES = 400 * 2**20
-"""What a worker process takes before it holds a pixel, its libraries included."""
+"""What a worker process takes before it holds a pixel, beside libraries of its segmenter alone."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Plan:
         )
         chip = self.lattice.chip_shape[0] * self.lattice.chip_shape[1]
         kept = shard.core.area * segmenter.bytes_kept
-        fixed = PROCESS_BYTES + RESAMPLING_BYTES * moved
+        fixed = PROCESS_BYTES + segmenter.library_bytes + RESAMPLING_BYTES * moved
         shared = at_once * (shard.window.area * pixel + kept)
         return fixed + shared + chip * segmenter.bytes_per_pixel(threads)
 

@@ -55,7 +55,11 @@ if TYPE_CHECKING:
 
 
 BYTES_PER_PIXEL = 800
-"""What one chip takes on its way through a U-Net on resnet18, and torch itself, measured."""
+"""What one chip takes on its way through a U-Net on resnet18, measured."""
+
+TORCH_BYTES = 832 * 2**20
+"""What a process takes that computes with torch more than one without, small networks included,
+measured; most of it is files of its libraries."""
 
 _AT_ONCE = 4 * 1152**2
 """Pixels that are on their way at once on a CPU, at most: the four chips of a common shard."""

@@ -24,6 +24,7 @@ from segmentation.inference.device import (
 )
 from segmentation.inference.engine import (
     BYTES_PER_PIXEL,
+    TORCH_BYTES,
     no_scores,
     parallel_chips,
     predict_chips,
@@ -269,6 +270,10 @@ class Network(ChipSegmenter):
                 "leave precision or device out"
             )
         return self
+
+    @property
+    def library_bytes(self) -> int:
+        return 0 if self.runtime in ("openvino", "onnx") else TORCH_BYTES
 
     @property
     def _chips(self) -> NetworkModel:

@@ -32,6 +32,8 @@ from flows.run import pipeline
 from flows.storage.run_folder import open_run
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
+from segmentation.inference.engine import TORCH_BYTES
+from segmentation.inference.network import Network
 from segmentation.legend import LAND_COVER, Legend
 from segmentation.segmenter import Footprint, Prediction, Segmenter
 from tests.scenes import draw_pixels, draw_scene, read, read_beneath, write_scene
@@ -383,6 +385,9 @@ def test_the_memory_of_a_worker_counts_what_lies_beneath_what_is_moved_and_what_
     )
     assert replace(plain, scene=moved).worker_bytes(1) - plain.worker_bytes(1) == RESAMPLING_BYTES
     assert plain.worker_bytes(1) > PROCESS_BYTES
+    demo = replace(plain, segmenter=Network(bundle="demo", device="cpu"))
+    lean = replace(plain, segmenter=Network(bundle="demo", device="cpu", runtime="openvino"))
+    assert demo.worker_bytes(1) - lean.worker_bytes(1) == TORCH_BYTES
 
 
 def test_a_scale_that_pixels_showed_is_remembered(tmp_path: Path) -> None:
