@@ -17,6 +17,7 @@ from flows.partitions.registry import AnyPartition, kinds, partition_class, part
 from flows.requests.request import (
     AreaOfInterest,
     Fresh,
+    Grid,
     IndexMeans,
     Licence,
     Simplify,
@@ -185,6 +186,15 @@ class ObjectsRequest(BaseModel):
         ),
         Setting(REGIONS, option="--segmenter", metavar="NAME|DIR", form=None, path=True),
     ] = ""
+    grid: Annotated[
+        Grid,
+        Field(
+            exclude_if=lambda grid: grid == "scene",
+            title="Pixels of the objects",
+            description="scene: the scene's own; model: of the size that --segmenter sees.",
+        ),
+        Setting(REGIONS, form=None),
+    ] = "scene"
     aoi: AreaOfInterest = ""
     min_object: Annotated[
         float,
@@ -264,6 +274,10 @@ class ObjectsRequest(BaseModel):
             raise InputError(
                 f"--max-object {self.max_object:g} is less than --min-object "
                 f"{self.min_object:g}; no object is left"
+            )
+        if self.grid == "model" and not self.network:
+            raise InputError(
+                "--grid model is for objects of --segmenter, whose pixels they have; leave it out"
             )
         asked = [name for name in OF_OBJECTS if getattr(self, name)]
         if asked and self.partition.gives == "edges":

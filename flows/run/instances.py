@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import rasterio
+from odc.geo.geobox import GeoBox
 
 from flows.compute import cluster
 from flows.compute.cluster import HERE, Cluster
@@ -31,6 +32,7 @@ from tiling.grid.window import Window
 from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
 from tiling.io.profiles import plain_profile
+from tiling.scene.acquisition import place_image
 from tiling.scene.band_names import BOUNDARY, INTERIOR
 from tiling.scene.from_files import open_scene
 from tiling.scene.scene import Scene
@@ -107,6 +109,7 @@ def ask_network(request: ObjectsRequest, name: str) -> Request:
         segmenter=choose_segmenter(name, {}),
         products=("classes", "probabilities"),
         min_area=0.0,
+        grid=request.grid,
         licence=request.licence,
         shard=SHARD,
     )
@@ -126,7 +129,7 @@ def find_probabilities(
         if not slot.path.exists():
             with cluster.start(on, Work.of(plan.network)) as pool:
                 keep(plan, make_parts(plan.network, folder, pool, progress, "segment"), folder)
-    scene = scene or plan.objects.source.open()
+    scene = _place(scene or plan.objects.source.open(), plan.network.scene.geobox)
     said = open_scene(
         [str(slot.path.absolute())],
         bands={name: number for number, name in enumerate(plan.bands, 1)},
@@ -136,6 +139,14 @@ def find_probabilities(
     images = tuple(replace(one, bands=(*one.bands, *added)) for one in scene.acquisitions)
     notes = tuple(dict.fromkeys((*scene.notes, *plan.network.warnings)))
     return replace(scene, acquisitions=images, notes=notes)
+
+
+def _place(scene: Scene, grid: GeoBox) -> Scene:
+    """The scene with its images on the grid of what a network said."""
+    if scene.geobox == grid:
+        return scene
+    images = tuple(place_image(image, grid) for image in scene.acquisitions)
+    return replace(scene, geobox=grid, acquisitions=images)
 
 
 def keep(plan: LookPlan, parts: Sequence[Part], folder: RunFolder) -> None:

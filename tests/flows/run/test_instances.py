@@ -9,6 +9,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 
 from flows.objects import run as stages
 from flows.objects.model import Objects
@@ -107,6 +108,53 @@ def test_tiles_shards_and_restarts_do_not_show(
         patched.setattr(instances, "make_parts", None)
         again = make(request(scene, tmp_path, network, tile=37))
     assert contents(again.folder) == contents(finished.folder)
+
+
+@pytest.mark.parametrize("gsd", [5.0, 30.0])
+def test_they_may_have_the_pixels_that_the_network_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gsd: float
+) -> None:
+    """Smaller or larger than the scene's; however they are cut."""
+    side = 90 if gsd < 10 else SIDE
+    scene = draw_scene(tmp_path / "drawn.tif", side, side, 3)
+    network = a_bundle(tmp_path / "b", legend=FIELDS, gsd=gsd).folder
+    fine = {"network": network, "grid": "model"}
+    made = make(request(scene, tmp_path / "out", **fine))
+    with rasterio.open(scene) as file, rasterio.open(made.folder / "objects.tif") as numbers:
+        assert numbers.res == (gsd, gsd)
+        assert numbers.transform == file.transform @ file.transform.scale(gsd / 10)
+        assert numbers.shape == (side * 10 / gsd, side * 10 / gsd)
+    pipeline.run(
+        Request(
+            source=Source(paths=(str(scene),)),
+            out=tmp_path / "map",
+            segmenter=choose_segmenter(str(network), {}),
+            products=("classes", "probabilities"),
+            grid="model",
+        )
+    )
+    said = Source(paths=(str(tmp_path / "map" / "probabilities.tif"),))
+    make(ObjectsRequest(source=said, out=tmp_path / "alone", partition=Instances(depth=3)))
+    found = read(made.folder / "objects.tif")
+    assert found.max() > 1
+    alone = read(tmp_path / "alone" / "objects.tif")
+    # the network sees a larger pixel that has any valid one, and the scene brought there may not
+    lost = (found == 0) & (alone > 0)
+    np.testing.assert_array_equal(alone[~lost], found[~lost])
+    assert lost.mean() < (0.01 if gsd > 10 else 1e-9)
+    monkeypatch.setattr(instances, "SHARD", 64)
+    again = make(request(scene, tmp_path / "again", **fine, tile=37))
+    assert contents(again.folder) == contents(made.folder)
+
+
+def test_pixels_of_a_network_need_one(scene: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--grid model is for objects of --segmenter"):
+        ObjectsRequest(
+            source=Source(paths=(str(scene),)),
+            out=tmp_path,
+            partition=Instances(),
+            grid="model",
+        )
 
 
 def test_the_record_names_the_model_and_tells_what_was_warned_of(
