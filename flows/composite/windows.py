@@ -12,15 +12,13 @@ from typing import NamedTuple
 
 from flows.composite.images import Images, open_composite
 from flows.composite.scenes import find_scenes
-from flows.composite.write import work_of, write_composite
+from flows.composite.write import key_of, work_of, write_composite
 from flows.compute import cluster
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
-from flows.plan.part_key import scene_facts
 from flows.requests.source import Source
 from flows.stac.query import Period, period_of, span_of
 from flows.stac.search import by_day
-from flows.storage.keys import content_key
 from segmentation.spectral.composites import Method, method_of
 from tiling.errors import InputError
 from tiling.io.files import make_folder, own_scratch, write_text
@@ -44,9 +42,7 @@ class _Window(NamedTuple):
     @property
     def key(self) -> str:
         """What tells the composite from any other."""
-        scenes = [scene_facts(scene, self.images.bands) for scene in self.images.scenes]
-        days = [str(scene.date) for scene in self.images.scenes]
-        return content_key({"scenes": scenes, "days": days, "method": str(self.method)})
+        return key_of(self.images, self.method)
 
 
 def stack_windows(

@@ -16,7 +16,9 @@ from flows.composite.item import item_of
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
-from flows.storage.keys import versions
+from flows.plan.part_key import scene_facts
+from flows.storage.kept_parts import keep_parts, make_missing, part_path
+from flows.storage.keys import content_key, versions
 from segmentation.spectral.composites import Method, combine
 from tiling.cog.write import write_cog
 from tiling.errors import InputError
@@ -93,26 +95,29 @@ def write_composite(
     valid dates as the last band, `looks`; a STAC item and a `.qmd` beside it.
 
     Each window is combined by itself, so that pixels depend neither on `size`, its side in pixels,
-    nor on the pool. The raster appears whole or not at all.
+    nor on the pool. The raster appears whole or not at all; windows that a run combined which did
+    not come to its end are not combined again.
     """
     check_target(images, out)
     make_folder(out.parent)
     windows = list(Window.of_shape(*images.grid.shape).blocks(size or window_size(images, method)))
+    key = key_of(images, method)
     names = (*images.bands, LOOKS)
     profile = plain_profile(images.grid, "float32", float("nan"), count=len(names))
     about = about_composite(images, method, out.stem)
-    with scratch(out.parent) as work:
+    parts_folder = out.with_name(f".{out.name}.parts")
+    with keep_parts(parts_folder, out) as kept, scratch(out.parent) as work:
         plain = work / f"{out.stem}.plain.tif"
         with rasterio.open(plain, "w", **profile, predictor=3) as target:
             target.descriptions = names
             target.units = [REFLECTANCE if known else "" for known in images.is_reflectance] + [""]
             target.update_tags(**about.tags)
-            done = pool.map(partial(_combine_window, images, method, str(work)), windows)
-            parts = report_items(done, "composite", len(windows), progress)
-            for window, part in zip(windows, parts, strict=True):
-                (pixels,) = load_arrays(Path(part), 1)
+            parts = [(window, part_path(kept, key, window)) for window in windows]
+            done = make_missing(partial(_combine_window, images, method), parts, pool.map)
+            files = report_items(done, "composite", len(windows), progress)
+            for window, file in zip(windows, files, strict=True):
+                (pixels,) = load_arrays(file, 1)
                 target.write(pixels, window=window.ranges)
-                Path(part).unlink()
         item, details = out.with_suffix(".json"), out.with_suffix(".qmd")
         write_cog(plain, out, overviews="average", map=pool.map)
     write_text(details, about.qmd)
@@ -120,15 +125,22 @@ def write_composite(
     return Written(out, item)
 
 
-def _combine_window(images: Images, method: Method, work: str, window: Window) -> str:
-    """The file of what a window becomes: `(band + 1, y, x) float32`, the last the count of valid
+def key_of(images: Images, method: Method) -> str:
+    """What tells the pixels of a composite from any other's."""
+    scenes = [scene_facts(scene, images.bands) for scene in images.scenes]
+    days = [str(scene.date) for scene in images.scenes]
+    return content_key({"scenes": scenes, "days": days, "method": str(method)})
+
+
+def _combine_window(images: Images, method: Method, part: tuple[Window, Path]) -> None:
+    """Write what a window becomes: `(band + 1, y, x) float32`, the last the count of valid
     dates."""
+    window, path = part
     around = window.pad(method.reach) & Window.of_shape(*images.grid.shape)
     chips = (scene.read(around, images.bands) for scene in images.scenes)
     found = combine(chips, len(images.scenes), method, window.within(around))
-    path = Path(work) / f"{window.row}-{window.col}.npy"
-    save_arrays(path, np.concatenate([found.pixels, found.looks[None].astype(np.float32)]))
-    return str(path)
+    pixels = np.concatenate([found.pixels, found.looks[None].astype(np.float32)])
+    save_arrays(path, pixels, lasting=True)
 
 
 def about_composite(images: Images, method: Method, title: str) -> About:

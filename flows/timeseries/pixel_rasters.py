@@ -17,9 +17,11 @@ from flows.composite.images import Images
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
+from flows.plan.part_key import scene_facts
 from flows.products.index_rasters import ramp_of
 from flows.requests.series import PixelSettings
-from flows.storage.keys import versions
+from flows.storage.kept_parts import make_missing, part_path
+from flows.storage.keys import content_key, versions
 from flows.timeseries.blocks import cut_grid
 from segmentation.spectral import indices
 from segmentation.temporal.seasons import find_season
@@ -120,6 +122,18 @@ class PixelPlan:
             )
 
     @property
+    def key(self) -> str:
+        """What tells the pixels of a window from any other's."""
+        return content_key(
+            {
+                "scenes": [scene_facts(scene, self.images.bands) for scene in self.images.scenes],
+                "days": self.days,
+                "indices": self.names,
+                "settings": self.settings.model_dump(),
+            }
+        )
+
+    @property
     def windows(self) -> list[Window]:
         """The windows that are computed at once."""
         return cut_grid(self.images, BUDGET // self.pixel_bytes)
@@ -151,13 +165,15 @@ def write_rasters(
     plan: PixelPlan,
     folder: Path,
     work: Path,
+    kept: Path,
     pool: Pool,
     progress: Progress = silent,
     *,
     windows: Sequence[Window] = (),
 ) -> list[Path]:
     """The rasters of all indices as COGs in a folder, float32 with NaN = no data, each with a
-    `.qml` and a `.qmd`; `work` is a folder for what waits.
+    `.qml` and a `.qmd`; `work` is a folder for what waits, `kept` that of windows that are done:
+    those that lie there are not computed again.
 
     A pixel is computed by itself, so that neither the windows nor the pool change a byte.
     """
@@ -166,13 +182,14 @@ def write_rasters(
         (name, end): work / f"{name}{end}.plain.tif" for name in plan.names for end in plan.rasters
     }
     targets = {key: _create(plan, *key, path) for key, path in plain.items()}
-    done = pool.map(partial(_compute_window, plan, str(work)), cut)
-    parts = report_items(done, "pixels", len(cut), progress)
-    for window, part in zip(cut, parts, strict=True):
-        arrays = load_arrays(Path(part), len(targets))
+    key = plan.key
+    parts = [(window, part_path(kept, key, window)) for window in cut]
+    done = make_missing(partial(_compute_window, plan), parts, pool.map)
+    files = report_items(done, "pixels", len(cut), progress)
+    for window, file in zip(cut, files, strict=True):
+        arrays = load_arrays(file, len(targets))
         for target, pixels in zip(targets.values(), arrays, strict=True):
             target.write(pixels, window=window.ranges)
-        Path(part).unlink()
     written = []
     for (name, end), target in targets.items():
         target.close()
@@ -200,9 +217,9 @@ def _create(plan: PixelPlan, name: str, end: str, path: Path) -> Any:
     return target
 
 
-def _compute_window(plan: PixelPlan, work: str, window: Window) -> str:
-    """The file of the pixels of all rasters in a window, in the order of `write_rasters`."""
-    images = plan.images
+def _compute_window(plan: PixelPlan, part: tuple[Window, Path]) -> None:
+    """Write the pixels of all rasters in a window, in the order of `write_rasters`."""
+    (window, path), images = part, plan.images
     series = np.empty((len(plan.names), len(images.scenes), window.area), np.float32)
     for date, scene in enumerate(images.scenes):
         chip = scene.read(window, images.bands)
@@ -211,9 +228,7 @@ def _compute_window(plan: PixelPlan, work: str, window: Window) -> str:
     arrays = [
         pixels.reshape(-1, *window.shape) for one in series for pixels in compute_pixels(plan, one)
     ]
-    path = Path(work) / f"pixels-{window.row}-{window.col}.npy"
-    save_arrays(path, *arrays)
-    return str(path)
+    save_arrays(path, *arrays, lasting=True)
 
 
 def compute_pixels(plan: PixelPlan, series: Floats) -> list[Floats]:

@@ -22,6 +22,7 @@ from flows.reports.medium import Beside
 from flows.reports.pieces import REPORT
 from flows.requests.commandline import series_line
 from flows.requests.series import SeriesRequest
+from flows.storage.kept_parts import keep_parts
 from flows.storage.keys import versions
 from flows.timeseries import pixel_rasters, zone_figures
 from flows.timeseries.page import describe_series
@@ -151,34 +152,36 @@ def _check_scales(images: Images, names: Sequence[str]) -> None:
 
 def run_series(plan: SeriesPlan, pool: Pool, progress: Progress = silent) -> Series:
     """The files of a series in the output folder. Each appears whole or not at all; a run that was
-    killed leaves those of the run before, without `series.json`, and is begun anew."""
+    killed leaves those of the run before, and the dates and windows it finished: they are not
+    computed again."""
     out = make_folder(plan.request.out)
-    with scratch(out) as work:
-        made = work / "made"
-        made.mkdir()
-        figures, charts = _write_zones(plan, made, work, pool, progress)
-        if plan.pixels is not None:
-            pixel_rasters.write_rasters(plan.pixels, made, work, pool, progress)
-        (out / RECORD).unlink(missing_ok=True)
-        files = [_put(path, out) for path in sorted(made.iterdir())]
-    files = [path for path in files if path.is_file()]
-    charts = [(title, out / "charts" / path.name) for title, path in charts]
-    line = series_line(plan.request)
-    blocks = describe_series(plan.images, figures, out, charts, files, Beside(out), line)
-    title = f"{', '.join(plan.names)}, {plan.images.days[0]} to {plan.images.days[-1]}"
-    write_text(out / REPORT, render_html(title, blocks))
-    write_text(out / RECORD, _record(plan, [*files, out / REPORT]))
+    with keep_parts(out / ".parts", out) as kept:
+        with scratch(out) as work:
+            made = work / "made"
+            made.mkdir()
+            figures, charts = _write_zones(plan, made, work, kept, pool, progress)
+            if plan.pixels is not None:
+                pixel_rasters.write_rasters(plan.pixels, made, work, kept, pool, progress)
+            (out / RECORD).unlink(missing_ok=True)
+            files = [_put(path, out) for path in sorted(made.iterdir())]
+        files = [path for path in files if path.is_file()]
+        charts = [(title, out / "charts" / path.name) for title, path in charts]
+        line = series_line(plan.request)
+        blocks = describe_series(plan.images, figures, out, charts, files, Beside(out), line)
+        title = f"{', '.join(plan.names)}, {plan.images.days[0]} to {plan.images.days[-1]}"
+        write_text(out / REPORT, render_html(title, blocks))
+        write_text(out / RECORD, _record(plan, [*files, out / REPORT]))
     return Series(plan, figures, (*files, out / REPORT, out / RECORD))
 
 
 def _write_zones(
-    plan: SeriesPlan, made: Path, work: Path, pool: Pool, progress: Progress
+    plan: SeriesPlan, made: Path, work: Path, kept: Path, pool: Pool, progress: Progress
 ) -> tuple[ZoneFigures | None, list[tuple[str, Path]]]:
     """The figures of the zones, whose files lie in `made` then, and the title and file of each
     chart; nothing where there are no zones."""
     if plan.shapes is None:
         return None, []
-    figures = measure_zones(plan.images, plan.names, plan.shapes, work, pool, progress)
+    figures = measure_zones(plan.images, plan.names, plan.shapes, work, kept, pool, progress)
     names = plan.zone_names
     return figures, write_zone_files(plan.images, figures, plan.frame, names, made, progress)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,12 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from flows.composite.images import Images
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
+from flows.plan.part_key import scene_facts
 from flows.products.index_measures import TEN_THOUSANDTHS, in_ten_thousandths
+from flows.storage.kept_parts import make_missing, part_path
+from flows.storage.keys import content_key
 from flows.timeseries.blocks import cut_grid
 from segmentation.temporal.distribution import describe
 from tiling.classmaps.zonal_areas import Covered, Edges, Outlines, coverage
@@ -67,13 +72,15 @@ def measure_zones(
     names: Sequence[str],
     shapes: npt.NDArray[Any],
     work: Path,
+    kept: Path,
     pool: Pool,
     progress: Progress = silent,
     *,
     pixels: int = PIXELS,
 ) -> ZoneFigures:
     """The figures of indices in polygons given in the CRS of the images; `work` is a folder for
-    what waits.
+    what waits, `kept` that of dates and windows that are done: those that lie there are not
+    measured again.
 
     A pixel counts by the part of it that a zone covers, its value is the index in ten thousandths.
     The valid share is the part of the zone, beyond the images too, that lies on pixels where the
@@ -88,15 +95,34 @@ def measure_zones(
         if (edges := outlines.near(window)).zone.size
     )
     covers = [cover for cover in pool.map(partial(_cover, str(work)), near) if cover]
-    jobs = [(number, cover) for number in range(len(images.scenes)) for cover in covers]
-    done = pool.map(partial(_tally_window, images, tuple(names), str(work)), jobs)
-    parts = iter(report_items(done, "series", len(jobs), progress))
-    found = np.empty((len(FIGURES), len(images.scenes), len(names), len(shapes)))
-    for number in range(len(images.scenes)):
-        tallies = _gather(islice(parts, len(covers)), len(names))
-        for index, one in enumerate(tallies):
-            found[:, number, index] = _describe(one, outlines.sizes)
-    return ZoneFigures(tuple(names), found)
+    keys = _keys(images, names, shapes)
+    dates = [part_path(kept, f"{key} date", Window.of_shape(*images.grid.shape)) for key in keys]
+    missing = [number for number, path in enumerate(dates) if not path.exists()]
+    parts = [
+        (_Job(number, cover), part_path(kept, keys[number], cover.window))
+        for number in missing
+        for cover in covers
+    ]
+    done = make_missing(partial(_tally_window, images, tuple(names)), parts, pool.map)
+    total = len(dates) * len(covers)
+    files = report_items(done, "series", total, progress, start=total - len(parts))
+    for number in missing:
+        waiting = list(islice(files, len(covers)))
+        tallies = _gather(waiting, len(names))
+        told = np.stack([_describe(one, outlines.sizes) for one in tallies], axis=1)
+        save_arrays(dates[number], told, lasting=True)
+        for file in waiting:
+            file.unlink()
+    next(files, None)  # progress is told of a part when the next is asked for
+    values = np.stack([load_arrays(path, 1)[0] for path in dates], axis=1)
+    return ZoneFigures(tuple(names), values)
+
+
+def _keys(images: Images, names: Sequence[str], shapes: npt.NDArray[Any]) -> list[str]:
+    """What tells the figures of each image from any others."""
+    zones = hashlib.sha256(b"".join(shapely.to_wkb(shapes))).hexdigest()
+    facts = (scene_facts(scene, images.bands) for scene in images.scenes)
+    return [content_key({"scene": one, "indices": [*names], "zones": zones}) for one in facts]
 
 
 class Cover(NamedTuple):
@@ -120,26 +146,30 @@ def _cover(work: str, near: tuple[Window, Edges]) -> Cover | None:
     return Cover(Window(row, col, rows, cols), str(path))
 
 
-def _tally_window(images: Images, names: tuple[str, ...], work: str, job: tuple[int, Cover]) -> str:
-    """The file of the tallies of a window of an image, one of each index."""
-    number, (window, file) = job
+class _Job(NamedTuple):
+    """An image by its number, and a window of it."""
+
+    image: int
+    cover: Cover
+
+
+def _tally_window(images: Images, names: tuple[str, ...], part: tuple[_Job, Path]) -> None:
+    """Write the tallies of a window of an image, one of each index."""
+    (number, (window, file)), path = part
     covered = Covered(*load_arrays(Path(file), len(Covered._fields)))
     chip = images.scenes[number].read(window, images.bands)
     tallies = (tally(covered, window, in_ten_thousandths(name, chip)) for name in names)
-    path = Path(work) / f"tally-{number}-{window.row}-{window.col}.npy"
-    save_arrays(path, *(array for one in tallies for array in one))
-    return str(path)
+    save_arrays(path, *(array for one in tallies for array in one), lasting=True)
 
 
-def _gather(files: Iterable[str], count: int) -> list[Tally]:
-    """The tallies of all windows of an image, one of each index; their files go."""
+def _gather(files: Iterable[Path], count: int) -> list[Tally]:
+    """The tallies of all windows of an image, one of each index."""
     waiting: list[list[Tally]] = [[] for _ in range(count)]
-    for file in map(Path, files):
+    for file in files:
         for several, one in zip(waiting, _read(file, count), strict=True):
             several.append(one)
             if len(several) > 1 and sum(part.key.size for part in several) > _ROWS:
                 several[:] = [Tally.sum(several)]
-        file.unlink()
     return [Tally.sum(several) for several in waiting]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from segmentation.segmenter import Segmenter
 from tests.chance import SEED
 from tests.flows.run.test_pipeline import Blur
 from tests.flows.run.test_pixel_methods import METHODS
+from tests.killed import Killed, killed_after
 from tests.scenes import BANDS
 from tiling.scene.from_files import open_scene
 
@@ -128,21 +128,6 @@ def sorted_bounds(transform: Affine, shape: tuple[int, int]) -> tuple[float, flo
     """West, south, east, north."""
     (west, one), (east, other) = transform @ (0, 0), transform @ shape[::-1]
     return west, min(one, other), east, max(one, other)
-
-
-class Killed(BaseException):
-    """Nobody catches it."""
-
-
-def killed_after(calls: int) -> Callable[[str, int, int], None]:
-    """Progress that ends the run once it was told of so often, whatever stage that is in."""
-    left = iter(range(calls))
-
-    def progress(stage: str, done: int, total: int) -> None:
-        if next(left, None) is None:
-            raise Killed(stage)
-
-    return progress
 
 
 def cut(request: Request, rng: np.random.Generator, address: str) -> str:

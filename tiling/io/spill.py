@@ -96,12 +96,15 @@ def _rows(path: str, start: int, stop: int) -> npt.NDArray[Any]:
         return np.fromfile(file, kind, (stop - start) * width).reshape(-1, *shape[1:])
 
 
-def save_arrays(path: Path, *arrays: npt.NDArray[Any]) -> None:
+def save_arrays(path: Path, *arrays: npt.NDArray[Any], lasting: bool = False) -> None:
     """Arrays one after the other in a .npy file: a task that runs twice leaves what it would have
-    left once."""
+    left once. One that is `lasting` is seen on the disk first, for another run."""
     with replacing(path) as file:
         for array in arrays:
             np.save(file, array)
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def map_array(

@@ -12,15 +12,18 @@ import pytest
 import rasterio
 from scipy.ndimage import distance_transform_edt
 
-from flows.composite.images import open_composite
+from flows.composite import write as composites
+from flows.composite.images import Images, open_composite
 from flows.composite.write import window_size, work_of, write_composite
 from flows.compute.cluster import Cluster, start
 from flows.compute.pool import ThisProcess
 from flows.requests.source import Source
 from segmentation.spectral import indices
-from segmentation.spectral.composites import method_of
+from segmentation.spectral.composites import Method, method_of
+from tests.killed import Killed, killed_after
 from tests.tiling.rasters import UTM, write
 from tiling.errors import InputError
+from tiling.grid.window import Window
 from tiling.scene.from_files import open_scene
 
 NAMES = ("blue", "green", "red", "nir")
@@ -187,8 +190,30 @@ def test_what_fails_leaves_the_file_that_was_there(dates: list[str], tmp_path: P
 
     with pytest.raises(OSError, match="killed"):
         make(dates, out, "median", pool=Dies(), size=32)
-    assert [path.name for path in tmp_path.iterdir()] == ["c.tif"]
+    assert {path.name for path in tmp_path.iterdir()} == {"c.tif", ".c.tif.parts"}
     assert out.read_text() == "before"
+
+
+def test_a_composite_that_was_killed_goes_on(
+    dates: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(dates, tmp_path / "whole" / "c.tif", "median", size=32)
+    combine, combined = composites._combine_window, []
+
+    def count(images: Images, method: Method, part: tuple[Window, Path]) -> None:
+        combined.append(part[0])
+        combine(images, method, part)
+
+    monkeypatch.setattr(composites, "_combine_window", count)
+    out = tmp_path / "killed" / "c.tif"
+    for calls in (0, 3):
+        with pytest.raises(Killed):
+            make(dates, out, "median", size=32, progress=killed_after(calls))
+        assert not out.exists()
+    make(dates[::-1], out, "median", size=32)
+    assert sorted(combined) == sorted(Window.of_shape(*SHAPE).blocks(32))  # each once
+    assert out.read_bytes() == (tmp_path / "whole" / "c.tif").read_bytes()
+    assert not (out.parent / ".c.tif.parts").exists()
 
 
 def test_windows_shrink_so_that_many_dates_fit(dates: list[str]) -> None:

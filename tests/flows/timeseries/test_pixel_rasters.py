@@ -63,7 +63,8 @@ def plan_on(dates: Sequence[datetime.date], settings: PixelSettings) -> PixelPla
 @pytest.fixture(scope="module")
 def made(images: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made")
-    write_rasters(plan_of(images, out), out, tmp_path_factory.mktemp("work"), ThisProcess(1))
+    work, kept = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("kept")
+    write_rasters(plan_of(images, out), out, work, kept, ThisProcess(1))
     return out
 
 
@@ -129,7 +130,7 @@ def test_no_cut_and_no_order_of_the_images_changes_a_byte(
     plan = plan_of(order, tmp_path)
     windows = list(Window.of_shape(*SHAPE).blocks(size))
     pool = ThisProcess(threads)
-    write_rasters(plan, tmp_path / "out", tmp_path, pool, windows=windows)
+    write_rasters(plan, tmp_path / "out", tmp_path, tmp_path, pool, windows=windows)
     assert bytes_in(tmp_path / "out") == bytes_in(made)
 
 
