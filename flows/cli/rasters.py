@@ -27,15 +27,23 @@ def index(request: requests.IndexRequest, as_json: Json = False) -> None:
     Examples:
     landweave index scene.tif NDVI MNDWI --out indices
     landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
+    landweave index images/ NDVI --window spring=2024-04/2024-05 --window summer=2024-08 -o indices
     """
+    from flows.composite.windows import FOLDER, each_window, stack_windows
     from flows.products.index_rasters import write_indices
     from flows.run.mask_first import mask_first
 
     with progress_bar(quiet=as_json) as progress:
         source = mask_first(request.whole_source, request.out, progress=progress)
-        written = write_indices(source, request.names, request.out, progress)
+        source = stack_windows(source, request.out / FOLDER, progress=progress)
+        written = [
+            path
+            for window, scene in each_window(source)
+            for path in write_indices(scene, request.names, request.out / window, progress)
+        ]
     if as_json:
-        print_json({"files": {path.stem: path for path in written}})
+        names = (path.relative_to(request.out).with_suffix("") for path in written)
+        print_json({"files": dict(zip(map(str, names), written, strict=True))})
         return
     for path in written:
         print(path)

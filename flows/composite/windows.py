@@ -48,13 +48,13 @@ class _Window(NamedTuple):
 def stack_windows(
     source: Source, folder: Path, on: Cluster = HERE, progress: Progress = silent
 ) -> Source:
-    """The source of a scene whose bands are those of composites, one for each window of time, that
-    lie in a folder then; the source as it is where it has no windows.
+    """The source with composites, one for each window of time, that lie in a folder then: it opens
+    as a scene of their bands. The source as it is where it has no windows, or has them already.
 
     What an earlier run left there is not made again, if it follows from the same images. Each file
     appears whole or not at all. `InputError` where a window has no image.
     """
-    if not source.windows:
+    if not source.windows or source.composites:
         return source
     windows = list(_open_windows(source))
     keys = {window.name: window.key for window in windows}
@@ -69,7 +69,17 @@ def stack_windows(
             before = {**kept, window.name: keys[window.name]}
             write_text(folder / _KEYS, json.dumps(before, indent=2) + "\n")
         paths.append(f"{window.name}={path.absolute()}")
-    return Source(paths=tuple(paths))
+    return source.with_composites(paths)
+
+
+def each_window(source: Source) -> Iterator[tuple[str, Source]]:
+    """The composite of each window of time by its name, as a scene of its own; the source without a
+    name where it has none."""
+    if not source.composites:
+        yield "", source
+    for place in source.composites:
+        name, _, path = place.partition("=")
+        yield name, Source(paths=(path,))
 
 
 @contextmanager

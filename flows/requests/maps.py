@@ -31,7 +31,7 @@ class IndexRequest(BaseModel):
 
     scene: Annotated[
         str,
-        Field(title="Scene", description="A raster."),
+        Field(title="Scene", description="A raster; with --window a folder of images."),
         Setting(argument=True, metavar="SCENE", form=None),
     ]
     names: Annotated[
@@ -55,7 +55,7 @@ class IndexRequest(BaseModel):
     ]
     source: Annotated[
         Source,
-        Part(without=("paths", "search", "bbox", "assets", "date", "windows", "window_method")),
+        Part(without=("paths", "search", "bbox", "assets", "date")),
     ] = Source()
 
     @property

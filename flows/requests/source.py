@@ -4,10 +4,11 @@ drawing."""
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from flows.parsing import words
 from flows.setting import SCENE, SEARCH, Setting
@@ -166,16 +167,32 @@ class Source(BaseModel):
         Setting(SEARCH, metavar="NAME,…", form=None, unset="all"),
     ] = ()
 
+    _composites: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def composites(self) -> tuple[str, ...]:
+        """What windows of time became, each as `NAME=FILE`; none before they are made."""
+        return self._composites
+
+    def with_composites(self, files: Sequence[str]) -> Source:
+        """The same, with what its windows of time became: it opens as a scene of these files, and
+        is still told by the images and windows that a person named."""
+        made = self.model_copy()
+        made._composites = tuple(files)
+        return made
+
     def open(self) -> Scene:
         """The scene, checked: every mistake a header or a catalogue can show is raised here."""
         from tiling.scene.from_files import open_scene
         from tiling.scene.from_stac import open_items
         from tiling.scene.stac_item import is_item
 
+        if self.composites:
+            return open_scene(self.composites)
         if self.windows:
             raise InputError(
-                "--window makes composites first, which segment, plan, objects and train do; here "
-                "make each with landweave composite, and name them as early=FILE late=FILE"
+                "--window makes composites first, which segment, plan, objects, index and train "
+                "do; here make each with landweave composite, and name them as early=FILE late=FILE"
             )
         if self.has_model:
             raise InputError(

@@ -27,7 +27,7 @@ def mask_first(
     `-mask`: what an earlier run found there is not done again. `scene` counts from 1 where there
     are several. Raises `InputError` in one line for what a person can mend.
     """
-    if not source.has_model:
+    if not source.has_model or source.windows:  # who makes those says that they cannot be both
         return source
     place = out.with_name(f"{out.name}-mask")
     place = place / str(scene) if scene else place

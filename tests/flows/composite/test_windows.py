@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from flows.composite.windows import stack_windows, windows_for_a_look
 from flows.composite.write import write_composite
 from flows.compute.pool import ThisProcess
 from flows.errors import INPUT_ERRORS
+from flows.requests.commandline import segment_line
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import Source
@@ -94,7 +97,8 @@ def test_what_is_there_is_made_again_only_if_it_follows_from_other_images(
 
 def test_a_look_leaves_nothing(folder: Path) -> None:
     with windows_for_a_look(source_of(folder)) as source:
-        files = [Path(path.partition("=")[2]) for path in source.paths]
+        files = [Path(path.partition("=")[2]) for path in source.composites]
+        assert len(files) == 2
         assert all(file.exists() for file in files)
     assert not any(file.exists() for file in files)
 
@@ -128,6 +132,45 @@ def test_a_map_of_windows_is_that_of_the_files_by_hand(
     )  # fmt: skip
     assert status == 0, error
     assert (tmp_path / "run" / "classes.tif").read_bytes() == (mapped / "classes.tif").read_bytes()
+
+
+def test_a_map_of_windows_is_made_again_by_the_words_that_made_it(
+    mapped: Path, folder: Path, landweave: Any
+) -> None:
+    record = json.loads((mapped / "run.json").read_text())
+    line = segment_line(Request.model_validate(record["request"]))
+    assert f"{folder} --window early=2024-04/2024-05,late=2024-08" in line
+    before = {path.name: path.stat().st_mtime_ns for path in (mapped / "windows").iterdir()}
+    classes = (mapped / "classes.tif").read_bytes()
+    status, _, error = landweave(*shlex.split(line)[1:], "--workers", "0")
+    assert status == 0, error
+    assert {p.name: p.stat().st_mtime_ns for p in (mapped / "windows").iterdir()} == before
+    assert (mapped / "classes.tif").read_bytes() == classes
+
+
+def test_an_index_is_computed_in_each_window(folder: Path, tmp_path: Path, landweave: Any) -> None:
+    windows = ("--window", "early=2024-04/2024-05", "--window", "late=2024-08")
+    status, out, error = landweave("index", folder, "NDVI", *windows, "-o", tmp_path, "--json")
+    assert status == 0, error
+    files = json.loads(out)["files"]
+    assert list(files) == ["early/NDVI", "late/NDVI"]
+    for name in WINDOWS:
+        alone = tmp_path / f"{name}-alone"
+        landweave("index", tmp_path / "windows" / f"{name}.tif", "NDVI", "-o", alone)
+        made = (tmp_path / name / "NDVI.tif").read_bytes()
+        assert made == (alone / "NDVI.tif").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["segment", "objects", "train", "index"])
+def test_a_model_that_masks_is_refused_with_windows(
+    folder: Path, tmp_path: Path, landweave: Any, command: str
+) -> None:
+    more = {"train": ("--labels", folder), "index": ("NDVI",)}.get(command, ())
+    asked = (command, folder, *more, "--window", "early=2024", "--mask", "model:csmask-6b-l2a")
+    status, _, error = landweave(*asked, "-o", tmp_path / "out")
+    assert (status, error.count("\n")) == (2, 1), error
+    assert "map the clouds of each image first" in error
+    assert not (tmp_path / "out" / "windows").exists()
 
 
 def test_plan_objects_and_train_take_windows(folder: Path, tmp_path: Path, landweave: Any) -> None:

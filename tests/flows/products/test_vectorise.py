@@ -98,6 +98,19 @@ def test_zones_keep_their_columns_and_get_areas(mask: Path, tmp_path: Path) -> N
     assert [float(row["sea_m2"]) for row in rows] == found["sea_m2"].tolist()
 
 
+def test_zones_without_columns_get_areas(mask: Path, tmp_path: Path) -> None:
+    boxes = [shapely.box(5e5, 5e6 - 20, 5e5 + 20, 5e6), shapely.box(5e5, 5e6 - 30, 5e5 + 40, 5e6)]
+    frame = geopandas.GeoDataFrame(geometry=boxes, crs="EPSG:32633")
+    frame.to_file(tmp_path / "bare.gpkg")
+    layer, table, _ = zones(mask, tmp_path / "bare.gpkg", tmp_path / "out.gpkg")
+    found = geopandas.read_file(layer, layer="zones")
+    assert len(found) == 2
+    assert found["sea_share"].tolist() == pytest.approx([0.75, 5 / 12], abs=1e-6)
+    with open(table, encoding="utf-8") as text:
+        rows = list(csv.DictReader(text))
+    assert [float(row["sea_m2"]) for row in rows] == found["sea_m2"].tolist()
+
+
 def test_regions_are_cut_along_zones_and_carry_their_columns(mask: Path, tmp_path: Path) -> None:
     west, north = 5e5, 5e6
     boxes = [
