@@ -36,7 +36,7 @@ from flows.requests.training import Training
 from flows.run import pipeline
 from flows.series import collection, monitor
 from flows.stac.query import Search
-from flows.training import train
+from flows.training import where
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu
 from segmentation.inference.network import Network
@@ -78,7 +78,7 @@ def read() -> Any:
             (pipeline, "run"),
             (collection, "collect"),
             (monitor, "monitor"),
-            (train, "train"),
+            (where, "train"),
             (detect, "work_pieces"),
         ):
             patch.setattr(module, function, stop)
