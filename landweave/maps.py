@@ -49,6 +49,8 @@ def segment(
     mask_bits: Sequence[int] | None = None,
     mask_grow: int | None = None,
     date: datetime.date | str | None = None,
+    windows: Mapping[str, str] | None = None,
+    window_method: str | None = None,
     aoi: PathLike | None = None,
     products: Sequence[Product] | None = None,
     grid: Grid | None = None,
@@ -93,6 +95,9 @@ def segment(
         mask_bits: Bits of the mask, from 0, that leave a pixel out where one is set.
         mask_grow: Pixels left out around what a model of clouds leaves out.
         date: Day of the image.
+        windows: Periods such as `{"early": "2024-04/2024-05"}`: the scene is a folder or a list of
+            dated images, and each period a composite whose bands are `early.red` and so on.
+        window_method: What a pixel becomes of its dates there, such as `"median"`, the default.
         aoi: Vector file whose polygons bound the products.
         products: Of classes, confidence, vectors, probabilities, entropy and margin; the first
             three by default. The classes always come.
@@ -135,6 +140,7 @@ def segment(
     reading = {
         "bands": bands, "nodata": nodata, "scale": scale, "offset": offset, "mask": mask,
         "mask_values": mask_values, "mask_bits": mask_bits, "mask_grow": mask_grow, "date": date,
+        "windows": windows, "window_method": window_method,
     }  # fmt: skip
     source = source_in(scene, place, reading, told)
     request = request_of(

@@ -27,7 +27,7 @@ def index(request: requests.IndexRequest, as_json: Json = False) -> None:
     Examples:
     landweave index scene.tif NDVI MNDWI --out indices
     landweave index naip.tif NDVI --bands red=1,green=2,blue=3,nir=4 -o indices
-    landweave index images/ NDVI --window spring=2024-04/2024-05 --window summer=2024-08 -o indices
+    landweave index images/ NDVI --window may=2024-05 -o indices
     """
     from flows.composite.windows import FOLDER, each_window, stack_windows
     from flows.products.index_rasters import write_indices

@@ -97,6 +97,7 @@ def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
         "--mask-bits",
         "--mask-grow",
     }
+    dates = {"--window", "--window-method"}
     how = {
         "--segmenter",
         "--set",
@@ -116,7 +117,9 @@ def test_what_makes_a_map_takes_the_same_options_wherever_one_is_made() -> None:
         assert where <= options_of(name)
     for name in ("index", "train"):
         assert scene <= options_of(name)
-    assert options_of("index") == scene | {"--out", "--json"}
+    for name in ("segment", "plan", "train", "objects"):
+        assert dates <= options_of(name)
+    assert options_of("index") == scene | dates | {"--out", "--json"}
 
 
 class Weather(BaseModel):
