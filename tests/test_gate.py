@@ -74,6 +74,7 @@ def test_a_skip_on_the_list_does_not(tmp_path: Path) -> None:
     assert "not on the list" not in judged.stdout
 
 
+@pytest.mark.slow
 def test_a_seed_draws_the_same_again_also_where_ci_is_set(tmp_path: Path) -> None:
     def drawn(seed: str, **environment: str) -> str:
         said = ended(tmp_path, "", seed=seed, **environment).stdout

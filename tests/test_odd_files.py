@@ -272,6 +272,7 @@ RIGHT: list[tuple[str, Draw]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draw"), [draw for _, draw in RIGHT], ids=[name for name, _ in RIGHT])
 def test_what_is_odd_but_clear_becomes_a_map(
     landweave: Callable[..., Outcome], tmp_path: Path, draw: Draw
@@ -543,6 +544,7 @@ HUNGRY: list[tuple[str, Draw]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_file_crashes_hangs_or_takes_the_memory(tmp_path: Path) -> None:
     """Each in a process of its own with 6 GiB to map; none may come to hold a quarter of what it
     declares."""
@@ -569,6 +571,7 @@ def real_files(data: Path) -> list[Path]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "maps"), list(zip(FOLDERS, (24, 22, 2), strict=True)))
 def test_every_odd_real_file_is_planned_or_refused_in_one_line(
     shared_data: Path, landweave: Callable[..., Outcome], folder: str, maps: int

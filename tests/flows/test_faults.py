@@ -272,6 +272,7 @@ def kill_when_parts_are_there(process: subprocess.Popen[bytes], parts: Path) -> 
 # ---------------------------------------------------------------------------------- disks and files
 
 
+@pytest.mark.slow
 def test_a_corrupt_block_fails_its_shards_and_no_other(
     scene: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ from tiling.io.remote_cache import SMALL
 # --------------------------------------------------------------------------------------- the client
 
 
+@pytest.mark.slow
 def test_a_client_holds_less_than_a_kilobyte_for_each_shard() -> None:
     with ProcessPoolExecutor(1, forks) as alone:  # what others of its threads hold is counted too
         figures = alone.submit(client, 196).result()
@@ -188,6 +189,7 @@ def test_a_large_file_is_fetched_once_though_a_sample_is_looked_at_before(
     assert (tmp_path / "run" / "classes.tif").read_bytes() == local
 
 
+@pytest.mark.slow
 def test_a_small_file_is_fetched_once_though_workers_are_other_processes(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(1, 4000, (2, 1024, 1024), np.uint16)
     small = write_scene(tmp_path / "scene.tif", pixels, names=("red", "nir"))

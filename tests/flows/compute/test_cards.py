@@ -62,6 +62,7 @@ def see_cards(_: int) -> tuple[str, str]:
     return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cuda", "local"])
 def test_each_card_has_a_process_and_the_cores_have_others(
     monkeypatch: pytest.MonkeyPatch, kind: str
@@ -161,11 +162,13 @@ def test_the_last_card_that_fails_ends_the_run(
         list(pool.as_completed(fails_on_the_first, [tmp_path] * 100, gpu=True))
 
 
+@pytest.mark.slow
 def test_a_card_that_is_full_is_tried_again(two_cards: Pool, tmp_path: Path) -> None:
     (_, outcome), *_ = two_cards.as_completed(full_once, [tmp_path / "full"], gpu=True)
     assert outcome in ("GPU-1", "GPU-2")
 
 
+@pytest.mark.slow
 def test_a_worker_that_declares_a_card_and_has_none_is_named(
     two_cards: Pool, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def finished(scene: Path, detector: str, tmp_path_factory: pytest.TempPathFactor
     return make(scene, tmp_path_factory.mktemp("finished"), detector)
 
 
+@pytest.mark.slow
 def test_they_are_the_greedy_choice_over_all_chips(
     scene: Path, detector: str, finished: Objects
 ) -> None:

@@ -102,6 +102,7 @@ def composite(percents: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return np.where(numbers > 0, 4, np.where(percents[0] == 255, 0, stuff))
 
 
+@pytest.mark.slow
 def test_every_pixel_has_the_class_of_its_object_or_the_likeliest_other(
     finished: Objects, percents: np.ndarray
 ) -> None:

@@ -69,6 +69,7 @@ def engine_of(plan: Plan) -> str:
     return plan.segmenter.runtime
 
 
+@pytest.mark.slow
 def test_the_engine_is_chosen_once_and_written_down(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]
 ) -> None:

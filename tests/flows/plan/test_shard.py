@@ -76,6 +76,7 @@ def run(scene: Path, out: Path, bundle: Bundle, *, on: Cluster = HERE, **options
     return out
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(height=st.integers(1, 420), width=st.integers(1, 420), shard=st.integers(1, 400))
 def test_a_blended_map_does_not_depend_on_the_shard(
@@ -168,6 +169,7 @@ def test_nor_does_what_is_done_before_and_after_a_network(
     assert (cut / "classes.tif").read_bytes() == (whole / "classes.tif").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cut", "blended"])
 @pytest.mark.parametrize("zoom", [-3, 2])
 @settings(max_examples=1)
@@ -246,6 +248,7 @@ def finite(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return a_bundle(tmp_path_factory.mktemp("finite") / "b")
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(height=st.integers(1, 420), width=st.integers(1, 420), shard=st.integers(1, 400))
 def test_a_map_of_cut_chips_does_not_depend_on_the_shard(

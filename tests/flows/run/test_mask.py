@@ -290,6 +290,7 @@ def test_a_form_takes_the_name_of_a_model_and_a_folder_in_reach(tmp_path: Path, 
         check(f"model:{sky}=Cloud")
 
 
+@pytest.mark.slow
 def test_indices_objects_and_training_have_a_mask_made_first(
     tmp_path: Path, scene: Path, sky: Path, landweave: Command
 ) -> None:

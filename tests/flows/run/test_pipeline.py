@@ -129,6 +129,7 @@ def test_the_answer_does_not_depend_on_the_shard(
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     height=st.integers(1, 150),

@@ -151,6 +151,7 @@ def assert_same_products(folder: str, local: Path, scratch: Path) -> None:
 # --------------------------------------------------------------------------------------------- runs
 
 
+@pytest.mark.slow
 def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
     source: str, local: Path, store: Proxy, scratch: Path
 ) -> None:
@@ -199,6 +200,7 @@ def segment_in_ranges(source: str, out: str) -> None:
     pipeline.run(request(source, out))
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_now_and_then_costs_time_and_no_pixel(
     source: str, local: Path, store: Proxy, scratch: Path
 ) -> None:
@@ -234,6 +236,7 @@ def test_what_is_uploaded_in_part_has_no_record(
     assert_same_products(str(out), local, scratch)
 
 
+@pytest.mark.slow
 def test_a_mask_by_a_model_lies_where_parts_do(
     source: str, store: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +465,7 @@ def look_at(source: str) -> None:
     print(scene.read(scene.window, ["red"])["pixels"].values.sum())
 
 
+@pytest.mark.slow
 def test_only_the_store_that_is_meant_is_asked(source: str, scene: Path) -> None:
     """GDAL looked for what may lie beside a file, and without being told the endpoint, at
     Amazon's."""
@@ -500,6 +504,7 @@ def plan_runs(source: str, folder: str) -> None:
         print(name, *kept, remote_cache.cached_copy(source) is not None, sep=", ")
 
 
+@pytest.mark.slow
 def test_a_run_fetches_a_large_file_whole_where_it_would_read_it_twice(
     source: str, tmp_path: Path
 ) -> None:
@@ -527,6 +532,7 @@ def overwrite_and_read(source: str, large: str, *drawn: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("large", [False, True])
 def test_an_overwritten_object_is_noticed(store: Proxy, tmp_path: Path, large: bool) -> None:
     there = Remote(f"s3://{BUCKET}/in/changing-{large}.tif")

@@ -134,6 +134,7 @@ def test_no_cut_and_no_order_of_the_images_changes_a_byte(
     assert bytes_in(tmp_path / "out") == bytes_in(made)
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_files(
     images: list[str], made: Path, tmp_path: Path
 ) -> None:

@@ -165,6 +165,7 @@ def checkpoint(folder: Path) -> Path:
     return folder / "best.ckpt"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_becomes_a_bundle_like_another(
     landweave: Run, bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_what_is_known_is_whole_and_follows_one_format(name: str) -> None:
     assert name not in known_names()
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_the_tensors_of_the_file(
     tmp_path: Path,
     hub: FakeHub,

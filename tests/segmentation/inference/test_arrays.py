@@ -178,6 +178,7 @@ def labels_in_a_fresh_process(segmenter: str) -> tuple[str, bool]:
     return said, imported == "True"
 
 
+@pytest.mark.slow
 def test_a_process_that_finds_its_graph_imports_no_torch(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     a_bundle(tmp_path / "b")

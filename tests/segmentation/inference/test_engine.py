@@ -175,6 +175,7 @@ RUNTIMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_other_runtimes_give_the_same_labels(
     bundle: Bundle, network: Network, runtime: Any
@@ -506,6 +507,7 @@ def test_a_norm_that_cannot_be_folded_stays() -> None:
 # ------------------------------------------------------------------------------------ graphs kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_graph_that_was_kept_says_the_same_to_the_last_bit_and_translates_nothing(
     bundle: Bundle, network: Network, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def assert_tiled_is_untiled(
             assert np.abs(tiled - whole[:, *one.core.within(extent)]).max() <= rounding
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(height=st.integers(1, 150), width=st.integers(1, 150), tile=st.sampled_from((24, 32, 64)))
 def test_with_a_margin_of_its_support_tiled_equals_untiled(

@@ -91,6 +91,7 @@ def with_dtype(bundle: Bundle, folder: Path, dtype: str, units: str) -> Bundle:
     return save(folder, bundle.card.model_copy(update={"bands": bands}), bundle.weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scene", "numbers", "dtype", "units", "scale"),
     [
@@ -132,6 +133,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export(load("demo"), tmp_path_factory.mktemp("demo") / "demo.onnx")
 
 
+@pytest.mark.slow
 def test_the_demo_network_is_exported_for_any_batch(demo: Exported) -> None:
     assert demo.agreement > 0.9999
     ran = session(demo.file.read_bytes())

@@ -83,6 +83,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return convert(file, a_card(stride=16, margin=48, disagreement=0.5), folder / "bundle")
 
 
+@pytest.mark.slow
 def test_a_converted_bundle_is_the_network_and_says_how_far_it_looks(converted: Bundle) -> None:
     opened = load(converted.folder)
     opened.check()

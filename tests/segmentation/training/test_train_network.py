@@ -219,6 +219,7 @@ def test_it_learns_and_tells_what_it_found(tmp_path: Path) -> None:
     assert losses[-1] < losses[0] / 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_others(
     tmp_path: Path, undisturbed: Trained
 ) -> None:

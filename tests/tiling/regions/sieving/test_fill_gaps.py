@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,7 @@ def test_a_lake_with_an_island_stays_and_a_well_goes() -> None:
     np.testing.assert_array_equal(filled(numbers, valid, 100), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([3, 5, 8]), st.sampled_from(MAPS))
 def test_it_is_the_definition_for_every_tile_and_order(seed: int, tile: int, map: Any) -> None:

@@ -115,6 +115,7 @@ def test_by_longest_border_only_islands_stay_small(
     )
 
 
+@pytest.mark.slow
 def test_both_rules_hold_where_regions_are_many_and_small(folder: Path) -> None:
     for classes, chance in dense_rasters(20):
         drawn, minimum = (classes, int(chance.integers(2, 9))), int(chance.integers(2, 8))
