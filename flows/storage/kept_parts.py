@@ -28,13 +28,13 @@ def keep_parts(folder: Path, product: Path) -> Iterator[Path]:
     with folder_lock(folder, str(product)):
         for half_written in folder.glob("tmp*"):
             half_written.unlink()
+        ended_well = False
         try:
             yield folder
-        except BaseException:
-            if not any(path.name != ".lock" for path in folder.iterdir()):
+            ended_well = True
+        finally:
+            if ended_well or all(path.name == ".lock" for path in folder.iterdir()):
                 shutil.rmtree(folder)
-            raise
-        shutil.rmtree(folder)
 
 
 def make_missing(

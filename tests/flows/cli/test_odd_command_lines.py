@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MOST_LINES = 8
 """Of warnings of a command that went well."""
 
-PROGRESS = re.compile(r"[a-z ]+: [\d,]+ of [\d,]+|[a-z ]+ …")
+PROGRESS = re.compile(r"[a-z ]+: [\d,]+ of [\d,]+|measuring how far the network looks …")
 
 OUT = "{here}/out"
 WORKING: dict[str, tuple[str, ...]] = {

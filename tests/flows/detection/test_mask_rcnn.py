@@ -42,7 +42,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def untrained(folder: Path, **model: object) -> str:
     """A detector that finds something everywhere: weights of chance."""
-    card = card_of(anchors=(6.0, 12.0), width=8, stem=1, **model)  # type: ignore[arg-type]
+    card = card_of(anchors=(6.0, 12.0), width=8, stem=1, **model)
     bands = tuple(
         BandCard(name=name, units="reflectance", mean=0.2, std=0.1) for name in ("red", "nir")
     )
@@ -93,7 +93,7 @@ def test_they_are_the_greedy_choice_over_all_chips(
         masks += [((square.row, square.col), found[n]) for n in range(len(found))]
     assert len({owner for owner, _ in masks}) > 4
     drawing = type("Drawing", (), {"masks": masks})
-    expected = greedily(drawing, shape, CORE, 40, 1)  # type: ignore[arg-type]
+    expected = greedily(drawing, shape, CORE, 40, 1)
     firsts = np.unique(expected)
     np.testing.assert_array_equal(
         read(finished.folder / "objects.tif"), np.searchsorted(firsts, expected)
@@ -140,7 +140,7 @@ def test_a_scene_of_one_chip_is_looked_at_once(scene: Path, tmp_path: Path) -> N
     found = instances(said, (96, 96), 500)
     masks = own_masks(found, chip["valid"].values, bundle.card, Window.of_shape(96, 96))
     drawing = type("Drawing", (), {"masks": [((0, 0), masks[n]) for n in range(len(masks))]})
-    expected = greedily(drawing, (SIDE, SIDE), 96, 40, 1)  # type: ignore[arg-type]
+    expected = greedily(drawing, (SIDE, SIDE), 96, 40, 1)
     np.testing.assert_array_equal(
         read(made.folder / "objects.tif"), np.searchsorted(np.unique(expected), expected)
     )

@@ -158,7 +158,7 @@ def test_masks_come_back_from_their_file(tmp_path: Path) -> None:
     assert again.areas.tolist() == [mask.pixels.sum() for mask in masks]
     for place, mask in enumerate(masks):
         np.testing.assert_array_equal(again[place].pixels, mask.pixels)
-        assert again[place]._replace(pixels=0) == mask._replace(pixels=0)  # type: ignore[arg-type]
+        assert again[place]._replace(pixels=0) == mask._replace(pixels=0)
 
 
 def test_an_earlier_run_left_masks_and_nobody_looks_again(tmp_path: Path) -> None:
