@@ -35,15 +35,20 @@ def change(
     nodata: int | None = None,
     min_area: float | None = None,
     min_confidence: float | None = None,
+    objects: bool | None = None,
+    overlap: float | None = None,
+    difference: float | None = None,
+    column: str | None = None,
     simplify: float | None = None,
     fresh: bool | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Change:
-    """Compare two maps: transition matrix, change raster, polygons, chart.
+    """Compare two maps: transition matrix, change raster, polygons, chart. Or two days' objects.
 
     Args:
-        earlier: A run, its folder, or a raster of classes.
+        earlier: A run, its folder, or a raster of classes; with `objects` a run of `objects`, its
+            folder, a raster of numbers or a file of polygons.
         later: The same of a later day. Its pixels are those compared.
         out: Folder for the products; made if need be.
         classes: What classes of either map count as, by name: `{"Built-up": "Town"}`; `""` leaves
@@ -53,13 +58,18 @@ def change(
         nodata: Value that means no data in both maps, beside what each file says.
         min_area: In m²: a smaller patch of change is taken not to have happened.
         min_confidence: In percent: pixels of which either map is less sure are left out.
+        objects: Compare objects one by one, and not classes of pixels.
+        overlap: In percent: intersection over union from which two objects are one; 50 by default.
+        difference: In percent of the earlier area: less is no growth, and what is smaller splits no
+            object; 10 by default.
+        column: That says what objects are; `class` by default, where there is one.
         simplify: How far boundaries may move, in m; 0.75 pixel by default, 0 keeps the outline.
         fresh: Replace the comparison of other maps that the folder holds.
         workers: Worker processes; fitted to machine and work by default, 0: none beside this one.
         progress: Called with the name of a stage, how much of it is done, and how much there is.
 
     Returns:
-        The matrix of areas in m², and the products.
+        The matrix of areas in m², or what became of objects, and the products.
 
     Raises:
         InputError: Where the maps share no pixel or no class.
@@ -68,13 +78,13 @@ def change(
         >>> import landweave as lw
         >>> lw.change("run-2019", "run-2024", "change", min_area=5000).matrix
     """
-    from flows.change.detect import change as compare
-    from flows.change.detect import work_pieces
+    from flows.change.detect import compare, work_pieces
     from flows.requests.change import ChangeRequest
 
     settings = {
         "classes": classes, "hidden": hidden, "nodata": nodata, "min_area": min_area,
-        "min_confidence": min_confidence, "simplify": simplify, "fresh": fresh,
+        "min_confidence": min_confidence, "objects": objects, "overlap": overlap,
+        "difference": difference, "column": column, "simplify": simplify, "fresh": fresh,
     }  # fmt: skip
     folders = {"earlier": local(earlier), "later": local(later)}
     request = validate(ChangeRequest, **folders, out=Path(out), **drop_none(settings))

@@ -27,7 +27,7 @@ from flows.reports.html import render_fragment
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flows.change.model import Change
+    from flows.change.model import Change, ObjectChange
     from segmentation.accuracy.confusion import Accuracy
     from segmentation.legend import Legend
     from segmentation.models.card import Card
@@ -101,9 +101,25 @@ def accuracy_page(accuracy: Accuracy) -> str:
     return render_fragment("Accuracy", accuracy_blocks(accuracy))
 
 
-def change_page(result: Change, folder: Path) -> str:
-    """What became of what: the picture and the largest transitions."""
+def change_page(result: Change | ObjectChange, folder: Path) -> str:
+    """What became of what: the picture and the largest transitions, or a table of objects."""
     look = folder / "quicklook.png"
+    picture = look.read_bytes() if look.exists() else b""
+    from flows.change.model import ObjectChange
+
+    if isinstance(result, ObjectChange):
+        kinds = [
+            (colour_name(one.name, one.colour), f"{one.before:,}", f"{one.after:,}")
+            for one in result.kinds
+        ]
+        return render_fragment(
+            f"Objects from {result.earlier.title} to {result.later.title}",
+            [
+                *pictures(picture, "What became of objects"),
+                Table((Column("what became of them"), *numbers("before", "now")), tuple(kinds)),
+                *(Text(note, small=True) for note in (*result.notes, str(folder))),
+            ],
+        )
     rows = [
         (
             colour_name(*result.classes[was][1:]),
@@ -117,7 +133,7 @@ def change_page(result: Change, folder: Path) -> str:
         f"Change from {result.earlier.title} to {result.later.title}",
         [
             Text(f"{changed:,.1f} of {compared:,.1f} ha changed, {result.polygons:,} polygons"),
-            *pictures(look.read_bytes() if look.exists() else b"", "Both maps and what changed"),
+            *pictures(picture, "Both maps and what changed"),
             Table((Column("was"), Column("is"), *numbers("hectares")), tuple(rows)),
             *(Text(note, small=True) for note in result.notes),
             Text(str(folder), small=True),

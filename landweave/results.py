@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from flows.change.model import Change as Changes
+    from flows.change.model import ObjectChange
     from segmentation.legend import Legend
 
 
@@ -148,10 +149,10 @@ class Plan:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Change:
-    """What became of what between two maps."""
+    """What became of what between two maps, or of objects between two days."""
 
     folder: Path
-    result: Changes
+    result: Changes | ObjectChange
     """Every figure."""
 
     @property
@@ -159,23 +160,54 @@ class Change:
         """m² by earlier class along rows and later class along columns."""
         import pandas as pd
 
-        names = [name for _, name, _ in self.result.classes]
+        names = [name for _, name, _ in self._classes.classes]
         index, columns = pd.Index(names, name="earlier"), pd.Index(names, name="later")
-        return pd.DataFrame(self.result.square_metres, index=index, columns=columns)
+        return pd.DataFrame(self._classes.square_metres, index=index, columns=columns)
 
     @property
     def changed_m2(self) -> float:
         """How much has another class."""
-        return self.result.changed_m2
+        return self._classes.changed_m2
 
     @property
     def compared_m2(self) -> float:
         """How much was compared."""
-        return self.result.compared_m2
+        return self._classes.compared_m2
+
+    @property
+    def kinds(self) -> pd.DataFrame:
+        """Numbers and areas of objects before and now, by what became of them."""
+        return self._table("change.csv").set_index("kind")
+
+    @property
+    def objects(self) -> pd.DataFrame:
+        """What became of each object: numbers and areas before and now, intersection over
+        union."""
+        return self._table("objects.csv")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        from flows.change.model import ObjectChange
+
+        if not isinstance(self.result, ObjectChange):
+            raise InputError(f"{self.folder} compares classes; ask for objects=True")
+        frame = pd.read_csv(self.folder / name)
+        whole = {name: "Int64" for name in frame if str(name).startswith("number_")}
+        return frame.astype(whole)
+
+    @property
+    def _classes(self) -> Changes:
+        from flows.change.model import ObjectChange
+
+        if isinstance(self.result, ObjectChange):
+            raise InputError(f"{self.folder} compares objects; see its kinds and objects")
+        return self.result
 
     @property
     def raster(self) -> xr.DataArray:
-        """`(y, x) uint16`: 100 × class before + class now, 0 = not compared."""
+        """`(y, x) uint16`: 100 × class before + class now, 0 = not compared; of objects 1 to 7,
+        what became of them."""
         from landweave.rasters import open_raster
 
         return open_raster(str(self.folder / "change.tif")).rename("change")
@@ -188,6 +220,10 @@ class Change:
         return read_layer(self.folder / "change.gpkg")
 
     def __repr__(self) -> str:
+        from flows.change.model import ObjectChange
+
+        if isinstance(self.result, ObjectChange):
+            return f"<Change: {self.result.summary}; {self.folder}>"
         changed, compared = self.changed_m2 / 10_000, self.compared_m2 / 10_000
         return f"<Change: {changed:,.1f} of {compared:,.1f} ha changed; {self.folder}>"
 

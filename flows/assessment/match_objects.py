@@ -155,12 +155,7 @@ class ObjectPair:
 
 
 def _read(path: str, column: str) -> _Shapes:
-    frame = read_shapes(path)
-    if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
-        raise InputError(f"{path} holds points, and objects have an area; give polygons")
-    if column and column not in frame.columns:
-        names = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
-        raise InputError(f"{path} has no column {column}; it has {names or 'none'}")
+    frame = read_objects(path, column)
     score = next((name for name in SCORES if name in frame.columns), None)
     numbers = range(1, len(frame) + 1)
     return _Shapes(
@@ -169,6 +164,17 @@ def _read(path: str, column: str) -> _Shapes:
         {} if score is None else _numbers(path, score, frame[score]),
         dict(zip(numbers, frame[column].astype(str).str.strip(), strict=True)) if column else {},
     )
+
+
+def read_objects(path: str, column: str) -> GeoDataFrame:
+    """The polygons of a file; `InputError` where there are others, or no column of that name."""
+    frame = read_shapes(path)
+    if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
+        raise InputError(f"{path} holds points, and objects have an area; give polygons")
+    if column and column not in frame.columns:
+        names = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+        raise InputError(f"{path} has no column {column}; it has {names or 'none'}")
+    return frame
 
 
 def _numbers(path: str, name: str, values: Any) -> dict[int, float]:
@@ -196,23 +202,24 @@ def _lay_out(
             open_classes(path).close()  # a mistake is said now, and not by a worker
             drawn.append(path)
         else:
-            drawn.append(str(_draw(side, box, work / f"{name}.tif")))
+            drawn.append(str(draw_shapes(side.path, side.frame, box, work / f"{name}.tif")))
     with open_classes(drawn[1 - drawn.index(grid)]) as other:
         metres = tolerance_of(box, geobox_of(other), tolerance)
     return ObjectPair(drawn[0], drawn[1], grid, metres)
 
 
-def _draw(side: _Shapes, grid: GeoBox, path: Path) -> Path:
-    """A raster of the polygons' numbers on a grid; of two that hold a pixel's centre, the later."""
+def draw_shapes(path: str, frame: GeoDataFrame, grid: GeoBox, raster: Path) -> Path:
+    """A raster of the numbers, from 1, of the polygons of a file on a grid; of two that hold a
+    pixel's centre, the later."""
     assert grid.crs is not None  # a raster to be compared has one
-    shapes = side.frame.geometry.to_crs(grid.crs.to_wkt()).to_numpy()
-    kept, numbers = place_shapes(side.path, shapes, grid)
-    labels = ShapeLabels(side.path, grid, (), (), kept, np.ones(kept.size, np.uint8))
+    shapes = frame.geometry.to_crs(grid.crs.to_wkt()).to_numpy()
+    kept, numbers = place_shapes(path, shapes, grid)
+    labels = ShapeLabels(path, grid, (), (), kept, np.ones(kept.size, np.uint8))
     number = np.concatenate(([0], numbers + 1)).astype(np.int32)
-    with rasterio.open(path, "w", **plain_profile(grid, "int32", 0), sparse_ok=True) as target:
+    with rasterio.open(raster, "w", **plain_profile(grid, "int32", 0), sparse_ok=True) as target:
         for window in labels.windows():
             target.write(number[labels.owners(window)], 1, window=window.ranges)
-    return path
+    return raster
 
 
 def count_block(pair: ObjectPair, core: Window) -> ObjectCounts:

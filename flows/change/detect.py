@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,8 @@ from flows.change.codes import (
     match_classes,
 )
 from flows.change.map_pair import MapSource, Pair, align_maps
-from flows.change.model import Change
+from flows.change.model import Change, ObjectChange
+from flows.change.object_change import change_objects, find_grid
 from flows.change.publish import publish
 from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, report_items, silent
@@ -51,8 +51,12 @@ from tiling.io.files import on_disk, scratch
 from tiling.io.profiles import plain_profile
 from tiling.regions.sieving.relabel_small import Patches, relabel_small
 
-if TYPE_CHECKING:
-    pass
+
+def compare(
+    request: ChangeRequest, pool: Pool | None = None, progress: Progress = silent
+) -> Change | ObjectChange:
+    """What became of classes, or of objects, whichever is asked for."""
+    return (change_objects if request.objects else change)(request, pool, progress)
 
 
 def change(
@@ -193,6 +197,8 @@ def _notes_on_hidden(
 
 def work_pieces(request: ChangeRequest) -> int:
     """How many pieces worth a worker's while the comparison has."""
+    if request.objects:
+        return pieces_of(find_grid(request))
     path = Path(request.later)
     return pieces_of(path / "classes.tif" if path.is_dir() else path)
 

@@ -185,11 +185,7 @@ def read(pair: Pair, window: Window) -> MapBlock:
 
         def laid(path: str, *, earlier: bool) -> Any:
             source = stack.enter_context(open_classes(path))
-            if not earlier or pair.alignment.how == "same":
-                return source
-            if pair.alignment.how == "shift":
-                return ShiftedRaster(source, pair.alignment.rows, pair.alignment.cols)
-            return stack.enter_context(warp_to(source, now))
+            return lay(source, now, pair.alignment, stack) if earlier else source
 
         before, had = _classes(laid(pair.earlier.path, earlier=True), window, pair.nodata)
         after, has = _classes(now, window, pair.nodata)
@@ -206,6 +202,16 @@ def read(pair: Pair, window: Window) -> MapBlock:
     if pair.min_confidence and lower is not None:
         sure = (lower >= pair.min_confidence) & (lower != NO_CONFIDENCE)
     return MapBlock(before, after, had, has, sure, lower)
+
+
+def lay(source: Any, now: Any, alignment: Alignment, stack: ExitStack) -> Any:
+    """A raster on the grid of the earlier map, read on that of the later one until `stack` is
+    closed."""
+    if alignment.how == "same":
+        return source
+    if alignment.how == "shift":
+        return ShiftedRaster(source, alignment.rows, alignment.cols)
+    return stack.enter_context(warp_to(source, now))
 
 
 class ShiftedRaster:

@@ -1,16 +1,17 @@
-"""What came of a comparison of two maps."""
+"""What came of a comparison of two maps, or of the objects of two days."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flows.change.map_pair import MapSource
+from flows.change.object_fates import KINDS, Fates
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,78 @@ class Change:
             "left_out": {
                 why: {"pixels": n, "area_m2": area} for why, (n, area) in self.left_out.items()
             },
+            "polygons": self.polygons,
+            "notes": list(self.notes),
+        }
+
+
+class Kind(NamedTuple):
+    """What became of some objects: how many there were and are, and how large."""
+
+    name: str
+    colour: str
+    before: int
+    after: int
+    before_m2: float
+    after_m2: float
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectChange:
+    """What became of objects: the figures, and where the products are."""
+
+    earlier: MapSource
+    later: MapSource
+    aligned: str
+    fates: Fates
+    unit: float
+    """Square metres of a unit of area."""
+    classes: tuple[Mapping[int, str], Mapping[int, str]]
+    """What objects of either day are, by number, where that is known."""
+    notes: tuple[str, ...] = ()
+    polygons: int = 0
+    files: tuple[Path, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What became of how many objects; each object counts once on its day."""
+        fates, rows = self.fates, []
+        for value, name, colour in KINDS:
+            here = fates.kind == value
+            counts = int(fates.n_before[here].sum()), int(fates.n_after[here].sum())
+            units = int(fates.before[here].sum()), int(fates.after[here].sum())
+            rows.append(Kind(name, colour, *counts, *(self.unit * np.float64(n) for n in units)))
+        return tuple(Kind(*row[:4], float(row[4]), float(row[5])) for row in rows)
+
+    @property
+    def summary(self) -> str:
+        """What came out, in a sentence."""
+        return ", ".join(f"{max(one.before, one.after):,} {one.name}" for one in self.kinds)
+
+    def becomings(self) -> Iterator[tuple[str, str, int]]:
+        """Class before, class now and how many pairs of objects, of those that are still there and
+        have one on both days; the most first."""
+        fates, counts = self.fates, dict[tuple[str, str], int]()
+        for a, b in zip(fates.number_before.tolist(), fates.number_after.tolist(), strict=True):
+            pair = self.classes[0].get(a, ""), self.classes[1].get(b, "")
+            if all(pair):
+                counts[pair] = counts.get(pair, 0) + 1
+        for (was, now), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            yield was, now, count
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure of a comparison, ready for JSON."""
+        return {
+            **{
+                which: {"path": side.path, "name": side.name, "date": side.date}
+                for which, side in (("earlier", self.earlier), ("later", self.later))
+            },
+            "aligned": self.aligned,
+            "kinds": [one._asdict() for one in self.kinds],
+            "classes": [
+                {"before": was, "now": now, "objects": count}
+                for was, now, count in self.becomings()
+            ],
             "polygons": self.polygons,
             "notes": list(self.notes),
         }

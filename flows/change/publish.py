@@ -57,7 +57,7 @@ def publish(
     from tiling.formats.qml import raster_qml
 
     out = request.out
-    (out / "change.json").unlink(missing_ok=True)
+    clear(out, PRODUCTS)
     legend = code_legend(result)
     write_text(out / "change.qml", raster_qml(legend))
     write_text(out / "change.tif.aux.xml", tables.attribute_table(result, legend))
@@ -78,6 +78,14 @@ def publish(
     _write_page(result, out)
     write_text(out / "change.json", _record(result, request))
     return result
+
+
+def clear(out: Path, kept: Sequence[str]) -> None:
+    """Take away the record of an earlier comparison, and those of its products that this one does
+    not have."""
+    for name in ("change.json", "transition.csv", "flows.png", "objects.csv"):
+        if name == "change.json" or name not in kept:
+            (out / name).unlink(missing_ok=True)
 
 
 def _project(result: Change, out: Path, legend: Sequence[LegendRow]) -> str:

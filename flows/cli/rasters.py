@@ -13,7 +13,6 @@ from flows.cli.show import (
     print_json,
     progress_bar,
     show_accuracy,
-    show_change,
     show_files,
     show_object_accuracy,
     show_warnings,
@@ -264,14 +263,15 @@ def change(
     on: Annotated[requests.Cluster, requests.Part(only=("workers",))],
     as_json: Json = False,
 ) -> None:
-    """Compare two maps: transition matrix, change raster, polygons, chart.
+    """Compare two maps: transition matrix, change raster, polygons, chart. Or two days' objects.
 
     Examples:
     landweave change run-2019 run-2024 --out change --min-change-area 5000
     landweave change run-2019 run-2024 --classes 'Crops=Open,Bare soil=Open' -o c
+    landweave change fields-2019 fields-2024 --objects --out change
     """
-    from flows.change.detect import change as compare
-    from flows.change.detect import work_pieces
+    from flows.change.detect import compare, work_pieces
+    from flows.cli.show_change import show_change
     from flows.compute import cluster
     from flows.compute.work import Work
 

@@ -12,7 +12,6 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.change.model import Change
     from flows.compute.progress import Progress
     from flows.objects.model import Objects
     from flows.reports.catalogue import Entry
@@ -222,41 +221,6 @@ def show_object_accuracy(accuracy: ObjectAccuracy) -> None:
         print(f"F1 of outlines within {accuracy.tolerance_m:g} m: {mean}")
     for note in accuracy.notes:
         print(f"note: {note}")
-
-
-def show_change(result: Change) -> None:
-    """Print the areas that changed from class to class, for a person."""
-    print(f"\n{result.aligned}")
-    hectares = result.square_metres / 1e4
-    rows = [
-        (name, f"{hectares[k].sum():,.1f}", f"{hectares[:, k].sum():,.1f}",
-        f"{hectares[k, k]:,.1f}",
-         f"{hectares[k].sum() - hectares[k, k]:,.1f}",
-         f"{hectares[:, k].sum() - hectares[k, k]:,.1f}")
-        for k, (_, name, _) in enumerate(result.classes)
-    ]  # fmt: skip
-    table(
-        rows,
-        ("class, in hectares", "before", "now", "unchanged", "lost", "gained"),
-        right=(1, 2, 3, 4, 5),
-    )
-    print()
-    largest = [
-        (result.classes[i][1], result.classes[j][1], f"{pixels:,}", f"{metres / 1e4:,.1f}")
-        for i, j, pixels, metres in list(result.transitions())[:10]
-    ]
-    table(largest, ("was", "is", "pixels", "hectares"), right=(2, 3))
-    part = 100 * result.changed_m2 / result.compared_m2
-    print(
-        f"\n{result.changed_m2 / 1e4:,.1f} ha of {result.compared_m2 / 1e4:,.1f} ha changed "
-        f"({part:.1f} %), "
-        f"{result.polygons:,} polygons"
-    )
-    for why, (pixels, metres) in result.left_out.items():
-        print(f"note: {why}: {metres / 1e4:,.1f} ha ({pixels:,} pixels)")
-    for note in result.notes:
-        print(f"note: {note}")
-    show_files(result.files)
 
 
 def show_entries(entries: Sequence[Entry], unused: dict[str, str]) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from flows.change.detect import change, work_pieces
-from flows.change.model import Change
+from flows.change.detect import compare, work_pieces
+from flows.change.model import Change, ObjectChange
 from flows.change.page import sum_up_change
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
 from flows.compute.work import Work
 from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_task
-from flows.forms.dropdowns import MapChoice, Text
+from flows.forms.dropdowns import ComparedChoice, MapChoice, Text
 from flows.forms.groups import Advanced, Changes
 from flows.forms.naming import place
 from flows.forms.paths import path_of
@@ -45,13 +45,13 @@ MOST_ROWS = 500
 )
 def compare_maps(
     bar: Bar,
-    earlier: MapChoice,
-    later: MapChoice,
+    earlier: ComparedChoice,
+    later: ComparedChoice,
     output_folder: Text,
     changes: Changes = Changes(),  # noqa: B008 - frozen
     advanced: Advanced = Advanced(),  # noqa: B008 - frozen
 ) -> Outcome:
-    """Compare two maps of a place.
+    """Compare two maps of a place, or the objects of two days.
 
     Args:
         changes: What counts as a change.
@@ -65,7 +65,7 @@ def compare_maps(
         result = run_task(
             "compare",
             "Count what became of what, draw it, cut it out as polygons",
-            partial(change, request, pool, progress),
+            partial(compare, request, pool, progress),
             assets=[asset(request.out / "change.gpkg", "Polygons of what changed")],
         )
     name_outcome(sum_up_change(result))
@@ -73,10 +73,31 @@ def compare_maps(
     return Outcome(f"{sum_up_change(result)}; in {request.out.resolve()}", result.files)
 
 
-def publish_change(result: Change, request: ChangeRequest) -> None:
+def publish_change(result: Change | ObjectChange, request: ChangeRequest) -> None:
     """Leave the pictures, the files and what became of what with the flow run."""
     out, between = request.out.resolve(), f"{place(request.earlier)} → {place(request.later)}"
-    rows = [
+    page = change_page(result, out, change_line(request))
+    publish_page("change", out.name, out, f"{between}: {sum_up_change(result)}", page)
+    key = key_of(out.name, out)
+    create_table_artifact(
+        list_rows(result), key=f"transitions-{key}", description=f"What became of what, {between}"
+    )
+
+
+def list_rows(result: Change | ObjectChange) -> list[dict[str, Any]]:
+    """What became of what, a row each."""
+    if isinstance(result, ObjectChange):
+        return [
+            {
+                "kind": one.name,
+                "objects before": f"{one.before:,}",
+                "objects now": f"{one.after:,}",
+                "hectares before": f"{one.before_m2 / 1e4:,.2f}",
+                "hectares now": f"{one.after_m2 / 1e4:,.2f}",
+            }
+            for one in result.kinds
+        ]
+    return [
         {
             "was": result.classes[was][1],
             "is": result.classes[now][1],
@@ -85,12 +106,6 @@ def publish_change(result: Change, request: ChangeRequest) -> None:
         }
         for was, now, pixels, metres in islice(result.transitions(), MOST_ROWS)
     ]
-    page = change_page(result, out, change_line(request))
-    publish_page("change", out.name, out, f"{between}: {sum_up_change(result)}", page)
-    key = key_of(out.name, out)
-    create_table_artifact(
-        rows, key=f"transitions-{key}", description=f"What became of what, {between}"
-    )
 
 
 @as_flow(

@@ -167,6 +167,13 @@ def maps() -> list[str]:
     )
 
 
+def compared() -> list[str]:
+    """The rasters of classes and of objects of the runs in the data folders, the newest first."""
+    runs = _files(lambda name: name == "run.json")
+    made = (file.with_name(name) for file in runs for name in ("classes.tif", "objects.tif"))
+    return _list_paths(raster for raster in made if raster.exists())
+
+
 def _list_paths(files: Iterator[Path]) -> list[str]:
     newest = sorted(files, key=lambda file: (-file.stat().st_mtime, str(file)))
     return [str(file) for file in newest[:MOST_LISTED]]

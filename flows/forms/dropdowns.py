@@ -139,6 +139,7 @@ if TYPE_CHECKING:
     Indices = list[str]
     SceneChoice = str
     MapChoice = str
+    ComparedChoice = str
     MethodChoice = str
     SensorChoice = str
 else:
@@ -147,6 +148,7 @@ else:
     Indices = Annotated[list[str], Field(min_length=1), OneOf(catalogue)]
     SceneChoice = Annotated[str, Field(min_length=1), Listed(choices.scenes, "Path")]
     MapChoice = Annotated[str, Field(min_length=1), Listed(choices.maps, "Path")]
+    ComparedChoice = Annotated[str, Field(min_length=1), Listed(choices.compared, "Path")]
     MethodChoice = Annotated[str, Field(min_length=1), Listed(choices.methods, "Folder of a model")]
     SensorChoice = Annotated[str, Field(json_schema_extra={"enum": [AS_FILE_SAYS, *SENSORS]})]
 

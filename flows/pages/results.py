@@ -46,7 +46,7 @@ from tiling.errors import redact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flows.change.model import Change
+    from flows.change.model import Change, ObjectChange
     from flows.objects.model import Objects
     from flows.pages.inspection import Inspection
     from flows.requests.training import Training
@@ -88,7 +88,7 @@ def accuracy_page(accuracy: Accuracy, files: Sequence[Path], command: str = "") 
     return [*describe_accuracy(accuracy.to_dict(), files, PREFECT), *_repeat(command)]
 
 
-def change_page(result: Change, folder: Path, command: str) -> list[Block]:
+def change_page(result: Change | ObjectChange, folder: Path, command: str) -> list[Block]:
     """What became of what, and the line that says it again."""
     return [*describe_change(result, folder, result.files, PREFECT), *_repeat(command)]
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.requests.request import Simplify
 from flows.setting import CHANGES, Setting
 from segmentation.legend import HIDING
+from tiling.errors import InputError
+
+OF_MAPS = {"classes": "classes", "min_area": "min-change-area", "min_confidence": "min-confidence"}
+OF_OBJECTS = ("overlap", "difference", "column")
 
 
 class ChangeRequest(BaseModel):
@@ -88,6 +92,47 @@ class ChangeRequest(BaseModel):
         ),
         Setting(CHANGES, metavar="PERCENT", form="lowest_confidence"),
     ] = 0.0
+    objects: Annotated[
+        bool,
+        Field(
+            title="Objects",
+            description="Compare objects one by one: which stayed, grew, shrank, were split or "
+            "merged, appeared or vanished.",
+        ),
+        Setting(
+            CHANGES,
+            typed="Both are runs of landweave objects, rasters of numbers or polygons.",
+        ),
+    ] = False
+    overlap: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=100,
+            title="Least overlap",
+            description="Of objects, in percent: intersection over union from which two are one.",
+        ),
+        Setting(CHANGES, metavar="PERCENT", form="least_overlap"),
+    ] = 50.0
+    difference: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            title="Least difference",
+            description="Of objects, in percent of the earlier area: less is no growth, and what "
+            "is smaller splits nothing.",
+        ),
+        Setting(CHANGES, metavar="PERCENT", form="least_difference"),
+    ] = 10.0
+    column: Annotated[
+        str,
+        Field(
+            title="Column of classes",
+            description="Of objects: column that says what they are.",
+        ),
+        Setting(CHANGES, metavar="NAME", form="class_column", unset="class, where there is one"),
+    ] = ""
     simplify: Simplify = None
     fresh: Annotated[
         bool,
@@ -97,3 +142,16 @@ class ChangeRequest(BaseModel):
         ),
         Setting(form=None),
     ] = False
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name, option in OF_MAPS.items():
+            if self.objects and getattr(self, name):
+                raise InputError(
+                    f"--{option} is for maps of classes, and --objects compares objects; leave one "
+                    "of them out"
+                )
+        for name in OF_OBJECTS:
+            if not self.objects and getattr(self, name) != type(self).model_fields[name].default:
+                raise InputError(f"--{name} is for objects; add --objects, or leave it out")
+        return self

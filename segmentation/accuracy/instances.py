@@ -70,8 +70,8 @@ class ObjectCounts:
         both = known & (ids[0] != 0) & there
         return cls(
             of_truth,
-            _add_rows(np.column_stack([ids[1][there], sides]), 1),
-            _add_rows(
+            add_rows(np.column_stack([ids[1][there], sides]), 1),
+            add_rows(
                 np.column_stack([ids[0][both], ids[1][both], np.ones(int(both.sum()), np.int64)]), 2
             ),
             np.zeros(4, np.int64),
@@ -79,9 +79,9 @@ class ObjectCounts:
 
     def __add__(self, other: ObjectCounts) -> ObjectCounts:
         return ObjectCounts(
-            _add_rows(np.concatenate([self.truth, other.truth]), 1),
-            _add_rows(np.concatenate([self.found, other.found]), 1),
-            _add_rows(np.concatenate([self.shared, other.shared]), 2),
+            add_rows(np.concatenate([self.truth, other.truth]), 1),
+            add_rows(np.concatenate([self.found, other.found]), 1),
+            add_rows(np.concatenate([self.shared, other.shared]), 2),
             self.edges + other.edges,
         )
 
@@ -90,7 +90,7 @@ def _totals(ids: Longs) -> Longs:
     return np.column_stack(np.unique(ids, return_counts=True)).astype(np.int64).reshape(-1, 2)
 
 
-def _add_rows(rows: Longs, keys: int) -> Longs:
+def add_rows(rows: Longs, keys: int) -> Longs:
     """Rows whose first `keys` columns are alike become one, in ascending order, and their other
     columns are added up."""
     if not len(rows):
