@@ -56,6 +56,7 @@ def compare(
     request: ChangeRequest, pool: Pool | None = None, progress: Progress = silent
 ) -> Change | ObjectChange:
     """What became of classes, or of objects, whichever is asked for."""
+    request.check()
     return (change_objects if request.objects else change)(request, pool, progress)
 
 

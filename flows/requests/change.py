@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.request import Simplify
 from flows.setting import CHANGES, Setting
@@ -143,8 +143,9 @@ class ChangeRequest(BaseModel):
         Setting(form=None),
     ] = False
 
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def check(self) -> None:
+        """Raise `InputError` where it says of objects what is for classes, or the other way
+        round."""
         for name, option in OF_MAPS.items():
             if self.objects and getattr(self, name):
                 raise InputError(
@@ -154,4 +155,3 @@ class ChangeRequest(BaseModel):
         for name in OF_OBJECTS:
             if not self.objects and getattr(self, name) != type(self).model_fields[name].default:
                 raise InputError(f"--{name} is for objects; add --objects, or leave it out")
-        return self
