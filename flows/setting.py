@@ -36,6 +36,7 @@ CHANGES = "What counts as a change"
 LABELS = "What the labels say"
 TRAINING = "How it is trained"
 PIXELS = "What is computed of each pixel"
+FIELDS = "How fields are judged"
 NATURE = "What the weights are"
 PROCESSING = "What is done to pixels before them, and to their answers"
 SECTIONS = (
@@ -48,6 +49,7 @@ SECTIONS = (
     CHANGES,
     WATCHED,
     PIXELS,
+    FIELDS,
     NATURE,
     PROCESSING,
     PRODUCTS,

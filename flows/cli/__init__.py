@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 
-from flows.cli import maps, models, rasters
+from flows.cli import fields, maps, models, rasters
 from flows.cli.help import Group
 from flows.machine import rest_threads
 from tiling.io.gdal_config import CACHE
@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         rasters.index,
         rasters.composite,
         rasters.series,
+        fields.crops,
     ),
     "Models": (models.train, models.models, models.export, models.convert),
     "What there is": (models.segmenters, rasters.indices),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from flows.requests.change import ChangeRequest as ChangeRequest
     from flows.requests.conversion import Conversion as Conversion
     from flows.requests.conversion import Export as Export
+    from flows.requests.crops.request import CropsRequest as CropsRequest
     from flows.requests.maps import Evaluation as Evaluation
     from flows.requests.maps import IndexRequest as IndexRequest
     from flows.requests.maps import Vectorising as Vectorising
@@ -31,6 +32,7 @@ MODULES = {
     "Cluster": "flows.compute.cluster",
     "ChangeRequest": "flows.requests.change",
     "Conversion": "flows.requests.conversion",
+    "CropsRequest": "flows.requests.crops.request",
     "DrawnScene": "flows.requests.source",
     "Evaluation": "flows.requests.maps",
     "Export": "flows.requests.conversion",

@@ -191,7 +191,12 @@ def append_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     """A table with columns more, NaN as nothing; one without columns has no rows of its own."""
     import pyarrow as pa
 
-    added = pa.table({name: pa.array(one, from_pandas=True) for name, one in columns.items()})
+    added = pa.table(
+        {
+            name: one if isinstance(one, pa.Array) else pa.array(one, from_pandas=True)
+            for name, one in columns.items()
+        }
+    )
     if not table.num_columns:
         return added
     for name in added.column_names:

@@ -70,6 +70,11 @@ def series_line(request: SeriesRequest) -> str:
     return _line("series", _words(request))
 
 
+def line_of(command: str, request: BaseModel) -> str:
+    """The line that asks the same of a command whose request says all of it."""
+    return _line(command, _words(request))
+
+
 def train_line(request: Training) -> str:
     """The line that repeats a training; "" where its scenes are not all alike."""
     return _line("train", _words(request))

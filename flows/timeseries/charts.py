@@ -20,7 +20,7 @@ def draw_zone(images: Images, figures: ZoneFigures, zone: int, title: str, targe
     """The mean of each index in a zone over time, and around it where eight tenths of its area
     lie."""
     bands = [figures.of(figure)[:, :, zone] for figure in ("mean", "p10", "p90")]
-    _draw(images, figures.names, bands, title, target, "Mean, and 10th to 90th percentile")
+    draw_lines(images, figures.names, bands, title, target, "Mean, and 10th to 90th percentile")
 
 
 def draw_all(images: Images, figures: ZoneFigures, title: str, target: Path) -> None:
@@ -29,7 +29,7 @@ def draw_all(images: Images, figures: ZoneFigures, title: str, target: Path) -> 
     mean = figures.of("mean")
     bands = [_quantile(mean, part) for part in (0.5, 0.1, 0.9)]
     words = "Median of the zones, and 10th to 90th percentile"
-    _draw(images, figures.names, bands, title, target, words)
+    draw_lines(images, figures.names, bands, title, target, words)
 
 
 def _quantile(values: Any, part: float) -> Any:
@@ -42,7 +42,7 @@ def _quantile(values: Any, part: float) -> Any:
     return found
 
 
-def _draw(
+def draw_lines(
     images: Images,
     names: Sequence[str],
     bands: Sequence[Any],
@@ -50,7 +50,7 @@ def _draw(
     target: Path,
     words: str,
 ) -> None:
-    """Lines with a band around each, from `(date, index)` middles, lower and upper ends."""
+    """Lines by name with a band around each, from `(date, name)` middles, lower and upper ends."""
     days = np.array(images.dates, "datetime64[D]")
     figure = blank_figure(8.4, 3.6)
     axes = figure.subplots()
@@ -75,7 +75,9 @@ def _draw(
     for edge in ("top", "right", "left"):
         axes.spines[edge].set_visible(False)
     axes.spines["bottom"].set_color("#999999")
-    figure.legend(loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    listed = figure.legend(loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    for text in listed.get_texts():
+        text.set_parse_math(False)  # a crop may be called "$1"
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 

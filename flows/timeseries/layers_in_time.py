@@ -23,11 +23,15 @@ class Theme:
     """The rows of a table that are one layer in time, and how it is drawn."""
 
     name: str
-    """That of the layer, and what its rows hold in the column of themes."""
+    """That of the layer."""
     title: str
     ramp: Ramp
     low: float
     high: float
+    rows: str = ""
+    """What its rows hold in the column of themes; empty: its name."""
+    value: str = ""
+    """Column by which it is coloured; empty: that of the table."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,14 @@ def _write_titles(database: sqlite3.Connection, name: str, titles: Mapping[str, 
 def _write_layer(database: sqlite3.Connection, table: DateTable, theme: Theme) -> None:
     """The view of one theme, registered as the polygons are, with its style."""
     columns = ", ".join(f"dates.{_quote(name)}" for name in table.rows.column_names)
-    known = theme.name.replace("'", "''")
+    known = (theme.rows or theme.name).replace("'", "''")
+    value = theme.value or table.value
     database.execute(
         f"CREATE VIEW {_quote(theme.name)} AS SELECT dates.fid AS OGC_FID, "
         f"shapes.{GEOMETRY} AS {GEOMETRY}, {columns} FROM {_quote(table.name)} AS dates "
         f"JOIN {_quote(table.polygons)} AS shapes ON shapes.fid = dates.{_quote(table.feature)} "
         f"WHERE dates.{_quote(table.theme)} = '{known}' "
-        f"AND dates.{_quote(table.value)} IS NOT NULL"
+        f"AND dates.{_quote(value)} IS NOT NULL"
     )
     database.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, min_x, min_y, "
@@ -125,7 +130,7 @@ def _write_layer(database: sqlite3.Connection, table: DateTable, theme: Theme) -
         (theme.name, table.polygons),
     )
     style = graduated_qml(
-        table.value, theme.ramp, theme.low, theme.high, aliases=table.titles, date=table.date
+        value, theme.ramp, theme.low, theme.high, aliases=table.titles, date=table.date
     )
     database.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "

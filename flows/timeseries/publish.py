@@ -78,14 +78,14 @@ def write_layers(
             name,
             f"{indices.find(name).long_name}, mean of each zone in time",
             ramp_of(name),
-            *_span(figures.of("mean")[:, number]),
+            *find_span(figures.of("mean")[:, number]),
         )
         for number, name in enumerate(figures.names)
     ]
     add_dates(path, dates, themes)
 
 
-def _span(values: Any) -> tuple[float, float]:
+def find_span(values: Any) -> tuple[float, float]:
     """Round numbers around the values that are known."""
     known = values[~np.isnan(values)]
     if not known.size:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from flows.composite.images import Images, open_images
 from flows.compute.pool import Pool
@@ -163,14 +164,15 @@ def run_series(plan: SeriesPlan, pool: Pool, progress: Progress = silent) -> Ser
             if plan.pixels is not None:
                 pixel_rasters.write_rasters(plan.pixels, made, work, kept, pool, progress)
             (out / RECORD).unlink(missing_ok=True)
-            files = [_put(path, out) for path in sorted(made.iterdir())]
+            files = [put(path, out) for path in sorted(made.iterdir())]
         files = [path for path in files if path.is_file()]
         charts = [(title, out / "charts" / path.name) for title, path in charts]
         line = series_line(plan.request)
         blocks = describe_series(plan.images, figures, out, charts, files, Beside(out), line)
         title = f"{', '.join(plan.names)}, {plan.images.days[0]} to {plan.images.days[-1]}"
         write_text(out / REPORT, render_html(title, blocks))
-        write_text(out / RECORD, _record(plan, [*files, out / REPORT]))
+        record = record_of(plan.request, plan.images, plan.names, [*files, out / REPORT])
+        write_text(out / RECORD, record)
     return Series(plan, figures, (*files, out / REPORT, out / RECORD))
 
 
@@ -186,7 +188,7 @@ def _write_zones(
     return figures, write_zone_files(plan.images, figures, plan.frame, names, made, progress)
 
 
-def _put(path: Path, out: Path) -> Path:
+def put(path: Path, out: Path) -> Path:
     """Where a file or folder that is made comes to lie; what lay there is gone."""
     target = out / path.name
     if target.is_dir():
@@ -194,18 +196,20 @@ def _put(path: Path, out: Path) -> Path:
     return path.replace(target)
 
 
-def _record(plan: SeriesPlan, files: Sequence[Path]) -> str:
+def record_of(
+    request: BaseModel, images: Images, names: Sequence[str], files: Sequence[Path]
+) -> str:
     """What was asked and from what, as JSON."""
     record = {
         "landweave": versions()["landweave"],
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "request": plan.request.model_dump(mode="json"),
-        "indices": plan.names,
+        "request": request.model_dump(mode="json"),
+        "indices": names,
         "images": [
             {"name": scene.name, "date": str(scene.date), "file": scene.bands[0].path}
-            for scene in plan.images.scenes
+            for scene in images.scenes
         ],
-        "notes": plan.images.notes,
+        "notes": images.notes,
         "files": [path.name for path in files],
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"

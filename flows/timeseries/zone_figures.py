@@ -24,7 +24,7 @@ from flows.products.index_measures import TEN_THOUSANDTHS, in_ten_thousandths
 from flows.storage.kept_parts import make_missing, part_path
 from flows.storage.keys import content_key
 from flows.timeseries.blocks import cut_grid
-from segmentation.temporal.distribution import describe
+from segmentation.temporal.distribution import describe, weigh_tail
 from tiling.classmaps.zonal_areas import Covered, Edges, Outlines, coverage
 from tiling.classmaps.zonal_values import WEIGHT, Tally, tally
 from tiling.grid.window import Window
@@ -39,6 +39,13 @@ _ROWS = 2**22
 
 FIGURES = ("mean", "median", "std", "p10", "p90", "valid_share")
 """What is told of an index in a zone on a date."""
+TAIL = ("deviation", "far_share")
+"""What is known besides: the median of absolute deviations from the median, and the part of what is
+covered that is far weaker than the median: below it, or above it where an index is in `FALLING`."""
+FAR = 0.05
+"""What an index is below the median, at least, where it is far below: a choice."""
+FALLING = frozenset({"MSI", "DSI", "PSRI"})
+"""Indices that are the lower the better a plant is."""
 QUANTILES = (Fraction(1, 2), Fraction(1, 10), Fraction(9, 10))
 
 
@@ -49,12 +56,12 @@ class ZoneFigures:
     names: tuple[str, ...]
     """Of the indices."""
     values: npt.NDArray[np.float64]
-    """`(figure, date, index, zone)` in the order of `FIGURES` and of the images; NaN where no pixel
-    of a zone is valid, whose valid share is 0."""
+    """`(figure, date, index, zone)` in the order of `FIGURES` and `TAIL`, and of the images; NaN
+    where no pixel of a zone is valid, whose valid share is 0."""
 
     def of(self, figure: str) -> npt.NDArray[np.float64]:
         """One figure: `(date, index, zone)`."""
-        found: npt.NDArray[np.float64] = self.values[FIGURES.index(figure)]
+        found: npt.NDArray[np.float64] = self.values[(*FIGURES, *TAIL).index(figure)]
         return found
 
 
@@ -109,7 +116,8 @@ def measure_zones(
     for number in missing:
         waiting = list(islice(files, len(covers)))
         tallies = _gather(waiting, len(names))
-        told = np.stack([_describe(one, outlines.sizes) for one in tallies], axis=1)
+        found = zip(tallies, names, strict=True)
+        told = np.stack([_describe(one, outlines.sizes, name) for one, name in found], axis=1)
         save_arrays(dates[number], told, lasting=True)
         for file in waiting:
             file.unlink()
@@ -122,7 +130,10 @@ def _keys(images: Images, names: Sequence[str], shapes: npt.NDArray[Any]) -> lis
     """What tells the figures of each image from any others."""
     zones = hashlib.sha256(b"".join(shapely.to_wkb(shapes))).hexdigest()
     facts = (scene_facts(scene, images.bands) for scene in images.scenes)
-    return [content_key({"scene": one, "indices": [*names], "zones": zones}) for one in facts]
+    return [
+        content_key({"scene": one, "indices": [*names], "zones": zones, "tail": FAR})
+        for one in facts
+    ]
 
 
 class Cover(NamedTuple):
@@ -178,11 +189,15 @@ def _read(file: Path, count: int) -> Iterator[Tally]:
     return (Tally(*arrays[at : at + 2]) for at in range(0, 2 * count, 2))
 
 
-def _describe(found: Tally, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _describe(found: Tally, sizes: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
     """`(figure, zone)`"""
+    sign = -1 if name in FALLING else 1
     told = describe(found.zone, found.value, found.weight, sizes.size, QUANTILES)
     median, low, high = told.quantiles / TEN_THOUSANDTHS
     share = np.round(told.weight / WEIGHT / sizes, 6)
-    return np.stack(
-        [told.mean / TEN_THOUSANDTHS, median, told.std / TEN_THOUSANDTHS, low, high, share]
+    tail = weigh_tail(
+        found.zone, found.value, found.weight, told.quantiles[0], sign, FAR * TEN_THOUSANDTHS
     )
+    mean, std = told.mean / TEN_THOUSANDTHS, told.std / TEN_THOUSANDTHS
+    far = tail.deviation / TEN_THOUSANDTHS, np.round(tail.share, 6)
+    return np.stack([mean, median, std, low, high, share, *far])

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+TO_DEVIATION = 1.4826022185056018
+"""By which a median of absolute deviations becomes a standard deviation where values are normal."""
+
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -53,6 +56,35 @@ def describe(
         high = np.searchsorted(running[1:], before + part[1], side="right")
         found[row, there] = (value[low] + value[np.minimum(high, ends[there] - 1)]) / 2
     return Distribution(total, mean, std, found)
+
+
+class Tail(NamedTuple):
+    """How far the values of n groups lie from their medians; NaN where a group has none."""
+
+    deviation: Floats
+    """`(n,)` the median of absolute deviations from the median."""
+    share: Floats
+    """`(n,)` the part of the weight that lies far on one side of the median."""
+
+
+def weigh_tail(
+    group: Integers, value: Integers, weight: Integers, median: Floats, sign: int, least: float
+) -> Tail:
+    """The tails of groups given as in `describe`, below their medians or, with a sign of -1, above.
+
+    Far is more than `least` and more than two deviations, the median of absolute ones in units of a
+    normal one: of normal values one in 44 lies there. Medians are whole numbers or lie halfway
+    between.
+    """
+    off = 2 * value - np.rint(2 * np.nan_to_num(median)).astype(np.int64)[group]
+    order = np.lexsort((np.abs(off), group))
+    sizes = np.abs(off)[order]
+    told = describe(group[order], sizes, weight[order], median.size, [Fraction(1, 2)])
+    deviation = told.quantiles[0] / 2
+    far = sign * off < -2 * np.maximum(2 * TO_DEVIATION * np.nan_to_num(deviation), least)[group]
+    low = np.bincount(group, weight * far, median.size)
+    share = np.divide(low, told.weight, out=np.full(low.size, np.nan), where=told.weight > 0)
+    return Tail(deviation, share)
 
 
 def _weighted_mean(group: Integers, value: Floats, weight: Integers, total: Integers) -> Floats:

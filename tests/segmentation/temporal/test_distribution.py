@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from segmentation.temporal.distribution import describe
+from segmentation.temporal.distribution import TO_DEVIATION, describe, weigh_tail
 from tests.chance import chances
 
 QUANTILES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(1, 3))
@@ -43,3 +43,23 @@ def test_large_weights_stay_exact() -> None:
     assert found.quantiles[:, 0].tolist() == [2, 2]
     found = describe(np.zeros(2, int), np.array([1, 2]), weight[:2], 1, (Fraction(1, 2),))
     assert found.quantiles[0, 0] == 1.5
+
+
+def test_the_tail_is_numpys_and_a_field_with_a_bare_patch_has_as_much_of_it() -> None:
+    (rng,) = chances(1)
+    even, patchy = rng.normal(6000, 400, 900).astype(int), np.repeat([6000, 2000], [800, 200])
+    every = [even, patchy, patchy[::-1] * -1]
+    rows = [np.unique(values, return_counts=True) for values in every]
+    group = np.repeat(np.arange(3), [values.size for values, _ in rows])
+    value, weight = (np.concatenate(column) for column in zip(*rows, strict=True))
+    median = describe(group, value, weight, 3, (Fraction(1, 2),)).quantiles[0]
+    below = weigh_tail(group, value, weight, median, 1, 500)
+    above = weigh_tail(group, value, weight, median, -1, 500)
+    deviation = [np.median(np.abs(values - np.median(values))) for values in every]
+    np.testing.assert_allclose(below.deviation, deviation)
+    far = max(500, 2 * TO_DEVIATION * deviation[0])
+    assert below.share[0] == np.mean(even - np.median(even) < -far)
+    assert below.share.tolist()[1:] == [0.2, 0]
+    assert above.share.tolist()[1:] == [0, 0.2]
+    nobody = weigh_tail(*[np.empty(0, np.int64)] * 3, np.array([np.nan]), 1, 500)
+    assert np.isnan([*nobody.deviation, *nobody.share]).all()

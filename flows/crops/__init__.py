@@ -1,0 +1,1 @@
+"""Crops field by field: vigour, anomalies, water stress."""

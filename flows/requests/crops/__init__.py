@@ -1,0 +1,1 @@
+"""What is asked of fields: how crops stand, and zones inside fields."""
