@@ -20,8 +20,9 @@ def crops(
     Each field is compared with its own pixels, with the others of its crop on the same day, and
     with itself at the same time of earlier years.
 
-    Examples: landweave crops S2*_2024*.tif --fields fields.gpkg --crop crop --out season landweave
-    crops S2*.tif --fields fields.gpkg --crop crop --index NDVI,NDMI,MSI -o years
+    Examples:
+    landweave crops S2*_2024*.tif --fields fields.gpkg --crop crop --out season
+    landweave crops S2*.tif --fields fields.gpkg --crop crop --index NDVI,NDMI,MSI -o years
     """
     from flows.compute import cluster
     from flows.crops.run import open_crops, run_crops

@@ -183,7 +183,7 @@ def test_windows_cut_no_block(images: list[str], folder: Path, tmp_path: Path) -
 
 
 def test_many_dates_need_no_more_memory_than_one(
-    images: list[str], folder: Path, tmp_path: Path
+    images: list[str], shapes: list[shapely.Polygon], folder: Path, tmp_path: Path
 ) -> None:
     plan = open_series(request(images, folder, tmp_path / "out"))
     few = type(plan.images)(plan.images.scenes[:1], plan.images.bands)
