@@ -22,7 +22,7 @@ def crops(
 
     Examples:
     landweave crops S2*_2024*.tif --fields fields.gpkg --crop crop --out season
-    landweave crops S2*.tif --fields fields.gpkg --crop crop --index NDVI,NDMI,MSI -o years
+    landweave crops S2*.tif --fields fields.gpkg --index NDVI,NDMI,MSI -o years
     """
     from flows.compute import cluster
     from flows.crops.run import open_crops, run_crops
