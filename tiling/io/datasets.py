@@ -27,7 +27,14 @@ from tiling.io.access import in_memory, is_there
 from tiling.io.containers import READ, foreign
 from tiling.io.drivers import driver_for
 from tiling.io.gdal_config import gdal_options
-from tiling.io.remote import ATTEMPTS, BACKOFF, last_identity
+from tiling.io.remote import (
+    ATTEMPTS,
+    BACKOFF,
+    grant_of,
+    identity,
+    last_identity,
+    renew_grant,
+)
 from tiling.io.urls import gdal_path, is_local
 
 Pixels = npt.NDArray[Any]
@@ -58,9 +65,9 @@ def open_dataset(path: str) -> Any:
     reason = ""
     for left in reversed(range(_attempts(path))):
         copy = None if is_local(path) else remote_cache.fetch_whole(path, remote_cache.SMALL)
-        place = gdal_path(path) if copy is None else str(copy)
         try:
-            with environment(place):
+            place = _place(path) if copy is None else str(copy)
+            with environment(path if copy is None else place):
                 dataset = rasterio.open(place, driver=driver)
         except (
             RasterioError,
@@ -72,6 +79,7 @@ def open_dataset(path: str) -> Any:
             _check_latitudes(path, dataset)
             return dataset
         if left:
+            renew_grant(path)
             time.sleep(BACKOFF)
     if is_local(path) and (sentence := foreign(path)):
         raise InputError(sentence)
@@ -135,13 +143,27 @@ def environment(path: str) -> Iterator[None]:
     thread is fetching, GDAL waits for that thread. If the server makes the other ask again, GDAL
     warns, and rasterio's handler of warnings wants Python's lock.
     """
-    # Without a session: with boto3 installed rasterio would ask it for credentials each time, GDAL
-    # finds them itself.
     with (
         nullcontext() if is_local(path) else _turn,
-        rasterio.Env(session=DummySession(), **gdal_options(path), **_SAFE),
+        rasterio.Env(session=_session(path), **gdal_options(path), **_SAFE),
     ):
         yield
+
+
+def _session(path: str) -> Any:
+    """What opens a file with a grant, and nothing for others: with boto3 installed rasterio would
+    ask it for credentials each time, GDAL finds them itself."""
+    session, grant = DummySession(), grant_of(path)
+    if grant is not None:
+        options = dict(grant.gdal_options(path))
+        session.get_credential_options = lambda: options
+    return session
+
+
+def _place(path: str) -> str:
+    """What GDAL calls a file; of a remote one it holds no secret."""
+    grant = grant_of(path)
+    return (grant.gdal_path(path) if grant is not None else None) or gdal_path(path)
 
 
 def _attempts(path: str) -> int:
@@ -164,8 +186,10 @@ def borrow_dataset(path: str) -> Iterator[Any]:
         status = Path(path).stat()
         stamp = (status.st_mtime_ns, status.st_size)
     else:
-        facts = str(last_identity(path))
-        stamp = (facts, str(remote_cache.cached_copy(path) or gdal_path(path)))
+        facts, copy = str(last_identity(path)), remote_cache.cached_copy(path)
+        # what is open keeps the grant that it was opened with
+        grant = None if copy else grant_of(path)
+        stamp = (facts, str(copy or _place(path)), grant)
     key = (os.getpid(), path, stamp)
     with _lock:
         place = next((i for i, (other, _) in enumerate(_idle) if other == key), None)
@@ -177,7 +201,7 @@ def borrow_dataset(path: str) -> Iterator[Any]:
     if dataset is None:
         dataset = open_dataset(path)
         if not is_local(path):
-            key = (os.getpid(), path, (facts, dataset.name))
+            key = (os.getpid(), path, (facts, dataset.name, grant))
     # not of `path`, which may be read from a copy; where reading breaks off, half a block may be in
     # the cache
     with environment(dataset.name), ExitStack() as broken_off:
@@ -256,8 +280,11 @@ def read_or_explain(path: str, window: Window, read: Callable[[], None]) -> None
             return read()
         except RasterioError as error:
             reason = _reason(path, error)
+        renew_grant(path)
         if left:
             time.sleep(BACKOFF * 2 ** (ATTEMPTS - 1 - left))
+    if grant_of(path) is not None:
+        identity(path)  # says so where it is refused
     # Raised here, so that rasterio's error is neither its cause nor its context: Dask sends both
     # along, and rasterio's do not unpickle.
     kind, mend = (

@@ -21,6 +21,9 @@ from tiling.errors import InputError, redact
 from tiling.io.access import check_access
 from tiling.io.gdal_config import NO
 from tiling.io.urls import is_local, split, url_of
+from tiling.signing.earthdata import is_login
+from tiling.signing.grants import Grant, StoreKeys
+from tiling.signing.keep import grant_for, refusal_of, renew
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -49,19 +52,34 @@ RETRIES: Any = {"max_retries": 6, "backoff": {"init_backoff": timedelta(seconds=
 
 def object_store(url: str) -> ObjectStore:
     """The store whose root is the bucket or container of that URL. Credentials are those of the
-    environment."""
+    environment, or what a catalogue gives for its buckets."""
     names = ("AWS_", "AZURE_", "GOOGLE_", "GS_", "GCP_")
     return _object_store(
-        url, frozenset((name, os.environ[name]) for name in os.environ if name.startswith(names))
+        url,
+        frozenset((name, os.environ[name]) for name in os.environ if name.startswith(names)),
+        grant_of(url),
     )
 
 
 @lru_cache(maxsize=8)
-def _object_store(url: str, credentials: frozenset[tuple[str, str]]) -> ObjectStore:
-    """A store's client, kept with its connections until the environment names other credentials."""
+def _object_store(
+    url: str, credentials: frozenset[tuple[str, str]], grant: Grant | None
+) -> ObjectStore:
+    """A store's client, kept with its connections until there are other credentials."""
     from obstore.store import from_url
 
     config: Any = {}
+    if isinstance(grant, StoreKeys):
+        keys: Any = {"access_key_id": grant.key, "secret_access_key": grant.secret}
+        keys |= {"token": grant.session or None, "expires_at": None}
+        config = {"endpoint": grant.endpoint, "region": grant.region, "skip_signature": False}
+        return from_url(
+            url,
+            config=config | {"virtual_hosted_style_request": False},
+            client_options=CLIENT,
+            retry_config=RETRIES,
+            credential_provider=lambda: keys,
+        )
     known = dict(credentials)
     if url.startswith("s3:"):
         if (host := known.get("AWS_S3_ENDPOINT")) and "AWS_ENDPOINT_URL" not in known:
@@ -185,12 +203,59 @@ class _Door(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
     ) -> Any:
+        if is_login(newurl):
+            raise urllib.error.HTTPError(req.full_url, 401, "a login is asked for", headers, fp)
         check_access(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+def grant_of(path: str) -> Grant | None:
+    """What opens a remote file at the moment; None for one that is asked for as it is."""
+    url = url_of(path)
+    return None if url is None else grant_for(url, _ask)
+
+
+def renew_grant(path: str) -> None:
+    """See to it that a file which could not be read is asked for with another grant, if it has
+    one."""
+    url = url_of(path)
+    if url is not None and (grant := grant_of(url)) is not None:
+        renew(url, grant, _ask)
+
+
+def _ask(url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """What a service that signs answers."""
+    check_access(url)
+    request = urllib.request.Request(url, body)
+    for name, value in headers.items():
+        request.add_unredirected_header(name, value)
+
+    def fetch() -> bytes:
+        with urllib.request.build_opener(_Door).open(request, timeout=30) as answer:
+            content: bytes = answer.read(2**20)
+        return content
+
+    return retry(fetch)
+
+
 def _open_url(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
-    return urllib.request.build_opener(_Door).open(_request(url, headers), timeout=30)
+    """The answer of a web server; a file that is refused is asked for again with a new grant."""
+    grant = grant_of(url)
+    try:
+        return _open(url, headers, grant)
+    except urllib.error.HTTPError as error:
+        # Azure says of a blob that is not public that there is none
+        refused = (401, 403) if grant is not None else (401, 403, 404, 409)
+        if error.code not in refused or not renew(url, grant, _ask):
+            raise
+    return _open(url, headers, grant_of(url))
+
+
+def _open(url: str, headers: Mapping[str, str], grant: Grant | None) -> Any:
+    request = _request(url if grant is None else grant.address(url), headers)
+    if grant is not None and grant.authorization:
+        request.add_unredirected_header("Authorization", grant.authorization)
+    return urllib.request.build_opener(_Door).open(request, timeout=30)
 
 
 def fetch_document(url: str, most: int) -> bytes:
@@ -244,6 +309,8 @@ def remote_error(url: str, error: Exception) -> InputError:
     if code in (401, 403) or isinstance(
         error, PermissionDeniedError | UnauthenticatedError | PermissionError
     ):
+        if (told := refusal_of(url)) is not None:
+            return InputError(told)
         return InputError(
             f"{url} may not be read or written with these credentials; see the variables in "
             "docs/storage.md"
