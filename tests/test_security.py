@@ -538,3 +538,20 @@ def test_mistakes_of_both_rooms_are_one_line() -> None:
         assert str(told) == "one two [2J three"
         assert str(pickle.loads(pickle.dumps(told))) == str(told)
         assert json.dumps(str(told))
+
+
+def test_a_form_fetches_no_model_from_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.deployments.segment_scene import segment_scene
+    from flows.deployments.tasks import Outcome, as_flow_state, fill_in
+
+    monkeypatch.setenv("LANDWEAVE_ALLOWED_HOSTS", "example.org")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    form = {"scene": ["a.tif"], "segmenter": {"kind": "network", "bundle": "hf://nobody/fields"}}
+
+    def filled() -> Outcome:
+        fill_in(segment_scene.fn.__wrapped__, form)
+        raise AssertionError("it was fetched")
+
+    state, _ = as_flow_state(filled)
+    assert state.is_failed()
+    assert "add 127.0.0.1 to LANDWEAVE_ALLOWED_HOSTS" in str(state.message)

@@ -36,6 +36,7 @@ from flows.pages.bar import Bar
 from flows.pages.words import in_form_words
 from flows.requests.access import reach_of_forms
 from flows.storage.lock import RUN
+from segmentation.reach import restrict_hosts
 from tiling.errors import RemoteUnavailable
 from tiling.io.access import restrict_access
 from tiling.io.gdal_config import CACHE
@@ -257,7 +258,8 @@ def as_flow_state(work: Callable[[], Outcome]) -> tuple[State[Any], bool]:
     The work reaches no farther than whoever runs this allows.
     """
     try:
-        with restrict_access(reach_of_forms()):
+        reach = reach_of_forms()
+        with restrict_access(reach), restrict_hosts(reach.hosts):
             came = work()
     except INPUT_ERRORS as mistake:
         logger().error("%s", in_form_words(mistake))

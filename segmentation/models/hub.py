@@ -33,6 +33,7 @@ from segmentation.models.weights import (
     SMP_WEIGHTS,
     tensor_facts,
 )
+from segmentation.reach import check_host
 
 if TYPE_CHECKING:
     import httpx
@@ -182,6 +183,7 @@ def fetch_address(
     """
     import httpx
 
+    check_host(address, address)
     name = unquote(urlsplit(address).path).rpartition("/")[2]
     if not name.lower().endswith(CHECKPOINTS) or "\0" in name:
         raise InputError(
@@ -298,6 +300,7 @@ class _Hub:
         from huggingface_hub.constants import ENDPOINT
 
         endpoint = (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+        check_host(endpoint, str(model))
         token = os.environ.get("HF_TOKEN")
         headers = {
             "user-agent": "landweave",

@@ -16,6 +16,7 @@ from segmentation.models import hub
 from segmentation.models.bundle import CARD, load, write
 from segmentation.models.card import OnnxModel
 from segmentation.models.stac_mlm import item_of
+from segmentation.reach import restrict_hosts
 from tests.segmentation.hubs import COMMIT, WEIGHTS, FakeHub, serving, with_model
 from tests.segmentation.small_networks import a_bundle, a_card
 
@@ -291,3 +292,16 @@ def test_a_file_at_an_address_comes_without_a_token(
         hub.fetch_address(f"{place}/optimizer.pt", tmp_path, most=3)
     with pytest.raises(InputError, match="cannot be reached"):
         hub.fetch_address("http://127.0.0.1:1/net.pth", tmp_path)
+
+
+def test_a_server_fetches_models_from_its_hosts_alone(fake: FakeHub) -> None:
+    with restrict_hosts(("other.example",)):
+        for fetch, text in (
+            (hub.fetch_bundle, "hf://nobody/fields"),
+            (hub.keep_address, "http://127.0.0.1:1/weights.safetensors"),
+        ):
+            with pytest.raises(InputError, match=r"add 127\.0\.0\.1 to LANDWEAVE_ALLOWED_HOSTS"):
+                fetch(text)
+        assert not fake.asked
+    with restrict_hosts(("127.0.0.1",)):
+        assert hub.fetch_bundle("hf://nobody/fields").is_dir()

@@ -175,7 +175,7 @@ def test_tokens_come_from_hosts_within_reach_alone(served: Vault) -> None:
 
 def test_a_container_of_nobody_is_asked_for_once_and_then_as_it_is(served: Vault) -> None:
     for _ in range(2):
-        with pytest.raises(InputError, match="other.tif does not exist"):
+        with pytest.raises(InputError, match=r"other\.tif does not exist"):
             identity(f"{served.address}/account/mine/other.tif")
     assert served.asked["sas"] == 1
 
