@@ -20,8 +20,12 @@ TOGETHER = {
     "server": (
         "tests/flows/compute/test_waiting.py",
         "tests/flows/deployments/test_definitions.py",
-        "tests/flows/deployments/test_deploy_flows.py",
         "tests/flows/deployments/test_trying.py",
+    ),
+    # as much again on another, so that two processes have half of the waiting each
+    "second server": (
+        "tests/flows/deployments/test_flows_of_many_scenes.py",
+        "tests/flows/deployments/test_deploy_flows.py",
         "tests/flows/test_cancel.py",
         "tests/flows/test_soak.py",
         "tests/flows/test_ui.py",

@@ -56,6 +56,7 @@ def ended(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["", 'pytest.skip("no such program", allow_module_level=True)'])
 def test_a_skip_that_is_not_on_the_list_fails_a_run_that_allows_none(
     tmp_path: Path, how: str

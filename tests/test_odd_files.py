@@ -586,6 +586,7 @@ def test_every_odd_real_file_is_planned_or_refused_in_one_line(
     assert planned == maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -23,6 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.mark.slow
 def test_the_site_has_a_page_for_each_file_and_the_code_it_describes(site: Path) -> None:
     pages = {page.relative_to(site).with_suffix(".md").as_posix() for page in site.rglob("*.html")}
     root = Path(__file__).resolve().parents[2]

@@ -141,6 +141,7 @@ def workers() -> dict[str, tuple[int, int, int]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["demo", "resnet18"])
 def test_every_worker_may_take_what_ordinary_networks_need(tmp_path: Path, network: str) -> None:
     import segmentation.models.bundle

@@ -322,6 +322,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_nothing_half_written_stays(
     scene: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

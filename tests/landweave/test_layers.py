@@ -31,6 +31,7 @@ def test_vectorise_takes_each_field_of_its_request() -> None:
     assert asked.keys() == {*Vectorising.model_fields} - {"map"} | {"raster", "workers", "progress"}
 
 
+@pytest.mark.slow
 def test_nothing_changed_between_a_map_and_itself_and_all_of_a_class_that_is_renamed(
     demo: Demo, tmp_path: Path
 ) -> None:

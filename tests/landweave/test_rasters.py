@@ -47,6 +47,7 @@ def test_an_array_comes_back_from_its_file_to_the_last_bit(tmp_path: Path) -> No
         }
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

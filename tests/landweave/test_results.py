@@ -43,6 +43,7 @@ def test_a_run_is_opened_as_it_was_made(demo: Demo) -> None:
     assert lw.open_run(demo.run).legend == demo.run.legend
 
 
+@pytest.mark.slow
 def test_a_run_on_a_store_is_a_run(store: Proxy, tmp_path: Path) -> None:
     import rioxarray
 

@@ -542,6 +542,7 @@ def test_sparse_polygons_have_no_boundaries_to_compare(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------- what is written
 
 
+@pytest.mark.slow
 def test_tables_and_pictures_hold_the_same_figures(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     found = write_classes(tmp_path / "classes.tif", patches(0))

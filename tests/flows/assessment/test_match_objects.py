@@ -82,6 +82,7 @@ def test_figures_are_those_of_the_whole_for_any_block(files, whole, block: int) 
     assert whole.tolerance_m == 20
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_from_worker_processes(files, whole) -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         judged = evaluate_objects(files["found.tif"], files["truth.tif"], block=40, map=pool.map)

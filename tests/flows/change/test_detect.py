@@ -483,6 +483,7 @@ def test_the_forest_of_pucallpa_shrinks(shared_data: Path, tmp_path: Path) -> No
     assert result.pixels.sum() == np.count_nonzero(ground[0] & ground[1])
 
 
+@pytest.mark.slow
 def test_grids_one_pixel_apart_are_paired(shared_data: Path, tmp_path: Path) -> None:
     bands, stem = (
         {"red": 1, "green": 2, "blue": 3, "nir": 4},

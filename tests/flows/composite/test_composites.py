@@ -118,6 +118,7 @@ def test_no_cut_and_no_order_of_the_images_changes_a_byte(
         assert (tmp_path / str(cut) / "c.tif").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_file(dates: list[str], tmp_path: Path) -> None:
     make(dates, tmp_path / "here" / "c.tif", "median")
     with start(Cluster(workers=1)) as pool:

@@ -173,6 +173,7 @@ def test_a_model_that_masks_is_refused_with_windows(
     assert not (tmp_path / "out" / "windows").exists()
 
 
+@pytest.mark.slow
 def test_plan_objects_and_train_take_windows(folder: Path, tmp_path: Path, landweave: Any) -> None:
     windows = ("--window", "early=2024-04/2024-05,late=2024-08")
     status, out, error = landweave("plan", folder, *windows, "--segmenter", "kmeans")

@@ -395,6 +395,7 @@ def dies_the_first_time(item: tuple[int, Path]) -> int:
     return number
 
 
+@pytest.mark.slow
 def test_a_cluster_leaves_the_variables_of_this_process_as_they_were() -> None:
     before = dict(os.environ)
     with cluster.start(Cluster(workers=1)) as pool:
@@ -411,6 +412,7 @@ def test_a_slow_worker_holds_up_nobody(two_workers: Pool, tmp_path: Path) -> Non
     assert done[slow] <= 10, "the other one takes what it does not come to"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_comes_back_and_its_work_is_done(
     two_workers: Pool, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_they_are_the_greedy_choice_over_all_chips(
     assert card.detector.tile == CORE
 
 
+@pytest.mark.slow
 def test_tiles_and_workers_change_no_byte(
     scene: Path, detector: str, finished: Objects, tmp_path: Path, two_workers: str
 ) -> None:
@@ -108,6 +109,7 @@ def test_tiles_and_workers_change_no_byte(
     assert contents(made.folder) == contents(finished.folder)
 
 
+@pytest.mark.slow
 def test_an_area_shows_what_the_whole_scene_has_there(
     scene: Path, detector: str, finished: Objects, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_every_pixel_has_the_class_of_its_object_or_the_likeliest_other(
     assert len(layer) == numbers.max() > 3
 
 
+@pytest.mark.slow
 def test_its_objects_are_those_of_the_detector_alone(
     folder: Path, finished: Objects, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_tiles_and_workers_change_no_byte_and_areas_are_those_of_the_map(
     assert told == {"Water": counts[1], "Building": counts[4], "Grass": counts[7]}
 
 
+@pytest.mark.slow
 def test_an_area_shows_what_the_whole_scene_has_there(
     folder: Path, finished: Objects, tmp_path: Path
 ) -> None:

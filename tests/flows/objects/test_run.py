@@ -74,6 +74,7 @@ def finished(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Objects:
     return make(scene, tmp_path_factory.mktemp("finished"), indices=("NDVI",))
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_pixels_object_whatever_the_tiles(
     scene: Path, tmp_path: Path
 ) -> None:

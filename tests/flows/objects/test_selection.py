@@ -49,6 +49,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_wishes_are_met_and_no_tile_shows(houses: Path, tmp_path: Path) -> None:
     one, other = (
         make(houses, tmp_path / str(tile), tile=tile, partition=Instances(), **WISHES)

@@ -90,6 +90,7 @@ def test_the_engine_is_chosen_once_and_written_down(
     )
 
 
+@pytest.mark.slow
 def test_a_plan_says_which(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None]
 ) -> None:

@@ -336,6 +336,7 @@ def changes_on_lines(
     return float(np.mean(on)), float(np.mean(off)), float(np.std(on, ddof=1) / np.sqrt(len(on)))
 
 
+@pytest.mark.slow
 def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: Bundle) -> None:
     """With random weights, of which each chip makes something else; of a trained network's lines
     nothing is left."""

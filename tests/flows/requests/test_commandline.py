@@ -205,6 +205,7 @@ texts = some.text(
 )
 
 
+@pytest.mark.slow
 @given(
     water=some.floats(-1, 1, allow_subnormal=False),
     scale=some.floats(1e-9, 10, exclude_min=True),

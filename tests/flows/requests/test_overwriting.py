@@ -164,6 +164,7 @@ def test_a_monitor_goes_on_with_its_own_segmenter(tmp_path: Path) -> None:
     watch(Otsu(), fresh=True)
 
 
+@pytest.mark.slow
 def test_a_comparison_of_other_maps_stays(scenes: tuple[Path, Path], tmp_path: Path) -> None:
     maps = [tmp_path / "one", tmp_path / "two", tmp_path / "three"]
     for scene, out in zip((*scenes, scenes[0]), maps, strict=True):
@@ -182,6 +183,7 @@ def test_a_comparison_of_other_maps_stays(scenes: tuple[Path, Path], tmp_path: P
     assert change(ChangeRequest(earlier=three, later=two, out=out, fresh=True)).files
 
 
+@pytest.mark.slow
 def test_a_model_of_other_labels_or_of_another_kind_stays(
     scenes: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_tiles_shards_and_restarts_do_not_show(
     assert contents(again.folder) == contents(finished.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gsd", [5.0, 30.0])
 def test_they_may_have_the_pixels_that_the_network_sees(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gsd: float

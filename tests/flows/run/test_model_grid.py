@@ -154,6 +154,7 @@ def test_it_is_what_the_map_of_the_scenes_pixels_is_made_of(
         assert np.abs(there - back[:, 1::3, 1::3])[:, middle].max() <= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=2)
 @given(shard=st.integers(1, 150), west=st.integers(0, 30), north=st.integers(0, 20))
 def test_it_does_not_depend_on_the_cut(
@@ -182,6 +183,7 @@ def test_it_does_not_depend_on_the_cut(
         assert shown.any()
 
 
+@pytest.mark.slow
 def test_two_workers_a_restart_and_a_blended_network_make_the_same(
     tmp_path: Path, zoom: int, two_workers: str
 ) -> None:

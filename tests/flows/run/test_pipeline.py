@@ -147,6 +147,7 @@ def test_methods_of_one_pixel_do_not_depend_on_the_tile(
     assert_same_products(whole, run(scene, folder / "cut", TiledRules(), shard=2 * tile))
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(height=st.integers(1, 150), width=st.integers(1, 150), tile=st.sampled_from([8, 20, 33, 64]))
 def test_tiled_equals_untiled_where_the_margin_covers_the_reach(

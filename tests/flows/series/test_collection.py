@@ -117,6 +117,7 @@ def test_a_scene_that_fails_does_not_stop_the_others(inbox: Path, tmp_path: Path
     assert page.count('quicklook.png" alt="Map of ') == 2
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(inbox: Path, tmp_path: Path) -> None:
     done: list[str] = []
 

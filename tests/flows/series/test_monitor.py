@@ -99,6 +99,7 @@ def assert_consistent(folder: Path) -> None:
 # --------------------------------------------------------------------------------------- the series
 
 
+@pytest.mark.slow
 def test_a_call_does_what_is_new_and_nothing_twice(inbox: Path, out: Path) -> None:
     done: list[str] = []
 
@@ -120,6 +121,7 @@ def test_a_call_does_what_is_new_and_nothing_twice(inbox: Path, out: Path) -> No
     assert_consistent(out)
 
 
+@pytest.mark.slow
 def test_an_image_that_comes_late_takes_its_place(inbox: Path, out: Path, tmp_path: Path) -> None:
     arrive(inbox, DAYS[0], DAYS[2])
     assert between(monitor(request(inbox, out))) == [("2024-05-01", "2024-07-01")]
@@ -136,6 +138,7 @@ def test_an_image_that_comes_late_takes_its_place(inbox: Path, out: Path, tmp_pa
         assert (out / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_cloudy_scenes_are_told_of_and_skipped_over(inbox: Path, out: Path) -> None:
     arrive(inbox, DAYS[0], DAYS[2])
     pixels = draw_pixels(50, 60, 5)
@@ -261,6 +264,7 @@ def test_changes_over_time_say_what_each_change_says(inbox: Path, out: Path) -> 
         }
 
 
+@pytest.mark.slow
 def test_a_change_is_made_again_when_what_it_follows_from_has_changed(
     inbox: Path, out: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_the_threshold_is_scikit_images_of_all_scenes_together(inbox: Path, tmp_
         assert "found on all 3 scenes together" in (tmp_path / "out" / page).read_text()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_whatever_the_order_of_the_scenes(inbox: Path, tmp_path: Path) -> None:
     files, maps = sorted(inbox.iterdir()), []
     for seed in range(3):
@@ -99,6 +100,7 @@ def test_the_same_bytes_whatever_the_order_of_the_scenes(inbox: Path, tmp_path: 
     assert maps[0] == maps[1] == maps[2]
 
 
+@pytest.mark.slow
 def test_another_scene_may_move_a_collections_threshold_and_all_are_mapped_anew(
     inbox: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_another_scene_may_move_a_collections_threshold_and_all_are_mapped_anew(
     assert thresholds(out) != before
 
 
+@pytest.mark.slow
 def test_a_monitor_keeps_its_threshold_and_maps_nothing_twice(inbox: Path, tmp_path: Path) -> None:
     request = MonitorRequest(template=template(inbox, tmp_path / "out"), settle_seconds=0)
     assert len(monitor(request).made) == 3
@@ -129,6 +132,7 @@ def test_a_monitor_keeps_its_threshold_and_maps_nothing_twice(inbox: Path, tmp_p
     assert thresholds(tmp_path / "out") != before
 
 
+@pytest.mark.slow
 def test_whoever_wants_a_threshold_for_each_scene_is_warned_beside_the_figures(
     inbox: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +165,7 @@ def test_rules_look_at_each_scene_because_its_haze_is_its_own(inbox: Path, tmp_p
     assert not (tmp_path / "out" / "fit.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_says_the_threshold_and_takes_the_wish(
     inbox: Path, tmp_path: Path
 ) -> None:
@@ -189,6 +194,7 @@ def test_the_command_line_says_the_threshold_and_takes_the_wish(
     assert "--fit-each" not in collection_line(CollectionRequest(template=one))
 
 
+@pytest.mark.slow
 def test_a_frame_that_nobody_declared_is_told_of_in_the_report_and_not_in_logs_alone(
     tmp_path: Path,
 ) -> None:

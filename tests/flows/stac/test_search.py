@@ -240,6 +240,7 @@ def request(
     )
 
 
+@pytest.mark.slow
 def test_a_mosaics_map_does_not_depend_on_the_cut_and_a_second_run_has_nothing_to_do(
     items: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -402,6 +403,7 @@ def test_thermal_bands_keep_the_scale_that_the_catalogue_says(tmp_path: Path) ->
 # ---------------------------------------------------------------------------------------- many days
 
 
+@pytest.mark.slow
 def test_each_day_of_a_search_is_a_scene_of_a_collection(
     items: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -427,6 +429,7 @@ def test_each_day_of_a_search_is_a_scene_of_a_collection(
     )  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_monitor_looks_into_a_catalogue_and_does_what_is_new(
     items: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -527,6 +530,7 @@ def test_signatures_are_nowhere_to_be_read(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
+@pytest.mark.slow
 def test_a_catalogue_and_its_imagery_may_lie_on_an_object_store(
     items: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

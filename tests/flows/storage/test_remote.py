@@ -182,6 +182,7 @@ def test_a_run_on_a_store_is_a_run_on_a_disk_and_its_record_comes_last(
     assert not Remote(f"s3://{BUCKET}/run").names() & {"landcover.gpkg", "confidence.tif"}
 
 
+@pytest.mark.slow
 def test_a_server_that_opens_some_places_alone_works_on_its_own_near_copy(
     source: str, scene: Path, local: Path, scratch: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_a_store_that_fails_now_and_then_costs_time_and_no_pixel(
     assert_same_products(f"s3://{BUCKET}/faults", local, scratch)
 
 
+@pytest.mark.slow
 def test_what_is_uploaded_in_part_has_no_record(
     source: str, local: Path, store: Proxy, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,6 +633,7 @@ def test_secrets_of_addresses_are_left_out(url: str, secret: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_signed_address_is_read_and_nowhere_written_down(
     source: str, store: Proxy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,7 @@ def read(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         return raster.read(), raster.descriptions
 
 
+@pytest.mark.slow
 def test_bands_are_those_of_the_whole_series(images: list[str], made: Path) -> None:
     scenes = [open_scene([file]) for file in images]
     days = [(datetime.date.fromisoformat(day) - EPOCH).days for day in DAYS]
@@ -118,6 +119,7 @@ def test_a_curve_has_a_band_for_each_step_and_is_whittakers(images: list[str], m
     np.testing.assert_array_equal(np.isnan(pixels[:, :, 40]), np.isnan(curve))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "threads"), [(16, 1), (33, 2), (50, 3)])
 def test_no_cut_and_no_order_of_the_images_changes_a_byte(
     images: list[str], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

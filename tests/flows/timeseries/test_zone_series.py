@@ -153,6 +153,7 @@ def test_no_window_changes_a_bit(
     np.testing.assert_array_equal(*figures)
 
 
+@pytest.mark.slow
 def test_worker_processes_measure_the_same(
     images: list[str], folder: Path, made: tuple[Path, pd.DataFrame], tmp_path: Path
 ) -> None:
@@ -269,6 +270,7 @@ def test_a_kill_while_files_are_put_in_place_leaves_no_record(
     assert not (out / "series.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_takes_indices_between_commas_or_blanks(
     images: list[str], shapes: list[shapely.Polygon], folder: Path, tmp_path: Path, landweave: Any
 ) -> None:

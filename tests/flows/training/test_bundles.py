@@ -261,6 +261,7 @@ def test_what_is_not_or_wrongly_said_is_one_line(said: dict[str, object], fact: 
     assert "\n" not in str(mistake.value)
 
 
+@pytest.mark.slow
 def test_save_pretrained_is_converted_when_its_bands_and_classes_are_named(
     landweave: Run, tmp_path: Path
 ) -> None:
@@ -298,6 +299,7 @@ def test_save_pretrained_is_converted_when_its_bands_and_classes_are_named(
     assert "tells of 3 bands and 2 classes, and 2 bands and 2 classes are named" in err
 
 
+@pytest.mark.slow
 def test_foreign_weights_come_by_id(landweave: Run, fake: FakeHub, tmp_path: Path) -> None:
     network = smp.Unet(DEMO_ENCODER, encoder_weights=None, in_channels=3, classes=4,
     encoder_depth=3,
@@ -317,6 +319,7 @@ def test_foreign_weights_come_by_id(landweave: Run, fake: FakeHub, tmp_path: Pat
 # ------------------------------------------------------------------------------------------- export
 
 
+@pytest.mark.slow
 def test_a_bundle_is_exported(landweave: Run, bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "fields.onnx"
     status, out, err = landweave(

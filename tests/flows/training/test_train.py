@@ -83,6 +83,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return train(asked(scene, labels, folder / "bundle", classes=classes))
 
 
+@pytest.mark.slow
 def test_scene_and_labels_become_a_bundle_that_segments(
     tmp_path: Path, scene: Path, taught: Finished
 ) -> None:
@@ -356,6 +357,7 @@ def test_settings_that_are_none_are_told_which_there_are() -> None:
         recipe_from({"chip": 100_000})
 
 
+@pytest.mark.slow
 def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(
     tmp_path: Path, taught: Finished
 ) -> None:
@@ -383,6 +385,7 @@ def test_a_bundle_is_tuned_to_fewer_bands_and_other_classes(
     assert tuned.validation.overall_accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_points_will_do(tmp_path: Path, scene: Path) -> None:
     truth = truth_of(draw_pixels(96, 128))
     rows, cols = (n.ravel() for n in np.mgrid[2:94:3, 2:126:3])
@@ -412,6 +415,7 @@ def test_a_forest_starts_from_nothing_and_says_so(
         train(asked(scene, labels, tmp_path / "other", recipe=recipe, weights="imagenet"))
 
 
+@pytest.mark.slow
 def test_a_second_training_of_the_same_bundle_is_refused_and_harms_nothing(
     tmp_path: Path, scene: Path, labels: Path
 ) -> None:
@@ -498,6 +502,7 @@ def test_with_objects_boundaries_count_more_unless_somebody_says_otherwise(tmp_p
     assert asked(scene, labels, tmp_path, recipe=said).recipe == said
 
 
+@pytest.mark.slow
 def test_objects_become_a_bundle_that_makes_instances(tmp_path: Path) -> None:
     from flows.objects import run as stages
     from flows.partitions.instances import Instances

@@ -64,6 +64,7 @@ def test_every_pixel_has_scikit_learns_label(kind: type[Clustering], make: Any) 
     assert np.array_equal(np.array(order)[labels], oracle.predict(points))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "make"), KINDS)
 def test_every_pixel_of_a_real_scene_has_scikit_learns_label(
     kind: type[Clustering], make: Any, shared_data: Path

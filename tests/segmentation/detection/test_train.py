@@ -103,6 +103,7 @@ def test_boxes_and_the_margin_follow_from_the_objects() -> None:
     assert count_steps(DetectorRecipe(budget=1), 500, 1e9) == 333
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

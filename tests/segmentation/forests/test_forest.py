@@ -94,6 +94,7 @@ def test_training_sees_a_pixel_as_a_whole_scene_shows_it(
     np.testing.assert_allclose(looked[seen], whole[seen], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes(grown: TrainedForest) -> None:
     kind = grown.card.forest.estimator
     again = trained(architecture=kind)

@@ -34,6 +34,7 @@ def test_what_was_kept_is_found_for_the_same_facts_alone(folder: Path) -> None:
     assert [file.suffix for file in folder.iterdir()] == [".graph"]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(), st.binary()), st.data())
 def test_a_damaged_file_is_none(parts: dict[str, bytes], data: st.DataObject) -> None:

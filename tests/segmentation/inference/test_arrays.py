@@ -191,6 +191,7 @@ def test_a_process_that_finds_its_graph_imports_no_torch(tmp_path: Path) -> None
     assert labels_in_a_fresh_process(asked) == (said, False)
 
 
+@pytest.mark.slow
 def test_an_onnx_graph_needs_no_torch(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from tests.segmentation.small_graphs import a_graph_bundle, a_network

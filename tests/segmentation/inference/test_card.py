@@ -69,6 +69,7 @@ def close(one: Any, other: Any, card: str) -> bool:
     return bool(np.mean(one.labels != other.labels) <= 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"tta": True, "measures": ("probabilities", "entropy", "margin")}, {"zoom": 2}],

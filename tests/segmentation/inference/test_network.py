@@ -199,6 +199,7 @@ def assert_tiled_is_untiled_with_its_support(bundle: Bundle, reach: int = LARGES
     assert_tiled_is_untiled(bundle, 100, 190, tile=96, margin=around)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"members": 3}])
 def test_tiled_equals_untiled_for_what_train_makes_by_default(
     tmp_path: Path, options: dict[str, Any]

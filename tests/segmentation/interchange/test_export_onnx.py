@@ -149,6 +149,7 @@ def test_the_demo_network_is_exported_for_any_batch(demo: Exported) -> None:
     assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_deepness_finds_what_it_asks_for(demo: Exported) -> None:
     card = load("demo").card
     told = session(demo.file.read_bytes()).get_modelmeta()
@@ -205,6 +206,7 @@ def test_what_sees_all_of_a_chip_gets_tiles_as_long(tiles: int, margins: int, st
     assert overlap <= max(50, -(-200 * network.margin // size))
 
 
+@pytest.mark.slow
 def test_an_exported_pspnet_sees_chips_as_it_learnt_from(tmp_path: Path) -> None:
     shape: dict[str, Any] = {
         "architecture": "pspnet",
@@ -239,6 +241,7 @@ def exported(bundle: Bundle) -> Exported:
     return export(bundle, bundle.folder.parent / "network.onnx", tile=160, scale=1e-4)
 
 
+@pytest.mark.slow
 def test_unknown_pixels_must_be_explained(
     bundle: Bundle, exported: Exported, tmp_path: Path
 ) -> None:

@@ -280,6 +280,7 @@ def test_stand_ins_are_normalised_and_smooth() -> None:
     assert np.corrcoef(chip[0].ravel(), chip[1].ravel())[0, 1] > 0.5
 
 
+@pytest.mark.slow
 def test_the_card_given_is_not_changed(converted: Bundle) -> None:
     assert isinstance(converted.card, Card)
     assert a_card() == CARD

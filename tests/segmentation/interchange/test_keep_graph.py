@@ -148,6 +148,7 @@ def test_at_full_margin_tiled_equals_untiled(free: Bundle) -> None:
     assert np.mean(tiled.labels != whole.labels) < 1e-4  # sums have another order in other chips
 
 
+@pytest.mark.slow
 def test_a_graph_that_knows_where_it_looks_is_blended(tmp_path: Path) -> None:
     """It adds the row to each pixel: a NaN stays where it was put, and still no chip says what
     another does."""

@@ -163,6 +163,7 @@ SEVERAL = {
 }
 
 
+@pytest.mark.slow
 def test_a_bundle_of_several_networks_says_their_mean(tmp_path: Path) -> None:
     bundle = a_bundle(tmp_path / "several", **SEVERAL)
     again = load(bundle.folder)

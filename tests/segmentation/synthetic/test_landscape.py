@@ -121,6 +121,7 @@ def test_another_seed_is_another_place() -> None:
     assert np.mean(one[0] != other[0]) > 0.9
 
 
+@pytest.mark.slow
 def test_every_class_has_a_sensible_share(
     scene: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]],
 ) -> None:

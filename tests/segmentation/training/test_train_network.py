@@ -198,6 +198,7 @@ def test_the_rate_rises_to_its_peak_and_ends_near_nothing() -> None:
     assert np.all(np.diff(rates[20:]) < 0)
 
 
+@pytest.mark.slow
 def test_it_learns_and_tells_what_it_found(tmp_path: Path) -> None:
     found = trained(
         tmp_path, SMALL.model_copy(update={"steps": 120}), samples=a_samples(draw(test=True))
@@ -230,6 +231,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(
     assert not same(undisturbed.state, other.state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "at"), [("train", 1), ("train", 13), ("train on all", 7)])
 def test_a_training_that_was_killed_ends_with_the_same_weights(
     tmp_path: Path, undisturbed: Trained, stage: str, at: int
@@ -443,6 +445,7 @@ def test_a_new_band_starts_from_the_mean_of_the_old(tmp_path: Path) -> None:
     assert torch.allclose(state[first][:, 1], old.weights()[first].mean(1))
 
 
+@pytest.mark.slow
 def test_other_classes_begin_anew_and_all_else_stays(tmp_path: Path) -> None:
     old = old_bundle(tmp_path / "old")
     card = old.card.model_copy(update={"legend": LAND_COVER.subset(1, 2, 5)})
@@ -618,6 +621,7 @@ def test_what_is_left_to_the_data_follows_from_counts() -> None:
     assert resolve_recipe(Recipe(), samples, coarsest).chip == 256
 
 
+@pytest.mark.slow
 def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path: Path) -> None:
     card = trained(
         tmp_path, Recipe(architecture="pspnet", encoder="resnet18", chip=48, batch=2, steps=2)
@@ -626,6 +630,7 @@ def test_what_looks_at_the_whole_chip_keeps_to_the_chips_it_learnt_from(tmp_path
     assert card.network.tile == 48
 
 
+@pytest.mark.slow
 def test_tiles_of_what_sees_patches_end_within_one(tmp_path: Path) -> None:
     """Neighbouring chips begin half a stride apart: their patches have no edges in common, and none
     on a tile line."""

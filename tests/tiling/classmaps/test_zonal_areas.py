@@ -84,6 +84,7 @@ def test_coverage_does_not_depend_on_the_window(shapes: list[shapely.Geometry], 
         np.testing.assert_array_equal(dense(shapes, block), whole[:, *block.within(HERE)])
 
 
+@pytest.mark.slow
 def test_coverage_of_many_corners_is_that_area_too_whatever_the_window() -> None:
     for chance in chances(60):
         corners = [chance.uniform(-2, 11, (int(chance.integers(5, 12)), 2)) for _ in range(3)]

@@ -168,6 +168,7 @@ def test_geoparquet_is_valid_by_the_published_schema(
     assert len(geoparquet_errors(geo)) == 2, "it does look"
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_file_to_the_byte(tmp_path: Path) -> None:
     patches = noise(40, 40, high=5).repeat(4, 0).repeat(4, 1)
     mask = write(tmp_path / "classes.tif", np.where(patches == 4, 1, patches))

@@ -134,6 +134,7 @@ def test_where_places_jump_each_is_looked_up(grid: GeoBox) -> None:
     np.testing.assert_allclose(cols, (x + 180) / 0.1, atol=0.02)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     name=st.sampled_from(list(SOURCES)), smooth=st.booleans(), row=st.integers(0, 110),

@@ -278,6 +278,7 @@ def full(*_: object) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["told before", "found out"])
 def test_on_a_full_disk_a_file_is_read_in_ranges(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, when: str

@@ -97,6 +97,7 @@ def test_lines_of_windows_join_to_the_rings_of_the_whole(
     assert same(joined, connect(lines))
 
 
+@pytest.mark.slow
 @given(rasters)
 def test_lines_may_be_chosen(classes: Array) -> None:
     lines, _ = whole(classes)

@@ -131,6 +131,7 @@ def test_tiles_give_the_polygons_of_the_whole_raster(
     check(*cut, nodata)
 
 
+@pytest.mark.slow
 def test_so_they_do_where_regions_are_many_and_small() -> None:
     for classes, chance in dense_rasters(16, side=20):
         cut = classes, int(chance.integers(3, 9))
@@ -304,6 +305,7 @@ def table_classes(classes: Array) -> list[int]:
         return table(path, tile=8)["class_id"].to_pylist()
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(cut=cuts(), data=st.data())
 def test_confidence_is_the_mean_over_pixels_that_have_one(
@@ -360,6 +362,7 @@ def dissolved(class_ids: Array, polygons: Array, groups: Array) -> list[tuple[in
     return canonical([class_ids[member][0] for member in members], unions)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(cut=cuts(), nodata=st.sampled_from([None, 0]))
 def test_eight_connected_regions_are_those_of_the_whole_raster(
@@ -402,6 +405,7 @@ def test_a_diagonal_of_pixels_is_one_region_across_the_corners_of_tiles() -> Non
         assert len(rows(path, tile=1, connectivity=4)) == 6
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(cut=cuts(), most=st.integers(4, 60), connectivity=st.sampled_from([4, 8]))
 def test_regions_too_large_are_cut_along_the_fixed_grid(
@@ -514,6 +518,7 @@ def check_simplified(classes: Array, tile: int, nodata: int | None, **options: A
         assert found.equals(everything)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     cut=cuts(),

@@ -285,6 +285,7 @@ def test_holes_lie_in_the_exterior_and_in_no_other(
     assert found.tolist() == [certain]
 
 
+@pytest.mark.slow
 def test_faces_are_a_coverage_as_they_are_written_wherever_the_raster_lies() -> None:
     for chance in chances(150):
         classes, affine = islands(chance), PLACES[int(chance.integers(len(PLACES)))]

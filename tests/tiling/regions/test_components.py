@@ -127,6 +127,7 @@ def test_a_tile_told_only_what_concerns_it_knows_enough(
             np.testing.assert_array_equal(told.crosses(side), seams.crosses(side))
 
 
+@pytest.mark.slow
 @given(classes=rasters, tile=tiles, nodata=st.sampled_from([None, 0]))
 def test_the_frame_of_a_tile_is_the_pixels_around_it(
     classes: npt.NDArray[np.uint8], tile: int, nodata: int | None
@@ -220,6 +221,7 @@ def test_regions_united_inside_cells_are_those_of_each_cell_alone(
             np.testing.assert_array_equal(ids[cell.within(whole)], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nodata", [None, 0])
 def test_all_of_it_holds_of_rasters_full_of_small_regions(nodata: int | None) -> None:
     """Where every tile has much to join, which hypothesis seldom draws."""

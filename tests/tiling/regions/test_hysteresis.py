@@ -32,6 +32,7 @@ def grid_of(shape: tuple[int, int]) -> GeoBox:
     return GeoBox(shape, Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     drawn=rasters(),

@@ -86,6 +86,7 @@ def test_quasi_flat_zones_are_what_spreads_by_steps_within_the_tolerance(
     np.testing.assert_array_equal(found, by_spreading(drawn, tolerance, connectivity))
 
 
+@pytest.mark.slow
 def test_zones_hold_where_they_are_many_and_wind_through_seams(tmp_path: Path) -> None:
     for chance in chances(25):
         values = chance.integers(0, 6, chance.integers(8, 20, 2))

@@ -239,6 +239,7 @@ def _read_in_child(scene: Scene) -> xr.Dataset:
     return scene.read(Window(300, 10, 90, 70), scene.band_names)
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same(scene: Scene) -> None:
     here = _read_in_child(scene)
     with multiprocessing.get_context("spawn").Pool(2) as pool:

@@ -286,6 +286,7 @@ def test_what_is_declared_alpha_hides_pixels_unless_its_values_show_that_it_is_n
     assert whole(lit)[1].all()
 
 
+@pytest.mark.slow
 def test_every_real_raster_is_read_as_rasterio_reads_it_or_refused_in_one_sentence(
     shared_data: Path,
 ) -> None:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
@@ -88,6 +89,7 @@ def found_by(drawing: Any, lattice: Lattice, tile: int, map: Any = map, **more: 
     return reconcile(drawing, lattice, tile=tile, map=map, **asked)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.tuples(st.integers(1, 30), st.integers(1, 30)),

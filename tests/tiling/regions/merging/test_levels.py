@@ -189,6 +189,7 @@ def test_a_level_unites_the_cheapest_pair_of_all_one_by_one(
             assert all(size[one] >= exact.least for pair in touch(expected) for one in pair)
 
 
+@pytest.mark.slow
 def test_levels_hold_where_regions_are_many(tmp_path_factory: pytest.TempPathFactory) -> None:
     for number, chance in enumerate(chances(10)):
         values = chance.integers(0, 40, chance.integers(10, 17, 2))

@@ -85,6 +85,7 @@ def test_the_largest_neighbour_is_gdals(
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(drawn=rasters(), minimum=st.integers(1, 14), nodata=st.sampled_from([None, 0]))
 def test_by_longest_border_only_islands_stay_small(

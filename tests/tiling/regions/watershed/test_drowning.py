@@ -108,6 +108,7 @@ def unite_by_kruskal(height: Array, basin: Array, marked: Array, criterion: Crit
     return np.vectorize(lambda one: of.get(one, -1), otypes=[np.int64])(basin)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(drawn=rasters(20), seed=st.integers(0, 999), criterion=criteria)
 def test_what_drowns_is_what_kruskal_unites(
@@ -121,6 +122,7 @@ def test_what_drowns_is_what_kruskal_unites(
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_kruskal_holds_where_basins_are_many(tmp_path: Path) -> None:
     for number, chance in enumerate(chances(30)):
         values = chance.integers(0, 40, chance.integers(12, 24, 2))
