@@ -104,7 +104,7 @@ def train(
     regroup: Mapping[int, int] | None = None,
     labels_nodata: float | None = None,
     instances: bool | None = None,
-    boundary_width: int | None = None,
+    boundary_width: int | str | None = None,
     labels_extent: PathLike | None = None,
     split: str | None = None,
     split_values: Mapping[str, int] | None = None,
@@ -141,7 +141,7 @@ def train(
         regroup: Value to the value whose class it joins.
         labels_nodata: Value of unlabelled pixels in class rasters.
         instances: Whether labels are objects, whose interior and boundary are learnt.
-        boundary_width: How near, in pixels, another object makes a pixel boundary.
+        boundary_width: How near another object makes a pixel boundary, in pixels or as `"10m"`.
         labels_extent: Polygons within which every object is drawn; the hull of all by default.
         split: What validates: `"blocks"`, `"shapes"`, `"scenes"`, or a raster that marks parts.
         split_values: What the values of such a raster mean: `{"train": 1, "validation": 3}`.

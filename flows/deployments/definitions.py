@@ -51,6 +51,7 @@ from flows.requests.maps import Evaluation, IndexRequest
 from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.training import Training
+from flows.run.mask_first import masks_first
 from flows.run.record import Published
 from flows.series.collection import collect
 from flows.series.monitor import monitor
@@ -230,6 +231,9 @@ def train_network(
 
     bar.reach(0, "read the labels")
     request = training_from(scenes, labels, output_folder, meaning, model, bands)
+    with empty_main():
+        sources = masks_first(request.sources, request.out)
+    request = request.model_copy(update={"sources": sources})
     finished = run_task(
         "train",
         "Learn from the labels, judge by those kept",

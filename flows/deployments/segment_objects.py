@@ -9,7 +9,7 @@ from prefect import get_run_logger
 
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
-from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_task
+from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.forms.dropdowns import ChosenPartition, Paths
 from flows.forms.groups import Bands, Passes, Shapes
 from flows.forms.requests import cluster_for, objects_from
@@ -24,6 +24,7 @@ from flows.regions.plan import ObjectsPlan, describe
 from flows.requests.objects import ObjectsRequest
 from flows.requests.overwriting import check_map
 from flows.run.look import look, looks_first
+from flows.run.mask_first import mask_first
 from flows.storage.run_folder import RunFolder, open_run
 
 WEIGHTS = {"regions": 10, "join": 1, "vectorise": 5}
@@ -77,6 +78,15 @@ def prepare(request: ObjectsRequest, folder: RunFolder, on: cluster.Cluster) -> 
 def run(request: ObjectsRequest, on: cluster.Cluster, bar: Bar) -> Objects:
     """A finished partition by the stages of `flows.objects.run`, each a task run."""
     logger = get_run_logger()
+    if request.source.has_model:
+        with empty_main():
+            source = run_task(
+                "mask",
+                "Find the pixels to leave out by the mask's model",
+                partial(mask_first, request.source, request.out, on=on),
+                tags=[ON_GPU] if on.kind == "cuda" else [],
+            )
+        request = request.model_copy(update={"source": source})
     with open_run(request.out, fresh=request.fresh) as folder:
         plan = run_task(
             "plan",

@@ -16,7 +16,7 @@ from flows.partitions.surfaces import Surfaces
 from flows.setting import REGIONS, Setting
 from segmentation.detection.find import SCORES, STEPS, Instance, instances, look, normalise
 from segmentation.detection.network import loaded
-from segmentation.inference.device import Device, device_of
+from segmentation.inference.device import device_of
 from segmentation.models.bundle import Bundle, load
 from segmentation.models.card import Card
 from segmentation.models.hub import fetch_bundle, is_id
@@ -181,7 +181,6 @@ class MaskRcnn(Partition):
             str(self.bundle.folder.absolute()),
             self.fitted.digest,
             self.least_score * SCORES // 100,
-            device_of("auto"),
         )
         found = reconcile(
             searching, lattice, overlap=self.overlap, least=max(1, least), tile=tile, map=map
@@ -193,14 +192,14 @@ class MaskRcnn(Partition):
 
 @dataclass(frozen=True)
 class Searching:
-    """Finds the objects that belong to a square of the lattice; it travels."""
+    """Finds the objects that belong to a square of the lattice, on a graphics card where the
+    machine that looks has one; it travels."""
 
     scene: Scene
     bundle: str
     digest: str
     least: int
     """Of scores."""
-    device: Device
 
     def __call__(self, square: Window) -> Masks:
         card = load(self.bundle).card
@@ -209,7 +208,7 @@ class Searching:
         pixels = self.scene.read(chip, card.band_names)
         if not pixels["valid"].values.any():
             return Masks.of(())
-        said = look(loaded(self.bundle, self.digest, self.device), normalise(pixels, card))
+        said = look(loaded(self.bundle, self.digest, device_of("auto")), normalise(pixels, card))
         found = instances(said, chip.shape, self.least)
         return own_masks(found, pixels["valid"].values, card, chip)
 

@@ -7,13 +7,21 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+)
 from pydantic.json_schema import JsonSchemaValue
 
 from flows.errors import INPUT_ERRORS
 from flows.forms import choices
 from flows.forms.choices import AS_FILE_SAYS, SENSORS
+from flows.forms.looking import Looking
 from flows.partitions import registry as partitions
+from flows.partitions.instances import Instances
 from flows.partitions.partition import Partition
 from flows.partitions.registry import AnyPartition
 from flows.requests import segmenters
@@ -92,8 +100,9 @@ class _Tabs:
                     one["description"] = f"{one.get('description', '')} ({unit})".strip()
             if "index" in settings["properties"]:
                 settings["properties"]["index"]["enum"] = [*catalogue(), *COMMON_NAMES]
-            if "bundle" in settings["properties"]:
-                _list_models(settings["properties"]["bundle"], kind["enum"][0])
+            for name, of in (("bundle", kind["enum"][0]), *MODELS.items()):
+                if name in settings["properties"]:
+                    _list_models(settings["properties"][name], choices.models(of))
             settings["description"] = " ".join(
                 settings.get("description", "").partition("\n\n")[0].split()
             )
@@ -101,13 +110,17 @@ class _Tabs:
         return {"anyOf": tabs}
 
 
-def _list_models(bundle: dict[str, Any], kind: str) -> None:
-    """Offer the models of a kind that there are beside the path of another."""
-    known = choices.models(kind)
+MODELS = {"detector": "", "semantic": "", "segmenter": ""}
+"""Settings of methods that are models, and of which kind; any where none is said."""
+
+
+def _list_models(bundle: dict[str, Any], known: Sequence[str]) -> None:
+    """Offer models that there are beside the path of another; what may be left out can be empty."""
     if known:
         bundle.pop("type", None)
+        empty = [""] if bundle.get("default") == "" else []
         bundle["anyOf"] = [
-            {"title": "From the list", "type": "string", "enum": known},
+            {"title": "From the list", "type": "string", "enum": [*empty, *known]},
             {"title": "Another folder", "type": "string"},
         ]
 
@@ -120,7 +133,15 @@ def load_segmenters() -> tuple[type[Segmenter], ...]:
 
 def load_partitions() -> tuple[type[Partition], ...]:
     """The classes of all kinds of partitions that load."""
-    return _load_all(partitions.kinds(), partitions.partition_class)
+    loaded = _load_all(partitions.kinds(), partitions.partition_class)
+    return tuple(Looking if one is Instances else one for one in loaded)
+
+
+def resolve_asked(value: Any) -> Any:
+    """A method as a form has it: that of instances may name who looks first."""
+    if isinstance(value, dict) and value.get("kind") == "instances":
+        return Looking.model_validate(value)
+    return value
 
 
 def _load_all(names: Iterable[str], load: Callable[[str], type[M]]) -> tuple[type[M], ...]:
@@ -144,7 +165,9 @@ if TYPE_CHECKING:
     SensorChoice = str
 else:
     Chosen = Annotated[AnySegmenter, _Tabs(load_segmenters)]
-    ChosenPartition = Annotated[AnyPartition, _Tabs(load_partitions)]
+    ChosenPartition = Annotated[
+        AnyPartition, BeforeValidator(resolve_asked), _Tabs(load_partitions)
+    ]
     Indices = Annotated[list[str], Field(min_length=1), OneOf(catalogue)]
     SceneChoice = Annotated[str, Field(min_length=1), Listed(choices.scenes, "Path")]
     MapChoice = Annotated[str, Field(min_length=1), Listed(choices.maps, "Path")]

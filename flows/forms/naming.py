@@ -63,7 +63,7 @@ def method(parameters: Mapping[str, Any]) -> str:
     """How land cover is told, in a word: a segmenter's kind, or the name of a model."""
     chosen = parameters.get("segmenter", parameters.get("method", ""))
     if isinstance(chosen, Mapping):
-        bundle = chosen.get("bundle")
+        bundle = chosen.get("bundle") or chosen.get("segmenter") or chosen.get("detector")
         return f"{chosen.get('kind', '')} {stem(bundle)}".strip()
     if isinstance(chosen, str):  # a method in words, or the folder of a model
         return re.split(r"[:,(]", stem(chosen))[0].strip()

@@ -20,6 +20,7 @@ from flows.forms.groups import (
     Shapes,
     Watch,
 )
+from flows.forms.looking import split_look
 from flows.forms.naming import stem
 from flows.forms.paths import path_of
 from flows.parsing import validate
@@ -180,7 +181,9 @@ def objects_from(
     """The partition of a scene that the form says."""
     source = source_from(scene, bands)
     out = path_of(output_folder) or f"{folder_of(list(source.paths))}-{method.kind}"
-    own = answers_for(ObjectsRequest, source=source, out=out, partition=method)
+    partition, looks = split_look(method)
+    looks = {name: path_of(value) for name, value in looks.items()}
+    own = answers_for(ObjectsRequest, source=source, out=out, partition=partition, **looks)
     request = build(ObjectsRequest, shapes.values() | advanced.values() | own)
     check_places(request)
     return request

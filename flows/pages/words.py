@@ -39,6 +39,7 @@ def titles() -> Mapping[str, str]:
     from flows.compute.cluster import Cluster
     from flows.requests.change import ChangeRequest
     from flows.requests.maps import Evaluation
+    from flows.requests.objects import ObjectsRequest
     from flows.requests.request import Request
     from flows.requests.series import CollectionRequest, MonitorRequest
     from flows.requests.training import Training
@@ -59,7 +60,9 @@ def titles() -> Mapping[str, str]:
         for one in questions(request)
         if one.setting.form is not None and one.options
     ]
-    return {one.options[0]: one.title for one in asked} | ELSEWHERE
+    # those of methods stand in the tabs of a form
+    asked += [one for one in questions(ObjectsRequest) if one.options]
+    return {one.options[0]: one.title for one in reversed(asked)} | ELSEWHERE
 
 
 _OPTION = re.compile(r"(with )?(--[a-z][a-z-]*)")

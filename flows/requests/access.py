@@ -59,14 +59,18 @@ def check_places(request: Request | ObjectsRequest) -> None:
     before work starts.
     """
     source = request.source
-    model = source.mask_model.name if source.has_model else ""
+    models = [source.mask_model.name] if source.has_model else []
+    if isinstance(request, Request):
+        models.append(request.reference)
+    else:
+        models += [request.network, *request.partition.files]
+    # one with a name is fetched from hosts in reach alone
+    known = (*names(), *known_names(), *kinds())
     named = (
         *source.paths,
         "" if source.has_model else source.mask,
-        # one with a name is fetched from hosts in reach alone
-        "" if model in (*names(), *known_names(), *kinds()) or is_id(model) else model,
+        *("" if model in known or is_id(model) else model for model in models),
         request.aoi,
-        *((request.reference,) if isinstance(request, Request) else request.partition.files),
         request.out,
     )
     for path in map(str, filter(None, named)):  # an empty one is none at all

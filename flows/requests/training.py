@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from flows.requests.method import Learning
 from flows.requests.source import Source
@@ -35,6 +44,14 @@ AnyRecipe = Annotated[
     | Annotated[DetectorRecipe, Tag("detector")],
     Discriminator(_kind_of_recipe),
 ]
+
+WIDEST = 32
+"""Pixels of a boundary that can be learnt."""
+
+
+WIDTH = re.compile(r"0*[1-9]\d*|(?!0*\.?0*m)\d+(\.\d+)?m")
+"""Pixels, or metres before an m."""
+
 
 OF_OBJECTS = {"class_weights": 0.5, "scale": 0.0}
 """Of a recipe, what suits labels that are objects: boundaries are few and count more, and a change
@@ -115,17 +132,16 @@ class Training(BaseModel):
         Setting(LABELS, form=None),
     ] = False
     boundary_width: Annotated[
-        int,
+        str,
+        BeforeValidator(lambda width: "".join(str(width).split())),
         Field(
-            ge=1,
-            le=32,
-            exclude_if=lambda width: width == 1,
+            exclude_if=lambda width: width == "1",
             title="Width of boundaries",
-            description="How near another object makes a pixel of an object its boundary.",
-            json_schema_extra={"unit": "px"},
+            description="How near another object makes a pixel of an object its boundary: pixels, "
+            "such as 2, or metres, such as 10m.",
         ),
-        Setting(LABELS, metavar="PX", form=None),
-    ] = 1
+        Setting(LABELS, metavar="PX|Mm", form=None),
+    ] = "1"
     labels_extent: Annotated[
         str,
         Field(
@@ -206,8 +222,13 @@ class Training(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if not WIDTH.fullmatch(self.boundary_width):
+            raise InputError(
+                f"--boundary-width {self.boundary_width} is no width; give pixels, such as 2, or "
+                "metres, such as 10m"
+            )
         without = {
-            "--boundary-width": self.boundary_width != 1,
+            "--boundary-width": self.boundary_width != "1",
             "--labels-extent": self.labels_extent,
         }
         with_it = {"--column": self.column, "--classes": self.classes, "--regroup": self.regroup}
@@ -219,6 +240,11 @@ class Training(BaseModel):
                 raise InputError(
                     f"--architecture {self.recipe.architecture} learns objects; add --instances"
                 )
+            if without["--boundary-width"]:
+                raise InputError(
+                    f"--boundary-width is for networks of interior and boundary, and "
+                    f"{self.recipe.architecture} learns no boundary; leave it out"
+                )
             del with_it["--column"]
         odd = next((option for option, said in with_it.items() if said), "")
         if odd and self.instances:
@@ -229,6 +255,19 @@ class Training(BaseModel):
         if self.instances and self.split == "shapes":
             raise InputError("--split shapes is for classes; objects are parted by blocks")
         return self
+
+    def boundary_pixels(self, gsd: float) -> int:
+        """How near another object makes a pixel boundary, on pixels of `gsd` metres: one pixel at
+        least; `InputError` where it is more than 32."""
+        text = self.boundary_width
+        metres = text.endswith("m")
+        width = max(1, round(float(text[:-1]) / gsd)) if metres else int(text)
+        if not 0 < width <= WIDEST:
+            raise InputError(
+                f"--boundary-width {text} is {width} pixels of {gsd:.3g} m; 1 to {WIDEST} can be "
+                "learnt"
+            )
+        return width
 
     def by_scene(self) -> Self:
         """The same where all paths stand in one source, each label with the scene it belongs to."""

@@ -25,10 +25,12 @@ def look(
     """What is asked of the scene once its semantic model has looked at it, and that scene with a
     band more for each class, in percent; of a network that says interior and boundary too."""
     plan = plan_semantic(request, partition, folder)
-    asked, scene = plan.objects, find_probabilities(plan, folder, on, progress)
+    # what the detector lacks is said before the semantic model looks
     if partition.one_by_one:
-        return asked, scene
+        partition.inner.check(plan.network.scene)
+        return plan.objects, find_probabilities(plan, folder, on, progress)
     objects = plan_look(_ask_objects(request, partition), folder)
+    asked, scene = plan.objects, find_probabilities(plan, folder, on, progress)
     assert isinstance(objects.objects.partition, Instances)
     told = Told(legend=asked.partition.classes, boundary=objects.objects.partition.boundary)
     partition = partition.model_copy(update={"told": told})

@@ -214,7 +214,7 @@ def _open_labels(request: Training, scenes: Sequence[Scene]) -> list[Labels]:
 
 def _open_instances(request: Training, path: str, scene: Scene) -> InstanceLabels:
     return open_instances(
-        path, scene.geobox, width=request.boundary_width, extent=request.labels_extent,
+        path, scene.geobox, width=request.boundary_pixels(scene.gsd), extent=request.labels_extent,
         nodata=request.labels_nodata, column=request.column,
     )  # fmt: skip
 
@@ -352,4 +352,6 @@ def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> 
 
 def _boundary(request: Training) -> dict[str, Any]:
     """What of objects is learnt as their boundary."""
-    return {"boundary_width": request.boundary_width, "boundary": "between objects"}
+    width = request.boundary_width
+    told = int(width) if width.isdecimal() else width
+    return {"boundary_width": told, "boundary": "between objects"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from flows.objects.run import run
 from flows.requests.objects import ObjectsRequest
 from flows.requests.source import Source
 from segmentation.detection.find import STEPS, Instance, instances, look, normalise
-from segmentation.detection.network import build, restore
+from segmentation.detection.network import build, loaded, restore
 from segmentation.models.bundle import load, save
 from segmentation.models.card import BandCard
 from tests.flows.objects.test_run import contents
@@ -87,7 +88,7 @@ def test_they_are_the_greedy_choice_over_all_chips(
     """Each chip looked at by hand, all objects chosen one by one on the whole raster."""
     card, opened = load(detector).card, open_scene([str(scene)])
     shape, masks = (SIDE, SIDE), []
-    searching = Searching(opened, detector, load(detector).digest, 500, "cpu")
+    searching = Searching(opened, detector, load(detector).digest, 500)
     for square in Window.of_shape(*shape).blocks(CORE):
         found = searching(square)
         masks += [((square.row, square.col), found[n]) for n in range(len(found))]
@@ -191,6 +192,25 @@ def test_a_model_that_finds_no_objects_is_one_line(
 
     with pytest.raises((InputError, NoBundle), match=fact):
         make(scene, tmp_path, model)
+
+
+def test_the_machine_that_looks_chooses_the_device(
+    scene: Path, detector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that asks: what travels says nothing of a card."""
+    searching = pickle.loads(
+        pickle.dumps(Searching(open_scene([str(scene)]), detector, load(detector).digest, 500))
+    )
+    seen: list[str] = []
+
+    def note(bundle: str, digest: str, device: str) -> object:
+        seen.append(device)
+        return loaded(bundle, digest, "cpu")
+
+    monkeypatch.setattr(mask_rcnn, "device_of", lambda wanted: "cuda")
+    monkeypatch.setattr(mask_rcnn, "loaded", note)
+    searching(Window(0, 0, CORE, CORE))
+    assert seen == ["cuda"]
 
 
 def test_pixels_of_another_size_are_refused(detector: str, tmp_path: Path) -> None:

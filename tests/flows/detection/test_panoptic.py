@@ -26,7 +26,7 @@ from flows.run.look import describe_look, look
 from segmentation.legend import LandClass, Legend
 from tests.flows.detection.test_mask_rcnn import CORE, MARGIN, SIDE, untrained
 from tests.flows.objects.test_run import contents
-from tests.scenes import draw_scene, read
+from tests.scenes import draw_pixels, draw_scene, read, write_scene
 from tests.segmentation.small_networks import a_bundle
 from tiling.errors import InputError
 
@@ -194,3 +194,14 @@ def test_a_model_that_is_missing_is_one_line(
         make(folder, tmp_path, partition=panoptic(folder).model_copy(update=more))
     with pytest.raises(InputError, match="no class that is not counted"):
         panoptic(folder).with_legend(LAND.rows[1:2])
+
+
+def test_what_the_detector_lacks_is_said_before_the_semantic_model_looks(
+    folder: Path, tmp_path: Path
+) -> None:
+    write_scene(tmp_path / "scene.tif", draw_pixels(40, 40), resolution=30)
+    source = Source(paths=(str(tmp_path / "scene.tif"),))
+    request = ObjectsRequest(source=source, out=tmp_path / "out", partition=panoptic(folder))
+    with pytest.raises(InputError, match="learnt from pixels of 10 m"):
+        run(request, on=Cluster(workers=0), look=look)
+    assert not list((tmp_path / "out").rglob("probabilities-*"))

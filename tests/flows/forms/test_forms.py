@@ -12,7 +12,9 @@ from prefect.utilities.schema_tools.validation import validate
 
 from flows.deployments.definitions import FLOWS
 from flows.deployments.segment_scene import segment_scene
+from flows.detection.mask_rcnn import MaskRcnn
 from flows.forms.choices import PRODUCT_WORDS, USUAL_PRODUCTS
+from flows.forms.dropdowns import resolve_asked
 from flows.forms.fields import products_of
 from flows.forms.groups import (
     Advanced,
@@ -27,6 +29,7 @@ from flows.forms.groups import (
     Shapes,
     Watch,
 )
+from flows.forms.looking import Looking
 from flows.forms.paths import path_of
 from flows.forms.requests import (
     changes_from,
@@ -39,7 +42,9 @@ from flows.forms.requests import (
     training_from,
 )
 from flows.partitions import registry as partitions
+from flows.partitions.instances import Instances
 from flows.partitions.watershed import Watershed
+from flows.requests.access import reach_of_forms
 from flows.requests.change import ChangeRequest
 from flows.requests.commandline import objects_line, segment_line
 from flows.requests.maps import Evaluation
@@ -442,6 +447,33 @@ def test_methods_of_objects_are_tabs_with_their_settings() -> None:
     ]
     assert {tab["properties"]["kind"]["enum"][0] for tab in tabs} == set(partitions.kinds())
     assert not any("fitted" in tab["properties"] for tab in tabs)
+    names = {tab["properties"]["kind"]["enum"][0]: list(tab["properties"]) for tab in tabs}
+    assert names["instances"][:3] == ["kind", "segmenter", "grid"]
+    assert [kind for kind, asked_for in names.items() if "segmenter" in asked_for] == ["instances"]
+
+
+def test_who_looks_first_for_instances_arrives_as_the_command_line_says_it() -> None:
+    method = resolve_asked({"kind": "instances", "segmenter": " 'nets/fields' ", "depth": 9})
+    asked_for = objects_from(["a.tif"], "out", method, Bands(), Shapes(), Passes())
+    assert asked_for.partition == Instances(depth=9)
+    assert objects_line(asked_for) == (
+        "landweave objects a.tif --method instances --depth 9 --segmenter nets/fields --out out"
+    )
+    plain = resolve_asked({"kind": "zones"})
+    assert plain == {"kind": "zones"}
+
+
+@pytest.mark.parametrize("name", ["segmenter", "detector"])
+def test_a_model_out_of_reach_is_refused_in_the_form_of_objects(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANDWEAVE_DATA_ROOTS", str(tmp_path))
+    kinds = {
+        "segmenter": Looking(segmenter="/models/a"),
+        "detector": MaskRcnn(detector="/models/a"),
+    }
+    with restrict_access(reach_of_forms()), pytest.raises(InputError, match="/models/a"):
+        objects_from([f"{tmp_path}/a.tif"], "", kinds[name], Bands(), Shapes(), Passes())
 
 
 def test_a_comparison_becomes_the_settings_of_evaluate() -> None:

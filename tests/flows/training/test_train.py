@@ -26,6 +26,7 @@ from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
 from flows.training.read_samples import samples_of
 from flows.training.train import Finished, _key, train
+from segmentation.detection.recipe import DetectorRecipe
 from segmentation.errors import InputError as NoBundle
 from segmentation.models.bundle import load
 from segmentation.training.recipe import ForestRecipe, Recipe
@@ -539,10 +540,31 @@ def test_objects_become_a_bundle_that_makes_instances(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "gsd", "pixels"), [(3, 10, 3), ("10m", 5, 2), ("2.5 m", 10, 1), ("100m", 3, 33)]
+)
+def test_a_boundary_is_as_wide_as_pixels_or_metres_say(
+    tmp_path: Path, said: object, gsd: float, pixels: int
+) -> None:
+    wanted = asked(
+        tmp_path / "a.tif", tmp_path / "b.tif", tmp_path / "c", instances=True, boundary_width=said
+    )
+    if pixels > 32:
+        with pytest.raises(InputError, match="100m is 33 pixels of 3 m"):
+            wanted.boundary_pixels(gsd)
+    else:
+        assert wanted.boundary_pixels(gsd) == pixels
+
+
+@pytest.mark.parametrize(
     ("more", "fact"),
     [
         ({"boundary_width": 2}, "--boundary-width is for labels that are objects"),
         ({"instances": True, "column": "crop"}, "--column is for classes"),
+        ({"instances": True, "boundary_width": "0m"}, "0m is no width"),
+        (
+            {"instances": True, "boundary_width": 3, "recipe": DetectorRecipe()},
+            "mask-rcnn learns no boundary",
+        ),
         ({"instances": True, "split": "shapes"}, "objects are parted by blocks"),
     ],
 )
