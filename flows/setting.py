@@ -37,6 +37,7 @@ LABELS = "What the labels say"
 TRAINING = "How it is trained"
 PIXELS = "What is computed of each pixel"
 FIELDS = "How fields are judged"
+ZONING = "Management zones inside fields"
 NATURE = "What the weights are"
 PROCESSING = "What is done to pixels before them, and to their answers"
 SECTIONS = (
@@ -50,6 +51,7 @@ SECTIONS = (
     WATCHED,
     PIXELS,
     FIELDS,
+    ZONING,
     NATURE,
     PROCESSING,
     PRODUCTS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ def describe_crops(
     medium: Medium,
     command: str,
     notes: Sequence[str] = (),
+    zones: Any = None,
 ) -> list[Block]:
     """The map, the crops over time, dates, the weakest fields with charts, what is not judged, all
     files."""
@@ -51,6 +53,12 @@ def describe_crops(
             blocks.append(Text(f"All {len(weak):,} stand in crops.csv and crops.gpkg.", small=True))
     for title, path in charts:
         blocks += show_picture(f"Indices of {title} over time", path, medium)
+    if zones is not None:
+        blocks += [Heading("Zones inside fields")]
+        blocks += show_picture("Zones from weak to strong", folder / "zones.png", medium)
+        blocks.append(list_zones(zones))
+        if zones.num_rows > LISTED:
+            blocks.append(Text("All zones stand in zones.csv and zones.gpkg.", small=True))
     if any(judged.remarks):
         blocks += [Heading("Fields that are not judged"), list_remarks(judged, names)]
     return [*blocks, head_files(folder, medium), *list_files(files, medium), *repeat_by(command)]
@@ -122,6 +130,19 @@ def _score(z: float, code: int) -> str:
 def call(field: int, names: Sequence[str] | None) -> str:
     """What a field is called."""
     return f"{field + 1}" if names is None else f"{field + 1} {names[field]}"
+
+
+def list_zones(zones: Any) -> Table:
+    """The first zones with area, mean and, where there are rates, what they take in all."""
+    names = zones.column_names
+    columns = tuple(Column(name.replace("_", " "), number=name in NUMBERS) for name in names)
+    rows = zones.slice(0, LISTED).to_pylist()
+    return Table(
+        columns, tuple(tuple("–" if v is None else f"{v}" for v in row.values()) for row in rows)
+    )
+
+
+NUMBERS = ("field", "zone", "area_ha", "mean_index", "rate", "amount")
 
 
 def list_remarks(judged: Judgement, names: Sequence[str] | None) -> Table:

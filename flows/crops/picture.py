@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from rasterio.coords import BoundingBox
+from rasterio.enums import Resampling
 
 from flows.composite.images import Images
-from flows.reports.drawing import EDGE, blank_figure, list_patches
+from flows.reports.drawing import EDGE, blank_figure, list_patches, paint_classes
 from flows.reports.quicklook import LegendRows, natural_colours
+from tiling.io.datasets import open_dataset
 
 LONGEST = 900
 """Pixels of the longer side of the image."""
@@ -31,8 +34,6 @@ def draw_map(
     images: Images, shapes: npt.NDArray[Any], panels: Sequence[Panel], title: str, target: Path
 ) -> None:
     """Write the PNG; `shapes` are in the CRS of the images."""
-    import shapely
-
     scene, view = images.scenes[-1], view_of(images, shapes)
     ratio = stretch_of(scene.crs, view)
     slender = (view.top - view.bottom) * ratio / (view.right - view.left)
@@ -42,7 +43,7 @@ def draw_map(
     extent = (view.left, view.right, view.bottom, view.top)
     if natural is not None:
         axes[0].imshow(natural, extent=extent, aspect=ratio, interpolation="nearest")
-    rings, of = shapely.get_rings(shapely.get_parts(shapes)), _owners(shapes)
+    rings, of = shapely_rings(shapes), _owners(shapes)
     _add(axes[0], rings, facecolor="none", edgecolor="#ffee00", linewidth=0.7)
     axes[0].set_title(f"{scene.date} and the fields", fontsize=9)
     for axis, panel in zip(axes[1:], panels, strict=False):
@@ -57,6 +58,43 @@ def draw_map(
         )  # fmt: skip
     figure.suptitle(title, fontsize=11, parse_math=False)
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
+
+
+def draw_zones(
+    images: Images, shapes: npt.NDArray[Any], classes: Path, legend: LegendRows, target: Path
+) -> None:
+    """Write the PNG of the zones inside fields, beside the newest image."""
+    scene, view = images.scenes[-1], view_of(images, shapes)
+    ratio = stretch_of(scene.crs, view)
+    slender = (view.top - view.bottom) * ratio / (view.right - view.left)
+    rows, cols = (max(1, round(LONGEST * min(1.0, part))) for part in (slender, 1 / slender))
+    figure, axes = _panels(2, view, ratio, slender)
+    extent = (view.left, view.right, view.bottom, view.top)
+    with open_dataset(str(classes)) as raster:
+        window = rasterio.windows.from_bounds(*view, transform=raster.transform)
+        values = raster.read(
+            1, window=window, out_shape=(rows, cols), resampling=Resampling.nearest
+        )
+    pictures = natural_colours(scene, view, (rows, cols)), paint_classes(values, legend)
+    titles = f"{scene.date} and the fields", "Zones inside fields"
+    for axis, picture, title in zip(axes, pictures, titles, strict=True):
+        if picture is not None:
+            axis.imshow(picture, extent=extent, aspect=ratio, interpolation="nearest")
+        _add(axis, shapely_rings(shapes), facecolor="none", edgecolor="#333333", linewidth=0.5)
+        axis.set_title(title, fontsize=9)
+    shown = [(name, colour) for value, name, colour in legend if (values == value).any()]
+    figure.legend(
+        handles=list_patches(shown), loc="outside lower center", ncols=6, fontsize=7, frameon=False
+    )
+    figure.savefig(target, metadata={"Software": "landweave"}, format="png")
+
+
+def shapely_rings(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """All rings of polygons."""
+    import shapely
+
+    found: npt.NDArray[Any] = shapely.get_rings(shapely.get_parts(shapes))
+    return found
 
 
 def _panels(count: int, view: BoundingBox, ratio: float, slender: float) -> tuple[Any, list[Any]]:

@@ -15,8 +15,9 @@ from flows.compute.progress import Progress, silent
 from flows.compute.work import Work
 from flows.crops.judge import Fields, Judgement, judge
 from flows.crops.page import describe_crops, stress_index
-from flows.crops.picture import Panel, draw_map
+from flows.crops.picture import Panel, draw_map, draw_zones
 from flows.crops.publish import VIGOUR, write_files
+from flows.crops.zones import write_zones
 from flows.reports.html import render_html
 from flows.reports.medium import Beside
 from flows.reports.pieces import REPORT
@@ -77,6 +78,8 @@ class Crops:
 def open_crops(request: CropsRequest) -> CropsPlan:
     """The images of a request and its fields; `InputError` for what a person can mend."""
     check_folder(request.out)
+    if request.zoning.table and not request.zoning.zones:
+        raise InputError("rates are for zones; say how many, such as --zones 3")
     names: tuple[str, ...] = request.names
     notes: tuple[str, ...] = ()
     typed = SeriesRequest(scenes=request.scenes, names=names or INDICES, out=request.out)
@@ -163,6 +166,12 @@ def run_crops(plan: CropsPlan, pool: Pool, progress: Progress = silent) -> Crops
             made.mkdir()
             figures = measure_zones(images, series.names, series.shapes, work, kept, pool, progress)
             judged = judge(figures, images, plan.fields, plan.request.judging)
+            zones = None
+            if plan.request.zoning.zones:
+                zones = write_zones(
+                    series, judged, plan.request.zoning, made, work, kept, pool, progress
+                )
+                draw_zones(images, series.shapes, zones.classes, zones.legend, made / "zones.png")
             charts = write_files(images, judged, series.frame, names, made)
             title = f"{', '.join(series.names)}, {images.days[0]} to {images.days[-1]}"
             draw_map(images, series.shapes, panels_of(judged), title, made / "map.png")
@@ -172,7 +181,7 @@ def run_crops(plan: CropsPlan, pool: Pool, progress: Progress = silent) -> Crops
         charts = [(title, out / "charts" / path.name) for title, path in charts]
         blocks = describe_crops(
             images, judged, names, out, charts, files, Beside(out),
-            line_of("crops", plan.request), plan.notes,
+            line_of("crops", plan.request), plan.notes, zones.table if zones else None,
         )  # fmt: skip
         write_text(out / REPORT, render_html(f"Fields: {title}", blocks))
         record = record_of(plan.request, images, series.names, [*files, out / REPORT])

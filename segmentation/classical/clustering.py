@@ -291,18 +291,26 @@ class GaussianMixture(Clustering):
         }
 
     def _judge(self, clusters: Clusters, points: Matrix) -> tuple[npt.NDArray[Any], Matrix]:
-        logs = np.empty((len(clusters.centres), points.shape[1]))
-        parts = zip(clusters.centres, clusters.weights, clusters.precisions, strict=True)
-        for at, (centre, weight, precision) in enumerate(parts):
-            offsets = [values - middle for values, middle in zip(points, centre, strict=True)]
-            square = np.zeros(points.shape[1])
-            for column in range(len(centre)):
-                # The factor is upper triangular: what stands below its diagonal is 0.
-                rows = range(column + 1)
-                square += sum(offsets[row] * precision[row][column] for row in rows) ** 2
-            spread = sum(log(precision[one][one]) for one in range(len(centre)))
-            logs[at] = spread - 0.5 * square + (log(weight) if weight > 0 else -inf)
+        logs = mixture_logs(clusters.centres, clusters.weights, clusters.precisions, points)
         return logs.argmax(axis=0), 1 / np.exp(logs - logs.max(axis=0)).sum(axis=0)
+
+
+def mixture_logs(centres: Any, weights: Any, precisions: Any, points: Matrix) -> Matrix:
+    """`(cluster, pixel)` the logarithm of each cluster's part of a mixture's density, but for a
+    constant, at points `(feature, pixel)`; each is computed by itself."""
+    logs = np.empty((len(centres), points.shape[1]))
+    for at, (centre, weight, precision) in enumerate(
+        zip(centres, weights, precisions, strict=True)
+    ):
+        offsets = [values - middle for values, middle in zip(points, centre, strict=True)]
+        square = np.zeros(points.shape[1])
+        for column in range(len(centre)):
+            # The factor is upper triangular: what stands below its diagonal is 0.
+            rows = range(column + 1)
+            square += sum(offsets[row] * precision[row][column] for row in rows) ** 2
+        spread = sum(log(precision[one][one]) for one in range(len(centre)))
+        logs[at] = spread - 0.5 * square + (log(weight) if weight > 0 else -inf)
+    return logs
 
 
 def _as_tuples(values: npt.NDArray[Any]) -> Any:

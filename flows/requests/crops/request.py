@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.requests.crops.zoning import Zoning
 from flows.requests.source import Source
 from flows.setting import FIELDS, Part, Setting
 
@@ -127,6 +128,7 @@ class CropsRequest(BaseModel):
         Setting(metavar="FILE", form=None, path=True, unset="that of the first image"),
     ] = ""
     judging: Judging = Judging()
+    zoning: Zoning = Zoning()
     source: Annotated[
         Source,
         Part(

@@ -68,21 +68,24 @@ def sieve(
     nodata: int | None = 0,
     tile: int = 1024,
     map: Map = map,
+    within: int = 0,
 ) -> Path:
     """Write a class raster without regions smaller than `minimum` as a plain tiled GeoTIFF; the
     same for every `tile`.
 
     Regions are 4-connected. Their size is the ellipsoidal area in m² (`tiling.grid.pixel_area`) or
     the number of pixels. Pixels of the value `nodata` stay; None means the value the file declares.
-    `map` may work elsewhere, as long as results come in order and the folder of `target` is there
-    too. Raises `InputError` for rasters that cannot be read or hold no classes.
+    With `within` values go together, those from each multiple of it on: no region is absorbed by
+    one of another group. `map` may work elsewhere, as long as results come in order and the folder
+    of `target` is there too. Raises `InputError` for rasters that cannot be read or hold no
+    classes.
     """
     with scratch(target.parent) as folder:
         left, right = folder / "left.tif", folder / "right.tif"
         source, written = Path(raster), left
         while True:
             again = _sieve(
-                Sieve.of(source, minimum, unit, rule, nodata, folder), written, tile, map
+                Sieve.of(source, minimum, unit, rule, nodata, folder, within), written, tile, map
             )
             if not again or rule == "largest":
                 written.replace(target)
@@ -103,11 +106,14 @@ def _sieve(sieve: Sieve, target: Path, tile: int, map: Map) -> bool:
     seams = Seams.between(borders)
     crossing = _merge_regions([survey.pieces for survey in surveys.values()], seams)
     sizes = RegionValues(crossing.ids, crossing.size)
+    classes = RegionValues(crossing.ids, crossing.class_id)
 
     def context(place: Place) -> TileContext:
         frame, own = frame_of(place, borders, seams), [side.ids for side in borders[place]]
-        concerned = sizes.restrict_to(*frame, seams.final_ids(np.concatenate(own)))
-        return TileContext(passes.windows[place], frame, seams.restrict_to(*frame, *own), concerned)
+        ids = *frame, seams.final_ids(np.concatenate(own))
+        near = seams.restrict_to(*frame, *own)
+        known = sizes.restrict_to(*ids), classes.restrict_to(*ids)
+        return TileContext(passes.windows[place], frame, near, *known)
 
     for _ in passes.tell(partial(choose, sieve), context):
         pass
@@ -250,7 +256,7 @@ class TileGraph:
     @classmethod
     def of(cls, sieve: Sieve, tile: TileContext) -> TileGraph:
         """Let the regions of a tile choose."""
-        window, frame, seams, sizes = tile
+        window, frame, seams, sizes, classes = tile
         found, own = regions_of(sieve, window)
         united = seams.final_ids(found.ids)
         # the tile, and what lies above and left
@@ -275,6 +281,9 @@ class TileGraph:
             )
         small = np.append(size < sieve.minimum, False)  # the last one is that of OUTSIDE
         contacts = find_contacts(numbers, small, window, sieve.grid)
+        if sieve.within:
+            group = classes.over(ids, class_id) // sieve.within
+            contacts = contacts.where(group[contacts.small] == group[contacts.neighbour])
         to = np.arange(ids.size)
         point_to_neighbours(to, contacts.where(~crosses[contacts.small]), size, sieve.rule)
         root, again = roots_of(to, size, sieve.minimum)

@@ -38,10 +38,20 @@ class Sieve:
     rule: Rule
     folder: Path
     """For what waits."""
+    within: int = 0
+    """Values that go together: a region is absorbed by one of its own so many values alone, of
+    those from a multiple of it on; 0: by any."""
 
     @classmethod
     def of(
-        cls, raster: Path, minimum: float, unit: Unit, rule: Rule, nodata: int | None, folder: Path
+        cls,
+        raster: Path,
+        minimum: float,
+        unit: Unit,
+        rule: Rule,
+        nodata: int | None,
+        folder: Path,
+        within: int = 0,
     ) -> Sieve:
         """Check at the door that the raster holds classes."""
         with open_regions(raster) as source:
@@ -49,7 +59,7 @@ class Sieve:
             nodata = nodata_of(source, nodata)
         if unit == "m2":
             minimum /= PixelAreas(grid).unit
-        return cls(raster, nodata, grid, math.ceil(minimum), unit, rule, folder)
+        return cls(raster, nodata, grid, math.ceil(minimum), unit, rule, folder, within)
 
     def file(self, window: Window, suffix: str) -> Path:
         """The file in which something of a tile waits, by its suffix."""
@@ -103,6 +113,8 @@ class TileContext(NamedTuple):
     seams: Seams
     sizes: RegionValues
     """Of the regions at its border and just beyond it."""
+    classes: RegionValues
+    """Of the same regions."""
 
 
 class Choices(NamedTuple):

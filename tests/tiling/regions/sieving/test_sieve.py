@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from rasterio import features
 from scipy.ndimage import uniform_filter
 
-from tests.chance import dense_rasters
+from tests.chance import chances, dense_rasters
 from tests.scenes import read
 from tests.tiling.rasters import label, write
 from tiling.errors import InputError
@@ -340,3 +340,17 @@ def test_what_is_no_class_raster_is_refused_in_one_sentence(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["floats.tif", "unplaced.tif"], (
         "nothing half-written"
     )
+
+
+@pytest.mark.parametrize("tile", [1, 5, 64])
+def test_with_groups_each_is_sieved_as_if_it_were_alone(tmp_path: Path, tile: int) -> None:
+    (rng,) = chances(1)
+    classes = rng.integers(0, 4, (30, 40)).astype(np.int32)
+    group = rng.integers(1, 4, (6, 8)).repeat(5, axis=0).repeat(5, axis=1)
+    together = np.where(classes > 0, 4 * group + classes, 0).astype(np.int32)
+    found = sieve_array(tmp_path, together, minimum=6, tile=tile, within=4)
+    for one in range(1, 4):
+        alone = np.where(group == one, together, 0).astype(np.int32)
+        expected = sieve_array(tmp_path, alone, minimum=6, tile=tile)
+        np.testing.assert_array_equal(np.where(group == one, found, 0), expected)
+    assert (found != sieve_array(tmp_path, together, minimum=6, tile=tile)).any()
