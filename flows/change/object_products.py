@@ -44,6 +44,9 @@ PRODUCTS = (
 )  # fmt: skip
 """Files of a comparison that a person is told of."""
 
+LINE = "#333333"
+"""Colour of lines between objects."""
+
 COLUMNS: Mapping[str, tuple[str, str]] = {
     "class_id": ("Kind (value)", "What became of the object, as a number"),
     "class_name": ("Change", "What became of the object"),
@@ -220,6 +223,7 @@ def describe_layer(result: ObjectChange, painting: Painting) -> Layer:
         name="change",
         about=about_change(result),
         fields=COLUMNS,
+        outline=LINE,
     )
 
 

@@ -67,6 +67,14 @@ FOUND = (*FITTED, "measures", "told")
 """Settings of a method that a fit or the products fill in."""
 
 
+TITLES = {
+    **{kind: kind.replace("-", " ").capitalize() for kind in partitions.kinds()},
+    **segmenters.KINDS,
+    "mask-rcnn": "Mask R-CNN",
+}
+"""What tabs of methods are called, where it is not the name of their class."""
+
+
 class _Tabs:
     """Shows a method as a choice of the installed kinds, each with its settings but without what a
     fit fills in."""
@@ -94,7 +102,7 @@ class _Tabs:
             kind = settings["properties"]["kind"]
             kind["enum"] = [kind.pop("const")]  # of a const the form says that it cannot be changed
             kind["title"] = "Method"
-            settings["title"] = segmenters.KINDS.get(kind["enum"][0], settings["title"])
+            settings["title"] = TITLES.get(kind["enum"][0], settings["title"])
             for one in settings["properties"].values():
                 if unit := one.pop("unit", ""):
                     one["description"] = f"{one.get('description', '')} ({unit})".strip()

@@ -14,8 +14,8 @@ import rasterio
 
 from flows.compute.pool import Pool
 from flows.objects.about import about_objects
-from flows.products.class_areas import write_areas
-from flows.regions.levels import Regions
+from flows.partitions.partition import Judged
+from flows.products.class_areas import ClassArea, write_areas
 from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
 from segmentation.legend import LandClass, Legend
@@ -57,13 +57,19 @@ def classify(stuff: Stuff, window: Window) -> npt.NDArray[np.uint8]:
     return np.where(numbers > 0, stuff.values[numbers], here).astype(np.uint8)
 
 
-def write_classes(plan: ObjectsPlan, level: Regions, folder: RunFolder, pool: Pool) -> None:
-    """Write `classes.tif` and `areas.csv` of a panoptic map."""
-    judged, rows, bands = level.judged, plan.partition.classes, plan.partition.class_bands
-    assert judged is not None  # a panoptic map's objects have classes
+def write_classes(
+    plan: ObjectsPlan, numbers: Path, judged: Judged, folder: RunFolder, pool: Pool
+) -> tuple[ClassArea, ...]:
+    """Write `classes.tif` and `areas.csv` of a panoptic map, and say what they hold.
+
+    `numbers` are those of the objects that are shown, `judged` says what they are. A pixel of one
+    that is left out has the likeliest class that is not counted, one of a filled hole that of its
+    object.
+    """
+    rows, bands = plan.partition.classes, plan.partition.class_bands
     values = np.append(0, judged.values).astype(np.uint8)
     kept = np.array(list(bands), np.uint8)
-    stuff = Stuff(level.numbers, values, plan.scene, tuple(bands.values()), kept)
+    stuff = Stuff(numbers, values, plan.scene, tuple(bands.values()), kept)
     windows = list(Window.of_shape(*plan.scene.geobox.shape).blocks(BLOCK))
     target = folder.product("classes.tif")
     with scratch(folder.path) as work:
@@ -81,4 +87,4 @@ def write_classes(plan: ObjectsPlan, level: Regions, folder: RunFolder, pool: Po
         write_cog(described, target, overviews="mode", map=pool.map)
         write_text(target.with_suffix(".qmd"), about.qmd)
     legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in rows))
-    write_areas(target, legend, folder, pool)
+    return write_areas(target, legend, folder, pool)

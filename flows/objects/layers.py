@@ -17,11 +17,13 @@ from flows.objects.measures import RegionColumn, describe, describe_judged, meas
 from flows.objects.model import PublishedLevel, count_sizes
 from flows.objects.rasters import LevelRaster
 from flows.objects.statistics import write_statistics
+from flows.partitions.partition import Judged
 from flows.products.index_measures import index_measures
 from flows.products.vectorise import polygons
 from flows.regions.levels import find_parents
 from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
+from tiling.classmaps.legend import LegendRow
 from tiling.io.files import scratch
 
 if TYPE_CHECKING:
@@ -170,9 +172,19 @@ def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[Regi
         about=about_objects(plan, level.scale),
         fields={**FIELDS, **described},
         geometry_type="MultiPolygon" if plan.partition.touch_at_corners else "Polygon",
+        legend=shown_classes(level.judged),
+        class_column="class" if level.judged else "",
         outline=LINE,
         label="number",
     )
+
+
+def shown_classes(judged: Judged | None) -> tuple[LegendRow, ...]:
+    """The classes that objects have; none where a method knows of none."""
+    if judged is None:
+        return ()
+    there = set(judged.values.tolist())
+    return tuple(row for row in judged.legend if row[0] in there)
 
 
 def add_columns(

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.reports.blocks import Block, Column, Command, Facts, Figures, Heading, Link, Table, Text
 from flows.reports.medium import Medium
-from flows.reports.pieces import head_files, link_line, list_files, show_picture, warn
+from flows.reports.pieces import head_files, link_line, list_areas, list_files, show_picture, warn
 
 BAR = 24
 """Blocks in the longest bar of sizes."""
@@ -39,6 +39,7 @@ def describe_objects(
         ),
         *([Heading("Levels"), list_levels(record["levels"])] if len(record["levels"]) > 1 else []),
         *list_sizes(record["levels"]),
+        *describe_classes(record),
         Heading("What it was made from"),
         Facts(tuple(record["made_from"].items())),
         Heading("Open it in QGIS"),
@@ -52,6 +53,15 @@ def describe_objects(
         head_files(folder, medium),
         *list_files(files, medium),
     ]
+
+
+def describe_classes(record: Mapping[str, Any]) -> list[Block]:
+    """The area of each class of a panoptic map; nothing where only objects have one."""
+    if "areas" not in record:
+        return []
+    areas = [(row["class_name"], row["area_m2"] / 1e4, row["share"]) for row in record["areas"]]
+    colours = {name: colour for _, name, colour in record["legend"]}
+    return [Heading("Classes"), list_areas(areas, colours)]
 
 
 def sum_up(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from flows.objects.figures import draw_regions
 from flows.objects.layers import LevelLayer
 from flows.objects.model import Objects, PublishedLevel
 from flows.objects.page import describe_objects, title_page
+from flows.objects.rasters import LevelRaster
 from flows.objects.statistics import statistics_of
 from flows.plan.shard import peak_memory
 from flows.products.about import describe_scene
@@ -23,7 +24,7 @@ from flows.regions.plan import ObjectsPlan
 from flows.storage.keys import versions
 from flows.storage.run_folder import RunFolder
 from tiling.errors import redact
-from tiling.formats.qgis_project import outline_project
+from tiling.formats.qgis_project import Backdrop, outline_project
 from tiling.io.files import scratch, write_text
 
 OURS = re.compile(r"(objects(-[\d.]+)?(-statistics)?|edges|classes)\.(tif|qmd|gpkg|qgs)|areas\.csv")
@@ -37,12 +38,13 @@ def begin(folder: RunFolder) -> None:
 
 def publish(
     plan: ObjectsPlan,
-    rasters: Sequence[Path],
+    made: Sequence[LevelRaster],
     layers: Sequence[LevelLayer],
     folder: RunFolder,
 ) -> Objects:
     """Draw the picture, write project, page and record; what an earlier run with other wishes left
     goes."""
+    rasters = [one.raster for one in made]
     stem = "edges" if plan.partition.gives == "edges" else "objects"
     vectors = folder.product(f"{stem}.gpkg")
     day = f", {plan.scene.date}" if plan.scene.date else ""
@@ -50,12 +52,15 @@ def publish(
         title = f"{title_objects(plan)}{day} · {plan.partition.kind}"
         draw_regions(rasters[0], plan.scene, title, work / "quicklook.png")
         (work / "quicklook.png").replace(folder.product("quicklook.png"))
-    drawn = vectors, [one.layer for one in layers]
-    project = outline_project(about_objects(plan), rasters[0], drawn, beside=image_of(plan.scene))
-    write_text(folder.product(f"{stem}.qgs"), project)
     statistics = statistics_of(plan, rasters)
     every = ("classes.tif", "areas.csv") if plan.partition.classes else ()
     classes = [folder.product(name) for name in every]
+    drawn = vectors, [one.layer for one in layers]
+    below = Backdrop("Classes", classes[0], plan.partition.classes) if classes else None
+    project = outline_project(
+        about_objects(plan), rasters[0], drawn, classes=below, beside=image_of(plan.scene)
+    )
+    write_text(folder.product(f"{stem}.qgs"), project)
     drop_stale(folder, [vectors, folder.product(f"{stem}.qgs"), *rasters, *statistics, *classes])
     names = (
         *(path.name for path in (*classes, *rasters, *statistics)),
@@ -64,6 +69,9 @@ def publish(
     files = tuple(folder.product(name) for name in names)
     levels = [one.level for one in layers]
     record = describe_run(plan, levels, folder)
+    if plan.partition.classes:
+        record["legend"] = plan.partition.classes
+        record["areas"] = [asdict(area) for area in made[0].areas]
     write_page(record, folder.path, [path for path in files if path.name != "report.html"])
     record = folder.record(record)
     return Objects(folder.path, tuple(levels), dict(folder.seconds), files, record)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.objects.about import about_objects
+from flows.objects.classes import write_classes
 from flows.objects.selection import choose_regions
 from flows.partitions.partition import Judged
+from flows.products.class_areas import ClassArea
 from flows.regions.levels import Regions, name_levels
 from flows.regions.plan import ObjectsPlan
 from flows.storage.run_folder import RunFolder
@@ -36,30 +39,35 @@ class LevelRaster(NamedTuple):
     """How many regions the whole scene has."""
     judged: Judged | None = None
     """What the method says of each."""
+    areas: tuple[ClassArea, ...] = ()
+    """Of the classes of a panoptic map."""
 
 
 def write_rasters(
     plan: ObjectsPlan,
     levels: Sequence[Regions],
     folder: RunFolder,
+    pool: Pool,
     progress: Progress = silent,
-    *,
-    map: Map = map,
 ) -> list[LevelRaster]:
-    """`objects.tif`, or one raster for each of several levels. `map` packs cells of them."""
+    """`objects.tif`, or one raster for each of several levels; of a panoptic map the classes of all
+    pixels as well, of the objects that are shown."""
     names = name_levels([level.scale for level in levels])
+    written = []
     with scratch(folder.path) as work:
         for name, level in report_items(
             list(zip(names, levels, strict=True)), "join", len(levels), progress
         ):
             about = about_objects(plan, level.scale)
             target = folder.product(f"{name}.tif")
-            chosen = choose_regions(plan, level, work, map)
-            write_raster(plan, chosen.numbers, about, target, work, map=map)
-    return [
-        LevelRaster(name, level.scale, folder.product(f"{name}.tif"), level.n, level.judged)
-        for name, level in zip(names, levels, strict=True)
-    ]
+            chosen = choose_regions(plan, level, work, pool.map)
+            write_raster(plan, chosen.numbers, about, target, work, map=pool.map)
+            judged, areas = level.judged, tuple[ClassArea, ...]()
+            if plan.partition.classes:
+                assert judged is not None  # a panoptic map's objects have classes
+                areas = write_classes(plan, chosen.numbers, judged, folder, pool)
+            written.append(LevelRaster(name, level.scale, target, level.n, judged, areas))
+    return written
 
 
 def write_raster(

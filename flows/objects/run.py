@@ -15,7 +15,6 @@ from flows.compute import cluster, worker_check
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
-from flows.objects.classes import write_classes
 from flows.objects.edges import write_edges, write_lines
 from flows.objects.layers import LevelLayer, write_layers
 from flows.objects.model import Objects
@@ -98,9 +97,7 @@ def join(
         begin(folder)
         if plan.partition.gives == "edges":
             return write_edges(plan, levels, folder, pool)
-        if plan.partition.classes:
-            write_classes(plan, levels[0], folder, pool)
-        return write_rasters(plan, levels, folder, progress, map=pool.map)
+        return write_rasters(plan, levels, folder, pool, progress)
 
 
 def vectorise(
@@ -125,4 +122,4 @@ def publish(
     folder: RunFolder,
 ) -> Objects:
     """What a person looks at, and the record of the run."""
-    return write_products(plan, [one.raster for one in rasters], layers, folder)
+    return write_products(plan, rasters, layers, folder)

@@ -27,7 +27,7 @@ class ChangeRequest(BaseModel):
             min_length=1,
             title="Earlier map",
             description="Class raster of a map, such as classes.tif of a run, or the folder of "
-            "the run.",
+            "the run; objects where they are compared.",
         ),
         Setting(argument=True, metavar="EARLIER", path=True),
     ]

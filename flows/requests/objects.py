@@ -191,7 +191,7 @@ class ObjectsRequest(BaseModel):
         Field(
             exclude_if=lambda grid: grid == "scene",
             title="Pixels of the objects",
-            description="scene: the scene's own; model: of the size that --segmenter sees.",
+            description="scene: the scene's own; model: of the size that the segmenter sees.",
         ),
         Setting(REGIONS, form=None),
     ] = "scene"

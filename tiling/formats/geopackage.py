@@ -129,7 +129,7 @@ def speech(layer: Layer) -> Any:
     """How a classified layer speaks to people in QGIS: the words that `tiling.formats.qml` asks
     for."""
     aliases = {name: alias for name, (alias, _) in layer.described.items()}
-    return {"aliases": aliases, "label": LABEL, "map_tip": MAP_TIP}
+    return {"aliases": aliases, "label": LABEL, "map_tip": MAP_TIP, "outline": layer.outline}
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
@@ -144,7 +144,9 @@ def outline_speech(layer: Layer) -> Any:
     """How a layer of outlines speaks to people in QGIS: the words that `tiling.formats.qml` asks
     for."""
     aliases = {name: alias for name, (alias, _) in layer.described.items()}
-    return {"aliases": aliases, "label": f'"{layer.label}"' if layer.label else ""}
+    label = f'"{layer.label}"' if layer.label else ""
+    classes = (layer.class_column, tuple(layer.legend)) if layer.class_column else None
+    return {"aliases": aliases, "label": label, "classes": classes}
 
 
 def _write_style(database: sqlite3.Connection, stream: Stream) -> None:

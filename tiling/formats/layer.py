@@ -56,8 +56,11 @@ class Layer:
     geopackage: GeoPackageVersion = "1.2"
     """Version of the standard, if it becomes a GeoPackage; QGIS 3.22 warns of newer ones."""
     outline: str = ""
-    """Colour of the lines by which features without a class are drawn, "#rrggbb"; empty leaves that
-    to whoever opens the file."""
+    """Colour of the lines around features, "#rrggbb"; empty leaves that of features without a class
+    to whoever opens the file, and gives those with one the colour of that."""
+    class_column: str = ""
+    """Column of names of classes by which features without a `class_id` are coloured, as `legend`
+    says, inside and, in place of `outline`, along their lines."""
     label: str = ""
     """Column that names a feature without a class."""
 

@@ -99,10 +99,12 @@ def outline_project(
     raster: Path,
     vectors: tuple[Path, Sequence[Layer]],
     *,
+    classes: Backdrop | None = None,
     beside: Sequence[Beside] = (),
 ) -> str:
     """Text of a `.qgs` that shows the outlines of layers of a file, the first of them checked, over
-    an image, and unchecked a raster of numbers they were made from. Else as `project`."""
+    a raster of classes, where there is one, and an image, and unchecked a raster of numbers they
+    were made from. Else as `project`."""
     sheet = Sheet.begin(about, raster)
     path, layers = vectors
     top = []
@@ -115,11 +117,17 @@ def outline_project(
         add_outline_style(drawn, layer.outline, layer.geometry_type, **outline_speech(layer))
         layer.about.add_to(ET.SubElement(drawn, "resourceMetadata"))
         top.append((key, name))
+    top = top[:1]
+    if classes is not None:
+        key = f"{RASTER}_classes"
+        drawn = sheet.add_raster(key, classes.name, classes.path, raster, shown=True)
+        add_raster_style(drawn, classes.legend)
+        top.append((key, classes.name))
     for number, other in enumerate(beside):
         key = f"{RASTER}_beside_{number}"
         sheet.add_beside(key, other, raster, shown=bool(other.bands))
     sheet.add_product(raster, about, shown=False)
-    return sheet.end(about, top[:1])
+    return sheet.end(about, top)
 
 
 class Sheet(NamedTuple):

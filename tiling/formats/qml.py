@@ -26,15 +26,21 @@ OUTLINE = "0.26"
 
 
 def vector_qml(
-    legend: Sequence[LegendRow], *, aliases: Mapping[str, str], label: str, map_tip: str
+    legend: Sequence[LegendRow],
+    *,
+    aliases: Mapping[str, str],
+    label: str,
+    map_tip: str,
+    outline: str = "",
 ) -> str:
     """QML of a polygon layer, one category for each class of its column `class_id`.
 
-    `aliases` are what a person calls the columns, `label` an expression that names a feature,
-    `map_tip` the HTML shown under the mouse, with expressions in [% %].
+    Lines have the colour `outline`, or that of the class. `aliases` are what a person calls the
+    columns, `label` an expression that names a feature, `map_tip` the HTML shown under the mouse,
+    with expressions in [% %].
     """
     root = ET.Element("qgis", version=QGIS, styleCategories="Symbology|Fields|Forms|MapTips")
-    add_vector_style(root, legend, aliases=aliases, label=label, map_tip=map_tip)
+    add_vector_style(root, legend, aliases=aliases, label=label, map_tip=map_tip, outline=outline)
     ET.SubElement(root, "layerGeometryType").text = "2"
     return document(root)
 
@@ -46,40 +52,12 @@ def add_vector_style(
     aliases: Mapping[str, str],
     label: str,
     map_tip: str,
+    outline: str = "",
 ) -> None:
     """Put a polygon layer's style into a QML document or into a project's layer: the elements are
     the same."""
-    renderer = ET.SubElement(
-        parent, "renderer-v2", type="categorizedSymbol", attr="class_id", symbollevels="0"
-    )
-    categories = ET.SubElement(renderer, "categories")
-    symbols = ET.SubElement(renderer, "symbols")
-    for number, (value, name, colour) in enumerate(legend):
-        ET.SubElement(
-            categories,
-            "category",
-            value=str(value),
-            type="integer",
-            symbol=str(number),
-            label=name,
-            render="true",
-        )
-        symbol = ET.SubElement(
-            symbols, "symbol", type="fill", name=str(number), alpha="1", clip_to_extent="1"
-        )
-        fill = ET.SubElement(
-            symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
-        )
-        options = ET.SubElement(fill, "Option", type="Map")
-        for option, setting in (
-            ("color", _rgba(colour)),
-            ("style", "solid"),
-            ("outline_color", _rgba(colour)),
-            ("outline_style", "solid"),
-            ("outline_width", HAIRLINE),
-            ("outline_width_unit", "MM"),
-        ):
-            ET.SubElement(options, "Option", type="QString", name=option, value=setting)
+    rows = [(str(value), name, colour, outline or colour) for value, name, colour in legend]
+    _add_categories(parent, "class_id", "integer", rows, OPAQUE)
     names = ET.SubElement(parent, "aliases")
     for field, alias in aliases.items():
         ET.SubElement(names, "alias", field=field, name=alias)
@@ -87,48 +65,90 @@ def add_vector_style(
     ET.SubElement(parent, "previewExpression").text = label
 
 
-def outline_qml(colour: str, geometry: str, *, aliases: Mapping[str, str], label: str) -> str:
+OPAQUE, PALE = 255, 70
+"""How much of what lies below is hidden, of 255: all of it, and about a quarter."""
+
+
+def _add_categories(
+    parent: ET.Element,
+    column: str,
+    kind: str,
+    rows: Sequence[tuple[str, str, str, str]],
+    cover: int,
+) -> None:
+    """Draw polygons by the values of a column: value, name, colour and the line's of each."""
+    renderer = ET.SubElement(
+        parent, "renderer-v2", type="categorizedSymbol", attr=column, symbollevels="0"
+    )
+    categories = ET.SubElement(renderer, "categories")
+    symbols = ET.SubElement(renderer, "symbols")
+    for number, (value, name, colour, line) in enumerate(rows):
+        said = {"value": value, "type": kind, "symbol": str(number), "label": name}
+        ET.SubElement(categories, "category", said, render="true")
+        width = HAIRLINE if line == colour and cover == OPAQUE else OUTLINE
+        _add_fill(symbols, str(number), _rgba(colour, cover), _rgba(line), width)
+
+
+Classes = tuple[str, Sequence[LegendRow]]
+"""A column of names of classes, and their colours."""
+
+
+def outline_qml(
+    colour: str,
+    geometry: str,
+    *,
+    aliases: Mapping[str, str],
+    label: str,
+    classes: Classes | None = None,
+) -> str:
     """QML of a layer of polygons or lines that are drawn as lines of one colour, `geometry` being
-    "Polygon" or "LineString"."""
+    "Polygon" or "LineString"; of polygons with `classes` in the colours of these."""
     root = ET.Element("qgis", version=QGIS, styleCategories="Symbology|Fields|Forms|MapTips")
-    add_outline_style(root, colour, geometry, aliases=aliases, label=label)
+    add_outline_style(root, colour, geometry, aliases=aliases, label=label, classes=classes)
     ET.SubElement(root, "layerGeometryType").text = "1" if "Line" in geometry else "2"
     return document(root)
 
 
 def add_outline_style(
-    parent: ET.Element, colour: str, geometry: str, *, aliases: Mapping[str, str], label: str
+    parent: ET.Element,
+    colour: str,
+    geometry: str,
+    *,
+    aliases: Mapping[str, str],
+    label: str,
+    classes: Classes | None = None,
 ) -> None:
     """Put the style of lines into a QML document or into a project's layer; polygons are not
-    filled, so that what lies below is seen."""
-    renderer = ET.SubElement(parent, "renderer-v2", type="singleSymbol", symbollevels="0")
-    kind, symbol_layer = ("line", "SimpleLine") if "Line" in geometry else ("fill", "SimpleFill")
-    symbol = ET.SubElement(
-        ET.SubElement(renderer, "symbols"),
-        "symbol",
-        type=kind,
-        name="0",
-        alpha="1",
-        clip_to_extent="1",
-    )
-    drawn = ET.SubElement(
-        symbol, "layer", {"class": symbol_layer, "enabled": "1", "locked": "0", "pass": "0"}
-    )
-    line = (
-        ("line_color", "line_style", "line_width", "line_width_unit")
-        if kind == "line"
-        else ("outline_color", "outline_style", "outline_width", "outline_width_unit")
-    )
-    settings = dict(zip(line, (_rgba(colour), "solid", OUTLINE, "MM"), strict=True))
-    if kind == "fill":
-        settings |= {"style": "no"}
-    options = ET.SubElement(drawn, "Option", type="Map")
-    for name, value in settings.items():
-        ET.SubElement(options, "Option", type="QString", name=name, value=value)
+    filled, or by their class so thinly that what lies below is seen."""
+    if classes is not None:
+        column, legend = classes
+        rows = [(name, name, tint, tint) for _, name, tint in legend]
+        _add_categories(parent, column, "string", rows, PALE)
+    else:
+        renderer = ET.SubElement(parent, "renderer-v2", type="singleSymbol", symbollevels="0")
+        _add_outline(ET.SubElement(renderer, "symbols"), colour, line="Line" in geometry)
     names = ET.SubElement(parent, "aliases")
     for field, alias in aliases.items():
         ET.SubElement(names, "alias", field=field, name=alias)
     ET.SubElement(parent, "previewExpression").text = label
+
+
+def _add_outline(symbols: ET.Element, colour: str, *, line: bool) -> None:
+    """A symbol of lines of one colour, or of polygons that have nothing but a line."""
+    if not line:
+        _add_fill(symbols, "0", "0,0,0,0", _rgba(colour), OUTLINE, style="no")
+        return
+    symbol = ET.SubElement(symbols, "symbol", type="line", name="0", alpha="1", clip_to_extent="1")
+    drawn = {"class": "SimpleLine", "enabled": "1", "locked": "0", "pass": "0"}
+    settings = {"line_color": _rgba(colour), "line_style": "solid"}
+    settings |= {"line_width": OUTLINE, "line_width_unit": "MM"}
+    _add_options(ET.SubElement(symbol, "layer", drawn), settings)
+
+
+def _add_options(parent: ET.Element, settings: Mapping[str, str]) -> None:
+    options = ET.SubElement(parent, "Option", type="Map")
+    for name, value in settings.items():
+        ET.SubElement(options, "Option", type="QString", name=name, value=value)
 
 
 def raster_qml(legend: Sequence[LegendRow]) -> str:
@@ -239,7 +259,7 @@ def graduated_qml(
             lower=f"{lower:g}", upper=f"{upper:g}", label=label, symbol=str(number), render="true",
         )  # fmt: skip
         colour = ramp_colour(ramp, (cuts[number] + cuts[number + 1]) / 2)
-        _add_fill(symbols, str(number), colour)
+        _add_fill(symbols, str(number), _rgba(colour), "90,90,90,255", OUTLINE)
     names = ET.SubElement(root, "aliases")
     for field, alias in aliases.items():
         ET.SubElement(names, "alias", field=field, name=alias)
@@ -247,21 +267,15 @@ def graduated_qml(
     return document(root)
 
 
-def _add_fill(symbols: ET.Element, name: str, colour: str) -> None:
+def _add_fill(
+    symbols: ET.Element, name: str, fill: str, line: str, width: str, *, style: str = "solid"
+) -> None:
+    """A symbol of polygons, colours as QGIS writes them."""
     symbol = ET.SubElement(symbols, "symbol", type="fill", name=name, alpha="1", clip_to_extent="1")
-    fill = ET.SubElement(
-        symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
-    )
-    options = ET.SubElement(fill, "Option", type="Map")
-    for option, setting in (
-        ("color", _rgba(colour)),
-        ("style", "solid"),
-        ("outline_color", "90,90,90,255"),
-        ("outline_style", "solid"),
-        ("outline_width", OUTLINE),
-        ("outline_width_unit", "MM"),
-    ):
-        ET.SubElement(options, "Option", type="QString", name=option, value=setting)
+    drawn = {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
+    settings = {"color": fill, "style": style, "outline_color": line, "outline_style": "solid"}
+    settings |= {"outline_width": width, "outline_width_unit": "MM"}
+    _add_options(ET.SubElement(symbol, "layer", drawn), settings)
 
 
 def ramp_colour(ramp: Ramp, value: float) -> str:
@@ -302,8 +316,8 @@ def add_natural_style(
             ET.SubElement(stretch, tag).text = text
 
 
-def _rgba(colour: str) -> str:
-    return ",".join(str(part) for part in (*rgb(colour), 255))
+def _rgba(colour: str, cover: int = OPAQUE) -> str:
+    return ",".join(str(part) for part in (*rgb(colour), cover))
 
 
 def document(root: ET.Element) -> str:

@@ -205,3 +205,25 @@ def test_what_the_detector_lacks_is_said_before_the_semantic_model_looks(
     with pytest.raises(InputError, match="learnt from pixels of 10 m"):
         run(request, on=Cluster(workers=0), look=look)
     assert not list((tmp_path / "out").rglob("probabilities-*"))
+
+
+def test_both_rasters_agree_in_every_pixel_where_objects_are_left_out_and_holes_filled(
+    folder: Path, finished: Objects, percents: np.ndarray, tmp_path: Path
+) -> None:
+    """What is left out becomes the likeliest class that is not counted, a filled hole its
+    object's."""
+    layer = gpd.read_file(finished.folder / "objects.gpkg", layer="objects")
+    low, high = np.quantile(layer["area_m2"], (0.3, 0.8))
+    wishes = {"min_object": float(low), "max_object": float(high), "fill_holes": 2_000.0}
+    made = make(folder, tmp_path, **wishes)
+    numbers, classes = (read(made.folder / f"{name}.tif") for name in ("objects", "classes"))
+    np.testing.assert_array_equal(classes, composite(percents, numbers))
+    whole = read(finished.folder / "objects.tif")
+    assert 0 < np.unique(numbers).size < np.unique(whole).size
+    areas = {row["class_name"]: row["pixels"] for row in made.record["areas"]}
+    assert areas["Building"] == np.count_nonzero(numbers)
+    page = (made.folder / "report.html").read_text()
+    assert "Building" in page
+    project = (made.folder / "objects.qgs").read_text()
+    assert 'label="Building"' in project
+    assert "./classes.tif" in project or ">classes.tif<" in project

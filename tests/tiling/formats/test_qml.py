@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from flows.products.index_rasters import ramp_of
-from tiling.classmaps.legend import with_default_rows
-from tiling.formats.qml import ramp_qml, raster_qml, vector_qml
+from tiling.classmaps.legend import rgb, with_default_rows
+from tiling.formats.qml import outline_qml, ramp_qml, raster_qml, vector_qml
 
 LEGEND = ((1, "Water", "#3b7dd8"), (2, 'Crops & "grass" <5 m', "#a8d36a"), (-7, "Été", "#000000"))
 
@@ -89,3 +90,18 @@ def test_an_index_of_vegetation_is_green_where_high_and_one_of_water_blue() -> N
     for name, strong in (("NDVI", 1), ("NDWI", 2)):
         *_, highest = ET.fromstring(ramp_qml(ramp_of(name), -1, 1)).iter("item")
         assert max(range(3), key=bytes.fromhex(highest.get("color")[1:]).__getitem__) == strong
+
+
+def test_outlines_have_the_colours_of_classes_and_let_the_image_through() -> None:
+    words: dict[str, Any] = {"aliases": {}, "label": "", "classes": ("class", LEGEND[:2])}
+    root = ET.fromstring(outline_qml("#ffee00", "Polygon", **words).split("\n", 1)[1])
+    renderer = root.find("renderer-v2")
+    assert renderer is not None
+    assert renderer.get("attr") == "class"
+    names = [one.get("value") for one in root.iter("category")]
+    assert names == [name for _, name, _ in LEGEND[:2]]
+    assert {one.get("type") for one in root.iter("category")} == {"string"}
+    for symbol, (_, _, colour) in zip(root.iter("symbol"), LEGEND, strict=False):
+        said = {one.get("name"): one.get("value") for one in symbol.iter("Option")}
+        assert said["outline_color"] == ",".join(map(str, (*rgb(colour), 255)))
+        assert said["color"] == ",".join(map(str, (*rgb(colour), 70)))
