@@ -142,6 +142,12 @@ def _shapes_in(
         if column not in frame.columns:
             names = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
             raise InputError(f"{path} has no column {column}; it has {names or 'none'}")
+        texts = frame[column].astype(str).str.strip()
+        if blank := int((frame[column].isna() | (texts == "")).sum()):
+            raise InputError(
+                f"{path}: {blank} of {len(frame)} objects say nothing in column {column}; fill it "
+                "in, or take them out"
+            )
         kinds = tuple(frame[column].astype(str).str.strip().to_numpy()[places].tolist())
         return _labels(path, geobox, placed), (), kinds
     classed = [str(name) for name in frame.columns if str(name).lower() in COLUMNS[:11]]

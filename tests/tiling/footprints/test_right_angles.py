@@ -13,7 +13,7 @@ from rasterio import features
 from rasterio.transform import from_origin
 
 from tests.chance import chances
-from tiling.footprints.right_angles import find_direction, regularise
+from tiling.footprints.right_angles import find_direction, is_round, regularise
 
 SIDE = 70
 
@@ -82,7 +82,14 @@ def test_no_outline_is_farther_than_the_tolerance() -> None:
 
 
 def test_what_is_round_stays_plain() -> None:
-    assert regularise(pixels_of(shapely.Point(35, 35).buffer(28)), 1.0, 1.0) is None
+    """Also where right angles would be near enough, and squares of that size have them."""
+    for seed in chances(12):
+        place = np.random.default_rng(seed).random(3)
+        middle, turn = 30 + place[:2], float(90 * place[2])
+        disc = shapely.Point(middle).buffer(4)
+        assert regularise(pixels_of(disc), 2.0, 1.0) is None
+        square = shapely.affinity.rotate(shapely.box(-4, -4, 4, 4), turn, (0, 0))
+        assert not is_round(pixels_of(shapely.affinity.translate(square, *middle)))
 
 
 def test_the_direction_is_that_of_the_sides() -> None:

@@ -108,6 +108,22 @@ def test_polygons_say_what_numbers_say_within_their_hull(tmp_path: Path) -> None
     assert "convex hull of all" in told
 
 
+def test_a_column_says_what_each_polygon_of_a_geopackage_is(tmp_path: Path) -> None:
+    """Of those on the grid, in the order of the numbers that pixels have."""
+    boxes = (-90, 0, -80, 9), (3, 2, 20, 20), (25, 10, 40, 50)
+    path = write_boxes(tmp_path / "boxes.gpkg", *boxes, kind=["tank", " barn ", "shed"])
+    labels = open_instances(path, GRID, column="kind")
+    assert labels.kinds == ("barn", "shed")
+    ids, _ = labels.ids(WHOLE)
+    assert [labels.kinds[ids[row, col] - 1] for row, col in ((5, 5), (30, 30))] == ["barn", "shed"]
+    assert "not looked at" not in " ".join(labels.notes)
+    blank = write_boxes(tmp_path / "blank.gpkg", *boxes[1:], kind=["barn", ""])
+    with pytest.raises(InputError, match="1 of 2 objects say nothing in column kind"):
+        open_instances(blank, GRID, column="kind")
+    with pytest.raises(InputError, match="has no column use; it has kind"):
+        open_instances(path, GRID, column="use")
+
+
 def test_an_extent_says_where_every_object_is_drawn(tmp_path: Path) -> None:
     boxes = write_boxes(tmp_path / "boxes.gpkg", (3, 2, 20, 20))
     extent = write_boxes(tmp_path / "extent.gpkg", (0, 0, 30, 12))
