@@ -38,6 +38,7 @@ TRAINING = "How it is trained"
 PIXELS = "What is computed of each pixel"
 FIELDS = "How fields are judged"
 ZONING = "Management zones inside fields"
+ALERTS = "Which drops are told of"
 NATURE = "What the weights are"
 PROCESSING = "What is done to pixels before them, and to their answers"
 SECTIONS = (
@@ -52,6 +53,7 @@ SECTIONS = (
     PIXELS,
     FIELDS,
     ZONING,
+    ALERTS,
     NATURE,
     PROCESSING,
     PRODUCTS,

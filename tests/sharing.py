@@ -25,6 +25,7 @@ TOGETHER = {
     # as much again on another, so that two processes have half of the waiting each
     "second server": (
         "tests/flows/deployments/test_flows_of_many_scenes.py",
+        "tests/flows/deployments/test_crop_monitor.py",
         "tests/flows/deployments/test_deploy_flows.py",
         "tests/flows/test_cancel.py",
         "tests/flows/test_soak.py",

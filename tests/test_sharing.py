@@ -32,7 +32,7 @@ def test_whoever_asks_for_the_one_server_stands_in_its_group() -> None:
         if any(map(takes.search, re.findall(r"^def test_.*?->", text, re.MULTILINE | re.DOTALL)))
         and not makes.search(text)
     }
-    assert tests == set(TOGETHER["server"])
+    assert tests == {*TOGETHER["server"], *TOGETHER["second server"]}
 
 
 def test_a_test_that_shares_nothing_is_its_own_group() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,3 +59,13 @@ def is_raster_name(name: str, pattern: str) -> bool:
     if name.startswith("."):
         return False
     return path.match(pattern) if pattern else path.suffix.lower() in RASTER_SUFFIXES
+
+
+def is_settled(scene: FoundScene, seconds: float) -> bool:
+    """Whether nobody has touched a scene's files for a while; those on other machines are taken as
+    they are."""
+    latest = 0.0
+    for path in map(Path, scene.paths):
+        files = [path, *path.iterdir()] if path.is_dir() else [path]
+        latest = max([latest, *(file.stat().st_mtime for file in files if file.exists())])
+    return time.time() - latest >= seconds

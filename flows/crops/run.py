@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class CropsPlan:
     series: SeriesPlan
     fields: Fields
     notes: tuple[str, ...] = ()
+    lasting: Path | None = None
+    """A folder in which what is measured of each date stays for a later run."""
 
     @property
     def images(self) -> Images:
@@ -75,8 +78,9 @@ class Crops:
     files: tuple[Path, ...]
 
 
-def open_crops(request: CropsRequest) -> CropsPlan:
-    """The images of a request and its fields; `InputError` for what a person can mend."""
+def open_crops(request: CropsRequest, paths: Sequence[tuple[str, ...]] = ()) -> CropsPlan:
+    """The images of a request and its fields; `InputError` for what a person can mend. Other images
+    are those at `paths`, several in one place being a mosaic."""
     check_folder(request.out)
     if request.zoning.table and not request.zoning.zones:
         raise InputError("rates are for zones; say how many, such as --zones 3")
@@ -85,7 +89,7 @@ def open_crops(request: CropsRequest) -> CropsPlan:
     typed = SeriesRequest(scenes=request.scenes, names=names or INDICES, out=request.out)
     scenes = sort_words(typed).scenes
     if not names:
-        names, notes = _choose_indices(request, scenes)
+        names, notes = _choose_indices(request, paths[0] if paths else scenes[:1])
     series = open_series(
         typed.model_copy(
             update={
@@ -94,9 +98,10 @@ def open_crops(request: CropsRequest) -> CropsPlan:
                 "zones": request.fields,
                 "column": request.column,
                 "like": request.like,
-                "source": request.source,
+                "source": request.source.model_copy(update={"search": None}),
             }
-        )
+        ),
+        paths,
     )
     assert series.shapes is not None  # zones were asked for
     outlines = Outlines(series.shapes, series.images.grid.affine)
@@ -120,7 +125,8 @@ def _choose_indices(
     if not scenes:
         return INDICES, ()
     first, *others = INDICES
-    bands = request.source.model_copy(update={"paths": (scenes[0],)}).unmasked.open().band_names
+    about = {"paths": tuple(scenes), "search": None}
+    bands = request.source.model_copy(update=about).unmasked.open().band_names
     known = [name for name in others if not indices.find(name).missing(bands)]
     if known:
         return (first, *known), ()
@@ -160,7 +166,8 @@ def run_crops(plan: CropsPlan, pool: Pool, progress: Progress = silent) -> Crops
     out, images = make_folder(plan.request.out), plan.images
     series, names = plan.series, plan.series.zone_names
     assert series.shapes is not None
-    with keep_parts(out / ".parts", out) as kept:
+    lasting = plan.lasting and nullcontext(plan.lasting)
+    with lasting or keep_parts(out / ".parts", out) as kept:
         with scratch(out) as work:
             made = work / "made"
             made.mkdir()

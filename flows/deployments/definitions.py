@@ -17,6 +17,7 @@ from flows.compute.spawning import empty_main
 from flows.compute.work import Work
 from flows.deployments import segment_scene as segment
 from flows.deployments.comparing import compare_maps, zonal_areas
+from flows.deployments.crop_monitor import crop_monitor
 from flows.deployments.segment_objects import segment_objects
 from flows.deployments.segment_scene import map_scene, segment_scene
 from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
@@ -354,6 +355,7 @@ FLOWS: dict[Flow[..., Any], str] = {
     compute_indices: "map",
     compare_maps: "change",
     zonal_areas: "areas",
+    crop_monitor: "crops",
     inspect_scene: "look",
     demo: "map",
 }

@@ -81,29 +81,28 @@ class Comparison(Group):
     """What is compared with what."""
 
 
+SearchSwitch = Annotated[
+    bool,
+    Field(
+        title="Search",
+        description="The path above is the address of a STAC API or catalogue; what is found "
+        "there is mapped, day "
+        "by day.",
+    ),
+]
+SEARCHES = ("collections", "when", "bbox", "most", "max_cloud", SEARCH)
+"""What a search asks for, as forms do."""
+
+
 @asks(
     (CollectionRequest, "pattern", "title"),
     "search",
-    (
-        CollectionRequest,
-        *("collections", "when", "bbox", "most", "max_cloud"),
-        SEARCH,
-        "fit_each",
-        {"most": {"default": 1000}},
-    ),
+    (CollectionRequest, *SEARCHES, "fit_each", {"most": {"default": 1000}}),
 )
 class Series(Group):
     """Which files are scenes, and what their report is called."""
 
-    search: Annotated[
-        bool,
-        Field(
-            title="Search",
-            description="The path above is the address of a STAC API or catalogue; what is found "
-            "there is mapped, day "
-            "by day.",
-        ),
-    ] = False
+    search: SearchSwitch = False
 
 
 @asks((MonitorRequest, "pattern", "title", "fit_each", WATCHED))

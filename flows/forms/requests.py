@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 from flows.compute.cluster import Cluster, cluster_from
 from flows.forms.groups import (
@@ -34,12 +36,20 @@ from flows.requests.request import Request
 from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
 from flows.requests.training import Training, group_by_scene
-from flows.setting import answers_for, build
+from flows.setting import Key, answers_for, build
 from flows.stac.query import Search
 from segmentation.models.known_models import encoder_names
 from segmentation.registry import AnySegmenter
 from tiling.errors import InputError
 from tiling.io.access import check_access
+
+
+class Searching(Protocol):
+    """A group that says whether images are searched for."""
+
+    @property
+    def search(self) -> bool: ...
+    def values(self) -> Mapping[Key, Any]: ...
 
 
 def within_reach(*paths: str | Path) -> None:
@@ -96,21 +106,27 @@ def request_from(
 
 def with_search(template: Request, series: Series) -> Request:
     """The request whose scenes are looked for, where the form says so."""
+    source = search_in(template.source, series, template.aoi)
+    return template.model_copy(update={"source": source})
+
+
+def search_in(source: Source, series: Searching, aoi: str = "") -> Source:
+    """The source whose scenes are looked for in a catalogue, where the form says so."""
     if not series.search:
-        return template
-    paths = template.source.paths
+        return source
+    paths = source.paths
     if len(paths) != 1:
         raise InputError(
             f"a search is in one STAC catalogue and {len(paths)} paths are given; leave one"
         )
     values = series.values()
-    search = build(Search, values | answers_for(Search, catalogue=paths[0], aoi=template.aoi))
-    about = template.source.model_dump() | {
+    search = build(Search, {**values} | answers_for(Search, catalogue=paths[0], aoi=aoi))
+    about = source.model_dump() | {
         "paths": (),
         "search": search,
         "bbox": values.get((Source, "bbox")),
     }
-    return template.model_copy(update={"source": validate(Source, **about)})
+    return validate(Source, **about)
 
 
 def collection_from(template: Request, series: Series) -> CollectionRequest:

@@ -15,13 +15,12 @@ import datetime
 import io
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.change.detect import change
-from flows.composite.scenes import FoundScene, scenes_of
+from flows.composite.scenes import FoundScene, is_settled, scenes_of
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
 from flows.errors import INPUT_ERRORS
@@ -121,16 +120,6 @@ def find_new_scenes(request: MonitorRequest, find: Find | None) -> list[FoundSce
         return list(scenes_of(request.template.source, request.pattern))
     except NothingFound:
         return []
-
-
-def is_settled(scene: FoundScene, seconds: float) -> bool:
-    """Whether nobody has touched a scene's files for a while; those on other machines are taken as
-    they are."""
-    latest = 0.0
-    for path in map(Path, scene.paths):
-        files = [path, *path.iterdir()] if path.is_dir() else [path]
-        latest = max([latest, *(file.stat().st_mtime for file in files if file.exists())])
-    return time.time() - latest >= seconds
 
 
 def all_entries(runs: Path) -> tuple[Entry, ...]:

@@ -85,9 +85,9 @@ class Series:
     files: tuple[Path, ...] = field(default=())
 
 
-def open_series(request: SeriesRequest) -> SeriesPlan:
-    """The images of a request, what is computed of them, and the zones; `InputError` for what a
-    person can mend."""
+def open_series(request: SeriesRequest, paths: Sequence[tuple[str, ...]] = ()) -> SeriesPlan:
+    """The images of a request, or those at `paths`, what is computed of them, and the zones;
+    `InputError` for what a person can mend."""
     check_folder(request.out)
     request = sort_words(request)
     if not request.names:
@@ -106,7 +106,7 @@ def open_series(request: SeriesRequest) -> SeriesPlan:
         return [band for band in common if band in asked]
 
     images = open_images(
-        request.source, request.scenes, request.like, choose=choose, dated="a series"
+        request.source, paths or request.scenes, request.like, choose=choose, dated="a series"
     )
     _check_scales(images, names)
     plan = SeriesPlan(request, images, names)

@@ -145,6 +145,7 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
             "compute-indices": "flows.deployments.definitions.compute_indices",
             "compare-maps": "flows.deployments.comparing.compare_maps",
             "zonal-areas": "flows.deployments.comparing.zonal_areas",
+            "crop-monitor": "flows.deployments.crop_monitor.crop_monitor",
             "inspect-scene": "flows.deployments.trying.inspect_scene",
             "demo": "flows.deployments.trying.demo",
         }

@@ -1,0 +1,55 @@
+"""What the form of fields that are watched asks for, and the request it becomes."""
+
+from __future__ import annotations
+
+from flows.forms.fields import Group, asks
+from flows.forms.groups import MACHINES, SEARCHES, Bands, Machines, SearchSwitch
+from flows.forms.paths import path_of
+from flows.forms.requests import search_in, source_from, within_reach
+from flows.requests.crops.request import CropsRequest
+from flows.requests.crops.watch import Alerts, CropsWatch
+from flows.requests.series import CollectionRequest
+from flows.setting import ALERTS, FIELDS, answers_for, build
+
+
+@asks((Alerts, ALERTS))
+class Drops(Group):
+    """Which drop of the first index is told of."""
+
+
+@asks((CropsRequest, FIELDS))
+class Judged(Group):
+    """Which indices are followed, and what a field is compared with."""
+
+
+@asks(
+    (CropsWatch, "pattern"),
+    "search",
+    (CollectionRequest, *SEARCHES, {"most": {"default": 1000}}),
+    MACHINES,
+)
+class Watching(Machines):
+    """Which files are images, or what is searched for, and where the work is done."""
+
+    search: SearchSwitch = False
+
+
+def watch_from(
+    folders: list[str],
+    fields: str,
+    output_folder: str,
+    alerts: Drops,
+    judging: Judged,
+    images: Watching,
+    bands: Bands,
+) -> CropsWatch:
+    """The fields to watch that the form says."""
+    fields, out = path_of(fields), path_of(output_folder)
+    within_reach(fields, out)
+    source = search_in(source_from(folders, bands), images)
+    if source.search is None:
+        within_reach(*source.paths)
+    own = answers_for(CropsRequest, scenes=(), fields=fields, out=out, source=source)
+    crops = build(CropsRequest, judging.values() | own)
+    values = images.values() | alerts.values() | answers_for(CropsWatch, crops=crops)
+    return build(CropsWatch, values)

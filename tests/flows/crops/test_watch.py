@@ -1,0 +1,125 @@
+"""Fields that are watched: what fell is told of once, and no date is measured twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.compute.cluster import Cluster
+from flows.crops import publish, run
+from flows.crops.watch import Watched, watch_crops
+from flows.requests.crops.request import CropsRequest
+from flows.requests.crops.watch import Alerts, CropsWatch
+from flows.requests.source import Source
+from flows.timeseries import zone_figures
+from tests.flows.crops.drawn import DAYS, WEAK, draw_fields, draw_images
+from tiling.errors import InputError
+
+HERE = Cluster(workers=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures() -> Iterator[None]:
+    """No charts and no map, which take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "CHARTS", 0)
+        patch.setattr(run, "draw_map", lambda *_: None)
+        patch.setattr(publish, "draw_crops", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [*map(Path, draw_images(tmp_path_factory.mktemp("drawn")))]
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, drawn: list[Path]) -> Path:
+    """A folder with all images but the last."""
+    (tmp_path / "inbox").mkdir()
+    for file in drawn[:-1]:
+        shutil.copy(file, tmp_path / "inbox")
+    draw_fields(tmp_path / "fields.gpkg")
+    return tmp_path / "inbox"
+
+
+def ask(inbox: Path, **alerts: Any) -> CropsWatch:
+    crops = CropsRequest(
+        scenes=(), fields=str(inbox.parent / "fields.gpkg"), out=inbox.parent / "out",
+        crop="crop", column="plot", names=("NDVI",), source=Source(paths=(str(inbox),)),
+    )  # fmt: skip
+    return CropsWatch(crops=crops, alerts=Alerts(settle_seconds=0, **alerts))
+
+
+def test_a_field_that_fell_is_told_of_once_and_no_date_is_measured_twice(
+    inbox: Path, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    tally: Any = zone_figures._tally_window
+
+    def count(images: Any, names: Any, part: Any) -> None:
+        measured.append(part[0].image)
+        tally(images, names, part)
+
+    monkeypatch.setattr(zone_figures, "_tally_window", count)
+    told: list[Watched] = []
+    first = watch_crops(ask(inbox), told.append, on=HERE)
+    assert (len(first.made), first.images, first.alerts) == (4, 4, ())
+    assert len(measured) == 4
+    assert watch_crops(ask(inbox), told.append, on=HERE).crops is None
+    shutil.copy(drawn[-1], inbox)
+
+    def fail(_: Watched) -> None:
+        raise ConnectionError("nobody hears")
+
+    with pytest.raises(ConnectionError):
+        watch_crops(ask(inbox), fail, on=HERE)
+    second = watch_crops(ask(inbox), told.append, on=HERE)
+    assert len(measured) == 5
+    assert second.made == (drawn[-1].stem,)
+    (alert,) = second.alerts
+    assert (alert.field, alert.name, alert.crop) == (WEAK + 1, f"plot {WEAK}", "wheat")
+    assert [str(alert.before), str(alert.date)] == [DAYS[-2], DAYS[-1]]
+    assert alert.was - alert.value == pytest.approx(0.3, abs=0.05)
+    again = watch_crops(ask(inbox), told.append, on=HERE)
+    assert (again.crops, again.alerts, again.made) == (None, (), ())
+    assert told == [first, second]
+    other = watch_crops(ask(inbox, drop=0.01), told.append, on=HERE)
+    assert not other.alerts  # what was looked at is not looked at again
+
+
+def test_thresholds_and_the_days_between_say_what_counts(inbox: Path, drawn: list[Path]) -> None:
+    shutil.copy(drawn[-1], inbox)
+    out = inbox.parent / "out"
+    for alerts, count in (
+        ({"drop": 0.5}, 0),
+        ({"drop": 0, "drop_percent": 60}, 0),
+        ({"drop": 0.1, "drop_percent": 40}, 1),
+        ({"within_days": 20}, 0),
+    ):
+        shutil.rmtree(out, ignore_errors=True)
+        assert len(watch_crops(ask(inbox, **alerts), on=HERE).alerts) == count, alerts
+
+
+def test_an_image_that_does_not_open_or_has_no_day_is_told_of_and_left_out(
+    inbox: Path, drawn: list[Path]
+) -> None:
+    (inbox / "broken_2024-06-14.tif").write_text("no raster")
+    shutil.copy(drawn[-1], inbox / "undated.tif")
+    watched = watch_crops(ask(inbox), on=HERE)
+    assert watched.images == 4
+    assert len(watched.problems) == 2
+    assert any("nothing tells the date of undated" in words for words in watched.problems)
+    assert "undated" in (inbox.parent / "out" / "report.html").read_text()
+    with pytest.raises(InputError, match="is not there"):
+        watch_crops(ask(inbox / "away"), on=HERE)
+
+
+def test_an_empty_folder_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    watched = watch_crops(ask(tmp_path / "inbox"), on=HERE)
+    assert (watched.images, watched.crops) == (0, None)
