@@ -1,8 +1,9 @@
 """How well parcels of the drawn landscape are found: a network learns objects of one place, makes
 those of another, and they are judged one by one.
 
-    python -m benchmarks.parcels [--side 1536] [--budget 3] [--depth 30] [--boundary-width 1]
+    python -m benchmarks.parcels [--learnt 11] [--judged 5 …] [--side 1536] [--budget MINUTES]
 
+All that is not said is what `train --instances` and `objects --method instances` do by default.
 Truth are the pieces in which parcels lie between hedges, tracks and roads; pieces of fewer pixels
 than `--least` are background, on both sides of the comparison objects of their own. Printed are the
 processor seconds of each step, children included, and the scores.
@@ -26,10 +27,10 @@ from benchmarks.scale import scratch
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--learnt", type=int, default=11, metavar="SEED", help="Place learnt.")
+    parser.add_argument("--judged", type=int, default=[5], nargs="+", metavar="SEED")
     parser.add_argument("--side", type=int, default=1536, metavar="PX", help="Of what is learnt.")
-    parser.add_argument("--budget", type=float, default=3, metavar="MINUTES")
-    parser.add_argument("--depth", type=int, default=30, metavar="PERCENT")
-    parser.add_argument("--boundary-width", type=int, default=1, metavar="PX")
+    parser.add_argument("--budget", type=float, metavar="MINUTES")
     parser.add_argument("--least", type=int, default=8, metavar="PX")
     asked = parser.parse_args()
     with scratch() as place:
@@ -41,30 +42,26 @@ def measure(place: Path, asked: argparse.Namespace) -> None:
     import landweave as lw
 
     with spend("draw"):
-        for name, seed, side in (("learnt", 11, asked.side), ("judged", 5, 1024)):
-            draw(place / name, seed, side, asked.least)
+        draw(place / "learnt", asked.learnt, asked.side, asked.least)
+        for seed in asked.judged:
+            draw(place / f"judged-{seed}", seed, 1024, asked.least)
+    more = {} if asked.budget is None else {"budget": asked.budget}
     with spend("train"):
         model = lw.train(
             place / "learnt" / "scene.tif",
             place / "learnt" / "parcels.tif",
             place / "model",
-            architecture="fullunet",
             instances=True,
-            boundary_width=asked.boundary_width,
-            budget=asked.budget,
+            **more,
         )
-    with spend("objects"):
-        found = lw.objects(
-            place / "judged" / "scene.tif",
-            place / "objects",
-            method="instances",
-            segmenter=model,
-            depth=asked.depth,
-            workers=0,
-        )
-    truth = place / "judged" / "parcels.tif"
-    print(lw.evaluate_objects(found.folder / "objects.tif", truth).mean)
-    print(lw.evaluate_objects(found.folder / "objects.gpkg", truth).mean)
+    for seed in asked.judged:
+        judged, out = place / f"judged-{seed}", place / f"objects-{seed}"
+        with spend(f"objects of seed {seed}"):
+            found = lw.objects(
+                judged / "scene.tif", out, method="instances", segmenter=model, workers=0
+            )
+        for file in ("objects.tif", "objects.gpkg"):
+            print(lw.evaluate_objects(found.folder / file, judged / "parcels.tif").mean)
 
 
 def draw(folder: Path, seed: int, side: int, least: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
@@ -14,14 +15,18 @@ from pydantic import Field
 from flows.partitions.fit import Fit, fit_sample
 from flows.partitions.partition import Certainty, Gives, Level, Partition
 from flows.partitions.settings import LeastArea, Plateaus
-from flows.partitions.surfaces import Surface, Surfaces
+from flows.partitions.surfaces import Surface, SurfaceReader, Surfaces
 from flows.setting import REGIONS, Setting
 from segmentation.relief.plateaus import fineness, make_fall
 from tiling.errors import InputError
+from tiling.grid.window import Window
 from tiling.io.spill import Map
+from tiling.regions.merging.levels import merge_levels
+from tiling.regions.merging.linkage import BorderMerging
+from tiling.regions.passes import Flags, Values
 from tiling.regions.selection import keep_regions, tally_regions
 from tiling.regions.watershed.basins import Relief
-from tiling.regions.watershed.criteria import AnyOf, AreaBelow, Criterion, DynamicsBelow
+from tiling.regions.watershed.criteria import DynamicsBelow
 from tiling.regions.watershed.drowning import flood_relief
 from tiling.scene.band_names import role_of
 from tiling.scene.scene import Scene
@@ -35,6 +40,13 @@ Percents = npt.NDArray[np.int64]
 WHOLES = (1.0, 100.0, 255.0, 1000.0, 10_000.0, 65_535.0)
 """What certainty may be stored as; the least that a sample does not exceed."""
 
+DEPTH, UNITE = 10, 50
+"""What is asked where nobody says."""
+
+_SIDES = 4
+"""What the two pixels of a side add up to for each percent: heights are half percents."""
+_NOTHING = 0.5
+"""Less than the two can add up to, where it is not 0."""
 
 Depth: TypeAlias = Annotated[
     int,
@@ -43,7 +55,20 @@ Depth: TypeAlias = Annotated[
         le=100,
         title="Depth",
         description="By how much the interior must be surer on both sides of what parts two "
-        "objects; less unites more.",
+        "objects, at its weakest point.",
+        json_schema_extra={"unit": "%"},
+    ),
+    Setting(REGIONS, metavar="PERCENT"),
+]
+
+Unite: TypeAlias = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=100,
+        title="Unite",
+        description="Neighbours are one object where their boundary, in the mean over its length, "
+        "is less sure than this.",
         json_schema_extra={"unit": "%"},
     ),
     Setting(REGIONS, metavar="PERCENT"),
@@ -67,12 +92,15 @@ class Instances(Partition):
     Land belongs to objects where interior and boundary together have 50 % or more. There water
     rises from where the interior is most likely, over half of 100 - interior + boundary; a basin
     less than `depth` deep drowns in the one behind its lowest pass, and pixels of a boundary go to
-    the object into which they flood. What has no pixel whose interior is its likeliest class is no
-    object. Every object is 4-connected. This is the watershed of fields of Waldner & Diakogiannis
-    (2020, https://doi.org/10.1016/j.rse.2020.111741) by dynamics in the place of markers.
+    the object into which they flood. This is the watershed of fields of Waldner & Diakogiannis
+    (2020, https://doi.org/10.1016/j.rse.2020.111741) by dynamics in the place of markers. Of what
+    it leaves, neighbours unite, those with the weakest common boundary first, as long as one has a
+    mean height below `unite`: a weak point of a boundary joins nobody, nor does a faint line part
+    an object (Lu, Zlateski & Seung 2021, https://arxiv.org/abs/2106.10795). What has no pixel whose
+    interior is its likeliest class is no object. Every object is 4-connected.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     gives: ClassVar[Gives] = "mask"
 
     kind: Literal["instances"] = "instances"
@@ -93,7 +121,8 @@ class Instances(Partition):
         ),
         Setting(REGIONS, metavar="BAND", unset="the band called so, or border, edge …"),
     ] = ""
-    depth: Depth = 30
+    depth: Depth = DEPTH
+    unite: Unite = UNITE
     least_area: LeastArea = 0.0
     least_pixels: Annotated[
         int,
@@ -101,8 +130,8 @@ class Instances(Partition):
             ge=1,
             le=1_000_000,
             title="Fewest pixels",
-            description="An instance of fewer goes to the neighbour behind its lowest pass, and is "
-            "left out where it touches none.",
+            description="An instance of fewer goes to the neighbour behind its weakest boundary, "
+            "and is left out where it touches none.",
             json_schema_extra={"unit": "px"},
         ),
         Setting(REGIONS, metavar="PX"),
@@ -215,19 +244,46 @@ class Instances(Partition):
         likeliest = valid & (interior >= boundary) & (2 * interior + boundary >= 100)
         return Surface(plain.values, valid, heights, likeliest)
 
-    def criterion(self, least: int) -> Criterion:
-        """What drowns: what is less deep, and what has fewer than `least` pixels."""
-        finer = fineness(self.plateaus) if self.plateaus else 1
-        shallow = DynamicsBelow(2 * self.depth * finer)
-        return AnyOf((shallow, AreaBelow(least))) if least > 1 else shallow
+    @property
+    def finer(self) -> int:
+        """How many units of its surface are one percent of interior or boundary."""
+        return fineness(self.plateaus) if self.plateaus else 1
+
+    @property
+    def weakest(self) -> float:
+        """The mean sum of both pixels of a side from which neighbours stay apart; above 0, so that
+        small ones find a neighbour. Interior alone says nothing of boundaries."""
+        return _SIDES * self.unite if self.unite and self._found.boundary else _NOTHING
 
     def find(self, source: Surfaces, *, tile: int, map: Map) -> Iterator[Level]:
         least = max(self.least_pixels, math.ceil(self.least_area / source.scene.gsd**2))
         relief = Relief(source.heights, source.shape, source.subfolder("regions"))
-        labels = flood_relief(relief, self.criterion(least), tile=tile, map=map)
+        basins = flood_relief(
+            relief, DynamicsBelow(2 * self.depth * self.finer), tile=tile, map=map
+        )
+        (labels,) = merge_levels(
+            basins,
+            Certainties(source.heights, self.finer),
+            None,
+            [BorderMerging(self.weakest, least)],
+            source.subfolder("united"),
+            map=map,
+        )
         found = tally_regions(labels, source.markers, map)
         chosen = found.ids[(found.marked > 0) & (found.area >= least)]
         yield Level(None, keep_regions(labels, chosen, source.subfolder("kept"), map))
+
+
+@dataclass(frozen=True)
+class Certainties:
+    """Reads heights without the fall of what is level, in half percents."""
+
+    heights: SurfaceReader
+    finer: int
+
+    def __call__(self, window: Window) -> tuple[Values, Flags]:
+        heights, valid = self.heights(window)
+        return (heights // self.finer).astype(np.int32), valid
 
 
 def whole_of(stored: npt.NDArray[np.generic], names: str) -> float:

@@ -53,9 +53,10 @@ WIDTH = re.compile(r"0*[1-9]\d*|(?!0*\.?0*m)\d+(\.\d+)?m")
 """Pixels, or metres before an m."""
 
 
-OF_OBJECTS = {"class_weights": 0.5, "scale": 0.0}
-"""Of a recipe, what suits labels that are objects: boundaries are few and count more, and a change
-of scale, which repeats and skips pixels, would spoil lines of one or two."""
+OF_OBJECTS = {"class_weights": 0.5, "scale": 0.0, "balance": 1.0, "budget": 6.0}
+"""Of a recipe, what suits labels that are objects: boundaries are few and count more, a change
+of scale, which repeats and skips pixels, would spoil lines of one or two, and chips lie where
+objects are. What it may take is as much as is worth it."""
 
 
 class Training(BaseModel):

@@ -63,7 +63,8 @@ def train(request: Training, progress: Progress = silent) -> Finished:
         else:
             key = _key(request, samples, weights)
             more["scratch"] = _checkpoint_folder(scratch, key, fresh=request.fresh)
-            if weights is None and leaves_choice(recipe):
+            # the forest would be judged by pixels, and of objects a line of two decides
+            if weights is None and leaves_choice(recipe) and not request.instances:
                 trained = train_best(samples, recipe, **more)
             else:
                 trained = train_network(samples, recipe, **more, weights=weights)

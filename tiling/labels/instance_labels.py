@@ -29,6 +29,8 @@ ROWS: tuple[LegendRow, ...] = (
 _NONE = 2**53
 """Above all ids; SciPy's filters count in float64."""
 
+_SIDES = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+
 Ids = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
@@ -37,9 +39,9 @@ Flags = npt.NDArray[np.bool_]
 class InstanceLabels(Labels):
     """Background, interior and boundary of objects that are shapes, or pixels of one id.
 
-    Boundary are the pixels of an object that have one of another object within `width` pixels in
-    any of eight directions: what touches is told apart by it. Background does so by itself, and
-    rims against it would leave small objects without an interior.
+    Boundary are the pixels of an object that have one of another object within `width` steps from
+    side to side: what touches is told apart by it. Background does so by itself, and rims against
+    it would leave small objects without an interior, as would corners.
     """
 
     width: int
@@ -61,9 +63,10 @@ class InstanceLabels(Labels):
             return found
         wide = inside.pad(self.width) & whole
         ids, known = self.ids(wide)
-        side = 2 * self.width + 1
-        highest = maximum_filter(ids, side, mode="nearest")
-        lowest = minimum_filter(np.where(ids > 0, ids, _NONE), side, mode="nearest")
+        highest, lowest = ids, np.where(ids > 0, ids, _NONE)
+        for _ in range(self.width):
+            highest = maximum_filter(highest, footprint=_SIDES, mode="nearest")
+            lowest = minimum_filter(lowest, footprint=_SIDES, mode="nearest")
         inner = np.where(highest == lowest, INTERIOR, BOUNDARY)
         classes = np.where(ids > 0, inner, BACKGROUND)
         classes[~known] = 0

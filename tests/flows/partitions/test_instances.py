@@ -77,12 +77,33 @@ def test_without_a_boundary_what_hangs_together_is_one(tmp_path: Path) -> None:
     assert_same_objects(found, ndimage.label(parcels() > 0)[0])
 
 
+@pytest.mark.parametrize(
+    ("weak", "settings", "count"),
+    [
+        (30, {}, 2),
+        (30, {"depth": 21}, 1),
+        (70, {"unite": 83}, 2),
+        (70, {"unite": 84}, 1),
+    ],
+)
+def test_a_boundary_counts_by_the_mean_of_its_length(
+    tmp_path: Path, weak: int, settings: dict[str, int], count: int
+) -> None:
+    """Height is 10 inside and 90 along the boundary, but for a third of it."""
+    height = np.full((12, 30), 10)
+    height[:, 14:16], height[4:8, 14:16] = 90, weak
+    scene = DrawnScene(np.stack([100 - height, height]).astype(np.uint8), np.ones((12, 30), bool))
+    whole = NAMED.model_copy(update={"plateaus": 0, **settings})
+    found = found_in(scene, tmp_path, partition=whole)
+    assert np.unique(found).size == count
+
+
 def test_a_dip_less_deep_than_asked_parts_nothing(tmp_path: Path) -> None:
     interior = np.full((12, 30), 90, np.uint8)
     interior[:, 15] = 70  # half of 100 - interior + boundary rises from 10 to 30
     scene = DrawnScene(np.stack([interior, 100 - interior]), np.ones((12, 30), bool))
     for depth, count in ((20, 2), (21, 1)):
-        partition = NAMED.model_copy(update={"depth": depth})
+        partition = NAMED.model_copy(update={"depth": depth, "unite": 0})
         found = found_in(scene, tmp_path / str(depth), partition=partition)
         assert np.unique(found).size == count
 
@@ -120,7 +141,7 @@ def test_it_is_the_watershed_of_scikit_image_from_h_minima(tmp_path: Path) -> No
     interior, boundary = (noise - low) / (high - low) * np.array([70, 30])[:, None, None]
     interior += 30
     scene = DrawnScene(np.stack([interior, boundary]).astype(np.uint8), np.ones((96, 96), bool))
-    fitted = fit_to(NAMED, scene, block=96)
+    fitted = fit_to(NAMED.model_copy(update={"unite": 0}), scene, block=96)
     (regions,) = regions_of(fitted, scene, tmp_path, 40)
     surface = fitted.surface(scene.read(Window.of_shape(96, 96), scene.band_names), 0, 0)
     heights, valid = surface.heights.astype(np.int64), surface.valid
@@ -145,6 +166,7 @@ def test_it_is_the_watershed_of_scikit_image_from_h_minima(tmp_path: Path) -> No
         interior=st.just("b0"),
         boundary=st.sampled_from(["b1", "none"]),
         depth=st.integers(0, 30),
+        unite=st.sampled_from([0, 20, 50]),
         plateaus=st.sampled_from([0, 3]),
         least_area=st.sampled_from([0, 700]),
         least_pixels=st.sampled_from([1, 5]),

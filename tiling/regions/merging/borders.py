@@ -34,7 +34,8 @@ class Borders(NamedTuple):
     length: Numbers
     """Sides of pixels."""
     contrast: Numbers
-    """Sum of the contrast over these sides; 0 as long as nobody has compared the regions."""
+    """Sum of the contrast over these sides: of the regions, 0 as long as nobody has compared them,
+    or of what pixels say on either side."""
 
     def where(self, chosen: npt.NDArray[np.generic]) -> Borders:
         """The borders that a mask or numbers pick."""
@@ -74,18 +75,23 @@ def draw_lots(places: Numbers) -> Numbers:
     return (mixed ^ (mixed >> np.uint64(31))).astype(np.int64)
 
 
-def find_borders(rank: Labels, window: Window, width: int, n: int) -> Borders:
+def find_borders(
+    rank: Labels, window: Window, width: int, n: int, heights: Numbers | None = None
+) -> Borders:
     """The borders that a tile counts of regions 0 … n - 1, from the number `(y + 1, x + 1)` of each
     pixel's, `OUTSIDE` where it has none, with one row below and one column beside the tile; `width`
-    is the raster's."""
+    is the raster's. With `heights` of the same pixels the contrast of a side is the sum of both."""
     cols, number = rank.shape[1], rank.ravel()
-    ends, places = [], []
+    ends, places, contrasts = [], [], []
     for down in (1, 0):
         at = find_sides(rank, down)
-        ends.append(np.stack([number[at], number[at + (cols if down else 1)]]).astype(np.int64))
+        beyond = at + (cols if down else 1)
+        ends.append(np.stack([number[at], number[beyond]]).astype(np.int64))
+        contrasts.append(0 * at if heights is None else heights.flat[at] + heights.flat[beyond])
         index = at + (at // cols) * (width - cols) + window.row * width + window.col
         places.append(2 * index + down)
     one, other = np.concatenate(ends, axis=1)
     sides = np.ones(one.size, np.int64)
-    every = Borders(one, other, draw_lots(np.concatenate(places)), sides, 0 * sides)
+    lots, contrast = draw_lots(np.concatenate(places)), np.concatenate(contrasts)
+    every = Borders(one, other, lots, sides, contrast)
     return every.between(np.arange(n))

@@ -30,7 +30,7 @@ from tiling.grid.window import Window
 from tiling.io.spill import Map, read_together, write_together
 from tiling.regions.components import OUTSIDE, Ids, Labels
 from tiling.regions.labelling import LabelFiles, TileLabels
-from tiling.regions.merging.borders import Borders, find_borders
+from tiling.regions.merging.borders import Borders, Numbers, find_borders
 from tiling.regions.merging.linkage import Merging, RegionGraph, find_undecided, merge_known
 from tiling.regions.merging.sums import RegionSums, RegionTable
 from tiling.regions.order import find_distinct
@@ -43,14 +43,27 @@ class Image:
 
     base: LabelFiles
     values: Read
-    weights: tuple[float, ...]
-    """Of squared differences, one for each band: one over the variance."""
+    weights: tuple[float, ...] | None
+    """Of squared differences, one for each band: one over the variance. None: regions are compared
+    by what the one band holds along their borders."""
     folder: Path
     areas: PixelAreas | None
 
     def level(self, number: int) -> Path:
         """The folder of a level; 0 is the base."""
         return self.folder / f"level-{number}"
+
+    def heights(self, window: Window) -> Numbers | None:
+        """`(y + 1, x + 1)` what a tile's pixels, those below and those beside say of borders; None
+        where the means of regions do."""
+        if self.weights is not None:
+            return None
+        values, _ = self.values(window.pad(1))
+        return values[0, 1:, 1:].astype(np.int64)
+
+    def compare(self, sums: RegionSums, borders: Borders) -> Borders:
+        """Borders with their contrast."""
+        return borders if self.weights is None else sums.compare(borders, self.weights)
 
     @property
     def pixel(self) -> int:
@@ -79,7 +92,7 @@ class MergedLabels(LabelFiles):
 def merge_levels(
     base: LabelFiles,
     values: Read,
-    weights: Sequence[float],
+    weights: Sequence[float] | None,
     limits: Sequence[Merging],
     folder: Path,
     *,
@@ -90,13 +103,14 @@ def merge_levels(
     limits, called by the smallest id of their parts; the same for every tile of `base`.
 
     `values` gives whole numbers below 2³¹ for the pixels of every region, one `weight` for each
-    band. Regions of the base hang together by sides or corners; they may have any ids. Sizes are in
-    pixels; with `areas`, for grids in degrees, in pixels as large as the raster's middle one.
-    `folder` is for what waits, the labels of each level in a folder of their own; they need those
-    of the base. `map` may work elsewhere, as long as results come in order and the folders are
-    there too.
+    band; without `weights` one band, and the contrast of a side is the sum of both its pixels,
+    which no level changes. Regions of the base hang together by sides or corners; they may have any
+    ids. Sizes are in pixels; with `areas`, for grids in degrees, in pixels as large as the raster's
+    middle one. `folder` is for what waits, the labels of each level in a folder of their own; they
+    need those of the base. `map` may work elsewhere, as long as results come in order and the
+    folders are there too.
     """
-    image = Image(base, values, tuple(weights), folder, areas)
+    image = Image(base, values, None if weights is None else tuple(weights), folder, areas)
     passes = Passes.over(base.shape, base.tile, map)
     _make_folder(image.level(0))
     passes.survey(partial(survey_base, image))
@@ -130,16 +144,15 @@ class TileGraph(NamedTuple):
         """To a file, where it waits for the next level."""
         shared = self.shared.astype(np.int64)
         bands = np.array([len(self.sums.total)])
-        columns = *self.sums.columns, *self.borders[:4], self.part, bands
+        columns = *self.sums.columns, *self.borders, self.part, bands
         write_together(path, [self.ids, shared, *columns])
 
     @classmethod
     def read(cls, path: Path) -> TileGraph:
         """The graph from a file that `write` made."""
-        ids, shared, *columns, one, other, lot, length, part, bands = read_together(path)
-        sums = RegionSums.of_columns(columns, int(bands[0]))
-        borders = Borders(one, other, lot, length, np.zeros(one.size, np.int64))
-        return cls(ids, shared.astype(bool), sums, borders, part)
+        ids, shared, *columns, part, bands = read_together(path)
+        sums = RegionSums.of_columns(columns[:3], int(bands[0]))
+        return cls(ids, shared.astype(bool), sums, Borders(*columns[3:]), part)
 
     def merge(self, names: Ids, borders: Borders | None = None) -> TileGraph:
         """The graph of regions that have one name; `names` are `(n,)`, `borders` those between
@@ -225,7 +238,7 @@ def survey_base(image: Image, window: Window) -> None:
     for goes_on, side in sides:
         if goes_on:
             shared[side[side != OUTSIDE]] = True
-    borders = find_borders(rank, window, width, ids.size)
+    borders = find_borders(rank, window, width, ids.size, image.heights(window))
     graph = TileGraph(ids, shared, sums, borders, np.searchsorted(ids, own))
     _leave(image, 0, window, graph, np.flatnonzero(shared), borders.where(np.zeros(0, np.intp)))
 
@@ -242,7 +255,7 @@ def merge_inside(image: Image, number: int, merging: Merging, window: Window) ->
     region, first = np.unique(fates.region, return_index=True)
     elsewhere = fates.sums.where(first[np.searchsorted(region, graph.ids[shared])])
     sums = graph.sums.replace(shared, elsewhere)
-    borders = sums.compare(graph.borders, image.weights)
+    borders = image.compare(sums, graph.borders)
     group, merged = merge_known(RegionGraph(sums.size, ~graph.shared, borders), merging)
 
     undecided = find_undecided(merged, merging)

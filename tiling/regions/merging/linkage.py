@@ -8,8 +8,9 @@ the cheapest pair of all (Bruynooghe 1977; for images with mean affinities Lu, Z
 2021, https://arxiv.org/abs/2106.10795). So a tile merges what it knows whole. What touches its edge
 waits, and only that, and what might merge with it, is told.
 
-The cost is the mean of a fixed contrast along the common border, times 1 / (1/|A| + 1/|B|). A mean
-over a union is no less than the least of its parts, and the second factor grows with either region.
+The cost is the mean of a fixed contrast along the common border, times 1 / (1/|A| + 1/|B|), or that
+mean alone. A mean over a union is no less than the least of its parts, and the second factor grows
+with either region.
 (The costs of Ward and of Baatz & Schäpe are not reducible: a mean colour may move towards a third
 region.)
 
@@ -52,7 +53,7 @@ class Merging:
     def price(self, borders: Borders, size: Numbers) -> Costs:
         """What uniting the regions on either side of each border costs; `size` `(n,)` is theirs."""
         one, other = (size[ends].astype(np.float64) for ends in borders[:2])
-        cost: Costs = borders.contrast / borders.length * (1.0 / (1.0 / one + 1.0 / other))
+        cost = self.cost(borders, one, other)
         if not self.least:
             return cost
         # A cost d above L/2 becomes L - (L/2)²/d where a region is too small: the same order, all
@@ -61,6 +62,24 @@ class Merging:
         bent = np.maximum(self.limit - half * half / np.maximum(cost, half), half)
         bent = np.minimum(np.minimum(bent, cost), np.nextafter(self.limit, 0))
         return np.where(np.minimum(one, other) < self.least, bent, cost)
+
+    def cost(self, borders: Borders, one: Costs, other: Costs) -> Costs:
+        """The same where no region is too small, from the sizes on either side."""
+        cost: Costs = borders.contrast / borders.length * (1.0 / (1.0 / one + 1.0 / other))
+        return cost
+
+
+@dataclass(frozen=True)
+class BorderMerging(Merging):
+    """The same by the mean contrast along a border alone, however large the regions: mean affinity
+    (Lu, Zlateski & Seung 2021)."""
+
+    def count_in(self, pixel: int) -> Merging:
+        return replace(self, least=self.least * pixel)
+
+    def cost(self, borders: Borders, one: Costs, other: Costs) -> Costs:
+        cost: Costs = borders.contrast / borders.length
+        return cost
 
 
 class RegionGraph(NamedTuple):

@@ -35,11 +35,11 @@ def test_the_graph_has_every_region_and_border(
         assert graph.sums.total[:, at].tolist() == expected[one].total.tolist()
     ends = zip(graph.ids[graph.borders.one], graph.ids[graph.borders.other], strict=True)
     pairs = {(int(one), int(other)): at for at, (one, other) in enumerate(ends)}
-    lots = touch(ids)
-    assert pairs.keys() == lots.keys()
+    sides = touch(ids)
+    assert pairs.keys() == sides.keys()
     for pair, at in pairs.items():
-        assert graph.borders.length[at] == len(lots[pair])
-        assert graph.borders.lot[at] == max(lots[pair])
+        assert graph.borders.length[at] == len(sides[pair])
+        assert graph.borders.lot[at] == max(lot for lot, *_ in sides[pair])
 
 
 @pytest.mark.parametrize("tile", [50, 11, 16])

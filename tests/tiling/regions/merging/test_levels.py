@@ -37,7 +37,7 @@ from tiling.regions.merging.levels import (
     merge_levels,
     survey_base,
 )
-from tiling.regions.merging.linkage import Merging
+from tiling.regions.merging.linkage import BorderMerging, Merging
 from tiling.regions.watershed.basins import Relief, find_basins
 from tiling.regions.watershed.criteria import Unmarked
 from tiling.regions.watershed.drowning import flood_relief
@@ -91,27 +91,37 @@ def sums_of(ids: Array, bands: Array, units: Array) -> dict[int, Region]:
     }
 
 
-def touch(ids: Array) -> dict[tuple[int, int], list[int]]:
-    """For each two neighbouring regions the lots of the sides they have in common."""
+Side = tuple[int, tuple[int, int], tuple[int, int]]
+"""Its lot, and the pixels on either side."""
+
+
+def touch(ids: Array) -> dict[tuple[int, int], list[Side]]:
+    """For each two neighbouring regions the sides they have in common."""
     height, width = ids.shape
-    lots: dict[tuple[int, int], list[int]] = {}
+    sides: dict[tuple[int, int], list[Side]] = {}
     for y, x in np.ndindex(height, width):
         for v, u, down in ((y + 1, x, 1), (y, x + 1, 0)):
             if v < height and u < width and ids[y, x] >= 0 <= ids[v, u] != ids[y, x]:
                 pair = sorted((int(ids[y, x]), int(ids[v, u])))
                 lot = int(draw_lots(np.array([2 * (y * width + x) + down]))[0])
-                lots.setdefault((pair[0], pair[1]), []).append(lot)
-    return lots
+                sides.setdefault((pair[0], pair[1]), []).append((lot, (y, x), (v, u)))
+    return sides
 
 
 def unite_one_by_one(
-    ids: Array, bands: Array, units: Array, weights: list[float], merging: Merging
+    ids: Array, bands: Array, units: Array, weights: list[float] | None, merging: Merging
 ) -> Array:
-    """Always the cheapest pair of all, until it costs the limit."""
+    """Always the cheapest pair of all, until it costs the limit; without weights by what the one
+    band holds along borders."""
     of = sums_of(ids, bands, units)
     size = {one: region.size for one, region in of.items()}
     border: dict[frozenset[int], list[int]] = {}
-    for (one, other), lots in touch(ids).items():
+    for (one, other), sides in touch(ids).items():
+        lots = [lot for lot, *_ in sides]
+        if weights is None:
+            total = sum(int(bands[0][at] + bands[0][by]) for _, at, by in sides)
+            border[frozenset((one, other))] = [max(lots), len(lots), total]
+            continue
         mean, beyond = (of[end].total / of[end].pixels for end in (one, other))
         contrast = 0.0
         for weight, difference in zip(weights, mean - beyond, strict=True):
@@ -122,7 +132,8 @@ def unite_one_by_one(
     def price(pair: frozenset[int]) -> float:
         one, other = (size[end] for end in sorted(pair))
         _, length, total = border[pair]
-        cost = total / length * (1 / (1 / one + 1 / other))
+        cost = total / length
+        cost *= 1 if weights is None else 1 / (1 / one + 1 / other)
         half = merging.limit / 2
         if min(one, other) >= merging.least or cost <= half:
             return cost
@@ -203,6 +214,27 @@ def test_levels_hold_where_regions_are_many(tmp_path_factory: pytest.TempPathFac
         for merging, level in zip(limits, levels, strict=True):
             expected = unite_one_by_one(expected, values[None], units, [0.01], merging)
             np.testing.assert_array_equal(mosaic(level), expected)
+
+
+@settings(max_examples=15)
+@given(
+    drawn=rasters(13),
+    seed=st.integers(0, 999),
+    limit=st.integers(1, 80),
+    least=st.sampled_from([0, 5]),
+)
+def test_weak_borders_go_one_by_one_whatever_the_tiles(
+    tmp_path_factory: pytest.TempPathFactory, drawn: Drawn, seed: int, limit: int, least: int
+) -> None:
+    folder = tmp_path_factory.mktemp("borders")
+    base, merging = draw_base(drawn, folder / "base", seed), BorderMerging(limit, least)
+    (folder / "more").mkdir()
+    limits = [merging, BorderMerging(2 * limit, least)]
+    levels = merge_levels(base, drawn.pixels, None, limits, folder / "more", map=drawn.map)
+    expected, units = mosaic(base), np.ones(drawn.shape, int)
+    for asked, level in zip(limits, levels, strict=True):
+        expected = unite_one_by_one(expected, drawn.values[None], units, None, asked)
+        np.testing.assert_array_equal(mosaic(level), expected)
 
 
 @settings(max_examples=15)
