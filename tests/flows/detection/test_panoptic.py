@@ -71,7 +71,7 @@ def make(
 
 
 def panoptic(folder: Path, finder: str = "finder", **more: Any) -> Panoptic:
-    own = {"least_score": 5, "overlap": 40, "counted": "building", "depth": 3} | more
+    own = {"least_score": 5, "overlap": 40, "counted": "building", "depth": 3, "unite": 0} | more
     return Panoptic(semantic=str(folder / "land"), detector=str(folder / finder), **own)
 
 
@@ -153,7 +153,10 @@ def test_a_network_of_interior_and_boundary_may_find_the_objects(
 ) -> None:
     made = make(folder, tmp_path / "one", partition=panoptic(folder, "fields"))
     alone = make(
-        folder, tmp_path / "two", partition=Instances(depth=3), network=str(folder / "fields")
+        folder,
+        tmp_path / "two",
+        partition=Instances(depth=3, unite=0),
+        network=str(folder / "fields"),
     )
     numbers = read(made.folder / "objects.tif")
     np.testing.assert_array_equal(numbers, read(alone.folder / "objects.tif"))

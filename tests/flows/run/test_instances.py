@@ -52,7 +52,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def request(scene: Path, out: Path, network: Path, **settings: Any) -> ObjectsRequest:
     source = Source(paths=(str(scene),))
-    asked = {"source": source, "partition": Instances(depth=3), "network": str(network), **settings}
+    asked = {
+        "source": source,
+        "partition": Instances(depth=3, unite=0),
+        "network": str(network),
+        **settings,
+    }
     return ObjectsRequest(out=out, **asked)
 
 
@@ -78,7 +83,9 @@ def test_they_are_those_of_the_probabilities_that_a_map_has(
     )
     said = tmp_path / "map" / "probabilities.tif"
     alone = ObjectsRequest(
-        source=Source(paths=(str(said),)), out=tmp_path / "out", partition=Instances(depth=3)
+        source=Source(paths=(str(said),)),
+        out=tmp_path / "out",
+        partition=Instances(depth=3, unite=0),
     )
     make(alone)
     numbers = read(finished.folder / "objects.tif")
@@ -135,7 +142,7 @@ def test_they_may_have_the_pixels_that_the_network_sees(
         )
     )
     said = Source(paths=(str(tmp_path / "map" / "probabilities.tif"),))
-    make(ObjectsRequest(source=said, out=tmp_path / "alone", partition=Instances(depth=3)))
+    make(ObjectsRequest(source=said, out=tmp_path / "alone", partition=Instances(depth=3, unite=0)))
     found = read(made.folder / "objects.tif")
     assert found.max() > 1
     alone = read(tmp_path / "alone" / "objects.tif")
