@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from tiling.formats.layer import Layer
 
+DARK = "#222222"
+"""Lines between objects and over a map of classes in the same colours."""
+
 FIELDS: Mapping[str, tuple[str, str]] = {
     "number": ("Number", "Number of the object in the raster, by the place of its first pixel"),
     "parent": ("Parent", "Number of the object one level up that holds it"),
@@ -174,7 +177,7 @@ def describe_layer(plan: ObjectsPlan, level: LevelRaster, columns: Sequence[Regi
         geometry_type="MultiPolygon" if plan.partition.touch_at_corners else "Polygon",
         legend=shown_classes(level.judged),
         class_column="class" if level.judged else "",
-        outline=LINE,
+        outline=choose_line(plan, level),
         label="number",
     )
 
@@ -185,6 +188,14 @@ def shown_classes(judged: Judged | None) -> tuple[LegendRow, ...]:
         return ()
     there = set(judged.values.tolist())
     return tuple(row for row in judged.legend if row[0] in there)
+
+
+def choose_line(plan: ObjectsPlan, level: LevelRaster) -> str:
+    """The colour of outlines: dark over a map of classes, none of their own where they have that of
+    a class."""
+    if plan.partition.classes:
+        return DARK
+    return LINE if level.judged is None else ""
 
 
 def add_columns(

@@ -105,7 +105,7 @@ def write_geopackage(path: Path, stream: Stream) -> None:
         if first:
             # in one transaction, lest each statement waits for the disk
             database.executescript(f"BEGIN; {TABLES} {METADATA if layer.about.title else ''}")
-        if layer.classified or layer.outline:
+        if layer.classified or layer.outline or layer.class_column:
             _write_style(database, stream)
         _write_names(database, layer)
         if layer.about.title:

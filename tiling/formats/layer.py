@@ -60,7 +60,7 @@ class Layer:
     to whoever opens the file, and gives those with one the colour of that."""
     class_column: str = ""
     """Column of names of classes by which features without a `class_id` are coloured, as `legend`
-    says, inside and, in place of `outline`, along their lines."""
+    says, inside and, where there is no `outline`, along their lines."""
     label: str = ""
     """Column that names a feature without a class."""
 

@@ -102,7 +102,8 @@ def outline_qml(
     classes: Classes | None = None,
 ) -> str:
     """QML of a layer of polygons or lines that are drawn as lines of one colour, `geometry` being
-    "Polygon" or "LineString"; of polygons with `classes` in the colours of these."""
+    "Polygon" or "LineString"; of polygons with `classes` in the colours of these, and lines too
+    where `colour` is empty."""
     root = ET.Element("qgis", version=QGIS, styleCategories="Symbology|Fields|Forms|MapTips")
     add_outline_style(root, colour, geometry, aliases=aliases, label=label, classes=classes)
     ET.SubElement(root, "layerGeometryType").text = "1" if "Line" in geometry else "2"
@@ -122,7 +123,7 @@ def add_outline_style(
     filled, or by their class so thinly that what lies below is seen."""
     if classes is not None:
         column, legend = classes
-        rows = [(name, name, tint, tint) for _, name, tint in legend]
+        rows = [(name, name, tint, colour or tint) for _, name, tint in legend]
         _add_categories(parent, column, "string", rows, PALE)
     else:
         renderer = ET.SubElement(parent, "renderer-v2", type="singleSymbol", symbollevels="0")

@@ -83,8 +83,8 @@ def test_no_outline_is_farther_than_the_tolerance() -> None:
 
 def test_what_is_round_stays_plain() -> None:
     """Also where right angles would be near enough, and squares of that size have them."""
-    for seed in chances(12):
-        place = np.random.default_rng(seed).random(3)
+    for random in chances(12):
+        place = random.random(3)
         middle, turn = 30 + place[:2], float(90 * place[2])
         disc = shapely.Point(middle).buffer(4)
         assert regularise(pixels_of(disc), 2.0, 1.0) is None

@@ -94,7 +94,7 @@ def test_an_index_of_vegetation_is_green_where_high_and_one_of_water_blue() -> N
 
 def test_outlines_have_the_colours_of_classes_and_let_the_image_through() -> None:
     words: dict[str, Any] = {"aliases": {}, "label": "", "classes": ("class", LEGEND[:2])}
-    root = ET.fromstring(outline_qml("#ffee00", "Polygon", **words).split("\n", 1)[1])
+    root = ET.fromstring(outline_qml("", "Polygon", **words).split("\n", 1)[1])
     renderer = root.find("renderer-v2")
     assert renderer is not None
     assert renderer.get("attr") == "class"
@@ -105,3 +105,5 @@ def test_outlines_have_the_colours_of_classes_and_let_the_image_through() -> Non
         said = {one.get("name"): one.get("value") for one in symbol.iter("Option")}
         assert said["outline_color"] == ",".join(map(str, (*rgb(colour), 255)))
         assert said["color"] == ",".join(map(str, (*rgb(colour), 70)))
+    dark = outline_qml("#222222", "Polygon", **words)
+    assert dark.count('value="34,34,34,255"') == 2
