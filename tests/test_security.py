@@ -542,7 +542,7 @@ def test_mistakes_of_both_rooms_are_one_line() -> None:
 
 def test_a_form_fetches_no_model_from_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.deployments.segment_scene import segment_scene
-    from flows.deployments.tasks import Outcome, as_flow_state, fill_in
+    from flows.tasks.runs import Outcome, as_flow_state, fill_in
 
     monkeypatch.setenv("LANDWEAVE_ALLOWED_HOSTS", "example.org")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")

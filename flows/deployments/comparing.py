@@ -16,19 +16,19 @@ from flows.change.page import sum_up_change
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
 from flows.compute.work import Work
-from flows.deployments.tasks import Outcome, as_flow, asset, name_outcome, run_task
 from flows.forms.dropdowns import ComparedChoice, MapChoice, Text
 from flows.forms.groups import Advanced, Changes
 from flows.forms.naming import place
 from flows.forms.paths import path_of
 from flows.forms.requests import changes_from, cluster_for, within_reach
 from flows.pages.artifacts import key_of, publish_page
-from flows.pages.bar import Bar
 from flows.pages.results import change_page, files_page
 from flows.products.zones import zones as measure
 from flows.requests.change import ChangeRequest
 from flows.requests.commandline import change_line, zones_line
 from flows.requests.maps import ZonesRequest
+from flows.tasks.bar import Bar
+from flows.tasks.runs import Outcome, as_flow, asset, name_outcome, run_task
 
 BLOCK_BYTES = 2**30
 """What a worker takes to compare a block of two maps."""

@@ -20,7 +20,6 @@ from flows.deployments.comparing import compare_maps, zonal_areas
 from flows.deployments.crop_monitor import crop_monitor
 from flows.deployments.segment_objects import segment_objects
 from flows.deployments.segment_scene import map_scene, segment_scene
-from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.deployments.trying import demo, inspect_scene
 from flows.forms.dropdowns import Chosen, Indices, MapChoice, Paths, Text
 from flows.forms.groups import Advanced, Bands, Comparison, Labels, Model, Output, Series, Watch
@@ -42,7 +41,6 @@ from flows.pages.artifacts import (
     publish_catalogue,
     publish_page,
 )
-from flows.pages.bar import Bar, Leg
 from flows.pages.results import files_page, model_page
 from flows.pages.sentences import count_scenes, news
 from flows.products.index_rasters import draw_index, write_indices
@@ -56,6 +54,8 @@ from flows.run.mask_first import masks_first
 from flows.run.record import Published
 from flows.series.collection import collect
 from flows.series.monitor import monitor
+from flows.tasks.bar import Bar, Leg
+from flows.tasks.runs import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.training.where import train_on
 from segmentation.classical.rules import Rules
 from segmentation.training.recipe import ForestRecipe

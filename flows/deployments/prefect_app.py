@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flows.deployments.prefect_pages import Mended
 from flows.forms import naming
 from flows.pages.fileserver import WithFiles
-from flows.pages.words import update_parameters
+from flows.tasks.words import update_parameters
 
 UNAVAILABLE = 503
 

@@ -9,16 +9,13 @@ from prefect import get_run_logger
 
 from flows.compute import cluster
 from flows.compute.spawning import empty_main
-from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.forms.dropdowns import ChosenPartition, Paths
 from flows.forms.groups import Bands, Passes, Shapes
 from flows.forms.requests import cluster_for, objects_from
 from flows.objects import run as stages
 from flows.objects.model import Objects
 from flows.pages.artifacts import publish_page
-from flows.pages.bar import Bar
 from flows.pages.results import objects_page
-from flows.pages.words import in_form_words
 from flows.partitions.objects import Objects as ObjectsPartition
 from flows.regions.plan import ObjectsPlan, describe
 from flows.requests.objects import ObjectsRequest
@@ -26,6 +23,9 @@ from flows.requests.overwriting import check_map
 from flows.run.look import look, looks_first
 from flows.run.mask_first import mask_first
 from flows.storage.run_folder import RunFolder, open_run
+from flows.tasks.bar import Bar
+from flows.tasks.runs import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
+from flows.tasks.words import in_form_words
 
 WEIGHTS = {"regions": 10, "join": 1, "vectorise": 5}
 """The stages, and about how their times compare."""

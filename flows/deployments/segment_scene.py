@@ -12,16 +12,12 @@ from flows.compute import cluster
 from flows.compute.cards import visible_cards
 from flows.compute.cluster import Cluster
 from flows.compute.spawning import empty_main
-from flows.deployments.tasks import ON_GPU, Outcome, as_flow, asset, run_task
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, segmenter_of
 from flows.forms.dropdowns import Chosen, MethodChoice, Paths, SceneChoice, SensorChoice
 from flows.forms.groups import Advanced, Bands, Output
 from flows.forms.requests import cluster_for, request_from
 from flows.pages.artifacts import publish_artifacts
-from flows.pages.bar import Bar, Leg
-from flows.pages.course import weights_of
 from flows.pages.sentences import outcome
-from flows.pages.words import in_form_words
 from flows.plan.describe import describe
 from flows.plan.plan import Plan
 from flows.reports.pieces import FILES
@@ -30,6 +26,10 @@ from flows.run import pipeline
 from flows.run.objects import work_of
 from flows.run.record import Published
 from flows.storage.run_folder import open_run
+from flows.tasks.bar import Bar, Leg
+from flows.tasks.course import weights_of
+from flows.tasks.runs import ON_GPU, Outcome, as_flow, asset, run_task
+from flows.tasks.words import in_form_words
 from segmentation.classical.rules import Rules
 
 

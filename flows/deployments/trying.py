@@ -21,14 +21,12 @@ from flows.compute.spawning import empty_main
 from flows.compute.work import Work
 from flows.demo import BLOCK, write_demo
 from flows.deployments import segment_scene
-from flows.deployments.tasks import Outcome, as_flow, run_task
 from flows.forms.choices import AS_FILE_SAYS, USUAL_METHOD, bands_of, data_folder, segmenter_of
 from flows.forms.dropdowns import MethodChoice, SceneChoice, SensorChoice
 from flows.forms.groups import Advanced, Bands, Output
 from flows.forms.paths import path_of
 from flows.forms.requests import cluster_for, request_from, within_reach
 from flows.pages.artifacts import key_of
-from flows.pages.bar import Bar
 from flows.pages.inspection import Inspection, band_rows, facts, inspect, picture
 from flows.pages.medium import write_artifact
 from flows.pages.results import inspection_page
@@ -36,6 +34,8 @@ from flows.requests.access import reach_of_forms
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import DrawnScene, Source
+from flows.tasks.bar import Bar
+from flows.tasks.runs import Outcome, as_flow, run_task
 
 SIZE = 1024
 """Width and height of the demo's scene in pixels: a map in less than a minute."""

@@ -14,11 +14,11 @@ from flows.compute.resources import available_memory, worker_count
 from flows.compute.work import Work
 from flows.errors import INPUT_ERRORS
 from flows.machine import available_cores
-from flows.pages.course import SECONDS, duration, weights_of
 from flows.plan.aoi import crs_name
 from flows.plan.plan import Plan, make_plan
 from flows.reports.quicklook import natural_colours, thumbnail
 from flows.requests.request import Request
+from flows.tasks.course import SECONDS, duration, weights_of
 from segmentation.models.preflight import find_unmarked_nodata
 from tiling.io.urls import is_local
 from tiling.scene.acquisition import Band

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from flows.pages.fileserver import link
 from flows.pages.pictures import LONGEST_URI, data_uri, square
-from flows.pages.words import in_form_words
 from flows.reports.blocks import Block
 from flows.reports.markdown import render_markdown
 from flows.reports.medium import Place
+from flows.tasks.words import in_form_words
 
 
 class PrefectPages:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from flows.change.page import describe_change
 from flows.objects.page import describe_objects
-from flows.pages.course import duration
 from flows.pages.medium import PREFECT
 from flows.reports.accuracy_report import describe_accuracy
 from flows.reports.blocks import (
@@ -41,6 +40,7 @@ from flows.requests.commandline import in_lines, objects_line, segment_line, tra
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.segmenters import KINDS
+from flows.tasks.course import duration
 from tiling.errors import redact
 
 if TYPE_CHECKING:

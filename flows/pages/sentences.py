@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.pages.words import in_form_words
 from flows.reports.catalogue import Catalogue
+from flows.tasks.words import in_form_words
 
 if TYPE_CHECKING:
     from flows.run.record import Published

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from flows.deployments.prefect_app import PAUSES, Persistent, name_run
 from flows.forms.choices import PRODUCT_WORDS
-from flows.pages.words import RENAMED
+from flows.tasks.words import RENAMED
 
 BODY = [b'{"parameters": ', b'{"scene": "a.tif"}}']
 

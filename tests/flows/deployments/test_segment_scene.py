@@ -29,9 +29,7 @@ from pydantic import Field
 from rasterio.transform import from_origin
 
 from flows.compute.spawning import empty_main
-from flows.deployments import notify
 from flows.deployments.segment_scene import segment_scene
-from flows.deployments.tasks import asset, fill_in, plain, should_retry
 from flows.forms.dropdowns import Paths
 from flows.forms.groups import Output
 from flows.pages.artifacts import key_of
@@ -40,6 +38,8 @@ from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
 from flows.stac.run_item import slug
+from flows.tasks import notify
+from flows.tasks.runs import asset, fill_in, plain, should_retry
 from segmentation.classical.rules import Rules
 from tiling.errors import InputError, RemoteUnavailable
 

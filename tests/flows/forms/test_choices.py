@@ -23,7 +23,7 @@ from flows.forms.choices import (
     scenes,
     segmenter_of,
 )
-from flows.pages.words import in_form_words, titles
+from flows.tasks.words import in_form_words, titles
 from segmentation.models.bundle import PACKAGED
 from segmentation.models.known_models import known_names
 from segmentation.spectral.indices import is_index

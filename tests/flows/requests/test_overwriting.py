@@ -15,7 +15,6 @@ from flows.cli import app
 from flows.compute.cluster import Cluster
 from flows.forms.groups import Advanced, Bands, Output
 from flows.forms.requests import request_from
-from flows.pages.words import in_form_words
 from flows.requests.change import ChangeRequest
 from flows.requests.method import recipe_from
 from flows.requests.overwriting import MEND
@@ -26,6 +25,7 @@ from flows.requests.training import Training
 from flows.run import pipeline
 from flows.series.collection import collect
 from flows.series.monitor import monitor
+from flows.tasks.words import in_form_words
 from flows.training.train import train
 from segmentation.classical.rules import Rules
 from segmentation.classical.thresholds import Otsu

@@ -16,10 +16,11 @@ import pytest
 from prefect import State
 from prefect.exceptions import Pause
 
-from flows.deployments import notify, tasks
-from flows.deployments.notify import MAIL, SETTING, Note, notify_of
-from flows.deployments.tasks import Outcome, end_run
-from flows.pages.bar import Bar
+from flows.tasks import notify
+from flows.tasks import runs as tasks
+from flows.tasks.bar import Bar
+from flows.tasks.notify import MAIL, SETTING, Note, notify_of
+from flows.tasks.runs import Outcome, end_run
 from tiling.errors import InputError
 
 NOTE = Note(

@@ -12,7 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
-from flows.pages.course import UNITS, Course, Pace, duration
+from flows.tasks.course import UNITS, Course, Pace, duration
 
 PAUSE = 3.0
 """Seconds between two updates: each one is a request of about 60 ms, and the database takes one at

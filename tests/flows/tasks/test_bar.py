@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.pages import bar
-from flows.pages.bar import PAUSE, Bar, Leg, progress_text
-from flows.pages.course import Course
+from flows.tasks import bar
+from flows.tasks.bar import PAUSE, Bar, Leg, progress_text
+from flows.tasks.course import Course
 from tests.flows.pages.test_course import Clock
 
 Drawn = list[tuple[float, str]]

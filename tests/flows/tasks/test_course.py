@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.pages.course import LATELY, Course, Pace, duration, weights_of
 from flows.plan.plan import make_plan
 from flows.requests.request import Request
 from flows.requests.source import Source
+from flows.tasks.course import LATELY, Course, Pace, duration, weights_of
 from segmentation.classical.rules import Rules
 from tests.scenes import draw_scene
 

@@ -28,14 +28,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import tiling.errors
 from flows.compute.pool import may_pass
-from flows.deployments import notify
 from flows.errors import INPUT_ERRORS
 from flows.forms import naming
 from flows.forms.fields import describe_arguments
-from flows.pages.bar import Bar
-from flows.pages.words import in_form_words
 from flows.requests.access import reach_of_forms
 from flows.storage.lock import RUN
+from flows.tasks import notify
+from flows.tasks.bar import Bar
+from flows.tasks.words import in_form_words
 from segmentation.reach import restrict_hosts
 from tiling.errors import RemoteUnavailable
 from tiling.io.access import restrict_access
