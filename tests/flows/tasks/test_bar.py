@@ -10,7 +10,7 @@ import pytest
 from flows.tasks import bar
 from flows.tasks.bar import PAUSE, Bar, Leg, progress_text
 from flows.tasks.course import Course
-from tests.flows.pages.test_course import Clock
+from tests.flows.tasks.test_course import Clock
 
 Drawn = list[tuple[float, str]]
 
