@@ -35,6 +35,7 @@ COMPARED = "What is compared"
 CHANGES = "What counts as a change"
 LABELS = "What the labels say"
 TRAINING = "How it is trained"
+DATES = "What is made of the dates"
 PIXELS = "What is computed of each pixel"
 FIELDS = "How fields are judged"
 ZONING = "Management zones inside fields"
@@ -50,6 +51,7 @@ SECTIONS = (
     COMPARED,
     CHANGES,
     WATCHED,
+    DATES,
     PIXELS,
     FIELDS,
     ZONING,

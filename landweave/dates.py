@@ -171,7 +171,7 @@ def series(
         >>> season = lw.series(["may.tif", "june.tif"], "NDVI", "season", zones="fields.gpkg")
         >>> season.table.pivot(index="date", columns="zone", values="mean")
     """
-    from flows.requests.series import PixelSettings, SeriesRequest
+    from flows.requests.dates.series import PixelSettings, SeriesRequest
     from flows.timeseries.run import open_series, run_series
 
     each = {

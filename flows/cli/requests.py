@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from flows.requests.conversion import Conversion as Conversion
     from flows.requests.conversion import Export as Export
     from flows.requests.crops.request import CropsRequest as CropsRequest
+    from flows.requests.dates.composite import CompositeRequest as CompositeRequest
+    from flows.requests.dates.series import SeriesRequest as SeriesRequest
     from flows.requests.maps import Evaluation as Evaluation
     from flows.requests.maps import IndexRequest as IndexRequest
     from flows.requests.maps import Vectorising as Vectorising
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
     from flows.requests.objects import ObjectsRequest as ObjectsRequest
     from flows.requests.request import Request as Request
     from flows.requests.series import CollectionRequest as CollectionRequest
-    from flows.requests.series import CompositeRequest as CompositeRequest
     from flows.requests.series import MonitorRequest as MonitorRequest
-    from flows.requests.series import SeriesRequest as SeriesRequest
     from flows.requests.source import DrawnScene as DrawnScene
     from flows.requests.source import Source as Source
     from flows.requests.training import Training as Training
@@ -42,9 +42,9 @@ MODULES = {
     "ObjectsRequest": "flows.requests.objects",
     "Request": "flows.requests.request",
     "CollectionRequest": "flows.requests.series",
-    "CompositeRequest": "flows.requests.series",
+    "CompositeRequest": "flows.requests.dates.composite",
     "MonitorRequest": "flows.requests.series",
-    "SeriesRequest": "flows.requests.series",
+    "SeriesRequest": "flows.requests.dates.series",
     "Source": "flows.requests.source",
     "Training": "flows.requests.training",
     "Vectorising": "flows.requests.maps",

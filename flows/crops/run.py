@@ -24,7 +24,7 @@ from flows.reports.medium import Beside
 from flows.reports.pieces import REPORT
 from flows.requests.commandline import line_of
 from flows.requests.crops.request import INDICES, CropsRequest
-from flows.requests.series import SeriesRequest
+from flows.requests.dates.series import SeriesRequest
 from flows.storage.kept_parts import keep_parts
 from flows.timeseries.run import SeriesPlan, open_series, put, record_of, sort_words
 from flows.timeseries.zone_figures import measure_zones

@@ -18,6 +18,7 @@ from flows.compute.work import Work
 from flows.deployments import segment_scene as segment
 from flows.deployments.comparing import compare_maps, zonal_areas
 from flows.deployments.crop_monitor import crop_monitor
+from flows.deployments.dates import follow_indices, make_composite
 from flows.deployments.segment_objects import segment_objects
 from flows.deployments.segment_scene import map_scene, segment_scene
 from flows.deployments.trying import demo, inspect_scene
@@ -353,6 +354,8 @@ FLOWS: dict[Flow[..., Any], str] = {
     train_network: "model",
     evaluate_map: "accuracy",
     compute_indices: "map",
+    make_composite: "dates",
+    follow_indices: "dates",
     compare_maps: "change",
     zonal_areas: "areas",
     crop_monitor: "crops",

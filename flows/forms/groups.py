@@ -9,6 +9,8 @@ from pydantic import Field
 from flows.compute.cluster import Cluster
 from flows.forms.fields import Group, asks
 from flows.requests.change import ChangeRequest
+from flows.requests.dates.composite import CompositeRequest
+from flows.requests.dates.series import SeriesRequest
 from flows.requests.maps import Evaluation
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
@@ -18,7 +20,9 @@ from flows.requests.training import Training
 from flows.setting import (
     CHANGES,
     COMPARED,
+    DATES,
     LABELS,
+    PIXELS,
     PRODUCTS,
     SCENE,
     SEARCH,
@@ -48,6 +52,11 @@ MACHINES = (
 
 class Machines(Group):
     """A group that says where the work is done."""
+
+
+@asks(MACHINES)
+class Workers(Machines):
+    """Where the work is done; nothing here changes a result."""
 
 
 @asks((Request, WORK), MACHINES, (Request, "fresh"))
@@ -113,3 +122,18 @@ class Watch(Series):
 @asks((ChangeRequest, "classes", "min_area", "min_confidence", CHANGES, "simplify"))
 class Changes(Group):
     """What counts as a change between two maps."""
+
+
+@asks((CompositeRequest, DATES))
+class Compositing(Group):
+    """How several dates become one image."""
+
+
+@asks((SeriesRequest, DATES))
+class Fields(Group):
+    """Polygons in which the indices are measured, such as fields."""
+
+
+@asks((SeriesRequest, PIXELS))
+class Pixels(Group):
+    """What is computed of each pixel: trends, smooth curves, seasons."""

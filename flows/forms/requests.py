@@ -13,11 +13,14 @@ from flows.forms.groups import (
     Bands,
     Changes,
     Comparison,
+    Compositing,
+    Fields,
     Labels,
     Machines,
     Model,
     Output,
     Passes,
+    Pixels,
     Series,
     Shapes,
     Watch,
@@ -29,6 +32,8 @@ from flows.parsing import validate
 from flows.partitions.registry import AnyPartition
 from flows.requests.access import check_machines, check_places, reach_of_forms
 from flows.requests.change import ChangeRequest
+from flows.requests.dates.composite import CompositeRequest
+from flows.requests.dates.series import SeriesRequest
 from flows.requests.maps import Evaluation
 from flows.requests.objects import ObjectsRequest
 from flows.requests.overwriting import holds_another
@@ -203,6 +208,47 @@ def objects_from(
     request = build(ObjectsRequest, shapes.values() | advanced.values() | own)
     check_places(request)
     return request
+
+
+def composite_from(
+    images: list[str], output_folder: str, name: str, how: Compositing, bands: Bands
+) -> CompositeRequest:
+    """The composite of several dates that the form says, a file of that name."""
+    out = Path(path_of(output_folder)) / name
+    scenes = _dated(images, how.values().get((CompositeRequest, "like")), str(out))
+    own = answers_for(CompositeRequest, scenes=scenes, out=out, source=about_files(bands))
+    return build(CompositeRequest, how.values() | own)
+
+
+def series_from(
+    images: list[str],
+    names: list[str],
+    output_folder: str,
+    fields: Fields,
+    pixels: Pixels,
+    bands: Bands,
+) -> SeriesRequest:
+    """The series of indices through several dates that the form says."""
+    out, values = path_of(output_folder), fields.values() | pixels.values()
+    others = [values.get((SeriesRequest, name)) for name in ("like", "zones")]
+    scenes = _dated(images, *others, out)
+    about = {"names": names, "out": out, "source": about_files(bands)}
+    own = answers_for(SeriesRequest, scenes=scenes, **about)
+    return build(SeriesRequest, values | own)
+
+
+def _dated(images: list[str], *others: str | None) -> list[str]:
+    """The paths of images of several dates; all of them and others lead where they may."""
+    paths = [path_of(path) for path in images]
+    if not all(paths):
+        raise InputError("a path of the images is empty; fill it in")
+    within_reach(*paths, *(other or "" for other in others))
+    return paths
+
+
+def about_files(bands: Bands) -> Source:
+    """What a form says of all images alike."""
+    return build(Source, bands.values() | answers_for(Source, paths=()))
 
 
 def cluster_for(advanced: Machines) -> Cluster:

@@ -36,11 +36,19 @@ from flows.reports.pieces import (
 )
 from flows.reports.run_report import describe_map
 from flows.reports.series_report import summarise_series
-from flows.requests.commandline import in_lines, objects_line, segment_line, train_line, use_line
+from flows.requests.commandline import (
+    in_lines,
+    line_of,
+    objects_line,
+    segment_line,
+    train_line,
+    use_line,
+)
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
 from flows.requests.segmenters import KINDS
 from flows.tasks.course import duration
+from flows.timeseries.page import describe_series
 from tiling.errors import redact
 
 if TYPE_CHECKING:
@@ -51,6 +59,7 @@ if TYPE_CHECKING:
     from flows.pages.inspection import Inspection
     from flows.requests.training import Training
     from flows.run.record import Published
+    from flows.timeseries.run import Series as DatesSeries
     from flows.training.finished import Finished
     from segmentation.accuracy.confusion import Accuracy
 
@@ -137,6 +146,14 @@ def model_page(finished: Finished, training: Training) -> list[Block]:
         *list_files([folder / "model.json", *finished.files], PREFECT),
         *_repeat(train_line(training), "Train it again"),
     ]
+
+
+def dates_page(result: DatesSeries) -> list[Block]:
+    """Indices over time: dates, charts, files, and the line that follows them again."""
+    request = result.plan.request
+    line = in_lines(line_of("series", request))
+    told = (result.plan.images, result.figures, request.out, result.charts, result.files)
+    return describe_series(*told, PREFECT, line)
 
 
 def files_page(

@@ -22,7 +22,7 @@ from flows.requests.change import ChangeRequest
 from flows.requests.maps import Evaluation, IndexRequest, ZonesRequest
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
-from flows.requests.series import CollectionRequest, MonitorRequest, SeriesRequest
+from flows.requests.series import CollectionRequest, MonitorRequest
 from flows.requests.source import Source
 from flows.requests.training import Training
 from flows.setting import Question, answers, is_lines
@@ -63,11 +63,6 @@ def collection_line(request: CollectionRequest) -> str:
 def monitor_line(request: MonitorRequest) -> str:
     """The line that watches a place once more."""
     return _line("monitor", _words(request))
-
-
-def series_line(request: SeriesRequest) -> str:
-    """The line that follows indices through the same images again."""
-    return _line("series", _words(request))
 
 
 def line_of(command: str, request: BaseModel) -> str:

@@ -38,21 +38,25 @@ def titles() -> Mapping[str, str]:
     """Options of the command line, and what forms call the same setting."""
     from flows.compute.cluster import Cluster
     from flows.requests.change import ChangeRequest
+    from flows.requests.dates.composite import CompositeRequest
+    from flows.requests.dates.series import SeriesRequest
     from flows.requests.maps import Evaluation
     from flows.requests.objects import ObjectsRequest
     from flows.requests.request import Request
     from flows.requests.series import CollectionRequest, MonitorRequest
     from flows.requests.training import Training
-    from flows.setting import questions
+    from flows.setting import REGIONS, questions
 
     requests = (
         Cluster,
-        ChangeRequest,
         Evaluation,
+        ChangeRequest,
         Request,
         CollectionRequest,
         MonitorRequest,
         Training,
+        CompositeRequest,
+        SeriesRequest,
     )
     asked = [
         one
@@ -60,8 +64,12 @@ def titles() -> Mapping[str, str]:
         for one in questions(request)
         if one.setting.form is not None and one.options
     ]
-    # those of methods stand in the tabs of a form
-    asked += [one for one in questions(ObjectsRequest) if one.options]
+    asked += [
+        one
+        for one in questions(ObjectsRequest)
+        # those of methods stand in the tabs of a form
+        if one.options and (one.setting.form is not None or one.setting.section == REGIONS)
+    ]
     return {one.options[0]: one.title for one in reversed(asked)} | ELSEWHERE
 
 

@@ -19,7 +19,7 @@ from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
 from flows.plan.part_key import scene_facts
 from flows.products.index_rasters import ramp_of
-from flows.requests.series import PixelSettings
+from flows.requests.dates.series import PixelSettings
 from flows.storage.kept_parts import make_missing, part_path
 from flows.storage.keys import content_key, versions
 from flows.timeseries.blocks import cut_grid

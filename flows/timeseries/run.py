@@ -6,7 +6,7 @@ import datetime
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from flows.products.zones import read_zones, shapes_in
 from flows.reports.html import render_html
 from flows.reports.medium import Beside
 from flows.reports.pieces import REPORT
-from flows.requests.commandline import series_line
-from flows.requests.series import SeriesRequest
+from flows.requests.commandline import line_of
+from flows.requests.dates.series import SeriesRequest
 from flows.storage.kept_parts import keep_parts
 from flows.storage.keys import versions
 from flows.timeseries import pixel_rasters, zone_figures
@@ -82,7 +82,9 @@ class Series:
 
     plan: SeriesPlan
     figures: ZoneFigures | None
-    files: tuple[Path, ...] = field(default=())
+    files: tuple[Path, ...] = ()
+    charts: tuple[tuple[str, Path], ...] = ()
+    """Title and file of each."""
 
 
 def open_series(request: SeriesRequest, paths: Sequence[tuple[str, ...]] = ()) -> SeriesPlan:
@@ -167,13 +169,13 @@ def run_series(plan: SeriesPlan, pool: Pool, progress: Progress = silent) -> Ser
             files = [put(path, out) for path in sorted(made.iterdir())]
         files = [path for path in files if path.is_file()]
         charts = [(title, out / "charts" / path.name) for title, path in charts]
-        line = series_line(plan.request)
+        line = line_of("series", plan.request)
         blocks = describe_series(plan.images, figures, out, charts, files, Beside(out), line)
         title = f"{', '.join(plan.names)}, {plan.images.days[0]} to {plan.images.days[-1]}"
         write_text(out / REPORT, render_html(title, blocks))
         record = record_of(plan.request, plan.images, plan.names, [*files, out / REPORT])
         write_text(out / RECORD, record)
-    return Series(plan, figures, (*files, out / REPORT, out / RECORD))
+    return Series(plan, figures, (*files, out / REPORT, out / RECORD), tuple(charts))
 
 
 def _write_zones(

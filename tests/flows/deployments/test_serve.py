@@ -143,6 +143,8 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
             "train-network": "flows.deployments.definitions.train_network",
             "evaluate-map": "flows.deployments.definitions.evaluate_map",
             "compute-indices": "flows.deployments.definitions.compute_indices",
+            "make-composite": "flows.deployments.dates.make_composite",
+            "follow-indices": "flows.deployments.dates.follow_indices",
             "compare-maps": "flows.deployments.comparing.compare_maps",
             "zonal-areas": "flows.deployments.comparing.zonal_areas",
             "crop-monitor": "flows.deployments.crop_monitor.crop_monitor",

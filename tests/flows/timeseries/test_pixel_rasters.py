@@ -17,7 +17,7 @@ from scipy.stats import theilslopes
 from flows.composite.images import Images
 from flows.compute.cluster import Cluster, start
 from flows.compute.pool import ThisProcess
-from flows.requests.series import PixelSettings, SeriesRequest
+from flows.requests.dates.series import PixelSettings, SeriesRequest
 from flows.timeseries import pixel_rasters
 from flows.timeseries.pixel_rasters import (
     EPOCH,

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 from flows.compute.pool import ThisProcess
-from flows.requests.series import PixelSettings, SeriesRequest
+from flows.requests.dates.series import PixelSettings, SeriesRequest
 from flows.timeseries import pixel_rasters, publish, zone_figures
 from flows.timeseries.run import open_series, run_series
 from flows.timeseries.zone_figures import measure_zones

@@ -20,7 +20,7 @@ from exactextract.raster import NumPyRasterSource
 
 from flows.compute.cluster import Cluster, start
 from flows.compute.pool import ThisProcess
-from flows.requests.series import SeriesRequest
+from flows.requests.dates.series import SeriesRequest
 from flows.timeseries import publish
 from flows.timeseries import run as series_run
 from flows.timeseries.blocks import cut_grid

@@ -1,0 +1,157 @@
+"""Flows of images of one place and different dates: one image of them all, and indices through
+them."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from prefect import get_run_logger
+
+from flows.composite.images import Images, open_composite
+from flows.composite.write import Written, check_target, work_of, write_composite
+from flows.compute import cluster
+from flows.compute.spawning import empty_main
+from flows.forms.dropdowns import Indices, Paths, Text
+from flows.forms.groups import Bands, Compositing, Fields, Pixels, Workers
+from flows.forms.requests import cluster_for, composite_from, series_from
+from flows.pages.artifacts import publish_page
+from flows.pages.inspection import picture
+from flows.pages.results import dates_page, files_page
+from flows.reports.blocks import Block
+from flows.requests.commandline import line_of
+from flows.tasks.bar import Bar
+from flows.tasks.runs import Outcome, as_flow, asset, name_outcome, run_task
+from flows.tasks.words import in_form_words
+from flows.timeseries.run import RECORD, open_series, run_series
+from segmentation.spectral.composites import method_of
+from tiling.scene.from_files import open_scene
+
+NAME = "composite.tif"
+"""The raster in the folder that a form names: what else lies there is shown with it."""
+
+
+@as_flow(
+    "make-composite",
+    "Make one image of several dates: each pixel from those on which it is valid, without clouds "
+    "where any date is.",
+)
+def make_composite(
+    bar: Bar,
+    images: Paths,
+    output_folder: Text,
+    compositing: Compositing = Compositing(),  # noqa: B008 - frozen
+    bands: Bands = Bands(),  # noqa: B008 - frozen
+    advanced: Workers = Workers(),  # noqa: B008 - frozen
+) -> Outcome:
+    """Make one image of several dates.
+
+    Args:
+        images: Path of each image: a raster, a folder of single-band files, or a STAC item; one for
+            each date.
+        output_folder: Folder of its own for composite.tif and its STAC item; made if need be.
+        compositing: What a pixel becomes of its dates, and on which grid.
+        bands: What the files do not say of themselves, of all images alike.
+        advanced: Where the work is done. Nothing here changes a result.
+    """
+    request = composite_from(images, output_folder, NAME, compositing, bands)
+    method = method_of(request.method)
+    bar.reach(0, "open the images")
+    opened = run_task(
+        "open",
+        "Open every image, find the bands that they share",
+        partial(open_composite, request.source, request.scenes, method, request.like),
+    )
+    check_target(opened, request.out)
+    tell_notes(opened)
+    progress = bar.along({"composite": 1})
+    with (
+        empty_main(),
+        cluster.start(cluster_for(advanced), work_of(opened, method), bar.wait) as pool,
+    ):
+        written = run_task(
+            "combine",
+            "Combine the dates of every window, join them as a GeoTIFF",
+            partial(write_composite, opened, method, request.out, pool, progress),
+            assets=[asset(request.out, f"Composite ({method}) of {len(opened.scenes)} images")],
+        )
+    folder = request.out.parent.resolve()
+    told = tell_dates(opened, str(method))
+    name_outcome(told)
+    page = composite_page(written, folder, line_of("composite", request))
+    publish_page("composite", folder.name, folder, f"{folder.name}: {told}", page)
+    return Outcome(f"{told}; in {folder}", written)
+
+
+def composite_page(written: Written, folder: Path, command: str) -> list[Block]:
+    """The picture of a composite, its files, and the line that makes it again."""
+    png = picture(open_scene([str(written.raster)]))
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "composite.png"
+        if png is not None:
+            file.write_bytes(png)
+        return files_page(folder, written, [file] if png is not None else [], command)
+
+
+@as_flow(
+    "follow-indices",
+    "Follow spectral indices through images of several dates, field by field and pixel by pixel: "
+    "charts, tables, layers that QGIS plays in time, trends and seasons.",
+)
+def follow_indices(
+    bar: Bar,
+    images: Paths,
+    indices: Indices,
+    output_folder: Text,
+    fields: Fields = Fields(),  # noqa: B008 - frozen
+    pixels: Pixels = Pixels(),  # noqa: B008 - frozen
+    bands: Bands = Bands(),  # noqa: B008 - frozen
+    advanced: Workers = Workers(),  # noqa: B008 - frozen
+) -> Outcome:
+    """Follow spectral indices through images of several dates. A layer of fields or a raster of
+    each pixel has to be asked for.
+
+    Args:
+        images: Path of each image: a raster, a folder of single-band files, or a STAC item; one for
+            each date.
+        indices: Spectral indices to follow, such as NDVI.
+        output_folder: Folder for tables, layers, charts and rasters; made if need be.
+        fields: Polygons in which the indices are measured, and the grid.
+        pixels: What is computed of each pixel, such as trends, smooth curves and seasons.
+        bands: What the files do not say of themselves, of all images alike.
+        advanced: Where the work is done. Nothing here changes a result.
+    """
+    request = series_from(images, indices, output_folder, fields, pixels, bands)
+    bar.reach(0, "open the images")
+    plan = run_task(
+        "open", "Open every image, read the zones, look for room", partial(open_series, request)
+    )
+    tell_notes(plan.images)
+    told = tell_dates(plan.images, ", ".join(plan.names))
+    parts = {"series": 3, "charts": 1} if request.zones else {}
+    progress = bar.along(parts | ({"pixels": 5} if plan.pixels else {}))
+    with empty_main(), cluster.start(cluster_for(advanced), plan.work, bar.wait) as pool:
+        made = run_task(
+            "follow",
+            "Measure every index on every date, draw the charts",
+            partial(run_series, plan, pool, progress),
+            assets=[asset(request.out / RECORD, told)],
+        )
+    folder = request.out.resolve()
+    name_outcome(told)
+    publish_page("series", folder.name, folder, f"{folder.name}: {told}", dates_page(made))
+    return Outcome(f"{told}; in {folder}", made.files)
+
+
+def tell_notes(images: Images) -> None:
+    """Log what is to be known of the images."""
+    for note in images.notes:
+        get_run_logger().warning("%s", in_form_words(note))
+
+
+def tell_dates(images: Images, what: str) -> str:
+    """What was made of how many images and of which days, in a few words."""
+    days = images.days
+    span = f", {days[0]} to {days[-1]}" if days else ""
+    return f"{what} of {len(images.scenes)} images{span}"

@@ -1,0 +1,1 @@
+"""What is asked of images of one place and different dates."""
