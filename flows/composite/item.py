@@ -1,4 +1,4 @@
-"""A composite of several dates as a STAC item: where, when, and what it was made from."""
+"""What was made of several dates as a STAC item: where, when, and what it was made from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,39 @@ from flows.storage.keys import versions
 from tiling.io.urls import is_local
 from tiling.scene.scene import Scene
 
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+
 
 def item_of(raster: Path, scenes: Sequence[Scene], method: str) -> dict[str, Any]:
-    """The STAC item, version 1.1, of a composite of scenes in the order of their dates.
+    """The STAC item, version 1.1, of a composite of scenes in the order of their dates."""
+    lineage = f"{method} of the valid dates of each pixel of"
+    asset = describe_raster(raster, "Composite")
+    title = f"Composite of {len(scenes)} images"
+    return item_of_dates(raster.stem, title, lineage, scenes, raster, {"composite": asset})
+
+
+def describe_raster(raster: Path, title: str) -> dict[str, Any]:
+    """A raster of float32 with NaN = no data as an asset of the item beside it."""
+    return {
+        "href": f"./{raster.name}",
+        "title": title,
+        "type": COG,
+        "roles": ["data"],
+        "data_type": "float32",
+        "nodata": "nan",
+    }
+
+
+def item_of_dates(
+    name: str,
+    title: str,
+    lineage: str,
+    scenes: Sequence[Scene],
+    raster: Path,
+    assets: dict[str, Any],
+) -> dict[str, Any]:
+    """The STAC item of what was made of scenes in the order of their dates, on the grid of a
+    raster.
 
     It is derived from the STAC items of its scenes, or from their rasters where they have none. Its
     time is from the first day to the last; without any it ends now.
@@ -25,32 +55,22 @@ def item_of(raster: Path, scenes: Sequence[Scene], method: str) -> dict[str, Any
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": [name for name in EXTENSIONS if "classification" not in name],
-        "id": raster.stem,
+        "id": name,
         **extent_of(raster),
         "properties": {
             **time_of(days, now),
-            "title": f"Composite of {len(scenes)} images",
+            "title": title,
             "created": now,
             **grid_of(raster),
             "processing:software": versions(),
-            "processing:lineage": f"{method} of the valid dates of each pixel of "
-            + ", ".join(scene.name for scene in scenes),
+            "processing:lineage": f"{lineage} {', '.join(scene.name for scene in scenes)}",
         },
         "links": [
             _derived_from(image.origin, image.bands[0].path)
             for scene in scenes
             for image in scene.acquisitions
         ],
-        "assets": {
-            "composite": {
-                "href": f"./{raster.name}",
-                "title": "Composite",
-                "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-                "roles": ["data"],
-                "data_type": "float32",
-                "nodata": "nan",
-            }
-        },
+        "assets": assets,
     }
 
 

@@ -132,10 +132,24 @@ def _write_layer(database: sqlite3.Connection, table: DateTable, theme: Theme) -
     style = graduated_qml(
         value, theme.ramp, theme.low, theme.high, aliases=table.titles, date=table.date
     )
+    _write_style(database, theme.name, "in time", style)
+    _write_titles(database, theme.name, table.titles)
+
+
+def colour_polygons(
+    path: Path, layer: str, column: str, theme: Theme, titles: Mapping[str, str]
+) -> None:
+    """Have QGIS show a layer of polygons by a column of its own, in the colours of a theme."""
+    style = graduated_qml(column, theme.ramp, theme.low, theme.high, aliases=titles)
+    with closing(sqlite3.connect(path)) as database, database:
+        _write_style(database, layer, theme.name, style)
+
+
+def _write_style(database: sqlite3.Connection, layer: str, name: str, style: str) -> None:
+    """The style that QGIS opens a layer with."""
     database.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
         "f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner) "
-        "VALUES ('', '', ?, ?, 'in time', ?, '', 1, '', '')",
-        (theme.name, GEOMETRY, style),
+        "VALUES ('', '', ?, ?, ?, ?, '', 1, '', '')",
+        (layer, GEOMETRY, name, style),
     )
-    _write_titles(database, theme.name, table.titles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +15,14 @@ import numpy.typing as npt
 import rasterio
 
 from flows.composite.images import Images
+from flows.composite.item import describe_raster, item_of_dates
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
 from flows.plan.part_key import scene_facts
 from flows.products.index_rasters import ramp_of
 from flows.requests.dates.series import PixelSettings
+from flows.stac.run_item import ITEM
 from flows.storage.kept_parts import make_missing, part_path
 from flows.storage.keys import content_key, versions
 from flows.timeseries.blocks import cut_grid
@@ -201,7 +204,21 @@ def write_rasters(
             band = FIGURES.index("max") + 1 if not end else 1
             write_text(path.with_suffix(".qml"), ramp_qml(ramp_of(name), -1, 1, band=band))
         write_text(path.with_suffix(".qmd"), _about(plan, name, end).qmd)
+    write_text(folder / ITEM, json.dumps(_item(plan, written), indent=2) + "\n")
     return written
+
+
+def _item(plan: PixelPlan, rasters: Sequence[Path]) -> dict[str, Any]:
+    """The STAC item of all rasters of a series."""
+    ends = [(name, end) for name in plan.names for end in plan.rasters]
+    assets = {
+        path.stem: describe_raster(path, _about(plan, *which).abstract)
+        for which, path in zip(ends, rasters, strict=True)
+    }
+    title = f"{', '.join(plan.names)} of {len(plan.images.scenes)} images"
+    name = f"{'-'.join(plan.names)}-{plan.images.days[0]}-{plan.images.days[-1]}"
+    lineage = f"{', '.join(plan.names)} over time of"
+    return item_of_dates(name, title, lineage, plan.images.scenes, rasters[0], assets)
 
 
 def _create(plan: PixelPlan, name: str, end: str, path: Path) -> Any:

@@ -10,11 +10,12 @@ import numpy as np
 
 from flows.composite.images import Images
 from flows.compute.progress import Progress
+from flows.products.index_measures import index_columns
 from flows.products.index_rasters import ramp_of
 from flows.products.zones import append_columns, attributes_of, layer_of
 from flows.storage.keys import versions
 from flows.timeseries.charts import draw_all, draw_zone
-from flows.timeseries.layers_in_time import DateTable, Theme, add_dates
+from flows.timeseries.layers_in_time import DateTable, Theme, add_dates, colour_polygons
 from flows.timeseries.page import MOST_CHARTS
 from flows.timeseries.tables import TITLES, last_columns, last_titles, long_table
 from flows.timeseries.zone_figures import ZoneFigures
@@ -56,7 +57,8 @@ def write_zone_files(
 def write_layers(
     images: Images, figures: ZoneFigures, frame: Any, table: pa.Table, path: Path
 ) -> None:
-    """A GeoPackage: the zones with the figures of their last date, the long table, and a layer in
+    """A GeoPackage: the zones with the figures of their last date, coloured by the
+    mean of the first index, the long table, and a layer in
     time for each index."""
     from tiling.formats.vector_writers import write_vectors
 
@@ -83,6 +85,9 @@ def write_layers(
         for number, name in enumerate(figures.names)
     ]
     add_dates(path, dates, themes)
+    column = f"{index_columns(figures.names)[0]}_mean"
+    titles = {name: alias for name, (alias, _) in last_titles(figures.names).items()}
+    colour_polygons(path, LAYER, column, themes[0], titles)
 
 
 def find_span(values: Any) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from affine import Affine
@@ -117,6 +118,18 @@ def test_a_curve_has_a_band_for_each_step_and_is_whittakers(images: list[str], m
     curve = smooth(series[:, :, 40], places, 14, 5.0)
     np.testing.assert_allclose(pixels[:, :, 40], curve, atol=6e-5)
     np.testing.assert_array_equal(np.isnan(pixels[:, :, 40]), np.isnan(curve))
+
+
+def test_a_stac_item_lists_the_rasters_their_days_and_what_they_come_from(
+    images: list[str], made: Path
+) -> None:
+    item = pystac.Item.from_file(made / "item.json")
+    rasters = {path.stem: f"./{path.name}" for path in made.glob("*.tif")}
+    assert {name: asset.href for name, asset in item.assets.items()} == rasters
+    assert item.properties["start_datetime"] == f"{DAYS[0]}T00:00:00Z"
+    assert item.properties["end_datetime"] == f"{DAYS[-1]}T23:59:59Z"
+    links = [link.href for link in item.get_links("derived_from")]
+    assert sorted(links) == sorted(Path(file).as_uri() for file in images)
 
 
 @pytest.mark.slow

@@ -211,6 +211,10 @@ def test_a_geopackage_has_the_zones_with_their_last_date_and_every_date(
     with closing(sqlite3.connect(out / "series.gpkg")) as database:
         count = database.execute("SELECT count(*) FROM series").fetchone()[0]
         assert count == len(table)
+        (style,) = database.execute(
+            "SELECT styleQML FROM layer_styles WHERE f_table_name = 'zones'"
+        ).fetchone()
+        assert 'attr="ndvi_mean"' in style
     assert {path.name for path in (out / "charts").iterdir()} == {"1.png", "2.png"}
 
 
