@@ -10,16 +10,16 @@ from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
 from flows.crops.watch import Watched, watch_crops
-from flows.deployments.tasks import Outcome, as_flow, asset, logger, name_outcome, run_task
 from flows.forms.crops import Drops, Judged, Watching, watch_from
 from flows.forms.dropdowns import Paths, Text
 from flows.forms.groups import Bands
 from flows.forms.requests import cluster_for
 from flows.pages.artifacts import key_of, publish_page
-from flows.pages.bar import Bar
 from flows.pages.results import files_page
 from flows.pages.sentences import count_scenes
 from flows.requests.crops.request import CropsRequest
+from flows.tasks.bar import Bar
+from flows.tasks.runs import Outcome, as_flow, asset, logger, name_outcome, run_task
 
 EVENT = "landweave.crops.dropped"
 """The event that an automation waits for: once for each call that found fields which fell."""
