@@ -72,12 +72,11 @@ def anomaly(
             continue
         earlier = np.stack(means)
         years[at] = (~np.isnan(earlier)).sum(axis=0)
-        usable = ~np.isnan(values[at]) & (years[at] >= max(least, 2))
-        for place in np.flatnonzero(usable):
-            known = earlier[~np.isnan(earlier[:, place]), place]
-            spread = known.std(ddof=1)
-            if spread > 1e-9:  # what is left of equal values
-                z[at, place] = (values[at, place] - known.mean()) / spread
+        middle = _mean(earlier)
+        squares = _mean((earlier - middle) ** 2) * years[at] / np.maximum(years[at] - 1, 1)
+        # less is what rounding leaves of equal values
+        usable = (years[at] >= max(least, 2)) & (squares > 1e-18)
+        z[at, usable] = (values[at] - middle)[usable] / np.sqrt(squares[usable])
     return z, years
 
 
