@@ -277,7 +277,7 @@ def _zone_window(plan: ZonePlan, fits: Path, part: tuple[Owned, Path]) -> None:
         if not some.size or (field := int(seen.field[some[0]])) not in known:
             continue
         dates = seen.counts[:, some[0]]
-        values = seen.values[dates][:, some]
+        values = seen.values[:, some][dates]
         at = seen.row[some], seen.col[some]
         zone = known[field].assign(values).astype(np.int64)
         value[at] = plan.stride * (field + 1) + zone
