@@ -18,6 +18,7 @@ from flows.crops.judge import Fields, Judgement, judge
 from flows.crops.page import describe_crops, stress_index
 from flows.crops.picture import Panel, draw_map, draw_zones
 from flows.crops.publish import VIGOUR, write_files
+from flows.crops.zone_pixels import window_bytes
 from flows.crops.zones import write_zones
 from flows.reports.html import render_html
 from flows.reports.medium import Beside
@@ -66,7 +67,11 @@ class CropsPlan:
     @property
     def work(self) -> Work:
         """How much there is to do, and what a worker takes for a piece of it."""
-        return self.series.work
+        measured = self.series.work
+        if not self.request.zoning.zones:
+            return measured
+        size = window_bytes(len(self.images.scenes))
+        return Work(3 * measured.pieces, max(measured.worker_bytes(1), size))
 
 
 @dataclass(frozen=True, eq=False)

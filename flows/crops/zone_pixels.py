@@ -110,6 +110,12 @@ class Seen(NamedTuple):
     """`(date, n)` whether a date counts for the field."""
 
 
+def window_bytes(dates: int) -> int:
+    """What a worker takes for the zones of a window of so many dates: its values and medians,
+    whether they count, and what is written."""
+    return 2**28 + PIXELS * (10 * dates + 64)
+
+
 def steps_of(sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Every how many-th pixel of fields of these sizes, in pixels, is fitted on."""
     return np.array([max(1, math.ceil(math.sqrt(size / MOST))) for size in sizes], np.int64)
