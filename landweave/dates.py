@@ -7,12 +7,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.compute.progress import silent
 from flows.parsing import validate
 from flows.requests.source import Source
-from landweave.inputs import PathLike, Progress, Scene, drop_none, pool_of, unify_errors
+from landweave.inputs import (
+    PathLike,
+    Progress,
+    Scene,
+    drop_none,
+    paths_of,
+    pool_of,
+    source_of,
+    unify_errors,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,9 +106,12 @@ def composite(
     from flows.composite.write import check_target, work_of, write_composite
     from segmentation.spectral.composites import method_of
 
-    source = _source(bands, nodata, scale, offset, mask, mask_values, mask_bits, date)
+    source = source_of(
+        (), bands=bands, nodata=nodata, scale=scale, offset=offset, mask=mask,
+        mask_values=mask_values, mask_bits=mask_bits, date=date,
+    )  # fmt: skip
     chosen = method_of(method or "median")
-    images = open_composite(source, _paths(scenes), chosen, os.fspath(like) if like else "")
+    images = open_composite(source, paths_of(scenes), chosen, os.fspath(like) if like else "")
     target = Path(out)
     check_target(images, target)
     work: Work = work_of(images, chosen)
@@ -178,13 +190,17 @@ def series(
         "pixels": pixels, "smooth": smooth, "step": step, "season_threshold": season_threshold,
         "season_amplitude": season_amplitude, "season_month": season_month,
     }  # fmt: skip
+    source = source_of(
+        (), bands=bands, nodata=nodata, scale=scale, offset=offset, mask=mask,
+        mask_values=mask_values, mask_bits=mask_bits, date=date,
+    )  # fmt: skip
     request = validate(
         SeriesRequest,
-        scenes=_paths(scenes),
+        scenes=paths_of(scenes),
         names=(names,) if isinstance(names, str) else tuple(names),
         out=Path(out),
         each=validate(PixelSettings, **drop_none(each)),
-        source=_source(bands, nodata, scale, offset, mask, mask_values, mask_bits, date),
+        source=source,
         zones=os.fspath(zones) if zones else "",
         column=column or "",
         like=os.fspath(like) if like else "",
@@ -193,25 +209,3 @@ def series(
     with pool_of(workers, plan.work.pieces, plan.work.worker_bytes(1)) as pool:
         made = run_series(plan, pool, progress or silent)
     return Series(request.out, plan.names, made.files)
-
-
-def _paths(scenes: Sequence[PathLike]) -> tuple[str, ...]:
-    return tuple(os.fspath(one) for one in scenes)
-
-
-def _source(
-    bands: Mapping[str, int] | None,
-    nodata: float | None,
-    scale: float | None,
-    offset: float | None,
-    mask: str | None,
-    mask_values: Sequence[int] | None,
-    mask_bits: Sequence[int] | None,
-    date: datetime.date | str | None,
-) -> Source:
-    """What is said of all images alike."""
-    said: dict[str, Any] = {
-        "bands": bands, "nodata": nodata, "scale": scale, "offset": offset, "mask": mask,
-        "mask_values": mask_values, "mask_bits": mask_bits, "date": date,
-    }  # fmt: skip
-    return validate(Source, **drop_none(said))

@@ -15,6 +15,25 @@ from tiling.errors import InputError
 OF_MAPS = {"classes": "classes", "min_area": "min-change-area", "min_confidence": "min-confidence"}
 OF_OBJECTS = ("overlap", "difference", "column")
 
+SmallestChange = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        title="Smallest change",
+        description="In m²: a smaller patch of change has not happened. 0 counts all.",
+    ),
+]
+LowestConfidence = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=100,
+        title="Lowest confidence",
+        description="In percent: less sure pixels are not compared.",
+    ),
+]
+
 
 class ChangeRequest(BaseModel):
     """What to compare, and what counts as a change."""
@@ -73,23 +92,11 @@ class ChangeRequest(BaseModel):
         Setting(CHANGES, metavar="V", form="no_data", unset="none"),
     ] = None
     min_area: Annotated[
-        float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            title="Smallest change",
-            description="In m²: a smaller patch of change has not happened. 0 counts all.",
-        ),
+        SmallestChange,
         Setting(CHANGES, option="--min-change-area", metavar="M2", form="smallest_change"),
     ] = 0.0
     min_confidence: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100,
-            title="Lowest confidence",
-            description="In percent: less sure pixels are not compared.",
-        ),
+        LowestConfidence,
         Setting(CHANGES, metavar="PERCENT", form="lowest_confidence"),
     ] = 0.0
     objects: Annotated[

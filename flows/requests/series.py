@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.requests.change import LowestConfidence, SmallestChange
 from flows.requests.request import Request
 from flows.setting import WATCHED, Part, Setting
 from segmentation.legend import HIDING
@@ -24,6 +25,15 @@ Pattern = Annotated[
     str,
     Field(title="File names", description="Which files of a folder are scenes, such as *_SR.tif."),
     Setting(metavar="GLOB", form="file_names", unset="all"),
+]
+
+Settling = Annotated[
+    float,
+    Field(
+        ge=0,
+        title="Let files settle",
+        description="Seconds a file must lie untouched: it may still be copied.",
+    ),
 ]
 
 
@@ -110,23 +120,11 @@ class MonitorRequest(BaseModel):
         ),
     ] = HIDING
     min_change_area: Annotated[
-        float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            title="Smallest change",
-            description="In m²: a smaller patch of change has not happened. 0 counts all.",
-        ),
+        SmallestChange,
         Setting(WATCHED, metavar="M2", form="smallest_change"),
     ] = 0.0
     min_confidence: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100,
-            title="Lowest confidence",
-            description="In percent: less sure pixels are not compared.",
-        ),
+        LowestConfidence,
         Setting(WATCHED, metavar="PERCENT", form="lowest_confidence"),
     ] = 0.0
     zones: Annotated[
@@ -148,12 +146,7 @@ class MonitorRequest(BaseModel):
         Setting(WATCHED, metavar="N", form="expected_every"),
     ] = 0
     settle_seconds: Annotated[
-        float,
-        Field(
-            ge=0,
-            title="Let files settle",
-            description="Seconds a file must lie untouched: it may still be copied.",
-        ),
+        Settling,
         Setting(WATCHED, option="--settle", metavar="S", form=None),
     ] = 30.0
     fit_each: FitEach = False

@@ -1,5 +1,5 @@
 """Where a scene comes from: files, items, or a search, and what they do not say themselves; or a
-drawing."""
+drawing; and images of several dates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from flows.parsing import words
-from flows.setting import SCENE, SEARCH, Setting
+from flows.setting import DATES, SCENE, SEARCH, Part, Setting
 from flows.stac.query import Search
 from tiling.errors import InputError
 
@@ -285,6 +285,35 @@ class Source(BaseModel):
             bbox=self.bbox,
             assets=self.assets,
         )
+
+
+class DatedImages(BaseModel):
+    """Images of one place and different dates, and the grid that they are put on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenes: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Images",
+            description="Rasters, folders of single-band files, or STAC items; one for each date.",
+        ),
+        Setting(argument=True, metavar="SCENE…", form=None),
+    ]
+    like: Annotated[
+        str,
+        Field(title="Grid", description="Raster on whose grid the images are put."),
+        Setting(DATES, metavar="FILE", path=True, unset="that of the first image"),
+    ] = ""
+    source: Annotated[
+        Source,
+        Part(
+            without=("paths", "search", "bbox", "assets", "windows", "window_method"),
+            other={
+                "date": {"description": "Day of the images whose files say none, as 2024-06-30."}
+            },
+        ),
+    ] = Source()
 
 
 class DrawnScene(BaseModel):

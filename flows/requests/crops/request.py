@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.crops.zoning import Zoning
-from flows.requests.source import Source
-from flows.setting import FIELDS, Part, Setting
+from flows.requests.source import DatedImages
+from flows.setting import FIELDS, Setting
 
 INDICES = ("NDVI", "NDMI")
 """What is followed where nothing is named: the second where the images have its bands."""
@@ -73,19 +73,9 @@ class Judging(BaseModel):
     ] = 0.5
 
 
-class CropsRequest(BaseModel):
+class CropsRequest(DatedImages):
     """Images of several dates, fields on them, and where what is told of them goes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scenes: Annotated[
-        tuple[str, ...],
-        Field(
-            title="Images",
-            description="Rasters, folders of single-band files, or STAC items; one for each date.",
-        ),
-        Setting(argument=True, metavar="SCENE…", form=None),
-    ]
     fields: Annotated[
         str,
         Field(title="Fields", description="Polygon layer of the fields."),
@@ -122,19 +112,5 @@ class CropsRequest(BaseModel):
         Field(title="Column of the name", description="Column that names each field."),
         Setting(FIELDS, metavar="NAME", unset="they are counted from 1"),
     ] = ""
-    like: Annotated[
-        str,
-        Field(title="Grid", description="Raster on whose grid the images are put."),
-        Setting(metavar="FILE", form=None, path=True, unset="that of the first image"),
-    ] = ""
     judging: Judging = Judging()
     zoning: Zoning = Zoning()
-    source: Annotated[
-        Source,
-        Part(
-            without=("paths", "search", "bbox", "assets", "windows", "window_method"),
-            other={
-                "date": {"description": "Day of the images whose files say none, as 2024-06-30."}
-            },
-        ),
-    ] = Source()

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.requests.crops.request import CropsRequest
-from flows.requests.series import Pattern
+from flows.requests.series import Pattern, Settling
 from flows.setting import ALERTS, Setting
 
 
@@ -49,12 +49,7 @@ class Alerts(BaseModel):
         Setting(ALERTS, option=None),
     ] = 60
     settle_seconds: Annotated[
-        float,
-        Field(
-            ge=0,
-            title="Let files settle",
-            description="Seconds a file must lie untouched: it may still be copied.",
-        ),
+        Settling,
         Setting(ALERTS, option=None),
     ] = 30.0
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flows.requests.dates.images import DatedImages
+from flows.requests.source import DatedImages
 from flows.setting import DATES, Setting
 
 

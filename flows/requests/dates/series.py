@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.requests.dates.images import DatedImages
+from flows.requests.source import DatedImages
 from flows.setting import DATES, PIXELS, Setting
 
 
