@@ -133,6 +133,7 @@ def segment(
         >>> run.areas[["class_name", "hectares"]]
     """
     from flows.run import pipeline
+    from flows.run.mask_first import mask_windows
     from landweave.rasters import drop_others
 
     told, place = progress or silent, place_at(out)
@@ -151,6 +152,7 @@ def segment(
         preflight=preflight, licence=licence, shard=shard, fresh=fresh,
     )  # fmt: skip
     with empty_main():
+        request = mask_windows(request, on=on, progress=told)
         published = pipeline.run(request, on=on, progress=told)
     drop_others(place, source.paths)
     return Run(published.folder, published.record)

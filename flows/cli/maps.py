@@ -33,9 +33,11 @@ def segment(request: requests.Request, on: requests.Cluster, as_json: Json = Fal
     """
     from flows.compute.cluster import cluster_from
     from flows.run import pipeline
+    from flows.run.mask_first import mask_windows
 
     on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
+        request = mask_windows(request, on=on, progress=progress)
         published = pipeline.run(request, on=on, progress=progress)
     show_run(published, as_json=as_json)
 

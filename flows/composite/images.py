@@ -95,7 +95,9 @@ def open_images(
 
 def _open(source: Source, path: str | tuple[str, ...]) -> Scene:
     paths = (path,) if isinstance(path, str) else path
-    scene = source.model_copy(update={"paths": paths, "date": None}).open()
+    mask = source.masks.get(paths)
+    alone = (source.unmasked if mask else source).model_copy(update={"paths": paths, "date": None})
+    scene = alone.open().with_mask(mask) if mask else alone.open()
     if scene.date or source.date is None:
         return scene
     top, *beneath = scene.acquisitions

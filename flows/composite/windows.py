@@ -19,6 +19,7 @@ from flows.compute.progress import Progress, silent
 from flows.requests.source import Source
 from flows.stac.query import Period, period_of, span_of
 from flows.stac.search import by_day
+from flows.storage.keys import content_key
 from segmentation.spectral.composites import Method, method_of
 from tiling.errors import InputError
 from tiling.io.files import make_folder, own_scratch, write_text
@@ -100,30 +101,55 @@ def _read_keys(folder: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
+def images_in_windows(source: Source) -> dict[str, Source]:
+    """The images that lie in a window of time, each alone, by a name that no other has: its day and
+    what its paths come to. Each is there once, in however many windows. Errors as of
+    `stack_windows`."""
+    method_of(source.window_method)
+    plain, (_, inside) = _each_alone(source), _find_images(source)
+    return {
+        f"{day}-{content_key({'paths': paths})[:8]}": plain.model_copy(update={"paths": paths})
+        for dated in inside.values()
+        for day, paths in dated
+    }
+
+
 def _open_windows(source: Source) -> Iterator[_Window]:
     """The images of each window, in the order in which windows were named; all on one grid, that of
     the first image of all."""
     method = method_of(source.window_method)
-    periods = {name: _period(name, text) for name, text in source.windows.items()}
-    if source.has_model:
+    if source.has_model and not source.masks:
         raise InputError(
-            f"--mask {source.mask} runs a model on a scene, and --window makes one of many; map "
-            "the clouds of each image first, and name that raster"
+            f"--mask {source.mask} runs a model on each image of --window first, which segment, "
+            "objects, train and index do and which is not done here; name the raster of a mask"
         )
-    plain = source.model_copy(
+    plain, (first, inside) = _each_alone(source), _find_images(source)
+    for name, dated in inside.items():
+        paths = [places for _, places in dated]
+        yield _Window(name, open_composite(plain, paths, method, first), method)
+
+
+def _each_alone(source: Source) -> Source:
+    """What is said of each image, without where it is."""
+    return source.model_copy(
         update={"windows": {}, "paths": (), "search": None, "bbox": None, "assets": ()}
     )
-    dated = _dated(plain, _places(source))
+
+
+def _find_images(source: Source) -> tuple[str, dict[str, list[tuple[str, tuple[str, ...]]]]]:
+    """The raster whose grid all images take, empty where it is that of a window's first; and of
+    each window the days and places of its images."""
+    periods = {name: _period(name, text) for name, text in source.windows.items()}
+    dated, found = _dated(_each_alone(source).unmasked, _places(source)), {}
     for name, (period, text) in periods.items():
-        inside = [places for day, places in dated if _holds(period, day)]
-        if not inside:
+        found[name] = [(day, places) for day, places in dated if _holds(period, day)]
+        if not found[name]:
             days = sorted({day for day, _ in dated})
             raise InputError(
                 f"--window {name}={text}: none of the {len(dated)} images is of that time; they "
                 f"are of {days[0]} to {days[-1]}"
             )
-        images = open_composite(plain, inside, method, "" if source.search else dated[0][1][0])
-        yield _Window(name, images, method)
+    return "" if source.search else dated[0][1][0], found
 
 
 def _period(name: str, text: str) -> tuple[Period, str]:

@@ -4,9 +4,9 @@ drawing; and images of several dates."""
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -16,6 +16,7 @@ from flows.stac.query import Search
 from tiling.errors import InputError
 
 if TYPE_CHECKING:
+    from tiling.scene.acquisition import Mask
     from tiling.scene.from_stac import StacOptions
     from tiling.scene.scene import Scene
     from tiling.scene.stac_item import Item
@@ -168,6 +169,7 @@ class Source(BaseModel):
     ] = ()
 
     _composites: tuple[str, ...] = PrivateAttr(())
+    _masks: Mapping[tuple[str, ...], Any] = PrivateAttr({})
 
     @property
     def composites(self) -> tuple[str, ...]:
@@ -179,6 +181,18 @@ class Source(BaseModel):
         is still told by the images and windows that a person named."""
         made = self.model_copy()
         made._composites = tuple(files)
+        return made
+
+    @property
+    def masks(self) -> Mapping[tuple[str, ...], Mask]:
+        """What a model said of each image of its windows of time, by the paths of the image; empty
+        before it looked."""
+        return self._masks
+
+    def with_masks(self, masks: Mapping[tuple[str, ...], Mask]) -> Source:
+        """The same, with what a model said of each image of its windows of time."""
+        made = self.model_copy()
+        made._masks = masks
         return made
 
     def open(self) -> Scene:
@@ -230,8 +244,9 @@ class Source(BaseModel):
 
     @property
     def has_model(self) -> bool:
-        """Whether a model tells the pixels to leave out, which has to run first."""
-        return self.mask.startswith(MODEL)
+        """Whether a model tells the pixels to leave out, which has to run first: composites of
+        windows of time have left them out."""
+        return self.mask.startswith(MODEL) and not self.composites
 
     @property
     def mask_model(self) -> MaskModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.composite.windows import images_in_windows
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
 from flows.products.mask import MASK
@@ -14,6 +15,7 @@ from flows.requests.source import Source
 from flows.run.pipeline import make_mask
 from flows.storage.run_folder import open_run
 from tiling.errors import InputError
+from tiling.scene.acquisition import Mask
 
 _INSIST = ", or insist with --preflight warn"
 
@@ -25,12 +27,38 @@ def mask_first(
 
     The model runs on the whole scene, as for a map, in a folder beside `out`, whose name ends in
     `-mask`: what an earlier run found there is not done again. `scene` counts from 1 where there
-    are several. Raises `InputError` in one line for what a person can mend.
+    are several. Of windows of time it runs on each image in one, in a folder called by its day.
+    Raises `InputError` in one line for what a person can mend.
     """
-    if not source.has_model or source.windows:  # who makes those says that they cannot be both
+    if not source.has_model:
         return source
     place = out.with_name(f"{out.name}-mask")
     place = place / str(scene) if scene else place
+    if source.windows:
+        images = images_in_windows(source).items()
+        try:
+            told = {one.paths: _make(one, place / name, on, progress) for name, one in images}
+        finally:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        return source.with_masks(told)
+    raster = _make(source, place, on, progress)
+    found = {"mask": str(place / MASK), "mask_values": raster.values}
+    return source.model_copy(update={**found, "mask_grow": 0, "mask_bits": ()})
+
+
+def mask_windows(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> Request:
+    """The request with a mask of each image of its windows of time, where it has these and a model;
+    any other, and what is to lie on a store, as it is. Else as `mask_first`."""
+    if not request.source.windows or not isinstance(request.out, Path):
+        return request
+    source = mask_first(request.source, request.out, on=on, progress=progress)
+    return request.model_copy(update={"source": source})
+
+
+def _make(source: Source, place: Path, on: Cluster, progress: Progress) -> Mask:
+    """What the model of a scene left out, in a folder of its own; the raster that work reads, which
+    later runs leave as it is."""
     request = Request(
         source=source,
         out=place,
@@ -52,8 +80,7 @@ def mask_first(
             ) from error
         assert made is not None
         assert made.raster is not None
-        told = {"mask": str(folder.product(MASK)), "mask_values": made.raster.values}
-    return source.model_copy(update={**told, "mask_grow": 0, "mask_bits": ()})
+        return made.raster
 
 
 def masks_first(

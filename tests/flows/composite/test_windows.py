@@ -161,18 +161,6 @@ def test_an_index_is_computed_in_each_window(folder: Path, tmp_path: Path, landw
         assert made == (alone / "NDVI.tif").read_bytes()
 
 
-@pytest.mark.parametrize("command", ["segment", "objects", "train", "index"])
-def test_a_model_that_masks_is_refused_with_windows(
-    folder: Path, tmp_path: Path, landweave: Any, command: str
-) -> None:
-    more = {"train": ("--labels", folder), "index": ("NDVI",)}.get(command, ())
-    asked = (command, folder, *more, "--window", "early=2024", "--mask", "model:csmask-6b-l2a")
-    status, _, error = landweave(*asked, "-o", tmp_path / "out")
-    assert (status, error.count("\n")) == (2, 1), error
-    assert "map the clouds of each image first" in error
-    assert not (tmp_path / "out" / "windows").exists()
-
-
 @pytest.mark.slow
 def test_plan_objects_and_train_take_windows(folder: Path, tmp_path: Path, landweave: Any) -> None:
     windows = ("--window", "early=2024-04/2024-05,late=2024-08")
@@ -202,7 +190,7 @@ def test_plan_objects_and_train_take_windows(folder: Path, tmp_path: Path, landw
         ({"é": "2024"}, {}, "names a band or is no name"),
         ({"early": "spring"}, {}, "--window spring is no date"),
         ({"early": "2024"}, {"window_method": "best"}, "there is no method 'best'"),
-        ({"early": "2024"}, {"mask": "model:csmask-6b-l2a"}, "runs a model on a scene"),
+        ({"early": "2024"}, {"mask": "model:csmask-6b-l2a"}, "runs a model on each image"),
     ],
 )
 def test_what_cannot_be_a_window_is_said_in_a_line(
