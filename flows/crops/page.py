@@ -39,7 +39,7 @@ def describe_crops(
     told = (
         (f"{judged.value.shape[2]:,}", "fields"),
         (f"{len(days):,}", "images"),
-        (f"{days[0]} to {days[-1]}", "from – to"),
+        (f"{days[0]} to {days[-1]}", "dates"),
         (", ".join(figures.names), "indices"),
     )
     blocks: list[Block] = [Figures(told)]
@@ -102,7 +102,7 @@ def list_fields(images: Images, judged: Judgement, names: Sequence[str] | None) 
         *((Column("crop"),) if crops else ()),
         Column("date", whole=True),
         Column(judged.figures.names[0], number=True),
-        Column("against its crop"),
+        Column("against its crop" if crops else "against all fields"),
         Column("against earlier years"),
         Column("far below its median", number=True),
         *((Column("water stress"),) if stress is not None else ()),

@@ -21,6 +21,9 @@ from tiling.io.datasets import open_dataset
 LONGEST = 900
 """Pixels of the longer side of the image."""
 
+OUTLINE = "#ffee00"
+"""Of fields on an image, which may be dark or bright."""
+
 
 class Panel(NamedTuple):
     """A map of fields: its title, the class of each field, and their names and colours."""
@@ -44,19 +47,19 @@ def draw_map(
     if natural is not None:
         axes[0].imshow(natural, extent=extent, aspect=ratio, interpolation="nearest")
     rings, of = shapely_rings(shapes), _owners(shapes)
-    _add(axes[0], rings, facecolor="none", edgecolor="#ffee00", linewidth=0.7)
-    axes[0].set_title(f"{scene.date} and the fields", fontsize=9)
+    _add(axes[0], rings, facecolor="none", edgecolor=OUTLINE, linewidth=0.7)
+    axes[0].set_title(f"{scene.date} and the fields", fontsize=11)
     for axis, panel in zip(axes[1:], panels, strict=False):
         for value, _, colour in panel.legend:
             some = rings[np.isin(of, np.flatnonzero(panel.classes == value))]
             _add(axis, some, facecolor=colour, edgecolor="#555555", linewidth=0.4)
-        axis.set_title(panel.title, fontsize=9, parse_math=False)
+        axis.set_title(panel.title, fontsize=11, parse_math=False)
         rows = [(name, colour) for value, name, colour in panel.legend if value in panel.classes]
         axis.legend(
             handles=list_patches(rows), loc="upper center", bbox_to_anchor=(0.5, -0.01),
-            ncols=3, fontsize=7, frameon=False,
+            ncols=3, fontsize=9, frameon=False,
         )  # fmt: skip
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure.suptitle(title, fontsize=13, parse_math=False)
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 
 
@@ -77,14 +80,15 @@ def draw_zones(
         )
     pictures = natural_colours(scene, view, (rows, cols)), paint_classes(values, legend)
     titles = f"{scene.date} and the fields", "Zones inside fields"
-    for axis, picture, title in zip(axes, pictures, titles, strict=True):
+    edges = OUTLINE, "#333333"
+    for axis, picture, title, edge in zip(axes, pictures, titles, edges, strict=True):
         if picture is not None:
             axis.imshow(picture, extent=extent, aspect=ratio, interpolation="nearest")
-        _add(axis, shapely_rings(shapes), facecolor="none", edgecolor="#333333", linewidth=0.5)
-        axis.set_title(title, fontsize=9)
+        _add(axis, shapely_rings(shapes), facecolor="none", edgecolor=edge, linewidth=0.5)
+        axis.set_title(title, fontsize=11)
     shown = [(name, colour) for value, name, colour in legend if (values == value).any()]
     figure.legend(
-        handles=list_patches(shown), loc="outside lower center", ncols=6, fontsize=7, frameon=False
+        handles=list_patches(shown), loc="outside lower center", ncols=6, fontsize=9, frameon=False
     )
     figure.savefig(target, metadata={"Software": "landweave"}, format="png")
 

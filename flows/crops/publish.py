@@ -147,8 +147,8 @@ def draw_charts(
 
 def weakest(judged: Judgement) -> list[int]:
     """Fields by their least score of the first index on their last date, be it vigour or anomaly,
-    the worst first; those without a score are left out."""
+    the worst first; those without a score, or with none below the middle, are left out."""
     scores = [judged.at_last(z)[0] for z in (judged.vigour_z, judged.anomaly_z)]
     least: Any = np.fmin(*scores)
-    known = np.flatnonzero(~np.isnan(least))
+    known = np.flatnonzero(least < 0)
     return list(map(int, known[np.argsort(least[known], kind="stable")]))

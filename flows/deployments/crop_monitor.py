@@ -10,9 +10,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
 from flows.crops.watch import Watched, watch_crops
-from flows.forms.crops import Drops, Judged, Watching, watch_from
+from flows.forms.crops import Judged, Watching, watch_from
 from flows.forms.dropdowns import Paths, Text
-from flows.forms.groups import Bands
+from flows.forms.groups import Bands, Workers
 from flows.forms.requests import cluster_for
 from flows.pages.artifacts import key_of, publish_page
 from flows.pages.results import files_page
@@ -38,10 +38,10 @@ def crop_monitor(
     folders: Paths,
     fields: Text,
     output_folder: Text,
-    alerts: Drops = Drops(),  # noqa: B008 - frozen
+    watch: Watching = Watching(),  # noqa: B008 - frozen
     judging: Judged = Judged(),  # noqa: B008 - frozen
-    images: Watching = Watching(),  # noqa: B008 - frozen
     bands: Bands = Bands(),  # noqa: B008 - frozen
+    advanced: Workers = Workers(),  # noqa: B008 - frozen
 ) -> Outcome:
     """Follow an index in each field, and tell of those that fall. Made for a schedule: what was
     missed is caught up with, nothing is told twice.
@@ -51,15 +51,16 @@ def crop_monitor(
             name.
         fields: Polygon layer of the fields.
         output_folder: Folder of the tables, layers and pictures; the same in every run.
-        alerts: From which drop of the first index on somebody hears of a field.
+        watch: From which drop of the first index on somebody hears of a field, and which files are
+            images, or what is searched for.
         judging: Which indices, and by what a field is judged.
-        images: Which files are images, or what is searched for.
         bands: What the bands are, where the files do not say it.
+        advanced: Where the work is done. Nothing here changes a result.
     """
-    request = watch_from(folders, fields, output_folder, alerts, judging, images, bands)
+    request = watch_from(folders, fields, output_folder, watch, judging, bands)
     bar.reach(0, "look for images")
     progress = bar.along({"series": 1})
-    watched = watch_crops(request, tell, on=cluster_for(images), progress=progress)
+    watched = watch_crops(request, tell, on=cluster_for(advanced), progress=progress)
     for problem in watched.problems:
         logger().warning("%s", problem)
     words = news(watched)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from flows.forms.fields import Group, asks
-from flows.forms.groups import MACHINES, SEARCHES, Bands, Machines, SearchSwitch
+from flows.forms.groups import SEARCHES, Bands, SearchSwitch
 from flows.forms.paths import path_of
 from flows.forms.requests import search_in, source_from, within_reach
 from flows.requests.crops.request import CropsRequest
 from flows.requests.crops.watch import Alerts, CropsWatch
 from flows.requests.series import CollectionRequest
-from flows.setting import ALERTS, FIELDS, answers_for, build
-
-
-@asks((Alerts, ALERTS))
-class Drops(Group):
-    """Which drop of the first index is told of."""
+from flows.setting import FIELDS, answers_for, build
 
 
 @asks((CropsRequest, FIELDS))
@@ -23,13 +18,17 @@ class Judged(Group):
 
 
 @asks(
-    (CropsWatch, "pattern"),
+    (Alerts, "drop", "drop_percent", "within_days"),
+    (CropsWatch, "pattern", "settle_seconds"),
     "search",
-    (CollectionRequest, *SEARCHES, {"most": {"default": 1000}}),
-    MACHINES,
+    (
+        CollectionRequest,
+        *SEARCHES,
+        {"most": {"default": 1000}, "bbox": {"unset": "those of the fields"}},
+    ),
 )
-class Watching(Machines):
-    """Which files are images, or what is searched for, and where the work is done."""
+class Watching(Group):
+    """Which drop of the first index is told of, and which files are images."""
 
     search: SearchSwitch = False
 
@@ -38,18 +37,17 @@ def watch_from(
     folders: list[str],
     fields: str,
     output_folder: str,
-    alerts: Drops,
+    watch: Watching,
     judging: Judged,
-    images: Watching,
     bands: Bands,
 ) -> CropsWatch:
     """The fields to watch that the form says."""
     fields, out = path_of(fields), path_of(output_folder)
     within_reach(fields, out)
-    source = search_in(source_from(folders, bands), images)
+    source = search_in(source_from(folders, bands), watch, fields)
     if source.search is None:
         within_reach(*source.paths)
     own = answers_for(CropsRequest, scenes=(), fields=fields, out=out, source=source)
     crops = build(CropsRequest, judging.values() | own)
-    values = images.values() | alerts.values() | answers_for(CropsWatch, crops=crops)
+    values = watch.values() | answers_for(CropsWatch, crops=crops)
     return build(CropsWatch, values)

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from flows.forms.choices import PRODUCT_WORDS, USUAL_PRODUCTS, index_of, indices_in_words
 from flows.forms.dropdowns import OneOf
 from flows.forms.paths import path_of
+from flows.requests.crops.request import CropsRequest
 from flows.requests.method import Learning
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Product, Request
@@ -92,11 +93,9 @@ WORDS: Mapping[Key, Words] = {
         USUAL_PRODUCTS,
         products_of,
     ),
-    (Request, "indices"): Words(
-        OneOf(indices_in_words), [], lambda chosen: list(map(index_of, chosen))
-    ),
-    (ObjectsRequest, "indices"): Words(
-        OneOf(indices_in_words), [], lambda chosen: list(map(index_of, chosen))
+    **dict.fromkeys(
+        ((Request, "indices"), (ObjectsRequest, "indices"), (CropsRequest, "names")),
+        Words(OneOf(indices_in_words), [], lambda chosen: list(map(index_of, chosen))),
     ),
     (Learning, "architecture"): Words(
         Field(json_schema_extra={"enum": ["", *architectures(), *FORESTS]}),

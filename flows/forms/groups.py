@@ -20,7 +20,6 @@ from flows.requests.training import Training
 from flows.setting import (
     CHANGES,
     COMPARED,
-    DATES,
     LABELS,
     PIXELS,
     PRODUCTS,
@@ -94,9 +93,8 @@ SearchSwitch = Annotated[
     bool,
     Field(
         title="Search",
-        description="The path above is the address of a STAC API or catalogue; what is found "
-        "there is mapped, day "
-        "by day.",
+        description="The path above is the address of a STAC API or catalogue; each day that is "
+        "found there is one scene.",
     ),
 ]
 SEARCHES = ("collections", "when", "bbox", "most", "max_cloud", SEARCH)
@@ -124,12 +122,12 @@ class Changes(Group):
     """What counts as a change between two maps."""
 
 
-@asks((CompositeRequest, DATES))
+@asks((CompositeRequest, "method", "like"))
 class Compositing(Group):
     """How several dates become one image."""
 
 
-@asks((SeriesRequest, DATES))
+@asks((SeriesRequest, "zones", "column", "like"))
 class Fields(Group):
     """Polygons in which the indices are measured, such as fields."""
 

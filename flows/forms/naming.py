@@ -45,7 +45,11 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     if "labels" in given:
         return ["training", stem(given.get("output_folder"))]
     if "folders" in given:
-        return ["monitor", stem(given.get("output_folder"))]
+        what = "crops" if "fields" in given else "monitor"
+        return [what, stem(given.get("output_folder"))]
+    if "images" in given:
+        what = "series" if "indices" in given else "composite"
+        return [what, stem(given.get("output_folder"))]
     if "scenes" in given:
         return [stem(given.get("scenes")), stem(given.get("output_folder"))]
     if "indices" in given:

@@ -30,7 +30,7 @@ def describe_series(
 ) -> list[Block]:
     """Dates, the zones over time, the first charts, all files."""
     days = images.days
-    told = [(f"{len(images.scenes):,}", "images"), (f"{days[0]} to {days[-1]}", "from – to")]
+    told = [(f"{len(images.scenes):,}", "images"), (f"{days[0]} to {days[-1]}", "dates")]
     if figures is not None:
         told.insert(0, (f"{figures.values.shape[-1]:,}", "zones"))
         told.append((", ".join(figures.names), "indices"))

@@ -219,6 +219,6 @@ def test_the_line_asks_the_same_again() -> None:
         crop="crop", judging=Judging(same_days=20), source=Source(bands={"red": 1, "nir": 2}),
     )  # fmt: skip
     assert shlex.split(line_of("crops", request)) == [
-        *("landweave", "crops", "a.tif", "b.tif", "--fields", "f.gpkg", "--index", "NDVI,MSI"),
-        *("--crop", "crop", "--same-days", "20", "--bands", "red=1,nir=2", "--out", "o"),
+        *("landweave", "crops", "a.tif", "b.tif", "--bands", "red=1,nir=2", "--fields", "f.gpkg"),
+        *("--index", "NDVI,MSI", "--crop", "crop", "--same-days", "20", "--out", "o"),
     ]

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import shapely
 
 from flows.compute.cluster import Cluster
 from flows.crops import publish, run
 from flows.crops.watch import Watched, watch_crops
+from flows.forms.crops import Judged, Watching, watch_from
+from flows.forms.groups import Bands
 from flows.requests.crops.request import CropsRequest
 from flows.requests.crops.watch import Alerts, CropsWatch
 from flows.requests.source import Source
 from flows.timeseries import zone_figures
-from tests.flows.crops.drawn import DAYS, WEAK, draw_fields, draw_images
+from tests.flows.crops.drawn import DAYS, NAMES, WEAK, draw_fields, draw_images
+from tests.stac import asset, catalogue, item
 from tiling.errors import InputError
 
 HERE = Cluster(workers=0)
@@ -123,3 +128,33 @@ def test_an_empty_folder_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     watched = watch_crops(ask(tmp_path / "inbox"), on=HERE)
     assert (watched.images, watched.crops) == (0, None)
+
+
+def test_fields_are_watched_in_a_catalogue_that_is_searched_where_they_lie(
+    inbox: Path, drawn: list[Path], tmp_path: Path
+) -> None:
+    items = [
+        item(f"day-{day}", {"data": asset(file, NAMES, scale=1e-4, nodata=0)}, day=day)
+        for day, file in zip(DAYS, drawn, strict=True)
+    ]
+    box = shapely.box(100, 1, 101, 2)
+    away = item("away", items[0]["assets"], day="2024-06-20")
+    away |= {"bbox": [*box.bounds], "geometry": shapely.geometry.mapping(box)}
+    place = catalogue(tmp_path / "catalogue", [*items[:-1], away])
+    form = watch_from(
+        [place], str(inbox.parent / "fields.gpkg"), str(tmp_path / "found"),
+        Watching(search=True, settle_seconds=0),
+        Judged(indices=["NDVI: green plants"], crop="crop", column="plot"), Bands(),
+    )  # fmt: skip
+    first = watch_crops(form, on=HERE)
+    assert (first.images, first.alerts, first.problems) == (4, (), ())
+    assert watch_crops(form, on=HERE).crops is None
+    catalogue(tmp_path / "catalogue", [*items, away])
+    second = watch_crops(form, on=HERE)
+    assert (second.images, len(second.made)) == (5, 1)
+    shutil.copy(drawn[-1], inbox)
+    of_files = watch_crops(ask(inbox), on=HERE)
+    assert second.crops is not None
+    assert of_files.crops is not None
+    assert [alert.facts for alert in second.alerts] == [alert.facts for alert in of_files.alerts]
+    assert np.array_equal(second.crops.judged.value, of_files.crops.judged.value, equal_nan=True)

@@ -33,7 +33,7 @@ def test_crop_monitor_tells_of_a_field_that_fell_once(address: str, tmp_path: Pa
         "folders": [str(inbox)],
         "fields": str(tmp_path / "fields.gpkg"),
         "output_folder": str(out),
-        "alerts": {"drop": 0.2},
+        "watch": {"drop": 0.2},
         "judging": {"crop": "crop", "column": "plot"},
     }
     run = completed(address, "crop-monitor", parameters)

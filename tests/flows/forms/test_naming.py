@@ -29,6 +29,15 @@ from segmentation.classical.rules import Rules
         ({"scenes": ["/data/inbox"], "output_folder": "/runs/atlas"}, "inbox · atlas"),
         ({"folders": ["/data/inbox"], "output_folder": "/runs/valley"}, "monitor · valley"),
         (
+            {"folders": ["/d"], "fields": "f.gpkg", "output_folder": "/r/valley"},
+            "crops · valley",
+        ),
+        ({"images": ["a.tif", "b.tif"], "output_folder": "/r/may"}, "composite · may"),
+        (
+            {"images": ["a.tif"], "indices": ["NDVI"], "output_folder": "/r/years"},
+            "series · years",
+        ),
+        (
             {"scenes": ["a.tif"], "labels": ["a.gpkg"], "output_folder": "/models/oaks"},
             "training · oaks",
         ),
