@@ -19,6 +19,7 @@ TOGETHER = {
     # one run works at a time there, and its start takes 20 s
     "server": (
         "tests/flows/compute/test_waiting.py",
+        "tests/flows/deployments/test_dates.py",
         "tests/flows/deployments/test_definitions.py",
         "tests/flows/deployments/test_trying.py",
     ),

@@ -165,7 +165,8 @@ def local(large: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (out / "classes.tif").read_bytes()
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.usefixtures("white_pictures")
 def test_a_large_file_is_fetched_once_though_a_sample_is_looked_at_before(
     large: Path, local: bytes, tmp_path: Path, workers: str

@@ -125,6 +125,7 @@ def test_its_objects_are_those_of_the_detector_alone(
     )
 
 
+@pytest.mark.slow
 def test_tiles_and_workers_change_no_byte_and_areas_are_those_of_the_map(
     folder: Path, finished: Objects, tmp_path: Path, two_workers: str
 ) -> None:
@@ -210,6 +211,7 @@ def test_what_the_detector_lacks_is_said_before_the_semantic_model_looks(
     assert not list((tmp_path / "out").rglob("probabilities-*"))
 
 
+@pytest.mark.slow
 def test_both_rasters_agree_in_every_pixel_where_objects_are_left_out_and_holes_filled(
     folder: Path, finished: Objects, percents: np.ndarray, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_plan_says_which(
     assert "runtime=torch" in describe(make_plan(request(scene, tmp_path, bundle)))["segmenter"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["openvino", "torch"])
 def test_parts_serve_whoever_names_the_engine_that_was_chosen(
     scene: Path, bundle: Path, tmp_path: Path, repaid: Callable[[int], None], named: str

@@ -168,6 +168,7 @@ def test_deepness_finds_what_it_asks_for(demo: Exported) -> None:
     assert "blue, green, red, nir, swir16, swir22" in told.description
 
 
+@pytest.mark.slow
 def test_a_file_tells_nothing_of_the_machine_it_was_made_on(demo: Exported) -> None:
     content = demo.file.read_bytes()
     assert str(Path(module.__file__).parents[1]).encode() not in content
@@ -252,6 +253,7 @@ def test_unknown_pixels_must_be_explained(
     assert exported.scale == (1e-4,) * 3
 
 
+@pytest.mark.slow
 def test_a_file_that_disagrees_is_not_written(
     bundle: Bundle, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,13 +113,12 @@ def export(file: Path, **options: Any) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         {"dynamo": False, "training": torch.onnx.TrainingMode.PRESERVE},
-        pytest.param(
-            {"dynamo": True, "optimize": False, "external_data": True}, marks=pytest.mark.slow
-        ),
+        {"dynamo": True, "optimize": False, "external_data": True},
     ],
     ids=["traced", "dynamo"],
 )
