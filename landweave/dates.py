@@ -104,6 +104,7 @@ def composite(
     """
     from flows.composite.images import open_composite
     from flows.composite.write import check_target, work_of, write_composite
+    from flows.run.mask_first import mask_dates
     from segmentation.spectral.composites import method_of
 
     source = source_of(
@@ -111,9 +112,10 @@ def composite(
         mask_values=mask_values, mask_bits=mask_bits, date=date,
     )  # fmt: skip
     chosen = method_of(method or "median")
-    images = open_composite(source, paths_of(scenes), chosen, os.fspath(like) if like else "")
-    target = Path(out)
-    check_target(images, target)
+    paths, target, grid = paths_of(scenes), Path(out), os.fspath(like) if like else ""
+    check_target(open_composite(source.unmasked, paths, chosen, grid), target)
+    source = mask_dates(source, paths, target, progress=progress or silent)
+    images = open_composite(source, paths, chosen, grid)
     work: Work = work_of(images, chosen)
     with pool_of(workers, work.pieces, work.worker_bytes(1)) as pool:
         write_composite(images, chosen, target, pool, progress or silent)
@@ -184,7 +186,8 @@ def series(
         >>> season.table.pivot(index="date", columns="zone", values="mean")
     """
     from flows.requests.dates.series import PixelSettings, SeriesRequest
-    from flows.timeseries.run import open_series, run_series
+    from flows.run.mask_first import mask_dates
+    from flows.timeseries.run import open_series, run_series, sort_words
 
     each = {
         "pixels": pixels, "smooth": smooth, "step": step, "season_threshold": season_threshold,
@@ -205,7 +208,10 @@ def series(
         column=column or "",
         like=os.fspath(like) if like else "",
     )
-    plan = open_series(request)
+    request = sort_words(request)
+    open_series(request.model_copy(update={"source": source.unmasked}))
+    source = mask_dates(source, request.scenes, request.out, progress=progress or silent)
+    plan = open_series(request.model_copy(update={"source": source}))
     with pool_of(workers, plan.work.pieces, plan.work.worker_bytes(1)) as pool:
         made = run_series(plan, pool, progress or silent)
     return Series(request.out, plan.names, made.files)

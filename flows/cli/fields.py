@@ -26,11 +26,17 @@ def crops(
     """
     from flows.compute import cluster
     from flows.crops.run import open_crops, run_crops
+    from flows.run.mask_first import mask_dates
 
-    plan = open_crops(request)
-    show_warnings((*plan.images.notes, *plan.notes))
-    with progress_bar(quiet=as_json) as progress, cluster.start(on, plan.work) as pool:
-        made = run_crops(plan, pool, progress)
+    source = request.source
+    looked = open_crops(request.model_copy(update={"source": source.unmasked}))
+    scenes = looked.series.request.scenes
+    with progress_bar(quiet=as_json) as progress:
+        source = mask_dates(source, scenes, request.out, on=on, progress=progress)
+        plan = open_crops(request.model_copy(update={"source": source}))
+        show_warnings((*plan.images.notes, *plan.notes))
+        with cluster.start(on, plan.work) as pool:
+            made = run_crops(plan, pool, progress)
     if as_json:
         print_json({"files": made.files, "images": len(plan.images.scenes)})
         return

@@ -64,17 +64,18 @@ def composite(
     from flows.composite.images import open_composite
     from flows.composite.write import check_target, work_of, write_composite
     from flows.compute import cluster
+    from flows.run.mask_first import mask_dates
     from segmentation.spectral.composites import method_of
 
     method = method_of(request.method)
-    images = open_composite(request.source, request.scenes, method, request.like)
-    check_target(images, request.out)
-    show_warnings(images.notes)
-    with (
-        progress_bar(quiet=as_json) as progress,
-        cluster.start(on, work_of(images, method)) as pool,
-    ):
-        written = write_composite(images, method, request.out, pool, progress)
+    asked, scenes, like = request.source, request.scenes, request.like
+    check_target(open_composite(asked.unmasked, scenes, method, like), request.out)
+    with progress_bar(quiet=as_json) as progress:
+        source = mask_dates(asked, scenes, request.out, on=on, progress=progress)
+        images = open_composite(source, scenes, method, like)
+        show_warnings(images.notes)
+        with cluster.start(on, work_of(images, method)) as pool:
+            written = write_composite(images, method, request.out, pool, progress)
     if as_json:
         print_json({"file": written.raster, "item": written.item, "images": len(images.scenes)})
         return
@@ -97,12 +98,17 @@ def series(
     landweave series S2*_2024*.tif --index NDVI --smooth 10 -o season
     """
     from flows.compute import cluster
-    from flows.timeseries.run import open_series, run_series
+    from flows.run.mask_first import mask_dates
+    from flows.timeseries.run import open_series, run_series, sort_words
 
-    plan = open_series(request)
-    show_warnings(plan.images.notes)
-    with progress_bar(quiet=as_json) as progress, cluster.start(on, plan.work) as pool:
-        made = run_series(plan, pool, progress)
+    request = sort_words(request)
+    open_series(request.model_copy(update={"source": request.source.unmasked}))
+    with progress_bar(quiet=as_json) as progress:
+        source = mask_dates(request.source, request.scenes, request.out, on=on, progress=progress)
+        plan = open_series(request.model_copy(update={"source": source}))
+        show_warnings(plan.images.notes)
+        with cluster.start(on, plan.work) as pool:
+            made = run_series(plan, pool, progress)
     if as_json:
         print_json({"files": made.files, "images": len(plan.images.scenes)})
         return

@@ -3,6 +3,7 @@ scene is then opened with what it told."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.composite.windows import images_in_windows
@@ -13,6 +14,7 @@ from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import Source
 from flows.run.pipeline import make_mask
+from flows.storage.keys import content_key
 from flows.storage.run_folder import open_run
 from tiling.errors import InputError
 from tiling.scene.acquisition import Mask
@@ -45,6 +47,27 @@ def mask_first(
     raster = _make(source, place, on, progress)
     found = {"mask": str(place / MASK), "mask_values": raster.values}
     return source.model_copy(update={**found, "mask_grow": 0, "mask_bits": ()})
+
+
+def mask_dates(
+    source: Source,
+    scenes: Sequence[str],
+    out: Path,
+    *,
+    on: Cluster = HERE,
+    progress: Progress = silent,
+) -> Source:
+    """The source of images of several dates with a mask of each where it names a model; any other
+    as it is. The model runs on each image, in a folder of its own. Else as `mask_first`."""
+    if not source.has_model:
+        return source
+    place = out.with_name(f"{out.name}-mask")
+    told = {}
+    for path in scenes:
+        alone = source.model_copy(update={"paths": (path,)})
+        name = f"{Path(path).stem}-{content_key({'paths': alone.paths})[:8]}"
+        told[alone.paths] = _make(alone, place / name, on, progress)
+    return source.with_masks(told)
 
 
 def mask_windows(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> Request:

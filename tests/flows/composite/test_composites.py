@@ -236,7 +236,6 @@ def test_windows_shrink_so_that_many_dates_fit(dates: list[str]) -> None:
         (("{0}", "{dn}"), "digital numbers of unknown scale; say how"),
         (("{0}", "{other}"), "no band in common"),
         (("{dn}", "--method", "latest"), "nothing says on which day undated was taken"),
-        (("{0}", "--mask", "model:csmask-6b-l2a"), "runs a model first"),
     ],
 )
 def test_what_cannot_be_one_image_is_refused_in_a_line(

@@ -164,3 +164,23 @@ def test_mistakes_are_told_before_a_model_looks(
     ):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def test_a_composite_and_a_series_of_dates(
+    images: list[Path], sky: Path, made: Path, tmp_path: Path, landweave: Command
+) -> None:
+    model = ("--mask", f"model:{sky}", "--mask-grow", "2", "--workers", "0")
+    out = tmp_path / "early.tif"
+    status, _, error = landweave(
+        "composite", *images[1::-1], "--like", images[0], "--out", out, *model
+    )
+    assert status == 0, error
+    assert len([*(tmp_path / "early.tif-mask").iterdir()]) == 2
+    with rasterio.open(out) as found, rasterio.open(made / "windows" / "early.tif") as expected:
+        np.testing.assert_array_equal(found.read()[:-1], expected.read()[: found.count - 1])
+    status, _, error = landweave(
+        "series", *images[:3], "--index", "NDVI", "--pixels", "--out", tmp_path / "season", *model
+    )
+    assert status == 0, error
+    status, _, error = landweave("composite", *images, "--method", "max=XX", "--out", out, *model)
+    assert status == 2
