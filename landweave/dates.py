@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.compute.progress import silent
+from flows.compute.spawning import empty_main
 from flows.parsing import validate
 from flows.requests.source import Source
 from landweave.inputs import (
     PathLike,
     Progress,
     Scene,
+    cluster_of,
     drop_none,
     paths_of,
     pool_of,
@@ -102,23 +104,26 @@ def composite(
         >>> import landweave as lw
         >>> lw.composite(["may.tif", "june.tif", "july.tif"], "summer.tif").data
     """
-    from flows.composite.images import open_composite
-    from flows.composite.write import check_target, work_of, write_composite
-    from flows.run.mask_first import mask_dates
+    from flows.composite.write import open_request, work_of, write_composite
+    from flows.requests.dates.composite import CompositeRequest
+    from flows.run.mask_first import open_masked
     from segmentation.spectral.composites import method_of
 
     source = source_of(
         (), bands=bands, nodata=nodata, scale=scale, offset=offset, mask=mask,
         mask_values=mask_values, mask_bits=mask_bits, date=date,
     )  # fmt: skip
-    chosen = method_of(method or "median")
-    paths, target, grid = paths_of(scenes), Path(out), os.fspath(like) if like else ""
-    check_target(open_composite(source.unmasked, paths, chosen, grid), target)
-    source = mask_dates(source, paths, target, progress=progress or silent)
-    images = open_composite(source, paths, chosen, grid)
+    chosen, target, told = method_of(method or "median"), Path(out), progress or silent
+    request = validate(
+        CompositeRequest, scenes=paths_of(scenes), out=target, method=method or "median",
+        like=os.fspath(like) if like else "", source=source,
+    )  # fmt: skip
+    with empty_main():
+        on = cluster_of("local", workers)
+        images = open_masked(request, open_request, on=on, progress=told)
     work: Work = work_of(images, chosen)
     with pool_of(workers, work.pieces, work.worker_bytes(1)) as pool:
-        write_composite(images, chosen, target, pool, progress or silent)
+        write_composite(images, chosen, target, pool, told)
     return Scene(Source(paths=(str(target),)))
 
 
@@ -186,7 +191,7 @@ def series(
         >>> season.table.pivot(index="date", columns="zone", values="mean")
     """
     from flows.requests.dates.series import PixelSettings, SeriesRequest
-    from flows.run.mask_first import mask_dates
+    from flows.run.mask_first import open_masked
     from flows.timeseries.run import open_series, run_series, sort_words
 
     each = {
@@ -208,10 +213,10 @@ def series(
         column=column or "",
         like=os.fspath(like) if like else "",
     )
-    request = sort_words(request)
-    open_series(request.model_copy(update={"source": source.unmasked}))
-    source = mask_dates(source, request.scenes, request.out, progress=progress or silent)
-    plan = open_series(request.model_copy(update={"source": source}))
+    told = progress or silent
+    with empty_main():
+        on = cluster_of("local", workers)
+        plan = open_masked(sort_words(request), open_series, on=on, progress=told)
     with pool_of(workers, plan.work.pieces, plan.work.worker_bytes(1)) as pool:
-        made = run_series(plan, pool, progress or silent)
+        made = run_series(plan, pool, told)
     return Series(request.out, plan.names, made.files)

@@ -194,7 +194,7 @@ def objects(
     )
     on, told = cluster_of(cluster, workers), progress or silent
     with empty_main():
-        seen = mask_first(source, request.out, on=on, progress=told)
+        seen = mask_first(source, request.out, on=on, progress=told, fresh=request.fresh)
         request = request.model_copy(update={"source": seen})
         finished = run(request, on=on, progress=told, look=look)
     return Objects(finished.folder, finished)

@@ -196,7 +196,9 @@ def train(
         out=Path(out), recipe=recipe_from(recipe), **drop_none(asked),
     )  # fmt: skip
     with empty_main():
-        sources = masks_first(request.sources, request.out, progress=progress or silent)
+        sources = masks_first(
+            request.sources, request.out, progress=progress or silent, fresh=request.fresh
+        )
     request = request.model_copy(update={"sources": sources})
     return model_of(train_on(cluster_of(cluster, None), request, progress or silent))
 

@@ -25,15 +25,11 @@ def crops(
     landweave crops S2*.tif --fields fields.gpkg --index NDVI,NDMI,MSI -o years
     """
     from flows.compute import cluster
-    from flows.crops.run import open_crops, run_crops
-    from flows.run.mask_first import mask_dates
+    from flows.crops.run import images_of, open_crops, run_crops
+    from flows.run.mask_first import open_masked
 
-    source = request.source
-    looked = open_crops(request.model_copy(update={"source": source.unmasked}))
-    scenes = looked.series.request.scenes
     with progress_bar(quiet=as_json) as progress:
-        source = mask_dates(source, scenes, request.out, on=on, progress=progress)
-        plan = open_crops(request.model_copy(update={"source": source}))
+        plan = open_masked(request, open_crops, images=images_of(request), on=on, progress=progress)
         show_warnings((*plan.images.notes, *plan.notes))
         with cluster.start(on, plan.work) as pool:
             made = run_crops(plan, pool, progress)

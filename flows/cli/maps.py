@@ -109,7 +109,9 @@ def objects(
         return
     on = cluster_from(on.kind, on.workers, on.settings)
     with progress_bar(quiet=as_json) as progress:
-        source = mask_first(request.source, request.out, on=on, progress=progress)
+        source = mask_first(
+            request.source, request.out, on=on, progress=progress, fresh=request.fresh
+        )
         request = request.model_copy(update={"source": source})
         result = run(request, on=on, progress=progress, look=look)
     show_objects(result, as_json=as_json)

@@ -17,6 +17,7 @@ from flows.cli.show import (
     show_files,
     show_model,
     show_settings,
+    show_warnings,
     table,
 )
 
@@ -85,7 +86,8 @@ def train(
 
     on, request = cluster_from(on.kind, on.workers, on.settings), request.by_scene()
     with progress_bar(quiet=as_json) as progress:
-        sources = masks_first(request.sources, request.out, progress=progress)
+        sources = masks_first(request.sources, request.out, progress=progress, fresh=request.fresh)
+        show_warnings(note for source in sources for note in source.notes)
         finished = train_on(on, request.model_copy(update={"sources": sources}), progress)
     if as_json:
         print_json(finished.to_dict())

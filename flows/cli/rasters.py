@@ -34,6 +34,7 @@ def index(request: requests.IndexRequest, as_json: Json = False) -> None:
 
     with progress_bar(quiet=as_json) as progress:
         source = mask_first(request.whole_source, request.out, progress=progress)
+        show_warnings(source.notes)
         source = stack_windows(source, request.out / FOLDER, progress=progress)
         written = [
             path
@@ -61,18 +62,14 @@ def composite(
     landweave composite may.tif june.tif july.tif --out summer.tif
     landweave composite S2*_2024*.tif --method max=NDVI -o greenest.tif
     """
-    from flows.composite.images import open_composite
-    from flows.composite.write import check_target, work_of, write_composite
+    from flows.composite.write import open_request, work_of, write_composite
     from flows.compute import cluster
-    from flows.run.mask_first import mask_dates
+    from flows.run.mask_first import open_masked
     from segmentation.spectral.composites import method_of
 
     method = method_of(request.method)
-    asked, scenes, like = request.source, request.scenes, request.like
-    check_target(open_composite(asked.unmasked, scenes, method, like), request.out)
     with progress_bar(quiet=as_json) as progress:
-        source = mask_dates(asked, scenes, request.out, on=on, progress=progress)
-        images = open_composite(source, scenes, method, like)
+        images = open_masked(request, open_request, on=on, progress=progress)
         show_warnings(images.notes)
         with cluster.start(on, work_of(images, method)) as pool:
             written = write_composite(images, method, request.out, pool, progress)
@@ -98,14 +95,11 @@ def series(
     landweave series S2*_2024*.tif --index NDVI --smooth 10 -o season
     """
     from flows.compute import cluster
-    from flows.run.mask_first import mask_dates
+    from flows.run.mask_first import open_masked
     from flows.timeseries.run import open_series, run_series, sort_words
 
-    request = sort_words(request)
-    open_series(request.model_copy(update={"source": request.source.unmasked}))
     with progress_bar(quiet=as_json) as progress:
-        source = mask_dates(request.source, request.scenes, request.out, on=on, progress=progress)
-        plan = open_series(request.model_copy(update={"source": source}))
+        plan = open_masked(sort_words(request), open_series, on=on, progress=progress)
         show_warnings(plan.images.notes)
         with cluster.start(on, plan.work) as pool:
             made = run_series(plan, pool, progress)

@@ -95,9 +95,16 @@ def open_images(
 
 def _open(source: Source, path: str | tuple[str, ...]) -> Scene:
     paths = (path,) if isinstance(path, str) else path
-    mask = source.masks.get(paths)
-    alone = (source.unmasked if mask else source).model_copy(update={"paths": paths, "date": None})
-    scene = alone.open().with_mask(mask) if mask else alone.open()
+    told = source.masks.get(paths)
+    alone = (source.unmasked if told else source).model_copy(update={"paths": paths, "date": None})
+    scene = alone.open()
+    if told:
+        if scene.identities() != told.files:
+            raise InputError(
+                f"{scene.name} was replaced after a model looked for what to leave out of it; "
+                "start again, and it looks at what is there now"
+            )
+        scene = scene.with_mask(told.raster)
     if scene.date or source.date is None:
         return scene
     top, *beneath = scene.acquisitions

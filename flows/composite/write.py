@@ -11,15 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import rasterio
 
-from flows.composite.images import Images
+from flows.composite.images import Images, open_composite
 from flows.composite.item import item_of
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
 from flows.plan.part_key import scene_facts
+from flows.requests.dates.composite import CompositeRequest
 from flows.storage.kept_parts import keep_parts, make_missing, part_path
 from flows.storage.keys import content_key, versions
-from segmentation.spectral.composites import Method, combine
+from segmentation.spectral.composites import Method, combine, method_of
 from tiling.cog.write import write_cog
 from tiling.errors import InputError
 from tiling.formats.about import About
@@ -80,6 +81,13 @@ def check_target(images: Images, out: Path) -> None:
     read = {file for scene in images.scenes for file in scene.sources(images.bands)}
     if str(out.absolute()) in read or str(out.resolve()) in {str(Path(f).resolve()) for f in read}:
         raise InputError(f"{out} is one of the images; write the composite to another file")
+
+
+def open_request(request: CompositeRequest) -> Images:
+    """The images of a composite that is asked for; `InputError` for what a person can mend."""
+    images = open_composite(request.source, request.scenes, method_of(request.method), request.like)
+    check_target(images, request.out)
+    return images
 
 
 def write_composite(

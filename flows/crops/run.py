@@ -91,15 +91,14 @@ def open_crops(request: CropsRequest, paths: Sequence[tuple[str, ...]] = ()) -> 
         raise InputError("rates are for zones; say how many, such as --zones 3")
     names: tuple[str, ...] = request.names
     notes: tuple[str, ...] = ()
-    typed = SeriesRequest(scenes=request.scenes, names=names or INDICES, out=request.out)
-    scenes = sort_words(typed).scenes
+    asked = _series_of(request)
+    typed = asked.names[len(names or INDICES) :]
     if not names:
-        names, notes = _choose_indices(request, paths[0] if paths else scenes[:1])
+        names, notes = _choose_indices(request, paths[0] if paths else asked.scenes[:1])
     series = open_series(
-        typed.model_copy(
+        asked.model_copy(
             update={
-                "names": (*names, *(sort_words(typed).names[len(typed.names) :])),
-                "scenes": scenes,
+                "names": (*names, *typed),
                 "zones": request.fields,
                 "column": request.column,
                 "like": request.like,
@@ -121,6 +120,17 @@ def open_crops(request: CropsRequest, paths: Sequence[tuple[str, ...]] = ()) -> 
     if len(set(series.images.dates)) == 1:
         notes = (*notes, f"all images are of {series.images.days[0]}: nothing is told of changes")
     return CropsPlan(request, series, fields, notes)
+
+
+def images_of(request: CropsRequest) -> tuple[str, ...]:
+    """The paths of the images, without what is an index that was typed behind the first."""
+    return _series_of(request).scenes
+
+
+def _series_of(request: CropsRequest) -> SeriesRequest:
+    """The images and the indices: those that were typed, or the usual ones."""
+    names = request.names or INDICES
+    return sort_words(SeriesRequest(scenes=request.scenes, names=names, out=request.out))
 
 
 def _choose_indices(

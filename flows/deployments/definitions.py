@@ -56,7 +56,8 @@ from flows.run.record import Published
 from flows.series.collection import collect
 from flows.series.monitor import monitor
 from flows.tasks.bar import Bar, Leg
-from flows.tasks.runs import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
+from flows.tasks.runs import ON_GPU, Outcome, as_flow, asset, logger, name_outcome, run_task
+from flows.tasks.words import in_form_words
 from flows.training.where import train_on
 from segmentation.classical.rules import Rules
 from segmentation.training.recipe import ForestRecipe
@@ -234,7 +235,9 @@ def train_network(
     bar.reach(0, "read the labels")
     request = training_from(scenes, labels, output_folder, meaning, model, bands)
     with empty_main():
-        sources = masks_first(request.sources, request.out)
+        sources = masks_first(request.sources, request.out, fresh=request.fresh)
+    for note in (note for source in sources for note in source.notes):
+        logger().warning("%s", in_form_words(note))
     request = request.model_copy(update={"sources": sources})
     finished = run_task(
         "train",

@@ -83,7 +83,7 @@ def run(request: ObjectsRequest, on: cluster.Cluster, bar: Bar) -> Objects:
             source = run_task(
                 "mask",
                 "Find the pixels to leave out by the mask's model",
-                partial(mask_first, request.source, request.out, on=on),
+                partial(mask_first, request.source, request.out, on=on, fresh=request.fresh),
                 tags=[ON_GPU] if on.kind == "cuda" else [],
             )
         request = request.model_copy(update={"source": source})

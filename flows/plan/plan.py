@@ -75,11 +75,19 @@ class MaskPlan:
         """Where it is kept, by all it follows from."""
         facts = {
             "format": FORMAT,
-            "scene": scene_facts(self.plan.scene, self.plan.bands),
+            "scene": self.plan.scene_facts,
             "segmenter": self.plan.segmenter.identity(),
             "left out": [list(self.values), self.grow],
         }
         return folder.slot(f"mask-{content_key(facts)[:32]}.tif")
+
+    def check(self) -> None:
+        """Raise `InputError` where the scene is not the one any more that its run looked at."""
+        if self.plan.scene.identities() != self.plan.scene_facts["files"]:
+            raise InputError(
+                f"{self.plan.scene.name} was replaced while a model looked for what to leave out "
+                "of it; start again"
+            )
 
     def made(self, folder: RunFolder) -> MaskPlan:
         """The same after its run in `folder`: workers read it where they find parts."""
@@ -134,7 +142,9 @@ class Plan:
         return self.scene.sources(self.bands)
 
     @cached_property
-    def _scene_facts(self) -> dict[str, Any]:
+    def scene_facts(self) -> dict[str, Any]:
+        """What the scene was when it was first asked for: files that are replaced later get no part
+        of these."""
         return scene_facts(self.scene, self.bands)
 
     def part_key(self, shard: Shard, runtime: dict[str, str]) -> str:
@@ -145,7 +155,7 @@ class Plan:
         return content_key(
             {
                 "format": FORMAT,
-                "scene": self._scene_facts,
+                "scene": self.scene_facts,
                 "core": window_facts(shard.core),
                 "chips": [window_facts(tile.chip) for tile in shard.tiles],
                 "segmenter": self.segmenter.identity(),

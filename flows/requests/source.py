@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -32,6 +33,14 @@ class MaskModel(NamedTuple):
     name: str
     classes: tuple[str, ...] = ()
     """Names of the classes to leave out; none stand for clouds and their shadows."""
+
+
+class MadeMask(NamedTuple):
+    """What a model said of an image, and of which content of its files."""
+
+    raster: Mask
+    files: Sequence[Mapping[str, Any]]
+    """Path, size and time of change, or ETag, of each file when the model looked."""
 
 
 class Source(BaseModel):
@@ -170,6 +179,7 @@ class Source(BaseModel):
 
     _composites: tuple[str, ...] = PrivateAttr(())
     _masks: Mapping[tuple[str, ...], Any] = PrivateAttr({})
+    _notes: tuple[str, ...] = PrivateAttr(())
 
     @property
     def composites(self) -> tuple[str, ...]:
@@ -184,19 +194,36 @@ class Source(BaseModel):
         return made
 
     @property
-    def masks(self) -> Mapping[tuple[str, ...], Mask]:
-        """What a model said of each image of its windows of time, by the paths of the image; empty
-        before it looked."""
+    def masks(self) -> Mapping[tuple[str, ...], MadeMask]:
+        """What a model said of each image of several dates, by the paths of the image; empty before
+        it looked."""
         return self._masks
 
-    def with_masks(self, masks: Mapping[tuple[str, ...], Mask]) -> Source:
-        """The same, with what a model said of each image of its windows of time."""
+    def with_masks(self, masks: Mapping[tuple[str, ...], MadeMask]) -> Source:
+        """The same, with what a model said of each image of several dates."""
         made = self.model_copy()
         made._masks = masks
         return made
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of what was made for the scene before it is opened, such as masks."""
+        return self._notes
+
+    def with_notes(self, notes: Sequence[str]) -> Source:
+        """The same with more to be known, which its scene tells too."""
+        made = self.model_copy()
+        made._notes = tuple(dict.fromkeys((*self.notes, *notes)))
+        return made
+
     def open(self) -> Scene:
         """The scene, checked: every mistake a header or a catalogue can show is raised here."""
+        scene = self._open()
+        if not self.notes:
+            return scene
+        return replace(scene, notes=tuple(dict.fromkeys((*scene.notes, *self.notes))))
+
+    def _open(self) -> Scene:
         from tiling.scene.from_files import open_scene
         from tiling.scene.from_stac import open_items
         from tiling.scene.stac_item import is_item

@@ -3,8 +3,9 @@ scene is then opened with what it told."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from flows.composite.windows import images_in_windows
 from flows.compute.cluster import HERE, Cluster
@@ -12,62 +13,96 @@ from flows.compute.progress import Progress, silent
 from flows.products.mask import MASK
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
-from flows.requests.source import Source
+from flows.requests.source import MadeMask, Source
 from flows.run.pipeline import make_mask
 from flows.storage.keys import content_key
+from flows.storage.remote import Place
 from flows.storage.run_folder import open_run
 from tiling.errors import InputError
-from tiling.scene.acquisition import Mask
 
 _INSIST = ", or insist with --preflight warn"
 
+T = TypeVar("T")
+
+
+class Dated(Protocol):
+    """A request for images of several dates."""
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def scenes(self) -> tuple[str, ...]: ...
+    @property
+    def out(self) -> Place: ...
+    def model_copy(self, *, update: Mapping[str, object]) -> Self: ...
+
+
+D = TypeVar("D", bound=Dated)
+
+
+class _Told(NamedTuple):
+    """What a model left out of a scene, and what is to be known of that."""
+
+    mask: MadeMask
+    name: str
+    notes: tuple[str, ...]
+
 
 def mask_first(
-    source: Source, out: Path, *, on: Cluster = HERE, progress: Progress = silent, scene: int = 0
-) -> Source:
-    """The source with the file of a mask where it names a model; any other as it is.
-
-    The model runs on the whole scene, as for a map, in a folder beside `out`, whose name ends in
-    `-mask`: what an earlier run found there is not done again. `scene` counts from 1 where there
-    are several. Of windows of time it runs on each image in one, in a folder called by its day.
-    Raises `InputError` in one line for what a person can mend.
-    """
-    if not source.has_model:
-        return source
-    place = out.with_name(f"{out.name}-mask")
-    place = place / str(scene) if scene else place
-    if source.windows:
-        images = images_in_windows(source).items()
-        try:
-            told = {one.paths: _make(one, place / name, on, progress) for name, one in images}
-        finally:
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
-        return source.with_masks(told)
-    raster = _make(source, place, on, progress)
-    found = {"mask": str(place / MASK), "mask_values": raster.values}
-    return source.model_copy(update={**found, "mask_grow": 0, "mask_bits": ()})
-
-
-def mask_dates(
     source: Source,
-    scenes: Sequence[str],
     out: Path,
     *,
     on: Cluster = HERE,
     progress: Progress = silent,
+    scene: int = 0,
+    fresh: bool = False,
 ) -> Source:
-    """The source of images of several dates with a mask of each where it names a model; any other
-    as it is. The model runs on each image, in a folder of its own. Else as `mask_first`."""
+    """The source with the file of a mask where it names a model; any other as it is.
+
+    The model runs on the whole scene, as for a map, in a folder beside `out`, whose name ends in
+    `-mask`: what an earlier run found there is not done again, but where it is to be `fresh`.
+    `scene` counts from 1 where there are several. Of windows of time it runs on each image in one,
+    in a folder called by its day. What is to be known of its runs are notes of the source. Raises
+    `InputError` in one line for what a person can mend.
+    """
     if not source.has_model:
         return source
-    place = out.with_name(f"{out.name}-mask")
-    told = {}
-    for path in scenes:
-        alone = source.model_copy(update={"paths": (path,)})
-        name = f"{Path(path).stem}-{content_key({'paths': alone.paths})[:8]}"
-        told[alone.paths] = _make(alone, place / name, on, progress)
-    return source.with_masks(told)
+    if source.windows:
+        return _mask_each(source, images_in_windows(source), out, on, progress, fresh)
+    place = _beside(out)
+    place = place / str(scene) if scene else place
+    told = _make(source, place, on, progress, fresh)
+    found = {"mask": str(place / MASK), "mask_values": told.mask.raster.values}
+    masked = source.model_copy(update={**found, "mask_grow": 0, "mask_bits": ()})
+    return masked.with_notes(_notes_of([told]))
+
+
+def open_masked(
+    request: D,
+    open: Callable[[D], T],
+    *,
+    images: Sequence[str] | Sequence[tuple[str, ...]] = (),
+    on: Cluster = HERE,
+    progress: Progress = silent,
+    fresh: bool = False,
+) -> T:
+    """What `open` makes of a request for images of several dates; where their mask names a model,
+    once it ran on each image, in a folder of its own. Else as `mask_first`.
+
+    What a header shows is wrong is raised before the model looks. `images` are the paths of each,
+    those of the request by default; several in one place are a mosaic.
+    """
+    source = request.source
+    if not source.has_model:
+        return open(request)
+    open(request.model_copy(update={"source": source.unmasked}))
+    alone = {}
+    for place in images or request.scenes:
+        paths = (place,) if isinstance(place, str) else tuple(place)
+        name = f"{Path(paths[0]).stem}-{content_key({'paths': paths})[:8]}"
+        alone[name] = source.model_copy(update={"paths": paths, "search": None})
+    masked = _mask_each(source, alone, request.out, on, progress, fresh)
+    return open(request.model_copy(update={"source": masked}))
 
 
 def mask_windows(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> Request:
@@ -75,11 +110,47 @@ def mask_windows(request: Request, *, on: Cluster = HERE, progress: Progress = s
     any other, and what is to lie on a store, as it is. Else as `mask_first`."""
     if not request.source.windows or not isinstance(request.out, Path):
         return request
-    source = mask_first(request.source, request.out, on=on, progress=progress)
+    source = mask_first(request.source, request.out, on=on, progress=progress, fresh=request.fresh)
     return request.model_copy(update={"source": source})
 
 
-def _make(source: Source, place: Path, on: Cluster, progress: Progress) -> Mask:
+def masks_first(
+    sources: tuple[Source, ...], out: Path, *, progress: Progress = silent, fresh: bool = False
+) -> tuple[Source, ...]:
+    """The same of each of several scenes, on this machine."""
+    several = len(sources) > 1
+    return tuple(
+        mask_first(source, out, progress=progress, scene=several * number, fresh=fresh)
+        for number, source in enumerate(sources, 1)
+    )
+
+
+def _beside(out: Place) -> Place:
+    return out.parent / f"{out.name}-mask"
+
+
+def _mask_each(
+    source: Source,
+    images: Mapping[str, Source],
+    out: Place,
+    on: Cluster,
+    progress: Progress,
+    fresh: bool,
+) -> Source:
+    """The source of images of several dates with a mask of each, made in a folder of its name."""
+    place = _beside(out)
+    try:
+        told = {
+            one.paths: _make(one, place / name, on, progress, fresh) for name, one in images.items()
+        }
+    finally:
+        if isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    masked = source.with_masks({paths: one.mask for paths, one in told.items()})
+    return masked.with_notes(_notes_of(told.values()))
+
+
+def _make(source: Source, place: Place, on: Cluster, progress: Progress, fresh: bool) -> _Told:
     """What the model of a scene left out, in a folder of its own; the raster that work reads, which
     later runs leave as it is."""
     request = Request(
@@ -89,7 +160,7 @@ def _make(source: Source, place: Path, on: Cluster, progress: Progress) -> Mask:
         products=("classes",),
         min_area=0.0,
     )
-    with open_run(place) as folder:
+    with open_run(place, fresh=fresh) as folder:
         try:
             made = make_mask(request, folder, on, progress)
         except InputError as error:
@@ -103,15 +174,19 @@ def _make(source: Source, place: Path, on: Cluster, progress: Progress) -> Mask:
             ) from error
         assert made is not None
         assert made.raster is not None
-        return made.raster
+        scene = made.plan.scene
+        own = tuple(note for note in made.plan.warnings if note not in scene.notes)
+        mask = MadeMask(made.raster, made.plan.scene_facts["files"])
+        return _Told(mask, scene.name, own)
 
 
-def masks_first(
-    sources: tuple[Source, ...], out: Path, *, progress: Progress = silent
-) -> tuple[Source, ...]:
-    """The same of each of several scenes, on this machine."""
-    several = len(sources) > 1
-    return tuple(
-        mask_first(source, out, progress=progress, scene=several * number)
-        for number, source in enumerate(sources, 1)
-    )
+def _notes_of(told: Iterable[_Told]) -> list[str]:
+    """What is to be known of masks, each said once, with the scenes that it is of."""
+    names: dict[str, list[str]] = {}
+    for one in told:
+        for note in one.notes:
+            names.setdefault(note, []).append(one.name)
+    return [
+        f"of the mask of {first}{f' and {len(others)} more' if others else ''}: {note}"
+        for note, (first, *others) in names.items()
+    ]

@@ -85,7 +85,10 @@ def make_mask(
         slot = mask.slot(folder)
         if not (slot.path.exists() or slot.finished):
             with cluster.start(on, Work.of(mask.plan)) as pool:
-                keep_mask(mask, make_parts(mask.plan, folder, pool, progress, "mask"), folder)
+                parts = make_parts(mask.plan, folder, pool, progress, "mask")
+            # what is kept stands under what the scene was before the model looked
+            mask.check()
+            keep_mask(mask, parts, folder)
         publish_mask(mask, folder)
         return mask.made(folder)
 

@@ -3,6 +3,8 @@ what the model says, however they were named and whoever worked."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from flows.composite.windows import stack_windows, windows_for_a_look
 from flows.compute.cluster import Cluster
 from flows.products import mask
 from flows.requests.source import Source
+from flows.run import pipeline
 from flows.run.mask_first import mask_first
 from tests.conftest import Run as Command
 from tests.flows.run.test_mask import SKY
@@ -184,3 +187,66 @@ def test_a_composite_and_a_series_of_dates(
     assert status == 0, error
     status, _, error = landweave("composite", *images, "--method", "max=XX", "--out", out, *model)
     assert status == 2
+
+
+def test_a_file_that_was_replaced_gets_a_mask_of_its_own(
+    images: list[Path], sky: Path, made: Path, tmp_path: Path
+) -> None:
+    """Of the same name and size, before a run and while a model looks."""
+    here, out = tmp_path / images[0].name, tmp_path / "out"
+    shutil.copy(images[0], here)
+    early = {"early": "2024-04"}
+    first = make([here], sky, out, early)
+    shutil.copy(images[2], here)
+    second = make([here], sky, out, early)
+    fresh = make([here], sky, tmp_path / "other", early)
+    assert second == fresh != first
+
+    def replace(*_: object) -> None:
+        os.utime(here, (1, 1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "make_parts", replace)
+        with pytest.raises(InputError, match="was replaced while a model looked"):
+            make([here], sky, tmp_path / "raced", early)
+    asked = Source(paths=(str(here),), windows=early, mask=f"model:{sky}")
+    masked = mask_first(asked, out)
+    os.utime(here, (2, 2))
+    with pytest.raises(InputError, match="was replaced after a model looked"):
+        stack_windows(masked, out / "windows")
+
+
+def test_what_is_to_be_known_of_a_mask_is_told(
+    images: list[Path], tmp_path: Path, landweave: Command
+) -> None:
+    """By everything that has a model look first: of which images, and each thing once."""
+    model = a_bundle(tmp_path / "model", legend=SKY, name="sky", gsd=5).folder
+    how = ("--mask", f"model:{model}", "--workers", "0")
+    kmeans = ("--segmenter", "kmeans", "--products", "classes", "--min-area", "0")
+    both = "and 1 more: sky wants pixels of 5 m"
+    for number, (told, *line) in enumerate(
+        [
+            (both, "composite", *images[:2]),
+            (both, "segment", *images[:2], "--window", "year=2024", *kmeans),
+            (": sky wants pixels of 5 m", "index", images[0], "NDVI"),
+            (": sky wants pixels of 5 m", "objects", images[0], "--method", "superpixels"),
+        ]
+    ):
+        out = ("--out", tmp_path / f"{number}.tif")
+        workers = how[:2] if line[0] == "index" else how
+        status, _, error = landweave(*line, *workers, *out)
+        assert status == 0, error
+        assert error.count(f"of the mask of {images[0].stem} {told}".replace(" :", ":")) == 1, error
+
+
+def test_fresh_makes_masks_again(images: list[Path], sky: Path, tmp_path: Path) -> None:
+    asked = Source(paths=(str(images[0]),), mask=f"model:{sky}")
+
+    def times(**how: bool) -> list[int]:
+        mask_first(asked, tmp_path / "out", on=Cluster(workers=0), **how)
+        files = sorted((tmp_path / "out-mask" / "parts").iterdir())
+        return [file.stat().st_mtime_ns for file in files]
+
+    before = times()
+    assert times() == before
+    assert not {*times(fresh=True)} & {*before}
