@@ -12,6 +12,7 @@ from flows.plan.fit import calibrate
 from flows.requests.source import Source
 from segmentation.spectral.composites import Method, check_bands
 from tiling.errors import InputError
+from tiling.grid.geobox import lies_apart
 from tiling.scene.acquisition import place_image
 from tiling.scene.header import read_header
 from tiling.scene.scene import Scene
@@ -67,13 +68,15 @@ def open_images(
     *,
     choose: Callable[[Sequence[str]], Sequence[str]],
     dated: str = "",
+    reach: Callable[[GeoBox], GeoBox] | None = None,
 ) -> Images:
     """The images at some paths, each with what `source` says of them all; reads headers, and a
     sample of those whose scale no file says. Several paths in one place are those of a mosaic.
 
     `choose` picks from the bands that all have those to read, or raises. A date that `source` says
     is that of images whose files say none. The grid is that of the raster `like`, or of the first
-    image. Raises `InputError` where images share no band, lie apart, mean different things by their
+    image, or what `reach` makes of that: images beside it are left out then, and told of. Raises
+    `InputError` where images share no band, lie apart, mean different things by their
     numbers, or lack the date that `dated`, an option or a command, needs.
     """
     if not paths:
@@ -82,6 +85,10 @@ def open_images(
     common = _common_bands(opened)
     bands = tuple(choose(common))
     grid = read_header(like).geobox if like else opened[0].geobox
+    beside: list[str] = []
+    if reach is not None:
+        grid = reach(grid)
+        opened, beside = _leave_out(opened, grid)
     scenes = [_place(calibrate(scene, bands), grid) for scene in opened]
     _check_twice(scenes)
     _check_units(scenes, bands)
@@ -89,6 +96,7 @@ def open_images(
         _check_dates(scenes, dated)
     dropped = sorted({name for scene in opened for name in scene.band_names} - {*common})
     notes = [f"{', '.join(dropped)}: not in every image, and left out"] if dropped else []
+    notes += [f"{name} shows none of the polygons, and is left out" for name in beside]
     notes += [note for scene in opened for note in scene.notes]
     return Images(tuple(sorted(scenes, key=_order)), bands, tuple(dict.fromkeys(notes)))
 
@@ -116,6 +124,28 @@ def _place(scene: Scene, grid: GeoBox) -> Scene:
         return scene
     images = tuple(place_image(image, grid) for image in scene.acquisitions)
     return replace(scene, geobox=grid, acquisitions=images)
+
+
+def _leave_out(scenes: Sequence[Scene], grid: GeoBox) -> tuple[list[Scene], list[str]]:
+    """The scenes without images that lie beside a grid, and the names of those of which nothing is
+    left. `InputError` where that is each."""
+    found, beside = [], []
+    for scene in scenes:
+        near = tuple(
+            image
+            for image in scene.acquisitions
+            if not lies_apart(path := image.bands[0].path, read_header(path).geobox, grid)
+        )
+        if near:
+            found.append(replace(scene, acquisitions=near))
+        else:
+            beside.append(scene.name)
+    if not found:
+        raise InputError(
+            f"no polygon lies on {beside[0]}, or on another of the {len(beside)} images; check "
+            "that both show the same place"
+        )
+    return found, beside
 
 
 def _order(scene: Scene) -> tuple[datetime.date, str, str]:

@@ -57,6 +57,8 @@ class CropsPlan:
     series: SeriesPlan
     fields: Fields
     notes: tuple[str, ...] = ()
+    paths: tuple[tuple[str, ...], ...] = ()
+    """Of each image, where they are not those of the request; several are a mosaic."""
     lasting: Path | None = None
     """A folder in which what is measured of each date stays for a later run."""
 
@@ -119,7 +121,7 @@ def open_crops(request: CropsRequest, paths: Sequence[tuple[str, ...]] = ()) -> 
         notes = (*notes, "no column of crops was named: all fields are compared with each other")
     if len(set(series.images.dates)) == 1:
         notes = (*notes, f"all images are of {series.images.days[0]}: nothing is told of changes")
-    return CropsPlan(request, series, fields, notes)
+    return CropsPlan(request, series, fields, notes, tuple(paths))
 
 
 def images_of(request: CropsRequest) -> tuple[str, ...]:
@@ -203,12 +205,26 @@ def run_crops(plan: CropsPlan, pool: Pool, progress: Progress = silent) -> Crops
         charts = [(title, out / "charts" / path.name) for title, path in charts]
         blocks = describe_crops(
             images, judged, names, out, charts, files, Beside(out),
-            line_of("crops", plan.request), plan.notes, zones.table if zones else None,
+            line_of_crops(plan), plan.notes, zones.table if zones else None,
         )  # fmt: skip
         write_text(out / REPORT, render_html(f"Fields: {title}", blocks))
         record = record_of(plan.request, images, series.names, [*files, out / REPORT])
         write_text(out / RECORD, record)
     return Crops(plan, judged, (*files, out / REPORT, out / RECORD))
+
+
+def line_of_crops(plan: CropsPlan) -> str:
+    """The line that makes the same of the same images by hand; "" where one is a mosaic, for
+    which no line has words."""
+    request = plan.request
+    if not plan.paths:
+        return line_of("crops", request)
+    if any(len(paths) > 1 for paths in plan.paths):
+        return ""
+    alone = {"paths": (), "search": None, "bbox": None, "assets": ()}
+    source = request.source.model_copy(update=alone)
+    scenes = tuple(path for (path,) in plan.paths)
+    return line_of("crops", request.model_copy(update={"scenes": scenes, "source": source}))
 
 
 def panels_of(judged: Judgement) -> list[Panel]:

@@ -20,7 +20,7 @@ from flows.compute import cluster
 from flows.compute.cluster import HERE, Cluster
 from flows.compute.progress import Progress, silent
 from flows.crops.judge import Judgement
-from flows.crops.run import RECORD, Crops, open_crops, run_crops
+from flows.crops.run import RECORD, Crops, CropsPlan, open_crops, run_crops
 from flows.errors import INPUT_ERRORS
 from flows.requests.crops.request import CropsRequest
 from flows.requests.crops.watch import Alerts, CropsWatch
@@ -75,6 +75,9 @@ class Watched:
     """Of images that were left out, with the reason."""
 
 
+Open = Callable[[CropsRequest, Sequence[tuple[str, ...]]], CropsPlan]
+"""Opens images by their paths, several of one image being a mosaic."""
+
 Tell = Callable[[Watched], None]
 """Tells somebody; what it was told is not told again once it returns."""
 
@@ -83,6 +86,7 @@ def watch_crops(
     request: CropsWatch,
     tell: Tell = lambda _: None,
     *,
+    open: Open = open_crops,
     on: Cluster = HERE,
     progress: Progress = silent,
 ) -> Watched:
@@ -100,23 +104,29 @@ def watch_crops(
         state = content_key({**_facts(request.crops), "images": names})
         if not found or (told.get("state") == state and (out / RECORD).exists()):
             return Watched(out, None, len(found), (), (), problems)
-        plan = open_crops(request.crops, [one.paths for one in found])
+        plan = open(request.crops, [one.paths for one in found])
         dates = make_folder(out / ".dates")
         for half_written in dates.glob("tmp*"):
             half_written.unlink()
         plan = replace(plan, lasting=dates, notes=(*plan.notes, *problems))
         with cluster.start(on, plan.work) as pool:
             crops = run_crops(plan, pool, progress)
-        order = [scene.bands[0].path for scene in plan.images.scenes]
-        new = {at for at, path in enumerate(order) if path not in seen}
-        looked_at = new if seen else {len(order) - 1}
-        alerts = find_drops(crops.judged, plan.images.dates, plan.series.zone_names, request.alerts,
-                            looked_at)  # fmt: skip
+        files = [[one.bands[0].path for one in scene.acquisitions] for scene in plan.images.scenes]
+        new = {at for at, paths in enumerate(files) if not {*paths} <= {*seen}}
+        looked_at = new if seen else {len(files) - 1}
+        found_drops = find_drops(
+            crops.judged, plan.images.dates, plan.series.zone_names, request.alerts, looked_at
+        )
+        before = told.get("alerts", [])
+        # of a day that gets another tile only what is new
+        alerts = [one for one in found_drops if [one.field, str(one.date)] not in before]
         made = tuple(plan.images.scenes[at].name for at in sorted(new))
         watched = Watched(out, crops, len(found), made, tuple(alerts), problems)
         tell(watched)
-        looked = sorted({*seen, *order})
-        write_text(out / TOLD, json.dumps({"state": state, "images": looked}, indent=2) + "\n")
+        looked = sorted({*seen, *(path for paths in files for path in paths)})
+        heard = [*before, *([one.field, str(one.date)] for one in alerts)]
+        state_now = {"state": state, "images": looked, "alerts": heard}
+        write_text(out / TOLD, json.dumps(state_now, indent=2) + "\n")
     return watched
 
 

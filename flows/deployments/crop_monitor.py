@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
+from flows.crops.run import CropsPlan, line_of_crops, open_crops
 from flows.crops.watch import Watched, watch_crops
+from flows.deployments.dates import open_dates, tell_notes
 from flows.forms.crops import Judged, Watching, watch_from
 from flows.forms.dropdowns import Paths, Text
 from flows.forms.groups import Bands, Workers
@@ -20,6 +23,7 @@ from flows.pages.sentences import count_scenes
 from flows.requests.crops.request import CropsRequest
 from flows.tasks.bar import Bar
 from flows.tasks.runs import Outcome, as_flow, asset, logger, name_outcome, run_task
+from flows.tasks.words import in_form_words
 
 EVENT = "landweave.crops.dropped"
 """The event that an automation waits for: once for each call that found fields which fell."""
@@ -35,7 +39,7 @@ MOST = 100
 )
 def crop_monitor(
     bar: Bar,
-    folders: Paths,
+    folders_or_catalogue: Paths,
     fields: Text,
     output_folder: Text,
     watch: Watching = Watching(),  # noqa: B008 - frozen
@@ -47,8 +51,8 @@ def crop_monitor(
     missed is caught up with, nothing is told twice.
 
     Args:
-        folders: Folders in which new images arrive. An image's date is in its file or in its file's
-            name.
+        folders_or_catalogue: Folders in which new images arrive, whose date is in the file or in
+            its name; or, with Search, the address of one STAC catalogue.
         fields: Polygon layer of the fields.
         output_folder: Folder of the tables, layers and pictures; the same in every run.
         watch: From which drop of the first index on somebody hears of a field, and which files are
@@ -57,12 +61,20 @@ def crop_monitor(
         bands: What the bands are, where the files do not say it.
         advanced: Where the work is done. Nothing here changes a result.
     """
-    request = watch_from(folders, fields, output_folder, watch, judging, bands)
+    request = watch_from(folders_or_catalogue, fields, output_folder, watch, judging, bands)
     bar.reach(0, "look for images")
     progress = bar.along({"series": 1})
-    watched = watch_crops(request, tell, on=cluster_for(advanced), progress=progress)
+    on = cluster_for(advanced)
+
+    def open(crops: CropsRequest, paths: Sequence[tuple[str, ...]]) -> CropsPlan:
+        told = "Open the images, read the fields"
+        plan = open_dates(crops, partial(open_crops, paths=paths), told, on, paths)
+        tell_notes(plan.images)
+        return plan
+
+    watched = watch_crops(request, tell, open=open, on=on, progress=progress)
     for problem in watched.problems:
-        logger().warning("%s", problem)
+        logger().warning("%s", in_form_words(problem))
     words = news(watched)
     name_outcome(words)
     place = f"{count_scenes(watched.images)} in {watched.folder.resolve()}"
@@ -94,7 +106,7 @@ def publish(watched: Watched) -> None:
     assert watched.crops is not None  # it is called where there is something new
     folder = watched.folder.resolve()
     pictures = [folder / "map.png", folder / "crops.png"]
-    page = files_page(folder, watched.crops.files, pictures)
+    page = files_page(folder, watched.crops.files, pictures, line_of_crops(watched.crops.plan))
     publish_page("crops", folder.name, folder, f"Fields of {folder.name}: {news(watched)}", page)
     if not watched.alerts:
         return

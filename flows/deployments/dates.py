@@ -4,14 +4,18 @@ them."""
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from prefect import get_run_logger
 
-from flows.composite.images import Images, open_composite
-from flows.composite.write import Written, check_target, work_of, write_composite
+from flows.composite.images import Images
+from flows.composite.write import Written, open_request, work_of, write_composite
 from flows.compute import cluster
+from flows.compute.cluster import Cluster
 from flows.compute.spawning import empty_main
 from flows.forms.dropdowns import Indices, Paths, Text
 from flows.forms.groups import Bands, Compositing, Fields, Pixels, Workers
@@ -21,12 +25,16 @@ from flows.pages.inspection import picture
 from flows.pages.results import dates_page, files_page
 from flows.reports.blocks import Block
 from flows.requests.commandline import line_of
+from flows.run.mask_first import Dated, open_masked
 from flows.tasks.bar import Bar
-from flows.tasks.runs import Outcome, as_flow, asset, name_outcome, run_task
+from flows.tasks.runs import ON_GPU, Outcome, as_flow, asset, name_outcome, run_task
 from flows.tasks.words import in_form_words
-from flows.timeseries.run import RECORD, open_series, run_series
+from flows.timeseries.run import RECORD, open_series, run_series, sort_words
 from segmentation.spectral.composites import method_of
 from tiling.scene.from_files import open_scene
+
+D = TypeVar("D", bound=Dated)
+T = TypeVar("T")
 
 NAME = "composite.tif"
 """The raster in the folder that a form names: what else lies there is shown with it."""
@@ -56,20 +64,14 @@ def make_composite(
         advanced: Where the work is done. Nothing here changes a result.
     """
     request = composite_from(images, output_folder, NAME, compositing, bands)
-    method = method_of(request.method)
+    method, on = method_of(request.method), cluster_for(advanced)
     bar.reach(0, "open the images")
-    opened = run_task(
-        "open",
-        "Open every image, find the bands that they share",
-        partial(open_composite, request.source, request.scenes, method, request.like),
+    opened = open_dates(
+        request, open_request, "Open every image, find the bands that they share", on
     )
-    check_target(opened, request.out)
     tell_notes(opened)
     progress = bar.along({"composite": 1})
-    with (
-        empty_main(),
-        cluster.start(cluster_for(advanced), work_of(opened, method), bar.wait) as pool,
-    ):
+    with empty_main(), cluster.start(on, work_of(opened, method), bar.wait) as pool:
         written = run_task(
             "combine",
             "Combine the dates of every window, join them as a GeoTIFF",
@@ -123,15 +125,16 @@ def follow_indices(
         advanced: Where the work is done. Nothing here changes a result.
     """
     request = series_from(images, indices, output_folder, fields, pixels, bands)
+    on = cluster_for(advanced)
     bar.reach(0, "open the images")
-    plan = run_task(
-        "open", "Open every image, read the zones, look for room", partial(open_series, request)
+    plan = open_dates(
+        sort_words(request), open_series, "Open every image, read the zones, look for room", on
     )
     tell_notes(plan.images)
     told = tell_dates(plan.images, ", ".join(plan.names))
     parts = {"series": 3, "charts": 1} if request.zones else {}
     progress = bar.along(parts | ({"pixels": 5} if plan.pixels else {}))
-    with empty_main(), cluster.start(cluster_for(advanced), plan.work, bar.wait) as pool:
+    with empty_main(), cluster.start(on, plan.work, bar.wait) as pool:
         made = run_task(
             "follow",
             "Measure every index on every date, draw the charts",
@@ -142,6 +145,25 @@ def follow_indices(
     name_outcome(told)
     publish_page("series", folder.name, folder, f"{folder.name}: {told}", dates_page(made))
     return Outcome(f"{told}; in {folder}", made.files)
+
+
+def open_dates(
+    request: D,
+    open: Callable[[D], T],
+    description: str,
+    on: Cluster,
+    images: Sequence[tuple[str, ...]] = (),
+) -> T:
+    """What `open` makes of a request, as a task run; where its mask names a model, once it looked
+    at each image, on the machines of the flow. Else as `open_masked`."""
+    masks = request.source.has_model
+    with empty_main() if masks else nullcontext():
+        return run_task(
+            "open",
+            f"{description}; the mask's model looks at each" if masks else description,
+            partial(open_masked, request, open, images=images, on=on),
+            tags=[ON_GPU] if masks and on.kind == "cuda" else [],
+        )
 
 
 def tell_notes(images: Images) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.forms.fields import Group, asks
 from flows.forms.groups import SEARCHES, Bands, SearchSwitch
 from flows.forms.paths import path_of
-from flows.forms.requests import search_in, source_from, within_reach
+from flows.forms.requests import about_files, search_in, source_from, within_reach
 from flows.requests.crops.request import CropsRequest
 from flows.requests.crops.watch import Alerts, CropsWatch
 from flows.requests.series import CollectionRequest
@@ -44,6 +44,7 @@ def watch_from(
     """The fields to watch that the form says."""
     fields, out = path_of(fields), path_of(output_folder)
     within_reach(fields, out)
+    about_files(bands)  # its mask is in reach
     source = search_in(source_from(folders, bands), watch, fields)
     if source.search is None:
         within_reach(*source.paths)

@@ -44,7 +44,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
         return [stem(given.get("map")), stem(given.get("reference"))]
     if "labels" in given:
         return ["training", stem(given.get("output_folder"))]
-    if "folders" in given:
+    if "folders_or_catalogue" in given or "folders" in given:
         what = "crops" if "fields" in given else "monitor"
         return [what, stem(given.get("output_folder"))]
     if "images" in given:

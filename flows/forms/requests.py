@@ -30,7 +30,7 @@ from flows.forms.naming import stem
 from flows.forms.paths import path_of
 from flows.parsing import validate
 from flows.partitions.registry import AnyPartition
-from flows.requests.access import check_machines, check_places, reach_of_forms
+from flows.requests.access import check_machines, check_mask, check_places, reach_of_forms
 from flows.requests.change import ChangeRequest
 from flows.requests.dates.composite import CompositeRequest
 from flows.requests.dates.series import SeriesRequest
@@ -248,7 +248,9 @@ def _dated(images: list[str], *others: str | None) -> list[str]:
 
 def about_files(bands: Bands) -> Source:
     """What a form says of all images alike."""
-    return build(Source, bands.values() | answers_for(Source, paths=()))
+    source = build(Source, bands.values() | answers_for(Source, paths=()))
+    check_mask(source)
+    return source
 
 
 def cluster_for(advanced: Machines) -> Cluster:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from flows.requests.objects import ObjectsRequest
 from flows.requests.request import Request
+from flows.requests.source import Source
 from segmentation.models.bundle import names
 from segmentation.models.hub import is_id
 from segmentation.models.known_models import known_names
@@ -54,28 +55,43 @@ def check_machines(name: str) -> None:
         )
 
 
+def check_mask(source: Source) -> None:
+    """Raise `InputError` where the mask of a scene, or the model that makes it, is out of reach.
+
+    Without a folder it may be a band or an asset; if it is a file, whatever opens the scene looks.
+    """
+    if source.has_model:
+        _check_place(_folder_of(source.mask_model.name))
+    elif "/" in source.mask:
+        _check_place(source.mask)
+
+
+def _folder_of(model: str) -> str:
+    """Where a model lies; "" for one with a name, which is fetched from hosts in reach alone."""
+    known = (*names(), *known_names(), *kinds())
+    return "" if model in known or is_id(model) else model
+
+
+def _check_place(path: str) -> None:
+    """Raise `InputError` where a path, maybe behind a band's name, is out of reach; an empty one
+    is none at all."""
+    if path:
+        name, equals, rest = path.partition("=")
+        check_access(rest if equals and name.replace(".", "_").isidentifier() else path)
+
+
 def check_places(request: Request | ObjectsRequest) -> None:
     """Raise `InputError` where a request names a place out of reach that no reader would stumble on
     before work starts.
     """
     source = request.source
-    models = [source.mask_model.name] if source.has_model else []
+    check_mask(source)
     if isinstance(request, Request):
-        models.append(request.reference)
+        models: tuple[str, ...] = (request.reference,)
     else:
-        models += [request.network, *request.partition.files]
-    # one with a name is fetched from hosts in reach alone
-    known = (*names(), *known_names(), *kinds())
-    named = (
-        *source.paths,
-        "" if source.has_model else source.mask,
-        *("" if model in known or is_id(model) else model for model in models),
-        request.aoi,
-        request.out,
-    )
-    for path in map(str, filter(None, named)):  # an empty one is none at all
-        name, equals, rest = path.partition("=")
-        check_access(rest if equals and name.replace(".", "_").isidentifier() else path)
+        models = (request.network, *request.partition.files)
+    for path in map(str, (*source.paths, *map(_folder_of, models), request.aoi, request.out)):
+        _check_place(path)
     bundle = getattr(request.segmenter, "bundle", None) if isinstance(request, Request) else None
     if bundle is not None and bundle not in names():
         check_access(str(bundle))

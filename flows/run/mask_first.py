@@ -3,18 +3,22 @@ scene is then opened with what it told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 from flows.composite.windows import images_in_windows
+from flows.compute import cluster
 from flows.compute.cluster import HERE, Cluster
+from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
+from flows.compute.work import Work
 from flows.products.mask import MASK
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import MadeMask, Source
-from flows.run.pipeline import make_mask
+from flows.run.pipeline import Start, make_mask
 from flows.storage.keys import content_key
 from flows.storage.remote import Place
 from flows.storage.run_folder import open_run
@@ -140,9 +144,11 @@ def _mask_each(
     """The source of images of several dates with a mask of each, made in a folder of its name."""
     place = _beside(out)
     try:
-        told = {
-            one.paths: _make(one, place / name, on, progress, fresh) for name, one in images.items()
-        }
+        with _start_once() as start:
+            told = {
+                one.paths: _make(one, place / name, on, progress, fresh, start)
+                for name, one in images.items()
+            }
     finally:
         if isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
             place.rmdir()
@@ -150,7 +156,28 @@ def _mask_each(
     return masked.with_notes(_notes_of(told.values()))
 
 
-def _make(source: Source, place: Place, on: Cluster, progress: Progress, fresh: bool) -> _Told:
+@contextmanager
+def _start_once() -> Iterator[Start]:
+    """Machines that are started for the first image that needs any, and serve all others."""
+    with ExitStack() as stack:
+        pools: list[Pool] = []
+
+        def start(on: Cluster, work: Work) -> AbstractContextManager[Pool]:
+            if not pools:
+                pools.append(stack.enter_context(cluster.start(on, work)))
+            return nullcontext(pools[0])
+
+        yield start
+
+
+def _make(
+    source: Source,
+    place: Place,
+    on: Cluster,
+    progress: Progress,
+    fresh: bool,
+    start: Start = cluster.start,
+) -> _Told:
     """What the model of a scene left out, in a folder of its own; the raster that work reads, which
     later runs leave as it is."""
     request = Request(
@@ -162,7 +189,7 @@ def _make(source: Source, place: Place, on: Cluster, progress: Progress, fresh: 
     )
     with open_run(place, fresh=fresh) as folder:
         try:
-            made = make_mask(request, folder, on, progress)
+            made = make_mask(request, folder, on, progress, start=start)
         except InputError as error:
             # who insists makes a map of the clouds, and looks at it
             if _INSIST not in str(error):

@@ -5,6 +5,8 @@ Every stage is a plain function; the command line and the Prefect flow are two t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,9 @@ from flows.storage.run_folder import RunFolder, open_run
 from tiling.errors import InputError
 from tiling.formats.shard_tiff import Part
 from tiling.grid.window import Window
+
+Start = Callable[[Cluster, Work], AbstractContextManager[Pool]]
+"""Starts machines for so much work."""
 
 
 def run(request: Request, *, on: Cluster = HERE, progress: Progress = silent) -> record.Published:
@@ -69,10 +74,16 @@ def make_windows(
 
 
 def make_mask(
-    request: Request, folder: RunFolder, on: Cluster = HERE, progress: Progress = silent
+    request: Request,
+    folder: RunFolder,
+    on: Cluster = HERE,
+    progress: Progress = silent,
+    *,
+    start: Start = cluster.start,
 ) -> MaskPlan | None:
     """What a model leaves out of the scene, as `mask.tif` and for the run that follows; None where
-    none was asked for. What an earlier run in the folder found is not done again."""
+    none was asked for. What an earlier run in the folder found is not done again. `start` gives the
+    machines, where they are needed."""
     if not request.source.has_model:
         return None
     check_map(folder, request)
@@ -84,7 +95,7 @@ def make_mask(
         assert mask is not None
         slot = mask.slot(folder)
         if not (slot.path.exists() or slot.finished):
-            with cluster.start(on, Work.of(mask.plan)) as pool:
+            with start(on, Work.of(mask.plan)) as pool:
                 parts = make_parts(mask.plan, folder, pool, progress, "mask")
             # what is kept stands under what the scene was before the model looked
             mask.check()

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import shapely
+from odc.geo.geobox import GeoBox
 from pydantic import BaseModel
 
 from flows.composite.images import Images, open_images
@@ -32,6 +34,7 @@ from flows.timeseries.publish import write_zone_files
 from flows.timeseries.zone_figures import ZoneFigures, measure_zones
 from segmentation.spectral import indices
 from tiling.errors import InputError
+from tiling.grid.geobox import extend_to
 from tiling.io.access import is_there
 from tiling.io.files import check_folder, make_folder, scratch, write_text
 
@@ -107,29 +110,44 @@ def open_series(request: SeriesRequest, paths: Sequence[tuple[str, ...]] = ()) -
         asked = {band for name in names for band in indices.index_bands(name, common)}
         return [band for band in common if band in asked]
 
+    frame = _read_zones(request) if request.zones else None
+
+    def around_zones(first: GeoBox) -> GeoBox:
+        bounds = shapely.total_bounds(_shapes_on(first, frame, request.zones))
+        return extend_to(first, (bounds[0], bounds[1], bounds[2], bounds[3]))
+
     images = open_images(
-        request.source, paths or request.scenes, request.like, choose=choose, dated="a series"
+        request.source,
+        paths or request.scenes,
+        request.like,
+        choose=choose,
+        dated="a series",
+        # of images that were found one may show what another does not
+        reach=around_zones if paths and frame is not None and not request.like else None,
     )
     _check_scales(images, names)
-    plan = SeriesPlan(request, images, names)
+    plan = SeriesPlan(request, images, names, frame)
     if plan.pixels is not None:
         plan.pixels.check()
-    return _add_zones(plan) if request.zones else plan
+    if frame is None:
+        return plan
+    return replace(plan, shapes=_shapes_on(images.grid, frame, request.zones))
 
 
-def _add_zones(plan: SeriesPlan) -> SeriesPlan:
-    """The plan with its zones."""
-    request, images = plan.request, plan.images
+def _read_zones(request: SeriesRequest) -> Any:
     frame = read_zones(Path(request.zones))
     if request.column and request.column not in frame.columns:
         known = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
         raise InputError(
             f"{request.zones} has no column {request.column}; it has {known or 'none'}"
         )
-    crs = images.grid.crs
-    assert crs is not None  # no header without one becomes a scene
-    shapes = shapes_in(crs.to_wkt(), images.scenes[0].name, frame, request.zones)
-    return replace(plan, frame=frame, shapes=shapes)
+    return frame
+
+
+def _shapes_on(grid: GeoBox, frame: Any, zones: str) -> npt.NDArray[Any]:
+    """The zones in the CRS of a grid."""
+    assert grid.crs is not None  # no header without one becomes a scene
+    return shapes_in(grid.crs.to_wkt(), "the images", frame, zones)
 
 
 def sort_words(request: SeriesRequest) -> SeriesRequest:

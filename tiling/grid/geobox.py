@@ -63,16 +63,20 @@ def edges(box: GeoBox) -> Bounds:
 def check_overlap(path: str, one: GeoBox, grid: GeoBox) -> None:
     """Refuse a file that lies elsewhere. Looks at points: outlines break at the antimeridian and at
     the poles."""
+    if lies_apart(path, one, grid):
+        raise InputError(f"{path} lies elsewhere than the scene; give a file of the same place")
+
+
+def lies_apart(path: str, one: GeoBox, grid: GeoBox) -> bool:
+    """Whether a file's grid and another have no place in common."""
     if one == grid:
-        return
+        return False
     try:
-        apart = not (_reaches(one, grid) or _reaches(grid, one))
+        return not (_reaches(one, grid) or _reaches(grid, one))
     except ProjError as error:
         raise InputError(
             f"{path} has a CRS from which PROJ knows no way to the scene's; reproject it"
         ) from error
-    if apart:
-        raise InputError(f"{path} lies elsewhere than the scene; give a file of the same place")
 
 
 def _reaches(one: GeoBox, other: GeoBox) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
+from affine import Affine
+from rasterio.windows import Window
 
 from flows.compute.cluster import Cluster
 from flows.crops import publish, run
@@ -19,8 +23,12 @@ from flows.forms.groups import Bands
 from flows.requests.crops.request import CropsRequest
 from flows.requests.crops.watch import Alerts, CropsWatch
 from flows.requests.source import Source
+from flows.run.mask_first import open_masked
 from flows.timeseries import zone_figures
-from tests.flows.crops.drawn import DAYS, NAMES, WEAK, draw_fields, draw_images
+from tests.flows.crops.drawn import DAYS, NAMES, SIDE, WEAK, draw_fields, draw_images
+from tests.flows.run.test_mask import SKY
+from tests.scenes import read
+from tests.segmentation.small_networks import a_bundle
 from tests.stac import asset, catalogue, item
 from tiling.errors import InputError
 
@@ -97,6 +105,41 @@ def test_a_field_that_fell_is_told_of_once_and_no_date_is_measured_twice(
     assert not other.alerts  # what was looked at is not looked at again
 
 
+def test_a_model_looks_at_each_new_image_once(
+    inbox: Path, drawn: list[Path], tmp_path: Path
+) -> None:
+    """What it calls cloud is no part of a field; by workers too."""
+    sky = a_bundle(tmp_path / "sky", legend=SKY, name="sky", bands=NAMES).folder
+    request = ask(inbox)
+    crops = request.crops.model_copy(
+        update={"source": request.crops.source.model_copy(update={"mask": f"model:{sky}"})}
+    )
+    request = request.model_copy(update={"crops": crops})
+
+    def watch() -> Watched:
+        def open(asked: CropsRequest, paths: Sequence[tuple[str, ...]]) -> run.CropsPlan:
+            return open_masked(asked, partial(run.open_crops, paths=paths), images=paths, on=HERE)
+
+        return watch_crops(request, open=open, on=HERE)
+
+    masks = inbox.parent / "out-mask"
+    first = watch()
+    assert first.crops is not None
+    made = {path: path.stat().st_mtime_ns for path in masks.glob("*/parts/mask-*.tif")}
+    assert len(made) == 4
+    shutil.copy(drawn[-1], inbox)
+    second = watch()
+    assert second.crops is not None
+    now = {path: path.stat().st_mtime_ns for path in masks.glob("*/parts/mask-*.tif")}
+    assert len(now) == 5
+    assert made.items() <= now.items()
+    shares = second.crops.judged.figures.of("valid_share")[:4, 0, 0]
+    for day, share in zip(DAYS, shares, strict=False):
+        (mask,) = masks.glob(f"image_{day}-*/mask.tif")
+        assert share == pytest.approx(1 - np.isin(read(mask)[:SIDE, :SIDE], (2, 4)).mean())
+    assert 0 < shares.mean() < 1
+
+
 def test_thresholds_and_the_days_between_say_what_counts(inbox: Path, drawn: list[Path]) -> None:
     shutil.copy(drawn[-1], inbox)
     out = inbox.parent / "out"
@@ -158,3 +201,71 @@ def test_fields_are_watched_in_a_catalogue_that_is_searched_where_they_lie(
     assert of_files.crops is not None
     assert [alert.facts for alert in second.alerts] == [alert.facts for alert in of_files.alerts]
     assert np.array_equal(second.crops.judged.value, of_files.crops.judged.value, equal_nan=True)
+
+
+def test_tiles_of_one_day_are_one_image_whichever_came_first(
+    inbox: Path, drawn: list[Path], tmp_path: Path
+) -> None:
+    """Each image in a left and a right half: the first day has the left alone, and the right of the
+    last day is found later. What falls on either is told of once, as of whole images."""
+    halves = {}
+    for file in drawn:
+        for half, col in (("left", 0), ("right", 60)):
+            halves[file.stem[6:], half] = cut(file, tmp_path / f"{file.stem}_{half}.tif", col)
+    found = {
+        key: item("-".join(key), {"data": asset(file, NAMES, scale=1e-4, nodata=0)}, day=key[0])
+        for key, file in halves.items()
+    }
+    late = [(DAYS[0], "right"), (DAYS[-1], "right")]
+    place = catalogue(
+        tmp_path / "catalogue", [one for key, one in found.items() if key not in late]
+    )
+    form = watch_from(
+        [place], str(inbox.parent / "fields.gpkg"), str(tmp_path / "found"),
+        Watching(search=True, settle_seconds=0),
+        Judged(indices=["NDVI: green plants"], crop="crop", column="plot"), Bands(),
+    )  # fmt: skip
+    first = watch_crops(form, on=HERE)
+    assert (first.images, first.alerts) == (5, ())
+    assert first.crops is not None
+    catalogue(tmp_path / "catalogue", list(found.values()))
+    second = watch_crops(form, on=HERE)
+    assert second.crops is not None
+    shutil.copy(drawn[-1], inbox)
+    whole = watch_crops(ask(inbox), on=HERE)
+    assert whole.crops is not None
+    values = second.crops.judged.value
+    assert np.array_equal(values, whole.crops.judged.value, equal_nan=True)
+    assert np.array_equal(first.crops.judged.value[1:4], values[1:4], equal_nan=True)
+    assert [alert.facts for alert in second.alerts] == [alert.facts for alert in whole.alerts]
+    assert len(second.made) == 2
+    assert watch_crops(form, on=HERE).crops is None
+    assert run.line_of_crops(second.crops.plan) == ""
+    line = run.line_of_crops(whole.crops.plan)
+    assert line.startswith(f"landweave crops {' '.join(map(str, sorted(inbox.iterdir())))} ")
+
+
+def cut(file: Path, target: Path, col: int) -> Path:
+    """Half of the columns of a raster, from one on."""
+    with rasterio.open(file) as source:
+        window = Window(col, 0, 60, source.height)
+        about = {"width": 60, "transform": source.window_transform(window)}
+        with rasterio.open(target, "w", **source.profile | about) as half:
+            half.write(source.read(window=window))
+            half.descriptions, half.scales = source.descriptions, source.scales
+    return target
+
+
+def test_an_image_beside_all_fields_is_left_out_and_told_of(inbox: Path, drawn: list[Path]) -> None:
+    beside = inbox / "beside_2024-06-20.tif"
+    shutil.copy(drawn[-1], beside)
+    with rasterio.open(beside, "r+") as file:
+        file.transform = Affine.translation(500_000, 0) @ file.transform
+    watched = watch_crops(ask(inbox), on=HERE)
+    assert watched.crops is not None
+    assert watched.crops.plan.images.days == [*DAYS[:-1]]
+    assert "beside_2024-06-20 shows none of" in (inbox.parent / "out" / "report.html").read_text()
+    for file in inbox.glob("image*"):
+        file.unlink()
+    with pytest.raises(InputError, match="no polygon lies on beside_2024-06-20"):
+        watch_crops(ask(inbox), on=HERE)

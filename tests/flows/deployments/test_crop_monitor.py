@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.flows.crops.drawn import DAYS, WEAK, draw_fields, draw_images
+from tests.flows.deployments.linked_pages import in_one_line
 from tests.server import assets, call, completed, is_done, left_by, settles, task_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
@@ -30,7 +31,7 @@ def test_crop_monitor_tells_of_a_field_that_fell_once(address: str, tmp_path: Pa
         os.utime(file, (time.time() - 100,) * 2)
     draw_fields(tmp_path / "fields.gpkg")
     parameters = {
-        "folders": [str(inbox)],
+        "folders_or_catalogue": [str(inbox)],
         "fields": str(tmp_path / "fields.gpkg"),
         "output_folder": str(out),
         "watch": {"drop": 0.2},
@@ -43,7 +44,12 @@ def test_crop_monitor_tells_of_a_field_that_fell_once(address: str, tmp_path: Pa
     assert is_done(left, run, "crop-monitor")
     (row,) = json.loads(left["alerts-valley"]["data"])
     assert (row["field"], row["name"], row["before"]) == (str(WEAK + 1), f"plot {WEAK}", DAYS[-2])
-    assert "crops.gpkg" in left["crops-valley"]["data"]
+    page = left["crops-valley"]["data"]
+    assert "crops.gpkg" in page
+    files = " ".join(sorted(map(str, inbox.iterdir())))
+    layer = tmp_path / "fields.gpkg"
+    line = f"landweave crops {files} --fields {layer} --crop crop --column plot --out {out}"
+    assert line in in_one_line(page)
     settles(lambda: len(events(address, out)), 1)
     (event,) = events(address, out)
     assert event["resource"]["prefect.resource.name"] == "valley"

@@ -11,7 +11,17 @@ import pytest
 import rasterio
 import shapely
 
+from flows.composite.write import open_request, write_composite
+from flows.compute.cluster import Cluster
+from flows.compute.pool import ThisProcess
+from flows.deployments.dates import NAME
+from flows.requests.dates.composite import CompositeRequest
+from flows.requests.source import Source
+from flows.run.mask_first import open_masked
+from segmentation.spectral.composites import method_of
 from tests.flows.deployments.linked_pages import in_one_line, linked
+from tests.flows.run.test_mask import SKY
+from tests.segmentation.small_networks import a_bundle
 from tests.server import (
     PICTURE,
     completed,
@@ -57,6 +67,34 @@ def test_make_composite_leaves_the_image_and_its_picture(
         assert made.descriptions[-1] == "looks"
         assert set(np.unique(made.read(made.count))) <= {0, 1, 2}
     makes(address, run, out / "composite.tif")
+
+
+def test_a_mask_by_a_model_is_made_by_the_machines_of_the_flow(
+    address: str, place: Path, images: list[str], tmp_path: Path
+) -> None:
+    """Two workers leave the bytes that this process makes."""
+    sky = a_bundle(place / "sky", legend=SKY, name="sky").folder
+    request = CompositeRequest(
+        scenes=images, out=tmp_path / NAME, source=Source(mask=f"model:{sky}", mask_grow=2)
+    )
+    opened = open_masked(request, open_request, on=Cluster(workers=0))
+    assert len(opened.notes) == 0
+    write_composite(opened, method_of("median"), request.out, ThisProcess(1))
+    out = place / "masked"
+    parameters = {
+        "images": images,
+        "output_folder": str(out),
+        "bands": {"mask": f"model:{sky}", "mask_grow": 2},
+        "advanced": {"workers": 2},
+    }
+    run = completed(address, "make-composite", parameters)
+    assert (out / NAME).read_bytes() == request.out.read_bytes()
+    with rasterio.open(out / NAME) as made:
+        assert set(np.unique(made.read(made.count))) == {0, 1, 2}
+    assert len([*(place / "masked" / f"{NAME}-mask").glob("*/mask.tif")]) == 2
+    assert f"--mask model:{sky} --mask-grow 2" in in_one_line(
+        left_by(address, run)["composite-masked"]["data"]
+    )
 
 
 def test_follow_indices_leaves_charts_tables_and_rasters(

@@ -29,7 +29,7 @@ from segmentation.classical.rules import Rules
         ({"scenes": ["/data/inbox"], "output_folder": "/runs/atlas"}, "inbox · atlas"),
         ({"folders": ["/data/inbox"], "output_folder": "/runs/valley"}, "monitor · valley"),
         (
-            {"folders": ["/d"], "fields": "f.gpkg", "output_folder": "/r/valley"},
+            {"folders_or_catalogue": ["/d"], "fields": "f.gpkg", "output_folder": "/r/valley"},
             "crops · valley",
         ),
         ({"images": ["a.tif", "b.tif"], "output_folder": "/r/may"}, "composite · may"),
