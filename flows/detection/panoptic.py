@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.detection.mask_rcnn import Detector, DetectorFit, LeastScore, MaskRcnn, Overlap
-from flows.partitions.instances import DEPTH, UNITE, Depth, Instances, InstancesFit, Unite
+from flows.partitions.instances import Depth, Instances, InstancesFit, Unite
 from flows.partitions.partition import Certainty, Gives, Judged, Level, Partition
 from flows.partitions.settings import LeastArea
 from flows.partitions.surfaces import Surface, Surfaces
@@ -75,8 +75,8 @@ class Panoptic(Partition):
     ] = ""
     least_score: LeastScore = 50
     overlap: Overlap = 50
-    depth: Depth = DEPTH
-    unite: Unite = UNITE
+    depth: Depth = None
+    unite: Unite = None
     least_area: LeastArea = 0.0
     told: Told | None = None
     """Filled in by a run."""
@@ -104,10 +104,10 @@ class Panoptic(Partition):
         more: dict[str, Any] = {"bands_used": self.bands_used, "fitted": self.fitted}
         more |= {"least_area": self.least_area}
         if self.one_by_one:
-            own = {"least_score": self.least_score, "overlap": self.overlap}
-            return MaskRcnn(detector=self.detector, **own, **more)
-        own = {"depth": self.depth, "unite": self.unite}
-        return Instances(interior=INTERIOR, boundary=self.facts.boundary, **own, **more)
+            more |= {"least_score": self.least_score, "overlap": self.overlap}
+            return MaskRcnn(detector=self.detector, **more)
+        more |= {"depth": self.depth, "unite": self.unite}
+        return Instances(interior=INTERIOR, boundary=self.facts.boundary, **more)
 
     @property
     def counted_names(self) -> dict[int, str]:

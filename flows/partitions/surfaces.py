@@ -17,7 +17,7 @@ from tiling.scene.scene import Scene
 if TYPE_CHECKING:
     import xarray as xr
 
-Part = Literal["heights", "values", "markers"]
+Part = Literal["heights", "values", "markers", "sides"]
 
 
 class Surface(NamedTuple):
@@ -32,6 +32,9 @@ class Surface(NamedTuple):
     """`(y, x)` below 2²⁸: what is flooded."""
     markers: Flags | None = None
     """`(y, x)`: where a region begins."""
+    sides: npt.NDArray[np.uint8] | None = None
+    """`(2, y, x)`: what parts a pixel from the one beside it on the right, and from the one below
+    it."""
 
     def crop(self, rows: slice, cols: slice) -> Surface:
         """A rectangle of it."""
@@ -40,6 +43,7 @@ class Surface(NamedTuple):
             self.valid[rows, cols],
             None if self.heights is None else self.heights[rows, cols],
             None if self.markers is None else self.markers[rows, cols],
+            None if self.sides is None else self.sides[:, rows, cols],
         )
 
 
@@ -86,6 +90,11 @@ class Surfaces:
         """Reads markers: a pixel is valid where it is one."""
         return SurfaceReader(self, "markers")
 
+    @property
+    def sides(self) -> SurfaceReader:
+        """Reads what parts pixels from those beside and below them, as two bands."""
+        return SurfaceReader(self, "sides")
+
     def subfolder(self, name: str) -> Path:
         """A folder for what an engine leaves, made if need be."""
         folder = self.folder / name
@@ -128,6 +137,9 @@ class SurfaceReader:
         if self.part == "markers":
             assert surface.markers is not None  # whoever asks has made them
             return np.zeros((0, *window.shape), np.uint8), surface.valid & surface.markers
+        if self.part == "sides":
+            assert surface.sides is not None
+            return surface.sides, surface.valid
         assert surface.heights is not None
         return surface.heights[None], surface.valid
 
@@ -135,17 +147,19 @@ class SurfaceReader:
 def _save(file: Path, surface: Surface) -> None:
     """Leave a surface, values last: they are the largest, and not always asked for."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    layers = (surface.valid, surface.heights, surface.markers, _narrow(surface.values))
+    parts = surface.valid, surface.heights, surface.markers, surface.sides
+    layers = (*parts, _narrow(surface.values))
     save_arrays(file, *(np.empty(0, bool) if layer is None else layer for layer in layers))
 
 
 def _load(file: Path, part: Part) -> Surface:
-    valid, heights, markers, *values = load_arrays(file, 4 if part == "values" else 3)
+    valid, heights, markers, sides, *values = load_arrays(file, 5 if part == "values" else 4)
     return Surface(
         values[0].astype(np.int32) if values else np.empty((0, *valid.shape), np.int32),
         valid,
         heights if heights.ndim == 2 else None,
         markers if markers.ndim == 2 else None,
+        sides if sides.ndim == 3 else None,
     )
 
 

@@ -49,7 +49,7 @@ WIDEST = 32
 """Pixels of a boundary that can be learnt."""
 
 
-WIDTH = re.compile(r"0*[1-9]\d*|(?!0*\.?0*m)\d+(\.\d+)?m")
+WIDTH = re.compile(r"0|0*[1-9]\d*|(?!0*\.?0*m)\d+(\.\d+)?m")
 """Pixels, or metres before an m."""
 
 
@@ -136,13 +136,13 @@ class Training(BaseModel):
         str,
         BeforeValidator(lambda width: "".join(str(width).split())),
         Field(
-            exclude_if=lambda width: width == "1",
+            exclude_if=lambda width: width == "0",
             title="Width of boundaries",
             description="How near another object makes a pixel of an object its boundary: pixels, "
-            "such as 2, or metres, such as 10m.",
+            "such as 2, or metres, such as 10m; 0 learns the sides between pixels instead.",
         ),
         Setting(LABELS, metavar="PX|Mm", form=None),
-    ] = "1"
+    ] = "0"
     labels_extent: Annotated[
         str,
         Field(
@@ -214,7 +214,11 @@ class Training(BaseModel):
     def _suit_objects(cls, given: Any) -> Any:
         """With objects, what a recipe leaves open is what suits them."""
         recipe = given.get("recipe", Recipe()) if isinstance(given, dict) else None
-        if not isinstance(recipe, Recipe) or not given.get("instances"):
+        if recipe is None or not given.get("instances"):
+            return given
+        if isinstance(recipe, ForestRecipe):  # it sees windows that have no direction
+            return {"boundary_width": "1", **given}
+        if not isinstance(recipe, Recipe):
             return given
         unsaid = {
             name: value for name, value in OF_OBJECTS.items() if name not in recipe.model_fields_set
@@ -229,7 +233,7 @@ class Training(BaseModel):
                 "metres, such as 10m"
             )
         without = {
-            "--boundary-width": self.boundary_width != "1",
+            "--boundary-width": self.boundary_width != "0",
             "--labels-extent": self.labels_extent,
         }
         with_it = {"--column": self.column, "--classes": self.classes, "--regroup": self.regroup}
@@ -259,13 +263,13 @@ class Training(BaseModel):
 
     def boundary_pixels(self, gsd: float) -> int:
         """How near another object makes a pixel boundary, on pixels of `gsd` metres: one pixel at
-        least; `InputError` where it is more than 32."""
+        least, or 0 where boundaries are sides of pixels; `InputError` where it is more than 32."""
         text = self.boundary_width
         metres = text.endswith("m")
         width = max(1, round(float(text[:-1]) / gsd)) if metres else int(text)
-        if not 0 < width <= WIDEST:
+        if not 0 <= width <= WIDEST:
             raise InputError(
-                f"--boundary-width {text} is {width} pixels of {gsd:.3g} m; 1 to {WIDEST} can be "
+                f"--boundary-width {text} is {width} pixels of {gsd:.3g} m; 0 to {WIDEST} can be "
                 "learnt"
             )
         return width

@@ -33,7 +33,7 @@ from tiling.io.datasets import open_dataset
 from tiling.io.files import scratch
 from tiling.io.profiles import plain_profile
 from tiling.scene.acquisition import place_image
-from tiling.scene.band_names import BOUNDARY, INTERIOR
+from tiling.scene.band_names import BOUNDARY, INTERIOR, SIDES
 from tiling.scene.from_files import open_scene
 from tiling.scene.scene import Scene
 
@@ -47,7 +47,7 @@ def look(
     request: ObjectsRequest, folder: RunFolder, on: Cluster = HERE, progress: Progress = silent
 ) -> tuple[ObjectsRequest, Scene]:
     """What is asked of the scene once the network of a request has looked at it, and that scene
-    with two bands more, interior and boundary, in percent.
+    with bands more, of interior and boundaries, in percent.
 
     The same whatever the shards, the workers and the retries. Raises `InputError` for what a person
     can mend.
@@ -62,7 +62,7 @@ class LookPlan:
 
     network: Plan
     roles: tuple[str, ...]
-    """The classes that are interior and, if it has one, boundary."""
+    """The classes that are interior and, if it has any, boundaries."""
     objects: ObjectsRequest
     """What follows: the method takes the bands that are made of these classes."""
     bands: tuple[str, ...]
@@ -92,13 +92,13 @@ def plan_look(request: ObjectsRequest, folder: RunFolder | None = None) -> LookP
     asked = ask_network(request, request.network)
     names = [name for _, name, _ in asked.segmenter.legend.rows]
     try:
-        interior, boundary = request.partition.find_roles(names)
+        roles = request.partition.find_roles(names)
     except InputError as error:
         raise InputError(f"--segmenter {request.network}: {error}") from error
-    bands = {"interior": INTERIOR, "boundary": BOUNDARY if boundary else "none"}
+    boundary = "" if any(side in roles for side in SIDES) else BOUNDARY
+    bands = {INTERIOR: INTERIOR, BOUNDARY: boundary if len(roles) > 1 else "none"}
     objects = request.model_copy(update={"partition": request.partition.model_copy(update=bands)})
-    roles = (interior, boundary) if boundary else (interior,)
-    return LookPlan(make_plan(asked, folder), roles, objects, (INTERIOR, BOUNDARY)[: len(roles)])
+    return LookPlan(make_plan(asked, folder), tuple(roles.values()), objects, tuple(roles))
 
 
 def ask_network(request: ObjectsRequest, name: str) -> Request:
@@ -150,7 +150,7 @@ def _place(scene: Scene, grid: GeoBox) -> Scene:
 
 
 def keep(plan: LookPlan, parts: Sequence[Part], folder: RunFolder) -> None:
-    """Write the probabilities of interior and boundary into their slot."""
+    """Write the probabilities of what a network was asked for into their slot."""
     names = [name for _, name, _ in plan.network.segmenter.legend.rows]
     numbers = [1 + names.index(role) for role in plan.roles]
     grid = plan.network.scene.geobox

@@ -4,6 +4,7 @@ than fits."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tiling.errors import InputError
 from tiling.grid.window import Window
 from tiling.io.spill import map_array
 from tiling.labels.base import Labels
-from tiling.labels.instance_labels import InstanceLabels, open_instances
+from tiling.labels.instance_labels import InstanceLabels, label_sides, open_instances
 from tiling.labels.open_labels import is_vector, open_labels
 from tiling.labels.splits import Split, Splitting, split_labels
 from tiling.scene.scene import Scene
@@ -64,6 +65,10 @@ def samples_of(
     dtype = _common_dtype(scenes, bands)
     pieces = _read_samples(scenes, splitting, bands, dtype, scratch, progress)
     present = set().union(*(piece.values() for piece in pieces))
+    sided = [one for one in labels if isinstance(one, InstanceLabels) and not one.width]
+    if sided:
+        ids = _ids_of(sided, splitting, pieces, scratch)
+        pieces = tuple(replace(piece, ids=its) for piece, its in zip(pieces, ids, strict=True))
     samples = Samples(
         pieces=pieces,
         bands=bands,
@@ -72,6 +77,7 @@ def samples_of(
         legend=_legend_of([row for row in rows if row[0] in present], request.labels[0]),
         gsd=round(scenes[0].gsd, 3),
         facts=_facts(request, scenes, splitting),
+        label=label_sides if sided else None,
     )
     notes = [note for one in labels for note in one.notes]
     if unseen := ", ".join(name for value, name, _ in rows if value not in present):
@@ -95,14 +101,11 @@ def objects_of(
     names = sorted({kind for one in labels for kind in one.kinds}) or ["Object"]
     if len(names) > HIGHEST - 1:
         raise InputError(f"column {request.column} names {len(names)} kinds; 253 are most")
-    ids, channels = list[npt.NDArray[np.int32]](), list[npt.NDArray[np.int64]]()
+    ids, channels = _ids_of(labels, splitting, pieces, scratch), list[npt.NDArray[np.int64]]()
     for one, split in zip(labels, splitting.scenes, strict=True):
         known = np.array([names.index(kind) for kind in one.kinds] or [0], np.int64) + 1
-        for window in label_windows(split):
-            mapped = isinstance(pieces[len(ids)].pixels, np.memmap)
-            path = scratch / f"piece-{len(ids)}.ids.npy" if mapped else None
-            ids.append(_read_ids(one, window, path))
-            last = int(ids[-1].max(initial=0))
+        for _ in label_windows(split):
+            last = int(ids[len(channels)].max(initial=0))
             channels.append(np.append(0, np.resize(known, last)))
     rows = with_default_rows((), range(1, len(names) + 2))
     called = zip(rows, ["Background", *names], strict=True)
@@ -120,6 +123,22 @@ def objects_of(
     notes = [note for one in labels for note in one.notes]
     found = ObjectSamples(samples, tuple(ids), tuple(channels), samples.legend)
     return found, (*notes, *splitting.notes)
+
+
+def _ids_of(
+    labels: Sequence[InstanceLabels],
+    splitting: Splitting,
+    pieces: Sequence[Labelled],
+    scratch: Path,
+) -> list[npt.NDArray[np.int32]]:
+    """The objects of each piece, in a file where its pixels are in one."""
+    found = list[npt.NDArray[np.int32]]()
+    for one, split in zip(labels, splitting.scenes, strict=True):
+        for window in label_windows(split):
+            mapped = isinstance(pieces[len(found)].pixels, np.memmap)
+            path = scratch / f"piece-{len(found)}.ids.npy" if mapped else None
+            found.append(_read_ids(one, window, path))
+    return found
 
 
 def _read_ids(labels: InstanceLabels, window: Window, path: Path | None) -> npt.NDArray[np.int32]:
@@ -353,5 +372,7 @@ def _facts(request: Training, scenes: Sequence[Scene], splitting: Splitting) -> 
 def _boundary(request: Training) -> dict[str, Any]:
     """What of objects is learnt as their boundary."""
     width = request.boundary_width
+    if width == "0":
+        return {"boundary": "sides of pixels between objects"}
     told = int(width) if width.isdecimal() else width
     return {"boundary_width": told, "boundary": "between objects"}

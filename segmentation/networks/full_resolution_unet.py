@@ -14,12 +14,16 @@ import math
 from typing import cast
 
 import torch
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate, max_pool2d, pad
 
 ENCODER = "plain"
 """The one encoder it has: its own."""
 
 MOST_MEMBERS = 16
+
+_COMPARED = ((0, 1), (1, 0), (0, 2), (2, 0), (0, 3), (3, 0), (1, 1), (1, -1))
+"""How many rows below and columns beside a pixel those lie that it is compared with."""
+_FARTHEST = 3
 
 
 class FullUNet(torch.nn.Module):
@@ -30,7 +34,9 @@ class FullUNet(torch.nn.Module):
     them than
     `encoder_depth` says. With several `members` as many networks, each begun and trained on its
     own, give the mean of their probabilities: what one of them learnt by chance the others outvote
-    (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+    (Lakshminarayanan et al. 2017, arXiv:1612.01474). With `differences` that many features of each
+    pixel are compared with those of pixels beside and below it, which convolutions, that add up,
+    learn but slowly: what tells two things apart is how they differ.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class FullUNet(torch.nn.Module):
         encoder_depth: int = 3,
         decoder_channels: tuple[int, ...] = (16, 32, 64, 96),
         members: int = 1,
+        differences: int = 0,
     ) -> None:
         super().__init__()
         if encoder_name != ENCODER:
@@ -53,7 +60,7 @@ class FullUNet(torch.nn.Module):
         if not 1 <= members <= MOST_MEMBERS:
             raise ValueError(f"it has 1 to {MOST_MEMBERS} members")
         self.members = torch.nn.ModuleList(
-            _Member(in_channels, classes, decoder_channels) for _ in range(members)
+            _Member(in_channels, classes, decoder_channels, differences) for _ in range(members)
         )
 
     @property
@@ -80,27 +87,57 @@ class FullUNet(torch.nn.Module):
 class _Member(torch.nn.Module):
     """One of them."""
 
-    def __init__(self, in_channels: int, classes: int, channels: tuple[int, ...]) -> None:
+    def __init__(
+        self, in_channels: int, classes: int, channels: tuple[int, ...], differences: int
+    ) -> None:
         super().__init__()
         alone = 2 * channels[0]
         self.pixel = torch.nn.Sequential(*_layer(in_channels, alone, 1), *_layer(alone, alone, 1))
+        self.compared = _Differences(alone, differences) if differences else None
+        alone += 3 * differences
         self.encoder = _Encoder(alone, channels)
         self.decoder = torch.nn.ModuleList(
             torch.nn.Sequential(*_layer(coarse + fine, fine, 3))
             for fine, coarse in itertools.pairwise(channels)
         )
         self.head = torch.nn.Sequential(
-            *_layer(alone + channels[0], alone, 1), torch.nn.Conv2d(alone, classes, 1)
+            *_layer(alone + channels[0], 2 * channels[0], 1),
+            torch.nn.Conv2d(2 * channels[0], classes, 1),
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         alone = self.pixel(pixels)
+        if self.compared is not None:
+            alone = torch.cat((alone, self.compared(alone)), 1)
         *finer, around = self.encoder(alone)
         for features, join in zip(reversed(finer), reversed(self.decoder), strict=True):
             around = join(
                 torch.cat((interpolate(around, scale_factor=2, mode="nearest"), features), 1)
             )
         return cast(torch.Tensor, self.head(torch.cat((alone, around), 1)))
+
+
+class _Differences(torch.nn.Module):
+    """How far some features of each pixel are from those of pixels beside and below it."""
+
+    def __init__(self, in_channels: int, features: int) -> None:
+        super().__init__()
+        self.features = torch.nn.Conv2d(in_channels, features, 1)
+        self.joined = torch.nn.Sequential(*_layer(features * len(_COMPARED), 3 * features, 1))
+
+    def forward(self, alone: torch.Tensor) -> torch.Tensor:
+        far = _FARTHEST
+        around = pad(self.features(alone), (far, far, 0, far), mode="replicate")
+
+        def shifted(down: int, across: int) -> torch.Tensor:
+            rows = slice(down, (down - far) or None)
+            return around[..., rows, slice(far + across, (across - far) or None)]
+
+        here = shifted(0, 0)
+        return cast(
+            torch.Tensor,
+            self.joined(torch.cat([(here - shifted(*by)).abs() for by in _COMPARED], 1)),
+        )
 
 
 class _Encoder(torch.nn.Module):

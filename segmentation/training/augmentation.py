@@ -49,12 +49,17 @@ def sample_crop_size(length: int, augmentation: Augmentation, rng: np.random.Gen
     )
 
 
+def resize_places(length: int, wanted: int) -> npt.NDArray[np.int64]:
+    """`(wanted,)`: which of `length` pixels in a row each is, at another length."""
+    return ((np.arange(wanted) + 0.5) * length / wanted).astype(np.int64)
+
+
 def resize(pixels: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
     """`(…, y, x)`, square, at another length, each pixel the nearest: no value arises that was not
     there."""
     if pixels.shape[-1] == length:
         return pixels
-    places = ((np.arange(length) + 0.5) * pixels.shape[-1] / length).astype(int)
+    places = resize_places(pixels.shape[-1], length)
     return pixels[..., places[:, None], places]
 
 

@@ -15,6 +15,7 @@ from segmentation.training.augmentation import (
     apply_symmetry,
     jitter_radiometry,
     resize,
+    resize_places,
     sample_crop_size,
 )
 from segmentation.training.losses import IGNORED
@@ -120,11 +121,30 @@ def read_targets(
     width: int,
 ) -> npt.NDArray[np.uint8]:
     """`(y, x)`: the index in the legend of the labels of some parts, IGNORED elsewhere."""
+    part = window_of(piece.part, row, col, height, width)
+    targets = _find_targets(samples, window_of(piece.labels, row, col, height, width))
+    return np.where(np.isin(part, parts), targets, np.uint8(IGNORED))
+
+
+def _find_targets(samples: Samples, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The index in the legend of each label, IGNORED for what is none of it."""
     index = np.full(256, IGNORED, np.uint8)
     index[list(samples.legend.values)] = np.arange(len(samples.legend))
-    part = window_of(piece.part, row, col, height, width)
-    targets = index[window_of(piece.labels, row, col, height, width)]
-    return np.where(np.isin(part, parts), targets, np.uint8(IGNORED))
+    return index[labels]
+
+
+def _label_turned(
+    piece: Labelled, samples: Samples, row: int, col: int, length: int, chip: int, symmetry: int
+) -> npt.NDArray[np.uint8]:
+    """The targets of a chip whose labels name directions: made of its objects once they have its
+    length and are turned as it is."""
+    assert piece.ids is not None  # of such labels
+    assert samples.label is not None
+    places = resize_places(length, chip) + 1
+    places = np.concatenate([[0], places, [length + 1]])  # what lies beside the chip
+    ids = window_of(piece.ids, row - 1, col - 1, length + 2, length + 2)[places[:, None], places]
+    labels = samples.label(apply_symmetry(ids, symmetry))
+    return _find_targets(samples, labels[1:-1, 1:-1])
 
 
 def make_batch(
@@ -157,6 +177,9 @@ def make_batch(
         pixels, valid, targets = (
             apply_symmetry(resize(each, recipe.chip), symmetry) for each in (pixels, valid, targets)
         )
+        if piece.ids is not None:
+            turned = _label_turned(piece, samples, row, col, length, recipe.chip, symmetry)
+            targets = np.where(targets == IGNORED, targets, turned)
         made.append((jitter_radiometry(pixels, valid, recipe.augmentation, rng), targets))
     pixels, targets = (np.stack(column) for column in zip(*made, strict=True))
     return pixels, targets

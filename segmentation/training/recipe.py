@@ -25,6 +25,8 @@ _MINUTE = 2e12
 """Multiplications in a minute of two cores, about."""
 _FEWER, _MEMBERS = 100_000, 3
 """Training labels below which the network has several members, and how many."""
+_DIFFERENCES = 8
+"""Features by which a network of ours compares neighbouring pixels, where objects are learnt."""
 
 
 class Recipe(BaseModel):
@@ -159,7 +161,9 @@ def choose_network(samples: Samples, recipe: Recipe) -> NetworkModel:
     known = ARCHITECTURES.get(architecture)
     encoder = recipe.encoder or (known.encoder if known else "plain")
     suited = known.options if known and encoder == known.encoder else {}
-    options = {**suited, **recipe.options}
+    compared = {"differences": _DIFFERENCES}
+    parts_objects = architecture == "fullunet" and samples.label is not None
+    options = {**suited, **(compared if parts_objects else {}), **recipe.options}
     if (
         not recipe.architecture
         and "members" not in options

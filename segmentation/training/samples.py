@@ -4,7 +4,7 @@ belongs to."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Any, NamedTuple
@@ -47,10 +47,13 @@ class Labelled:
     offset: tuple[float, ...]
     scene: str = ""
     """The scene it was cut from."""
+    ids: npt.NDArray[np.int32] | None = None
+    """`(y, x)`: the object of each pixel, 0 = none, -1 = nobody knows; None where labels are
+    classes that stay what they are when a chip is turned."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Arrays in files travel as the files' names: another process maps them too."""
-        arrays = (self.pixels, self.valid, self.labels, self.part)
+        arrays = (self.pixels, self.valid, self.labels, self.part, self.ids)
         return _opened, (tuple(map(_by_name, arrays)), self.scale, self.offset, self.scene)
 
     @property
@@ -84,7 +87,7 @@ class _InFile(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _by_name(array: npt.NDArray[Any]) -> npt.NDArray[Any] | _InFile:
+def _by_name(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | _InFile | None:
     # a part of a mapped array has the file's name too, and another base
     if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous:
         return _InFile(str(array.filename), array.dtype, array.offset, array.shape)
@@ -92,19 +95,19 @@ def _by_name(array: npt.NDArray[Any]) -> npt.NDArray[Any] | _InFile:
 
 
 def _opened(
-    arrays: Sequence[npt.NDArray[Any] | _InFile],
+    arrays: Sequence[npt.NDArray[Any] | _InFile | None],
     scale: tuple[float, ...],
     offset: tuple[float, ...],
     scene: str,
 ) -> Labelled:
-    found = [
+    found: list[Any] = [
         np.memmap(one.path, one.dtype, "r", one.offset, one.shape)
         if isinstance(one, _InFile)
         else one
         for one in arrays
     ]
-    pixels, valid, labels, part = found
-    return Labelled(pixels, valid, labels, part, scale, offset, scene)
+    pixels, valid, labels, part, ids = found
+    return Labelled(pixels, valid, labels, part, scale, offset, scene, ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +126,9 @@ class Samples:
     """Ground sampling distance in metres."""
     facts: dict[str, Any]
     """Where it comes from, for the card: scenes, labels, split."""
+    label: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.uint8]] | None = None
+    """Makes labels of the objects of a chip, which name directions and so are not turned with it;
+    where pieces have `ids`."""
 
     def counts(self, part: int) -> npt.NDArray[np.int64]:
         """`(class,)`: labelled pixels of that part, in the legend's order."""

@@ -1,5 +1,5 @@
-"""Objects as labels of their interior and boundary: what a network learns that is to tell objects
-from each other."""
+"""Objects as labels of their interior and their boundaries: what a network learns that is to tell
+objects from each other."""
 
 from __future__ import annotations
 
@@ -25,23 +25,30 @@ ROWS: tuple[LegendRow, ...] = (
     (INTERIOR, "Interior", "#e0c766"),
     (BOUNDARY, "Boundary", "#7a4b1e"),
 )
+ROWS_OF_SIDES: tuple[LegendRow, ...] = (
+    *ROWS[:2],
+    (INTERIOR + 1, "Boundary right", "#a05a2c"),
+    (INTERIOR + 2, "Boundary below", "#7a4b1e"),
+    (INTERIOR + 3, "Boundary right and below", "#4a2a0c"),
+)
 
 _NONE = 2**53
 """Above all ids; SciPy's filters count in float64."""
 
 _SIDES = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.integer]
 Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class InstanceLabels(Labels):
-    """Background, interior and boundary of objects that are shapes, or pixels of one id.
+    """Background, interior and boundaries of objects that are shapes, or pixels of one id.
 
-    Boundary are the pixels of an object that have one of another object within `width` steps from
-    side to side: what touches is told apart by it. Background does so by itself, and rims against
-    it would leave small objects without an interior, as would corners.
+    What touches is told apart by boundaries: with a `width` of 0 by the sides of pixels on which
+    another object begins, see `label_sides`, else by the pixels that have one of another object
+    within `width` steps from side to side. Background does so by itself, and rims against it would
+    leave small objects without an interior, as would corners.
     """
 
     width: int
@@ -55,21 +62,13 @@ class InstanceLabels(Labels):
     """What object 1, 2, 3 … is, where a column was named that says so."""
 
     def read(self, window: Window) -> Classes:
-        from scipy.ndimage import maximum_filter, minimum_filter
-
         found = np.zeros(window.shape, np.uint8)
         whole = Window.of_shape(*self.geobox.shape)
         if not (inside := window & whole):
             return found
-        wide = inside.pad(self.width) & whole
-        ids, known = self.ids(wide)
-        highest, lowest = ids, np.where(ids > 0, ids, _NONE)
-        for _ in range(self.width):
-            highest = maximum_filter(highest, footprint=_SIDES, mode="nearest")
-            lowest = minimum_filter(lowest, footprint=_SIDES, mode="nearest")
-        inner = np.where(highest == lowest, INTERIOR, BOUNDARY)
-        classes = np.where(ids > 0, inner, BACKGROUND)
-        classes[~known] = 0
+        wide = inside.pad(max(1, self.width)) & whole
+        ids, _ = self.ids(wide)
+        classes = label_rims(ids, self.width) if self.width else label_sides(ids)
         found[inside.within(window)] = classes[inside.within(wide)]
         return found
 
@@ -88,11 +87,42 @@ class InstanceLabels(Labels):
         return np.where(known, ids, -1), known
 
 
+def label_sides(ids: Ids) -> Classes:
+    """`(y, x)` the class of each pixel of objects `(y, x)`, 0 = none, -1 = nobody knows: whether
+    another object begins beyond its right side, its lower side, or both; the last row and column
+    cannot tell.
+
+    >>> label_sides(np.array([[1, 2], [3, 2], [0, -1]]))
+    array([[5, 2],
+           [3, 2],
+           [1, 0]], dtype=uint8)
+    """
+    classes = np.where(ids > 0, INTERIOR, np.where(ids < 0, 0, BACKGROUND)).astype(np.uint8)
+    right = (ids[:, :-1] != ids[:, 1:]) & (ids[:, :-1] > 0) & (ids[:, 1:] > 0)
+    below = (ids[:-1] != ids[1:]) & (ids[:-1] > 0) & (ids[1:] > 0)
+    classes[:, :-1] += right
+    classes[:-1] += 2 * below.astype(np.uint8)
+    return classes
+
+
+def label_rims(ids: Ids, width: int) -> Classes:
+    """`(y, x)` the class of each pixel of objects `(y, x)`, 0 = none, -1 = nobody knows: whether a
+    pixel of another object is within `width` steps from side to side."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    highest, lowest = ids, np.where(ids > 0, ids, _NONE)
+    for _ in range(width):
+        highest = maximum_filter(highest, footprint=_SIDES, mode="nearest")
+        lowest = minimum_filter(lowest, footprint=_SIDES, mode="nearest")
+    inner = np.where(highest == lowest, INTERIOR, BOUNDARY)
+    return np.where(ids > 0, inner, np.where(ids < 0, 0, BACKGROUND)).astype(np.uint8)
+
+
 def open_instances(
     path: str,
     geobox: GeoBox,
     *,
-    width: int = 1,
+    width: int = 0,
     extent: str = "",
     nodata: float | None = None,
     column: str = "",
@@ -105,12 +135,13 @@ def open_instances(
     kinds of polygons. Raises `InputError` where no object is found on the scene.
     """
     bounds = _shapes_in(extent, geobox)[0] if extent else None
+    rows = ROWS if width else ROWS_OF_SIDES
     if is_vector(path):
         shapes, notes, kinds = _shapes_in(path, geobox, column)
         if bounds is None:
             bounds, note = _hull(shapes)
             notes = (*notes, note)
-        return InstanceLabels(path, geobox, ROWS, notes, width, shapes, bounds, kinds=kinds)
+        return InstanceLabels(path, geobox, rows, notes, width, shapes, bounds, kinds=kinds)
     if column:
         raise InputError(f"{path} is a raster and has no column {column}; leave --column out")
     header = read_header(path)
@@ -121,7 +152,7 @@ def open_instances(
         )
     declared = header.nodata[0]
     empty = nodata if nodata is not None else declared if declared else None
-    labels = InstanceLabels(path, geobox, ROWS, (), width, None, bounds, empty)
+    labels = InstanceLabels(path, geobox, rows, (), width, None, bounds, empty)
     blocks = Window.of_shape(*geobox.shape).blocks(BLOCK)
     if not any((labels.ids(block)[0] > 0).any() for block in blocks):
         raise InputError(f"{path} holds no object of the scene; give labels of the same place")

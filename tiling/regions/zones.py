@@ -1,11 +1,13 @@
 """Zones: what hangs together by links between neighbouring pixels, the same however the raster is
 cut.
 
-Whether two neighbours are linked follows from their values alone. With every valid pair linked,
+Whether two neighbours are linked follows from their values, and from what the first says of the side
+between them. With every valid pair linked,
 zones are the connected components of a mask; with values that differ by no more than a tolerance
 they are quasi-flat zones (Meyer & Maragos 2000, https://doi.org/10.1006/jvci.1999.0447; Soille
-2008, https://doi.org/10.1109/TPAMI.2007.70817), with a tolerance of 0 flat zones. Links are
-4- or 8-connected.
+2008, https://doi.org/10.1109/TPAMI.2007.70817), with a tolerance of 0 flat zones; with sides that
+part no more than a tolerance they are what is left where all other sides are cut. Links are 4- or
+8-connected.
 
 A zone's id is the index `row * width + col` of its first pixel in raster order. A tile finds its
 zones by itself and tells which of them go on below and beside it: not pixel by pixel, but once for
@@ -45,13 +47,13 @@ Part: TypeAlias = tuple[slice, slice]
 class Link(Protocol):
     """Says which pixels are linked to those at the same places of another array."""
 
-    def __call__(self, one: Values, other: Values, /) -> Flags | np.bool_:
-        """Of two `(band, …)` arrays of one shape; symmetric, and a top-level function or a value,
-        for it travels."""
+    def __call__(self, one: Values, other: Values, down: bool, /) -> Flags | np.bool_:
+        """Of two `(band, …)` arrays of one shape, the other of pixels below, with `down`, or beside
+        the first on their right. A top-level function or a value, for it travels."""
         ...
 
 
-def link_all(one: Values, other: Values) -> np.bool_:
+def link_all(one: Values, other: Values, down: bool) -> np.bool_:
     """Any two valid neighbours are linked: zones are the components of a mask."""
     return np.True_
 
@@ -62,9 +64,21 @@ class Within:
 
     tolerance: int = 0
 
-    def __call__(self, one: Values, other: Values) -> Flags:
+    def __call__(self, one: Values, other: Values, down: bool) -> Flags:
         difference = np.subtract(one, other, dtype=np.int64)
         return np.all(np.abs(difference) <= self.tolerance, axis=0)
+
+
+@dataclass(frozen=True)
+class Parted:
+    """Neighbours are linked where the side between them parts no more than `tolerance`: two bands
+    say so of the right and of the lower side of each pixel."""
+
+    tolerance: int = 0
+
+    def __call__(self, one: Values, other: Values, down: bool) -> Flags:
+        linked: Flags = one[int(down)] <= self.tolerance
+        return linked
 
 
 @dataclass(frozen=True)
@@ -198,7 +212,7 @@ def _zones_inside(
     each, and the `(n,)` ids of zones; stretches of no data are runs as well, and `OUTSIDE`."""
     cols = window.width
     joined = np.zeros(valid.shape, bool)
-    joined[:, 1:] = _linked(zones.link, values, valid, np.s_[:, :-1], np.s_[:, 1:])
+    joined[:, 1:] = _linked(zones.link, values, valid, np.s_[:, :-1], np.s_[:, 1:], down=False)
     joined[:, 1:] |= ~(valid[:, 1:] | valid[:, :-1])
     start = np.flatnonzero(~joined)
     run = np.repeat(np.arange(start.size), np.diff(start, append=window.area))
@@ -206,7 +220,7 @@ def _zones_inside(
     for shift in (0,) if zones.connectivity == 4 else (0, -1, 1):
         upper = np.s_[max(0, -shift) : cols - max(0, shift)]
         lower = np.s_[max(0, shift) : cols - max(0, -shift)]
-        met = _linked(zones.link, values, valid, np.s_[:-1, upper], np.s_[1:, lower])
+        met = _linked(zones.link, values, valid, np.s_[:-1, upper], np.s_[1:, lower], down=True)
         # Where two runs lie one above the other, one link stands for all.
         met[:, 1:] &= ~(met[:, :-1] & joined[:-1, upper][:, 1:] & joined[1:, lower][:, 1:])
         row, col = np.nonzero(met)
@@ -223,10 +237,13 @@ def _zones_inside(
     return start, label.astype(np.int64), ids
 
 
-def _linked(link: Link, values: Values, valid: Flags, one: Part, other: Part) -> Flags:
-    """Where the pixels of one part of an array are linked to those of another part."""
+def _linked(
+    link: Link, values: Values, valid: Flags, one: Part, other: Part, *, down: bool
+) -> Flags:
+    """Where the pixels of one part of an array are linked to those of another part, which lie below
+    or beside them."""
     both: Flags = valid[one] & valid[other]
-    return both & link(values[:, *one], values[:, *other])
+    return both & link(values[:, *one], values[:, *other], down)
 
 
 def _tell_seams(
@@ -240,13 +257,14 @@ def _tell_seams(
     top = padded[1, 1:-1] if window.row else nothing
     left = padded[1:-1, 1] if window.col else nothing
     # Corners below belong to the row below: a diagonal link is told once.
-    below_zone, below = _links_across(zones, values[:, -2:], valid[-2:], padded[-2])
+    below_zone, below = _links_across(zones, values[:, -2:], valid[-2:], padded[-2], down=True)
     rows = np.s_[1:-1]
     beside_zone, beside = _links_across(
         zones,
         np.ascontiguousarray(values[:, rows, -2:].swapaxes(1, 2)),
         valid[rows, -2:].T,
         padded[rows, -2],
+        down=False,
     )
     below += window.row_stop * width + window.col - 1
     beside += window.col_stop * height + window.row
@@ -261,20 +279,24 @@ def _stretches(pixels: Ids, zone: Ids) -> tuple[Ids, Ids]:
     return pixels[first], zone[first]
 
 
-def _links_across(zones: Zones, values: Values, valid: Flags, zone: Ids) -> tuple[Ids, Ids]:
-    """Zones of a line of pixels and places in the line beyond the seam that they are linked to.
+def _links_across(
+    zones: Zones, values: Values, valid: Flags, zone: Ids, *, down: bool
+) -> tuple[Ids, Ids]:
+    """Zones of a line of pixels and places in the line beyond the seam, below or beside it, that
+    they are linked to.
 
     `values` `(band, 2, n)` and `valid` `(2, n)` hold both lines, `zone` `(n,)` the zones of the
     first; where that is `OUTSIDE` a pixel is none of this tile. Of the links along a stretch that
     is one zone here and linked pixel to pixel beyond, the first is told.
     """
     n = zone.size
-    beyond = _linked(zones.link, values, valid, np.s_[1:, :-1], np.s_[1:, 1:])[0]
+    line = np.s_[1:, :-1], np.s_[1:, 1:]
+    beyond = _linked(zones.link, values, valid, *line, down=not down)[0]
     told: list[tuple[Ids, Ids]] = []
     for shift in (0,) if zones.connectivity == 4 else (0, -1, 1):
         here = np.s_[max(0, -shift) : n - max(0, shift)]
         there = np.s_[max(0, shift) : n - max(0, -shift)]
-        met = _linked(zones.link, values, valid, np.s_[:1, here], np.s_[1:, there])[0]
+        met = _linked(zones.link, values, valid, np.s_[:1, here], np.s_[1:, there], down=down)[0]
         met &= zone[here] != OUTSIDE
         again = met[:-1] & beyond[there.start : there.stop - 1]
         again &= zone[here][1:] == zone[here][:-1]

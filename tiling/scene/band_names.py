@@ -23,6 +23,11 @@ COMMON_NAMES = (
 
 
 INTERIOR, BOUNDARY = "interior", "boundary"
+BOUNDARY_RIGHT, BOUNDARY_BELOW = "boundary_right", "boundary_below"
+BOUNDARY_BOTH = "boundary_right_below"
+SIDES = (BOUNDARY_RIGHT, BOUNDARY_BELOW, BOUNDARY_BOTH)
+"""Pixels of an object beyond whose right side, lower side, or both another object begins."""
+ROLES = (INTERIOR, BOUNDARY, *SIDES)
 """What bands are called that hold probabilities of these, of the objects that a network learnt."""
 
 
@@ -178,8 +183,8 @@ def name_in_file_name(stem: str, sensor: str | None = None) -> str | None:
 
 
 def full_band_name(text: str, sensor: str | None = None) -> str | None:
-    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3`, `interior`
-    and `boundary` are names too.
+    """The full name, `[source.]common_name`, of a band as a person wrote it; `band_3` and `ROLES`
+    are names too.
 
     >>> full_band_name("NIR"), full_band_name("t2.n"), full_band_name("band_3"), full_band_name(
     ...     "elevation")
@@ -190,17 +195,19 @@ def full_band_name(text: str, sensor: str | None = None) -> str | None:
         return None
     name = (
         match["name"]
-        if re.fullmatch(rf"band_\d+|{INTERIOR}|{BOUNDARY}", match["name"])
+        if match["name"] in ROLES or re.fullmatch(r"band_\d+", match["name"])
         else common_name(match["name"], sensor)
     )
     return f"{match['source']}.{name}" if name and match["source"] else name
 
 
 def role_of(name: str) -> str:
-    """What the name of a class says of objects: `interior`, `boundary`, or nothing.
+    """What the name of a class says of objects: one of `ROLES`, or nothing.
 
     >>> [role_of(name) for name in ("field", "field_boundaries", "p.Interior", "Background")]
     ['interior', 'boundary', 'interior', '']
+    >>> role_of("Boundary right"), role_of("Boundary right and below")
+    ('boundary_right', 'boundary_right_below')
     """
     words = re.sub(r"[\W_]+", " ", name.casefold()).split()
 
@@ -209,7 +216,9 @@ def role_of(name: str) -> str:
 
     if says(_LEFT_OUT):
         return ""
-    return BOUNDARY if says(_BOUNDARY) else INTERIOR if says(_INTERIOR) else ""
+    if says(_BOUNDARY):
+        return "_".join([BOUNDARY, *(side for side in ("right", "below") if side in words)])
+    return INTERIOR if says(_INTERIOR) else ""
 
 
 def _plain(text: str) -> str:

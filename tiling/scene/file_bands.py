@@ -14,7 +14,6 @@ from tiling.errors import InputError
 from tiling.io.access import is_there
 from tiling.io.urls import is_local
 from tiling.scene.band_names import (
-    BOUNDARY,
     COMMON_NAMES,
     INTERIOR,
     ORDERS,
@@ -124,11 +123,12 @@ def _fill_gaps(names: Sequence[str | None], claimed: Sequence[str | None]) -> li
 
 
 def _roles(file: Header) -> list[str | None]:
-    """Which band is the probability of the interior of objects and which that of boundaries, where
+    """Which band is the probability of the interior of objects and which those of boundaries, where
     texts name one of each; one alone may be anything."""
     roles = [next((r for t in texts if (r := role_of(t))), None) for texts in file.texts]
-    both = roles.count(INTERIOR) == roles.count(BOUNDARY) == 1
-    return roles if both else [None] * file.count
+    times = Counter(filter(None, roles))
+    each = INTERIOR in times and len(times) > 1 and max(times.values()) == 1
+    return roles if each else [None] * file.count
 
 
 def day_beside(file: Header) -> str:

@@ -32,6 +32,7 @@ class DrawnScene:
     valid: Array
     units: str = "dn"
     name: str = "drawn"
+    names: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
@@ -55,7 +56,7 @@ class DrawnScene:
 
     @property
     def band_names(self) -> tuple[str, ...]:
-        return tuple(f"b{n}" for n in range(len(self.pixels)))
+        return self.names or tuple(f"b{n}" for n in range(len(self.pixels)))
 
     def read(self, window: Window, bands: Sequence[str]) -> xr.Dataset:
         """A chip; odd values lie where nothing is valid."""

@@ -21,7 +21,8 @@ from tests.flows.partitions.partitioned import DrawnScene, fit_to, regions_of
 from tests.tiling.regions.drawn import Drawn, rasters
 from tiling.errors import InputError
 from tiling.grid.window import Window
-from tiling.scene.band_names import role_of
+from tiling.labels.instance_labels import label_sides
+from tiling.scene.band_names import SIDES, role_of
 
 NAMED = Instances(interior="b0", boundary="b1", depth=10, least_pixels=1)
 
@@ -36,6 +37,15 @@ def draw(numbers: np.ndarray, sure: int = 90) -> DrawnScene:
     boundary = np.where(edge, sure, np.where(numbers > 0, 100 - sure, 0))
     pixels = np.stack([interior, boundary]).astype(np.uint8)
     return DrawnScene(pixels, np.ones(numbers.shape, bool))
+
+
+def draw_sides(numbers: np.ndarray, sure: int = 90) -> DrawnScene:
+    """What a network that learnt sides of pixels would say of objects `(y, x)`, 0 = none."""
+    classes = label_sides(numbers)
+    names = ("Background", "Interior", *SIDES)
+    pixels = np.full((5, *numbers.shape), (100 - sure) // 4, np.uint8)
+    np.put_along_axis(pixels, classes[None].astype(np.int64) - 1, np.uint8(sure), 0)
+    return DrawnScene(pixels, np.ones(numbers.shape, bool), names=names)
 
 
 def found_in(
@@ -68,6 +78,32 @@ def parcels() -> np.ndarray:
 
 def test_objects_that_touch_are_one_each_however_long(tmp_path: Path) -> None:
     assert_same_objects(found_in(draw(parcels()), tmp_path), parcels())
+
+
+def test_boundaries_between_pixels_leave_every_pixel_to_its_object(tmp_path: Path) -> None:
+    numbers = np.repeat(np.arange(1, 16), 4)[None] + 20 * (np.arange(50)[:, None] // 17)
+    numbers[:9], numbers[40:, 7] = 0, 999  # and a line of one pixel
+    found = found_in(draw_sides(numbers), tmp_path, partition=Instances())
+    assert_same_partition(found, numbers)
+
+
+def assert_same_partition(found: np.ndarray, numbers: np.ndarray) -> None:
+    """One region for each number, pixel by pixel."""
+    assert np.array_equal(found >= 0, numbers > 0)
+    pairs = np.unique(np.stack([found[numbers > 0], numbers[numbers > 0]]), axis=1)
+    assert pairs.shape[1] == np.unique(pairs[0]).size == np.unique(pairs[1]).size
+
+
+def test_a_line_of_sides_counts_by_the_mean_of_its_length(tmp_path: Path) -> None:
+    numbers = np.ones((12, 30), int)
+    numbers[:, 15:] = 2
+    scene = draw_sides(numbers)
+    scene.pixels[:, :4, 14] = np.array([0, 80, 20, 0, 0])[:, None]  # a third is hardly seen
+    weakest = (8 * 96 + 4 * 20) // 12  # of right sides, and the corners among them
+    for unite, count in ((weakest, 2), (weakest + 1, 1)):
+        partition = Instances(unite=unite)
+        found = found_in(scene, tmp_path / str(unite), partition=partition)
+        assert np.unique(found).size == count
 
 
 def test_without_a_boundary_what_hangs_together_is_one(tmp_path: Path) -> None:
@@ -158,6 +194,34 @@ def test_it_is_the_watershed_of_scikit_image_from_h_minima(tmp_path: Path) -> No
     assert adapted_rand_error(expected[both], regions[both])[0] < 0.08
 
 
+@settings(max_examples=8, deadline=None)
+@given(
+    rasters(24).filter(lambda one: one.valid.any()),
+    st.builds(
+        Instances,
+        depth=st.sampled_from([None, 5]),
+        unite=st.sampled_from([None, 0, 60]),
+        plateaus=st.sampled_from([0, 3]),
+        least_pixels=st.sampled_from([1, 5]),
+    ),
+    st.integers(0, 9999),
+)
+def test_tiles_and_order_do_not_show_where_boundaries_are_sides(
+    drawn: Drawn, partition: Instances, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    shares = np.stack([np.roll(np.abs(drawn.values), n, 1) * (n + 2) for n in range(5)]) % 41
+    shares = shares * (random.random(shares.shape) > 0.3)
+    pixels = (100 * shares // np.maximum(shares.sum(0), 1)).astype(np.uint8)
+    scene = DrawnScene(pixels, drawn.valid, names=("Background", "Interior", *SIDES))
+    fitted = fit_to(partition, scene)
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        (whole,) = regions_of(fitted, scene, Path(one), max(drawn.shape))
+        (tiled,) = regions_of(fitted, scene, Path(other), drawn.tile, drawn.map)
+    np.testing.assert_array_equal(tiled, whole)
+    assert drawn.valid[whole >= 0].all()
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     rasters(24).filter(lambda one: one.valid.any()),
@@ -197,8 +261,15 @@ def test_fractions_and_bytes_say_the_same_as_percent(tmp_path: Path) -> None:
 
 def test_names_tell_what_bands_say() -> None:
     names = ["Background", "field", "field_boundaries", "red"]
-    assert Instances().find_roles(names) == ("field", "field_boundaries")
-    assert Instances(boundary="none").find_roles(names) == ("field", "")
+    pixels = {"interior": "field", "boundary": "field_boundaries"}
+    assert Instances().find_roles(names) == pixels
+    assert Instances(boundary="none").find_roles(names) == {"interior": "field"}
+    sides = ["Interior", "Boundary right", "Boundary right and below"]
+    named = {"interior": sides[0], "boundary_right": sides[1], "boundary_right_below": sides[2]}
+    assert Instances().find_roles([*sides, "red"]) == named
+    assert Instances().image_bands([*sides, "red"]) == ("red",)
+    rims = {"interior": "Interior", "boundary": "red"}
+    assert Instances(boundary="red").find_roles([*sides, "red"]) == rims
     assert role_of("non-field") == role_of("background interior") == ""
     assert Instances().image_bands(names) == ("Background", "red")
 

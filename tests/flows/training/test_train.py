@@ -541,7 +541,8 @@ def test_objects_become_a_bundle_that_makes_instances(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "gsd", "pixels"), [(3, 10, 3), ("10m", 5, 2), ("2.5 m", 10, 1), ("100m", 3, 33)]
+    ("said", "gsd", "pixels"),
+    [(3, 10, 3), ("10m", 5, 2), ("2.5 m", 10, 1), ("100m", 3, 33), ("0", 10, 0)],
 )
 def test_a_boundary_is_as_wide_as_pixels_or_metres_say(
     tmp_path: Path, said: object, gsd: float, pixels: int

@@ -69,7 +69,7 @@ def test_two_objects_without_background_between_them_part_as_scikit_image_has_it
     tmp_path: Path,
 ) -> None:
     ids = np.arange(1, 2001, dtype=np.uint32).reshape(40, 50) // 400 + 1
-    found = open_instances(write_ids(tmp_path / "ids.tif", ids), GRID).read(WHOLE)
+    found = open_instances(write_ids(tmp_path / "ids.tif", ids), GRID, width=1).read(WHOLE)
     edge = find_boundaries(ids.astype(int), connectivity=1, mode="inner", background=0)
     np.testing.assert_array_equal(found, np.where(edge, BOUNDARY, INTERIOR))
 

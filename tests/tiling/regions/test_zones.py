@@ -23,7 +23,16 @@ from tests.tiling.regions.drawn import (
     seam_pixels,
 )
 from tiling.grid.window import Window
-from tiling.regions.zones import Connectivity, Link, Within, Zones, find_zones, link_all, survey
+from tiling.regions.zones import (
+    Connectivity,
+    Link,
+    Parted,
+    Within,
+    Zones,
+    find_zones,
+    link_all,
+    survey,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +50,18 @@ def by_scipy(mask: Array, connectivity: int) -> Array:
     return first_pixels(label(mask, np.ones((3, 3)) if connectivity == 8 else None)[0])
 
 
-def by_spreading(drawn: Drawn, tolerance: int, connectivity: int) -> Array:
-    """Pixel by pixel: whoever is not reached yet, in raster order, spreads to all it is linked
-    to."""
+def by_spreading(
+    drawn: Drawn, tolerance: int, connectivity: int, sides: Array | None = None
+) -> Array:
+    """Pixel by pixel: whoever is not reached yet, in raster order, spreads to all it is linked to:
+    by their values, or by those `(2, y, x)` of right and lower sides."""
     (height, width), values, valid = drawn.shape, drawn.values, drawn.valid
+
+    def parted(y: int, x: int, v: int, u: int) -> int:
+        if sides is None:
+            return abs(int(values[v, u]) - int(values[y, x]))
+        return int(sides[abs(v - y), min(y, v), min(x, u)])
+
     steps = [(0, 1), (1, 0), (0, -1), (-1, 0)]
     steps += [(1, 1), (1, -1), (-1, 1), (-1, -1)] if connectivity == 8 else []
     zone = np.full(drawn.shape, -1)
@@ -59,7 +76,7 @@ def by_spreading(drawn: Drawn, tolerance: int, connectivity: int) -> Array:
                 v, u = y + down, x + right
                 if not (0 <= v < height and 0 <= u < width) or zone[v, u] >= 0:
                     continue
-                if valid[v, u] and abs(int(values[v, u]) - int(values[y, x])) <= tolerance:
+                if valid[v, u] and parted(y, x, v, u) <= tolerance:
                     zone[v, u] = first
                     stack.append((v, u))
     return zone
@@ -84,6 +101,18 @@ def test_quasi_flat_zones_are_what_spreads_by_steps_within_the_tolerance(
     zones = Zones(drawn.pixels, drawn.shape, folder, Within(tolerance), connectivity)
     found = mosaic(find_zones(zones, tile=drawn.tile, map=drawn.map))
     np.testing.assert_array_equal(found, by_spreading(drawn, tolerance, connectivity))
+
+
+@settings(max_examples=40)
+@given(drawn=rasters(24), tolerance=st.integers(0, 60), seed=st.integers(0, 999))
+def test_where_sides_part_zones_are_what_spreads_across_the_others(
+    folder: Path, drawn: Drawn, tolerance: int, seed: int
+) -> None:
+    sides = np.random.default_rng(seed).integers(0, 70, (2, *drawn.shape))
+    pixels = ArrayPixels(sides, drawn.valid)
+    zones = Zones(pixels, drawn.shape, folder, Parted(tolerance))
+    found = mosaic(find_zones(zones, tile=drawn.tile, map=drawn.map))
+    np.testing.assert_array_equal(found, by_spreading(drawn, tolerance, 4, sides))
 
 
 @pytest.mark.slow

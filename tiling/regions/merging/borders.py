@@ -76,22 +76,27 @@ def draw_lots(places: Numbers) -> Numbers:
 
 
 def find_borders(
-    rank: Labels, window: Window, width: int, n: int, heights: Numbers | None = None
+    rank: Labels, window: Window, width: int, n: int, contrast: Numbers | None = None
 ) -> Borders:
     """The borders that a tile counts of regions 0 … n - 1, from the number `(y + 1, x + 1)` of each
     pixel's, `OUTSIDE` where it has none, with one row below and one column beside the tile; `width`
-    is the raster's. With `heights` of the same pixels the contrast of a side is the sum of both."""
+    is the raster's. `contrast` `(band, y + 1, x + 1)` is of sides: with one band the sum of both
+    pixels, with two those of right and of lower sides."""
     cols, number = rank.shape[1], rank.ravel()
-    ends, places, contrasts = [], [], []
+    ends, places, found = [], [], []
     for down in (1, 0):
         at = find_sides(rank, down)
         beyond = at + (cols if down else 1)
         ends.append(np.stack([number[at], number[beyond]]).astype(np.int64))
-        contrasts.append(0 * at if heights is None else heights.flat[at] + heights.flat[beyond])
+        if contrast is None:
+            found.append(0 * at)
+        elif len(contrast) == 1:
+            found.append(contrast[0].flat[at] + contrast[0].flat[beyond])
+        else:
+            found.append(contrast[down].flat[at])
         index = at + (at // cols) * (width - cols) + window.row * width + window.col
         places.append(2 * index + down)
     one, other = np.concatenate(ends, axis=1)
     sides = np.ones(one.size, np.int64)
-    lots, contrast = draw_lots(np.concatenate(places)), np.concatenate(contrasts)
-    every = Borders(one, other, lots, sides, contrast)
+    every = Borders(one, other, draw_lots(np.concatenate(places)), sides, np.concatenate(found))
     return every.between(np.arange(n))

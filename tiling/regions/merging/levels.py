@@ -45,7 +45,7 @@ class Image:
     values: Read
     weights: tuple[float, ...] | None
     """Of squared differences, one for each band: one over the variance. None: regions are compared
-    by what the one band holds along their borders."""
+    by what bands hold along their borders."""
     folder: Path
     areas: PixelAreas | None
 
@@ -53,13 +53,13 @@ class Image:
         """The folder of a level; 0 is the base."""
         return self.folder / f"level-{number}"
 
-    def heights(self, window: Window) -> Numbers | None:
-        """`(y + 1, x + 1)` what a tile's pixels, those below and those beside say of borders; None
-        where the means of regions do."""
+    def sides(self, window: Window) -> Numbers | None:
+        """`(band, y + 1, x + 1)` what a tile's pixels, those below and those beside say of borders;
+        None where the means of regions do."""
         if self.weights is not None:
             return None
         values, _ = self.values(window.pad(1))
-        return values[0, 1:, 1:].astype(np.int64)
+        return values[:, 1:, 1:].astype(np.int64)
 
     def compare(self, sums: RegionSums, borders: Borders) -> Borders:
         """Borders with their contrast."""
@@ -103,8 +103,9 @@ def merge_levels(
     limits, called by the smallest id of their parts; the same for every tile of `base`.
 
     `values` gives whole numbers below 2³¹ for the pixels of every region, one `weight` for each
-    band; without `weights` one band, and the contrast of a side is the sum of both its pixels,
-    which no level changes. Regions of the base hang together by sides or corners; they may have any
+    band. Without `weights` no level changes the contrast of a side: of one band it is the sum of
+    both its pixels, of two what the first holds in the pixel left of it, or the second in the one
+    above. Regions of the base hang together by sides or corners; they may have any
     ids. Sizes are in pixels; with `areas`, for grids in degrees, in pixels as large as the raster's
     middle one. `folder` is for what waits, the labels of each level in a folder of their own; they
     need those of the base. `map` may work elsewhere, as long as results come in order and the
@@ -238,7 +239,7 @@ def survey_base(image: Image, window: Window) -> None:
     for goes_on, side in sides:
         if goes_on:
             shared[side[side != OUTSIDE]] = True
-    borders = find_borders(rank, window, width, ids.size, image.heights(window))
+    borders = find_borders(rank, window, width, ids.size, image.sides(window))
     graph = TileGraph(ids, shared, sums, borders, np.searchsorted(ids, own))
     _leave(image, 0, window, graph, np.flatnonzero(shared), borders.where(np.zeros(0, np.intp)))
 

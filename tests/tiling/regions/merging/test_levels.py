@@ -111,15 +111,18 @@ def touch(ids: Array) -> dict[tuple[int, int], list[Side]]:
 def unite_one_by_one(
     ids: Array, bands: Array, units: Array, weights: list[float] | None, merging: Merging
 ) -> Array:
-    """Always the cheapest pair of all, until it costs the limit; without weights by what the one
-    band holds along borders."""
+    """Always the cheapest pair of all, until it costs the limit; without weights by what one band
+    holds in both pixels of a side, or two in the first."""
     of = sums_of(ids, bands, units)
     size = {one: region.size for one, region in of.items()}
     border: dict[frozenset[int], list[int]] = {}
     for (one, other), sides in touch(ids).items():
         lots = [lot for lot, *_ in sides]
         if weights is None:
-            total = sum(int(bands[0][at] + bands[0][by]) for _, at, by in sides)
+            if len(bands) == 1:
+                total = sum(int(bands[0][at] + bands[0][by]) for _, at, by in sides)
+            else:
+                total = sum(int(bands[by[0] - at[0]][at]) for _, at, by in sides)
             border[frozenset((one, other))] = [max(lots), len(lots), total]
             continue
         mean, beyond = (of[end].total / of[end].pixels for end in (one, other))
@@ -222,18 +225,26 @@ def test_levels_hold_where_regions_are_many(tmp_path_factory: pytest.TempPathFac
     seed=st.integers(0, 999),
     limit=st.integers(1, 80),
     least=st.sampled_from([0, 5]),
+    sides=st.booleans(),
 )
 def test_weak_borders_go_one_by_one_whatever_the_tiles(
-    tmp_path_factory: pytest.TempPathFactory, drawn: Drawn, seed: int, limit: int, least: int
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: Drawn,
+    seed: int,
+    limit: int,
+    least: int,
+    sides: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("borders")
     base, merging = draw_base(drawn, folder / "base", seed), BorderMerging(limit, least)
     (folder / "more").mkdir()
     limits = [merging, BorderMerging(2 * limit, least)]
-    levels = merge_levels(base, drawn.pixels, None, limits, folder / "more", map=drawn.map)
+    bands = np.stack([drawn.values, np.roll(drawn.values, 3, 1)][: 1 + sides])
+    pixels = ArrayPixels(bands, drawn.valid)
+    levels = merge_levels(base, pixels, None, limits, folder / "more", map=drawn.map)
     expected, units = mosaic(base), np.ones(drawn.shape, int)
     for asked, level in zip(limits, levels, strict=True):
-        expected = unite_one_by_one(expected, drawn.values[None], units, None, asked)
+        expected = unite_one_by_one(expected, bands, units, None, asked)
         np.testing.assert_array_equal(mosaic(level), expected)
 
 
