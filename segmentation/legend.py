@@ -15,6 +15,9 @@ UNKNOWN = "Unknown"
 
 UNKNOWN_COLOUR = "#7f7f7f"
 
+DIRECTED = ("Boundary right", "Boundary below", "Boundary right and below")
+"""Names of classes that say on which side of a pixel something lies."""
+
 HIGHEST = 254
 """The largest value of a class; 255 is no data of other rasters."""
 
@@ -51,6 +54,12 @@ class Legend(BaseModel):
     def rows(self) -> tuple[tuple[int, str, str], ...]:
         """`(value, name, "#rrggbb")` for each class: how a legend crosses into `tiling`."""
         return tuple((c.value, c.name, c.colour) for c in self.classes)
+
+    @property
+    def is_directed(self) -> bool:
+        """Whether its classes change where an image is turned, and mean sides of pixels of one
+        size."""
+        return any(one.name in DIRECTED for one in self.classes)
 
     @property
     def values(self) -> tuple[int, ...]:

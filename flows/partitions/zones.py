@@ -26,7 +26,7 @@ class WithinEach:
 
     tolerances: tuple[int, ...]
 
-    def __call__(self, one: Values, other: Values) -> Flags:
+    def __call__(self, one: Values, other: Values, down: bool) -> Flags:
         difference = np.abs(np.subtract(one, other, dtype=np.int64))
         shape = (-1, *[1] * (difference.ndim - 1))
         linked: Flags = np.all(difference <= np.reshape(self.tolerances, shape), axis=0)

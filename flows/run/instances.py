@@ -95,10 +95,17 @@ def plan_look(request: ObjectsRequest, folder: RunFolder | None = None) -> LookP
         roles = request.partition.find_roles(names)
     except InputError as error:
         raise InputError(f"--segmenter {request.network}: {error}") from error
-    boundary = "" if any(side in roles for side in SIDES) else BOUNDARY
-    bands = {INTERIOR: INTERIOR, BOUNDARY: boundary if len(roles) > 1 else "none"}
+    sides = any(side in roles for side in SIDES)
+    boundary = "" if sides else BOUNDARY if len(roles) > 1 else "none"
+    bands = {INTERIOR: INTERIOR, BOUNDARY: boundary}
     objects = request.model_copy(update={"partition": request.partition.model_copy(update=bands)})
-    return LookPlan(make_plan(asked, folder), tuple(roles.values()), objects, tuple(roles))
+    plan = make_plan(asked, folder)
+    if sides and asked.grid == "scene" and (getattr(plan.segmenter, "zoom", None) or 1) != 1:
+        plan = make_plan(asked.model_copy(update={"grid": "model"}), folder)
+        told = f"{asked.segmenter.kind} {request.network} tells sides of pixels of its own size"
+        told += ", so objects have those (--grid model)"
+        plan = replace(plan, warnings=(*plan.warnings, told))
+    return LookPlan(plan, tuple(roles.values()), objects, tuple(roles))
 
 
 def ask_network(request: ObjectsRequest, name: str) -> Request:

@@ -175,7 +175,11 @@ class ChipSegmenter(TrainedSegmenter):
     def inspect(self, sample: xr.Dataset, gsd: float) -> tuple[Finding, ...]:
         from segmentation.models.preflight import inspect
 
-        return inspect(self.loaded_bundle.card, sample, gsd, self.zoom)
+        found = inspect(self.loaded_bundle.card, sample, gsd, self.zoom)
+        if self.tta and self.legend.is_directed:
+            told = f"{self.loaded_bundle.card.name} tells sides of pixels, which turn with an image"
+            return (*found, Finding("refuse", f"{told}; leave tta out"))
+        return found
 
     def with_measures(self, measures: Sequence[Measure]) -> Self:
         layers = self.loaded_bundle.card.activation.has_layers

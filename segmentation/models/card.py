@@ -26,7 +26,9 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 # download.
 OptionName = Annotated[
     str,
-    Field(pattern=r"^(encoder_depth|encoder_output_stride|upsampling|members|decoder_[a-z0-9_]+)$"),
+    Field(
+        pattern=r"^(encoder_depth|encoder_output_stride|upsampling|members|differences|decoder_[a-z0-9_]+)$"
+    ),
 ]
 # Bounded, so that no card asks for more memory than any network here needs.
 _OptionNumber = Annotated[int, Field(ge=-1, le=4096)]

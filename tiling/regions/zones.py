@@ -1,9 +1,9 @@
 """Zones: what hangs together by links between neighbouring pixels, the same however the raster is
 cut.
 
-Whether two neighbours are linked follows from their values, and from what the first says of the side
-between them. With every valid pair linked,
-zones are the connected components of a mask; with values that differ by no more than a tolerance
+Whether two neighbours are linked follows from their values, or from what the first says of the
+side between them. With every valid pair linked, zones are the connected components of a mask; with
+values that differ by no more than a tolerance
 they are quasi-flat zones (Meyer & Maragos 2000, https://doi.org/10.1006/jvci.1999.0447; Soille
 2008, https://doi.org/10.1109/TPAMI.2007.70817), with a tolerance of 0 flat zones; with sides that
 part no more than a tolerance they are what is left where all other sides are cut. Links are 4- or

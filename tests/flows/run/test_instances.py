@@ -20,7 +20,7 @@ from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import Source
 from flows.run import instances, pipeline
-from segmentation.legend import LandClass, Legend
+from segmentation.legend import DIRECTED, LandClass, Legend
 from tests.conftest import Run
 from tests.flows.objects.test_run import contents
 from tests.scenes import draw_scene, read
@@ -115,6 +115,35 @@ def test_tiles_shards_and_restarts_do_not_show(
         patched.setattr(instances, "make_parts", None)
         again = make(request(scene, tmp_path, network, tile=37))
     assert contents(again.folder) == contents(finished.folder)
+
+
+def test_a_network_of_sides_makes_the_same_objects_however_they_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = draw_scene(tmp_path / "drawn.tif", SIDE, SIDE, 3)
+    rows = ((1, "Background", "#888888"), (2, "Interior", "#00ff00"))
+    rows += tuple((3 + n, name, f"#ff00{n:02d}") for n, name in enumerate(DIRECTED))
+    legend = Legend(classes=tuple(LandClass(value=v, name=n, colour=c) for v, n, c in rows))
+    network = a_bundle(tmp_path / "b", legend=legend).folder
+    usual = {"partition": Instances(unite=22)}
+    whole = make(request(scene, tmp_path / "whole", network, **usual))
+    assert read(whole.folder / "objects.tif").max() > 3
+    monkeypatch.setattr(instances, "SHARD", 64)
+    cut = make(request(scene, tmp_path / "cut", network, tile=37, **usual))
+    assert contents(cut.folder) == contents(whole.folder)
+    # sides are of pixels that the network sees, so objects have them too
+    coarse = a_bundle(tmp_path / "c", legend=legend, gsd=30.0).folder
+    told = instances.plan_look(request(scene, tmp_path / "coarse", coarse, **usual))
+    assert told.network.scene.height == SIDE // 3
+    assert any("tells sides of pixels of its own size" in one for one in told.network.warnings)
+    with pytest.raises(InputError, match=r"tells sides of pixels, .* leave tta out"):
+        pipeline.run(
+            Request(
+                source=Source(paths=(str(scene),)),
+                out=tmp_path / "map",
+                segmenter=choose_segmenter(str(network), {"tta": True}),
+            )
+        )
 
 
 @pytest.mark.slow

@@ -56,6 +56,25 @@ def test_it_looks_a_finite_way() -> None:
     assert max(found) < 32
 
 
+def test_differences_are_of_neighbours_wherever_a_chip_lies() -> None:
+    torch.manual_seed(0)
+    model = FullUNet(in_channels=2, classes=3, differences=4).eval()
+    compared = model.members[0].compared
+    alone = torch.randn(1, 32, 12, 14)
+    with torch.inference_mode():
+        features = compared.features(alone)
+        steps = ((0, 1), (1, 0), (0, 2), (2, 0), (0, 3), (3, 0), (1, 1), (1, -1))
+        each = [(features - features.roll((-down, -right), (2, 3))).abs() for down, right in steps]
+        expected = compared.joined(torch.cat(each, 1))[:, :, :-3, 3:-3]
+        assert torch.allclose(compared(alone)[:, :, :-3, 3:-3], expected, atol=1e-6)
+        flat = torch.ones(1, 32, 12, 14)  # and at the rim of a chip nothing differs
+        assert torch.allclose(compared(flat), compared(flat)[:, :, :1, :1].expand(1, 12, 12, 14))
+    found = support(model, 2, stride=8)
+    assert found is not None
+    assert max(found) < 64
+    assert FullUNet(in_channels=2, classes=3).members[0].compared is None
+
+
 def test_several_members_give_the_mean_of_their_probabilities() -> None:
     torch.manual_seed(0)
     model = FullUNet(in_channels=2, classes=3, members=3).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,12 @@ def test_arrays_in_files_travel_by_name(tmp_path: Path) -> None:
     piece = Labelled(
         pixels, flat % 3 > 0, mapped[300:], (flat % 4).astype(np.uint8), (1.0,) * 3, (0.0,) * 3, "s"
     )
+    piece = replace(piece, ids=flat.astype(np.int32))
     sent = pickle.dumps(piece)
-    assert len(sent) < pixels.nbytes
+    assert len(sent) < pixels.nbytes + flat.size * 4
     there = pickle.loads(sent)
     assert isinstance(there.pixels, np.memmap)
     assert (there.scale, there.offset, there.scene) == (piece.scale, piece.offset, "s")
-    for name in ("pixels", "valid", "labels", "part"):
+    for name in ("pixels", "valid", "labels", "part", "ids"):
         assert np.array_equal(getattr(there, name), getattr(piece, name))
     assert not there.pixels.flags.writeable

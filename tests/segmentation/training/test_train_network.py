@@ -14,7 +14,7 @@ import torch
 
 from segmentation.errors import InputError
 from segmentation.inference.transfer import normalise
-from segmentation.legend import LAND_COVER, Legend
+from segmentation.legend import LAND_COVER, LandClass, Legend
 from segmentation.models.bundle import save
 from segmentation.models.card import QUANTILES, BandCard, Card
 from segmentation.networks.architectures import build
@@ -41,7 +41,9 @@ from segmentation.training.train_network import Trained, train_network
 from segmentation.training.validation import accuracy, temperature
 from tests.segmentation.labelled import BANDS, a_samples, draw
 from tests.segmentation.small_networks import a_card, lively_state
+from tiling.classmaps.legend import with_default_rows
 from tiling.grid.tiles import TileGrid
+from tiling.labels.instance_labels import label_sides
 
 SMALL = Recipe(
     architecture="fullunet",
@@ -184,6 +186,45 @@ def test_every_chip_holds_a_label_and_follows_from_its_key() -> None:
     ]
     assert np.array_equal(pixels[::2], halves[0])
     assert np.array_equal(pixels[1::2], halves[1])
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.4])
+def test_labels_that_name_directions_are_made_once_a_chip_is_turned(scale: float) -> None:
+    """The first band shows which object a pixel is of, so that chips tell what their labels are."""
+    rng = np.random.default_rng(1)
+    ids = rng.integers(0, 40, (12, 12)).repeat(8, 0).repeat(8, 1).astype(np.int32)
+    ids[rng.random(ids.shape) < 0.05] = 40  # objects of a pixel
+    piece = draw()
+    pixels = np.stack([1000 + 10 * ids, *piece.pixels[1:]]).astype(np.uint16)
+    part = np.full(ids.shape, TRAIN, np.uint8)
+    part[40:44, :] = VALIDATION
+    everywhere = np.ones(ids.shape, bool)
+    piece = replace(
+        piece, pixels=pixels, valid=everywhere, labels=label_sides(ids), part=part, ids=ids
+    )
+    rows = with_default_rows((), range(1, 6))
+    classes = tuple(LandClass(value=v, name=n, colour=c) for v, n, c in rows)
+    samples = replace(a_samples(piece), legend=Legend(classes=classes), label=label_sides)
+    card = a_small_card()
+    places = PixelIndex.of(samples, (TRAIN,), 1, 0)
+    recipe = SMALL.model_copy(update={"scale": scale, "light": 0.0, "batch": 24})
+    found, targets = make_batch(samples, places, recipe, card, (TRAIN,), (0, 2, 0, 7))
+    band = card.bands[0]
+    shown = np.rint(((found[:, 0] * band.std + band.mean) / piece.scale[0] - 1000) / 10)
+    known = targets != IGNORED
+    checked = 0
+    for seen, labels, there in zip(shown.astype(int), targets, known, strict=True):
+        expected = label_sides(np.where(there, seen, 0)) - 1
+        inside = there[1:-1, 1:-1] & there[2:, 1:-1] & there[1:-1, 2:]  # and so are its neighbours
+        same = labels[1:-1, 1:-1] == expected[1:-1, 1:-1]
+        assert same[inside].all()
+        checked += np.count_nonzero(inside & (expected[1:-1, 1:-1] > 1))
+    assert checked > 300
+    assert known.any(axis=(1, 2)).all()
+    assert (targets[:, -1] > 1).any()  # what lies beyond a chip tells of its last row
+    assert (targets[:, -1][known[:, -1]] > 1).mean() == pytest.approx(
+        (targets[known] > 1).mean(), abs=0.1
+    )
 
 
 # --------------------------------------------------------------------------------------------- runs

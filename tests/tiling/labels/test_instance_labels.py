@@ -14,10 +14,19 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import distance_transform_cdt
 from skimage.segmentation import find_boundaries
 
+from segmentation.legend import DIRECTED
 from tests.chance import chances
 from tiling.errors import InputError
 from tiling.grid.window import Window
-from tiling.labels.instance_labels import BACKGROUND, BOUNDARY, INTERIOR, open_instances
+from tiling.labels.instance_labels import (
+    BACKGROUND,
+    BOUNDARY,
+    INTERIOR,
+    ROWS_OF_SIDES,
+    label_sides,
+    open_instances,
+)
+from tiling.scene.band_names import SIDES, role_of
 
 GRID = GeoBox((40, 50), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
 WHOLE = Window.of_shape(40, 50)
@@ -63,6 +72,25 @@ def test_boundary_is_what_another_object_is_near(
         expected[(ids == number) & (away <= width)] = BOUNDARY
     np.testing.assert_array_equal(labels.read(WHOLE), expected)
     assert np.count_nonzero(expected == BOUNDARY) == 2 * width * 17
+
+
+def test_sides_are_called_as_segmenters_know_them() -> None:
+    assert tuple(name for _, name, _ in ROWS_OF_SIDES[2:]) == DIRECTED
+    assert [role_of(name) for name in DIRECTED] == list(SIDES)
+
+
+def test_windows_know_the_sides_that_the_whole_has(tmp_path: Path) -> None:
+    (chance,) = chances(1)
+    ids = chance.integers(0, 4, (40, 50)).astype(np.uint32)
+    labels = open_instances(write_ids(tmp_path / "ids.tif", ids), GRID)
+    whole = labels.read(WHOLE)
+    np.testing.assert_array_equal(whole, label_sides(ids))
+    for window in WHOLE.blocks(7):
+        np.testing.assert_array_equal(labels.read(window), whole[window.within(WHOLE)])
+    for (y, x), label in np.ndenumerate(whole):
+        right = x + 1 < 50 and ids[y, x + 1] not in (0, ids[y, x])
+        below = y + 1 < 40 and ids[y + 1, x] not in (0, ids[y, x])
+        assert label == (INTERIOR + right + 2 * below if ids[y, x] else BACKGROUND)
 
 
 def test_two_objects_without_background_between_them_part_as_scikit_image_has_it(
