@@ -53,10 +53,11 @@ WIDTH = re.compile(r"0|0*[1-9]\d*|(?!0*\.?0*m)\d+(\.\d+)?m")
 """Pixels, or metres before an m."""
 
 
-OF_OBJECTS = {"class_weights": 0.5, "scale": 0.0, "balance": 1.0, "budget": 6.0}
+OF_OBJECTS = {"class_weights": 0.5, "scale": 0.0, "balance": 1.0, "batch": 16, "budget": 6.0}
 """Of a recipe, what suits labels that are objects: boundaries are few and count more, a change
-of scale, which repeats and skips pixels, would spoil lines of one or two, and chips lie where
-objects are. What it may take is as much as is worth it."""
+of scale, which repeats and skips pixels, would spoil lines of one or two, chips lie where
+objects are, and more steps of fewer chips learn more. What it may take is as much as is worth
+it."""
 
 
 class Training(BaseModel):

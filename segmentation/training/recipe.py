@@ -202,8 +202,8 @@ def resolve_recipe(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     never by the clock.
 
     Many short chips teach more than few long ones: on three data sets 32 × 32 px beat 8 × 64 px and
-    2 × 128 px of the same cost by 0.01–0.1 of mean IoU. Steps grow with the labels, within a given
-    amount of computing.
+    2 × 128 px of the same cost by 0.01–0.1 of mean IoU. Steps grow with the labels, and are more
+    where a batch is smaller than that, within a given amount of computing.
     """
     from segmentation.networks.architectures import build, stride_without_dilation
     from segmentation.training.samples import TRAIN
@@ -213,7 +213,8 @@ def resolve_recipe(recipe: Recipe, samples: Samples, card: Card) -> Recipe:
     enough = max(_CHIP, min(4 * coarse, max(_LONG_CHIP, 2 * coarse)))
     chip = -(-(recipe.chip or enough) // stride) * stride
     batch = recipe.batch or max(8, _CHIP**2 * 32 // chip**2)
-    wanted = round(_STEPS * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
+    smaller = max(1.0, _CHIP**2 * 32 / (batch * chip**2))
+    wanted = round(_STEPS * smaller * math.sqrt(samples.counts(TRAIN).sum() / 30_000))
     # backwards costs twice as much as forwards
     work = 3 * multiply_adds_per_pixel(card) * batch * chip**2
     affordable = int(recipe.budget * _MINUTE / work)

@@ -495,11 +495,11 @@ def test_kill_9_in_the_middle_changes_no_bit(tmp_path: Path, scene: Path, labels
 
 
 def test_with_objects_boundaries_count_more_unless_somebody_says_otherwise(tmp_path: Path) -> None:
-    rest = {"scale": 0.0, "balance": 1.0, "budget": 6.0}
+    rest = {"scale": 0.0, "balance": 1.0, "batch": 16, "budget": 6.0}
     said, suited = Recipe(class_weights=0.25), Recipe(class_weights=0.25, **rest)
     scene, labels = Path("scene.tif"), Path("labels.gpkg")
     assert asked(scene, labels, tmp_path, recipe=said, instances=True).recipe == suited
-    usual = QUICK.model_copy(update={"class_weights": 0.5, **rest})
+    usual = QUICK.model_copy(update={"class_weights": 0.5, **rest, "batch": QUICK.batch})
     assert asked(scene, labels, tmp_path, instances=True).recipe == usual
     assert asked(scene, labels, tmp_path, recipe=said).recipe == said
 
