@@ -20,6 +20,7 @@ from landweave.inputs import (
     cluster_of,
     drop_none,
     paths_of,
+    place_at,
     pool_of,
     source_of,
     unify_errors,
@@ -80,7 +81,7 @@ def composite(
 
     Args:
         scenes: Rasters, folders of single-band files, or STAC items; one for each date.
-        out: The GeoTIFF; its folder is made if need be.
+        out: The GeoTIFF, on a disk or an object store; its folder is made if need be.
         method: `"median"`, the default, `"mean"`, `"latest"`, `"max=NDVI"` or `"best-clear"`.
         like: Raster on whose grid the result lies; by default that of the first image.
         bands: Band name to band number from 1, where files do not say.
@@ -113,7 +114,7 @@ def composite(
         (), bands=bands, nodata=nodata, scale=scale, offset=offset, mask=mask,
         mask_values=mask_values, mask_bits=mask_bits, date=date,
     )  # fmt: skip
-    chosen, target, told = method_of(method or "median"), Path(out), progress or silent
+    chosen, target, told = method_of(method or "median"), place_at(out), progress or silent
     request = validate(
         CompositeRequest, scenes=paths_of(scenes), out=target, method=method or "median",
         like=os.fspath(like) if like else "", source=source,

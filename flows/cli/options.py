@@ -18,8 +18,8 @@ def on_disk(path: Path) -> Path:
 
     if ":/" in str(path):
         raise InputError(
-            f"--out {str(path).replace(':/', '://', 1)}: only segment writes to stores; name a "
-            "folder"
+            f"--out {str(path).replace(':/', '://', 1)}: only segment and composite write to "
+            "stores; name a folder"
         )
     path = path if path.name else path.absolute()
     if not path.name:

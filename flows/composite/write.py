@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,10 @@ from flows.compute.progress import Progress, report_items, silent
 from flows.compute.work import Work
 from flows.plan.part_key import scene_facts
 from flows.requests.dates.composite import CompositeRequest
-from flows.storage.kept_parts import keep_parts, make_missing, part_path
+from flows.storage.kept_parts import keep_parts, make_missing, part_path, parts_beside
 from flows.storage.keys import content_key, versions
+from flows.storage.near_file import near_file
+from flows.storage.remote import Place, Remote
 from segmentation.spectral.composites import Method, combine, method_of
 from tiling.cog.write import write_cog
 from tiling.errors import InputError
@@ -42,8 +44,8 @@ _FIXED = 2**28
 class Written(NamedTuple):
     """The files of a composite."""
 
-    raster: Path
-    item: Path
+    raster: Place
+    item: Place
 
 
 def work_of(images: Images, method: Method) -> Work:
@@ -72,13 +74,19 @@ def _pixel_bytes(images: Images, method: Method) -> int:
     return round(4 * len(images.bands) * (stacked + 8) * around)
 
 
-def check_target(images: Images, out: Path) -> None:
+def check_target(images: Images, out: Place) -> None:
     """Raise `InputError` where a composite cannot be written to that file."""
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(f"{out} is no GeoTIFF; name one, such as {out.with_suffix('.tif')}")
+    name = PurePosixPath(out.name)
+    if name.suffix.lower() not in (".tif", ".tiff"):
+        such = out.parent / f"{name.stem or 'composite'}.tif"
+        raise InputError(f"{out} is no GeoTIFF; name one, such as {such}")
+    read = {file for scene in images.scenes for file in scene.sources(images.bands)}
+    if isinstance(out, Remote):
+        if str(out) in read:
+            raise InputError(f"{out} is one of the images; write the composite to another file")
+        return
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file in it, such as {out / 'composite.tif'}")
-    read = {file for scene in images.scenes for file in scene.sources(images.bands)}
     if str(out.absolute()) in read or str(out.resolve()) in {str(Path(f).resolve()) for f in read}:
         raise InputError(f"{out} is one of the images; write the composite to another file")
 
@@ -93,7 +101,7 @@ def open_request(request: CompositeRequest) -> Images:
 def write_composite(
     images: Images,
     method: Method,
-    out: Path,
+    out: Place,
     pool: Pool,
     progress: Progress = silent,
     *,
@@ -104,17 +112,35 @@ def write_composite(
 
     Each window is combined by itself, so that pixels depend neither on `size`, its side in pixels,
     nor on the pool. The raster appears whole or not at all; windows that a run combined which did
-    not come to its end are not combined again.
+    not come to its end are not combined again. On a store the item is there last.
     """
     check_target(images, out)
-    make_folder(out.parent)
+    if isinstance(out, Path):
+        make_folder(out.parent)
+        written = _write_here(images, method, out, pool, progress, size)
+        return Written(out, written[-1])
+    with near_file(out) as near:
+        written = _write_here(images, method, near.path, pool, progress, size, near.keep)
+        near.publish(written)
+    return Written(out, out.parent / written[-1].name)
+
+
+def _write_here(
+    images: Images,
+    method: Method,
+    out: Path,
+    pool: Pool,
+    progress: Progress,
+    size: int | None,
+    keep: Callable[[Path], None] = lambda _: None,
+) -> tuple[Path, Path, Path]:
+    """Raster, style and item of a composite; `keep` hears of each part that is finished."""
     windows = list(Window.of_shape(*images.grid.shape).blocks(size or window_size(images, method)))
     key = key_of(images, method)
     names = (*images.bands, LOOKS)
     profile = plain_profile(images.grid, "float32", float("nan"), count=len(names))
     about = about_composite(images, method, out.stem)
-    parts_folder = out.with_name(f".{out.name}.parts")
-    with keep_parts(parts_folder, out) as kept, scratch(out.parent) as work:
+    with keep_parts(parts_beside(out), out) as kept, scratch(out.parent) as work:
         plain = work / f"{out.stem}.plain.tif"
         with rasterio.open(plain, "w", **profile, predictor=3) as target:
             target.descriptions = names
@@ -126,11 +152,12 @@ def write_composite(
             for window, file in zip(windows, files, strict=True):
                 (pixels,) = load_arrays(file, 1)
                 target.write(pixels, window=window.ranges)
+                keep(file)
         item, details = out.with_suffix(".json"), out.with_suffix(".qmd")
         write_cog(plain, out, overviews="average", map=pool.map)
     write_text(details, about.qmd)
     write_text(item, json.dumps(item_of(out, images.scenes, str(method)), indent=2) + "\n")
-    return Written(out, item)
+    return out, details, item
 
 
 def key_of(images: Images, method: Method) -> str:

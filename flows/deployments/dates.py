@@ -78,7 +78,7 @@ def make_composite(
             partial(write_composite, opened, method, request.out, pool, progress),
             assets=[asset(request.out, f"Composite ({method}) of {len(opened.scenes)} images")],
         )
-    folder = request.out.parent.resolve()
+    folder = Path(str(request.out)).parent.resolve()  # a form writes to no store
     told = tell_dates(opened, str(method))
     name_outcome(told)
     page = composite_page(written, folder, line_of("composite", request))
@@ -93,7 +93,8 @@ def composite_page(written: Written, folder: Path, command: str) -> list[Block]:
         file = Path(place) / "composite.png"
         if png is not None:
             file.write_bytes(png)
-        return files_page(folder, written, [file] if png is not None else [], command)
+        files = [folder / one.name for one in written]
+        return files_page(folder, files, [file] if png is not None else [], command)
 
 
 @as_flow(

@@ -214,7 +214,13 @@ def composite_from(
     images: list[str], output_folder: str, name: str, how: Compositing, bands: Bands
 ) -> CompositeRequest:
     """The composite of several dates that the form says, a file of that name."""
-    out = Path(path_of(output_folder)) / name
+    folder = path_of(output_folder)
+    if "://" in folder:
+        raise InputError(
+            f"{folder} is on a store, to which landweave composite writes and forms do not; name a "
+            "folder"
+        )
+    out = Path(folder) / name
     scenes = _dated(images, how.values().get((CompositeRequest, "like")), str(out))
     own = answers_for(CompositeRequest, scenes=scenes, out=out, source=about_files(bands))
     return build(CompositeRequest, how.values() | own)

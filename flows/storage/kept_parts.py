@@ -17,6 +17,11 @@ from tiling.io.spill import Map
 T = TypeVar("T")
 
 
+def parts_beside(product: Path) -> Path:
+    """The hidden folder beside a file for its parts."""
+    return product.with_name(f".{product.name}.parts")
+
+
 @contextmanager
 def keep_parts(folder: Path, product: Path) -> Iterator[Path]:
     """The folder for the parts of a product, made if need be and held for this process alone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -189,3 +190,12 @@ def local_copy(place: Remote) -> Path:
             f"cannot write to {near.parent}: {error.strerror}; name a folder in LANDWEAVE_SCRATCH"
         ) from error
     return near
+
+
+def clear_copy(near: Path) -> None:
+    """Empty the near copy of a place, but for its lock and what it is known by."""
+    for entry in near.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in (".lock", ".id"):
+            entry.unlink()

@@ -15,7 +15,7 @@ from typing import Any
 
 from flows.storage.claim import Claim, claim_folder
 from flows.storage.lock import folder_lock
-from flows.storage.remote import Place, Remote, local_copy, run_concurrently
+from flows.storage.remote import Place, Remote, clear_copy, local_copy, run_concurrently
 from tiling.errors import redact
 from tiling.io.access import allow_folder
 from tiling.io.datasets import copies_kept
@@ -187,7 +187,8 @@ def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
         return
     near = local_copy(place)
     with copies_kept(), allow_folder(near), _open_here(near, str(place), fresh) as folder:
-        _clear(near)  # of a run that was killed: what it finished is on the store
+        clear_copy(near)  # of a run that was killed: what it finished is on the store
+        (near / "parts").mkdir()
         try:
             with claim_folder(place, near) as claim:
                 finished = (place / "parts").names()
@@ -196,17 +197,8 @@ def open_run(place: Place, *, fresh: bool = False) -> Iterator[RunFolder]:
                     finished = frozenset()
                 yield replace(folder, remote=place, finished=finished, claim=claim)
         finally:
-            _clear(near)
-
-
-def _clear(near: Path) -> None:
-    """Empty a near copy, but for its lock and what it is known by."""
-    for entry in near.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name not in (".lock", ".id"):
-            entry.unlink()
-    (near / "parts").mkdir()
+            clear_copy(near)
+            (near / "parts").mkdir()
 
 
 @contextmanager

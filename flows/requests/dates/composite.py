@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from flows.requests.source import DatedImages
 from flows.setting import DATES, Setting
+from flows.storage.remote import Place
 
 
 class CompositeRequest(DatedImages):
     """Images of one place and different dates, how they become one, and its file."""
 
     out: Annotated[
-        Path,
+        Place,
         Field(title="Output file", description="The GeoTIFF; its folder is made if need be."),
-        Setting(option="--out -o", metavar="FILE", form=None, disk=True),
+        Setting(option="--out -o", metavar="FILE", form=None),
     ]
     method: Annotated[
         str,

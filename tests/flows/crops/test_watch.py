@@ -105,6 +105,7 @@ def test_a_field_that_fell_is_told_of_once_and_no_date_is_measured_twice(
     assert not other.alerts  # what was looked at is not looked at again
 
 
+@pytest.mark.slow
 def test_a_model_looks_at_each_new_image_once(
     inbox: Path, drawn: list[Path], tmp_path: Path
 ) -> None:

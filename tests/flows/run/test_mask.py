@@ -284,7 +284,10 @@ def test_a_form_takes_the_name_of_a_model_and_a_folder_in_reach(tmp_path: Path, 
         with restrict_access(AccessPolicy(roots=(tmp_path,), hosts=())):
             check_places(Request(source=source, out=tmp_path / "out", segmenter=Rules()))
 
-    check("model:csmask-6b-l2a=Cloud")
+    for in_reach in ("model:csmask-6b-l2a=Cloud", "band=5", "none", "scl"):
+        check(in_reach)
+    with pytest.raises(InputError, match=r"mask\.tif lies outside"):
+        check("/elsewhere/mask.tif")
     check(f"model:{tmp_path}/b=Cloud,Haze")
     with pytest.raises(InputError, match=re.escape(str(sky.parent))):
         check(f"model:{sky}=Cloud")

@@ -216,6 +216,7 @@ def test_a_file_that_was_replaced_gets_a_mask_of_its_own(
         stack_windows(masked, out / "windows")
 
 
+@pytest.mark.slow
 def test_what_is_to_be_known_of_a_mask_is_told(
     images: list[Path], tmp_path: Path, landweave: Command
 ) -> None:
