@@ -164,4 +164,5 @@ def _add(axis: Any, rings: npt.NDArray[Any], **style: Any) -> None:
     codes = np.full(len(points), Line.LINETO, np.uint8)
     codes[np.flatnonzero(np.diff(of, prepend=-1))] = Line.MOVETO
     codes[np.flatnonzero(np.diff(of, append=-1))] = Line.CLOSEPOLY
-    axis.add_patch(PathPatch(Line(points, codes), **style))
+    # add_patch would look at each curve for the limits of the axis, which are set
+    axis.add_artist(PathPatch(Line(points, codes), **style))

@@ -71,7 +71,7 @@ def test_a_killed_composite_goes_on_from_any_machine(
 ) -> None:
     """Of nine windows five were finished; the other machine has another scratch folder."""
     make(dates, tmp_path / "c.tif")
-    folder = Remote(f"s3://{BUCKET}/killed")
+    folder = Remote(f"s3://{BUCKET}/composite/killed")
     out = folder / "c.tif"
     with pytest.raises(Killed):
         make(dates, out, killed_after(5))
@@ -101,7 +101,7 @@ def test_a_killed_composite_goes_on_from_any_machine(
 def test_one_run_makes_a_file_at_a_time_and_the_item_vouches(
     store: Proxy, dates: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Remote(f"s3://{BUCKET}/claimed")
+    folder = Remote(f"s3://{BUCKET}/composite/claimed")
     out = folder / "c.tif"
     make(dates[:2], out)
     before = out.read_bytes()
@@ -131,7 +131,7 @@ def test_as_it_is_typed(
     store: Proxy, dates: tuple[str, ...], tmp_path: Path, landweave: Command
 ) -> None:
     make(dates, tmp_path / "c.tif")
-    out = f"s3://{BUCKET}/typed/c.tif"
+    out = f"s3://{BUCKET}/composite/typed/c.tif"
     status, said, error = landweave("composite", *dates, "--out", out, "--workers", "0", "--json")
     assert status == 0, error
     assert json.loads(said)["file"] == out
