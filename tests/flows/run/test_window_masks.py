@@ -5,19 +5,30 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 from flows.composite.windows import stack_windows, windows_for_a_look
+from flows.compute import cluster
 from flows.compute.cluster import Cluster
+from flows.crops.run import CropsPlan, open_crops
+from flows.crops.watch import watch_crops
 from flows.products import mask
+from flows.requests.crops.request import CropsRequest
+from flows.requests.crops.watch import Alerts, CropsWatch
+from flows.requests.dates.series import PixelSettings, SeriesRequest
 from flows.requests.source import Source
 from flows.run import pipeline
-from flows.run.mask_first import mask_first
+from flows.run.mask_first import mask_first, open_masked
+from flows.timeseries.run import open_series, run_series
 from tests.conftest import Run as Command
 from tests.flows.run.test_mask import SKY
 from tests.scenes import draw_pixels, read, write_scene
@@ -251,3 +262,41 @@ def test_fresh_makes_masks_again(images: list[Path], sky: Path, tmp_path: Path) 
     before = times()
     assert times() == before
     assert not {*times(fresh=True)} & {*before}
+
+
+@pytest.mark.slow
+def test_workers_mask_a_series_and_watched_fields_as_this_process_does(
+    images: list[Path], sky: Path, tmp_path: Path, two_workers: str
+) -> None:
+    with rasterio.open(images[0]) as file:
+        west, south, east, north = file.bounds
+        field = shapely.box(west, south, (west + east) / 2, north)
+        frame = geopandas.GeoDataFrame(geometry=[field], crs=file.crs)
+    frame.to_file(tmp_path / "fields.gpkg")
+    mask, two = f"model:{sky}", (str(images[0]), str(images[1]))
+    found: list[list[tuple[str, bytes]]] = []
+    for on in (Cluster(workers=0), Cluster(kind=two_workers)):
+        out = tmp_path / str(len(found))
+        asked = SeriesRequest(
+            scenes=two, names=("NDVI",), out=out / "series",
+            each=PixelSettings(pixels=True), source=Source(mask=mask),
+        )  # fmt: skip
+        plan = open_masked(asked, open_series, on=on)
+        with cluster.start(on, plan.work) as pool:
+            run_series(plan, pool)
+        crops = CropsRequest(
+            scenes=(), fields=str(tmp_path / "fields.gpkg"), out=out / "crops", names=("NDVI",),
+            source=Source(paths=two, mask=mask),
+        )  # fmt: skip
+
+        def look(
+            crops: CropsRequest, paths: Sequence[tuple[str, ...]], on: Cluster = on
+        ) -> CropsPlan:
+            return open_masked(crops, partial(open_crops, paths=paths), images=paths, on=on)
+
+        watch_crops(CropsWatch(crops=crops, alerts=Alerts(settle_seconds=0)), open=look, on=on)
+        masks = sorted(out.glob("*-mask/*/parts/mask-*.tif"))
+        assert len(masks) == 2 * len(two)
+        files = [*masks, *(out / "series").glob("*.tif"), out / "crops" / "crops.csv"]
+        found.append([(file.name, file.read_bytes()) for file in files])
+    assert found[0] == found[1]
