@@ -77,8 +77,10 @@ def _pixel_bytes(images: Images, method: Method) -> int:
 def check_target(images: Images, out: Place) -> None:
     """Raise `InputError` where a composite cannot be written to that file."""
     name = PurePosixPath(out.name)
-    if name.suffix.lower() not in (".tif", ".tiff"):
-        such = out.parent / f"{name.stem or 'composite'}.tif"
+    is_bucket = isinstance(out, Remote) and not out.parent.name
+    if is_bucket or name.suffix.lower() not in (".tif", ".tiff"):
+        beside = out.parent / f"{name.stem or 'composite'}.tif"
+        such = out / "composite.tif" if is_bucket else beside
         raise InputError(f"{out} is no GeoTIFF; name one, such as {such}")
     read = {file for scene in images.scenes for file in scene.sources(images.bands)}
     if isinstance(out, Remote):

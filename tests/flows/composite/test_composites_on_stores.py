@@ -136,7 +136,12 @@ def test_as_it_is_typed(
     assert status == 0, error
     assert json.loads(said)["file"] == out
     assert place_of(out).read_bytes() == (tmp_path / "c.tif").read_bytes()
-    for odd, words in (("s3://", "no folder of an"), (f"s3://{BUCKET}/c.png", "no GeoTIFF")):
+    for odd, words in (
+        ("s3://", "no folder of an"),
+        (f"s3://{BUCKET}/c.png", f"such as s3://{BUCKET}/c.tif"),
+        (f"s3://{BUCKET}", f"such as s3://{BUCKET}/composite.tif"),
+        ("s3://c.tif", "such as s3://c.tif/composite.tif"),
+    ):
         status, _, error = landweave("composite", *dates, "--out", odd, "--workers", "0")
         assert (status, error.count("\n")) == (2, 1), error
         assert words in error
