@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from flows.requests.request import Request
 from flows.requests.source import Source
 from flows.run import pipeline
@@ -101,6 +103,14 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def listening(process: psutil.Process) -> set[str]:
+    """The addresses at which a process and all it started accept connections."""
+    found = set()
+    for one in (process, *process.children(recursive=True)):
+        found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return found
 
 
 def wait_until(true: Callable[[], Any], seconds: float) -> Any:

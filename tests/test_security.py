@@ -28,6 +28,7 @@ from segmentation.classical.thresholds import Otsu
 from segmentation.errors import InputError as ModelMistake
 from tests.conftest import Run
 from tests.scenes import draw_scene
+from tests.server import listening
 from tests.tiling.rasters import write
 from tiling.errors import InputError
 from tiling.formats.about import About
@@ -498,29 +499,12 @@ def test_a_flow_ends_with_the_mistake_before_it_opens_anything(
 # -------------------------------------------------------------------------------------- who listens
 
 
-def listening(process: psutil.Process) -> set[str]:
-    """The addresses at which a process and all it started accept connections."""
-    found = set()
-    for one in (process, *process.children(recursive=True)):
-        found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-    return found
-
-
 def test_a_local_cluster_listens_on_the_loopback_interface_alone() -> None:
     before = listening(psutil.Process())
     assert before <= {"127.0.0.1", "::1"}
     with cluster.start(Cluster(workers=1)):
         assert listening(psutil.Process()) | before == {"127.0.0.1"} | before
         assert "127.0.0.1" in listening(psutil.Process())
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_serve_listens_on_the_loopback_interface_alone(tmp_path: Path) -> None:
-    from tests.flows.deployments.test_serve import serving
-
-    with serving(tmp_path) as (_, process):
-        assert listening(psutil.Process(process.pid)) == {"127.0.0.1"}
 
 
 # -------------------------------------------------------------------------------------- what we use

@@ -20,7 +20,7 @@ import pytest
 import flows.deployments.serve
 from flows.deployments.serve import answers, end, server, wait_until_it_answers
 from flows.pages.fileserver import is_at
-from tests.server import call, free_port, serving
+from tests.server import call, free_port, listening, serving
 from tiling.errors import InputError
 
 
@@ -129,7 +129,9 @@ def test_the_command_line_needs_no_prefect(arguments: list[str], tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
+def test_serve_offers_every_flow_on_this_machine_alone_and_sigterm_ends_all_it_started(
+    tmp_path: Path,
+) -> None:
     with serving(tmp_path) as (address, process):
         offered = {
             one["name"]: one["entrypoint"] for one in call(address, "deployments/filter", {})
@@ -156,7 +158,9 @@ def test_sigterm_ends_everything_that_serve_started(tmp_path: Path) -> None:
             f"{address}/ui-settings"
         ) as answer:  # the other one asks an outside host
             assert json.load(answer)["available_uis"] == ["v1"]
-        started = psutil.Process(process.pid).children(recursive=True)
+        served = psutil.Process(process.pid)
+        assert listening(served) == {"127.0.0.1"}
+        started = served.children(recursive=True)
         assert started
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
