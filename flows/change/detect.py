@@ -34,7 +34,7 @@ from flows.change.codes import (
 )
 from flows.change.map_pair import MapSource, Pair, align_maps
 from flows.change.model import Change, ObjectChange
-from flows.change.object_change import change_objects, find_grid
+from flows.change.object_change import change_objects, object_pieces
 from flows.change.publish import publish
 from flows.compute.pool import Pool, ThisProcess
 from flows.compute.progress import Progress, report_items, silent
@@ -199,7 +199,7 @@ def _notes_on_hidden(
 def work_pieces(request: ChangeRequest) -> int:
     """How many pieces worth a worker's while the comparison has."""
     if request.objects:
-        return pieces_of(find_grid(request))
+        return object_pieces(request)
     path = Path(request.later)
     return pieces_of(path / "classes.tif" if path.is_dir() else path)
 

@@ -8,15 +8,20 @@ Two passes over blocks, anywhere and in any order: the first counts what any two
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from flows.assessment.evaluate import BLOCK
+from flows.assessment.evaluate import work_pieces as pieces_of
 from flows.assessment.match_objects import draw_shapes, read_objects
-from flows.change.map_pair import MapSource, Pair, align_maps
+from flows.change.map_pair import Alignment, MapSource, Pair, align_maps
 from flows.change.model import ObjectChange
 from flows.change.object_fates import tell_fates
 from flows.change.object_pairs import ObjectPair, Overlaps, count_overlaps
@@ -34,8 +39,17 @@ from tiling.grid.window import Window
 from tiling.io.files import on_disk, scratch
 from tiling.labels.open_labels import is_raster
 
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
 CLASS = "class"
 """The column of classes in layers of objects."""
+
+FINENESS = 50
+"""Pixels along the side of the middlemost polygon, where there are only polygons."""
+
+MOST_PIXELS = 2**32
+"""Of a grid that is made for polygons."""
 
 
 def change_objects(
@@ -70,7 +84,7 @@ def change_objects(
         result = ObjectChange(
             replace(earlier.source, path=request.earlier),
             replace(later.source, path=request.later),
-            alignment.said,
+            describe_grid(alignment, earlier, later, objects.grid),
             fates,
             PixelAreas(objects.grid).unit,
             (earlier.classes, later.classes),
@@ -86,42 +100,94 @@ class Side(NamedTuple):
 
     source: MapSource
     classes: Mapping[int, str] = {}
+    drawn: bool = False
+    """Whether they were polygons."""
+
+
+def describe_grid(alignment: Alignment, earlier: Side, later: Side, grid: GeoBox) -> str:
+    """On whose pixels objects are compared, in words."""
+    if not (earlier.drawn and later.drawn):
+        return alignment.said
+    unit = "°" if grid.crs is not None and grid.crs.geographic else " m"
+    return f"by pixels of {grid.resolution.x:g}{unit} on which both layers of polygons are drawn"
 
 
 def open_sides(request: ChangeRequest, work: Path) -> tuple[Side, Side]:
-    """Both days; polygons are drawn on the other one's pixels. `InputError` where neither has
-    any."""
-    given = find_raster(request.earlier), find_raster(request.later)
-    with open_classes(find_grid(request)) as source:
-        box = geobox_of(source)
+    """Both days; polygons are drawn on the other one's pixels, or both on those of `grid_for`.
+    `InputError` where neither has any."""
+    names = request.earlier, request.later
+    given = [find_raster(name) for name in names]
+    frames = [None if is_raster(path) else read_objects(path, request.column) for path in given]
+    box = find_grid(given, frames)
     sides = []
-    for path, name, which in zip(
-        given, (request.earlier, request.later), ("earlier", "later"), strict=True
-    ):
+    for path, frame, name, which in zip(given, frames, names, ("earlier", "later"), strict=True):
         title, date = name_source(name)
         source = MapSource(path, title, date=date)
-        if is_raster(path):
+        if frame is None:
             open_classes(path).close()
             sides.append(Side(source, read_classes(path, request.column)))
             continue
-        frame = read_objects(path, request.column)
         column = request.column or (CLASS if CLASS in frame.columns else "")
         texts = frame[column].fillna("").astype(str).str.strip() if column else []
         drawn = draw_shapes(path, frame, box, work / f"{which}.tif")
-        sides.append(Side(replace(source, path=str(drawn)), dict(enumerate(texts, 1))))
+        sides.append(Side(replace(source, path=str(drawn)), dict(enumerate(texts, 1)), drawn=True))
     return sides[0], sides[1]
 
 
-def find_grid(request: ChangeRequest) -> str:
-    """The raster whose pixels are compared: the later one, unless that is polygons; `InputError`
-    where both are."""
-    grids = [path for path in map(find_raster, (request.later, request.earlier)) if is_raster(path)]
-    if not grids:
+def find_grid(given: Sequence[str], frames: Sequence[GeoDataFrame | None]) -> GeoBox:
+    """Whose pixels are compared: the later one's, unless that is polygons; of two layers those of
+    `grid_for`."""
+    earlier, later = frames
+    if earlier is not None and later is not None:
+        return grid_for(earlier, later)
+    with open_classes(given[0 if later is not None else 1]) as source:
+        return geobox_of(source)
+
+
+def object_pieces(request: ChangeRequest) -> int:
+    """How many pieces worth a worker's while the comparison has; of two layers about."""
+    import pyogrio
+
+    later, earlier = find_raster(request.later), find_raster(request.earlier)
+    for path in (later, earlier):
+        if is_raster(path):
+            return pieces_of(path)
+    try:
+        shapes = max(pyogrio.read_info(path)["features"] for path in (later, earlier))
+    except pyogrio.errors.DataSourceError:
+        return 1  # reading it says what is wrong
+    return max(1, int(shapes) * 4 * FINENESS**2 // (2 * BLOCK) ** 2)
+
+
+def grid_for(earlier: GeoDataFrame, later: GeoDataFrame) -> GeoBox:
+    """A grid for polygons of two days, in the CRS of the later ones, over the extent of both.
+
+    A pixel's side is 1, 2 or 5 times a power of ten, at most a fiftieth of the side of a square as
+    large as the middlemost polygon, and corners lie on multiples of it; it is coarser where there
+    were more than 2³² pixels. `InputError` where that leaves the middlemost polygon fewer than 16.
+    """
+    import shapely
+
+    frames = earlier.to_crs(later.crs), later
+    every = shapely.make_valid(np.concatenate([one.geometry.to_numpy() for one in frames]))
+    areas = shapely.area(every)
+    if not areas.any():
+        raise InputError("no polygon of either layer has an area; draw them anew")
+    middle = float(np.sqrt(np.median(areas[areas > 0])))
+    west, south, east, north = map(float, shapely.total_bounds(every))
+    floor = float(np.sqrt((east - west) * (north - south) / MOST_PIXELS))
+    sides = [one * 10.0**power for power in range(-12, 9) for one in (1, 2, 5)]
+    fine = max(side for side in sides if side <= middle / FINENESS)
+    side = fine if fine >= floor else min(side for side in sides if side >= floor)
+    if 4 * side > middle:
         raise InputError(
-            f"{request.earlier} and {request.later} are both polygons, and objects are compared by "
-            "pixels; give the run or the raster of one of them"
+            "the polygons are too small for the land over which they lie to be compared by pixels; "
+            "cut out a part of both layers"
         )
-    return grids[0]
+    left, top = np.floor(west / side), np.ceil(north / side)
+    shape = int(top - np.floor(south / side)), int(np.ceil(east / side) - left)
+    corner = Affine(side, 0, left * side, 0, -side, top * side)
+    return GeoBox(shape, corner, later.crs.to_wkt())
 
 
 def find_raster(given: str) -> str:

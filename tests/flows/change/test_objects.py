@@ -262,6 +262,49 @@ def test_polygons_are_compared_on_the_pixels_of_the_other_day(tmp_path: Path) ->
         _ = done.matrix
 
 
+@pytest.mark.slow
+def test_two_layers_of_polygons_are_compared_as_their_areas_say(tmp_path: Path) -> None:
+    """The oracle is shapely's: areas of polygons and of what two share."""
+    import geopandas
+    import shapely
+
+    rng, west, north = np.random.default_rng(3), *HERE @ (0, 0)
+    days = []
+    for day in range(2):
+        shapes = []
+        for place in range(25):
+            x, y = west + 300 * (place % 5), north - 300 * (place // 5)
+            turn, *moved = rng.uniform(0, 20), *rng.uniform(0, 30, 2)
+            wide, high = rng.uniform(80, 140, 2)
+            shape = shapely.affinity.rotate(shapely.box(x, y - high, x + wide, y), turn)
+            shapes.append(shapely.affinity.translate(shape, *moved))
+        kept = shapes[day * 3 : 22 + day * 3]
+        days.append(geopandas.GeoDataFrame(geometry=kept, crs="EPSG:32633"))
+        days[-1].to_file(tmp_path / f"{day}.gpkg")
+    files = tmp_path / "0.gpkg", tmp_path / "1.gpkg"
+    held = []
+    for block in (700, 1024):
+        result = compare(*files, tmp_path / "out", block)
+        names = "change.tif", "objects.csv", "change.csv"
+        held.append([(tmp_path / "out" / name).read_bytes() for name in names])
+    assert held[0] == held[1]
+    assert result.aligned == "by pixels of 2 m on which both layers of polygons are drawn"
+    seen = {
+        (int(row["number_before"]), int(row["number_after"])): float(row["iou"])
+        for row in rows_of(tmp_path / "out")
+        if row["kind"] in ("stayed", "grew", "shrank")
+    }
+    true = {
+        (i, j): was.intersection(now).area / was.union(now).area
+        for i, was in enumerate(days[0].geometry, 1)
+        for j, now in enumerate(days[1].geometry, 1)
+    }
+    clear = {pair for pair, iou in true.items() if iou >= 0.52}
+    assert len(clear) > 5
+    assert clear == {pair for pair, iou in seen.items() if iou >= 0.52}
+    assert seen == pytest.approx({pair: true[pair] for pair in seen}, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
