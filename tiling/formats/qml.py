@@ -24,6 +24,10 @@ hundredth (measured in QGIS 3.22)."""
 OUTLINE = "0.26"
 """Width of lines over an image, in mm."""
 
+FINER = 'min(0.26, 25 * sqrt("area_m2") / @map_scale)'
+"""Width of an object's line in mm: a fortieth of its side on the map where that is less, so that
+lines do not hide what lies below when a map is seen as a whole."""
+
 
 def vector_qml(
     legend: Sequence[LegendRow],
@@ -86,7 +90,8 @@ def _add_categories(
         said = {"value": value, "type": kind, "symbol": str(number), "label": name}
         ET.SubElement(categories, "category", said, render="true")
         width = HAIRLINE if line == colour and cover == OPAQUE else OUTLINE
-        _add_fill(symbols, str(number), _rgba(colour, cover), _rgba(line), width)
+        tint, finer = _rgba(colour, cover), cover != OPAQUE
+        _add_fill(symbols, str(number), tint, _rgba(line), width, finer=finer)
 
 
 Classes = tuple[str, Sequence[LegendRow]]
@@ -137,7 +142,7 @@ def add_outline_style(
 def _add_outline(symbols: ET.Element, colour: str, *, line: bool) -> None:
     """A symbol of lines of one colour, or of polygons that have nothing but a line."""
     if not line:
-        _add_fill(symbols, "0", "0,0,0,0", _rgba(colour), OUTLINE, style="no")
+        _add_fill(symbols, "0", "0,0,0,0", _rgba(colour), OUTLINE, style="no", finer=True)
         return
     symbol = ET.SubElement(symbols, "symbol", type="line", name="0", alpha="1", clip_to_extent="1")
     drawn = {"class": "SimpleLine", "enabled": "1", "locked": "0", "pass": "0"}
@@ -269,14 +274,32 @@ def graduated_qml(
 
 
 def _add_fill(
-    symbols: ET.Element, name: str, fill: str, line: str, width: str, *, style: str = "solid"
+    symbols: ET.Element,
+    name: str,
+    fill: str,
+    line: str,
+    width: str,
+    *,
+    style: str = "solid",
+    finer: bool = False,
 ) -> None:
-    """A symbol of polygons, colours as QGIS writes them."""
+    """A symbol of polygons, colours as QGIS writes them; the line as wide as `FINER` says where it
+    is to be."""
     symbol = ET.SubElement(symbols, "symbol", type="fill", name=name, alpha="1", clip_to_extent="1")
     drawn = {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
     settings = {"color": fill, "style": style, "outline_color": line, "outline_style": "solid"}
     settings |= {"outline_width": width, "outline_width_unit": "MM"}
-    _add_options(ET.SubElement(symbol, "layer", drawn), settings)
+    layer = ET.SubElement(symbol, "layer", drawn)
+    _add_options(layer, settings)
+    if finer:
+        told = ET.SubElement(ET.SubElement(layer, "data_defined_properties"), "Option", type="Map")
+        ET.SubElement(told, "Option", name="name", type="QString", value="")
+        by_name = ET.SubElement(told, "Option", name="properties", type="Map")
+        width_of = ET.SubElement(by_name, "Option", name="outlineWidth", type="Map")
+        ET.SubElement(width_of, "Option", name="active", type="bool", value="true")
+        ET.SubElement(width_of, "Option", name="expression", type="QString", value=FINER)
+        ET.SubElement(width_of, "Option", name="type", type="int", value="3")
+        ET.SubElement(told, "Option", name="type", type="QString", value="collection")
 
 
 def ramp_colour(ramp: Ramp, value: float) -> str:

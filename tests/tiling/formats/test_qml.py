@@ -107,3 +107,5 @@ def test_outlines_have_the_colours_of_classes_and_let_the_image_through() -> Non
         assert said["color"] == ",".join(map(str, (*rgb(colour), 70)))
     dark = outline_qml("#222222", "Polygon", **words)
     assert dark.count('value="34,34,34,255"') == 2
+    plain = outline_qml("#222222", "Polygon", aliases={}, label="")
+    assert [text.count("@map_scale") for text in (dark, plain)] == [2, 1]
