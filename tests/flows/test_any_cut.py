@@ -38,7 +38,7 @@ from tiling.scene.from_files import open_scene
 
 pytestmark = pytest.mark.usefixtures("white_pictures")
 
-CASES, QUARTERS = 200, 4
+CASES, QUARTERS = 80, 4
 SECONDS = 120
 """For a quarter of them, however slow the machine: what is left is for another seed."""
 

@@ -37,7 +37,7 @@ from tests.scenes import draw_scene
 from tiling.errors import InputError
 
 LENGTH, SHARD = 512, 48
-KILLS = 50
+KILLS = 20
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from tests.isolated import run_isolated
 from tests.scenes import draw_scene
 from tests.tiling.rasters import write
 
-CASES = 200
+CASES = 80
+"""A run; another day draws others."""
 ROOT = Path(__file__).resolve().parents[3]
 MOST_LINES = 8
 """Of warnings of a command that went well."""

@@ -93,7 +93,7 @@ def test_tiles_retries_and_order_do_not_show(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_tiles_retries_and_order_do_not_show_on_many_scenes(kind: str) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(CASES[kind], scenes(34))
     def check(partition: Partition, case: tuple[DrawnScene, Drawn]) -> None:
         check_any_tile(partition, *case)
