@@ -23,7 +23,7 @@ from flows.assessment.evaluate import work_pieces as pieces_of
 from flows.assessment.match_objects import draw_shapes, read_objects
 from flows.change.map_pair import Alignment, MapSource, Pair, align_maps
 from flows.change.model import ObjectChange
-from flows.change.object_fates import tell_fates
+from flows.change.object_fates import ASIDE, Fates, tell_fates
 from flows.change.object_pairs import ObjectPair, Overlaps, count_overlaps
 from flows.change.object_products import Painting, paint, publish
 from flows.compute.pool import Pool, ThisProcess
@@ -80,15 +80,21 @@ def change_objects(
                 f"{request.earlier} and {request.later} hold no object where both lie; check that "
                 "they show the same place"
             )
-        fates = tell_fates(found, overlap=request.overlap, difference=request.difference)
+        unit = PixelAreas(objects.grid).unit
+        fates = tell_fates(
+            found,
+            overlap=request.overlap,
+            difference=request.difference,
+            least=request.min_area / unit,
+        )
         result = ObjectChange(
             replace(earlier.source, path=request.earlier),
             replace(later.source, path=request.later),
             describe_grid(alignment, earlier, later, objects.grid),
             fates,
-            PixelAreas(objects.grid).unit,
+            unit,
             (earlier.classes, later.classes),
-            alignment.notes if alignment.how == "nearest" else (),
+            (*(alignment.notes if alignment.how == "nearest" else ()), *note_aside(fates, unit)),
         )
         painting = Painting(objects, found.before[:, 0], found.after[:, 0], fates)
         rasters = paint(painting, blocks, work, pool, progress)
@@ -110,6 +116,18 @@ def describe_grid(alignment: Alignment, earlier: Side, later: Side, grid: GeoBox
         return alignment.said
     unit = "°" if grid.crs is not None and grid.crs.geographic else " m"
     return f"by pixels of {grid.resolution.x:g}{unit} on which both layers of polygons are drawn"
+
+
+def note_aside(fates: Fates, unit: float) -> tuple[str, ...]:
+    """What of objects was too small to have vanished or appeared, if anything."""
+    small = fates.kind == ASIDE
+    if not small.any():
+        return ()
+    area = float((fates.before[small] + fates.after[small]).sum() * np.float64(unit))
+    return (
+        f"{np.count_nonzero(small):,} objects of {area / 1e4:,.2f} ha in all that vanished or "
+        "appeared are smaller than the smallest change, and are left out",
+    )
 
 
 def open_sides(request: ChangeRequest, work: Path) -> tuple[Side, Side]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import rasterio
 
 from flows.change.model import ObjectChange
-from flows.change.object_fates import KINDS, VANISHED, Fates
+from flows.change.object_fates import ASIDE, KINDS, VANISHED, Fates
 from flows.change.object_pairs import Longs, ObjectPair
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, report_items
@@ -164,6 +164,7 @@ class Painting:
         kind = self.fates.kind
         gone = np.append(0, kind[self.fates.group_before])[was] == VANISHED
         what = np.append(0, kind[self.fates.group_after])[now]
+        now[what == ASIDE] = 0
         kinds = np.where(now > 0, what, np.where(gone, VANISHED, 0)).astype(np.uint8)
         return kinds, now, np.where(gone, was, 0).astype(np.uint32)
 
@@ -302,33 +303,46 @@ def describe_groups(result: ObjectChange, group: Any) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------- tables
 
 
+ROWS = 2**14
+"""Rows of a table that are in memory as such."""
+
+
 def list_objects(result: ObjectChange, painting: Painting) -> str:
     """CSV: a row for each object of either day, those that are the same in one."""
-    fates, names = result.fates, {value: name for value, name, _ in KINDS}
+    fates = result.fates
     alone = fates.n_before <= 1  # of what was merged each earlier object has a row
-    rows = [
-        (group, int(fates.number_before[group]), number)
-        for number, group in zip(painting.after.tolist(), fates.group_after.tolist(), strict=True)
-        if alone[group]
-    ]
-    rows += [
-        (group, number, int(fates.number_after[group]))
-        for number, group in zip(painting.before.tolist(), fates.group_before.tolist(), strict=True)
-        if not alone[group] or not fates.n_after[group]
-    ]
-    rows.sort()
+    now, was = fates.group_after, fates.group_before
+    ours = np.flatnonzero(alone[now] & (fates.kind[now] != ASIDE))
+    theirs = ~alone[was] | (fates.n_after[was] == 0)
+    theirs = np.flatnonzero(theirs & (fates.kind[was] != ASIDE))
+    groups = now[ours], was[theirs]
+    rows = np.concatenate(
+        [
+            np.column_stack([groups[0], fates.number_before[groups[0]], painting.after[ours]]),
+            np.column_stack([groups[1], painting.before[theirs], fates.number_after[groups[1]]]),
+        ]
+    )
+    rows = rows[np.lexsort(rows.T[::-1])]
     header = ["kind", *(name for name in COLUMNS if name not in ("class_id", "class_name"))]
-    figures = describe_groups(result, np.array([group for group, *_ in rows], np.int64))
-    table = []
-    for place, (group, was, now) in enumerate(rows):
+    pieces = [csv_text(header, [])]
+    for first in range(0, len(rows), ROWS):
+        text = csv_text(header, _list_rows(result, rows[first : first + ROWS], header))
+        pieces.append(text[len(pieces[0]) :])
+    return "".join(pieces)
+
+
+def _list_rows(result: ObjectChange, rows: Longs, header: Sequence[str]) -> Iterator[list[Any]]:
+    """Rows of the table of objects: group, number before, number now."""
+    fates, names = result.fates, {value: name for value, name, _ in KINDS}
+    figures = describe_groups(result, rows[:, 0])
+    for place, (group, was, now) in enumerate(rows.tolist()):
         own = {name: values[place] for name, values in figures.items()}
         own |= {"kind": names[int(fates.kind[group])], "iou": f"{own['iou']:.6f}"}
         own |= {"number_before": was or "", "number_after": now or ""}
         own |= {"class_before": result.classes[0].get(was, "")}
         own |= {"class_after": result.classes[1].get(now, "")}
         own |= {name: repr(float(own[name])) for name in ("before_m2", "after_m2", "difference_m2")}
-        table.append([own[name] for name in header])
-    return csv_text(header, table)
+        yield [own[name] for name in header]
 
 
 def list_kinds(result: ObjectChange) -> str:

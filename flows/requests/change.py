@@ -12,7 +12,7 @@ from flows.setting import CHANGES, Setting
 from segmentation.legend import HIDING
 from tiling.errors import InputError
 
-OF_MAPS = {"classes": "classes", "min_area": "min-change-area", "min_confidence": "min-confidence"}
+OF_MAPS = {"classes": "classes", "min_confidence": "min-confidence"}
 OF_OBJECTS = ("overlap", "difference", "column")
 
 SmallestChange = Annotated[
@@ -21,7 +21,8 @@ SmallestChange = Annotated[
         ge=0,
         allow_inf_nan=False,
         title="Smallest change",
-        description="In m²: a smaller patch of change has not happened. 0 counts all.",
+        description="In m²: a smaller change, of a patch or an object, has not happened. 0 counts "
+        "all.",
     ),
 ]
 LowestConfidence = Annotated[

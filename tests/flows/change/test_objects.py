@@ -305,13 +305,36 @@ def test_two_layers_of_polygons_are_compared_as_their_areas_say(tmp_path: Path) 
     assert seen == pytest.approx({pair: true[pair] for pair in seen}, abs=0.02)
 
 
+def test_a_change_of_objects_that_is_too_small_has_not_happened(tmp_path: Path) -> None:
+    """Pixels of 100 m²: an object that grows by six of them, one that comes with four, one that
+    goes with three, and three of twelve that are cut off another."""
+    earlier, later = np.zeros((2, 9, 20), int)
+    earlier[0, :12], later[0, :18] = 1, 1
+    later[2, :4], earlier[4, :3] = 2, 3
+    earlier[6, :12], later[6, :9], later[6, 9:12] = 4, 4, 5
+    files = draw(tmp_path / "a.tif", earlier), draw(tmp_path / "b.tif", later)
+
+    def kinds_from(pixels: float) -> dict[str, int]:
+        result = compare(*files, tmp_path / "out", min_area=100 * pixels)
+        kinds = {one.name: max(one.before, one.after) for one in result.kinds}
+        table = [row["kind"] for row in rows_of(tmp_path / "out")]
+        layer = pyogrio.read_dataframe(tmp_path / "out" / "change.gpkg", layer="change")
+        assert sorted(table) == sorted(name for name, count in kinds.items() for _ in range(count))
+        assert sorted(layer.class_name) == sorted(table)
+        return {name: count for name, count in kinds.items() if count}
+
+    assert kinds_from(0) == {"grew": 1, "split": 2, "appeared": 1, "vanished": 1}
+    assert kinds_from(3.5) == {"grew": 1, "appeared": 1, "stayed": 1}
+    assert kinds_from(5) == {"grew": 1, "stayed": 1}
+    assert kinds_from(7) == {"stayed": 2}
+    assert np.count_nonzero(read(tmp_path / "out" / "change.tif")) == 18 + 9
+    assert "3 objects of 0.10 ha" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (
-            ["a.tif", "b.tif", "--objects", "--min-change-area", "5"],
-            "--min-change-area is for maps",
-        ),
+        (["a.tif", "b.tif", "--objects", "--min-confidence", "5"], "--min-confidence is for maps"),
         (["a.tif", "b.tif", "--overlap", "30"], "--overlap is for objects"),
         ([".", "b.tif", "--objects"], "holds no objects.tif"),
         (["a.tif", "b.tif", "--objects", "--column", "kind"], "has no layer with a column kind"),

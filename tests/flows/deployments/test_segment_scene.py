@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from PIL import Image
@@ -29,9 +30,10 @@ from pydantic import Field
 from rasterio.transform import from_origin
 
 from flows.compute.spawning import empty_main
+from flows.deployments.comparing import compare_maps
 from flows.deployments.segment_scene import segment_scene
 from flows.forms.dropdowns import Paths
-from flows.forms.groups import Output
+from flows.forms.groups import Advanced, Changes, Output
 from flows.pages.artifacts import key_of
 from flows.pages.pictures import data_uri
 from flows.requests.request import Request
@@ -41,6 +43,7 @@ from flows.stac.run_item import slug
 from flows.tasks import notify
 from flows.tasks.runs import asset, fill_in, plain, should_retry
 from segmentation.classical.rules import Rules
+from tests.scenes import write_scene
 from tiling.errors import InputError, RemoteUnavailable
 
 HEIGHT, WIDTH = 96, 128
@@ -324,3 +327,29 @@ def test_a_wrong_path_fails_the_run_with_the_mend_as_its_message(tmp_path: Path)
     )
     assert state.is_failed()
     assert state.message == "no-such.tif does not exist; check the path"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect")
+def test_the_flow_that_compares_maps_tells_of_objects_from_its_form_to_the_layer(
+    tmp_path: Path,
+) -> None:
+    numbers = np.zeros((20, 30), np.uint32)
+    numbers[2:8, 2:8], numbers[2:8, 20:26] = 1, 2
+    days = []
+    for name, drawn in (("before", numbers), ("now", np.where(numbers == 2, 0, numbers))):
+        days.append(str(write_scene(tmp_path / f"{name}.tif", drawn[None], names=("object",))))
+    state: Any = compare_maps(
+        earlier=days[0],
+        later=days[1],
+        output_folder=str(tmp_path / "change"),
+        changes=Changes(objects=True, smallest_change=500.0),
+        advanced=Advanced(workers=0),
+        return_state=True,
+    )
+    assert state.is_completed(), state.message
+    assert state.message.startswith("1 stayed")
+    layer = pyogrio.read_dataframe(tmp_path / "change" / "change.gpkg", layer="change")
+    assert sorted(layer.class_name) == ["stayed", "vanished"]
+    asked = json.loads((tmp_path / "change" / "change.json").read_text())["request"]
+    assert (asked["objects"], asked["min_area"]) == (True, 500.0)
