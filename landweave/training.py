@@ -141,7 +141,8 @@ def train(
         regroup: Value to the value whose class it joins.
         labels_nodata: Value of unlabelled pixels in class rasters.
         instances: Whether labels are objects, whose interior and boundary are learnt.
-        boundary_width: How near another object makes a pixel boundary, in pixels or as `"10m"`.
+        boundary_width: How near another object makes a pixel boundary, in pixels or as `"10m"`; 0
+            learns the sides between pixels, as networks do by default.
         labels_extent: Polygons within which every object is drawn; the hull of all by default.
         split: What validates: `"blocks"`, `"shapes"`, `"scenes"`, or a raster that marks parts.
         split_values: What the values of such a raster mean: `{"train": 1, "validation": 3}`.
