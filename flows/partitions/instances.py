@@ -58,7 +58,7 @@ class Decision(NamedTuple):
     unite: int
 
 
-OF_SIDES, OF_RIMS = Decision(0, 30), Decision(10, 50)
+OF_SIDES, OF_RIMS = Decision(0, 35), Decision(10, 50)
 """What is asked where nobody says: of sides of pixels, and of pixels of a boundary."""
 
 _BOTH = 4
