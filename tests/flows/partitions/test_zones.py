@@ -54,4 +54,4 @@ def test_a_tolerance_is_in_the_units_of_the_bands(tmp_path: Path) -> None:
 def test_each_band_has_its_own_tolerance() -> None:
     link = WithinEach((0, 10))
     one, other = np.array([[5, 5, 5], [0, 0, 0]]), np.array([[5, 6, 5], [10, 0, 11]])
-    assert link(one, other).tolist() == [True, False, False]
+    assert link(one, other, False).tolist() == [True, False, False]
