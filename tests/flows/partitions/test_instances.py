@@ -194,6 +194,15 @@ def test_it_is_the_watershed_of_scikit_image_from_h_minima(tmp_path: Path) -> No
     assert adapted_rand_error(expected[both], regions[both])[0] < 0.08
 
 
+def assert_cuts_do_not_show(fitted: Instances, scene: DrawnScene, drawn: Drawn) -> None:
+    """Objects are the same in tiles, in any order, and all of them are valid."""
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        (whole,) = regions_of(fitted, scene, Path(one), max(drawn.shape))
+        (tiled,) = regions_of(fitted, scene, Path(other), drawn.tile, drawn.map)
+    np.testing.assert_array_equal(tiled, whole)
+    assert drawn.valid[whole >= 0].all()
+
+
 @settings(max_examples=8, deadline=None)
 @given(
     rasters(24).filter(lambda one: one.valid.any()),
@@ -214,12 +223,7 @@ def test_tiles_and_order_do_not_show_where_boundaries_are_sides(
     shares = shares * (random.random(shares.shape) > 0.3)
     pixels = (100 * shares // np.maximum(shares.sum(0), 1)).astype(np.uint8)
     scene = DrawnScene(pixels, drawn.valid, names=("Background", "Interior", *SIDES))
-    fitted = fit_to(partition, scene)
-    with TemporaryDirectory() as one, TemporaryDirectory() as other:
-        (whole,) = regions_of(fitted, scene, Path(one), max(drawn.shape))
-        (tiled,) = regions_of(fitted, scene, Path(other), drawn.tile, drawn.map)
-    np.testing.assert_array_equal(tiled, whole)
-    assert drawn.valid[whole >= 0].all()
+    assert_cuts_do_not_show(fit_to(partition, scene), scene, drawn)
 
 
 @settings(max_examples=12, deadline=None)
@@ -243,12 +247,7 @@ def test_tiles_retries_and_order_do_not_show(drawn: Drawn, partition: Instances,
     boundary = (100 - interior) * random.choice([0.2, 1, random.random()])
     boundary = (boundary * (random.random(interior.shape) > 0.3)).astype(np.int64)
     scene = DrawnScene(np.stack([interior, boundary]).astype(np.uint8), drawn.valid)
-    fitted = fit_to(partition, scene)
-    with TemporaryDirectory() as one, TemporaryDirectory() as other:
-        (whole,) = regions_of(fitted, scene, Path(one), max(drawn.shape))
-        (tiled,) = regions_of(fitted, scene, Path(other), drawn.tile, drawn.map)
-    np.testing.assert_array_equal(tiled, whole)
-    assert drawn.valid[whole >= 0].all()
+    assert_cuts_do_not_show(fit_to(partition, scene), scene, drawn)
 
 
 def test_fractions_and_bytes_say_the_same_as_percent(tmp_path: Path) -> None:
