@@ -116,9 +116,13 @@ def composite(
     )  # fmt: skip
     chosen, target, told = method_of(method or "median"), place_at(out), progress or silent
     request = validate(
-        CompositeRequest, scenes=paths_of(scenes), out=target, method=method or "median",
-        like=os.fspath(like) if like else "", source=source,
-    )  # fmt: skip
+        CompositeRequest,
+        scenes=paths_of(scenes),
+        out=target,
+        method=method or "median",
+        like=os.fspath(like) if like else "",
+        source=source,
+    )
     with empty_main():
         on = cluster_of("local", workers)
         images = open_masked(request, open_request, on=on, progress=told)

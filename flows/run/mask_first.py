@@ -14,7 +14,6 @@ from flows.compute.cluster import HERE, Cluster
 from flows.compute.pool import Pool
 from flows.compute.progress import Progress, silent
 from flows.compute.work import Work
-from flows.products.mask import MASK
 from flows.requests.request import Request
 from flows.requests.segmenters import choose_segmenter
 from flows.requests.source import MadeMask, Source
@@ -76,7 +75,8 @@ def mask_first(
     place = _beside(out)
     place = place / str(scene) if scene else place
     told = _make(source, place, on, progress, fresh)
-    found = {"mask": str(place / MASK), "mask_values": told.mask.raster.values}
+    # the raster that is kept, as of windows: `mask.tif` is written anew, and is another file then
+    found = {"mask": told.mask.raster.path, "mask_values": told.mask.raster.values}
     masked = source.model_copy(update={**found, "mask_grow": 0, "mask_bits": ()})
     return masked.with_notes(_notes_of([told]))
 

@@ -43,11 +43,15 @@ def dates(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     folder, rng = tmp_path_factory.mktemp("dates"), np.random.default_rng(1)
     return tuple(
         write(
-            folder / f"2024-0{month}-01.tif", rng.integers(0, 5000, (2, 70, 90)).astype("uint16"),
-            names=("red", "nir"), scale=1e-4, nodata=0, crs=UTM,
+            folder / f"2024-0{month}-01.tif",
+            rng.integers(0, 5000, (2, 70, 90)).astype("uint16"),
+            names=("red", "nir"),
+            scale=1e-4,
+            nodata=0,
+            crs=UTM,
         )
         for month in (5, 6, 7)
-    )  # fmt: skip
+    )
 
 
 def make(dates: tuple[str, ...], out: Path | Remote, progress: Any = None) -> None:

@@ -105,6 +105,14 @@ def test_a_field_that_fell_is_told_of_once_and_no_date_is_measured_twice(
     assert not other.alerts  # what was looked at is not looked at again
 
 
+def search(place: str, inbox: Path, out: Path) -> CropsWatch:
+    """The form's watch of the fields for what a catalogue finds."""
+    watching = Watching(search=True, settle_seconds=0)
+    judged = Judged(indices=["NDVI: green plants"], crop="crop", column="plot")
+    fields = str(inbox.parent / "fields.gpkg")
+    return watch_from([place], fields, str(out), watching, judged, Bands())
+
+
 @pytest.mark.slow
 def test_a_model_looks_at_each_new_image_once(
     inbox: Path, drawn: list[Path], tmp_path: Path
@@ -185,11 +193,7 @@ def test_fields_are_watched_in_a_catalogue_that_is_searched_where_they_lie(
     away = item("away", items[0]["assets"], day="2024-06-20")
     away |= {"bbox": [*box.bounds], "geometry": shapely.geometry.mapping(box)}
     place = catalogue(tmp_path / "catalogue", [*items[:-1], away])
-    form = watch_from(
-        [place], str(inbox.parent / "fields.gpkg"), str(tmp_path / "found"),
-        Watching(search=True, settle_seconds=0),
-        Judged(indices=["NDVI: green plants"], crop="crop", column="plot"), Bands(),
-    )  # fmt: skip
+    form = search(place, inbox, tmp_path / "found")
     first = watch_crops(form, on=HERE)
     assert (first.images, first.alerts, first.problems) == (4, (), ())
     assert watch_crops(form, on=HERE).crops is None
@@ -221,11 +225,7 @@ def test_tiles_of_one_day_are_one_image_whichever_came_first(
     place = catalogue(
         tmp_path / "catalogue", [one for key, one in found.items() if key not in late]
     )
-    form = watch_from(
-        [place], str(inbox.parent / "fields.gpkg"), str(tmp_path / "found"),
-        Watching(search=True, settle_seconds=0),
-        Judged(indices=["NDVI: green plants"], crop="crop", column="plot"), Bands(),
-    )  # fmt: skip
+    form = search(place, inbox, tmp_path / "found")
     first = watch_crops(form, on=HERE)
     assert (first.images, first.alerts) == (5, ())
     assert first.crops is not None

@@ -24,24 +24,23 @@ def draw_fields(side: int, chance: np.random.Generator) -> np.ndarray:
 
 
 def test_they_lie_within_a_pixel_of_those_of_scikit_image(tmp_path: Path) -> None:
-    inner, near = np.s_[4:-4, 4:-4], np.ones((3, 3), bool)
-    shares = []
+    inner, near, shares = np.s_[4:-4, 4:-4], np.ones((3, 3), bool), []
     for number, chance in enumerate(chances(4)):
-        pixels = draw_fields(80, chance)
-        scene = DrawnScene(pixels, np.ones((80, 80), bool))
-        partition = fit_to(Canny(low=0.8, high=0.9, rounds=2), scene, block=80)
-        (regions,) = regions_of(partition, scene, tmp_path / str(number), 33)
+        pixels = draw_fields(240, chance)
+        scene = DrawnScene(pixels, np.ones((240, 240), bool))
+        partition = fit_to(Canny(low=0.8, high=0.9, rounds=2), scene, block=240)
+        (regions,) = regions_of(partition, scene, tmp_path / str(number), 100)
         ours = regions >= 0
         # Two rounds of the binomial filter have a variance of one pixel.
         theirs = canny(
             pixels[0].astype(float), 1.0, low_threshold=0.8, high_threshold=0.9, use_quantiles=True
         )
-        for one, other in ((theirs, ours), (ours, theirs)):
-            shares.append(binary_dilation(one, near)[inner][other[inner]].mean())
-    # quantiles of two smoothings are not the same, and now and then a line of one is none of the
-    # other
-    assert min(shares) > 0.75
-    assert np.mean(shares) > 0.94
+        both = (theirs, ours), (ours, theirs)
+        shares.append(
+            [binary_dilation(one, near)[inner][other[inner]].mean() for one, other in both]
+        )
+    # thresholds are quantiles of two smoothings: now and then a weak line is one's alone
+    assert (np.mean(shares, axis=0) > 0.97).all()
 
 
 @pytest.mark.slow

@@ -228,8 +228,8 @@ def test_neither_does_the_map_of_any_network_that_sees_its_whole_chip(
         support=None,
         **shape,
     )
-    assert support(load_for_inference(bundle), 3, stride=stride, reach=512) is None
-    scene = draw_scene(tmp_path / "scene.tif", 90, 5 * shape["tile"])
+    assert support(load_for_inference(bundle), 3, stride=stride) is None
+    scene = draw_scene(tmp_path / "scene.tif", 90, 9 * shape["tile"])
     whole, cut = (
         run(scene, tmp_path / name, bundle, shard=size)
         for name, size in (("whole", 4096), ("cut", 1))
@@ -272,9 +272,10 @@ def test_nor_on_who_computes_it(
 ) -> None:
     """Two processes, each with half the threads, and shards in whatever order they finish."""
     bundle = finite if kind == "finite" else whole_chip(tmp_path / "b", kind)
+    on = Cluster(workers=2) if kind == "finite" else Cluster(kind=two_workers)
     scene = draw_scene(tmp_path / "scene.tif", 300, 560)
     alone = run(scene, tmp_path / "alone", bundle, shard=4096)
-    together = run(scene, tmp_path / "together", bundle, shard=128, on=Cluster(kind=two_workers))
+    together = run(scene, tmp_path / "together", bundle, shard=128, on=on)
     assert len(list((together / "parts").glob("*.tif"))) > 2
     for name in ("classes.tif", "confidence.tif"):
         assert (alone / name).read_bytes() == (together / name).read_bytes()
@@ -318,9 +319,11 @@ def test_blending_is_a_weighted_geometric_mean_of_all_chips(tmp_path: Path, bund
     assert (confidence[~valid] == 255).all()
 
 
-def changes_on_lines(classes: npt.NDArray[np.uint8], tile: int = TILE) -> tuple[float, float]:
+def changes_on_lines(
+    classes: npt.NDArray[np.uint8], tile: int = TILE
+) -> tuple[float, float, float]:
     """Share of neighbours with different labels across tile lines, and across all other lines of
-    pixels."""
+    pixels; and the standard error of the first."""
     on, off = [], []
     for grid in (classes, classes.T):
         both = (grid[1:] > 0) & (grid[:-1] > 0)
@@ -330,7 +333,7 @@ def changes_on_lines(classes: npt.NDArray[np.uint8], tile: int = TILE) -> tuple[
         lines = np.arange(1, len(grid)) % tile == 0
         on += [share for share, line in zip(changed, lines, strict=True) if line]
         off += [share for share, line in zip(changed, lines, strict=True) if not line]
-    return float(np.mean(on)), float(np.mean(off))
+    return float(np.mean(on)), float(np.mean(off)), float(np.std(on, ddof=1) / np.sqrt(len(on)))
 
 
 @pytest.mark.slow
@@ -350,9 +353,28 @@ def test_tile_lines_show_less_than_where_chips_are_cut(tmp_path: Path, bundle: B
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(tmp_path: Path) -> None:
-    """At most 1.2 times as many changes as elsewhere; where the same chips are cut there are
-    more."""
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "options", "steps", "accuracy", "errors"),
+    [
+        ("fpn", DEMO_ENCODER, {}, 180, 0.7, 0),
+        ("segformer", "mit_b0", {}, 80, 0.7, 0),
+        ("deeplabv3", DEMO_ENCODER, {"decoder_channels": 64}, 160, 0.6, 1),
+    ],
+)
+def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(
+    tmp_path: Path,
+    architecture: str,
+    encoder: str,
+    options: dict[str, Any],
+    steps: int,
+    accuracy: float,
+    errors: int,
+) -> None:
+    """At most 1.2 times as many changes as elsewhere; where the same chips are cut there are more.
+
+    DeepLabV3, whose maps hold a fifth of the changes, so that ten lines tell little, is allowed
+    their standard error.
+    """
     learnt, truth = Landscape(5).read(0, 0, 512, 512)
     labelled = Labelled(
         learnt,
@@ -365,7 +387,7 @@ def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(tmp_path: Path) 
     legend = LAND_COVER.subset(*np.unique(truth).tolist())
     found = train_network(
         Samples((labelled,), LANDSCAPE, ("reflectance",) * 6, "uint16", legend, 10, {}),
-        Recipe(architecture="segformer", encoder="mit_b0", batch=4, steps=80),
+        Recipe(architecture=architecture, encoder=encoder, options=options, batch=4, steps=steps),
         name="lines", licence="CC0-1.0", scratch=tmp_path, progress=lambda stage, done, total: None,
     )  # fmt: skip
     network, (pixels, truth) = found.card.network, Landscape(6).read(0, 0, 768, 768)
@@ -375,12 +397,12 @@ def test_tile_lines_do_not_show_in_the_map_of_a_trained_network(tmp_path: Path) 
         run(scene, tmp_path / "blended", save(tmp_path / "b", found.card, found.state))
         / "classes.tif"
     )
-    assert np.mean(classes == truth) > 0.7
-    on, off = changes_on_lines(classes, network.tile)
-    assert on <= 1.2 * off
+    assert np.mean(classes == truth) > accuracy
+    on, off, error = changes_on_lines(classes, network.tile)
+    assert on - errors * error <= 1.2 * off
     finite = network.model_copy(update={"support": Support(1, 1, 1, 1)})
     cut_bundle = save(tmp_path / "c", found.card.model_copy(update={"model": finite}), found.state)
-    on, off = changes_on_lines(
+    on, off, error = changes_on_lines(
         read(run(scene, tmp_path / "cut", cut_bundle) / "classes.tif"), network.tile
     )
-    assert on > 1.2 * off
+    assert on - errors * error > 1.2 * off

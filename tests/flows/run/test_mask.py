@@ -324,10 +324,16 @@ def test_indices_objects_and_training_have_a_mask_made_first(
         assert (out / name).read_bytes() == (by_hand / name).read_bytes()
         found = read(out / name)
         assert (np.isnan(found) if command == "index" else found == 0)[hidden].all()
-    parts = {part.name: part.stat().st_mtime_ns for part in (mask.parent / "parts").iterdir()}
-    assert landweave("index", scene, *more, *model, "--out", out)[0] == 0
-    again = {part.name: part.stat().st_mtime_ns for part in (mask.parent / "parts").iterdir()}
-    assert again == parts
+    for command in ("index", "objects"):
+        out = tmp_path / command
+        before = kept_in(tmp_path / f"{command}-mask"), kept_in(out)
+        assert landweave(command, scene, *work[command], *model, "--out", out)[0] == 0
+        assert (kept_in(tmp_path / f"{command}-mask"), kept_in(out)) == before
+
+
+def kept_in(folder: Path) -> dict[str, int]:
+    """What a run's folder keeps for later runs, and when it was made."""
+    return {part.name: part.stat().st_mtime_ns for part in (folder / "parts").glob("*.tif")}
 
 
 def test_what_runs_no_model_says_how_to_make_the_mask(tmp_path: Path, scene: Path) -> None:

@@ -278,16 +278,22 @@ def test_workers_mask_a_series_and_watched_fields_as_this_process_does(
     for on in (Cluster(workers=0), Cluster(kind=two_workers)):
         out = tmp_path / str(len(found))
         asked = SeriesRequest(
-            scenes=two, names=("NDVI",), out=out / "series",
-            each=PixelSettings(pixels=True), source=Source(mask=mask),
-        )  # fmt: skip
+            scenes=two,
+            names=("NDVI",),
+            out=out / "series",
+            each=PixelSettings(pixels=True),
+            source=Source(mask=mask),
+        )
         plan = open_masked(asked, open_series, on=on)
         with cluster.start(on, plan.work) as pool:
             run_series(plan, pool)
         crops = CropsRequest(
-            scenes=(), fields=str(tmp_path / "fields.gpkg"), out=out / "crops", names=("NDVI",),
+            scenes=(),
+            fields=str(tmp_path / "fields.gpkg"),
+            out=out / "crops",
+            names=("NDVI",),
             source=Source(paths=two, mask=mask),
-        )  # fmt: skip
+        )
 
         def look(
             crops: CropsRequest, paths: Sequence[tuple[str, ...]], on: Cluster = on

@@ -30,8 +30,8 @@ def town(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Turned houses, some of which touch."""
     (random,) = chances(1)
     numbers = np.zeros((SIDE, SIDE), np.uint32)
-    for number in range(1, 22):
-        wide, high = random.uniform(8, 18, 2)
+    for number in range(1, 19):
+        wide, high = random.uniform(9, 14, 2)  # larger ones touch too often
         house = shapely.affinity.rotate(shapely.box(0, 0, wide, high), random.uniform(0, 90))
         row, col = divmod(number - 1, 4)
         # the last ones lie where others are, and have what these leave
@@ -68,7 +68,7 @@ def test_tiles_retries_and_order_do_not_show(town: Path, tmp_path: Path) -> None
         assert made(town, tmp_path / f"{tile}", tile, work).equals(whole)
 
 
-def test_no_outline_overlaps_another_and_many_have_right_angles(town: Path, tmp_path: Path) -> None:
+def test_no_outline_overlaps_another_and_most_have_right_angles(town: Path, tmp_path: Path) -> None:
     found = made(town, tmp_path / "out")
     shapes = shapely.from_wkb(found["geometry"].to_numpy())
     assert shapely.is_valid(shapes).all()
@@ -76,7 +76,7 @@ def test_no_outline_overlaps_another_and_many_have_right_angles(town: Path, tmp_
     apart = one < other
     assert not shapely.relate_pattern(shapes[one[apart]], shapes[other[apart]], "T********").any()
     right = found["regularised"].to_numpy()
-    assert right.size // 4 < np.count_nonzero(right) < right.size  # a half, of many towns
+    assert right.size // 2 < np.count_nonzero(right) < right.size
     plain = pa.Table.from_batches(list(polygonise(town, simplify=0.75))).sort_by("region_id")
     assert plain.column_names == [name for name in found.column_names if name != "regularised"]
     kept = plain["geometry"].to_numpy()[~right]
